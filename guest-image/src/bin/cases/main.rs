@@ -1,0 +1,49 @@
+//! The test cases; `case=NAME` chooses one, `case=list` prints the names.
+//!
+//! A case that passes returns. One that is there to end otherwise (a fault, a hang) is named so, and
+//! the test that runs it expects just that.
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+mod endings;
+mod interrupts;
+mod probes;
+mod sleepers;
+mod timers;
+mod wakers;
+
+use dormir_guest::{args, println};
+
+dormir_guest::entry!(main);
+
+type Case = (&'static str, fn());
+
+/// Those that return if all is well.
+const CASES: &[&[Case]] = &[
+    interrupts::CASES,
+    sleepers::CASES,
+    timers::CASES,
+    wakers::CASES,
+];
+
+fn main() -> Result<(), &'static str> {
+    let wanted = args::value("case").ok_or("say which case: case=NAME, or case=list")?;
+    if wanted == "list" {
+        CASES
+            .iter()
+            .copied()
+            .flatten()
+            .for_each(|(name, _)| println!("{name}"));
+        return Ok(());
+    }
+    let all = CASES.iter().copied().flatten().chain(endings::CASES);
+    for (name, case) in all {
+        if *name == wanted {
+            case();
+            return Ok(());
+        }
+    }
+    Err("no such case; case=list prints the names")
+}

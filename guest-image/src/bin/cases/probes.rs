@@ -1,0 +1,40 @@
+//! What several cases look through: a waker that counts, a yield.
+
+use alloc::{sync::Arc, task::Wake};
+use core::{
+    future::{Future, poll_fn},
+    sync::atomic::{AtomicU32, Ordering},
+    task::Poll,
+};
+
+/// A waker that counts how often it is woken.
+#[derive(Default)]
+pub(crate) struct CountingWaker(AtomicU32);
+
+impl CountingWaker {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    pub(crate) fn wakes(&self) -> u32 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+impl Wake for CountingWaker {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Pending once, having woken its task.
+pub(crate) fn yield_now() -> impl Future<Output = ()> {
+    let mut yielded = false;
+    poll_fn(move |cx| {
+        if core::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+}

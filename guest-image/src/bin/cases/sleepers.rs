@@ -1,0 +1,79 @@
+//! Many sleepers at once.
+
+use alloc::vec::Vec;
+use core::{
+    cell::RefCell,
+    future::Future,
+    pin::pin,
+    task::{Context, Waker},
+    time::Duration,
+};
+
+use dormir::{
+    block_on,
+    idle::Halt,
+    time::{Instant, Timer},
+};
+use futures_util::future::join_all;
+
+use crate::Case;
+
+pub(crate) const CASES: &[Case] = &[
+    ("sleepers-1000-end-in-order", thousand_in_order),
+    ("sleepers-with-one-deadline", one_deadline),
+];
+
+/// A thousand joined sleepers, made in a scrambled order, end in the order of their deadlines, none of
+/// them early.
+fn thousand_in_order() {
+    const SLEEPERS: u64 = 1000;
+    const APART: Duration = Duration::from_micros(50);
+    let ended = RefCell::new(Vec::with_capacity(SLEEPERS as usize));
+    let start = Instant::now().saturating_add(time_to_begin(SLEEPERS) * 10);
+    // 619 is prime to 1000, so each place comes once.
+    let sleepers = (0..SLEEPERS)
+        .map(|index| index * 619 % SLEEPERS)
+        .map(|place| {
+            let deadline = start.saturating_add(APART * place as u32);
+            let ended = &ended;
+            async move {
+                Timer::at(deadline).await;
+                assert!(Instant::now() >= deadline, "sleeper {place} ended early");
+                ended.borrow_mut().push(place);
+            }
+        });
+    block_on(join_all(sleepers), Halt);
+    assert!(
+        ended.borrow().iter().copied().eq(0..SLEEPERS),
+        "ended in another order: {ended:?}"
+    );
+}
+
+/// How long it takes to make so many sleepers and to poll each of them once. On a machine that emulates
+/// each instruction, that is long against the time between two deadlines.
+fn time_to_begin(sleepers: u64) -> Duration {
+    let start = Instant::now();
+    let far = start.saturating_add(Duration::from_secs(3600));
+    let mut all = pin!(join_all((0..sleepers).map(|_| Timer::at(far))));
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(all.as_mut().poll(&mut context).is_pending());
+    Instant::now().saturating_since(start)
+}
+
+/// Sleepers with the same deadline all end, in the order in which they began to wait.
+fn one_deadline() {
+    let ended = RefCell::new(Vec::new());
+    let deadline = Instant::now().saturating_add(Duration::from_millis(10));
+    let sleepers = (0..50).map(|number| {
+        let ended = &ended;
+        async move {
+            Timer::at(deadline).await;
+            ended.borrow_mut().push(number);
+        }
+    });
+    block_on(join_all(sleepers), Halt);
+    assert!(
+        ended.borrow().iter().copied().eq(0..50),
+        "ended in another order: {ended:?}"
+    );
+}

@@ -1,0 +1,134 @@
+//! The guest's own page tables: memory one to one, nothing both writable and executable, no low
+//! memory (so that a null pointer faults), a hole under each stack.
+
+use core::ops::Range;
+
+use x86_64::{
+    PhysAddr,
+    registers::control::{Cr0, Cr0Flags, Cr3, Cr3Flags, Efer, EferFlags},
+    structures::paging::{PageTable, PageTableFlags, PhysFrame, page_table::PageTableEntry},
+};
+
+use super::image;
+
+const PAGE: u64 = 4 << 10;
+const LARGE_PAGE: u64 = 2 << 20;
+
+/// I/O APIC and local APIC: the two large pages from 0xfec0_0000.
+const APICS: Range<u64> = 0xfec0_0000..0xff00_0000;
+
+/// Builds the tables in the RAM behind the image, loads them, and returns the RAM that is left.
+///
+/// # Safety
+///
+/// Ring 0; memory up to 1 GiB is mapped one to one; `ram` is the RAM that holds the image and nothing
+/// in it behind the image is in use; called once.
+pub(super) unsafe fn init(ram: Range<u64>) -> Result<Range<u64>, &'static str> {
+    let ram_end = ram.end.min(APICS.start) & !(PAGE - 1);
+    let mut frames = Frames {
+        next: image::whole().end.next_multiple_of(PAGE),
+        end: ram_end.min(dormir_abi::direct_entry::IDENTITY_MAPPED_BYTES),
+    };
+    let root = frames.take()?;
+    // SAFETY: a zeroed frame of its own, mapped one to one.
+    let tables = unsafe { &mut *root };
+
+    let writable = PageTableFlags::WRITABLE | PageTableFlags::NO_EXECUTE;
+    let uncached = writable | PageTableFlags::NO_CACHE | PageTableFlags::WRITE_THROUGH;
+    map(tables, &mut frames, image::text(), PageTableFlags::empty())?;
+    map(
+        tables,
+        &mut frames,
+        image::rodata(),
+        PageTableFlags::NO_EXECUTE,
+    )?;
+    map(tables, &mut frames, image::data(), writable)?;
+    for (_, stack) in image::stacks() {
+        map(tables, &mut frames, stack, writable)?;
+    }
+    let behind = image::whole().end.next_multiple_of(PAGE);
+    map(tables, &mut frames, behind..ram_end, writable)?;
+    map(tables, &mut frames, APICS, uncached)?;
+
+    // SAFETY: every x86-64 processor that this image boots on has NX; it only gives meaning to a bit.
+    unsafe { Efer::update(|flags| flags.insert(EferFlags::NO_EXECUTE_ENABLE)) };
+    // SAFETY: the tables map all that is in use (code, data, stacks) where it is.
+    unsafe {
+        Cr3::write(
+            PhysFrame::containing_address(PhysAddr::new(root as u64)),
+            Cr3Flags::empty(),
+        );
+    }
+    // SAFETY: has read-only pages be read-only for ring 0 too.
+    unsafe { Cr0::update(|flags| flags.insert(Cr0Flags::WRITE_PROTECT)) };
+    Ok(frames.next..ram_end)
+}
+
+/// Frames for tables, taken one after another from the RAM behind the image.
+struct Frames {
+    next: u64,
+    end: u64,
+}
+
+impl Frames {
+    fn take(&mut self) -> Result<*mut PageTable, &'static str> {
+        if self.next + PAGE > self.end {
+            return Err("too little memory: there is no room for page tables behind the image");
+        }
+        let frame = self.next as *mut PageTable;
+        self.next += PAGE;
+        // SAFETY: RAM behind the image that nothing uses, mapped one to one, aligned to a page.
+        unsafe { frame.write_bytes(0, 1) };
+        Ok(frame)
+    }
+}
+
+/// Maps whole pages, large ones where they fit.
+fn map(
+    root: &mut PageTable,
+    frames: &mut Frames,
+    range: Range<u64>,
+    flags: PageTableFlags,
+) -> Result<(), &'static str> {
+    let flags = flags | PageTableFlags::PRESENT;
+    let mut address = range.start;
+    while address < range.end {
+        let third = next_table(&mut root[index(address, 3)], frames)?;
+        let second = next_table(&mut third[index(address, 2)], frames)?;
+        let entry = &mut second[index(address, 1)];
+        if address.is_multiple_of(LARGE_PAGE) && range.end - address >= LARGE_PAGE {
+            entry.set_addr(PhysAddr::new(address), flags | PageTableFlags::HUGE_PAGE);
+            address += LARGE_PAGE;
+            continue;
+        }
+        let first = next_table(entry, frames)?;
+        let end = range.end.min((address + 1).next_multiple_of(LARGE_PAGE));
+        while address < end {
+            first[index(address, 0)].set_addr(PhysAddr::new(address), flags);
+            address += PAGE;
+        }
+    }
+    Ok(())
+}
+
+/// Which of a table's 512 entries leads to `address`, in a table of this level (0 holds pages).
+fn index(address: u64, level: u32) -> usize {
+    (address >> (12 + 9 * level)) as usize % 512
+}
+
+/// The table that the entry leads to, made if there is none.
+fn next_table<'a>(
+    entry: &'a mut PageTableEntry,
+    frames: &mut Frames,
+) -> Result<&'a mut PageTable, &'static str> {
+    if entry.is_unused() {
+        let frame = frames.take()?;
+        entry.set_addr(
+            PhysAddr::new(frame as u64),
+            PageTableFlags::PRESENT | PageTableFlags::WRITABLE,
+        );
+    }
+    // SAFETY: the entry was made above, with the address of a zeroed frame that is a table and is
+    // reached through this entry only; frames are mapped one to one.
+    Ok(unsafe { &mut *(entry.addr().as_u64() as *mut PageTable) })
+}

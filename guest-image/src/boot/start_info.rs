@@ -1,0 +1,81 @@
+//! What the VMM says: the command line and the memory map of `hvm_start_info` (Xen,
+//! public/arch-x86/hvm/start_info.h), copied out before the page tables leave it unmapped.
+
+use core::{ffi::CStr, ops::Range};
+
+use heapless::String;
+use spin::Once;
+
+/// The longest command line in bytes.
+pub(crate) const MAX_COMMAND_LINE: usize = 1024;
+
+const MAGIC: u32 = 0x336e_c578;
+const MEMORY_TYPE_RAM: u32 = 1;
+
+#[repr(C)]
+struct StartInfo {
+    magic: u32,
+    version: u32,
+    flags: u32,
+    nr_modules: u32,
+    modlist_paddr: u64,
+    cmdline_paddr: u64,
+    rsdp_paddr: u64,
+    memmap_paddr: u64,
+    memmap_entries: u32,
+    reserved: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct MemoryMapEntry {
+    address: u64,
+    size: u64,
+    kind: u32,
+    reserved: u32,
+}
+
+static COMMAND_LINE: Once<String<MAX_COMMAND_LINE>> = Once::new();
+
+/// The guest's command line; empty before it is read.
+pub(crate) fn command_line() -> &'static str {
+    COMMAND_LINE.get().map_or("", String::as_str)
+}
+
+/// Reads the structure at `address`: keeps the command line, and returns the range of RAM that holds
+/// `image`.
+///
+/// # Safety
+///
+/// `address` must be what the VMM passed to the entry, and the low memory that it points to must still
+/// be mapped and untouched.
+pub(super) unsafe fn read(address: *const u8, image: u64) -> Result<Range<u64>, &'static str> {
+    // SAFETY: by the boot protocol, a start info structure is there, 4-byte aligned at least.
+    let info = unsafe { address.cast::<StartInfo>().read_unaligned() };
+    if info.magic != MAGIC {
+        return Err(
+            "the VMM passed no PVH start info; boot the image with `qemu -kernel` or `cargo vm run`",
+        );
+    }
+    if info.cmdline_paddr != 0 {
+        // SAFETY: by the boot protocol, a string that ends in NUL is there.
+        let text = unsafe { CStr::from_ptr(info.cmdline_paddr as *const _) };
+        let text = text.to_str().map_err(|_| "the command line is not UTF-8")?;
+        let text =
+            String::try_from(text).map_err(|_| "the command line has more than 1024 bytes")?;
+        COMMAND_LINE.call_once(|| text);
+    }
+    if info.version == 0 || info.memmap_paddr == 0 {
+        return Err("the VMM passed no memory map (start info version 0)");
+    }
+    for index in 0..info.memmap_entries as usize {
+        let entry = (info.memmap_paddr as *const MemoryMapEntry).wrapping_add(index);
+        // SAFETY: by the boot protocol, `memmap_entries` entries are there.
+        let entry = unsafe { entry.read_unaligned() };
+        let range = entry.address..entry.address.saturating_add(entry.size);
+        if entry.kind == MEMORY_TYPE_RAM && range.contains(&image) {
+            return Ok(range);
+        }
+    }
+    Err("the VMM's memory map has no RAM where the image lies")
+}

@@ -1,0 +1,92 @@
+//! Panics and exceptions: said on the console, recorded for the harness, and the guest ends.
+
+use core::{
+    fmt::Write,
+    panic::PanicInfo,
+    sync::atomic::{AtomicPtr, Ordering},
+};
+
+use dormir::arch::x86_64::{
+    exceptions::{ExceptionFrame, GENERAL_NAMES},
+    interrupt::InterruptFrame,
+};
+use dormir_abi::{exit as exit_code, record::Record};
+use heapless::String;
+use x86_64::registers::control::{Cr2, Cr3};
+
+use crate::{boot::image, console::write_record, exit, println};
+
+#[panic_handler]
+fn on_panic(info: &PanicInfo<'_>) -> ! {
+    x86_64::instructions::interrupts::disable();
+    println!("{info}");
+    let mut text = String::<256>::new();
+    // Where it is too long, its beginning is told.
+    let _ = match info.location() {
+        Some(place) => write!(text, "{place}: {}", info.message()),
+        None => write!(text, "{}", info.message()),
+    };
+    write_record(Record::Panic(&text));
+    exit(exit_code::PANIC)
+}
+
+/// Ends the guest with what the exception was, where, and the registers.
+pub(crate) fn report(frame: &ExceptionFrame) -> ! {
+    let mut text = String::<256>::new();
+    let overflow = frame.fault_address().and_then(image::overflowed_stack);
+    let _ = match overflow {
+        Some(stack) => write!(
+            text,
+            "stack overflow of the {stack}: {frame}, rsp {:#x}",
+            frame.rsp
+        ),
+        None => write!(text, "{frame}"),
+    };
+    println!("exception: {text}");
+    print_registers(frame);
+    write_record(Record::Exception(&text));
+    exit(exit_code::EXCEPTION)
+}
+
+fn print_registers(frame: &ExceptionFrame) {
+    println!(
+        "  rip {:#018x}  rsp {:#018x}  rflags {:#x}  cs {:#x}  ss {:#x}",
+        frame.rip, frame.rsp, frame.rflags, frame.cs, frame.ss
+    );
+    println!(
+        "  cr2 {:#018x}  cr3 {:#018x}  error {:#x}",
+        Cr2::read_raw(),
+        Cr3::read().0.start_address(),
+        frame.error_code
+    );
+    for (names, values) in GENERAL_NAMES.chunks(3).zip(frame.general.chunks(3)) {
+        for (name, value) in names.iter().zip(values) {
+            crate::print!("  {name:>3} {value:#018x}");
+        }
+        println!();
+    }
+}
+
+/// A handler's address; null for none. A function pointer fits, as both are addresses here.
+static NMI_HANDLER: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+
+/// Has `handler` called at each NMI, in place of ending the guest. It may wake tasks, and must not
+/// print, use timers or critical sections.
+pub fn set_nmi_handler(handler: fn(&InterruptFrame)) {
+    NMI_HANDLER.store(handler as *mut (), Ordering::Relaxed);
+}
+
+pub(crate) fn on_nmi(frame: &InterruptFrame) {
+    let handler = NMI_HANDLER.load(Ordering::Relaxed);
+    if handler.is_null() {
+        println!(
+            "exception: NMI at {:#x}, for which the guest has no handler",
+            frame.rip
+        );
+        write_record(Record::Exception("NMI without a handler"));
+        exit(exit_code::EXCEPTION)
+    }
+    // SAFETY: what is not null was stored by `set_nmi_handler`, from a function of this type.
+    let handler = unsafe { core::mem::transmute::<*mut (), fn(&InterruptFrame)>(handler) };
+    handler(frame);
+}

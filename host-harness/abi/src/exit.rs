@@ -1,0 +1,75 @@
+//! Exit codes, and how they travel through the exit port.
+//!
+//! QEMU's `isa-debug-exit` ends QEMU with the status `2 * value + 1`, and QEMU itself ends with 0 or
+//! 1 for reasons of its own: a triple fault under `-no-reboot` ends it with 0. So code 0 is sent as
+//! the value [`PASS_VALUE`], and the status 33 is the only pass.
+
+/// The guest did what it was for.
+pub const SUCCESS: u8 = 0;
+
+/// The guest ended by a Rust panic; the record says where.
+pub const PANIC: u8 = 101;
+
+/// The guest ended by a processor exception, such as a page fault; the record says which.
+pub const EXCEPTION: u8 = 102;
+
+/// The highest exit code that fits through the exit port.
+pub const MAX: u8 = 0x7f - PASS_VALUE as u8;
+
+/// What code [`SUCCESS`] is sent as.
+pub const PASS_VALUE: u32 = 0x10;
+
+/// The value that a guest writes to [`port::EXIT`](crate::port::EXIT) to end with `code`.
+///
+/// Codes above [`MAX`] do not fit and are sent as [`MAX`].
+#[must_use]
+pub const fn to_port_value(code: u8) -> u32 {
+    let code = if code > MAX { MAX } else { code };
+    PASS_VALUE + code as u32
+}
+
+/// The exit code that a guest meant by writing `value` to the exit port; `None` for a value that no
+/// code is sent as.
+#[must_use]
+pub const fn from_port_value(value: u32) -> Option<u8> {
+    if value < PASS_VALUE || value > PASS_VALUE + MAX as u32 {
+        return None;
+    }
+    Some((value - PASS_VALUE) as u8)
+}
+
+/// The exit code that a guest meant, from the status with which QEMU ended; `None` where QEMU ended
+/// for a reason of its own.
+#[must_use]
+pub const fn from_qemu_status(status: i32) -> Option<u8> {
+    if status < 0 || status & 1 == 0 {
+        return None;
+    }
+    from_port_value((status >> 1) as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_survives_the_way_through_qemu() {
+        for code in 0..=MAX {
+            let status = (to_port_value(code) * 2 + 1) as i32;
+            assert!(status < 256, "an exit status has eight bits");
+            assert_eq!(from_qemu_status(status), Some(code));
+        }
+    }
+
+    #[test]
+    fn thirty_three_is_the_only_pass() {
+        for status in 0..256 {
+            assert_eq!(from_qemu_status(status) == Some(SUCCESS), status == 33);
+        }
+    }
+
+    #[test]
+    fn a_code_that_does_not_fit_is_still_a_failure() {
+        assert_eq!(from_port_value(to_port_value(255)), Some(MAX));
+    }
+}

@@ -1,0 +1,26 @@
+//! What a guest and the harness that launches it agree on.
+//!
+//! The guest image and the host harness are built for different targets and share nothing but this
+//! crate: the ports that a guest writes to, the exit codes it may end with, the records that it puts
+//! between the lines of its console, and the state in which the harness's own VMM hands it the vCPU.
+#![no_std]
+
+pub mod exit;
+pub mod port;
+pub mod record;
+
+/// The contract of the 64-bit entry (the ELF header's `e_entry`), which only the harness's own VMM uses.
+///
+/// The vCPU starts in 64-bit mode: CR0 `0x8001_0033`, CR4 `0x620`, EFER `0x500`, flat segments,
+/// interrupts masked, the first GiB mapped one to one with 2 MiB pages, and `RDI` holding the
+/// physical address of an `hvm_start_info` structure (Xen's PVH boot protocol, version 1). QEMU
+/// enters at the address in the `XEN_ELFNOTE_PHYS32_ENTRY` note instead, in 32-bit protected mode,
+/// with the same structure's address in `EBX`.
+pub mod direct_entry {
+    /// How many bytes, from address 0, the VMM has mapped one to one when the guest is entered.
+    pub const IDENTITY_MAPPED_BYTES: u64 = 1 << 30;
+
+    /// The guest's RAM below this address belongs to the VMM at entry: boot structures and page
+    /// tables. An image is linked above it.
+    pub const LOWEST_IMAGE_ADDRESS: u64 = 0x10_0000;
+}

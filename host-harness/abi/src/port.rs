@@ -1,0 +1,41 @@
+//! I/O ports, each of them the same under every VMM.
+
+/// 32-bit write: end the guest with [`to_port_value`](crate::exit::to_port_value) of an exit code.
+///
+/// QEMU's `isa-debug-exit` device is put here; the harness's own VMM answers in the same way.
+pub const EXIT: u16 = 0xf4;
+
+/// Byte write: one byte of console output (QEMU's `isa-debugcon`, Bochs' port 0xE9).
+///
+/// A read answers [`DEBUG_CONSOLE_PRESENT`] where the device is present.
+pub const DEBUG_CONSOLE: u16 = 0xe9;
+
+/// What a read of [`DEBUG_CONSOLE`] answers where the device is present.
+pub const DEBUG_CONSOLE_PRESENT: u8 = 0xe9;
+
+/// First of the eight ports of the serial line COM1, whose interrupt is [`SERIAL_IRQ`].
+pub const SERIAL: u16 = 0x3f8;
+
+/// The ISA interrupt line of COM1.
+pub const SERIAL_IRQ: u8 = 4;
+
+/// 32-bit write: the physical address of a [`ConsoleBuffer`], whose bytes go to the console.
+///
+/// Only the harness's own VMM has it. It takes one exit for any number of bytes, where `rep outsb`
+/// can take one exit for each byte.
+pub const CONSOLE_BUFFER: u16 = 0x5f0;
+
+/// A run of console output in guest memory, see [`CONSOLE_BUFFER`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConsoleBuffer {
+    /// Physical address of the first byte.
+    pub address: u64,
+    /// Number of bytes; at most [`ConsoleBuffer::MAX_LENGTH`].
+    pub length: u64,
+}
+
+impl ConsoleBuffer {
+    /// The longest run that one write may pass, in bytes.
+    pub const MAX_LENGTH: u64 = 1 << 16;
+}

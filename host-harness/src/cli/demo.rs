@@ -1,0 +1,175 @@
+//! `cargo vm demo`: every demo there is, and what it costs.
+
+use super::{Ended, FAILURE, Installing, choose::Choice, complain, ended, table};
+use crate::{
+    guest,
+    setup::{self, Needs},
+    vmm::{self, Outcome, RunConfig, StopToken, Vmm},
+    workspace::Workspace,
+};
+use std::{
+    io::{self, Write},
+    path::Path,
+    time::Duration,
+};
+
+/// Runs the demos and shows what they print as it comes, then what they cost.
+///
+/// What this needs and is not there is installed first: the compiler's library for guests and, if
+/// they are run under it, QEMU.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The demos to run [default: all]
+    names: Vec<String>,
+    #[command(flatten)]
+    choice: Choice,
+    #[command(flatten)]
+    installing: Installing,
+    /// Names the demos and runs none
+    #[arg(long)]
+    list: bool,
+}
+
+/// A demo: one run of the guest program [`PROGRAM`].
+#[derive(Debug)]
+struct Demo {
+    name: &'static str,
+    about: &'static str,
+}
+
+/// The guest program that holds the demos; the argument `demo=NAME` says which.
+const PROGRAM: &str = "demo";
+
+const DEMOS: &[Demo] = &[
+    Demo {
+        name: "basic",
+        about: "two futures sleep and print one after another, and the vCPU halts between",
+    },
+    Demo {
+        name: "basic-busy",
+        about: "the same program in a loop that polls without rest",
+    },
+];
+
+/// How long one demo may take.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// There is no demo of that name.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no demo `{0}`: `cargo vm demo --list` names them")]
+struct NoSuchDemo(String);
+
+pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
+    let demos = select(&arguments.names)?;
+    if arguments.list {
+        return ended(list(&demos), 0);
+    }
+    let vmm = arguments.choice.vmm()?;
+    let workspace = Workspace::locate()?;
+    let needs = Needs {
+        qemu: matches!(vmm, Vmm::Qemu(..)),
+    };
+    let toolchain = setup::set_up(&workspace, needs, arguments.installing.policy(), stop)?;
+    let images = guest::build(&toolchain, &workspace, &[PROGRAM], stop)?;
+    let elf = images.get(PROGRAM)?;
+
+    let mut rows = Vec::new();
+    let mut status = 0;
+    for demo in demos {
+        let config = RunConfig {
+            timeout: LIMIT,
+            arguments: format!("demo={}", demo.name),
+            stop: stop.clone(),
+            ..RunConfig::new(vmm)
+        };
+        let gap = if rows.is_empty() { "" } else { "\n" };
+        let title = format!("{gap}== {} ({vmm}): {}\n", demo.name, demo.about);
+        if let Err(error) = io::stdout().write_all(title.as_bytes()) {
+            return ended(Err(error), status);
+        }
+        let shown = show(demo, elf, &config);
+        // The others are run all the same, but for nobody if nobody listens any more.
+        if stop.is_stopped() || shown.status == Outcome::ConsoleClosed.exit_code() {
+            return Ok(shown.status);
+        }
+        if shown.status != 0 {
+            status = shown.status;
+        }
+        rows.push(shown.row);
+    }
+    ended(writeln!(io::stdout(), "\n{}", table::draw(&rows)), status)
+}
+
+/// What a demo left: its row of the table, and the status for the command.
+struct Shown {
+    row: table::Row,
+    status: u8,
+}
+
+/// Runs one demo, with its console on standard output; what is wrong with it is said at once.
+fn show(demo: &Demo, elf: &Path, config: &RunConfig) -> Shown {
+    match vmm::run(elf, config, &mut io::stdout()) {
+        Ok(report) => {
+            if !matches!(report.outcome, Outcome::Exited(0) | Outcome::ConsoleClosed) {
+                complain(format_args!("{}: {}", demo.name, report.outcome));
+            }
+            Shown {
+                row: table::Row::new(demo.name, &report),
+                status: report.outcome.exit_code(),
+            }
+        }
+        Err(error) => {
+            complain(format_args!("{}: {error}", demo.name));
+            Shown {
+                row: table::Row::failed(demo.name),
+                status: FAILURE,
+            }
+        }
+    }
+}
+
+/// The demos of these names, or all of them.
+fn select(names: &[String]) -> Result<Vec<&'static Demo>, NoSuchDemo> {
+    if names.is_empty() {
+        return Ok(DEMOS.iter().collect());
+    }
+    let find = |name: &String| {
+        let found = DEMOS.iter().find(|demo| demo.name == name);
+        found.ok_or_else(|| NoSuchDemo(name.clone()))
+    };
+    names.iter().map(find).collect()
+}
+
+fn list(demos: &[&Demo]) -> io::Result<()> {
+    let width = demos.iter().map(|demo| demo.name.len()).max().unwrap_or(0);
+    demos
+        .iter()
+        .try_for_each(|demo| writeln!(io::stdout(), "{:width$}  {}", demo.name, demo.about))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_means_all() {
+        assert_eq!(select(&[]).unwrap().len(), DEMOS.len());
+    }
+
+    #[test]
+    fn names_are_run_in_the_order_given() {
+        let names: Vec<String> = DEMOS.iter().rev().map(|demo| demo.name.into()).collect();
+        let found: Vec<_> = select(&names)
+            .unwrap()
+            .iter()
+            .map(|demo| demo.name)
+            .collect();
+        assert_eq!(found, names);
+    }
+
+    #[test]
+    fn an_unknown_name_is_named() {
+        let error = select(&["basic".into(), "bazic".into()]).expect_err("there is none");
+        assert!(error.to_string().contains("`bazic`"), "{error}");
+    }
+}

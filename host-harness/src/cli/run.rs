@@ -1,0 +1,133 @@
+//! `cargo vm run`: one guest, as part of a script or as cargo's runner.
+
+use super::{Ended, choose::Choice, complain};
+use crate::vmm::{self, MAX_MEMORY_MIB, MIN_MEMORY_MIB, Outcome, RunConfig, StopToken};
+use clap::value_parser;
+use std::{io, path::PathBuf, time::Duration};
+
+/// Runs one guest: its console on standard output, its exit code as the command's.
+///
+/// A guest that does not end by itself gives a status of its own: 101 a panic, 102 a processor
+/// exception, 120 a triple fault, 121 an instruction that KVM cannot emulate, 122 too much output,
+/// 123 a VM that died, 124 the time limit, 130 Ctrl-C, 141 a closed output. 125 means that no guest
+/// was run.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The guest: an ELF file for x86-64
+    elf: PathBuf,
+    #[command(flatten)]
+    choice: Choice,
+    /// How long the guest may take, in seconds, its start included
+    #[arg(long, value_name = "S", default_value_t = 60, value_parser = value_parser!(u64).range(1..=86_400))]
+    timeout: u64,
+    /// The guest's memory, in MiB
+    #[arg(long, value_name = "MiB", default_value_t = 64, value_parser = value_parser!(u32).range(i64::from(MIN_MEMORY_MIB)..=i64::from(MAX_MEMORY_MIB)))]
+    memory: u32,
+    /// How much the guest may write to its console, in MiB
+    #[arg(long, value_name = "MiB", default_value_t = 16, value_parser = value_parser!(u64).range(1..=1 << 20))]
+    console_limit: u64,
+    /// Gives the harness's own VMM a PIT (QEMU's machines have one); also for the guest argument
+    /// `timer=pit`. A VM with a PIT takes longer to end
+    #[arg(long)]
+    pit: bool,
+    /// The guest's arguments, such as `demo=basic`; one that begins with a dash goes after `--`
+    #[arg(value_name = "GUEST ARGUMENTS")]
+    arguments: Vec<String>,
+}
+
+impl Arguments {
+    fn config(&self, vmm: vmm::Vmm, stop: &StopToken) -> RunConfig {
+        RunConfig {
+            memory_mib: self.memory,
+            timeout: Duration::from_secs(self.timeout),
+            arguments: self.arguments.join(" "),
+            console_limit: self.console_limit << 20,
+            pit: self.pit
+                || self
+                    .arguments
+                    .iter()
+                    .any(|argument| argument == "timer=pit"),
+            stop: stop.clone(),
+            ..RunConfig::new(vmm)
+        }
+    }
+}
+
+pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
+    let config = arguments.config(arguments.choice.vmm()?, stop);
+    let report = vmm::run(&arguments.elf, &config, &mut io::stdout())?;
+    match &report.outcome {
+        // Whoever closed the output, as `head` does, has had enough and knows it.
+        Outcome::Exited(0) | Outcome::ConsoleClosed => {}
+        outcome => complain(format_args!("{outcome}")),
+    }
+    Ok(report.outcome.exit_code())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Only {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    fn parse(line: &str) -> Result<RunConfig, clap::Error> {
+        let words = std::iter::once("run").chain(line.split(' '));
+        let arguments = Only::try_parse_from(words)?.arguments;
+        Ok(arguments.config(vmm::Vmm::Kvm, &StopToken::default()))
+    }
+
+    #[test]
+    fn options_and_guest_arguments_may_come_in_either_order() {
+        for line in [
+            "guest --timeout 5 --memory 8 -- demo=basic quiet",
+            "--timeout 5 --memory 8 guest demo=basic quiet",
+            "guest demo=basic quiet --timeout 5 --memory 8",
+            "guest demo=basic --memory 8 --timeout 5 -- quiet",
+        ] {
+            let config = parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+            assert_eq!(config.arguments, "demo=basic quiet", "{line}");
+            assert_eq!(config.timeout, Duration::from_secs(5), "{line}");
+            assert_eq!(config.memory_mib, 8, "{line}");
+            assert!(!config.pit);
+        }
+    }
+
+    #[test]
+    fn a_dash_reaches_the_guest_after_two_dashes() {
+        assert_eq!(parse("guest -- --timeout").unwrap().arguments, "--timeout");
+        assert!(parse("guest --unknown").is_err());
+    }
+
+    #[test]
+    fn a_guest_that_needs_the_pit_gets_one() {
+        assert!(parse("guest timer=pit").unwrap().pit);
+        assert!(parse("guest --pit").unwrap().pit);
+        assert!(!parse("guest timer=x2apic").unwrap().pit);
+    }
+
+    #[test]
+    fn units_are_mebibytes_and_seconds() {
+        let config = parse("guest --console-limit 2").unwrap();
+        assert_eq!(config.console_limit, 2 * 1024 * 1024);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for line in [
+            "guest --timeout 0",
+            "guest --timeout 1.5",
+            "guest --memory 0",
+            "guest --memory 99999999999",
+            "guest --console-limit 0",
+            "guest --vmm vmware",
+            "guest --machine isapc",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Builds guest images.
+
+use crate::{
+    process::{self, Keep, ProcessError, Scope},
+    toolchain::{GuestToolchain, TARGET},
+    vmm::StopToken,
+    workspace::Workspace,
+};
+use cargo_metadata::Message;
+use std::{
+    collections::BTreeMap,
+    io::{self, IsTerminal},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// How long a build may take: a first one builds the language's own library too, on a slow machine.
+const LIMIT: Duration = Duration::from_secs(30 * 60);
+
+/// Why there are no guest images.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// Cargo did not run to its end.
+    #[error("the guest images cannot be built: {0}")]
+    Process(#[from] ProcessError),
+    /// Cargo failed, and has said why on standard error.
+    #[error("the guest images cannot be built: cargo failed ({status}) and says above why")]
+    Cargo {
+        /// How it ended.
+        status: std::process::ExitStatus,
+    },
+    /// Cargo said something that cannot be understood.
+    #[error("cargo's report on the guest images cannot be read ({0}): update cargo")]
+    Report(#[from] io::Error),
+    /// Cargo was content and yet built no such program.
+    #[error("cargo built no guest image `{name}`: the guest workspace has no such binary")]
+    Missing {
+        /// The name of the program.
+        name: String,
+    },
+}
+
+/// Guest images that were built.
+#[derive(Clone, Debug)]
+pub struct Images(BTreeMap<String, PathBuf>);
+
+impl Images {
+    /// The image of the guest program `name`.
+    ///
+    /// # Errors
+    ///
+    /// It was not among the programs that were asked for.
+    pub fn get(&self, name: &str) -> Result<&Path, BuildError> {
+        self.0
+            .get(name)
+            .map(PathBuf::as_path)
+            .ok_or_else(|| BuildError::Missing { name: name.into() })
+    }
+}
+
+/// Builds the guest programs `names` of `workspace`, all of them in the release profile.
+///
+/// What the compiler has to say goes to standard error; so does cargo's progress, if that is a
+/// terminal. Builds in several processes wait for one another.
+///
+/// # Errors
+///
+/// The build failed, took too long, or was stopped.
+pub fn build(
+    toolchain: &GuestToolchain,
+    workspace: &Workspace,
+    names: &[&str],
+    stop: &StopToken,
+) -> Result<Images, BuildError> {
+    let mut command = toolchain.command();
+    command
+        .args(["build", "--release", "--target", TARGET])
+        .arg("--target-dir")
+        .arg(workspace.guest_target())
+        .arg("--message-format=json-render-diagnostics")
+        .current_dir(workspace.guest());
+    for name in names {
+        command.args(["--bin", name]);
+    }
+    if !io::stderr().is_terminal() {
+        command.arg("--quiet");
+    }
+    let cargo = process::capture(&mut command, Keep::StdoutOnly, Scope::Group, LIMIT, stop)?;
+    if !cargo.status.success() {
+        return Err(BuildError::Cargo {
+            status: cargo.status,
+        });
+    }
+    let images = executables(&cargo.output)?;
+    names
+        .iter()
+        .try_for_each(|name| images.get(name).map(drop))?;
+    Ok(images)
+}
+
+/// The programs in the messages that cargo writes with `--message-format=json`.
+fn executables(messages: &str) -> Result<Images, BuildError> {
+    let mut images = BTreeMap::new();
+    for message in Message::parse_stream(messages.as_bytes()) {
+        if let Message::CompilerArtifact(artifact) = message?
+            && let Some(executable) = artifact.executable
+        {
+            images.insert(artifact.target.name, executable.into_std_path_buf());
+        }
+    }
+    Ok(Images(images))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn artifact(name: &str, executable: &str) -> String {
+        format!(
+            "{{\"reason\":\"compiler-artifact\",\"package_id\":\"guests 0.1.0\",\"target\":\
+             {{\"kind\":[\"bin\"],\"crate_types\":[\"bin\"],\"name\":\"{name}\",\"src_path\":\
+             \"/src/{name}.rs\",\"edition\":\"2024\"}},\"profile\":{{\"opt_level\":\"3\",\
+             \"debug_assertions\":false,\"overflow_checks\":false,\"test\":false}},\"features\":[],\
+             \"filenames\":[],\"executable\":{executable},\"fresh\":true}}\n"
+        )
+    }
+
+    #[test]
+    fn programs_are_found_among_the_messages() {
+        let messages = [
+            artifact("library", "null"),
+            artifact("demo", "\"/target/demo\""),
+            "a build script's own words\n".into(),
+            "{\"reason\":\"build-finished\",\"success\":true}\n".into(),
+        ]
+        .concat();
+        let images = executables(&messages).expect("they can be read");
+        assert_eq!(
+            images.get("demo").expect("a program"),
+            Path::new("/target/demo")
+        );
+        let missing = images.get("library").expect_err("no program");
+        assert!(missing.to_string().contains("`library`"), "{missing}");
+    }
+}

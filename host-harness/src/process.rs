@@ -1,0 +1,265 @@
+//! Child processes that cannot outlive their time: a limit, a stop from outside, and no descendant
+//! left behind.
+
+use crate::vmm::StopToken;
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid,
+};
+use std::{
+    fs::File,
+    io::{self, Read, Seek},
+    os::unix::process::CommandExt,
+    process::{Child, Command, ExitStatus, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// How long a child that was asked to end may take before it is killed.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// The longest pause between two looks at a child, the stop token and the clock.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Why a child's exit status is not known.
+#[derive(Debug, thiserror::Error)]
+pub enum ProcessError {
+    /// It could not be started.
+    #[error("`{program}` cannot be started ({source}): check that it is installed and in PATH")]
+    Start {
+        /// The program.
+        program: String,
+        /// The reason.
+        source: io::Error,
+    },
+    /// It was still running at its time limit and was ended.
+    #[error(
+        "`{program}` was ended after {} s, its time limit: try it by hand to see what it waits for",
+        limit.as_secs()
+    )]
+    TimedOut {
+        /// The program.
+        program: String,
+        /// The limit.
+        limit: Duration,
+    },
+    /// It was ended because the command was asked to stop.
+    #[error("stopped from outside before its end")]
+    Stopped,
+    /// The system refused to wait for it or to keep its output.
+    #[error("`{program}` cannot be watched: {source}")]
+    Watch {
+        /// The program.
+        program: String,
+        /// The reason.
+        source: io::Error,
+    },
+}
+
+/// Which processes end with the child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// The child and whatever it started: it leads a process group of its own, so a terminal's
+    /// Ctrl-C reaches it by way of the stop token only.
+    Group,
+    /// The child alone, in this process's group: for a program that asks the terminal for a
+    /// password, which a terminal allows its foreground group only.
+    Child,
+}
+
+/// Runs `command` to its end, at most for `limit` (for ever: [`Duration::MAX`]) and only until
+/// `stop` is set.
+///
+/// Its standard input is empty; where its output goes is the caller's choice.
+pub(crate) fn run(
+    command: &mut Command,
+    scope: Scope,
+    limit: Duration,
+    stop: &StopToken,
+) -> Result<ExitStatus, ProcessError> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    command.stdin(Stdio::null());
+    if scope == Scope::Group {
+        command.process_group(0);
+    }
+    let start = Instant::now();
+    let mut child = command.spawn().map_err(|source| ProcessError::Start {
+        program: program.clone(),
+        source,
+    })?;
+    let pid = Pid::from_child(&child);
+    let watch = |source| ProcessError::Watch {
+        program: program.clone(),
+        source,
+    };
+    let mut pause = Duration::from_millis(1);
+    loop {
+        if has_ended(pid).map_err(watch)? {
+            return child.wait().map_err(watch);
+        }
+        let error = if stop.is_stopped() {
+            ProcessError::Stopped
+        } else if start.elapsed() >= limit {
+            ProcessError::TimedOut {
+                program: program.clone(),
+                limit,
+            }
+        } else {
+            thread::sleep(pause);
+            pause = (pause * 2).min(LOOK_EVERY);
+            continue;
+        };
+        end(&mut child, pid, scope).map_err(watch)?;
+        return Err(error);
+    }
+}
+
+/// Whether the child has ended. It stays unreaped, so that its id and its group's cannot be anyone
+/// else's when they are signalled.
+fn has_ended(pid: Pid) -> io::Result<bool> {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    loop {
+        match waitid(WaitId::Pid(pid), options) {
+            Ok(status) => return Ok(status.is_some()),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Asks the child to end, kills what is left of it after a while, and reaps it.
+fn end(child: &mut Child, pid: Pid, scope: Scope) -> io::Result<()> {
+    // A refusal means that nobody is left, or (under sudo) that it is not ours to signal.
+    let signal = |signal| match scope {
+        Scope::Group => drop(kill_process_group(pid, signal)),
+        Scope::Child => drop(kill_process(pid, signal)),
+    };
+    signal(Signal::TERM);
+    let asked = Instant::now();
+    while asked.elapsed() < GRACE && !has_ended(pid)? {
+        thread::sleep(LOOK_EVERY);
+    }
+    signal(Signal::KILL);
+    if has_ended(pid)? || scope == Scope::Group {
+        child.wait()?;
+    }
+    Ok(())
+}
+
+/// What a child printed, and how it ended.
+#[derive(Debug)]
+pub(crate) struct Captured {
+    pub(crate) status: ExitStatus,
+    pub(crate) output: String,
+}
+
+/// Which of a child's streams are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// Standard output; what it prints on standard error is dropped.
+    Stdout,
+    /// Standard output; what it prints on standard error goes to ours.
+    StdoutOnly,
+    /// Both, in the order in which they were written.
+    Both,
+}
+
+/// [`run`], with the output kept in a file: nothing can fill up, and a descendant that holds the
+/// stream open holds nothing up.
+pub(crate) fn capture(
+    command: &mut Command,
+    keep: Keep,
+    scope: Scope,
+    limit: Duration,
+    stop: &StopToken,
+) -> Result<Captured, ProcessError> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let watch = |source| ProcessError::Watch {
+        program: program.clone(),
+        source,
+    };
+    let mut file = tempfile::tempfile().map_err(watch)?;
+    command.stdout(file.try_clone().map_err(watch)?);
+    match keep {
+        Keep::Stdout => command.stderr(Stdio::null()),
+        Keep::StdoutOnly => command.stderr(Stdio::inherit()),
+        Keep::Both => command.stderr(file.try_clone().map_err(watch)?),
+    };
+    let status = run(command, scope, limit, stop)?;
+    let output = read_back(&mut file).map_err(watch)?;
+    Ok(Captured { status, output })
+}
+
+fn read_back(file: &mut File) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    file.rewind()?;
+    file.read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    #[test]
+    fn both_streams_are_kept_in_order() {
+        let captured = capture(
+            &mut shell("echo one; echo two >&2; echo three; exit 7"),
+            Keep::Both,
+            Scope::Group,
+            Duration::from_secs(20),
+            &StopToken::default(),
+        )
+        .expect("a shell runs");
+        assert_eq!(captured.output, "one\ntwo\nthree\n");
+        assert_eq!(captured.status.code(), Some(7));
+    }
+
+    /// A group's end is seen on a pipe: it closes once every process that holds it is gone.
+    fn ends_with_descendants(limit: Duration, stop: &StopToken) -> ProcessError {
+        let (mut reader, writer) = io::pipe().expect("a pipe");
+        let mut command = shell("(trap '' TERM; while :; do sleep 1; done) & sleep 1000");
+        command.stdout(writer);
+        let error = run(&mut command, Scope::Group, limit, stop).expect_err("it never ends itself");
+        drop(command);
+        let mut rest = Vec::new();
+        reader.read_to_end(&mut rest).expect("the pipe closes");
+        error
+    }
+
+    #[test]
+    fn the_time_limit_ends_descendants_too() {
+        let error = ends_with_descendants(Duration::from_millis(100), &StopToken::default());
+        assert!(matches!(error, ProcessError::TimedOut { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_stop_ends_descendants_too() {
+        let stop = StopToken::default();
+        let remote = stop.clone();
+        let stopper = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(100));
+            remote.stop();
+        });
+        let error = ends_with_descendants(Duration::from_secs(60), &stop);
+        stopper.join().expect("the stopper ends");
+        assert!(matches!(error, ProcessError::Stopped), "{error}");
+    }
+
+    #[test]
+    fn a_missing_program_is_named() {
+        let error = run(
+            &mut Command::new("no-such-program-at-all"),
+            Scope::Group,
+            Duration::from_secs(1),
+            &StopToken::default(),
+        )
+        .expect_err("there is none");
+        assert!(error.to_string().contains("no-such-program-at-all"));
+    }
+}

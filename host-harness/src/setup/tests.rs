@@ -1,0 +1,316 @@
+//! Set-ups of machines that exist only here.
+
+use super::{
+    plan::{Apt, Distribution, InTheWay, Privilege, Qemu},
+    *,
+};
+use crate::toolchain::Compiler;
+
+/// A machine on which some steps work.
+struct Fake {
+    facts: Facts,
+    works: Vec<Step>,
+    done: Vec<String>,
+}
+
+const INSTALL_TOOLCHAIN: Step = Step::InstallToolchain(Privilege::Root, Distribution::Web);
+
+const INSTALL_QEMU: Step = Step::InstallQemu(Privilege::Root, InTheWay::Stay);
+
+impl Fake {
+    fn new(apt: Apt, works: &[Step]) -> Self {
+        Self {
+            facts: Facts {
+                toolchain: None,
+                qemu: Qemu::Usable,
+                rustup: true,
+                apt,
+                distribution: None,
+            },
+            works: works.to_vec(),
+            done: Vec::new(),
+        }
+    }
+}
+
+impl Host for Fake {
+    fn facts(&mut self, _: Needs) -> Facts {
+        self.facts.clone()
+    }
+
+    fn carry_out(&mut self, step: &Step) -> Result<Done, ProcessError> {
+        self.done.push(step.to_string());
+        let success = self.works.contains(step);
+        if success {
+            match step {
+                Step::AddTarget | Step::InstallToolchain(..) => {
+                    self.facts.toolchain = Some(toolchain());
+                }
+                Step::InstallQemu(..) => self.facts.qemu = Qemu::Usable,
+                Step::UpdatePackages(_) => {}
+            }
+        }
+        Ok(Done {
+            success,
+            status: "exit status: 1".into(),
+            output: "error: no\nnot today\n".into(),
+        })
+    }
+}
+
+fn toolchain() -> GuestToolchain {
+    GuestToolchain::Target(Compiler::for_test())
+}
+
+/// Sets up; gives what was done, what was said and what came of it.
+fn set_up_fake(fake: &mut Fake, needs: Needs, policy: Policy) -> (Vec<String>, Result<(), String>) {
+    let mut said = Vec::new();
+    let result = set_up_host(fake, needs, policy, &mut |line| said.push(line.to_string()));
+    (said, result.map(drop).map_err(|error| error.to_string()))
+}
+
+const BUILD: Needs = Needs { qemu: false };
+const BUILD_AND_QEMU: Needs = Needs { qemu: true };
+
+#[test]
+fn where_nothing_is_missing_nothing_is_done_or_said() {
+    let mut fake = Fake::new(Apt::Root, &[]);
+    fake.facts.toolchain = Some(toolchain());
+    for policy in [Policy::Install, Policy::Refuse] {
+        let (said, result) = set_up_fake(&mut fake, BUILD_AND_QEMU, policy);
+        assert_eq!(result, Ok(()));
+        assert!(said.is_empty(), "{said:?}");
+        assert!(fake.done.is_empty(), "{:?}", fake.done);
+    }
+}
+
+#[test]
+fn rustup_adds_the_target_and_no_package_is_touched() {
+    let mut fake = Fake::new(Apt::Root, &[Step::AddTarget]);
+    let (said, result) = set_up_fake(&mut fake, BUILD, Policy::Install);
+    assert_eq!(result, Ok(()));
+    assert_eq!(fake.done, ["rustup target add x86_64-unknown-none"]);
+    assert_eq!(said.len(), 1);
+    assert!(said[0].contains(&fake.done[0]), "{said:?}");
+}
+
+#[test]
+fn where_rustup_refuses_the_distribution_steps_in() {
+    let works = [Step::UpdatePackages(Privilege::Root), INSTALL_TOOLCHAIN];
+    let mut fake = Fake::new(Apt::Root, &works);
+    let (said, result) = set_up_fake(&mut fake, BUILD, Policy::Install);
+    assert_eq!(result, Ok(()));
+    assert_eq!(
+        fake.done,
+        [
+            "rustup target add x86_64-unknown-none",
+            "apt-get update",
+            "apt-get install --yes --no-install-recommends --no-remove -o \
+             DPkg::Lock::Timeout=300 rustc-web cargo-web rust-web-src lld",
+        ]
+    );
+    assert!(said.contains(&"  not today".to_owned()), "{said:?}");
+}
+
+#[test]
+fn a_step_that_claims_success_and_changes_nothing_is_not_believed() {
+    let mut fake = Fake::new(Apt::Missing, &[]);
+    fake.works = vec![Step::AddTarget];
+    let mut host = Unchanging(fake);
+    let result = set_up_host(&mut host, BUILD, Policy::Install, &mut |_| ());
+    let error = result.expect_err("the sysroot is as it was").to_string();
+    assert!(error.contains("no apt-get"), "{error}");
+    assert_eq!(host.0.done, ["rustup target add x86_64-unknown-none"]);
+}
+
+/// A machine whose steps succeed and leave everything as it was.
+struct Unchanging(Fake);
+
+impl Host for Unchanging {
+    fn facts(&mut self, needs: Needs) -> Facts {
+        Facts {
+            toolchain: None,
+            ..self.0.facts(needs)
+        }
+    }
+
+    fn carry_out(&mut self, step: &Step) -> Result<Done, ProcessError> {
+        self.0.carry_out(step)
+    }
+}
+
+#[test]
+fn without_rustup_the_distribution_is_asked_at_once() {
+    let works = [Step::UpdatePackages(Privilege::Root), INSTALL_TOOLCHAIN];
+    let mut fake = Fake::new(Apt::Root, &works);
+    fake.facts.rustup = false;
+    let (_, result) = set_up_fake(&mut fake, BUILD, Policy::Install);
+    assert_eq!(result, Ok(()));
+    assert_eq!(fake.done.len(), 2, "{:?}", fake.done);
+}
+
+#[test]
+fn an_installed_compiler_is_completed_and_not_replaced() {
+    let mut fake = Fake::new(Apt::Root, &[]);
+    fake.facts.rustup = false;
+    fake.facts.distribution = Some(Distribution::Plain);
+    let (_, result) = set_up_fake(&mut fake, BUILD, Policy::Install);
+    assert!(result.is_err());
+    assert!(
+        fake.done[1].ends_with(" rustc cargo rust-src lld"),
+        "{:?}",
+        fake.done
+    );
+}
+
+#[test]
+fn everything_failing_ends_in_one_sentence() {
+    let mut fake = Fake::new(Apt::Root, &[]);
+    let (_, result) = set_up_fake(&mut fake, BUILD, Policy::Install);
+    let error = result.expect_err("nothing works");
+    assert_eq!(fake.done.len(), 3, "each step once: {:?}", fake.done);
+    assert!(error.contains("guests cannot be built"), "{error}");
+    assert!(error.contains("rustup target add"), "{error}");
+}
+
+#[test]
+fn qemu_is_installed_only_when_it_is_needed() {
+    let works = [Step::UpdatePackages(Privilege::Root), INSTALL_QEMU];
+    let mut fake = Fake::new(Apt::Root, &works);
+    fake.facts.toolchain = Some(toolchain());
+    fake.facts.qemu = Qemu::Missing;
+    assert_eq!(set_up_fake(&mut fake, BUILD, Policy::Install).1, Ok(()));
+    assert!(fake.done.is_empty());
+    assert_eq!(
+        set_up_fake(&mut fake, BUILD_AND_QEMU, Policy::Install).1,
+        Ok(())
+    );
+    assert_eq!(fake.done.len(), 2);
+    assert!(
+        fake.done[1].ends_with(" qemu-system-x86"),
+        "{:?}",
+        fake.done
+    );
+}
+
+#[test]
+fn packages_in_qemus_way_are_removed_only_after_a_try_without() {
+    let works = [Step::InstallQemu(Privilege::Root, InTheWay::Go)];
+    let mut fake = Fake::new(Apt::Root, &works);
+    fake.facts.toolchain = Some(toolchain());
+    fake.facts.qemu = Qemu::Missing;
+    let (said, result) = set_up_fake(&mut fake, BUILD_AND_QEMU, Policy::Install);
+    assert_eq!(result, Ok(()));
+    let removes: Vec<_> = fake.done[1..]
+        .iter()
+        .map(|done| !done.contains("--no-remove"))
+        .collect();
+    assert_eq!(removes, [false, true], "{:?}", fake.done);
+    assert!(
+        said.iter().any(|line| line.contains("in its way")),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn a_qemu_that_was_named_and_does_not_work_is_not_installed_over() {
+    let mut fake = Fake::new(Apt::Root, &[]);
+    fake.facts.toolchain = Some(toolchain());
+    fake.facts.qemu = Qemu::Unusable("that is no QEMU".into());
+    let (_, result) = set_up_fake(&mut fake, BUILD_AND_QEMU, Policy::Install);
+    assert_eq!(result, Err("that is no QEMU".into()));
+    assert!(fake.done.is_empty());
+}
+
+#[test]
+fn packages_are_listed_once_for_two_installations() {
+    let works = [
+        Step::UpdatePackages(Privilege::Root),
+        INSTALL_TOOLCHAIN,
+        INSTALL_QEMU,
+    ];
+    let mut fake = Fake::new(Apt::Root, &works);
+    fake.facts.rustup = false;
+    fake.facts.qemu = Qemu::Missing;
+    assert_eq!(
+        set_up_fake(&mut fake, BUILD_AND_QEMU, Policy::Install).1,
+        Ok(())
+    );
+    let updates = fake.done.iter().filter(|done| *done == "apt-get update");
+    assert_eq!(updates.count(), 1, "{:?}", fake.done);
+}
+
+#[test]
+fn no_install_names_what_is_missing_and_the_command() {
+    let mut fake = Fake::new(Apt::Root, &[Step::AddTarget]);
+    let (said, result) = set_up_fake(&mut fake, BUILD, Policy::Refuse);
+    let error = result.expect_err("it may not install");
+    assert!(
+        error.contains("`rustup target add x86_64-unknown-none`"),
+        "{error}"
+    );
+    assert!(error.contains("--no-install"), "{error}");
+    assert!(said.is_empty() && fake.done.is_empty());
+}
+
+#[test]
+fn no_install_names_the_installation_and_not_the_update() {
+    let mut fake = Fake::new(Apt::Root, &[]);
+    fake.facts.toolchain = Some(toolchain());
+    fake.facts.qemu = Qemu::Missing;
+    let (_, result) = set_up_fake(&mut fake, BUILD_AND_QEMU, Policy::Refuse);
+    let error = result.expect_err("it may not install");
+    assert!(error.contains("QEMU is missing"), "{error}");
+    assert!(error.contains("`apt-get install "), "{error}");
+    assert!(error.contains(" qemu-system-x86`"), "{error}");
+}
+
+#[test]
+fn sudo_is_used_where_there_is_one() {
+    let mut fake = Fake::new(Apt::Sudo, &[]);
+    fake.facts.rustup = false;
+    let (_, result) = set_up_fake(&mut fake, BUILD, Policy::Install);
+    assert!(result.is_err());
+    for done in &fake.done {
+        assert!(
+            done.starts_with("sudo env DEBIAN_FRONTEND=noninteractive apt-get "),
+            "{done}"
+        );
+    }
+    assert_eq!(fake.done.len(), 2);
+}
+
+#[test]
+fn who_is_not_root_and_has_no_sudo_is_told_what_root_must_run() {
+    let mut fake = Fake::new(Apt::NotRoot, &[]);
+    fake.facts.rustup = false;
+    let (_, result) = set_up_fake(&mut fake, BUILD, Policy::Install);
+    let error = result.expect_err("nothing can be installed");
+    assert!(error.contains("let root run `apt-get install"), "{error}");
+    assert!(fake.done.is_empty());
+}
+
+#[test]
+fn where_there_is_no_apt_the_sentence_names_another_way() {
+    let mut fake = Fake::new(Apt::Missing, &[]);
+    fake.facts.rustup = false;
+    let (_, result) = set_up_fake(&mut fake, BUILD, Policy::Install);
+    let error = result.expect_err("nothing can be installed");
+    assert!(error.contains("no apt-get"), "{error}");
+    assert!(error.contains("rustup target add"), "{error}");
+}
+
+#[test]
+fn a_stop_ends_the_set_up() {
+    struct Stopped;
+    impl Host for Stopped {
+        fn facts(&mut self, needs: Needs) -> Facts {
+            Fake::new(Apt::Root, &[]).facts(needs)
+        }
+        fn carry_out(&mut self, _: &Step) -> Result<Done, ProcessError> {
+            Err(ProcessError::Stopped)
+        }
+    }
+    let result = set_up_host(&mut Stopped, BUILD, Policy::Install, &mut |_| ());
+    assert!(matches!(result, Err(SetupError::Stopped)));
+}

@@ -1,0 +1,218 @@
+//! The devices that the guest reaches by I/O ports: exit, console, serial line.
+
+use std::io;
+
+use dormir_abi::{
+    exit,
+    port::{
+        CONSOLE_BUFFER, ConsoleBuffer, DEBUG_CONSOLE, DEBUG_CONSOLE_PRESENT, EXIT, SERIAL,
+        SERIAL_IRQ,
+    },
+};
+use kvm_ioctls::VmFd;
+use vm_memory::{Bytes, GuestAddress};
+use vm_superio::{Serial, Trigger, serial::NoEvents};
+use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+
+use super::boot::Memory;
+use crate::vmm::{Outcome, RunError, console::Console};
+
+/// The last port of the serial line.
+const SERIAL_END: u16 = SERIAL + 7;
+
+/// The serial line's interrupt.
+struct Interrupt(EventFd);
+
+impl Trigger for Interrupt {
+    type E = io::Error;
+
+    fn trigger(&self) -> io::Result<()> {
+        self.0.write(1)
+    }
+}
+
+/// All devices of one guest.
+pub(super) struct Devices {
+    memory: Memory,
+    /// It sends into a buffer, which is emptied into the console after each access.
+    serial: Serial<Interrupt, NoEvents, Vec<u8>>,
+}
+
+impl Devices {
+    pub(super) fn new(vm: &VmFd, memory: Memory) -> Result<Self, RunError> {
+        let interrupt = EventFd::new(EFD_NONBLOCK).map_err(|cause| RunError::Resource {
+            what: "an event for the serial line",
+            cause,
+        })?;
+        vm.register_irqfd(&interrupt, SERIAL_IRQ.into())
+            .map_err(RunError::kvm("connect the serial line's interrupt"))?;
+        Ok(Self {
+            memory,
+            serial: Serial::new(Interrupt(interrupt), Vec::new()),
+        })
+    }
+
+    /// The guest wrote `data` to `port`.
+    ///
+    /// # Errors
+    ///
+    /// How this ends the run.
+    pub(super) fn write(
+        &mut self,
+        port: u16,
+        data: &[u8],
+        console: &mut Console<'_>,
+    ) -> Result<(), Outcome> {
+        match port {
+            EXIT => Err(outcome_of(little_endian(data))),
+            DEBUG_CONSOLE => console.write(data),
+            CONSOLE_BUFFER => {
+                let bytes = read_console_buffer(&self.memory, data).map_err(Outcome::Died)?;
+                console.write(&bytes)
+            }
+            SERIAL..=SERIAL_END => {
+                for &byte in data {
+                    let result = self.serial.write((port - SERIAL) as u8, byte);
+                    result.map_err(|error| {
+                        Outcome::Died(format!("its serial line failed ({error}): try again"))
+                    })?;
+                }
+                let sent = std::mem::take(self.serial.writer_mut());
+                console.write(&sent)
+            }
+            // Nobody there: a PC's bus takes the write.
+            _ => Ok(()),
+        }
+    }
+
+    /// The guest reads from `port`.
+    pub(super) fn read(&mut self, port: u16, data: &mut [u8]) {
+        // What a PC's bus answers where nobody is.
+        data.fill(0xff);
+        match port {
+            DEBUG_CONSOLE => data.fill(DEBUG_CONSOLE_PRESENT),
+            SERIAL..=SERIAL_END => {
+                for byte in data {
+                    *byte = self.serial.read((port - SERIAL) as u8);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The value of the first write in `data`, of one, two or four bytes.
+fn little_endian(data: &[u8]) -> u32 {
+    let mut bytes = [0; 4];
+    for (to, from) in bytes.iter_mut().zip(data) {
+        *to = *from;
+    }
+    u32::from_le_bytes(bytes)
+}
+
+/// What a write of `value` to the exit port means.
+fn outcome_of(value: u32) -> Outcome {
+    exit::from_port_value(value).map_or_else(
+        || {
+            Outcome::Died(format!(
+                "it wrote {value:#x} to the exit port, which stands for no exit code: send a code \
+                 as dormir_abi::exit::to_port_value gives it"
+            ))
+        },
+        Outcome::Exited,
+    )
+}
+
+/// The bytes of the [`ConsoleBuffer`] that a write of `data` names.
+fn read_console_buffer(memory: &Memory, data: &[u8]) -> Result<Vec<u8>, String> {
+    let address = u64::from(little_endian(data));
+    let field = |offset: u64| {
+        memory
+            .read_obj::<u64>(GuestAddress(address + offset))
+            .map_err(|_| {
+                format!(
+                    "it passed a console buffer at {address:#x}, which is outside its memory: pass \
+                     the physical address"
+                )
+            })
+    };
+    let buffer = ConsoleBuffer {
+        address: field(0)?,
+        length: field(8)?,
+    };
+    if buffer.length > ConsoleBuffer::MAX_LENGTH {
+        return Err(format!(
+            "it passed a console buffer of {} bytes, and {} are the most: pass it in pieces",
+            buffer.length,
+            ConsoleBuffer::MAX_LENGTH
+        ));
+    }
+    let mut bytes = vec![0; buffer.length as usize];
+    memory
+        .read_slice(&mut bytes, GuestAddress(buffer.address))
+        .map_err(|_| {
+            format!(
+                "it passed a console buffer whose {} bytes at {:#x} are outside its memory: pass \
+                 physical addresses",
+                buffer.length, buffer.address
+            )
+        })?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZE: u64 = 2 << 20;
+
+    fn memory_with_buffer(address: u64, length: u64) -> Memory {
+        let memory = Memory::from_ranges(&[(GuestAddress(0), SIZE as usize)]).unwrap();
+        memory.write_obj(address, GuestAddress(0x1000)).unwrap();
+        memory.write_obj(length, GuestAddress(0x1008)).unwrap();
+        memory.write_slice(b"hello", GuestAddress(0x2000)).unwrap();
+        memory
+    }
+
+    fn read(address: u64, length: u64) -> Result<Vec<u8>, String> {
+        read_console_buffer(&memory_with_buffer(address, length), &[0, 0x10, 0, 0])
+    }
+
+    #[test]
+    fn a_console_buffer_is_read_whole() {
+        assert_eq!(read(0x2000, 5).unwrap(), b"hello");
+        assert_eq!(read(0x2000, 0).unwrap(), b"");
+        assert_eq!(read(SIZE - 3, 3).unwrap(), [0; 3]);
+    }
+
+    #[test]
+    fn a_console_buffer_outside_the_memory_is_refused() {
+        for address in [SIZE - 2, SIZE, u64::MAX, u64::MAX - 2] {
+            assert!(read(address, 3).is_err(), "at {address:#x}");
+        }
+        let memory = memory_with_buffer(0x2000, 5);
+        for at in [SIZE as u32 - 8, u32::MAX] {
+            assert!(read_console_buffer(&memory, &at.to_le_bytes()).is_err());
+        }
+    }
+
+    #[test]
+    fn a_console_buffer_that_is_too_long_is_refused() {
+        assert!(read(0x2000, ConsoleBuffer::MAX_LENGTH).is_ok());
+        assert!(read(0x2000, ConsoleBuffer::MAX_LENGTH + 1).is_err());
+        assert!(read(0x2000, u64::MAX).is_err());
+    }
+
+    #[test]
+    fn the_exit_port_takes_any_width_and_no_other_values() {
+        assert_eq!(outcome_of(little_endian(&[0x10])), Outcome::Exited(0));
+        assert_eq!(outcome_of(little_endian(&[0x11, 0])), Outcome::Exited(1));
+        assert_eq!(
+            outcome_of(little_endian(&[0x75, 0, 0, 0])),
+            Outcome::Exited(101)
+        );
+        for value in [0, 0xf, 0x80, u32::MAX] {
+            assert!(matches!(outcome_of(value), Outcome::Died(_)), "{value:#x}");
+        }
+    }
+}

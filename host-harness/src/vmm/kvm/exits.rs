@@ -1,0 +1,102 @@
+//! The loop around `KVM_RUN`: each return to this process is answered, or ends the run.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use kvm_bindings::KVM_INTERNAL_ERROR_EMULATION;
+use kvm_ioctls::{VcpuExit, VcpuFd};
+
+use super::{boot::Memory, devices::Devices, registers};
+use crate::vmm::{Outcome, console::Console};
+
+/// Why the loop ended.
+pub(super) enum End {
+    /// The guest ended, or was ended for what it did.
+    Guest(Outcome),
+    /// It was asked to leave while the guest was still running.
+    Asked,
+}
+
+/// Runs the guest until it ends or `leave` is set; counts the returns from `KVM_RUN`.
+///
+/// Who sets `leave` must then send the thread a signal, and again until it ends: a signal that
+/// comes between the look at `leave` and `KVM_RUN` interrupts neither.
+pub(super) fn run(
+    vcpu: &mut VcpuFd,
+    memory: &Memory,
+    devices: &mut Devices,
+    console: &mut Console<'_>,
+    leave: &AtomicBool,
+) -> (End, u64) {
+    let mut exits = 0;
+    while !leave.load(Ordering::SeqCst) {
+        let exit = vcpu.run();
+        exits += 1;
+        let result = match exit {
+            Ok(VcpuExit::IoOut(port, data)) => devices.write(port, data, console),
+            Ok(VcpuExit::IoIn(port, data)) => {
+                devices.read(port, data);
+                Ok(())
+            }
+            Ok(VcpuExit::Intr) => Ok(()),
+            Err(error) if error.errno() == libc::EINTR => Ok(()),
+            Ok(VcpuExit::MmioRead(address, _)) => Err(no_memory("read from", address, vcpu)),
+            Ok(VcpuExit::MmioWrite(address, _)) => Err(no_memory("wrote to", address, vcpu)),
+            Ok(VcpuExit::Shutdown) => Err(Outcome::TripleFault {
+                registers: registers::describe(vcpu),
+            }),
+            Ok(VcpuExit::InternalError) => Err(internal_error(vcpu, memory)),
+            Ok(VcpuExit::FailEntry(reason, _)) => Err(Outcome::Died(format!(
+                "the processor refused the vCPU's state (reason {reason:#x}): pass --vmm qemu-tcg \
+                 and see which register the guest spoils"
+            ))),
+            // The in-kernel interrupt controllers keep this to themselves.
+            Ok(VcpuExit::Hlt) => Err(Outcome::Died(
+                "KVM handed a halt to the VMM although it has the interrupt controllers: pass --vmm \
+                 qemu-tcg"
+                    .into(),
+            )),
+            Ok(other) => Err(Outcome::Died(format!(
+                "KVM returned for a reason that our VMM does not serve ({other:?}): pass --vmm \
+                 qemu-kvm"
+            ))),
+            Err(error) => Err(Outcome::Died(format!(
+                "KVM could not run the vCPU ({error}): see whether `dmesg` says why"
+            ))),
+        };
+        if let Err(outcome) = result {
+            return (End::Guest(outcome), exits);
+        }
+    }
+    (End::Asked, exits)
+}
+
+fn no_memory(did: &str, address: u64, vcpu: &VcpuFd) -> Outcome {
+    let place = registers::instruction_pointer(vcpu)
+        .map_or(String::new(), |rip| format!(" (instruction at {rip:#x})"));
+    Outcome::Died(format!(
+        "it {did} physical address {address:#x}, where there is neither memory nor a device{place}: \
+         correct the address, or pass a larger --memory"
+    ))
+}
+
+/// KVM gave the vCPU up.
+fn internal_error(vcpu: &mut VcpuFd, memory: &Memory) -> Outcome {
+    // SAFETY: every field of the union is plain integers, for which any bytes are valid; the exit
+    // reason KVM_EXIT_INTERNAL_ERROR says that the kernel filled in this one.
+    let error = unsafe { vcpu.get_kvm_run().__bindgen_anon_1.internal };
+    let Some(address) = registers::instruction_pointer(vcpu) else {
+        return Outcome::Died(format!(
+            "KVM gave up with internal error {}: see whether `dmesg` says why",
+            error.suberror
+        ));
+    };
+    if error.suberror != KVM_INTERNAL_ERROR_EMULATION {
+        return Outcome::Died(format!(
+            "KVM gave up at {address:#x} with internal error {} (3: it could not deliver an \
+             exception or interrupt): look at the guest's interrupt table and stacks",
+            error.suberror
+        ));
+    }
+    let bytes = registers::instruction_bytes(vcpu, memory, address);
+    Outcome::not_emulated(address, bytes)
+}

@@ -1,0 +1,155 @@
+//! Our own VMM: one vCPU on `/dev/kvm`, entered in 64-bit mode, with the few devices of
+//! [`dormir_abi::port`].
+
+mod boot;
+mod cpu;
+mod devices;
+mod exits;
+mod probe;
+mod registers;
+mod stats;
+mod thread;
+
+pub use probe::{KvmInfo, probe};
+
+use std::{fs::File, io::Write, sync::atomic::AtomicBool, time::Instant};
+
+use kvm_bindings::{KVM_PIT_SPEAKER_DUMMY, kvm_pit_config, kvm_userspace_memory_region};
+use kvm_ioctls::{Kvm, VcpuFd, VmFd};
+use vm_memory::{GuestAddress, GuestMemoryBackend};
+
+use super::{Outcome, Report, RunConfig, RunError, console::Console};
+use boot::Memory;
+use devices::Devices;
+use exits::End;
+use thread::Asked;
+
+/// Where KVM puts a page table for processors that cannot run real mode: three pages of a task
+/// state segment follow it. Both lie above the guest's memory and below the processor's firmware.
+const IDENTITY_MAP_ADDRESS: u64 = 0xfffb_c000;
+const TSS_ADDRESS: usize = 0xfffb_d000;
+
+/// A machine that is ready to be entered.
+///
+/// The fields are dropped in this order: the vCPU and the machine before the memory that they use.
+struct Machine {
+    vcpu: VcpuFd,
+    /// Keeps the serial line's interrupt connected.
+    _vm: VmFd,
+    devices: Devices,
+    memory: Memory,
+}
+
+/// Runs a guest that was checked, and waits for its end.
+pub(super) fn run(
+    image: File,
+    entry: u64,
+    config: &RunConfig,
+    out: &mut (dyn Write + Send),
+) -> Result<Report, RunError> {
+    let started = Instant::now();
+    let mut machine = Machine::new(image, entry, config)?;
+    let mut console = Console::new(out, config.console_limit);
+    let leave = AtomicBool::new(false);
+    let (end, exits, asked) = thread::run(
+        started.checked_add(config.timeout),
+        &config.stop,
+        &leave,
+        || machine.run(&mut console, &leave),
+    )?;
+    let ended = match (end, asked) {
+        (End::Guest(outcome), _) => outcome,
+        (End::Asked, Some(Asked::OutOfTime)) => Outcome::TimedOut {
+            limit: config.timeout,
+            place: registers::place(&machine.vcpu, &machine.memory),
+        },
+        (End::Asked, _) => Outcome::Stopped,
+    };
+    let counters = stats::read(&machine.vcpu, exits);
+    drop(machine);
+    let (outcome, stats) = console.conclude(ended);
+    Ok(Report {
+        outcome,
+        stats,
+        wall: started.elapsed(),
+        counters: Some(counters),
+    })
+}
+
+impl Machine {
+    fn new(image: File, entry: u64, config: &RunConfig) -> Result<Self, RunError> {
+        let kvm = probe::open()?;
+        let memory = boot::build_memory(image, config.memory_mib, &config.arguments)?;
+        let vm = create_vm(&kvm, &memory, config.pit)?;
+        let devices = Devices::new(&vm, memory.clone())?;
+        let vcpu = vm
+            .create_vcpu(0)
+            .map_err(RunError::kvm("create the vCPU"))?;
+        cpu::set_up(&kvm, &vcpu, entry)?;
+        Ok(Self {
+            vcpu,
+            _vm: vm,
+            devices,
+            memory,
+        })
+    }
+
+    fn run(&mut self, console: &mut Console<'_>, leave: &AtomicBool) -> (End, u64) {
+        let Self {
+            vcpu,
+            devices,
+            memory,
+            ..
+        } = self;
+        exits::run(vcpu, memory, devices, console, leave)
+    }
+}
+
+/// Creates the machine without its vCPU: memory and interrupt controllers.
+fn create_vm(kvm: &Kvm, memory: &Memory, pit: bool) -> Result<VmFd, RunError> {
+    let vm = kvm
+        .create_vm()
+        .map_err(RunError::kvm("create a virtual machine"))?;
+    // Only Intel processors use them, and some KVMs ask for them there; nobody minds them.
+    vm.set_identity_map_address(IDENTITY_MAP_ADDRESS)
+        .map_err(RunError::kvm("place its page table"))?;
+    vm.set_tss_address(TSS_ADDRESS)
+        .map_err(RunError::kvm("place its task state segment"))?;
+    set_memory(&vm, memory)?;
+    // In the kernel, so that `hlt` and timer interrupts take no exit to this process.
+    vm.create_irq_chip()
+        .map_err(RunError::kvm("create the interrupt controllers"))?;
+    if pit {
+        // The "speaker" is port 0x61, whose bits gate and show the channel that is used to
+        // calibrate other clocks.
+        vm.create_pit2(kvm_pit_config {
+            flags: KVM_PIT_SPEAKER_DUMMY,
+            ..Default::default()
+        })
+        .map_err(RunError::kvm("create the PIT"))?;
+    }
+    Ok(vm)
+}
+
+/// Gives the machine its memory.
+fn set_memory(vm: &VmFd, memory: &Memory) -> Result<(), RunError> {
+    let size = memory.iter().map(vm_memory::GuestMemoryRegion::len).sum();
+    let host = memory
+        .get_host_address(GuestAddress(0))
+        .map_err(|error| RunError::GuestMemory {
+            step: "found",
+            cause: error.to_string(),
+        })?;
+    let region = kvm_userspace_memory_region {
+        slot: 0,
+        flags: 0,
+        guest_phys_addr: 0,
+        memory_size: size,
+        userspace_addr: host as u64,
+    };
+    // SAFETY: the region is the one mapping behind `memory`, whole, and no other region overlaps
+    // it. `Machine` keeps the mapping until after the vCPU is closed, without which the kernel does
+    // not touch it.
+    unsafe { vm.set_user_memory_region(region) }
+        .map_err(RunError::kvm("give the machine its memory"))
+}

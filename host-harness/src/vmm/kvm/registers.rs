@@ -1,0 +1,110 @@
+//! Where a vCPU is and what is in its registers, for people to read.
+
+use kvm_bindings::KVM_MP_STATE_HALTED;
+use kvm_ioctls::VcpuFd;
+use vm_memory::{Bytes, GuestAddress};
+
+use super::boot::Memory;
+
+/// The longest an x86 instruction can be.
+const LONGEST_INSTRUCTION: u64 = 15;
+const PAGE: u64 = 4096;
+const HLT: u8 = 0xf4;
+const RFLAGS_IF: u64 = 1 << 9;
+
+/// RIP, if KVM tells.
+pub(super) fn instruction_pointer(vcpu: &VcpuFd) -> Option<u64> {
+    vcpu.get_regs().ok().map(|registers| registers.rip)
+}
+
+/// The bytes at the virtual address `address`, up to the longest instruction or the end of what is
+/// mapped.
+pub(super) fn instruction_bytes(vcpu: &VcpuFd, memory: &Memory, address: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let end = address.saturating_add(LONGEST_INSTRUCTION);
+    let mut next = address;
+    // Page by page, because the next page can be anywhere in physical memory.
+    while next < end {
+        let length = (end - next).min(PAGE - next % PAGE);
+        let Ok(translation) = vcpu.translate_gva(next) else {
+            break;
+        };
+        let mut piece = vec![0; length as usize];
+        let physical = GuestAddress(translation.physical_address);
+        if translation.valid == 0 || memory.read_slice(&mut piece, physical).is_err() {
+            break;
+        }
+        bytes.extend(piece);
+        next += length;
+    }
+    bytes
+}
+
+/// Where a vCPU that was made to stop is: `halted at 0x...` or `running at 0x...`.
+pub(super) fn place(vcpu: &VcpuFd, memory: &Memory) -> Option<String> {
+    let registers = vcpu.get_regs().ok()?;
+    let halted = vcpu
+        .get_mp_state()
+        .is_ok_and(|state| state.mp_state == KVM_MP_STATE_HALTED);
+    if !halted {
+        return Some(format!("running at {:#x}", registers.rip));
+    }
+    // RIP is behind the `hlt` that it executed.
+    let before = registers.rip.wrapping_sub(1);
+    let address = match instruction_bytes(vcpu, memory, before).first() {
+        Some(&HLT) => before,
+        _ => registers.rip,
+    };
+    let masked = if registers.rflags & RFLAGS_IF == 0 {
+        " with interrupts masked"
+    } else {
+        ""
+    };
+    Some(format!("halted at {address:#x}{masked}"))
+}
+
+/// All registers that help to find a fault, on several lines.
+pub(super) fn describe(vcpu: &VcpuFd) -> Option<String> {
+    let (r, s) = (vcpu.get_regs().ok()?, vcpu.get_sregs().ok()?);
+    let lines: [&[(&str, u64)]; 6] = [
+        &[
+            ("rip", r.rip),
+            ("rsp", r.rsp),
+            ("rbp", r.rbp),
+            ("rflags", r.rflags),
+        ],
+        &[
+            ("rax", r.rax),
+            ("rbx", r.rbx),
+            ("rcx", r.rcx),
+            ("rdx", r.rdx),
+        ],
+        &[("rsi", r.rsi), ("rdi", r.rdi), ("r8", r.r8), ("r9", r.r9)],
+        &[
+            ("r10", r.r10),
+            ("r11", r.r11),
+            ("r12", r.r12),
+            ("r13", r.r13),
+        ],
+        &[
+            ("r14", r.r14),
+            ("r15", r.r15),
+            ("cs", s.cs.selector.into()),
+            ("idt", s.idt.base),
+        ],
+        &[
+            ("cr0", s.cr0),
+            ("cr2", s.cr2),
+            ("cr3", s.cr3),
+            ("cr4", s.cr4),
+            ("efer", s.efer),
+        ],
+    ];
+    let lines = lines.map(|line| {
+        let fields = line
+            .iter()
+            .map(|(name, value)| format!("{name:>6} {value:#018x}"));
+        fields.collect::<Vec<_>>().join(" ")
+    });
+    Some(lines.join("\n"))
+}

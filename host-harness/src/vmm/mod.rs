@@ -1,0 +1,269 @@
+//! Launching a guest: which VMM, with what limits, and what came of it.
+
+mod console;
+mod error;
+mod image;
+pub mod kvm;
+mod outcome;
+pub mod qemu;
+
+pub use error::RunError;
+pub use image::{ImageError, MAX_MEMORY_MIB, MIN_MEMORY_MIB};
+pub use outcome::Outcome;
+
+use std::{
+    fmt,
+    io::Write,
+    path::Path,
+    str::FromStr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use image::Image;
+
+/// The longest command line that a guest can be given, in bytes.
+pub const MAX_ARGUMENTS_LENGTH: usize = 4095;
+
+/// A virtual machine monitor and, for QEMU, its accelerator and machine type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Vmm {
+    /// The harness's own VMM, on `/dev/kvm`.
+    Kvm,
+    /// `qemu-system-x86_64`.
+    Qemu(Accelerator, Machine),
+}
+
+/// What executes QEMU's guest code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Accelerator {
+    /// `/dev/kvm`.
+    Kvm,
+    /// QEMU's own translator; needs no hardware.
+    Tcg,
+}
+
+/// QEMU's machine type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Machine {
+    /// A full PC with firmware.
+    Q35,
+    /// A machine without PCI, made for micro-VMs.
+    Microvm,
+}
+
+impl Vmm {
+    /// Every VMM, each under the name that tests and the command line use.
+    pub const ALL: [Self; 5] = [
+        Self::Kvm,
+        Self::Qemu(Accelerator::Tcg, Machine::Q35),
+        Self::Qemu(Accelerator::Tcg, Machine::Microvm),
+        Self::Qemu(Accelerator::Kvm, Machine::Q35),
+        Self::Qemu(Accelerator::Kvm, Machine::Microvm),
+    ];
+}
+
+/// `kvm`, `qemu-tcg/q35`, `qemu-kvm/microvm`.
+impl fmt::Display for Vmm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Kvm => "kvm",
+            Self::Qemu(Accelerator::Tcg, Machine::Q35) => "qemu-tcg/q35",
+            Self::Qemu(Accelerator::Tcg, Machine::Microvm) => "qemu-tcg/microvm",
+            Self::Qemu(Accelerator::Kvm, Machine::Q35) => "qemu-kvm/q35",
+            Self::Qemu(Accelerator::Kvm, Machine::Microvm) => "qemu-kvm/microvm",
+        })
+    }
+}
+
+/// Reads what [`Display`](fmt::Display) writes.
+impl FromStr for Vmm {
+    type Err = UnknownName;
+
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
+        Self::ALL
+            .into_iter()
+            .find(|vmm| vmm.to_string() == name)
+            .ok_or_else(|| UnknownName(name.to_owned()))
+    }
+}
+
+/// A name that is none of [`Vmm::ALL`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "there is no VMM named `{0}`: use kvm, qemu-tcg/q35, qemu-tcg/microvm, qemu-kvm/q35 or \
+     qemu-kvm/microvm"
+)]
+pub struct UnknownName(String);
+
+/// How a guest is run.
+#[derive(Clone, Debug)]
+pub struct RunConfig {
+    /// What runs it.
+    pub vmm: Vmm,
+    /// The guest's RAM in MiB.
+    pub memory_mib: u32,
+    /// How long the guest may take, its start included.
+    pub timeout: Duration,
+    /// The guest's command line: its arguments, separated by blanks.
+    pub arguments: String,
+    /// How many bytes the guest may write to its console.
+    pub console_limit: u64,
+    /// Whether the harness's own VMM creates a PIT (QEMU's machines always have one). It makes a VM
+    /// slower to end, so only a guest that needs it should have it.
+    pub pit: bool,
+    /// Whether QEMU TCG counts time in instructions (`-icount shift=0,sleep=off`), so that every
+    /// run is the same to the instruction. Refused with any other VMM.
+    pub count_instructions: bool,
+    /// Ends the run from another thread, or from Ctrl-C.
+    pub stop: StopToken,
+}
+
+impl RunConfig {
+    /// The defaults: 64 MiB, 60 s, no arguments, 16 MiB of console output, no PIT.
+    #[must_use]
+    pub fn new(vmm: Vmm) -> Self {
+        Self {
+            vmm,
+            memory_mib: 64,
+            timeout: Duration::from_secs(60),
+            arguments: String::new(),
+            console_limit: 16 << 20,
+            pit: false,
+            count_instructions: false,
+            stop: StopToken::default(),
+        }
+    }
+}
+
+/// A flag that ends a run early, shared by its clones.
+#[derive(Clone, Debug, Default)]
+pub struct StopToken(Arc<AtomicBool>);
+
+impl StopToken {
+    /// Asks the run to end with [`Outcome::Stopped`].
+    pub fn stop(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the run was asked to end.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    /// The flag itself, for a signal handler to set.
+    #[must_use]
+    pub fn flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.0)
+    }
+}
+
+/// What came of a run.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// How the guest ended.
+    pub outcome: Outcome,
+    /// The figures that the guest reported, in its order.
+    pub stats: Vec<(String, u64)>,
+    /// From the start of the VM (for QEMU: of its process) to its end.
+    pub wall: Duration,
+    /// What KVM counted, where the VMM can ask it.
+    pub counters: Option<Counters>,
+}
+
+/// What KVM counted for the vCPU (`KVM_GET_STATS_FD`); `None` where this kernel does not count it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Returns to this process (`KVM_RUN` that came back), counted by the VMM itself.
+    pub userspace_exits: u64,
+    /// How often the vCPU executed `hlt`.
+    pub halt_exits: Option<u64>,
+    /// Interrupts injected.
+    pub irq_injections: Option<u64>,
+    /// Instructions that KVM emulated.
+    pub emulated_instructions: Option<u64>,
+}
+
+/// Runs the guest in the file `elf` and waits for its end.
+///
+/// What the guest writes to its console goes to `console` as it comes, without the records in it.
+/// The call returns within moments of the time limit or of the [`StopToken`], and leaves no process
+/// and no thread behind; only a `console` that blocks in `write` can hold it up.
+///
+/// # Errors
+///
+/// What is wrong with the file, the configuration or the VMM; then no guest has run.
+pub fn run(
+    elf: &Path,
+    config: &RunConfig,
+    console: &mut (dyn Write + Send),
+) -> Result<Report, RunError> {
+    config.check()?;
+    let problem = |problem| RunError::Image {
+        path: elf.to_owned(),
+        problem,
+    };
+    let image = Image::open(elf).map_err(problem)?;
+    image.check_memory(config.memory_mib).map_err(problem)?;
+    match config.vmm {
+        Vmm::Kvm => {
+            let entry = image.direct_entry().map_err(problem)?;
+            kvm::run(image.file, entry, config, console)
+        }
+        Vmm::Qemu(accelerator, machine) => {
+            image.check_pvh_entry().map_err(problem)?;
+            qemu::run(elf, accelerator, machine, config, console)
+        }
+    }
+}
+
+impl RunConfig {
+    /// Checks what does not depend on the guest.
+    fn check(&self) -> Result<(), RunError> {
+        if !(MIN_MEMORY_MIB..=MAX_MEMORY_MIB).contains(&self.memory_mib) {
+            return Err(RunError::Memory {
+                asked: self.memory_mib,
+            });
+        }
+        if self.arguments.len() > MAX_ARGUMENTS_LENGTH {
+            return Err(RunError::ArgumentsTooLong {
+                length: self.arguments.len(),
+            });
+        }
+        if self.arguments.contains('\0') {
+            return Err(RunError::ArgumentsWithNul);
+        }
+        if self.count_instructions && !matches!(self.vmm, Vmm::Qemu(Accelerator::Tcg, _)) {
+            return Err(RunError::CannotCountInstructions { vmm: self.vmm });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_vmm_is_found_by_its_name() {
+        for vmm in Vmm::ALL {
+            assert_eq!(vmm.to_string().parse(), Ok(vmm));
+        }
+        let error = "qemu".parse::<Vmm>().unwrap_err();
+        assert!(error.to_string().contains("`qemu`"), "{error}");
+    }
+
+    #[test]
+    fn a_stop_token_is_shared_by_its_clones() {
+        let token = StopToken::default();
+        let other = token.clone();
+        assert!(!other.is_stopped());
+        token.stop();
+        assert!(other.is_stopped());
+        assert!(other.flag().load(Ordering::SeqCst));
+    }
+}

@@ -1,0 +1,238 @@
+//! How a guest ended, in sentences.
+
+use std::{fmt, time::Duration};
+
+use dormir_abi::exit;
+
+/// How a guest ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// It ended itself with this exit code; 0 is the only success.
+    Exited(u8),
+    /// It panicked, with this message and place.
+    Panicked(String),
+    /// A processor exception ended it.
+    Faulted(String),
+    /// It faulted so deeply that the processor gave up. The registers are known under our VMM only.
+    TripleFault {
+        /// The last registers, several lines.
+        registers: Option<String>,
+    },
+    /// It was still running at the time limit.
+    TimedOut {
+        /// The time limit.
+        limit: Duration,
+        /// Where it was, if known: `halted at 0x...` or `running at 0x...`.
+        place: Option<String>,
+    },
+    /// It wrote more to its console than it may.
+    ConsoleFlooded {
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// It executed an instruction that this KVM cannot emulate.
+    NotEmulated {
+        /// The instruction's address.
+        address: u64,
+        /// The first bytes at that address.
+        bytes: Vec<u8>,
+    },
+    /// The run was stopped from outside, as by Ctrl-C.
+    Stopped,
+    /// Whoever read the console stopped reading.
+    ConsoleClosed,
+    /// The VM ended without a word from the guest.
+    Died(String),
+}
+
+impl Outcome {
+    /// KVM's emulator failed at `address`, where these bytes could be read: none, if there is no
+    /// memory.
+    pub(super) fn not_emulated(address: u64, bytes: Vec<u8>) -> Self {
+        if bytes.is_empty() {
+            return Self::Died(format!(
+                "it jumped to {address:#x}, where there is no memory: look for a bad function \
+                 pointer or a spoiled stack"
+            ));
+        }
+        Self::NotEmulated { address, bytes }
+    }
+
+    /// Whether the guest ended itself with exit code 0.
+    #[must_use]
+    pub fn is_success(&self) -> bool {
+        *self == Self::Exited(exit::SUCCESS)
+    }
+
+    /// The exit status for a command that ran this guest: the guest's own code, or the one that
+    /// stands for the way it ended. Only a success is 0.
+    ///
+    /// | status | the guest |
+    /// | --- | --- |
+    /// | 0 to 111 | ended itself with this code |
+    /// | 101 | panicked |
+    /// | 102 | was ended by a processor exception |
+    /// | 120 | triple-faulted |
+    /// | 121 | executed an instruction that this KVM cannot emulate |
+    /// | 122 | wrote more to its console than it may |
+    /// | 123 | died with its VM |
+    /// | 124 | ran into the time limit, as with `timeout(1)` |
+    /// | 130 | was stopped, as a shell reports Ctrl-C |
+    /// | 141 | lost its console, as a shell reports a broken pipe |
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Exited(code) => *code,
+            Self::Panicked(_) => exit::PANIC,
+            Self::Faulted(_) => exit::EXCEPTION,
+            Self::TripleFault { .. } => 120,
+            Self::NotEmulated { .. } => 121,
+            Self::ConsoleFlooded { .. } => 122,
+            Self::Died(_) => 123,
+            Self::TimedOut { .. } => 124,
+            Self::Stopped => 130,
+            Self::ConsoleClosed => 141,
+        }
+    }
+}
+
+/// One sentence each: what happened and, where it is not plain, what to do next. A triple fault's
+/// registers follow on lines of their own.
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exited(exit::SUCCESS) => f.write_str("the guest ended with success"),
+            Self::Exited(code) => write!(
+                f,
+                "the guest ended itself with exit code {code}: its console says why"
+            ),
+            Self::Panicked(message) => write!(f, "the guest panicked: {message}"),
+            Self::Faulted(message) => {
+                write!(f, "a processor exception ended the guest: {message}")
+            }
+            Self::TripleFault {
+                registers: Some(registers),
+            } => write!(
+                f,
+                "the guest triple-faulted: it faulted where its own handlers could not run; look up \
+                 rip and cr2 in its disassembly:\n{registers}"
+            ),
+            Self::TripleFault { registers: None } => f.write_str(
+                "the guest triple-faulted or reset its machine: run it with --vmm kvm to see its \
+                 last registers",
+            ),
+            Self::TimedOut { limit, place } => {
+                write!(
+                    f,
+                    "the guest was still running after its time limit of {limit:?}"
+                )?;
+                if let Some(place) = place {
+                    write!(f, ", {place}")?;
+                }
+                f.write_str(": find out what it waits for, or raise --timeout")
+            }
+            Self::ConsoleFlooded { limit } => write!(
+                f,
+                "the guest wrote more than {limit} bytes to its console and was stopped: look for a \
+                 loop that prints"
+            ),
+            Self::NotEmulated { address, bytes } => {
+                write!(
+                    f,
+                    "this KVM cannot emulate the guest's instruction at {address:#x} (bytes"
+                )?;
+                for byte in bytes {
+                    write!(f, " {byte:02x}")?;
+                }
+                f.write_str("): build the guest without it, or pass --vmm qemu-tcg")
+            }
+            Self::Stopped => f.write_str("the guest was stopped from outside before it ended"),
+            Self::ConsoleClosed => f.write_str(
+                "the guest was stopped because nobody reads its console any more: keep the reader \
+                 of the output open until the guest ends",
+            ),
+            Self::Died(reason) => write!(f, "the guest's VM ended: {reason}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one_of_each_failure() -> Vec<Outcome> {
+        vec![
+            Outcome::Exited(1),
+            Outcome::Panicked("src/main.rs:1:1: no".into()),
+            Outcome::Faulted("page fault".into()),
+            Outcome::TripleFault { registers: None },
+            Outcome::TimedOut {
+                limit: Duration::from_secs(1),
+                place: None,
+            },
+            Outcome::ConsoleFlooded { limit: 1 },
+            Outcome::NotEmulated {
+                address: 0x10_0000,
+                bytes: vec![0xf3, 0x0f, 0xb8],
+            },
+            Outcome::Stopped,
+            Outcome::ConsoleClosed,
+            Outcome::Died("it is gone".into()),
+        ]
+    }
+
+    #[test]
+    fn only_exit_code_zero_is_a_success() {
+        assert!(Outcome::Exited(0).is_success());
+        assert_eq!(Outcome::Exited(0).exit_code(), 0);
+        for outcome in one_of_each_failure() {
+            assert!(!outcome.is_success(), "{outcome:?}");
+            assert_ne!(outcome.exit_code(), 0, "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn every_failure_has_a_status_and_a_sentence_of_its_own() {
+        let failures = one_of_each_failure();
+        for (index, one) in failures.iter().enumerate() {
+            for other in &failures[index + 1..] {
+                assert_ne!(one.exit_code(), other.exit_code(), "{one:?} and {other:?}");
+                assert_ne!(one.to_string(), other.to_string());
+            }
+        }
+    }
+
+    #[test]
+    fn no_status_but_those_of_the_abi_can_be_mistaken_for_a_guests_own_code() {
+        for outcome in one_of_each_failure() {
+            if !matches!(
+                outcome,
+                Outcome::Exited(_) | Outcome::Panicked(_) | Outcome::Faulted(_)
+            ) {
+                assert!(outcome.exit_code() > exit::MAX, "{outcome:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_instruction_is_shown_with_its_bytes_and_address() {
+        let sentence = Outcome::NotEmulated {
+            address: 0x10_0042,
+            bytes: vec![0xf3, 0x0f, 0xb8, 0xc0],
+        }
+        .to_string();
+        assert!(sentence.contains("0x100042"), "{sentence}");
+        assert!(sentence.contains("f3 0f b8 c0"), "{sentence}");
+    }
+
+    #[test]
+    fn a_hang_is_shown_with_its_place() {
+        let sentence = Outcome::TimedOut {
+            limit: Duration::from_secs(3),
+            place: Some("halted at 0x100010".into()),
+        }
+        .to_string();
+        assert!(sentence.contains("3s, halted at 0x100010"), "{sentence}");
+    }
+}

@@ -1,0 +1,110 @@
+//! Where the project's sources are.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
+
+/// A checkout of the project.
+#[derive(Clone, Debug)]
+pub struct Workspace {
+    root: PathBuf,
+}
+
+/// No checkout of the project was found.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the project's sources are not at {}, where this program was built from them: run `cargo vm` \
+     inside a checkout",
+    root.display()
+)]
+pub struct WorkspaceGone {
+    root: PathBuf,
+}
+
+impl Workspace {
+    /// The checkout that cargo runs this program in, else the one from which it was built.
+    ///
+    /// They differ where several checkouts share a target folder, or one was moved.
+    ///
+    /// # Errors
+    ///
+    /// Neither is there.
+    pub fn locate() -> Result<Self, WorkspaceGone> {
+        let package = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+        if let Some(found) = package.as_deref().and_then(Self::around) {
+            return Ok(found);
+        }
+        let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+        Self::at(package.parent().unwrap_or(package))
+    }
+
+    /// The checkout that a package is part of.
+    fn around(package: &Path) -> Option<Self> {
+        package.ancestors().find_map(|folder| Self::at(folder).ok())
+    }
+
+    /// The checkout in the folder `root`.
+    ///
+    /// # Errors
+    ///
+    /// No guest workspace is in that folder.
+    pub fn at(root: impl Into<PathBuf>) -> Result<Self, WorkspaceGone> {
+        let workspace = Self { root: root.into() };
+        if workspace.guest().join("Cargo.toml").is_file() {
+            Ok(workspace)
+        } else {
+            Err(WorkspaceGone {
+                root: workspace.root,
+            })
+        }
+    }
+
+    /// The top folder.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The guests' workspace, which is apart from the host's: another target, other profiles.
+    #[must_use]
+    pub fn guest(&self) -> PathBuf {
+        self.root.join("guest-image")
+    }
+
+    /// Where cargo puts what it builds for guests.
+    #[must_use]
+    pub fn guest_target(&self) -> PathBuf {
+        self.root.join("target").join("guest")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn a_folder_without_guests_is_refused_by_name() {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let error = Workspace::at(folder.path()).expect_err("it is empty");
+        let name = folder.path().display().to_string();
+        assert!(error.to_string().contains(&name), "{error}");
+    }
+
+    #[test]
+    fn a_package_finds_the_checkout_around_it() {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let guest = folder.path().join("guest-image");
+        let package = folder.path().join("host-harness");
+        for new in [&guest, &package] {
+            fs::create_dir(new).expect("a folder is made");
+        }
+        assert!(Workspace::around(&package).is_none());
+        fs::write(guest.join("Cargo.toml"), "").expect("a file is made");
+        for inside in [&package, &guest, &folder.path().to_path_buf()] {
+            let found = Workspace::around(inside).expect("it is found");
+            assert_eq!(found.root(), folder.path());
+        }
+    }
+}

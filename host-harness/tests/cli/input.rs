@@ -1,0 +1,143 @@
+//! The command line: help, bad input, and what does not need a guest.
+
+use crate::support::{FakeMachine, cargo_vm, is_error_line, outcome, std_command};
+use std::{
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+/// Once built, a wrong file must be refused within this time.
+const REFUSED_WITHIN: Duration = Duration::from_secs(2);
+
+#[test]
+fn help_names_the_verbs_and_the_command_as_it_is_called() {
+    let (status, stdout, _) = outcome(cargo_vm().arg("--help"));
+    assert_eq!(status, Some(0));
+    assert!(stdout.contains("Usage: cargo vm <COMMAND>"), "{stdout}");
+    for verb in ["doctor", "demo", "run", "test"] {
+        assert!(stdout.contains(&format!("\n  {verb} ")), "{verb}: {stdout}");
+    }
+}
+
+#[test]
+fn every_verb_has_a_help_with_units_and_defaults() {
+    for (verb, words) in [
+        ("doctor", &["what each lack costs", "Installs nothing"][..]),
+        (
+            "demo",
+            &["--no-install", "--list", "[default: all]", "qemu-tcg"],
+        ),
+        (
+            "run",
+            &[
+                "in seconds",
+                "[default: 60]",
+                "in MiB",
+                "[default: 64]",
+                "[default: 16]",
+                "[default: q35]",
+                "timer=pit",
+                "124",
+            ],
+        ),
+        ("test", &["--no-install", "cargo test"]),
+    ] {
+        let (status, stdout, _) = outcome(cargo_vm().args([verb, "--help"]));
+        assert_eq!(status, Some(0), "{verb}");
+        assert!(
+            stdout.contains(&format!("Usage: cargo vm {verb}")),
+            "{stdout}"
+        );
+        for word in words {
+            assert!(stdout.contains(word), "{verb}: {word}: {stdout}");
+        }
+    }
+}
+
+#[test]
+fn what_is_not_understood_is_named() {
+    for (line, named) in [
+        ("", "Usage: cargo vm"),
+        ("dance", "'dance'"),
+        ("run", "<ELF>"),
+        ("run guest --vmm vmware", "'vmware'"),
+        ("run guest --machine isapc", "'isapc'"),
+        ("run guest --timeout 0", "'0'"),
+        ("run guest --timeout soon", "'soon'"),
+        ("run guest --memory 0", "'0'"),
+        ("run guest --memory 1000000", "'1000000'"),
+        ("run guest --console-limit -1", "'-1'"),
+        ("run guest --fast", "'--fast'"),
+        ("demo --fast", "'--fast'"),
+        ("test filter", "'filter'"),
+        ("doctor --no-install", "'--no-install'"),
+    ] {
+        let (status, stdout, stderr) = outcome(cargo_vm().args(line.split_whitespace()));
+        assert_eq!(status, Some(2), "{line}: {stderr}");
+        assert!(stderr.contains(named), "{line}: {stderr}");
+        assert!(stdout.is_empty(), "{line}: {stdout}");
+    }
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_in_a_sentence() {
+    for (line, named) in [
+        ("run guest --vmm kvm --machine q35", "--machine"),
+        ("demo --vmm kvm --machine microvm", "--machine"),
+        ("demo basic no-such-demo", "`no-such-demo`"),
+        ("demo --list no-such-demo", "`no-such-demo`"),
+    ] {
+        let (status, stdout, stderr) = outcome(cargo_vm().args(line.split_whitespace()));
+        assert_eq!(status, Some(125), "{line}: {stderr}");
+        assert!(is_error_line(&stderr), "{line}: {stderr}");
+        assert!(stderr.contains(named), "{line}: {stderr}");
+        assert!(stdout.is_empty(), "{line}: {stdout}");
+    }
+}
+
+#[test]
+fn a_file_that_is_no_guest_is_refused_at_once_under_every_vmm() {
+    let this_program = env!("CARGO_BIN_EXE_cargo-vm");
+    for file in ["/no/such/guest", "/", "/dev/null", this_program] {
+        for vmm in ["kvm", "qemu-kvm", "qemu-tcg"] {
+            let start = Instant::now();
+            let (status, stdout, stderr) = outcome(cargo_vm().args(["run", file, "--vmm", vmm]));
+            assert!(start.elapsed() < REFUSED_WITHIN, "{file} under {vmm}");
+            assert_eq!(status, Some(125), "{file} under {vmm}: {stderr}");
+            assert!(is_error_line(&stderr), "{file} under {vmm}: {stderr}");
+            assert!(stderr.contains(file), "{file} under {vmm}: {stderr}");
+            assert!(stdout.is_empty(), "{file} under {vmm}: {stdout}");
+        }
+    }
+}
+
+#[test]
+fn the_demos_are_listed_without_setting_anything_up() {
+    let machine = FakeMachine::new();
+    let (status, stdout, stderr) = outcome(machine.cargo_vm().args(["demo", "--list"]));
+    assert_eq!(status, Some(0), "{stderr}");
+    let names: Vec<_> = stdout
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .collect();
+    assert!(names.starts_with(&["basic", "basic-busy"]), "{stdout}");
+    assert!(stderr.is_empty(), "{stderr}");
+}
+
+#[test]
+fn an_output_that_nobody_reads_ends_the_command_quietly() {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let output = std_command()
+        .args(["demo", "--list"])
+        .stdout(writer)
+        .stderr(Stdio::piped())
+        .output()
+        .expect("it runs");
+    assert_eq!(output.status.code(), Some(141));
+    assert!(
+        output.stderr.is_empty(),
+        "{:?}",
+        String::from_utf8(output.stderr)
+    );
+}

@@ -1,0 +1,5 @@
+//! The command as people use it, as far as no guest is needed.
+
+mod input;
+mod setup;
+mod support;

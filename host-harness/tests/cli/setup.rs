@@ -1,0 +1,197 @@
+//! Setting up, and what `doctor` and `test` make of it, on machines made of scripts.
+
+use crate::support::{FakeMachine, is_error_line, outcome, text};
+use rustix::process::{Pid, Signal, kill_process};
+use std::{
+    io::{BufRead, BufReader, Read},
+    process::Stdio,
+};
+
+const QEMU_SAYS: &str = "echo 'QEMU emulator version 9.9.9'";
+
+#[test]
+fn what_is_missing_is_installed_once() {
+    let machine = FakeMachine::new();
+    machine.script(
+        "rustup",
+        &format!(
+            "echo rustup $* >>'{}'; echo downloading; mkdir -p '{}'",
+            text(&machine.log()),
+            text(&machine.library())
+        ),
+    );
+    machine.script("qemu-system-x86_64", QEMU_SAYS);
+    machine.script("cargo", "exit 0");
+
+    let (status, stdout, stderr) = outcome(machine.cargo_vm().arg("test"));
+    assert_eq!(status, Some(0), "{stderr}");
+    assert_eq!(machine.logged(), "rustup target add x86_64-unknown-none\n");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    assert!(
+        stderr.contains("`rustup target add x86_64-unknown-none`"),
+        "{stderr}"
+    );
+    assert!(stdout.is_empty(), "{stdout}");
+
+    let (status, _, stderr) = outcome(machine.cargo_vm().arg("test"));
+    assert_eq!(status, Some(0));
+    assert!(stderr.is_empty(), "nothing is left to do: {stderr}");
+    assert_eq!(machine.logged().lines().count(), 1);
+}
+
+#[test]
+fn what_failed_shows_its_output_and_the_command_fails() {
+    let machine = FakeMachine::new();
+    machine.script("rustup", "echo the mirror is down; exit 1");
+    let (status, _, stderr) = outcome(machine.cargo_vm().args(["demo", "--vmm", "kvm"]));
+    assert_eq!(status, Some(125));
+    assert!(stderr.contains("\n  the mirror is down\n"), "{stderr}");
+    let last = stderr.lines().last().expect("a last line");
+    assert!(is_error_line(last), "{stderr}");
+    assert!(last.contains("no apt-get"), "{stderr}");
+}
+
+#[test]
+fn no_install_installs_nothing() {
+    let machine = FakeMachine::new();
+    let note = format!("echo $0 >>'{}'", text(&machine.log()));
+    machine.script("rustup", &note);
+    machine.script("apt-get", &note);
+    machine.script("sudo", &note);
+    for line in ["demo --no-install", "test --no-install"] {
+        let (status, stdout, stderr) = outcome(machine.cargo_vm().args(line.split(' ')));
+        assert_eq!(status, Some(125), "{line}");
+        assert!(
+            is_error_line(stderr.lines().last().unwrap_or("")),
+            "{line}: {stderr}"
+        );
+        assert!(stderr.contains("`rustup target add"), "{line}: {stderr}");
+        assert!(stdout.is_empty(), "{line}: {stdout}");
+    }
+    assert_eq!(machine.logged(), "");
+}
+
+#[test]
+fn a_missing_qemu_is_named_with_the_command_that_installs_it() {
+    let machine = FakeMachine::that_builds();
+    machine.script("apt-get", "exit 1");
+    machine.script("sudo", "exit 1");
+    for line in ["test --no-install", "demo --no-install --vmm qemu-tcg"] {
+        let (status, _, stderr) = outcome(machine.cargo_vm().args(line.split(' ')));
+        assert_eq!(status, Some(125), "{line}");
+        assert!(is_error_line(&stderr), "{line}: {stderr}");
+        assert!(stderr.contains("QEMU is missing"), "{line}: {stderr}");
+        assert!(stderr.contains("qemu-system-x86`"), "{line}: {stderr}");
+    }
+}
+
+#[test]
+fn doctor_changes_nothing_and_fails_where_no_guest_can_be_built() {
+    let machine = FakeMachine::new();
+    let note = format!("echo $0 >>'{}'", text(&machine.log()));
+    machine.script("rustup", &note);
+    machine.script("apt-get", &note);
+    let (status, stdout, stderr) = outcome(machine.cargo_vm().arg("doctor"));
+    assert_eq!(status, Some(1), "{stderr}");
+    assert_eq!(machine.logged(), "");
+    for part in [
+        "KVM ",
+        "QEMU ",
+        "guests ",
+        "VMMs ",
+        "cannot be built",
+        "qemu-tcg/microvm",
+    ] {
+        assert!(stdout.contains(part), "{part}: {stdout}");
+    }
+    for line in stdout.lines().filter(|line| line.contains("  qemu-")) {
+        assert!(line.ends_with("not usable"), "there is no QEMU: {line}");
+    }
+}
+
+#[test]
+fn doctor_is_content_with_one_vmm_and_a_compiler() {
+    let machine = FakeMachine::that_builds();
+    machine.script("qemu-system-x86_64", QEMU_SAYS);
+    let (status, stdout, stderr) = outcome(machine.cargo_vm().arg("doctor"));
+    assert_eq!(status, Some(0), "{stdout}{stderr}");
+    assert!(stdout.contains("9.9.9"), "{stdout}");
+    assert!(stdout.contains("rustc 1.2.3"), "{stdout}");
+    assert_eq!(stdout.matches("the default").count(), 1, "{stdout}");
+}
+
+#[test]
+fn the_tests_cargo_is_called_as_a_plain_one_and_its_word_is_the_last() {
+    let machine = FakeMachine::that_builds();
+    machine.script("qemu-system-x86_64", QEMU_SAYS);
+    machine.script("cargo", "echo \"$*\"; env | grep ^CARGO_PKG_ ; exit 7");
+    let (status, stdout, stderr) = outcome(
+        machine
+            .cargo_vm()
+            .env("CARGO_PKG_NAME", "what an outer cargo sets")
+            .args(["test", "--", "idle", "--", "--nocapture"]),
+    );
+    assert_eq!(status, Some(7), "{stderr}");
+    assert_eq!(stdout, "test --locked idle -- --nocapture\n");
+    assert!(stderr.is_empty(), "{stderr}");
+}
+
+#[test]
+fn a_failed_build_is_said_in_a_sentence() {
+    let machine = FakeMachine::that_builds();
+    machine.script("cargo", "echo 'error[E0000]: wrong' >&2; exit 101");
+    let (status, stdout, stderr) = outcome(machine.cargo_vm().args(["demo", "--vmm", "kvm"]));
+    assert_eq!(status, Some(125));
+    assert!(stderr.starts_with("error[E0000]: wrong\n"), "{stderr}");
+    assert!(
+        stderr.contains("the guest images cannot be built"),
+        "{stderr}"
+    );
+    assert!(stdout.is_empty(), "{stdout}");
+}
+
+#[test]
+fn a_cargo_that_builds_nothing_is_not_believed() {
+    let machine = FakeMachine::that_builds();
+    machine.script("cargo", "exit 0");
+    let (status, _, stderr) = outcome(machine.cargo_vm().args(["demo", "--vmm", "kvm"]));
+    assert_eq!(status, Some(125));
+    assert!(is_error_line(&stderr), "{stderr}");
+    assert!(stderr.contains("no guest image `demo`"), "{stderr}");
+}
+
+/// What is left running is seen on the pipe: it closes once nobody holds it.
+fn a_signal_ends(verb: &[&str]) {
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+        let machine = FakeMachine::that_builds();
+        machine.script("qemu-system-x86_64", QEMU_SAYS);
+        machine.script("cargo", "sleep 1000 & echo started >&2; sleep 1000");
+        let mut child = machine
+            .std_command()
+            .args(verb)
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let mut stderr = BufReader::new(child.stderr.take().expect("a pipe"));
+        let mut line = String::new();
+        stderr.read_line(&mut line).expect("cargo starts");
+        assert_eq!(line, "started\n");
+
+        kill_process(Pid::from_child(&child), signal).expect("it can be signalled");
+        let mut rest = String::new();
+        stderr.read_to_string(&mut rest).expect("the pipe closes");
+        let status = child.wait().expect("it ends");
+        assert_eq!(status.code(), Some(130), "{signal:?}: {rest}");
+        assert!(is_error_line(&rest), "{signal:?}: {rest}");
+    }
+}
+
+#[test]
+fn a_signal_ends_the_tests_and_all_that_they_have_started() {
+    a_signal_ends(&["test"]);
+}
+
+#[test]
+fn a_signal_ends_a_build_and_all_that_it_has_started() {
+    a_signal_ends(&["demo", "--vmm", "kvm"]);
+}

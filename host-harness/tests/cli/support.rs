@@ -1,0 +1,128 @@
+//! A machine made of scripts: compilers, package managers and QEMU that only pretend.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use tempfile::TempDir;
+
+/// The longest time that any of these commands may take; none does real work.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// The command with this machine's environment.
+pub(crate) fn cargo_vm() -> assert_cmd::Command {
+    let mut command = assert_cmd::Command::from_std(std_command());
+    command.timeout(LIMIT);
+    command
+}
+
+/// The same, to be started and signalled.
+pub(crate) fn std_command() -> std::process::Command {
+    std::process::Command::new(env!("CARGO_BIN_EXE_cargo-vm"))
+}
+
+/// What a command that ended left: its status, standard output and standard error.
+pub(crate) fn outcome(command: &mut assert_cmd::Command) -> (Option<i32>, String, String) {
+    let output = command.output().expect("the command runs and ends in time");
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    (
+        output.status.code(),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+/// A machine whose PATH holds nothing but the scripts that it is given.
+pub(crate) struct FakeMachine {
+    folder: TempDir,
+}
+
+impl FakeMachine {
+    /// A machine with a compiler whose sysroot has no library for guests, and nothing else.
+    pub(crate) fn new() -> Self {
+        let machine = Self {
+            folder: tempfile::tempdir().expect("a folder for the test"),
+        };
+        fs::create_dir_all(machine.bin()).expect("a folder is made");
+        let sysroot = machine.sysroot();
+        machine.script(
+            "rustc",
+            &format!(
+                "case \"$*\" in '--print sysroot') echo '{}';; *) echo rustc 1.2.3;; esac",
+                sysroot.display()
+            ),
+        );
+        machine.script("cargo", "exit 99");
+        machine
+    }
+
+    /// The same with the library for guests.
+    pub(crate) fn that_builds() -> Self {
+        let machine = Self::new();
+        fs::create_dir_all(machine.library()).expect("a folder is made");
+        machine
+    }
+
+    fn bin(&self) -> PathBuf {
+        self.folder.path().join("bin")
+    }
+
+    fn sysroot(&self) -> PathBuf {
+        self.folder.path().join("sysroot")
+    }
+
+    /// The folder that makes the compiler one that can build guests.
+    pub(crate) fn library(&self) -> PathBuf {
+        self.sysroot().join("lib/rustlib/x86_64-unknown-none/lib")
+    }
+
+    /// A file in which scripts can note what they were called with.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+
+    /// What scripts have noted.
+    pub(crate) fn logged(&self) -> String {
+        fs::read_to_string(self.log()).unwrap_or_default()
+    }
+
+    /// Puts a program into PATH; its text is for a shell that knows the usual tools.
+    pub(crate) fn script(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.bin().join(name);
+        let text = format!("#!/bin/sh\nPATH=/usr/bin:/bin\n{text}\n");
+        fs::write(&path, text).expect("a script is written");
+        let executable = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(&path, executable).expect("a script is made executable");
+        path
+    }
+
+    /// The command on this machine.
+    pub(crate) fn cargo_vm(&self) -> assert_cmd::Command {
+        let mut command = cargo_vm();
+        command.env("PATH", self.bin()).env_remove("DORMIR_QEMU");
+        command.env("CARGO", self.bin().join("cargo"));
+        command
+    }
+
+    /// The same, to be started and signalled.
+    pub(crate) fn std_command(&self) -> std::process::Command {
+        let mut command = std_command();
+        command
+            .env("PATH", self.bin())
+            .env("CARGO", self.bin().join("cargo"))
+            .env_remove("DORMIR_QEMU");
+        command
+    }
+}
+
+/// Whether a text is one sentence of the kind that every error is.
+pub(crate) fn is_error_line(text: &str) -> bool {
+    text.starts_with("error: ") && text.trim_end().lines().count() == 1
+}
+
+/// A path as text, for a script.
+pub(crate) fn text(path: &Path) -> &str {
+    path.to_str().expect("a path of plain text")
+}

@@ -1,0 +1,126 @@
+//! Guests in machine code. Unless it says otherwise, the code means the same in 32-bit mode, in
+//! which QEMU enters it, and in 64-bit mode, in which our VMM does.
+
+use std::{io::Write, path::Path};
+
+use tempfile::NamedTempFile;
+
+use crate::small_elf::SmallElf;
+
+/// A guest in a file that is removed with it.
+pub(crate) struct Guest(NamedTempFile);
+
+impl Guest {
+    pub(crate) fn new(code: &[u8]) -> Self {
+        Self(write(&SmallElf::new(code).bytes()))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+/// A file with this content.
+pub(crate) fn write(bytes: &[u8]) -> NamedTempFile {
+    let mut file = NamedTempFile::new().expect("a temporary file");
+    file.write_all(bytes).expect("a few bytes of space");
+    file
+}
+
+/// `mov al, byte; out 0xe9, al` for each byte.
+pub(crate) fn print(text: &[u8]) -> Vec<u8> {
+    text.iter()
+        .flat_map(|&byte| [0xb0, byte, 0xe6, 0xe9])
+        .collect()
+}
+
+/// `mov eax, value; out 0xf4, eax`, and then halts: under QEMU the write takes effect later.
+pub(crate) fn exit_with_value(value: u8) -> Vec<u8> {
+    vec![0xb8, value, 0, 0, 0, 0xe7, 0xf4, 0xf4, 0xeb, 0xfd]
+}
+
+/// `jmp` to itself.
+pub(crate) const SPIN: &[u8] = &[0xeb, 0xfe];
+
+/// `hlt`, with interrupts masked as they are at entry.
+pub(crate) const HALT: &[u8] = &[0xf4];
+
+/// Ends with this exit code.
+pub(crate) fn exit(code: u8) -> Vec<u8> {
+    exit_with_value(code + 0x10)
+}
+
+/// `ud2`, with no interrupt table to handle it.
+pub(crate) fn triple_fault() -> Vec<u8> {
+    vec![0x0f, 0x0b]
+}
+
+/// Prints `byte` `count` times and ends.
+pub(crate) fn print_many(byte: u8, count: u32) -> Vec<u8> {
+    // mov al, byte; mov ecx, count; again: out 0xe9, al; loop again
+    let mut code = vec![0xb0, byte, 0xb9];
+    code.extend(count.to_le_bytes());
+    code.extend([0xe6, 0xe9, 0xe2, 0xfc]);
+    code.extend(exit(0));
+    code
+}
+
+/// Prints its command line and ends. Our VMM passes the start information in RDI, QEMU in EBX.
+pub(crate) fn print_arguments(in_rdi: bool) -> Vec<u8> {
+    // mov esi, [start information + 0x18]
+    let mut code = vec![0x8b, if in_rdi { 0x77 } else { 0x73 }, 0x18];
+    // again: lodsb; test al, al; jz end; out 0xe9, al; jmp again; end:
+    code.extend([0xac, 0x84, 0xc0, 0x74, 0x04, 0xe6, 0xe9, 0xeb, 0xf7]);
+    code.extend(exit(0));
+    code
+}
+
+/// Reads the time stamp counter twice and prints `0` plus the difference's low four bits.
+pub(crate) const PRINT_TSC_DIFFERENCE: &[u8] = &[
+    0x0f, 0x31, // rdtsc
+    0x89, 0xc3, // mov ebx, eax
+    0x90, 0x90, 0x90, // nop, three times
+    0x0f, 0x31, // rdtsc
+    0x29, 0xd8, // sub eax, ebx
+    0x24, 0x0f, // and al, 15
+    0x04, b'0', // add al, '0'
+    0xe6, 0xe9, // out 0xe9, al
+    0xb8, 0x10, 0, 0, 0, 0xe7, 0xf4, 0xf4, 0xeb, 0xfd, // end with code 0
+];
+
+/// 64-bit: passes `hello` by its address.
+pub(crate) const HELLO_FROM_A_BUFFER: &[u8] = &[
+    0xb8, 0x20, 0x00, 0x10, 0x00, // mov eax, 0x100020
+    0x66, 0xba, 0xf0, 0x05, // mov dx, 0x5f0
+    0xef, // out dx, eax
+    0xb8, 0x10, 0, 0, 0, 0xe7, 0xf4, 0xf4, 0xeb, 0xfd, // end with code 0
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, // up to 0x100020
+    0x30, 0x00, 0x10, 0, 0, 0, 0, 0, // the address of the text
+    5, 0, 0, 0, 0, 0, 0, 0, // its length
+    b'h', b'e', b'l', b'l', b'o',
+];
+
+/// 64-bit: passes the address of a console buffer that does not exist.
+pub(crate) const CONSOLE_BUFFER_BEYOND_MEMORY: &[u8] = &[
+    0xb8, 0, 0, 0, 0x10, // mov eax, 0x10000000
+    0x66, 0xba, 0xf0, 0x05, // mov dx, 0x5f0
+    0xef, // out dx, eax
+    0xf4,
+];
+
+/// Writes `hello` to COM1, waiting each time until the line takes a byte.
+pub(crate) const HELLO_FROM_THE_SERIAL_LINE: &[u8] = &[
+    0xbe, 0x23, 0x00, 0x10, 0x00, // mov esi, 0x100023
+    0x66, 0xba, 0xfd, 0x03, // again: mov dx, 0x3fd
+    0xec, // wait: in al, dx
+    0xa8, 0x20, // test al, 0x20
+    0x74, 0xfb, // jz wait
+    0xac, // lodsb
+    0x84, 0xc0, // test al, al
+    0x74, 0x07, // jz end
+    0x66, 0xba, 0xf8, 0x03, // mov dx, 0x3f8
+    0xee, // out dx, al
+    0xeb, 0xeb, // jmp again
+    0xb8, 0x10, 0, 0, 0, 0xe7, 0xf4, 0xf4, // end: end with code 0
+    b'!', b'h', b'e', b'l', b'l', b'o', 0,
+];

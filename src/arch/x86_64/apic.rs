@@ -1,0 +1,239 @@
+//! The local APIC, through memory (xAPIC) or through MSRs (x2APIC).
+
+use x86_64::registers::model_specific::Msr;
+
+use super::vector;
+
+/// `IA32_APIC_BASE` (SDM vol. 3, 12.4.4).
+const BASE_MSR: u32 = 0x1b;
+const BASE_ENABLE: u64 = 1 << 11;
+const BASE_X2APIC: u64 = 1 << 10;
+const BASE_ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+
+/// MSR of the register at xAPIC offset 0; each 16 bytes of offset are one MSR (SDM vol. 3, 12.12.1.2).
+const X2APIC_FIRST_MSR: u32 = 0x800;
+
+// Register offsets (SDM vol. 3, table 12-1).
+const EOI: u16 = 0xb0;
+const SPURIOUS: u16 = 0xf0;
+const COMMAND: u16 = 0x300;
+const LVT_TIMER: u16 = 0x320;
+const LVT_LINT0: u16 = 0x350;
+const INITIAL_COUNT: u16 = 0x380;
+const CURRENT_COUNT: u16 = 0x390;
+const DIVIDE: u16 = 0x3e0;
+/// x2APIC only (SDM vol. 3, 12.12.11).
+const SELF_IPI: u16 = 0x3f0;
+
+/// In the spurious-interrupt register: the APIC is enabled.
+const SOFTWARE_ENABLE: u32 = 1 << 8;
+/// In a local vector table entry: delivery mode ExtINT, the vector comes from the 8259A.
+const LVT_EXT_INT: u32 = 0b111 << 8;
+/// Delivery mode NMI.
+const LVT_NMI: u32 = 0b100 << 8;
+const LVT_MASKED: u32 = 1 << 16;
+const LVT_TSC_DEADLINE: u32 = 0b10 << 17;
+/// In the command register: to this vCPU, edge triggered, asserted, delivery mode fixed.
+const COMMAND_SELF: u32 = 0b01 << 18 | 1 << 14;
+/// In the divide register: count at the full rate.
+const DIVIDE_BY_1: u32 = 0b1011;
+
+/// How the local APIC is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Memory at this address.
+    Memory(*mut u32),
+    /// MSRs.
+    Msr,
+}
+
+/// The local APIC of the vCPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Apic {
+    access: Access,
+}
+
+// SAFETY: the pointer names a device that the vCPU reaches at the same address from every context,
+// and each access is one whole register.
+unsafe impl Send for Apic {}
+// SAFETY: as above.
+unsafe impl Sync for Apic {}
+
+/// Whether the local APIC is in x2APIC mode already.
+///
+/// # Safety
+///
+/// Ring 0, and there is a local APIC.
+#[must_use]
+pub unsafe fn is_in_x2apic_mode() -> bool {
+    // SAFETY: the MSR exists where there is a local APIC.
+    unsafe { Msr::new(BASE_MSR).read() & BASE_X2APIC != 0 }
+}
+
+impl Apic {
+    /// Enables the local APIC in xAPIC mode, with the legacy interrupt controller passed through.
+    ///
+    /// # Safety
+    ///
+    /// Ring 0, there is a local APIC, it is not in x2APIC mode (from there the processor cannot
+    /// simply go back, SDM vol. 3, 12.12.5), and its page is mapped one to one, uncached.
+    #[must_use]
+    pub unsafe fn enable_xapic() -> Self {
+        let mut base = Msr::new(BASE_MSR);
+        // SAFETY: the MSR exists where there is a local APIC.
+        let value = unsafe { base.read() };
+        // SAFETY: sets a bit that the SDM lets software set.
+        unsafe { base.write(value | BASE_ENABLE) };
+        let apic = Self {
+            access: Access::Memory((value & BASE_ADDRESS) as *mut u32),
+        };
+        apic.init();
+        apic
+    }
+
+    /// Enables the local APIC in x2APIC mode, with the legacy interrupt controller passed through.
+    ///
+    /// # Safety
+    ///
+    /// Ring 0, and the processor has an x2APIC.
+    #[must_use]
+    pub unsafe fn enable_x2apic() -> Self {
+        let mut base = Msr::new(BASE_MSR);
+        // SAFETY: the MSR exists where there is a local APIC.
+        let value = unsafe { base.read() };
+        // From disabled to x2APIC the way leads through xAPIC (SDM vol. 3, figure 12-27).
+        // SAFETY: sets a bit that the SDM lets software set.
+        unsafe { base.write(value | BASE_ENABLE) };
+        // SAFETY: the same, for a processor that has an x2APIC.
+        unsafe { base.write(value | BASE_ENABLE | BASE_X2APIC) };
+        let apic = Self {
+            access: Access::Msr,
+        };
+        apic.init();
+        apic
+    }
+
+    fn init(&self) {
+        self.write(SPURIOUS, SOFTWARE_ENABLE | u32::from(vector::SPURIOUS));
+        // Firmware does this on a PC; micro-VMs have none. Without it the PIC's interrupts end here.
+        self.write(LVT_LINT0, LVT_EXT_INT);
+        self.write(LVT_TIMER, LVT_MASKED);
+        self.write(DIVIDE, DIVIDE_BY_1);
+    }
+
+    /// Whether registers are reached through MSRs.
+    #[must_use]
+    pub const fn is_x2apic(&self) -> bool {
+        matches!(self.access, Access::Msr)
+    }
+
+    #[inline]
+    fn write(&self, register: u16, value: u32) {
+        match self.access {
+            // SAFETY: `enable_xapic`'s caller mapped the page; offsets lie within it and are aligned.
+            Access::Memory(base) => unsafe {
+                base.wrapping_byte_add(register.into())
+                    .write_volatile(value)
+            },
+            Access::Msr => {
+                let mut msr = Msr::new(X2APIC_FIRST_MSR + u32::from(register >> 4));
+                // SAFETY: in x2APIC mode each register of this module is an MSR; no bit that is
+                // reserved is written.
+                unsafe { msr.write(value.into()) }
+            }
+        }
+    }
+
+    #[inline]
+    fn read(&self, register: u16) -> u32 {
+        match self.access {
+            // SAFETY: as in `write`.
+            Access::Memory(base) => unsafe {
+                base.wrapping_byte_add(register.into()).read_volatile()
+            },
+            // SAFETY: as in `write`.
+            Access::Msr => unsafe {
+                Msr::new(X2APIC_FIRST_MSR + u32::from(register >> 4)).read() as u32
+            },
+        }
+    }
+
+    /// Ends the interrupt in service.
+    #[inline]
+    pub fn end_of_interrupt(&self) {
+        self.write(EOI, 0);
+    }
+
+    /// Interrupts this vCPU on `vector` (16 to 255): at once, or as soon as interrupts are unmasked.
+    pub fn interrupt_self(&self, vector: u8) {
+        if self.is_x2apic() {
+            self.write(SELF_IPI, vector.into());
+        } else {
+            self.write(COMMAND, COMMAND_SELF | u32::from(vector));
+        }
+    }
+
+    /// Has the timer count down once per [`start_count`](Self::start_count), and interrupt at zero on
+    /// [`vector::APIC_TIMER`].
+    pub fn one_shot_mode(&self) {
+        self.write(LVT_TIMER, vector::APIC_TIMER.into());
+    }
+
+    /// As [`one_shot_mode`](Self::one_shot_mode), with the interrupt delivered as an NMI. QEMU's
+    /// translator does so; the SDM does not offer it for the timer (vol. 3, 12.5.1).
+    pub fn one_shot_nmi_mode(&self) {
+        self.write(LVT_TIMER, LVT_NMI | u32::from(vector::APIC_TIMER));
+    }
+
+    /// Starts the count; 0 stops it.
+    #[inline]
+    pub fn start_count(&self, ticks: u32) {
+        self.write(INITIAL_COUNT, ticks);
+    }
+
+    /// Has the timer interrupt on [`vector::APIC_TIMER`] when the TSC reaches
+    /// [`set_tsc_deadline`].
+    pub fn tsc_deadline_mode(&self) {
+        self.write(LVT_TIMER, LVT_TSC_DEADLINE | u32::from(vector::APIC_TIMER));
+        // A write to memory is not ordered with the deadline's MSR, and a deadline that arrives first
+        // is ignored (SDM vol. 3, 12.5.4.1).
+        // SAFETY: every x86-64 processor has MFENCE.
+        unsafe { core::arch::x86_64::_mm_mfence() };
+    }
+
+    /// Measures how many times a second the timer counts, against a counter of known frequency.
+    /// `None` if it does not count.
+    #[must_use]
+    pub fn measure_hz(&self, counter: impl Fn() -> u64, counter_hz: u64) -> Option<u64> {
+        // 10 ms: long against the two reads that bound it, short against a boot.
+        let span = counter_hz / 100;
+        self.write(LVT_TIMER, LVT_MASKED);
+        self.start_count(u32::MAX);
+        let (start_count, start) = (self.read(CURRENT_COUNT), counter());
+        let passed = loop {
+            let passed = counter() - start;
+            if passed >= span {
+                break passed;
+            }
+        };
+        let ticks = start_count - self.read(CURRENT_COUNT);
+        self.start_count(0);
+        let hz = u128::from(ticks) * u128::from(counter_hz) / u128::from(passed);
+        (hz != 0).then_some(hz as u64)
+    }
+}
+
+/// `IA32_TSC_DEADLINE` (SDM vol. 3, 12.5.4.1).
+const TSC_DEADLINE_MSR: u32 = 0x6e0;
+
+/// Arms the timer, in its TSC-deadline mode, for this value of the TSC: at once if it has passed.
+/// 0 disarms.
+///
+/// # Safety
+///
+/// Ring 0, and the processor has a TSC-deadline timer.
+#[inline]
+pub unsafe fn set_tsc_deadline(tsc: u64) {
+    // SAFETY: the caller says that the MSR exists; it affects nothing but the timer's interrupt.
+    unsafe { Msr::new(TSC_DEADLINE_MSR).write(tsc) }
+}

@@ -1,0 +1,102 @@
+//! What the processor and the hypervisor say of themselves.
+
+use core::arch::x86_64::{__cpuid, __cpuid_count, CpuidResult};
+
+/// First CPUID leaf of a hypervisor; EAX answers the last one.
+const HYPERVISOR_BASE: u32 = 0x4000_0000;
+/// Timing information: EAX is the TSC's frequency in kHz, EBX the local APIC timer's. VMware defined
+/// it; QEMU and the harness's VMM fill it in too.
+const HYPERVISOR_TIMING: u32 = 0x4000_0010;
+/// KVM's features; EAX is a bit field (Linux, `Documentation/virt/kvm/x86/cpuid.rst`).
+const KVM_FEATURES: u32 = 0x4000_0001;
+
+fn has(leaf: u32) -> bool {
+    __cpuid(0).eax >= leaf
+}
+
+fn features() -> CpuidResult {
+    __cpuid(1)
+}
+
+/// Whether there is a local APIC (CPUID.01H:EDX.9).
+#[must_use]
+pub fn has_apic() -> bool {
+    features().edx & (1 << 9) != 0
+}
+
+/// Whether the local APIC can be used through MSRs (CPUID.01H:ECX.21).
+#[must_use]
+pub fn has_x2apic() -> bool {
+    features().ecx & (1 << 21) != 0
+}
+
+/// Whether the local APIC's timer can be set to a value of the TSC (CPUID.01H:ECX.24).
+#[must_use]
+pub fn has_tsc_deadline() -> bool {
+    features().ecx & (1 << 24) != 0
+}
+
+/// Whether a hypervisor says that it is there (CPUID.01H:ECX.31).
+#[must_use]
+pub fn has_hypervisor() -> bool {
+    features().ecx & (1 << 31) != 0
+}
+
+/// The frequencies of the TSC and of the local APIC's timer in Hz, each `None` if it is not said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timing {
+    /// Of the time-stamp counter.
+    pub tsc_hz: Option<u64>,
+    /// Of the local APIC's timer before its divider.
+    pub apic_hz: Option<u64>,
+}
+
+/// What the hypervisor says in leaf 0x40000010.
+#[must_use]
+pub fn hypervisor_timing() -> Timing {
+    if !has_hypervisor() || __cpuid(HYPERVISOR_BASE).eax < HYPERVISOR_TIMING {
+        return Timing::default();
+    }
+    let leaf = __cpuid(HYPERVISOR_TIMING);
+    let hz = |khz: u32| (khz != 0).then_some(u64::from(khz) * 1000);
+    Timing {
+        tsc_hz: hz(leaf.eax),
+        apic_hz: hz(leaf.ebx),
+    }
+}
+
+/// What the processor says in leaf 0x15: EBX/EAX is the ratio of the TSC to the crystal, ECX the
+/// crystal's frequency, which also drives the local APIC's timer (SDM vol. 3, 12.5.4).
+#[must_use]
+pub fn crystal_timing() -> Timing {
+    if !has(0x15) {
+        return Timing::default();
+    }
+    let leaf = __cpuid(0x15);
+    let (denominator, numerator, crystal) = (
+        u64::from(leaf.eax),
+        u64::from(leaf.ebx),
+        u64::from(leaf.ecx),
+    );
+    if denominator == 0 || numerator == 0 || crystal == 0 {
+        return Timing::default();
+    }
+    Timing {
+        tsc_hz: Some(crystal * numerator / denominator),
+        apic_hz: Some(crystal),
+    }
+}
+
+/// KVM's feature bits; 0 where the hypervisor is not KVM.
+#[must_use]
+pub fn kvm_features() -> u32 {
+    if !has_hypervisor() {
+        return 0;
+    }
+    let base = __cpuid_count(HYPERVISOR_BASE, 0);
+    // "KVMKVMKVM\0\0\0" in EBX, ECX, EDX. Old versions answer 0 in EAX and mean 0x40000001.
+    let is_kvm = base.ebx.to_le_bytes() == *b"KVMK"
+        && base.ecx.to_le_bytes() == *b"VMKV"
+        && base.edx.to_le_bytes() == *b"M\0\0\0";
+    if is_kvm { __cpuid(KVM_FEATURES).eax } else { 0 }
+}

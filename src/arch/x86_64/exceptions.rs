@@ -1,0 +1,177 @@
+//! Exceptions, and interrupts that nobody expects: all of them end in one function, with the
+//! registers.
+
+use core::{arch::global_asm, fmt};
+
+use spin::Once;
+use x86_64::registers::control::Cr2;
+
+/// What the processor and the entry stub saved when an exception came.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct ExceptionFrame {
+    /// General registers in the order R15, R14, ... R8, RDI, RSI, RBP, RDX, RCX, RBX, RAX.
+    pub general: [u64; 15],
+    /// Which exception, 0 to 31 (SDM vol. 3, table 7-1), or which interrupt for which there is no
+    /// handler.
+    pub vector: u64,
+    /// The error code, 0 for exceptions that have none.
+    pub error_code: u64,
+    /// Where it happened.
+    pub rip: u64,
+    /// The code segment there.
+    pub cs: u64,
+    /// The flags there.
+    pub rflags: u64,
+    /// The stack pointer there.
+    pub rsp: u64,
+    /// The stack segment there.
+    pub ss: u64,
+}
+
+/// The names of [`ExceptionFrame::general`], in its order.
+pub const GENERAL_NAMES: [&str; 15] = [
+    "r15", "r14", "r13", "r12", "r11", "r10", "r9", "r8", "rdi", "rsi", "rbp", "rdx", "rcx", "rbx",
+    "rax",
+];
+
+const PAGE_FAULT: u64 = 14;
+const DOUBLE_FAULT: u64 = 8;
+/// Vectors below this one are exceptions.
+const EXCEPTIONS: u64 = 32;
+
+impl ExceptionFrame {
+    /// The exception's name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self.vector {
+            0 => "divide error",
+            1 => "debug exception",
+            3 => "breakpoint",
+            4 => "overflow",
+            5 => "bound range exceeded",
+            6 => "invalid opcode",
+            7 => "device not available",
+            DOUBLE_FAULT => "double fault",
+            10 => "invalid TSS",
+            11 => "segment not present",
+            12 => "stack-segment fault",
+            13 => "general protection fault",
+            PAGE_FAULT => "page fault",
+            16 => "x87 floating-point error",
+            17 => "alignment check",
+            18 => "machine check",
+            19 => "SIMD floating-point exception",
+            20 => "virtualization exception",
+            21 => "control protection exception",
+            22..EXCEPTIONS => "reserved exception",
+            _ => "interrupt",
+        }
+    }
+
+    /// The address whose use failed: of a page fault, or of the page fault that became this double
+    /// fault.
+    #[must_use]
+    pub fn fault_address(&self) -> Option<u64> {
+        matches!(self.vector, PAGE_FAULT | DOUBLE_FAULT).then(Cr2::read_raw)
+    }
+}
+
+/// One line: what happened, and where.
+impl fmt::Display for ExceptionFrame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.vector >= EXCEPTIONS {
+            let (vector, rip) = (self.vector, self.rip);
+            return write!(
+                f,
+                "interrupt {vector:#04x}, for which there is no handler, at {rip:#x}"
+            );
+        }
+        f.write_str(self.name())?;
+        if self.vector == PAGE_FAULT {
+            let what = match self.error_code & 0b1_0011 {
+                code if code & 0b1_0000 != 0 => "executing",
+                code if code & 0b10 != 0 => "writing",
+                _ => "reading",
+            };
+            let why = if self.error_code & 1 != 0 {
+                "protected"
+            } else {
+                "unmapped"
+            };
+            write!(f, " {what} {why} address {:#x}", Cr2::read_raw())?;
+        } else if self.error_code != 0 {
+            write!(f, " (error code {:#x})", self.error_code)?;
+        }
+        write!(f, " at {:#x}", self.rip)
+    }
+}
+
+// A stub of 16 bytes for each vector. It pushes a zero where the processor pushes no error code (the
+// mask has a bit for each exception that has one), then its vector. Twenty-two words are on the
+// stack then, which the processor had aligned: the call is made at a multiple of 16.
+global_asm!(
+    ".pushsection .text.dormir_exceptions, \"ax\", @progbits",
+    ".balign 16",
+    ".globl dormir_exception_stubs",
+    "dormir_exception_stubs:",
+    ".set dormir_vector, 0",
+    ".rept 256",
+    "    .balign 16",
+    "    .if dormir_vector >= 32 || ((0x60227d00 >> dormir_vector) & 1) == 0",
+    "    pushq $0",
+    "    .endif",
+    "    pushq $dormir_vector",
+    "    jmp dormir_exception_common",
+    "    .set dormir_vector, dormir_vector + 1",
+    ".endr",
+    "dormir_exception_common:",
+    "    pushq %rax",
+    "    pushq %rbx",
+    "    pushq %rcx",
+    "    pushq %rdx",
+    "    pushq %rbp",
+    "    pushq %rsi",
+    "    pushq %rdi",
+    "    pushq %r8",
+    "    pushq %r9",
+    "    pushq %r10",
+    "    pushq %r11",
+    "    pushq %r12",
+    "    pushq %r13",
+    "    pushq %r14",
+    "    pushq %r15",
+    "    cld",
+    "    movq %rsp, %rdi",
+    "    call {handler}",
+    "    ud2",
+    ".popsection",
+    handler = sym on_exception,
+    options(att_syntax),
+);
+
+/// Bytes from one stub to the next.
+const STUB_STRIDE: u64 = 16;
+
+unsafe extern "C" {
+    static dormir_exception_stubs: u8;
+}
+
+/// The address of the stub of `vector`.
+pub(super) fn stub(vector: u8) -> u64 {
+    (&raw const dormir_exception_stubs) as u64 + u64::from(vector) * STUB_STRIDE
+}
+
+/// What is done about exceptions.
+pub(super) static HANDLER: Once<fn(&ExceptionFrame) -> !> = Once::new();
+
+extern "sysv64" fn on_exception(frame: &ExceptionFrame) -> ! {
+    if let Some(handler) = HANDLER.get() {
+        handler(frame);
+    }
+    // The table that leads here is loaded after the handler is set, so nobody comes here.
+    loop {
+        x86_64::instructions::interrupts::disable();
+        x86_64::instructions::hlt();
+    }
+}

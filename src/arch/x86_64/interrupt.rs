@@ -1,0 +1,76 @@
+//! Interrupt entries: from the processor's interrupt frame to a Rust function and back.
+
+/// What the processor pushes when an interrupt comes (SDM vol. 3, figure 7-4).
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct InterruptFrame {
+    /// Where the interrupted code goes on.
+    pub rip: u64,
+    /// Its code segment.
+    pub cs: u64,
+    /// Its flags.
+    pub rflags: u64,
+    /// Its stack pointer.
+    pub rsp: u64,
+    /// Its stack segment.
+    pub ss: u64,
+}
+
+/// Defines an interrupt entry: a function whose address goes into the interrupt table, and which
+/// calls a handler of type `extern "sysv64" fn(&mut InterruptFrame)`.
+///
+/// The entry saves the registers that the handler may change and keeps the stack aligned. It does
+/// not acknowledge the interrupt: the handler does. It is not for exceptions that push an error code.
+/// The handler must not panic where panics unwind.
+///
+/// ```no_run
+/// # #[cfg(target_os = "none")] {
+/// use dormir::{arch::x86_64::interrupt::InterruptFrame, interrupt_entry, platform::bare};
+///
+/// extern "sysv64" fn on_device(_frame: &mut InterruptFrame) {
+///     // Wake whoever waits for the device, then:
+///     bare::end_of_interrupt();
+/// }
+/// interrupt_entry!(device_entry => on_device);
+/// // `bare::set_interrupt_handler(0x31, device_entry)` puts it into the table.
+/// # }
+/// ```
+#[macro_export]
+macro_rules! interrupt_entry {
+    ($(#[$meta:meta])* $visibility:vis $entry:ident => $handler:path) => {
+        $(#[$meta])*
+        #[unsafe(naked)]
+        $visibility extern "C" fn $entry() {
+            // Checks the handler's type, which the assembly below cannot.
+            const _: extern "sysv64" fn(&mut $crate::arch::x86_64::interrupt::InterruptFrame) =
+                $handler;
+            // The processor has aligned the stack to 16 bytes and pushed five words, the entry pushes
+            // nine: the call is made at a multiple of 16, as the System V ABI wants it.
+            ::core::arch::naked_asm!(
+                "push rax",
+                "push rcx",
+                "push rdx",
+                "push rsi",
+                "push rdi",
+                "push r8",
+                "push r9",
+                "push r10",
+                "push r11",
+                "cld",
+                "lea rdi, [rsp + 72]",
+                "call {handler}",
+                "pop r11",
+                "pop r10",
+                "pop r9",
+                "pop r8",
+                "pop rdi",
+                "pop rsi",
+                "pop rdx",
+                "pop rcx",
+                "pop rax",
+                "iretq",
+                handler = sym $handler,
+            )
+        }
+    };
+}

@@ -1,0 +1,97 @@
+//! The two 8259A interrupt controllers.
+
+use x86_64::instructions::port::Port;
+
+use super::vector;
+
+const FIRST_COMMAND: u16 = 0x20;
+const FIRST_DATA: u16 = 0x21;
+const SECOND_COMMAND: u16 = 0xa0;
+const SECOND_DATA: u16 = 0xa1;
+
+// 8259A data sheet, "Initialization command words" and "Operation command words".
+/// ICW1: edge triggered, cascaded, ICW4 follows.
+const ICW1_INIT: u8 = 0x11;
+/// ICW3 of the first: the second is on its input 2.
+const ICW3_FIRST: u8 = 1 << 2;
+/// ICW3 of the second: it is input 2.
+const ICW3_SECOND: u8 = 2;
+/// ICW4: 8086 mode, normal end of interrupt.
+const ICW4_8086: u8 = 0x01;
+/// OCW2: non-specific end of interrupt.
+const EOI: u8 = 0x20;
+/// OCW3: the next read of the command port answers the in-service register.
+const READ_IN_SERVICE: u8 = 0x0b;
+
+fn write(port: u16, value: u8) {
+    // SAFETY: the ports of this module belong to the 8259As, whose commands affect interrupt
+    // delivery only; where there is none, the write goes nowhere.
+    unsafe { Port::new(port).write(value) }
+}
+
+fn read(port: u16) -> u8 {
+    // SAFETY: reading an 8259A has no effect on memory; where there is none, it answers 0xff.
+    unsafe { Port::new(port).read() }
+}
+
+/// Moves the sixteen lines to the vectors in [`vector`], away from the exceptions where the firmware
+/// left them, and masks them all.
+pub fn init() {
+    for (command, data, first_vector, icw3) in [
+        (FIRST_COMMAND, FIRST_DATA, vector::PIC_FIRST, ICW3_FIRST),
+        (SECOND_COMMAND, SECOND_DATA, vector::PIC_SECOND, ICW3_SECOND),
+    ] {
+        write(command, ICW1_INIT);
+        write(data, first_vector);
+        write(data, icw3);
+        write(data, ICW4_8086);
+        write(data, 0xff);
+    }
+}
+
+/// Lets line `irq` (0 to 15) through; for 8 to 15 also the line by which the second controller
+/// reaches the first.
+pub fn unmask(irq: u8) {
+    let (port, bit) = if irq < 8 {
+        (FIRST_DATA, irq)
+    } else {
+        (SECOND_DATA, irq - 8)
+    };
+    write(port, read(port) & !(1 << bit));
+    if irq >= 8 {
+        unmask(2);
+    }
+}
+
+/// Ends the interrupt of line `irq`.
+#[inline]
+pub fn end_of_interrupt(irq: u8) {
+    if irq >= 8 {
+        write(SECOND_COMMAND, EOI);
+    }
+    write(FIRST_COMMAND, EOI);
+}
+
+/// Whether an interrupt on line 7 or 15 is spurious: a line that went away before the processor asked
+/// for it, reported as the controller's last line without being in service.
+#[must_use]
+pub fn is_spurious(irq: u8) -> bool {
+    let command = if irq < 8 {
+        FIRST_COMMAND
+    } else {
+        SECOND_COMMAND
+    };
+    write(command, READ_IN_SERVICE);
+    read(command) & 0x80 == 0
+}
+
+/// The handler's part for IRQ 7 and 15 when nothing but noise is expected there: a spurious interrupt
+/// of the second controller is still one of line 2 to the first, which gets its EOI; a real one gets
+/// the usual.
+pub(crate) fn end_of_last_line(irq: u8) {
+    match (irq, is_spurious(irq)) {
+        (7, true) => {}
+        (_, true) => write(FIRST_COMMAND, EOI),
+        (_, false) => end_of_interrupt(irq),
+    }
+}

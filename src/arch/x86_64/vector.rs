@@ -1,0 +1,17 @@
+//! Which interrupt vector is whose.
+//!
+//! 0 to 31 belong to the processor's exceptions (SDM vol. 3, 7.2). From [`FREE`] up to
+//! [`SPURIOUS`] exclusively, vectors are the guest's own.
+
+/// IRQ 0 to 7 of the first 8259A: eight vectors from here.
+pub const PIC_FIRST: u8 = 0x20;
+/// IRQ 8 to 15 of the second 8259A: eight vectors from here.
+pub const PIC_SECOND: u8 = 0x28;
+/// The PIT, on IRQ 0.
+pub const PIT: u8 = PIC_FIRST;
+/// The local APIC's timer.
+pub const APIC_TIMER: u8 = 0x30;
+/// The first vector that dormir leaves to the guest.
+pub const FREE: u8 = 0x31;
+/// The local APIC's spurious interrupt, which gets no EOI (SDM vol. 3, 12.9).
+pub const SPURIOUS: u8 = 0xff;

@@ -1,0 +1,78 @@
+//! One future, on the stack, to its end.
+
+use core::{
+    future::Future,
+    pin::pin,
+    sync::atomic::{AtomicBool, Ordering},
+    task::{Context, Poll, RawWaker, RawWakerVTable, Waker},
+};
+
+use crate::{idle::Idle, time::TimerQueue};
+
+/// The ready flag of every `block_on`.
+///
+/// It is a static, so that a waker can never dangle: one that outlives its future sets the flag of
+/// whatever `block_on` runs next, and costs that one a poll.
+static READY: AtomicBool = AtomicBool::new(false);
+
+/// Runs `future` to its end, waiting by `idle` whenever it is not ready, and serves the timers of the
+/// [global queue](TimerQueue::global) meanwhile.
+///
+/// The future is pinned on the stack. Interrupts may be masked or not: they are as they were when
+/// `block_on` returns (but `idle` unmasks them while it halts).
+///
+/// Calls may be nested: an inner call that returns has the outer future polled once more, because the
+/// inner one may have taken a wake that was meant for it. Until the inner call returns, the outer
+/// future is not polled.
+///
+/// # Contexts
+///
+/// For the main line of one vCPU. It must not be called from an interrupt handler, nor on two vCPUs
+/// (or host threads) at a time: all calls share one ready flag and one timer queue.
+///
+/// ```
+/// # let idle = dormir::platform::host::Skip;
+/// let answer = dormir::block_on(async { 6 * 7 }, idle);
+/// assert_eq!(answer, 42);
+/// ```
+pub fn block_on<F: Future>(future: F, mut idle: impl Idle) -> F::Output {
+    let queue = TimerQueue::global();
+    let mut future = pin!(future);
+    let waker = ready_waker();
+    let mut context = Context::from_waker(&waker);
+    READY.store(true, Ordering::Release);
+    loop {
+        // The flag is cleared before the poll: a wake that comes during it counts for the next one.
+        if READY.swap(false, Ordering::Acquire)
+            && let Poll::Ready(output) = future.as_mut().poll(&mut context)
+        {
+            // An outer call may have been woken while this one took the flag.
+            READY.store(true, Ordering::Release);
+            return output;
+        }
+        let next = queue.turn();
+        let idle_still = || !READY.load(Ordering::Acquire) && queue.is_settled();
+        if idle_still() {
+            // The look that counts is the one that `idle` takes with interrupts masked.
+            idle.wait(next, &idle_still);
+        }
+    }
+}
+
+/// A waker that sets [`READY`].
+fn ready_waker() -> Waker {
+    const VTABLE: RawWakerVTable = RawWakerVTable::new(|_| RAW, wake, wake, |_| ());
+    const RAW: RawWaker = RawWaker::new(core::ptr::null(), &VTABLE);
+
+    /// Lock-free and without memory: may be called in any context, NMI included.
+    fn wake(_: *const ()) {
+        // A second wake before the poll costs one look.
+        if !READY.load(Ordering::Relaxed) {
+            READY.store(true, Ordering::Release);
+        }
+    }
+
+    // SAFETY: the functions ignore the data pointer, touch nothing but a static atomic, and so keep
+    // the contract of `RawWakerVTable` in any number, thread or context.
+    unsafe { Waker::from_raw(RAW) }
+}

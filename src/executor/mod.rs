@@ -1,0 +1,3 @@
+//! Running futures.
+
+pub(crate) mod block_on;

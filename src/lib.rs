@@ -1,0 +1,56 @@
+//! An async executor for x86-64 micro-VM guests: no operating system, no heap, no threads.
+//!
+//! A waker sets one atomic ready flag. When nothing is ready the vCPU executes `hlt`, and there is no
+//! moment between the last look and the `hlt` in which a wake could be lost. Timer futures are driven
+//! by the PIT or the local APIC.
+//!
+//! ```
+//! # // On the host a virtual clock stands in for the machine; a guest calls `platform::bare::init`.
+//! # dormir::platform::host::init();
+//! # let idle = dormir::platform::host::Skip;
+//! # // In a guest: `let idle = dormir::idle::Halt;`
+//! use core::time::Duration;
+//! use dormir::time::{Instant, Timer};
+//!
+//! let start = Instant::now();
+//! dormir::block_on(
+//!     async { Timer::after(Duration::from_secs(1)).await },
+//!     idle,
+//! );
+//! assert!(Instant::now() >= start.saturating_add(Duration::from_secs(1)));
+//! ```
+//!
+//! # The way of a wake
+//!
+//! The timer's interrupt enters through `interrupt_entry!` (`arch::x86_64::interrupt`) and comes to the
+//! handler in `platform::bare`, which acknowledges it and calls [`TimerQueue::on_interrupt`]: a flag is
+//! set. The loop in [`block_on`] sees the flag and calls [`TimerQueue::turn`], which wakes the tasks
+//! whose deadlines have passed and writes the next alarm. The loop polls what was woken, and when
+//! nothing is left to do it asks its [`Idle`] policy to wait: `idle::Halt` takes a last look with
+//! interrupts masked and executes `sti; hlt` (`arch::x86_64::halt`).
+//!
+//! [`Idle`]: idle::Idle
+//! [`TimerQueue::on_interrupt`]: time::TimerQueue::on_interrupt
+//! [`TimerQueue::turn`]: time::TimerQueue::turn
+//!
+//! # Features
+//!
+//! | feature | default | what it adds |
+//! | --- | --- | --- |
+//! | `bare` | yes | `platform::bare`: interrupt table, PIC, PIT, local APIC, TSC clock, `hlt`. Only on `x86_64-unknown-none` |
+//! | `embedded-hal` | yes | `time::Delay`, a busy wait behind `embedded_hal::delay::DelayNs` |
+//! | `critical-section-impl` | no | an implementation of `critical-section` that masks interrupts, for guests with one vCPU |
+#![no_std]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+#[cfg(test)]
+extern crate std;
+
+#[cfg(all(target_arch = "x86_64", target_os = "none", feature = "bare"))]
+pub mod arch;
+mod executor;
+pub mod idle;
+pub mod platform;
+pub mod time;
+
+pub use executor::block_on::block_on;

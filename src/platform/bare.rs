@@ -1,0 +1,386 @@
+//! A machine without an operating system: ring 0, one vCPU, memory mapped one to one.
+//!
+//! [`install_tables`] and [`init`] set up what [`block_on`](crate::block_on) and timers need. A guest
+//! that owns its machine can leave out either: put an entry of its own into its interrupt table that
+//! calls [`TimerQueue::on_interrupt`], and [install](TimerQueue::install) a clock and an alarm of its
+//! own, or those of [`arch`](crate::arch::x86_64).
+
+use core::{
+    fmt,
+    str::FromStr,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use spin::Once;
+
+use crate::{
+    arch::x86_64::{
+        alarm::{OneShotAlarm, PitAlarm, TscDeadlineAlarm},
+        apic::{self, Apic},
+        cpuid,
+        exceptions::ExceptionFrame,
+        idt,
+        interrupt::InterruptFrame,
+        pic, pit, segments, tsc,
+        tsc::TscClock,
+        vector,
+    },
+    interrupt_entry,
+    time::{Alarm, TimerQueue},
+};
+
+pub use crate::arch::x86_64::{segments::FaultStacks, tsc::FrequencySource};
+
+/// Which timer interrupts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimerSource {
+    /// Channel 0 of the 8254, through the PIC: 0.8 µs ticks, 54.9 ms at most.
+    Pit,
+    /// The local APIC's timer in one-shot mode, its registers in memory.
+    Xapic,
+    /// The same, its registers as MSRs.
+    X2apic,
+    /// The local APIC's timer in TSC-deadline mode.
+    TscDeadline,
+}
+
+impl TimerSource {
+    /// All of them, the best first: fewest and cheapest exits, finest resolution.
+    pub const BEST_FIRST: [Self; 4] = [Self::TscDeadline, Self::X2apic, Self::Xapic, Self::Pit];
+
+    /// What this machine lacks to have it; `None` if it has it.
+    fn lack(self) -> Option<&'static str> {
+        let has_apic = cpuid::has_apic();
+        match self {
+            Self::Pit if !pit::is_present() => Some("no PIT answers on port 0x40"),
+            Self::Xapic | Self::X2apic | Self::TscDeadline if !has_apic => {
+                Some("it has no local APIC (CPUID.01H:EDX.9 is clear)")
+            }
+            // SAFETY: this module is for ring 0, and there is a local APIC.
+            Self::Xapic if unsafe { apic::is_in_x2apic_mode() } => Some(
+                "its local APIC is in x2APIC mode already, from which there is no simple way back",
+            ),
+            Self::X2apic if !cpuid::has_x2apic() => {
+                Some("it has no x2APIC (CPUID.01H:ECX.21 is clear)")
+            }
+            Self::TscDeadline if !cpuid::has_tsc_deadline() => {
+                Some("it has no TSC-deadline timer (CPUID.01H:ECX.24 is clear)")
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The names that [`FromStr`] reads: `pit`, `xapic`, `x2apic`, `tsc-deadline`.
+impl fmt::Display for TimerSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pit => "pit",
+            Self::Xapic => "xapic",
+            Self::X2apic => "x2apic",
+            Self::TscDeadline => "tsc-deadline",
+        })
+    }
+}
+
+/// The name is none of a [`TimerSource`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownTimerSource;
+
+impl fmt::Display for UnknownTimerSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a timer source is one of pit, xapic, x2apic, tsc-deadline")
+    }
+}
+
+impl core::error::Error for UnknownTimerSource {}
+
+impl FromStr for TimerSource {
+    type Err = UnknownTimerSource;
+
+    fn from_str(name: &str) -> Result<Self, UnknownTimerSource> {
+        match name {
+            "pit" => Ok(Self::Pit),
+            "xapic" => Ok(Self::Xapic),
+            "x2apic" => Ok(Self::X2apic),
+            "tsc-deadline" => Ok(Self::TscDeadline),
+            _ => Err(UnknownTimerSource),
+        }
+    }
+}
+
+/// How [`init`] sets the machine up. The default chooses everything itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Config {
+    /// The timer to use; `None` takes the best that is present.
+    pub timer: Option<TimerSource>,
+    /// The TSC's frequency in Hz; `None` finds it out.
+    pub tsc_hz: Option<u64>,
+}
+
+/// What [`init`] chose and found.
+#[derive(Clone, Copy, Debug)]
+pub struct Machine {
+    /// The timer that interrupts.
+    pub timer: TimerSource,
+    /// The TSC's frequency in Hz.
+    pub tsc_hz: u64,
+    /// Who said so.
+    pub tsc_source: FrequencySource,
+    /// How often the timer's counter counts in a second.
+    pub timer_hz: u64,
+    /// The local APIC, enabled; `None` if there is none.
+    pub apic: Option<Apic>,
+}
+
+/// Why [`init`] could not set the machine up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InitError {
+    /// The timer that was asked for is not there.
+    NoSuchTimer {
+        /// Which one.
+        timer: TimerSource,
+        /// What the machine lacks.
+        lack: &'static str,
+    },
+    /// There is no timer at all.
+    NoTimer,
+    /// Nobody says how fast the TSC counts, and there is no PIT to measure it.
+    NoTscFrequency,
+    /// The local APIC's timer does not count.
+    ApicTimerStopped,
+    /// `init` was called before, or a clock is installed.
+    AlreadyInitialized,
+}
+
+impl fmt::Display for InitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoSuchTimer { timer, lack } => {
+                write!(f, "this machine cannot use the timer `{timer}`: {lack}; leave the choice open, or run it under a VMM that has it")
+            }
+            Self::NoTimer => f.write_str("this machine has neither a local APIC nor a PIT to interrupt a halt; give the VM one"),
+            Self::NoTscFrequency => f.write_str("nothing says how fast the TSC counts (no pvclock, no CPUID leaf 0x40000010 or 0x15) and there is no PIT to measure it; give Config::tsc_hz"),
+            Self::ApicTimerStopped => f.write_str("the local APIC's timer does not count; use the timer `pit`"),
+            Self::AlreadyInitialized => f.write_str("the machine is set up already: call init once"),
+        }
+    }
+}
+
+impl core::error::Error for InitError {}
+
+/// Loads segments and an interrupt table: exceptions go to `on_exception`, NMIs to `on_nmi`, spurious
+/// interrupts nowhere.
+///
+/// An NMI that comes after the executor's last look keeps it from halting, so `on_nmi` may wake tasks. It must not use timers or critical sections.
+///
+/// # Safety
+///
+/// Ring 0, 64-bit mode, one vCPU, interrupts masked, called once; the stacks are mapped, writable and
+/// used by nothing else.
+pub unsafe fn install_tables(
+    stacks: FaultStacks,
+    on_exception: fn(&ExceptionFrame) -> !,
+    on_nmi: fn(&InterruptFrame),
+) {
+    // SAFETY: the caller's promises are the ones asked for.
+    unsafe { segments::load(stacks) };
+    // SAFETY: the same, and the segments are loaded.
+    unsafe { idt::load(on_exception, on_nmi) };
+}
+
+static MACHINE: Once<Machine> = Once::new();
+
+/// Sets up interrupt controllers, clock and alarm, and gives them to the
+/// [global queue](TimerQueue::global). Interrupts stay masked.
+///
+/// # Errors
+///
+/// See [`InitError`].
+///
+/// # Safety
+///
+/// Ring 0, one vCPU, interrupts masked, [`install_tables`] was called, memory is mapped one to one,
+/// and so, uncached, is the local APIC's page; nothing else drives PIC, PIT and local APIC.
+pub unsafe fn init(config: Config) -> Result<&'static Machine, InitError> {
+    if MACHINE.is_completed() {
+        return Err(InitError::AlreadyInitialized);
+    }
+    pic::init();
+    let timer = choose(config.timer)?;
+    let (tsc_hz, tsc_source) = match config.tsc_hz {
+        Some(hz) => (hz, FrequencySource::Given),
+        // SAFETY: the caller's promises are the ones asked for.
+        None => unsafe { tsc::find_frequency() }.ok_or(InitError::NoTscFrequency)?,
+    };
+    // SAFETY: `choose` has made sure of what is asked for; the caller mapped the page.
+    let apic = unsafe { enable_apic(timer) };
+    let clock = TscClock::start(tsc_hz);
+    let (timer_hz, alarm) = match (timer, apic) {
+        (TimerSource::Xapic | TimerSource::X2apic, Some(apic)) => {
+            let hz = apic_hz(apic, tsc_hz)?;
+            static ALARM: Once<OneShotAlarm> = Once::new();
+            let alarm: &dyn Alarm = ALARM.call_once(|| OneShotAlarm::new(apic, clock, hz));
+            (hz, alarm)
+        }
+        (TimerSource::TscDeadline, Some(apic)) => {
+            static ALARM: Once<TscDeadlineAlarm> = Once::new();
+            // SAFETY: `choose` has seen the processor's TSC-deadline bit.
+            let alarm: &dyn Alarm =
+                ALARM.call_once(|| unsafe { TscDeadlineAlarm::new(apic, clock, tsc_hz) });
+            (tsc_hz, alarm)
+        }
+        _ => {
+            pit::init();
+            pic::unmask(0);
+            static ALARM: Once<PitAlarm> = Once::new();
+            let alarm: &dyn Alarm = ALARM.call_once(|| PitAlarm::new(clock));
+            (pit::HZ, alarm)
+        }
+    };
+    let entries: [(u8, extern "C" fn()); 2] = [
+        (vector::PIT, pit_entry),
+        (vector::APIC_TIMER, apic_timer_entry),
+    ];
+    for (vector, entry) in entries {
+        // SAFETY: made by `interrupt_entry!`, and acknowledges what comes on its vector.
+        unsafe { idt::set_handler(vector, entry) };
+    }
+    static CLOCK: Once<TscClock> = Once::new();
+    let machine = MACHINE.call_once(|| Machine {
+        timer,
+        tsc_hz,
+        tsc_source,
+        timer_hz,
+        apic,
+    });
+    TimerQueue::global()
+        .install(CLOCK.call_once(|| clock), alarm)
+        .map_err(|_| InitError::AlreadyInitialized)?;
+    Ok(machine)
+}
+
+fn choose(wanted: Option<TimerSource>) -> Result<TimerSource, InitError> {
+    if let Some(timer) = wanted {
+        return match timer.lack() {
+            Some(lack) => Err(InitError::NoSuchTimer { timer, lack }),
+            None => Ok(timer),
+        };
+    }
+    TimerSource::BEST_FIRST
+        .into_iter()
+        .find(|timer| timer.lack().is_none())
+        .ok_or(InitError::NoTimer)
+}
+
+/// The local APIC in the mode that the timer needs. The PIT's interrupts pass through it, so it is
+/// enabled for that too, if there is one.
+///
+/// # Safety
+///
+/// Ring 0, the APIC's page mapped uncached, and `timer` present.
+unsafe fn enable_apic(timer: TimerSource) -> Option<Apic> {
+    if !cpuid::has_apic() {
+        return None;
+    }
+    // SAFETY: there is a local APIC.
+    let already = unsafe { apic::is_in_x2apic_mode() };
+    let x2apic = match timer {
+        TimerSource::X2apic => true,
+        TimerSource::TscDeadline => cpuid::has_x2apic(),
+        TimerSource::Xapic | TimerSource::Pit => already,
+    };
+    Some(if x2apic {
+        // SAFETY: the processor has an x2APIC: it is in that mode, or says so.
+        unsafe { Apic::enable_x2apic() }
+    } else {
+        // SAFETY: it is not in x2APIC mode, and the caller mapped the page.
+        unsafe { Apic::enable_xapic() }
+    })
+}
+
+fn apic_hz(apic: Apic, tsc_hz: u64) -> Result<u64, InitError> {
+    let said = match cpuid::hypervisor_timing().apic_hz {
+        Some(hz) => Some(hz),
+        // A hypervisor's timer need not run from the crystal that the processor's leaf describes.
+        None if cpuid::has_hypervisor() => None,
+        None => cpuid::crystal_timing().apic_hz,
+    };
+    said.or_else(|| apic.measure_hz(tsc::read, tsc_hz))
+        .ok_or(InitError::ApicTimerStopped)
+}
+
+/// What [`init`] chose; `None` before it.
+#[must_use]
+pub fn machine() -> Option<&'static Machine> {
+    MACHINE.get()
+}
+
+/// Puts an interrupt entry of the guest's own into the table, see
+/// [`interrupt_entry!`](crate::interrupt_entry). May be called at any time, in any context but NMI.
+///
+/// # Safety
+///
+/// `entry` must have been made by `interrupt_entry!` or behave like it, and must acknowledge the
+/// interrupts that come on `vector`.
+///
+/// # Panics
+///
+/// If `vector` is an exception's (below 32).
+pub unsafe fn set_interrupt_handler(vector: u8, entry: extern "C" fn()) {
+    assert!(
+        vector >= 32,
+        "vectors below 32 belong to the processor's exceptions"
+    );
+    // SAFETY: the caller's promise is the one asked for.
+    unsafe { idt::set_handler(vector, entry) };
+}
+
+/// Ends an interrupt that came through the local APIC (not one of the PIC's lines: that is
+/// [`pic::end_of_interrupt`]). Without a local APIC it does nothing.
+#[inline]
+pub fn end_of_interrupt() {
+    if let Some(apic) = MACHINE.get().and_then(|machine| machine.apic) {
+        apic.end_of_interrupt();
+    }
+}
+
+static TIMER_INTERRUPTS: AtomicU64 = AtomicU64::new(0);
+static LAST_INTERRUPT: AtomicU64 = AtomicU64::new(0);
+
+/// How many timer interrupts there have been.
+#[must_use]
+pub fn timer_interrupts() -> u64 {
+    TIMER_INTERRUPTS.load(Ordering::Relaxed)
+}
+
+/// The TSC at the last timer interrupt; 0 if there was none.
+#[must_use]
+pub fn last_timer_interrupt() -> u64 {
+    LAST_INTERRUPT.load(Ordering::Relaxed)
+}
+
+/// The timer interrupt, after its acknowledgement: stamp, count, and leave the rest to the runner.
+#[inline(always)]
+fn tick() {
+    LAST_INTERRUPT.store(tsc::read(), Ordering::Relaxed);
+    // One vCPU writes it, and interrupts do not nest: no locked instruction is needed.
+    TIMER_INTERRUPTS.store(
+        TIMER_INTERRUPTS.load(Ordering::Relaxed) + 1,
+        Ordering::Relaxed,
+    );
+    TimerQueue::global().on_interrupt();
+}
+
+extern "sysv64" fn on_pit(_frame: &mut InterruptFrame) {
+    pic::end_of_interrupt(0);
+    tick();
+}
+interrupt_entry!(pit_entry => on_pit);
+
+extern "sysv64" fn on_apic_timer(_frame: &mut InterruptFrame) {
+    end_of_interrupt();
+    tick();
+}
+interrupt_entry!(apic_timer_entry => on_apic_timer);

@@ -1,0 +1,6 @@
+//! Which clock, alarm and idle policy a program gets.
+
+#[cfg(all(target_arch = "x86_64", target_os = "none", feature = "bare"))]
+pub mod bare;
+#[cfg(not(target_os = "none"))]
+pub mod host;

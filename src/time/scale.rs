@@ -1,0 +1,91 @@
+//! From the ticks of one counter to those of another.
+
+/// A fixed-point factor: how many ticks of one frequency are how many of another.
+///
+/// A conversion is one multiplication and one shift. Between nanoseconds and a counter of 1 MHz to
+/// 100 GHz its error is below one part in five million, and one tick. So a factor and its inverse
+/// drift apart over long spans: convert what is left until a deadline, not the deadline itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scale {
+    /// The factor times 2³².
+    factor: u64,
+}
+
+impl Scale {
+    /// From ticks at `from_hz` to ticks at `to_hz`.
+    ///
+    /// # Panics
+    ///
+    /// If a frequency is zero, or if `to_hz` is 2³² times `from_hz` or more.
+    #[must_use]
+    pub const fn new(from_hz: u64, to_hz: u64) -> Self {
+        assert!(
+            from_hz != 0 && to_hz != 0,
+            "a counter that stands still has no scale"
+        );
+        let factor = (((to_hz as u128) << 32) + (from_hz as u128 / 2)) / from_hz as u128;
+        assert!(
+            factor <= u64::MAX as u128,
+            "the frequencies are too far apart"
+        );
+        Self {
+            factor: factor as u64,
+        }
+    }
+
+    /// Converts and rounds down; saturates at `u64::MAX`.
+    #[must_use]
+    #[inline]
+    pub const fn down(self, ticks: u64) -> u64 {
+        saturate((ticks as u128 * self.factor as u128) >> 32)
+    }
+
+    /// Converts and rounds up; saturates at `u64::MAX`.
+    #[must_use]
+    #[inline]
+    pub const fn up(self, ticks: u64) -> u64 {
+        saturate((ticks as u128 * self.factor as u128 + 0xffff_ffff) >> 32)
+    }
+}
+
+const fn saturate(wide: u128) -> u64 {
+    if wide > u64::MAX as u128 {
+        u64::MAX
+    } else {
+        wide as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const NANOS: u64 = 1_000_000_000;
+
+    proptest! {
+        #[test]
+        fn error_is_below_a_fifth_of_a_millionth_and_a_tick(
+            hz in 1_000_000u64..100_000_000_000,
+            nanos in 0u64..86_400 * NANOS,
+        ) {
+            let exact = nanos as u128 * hz as u128 / NANOS as u128;
+            let scaled = Scale::new(NANOS, hz).down(nanos) as u128;
+            let bound = 1 + exact / 5_000_000;
+            prop_assert!(exact.abs_diff(scaled) <= bound, "{scaled} for {exact}");
+        }
+
+        #[test]
+        fn up_is_down_or_one_more(hz in 1_000_000u64..100_000_000_000, ticks: u64) {
+            let scale = Scale::new(hz, NANOS);
+            prop_assert!(scale.up(ticks) - scale.down(ticks) <= 1);
+        }
+    }
+
+    #[test]
+    fn the_ends_of_the_range_saturate() {
+        assert_eq!(Scale::new(1_000_000, NANOS).down(u64::MAX), u64::MAX);
+        assert_eq!(Scale::new(NANOS, NANOS).up(u64::MAX), u64::MAX);
+        assert_eq!(Scale::new(3_000_000_000, NANOS).down(0), 0);
+    }
+}

@@ -1,0 +1,54 @@
+//! The cases of the guest program `cases` that pass by returning.
+
+use dormir_harness::vmm::{Accelerator, Machine, Vmm};
+use libtest_mimic::{Failed, Trial};
+
+use crate::guest::{boot, config, on_every_vmm};
+
+const CASES: &[&str] = &[
+    "interrupt-handler-wakes",
+    "interrupt-handler-sets-timer",
+    "interrupt-flag-is-kept",
+    "interrupt-spurious",
+    "critical-section-nests",
+    "sleepers-1000-end-in-order",
+    "sleepers-with-one-deadline",
+    "timer-source",
+    "timer-beyond-the-counter",
+    "timer-in-the-past",
+    "timer-a-few-ticks-away",
+    "timer-dropped-never-fires",
+    "timer-reset",
+    "timer-follows-the-last-waker",
+    "timer-never-disturbs-no-other",
+    "clock-never-goes-back",
+    "waker-after-its-future",
+    "nested-block-on",
+    "nested-block-on-takes-no-wake",
+    "self-wake",
+];
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let each = CASES.iter().flat_map(|case| {
+        on_every_vmm(case, move |vmm| {
+            boot("cases", &config(vmm, format!("case={case}")))?.succeeded()?;
+            Ok(())
+        })
+    });
+    each.chain([Trial::test(
+        "qemu-tcg/microvm::no-case-is-left-out",
+        no_case_is_left_out,
+    )])
+    .collect()
+}
+
+/// The guest has no case that is not listed here, and would so never be run.
+fn no_case_is_left_out() -> Result<(), Failed> {
+    let vmm = Vmm::Qemu(Accelerator::Tcg, Machine::Microvm);
+    let run = boot("cases", &config(vmm, "case=list"))?.succeeded()?;
+    let listed: Vec<&str> = run.console.lines().collect();
+    run.check(
+        listed == CASES,
+        "the guest lists other cases than this file",
+    )
+}

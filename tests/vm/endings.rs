@@ -1,0 +1,99 @@
+//! Guests that end badly are recognised as what they are.
+
+use std::time::Duration;
+
+use dormir_harness::vmm::{Outcome, Vmm};
+use libtest_mimic::{Failed, Trial};
+
+use crate::guest::{boot, config, is_fault, is_panic, on_every_vmm};
+
+/// Time enough to boot and hang.
+const HANG_LIMIT: Duration = Duration::from_secs(5);
+
+type Expectation = fn(Vmm, &Outcome) -> bool;
+
+const ENDINGS: &[(&str, Expectation)] = &[
+    ("end-exit-7", |_, outcome| *outcome == Outcome::Exited(7)),
+    ("end-panic", |_, outcome| {
+        is_panic(outcome, "a panic of two lines") && is_panic(outcome, "endings.rs:")
+    }),
+    ("end-out-of-memory", |_, outcome| {
+        is_panic(outcome, "memory allocation of 1099511627776")
+    }),
+    ("end-page-fault", |_, outcome| {
+        is_fault(
+            outcome,
+            "page fault writing unmapped address 0xf0000000 at 0x",
+        )
+    }),
+    ("end-null-pointer", |_, outcome| {
+        is_fault(outcome, "page fault reading unmapped address 0x0 at 0x")
+    }),
+    ("end-write-to-code", |_, outcome| {
+        is_fault(outcome, "page fault writing protected address")
+    }),
+    ("end-write-to-constant", |_, outcome| {
+        is_fault(outcome, "page fault writing protected address")
+    }),
+    ("end-execute-data", |_, outcome| {
+        is_fault(outcome, "page fault executing protected address")
+    }),
+    ("end-stack-overflow", |_, outcome| {
+        is_fault(outcome, "stack overflow of the main stack")
+    }),
+    ("end-divide-error", |_, outcome| {
+        is_fault(outcome, "divide error at 0x")
+    }),
+    ("end-invalid-opcode", |_, outcome| {
+        is_fault(outcome, "invalid opcode at 0x")
+    }),
+    ("end-unhandled-interrupt", |_, outcome| {
+        is_fault(outcome, "interrupt 0x55, for which there is no handler")
+    }),
+    ("end-triple-fault", |vmm, outcome| match outcome {
+        Outcome::TripleFault { registers } => vmm != Vmm::Kvm || registers.is_some(),
+        _ => false,
+    }),
+    ("end-console-flood", |_, outcome| {
+        matches!(outcome, Outcome::ConsoleFlooded { .. })
+    }),
+];
+
+const HANGS: &[&str] = &["end-hang-halted", "end-hang-asleep", "end-hang-spinning"];
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let endings = ENDINGS.iter().flat_map(|(case, expected)| {
+        on_every_vmm(case, move |vmm| {
+            let mut config = config(vmm, format!("case={case}"));
+            config.console_limit = 64 << 10;
+            let run = boot("cases", &config)?;
+            run.check(
+                expected(vmm, &run.report.outcome),
+                "the guest ended in another way",
+            )?;
+            let faulted = matches!(run.report.outcome, Outcome::Faulted(_));
+            run.check(
+                !faulted || run.console.contains("rip 0x"),
+                "the registers are not on the console",
+            )
+        })
+    });
+    let hangs = HANGS
+        .iter()
+        .flat_map(|case| on_every_vmm(case, move |vmm| hangs(vmm, case)));
+    endings.chain(hangs).collect()
+}
+
+fn hangs(vmm: Vmm, case: &str) -> Result<(), Failed> {
+    let mut config = config(vmm, format!("case={case}"));
+    config.timeout = HANG_LIMIT;
+    let run = boot("cases", &config)?;
+    run.check(
+        matches!(run.report.outcome, Outcome::TimedOut { limit, .. } if limit == HANG_LIMIT),
+        "a hang was not recognised as one",
+    )?;
+    run.check(
+        run.console.contains("now hanging"),
+        "it did not come as far as to hang",
+    )
+}

@@ -1,0 +1,110 @@
+//! Booting a guest in a test.
+
+use std::{sync::OnceLock, time::Duration};
+
+use dormir_harness::{
+    guest::{self, Images},
+    toolchain::GuestToolchain,
+    vmm::{self, Outcome, Report, RunConfig, StopToken, Vmm},
+    workspace::Workspace,
+};
+use libtest_mimic::{Failed, Trial};
+
+/// How long a guest may take, its boot included: ten times what the slowest takes on a slow machine.
+pub(crate) const LIMIT: Duration = Duration::from_secs(120);
+
+/// A run that came to an end.
+pub(crate) struct Run {
+    pub(crate) report: Report,
+    pub(crate) console: String,
+}
+
+impl Run {
+    /// A figure that the guest reported.
+    pub(crate) fn stat(&self, name: &str) -> Result<u64, Failed> {
+        let stat = self.report.stats.iter().find(|(key, _)| key == name);
+        stat.map(|(_, value)| *value)
+            .ok_or_else(|| format!("the guest did not report `{name}`").into())
+    }
+
+    /// That the guest ended with success.
+    pub(crate) fn succeeded(self) -> Result<Self, Failed> {
+        let success = self.report.outcome.is_success();
+        self.check(success, "the guest did not end with success")?;
+        Ok(self)
+    }
+
+    /// That the guest ended as `expected` says.
+    pub(crate) fn check(&self, expected: bool, complaint: &str) -> Result<(), Failed> {
+        if expected {
+            return Ok(());
+        }
+        // The end of the console is where the trouble is; a flood of it would bury the complaint.
+        let lines: Vec<&str> = self.console.lines().collect();
+        let end = lines[lines.len().saturating_sub(40)..].join("\n");
+        let outcome = &self.report.outcome;
+        Err(format!("{complaint}\n{outcome}\n--- end of the console ---\n{end}").into())
+    }
+}
+
+/// The guest images, built at the first call.
+pub(crate) fn images() -> Result<&'static Images, Failed> {
+    static IMAGES: OnceLock<Result<Images, String>> = OnceLock::new();
+    let built = IMAGES.get_or_init(|| {
+        let build = || -> Result<Images, Box<dyn std::error::Error>> {
+            let workspace = Workspace::locate()?;
+            let toolchain = GuestToolchain::detect(&workspace)?;
+            let names = ["cases", "demo", "hello", "sweep"];
+            Ok(guest::build(
+                &toolchain,
+                &workspace,
+                &names,
+                &StopToken::default(),
+            )?)
+        };
+        build().map_err(|error| error.to_string())
+    });
+    built.as_ref().map_err(|error| Failed::from(error.clone()))
+}
+
+/// Boots the guest program `image` and waits for its end.
+pub(crate) fn boot(image: &str, config: &RunConfig) -> Result<Run, Failed> {
+    let mut console = Vec::new();
+    let report = vmm::run(images()?.get(image)?, config, &mut console)?;
+    Ok(Run {
+        report,
+        console: String::from_utf8_lossy(&console).into_owned(),
+    })
+}
+
+/// The usual configuration, with these arguments.
+pub(crate) fn config(vmm: Vmm, arguments: impl Into<String>) -> RunConfig {
+    let mut config = RunConfig::new(vmm);
+    config.timeout = LIMIT;
+    config.arguments = arguments.into();
+    config
+}
+
+/// A test named `VMM::name` for each VMM.
+pub(crate) fn on_every_vmm(
+    name: &str,
+    test: impl Fn(Vmm) -> Result<(), Failed> + Clone + Send + 'static,
+) -> Vec<Trial> {
+    Vmm::ALL
+        .into_iter()
+        .map(|vmm| {
+            let test = test.clone();
+            Trial::test(format!("{vmm}::{name}"), move || test(vmm))
+        })
+        .collect()
+}
+
+/// That `outcome` is a fault whose description contains `text`.
+pub(crate) fn is_fault(outcome: &Outcome, text: &str) -> bool {
+    matches!(outcome, Outcome::Faulted(message) if message.contains(text))
+}
+
+/// That `outcome` is a panic whose message contains `text`.
+pub(crate) fn is_panic(outcome: &Outcome, text: &str) -> bool {
+    matches!(outcome, Outcome::Panicked(message) if message.contains(text))
+}

@@ -1,0 +1,27 @@
+//! What only a machine shows: guests are booted, one test for each case and VMM.
+//!
+//! A test is named `VMM::CASE`. A VMM that is not there makes its tests fail with the reason; leave it
+//! out by name, as in `cargo test --test vm -- --skip kvm`.
+
+mod cases;
+mod demos;
+mod endings;
+mod guest;
+mod sweep;
+mod timers;
+
+use std::process::ExitCode;
+
+use libtest_mimic::Arguments;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let trials = [
+        demos::trials(),
+        cases::trials(),
+        timers::trials(),
+        endings::trials(),
+        sweep::trials(),
+    ];
+    libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()
+}

@@ -1,0 +1,218 @@
+//! The way that the vCPU went through the program, held against the disassembly.
+
+use std::{fmt::Write, fs};
+
+use iced_x86::{
+    Code, Decoder, DecoderOptions, FlowControl, Formatter, Instruction, IntelFormatter, Mnemonic,
+};
+use libtest_mimic::Failed;
+use object::{Object, ObjectSection, ObjectSymbol, SectionKind};
+
+/// A guest image: its code and its symbols.
+pub(crate) struct Image {
+    text_start: u64,
+    text: Vec<u8>,
+    /// Name and address, by address.
+    symbols: Vec<(String, u64)>,
+}
+
+impl Image {
+    pub(crate) fn read(path: &std::path::Path) -> Result<Self, Failed> {
+        let bytes = fs::read(path)?;
+        let file = object::File::parse(&*bytes)?;
+        let text = file
+            .sections()
+            .find(|section| section.kind() == SectionKind::Text)
+            .ok_or("the image has no code")?;
+        let mut symbols: Vec<(String, u64)> = file
+            .symbols()
+            .filter_map(|symbol| Some((symbol.name().ok()?.to_owned(), symbol.address())))
+            .filter(|(name, _)| !name.is_empty())
+            .collect();
+        symbols.sort_by_key(|(_, address)| *address);
+        Ok(Self {
+            text_start: text.address(),
+            text: text.data()?.to_vec(),
+            symbols,
+        })
+    }
+
+    pub(crate) fn symbol(&self, name: &str) -> Result<u64, Failed> {
+        let found = self.symbols.iter().find(|(symbol, _)| symbol == name);
+        found
+            .map(|(_, address)| *address)
+            .ok_or_else(|| format!("the image has no symbol `{name}`").into())
+    }
+
+    fn instruction(&self, address: u64) -> Result<Instruction, Failed> {
+        let offset = address
+            .checked_sub(self.text_start)
+            .map(|offset| offset as usize);
+        let bytes = offset
+            .and_then(|offset| self.text.get(offset..))
+            .ok_or_else(|| format!("{address:#x} is not in the image's code"))?;
+        let instruction = Decoder::with_ip(64, bytes, address, DecoderOptions::NONE).decode();
+        if instruction.code() == Code::INVALID {
+            return Err(format!("there is no instruction at {address:#x}").into());
+        }
+        Ok(instruction)
+    }
+
+    /// `symbol+offset` of an address.
+    fn place(&self, address: u64) -> String {
+        let after = self
+            .symbols
+            .partition_point(|(_, symbol)| *symbol <= address);
+        match after.checked_sub(1).map(|index| &self.symbols[index]) {
+            Some((name, symbol)) => format!("{name}+{:#x}", address - symbol),
+            None => String::new(),
+        }
+    }
+}
+
+/// Boundary K lies before instruction K: an interrupt that comes there finds that address.
+pub(crate) struct Path<'a> {
+    image: &'a Image,
+    instructions: Vec<Instruction>,
+}
+
+impl<'a> Path<'a> {
+    pub(crate) fn new(image: &'a Image, addresses: Vec<u64>) -> Result<Self, Failed> {
+        let instructions = addresses
+            .into_iter()
+            .map(|address| image.instruction(address))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            image,
+            instructions,
+        })
+    }
+
+    /// Whether the last boundaries all lie behind the `hlt`: from here on, the vCPU slept.
+    fn is_asleep_at(&self, index: usize) -> bool {
+        let last = self.instructions[self.instructions.len() - 1].ip();
+        self.instructions[index..]
+            .iter()
+            .all(|instruction| instruction.ip() == last)
+    }
+
+    /// Each address is where the instruction before it leads to, so none was left out.
+    pub(crate) fn check_unbroken(&self) -> Result<(), Failed> {
+        for (index, pair) in self.instructions.windows(2).enumerate() {
+            let (this, next) = (&pair[0], pair[1].ip());
+            if self.is_asleep_at(index) {
+                return Ok(());
+            }
+            let repeats = this.ip() == next && (this.has_rep_prefix() || this.has_repne_prefix());
+            let follows = match this.flow_control() {
+                FlowControl::Next => next == this.next_ip(),
+                FlowControl::UnconditionalBranch | FlowControl::Call => {
+                    next == this.near_branch_target()
+                }
+                FlowControl::ConditionalBranch => {
+                    next == this.next_ip() || next == this.near_branch_target()
+                }
+                FlowControl::IndirectBranch | FlowControl::IndirectCall | FlowControl::Return => {
+                    true
+                }
+                _ => false,
+            };
+            if !follows && !repeats {
+                return Err(format!(
+                    "steps {} and {}: {next:#x} does not follow {:#x} ({})",
+                    index + 1,
+                    index + 2,
+                    this.ip(),
+                    self.text(this),
+                )
+                .into());
+            }
+        }
+        Err("the steps end before the vCPU sleeps: more are needed".into())
+    }
+
+    /// The way leads through `sti` and the `hlt` at this address, and sleeps behind it.
+    pub(crate) fn check_ends_asleep(&self, halt: u64) -> Result<(), Failed> {
+        let at = self
+            .instructions
+            .iter()
+            .position(|instruction| instruction.ip() == halt);
+        let at = at.ok_or("no interrupt came between `sti` and `hlt`")?;
+        let before = at
+            .checked_sub(1)
+            .map(|index| self.instructions[index].mnemonic());
+        if before != Some(Mnemonic::Sti) || !self.is_asleep_at(at + 1) {
+            return Err("the way does not end with `sti`, `hlt` and sleep".into());
+        }
+        Ok(())
+    }
+
+    /// A maskable interrupt that is pending from boundary K on is delivered at the first boundary from
+    /// K on at which interrupts are unmasked and not in the shadow of `sti`.
+    pub(crate) fn check_delivery(&self, delivered: &[u64]) -> Result<(), Failed> {
+        let open = self.open_boundaries();
+        for (index, &address) in delivered.iter().enumerate() {
+            let expected = (index..open.len()).find(|&boundary| open[boundary]);
+            let expected = expected.map(|boundary| self.instructions[boundary].ip());
+            if expected != Some(address) {
+                return Err(format!(
+                    "step {}: the interrupt came at {address:#x} and should have come at {expected:x?}",
+                    index + 1
+                )
+                .into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether an interrupt is taken at each boundary; the way begins with interrupts unmasked.
+    fn open_boundaries(&self) -> Vec<bool> {
+        let (mut unmasked, mut shadow) = (true, false);
+        let mut open = Vec::with_capacity(self.instructions.len());
+        for (index, instruction) in self.instructions.iter().enumerate() {
+            // Asleep, the `hlt` is what comes next, again and again, and it is open.
+            open.push(self.is_asleep_at(index) || (unmasked && !shadow));
+            shadow = false;
+            match instruction.mnemonic() {
+                Mnemonic::Cli => unmasked = false,
+                Mnemonic::Sti => {
+                    shadow = !unmasked;
+                    unmasked = true;
+                }
+                _ => {}
+            }
+        }
+        open
+    }
+
+    /// For people: step, NMI address, interrupt address, instruction, function.
+    pub(crate) fn listing(&self, delivered: &[u64]) -> String {
+        let mut text = String::from("step  nmi       interrupt  instruction\n");
+        for (index, instruction) in self.instructions.iter().enumerate() {
+            let _ = writeln!(
+                text,
+                "{:>4}  {:#x}  {:#x}   {:<48} {}",
+                index + 1,
+                instruction.ip(),
+                delivered.get(index).copied().unwrap_or_default(),
+                self.text(instruction),
+                self.image.place(instruction.ip()),
+            );
+            if self.is_asleep_at(index) {
+                let _ = writeln!(
+                    text,
+                    "and so on to step {}: asleep",
+                    self.instructions.len()
+                );
+                break;
+            }
+        }
+        text
+    }
+
+    fn text(&self, instruction: &Instruction) -> String {
+        let mut text = String::new();
+        IntelFormatter::new().format(instruction, &mut text);
+        text
+    }
+}

@@ -1,0 +1,79 @@
+//! Each timer source, forced by the guest argument `timer=`.
+
+use dormir_harness::vmm::{Accelerator, Outcome, Vmm, kvm};
+use libtest_mimic::{Failed, Trial};
+
+use crate::guest::{Run, boot, config, on_every_vmm};
+
+const SOURCES: [&str; 4] = ["pit", "xapic", "x2apic", "tsc-deadline"];
+
+/// Those cases that show a timer at work.
+const CASES: [&str; 3] = [
+    "timer-source",
+    "timer-beyond-the-counter",
+    "timer-a-few-ticks-away",
+];
+
+/// The exit code of a guest whose machine lacks what it was told to use (`dormir_guest::SETUP_FAILED`).
+const SETUP_FAILED: u8 = 78;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let mut trials: Vec<Trial> = SOURCES
+        .into_iter()
+        .flat_map(|source| {
+            CASES.into_iter().flat_map(move |case| {
+                on_every_vmm(&format!("{case}:{source}"), move |vmm| {
+                    with(vmm, source, case)
+                })
+            })
+        })
+        .collect();
+    trials.push(Trial::test(
+        "kvm::timer-that-is-missing-is-refused",
+        missing_is_refused,
+    ));
+    trials.extend(on_every_vmm("timer-with-no-such-name-is-refused", |vmm| {
+        let run = boot("cases", &config(vmm, "case=timer-source timer=sundial"))?;
+        is_refused(
+            &run,
+            "a timer source is one of pit, xapic, x2apic, tsc-deadline",
+        )
+    }));
+    trials
+}
+
+/// Runs the case with the source where the VMM has it, and where it has not, sees it refused.
+fn with(vmm: Vmm, source: &str, case: &str) -> Result<(), Failed> {
+    let mut config = config(vmm, format!("case={case} timer={source}"));
+    config.pit = vmm == Vmm::Kvm && source == "pit";
+    let run = boot("cases", &config)?;
+    // QEMU's translator has learnt these two in later versions.
+    let may_lack = match vmm {
+        Vmm::Qemu(Accelerator::Tcg, _) => source == "x2apic" || source == "tsc-deadline",
+        _ => source == "tsc-deadline" && !kvm::probe()?.tsc_deadline,
+    };
+    if may_lack && run.report.outcome == Outcome::Exited(SETUP_FAILED) {
+        return is_refused(
+            &run,
+            &format!("this machine cannot use the timer `{source}`"),
+        );
+    }
+    run.succeeded()?;
+    Ok(())
+}
+
+/// Our VMM creates no PIT unless it is asked for one.
+fn missing_is_refused() -> Result<(), Failed> {
+    let run = boot("cases", &config(Vmm::Kvm, "case=timer-source timer=pit"))?;
+    is_refused(
+        &run,
+        "this machine cannot use the timer `pit`: no PIT answers",
+    )
+}
+
+fn is_refused(run: &Run, sentence: &str) -> Result<(), Failed> {
+    run.check(
+        run.report.outcome == Outcome::Exited(SETUP_FAILED) && run.console.contains(sentence),
+        &format!("not refused with `{sentence}`"),
+    )
+}
