@@ -354,3 +354,6 @@ impl TimerQueue {
         drop(waker);
     }
 }
+
+#[cfg(test)]
+mod tests;
