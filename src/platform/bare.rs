@@ -5,11 +5,7 @@
 //! calls [`TimerQueue::on_interrupt`], and [install](TimerQueue::install) a clock and an alarm of its
 //! own, or those of [`arch`](crate::arch::x86_64).
 
-use core::{
-    fmt,
-    str::FromStr,
-    sync::atomic::{AtomicU64, Ordering},
-};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use spin::Once;
 
@@ -29,85 +25,13 @@ use crate::{
     time::{Alarm, TimerQueue},
 };
 
+mod error;
+mod timer_source;
+
+pub use error::InitError;
+pub use timer_source::{TimerSource, UnknownTimerSource};
+
 pub use crate::arch::x86_64::{segments::FaultStacks, tsc::FrequencySource};
-
-/// Which timer interrupts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TimerSource {
-    /// Channel 0 of the 8254, through the PIC: 0.8 µs ticks, 54.9 ms at most.
-    Pit,
-    /// The local APIC's timer in one-shot mode, its registers in memory.
-    Xapic,
-    /// The same, its registers as MSRs.
-    X2apic,
-    /// The local APIC's timer in TSC-deadline mode.
-    TscDeadline,
-}
-
-impl TimerSource {
-    /// All of them, the best first: fewest and cheapest exits, finest resolution.
-    pub const BEST_FIRST: [Self; 4] = [Self::TscDeadline, Self::X2apic, Self::Xapic, Self::Pit];
-
-    /// What this machine lacks to have it; `None` if it has it.
-    fn lack(self) -> Option<&'static str> {
-        let has_apic = cpuid::has_apic();
-        match self {
-            Self::Pit if !pit::is_present() => Some("no PIT answers on port 0x40"),
-            Self::Xapic | Self::X2apic | Self::TscDeadline if !has_apic => {
-                Some("it has no local APIC (CPUID.01H:EDX.9 is clear)")
-            }
-            // SAFETY: this module is for ring 0, and there is a local APIC.
-            Self::Xapic if unsafe { apic::is_in_x2apic_mode() } => Some(
-                "its local APIC is in x2APIC mode already, from which there is no simple way back",
-            ),
-            Self::X2apic if !cpuid::has_x2apic() => {
-                Some("it has no x2APIC (CPUID.01H:ECX.21 is clear)")
-            }
-            Self::TscDeadline if !cpuid::has_tsc_deadline() => {
-                Some("it has no TSC-deadline timer (CPUID.01H:ECX.24 is clear)")
-            }
-            _ => None,
-        }
-    }
-}
-
-/// The names that [`FromStr`] reads: `pit`, `xapic`, `x2apic`, `tsc-deadline`.
-impl fmt::Display for TimerSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Pit => "pit",
-            Self::Xapic => "xapic",
-            Self::X2apic => "x2apic",
-            Self::TscDeadline => "tsc-deadline",
-        })
-    }
-}
-
-/// The name is none of a [`TimerSource`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UnknownTimerSource;
-
-impl fmt::Display for UnknownTimerSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a timer source is one of pit, xapic, x2apic, tsc-deadline")
-    }
-}
-
-impl core::error::Error for UnknownTimerSource {}
-
-impl FromStr for TimerSource {
-    type Err = UnknownTimerSource;
-
-    fn from_str(name: &str) -> Result<Self, UnknownTimerSource> {
-        match name {
-            "pit" => Ok(Self::Pit),
-            "xapic" => Ok(Self::Xapic),
-            "x2apic" => Ok(Self::X2apic),
-            "tsc-deadline" => Ok(Self::TscDeadline),
-            _ => Err(UnknownTimerSource),
-        }
-    }
-}
 
 /// How [`init`] sets the machine up. The default chooses everything itself.
 #[derive(Clone, Copy, Debug, Default)]
@@ -132,43 +56,6 @@ pub struct Machine {
     /// The local APIC, enabled; `None` if there is none.
     pub apic: Option<Apic>,
 }
-
-/// Why [`init`] could not set the machine up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum InitError {
-    /// The timer that was asked for is not there.
-    NoSuchTimer {
-        /// Which one.
-        timer: TimerSource,
-        /// What the machine lacks.
-        lack: &'static str,
-    },
-    /// There is no timer at all.
-    NoTimer,
-    /// Nobody says how fast the TSC counts, and there is no PIT to measure it.
-    NoTscFrequency,
-    /// The local APIC's timer does not count.
-    ApicTimerStopped,
-    /// `init` was called before, or a clock is installed.
-    AlreadyInitialized,
-}
-
-impl fmt::Display for InitError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoSuchTimer { timer, lack } => {
-                write!(f, "this machine cannot use the timer `{timer}`: {lack}; leave the choice open, or run it under a VMM that has it")
-            }
-            Self::NoTimer => f.write_str("this machine has neither a local APIC nor a PIT to interrupt a halt; give the VM one"),
-            Self::NoTscFrequency => f.write_str("nothing says how fast the TSC counts (no pvclock, no CPUID leaf 0x40000010 or 0x15) and there is no PIT to measure it; give Config::tsc_hz"),
-            Self::ApicTimerStopped => f.write_str("the local APIC's timer does not count; use the timer `pit`"),
-            Self::AlreadyInitialized => f.write_str("the machine is set up already: call init once"),
-        }
-    }
-}
-
-impl core::error::Error for InitError {}
 
 /// Loads segments and an interrupt table: exceptions go to `on_exception`, NMIs to `on_nmi`, spurious
 /// interrupts nowhere.
@@ -208,13 +95,13 @@ pub unsafe fn init(config: Config) -> Result<&'static Machine, InitError> {
         return Err(InitError::AlreadyInitialized);
     }
     pic::init();
-    let timer = choose(config.timer)?;
+    let timer = timer_source::choose(config.timer)?;
     let (tsc_hz, tsc_source) = match config.tsc_hz {
         Some(hz) => (hz, FrequencySource::Given),
         // SAFETY: the caller's promises are the ones asked for.
         None => unsafe { tsc::find_frequency() }.ok_or(InitError::NoTscFrequency)?,
     };
-    // SAFETY: `choose` has made sure of what is asked for; the caller mapped the page.
+    // SAFETY: `timer_source::choose` has made sure of what is asked for; the caller mapped the page.
     let apic = unsafe { enable_apic(timer) };
     let clock = TscClock::start(tsc_hz);
     let (timer_hz, alarm) = match (timer, apic) {
@@ -226,7 +113,7 @@ pub unsafe fn init(config: Config) -> Result<&'static Machine, InitError> {
         }
         (TimerSource::TscDeadline, Some(apic)) => {
             static ALARM: Once<TscDeadlineAlarm> = Once::new();
-            // SAFETY: `choose` has seen the processor's TSC-deadline bit.
+            // SAFETY: `timer_source::choose` has seen the processor's TSC-deadline bit.
             let alarm: &dyn Alarm =
                 ALARM.call_once(|| unsafe { TscDeadlineAlarm::new(apic, clock, tsc_hz) });
             (tsc_hz, alarm)
@@ -259,19 +146,6 @@ pub unsafe fn init(config: Config) -> Result<&'static Machine, InitError> {
         .install(CLOCK.call_once(|| clock), alarm)
         .map_err(|_| InitError::AlreadyInitialized)?;
     Ok(machine)
-}
-
-fn choose(wanted: Option<TimerSource>) -> Result<TimerSource, InitError> {
-    if let Some(timer) = wanted {
-        return match timer.lack() {
-            Some(lack) => Err(InitError::NoSuchTimer { timer, lack }),
-            None => Ok(timer),
-        };
-    }
-    TimerSource::BEST_FIRST
-        .into_iter()
-        .find(|timer| timer.lack().is_none())
-        .ok_or(InitError::NoTimer)
 }
 
 /// The local APIC in the mode that the timer needs. The PIT's interrupts pass through it, so it is

@@ -22,6 +22,7 @@ const CASES: &[&str] = &[
     "timer-follows-the-last-waker",
     "timer-never-disturbs-no-other",
     "clock-never-goes-back",
+    "delay-is-never-short",
     "waker-after-its-future",
     "nested-block-on",
     "nested-block-on-takes-no-wake",

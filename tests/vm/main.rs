@@ -7,6 +7,7 @@ mod cases;
 mod demos;
 mod endings;
 mod guest;
+mod serial;
 mod sweep;
 mod timers;
 
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
         cases::trials(),
         timers::trials(),
         endings::trials(),
+        serial::trials(),
         sweep::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()

@@ -7,6 +7,7 @@ use iced_x86::{
 };
 use libtest_mimic::Failed;
 use object::{Object, ObjectSection, ObjectSymbol, SectionKind};
+use rustc_demangle::demangle;
 
 /// A guest image: its code and its symbols.
 pub(crate) struct Image {
@@ -64,7 +65,8 @@ impl Image {
             .symbols
             .partition_point(|(_, symbol)| *symbol <= address);
         match after.checked_sub(1).map(|index| &self.symbols[index]) {
-            Some((name, symbol)) => format!("{name}+{:#x}", address - symbol),
+            // Without the hash that tells instances apart.
+            Some((name, symbol)) => format!("{:#}+{:#x}", demangle(name), address - symbol),
             None => String::new(),
         }
     }

@@ -12,9 +12,10 @@ use dormir::{
     block_on,
     idle::{Halt, Metered},
     platform::bare,
-    time::{Instant, Timer},
+    time::{Delay, Instant, Timer},
 };
 use dormir_guest::{args, println};
+use embedded_hal::delay::DelayNs;
 
 use crate::{Case, probes::CountingWaker};
 
@@ -28,6 +29,7 @@ pub(crate) const CASES: &[Case] = &[
     ("timer-follows-the-last-waker", follows_the_last_waker),
     ("timer-never-disturbs-no-other", never_disturbs_no_other),
     ("clock-never-goes-back", clock_never_goes_back),
+    ("delay-is-never-short", delay_is_never_short),
 ];
 
 /// The timer is the one that was asked for, and each of twenty naps is ended by its interrupt.
@@ -171,6 +173,19 @@ fn never_disturbs_no_other() {
         }),
         Halt,
     );
+}
+
+/// The busy wait for drivers.
+fn delay_is_never_short() {
+    for nanos in [0, 1, 1_000, 1_000_000] {
+        let start = Instant::now();
+        Delay.delay_ns(nanos);
+        let waited = Instant::now().saturating_since(start);
+        assert!(
+            waited >= Duration::from_nanos(nanos.into()),
+            "{waited:?} for {nanos} ns"
+        );
+    }
 }
 
 fn clock_never_goes_back() {

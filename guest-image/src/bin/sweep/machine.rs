@@ -18,7 +18,7 @@ use dormir::{
 };
 use spin::Once;
 
-use crate::step;
+use crate::hit;
 
 /// Under `-icount shift=0` an instruction takes 1 ns, for the TSC and for the local APIC's timer.
 const INSTRUCTIONS_HZ: u64 = 1_000_000_000;
@@ -66,7 +66,7 @@ pub(crate) fn init(via: Via, stale_clock: bool) -> Result<(), &'static str> {
         Via::Nmi => apic.one_shot_nmi_mode(),
         Via::Deadline => {}
     }
-    dormir_guest::set_nmi_handler(step::on_hit);
+    dormir_guest::set_nmi_handler(hit::on_hit);
     // SAFETY: made by `interrupt_entry!`, and acknowledges the local APIC's interrupt.
     unsafe { bare::set_interrupt_handler(vector::APIC_TIMER, apic_entry) };
     // SAFETY: made by `interrupt_entry!`, and acknowledges the PIT's interrupt.
@@ -121,7 +121,7 @@ impl Alarm for StaleAlarm {
 }
 
 extern "sysv64" fn on_apic_hit(frame: &mut InterruptFrame) {
-    step::on_hit(frame);
+    hit::on_hit(frame);
     apic().end_of_interrupt();
 }
 interrupt_entry!(hit_entry => on_apic_hit);

@@ -12,6 +12,7 @@
 #![no_std]
 #![no_main]
 
+mod hit;
 mod idle;
 mod machine;
 mod step;

@@ -1,22 +1,22 @@
 //! One step: arm, let the executor go to sleep, see what woke it and when.
 
 use core::{
-    cell::UnsafeCell,
     future::{Future, poll_fn},
     pin::pin,
-    sync::atomic::{AtomicU64, Ordering},
-    task::{Context, Poll, Waker},
+    sync::atomic::Ordering,
+    task::{Context, Poll},
     time::Duration,
 };
 
 use dormir::{
-    arch::x86_64::{interrupt::InterruptFrame, pit, tsc},
+    arch::x86_64::{pit, tsc},
     block_on,
     idle::Halt,
     time::{Instant, Timer},
 };
 
 use crate::{
+    hit,
     idle::{By, Wait},
     machine::{Via, apic},
 };
@@ -33,29 +33,6 @@ pub(crate) struct Outcome {
     pub(crate) late: u64,
 }
 
-/// The TSC when the handler ran; 0 if it has not.
-static HIT_AT: AtomicU64 = AtomicU64::new(0);
-static HIT_ADDRESS: AtomicU64 = AtomicU64::new(0);
-
-/// The waker of the task that waits for the hit.
-struct WakerSlot(UnsafeCell<Option<Waker>>);
-
-// SAFETY: one vCPU. The main line writes the slot only while the local APIC's timer is stopped, so
-// the handler, an NMI perhaps, never reads it meanwhile.
-unsafe impl Sync for WakerSlot {}
-
-static SLOT: WakerSlot = WakerSlot(UnsafeCell::new(None));
-
-/// The handler's part; may run as an NMI.
-pub(crate) fn on_hit(frame: &InterruptFrame) {
-    HIT_ADDRESS.store(frame.rip, Ordering::Relaxed);
-    HIT_AT.store(tsc::read(), Ordering::Relaxed);
-    // SAFETY: the slot is not written while this may run.
-    if let Some(waker) = unsafe { &*SLOT.0.get() } {
-        waker.wake_by_ref();
-    }
-}
-
 /// Has an interrupt come `step` instructions after it was armed, in the midst of the executor's way
 /// from a poll to `hlt`.
 pub(crate) fn run(via: Via, step: u32, wait: Wait) -> Outcome {
@@ -69,18 +46,18 @@ pub(crate) fn run(via: Via, step: u32, wait: Wait) -> Outcome {
 }
 
 fn hit_after(step: u32, wait: Wait) -> Outcome {
-    HIT_AT.store(0, Ordering::Relaxed);
+    hit::AT.store(0, Ordering::Relaxed);
     let mut armed = false;
     let mut backup = pin!(Timer::after(BACKUP));
     let task = poll_fn(|cx: &mut Context<'_>| {
-        let hit_at = HIT_AT.load(Ordering::Relaxed);
+        let hit_at = hit::AT.load(Ordering::Relaxed);
         if hit_at != 0 {
             return Poll::Ready(tsc::read() - hit_at);
         }
         if !armed {
             armed = true;
-            // SAFETY: the timer is stopped, so no handler reads the slot.
-            unsafe { *SLOT.0.get() = Some(cx.waker().clone()) };
+            // SAFETY: the local APIC's timer is stopped.
+            unsafe { hit::will_wake(cx.waker().clone()) };
             apic().start_count(step);
         }
         // Never ready first: the hit comes before it, and whatever polls after it finds the hit.
@@ -88,7 +65,7 @@ fn hit_after(step: u32, wait: Wait) -> Outcome {
     });
     let late = block_on(task, By(wait));
     Outcome {
-        interrupted: HIT_ADDRESS.load(Ordering::Relaxed),
+        interrupted: hit::ADDRESS.load(Ordering::Relaxed),
         late,
     }
 }

@@ -1,0 +1,42 @@
+//! What can stand in the way of setting the machine up.
+
+use core::fmt;
+
+use super::TimerSource;
+
+/// Why [`init`](super::init) could not set the machine up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InitError {
+    /// The timer that was asked for is not there.
+    NoSuchTimer {
+        /// Which one.
+        timer: TimerSource,
+        /// What the machine lacks.
+        lack: &'static str,
+    },
+    /// There is no timer at all.
+    NoTimer,
+    /// Nobody says how fast the TSC counts, and there is no PIT to measure it.
+    NoTscFrequency,
+    /// The local APIC's timer does not count.
+    ApicTimerStopped,
+    /// `init` was called before, or a clock is installed.
+    AlreadyInitialized,
+}
+
+impl fmt::Display for InitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoSuchTimer { timer, lack } => {
+                write!(f, "this machine cannot use the timer `{timer}`: {lack}; leave the choice open, or run it under a VMM that has it")
+            }
+            Self::NoTimer => f.write_str("this machine has neither a local APIC nor a PIT to interrupt a halt; give the VM one"),
+            Self::NoTscFrequency => f.write_str("nothing says how fast the TSC counts (no pvclock, no CPUID leaf 0x40000010 or 0x15) and there is no PIT to measure it; give Config::tsc_hz"),
+            Self::ApicTimerStopped => f.write_str("the local APIC's timer does not count; use the timer `pit`"),
+            Self::AlreadyInitialized => f.write_str("the machine is set up already: call init once"),
+        }
+    }
+}
+
+impl core::error::Error for InitError {}

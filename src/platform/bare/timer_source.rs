@@ -1,0 +1,98 @@
+//! Which timers there are, and which one is taken.
+
+use core::{fmt, str::FromStr};
+
+use super::InitError;
+use crate::arch::x86_64::{apic, cpuid, pit};
+
+/// Which timer interrupts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimerSource {
+    /// Channel 0 of the 8254, through the PIC: 0.8 µs ticks, 54.9 ms at most.
+    Pit,
+    /// The local APIC's timer in one-shot mode, its registers in memory.
+    Xapic,
+    /// The same, its registers as MSRs.
+    X2apic,
+    /// The local APIC's timer in TSC-deadline mode.
+    TscDeadline,
+}
+
+impl TimerSource {
+    /// All of them, the best first: fewest and cheapest exits, finest resolution.
+    pub const BEST_FIRST: [Self; 4] = [Self::TscDeadline, Self::X2apic, Self::Xapic, Self::Pit];
+
+    /// What this machine lacks to have it; `None` if it has it.
+    fn lack(self) -> Option<&'static str> {
+        let has_apic = cpuid::has_apic();
+        match self {
+            Self::Pit if !pit::is_present() => Some("no PIT answers on port 0x40"),
+            Self::Xapic | Self::X2apic | Self::TscDeadline if !has_apic => {
+                Some("it has no local APIC (CPUID.01H:EDX.9 is clear)")
+            }
+            // SAFETY: this module is for ring 0, and there is a local APIC.
+            Self::Xapic if unsafe { apic::is_in_x2apic_mode() } => Some(
+                "its local APIC is in x2APIC mode already, from which there is no simple way back",
+            ),
+            Self::X2apic if !cpuid::has_x2apic() => {
+                Some("it has no x2APIC (CPUID.01H:ECX.21 is clear)")
+            }
+            Self::TscDeadline if !cpuid::has_tsc_deadline() => {
+                Some("it has no TSC-deadline timer (CPUID.01H:ECX.24 is clear)")
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The names that [`FromStr`] reads: `pit`, `xapic`, `x2apic`, `tsc-deadline`.
+impl fmt::Display for TimerSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pit => "pit",
+            Self::Xapic => "xapic",
+            Self::X2apic => "x2apic",
+            Self::TscDeadline => "tsc-deadline",
+        })
+    }
+}
+
+/// The name is none of a [`TimerSource`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownTimerSource;
+
+impl fmt::Display for UnknownTimerSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a timer source is one of pit, xapic, x2apic, tsc-deadline")
+    }
+}
+
+impl core::error::Error for UnknownTimerSource {}
+
+impl FromStr for TimerSource {
+    type Err = UnknownTimerSource;
+
+    fn from_str(name: &str) -> Result<Self, UnknownTimerSource> {
+        match name {
+            "pit" => Ok(Self::Pit),
+            "xapic" => Ok(Self::Xapic),
+            "x2apic" => Ok(Self::X2apic),
+            "tsc-deadline" => Ok(Self::TscDeadline),
+            _ => Err(UnknownTimerSource),
+        }
+    }
+}
+
+/// The timer that was asked for, or the best that is present.
+pub(super) fn choose(wanted: Option<TimerSource>) -> Result<TimerSource, InitError> {
+    if let Some(timer) = wanted {
+        return match timer.lack() {
+            Some(lack) => Err(InitError::NoSuchTimer { timer, lack }),
+            None => Ok(timer),
+        };
+    }
+    TimerSource::BEST_FIRST
+        .into_iter()
+        .find(|timer| timer.lack().is_none())
+        .ok_or(InitError::NoTimer)
+}
