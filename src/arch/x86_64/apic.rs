@@ -2,7 +2,10 @@
 
 use x86_64::registers::model_specific::Msr;
 
-use super::vector;
+use super::{
+    calibrate::{self, Sample},
+    vector,
+};
 
 /// `IA32_APIC_BASE` (SDM vol. 3, 12.4.4).
 const BASE_MSR: u32 = 0x1b;
@@ -208,18 +211,18 @@ impl Apic {
         // 10 ms: long against the two reads that bound it, short against a boot.
         let span = counter_hz / 100;
         self.write(LVT_TIMER, LVT_MASKED);
-        self.start_count(u32::MAX);
-        let (start_count, start) = (self.read(CURRENT_COUNT), counter());
-        let passed = loop {
-            let passed = counter() - start;
-            if passed >= span {
-                break passed;
+        let hz = calibrate::frequency(counter_hz, span, || {
+            self.start_count(u32::MAX);
+            || {
+                let unknown = u64::from(u32::MAX - self.read(CURRENT_COUNT));
+                Some(Sample {
+                    known: counter(),
+                    unknown,
+                })
             }
-        };
-        let ticks = start_count - self.read(CURRENT_COUNT);
+        });
         self.start_count(0);
-        let hz = u128::from(ticks) * u128::from(counter_hz) / u128::from(passed);
-        (hz != 0).then_some(hz as u64)
+        hz
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod alarm;
 pub mod apic;
+mod calibrate;
 pub mod cpuid;
 #[cfg(feature = "critical-section-impl")]
 mod critical;

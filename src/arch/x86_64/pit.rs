@@ -2,6 +2,8 @@
 
 use x86_64::instructions::port::Port;
 
+use super::calibrate::{self, Sample};
+
 /// The counter's frequency: a twelfth of 14.31818 MHz.
 pub const HZ: u64 = 1_193_182;
 
@@ -11,14 +13,17 @@ pub const LONGEST: u16 = u16::MAX;
 const CHANNEL_0: u16 = 0x40;
 const CHANNEL_2: u16 = 0x42;
 const CONTROL: u16 = 0x43;
-/// Bit 0 gates channel 2, bit 1 lets it through to the speaker, bit 5 shows its output.
+/// Bit 0 gates channel 2, bit 1 lets it through to the speaker.
 const SPEAKER: u16 = 0x61;
 
 // Control words (8254 data sheet): channel in bits 7-6, access "low byte, then high byte" in 5-4,
 // mode 0 "interrupt on terminal count" in 3-1.
 const CHANNEL_0_ONE_SHOT: u8 = 0x30;
 const CHANNEL_2_ONE_SHOT: u8 = 0xb0;
-const LATCH_CHANNEL_2: u8 = 0x80;
+/// Read back channel 2: its status, then its count.
+const READ_BACK_2: u8 = 0xc8;
+/// In a status: the output is high, which in mode 0 means that the count has run out.
+const OUTPUT_HIGH: u8 = 1 << 7;
 const READ_BACK_STATUS_0: u8 = 0xe2;
 
 fn write(port: u16, value: u8) {
@@ -61,10 +66,7 @@ pub fn off() {
 }
 
 /// How long one measurement lasts, in ticks: about 10 ms.
-const MEASURED_TICKS: u16 = 11_932;
-/// How many are made. The vCPU can lose the processor between the two reads of a pair, which makes a
-/// measurement too long or too short: the median of several is not touched by one such.
-const MEASUREMENTS: usize = 5;
+const MEASURED_TICKS: u64 = 11_932;
 
 /// Measures the frequency of `counter` against channel 2; `None` if the PIT does not count.
 ///
@@ -73,33 +75,26 @@ const MEASUREMENTS: usize = 5;
 /// Interrupts must be masked, and nothing else may use channel 2 or the speaker's port meanwhile.
 #[must_use]
 pub unsafe fn measure_hz(counter: impl Fn() -> u64) -> Option<u64> {
-    let mut measured = [0; MEASUREMENTS];
-    for hz in &mut measured {
-        *hz = measure_once(&counter)?;
-    }
-    measured.sort_unstable();
-    Some(measured[MEASUREMENTS / 2])
-}
-
-fn measure_once(counter: impl Fn() -> u64) -> Option<u64> {
-    write(SPEAKER, (read(SPEAKER) & !0b10) | 0b01);
-    write(CONTROL, CHANNEL_2_ONE_SHOT);
-    write(CHANNEL_2, 0xff);
-    write(CHANNEL_2, 0xff);
-    let (start_count, start) = (latch_2(), counter());
-    // A PIT that does not count must not hang the boot: no machine needs this many reads for 10 ms.
-    for _ in 0..10_000_000 {
-        let (count, now) = (latch_2(), counter());
-        let passed = start_count.wrapping_sub(count);
-        if passed >= MEASURED_TICKS {
-            return Some((now - start) * HZ / u64::from(passed));
+    calibrate::frequency(HZ, MEASURED_TICKS, || {
+        write(SPEAKER, (read(SPEAKER) & !0b10) | 0b01);
+        write(CONTROL, CHANNEL_2_ONE_SHOT);
+        write(CHANNEL_2, 0xff);
+        write(CHANNEL_2, 0xff);
+        || {
+            let known = u64::from(u16::MAX - count_2()?);
+            Some(Sample {
+                known,
+                unknown: counter(),
+            })
         }
-    }
-    None
+    })
 }
 
-fn latch_2() -> u16 {
-    write(CONTROL, LATCH_CHANNEL_2);
+/// Channel 2's count; `None` if it has run out: the vCPU was away for longer than the count lasts.
+fn count_2() -> Option<u16> {
+    write(CONTROL, READ_BACK_2);
+    let status = read(CHANNEL_2);
     let low = read(CHANNEL_2);
-    u16::from_le_bytes([low, read(CHANNEL_2)])
+    let count = u16::from_le_bytes([low, read(CHANNEL_2)]);
+    (status & OUTPUT_HIGH == 0).then_some(count)
 }

@@ -32,7 +32,8 @@ pub(crate) const CASES: &[Case] = &[
     ("delay-is-never-short", delay_is_never_short),
 ];
 
-/// The timer is the one that was asked for, and each of twenty naps is ended by its interrupt.
+/// The timer is the one that was asked for, and naps are ended by its interrupt, none of
+/// them early.
 fn timer_source() {
     let machine = bare::machine().expect("set up before main");
     println!(
@@ -44,7 +45,8 @@ fn timer_source() {
     }
     let mut idle = Metered::new(Halt);
     let before = bare::timer_interrupts();
-    for millis in 1..=20 {
+    const NAPS: u64 = 20;
+    for millis in 1..=NAPS {
         let deadline = Instant::now().saturating_add(Duration::from_millis(millis));
         block_on(Timer::at(deadline), &mut idle);
         assert!(
@@ -52,12 +54,18 @@ fn timer_source() {
             "a nap of {millis} ms ended early"
         );
     }
+    // A vCPU that loses its processor for some milliseconds finds the deadline passed without having
+    // slept; that most naps go so would need an explanation.
     let interrupts = bare::timer_interrupts() - before;
     assert!(
-        interrupts >= 20,
-        "{interrupts} timer interrupts for 20 naps"
+        interrupts >= NAPS / 2,
+        "{interrupts} timer interrupts for {NAPS} naps"
     );
-    assert!(idle.waits() >= 20, "{} halts for 20 naps", idle.waits());
+    assert!(
+        idle.waits() >= NAPS / 2,
+        "{} halts for {NAPS} naps",
+        idle.waits()
+    );
 }
 
 /// A nap longer than the PIT's 54.9 ms, which it reaches in steps.
@@ -68,10 +76,11 @@ fn beyond_the_counter() {
     assert!(Instant::now() >= deadline, "ended early");
     let interrupts = bare::timer_interrupts() - before;
     let is_pit = bare::machine().is_some_and(|machine| machine.timer == bare::TimerSource::Pit);
-    let least = if is_pit { 4 } else { 1 };
-    // Ten times what is needed would be a storm.
+    // Four steps, fewer where the vCPU loses its processor for longer than one; ten times as many
+    // would be a storm.
+    let expected = if is_pit { 2..=40 } else { 1..=10 };
     assert!(
-        (least..least * 10).contains(&interrupts),
+        expected.contains(&interrupts),
         "{interrupts} interrupts for one nap"
     );
 }
