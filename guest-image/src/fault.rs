@@ -70,9 +70,13 @@ fn print_registers(frame: &ExceptionFrame) {
 /// A handler's address; null for none. A function pointer fits, as both are addresses here.
 static NMI_HANDLER: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 
-/// Has `handler` called at each NMI, in place of ending the guest. It may wake tasks, and must not
-/// print, use timers or critical sections.
-pub fn set_nmi_handler(handler: fn(&InterruptFrame)) {
+/// Has `handler` called at each NMI, in place of ending the guest. It may wake tasks.
+///
+/// # Safety
+///
+/// It must not use timers, critical sections or the heap: they do not hold an NMI off, so it can come in
+/// the midst of one.
+pub unsafe fn set_nmi_handler(handler: fn(&InterruptFrame)) {
     NMI_HANDLER.store(handler as *mut (), Ordering::Relaxed);
 }
 

@@ -196,7 +196,7 @@ mod tests {
         assert!(!none.can_run_guests());
         assert!(!none.to_string().contains("default"), "{none}");
         let mut unbuilt = healthy();
-        unbuilt.toolchain = Err(NoGuestToolchain);
+        unbuilt.toolchain = Err(NoGuestToolchain::default());
         assert!(!unbuilt.can_run_guests());
     }
 

@@ -2,8 +2,8 @@
 
 use crate::{
     process::{self, Keep, ProcessError, Scope},
+    stop::StopToken,
     toolchain::{GuestToolchain, TARGET},
-    vmm::StopToken,
     workspace::Workspace,
 };
 use cargo_metadata::Message;

@@ -5,6 +5,7 @@ mod doctor;
 pub mod guest;
 mod process;
 pub mod setup;
+mod stop;
 pub mod toolchain;
 pub mod vmm;
 pub mod workspace;

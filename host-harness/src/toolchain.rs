@@ -4,26 +4,22 @@
 //! What a compiler has is judged by what lies in its sysroot, never by what a tool prints. Looking
 //! installs nothing.
 
-use crate::{
-    process::{self, Keep, Scope},
-    vmm::StopToken,
-    workspace::Workspace,
-};
+mod compiler;
+
+pub use compiler::Compiler;
+pub(crate) use compiler::isolate;
+
+use crate::workspace::Workspace;
+use compiler::OLDEST;
 use std::{
     collections::HashSet,
-    env,
-    ffi::OsStr,
     fmt,
     path::{Path, PathBuf},
     process::Command,
-    time::Duration,
 };
 
 /// The target that guests are built for.
 pub const TARGET: &str = "x86_64-unknown-none";
-
-/// How long a compiler may take to say where its sysroot is.
-const QUERY_LIMIT: Duration = Duration::from_secs(60);
 
 /// A way to build guests.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,27 +36,34 @@ pub enum GuestToolchain {
 }
 
 /// No compiler on this machine can build guests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "guests cannot be built: no compiler here has the library for {TARGET}, or its source and \
-     ld.lld: run `cargo vm demo` or `cargo vm test`, which install what is missing, or \
-     `rustup target add {TARGET}`"
-)]
-pub struct NoGuestToolchain;
-
-/// A compiler and the cargo that goes with it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Compiler {
-    cargo: PathBuf,
-    rustc: PathBuf,
-    sysroot: PathBuf,
-    version: String,
+#[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error)]
+pub struct NoGuestToolchain {
+    /// A compiler that could, if it were not older than any that builds the project.
+    pub(crate) too_old: Option<String>,
 }
 
-/// The version and where it is from.
-impl fmt::Display for Compiler {
+impl NoGuestToolchain {
+    /// What is missing, without what to do about it.
+    pub(crate) fn lack(&self) -> String {
+        let too_old = self.too_old.as_ref();
+        format!(
+            "guests cannot be built: no compiler here of version {OLDEST} or later has the library \
+             for {TARGET}, or its source and ld.lld{}",
+            too_old.map_or(String::new(), |compiler| format!(
+                " ({compiler} is too old)"
+            ))
+        )
+    }
+}
+
+impl fmt::Display for NoGuestToolchain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} in {}", self.version, self.sysroot.display())
+        write!(
+            f,
+            "{}: run `cargo vm demo` or `cargo vm test`, which install what is missing, or `rustup \
+             target add {TARGET}`",
+            self.lack()
+        )
     }
 }
 
@@ -92,27 +95,31 @@ impl GuestToolchain {
             .flatten()
             .filter(|rustc| folders.insert(rustc.parent().map(Path::canonicalize).transpose().ok()))
             .filter_map(|rustc| Compiler::query(rustc, workspace));
-        Self::choose(compilers, which::which("ld.lld").ok()).ok_or(NoGuestToolchain)
+        Self::choose(compilers, which::which("ld.lld").ok())
     }
 
     /// The first compiler with the target's library, else the first with its source.
     fn choose(
         compilers: impl IntoIterator<Item = Compiler>,
         linker: Option<PathBuf>,
-    ) -> Option<Self> {
-        let mut with_source = None;
+    ) -> Result<Self, NoGuestToolchain> {
+        let (mut with_source, mut too_old) = (None, None);
         for compiler in compilers {
-            if compiler.has_target() {
-                return Some(Self::Target(compiler));
+            if !compiler.has_target() && !compiler.has_source() {
+                continue;
             }
-            if compiler.has_source() {
+            if compiler.is_too_old() {
+                too_old.get_or_insert(compiler.to_string());
+            } else if compiler.has_target() {
+                return Ok(Self::Target(compiler));
+            } else {
                 with_source.get_or_insert(compiler);
             }
         }
-        Some(Self::BuildStd {
-            compiler: with_source?,
-            linker: linker?,
-        })
+        match (with_source, linker) {
+            (Some(compiler), Some(linker)) => Ok(Self::BuildStd { compiler, linker }),
+            _ => Err(NoGuestToolchain { too_old }),
+        }
     }
 
     /// A cargo command to which the subcommand and its arguments are to be added, free of what an
@@ -137,91 +144,6 @@ impl GuestToolchain {
     }
 }
 
-impl Compiler {
-    /// Asks a compiler where its sysroot is; `None` if it does not answer or there is no cargo.
-    fn query(rustc: PathBuf, workspace: &Workspace) -> Option<Self> {
-        let beside = which::which(rustc.with_file_name("cargo"));
-        let cargo = beside.or_else(|_| which::which("cargo")).ok()?;
-        let ask = |argument: &[&str]| {
-            let mut command = Command::new(&rustc);
-            isolate(&mut command, &[]);
-            // `rust-toolchain.toml` decides which one it is, where that is rustup's to say.
-            command.args(argument).current_dir(workspace.guest());
-            let captured = process::capture(
-                &mut command,
-                Keep::Stdout,
-                Scope::Group,
-                QUERY_LIMIT,
-                &StopToken::default(),
-            )
-            .ok()?;
-            let answer = captured.output.trim().to_owned();
-            (captured.status.success() && !answer.is_empty()).then_some(answer)
-        };
-        let sysroot = PathBuf::from(ask(&["--print", "sysroot"])?);
-        let version = ask(&["--version"])?;
-        Some(Self {
-            cargo,
-            rustc,
-            sysroot,
-            version,
-        })
-    }
-
-    /// A compiler that is nowhere.
-    #[cfg(test)]
-    pub(crate) fn for_test() -> Self {
-        Self {
-            cargo: "/somewhere/cargo".into(),
-            rustc: "/somewhere/rustc".into(),
-            sysroot: "/somewhere".into(),
-            version: "rustc 1.2.3".into(),
-        }
-    }
-
-    fn rustlib(&self) -> PathBuf {
-        self.sysroot.join("lib").join("rustlib")
-    }
-
-    fn has_target(&self) -> bool {
-        self.rustlib().join(TARGET).join("lib").is_dir()
-    }
-
-    fn has_source(&self) -> bool {
-        self.rustlib()
-            .join("src/rust/library/core/src/lib.rs")
-            .is_file()
-    }
-
-    fn command(&self) -> Command {
-        let mut command = Command::new(&self.cargo);
-        isolate(&mut command, &[]);
-        command.env("RUSTC", &self.rustc);
-        command
-    }
-}
-
-/// Takes from a command's environment what an outer cargo and rustup have set, so that a cargo or
-/// rustc inside is configured by the folder it runs in. What `keep` names stays.
-pub(crate) fn isolate(command: &mut Command, keep: &[&str]) {
-    for (name, _) in env::vars_os() {
-        if is_inherited_setting(&name) && !keep.iter().any(|kept| name == *kept) {
-            command.env_remove(name);
-        }
-    }
-    // Without it, rustup may download what `rust-toolchain.toml` lists at a mere question.
-    command.env("RUSTUP_AUTO_INSTALL", "0");
-}
-
-fn is_inherited_setting(name: &OsStr) -> bool {
-    let name = name.to_string_lossy();
-    match &*name {
-        "CARGO_HOME" | "RUSTUP_HOME" => false,
-        "LD_LIBRARY_PATH" => true,
-        other => other.contains("CARGO") || other.contains("RUST"),
-    }
-}
-
 /// Whether the program that `name` stands for in PATH is there.
 pub(crate) fn in_path(name: &str) -> bool {
     which::which(name).is_ok()
@@ -230,18 +152,26 @@ pub(crate) fn in_path(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{collections::HashMap, ffi::OsString, fs};
+    use std::{
+        collections::HashMap,
+        ffi::{OsStr, OsString},
+        fs,
+    };
+
+    const NOTHING: Result<GuestToolchain, NoGuestToolchain> =
+        Err(NoGuestToolchain { too_old: None });
 
     fn compiler(sysroot: &Path, has: &[&str]) -> Compiler {
+        compiler_of("rustc 9.8.7", sysroot, has)
+    }
+
+    fn compiler_of(version: &str, sysroot: &Path, has: &[&str]) -> Compiler {
         for file in has {
             let path = sysroot.join("lib/rustlib").join(file);
             fs::create_dir_all(path.parent().expect("a folder")).expect("a folder is made");
             fs::write(path, "").expect("a file is made");
         }
-        Compiler {
-            sysroot: sysroot.into(),
-            ..Compiler::for_test()
-        }
+        Compiler::for_test_in(sysroot.into(), version)
     }
 
     const LIBRARY: &str = "x86_64-unknown-none/lib/libcore-1.rlib";
@@ -254,7 +184,7 @@ mod tests {
         let target = compiler(second.path(), &[LIBRARY]);
         assert_eq!(
             GuestToolchain::choose([source, target.clone()], Some("/bin/ld.lld".into())),
-            Some(GuestToolchain::Target(target))
+            Ok(GuestToolchain::Target(target))
         );
     }
 
@@ -262,10 +192,10 @@ mod tests {
     fn source_without_a_linker_is_not_enough() {
         let sysroot = tempfile::tempdir().unwrap();
         let source = compiler(sysroot.path(), &[SOURCE]);
-        assert_eq!(GuestToolchain::choose([source.clone()], None), None);
+        assert_eq!(GuestToolchain::choose([source.clone()], None), NOTHING);
         assert_eq!(
             GuestToolchain::choose([source.clone()], Some("/bin/ld.lld".into())),
-            Some(GuestToolchain::BuildStd {
+            Ok(GuestToolchain::BuildStd {
                 compiler: source,
                 linker: "/bin/ld.lld".into()
             })
@@ -281,7 +211,21 @@ mod tests {
         );
         assert_eq!(
             GuestToolchain::choose([bare], Some("/bin/ld.lld".into())),
-            None
+            NOTHING
+        );
+    }
+
+    #[test]
+    fn a_compiler_that_is_too_old_is_passed_over_and_named() {
+        let sysroot = tempfile::tempdir().unwrap();
+        let old = compiler_of("rustc 1.0.0", sysroot.path(), &[LIBRARY, SOURCE]);
+        let error = GuestToolchain::choose([old.clone()], Some("/bin/ld.lld".into()))
+            .expect_err("it is too old");
+        assert!(error.to_string().contains("rustc 1.0.0"), "{error}");
+        let new = compiler(sysroot.path(), &[LIBRARY]);
+        assert_eq!(
+            GuestToolchain::choose([old, new.clone()], None),
+            Ok(GuestToolchain::Target(new))
         );
     }
 
@@ -309,22 +253,6 @@ mod tests {
                 Some(OsString::from(value)),
                 "{name}"
             );
-        }
-    }
-
-    #[test]
-    fn only_where_things_are_is_inherited() {
-        for (name, removed) in [
-            ("CARGO", true),
-            ("CARGO_HOME", false),
-            ("CARGO_TARGET_DIR", true),
-            ("RUSTFLAGS", true),
-            ("RUSTUP_HOME", false),
-            ("RUSTUP_TOOLCHAIN", true),
-            ("LD_LIBRARY_PATH", true),
-            ("PATH", false),
-        ] {
-            assert_eq!(is_inherited_setting(OsStr::new(name)), removed, "{name}");
         }
     }
 }

@@ -25,6 +25,10 @@ static READY: AtomicBool = AtomicBool::new(false);
 /// inner one may have taken a wake that was meant for it. Until the inner call returns, the outer
 /// future is not polled.
 ///
+/// With interrupts masked, they are let in while the vCPU halts and at no other time: a future that is
+/// always ready then keeps its own timers waiting. And since halting unmasks them, a critical section
+/// around `block_on` would not be one.
+///
 /// # Contexts
 ///
 /// For the main line of one vCPU. It must not be called from an interrupt handler, nor on two vCPUs
@@ -66,13 +70,79 @@ fn ready_waker() -> Waker {
 
     /// Lock-free and without memory: may be called in any context, NMI included.
     fn wake(_: *const ()) {
-        // A second wake before the poll costs one look.
-        if !READY.load(Ordering::Relaxed) {
-            READY.store(true, Ordering::Release);
-        }
+        // Not "if it is not set": a look could be older than what the waker has just written for the
+        // task, and the task would be polled without seeing that.
+        READY.store(true, Ordering::Release);
     }
 
     // SAFETY: the functions ignore the data pointer, touch nothing but a static atomic, and so keep
     // the contract of `RawWakerVTable` in any number, thread or context.
     unsafe { Waker::from_raw(RAW) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Instant;
+    use core::{future::poll_fn, sync::atomic::AtomicU32};
+    use std::{thread, time};
+
+    /// Waits by asking, as a policy without an alarm does.
+    struct Ask;
+
+    impl Idle for Ask {
+        fn wait(&mut self, _until: Option<Instant>, idle: &dyn Fn() -> bool) {
+            while idle() {
+                core::hint::spin_loop();
+            }
+        }
+    }
+
+    /// What a waker has written before its wake is seen by the poll after it, however close it comes to
+    /// the poll for the wake before. (The one test here: all `block_on` calls share the flag.)
+    #[test]
+    fn a_wake_from_another_thread_is_not_lost() {
+        const ROUNDS: u32 = 200_000;
+        const DONE: u32 = u32::MAX;
+        static WRITTEN: AtomicU32 = AtomicU32::new(0);
+        static SEEN: AtomicU32 = AtomicU32::new(0);
+        let waker = ready_waker();
+        let other = thread::spawn(move || {
+            let write_and_wake = |value| {
+                WRITTEN.store(value, Ordering::Release);
+                waker.wake_by_ref();
+            };
+            let mut lost = None;
+            for round in 1..=ROUNDS {
+                write_and_wake(2 * round);
+                write_and_wake(2 * round + 1);
+                let start = time::Instant::now();
+                while SEEN.load(Ordering::Acquire) <= 2 * round && lost.is_none() {
+                    core::hint::spin_loop();
+                    if start.elapsed() > time::Duration::from_secs(10) {
+                        lost = Some(round);
+                    }
+                }
+            }
+            write_and_wake(DONE);
+            lost
+        });
+        block_on(
+            poll_fn(|_| {
+                let written = WRITTEN.load(Ordering::Acquire);
+                SEEN.store(written, Ordering::Release);
+                if written == DONE {
+                    Poll::Ready(())
+                } else {
+                    Poll::Pending
+                }
+            }),
+            Ask,
+        );
+        assert_eq!(
+            other.join().expect("the other thread ends"),
+            None,
+            "round of a lost wake"
+        );
+    }
 }

@@ -16,7 +16,7 @@ use crate::{
         cpuid,
         exceptions::ExceptionFrame,
         idt,
-        interrupt::InterruptFrame,
+        interrupt::{InterruptEntry, InterruptFrame},
         pic, pit, segments, tsc,
         tsc::TscClock,
         vector,
@@ -44,6 +44,7 @@ pub struct Config {
 
 /// What [`init`] chose and found.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Machine {
     /// The timer that interrupts.
     pub timer: TimerSource,
@@ -60,12 +61,14 @@ pub struct Machine {
 /// Loads segments and an interrupt table: exceptions go to `on_exception`, NMIs to `on_nmi`, spurious
 /// interrupts nowhere.
 ///
-/// An NMI that comes after the executor's last look keeps it from halting, so `on_nmi` may wake tasks. It must not use timers or critical sections.
+/// An NMI that comes after the executor's last look keeps it from halting, so `on_nmi` may wake
+/// tasks.
 ///
 /// # Safety
 ///
 /// Ring 0, 64-bit mode, one vCPU, interrupts masked, called once; the stacks are mapped, writable and
-/// used by nothing else.
+/// used by nothing else. `on_nmi` must not use timers or critical sections, nor anything that does: they
+/// do not hold an NMI off, so it can come in the midst of one.
 pub unsafe fn install_tables(
     stacks: FaultStacks,
     on_exception: fn(&ExceptionFrame) -> !,
@@ -91,7 +94,7 @@ static MACHINE: Once<Machine> = Once::new();
 /// Ring 0, one vCPU, interrupts masked, [`install_tables`] was called, memory is mapped one to one,
 /// and so, uncached, is the local APIC's page; nothing else drives PIC, PIT and local APIC.
 pub unsafe fn init(config: Config) -> Result<&'static Machine, InitError> {
-    if MACHINE.is_completed() {
+    if TimerQueue::global().has_clock() {
         return Err(InitError::AlreadyInitialized);
     }
     pic::init();
@@ -126,7 +129,7 @@ pub unsafe fn init(config: Config) -> Result<&'static Machine, InitError> {
             (pit::HZ, alarm)
         }
     };
-    let entries: [(u8, extern "C" fn()); 2] = [
+    let entries: [(u8, InterruptEntry); 2] = [
         (vector::PIT, pit_entry),
         (vector::APIC_TIMER, apic_timer_entry),
     ];
@@ -135,17 +138,16 @@ pub unsafe fn init(config: Config) -> Result<&'static Machine, InitError> {
         unsafe { idt::set_handler(vector, entry) };
     }
     static CLOCK: Once<TscClock> = Once::new();
-    let machine = MACHINE.call_once(|| Machine {
+    TimerQueue::global()
+        .install(CLOCK.call_once(|| clock), alarm)
+        .map_err(|_| InitError::AlreadyInitialized)?;
+    Ok(MACHINE.call_once(|| Machine {
         timer,
         tsc_hz,
         tsc_source,
         timer_hz,
         apic,
-    });
-    TimerQueue::global()
-        .install(CLOCK.call_once(|| clock), alarm)
-        .map_err(|_| InitError::AlreadyInitialized)?;
-    Ok(machine)
+    }))
 }
 
 /// The local APIC in the mode that the timer needs. The PIT's interrupts pass through it, so it is
@@ -202,11 +204,7 @@ pub fn machine() -> Option<&'static Machine> {
 /// # Panics
 ///
 /// If `vector` is an exception's (below 32).
-pub unsafe fn set_interrupt_handler(vector: u8, entry: extern "C" fn()) {
-    assert!(
-        vector >= 32,
-        "vectors below 32 belong to the processor's exceptions"
-    );
+pub unsafe fn set_interrupt_handler(vector: u8, entry: InterruptEntry) {
     // SAFETY: the caller's promise is the one asked for.
     unsafe { idt::set_handler(vector, entry) };
 }
@@ -247,13 +245,13 @@ fn tick() {
     TimerQueue::global().on_interrupt();
 }
 
-extern "sysv64" fn on_pit(_frame: &mut InterruptFrame) {
+extern "sysv64" fn on_pit(_frame: &InterruptFrame) {
     pic::end_of_interrupt(0);
     tick();
 }
 interrupt_entry!(pit_entry => on_pit);
 
-extern "sysv64" fn on_apic_timer(_frame: &mut InterruptFrame) {
+extern "sysv64" fn on_apic_timer(_frame: &InterruptFrame) {
     end_of_interrupt();
     tick();
 }

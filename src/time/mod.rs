@@ -1,5 +1,11 @@
 //! Time: instants, the timer queue and the futures that wait on it.
 
+// Pure, so that the host tests it; used by the bare machine only.
+#[cfg(any(
+    test,
+    all(target_arch = "x86_64", target_os = "none", feature = "bare")
+))]
+pub(crate) mod calibrate;
 #[cfg(feature = "embedded-hal")]
 mod delay;
 mod instant;

@@ -129,6 +129,7 @@ unsafe impl Sync for TimerQueue {}
 
 /// A clock was installed before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct AlreadyInstalled;
 
 impl core::fmt::Display for AlreadyInstalled {
@@ -190,6 +191,12 @@ impl TimerQueue {
         if first { Ok(()) } else { Err(AlreadyInstalled) }
     }
 
+    /// Whether it has a clock.
+    #[must_use]
+    pub fn has_clock(&self) -> bool {
+        self.machine.is_completed()
+    }
+
     /// The time now.
     ///
     /// # Panics
@@ -225,6 +232,9 @@ impl TimerQueue {
 
     /// One turn of the runner: if the timer's interrupt came, wakes the tasks whose deadlines have
     /// passed; then sets the alarm if the next deadline is earlier than what it is set to.
+    ///
+    /// When the last timer goes, the alarm stays as it is: one interrupt that finds nothing due costs
+    /// less than a write for each timer that is dropped.
     ///
     /// Returns the next deadline. It is called between polls by the one loop that runs tasks
     /// ([`block_on`](crate::block_on) does it); not from interrupt handlers.

@@ -76,6 +76,16 @@ mod tests {
         }
 
         #[test]
+        fn the_way_back_is_as_exact(
+            hz in 1_000_000u64..100_000_000_000,
+            ticks in 0u64..1 << 50,
+        ) {
+            let exact = ticks as u128 * NANOS as u128 / hz as u128;
+            let scaled = Scale::new(hz, NANOS).down(ticks) as u128;
+            prop_assert!(exact.abs_diff(scaled) <= 1 + exact / 5_000_000, "{scaled} for {exact}");
+        }
+
+        #[test]
         fn up_is_down_or_one_more(hz in 1_000_000u64..100_000_000_000, ticks: u64) {
             let scale = Scale::new(hz, NANOS);
             prop_assert!(scale.up(ticks) - scale.down(ticks) <= 1);

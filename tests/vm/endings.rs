@@ -35,9 +35,10 @@ const ENDINGS: &[(&str, Expectation)] = &[
     ("end-write-to-constant", |_, outcome| {
         is_fault(outcome, "page fault writing protected address")
     }),
-    ("end-execute-data", |_, outcome| {
-        is_fault(outcome, "page fault executing protected address")
-    }),
+    ("end-execute-stack", executed_data),
+    ("end-execute-static", executed_data),
+    ("end-execute-constant", executed_data),
+    ("end-execute-heap", executed_data),
     ("end-stack-overflow", |_, outcome| {
         is_fault(outcome, "stack overflow of the main stack")
     }),
@@ -58,6 +59,39 @@ const ENDINGS: &[(&str, Expectation)] = &[
         matches!(outcome, Outcome::ConsoleFlooded { .. })
     }),
 ];
+
+fn executed_data(_: Vmm, outcome: &Outcome) -> bool {
+    is_fault(outcome, "page fault executing protected address")
+}
+
+/// What the case `end-invalid-opcode` puts into the registers.
+const REGISTERS: [(&str, u64); 15] = [
+    ("rax", 0xa1),
+    ("rbx", 0xb1),
+    ("rcx", 0xc1),
+    ("rdx", 0xd1),
+    ("rsi", 0x51),
+    ("rdi", 0xd2),
+    ("rbp", 0xb2),
+    ("r8", 0x80),
+    ("r9", 0x90),
+    ("r10", 0x10),
+    ("r11", 0x11),
+    ("r12", 0x12),
+    ("r13", 0x13),
+    ("r14", 0x14),
+    ("r15", 0x15),
+];
+
+/// The report of a fault names each register with its value.
+fn registers_are_reported(vmm: Vmm) -> Result<(), Failed> {
+    let run = boot("cases", &config(vmm, "case=end-invalid-opcode"))?;
+    for (name, value) in REGISTERS {
+        let expected = format!(" {name} {value:#018x}");
+        run.check(run.console.contains(&expected), &format!("no `{expected}`"))?;
+    }
+    Ok(())
+}
 
 const HANGS: &[&str] = &["end-hang-halted", "end-hang-asleep", "end-hang-spinning"];
 
@@ -81,7 +115,13 @@ pub(crate) fn trials() -> Vec<Trial> {
     let hangs = HANGS
         .iter()
         .flat_map(|case| on_every_vmm(case, move |vmm| hangs(vmm, case)));
-    endings.chain(hangs).collect()
+    endings
+        .chain(hangs)
+        .chain(on_every_vmm(
+            "end-reports-registers",
+            registers_are_reported,
+        ))
+        .collect()
 }
 
 fn hangs(vmm: Vmm, case: &str) -> Result<(), Failed> {

@@ -46,6 +46,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = vec![
         Trial::test("qemu-tcg/q35::sweep-interrupt-and-nmi", every_instruction),
         Trial::test("qemu-tcg/q35::sweep-deadline", every_deadline),
+        Trial::test("qemu-tcg/q35::sweep-handler-timer", every_handler_timer),
     ];
     trials.extend(MUTANTS.map(|(name, arguments, steps)| {
         Trial::test(format!("qemu-tcg/q35::sweep-catches-{name}"), move || {
@@ -135,6 +136,12 @@ fn every_instruction() -> Result<(), Failed> {
 /// By the deadline of a dormir timer, which passes at each instruction of the way.
 fn every_deadline() -> Result<(), Failed> {
     none_lost(&sweep("via=deadline", DEADLINE_STEPS)?, "deadline")
+}
+
+/// By a handler that moves a timer to an earlier deadline than all others and wakes nobody: the alarm is
+/// set to it, however close to the `hlt` the handler comes.
+fn every_handler_timer() -> Result<(), Failed> {
+    none_lost(&sweep("via=handler-timer", STEPS)?, "moved timer")
 }
 
 fn listing_file() -> Result<PathBuf, Failed> {

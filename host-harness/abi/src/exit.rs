@@ -3,6 +3,9 @@
 //! QEMU's `isa-debug-exit` ends QEMU with the status `2 * value + 1`, and QEMU itself ends with 0 or
 //! 1 for reasons of its own: a triple fault under `-no-reboot` ends it with 0. So code 0 is sent as
 //! the value [`PASS_VALUE`], and the status 33 is the only pass.
+//!
+//! A status has eight bits, so QEMU keeps the low seven of a value: there a guest that sends 0x90, which
+//! stands for no code, ends like one that sends 0x10. Values from [`to_port_value`] have no more bits.
 
 /// The guest did what it was for.
 pub const SUCCESS: u8 = 0;

@@ -1,5 +1,6 @@
 //! Which VMM a guest is run under.
 
+use super::note;
 use crate::vmm::{Accelerator, Machine, RunError, Vmm, kvm};
 use clap::ValueEnum;
 
@@ -54,7 +55,7 @@ impl Choice {
     pub(super) fn vmm(self) -> Result<Vmm, MachineWithoutQemu> {
         let Chosen { vmm, fallback } = self.vmm_given(|| kvm::probe().err())?;
         if let Some(reason) = fallback {
-            eprintln!("running under {vmm}: {reason}");
+            note(format_args!("running under {vmm}: {reason}"));
         }
         Ok(vmm)
     }

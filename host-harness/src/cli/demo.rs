@@ -1,10 +1,11 @@
 //! `cargo vm demo`: every demo there is, and what it costs.
 
-use super::{Ended, FAILURE, Installing, choose::Choice, complain, ended, table};
+use super::{Ended, FAILURE, Installing, choose::Choice, complain, ended, output::Output, table};
 use crate::{
     guest,
     setup::{self, Needs},
-    vmm::{self, Outcome, RunConfig, StopToken, Vmm},
+    stop::StopToken,
+    vmm::{self, Accelerator, Outcome, RunConfig, Vmm, kvm},
     workspace::Workspace,
 };
 use std::{
@@ -65,6 +66,10 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
         return ended(list(&demos), 0);
     }
     let vmm = arguments.choice.vmm()?;
+    if matches!(vmm, Vmm::Kvm | Vmm::Qemu(Accelerator::Kvm, _)) {
+        // Before anything is installed or built for it: no set-up can mend this.
+        kvm::probe()?;
+    }
     let workspace = Workspace::locate()?;
     let needs = Needs {
         qemu: matches!(vmm, Vmm::Qemu(..)),
@@ -108,7 +113,7 @@ struct Shown {
 
 /// Runs one demo, with its console on standard output; what is wrong with it is said at once.
 fn show(demo: &Demo, elf: &Path, config: &RunConfig) -> Shown {
-    match vmm::run(elf, config, &mut io::stdout()) {
+    match vmm::run(elf, config, &mut Output) {
         Ok(report) => {
             if !matches!(report.outcome, Outcome::Exited(0) | Outcome::ConsoleClosed) {
                 complain(format_args!("{}: {}", demo.name, report.outcome));

@@ -2,6 +2,7 @@
 
 mod choose;
 mod demo;
+mod output;
 mod run;
 mod signals;
 mod table;
@@ -55,8 +56,7 @@ impl Installing {
 }
 
 /// The status with which the command ends when it could not do what it was asked, for a reason that
-/// is not the guest's. A guest's own codes and those of its [`Outcome`] are
-/// others.
+/// is not the guest's. A guest's own codes and those of its [`Outcome`] are others.
 const FAILURE: u8 = 125;
 
 /// What came of a verb: its exit status, or why it has none.
@@ -65,7 +65,16 @@ type Ended = Result<u8, Box<dyn Error>>;
 /// Runs the command with the arguments of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Nobody is left to be told if the stream is gone.
+            let _ = error.print();
+            // Help is no failure. A wrong line is one of ours: clap's own status could be a guest's.
+            let failure = error.use_stderr();
+            return ExitCode::from(if failure { FAILURE } else { 0 });
+        }
+    };
     let stop = match signals::install() {
         Ok(stop) => stop,
         Err(error) => {
@@ -95,6 +104,11 @@ fn doctor() -> Ended {
     ended(write!(io::stdout(), "{findings}"), status)
 }
 
+/// Standard output refused what was to be printed.
+#[derive(Debug, thiserror::Error)]
+#[error("standard output cannot be written ({0}): send it somewhere else")]
+struct OutputFailed(io::Error);
+
 /// The status after some output; that of a closed output where nobody reads it.
 fn ended(written: io::Result<()>, status: u8) -> Ended {
     match written {
@@ -102,12 +116,17 @@ fn ended(written: io::Result<()>, status: u8) -> Ended {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
             Ok(Outcome::ConsoleClosed.exit_code())
         }
-        Err(error) => Err(error.into()),
+        Err(error) => Err(OutputFailed(error).into()),
     }
 }
 
 /// Prints a sentence about what went wrong.
 fn complain(sentence: fmt::Arguments<'_>) {
+    note(format_args!("error: {sentence}"));
+}
+
+/// Prints a line on standard error.
+fn note(line: fmt::Arguments<'_>) {
     // Nobody is left to be told if standard error is gone.
-    let _ = writeln!(io::stderr(), "error: {sentence}");
+    let _ = writeln!(io::stderr(), "{line}");
 }

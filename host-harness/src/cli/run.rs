@@ -1,16 +1,19 @@
 //! `cargo vm run`: one guest, as part of a script or as cargo's runner.
 
-use super::{Ended, choose::Choice, complain};
-use crate::vmm::{self, MAX_MEMORY_MIB, MIN_MEMORY_MIB, Outcome, RunConfig, StopToken};
+use super::{Ended, choose::Choice, complain, output::Output};
+use crate::{
+    stop::StopToken,
+    vmm::{self, MAX_MEMORY_MIB, MIN_MEMORY_MIB, Outcome, RunConfig},
+};
 use clap::value_parser;
-use std::{io, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 /// Runs one guest: its console on standard output, its exit code as the command's.
 ///
 /// A guest that does not end by itself gives a status of its own: 101 a panic, 102 a processor
-/// exception, 120 a triple fault, 121 an instruction that KVM cannot emulate, 122 too much output,
-/// 123 a VM that died, 124 the time limit, 130 Ctrl-C, 141 a closed output. 125 means that no guest
-/// was run.
+/// exception, 119 an output that cannot be written, 120 a triple fault, 121 an instruction that KVM
+/// cannot emulate, 122 too much output, 123 a VM that died, 124 the time limit, 130 Ctrl-C, 141 a
+/// closed output. 125 means that no guest was run.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// The guest: an ELF file for x86-64
@@ -37,16 +40,14 @@ pub(super) struct Arguments {
 
 impl Arguments {
     fn config(&self, vmm: vmm::Vmm, stop: &StopToken) -> RunConfig {
+        let arguments = self.arguments.join(" ");
+        let asks_for_pit = arguments.split(' ').any(|word| word == "timer=pit");
         RunConfig {
             memory_mib: self.memory,
             timeout: Duration::from_secs(self.timeout),
-            arguments: self.arguments.join(" "),
+            arguments,
             console_limit: self.console_limit << 20,
-            pit: self.pit
-                || self
-                    .arguments
-                    .iter()
-                    .any(|argument| argument == "timer=pit"),
+            pit: self.pit || asks_for_pit,
             stop: stop.clone(),
             ..RunConfig::new(vmm)
         }
@@ -55,7 +56,7 @@ impl Arguments {
 
 pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
     let config = arguments.config(arguments.choice.vmm()?, stop);
-    let report = vmm::run(&arguments.elf, &config, &mut io::stdout())?;
+    let report = vmm::run(&arguments.elf, &config, &mut Output)?;
     match &report.outcome {
         // Whoever closed the output, as `head` does, has had enough and knows it.
         Outcome::Exited(0) | Outcome::ConsoleClosed => {}

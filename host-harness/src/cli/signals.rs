@@ -1,6 +1,6 @@
 //! Ctrl-C and its like end what is running, and this process with it.
 
-use crate::vmm::StopToken;
+use crate::stop::StopToken;
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
     flag,

@@ -4,8 +4,8 @@ use super::{Ended, FAILURE, Installing};
 use crate::{
     process::{self, Scope},
     setup::{self, Needs},
+    stop::StopToken,
     toolchain,
-    vmm::StopToken,
     workspace::Workspace,
 };
 use std::{env, ffi::OsString, os::unix::process::ExitStatusExt, process::Command, time::Duration};

@@ -6,11 +6,12 @@ use super::{
 };
 use crate::{
     process::{self, Keep, ProcessError, Scope},
+    stop::StopToken,
     toolchain::{self, GuestToolchain},
-    vmm::{RunError, StopToken, qemu},
+    vmm::{RunError, qemu},
     workspace::Workspace,
 };
-use std::{env, process::Command, time::Duration};
+use std::{process::Command, time::Duration};
 
 /// How long a step may take: a slow mirror is given its time, a hang is not.
 const STEP_LIMIT: Duration = Duration::from_secs(15 * 60);
@@ -51,13 +52,9 @@ fn look_for_qemu() -> Qemu {
     match qemu::probe() {
         Ok(_) => Qemu::Usable,
         // Where another one was named, a package puts nothing in its place.
-        Err(RunError::QemuMissing { .. }) if !one_was_named() => Qemu::Missing,
+        Err(RunError::QemuMissing { .. }) if !qemu::one_is_named() => Qemu::Missing,
         Err(error) => Qemu::Unusable(error.to_string()),
     }
-}
-
-fn one_was_named() -> bool {
-    env::var_os(qemu::PROGRAM_VARIABLE).is_some_and(|name| !name.is_empty())
 }
 
 fn look_for_apt() -> Apt {
@@ -74,10 +71,10 @@ fn look_for_apt() -> Apt {
 
 impl Host for Machine<'_> {
     fn facts(&mut self, needs: Needs) -> Facts {
-        let toolchain = GuestToolchain::detect(self.workspace).ok();
+        let toolchain = GuestToolchain::detect(self.workspace);
         let distribution = match toolchain {
-            Some(_) => None,
-            None => self.distribution(),
+            Ok(_) => None,
+            Err(_) => self.distribution(),
         };
         Facts {
             toolchain,
@@ -101,6 +98,8 @@ impl Host for Machine<'_> {
             .current_dir(self.workspace.guest())
             .env_remove("RUSTUP_TOOLCHAIN")
             .env_remove("LD_LIBRARY_PATH")
+            // What rustup would print is about its own source.
+            .env_remove("RUST_BACKTRACE")
             .env("DEBIAN_FRONTEND", "noninteractive");
         let scope = if step.may_ask() {
             Scope::Child

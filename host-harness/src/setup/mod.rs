@@ -10,11 +10,14 @@ mod plan;
 pub use plan::Needs;
 
 use crate::{
-    process::ProcessError, toolchain::GuestToolchain, vmm::StopToken, workspace::Workspace,
+    process::ProcessError, stop::StopToken, toolchain::GuestToolchain, workspace::Workspace,
 };
 use machine::Machine;
 use plan::{Facts, Next, Step};
-use std::fmt;
+use std::{
+    fmt,
+    io::{self, Write},
+};
 
 /// Whether missing things may be installed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +57,8 @@ pub fn set_up(
 }
 
 fn announce(line: fmt::Arguments<'_>) {
-    eprintln!("{line}");
+    // Nobody is left to be told if standard error is gone.
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// What a machine must be able to do to be set up.
@@ -78,26 +82,18 @@ fn set_up_host(
     policy: Policy,
     announce: &mut dyn FnMut(fmt::Arguments<'_>),
 ) -> Result<GuestToolchain, SetupError> {
-    let mut tried = match policy {
-        Policy::Install => Vec::new(),
-        // What is refused is the installation itself, so that is what is to be named.
-        Policy::Refuse => Step::PREPARATIONS.to_vec(),
-    };
+    let mut tried = Vec::new();
     loop {
         // Looked at anew after each step: what a step changed decides, not what it said.
         let facts = host.facts(needs);
         let step = match plan::next(&facts, needs, &tried) {
             Next::Ready(toolchain) => return Ok(toolchain),
+            _ if policy == Policy::Refuse => {
+                return Err(SetupError::Lacking(refusal(plan::missing(&facts, needs))));
+            }
             Next::Lacking(sentence) => return Err(SetupError::Lacking(sentence)),
             Next::Do(step) => step,
         };
-        if policy == Policy::Refuse {
-            return Err(SetupError::Lacking(format!(
-                "{} is missing, and --no-install forbids installing it: run `{step}`, or leave \
-                 --no-install out",
-                step.what()
-            )));
-        }
         announce(format_args!("{}: `{step}`", step.why()));
         match host.carry_out(&step) {
             Ok(done) if done.success => {}
@@ -112,6 +108,26 @@ fn set_up_host(
         }
         tried.push(step);
     }
+}
+
+/// Says all that is missing and must not be installed.
+fn refusal(missing: Vec<Next>) -> String {
+    let (mut forbidden, mut sentences) = (Vec::new(), Vec::new());
+    for next in missing {
+        match next {
+            Next::Do(step) => forbidden.push(format!("{} (`{step}`)", step.what())),
+            Next::Lacking(sentence) => sentences.push(sentence),
+            Next::Ready(_) => {}
+        }
+    }
+    if !forbidden.is_empty() {
+        sentences.push(format!(
+            "--no-install forbids installing what is missing, {}: run that yourself, or leave \
+             --no-install out",
+            forbidden.join(" and ")
+        ));
+    }
+    sentences.join("; ")
 }
 
 #[cfg(test)]

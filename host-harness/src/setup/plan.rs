@@ -1,6 +1,6 @@
 //! What to install next, decided from what is there and what was tried.
 
-use crate::toolchain::{GuestToolchain, TARGET};
+use crate::toolchain::{GuestToolchain, NoGuestToolchain, TARGET};
 use std::fmt;
 
 /// What a command needs. Every command that sets up needs a way to build guests.
@@ -13,8 +13,8 @@ pub struct Needs {
 /// What is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Facts {
-    /// How guests can be built, if they can.
-    pub(super) toolchain: Option<GuestToolchain>,
+    /// How guests can be built, or why they cannot.
+    pub(super) toolchain: Result<GuestToolchain, NoGuestToolchain>,
     /// QEMU, where it is needed.
     pub(super) qemu: Qemu,
     /// Whether `rustup` is there.
@@ -104,24 +104,42 @@ pub(super) enum Next {
 
 /// Decides what to do next. No step is done twice.
 pub(super) fn next(facts: &Facts, needs: Needs, tried: &[Step]) -> Next {
-    let Some(toolchain) = &facts.toolchain else {
-        if facts.rustup && !tried.contains(&Step::AddTarget) {
-            return Next::Do(Step::AddTarget);
-        }
-        let distribution = facts.distribution.unwrap_or_default();
-        return by_package(
-            facts.apt,
-            tried,
-            |privilege| vec![Step::InstallToolchain(privilege, distribution)],
-            &format!(
-                "guests cannot be built: no compiler here has the library for {TARGET}, or its \
-                 source and ld.lld"
-            ),
-            &format!("install rustup and run `rustup target add {TARGET}`"),
-        );
-    };
+    match &facts.toolchain {
+        Err(lack) => for_toolchain(lack, facts, tried),
+        Ok(toolchain) => for_qemu(facts, needs, tried).unwrap_or(Next::Ready(toolchain.clone())),
+    }
+}
+
+/// What would be installed, one item for each thing that is missing, if that were allowed.
+pub(super) fn missing(facts: &Facts, needs: Needs) -> Vec<Next> {
+    // What is forbidden is the installation itself, so that is what is to be named.
+    let tried = &Step::PREPARATIONS;
+    let toolchain = facts.toolchain.as_ref().err();
+    toolchain
+        .map(|lack| for_toolchain(lack, facts, tried))
+        .into_iter()
+        .chain(for_qemu(facts, needs, tried))
+        .collect()
+}
+
+fn for_toolchain(lack: &NoGuestToolchain, facts: &Facts, tried: &[Step]) -> Next {
+    if facts.rustup && !tried.contains(&Step::AddTarget) {
+        return Next::Do(Step::AddTarget);
+    }
+    let distribution = facts.distribution.unwrap_or_default();
+    by_package(
+        facts.apt,
+        tried,
+        |privilege| vec![Step::InstallToolchain(privilege, distribution)],
+        &lack.lack(),
+        &format!("install rustup and run `rustup target add {TARGET}`"),
+    )
+}
+
+/// What to do about QEMU; nothing where it is not needed or can be used.
+fn for_qemu(facts: &Facts, needs: Needs, tried: &[Step]) -> Option<Next> {
     match &facts.qemu {
-        Qemu::Missing if needs.qemu => by_package(
+        Qemu::Missing if needs.qemu => Some(by_package(
             facts.apt,
             tried,
             |privilege| {
@@ -131,9 +149,9 @@ pub(super) fn next(facts: &Facts, needs: Needs, tried: &[Step]) -> Next {
             },
             "QEMU is missing",
             "install qemu-system-x86_64 with the means of this system",
-        ),
-        Qemu::Unusable(sentence) if needs.qemu => Next::Lacking(sentence.clone()),
-        _ => Next::Ready(toolchain.clone()),
+        )),
+        Qemu::Unusable(sentence) if needs.qemu => Some(Next::Lacking(sentence.clone())),
+        _ => None,
     }
 }
 

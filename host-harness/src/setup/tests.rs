@@ -4,7 +4,7 @@ use super::{
     plan::{Apt, Distribution, InTheWay, Privilege, Qemu},
     *,
 };
-use crate::toolchain::Compiler;
+use crate::toolchain::{Compiler, NoGuestToolchain};
 
 /// A machine on which some steps work.
 struct Fake {
@@ -21,7 +21,7 @@ impl Fake {
     fn new(apt: Apt, works: &[Step]) -> Self {
         Self {
             facts: Facts {
-                toolchain: None,
+                toolchain: Err(NoGuestToolchain::default()),
                 qemu: Qemu::Usable,
                 rustup: true,
                 apt,
@@ -44,7 +44,7 @@ impl Host for Fake {
         if success {
             match step {
                 Step::AddTarget | Step::InstallToolchain(..) => {
-                    self.facts.toolchain = Some(toolchain());
+                    self.facts.toolchain = Ok(toolchain());
                 }
                 Step::InstallQemu(..) => self.facts.qemu = Qemu::Usable,
                 Step::UpdatePackages(_) => {}
@@ -75,7 +75,7 @@ const BUILD_AND_QEMU: Needs = Needs { qemu: true };
 #[test]
 fn where_nothing_is_missing_nothing_is_done_or_said() {
     let mut fake = Fake::new(Apt::Root, &[]);
-    fake.facts.toolchain = Some(toolchain());
+    fake.facts.toolchain = Ok(toolchain());
     for policy in [Policy::Install, Policy::Refuse] {
         let (said, result) = set_up_fake(&mut fake, BUILD_AND_QEMU, policy);
         assert_eq!(result, Ok(()));
@@ -129,7 +129,7 @@ struct Unchanging(Fake);
 impl Host for Unchanging {
     fn facts(&mut self, needs: Needs) -> Facts {
         Facts {
-            toolchain: None,
+            toolchain: Err(NoGuestToolchain::default()),
             ..self.0.facts(needs)
         }
     }
@@ -177,7 +177,7 @@ fn everything_failing_ends_in_one_sentence() {
 fn qemu_is_installed_only_when_it_is_needed() {
     let works = [Step::UpdatePackages(Privilege::Root), INSTALL_QEMU];
     let mut fake = Fake::new(Apt::Root, &works);
-    fake.facts.toolchain = Some(toolchain());
+    fake.facts.toolchain = Ok(toolchain());
     fake.facts.qemu = Qemu::Missing;
     assert_eq!(set_up_fake(&mut fake, BUILD, Policy::Install).1, Ok(()));
     assert!(fake.done.is_empty());
@@ -197,7 +197,7 @@ fn qemu_is_installed_only_when_it_is_needed() {
 fn packages_in_qemus_way_are_removed_only_after_a_try_without() {
     let works = [Step::InstallQemu(Privilege::Root, InTheWay::Go)];
     let mut fake = Fake::new(Apt::Root, &works);
-    fake.facts.toolchain = Some(toolchain());
+    fake.facts.toolchain = Ok(toolchain());
     fake.facts.qemu = Qemu::Missing;
     let (said, result) = set_up_fake(&mut fake, BUILD_AND_QEMU, Policy::Install);
     assert_eq!(result, Ok(()));
@@ -215,7 +215,7 @@ fn packages_in_qemus_way_are_removed_only_after_a_try_without() {
 #[test]
 fn a_qemu_that_was_named_and_does_not_work_is_not_installed_over() {
     let mut fake = Fake::new(Apt::Root, &[]);
-    fake.facts.toolchain = Some(toolchain());
+    fake.facts.toolchain = Ok(toolchain());
     fake.facts.qemu = Qemu::Unusable("that is no QEMU".into());
     let (_, result) = set_up_fake(&mut fake, BUILD_AND_QEMU, Policy::Install);
     assert_eq!(result, Err("that is no QEMU".into()));
@@ -241,28 +241,57 @@ fn packages_are_listed_once_for_two_installations() {
 }
 
 #[test]
-fn no_install_names_what_is_missing_and_the_command() {
+fn no_install_names_all_that_is_missing_and_the_commands() {
     let mut fake = Fake::new(Apt::Root, &[Step::AddTarget]);
-    let (said, result) = set_up_fake(&mut fake, BUILD, Policy::Refuse);
+    fake.facts.qemu = Qemu::Missing;
+    let (said, result) = set_up_fake(&mut fake, BUILD_AND_QEMU, Policy::Refuse);
     let error = result.expect_err("it may not install");
-    assert!(
-        error.contains("`rustup target add x86_64-unknown-none`"),
-        "{error}"
-    );
-    assert!(error.contains("--no-install"), "{error}");
+    for part in [
+        "`rustup target add x86_64-unknown-none`",
+        "`apt-get install ",
+        " qemu-system-x86`",
+        "--no-install",
+    ] {
+        assert!(error.contains(part), "{error}");
+    }
+    assert!(!error.contains("update"), "that installs nothing: {error}");
     assert!(said.is_empty() && fake.done.is_empty());
 }
 
 #[test]
-fn no_install_names_the_installation_and_not_the_update() {
+fn no_install_names_nothing_that_is_there_or_not_needed() {
     let mut fake = Fake::new(Apt::Root, &[]);
-    fake.facts.toolchain = Some(toolchain());
+    fake.facts.qemu = Qemu::Missing;
+    let (_, result) = set_up_fake(&mut fake, BUILD, Policy::Refuse);
+    let error = result.expect_err("it may not install");
+    assert!(!error.contains("qemu"), "it is not needed: {error}");
+    fake.facts.toolchain = Ok(toolchain());
+    let (_, result) = set_up_fake(&mut fake, BUILD_AND_QEMU, Policy::Refuse);
+    let error = result.expect_err("it may not install");
+    assert!(error.contains(" qemu-system-x86`"), "{error}");
+    assert!(!error.contains("rustup"), "the target is there: {error}");
+}
+
+#[test]
+fn no_install_names_too_what_nobody_here_can_install() {
+    let mut fake = Fake::new(Apt::Missing, &[]);
     fake.facts.qemu = Qemu::Missing;
     let (_, result) = set_up_fake(&mut fake, BUILD_AND_QEMU, Policy::Refuse);
     let error = result.expect_err("it may not install");
-    assert!(error.contains("QEMU is missing"), "{error}");
-    assert!(error.contains("`apt-get install "), "{error}");
-    assert!(error.contains(" qemu-system-x86`"), "{error}");
+    assert!(error.contains("no apt-get"), "{error}");
+    assert!(error.contains("`rustup target add"), "{error}");
+}
+
+#[test]
+fn a_compiler_that_is_too_old_is_named_where_nothing_helps() {
+    let mut fake = Fake::new(Apt::Missing, &[]);
+    fake.facts.rustup = false;
+    fake.facts.toolchain = Err(NoGuestToolchain {
+        too_old: Some("rustc 1.63.0 in /usr".into()),
+    });
+    let (_, result) = set_up_fake(&mut fake, BUILD, Policy::Install);
+    let error = result.expect_err("nothing can be installed");
+    assert!(error.contains("rustc 1.63.0 in /usr"), "{error}");
 }
 
 #[test]

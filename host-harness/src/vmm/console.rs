@@ -1,10 +1,18 @@
 //! The guest's console: text goes on to whoever reads it, records are taken out of it.
 
-use std::io::Write;
+use std::{
+    io::{self, ErrorKind, Write},
+    sync::atomic::{AtomicBool, Ordering},
+    thread::sleep,
+    time::Duration,
+};
 
 use dormir_abi::record::{MARK, MAX_LENGTH, Record};
 
 use super::Outcome;
+
+/// How long to wait before an output that could take no more is asked again.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// Splits a stream of bytes into text and records, however it is cut into pieces.
 #[derive(Debug, Default)]
@@ -71,6 +79,8 @@ impl Said {
 pub(super) struct Console<'a> {
     out: &'a mut (dyn Write + Send),
     limit: u64,
+    /// Set when the run is to end, whether the output has been taken or not.
+    leave: &'a AtomicBool,
     /// Bytes that the guest has written so far, records included.
     written: u64,
     splitter: Splitter,
@@ -78,10 +88,11 @@ pub(super) struct Console<'a> {
 }
 
 impl<'a> Console<'a> {
-    pub(super) fn new(out: &'a mut (dyn Write + Send), limit: u64) -> Self {
+    pub(super) fn new(out: &'a mut (dyn Write + Send), limit: u64, leave: &'a AtomicBool) -> Self {
         Self {
             out,
             limit,
+            leave,
             written: 0,
             splitter: Splitter::default(),
             said: Said::default(),
@@ -92,7 +103,8 @@ impl<'a> Console<'a> {
     ///
     /// # Errors
     ///
-    /// How the run must end: the guest has written more than it may, or nobody reads any more.
+    /// How the run must end: the guest has written more than it may, nobody reads any more, or
+    /// ([`Outcome::Stopped`]) the run was to end before somebody read.
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), Outcome> {
         let room = usize::try_from(self.limit - self.written).unwrap_or(usize::MAX);
         let passed = &bytes[..bytes.len().min(room)];
@@ -101,15 +113,43 @@ impl<'a> Console<'a> {
         let mut text = Vec::with_capacity(passed.len());
         self.splitter
             .split(passed, &mut text, |record| self.said.hear(record));
+        let mut rest = text.as_slice();
+        while !rest.is_empty() {
+            let length = self.patiently(|out| match out.write(rest)? {
+                0 => Err(ErrorKind::WriteZero.into()),
+                length => Ok(length),
+            })?;
+            rest = &rest[length..];
+        }
         if !text.is_empty() {
-            let result = self.out.write_all(&text).and_then(|()| self.out.flush());
-            // Whatever the error is, the rest of the output can no longer be shown.
-            result.map_err(|_| Outcome::ConsoleClosed)?;
+            self.patiently(|out| out.flush())?;
         }
         if passed.len() < bytes.len() {
             return Err(Outcome::ConsoleFlooded { limit: self.limit });
         }
         Ok(())
+    }
+
+    /// Repeats what the output cannot do yet, until the run is to end.
+    fn patiently<T>(
+        &mut self,
+        mut action: impl FnMut(&mut dyn Write) -> io::Result<T>,
+    ) -> Result<T, Outcome> {
+        loop {
+            let error = match action(self.out) {
+                Ok(done) => return Ok(done),
+                Err(error) => error,
+            };
+            match error.kind() {
+                ErrorKind::WouldBlock | ErrorKind::Interrupted => {}
+                ErrorKind::BrokenPipe => return Err(Outcome::ConsoleClosed),
+                _ => return Err(Outcome::ConsoleFailed(error.to_string())),
+            }
+            if self.leave.load(Ordering::SeqCst) {
+                return Err(Outcome::Stopped);
+            }
+            sleep(PAUSE);
+        }
     }
 
     /// Whether the guest has not written anything yet.
@@ -126,8 +166,10 @@ impl<'a> Console<'a> {
             // These came from outside, whatever the guest was at.
             (
                 _,
-                ended
-                @ (Outcome::Stopped | Outcome::ConsoleClosed | Outcome::ConsoleFlooded { .. }),
+                ended @ (Outcome::Stopped
+                | Outcome::ConsoleClosed
+                | Outcome::ConsoleFailed(_)
+                | Outcome::ConsoleFlooded { .. }),
             ) => ended,
             (Some(verdict), Outcome::Exited(_)) => verdict,
             // The guest could not even end itself, which is the second thing to say.
@@ -156,7 +198,9 @@ fn aftermath(ended: &Outcome) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{io, time::Duration};
+
+    /// Nobody asks the runs of these tests to end.
+    static GO_ON: AtomicBool = AtomicBool::new(false);
 
     fn split(pieces: &[&[u8]]) -> (String, Vec<String>) {
         let mut splitter = Splitter::default();
@@ -210,7 +254,7 @@ mod tests {
 
     fn conclude(bytes: &[u8], ended: Outcome) -> (Outcome, Vec<(String, u64)>) {
         let mut out = Vec::new();
-        let mut console = Console::new(&mut out, 1 << 20);
+        let mut console = Console::new(&mut out, 1 << 20, &GO_ON);
         console.write(bytes).unwrap();
         console.conclude(ended)
     }
@@ -266,7 +310,7 @@ mod tests {
     #[test]
     fn a_flood_is_cut_at_the_limit() {
         let mut out = Vec::new();
-        let mut console = Console::new(&mut out, 5);
+        let mut console = Console::new(&mut out, 5, &GO_ON);
         console.write(b"123").unwrap();
         assert_eq!(
             console.write(b"4567"),
@@ -278,15 +322,15 @@ mod tests {
     #[test]
     fn exactly_the_limit_is_no_flood() {
         let mut out = Vec::new();
-        let mut console = Console::new(&mut out, 5);
+        let mut console = Console::new(&mut out, 5, &GO_ON);
         assert_eq!(console.write(b"12345"), Ok(()));
     }
 
-    struct Closed;
+    struct Failing(ErrorKind);
 
-    impl Write for Closed {
+    impl Write for Failing {
         fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-            Err(io::ErrorKind::BrokenPipe.into())
+            Err(self.0.into())
         }
 
         fn flush(&mut self) -> io::Result<()> {
@@ -296,9 +340,56 @@ mod tests {
 
     #[test]
     fn a_closed_console_ends_the_run_but_records_do_not_notice() {
-        let mut out = Closed;
-        let mut console = Console::new(&mut out, 1 << 20);
+        let mut out = Failing(ErrorKind::BrokenPipe);
+        let mut console = Console::new(&mut out, 1 << 20, &GO_ON);
         assert_eq!(console.write(b"\x1estat polls 1\n"), Ok(()));
         assert_eq!(console.write(b"text"), Err(Outcome::ConsoleClosed));
+    }
+
+    #[test]
+    fn an_output_that_fails_ends_the_run_with_the_reason() {
+        let mut out = Failing(ErrorKind::StorageFull);
+        let Err(Outcome::ConsoleFailed(reason)) =
+            Console::new(&mut out, 1 << 20, &GO_ON).write(b"text")
+        else {
+            panic!("it fails");
+        };
+        assert_eq!(reason, io::Error::from(ErrorKind::StorageFull).to_string());
+    }
+
+    #[test]
+    fn an_output_that_takes_nothing_is_left_when_the_run_is_to_end() {
+        for kind in [ErrorKind::WouldBlock, ErrorKind::Interrupted] {
+            let mut out = Failing(kind);
+            let leave = AtomicBool::new(true);
+            let mut console = Console::new(&mut out, 1 << 20, &leave);
+            assert_eq!(console.write(b"text"), Err(Outcome::Stopped));
+        }
+    }
+
+    #[test]
+    fn an_output_that_takes_a_byte_now_and_then_gets_them_all() {
+        #[derive(Default)]
+        struct Slow {
+            calls: u32,
+            taken: Vec<u8>,
+        }
+        impl Write for Slow {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.calls += 1;
+                if self.calls.is_multiple_of(2) {
+                    return Err(ErrorKind::WouldBlock.into());
+                }
+                self.taken.extend(&bytes[..1]);
+                Ok(1)
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let mut out = Slow::default();
+        let mut console = Console::new(&mut out, 1 << 20, &GO_ON);
+        assert_eq!(console.write(b"slowly"), Ok(()));
+        assert_eq!(out.taken, b"slowly");
     }
 }

@@ -96,6 +96,9 @@ pub enum RunError {
         /// What the library or the kernel said.
         cause: String,
     },
+    /// The guest's image could not be read into its memory, although its headers are in order.
+    #[error("the guest's image could not be loaded ({0}): build or copy it again")]
+    NotLoaded(String),
     /// A thread or a file descriptor of this process could not be had.
     #[error(
         "{what} could not be had ({cause}): end other programs, or raise the limits (`ulimit -a`)"
@@ -138,7 +141,10 @@ pub enum RunError {
         problem: String,
     },
     /// QEMU refused its command line or could not set the machine up.
-    #[error("QEMU ended before it ran the guest: {message}")]
+    #[error(
+        "QEMU ended before it ran the guest ({message}): see whether its message explains it, or pass \
+         another --vmm"
+    )]
     QemuRefused {
         /// What it wrote to standard error.
         message: String,

@@ -7,21 +7,12 @@ pub mod kvm;
 mod outcome;
 pub mod qemu;
 
+pub use crate::stop::StopToken;
 pub use error::RunError;
 pub use image::{ImageError, MAX_MEMORY_MIB, MIN_MEMORY_MIB};
 pub use outcome::Outcome;
 
-use std::{
-    fmt,
-    io::Write,
-    path::Path,
-    str::FromStr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{fmt, io::Write, path::Path, str::FromStr, time::Duration};
 
 use image::Image;
 
@@ -139,29 +130,6 @@ impl RunConfig {
     }
 }
 
-/// A flag that ends a run early, shared by its clones.
-#[derive(Clone, Debug, Default)]
-pub struct StopToken(Arc<AtomicBool>);
-
-impl StopToken {
-    /// Asks the run to end with [`Outcome::Stopped`].
-    pub fn stop(&self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
-
-    /// Whether the run was asked to end.
-    #[must_use]
-    pub fn is_stopped(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
-    }
-
-    /// The flag itself, for a signal handler to set.
-    #[must_use]
-    pub fn flag(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.0)
-    }
-}
-
 /// What came of a run.
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -192,7 +160,10 @@ pub struct Counters {
 ///
 /// What the guest writes to its console goes to `console` as it comes, without the records in it.
 /// The call returns within moments of the time limit or of the [`StopToken`], and leaves no process
-/// and no thread behind; only a `console` that blocks in `write` can hold it up.
+/// and no thread behind. A `console` that cannot take more can fail with [`WouldBlock`] after a moment
+/// and is asked again until then; one that blocks in `write` for ever holds the call up.
+///
+/// [`WouldBlock`]: std::io::ErrorKind::WouldBlock
 ///
 /// # Errors
 ///
@@ -255,15 +226,5 @@ mod tests {
         }
         let error = "qemu".parse::<Vmm>().unwrap_err();
         assert!(error.to_string().contains("`qemu`"), "{error}");
-    }
-
-    #[test]
-    fn a_stop_token_is_shared_by_its_clones() {
-        let token = StopToken::default();
-        let other = token.clone();
-        assert!(!other.is_stopped());
-        token.stop();
-        assert!(other.is_stopped());
-        assert!(other.flag().load(Ordering::SeqCst));
     }
 }

@@ -42,6 +42,8 @@ pub enum Outcome {
     Stopped,
     /// Whoever read the console stopped reading.
     ConsoleClosed,
+    /// Its console could not be written, for this reason.
+    ConsoleFailed(String),
     /// The VM ended without a word from the guest.
     Died(String),
 }
@@ -73,6 +75,7 @@ impl Outcome {
     /// | 0 to 111 | ended itself with this code |
     /// | 101 | panicked |
     /// | 102 | was ended by a processor exception |
+    /// | 119 | was stopped because its console could not be written |
     /// | 120 | triple-faulted |
     /// | 121 | executed an instruction that this KVM cannot emulate |
     /// | 122 | wrote more to its console than it may |
@@ -86,6 +89,7 @@ impl Outcome {
             Self::Exited(code) => *code,
             Self::Panicked(_) => exit::PANIC,
             Self::Faulted(_) => exit::EXCEPTION,
+            Self::ConsoleFailed(_) => 119,
             Self::TripleFault { .. } => 120,
             Self::NotEmulated { .. } => 121,
             Self::ConsoleFlooded { .. } => 122,
@@ -152,6 +156,11 @@ impl fmt::Display for Outcome {
                 "the guest was stopped because nobody reads its console any more: keep the reader \
                  of the output open until the guest ends",
             ),
+            Self::ConsoleFailed(reason) => write!(
+                f,
+                "the guest was stopped because its console could not be written ({reason}): send \
+                 the output somewhere else"
+            ),
             Self::Died(reason) => write!(f, "the guest's VM ended: {reason}"),
         }
     }
@@ -178,6 +187,7 @@ mod tests {
             },
             Outcome::Stopped,
             Outcome::ConsoleClosed,
+            Outcome::ConsoleFailed("no space".into()),
             Outcome::Died("it is gone".into()),
         ]
     }

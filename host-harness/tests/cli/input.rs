@@ -73,7 +73,8 @@ fn what_is_not_understood_is_named() {
         ("doctor --no-install", "'--no-install'"),
     ] {
         let (status, stdout, stderr) = outcome(cargo_vm().args(line.split_whitespace()));
-        assert_eq!(status, Some(2), "{line}: {stderr}");
+        // Not clap's own status, 2: a guest may end with that.
+        assert_eq!(status, Some(125), "{line}: {stderr}");
         assert!(stderr.contains(named), "{line}: {stderr}");
         assert!(stdout.is_empty(), "{line}: {stdout}");
     }
@@ -122,6 +123,32 @@ fn the_demos_are_listed_without_setting_anything_up() {
         .collect();
     assert!(names.starts_with(&["basic", "basic-busy"]), "{stdout}");
     assert!(stderr.is_empty(), "{stderr}");
+}
+
+#[test]
+fn an_output_that_cannot_be_written_is_said_and_no_success() {
+    let full = std::fs::File::create("/dev/full").expect("Linux has it");
+    let output = std_command()
+        .args(["demo", "--list"])
+        .stdout(full)
+        .stderr(Stdio::piped())
+        .output()
+        .expect("it runs");
+    assert_eq!(output.status.code(), Some(125));
+    let stderr = String::from_utf8(output.stderr).expect("text");
+    assert!(is_error_line(&stderr), "{stderr}");
+    assert!(stderr.contains("standard output"), "{stderr}");
+}
+
+#[test]
+fn without_anybody_to_complain_to_the_status_is_the_same() {
+    let full = std::fs::File::create("/dev/full").expect("Linux has it");
+    let status = std_command()
+        .args(["run", "/no/such/guest"])
+        .stderr(full)
+        .status()
+        .expect("it runs");
+    assert_eq!(status.code(), Some(125));
 }
 
 #[test]

@@ -50,7 +50,7 @@ impl FakeMachine {
         machine.script(
             "rustc",
             &format!(
-                "case \"$*\" in '--print sysroot') echo '{}';; *) echo rustc 1.2.3;; esac",
+                "case \"$*\" in '--print sysroot') echo '{}';; *) echo rustc 9.8.7;; esac",
                 sysroot.display()
             ),
         );

@@ -120,13 +120,14 @@ fn a_triple_fault_is_one(vmm: Vmm) {
 
 fn times_out(code: &[u8], vmm: Vmm) -> Option<String> {
     let mut config = config(vmm);
-    // QEMU's firmware comes before the guest.
-    let limit = Duration::from_millis(if vmm == KVM { 200 } else { 1500 });
+    // The guest must have come to where it stays, on a machine that is busy too; QEMU's firmware runs
+    // before it.
+    let limit = Duration::from_millis(if vmm == KVM { 1000 } else { 1500 });
     config.timeout = limit;
     let started = Instant::now();
     let (report, _) = launch(code, &config);
     assert!(started.elapsed() >= limit);
-    assert!(started.elapsed() < limit + Duration::from_secs(5));
+    assert!(started.elapsed() < limit + Duration::from_secs(15));
     match report.outcome {
         Outcome::TimedOut { limit: told, place } => {
             assert_eq!(told, limit);
@@ -170,7 +171,7 @@ fn a_run_is_stopped_from_another_thread(vmm: Vmm) {
     let started = Instant::now();
     let (report, _) = launch(SPIN, &config);
     assert_eq!(report.outcome, Outcome::Stopped);
-    assert!(started.elapsed() < Duration::from_secs(5));
+    assert!(started.elapsed() < Duration::from_secs(15));
     stopper.join().expect("it only stops the run");
 }
 

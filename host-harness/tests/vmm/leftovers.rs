@@ -2,29 +2,34 @@
 
 use std::{
     fs,
-    process::Command,
+    process::{Command, Stdio},
     thread::sleep,
     time::{Duration, Instant},
 };
 
 use crate::{
-    KVM, TCG_Q35, config,
-    guests::{SPIN, exit},
+    KVM, TCG_Q35,
+    command::{DORMIR_QEMU, cargo_vm, script},
+    config,
+    guests::{Guest, SPIN, exit},
     launch,
 };
 
-/// This test program again, to run one of its ignored tests in a process of its own.
-fn helper(name: &str) -> Command {
-    let mut command = Command::new(std::env::current_exe().expect("this program has a path"));
-    command.args(["--exact", name, "--ignored"]);
-    command
-}
+/// Set where a test runs in a process of its own.
+const ALONE: &str = "DORMIR_TEST_ALONE";
 
-/// Runs an ignored test in a process of its own, with this environment variable, and expects it to
-/// pass.
-pub(crate) fn passes_alone(name: &str, variable: (&str, &str)) {
-    let output = helper(name)
-        .env(variable.0, variable.1)
+#[test]
+fn kvm_leaves_no_thread_and_no_file_behind() {
+    if std::env::var_os(ALONE).is_some() {
+        return count_leftovers();
+    }
+    // In a process of its own, because other tests have threads and files.
+    let output = Command::new(std::env::current_exe().expect("this program has a path"))
+        .args([
+            "--exact",
+            "leftovers::kvm_leaves_no_thread_and_no_file_behind",
+        ])
+        .env(ALONE, "")
         .output()
         .expect("it starts");
     let text = String::from_utf8_lossy(&output.stdout);
@@ -35,15 +40,7 @@ pub(crate) fn passes_alone(name: &str, variable: (&str, &str)) {
     );
 }
 
-#[test]
-fn kvm_leaves_no_thread_and_no_file_behind() {
-    // In a process of its own, because other tests have threads and files.
-    passes_alone("leftovers::helper_that_counts", (MARK_VARIABLE, ""));
-}
-
-#[test]
-#[ignore = "run by kvm_leaves_no_thread_and_no_file_behind"]
-fn helper_that_counts() {
+fn count_leftovers() {
     let count = || {
         let entries = |path| fs::read_dir(path).expect("/proc").count();
         (entries("/proc/self/task"), entries("/proc/self/fd"))
@@ -61,12 +58,13 @@ fn helper_that_counts() {
     assert_eq!(count(), before);
 }
 
-/// Processes whose command line contains `mark`.
+/// Processes whose command line contains `mark`, but for the command itself.
 fn processes_with(mark: &str) -> usize {
     let processes = fs::read_dir("/proc").expect("/proc").flatten();
     processes
         .filter_map(|process| fs::read(process.path().join("cmdline")).ok())
-        .filter(|line| String::from_utf8_lossy(line).contains(mark))
+        .map(|line| String::from_utf8_lossy(&line).into_owned())
+        .filter(|line| line.contains(mark) && !line.contains("cargo-vm"))
         .count()
 }
 
@@ -81,15 +79,23 @@ fn wait_for(what: impl Fn() -> bool) -> bool {
     true
 }
 
-const MARK_VARIABLE: &str = "DORMIR_TEST_MARK";
+/// The command line of a run under QEMU that does not end by itself, with a mark in it.
+fn endless_run(mark: &str) -> (Command, Guest) {
+    let guest = Guest::new(SPIN);
+    let mut command = cargo_vm();
+    command
+        .args(["run", "--vmm", "qemu-tcg", "--memory", "4"])
+        .arg(guest.path())
+        .arg(mark)
+        .stderr(Stdio::null());
+    (command, guest)
+}
 
 #[test]
 fn qemu_ends_with_the_process_that_started_it() {
-    let mark = format!("mark-{}", std::process::id());
-    let mut child = helper("leftovers::helper_that_is_killed")
-        .env(MARK_VARIABLE, &mark)
-        .spawn()
-        .expect("it starts");
+    let mark = format!("mark-killed-{}", std::process::id());
+    let (mut command, _guest) = endless_run(&mark);
+    let mut child = command.spawn().expect("it starts");
     let ran = wait_for(|| processes_with(&mark) == 1);
     child.kill().expect("it runs");
     child.wait().expect("it was killed");
@@ -98,9 +104,16 @@ fn qemu_ends_with_the_process_that_started_it() {
 }
 
 #[test]
-#[ignore = "run by qemu_ends_with_the_process_that_started_it"]
-fn helper_that_is_killed() {
-    let mut config = config(TCG_Q35);
-    config.arguments = std::env::var(MARK_VARIABLE).expect("the test that runs this sets it");
-    launch(SPIN, &config);
+fn a_qemu_behind_a_script_ends_at_the_time_limit() {
+    let mark = format!("mark-script-{}", std::process::id());
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let wrapper = script(folder.path(), "wrapper", "qemu-system-x86_64 \"$@\" & wait");
+    let (mut command, _guest) = endless_run(&mark);
+    let status = command
+        .env(DORMIR_QEMU, wrapper)
+        .args(["--timeout", "2"])
+        .status()
+        .expect("it starts");
+    assert_eq!(status.code(), Some(124));
+    assert!(wait_for(|| processes_with(&mark) == 0), "QEMU is gone");
 }

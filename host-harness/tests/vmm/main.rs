@@ -3,6 +3,7 @@
 //!
 //! A VMM that is not there makes its tests fail with the reason.
 
+mod command;
 mod every_vmm;
 mod guests;
 mod leftovers;

@@ -51,7 +51,7 @@ fn kvm_counts_exits_and_halts() {
     assert_eq!(counters.halt_exits, Some(0), "{counters:?}");
 
     let mut config = config(KVM);
-    config.timeout = Duration::from_millis(100);
+    config.timeout = Duration::from_secs(1);
     let (report, _) = launch(HALT, &config);
     let counters = report.counters.expect("our VMM counts");
     assert_eq!(counters.halt_exits, Some(1), "{counters:?}");

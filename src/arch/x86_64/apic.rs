@@ -2,10 +2,8 @@
 
 use x86_64::registers::model_specific::Msr;
 
-use super::{
-    calibrate::{self, Sample},
-    vector,
-};
+use super::vector;
+use crate::time::calibrate::{self, Sample};
 
 /// `IA32_APIC_BASE` (SDM vol. 3, 12.4.4).
 const BASE_MSR: u32 = 0x1b;
@@ -43,7 +41,7 @@ const DIVIDE_BY_1: u32 = 0b1011;
 
 /// How the local APIC is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
+enum Access {
     /// Memory at this address.
     Memory(*mut u32),
     /// MSRs.
@@ -167,8 +165,16 @@ impl Apic {
         self.write(EOI, 0);
     }
 
-    /// Interrupts this vCPU on `vector` (16 to 255): at once, or as soon as interrupts are unmasked.
+    /// Interrupts this vCPU on `vector`: at once, or as soon as interrupts are unmasked.
+    ///
+    /// # Panics
+    ///
+    /// If `vector` is an exception's (below 32).
     pub fn interrupt_self(&self, vector: u8) {
+        assert!(
+            vector >= 32,
+            "vectors below 32 belong to the processor's exceptions"
+        );
         if self.is_x2apic() {
             self.write(SELF_IPI, vector.into());
         } else {
@@ -206,10 +212,15 @@ impl Apic {
 
     /// Measures how many times a second the timer counts, against a counter of known frequency.
     /// `None` if it does not count.
+    ///
+    /// # Panics
+    ///
+    /// If `counter_hz` is below 100.
     #[must_use]
     pub fn measure_hz(&self, counter: impl Fn() -> u64, counter_hz: u64) -> Option<u64> {
         // 10 ms: long against the two reads that bound it, short against a boot.
         let span = counter_hz / 100;
+        assert!(span != 0, "a counter of less than 100 Hz measures nothing");
         self.write(LVT_TIMER, LVT_MASKED);
         let hz = calibrate::frequency(counter_hz, span, || {
             self.start_count(u32::MAX);

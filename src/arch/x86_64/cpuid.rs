@@ -1,14 +1,15 @@
 //! What the processor and the hypervisor say of themselves.
 
-use core::arch::x86_64::{__cpuid, __cpuid_count, CpuidResult};
+use core::arch::x86_64::{__cpuid, CpuidResult};
 
 /// First CPUID leaf of a hypervisor; EAX answers the last one.
 const HYPERVISOR_BASE: u32 = 0x4000_0000;
 /// Timing information: EAX is the TSC's frequency in kHz, EBX the local APIC timer's. VMware defined
 /// it; QEMU and the harness's VMM fill it in too.
 const HYPERVISOR_TIMING: u32 = 0x4000_0010;
-/// KVM's features; EAX is a bit field (Linux, `Documentation/virt/kvm/x86/cpuid.rst`).
-const KVM_FEATURES: u32 = 0x4000_0001;
+/// KVM's features, from the first of its leaves; EAX is a bit field (Linux,
+/// `Documentation/virt/kvm/x86/cpuid.rst`).
+const KVM_FEATURES: u32 = 1;
 
 fn has(leaf: u32) -> bool {
     __cpuid(0).eax >= leaf
@@ -88,15 +89,21 @@ pub fn crystal_timing() -> Timing {
 }
 
 /// KVM's feature bits; 0 where the hypervisor is not KVM.
+///
+/// KVM's leaves begin at 0x40000000, or at a later multiple of 0x100 where it offers another
+/// hypervisor's leaves too.
 #[must_use]
 pub fn kvm_features() -> u32 {
     if !has_hypervisor() {
         return 0;
     }
-    let base = __cpuid_count(HYPERVISOR_BASE, 0);
-    // "KVMKVMKVM\0\0\0" in EBX, ECX, EDX. Old versions answer 0 in EAX and mean 0x40000001.
-    let is_kvm = base.ebx.to_le_bytes() == *b"KVMK"
-        && base.ecx.to_le_bytes() == *b"VMKV"
-        && base.edx.to_le_bytes() == *b"M\0\0\0";
-    if is_kvm { __cpuid(KVM_FEATURES).eax } else { 0 }
+    (HYPERVISOR_BASE..HYPERVISOR_BASE + 0x1000)
+        .step_by(0x100)
+        .find(|&base| {
+            let leaf = __cpuid(base);
+            leaf.ebx.to_le_bytes() == *b"KVMK"
+                && leaf.ecx.to_le_bytes() == *b"VMKV"
+                && leaf.edx.to_le_bytes() == *b"M\0\0\0"
+        })
+        .map_or(0, |base| __cpuid(base + KVM_FEATURES).eax)
 }

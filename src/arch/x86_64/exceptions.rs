@@ -53,6 +53,7 @@ impl ExceptionFrame {
             6 => "invalid opcode",
             7 => "device not available",
             DOUBLE_FAULT => "double fault",
+            9 => "coprocessor segment overrun",
             10 => "invalid TSS",
             11 => "segment not present",
             12 => "stack-segment fault",
@@ -64,7 +65,11 @@ impl ExceptionFrame {
             19 => "SIMD floating-point exception",
             20 => "virtualization exception",
             21 => "control protection exception",
-            22..EXCEPTIONS => "reserved exception",
+            28 => "hypervisor injection exception",
+            29 => "VMM communication exception",
+            30 => "security exception",
+            2 => "NMI",
+            15 | 22..EXCEPTIONS => "reserved exception",
             _ => "interrupt",
         }
     }

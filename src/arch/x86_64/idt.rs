@@ -7,7 +7,11 @@ use spin::Once;
 use x86_64::{VirtAddr, structures::idt::InterruptDescriptorTable};
 
 use super::{
-    exceptions, exceptions::ExceptionFrame, halt, interrupt::InterruptFrame, pic, segments, vector,
+    exceptions,
+    exceptions::ExceptionFrame,
+    halt,
+    interrupt::{InterruptEntry, InterruptFrame},
+    pic, segments, vector,
 };
 use crate::interrupt_entry;
 
@@ -34,7 +38,7 @@ pub unsafe fn load(on_exception: fn(&ExceptionFrame) -> !, on_nmi: fn(&Interrupt
             unsafe { table[vector].set_handler_addr(address) };
         }
     });
-    let entries: [(u8, extern "C" fn()); 3] = [
+    let entries: [(u8, InterruptEntry); 3] = [
         (vector::SPURIOUS, spurious_entry),
         (vector::PIC_FIRST + 7, irq7_entry),
         (vector::PIC_SECOND + 7, irq15_entry),
@@ -54,9 +58,17 @@ pub unsafe fn load(on_exception: fn(&ExceptionFrame) -> !, on_nmi: fn(&Interrupt
 ///
 /// # Safety
 ///
-/// `entry` must have been made by [`interrupt_entry!`](crate::interrupt_entry) or behave like it; on a
-/// vector below 32 it must be an entry for that exception.
-pub unsafe fn set_handler(vector: u8, entry: extern "C" fn()) {
+/// `entry` must have been made by [`interrupt_entry!`](crate::interrupt_entry) or behave like it, and
+/// must acknowledge the interrupts that come on `vector`.
+///
+/// # Panics
+///
+/// If `vector` is an exception's (below 32).
+pub unsafe fn set_handler(vector: u8, entry: InterruptEntry) {
+    assert!(
+        vector >= 32,
+        "vectors below 32 belong to the processor's exceptions"
+    );
     critical_section::with(|cs| {
         let mut table = TABLE.borrow_ref_mut(cs);
         let address = VirtAddr::new(entry as usize as u64);
@@ -111,24 +123,25 @@ unsafe fn fill_exceptions(table: &mut InterruptDescriptorTable) {
     unsafe { options.set_stack_index(segments::NMI_STACK) };
 }
 
+/// The one handler that changes where the interrupted code goes on.
 extern "sysv64" fn on_nmi(frame: &mut InterruptFrame) {
     if let Some(handler) = NMI_HANDLER.get() {
         handler(frame);
     }
     frame.rip = halt::on_nmi(frame.rip);
 }
-interrupt_entry!(nmi_entry => on_nmi);
+interrupt_entry!(@entry () nmi_entry => on_nmi as extern "sysv64" fn(&mut InterruptFrame));
 
 /// Not in service, so it must get no EOI: that would end another interrupt (SDM vol. 3, 12.9).
-extern "sysv64" fn on_spurious(_frame: &mut InterruptFrame) {}
+extern "sysv64" fn on_spurious(_frame: &InterruptFrame) {}
 interrupt_entry!(spurious_entry => on_spurious);
 
-extern "sysv64" fn on_irq7(_frame: &mut InterruptFrame) {
+extern "sysv64" fn on_irq7(_frame: &InterruptFrame) {
     pic::end_of_last_line(7);
 }
 interrupt_entry!(irq7_entry => on_irq7);
 
-extern "sysv64" fn on_irq15(_frame: &mut InterruptFrame) {
+extern "sysv64" fn on_irq15(_frame: &InterruptFrame) {
     pic::end_of_last_line(15);
 }
 interrupt_entry!(irq15_entry => on_irq15);

@@ -1,5 +1,11 @@
 //! Interrupt entries: from the processor's interrupt frame to a Rust function and back.
 
+#[cfg(target_feature = "sse")]
+compile_error!(
+    "dormir's interrupt entries save no vector registers: build the guest for soft float, as the \
+     target x86_64-unknown-none does, without -Ctarget-feature=+sse"
+);
+
 /// What the processor pushes when an interrupt comes (SDM vol. 3, figure 7-4).
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -16,34 +22,46 @@ pub struct InterruptFrame {
     pub ss: u64,
 }
 
+/// The address that goes into the interrupt table. Only an interrupt may enter it: a call would return
+/// by a frame that is not there.
+pub type InterruptEntry = unsafe extern "C" fn();
+
 /// Defines an interrupt entry: a function whose address goes into the interrupt table, and which
-/// calls a handler of type `extern "sysv64" fn(&mut InterruptFrame)`.
+/// calls a handler of type `extern "sysv64" fn(&InterruptFrame)`.
 ///
-/// The entry saves the registers that the handler may change and keeps the stack aligned. It does
-/// not acknowledge the interrupt: the handler does. It is not for exceptions that push an error code.
-/// The handler must not panic where panics unwind.
+/// The entry saves the general registers that the handler may change, clears the direction flag and
+/// keeps the stack aligned. It saves no vector registers: the guest is built for soft float, as
+/// `x86_64-unknown-none` is. It does not acknowledge the interrupt: the handler does. It is not for
+/// exceptions that push an error code. The handler must not panic where panics unwind.
 ///
 /// ```no_run
 /// # #[cfg(target_os = "none")] {
 /// use dormir::{arch::x86_64::interrupt::InterruptFrame, interrupt_entry, platform::bare};
 ///
-/// extern "sysv64" fn on_device(_frame: &mut InterruptFrame) {
+/// extern "sysv64" fn on_device(_frame: &InterruptFrame) {
 ///     // Wake whoever waits for the device, then:
 ///     bare::end_of_interrupt();
 /// }
 /// interrupt_entry!(device_entry => on_device);
-/// // `bare::set_interrupt_handler(0x31, device_entry)` puts it into the table.
+/// // `unsafe { bare::set_interrupt_handler(0x31, device_entry) }` puts it into the table.
 /// # }
 /// ```
 #[macro_export]
 macro_rules! interrupt_entry {
     ($(#[$meta:meta])* $visibility:vis $entry:ident => $handler:path) => {
-        $(#[$meta])*
+        $crate::interrupt_entry!(
+            @entry ($(#[$meta])* $visibility) $entry => $handler as
+            extern "sysv64" fn(&$crate::arch::x86_64::interrupt::InterruptFrame)
+        );
+    };
+    (@entry ($($prefix:tt)*) $entry:ident => $handler:path as $type:ty) => {
+        /// # Safety
+        ///
+        /// To be entered by an interrupt only.
         #[unsafe(naked)]
-        $visibility extern "C" fn $entry() {
+        $($prefix)* unsafe extern "C" fn $entry() {
             // Checks the handler's type, which the assembly below cannot.
-            const _: extern "sysv64" fn(&mut $crate::arch::x86_64::interrupt::InterruptFrame) =
-                $handler;
+            const _: $type = $handler;
             // The processor has aligned the stack to 16 bytes and pushed five words, the entry pushes
             // nine: the call is made at a multiple of 16, as the System V ABI wants it.
             ::core::arch::naked_asm!(

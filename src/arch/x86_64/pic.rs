@@ -49,9 +49,14 @@ pub fn init() {
     }
 }
 
-/// Lets line `irq` (0 to 15) through; for 8 to 15 also the line by which the second controller
-/// reaches the first.
+/// Lets line `irq` through; for 8 to 15 also the line by which the second controller reaches the
+/// first. Not from an interrupt handler: it reads the mask and writes it back.
+///
+/// # Panics
+///
+/// If `irq` is above 15.
 pub fn unmask(irq: u8) {
+    assert!(irq < 16, "the two controllers have 16 lines");
     let (port, bit) = if irq < 8 {
         (FIRST_DATA, irq)
     } else {

@@ -2,7 +2,7 @@
 
 use x86_64::instructions::port::Port;
 
-use super::calibrate::{self, Sample};
+use crate::time::calibrate::{self, Sample};
 
 /// The counter's frequency: a twelfth of 14.31818 MHz.
 pub const HZ: u64 = 1_193_182;

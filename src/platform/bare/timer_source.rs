@@ -7,6 +7,7 @@ use crate::arch::x86_64::{apic, cpuid, pit};
 
 /// Which timer interrupts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum TimerSource {
     /// Channel 0 of the 8254, through the PIC: 0.8 µs ticks, 54.9 ms at most.
     Pit,
@@ -59,6 +60,7 @@ impl fmt::Display for TimerSource {
 
 /// The name is none of a [`TimerSource`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct UnknownTimerSource;
 
 impl fmt::Display for UnknownTimerSource {

@@ -45,6 +45,10 @@ impl Image {
             .ok_or_else(|| format!("the image has no symbol `{name}`").into())
     }
 
+    fn is_symbol(&self, address: u64) -> bool {
+        self.symbols.iter().any(|(_, symbol)| *symbol == address)
+    }
+
     fn instruction(&self, address: u64) -> Result<Instruction, Failed> {
         let offset = address
             .checked_sub(self.text_start)
@@ -100,10 +104,18 @@ impl<'a> Path<'a> {
 
     /// Each address is where the instruction before it leads to, so none was left out.
     pub(crate) fn check_unbroken(&self) -> Result<(), Failed> {
+        // Where the calls on the way return to; the way begins in the midst of some.
+        let mut returns = Vec::new();
         for (index, pair) in self.instructions.windows(2).enumerate() {
             let (this, next) = (&pair[0], pair[1].ip());
             if self.is_asleep_at(index) {
                 return Ok(());
+            }
+            if matches!(
+                this.flow_control(),
+                FlowControl::Call | FlowControl::IndirectCall
+            ) {
+                returns.push(this.next_ip());
             }
             let repeats = this.ip() == next && (this.has_rep_prefix() || this.has_repne_prefix());
             let follows = match this.flow_control() {
@@ -114,9 +126,9 @@ impl<'a> Path<'a> {
                 FlowControl::ConditionalBranch => {
                     next == this.next_ip() || next == this.near_branch_target()
                 }
-                FlowControl::IndirectBranch | FlowControl::IndirectCall | FlowControl::Return => {
-                    true
-                }
+                FlowControl::IndirectCall => self.image.is_symbol(next),
+                FlowControl::Return => returns.pop().is_none_or(|expected| expected == next),
+                FlowControl::IndirectBranch => true,
                 _ => false,
             };
             if !follows && !repeats {

@@ -63,8 +63,11 @@ pub(super) fn run(
                 "KVM could not run the vCPU ({error}): see whether `dmesg` says why"
             ))),
         };
-        if let Err(outcome) = result {
-            return (End::Guest(outcome), exits);
+        match result {
+            Ok(()) => {}
+            // The console was left off in the middle, because `leave` is set.
+            Err(Outcome::Stopped) => return (End::Asked, exits),
+            Err(outcome) => return (End::Guest(outcome), exits),
         }
     }
     (End::Asked, exits)

@@ -49,8 +49,8 @@ pub(super) fn run(
 ) -> Result<Report, RunError> {
     let started = Instant::now();
     let mut machine = Machine::new(image, entry, config)?;
-    let mut console = Console::new(out, config.console_limit);
     let leave = AtomicBool::new(false);
+    let mut console = Console::new(out, config.console_limit, &leave);
     let (end, exits, asked) = thread::run(
         started.checked_add(config.timeout),
         &config.stop,

@@ -1,25 +1,31 @@
 //! Guests under QEMU: `qemu-system-x86_64`, or the program that the environment variable
 //! `DORMIR_QEMU` names.
 
-mod child;
 mod command;
 mod messages;
 
 use std::{
     ffi::OsString,
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     path::Path,
     process::{Command, ExitStatus, Stdio},
-    sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
-    thread::{Builder, scope},
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    },
+    thread::{Builder, ScopedJoinHandle, scope, sleep},
     time::{Duration, Instant},
 };
 
 use dormir_abi::exit;
 
 use super::{Accelerator, Machine, Outcome, Report, RunConfig, RunError, console::Console, kvm};
-use child::Child;
+use crate::{
+    process::{self, Child, Keep, ProcessError, Scope},
+    stop::StopToken,
+};
 use messages::Messages;
+use rustix::process::Signal;
 
 /// The environment variable that names the program.
 pub const PROGRAM_VARIABLE: &str = "DORMIR_QEMU";
@@ -27,8 +33,11 @@ pub const PROGRAM_VARIABLE: &str = "DORMIR_QEMU";
 /// The program that is looked for in `PATH` otherwise.
 const DEFAULT_PROGRAM: &str = "qemu-system-x86_64";
 
-/// How often the stop token is looked at.
+/// How often the stop token and the process are looked at.
 const STOP_INTERVAL: Duration = Duration::from_millis(20);
+
+/// How often a process is looked at whose console has ended, so that it should end too.
+const END_INTERVAL: Duration = Duration::from_millis(1);
 
 /// How long `--version` may take.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(20);
@@ -44,6 +53,11 @@ fn program() -> OsString {
     }
 }
 
+/// Whether the environment names a program.
+pub(crate) fn one_is_named() -> bool {
+    std::env::var_os(PROGRAM_VARIABLE).is_some_and(|program| !program.is_empty())
+}
+
 /// Finds out whether QEMU can be used, and gives its version, such as `7.2.22`.
 ///
 /// # Errors
@@ -51,33 +65,33 @@ fn program() -> OsString {
 /// Why not, and what to do about it.
 pub fn probe() -> Result<String, RunError> {
     let program = program();
-    let mut command = Command::new(&program);
-    command
-        .arg("--version")
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null());
-    let mut child = Child::spawn(command)?;
-    let unusable = |problem: String| RunError::QemuUnusable {
-        program: program.to_string_lossy().into_owned(),
+    let name = || program.to_string_lossy().into_owned();
+    let unusable = |problem| RunError::QemuUnusable {
+        program: name(),
         problem,
     };
-    let Some(stdout) = child.take_stdout() else {
-        return Err(unusable("gives no output".into()));
-    };
-    // What it prints fits into the pipe, so that it can be read after its end.
-    let deadline = Instant::now() + VERSION_TIMEOUT;
-    match child.wait_until(Some(deadline)) {
-        Some(status) if status.success() => {}
-        Some(status) => return Err(unusable(format!("failed with {status}"))),
-        None => return Err(unusable(format!("took more than {VERSION_TIMEOUT:?}"))),
+    let mut command = Command::new(&program);
+    command.arg("--version");
+    let never = StopToken::default();
+    let scope = Scope::Group;
+    match process::capture(&mut command, Keep::Stdout, scope, VERSION_TIMEOUT, &never) {
+        Ok(answer) if answer.status.success() => messages::version(&answer.output)
+            .ok_or_else(|| unusable("does not name a version of QEMU".into())),
+        Ok(answer) => Err(unusable(format!("failed with {}", answer.status))),
+        Err(ProcessError::Start { source, .. }) => Err(not_started(name(), source)),
+        Err(ProcessError::TimedOut { limit, .. }) => {
+            Err(unusable(format!("took more than {limit:?}")))
+        }
+        Err(error) => Err(unusable(format!("cannot be watched ({error})"))),
     }
-    let mut output = Vec::new();
-    stdout
-        .take(1 << 16)
-        .read_to_end(&mut output)
-        .map_err(|error| unusable(format!("cannot be read ({error})")))?;
-    messages::version(&String::from_utf8_lossy(&output))
-        .ok_or_else(|| unusable("does not name a version of QEMU".into()))
+}
+
+/// Why the program could not be started.
+fn not_started(program: String, cause: std::io::Error) -> RunError {
+    match cause.kind() {
+        ErrorKind::NotFound => RunError::QemuMissing { program },
+        _ => RunError::QemuStart { program, cause },
+    }
 }
 
 /// What the threads that read QEMU's output have to say.
@@ -89,13 +103,13 @@ enum Event {
     GaveUp,
 }
 
-/// How QEMU's process ended.
+/// How a run of QEMU ended.
 enum End {
-    ByItself(ExitStatus),
-    /// Killed, because KVM gave up the vCPU.
+    ByItself,
+    /// KVM gave up the vCPU.
     GaveUp,
-    /// Killed, because the run had to end so.
-    Killed(Outcome),
+    /// The run had to end so.
+    Cut(Outcome),
 }
 
 /// Runs a guest that was checked, and waits for its end.
@@ -110,50 +124,27 @@ pub(super) fn run(
         // For the same sentences as under our own VMM.
         kvm::probe()?;
     }
+    if one_is_named() {
+        // Another program's status would be taken for a guest's.
+        probe()?;
+    }
     let started = Instant::now();
     let deadline = started.checked_add(config.timeout);
-    let mut command = Command::new(program());
-    command
-        .args(command::arguments(elf, accelerator, machine, config))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut child = Child::spawn(command)?;
-    let mut console = Console::new(out, config.console_limit);
-    let (stdout, stderr) = (child.take_stdout(), child.take_stderr());
-    let (end, messages) = scope(|scope| {
-        let (sender, receiver) = channel();
-        let of_stderr = sender.clone();
-        let console = &mut console;
-        let readers = Builder::new()
-            .name("qemu-stdout".into())
-            .spawn_scoped(scope, move || forward(stdout, console, &sender))
-            .and_then(|_| {
-                Builder::new()
-                    .name("qemu-stderr".into())
-                    .spawn_scoped(scope, move || {
-                        Messages::read(stderr, || drop(of_stderr.send(Event::GaveUp)))
-                    })
-            });
-        let reader = readers.map_err(|cause| {
-            // The scope waits for the first reader, which waits for QEMU.
-            child.kill();
-            RunError::Resource {
-                what: "a thread to read QEMU's output",
-                cause,
-            }
-        })?;
-        let end = watch(&mut child, &receiver, deadline, config);
-        // Both readers end now that the process has, for nobody else holds its pipes.
-        let messages = reader
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        Ok((end, messages))
-    })?;
+    let mut child = start(elf, accelerator, machine, config)?;
+    let leave = AtomicBool::new(false);
+    let mut console = Console::new(out, config.console_limit, &leave);
+    let (end, messages) = attend(&mut child, &mut console, deadline, config, &leave)?;
     let wall = started.elapsed();
     let ended = match end {
         End::GaveUp => messages.gave_up(),
-        End::Killed(outcome) => outcome,
-        End::ByItself(status) => ended_with(status, &messages, console.is_unused())?,
+        End::Cut(outcome) => outcome,
+        End::ByItself => {
+            let status = child.reap().map_err(|cause| RunError::Resource {
+                what: "QEMU's exit status",
+                cause,
+            })?;
+            ended_with(status, &messages, console.is_unused())?
+        }
     };
     let (outcome, stats) = console.conclude(ended);
     Ok(Report {
@@ -162,6 +153,75 @@ pub(super) fn run(
         wall,
         counters: None,
     })
+}
+
+/// Starts QEMU. It leads a process group of its own, so that a Ctrl-C in the terminal reaches this
+/// process alone, which then ends it.
+fn start(
+    elf: &Path,
+    accelerator: Accelerator,
+    machine: Machine,
+    config: &RunConfig,
+) -> Result<Child, RunError> {
+    let program = program();
+    let mut command = Command::new(&program);
+    command
+        .args(command::arguments(elf, accelerator, machine, config))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    process::die_with_this_thread(&mut command);
+    Child::spawn(&mut command, Scope::Group)
+        .map_err(|cause| not_started(program.to_string_lossy().into_owned(), cause))
+}
+
+/// Reads QEMU's output until QEMU ends or must end. Then none of its processes runs any more, and
+/// both readers have ended.
+fn attend(
+    child: &mut Child,
+    console: &mut Console<'_>,
+    deadline: Option<Instant>,
+    config: &RunConfig,
+    leave: &AtomicBool,
+) -> Result<(End, Messages), RunError> {
+    let (stdout, stderr) = (child.take_stdout(), child.take_stderr());
+    let failed = |cause| RunError::Resource {
+        what: "a thread to read QEMU's output",
+        cause,
+    };
+    scope(|scope| {
+        let (sender, receiver) = channel();
+        let of_stderr = sender.clone();
+        let of_console = Builder::new()
+            .name("qemu-stdout".into())
+            .spawn_scoped(scope, move || forward(stdout, console, &sender))
+            .map_err(failed)?;
+        let of_messages = Builder::new()
+            .name("qemu-stderr".into())
+            .spawn_scoped(scope, move || {
+                Messages::read(stderr, || drop(of_stderr.send(Event::GaveUp)))
+            })
+            .map_err(|cause| {
+                // The scope waits for the first reader, which waits for QEMU.
+                child.kill();
+                failed(cause)
+            })?;
+        let end = watch(child, &receiver, deadline, config);
+        leave.store(true, Ordering::SeqCst);
+        if !matches!(end, End::ByItself) {
+            child.kill();
+        }
+        // They end now, for nobody holds QEMU's pipes any more. Joined, so that not even a thread
+        // that is about to end is left.
+        joined(of_console);
+        Ok((end, joined(of_messages)))
+    })
+}
+
+/// What a thread gives at its end; its panic is passed on.
+fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread
+        .join()
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// Passes the guest's output on until it ends or must end.
@@ -173,7 +233,7 @@ fn forward(stdout: Option<impl Read>, console: &mut Console<'_>, sender: &Sender
             result = match stdout.read(&mut chunk) {
                 Ok(0) => break,
                 Ok(length) => console.write(&chunk[..length]),
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => Ok(()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => Ok(()),
                 // The pipe is broken in an unknown way: as good as ended.
                 Err(_) => break,
             };
@@ -183,41 +243,51 @@ fn forward(stdout: Option<impl Read>, console: &mut Console<'_>, sender: &Sender
     let _ = sender.send(Event::ConsoleEnded(result));
 }
 
-/// Waits for QEMU's end, or ends it. The process is reaped when this returns.
+/// Waits for QEMU's end and for that of its console, or until the run must end.
 fn watch(
     child: &mut Child,
     receiver: &Receiver<Event>,
     deadline: Option<Instant>,
     config: &RunConfig,
 ) -> End {
-    let out_of_time = || Outcome::TimedOut {
-        limit: config.timeout,
-        place: None,
-    };
-    let end = loop {
+    let (mut child_ended, mut console_ended) = (false, false);
+    loop {
         if config.stop.is_stopped() {
-            break End::Killed(Outcome::Stopped);
+            return End::Cut(Outcome::Stopped);
         }
         let left = deadline.map_or(STOP_INTERVAL, |at| {
             at.saturating_duration_since(Instant::now())
         });
         if left.is_zero() {
-            break End::Killed(out_of_time());
+            return End::Cut(Outcome::TimedOut {
+                limit: config.timeout,
+                place: None,
+            });
         }
-        match receiver.recv_timeout(left.min(STOP_INTERVAL)) {
-            Ok(Event::ConsoleEnded(Ok(()))) => match child.wait_until(deadline) {
-                Some(status) => return End::ByItself(status),
-                None => break End::Killed(out_of_time()),
-            },
-            Ok(Event::ConsoleEnded(Err(outcome))) => break End::Killed(outcome),
-            Ok(Event::GaveUp) => break End::GaveUp,
+        // An error means that it is not ours to wait for, which cannot be.
+        if !child_ended && child.has_ended().unwrap_or(true) {
+            child_ended = true;
+            // The program may be a script, and what it started may hold the console open.
+            child.signal(Signal::KILL);
+        }
+        if child_ended && console_ended {
+            return End::ByItself;
+        }
+        let interval = if console_ended {
+            END_INTERVAL
+        } else {
+            STOP_INTERVAL
+        };
+        match receiver.recv_timeout(left.min(interval)) {
+            Ok(Event::ConsoleEnded(Ok(()))) => console_ended = true,
+            Ok(Event::ConsoleEnded(Err(outcome))) => return End::Cut(outcome),
+            Ok(Event::GaveUp) => return End::GaveUp,
             Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) if console_ended => sleep(END_INTERVAL),
             // A reader panicked without a word; its panic is passed on when it is joined.
-            Err(RecvTimeoutError::Disconnected) => break End::GaveUp,
+            Err(RecvTimeoutError::Disconnected) => return End::GaveUp,
         }
-    };
-    child.kill();
-    end
+    }
 }
 
 /// What QEMU's exit status means.

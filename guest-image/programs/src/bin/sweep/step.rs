@@ -19,6 +19,7 @@ use crate::{
     hit,
     idle::{By, Wait},
     machine::{Via, apic},
+    moved,
 };
 
 /// After this time a sleep is ended that nothing else has ended. Its length in instructions (a
@@ -39,6 +40,7 @@ pub(crate) fn run(via: Via, step: u32, wait: Wait) -> Outcome {
     let outcome = match via {
         Via::Interrupt | Via::Nmi => hit_after(step, wait),
         Via::Deadline => deadline_after(step, wait),
+        Via::HandlerTimer => moved_after(step, wait),
     };
     // Sleeps out what is armed still, so that each step begins alike.
     block_on(async { Timer::after(BACKUP * 2).await }, Halt);
@@ -62,6 +64,26 @@ fn hit_after(step: u32, wait: Wait) -> Outcome {
         }
         // Never ready first: the hit comes before it, and whatever polls after it finds the hit.
         backup.as_mut().poll(cx).map(|()| u64::MAX)
+    });
+    let late = block_on(task, By(wait));
+    Outcome {
+        interrupted: hit::ADDRESS.load(Ordering::Relaxed),
+        late,
+    }
+}
+
+fn moved_after(step: u32, wait: Wait) -> Outcome {
+    let mut armed = false;
+    let mut backup = pin!(Timer::after(BACKUP));
+    let task = poll_fn(|cx: &mut Context<'_>| {
+        if !armed {
+            armed = true;
+            moved::set(cx.waker());
+            apic().start_count(step);
+            return backup.as_mut().poll(cx).map(|()| u64::MAX);
+        }
+        // At the backup's end, too, this has ended, and is late.
+        moved::poll()
     });
     let late = block_on(task, By(wait));
     Outcome {

@@ -6,15 +6,17 @@
 //!
 //! `via=interrupt`: the local APIC's timer interrupts, and its handler wakes the task. `via=nmi`: the
 //! same, delivered as an NMI, which nothing masks. `via=deadline`: the task waits for a dormir timer
-//! whose deadline passes K instructions after it was made. `idle=` and `clock=` choose the real thing
+//! whose deadline passes K instructions after it was made. `via=handler-timer`: the handler wakes nobody
+//! but moves a dormir timer of the task to an earlier deadline than all others. `idle=` and `clock=` choose the real thing
 //! or a mutant. `steps=` says how many steps; each prints one line: K, the interrupted address, and
-//! how many instructions later the task was polled (for `via=deadline`: after the deadline).
+//! how many instructions later the task was polled (where it waits for a deadline: after that).
 #![no_std]
 #![no_main]
 
 mod hit;
 mod idle;
 mod machine;
+mod moved;
 mod step;
 
 use dormir_guest::{args, println};
@@ -27,7 +29,8 @@ fn main() -> Result<(), &'static str> {
         Some("interrupt") => Via::Interrupt,
         Some("nmi") => Via::Nmi,
         Some("deadline") => Via::Deadline,
-        _ => return Err("say what interrupts: via=interrupt, via=nmi or via=deadline"),
+        Some("handler-timer") => Via::HandlerTimer,
+        _ => return Err("say what interrupts: via=interrupt|nmi|deadline|handler-timer"),
     };
     let stale_clock = match args::value("clock") {
         None => false,

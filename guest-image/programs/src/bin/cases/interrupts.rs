@@ -3,7 +3,7 @@
 use core::{
     arch::asm,
     future::poll_fn,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::atomic::{AtomicU32, AtomicU64, Ordering},
     task::{Poll, Waker},
     time::Duration,
 };
@@ -25,7 +25,9 @@ pub(crate) const CASES: &[Case] = &[
     ("interrupt-handler-wakes", handler_wakes),
     ("interrupt-handler-sets-timer", handler_sets_timer),
     ("interrupt-flag-is-kept", flag_is_kept),
+    ("interrupt-entry-saves-all", entry_saves_all),
     ("interrupt-spurious", spurious),
+    ("interrupt-spurious-ends-no-other", spurious_ends_no_other),
     ("critical-section-nests", critical_section_nests),
 ];
 
@@ -34,7 +36,7 @@ static WAKER: Mutex<core::cell::RefCell<Option<Waker>>> =
 static INTERRUPTS: AtomicU32 = AtomicU32::new(0);
 static RETURNS_TO_HALT: AtomicU32 = AtomicU32::new(0);
 
-extern "sysv64" fn on_device(frame: &mut InterruptFrame) {
+extern "sysv64" fn on_device(frame: &InterruptFrame) {
     INTERRUPTS.fetch_add(1, Ordering::Relaxed);
     if frame.rip == halt::halt_instruction() + 1 {
         RETURNS_TO_HALT.fetch_add(1, Ordering::Relaxed);
@@ -81,13 +83,13 @@ fn handler_wakes() {
     );
 }
 
-/// A handler that resets a timer to an earlier deadline while the executor is about to halt has the
-/// alarm set anew.
+/// A handler may make and poll timers: one that is earlier than all others wakes its task. (That its
+/// alarm is set however close the handler comes to the `hlt`, the sweep shows.)
 fn handler_sets_timer() {
     use core::{future::Future, pin::pin};
     use dormir::time::Instant;
 
-    extern "sysv64" fn on_device(_frame: &mut InterruptFrame) {
+    extern "sysv64" fn on_device(_frame: &InterruptFrame) {
         bare::end_of_interrupt();
         INTERRUPTS.fetch_add(1, Ordering::Relaxed);
         // A timer made and polled here, for the task that waits: its waker is what counts.
@@ -140,17 +142,124 @@ fn flag_is_kept() {
     interrupts::enable();
 }
 
-/// Spurious interrupts of the local APIC and of both PICs are taken and leave the timer working.
-fn spurious() {
-    for vector in [
-        vector::SPURIOUS,
-        vector::PIC_FIRST + 7,
-        vector::PIC_SECOND + 7,
-    ] {
-        pretend_interrupt(vector);
+/// What the handler of [`entry_saves_all`] found.
+static STACK_AT_CALL: AtomicU64 = AtomicU64::new(0);
+static FLAGS_AT_CALL: AtomicU64 = AtomicU64::new(0);
+
+/// Notes stack pointer and flags as they are at the call, spoils every register that a function may,
+/// and goes on with the rest in Rust.
+#[unsafe(naked)]
+extern "sysv64" fn on_entry_case(_frame: &InterruptFrame) {
+    core::arch::naked_asm!(
+        "mov [{stack}], rsp",
+        "pushfq",
+        "pop rax",
+        "mov [{flags}], rax",
+        "mov rcx, rax",
+        "mov rdx, rax",
+        "mov rsi, rax",
+        "mov r8, rax",
+        "mov r9, rax",
+        "mov r10, rax",
+        "mov r11, rax",
+        "jmp {rest}",
+        stack = sym STACK_AT_CALL,
+        flags = sym FLAGS_AT_CALL,
+        rest = sym on_device,
+    )
+}
+interrupt_entry!(entry_case => on_entry_case);
+
+/// An entry keeps every register and the direction flag of what it interrupts, and calls its handler as
+/// the ABI says: stack aligned, direction flag clear.
+fn entry_saves_all() {
+    const DIRECTION: u64 = 1 << 10;
+    // SAFETY: made by `interrupt_entry!`, and `on_device` acknowledges the local APIC's interrupt.
+    unsafe { bare::set_interrupt_handler(vector::FREE, entry_case) };
+    interrupts::disable();
+    interrupt_self();
+    let (mut a, mut c, mut d, mut si, mut di) = (1_u64, 2_u64, 3_u64, 4_u64, 5_u64);
+    let (mut r8, mut r9, mut r10, mut r11) = (6_u64, 7_u64, 8_u64, 9_u64);
+    let flags: u64;
+    // SAFETY: takes the pending interrupt in the midst; the flags are put right behind it.
+    unsafe {
+        asm!(
+            "std",
+            "sti",
+            // Some KVMs deliver an interrupt only so many instructions later.
+            "2:",
+            "cmp dword ptr [{interrupts}], 0",
+            "je 2b",
+            "cli",
+            "pushfq",
+            "pop {flags}",
+            "cld",
+            inout("rax") a, inout("rcx") c, inout("rdx") d, inout("rsi") si, inout("rdi") di,
+            inout("r8") r8, inout("r9") r9, inout("r10") r10, inout("r11") r11,
+            flags = out(reg) flags,
+            interrupts = sym INTERRUPTS,
+        );
     }
+    interrupts::enable();
+    assert_eq!(
+        INTERRUPTS.load(Ordering::Relaxed),
+        1,
+        "the interrupt came in the midst"
+    );
+    assert_eq!(
+        [a, c, d, si, di, r8, r9, r10, r11],
+        [1, 2, 3, 4, 5, 6, 7, 8, 9]
+    );
+    assert_ne!(
+        flags & DIRECTION,
+        0,
+        "the direction flag came back as it was"
+    );
+    assert_eq!(FLAGS_AT_CALL.load(Ordering::Relaxed) & DIRECTION, 0);
+    // The call has pushed its return address.
+    assert_eq!((STACK_AT_CALL.load(Ordering::Relaxed) + 8) % 16, 0);
+}
+
+const SPURIOUS: [u8; 3] = [
+    vector::SPURIOUS,
+    vector::PIC_FIRST + 7,
+    vector::PIC_SECOND + 7,
+];
+
+/// Spurious interrupts of the local APIC and of both PICs are taken, and leave the timer working.
+fn spurious() {
+    SPURIOUS.into_iter().for_each(pretend_interrupt);
     for _ in 0..3 {
         block_on(async { Timer::after(Duration::from_millis(1)).await }, Halt);
+    }
+}
+
+/// Spurious interrupts end no other interrupt that is in service.
+fn spurious_ends_no_other() {
+    static DEPTH: AtomicU32 = AtomicU32::new(0);
+
+    /// As long as it is in service, it is not interrupted by its like.
+    extern "sysv64" fn on_device(_frame: &InterruptFrame) {
+        assert_eq!(
+            DEPTH.fetch_add(1, Ordering::Relaxed),
+            0,
+            "a spurious interrupt ended this one"
+        );
+        if INTERRUPTS.fetch_add(1, Ordering::Relaxed) == 0 {
+            SPURIOUS.into_iter().for_each(pretend_interrupt);
+            interrupt_self();
+            interrupts::enable();
+            interrupts::disable();
+        }
+        DEPTH.fetch_sub(1, Ordering::Relaxed);
+        bare::end_of_interrupt();
+    }
+    interrupt_entry!(entry => on_device);
+    // SAFETY: made by `interrupt_entry!`, and acknowledges the local APIC's interrupt.
+    unsafe { bare::set_interrupt_handler(vector::FREE, entry) };
+    interrupt_self();
+    while INTERRUPTS.load(Ordering::Relaxed) < 2 {
+        core::hint::spin_loop();
     }
 }
 
@@ -165,6 +274,7 @@ fn pretend_interrupt(vector: u8) {
         | u64::from(gate[3]) << 16
         | u64::from(gate[4]) << 32
         | u64::from(gate[5]) << 48;
+    let were_enabled = interrupts::are_enabled();
     interrupts::disable();
     // SAFETY: builds the frame that the processor would (SDM vol. 3, figure 7-4) and enters a handler
     // that returns by it and saves all registers; the stack is given back by the frame's RSP.
@@ -187,7 +297,9 @@ fn pretend_interrupt(vector: u8) {
             handler = in(reg) handler,
         );
     }
-    interrupts::enable();
+    if were_enabled {
+        interrupts::enable();
+    }
 }
 
 fn critical_section_nests() {

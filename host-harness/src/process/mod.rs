@@ -1,15 +1,19 @@
 //! Child processes that cannot outlive their time: a limit, a stop from outside, and no descendant
 //! left behind.
 
-use crate::vmm::StopToken;
-use rustix::process::{
-    Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid,
+mod child;
+
+pub(crate) use child::{Child, die_with_this_thread};
+
+use crate::stop::StopToken;
+use rustix::{
+    fs::{MemfdFlags, memfd_create},
+    process::Signal,
 };
 use std::{
     fs::File,
     io::{self, Read, Seek},
-    os::unix::process::CommandExt,
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Command, ExitStatus, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -77,24 +81,19 @@ pub(crate) fn run(
     stop: &StopToken,
 ) -> Result<ExitStatus, ProcessError> {
     let program = command.get_program().to_string_lossy().into_owned();
-    command.stdin(Stdio::null());
-    if scope == Scope::Group {
-        command.process_group(0);
-    }
     let start = Instant::now();
-    let mut child = command.spawn().map_err(|source| ProcessError::Start {
+    let mut child = Child::spawn(command, scope).map_err(|source| ProcessError::Start {
         program: program.clone(),
         source,
     })?;
-    let pid = Pid::from_child(&child);
     let watch = |source| ProcessError::Watch {
         program: program.clone(),
         source,
     };
     let mut pause = Duration::from_millis(1);
     loop {
-        if has_ended(pid).map_err(watch)? {
-            return child.wait().map_err(watch);
+        if child.has_ended().map_err(watch)? {
+            return child.reap().map_err(watch);
         }
         let error = if stop.is_stopped() {
             ProcessError::Stopped
@@ -108,40 +107,19 @@ pub(crate) fn run(
             pause = (pause * 2).min(LOOK_EVERY);
             continue;
         };
-        end(&mut child, pid, scope).map_err(watch)?;
+        end(&mut child).map_err(watch)?;
         return Err(error);
     }
 }
 
-/// Whether the child has ended. It stays unreaped, so that its id and its group's cannot be anyone
-/// else's when they are signalled.
-fn has_ended(pid: Pid) -> io::Result<bool> {
-    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-    loop {
-        match waitid(WaitId::Pid(pid), options) {
-            Ok(status) => return Ok(status.is_some()),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-/// Asks the child to end, kills what is left of it after a while, and reaps it.
-fn end(child: &mut Child, pid: Pid, scope: Scope) -> io::Result<()> {
-    // A refusal means that nobody is left, or (under sudo) that it is not ours to signal.
-    let signal = |signal| match scope {
-        Scope::Group => drop(kill_process_group(pid, signal)),
-        Scope::Child => drop(kill_process(pid, signal)),
-    };
-    signal(Signal::TERM);
+/// Asks the child to end, and kills what is left of it after a while.
+fn end(child: &mut Child) -> io::Result<()> {
+    child.signal(Signal::TERM);
     let asked = Instant::now();
-    while asked.elapsed() < GRACE && !has_ended(pid)? {
+    while asked.elapsed() < GRACE && !child.has_ended()? {
         thread::sleep(LOOK_EVERY);
     }
-    signal(Signal::KILL);
-    if has_ended(pid)? || scope == Scope::Group {
-        child.wait()?;
-    }
+    child.kill();
     Ok(())
 }
 
@@ -164,7 +142,7 @@ pub(crate) enum Keep {
 }
 
 /// [`run`], with the output kept in a file: nothing can fill up, and a descendant that holds the
-/// stream open holds nothing up.
+/// stream open holds nothing up. The file is in memory, so that no disk need be writable.
 pub(crate) fn capture(
     command: &mut Command,
     keep: Keep,
@@ -177,7 +155,8 @@ pub(crate) fn capture(
         program: program.clone(),
         source,
     };
-    let mut file = tempfile::tempfile().map_err(watch)?;
+    let file = memfd_create("output", MemfdFlags::CLOEXEC);
+    let mut file = File::from(file.map_err(|errno| watch(errno.into()))?);
     command.stdout(file.try_clone().map_err(watch)?);
     match keep {
         Keep::Stdout => command.stderr(Stdio::null()),
@@ -218,6 +197,20 @@ mod tests {
         .expect("a shell runs");
         assert_eq!(captured.output, "one\ntwo\nthree\n");
         assert_eq!(captured.status.code(), Some(7));
+    }
+
+    #[test]
+    fn what_a_child_leaves_behind_ends_with_it() {
+        let (mut reader, writer) = io::pipe().expect("a pipe");
+        let mut command = shell("sleep 1000 & echo done");
+        command.stdout(writer);
+        let limit = Duration::from_secs(60);
+        let status = run(&mut command, Scope::Group, limit, &StopToken::default());
+        assert!(status.expect("a shell runs").success());
+        drop(command);
+        let mut output = String::new();
+        reader.read_to_string(&mut output).expect("the pipe closes");
+        assert_eq!(output, "done\n");
     }
 
     /// A group's end is seen on a pipe: it closes once every process that holds it is gone.

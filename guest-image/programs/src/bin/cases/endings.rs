@@ -15,7 +15,10 @@ pub(crate) const CASES: &[Case] = &[
     ("end-null-pointer", null_pointer),
     ("end-write-to-code", write_to_code),
     ("end-write-to-constant", write_to_constant),
-    ("end-execute-data", execute_data),
+    ("end-execute-stack", execute_stack),
+    ("end-execute-static", execute_static),
+    ("end-execute-constant", execute_constant),
+    ("end-execute-heap", execute_heap),
     ("end-stack-overflow", || {
         overflow_the_stack(0);
     }),
@@ -60,10 +63,31 @@ fn write_to_constant() {
     unsafe { asm!("mov byte ptr [{}], 1", in(reg) &raw const CONSTANT) }
 }
 
-fn execute_data() {
-    let ret = [0xc3_u8];
+/// Calls what lies at `code`: a `ret`, if it may be executed.
+fn call(code: *const u8) {
     // SAFETY: none, see above.
-    unsafe { asm!("call {}", in(reg) ret.as_ptr()) }
+    unsafe { asm!("call {}", in(reg) code, clobber_abi("sysv64")) }
+}
+
+const RET: u8 = 0xc3;
+
+fn execute_stack() {
+    let code = [RET];
+    call(code.as_ptr());
+}
+
+fn execute_static() {
+    static CODE: core::sync::atomic::AtomicU8 = core::sync::atomic::AtomicU8::new(RET);
+    call(CODE.as_ptr());
+}
+
+fn execute_constant() {
+    static CODE: u8 = RET;
+    call(&raw const CODE);
+}
+
+fn execute_heap() {
+    call(alloc::vec![RET; 1].as_ptr());
 }
 
 #[expect(unconditional_recursion, reason = "the case is about its end")]
@@ -79,9 +103,30 @@ fn divide_error() {
     }
 }
 
+/// With a known value in each register, to be found in the report.
 fn invalid_opcode() {
     // SAFETY: none, see above.
-    unsafe { asm!("ud2") }
+    unsafe {
+        asm!(
+            "mov rax, 0xa1",
+            "mov rbx, 0xb1",
+            "mov rcx, 0xc1",
+            "mov rdx, 0xd1",
+            "mov rsi, 0x51",
+            "mov rdi, 0xd2",
+            "mov rbp, 0xb2",
+            "mov r8, 0x80",
+            "mov r9, 0x90",
+            "mov r10, 0x10",
+            "mov r11, 0x11",
+            "mov r12, 0x12",
+            "mov r13, 0x13",
+            "mov r14, 0x14",
+            "mov r15, 0x15",
+            "ud2",
+            options(noreturn)
+        )
+    }
 }
 
 fn unhandled_interrupt() {

@@ -7,7 +7,7 @@ use dormir::{
     arch::x86_64::{
         alarm::{OneShotAlarm, PitAlarm},
         apic::Apic,
-        interrupt::InterruptFrame,
+        interrupt::{InterruptEntry, InterruptFrame},
         pic, pit,
         tsc::TscClock,
         vector,
@@ -18,7 +18,7 @@ use dormir::{
 };
 use spin::Once;
 
-use crate::hit;
+use crate::{hit, moved};
 
 /// Under `-icount shift=0` an instruction takes 1 ns, for the TSC and for the local APIC's timer.
 const INSTRUCTIONS_HZ: u64 = 1_000_000_000;
@@ -32,6 +32,8 @@ pub(crate) enum Via {
     Nmi,
     /// The local APIC's timer is the alarm of dormir's timers. The PIT is nobody's.
     Deadline,
+    /// As `Interrupt`, to a handler that moves a dormir timer.
+    HandlerTimer,
 }
 
 static APIC: Once<Apic> = Once::new();
@@ -54,19 +56,21 @@ pub(crate) fn init(via: Via, stale_clock: bool) -> Result<(), &'static str> {
 
     static PIT_ALARM: Once<PitAlarm> = Once::new();
     static APIC_ALARM: Once<OneShotAlarm> = Once::new();
-    let (alarm, apic_entry): (&dyn Alarm, extern "C" fn()) = match via {
+    let (alarm, apic_entry): (&dyn Alarm, InterruptEntry) = match via {
         Via::Interrupt | Via::Nmi => (PIT_ALARM.call_once(|| PitAlarm::new(clock)), hit_entry),
+        Via::HandlerTimer => (PIT_ALARM.call_once(|| PitAlarm::new(clock)), moves_entry),
         Via::Deadline => {
             let new = || OneShotAlarm::new(apic, clock, INSTRUCTIONS_HZ);
             (APIC_ALARM.call_once(new), alarm_entry)
         }
     };
     match via {
-        Via::Interrupt => apic.one_shot_mode(),
+        Via::Interrupt | Via::HandlerTimer => apic.one_shot_mode(),
         Via::Nmi => apic.one_shot_nmi_mode(),
         Via::Deadline => {}
     }
-    dormir_guest::set_nmi_handler(hit::on_hit);
+    // SAFETY: it stores, and wakes `block_on`'s waker, which is a store.
+    unsafe { dormir_guest::set_nmi_handler(hit::on_hit) };
     // SAFETY: made by `interrupt_entry!`, and acknowledges the local APIC's interrupt.
     unsafe { bare::set_interrupt_handler(vector::APIC_TIMER, apic_entry) };
     // SAFETY: made by `interrupt_entry!`, and acknowledges the PIT's interrupt.
@@ -120,20 +124,26 @@ impl Alarm for StaleAlarm {
     }
 }
 
-extern "sysv64" fn on_apic_hit(frame: &mut InterruptFrame) {
+extern "sysv64" fn on_apic_hit(frame: &InterruptFrame) {
     hit::on_hit(frame);
     apic().end_of_interrupt();
 }
 interrupt_entry!(hit_entry => on_apic_hit);
 
-extern "sysv64" fn on_alarm(_frame: &mut InterruptFrame) {
+extern "sysv64" fn on_apic_moves(frame: &InterruptFrame) {
+    moved::on_hit(frame);
+    apic().end_of_interrupt();
+}
+interrupt_entry!(moves_entry => on_apic_moves);
+
+extern "sysv64" fn on_alarm(_frame: &InterruptFrame) {
     apic().end_of_interrupt();
     TimerQueue::global().on_interrupt();
 }
 interrupt_entry!(alarm_entry => on_alarm);
 
 /// As an alarm, or as what ends a lost sleep: either way the runner looks at the clock.
-extern "sysv64" fn on_pit(_frame: &mut InterruptFrame) {
+extern "sysv64" fn on_pit(_frame: &InterruptFrame) {
     pic::end_of_interrupt(0);
     TimerQueue::global().on_interrupt();
 }

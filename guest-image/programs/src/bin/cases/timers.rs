@@ -46,6 +46,7 @@ fn timer_source() {
     let mut idle = Metered::new(Halt);
     let before = bare::timer_interrupts();
     const NAPS: u64 = 20;
+    let start = Instant::now();
     for millis in 1..=NAPS {
         let deadline = Instant::now().saturating_add(Duration::from_millis(millis));
         block_on(Timer::at(deadline), &mut idle);
@@ -54,6 +55,12 @@ fn timer_source() {
             "a nap of {millis} ms ended early"
         );
     }
+    // 210 ms of naps. Ten times that is not lateness but a wrong scale.
+    let took = Instant::now().saturating_since(start);
+    assert!(
+        took < Duration::from_millis(2100),
+        "{took:?} for 210 ms of naps"
+    );
     // A vCPU that loses its processor for some milliseconds finds the deadline passed without having
     // slept; that most naps go so would need an explanation.
     let interrupts = bare::timer_interrupts() - before;
