@@ -18,6 +18,9 @@ use futures_util::future::join_all;
 
 use crate::Case;
 
+/// All must wait before the first ends, also if the vCPU loses its processor for so long.
+const AWAY: Duration = Duration::from_secs(2);
+
 pub(crate) const CASES: &[Case] = &[
     ("sleepers-1000-end-in-order", thousand_in_order),
     ("sleepers-with-one-deadline", one_deadline),
@@ -27,8 +30,6 @@ pub(crate) const CASES: &[Case] = &[
 /// them early.
 fn thousand_in_order() {
     const SLEEPERS: u64 = 1000;
-    /// All must wait before the first ends, also if the vCPU loses its processor for so long.
-    const AWAY: Duration = Duration::from_secs(2);
     const APART: Duration = Duration::from_micros(50);
     let ended = RefCell::new(Vec::with_capacity(SLEEPERS as usize));
     let start = Instant::now().saturating_add(time_to_begin(SLEEPERS) * 3 + AWAY);
@@ -65,7 +66,7 @@ fn time_to_begin(sleepers: u64) -> Duration {
 /// Sleepers with the same deadline all end, in the order in which they began to wait.
 fn one_deadline() {
     let ended = RefCell::new(Vec::new());
-    let deadline = Instant::now().saturating_add(Duration::from_millis(10));
+    let deadline = Instant::now().saturating_add(AWAY);
     let sleepers = (0..50).map(|number| {
         let ended = &ended;
         async move {

@@ -124,7 +124,7 @@ fn a_few_ticks_away() {
 fn dropped_never_fires() {
     let counter = CountingWaker::new();
     {
-        let mut timer = pin!(Timer::after(Duration::from_millis(5)));
+        let mut timer = pin!(Timer::after(Duration::from_millis(200)));
         let waker = Waker::from(counter.clone());
         assert!(
             timer
@@ -134,7 +134,7 @@ fn dropped_never_fires() {
         );
     }
     block_on(
-        async { Timer::after(Duration::from_millis(15)).await },
+        async { Timer::after(Duration::from_millis(300)).await },
         Halt,
     );
     assert_eq!(counter.wakes(), 0);
@@ -161,7 +161,7 @@ fn reset() {
 /// A timer that is polled by another task wakes that one, and it alone.
 fn follows_the_last_waker() {
     let (first, last) = (CountingWaker::new(), CountingWaker::new());
-    let mut timer = pin!(Timer::after(Duration::from_millis(5)));
+    let mut timer = pin!(Timer::after(Duration::from_millis(200)));
     for counter in [&first, &last] {
         let waker = Waker::from(counter.clone());
         assert!(
@@ -172,7 +172,7 @@ fn follows_the_last_waker() {
         );
     }
     block_on(
-        async { Timer::after(Duration::from_millis(15)).await },
+        async { Timer::after(Duration::from_millis(300)).await },
         Halt,
     );
     assert_eq!((first.wakes(), last.wakes()), (0, 1));
