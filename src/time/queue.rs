@@ -121,10 +121,9 @@ struct Machine {
     alarm: &'static dyn Alarm,
 }
 
-// SAFETY: the queue hands its nodes' wakers from context to context, and a `Waker` is `Send`. The
-// nodes themselves are reached through the tree inside a critical section only, which is what makes
-// the `Cell`s in them (and the tree's links) safe to share; the fields that are read outside one are
-// atomics. `machine` holds `Sync` references.
+// SAFETY: nodes are reached through the tree in critical sections only, so their `Cell`s and links are
+// never used from two contexts at a time; what is read outside one is atomic. The wakers that go from
+// context to context are `Send`, and the references in `machine` are to `Sync` things.
 unsafe impl Sync for TimerQueue {}
 
 /// A clock was installed before.

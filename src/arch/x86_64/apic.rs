@@ -171,10 +171,7 @@ impl Apic {
     ///
     /// If `vector` is an exception's (below 32).
     pub fn interrupt_self(&self, vector: u8) {
-        assert!(
-            vector >= 32,
-            "vectors below 32 belong to the processor's exceptions"
-        );
+        vector::assert_interrupt(vector);
         if self.is_x2apic() {
             self.write(SELF_IPI, vector.into());
         } else {

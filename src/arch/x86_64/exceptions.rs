@@ -37,8 +37,7 @@ pub const GENERAL_NAMES: [&str; 15] = [
 
 const PAGE_FAULT: u64 = 14;
 const DOUBLE_FAULT: u64 = 8;
-/// Vectors below this one are exceptions.
-const EXCEPTIONS: u64 = 32;
+const EXCEPTIONS: u64 = super::vector::EXCEPTIONS as u64;
 
 impl ExceptionFrame {
     /// The exception's name.

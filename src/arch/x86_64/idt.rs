@@ -32,7 +32,7 @@ pub unsafe fn load(on_exception: fn(&ExceptionFrame) -> !, on_nmi: fn(&Interrupt
         let mut table = TABLE.borrow_ref_mut(cs);
         // SAFETY: the stubs are entries for the exceptions whose number they push.
         unsafe { fill_exceptions(&mut table) };
-        for vector in 32..=u8::MAX {
+        for vector in vector::EXCEPTIONS..=u8::MAX {
             let address = VirtAddr::new(exceptions::stub(vector));
             // SAFETY: the stub is an entry for an interrupt, which pushes no error code.
             unsafe { table[vector].set_handler_addr(address) };
@@ -65,10 +65,7 @@ pub unsafe fn load(on_exception: fn(&ExceptionFrame) -> !, on_nmi: fn(&Interrupt
 ///
 /// If `vector` is an exception's (below 32).
 pub unsafe fn set_handler(vector: u8, entry: InterruptEntry) {
-    assert!(
-        vector >= 32,
-        "vectors below 32 belong to the processor's exceptions"
-    );
+    vector::assert_interrupt(vector);
     critical_section::with(|cs| {
         let mut table = TABLE.borrow_ref_mut(cs);
         let address = VirtAddr::new(entry as usize as u64);

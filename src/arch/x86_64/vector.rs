@@ -3,6 +3,17 @@
 //! 0 to 31 belong to the processor's exceptions (SDM vol. 3, 7.2). From [`FREE`] up to
 //! [`SPURIOUS`] exclusively, vectors are the guest's own.
 
+/// Vectors below this one are the processor's exceptions.
+pub const EXCEPTIONS: u8 = 32;
+
+/// Panics if `vector` is an exception's, which no interrupt may use.
+pub(super) fn assert_interrupt(vector: u8) {
+    assert!(
+        vector >= EXCEPTIONS,
+        "vectors below 32 belong to the processor's exceptions"
+    );
+}
+
 /// IRQ 0 to 7 of the first 8259A: eight vectors from here.
 pub const PIC_FIRST: u8 = 0x20;
 /// IRQ 8 to 15 of the second 8259A: eight vectors from here.

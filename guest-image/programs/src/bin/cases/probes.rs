@@ -3,8 +3,9 @@
 use alloc::{sync::Arc, task::Wake};
 use core::{
     future::{Future, poll_fn},
+    pin::Pin,
     sync::atomic::{AtomicU32, Ordering},
-    task::Poll,
+    task::{Context, Poll, Waker},
 };
 
 /// A waker that counts how often it is woken.
@@ -14,6 +15,12 @@ pub(crate) struct CountingWaker(AtomicU32);
 impl CountingWaker {
     pub(crate) fn new() -> Arc<Self> {
         Arc::default()
+    }
+
+    /// Polls as a task that this waker wakes.
+    pub(crate) fn poll<F: Future>(self: &Arc<Self>, future: Pin<&mut F>) -> Poll<F::Output> {
+        let waker = Waker::from(Arc::clone(self));
+        future.poll(&mut Context::from_waker(&waker))
     }
 
     pub(crate) fn wakes(&self) -> u32 {
