@@ -43,14 +43,19 @@
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-#[cfg(test)]
+#[cfg(feature = "alloc")]
+extern crate alloc as std_alloc;
+#[cfg(any(test, loom))]
 extern crate std;
 
 #[cfg(all(target_arch = "x86_64", target_os = "none", feature = "bare"))]
 pub mod arch;
-mod executor;
+pub mod event;
+pub mod executor;
 pub mod idle;
 pub mod platform;
+mod sync;
 pub mod time;
 
+pub use event::Event;
 pub use executor::block_on::block_on;

@@ -6,9 +6,12 @@ use core::{
     sync::atomic::{AtomicPtr, Ordering},
 };
 
-use dormir::arch::x86_64::{
-    exceptions::{ExceptionFrame, GENERAL_NAMES},
-    interrupt::InterruptFrame,
+use dormir::{
+    arch::x86_64::{
+        exceptions::{ExceptionFrame, GENERAL_NAMES},
+        interrupt::InterruptFrame,
+    },
+    executor::current_task,
 };
 use dormir_abi::{exit as exit_code, record::Record};
 use heapless::String;
@@ -19,9 +22,16 @@ use crate::{boot::image, console::write_record, exit, println};
 #[panic_handler]
 fn on_panic(info: &PanicInfo<'_>) -> ! {
     x86_64::instructions::interrupts::disable();
+    let task = current_task();
     println!("{info}");
+    if let Some(task) = task {
+        println!("in the task {task}");
+    }
     let mut text = String::<256>::new();
     // Where it is too long, its beginning is told.
+    if let Some(task) = task {
+        let _ = write!(text, "task {task}: ");
+    }
     let _ = match info.location() {
         Some(place) => write!(text, "{place}: {}", info.message()),
         None => write!(text, "{}", info.message()),

@@ -1,3 +1,170 @@
-//! Running futures.
+//! Running futures: an executor of many tasks, and [`block_on`](crate::block_on) for one future.
+//!
+//! ```
+//! use core::time::Duration;
+//! use dormir::{executor::{Executor, Shared, Up64}, time::Timer};
+//!
+//! dormir::task! {
+//!     async fn greet(name: &'static str, delay: Duration), pool = 2 {
+//!         Timer::after(delay).await;
+//!         println!("hello, {name}");
+//!     }
+//! }
+//!
+//! static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+//!
+//! # dormir::platform::host::init();
+//! # let idle = dormir::platform::host::Skip;
+//! # // In a guest: `let idle = dormir::idle::Halt;`
+//! let mut runner = EXECUTOR.enter()?;
+//! let spawner = runner.spawner();
+//! // A handle that is dropped leaves its task alone.
+//! drop(spawner.spawn(greet("moon", Duration::from_secs(2)))?);
+//! drop(spawner.spawn(greet("sun", Duration::from_secs(1)))?);
+//! runner.run(idle);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+use core::fmt;
 
 pub(crate) mod block_on;
+mod book;
+mod capacity;
+mod cpus;
+mod current;
+mod free_list;
+mod join;
+mod lifecycle;
+mod place;
+mod pool;
+mod ready;
+mod runner;
+mod spawn;
+mod task;
+mod task_macro;
+mod yield_now;
+
+pub use capacity::{Capacity, Up64, Up4096, Up65536};
+pub use cpus::{Cpus, Shared, SingleVcpu};
+pub use current::current_task;
+pub use join::{AbortHandle, Aborted, JoinHandle};
+#[doc(hidden)]
+pub use pool::{Align, Aligned, Pool, cell_align, cell_size, never_made};
+pub use runner::{Runner, Turn};
+pub use spawn::{RemoteSpawner, SpawnError, SpawnLimit, Spawner};
+pub use task::Task;
+#[doc(hidden)]
+pub use task::TaskType;
+pub use yield_now::{YieldNow, yield_now};
+
+use crate::sync::const_new;
+use book::Book;
+use ready::ReadySet;
+
+/// Places for tasks, and the set of those that are ready. It lies in a static, whose memory is all zero
+/// until it is used.
+///
+/// `C` says for how many tasks; `M` from where they may be woken.
+pub struct Executor<C: Capacity, M: Cpus = Shared> {
+    ready: ReadySet<C, M>,
+    book: Book,
+}
+
+/// The executor has a runner already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AlreadyEntered;
+
+impl fmt::Display for AlreadyEntered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "this executor has a runner already: spawn from tasks with its spawner, from elsewhere with `remote`, or drop the runner first",
+        )
+    }
+}
+
+impl core::error::Error for AlreadyEntered {}
+
+impl<C: Capacity, M: Cpus> Executor<C, M> {
+    const_new! {
+        /// An executor without tasks.
+        #[must_use]
+        pub fn new(_cpus: M) -> Self {
+            Self {
+                ready: ReadySet::new(),
+                book: Book::new(),
+            }
+        }
+    }
+
+    /// Gives the runner, of which there is one at a time. It stays where it is made.
+    ///
+    /// # Errors
+    ///
+    /// [`AlreadyEntered`] while there is another one.
+    pub fn enter(&'static self) -> Result<Runner<C, M>, AlreadyEntered> {
+        self.open();
+        match self.book.enter() {
+            Some(entry) => Ok(Runner::new(self, entry)),
+            None => Err(AlreadyEntered),
+        }
+    }
+
+    /// A spawner for use anywhere.
+    #[must_use]
+    pub fn remote(&'static self) -> RemoteSpawner {
+        self.open();
+        RemoteSpawner::new(&self.book)
+    }
+
+    /// How many tasks there are that have not ended.
+    #[must_use]
+    pub fn tasks(&self) -> usize {
+        self.book.live()
+    }
+
+    /// Has wakes call `hook`, which takes the place of an earlier one: for a loop that sleeps by other
+    /// means than an [idle policy](crate::idle::Idle), or another vCPU that is to be interrupted.
+    ///
+    /// It is called after each wake of a task that was not ready, in the context of the wake: an
+    /// interrupt handler, or an NMI handler if tasks are woken there. Set it before tasks are spawned:
+    /// wakers that were made before, in polls, do not know of it.
+    ///
+    /// ```
+    /// use core::sync::atomic::{AtomicBool, Ordering};
+    /// use dormir::executor::{Executor, Shared, Up64};
+    ///
+    /// dormir::task! { async fn nothing(), pool = 1 {} }
+    ///
+    /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+    /// static WOKEN: AtomicBool = AtomicBool::new(false);
+    ///
+    /// EXECUTOR.on_wake(|| WOKEN.store(true, Ordering::SeqCst));
+    /// drop(EXECUTOR.remote().spawn(nothing())?);
+    /// assert!(WOKEN.load(Ordering::SeqCst));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn on_wake(&'static self, hook: fn()) {
+        self.open();
+        // SAFETY: the wakers are this set's.
+        unsafe { self.book.on_wake(hook, Self::HOOKED_WAKERS) };
+    }
+
+    /// Makes the places reachable, at the first call.
+    fn open(&'static self) {
+        if !self.book.is_open() {
+            let blocks = self.ready.link();
+            // SAFETY: they are this set's, and linked, and so are the wakers this set's.
+            unsafe { self.book.open(blocks, Self::WAKERS) };
+        }
+    }
+}
+
+impl<C: Capacity, M: Cpus> fmt::Debug for Executor<C, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Executor")
+            .field("capacity", &C::TASKS)
+            .field("tasks", &self.tasks())
+            .finish_non_exhaustive()
+    }
+}

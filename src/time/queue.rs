@@ -219,6 +219,20 @@ impl TimerQueue {
         self.due.store(true, Ordering::Release);
     }
 
+    /// Has the next [`turn`](Self::turn) look at the clock, as an interrupt does.
+    pub(crate) fn look(&self) {
+        self.due.store(true, Ordering::Relaxed);
+    }
+
+    /// Withdraws the alarm: nobody turns the queue for now. The next turn sets it again.
+    pub(crate) fn disarm(&self) {
+        let never = Instant::NEVER.as_nanos();
+        if self.armed.load(Ordering::Relaxed) != never {
+            self.armed.store(never, Ordering::Relaxed);
+            self.machine().alarm.off();
+        }
+    }
+
     /// Whether there is nothing for [`turn`](Self::turn) to do: no interrupt came, and no timer was
     /// added that is earlier than the alarm. Three loads; meant for the idle check, with interrupts
     /// masked.

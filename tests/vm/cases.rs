@@ -6,6 +6,15 @@ use libtest_mimic::{Failed, Trial};
 use crate::guest::{boot, config, on_every_vmm};
 
 const CASES: &[&str] = &[
+    "event-wakes-each-time",
+    "event-counts-between-awaits",
+    "event-is-polled-amid-signals",
+    "idle-spin-never-halts",
+    "idle-spin-ends-sleeps",
+    "idle-adaptive-ends-sleeps",
+    "idle-adaptive-spins-for-long",
+    "idle-adaptive-learns-to-spin",
+    "idle-adaptive-halts-at-first",
     "interrupt-handler-wakes",
     "interrupt-handler-sets-timer",
     "interrupt-flag-is-kept",
@@ -45,15 +54,27 @@ pub(crate) fn trials() -> Vec<Trial> {
         .iter()
         .flat_map(|case| on_every_vmm(case, move |vmm| passes(vmm, case)));
     each.chain(on_tcg)
-        .chain([Trial::test(
-            "qemu-tcg/microvm::no-case-is-left-out",
-            no_case_is_left_out,
-        )])
+        .chain([
+            Trial::test(
+                "qemu-tcg/q35::event-is-polled-amid-signals:each-instruction",
+                signals_at_each_instruction,
+            ),
+            Trial::test("qemu-tcg/microvm::no-case-is-left-out", no_case_is_left_out),
+        ])
         .collect()
 }
 
 fn passes(vmm: Vmm, case: &str) -> Result<(), Failed> {
     boot("cases", &config(vmm, format!("case={case}")))?.succeeded()?;
+    Ok(())
+}
+
+/// Where time is a count of instructions, that case has an interrupt at each instruction of its loop.
+fn signals_at_each_instruction() -> Result<(), Failed> {
+    let vmm = Vmm::Qemu(Accelerator::Tcg, Machine::Q35);
+    let mut config = config(vmm, "case=event-is-polled-amid-signals");
+    config.count_instructions = true;
+    boot("cases", &config)?.succeeded()?;
     Ok(())
 }
 

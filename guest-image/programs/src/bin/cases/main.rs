@@ -8,6 +8,8 @@
 extern crate alloc;
 
 mod endings;
+mod events;
+mod idling;
 mod interrupts;
 mod probes;
 mod sleepers;
@@ -22,6 +24,8 @@ type Case = (&'static str, fn());
 
 /// Those that return if all is well.
 const CASES: &[&[Case]] = &[
+    events::CASES,
+    idling::CASES,
     interrupts::CASES,
     sleepers::CASES,
     timers::CASES,

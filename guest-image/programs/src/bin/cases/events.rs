@@ -1,0 +1,166 @@
+//! Events: an interrupt handler signals, a task awaits.
+
+use core::{
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    sync::atomic::{AtomicU32, Ordering},
+    task::Poll,
+    time::Duration,
+};
+
+use dormir::{
+    Event,
+    arch::x86_64::{halt, interrupt::InterruptFrame, vector},
+    block_on,
+    idle::Halt,
+    interrupt_entry,
+    platform::bare,
+    time::{Timer, TimerQueue},
+};
+use x86_64::instructions::interrupts;
+
+use crate::Case;
+
+pub(crate) const CASES: &[Case] = &[
+    ("event-wakes-each-time", wakes_each_time),
+    ("event-counts-between-awaits", counts_between_awaits),
+    ("event-is-polled-amid-signals", is_polled_amid_signals),
+];
+
+/// Signalled by each interrupt of the [`Device`].
+pub(crate) static EVENT: Event = Event::new();
+
+/// A device that interrupts when it is told to: the local APIC, by an interrupt to its own vCPU.
+pub(crate) struct Device;
+
+static INTERRUPTS: AtomicU32 = AtomicU32::new(0);
+static RETURNS_TO_HALT: AtomicU32 = AtomicU32::new(0);
+
+extern "sysv64" fn on_device(frame: &InterruptFrame) {
+    INTERRUPTS.fetch_add(1, Ordering::Relaxed);
+    if frame.rip == halt::halt_instruction() + 1 {
+        RETURNS_TO_HALT.fetch_add(1, Ordering::Relaxed);
+    }
+    bare::end_of_interrupt();
+    EVENT.signal();
+}
+interrupt_entry!(device_entry => on_device);
+
+impl Device {
+    pub(crate) fn new() -> Self {
+        // SAFETY: made by `interrupt_entry!`, and acknowledges the local APIC's interrupt.
+        unsafe { bare::set_interrupt_handler(vector::FREE, device_entry) };
+        Self
+    }
+
+    /// Sends an interrupt, which comes soon, or when interrupts are unmasked.
+    pub(crate) fn interrupt(&self) {
+        let apic = bare::machine().and_then(|machine| machine.apic);
+        apic.expect("every machine here has a local APIC")
+            .interrupt_self(vector::FREE);
+    }
+
+    /// Sends one and waits until it has come: while one is pending, a second one of the same vector
+    /// would be the same.
+    fn interrupt_now(&self) {
+        let before = self.interrupts();
+        self.interrupt();
+        while self.interrupts() == before {
+            core::hint::spin_loop();
+        }
+    }
+
+    /// How many have come.
+    pub(crate) fn interrupts(&self) -> u32 {
+        INTERRUPTS.load(Ordering::Relaxed)
+    }
+
+    /// How many of them ended the `hlt` of `Halt`.
+    pub(crate) fn halts_ended(&self) -> u32 {
+        RETURNS_TO_HALT.load(Ordering::Relaxed)
+    }
+}
+
+/// Waits for the next signals. There is no other waiter in these cases.
+pub(crate) async fn signals() -> u32 {
+    EVENT.wait().expect("there is one task").await
+}
+
+/// A task that sleeps is woken by each of a hundred signals, one at a time.
+fn wakes_each_time() {
+    const TIMES: u32 = 100;
+    let device = Device::new();
+    // Masked, so that each interrupt comes while the vCPU halts.
+    interrupts::disable();
+    block_on(
+        async {
+            for time in 1..=TIMES {
+                device.interrupt();
+                assert_eq!(signals().await, 1, "signal {time}");
+            }
+        },
+        Halt,
+    );
+    interrupts::enable();
+    assert_eq!(device.interrupts(), TIMES);
+    assert_eq!(device.halts_ended(), TIMES, "each ended a hlt");
+    assert_eq!(EVENT.take(), 0);
+}
+
+/// Signals that come while the task is busy are there at its next await, none of them lost, none
+/// counted twice.
+fn counts_between_awaits() {
+    const TIMES: u32 = 100;
+    let device = Device::new();
+    block_on(
+        async {
+            for time in 0..TIMES {
+                let several = time % 4 + 1;
+                (0..several).for_each(|_| device.interrupt_now());
+                assert_eq!(signals().await, several);
+            }
+        },
+        Halt,
+    );
+    assert_eq!(EVENT.take(), 0);
+}
+
+/// Interrupts that come in the midst of a claim, a poll or a drop are counted all the same: here the
+/// timer's, each of which signals.
+///
+/// Where a nanosecond is an instruction, they come at each instruction of the loop.
+fn is_polled_amid_signals() {
+    const STEPS: u32 = 1000;
+    /// A prime number, and more than the loop has instructions: so each step interrupts another one of
+    /// them.
+    const STEP: Duration = Duration::from_nanos(997);
+
+    extern "sysv64" fn on_timer(_frame: &InterruptFrame) {
+        INTERRUPTS.fetch_add(1, Ordering::Relaxed);
+        bare::end_of_interrupt();
+        TimerQueue::global().on_interrupt();
+        EVENT.signal();
+    }
+    interrupt_entry!(timer_entry => on_timer);
+    // SAFETY: made by `interrupt_entry!`, and acknowledges the local APIC's interrupt.
+    unsafe { bare::set_interrupt_handler(vector::APIC_TIMER, timer_entry) };
+
+    let mut taken = 0;
+    for step in 1..=STEPS {
+        let mut timer = pin!(Timer::after(STEP * step));
+        let claim_poll_and_drop = poll_fn(|cx| {
+            let mut wait = EVENT.wait().expect("there is one task");
+            if let Poll::Ready(signals) = Pin::new(&mut wait).poll(cx) {
+                taken += signals;
+            }
+            cx.waker().wake_by_ref();
+            timer.as_mut().poll(cx)
+        });
+        block_on(claim_poll_and_drop, Halt);
+    }
+    interrupts::disable();
+    let signalled = INTERRUPTS.load(Ordering::Relaxed);
+    assert_ne!(signalled, 0, "no timer interrupt came in {STEPS} naps");
+    assert_eq!(taken + EVENT.take(), signalled);
+    interrupts::enable();
+}

@@ -1,0 +1,225 @@
+//! What is measured.
+
+use std::time::{Duration, Instant};
+
+use dormir::executor::{Shared, SingleVcpu, Up64, Up4096};
+
+use crate::{
+    runtimes::{Dormir, Embassy, FuturesLocalPool, Joins, Runtime, Smol, Spawn, Tokio},
+    work::{Board, Ending, Gate, Parked, Ping},
+};
+
+/// One case at one size.
+#[derive(Clone, Copy)]
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    /// How many tasks the executor has.
+    pub(crate) tasks: usize,
+    set_up: SetUp,
+}
+
+/// Sets a case up for that many tasks, in each runtime that has it.
+type SetUp = fn(usize) -> Vec<Cell>;
+
+/// Their order is that of the tables.
+const CASES: &[(&str, &[usize], SetUp)] = &[
+    ("wake_poll", &[1, 64, 4096], |tasks| wake_cells(tasks, 1)),
+    ("ping_pong", &[2, 64, 4096], ping_pong_cells),
+    ("wake_all_poll_all", &[64, 4096], |tasks| {
+        wake_cells(tasks, tasks)
+    }),
+    ("spawn", &[1, 64, 4096], |tasks| {
+        spawn_cells(tasks, Life::Whole)
+    }),
+    ("spawn_call", &[1, 64, 4096], |tasks| {
+        spawn_cells(tasks, Life::Beginning)
+    }),
+    ("join", &[2, 64, 4096], join_cells),
+    ("empty_pass", &[1, 64, 4096], |tasks| wake_cells(tasks, 0)),
+];
+
+impl Case {
+    /// All cases, at all sizes.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        CASES.iter().flat_map(|&(name, sizes, set_up)| {
+            sizes.iter().map(move |&tasks| Self {
+                name,
+                tasks,
+                set_up,
+            })
+        })
+    }
+
+    /// The case in each runtime that has it; the first is what the others are compared with.
+    pub(crate) fn cells(self) -> Vec<Cell> {
+        (self.set_up)(self.tasks)
+    }
+}
+
+/// One case at one size in one runtime.
+pub(crate) struct Cell {
+    pub(crate) runtime: &'static str,
+    /// Takes that many samples, one after the other, and returns the time of all.
+    pub(crate) measure: Box<dyn FnMut(u64) -> Duration>,
+    /// How many things of those that the case is named for are in a sample.
+    pub(crate) things: u32,
+}
+
+impl Cell {
+    /// A cell whose samples have that many things each.
+    fn new<F, R: Runtime<F>>(
+        things: usize,
+        measure: impl FnMut(u64) -> Duration + 'static,
+    ) -> Self {
+        Self {
+            runtime: R::NAME,
+            measure: Box::new(measure),
+            things: u32::try_from(things).expect("a batch of tasks"),
+        }
+    }
+}
+
+/// What `$set_up`, which is generic over the runtime, makes of each runtime.
+macro_rules! cells {
+    ($set_up:ident $arguments:tt in $($runtime:ty),*) => {
+        vec![$($set_up::<$runtime> $arguments),*]
+    };
+}
+
+/// The same of all runtimes. Two have the size in the type: embassy takes 64 pools of one for a single
+/// task, else one pool for all; dormir the smallest capacity.
+macro_rules! cells_by_size {
+    ($tasks:ident, $future:ty, $set_up:ident $arguments:tt) => {
+        match $tasks {
+            1 => cells_by_size!($set_up $arguments, Embassy<$future, 64, 1>, Up64),
+            2..=64 => cells_by_size!($set_up $arguments, Embassy<$future, 1, 64>, Up64),
+            _ => cells_by_size!($set_up $arguments, Embassy<$future, 1, 4096>, Up4096),
+        }
+    };
+    ($set_up:ident $arguments:tt, $embassy:ty, $capacity:ty) => {
+        cells!($set_up $arguments in
+            $embassy, Dormir<$capacity, Shared>, Dormir<$capacity, SingleVcpu>,
+            Tokio, Smol, FuturesLocalPool)
+    };
+}
+
+/// Wakes `woken` of `tasks` tasks and has them polled.
+fn wake_cells(tasks: usize, woken: usize) -> Vec<Cell> {
+    cells_by_size!(tasks, Parked, wake(tasks, woken))
+}
+
+fn wake<R: Runtime<Parked> + 'static>(tasks: usize, woken: usize) -> Cell {
+    let board = Board::leak(tasks);
+    let mut runtime = R::new();
+    let spawner = runtime.spawner();
+    runtime.rounds(&board.gate, 1, || {
+        board.gate.arm(tasks as u64);
+        for place in 0..tasks {
+            spawner.spawn(Parked::new(board, place));
+        }
+    });
+    // Neither the first nor the last, where it is one.
+    let first = (tasks - woken) / 2;
+    let wakers: Vec<_> = (first..first + woken)
+        .map(|place| board.waker(place))
+        .collect();
+    Cell::new::<Parked, R>(woken.max(1), move |samples| {
+        runtime.rounds(&board.gate, samples, || {
+            board.gate.arm(woken as u64);
+            for waker in &wakers {
+                waker.wake_by_ref();
+            }
+        })
+    })
+}
+
+/// Two of `tasks` tasks wake each other.
+fn ping_pong_cells(tasks: usize) -> Vec<Cell> {
+    cells_by_size!(tasks, Ping, ping_pong(tasks))
+}
+
+fn ping_pong<R: Runtime<Ping> + 'static>(tasks: usize) -> Cell {
+    let board = Board::leak(tasks);
+    let mut runtime = R::new();
+    let spawner = runtime.spawner();
+    runtime.rounds(&board.gate, 1, || {
+        board.gate.arm(tasks as u64);
+        for place in 0..tasks {
+            spawner.spawn(Ping::new(board, place));
+        }
+    });
+    Cell::new::<Ping, R>(1, move |switches| {
+        runtime.rounds(&board.gate, 1, || {
+            board.gate.arm(switches);
+            board.waker(0).wake_by_ref();
+        })
+    })
+}
+
+/// Which part of the tasks' lives is timed.
+#[derive(Clone, Copy)]
+enum Life {
+    /// The calls that spawn.
+    Beginning,
+    /// The same, the one poll of each task, and giving back its memory.
+    Whole,
+}
+
+/// Spawns into an executor without tasks.
+fn spawn_cells(tasks: usize, life: Life) -> Vec<Cell> {
+    // For the beginning of one alone, reading the clock would be most of the time.
+    let batch = if tasks == 1 { 64 } else { tasks };
+    cells_by_size!(tasks, Ending, spawn(batch, life))
+}
+
+fn spawn<R: Runtime<Ending> + 'static>(batch: usize, life: Life) -> Cell {
+    let gate = Gate::leak();
+    let mut runtime = R::new();
+    let spawner = runtime.spawner();
+    Cell::new::<Ending, R>(batch, move |samples| {
+        let mut beginning = Duration::ZERO;
+        let whole = runtime.rounds(gate, samples, || {
+            gate.arm(batch as u64);
+            let start = Instant::now();
+            for _ in 0..batch {
+                spawner.spawn(Ending(gate));
+            }
+            beginning += start.elapsed();
+        });
+        match life {
+            Life::Beginning => beginning,
+            Life::Whole => whole,
+        }
+    })
+}
+
+/// A task spawns others and awaits their results; the rest of `tasks` is idle.
+fn join_cells(tasks: usize) -> Vec<Cell> {
+    // Tokio is the base, for want of embassy.
+    match tasks {
+        ..=64 => cells!(join(tasks) in
+            Tokio, Dormir<Up64, Shared>, Dormir<Up64, SingleVcpu>, Smol, FuturesLocalPool),
+        _ => cells!(join(tasks) in
+            Tokio, Dormir<Up4096, Shared>, Dormir<Up4096, SingleVcpu>, Smol, FuturesLocalPool),
+    }
+}
+
+fn join<R: Joins + 'static>(tasks: usize) -> Cell {
+    // All but the parent and the child.
+    let idle = tasks - 2;
+    let board = Board::leak(idle);
+    let mut runtime = R::new();
+    let spawner = runtime.spawner();
+    runtime.rounds(&board.gate, 1, || {
+        board.gate.arm(idle as u64);
+        for place in 0..idle {
+            spawner.spawn(Parked::new(board, place));
+        }
+    });
+    Cell::new::<Parked, R>(1, move |children| {
+        runtime.rounds(&board.gate, 1, || {
+            board.gate.arm(1);
+            R::spawn_parent(&spawner, &board.gate, children);
+        })
+    })
+}

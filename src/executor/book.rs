@@ -1,0 +1,262 @@
+//! What an executor's places have in common: which are free, how many tasks there are, how they are woken.
+//!
+//! It does not know how large the executor is, nor from where tasks may be woken, so those who hold it need
+//! not know either.
+
+use core::{
+    cell::Cell,
+    mem,
+    ptr::{self, NonNull},
+    task::RawWakerVTable,
+};
+
+use critical_section::{CriticalSection, Mutex};
+
+use super::{
+    free_list::FreeList,
+    place::{LIVE, NUMBER, Places, TaskRef},
+    ready::{BITS, Block, Place},
+    task::Header,
+};
+use crate::sync::{
+    atomic::{AtomicPtr, AtomicUsize, Ordering},
+    const_new, critical,
+};
+
+/// An executor, for those who need not know how large it is and who may wake.
+pub(crate) struct Book {
+    /// The executor's blocks; null until [`open`](Self::open).
+    blocks: AtomicPtr<Block<Places>>,
+    /// How many places there are.
+    places: Mutex<Cell<u32>>,
+    /// The functions of the executor's wakers.
+    wakers: AtomicPtr<RawWakerVTable>,
+    /// How a task is woken: one of them.
+    wake: AtomicPtr<()>,
+    /// What a wake calls besides; null if nothing.
+    hook: AtomicPtr<()>,
+    pub(super) free: Mutex<Cell<FreeList>>,
+    /// Tasks that have not ended.
+    pub(super) live: AtomicUsize,
+    /// Tasks that have ended and still have a place.
+    pub(super) ended: AtomicUsize,
+    /// How many tasks were spawned, times the lowest bit of a number.
+    spawned: Mutex<Cell<u32>>,
+    /// Whether there is a runner.
+    is_entered: Mutex<Cell<bool>>,
+    /// How often runners came and began to go: the number of the one that is there.
+    entry: Mutex<Cell<u32>>,
+}
+
+/// A place that was taken and has no task yet.
+#[derive(Clone, Copy)]
+pub(crate) struct Claimed {
+    place: TaskRef,
+    /// The place's word for the task.
+    task: &'static AtomicPtr<Header>,
+}
+
+/// One stay of a runner.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Entry(u32);
+
+/// A waker's function.
+pub(super) type Wake = unsafe fn(*const ());
+
+/// The functions of a set's wakers.
+pub(crate) struct Wakers {
+    pub(crate) vtable: &'static RawWakerVTable,
+    /// The one in it that wakes.
+    pub(crate) wake: Wake,
+}
+
+impl Book {
+    const_new! {
+        pub(crate) fn new() -> Self {
+            Self {
+                blocks: AtomicPtr::new(ptr::null_mut()),
+                places: Mutex::new(Cell::new(0)),
+                wakers: AtomicPtr::new(ptr::null_mut()),
+                wake: AtomicPtr::new(ptr::null_mut()),
+                hook: AtomicPtr::new(ptr::null_mut()),
+                free: Mutex::new(Cell::new(FreeList::ALL)),
+                live: AtomicUsize::new(0),
+                ended: AtomicUsize::new(0),
+                spawned: Mutex::new(Cell::new(0)),
+                is_entered: Mutex::new(Cell::new(false)),
+                entry: Mutex::new(Cell::new(0)),
+            }
+        }
+    }
+
+    /// Whether [`open`](Self::open) has been called.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.blocks.load(Ordering::Acquire).is_null()
+    }
+
+    /// Says where the places are and how tasks are woken. It may be said more than once.
+    ///
+    /// # Safety
+    ///
+    /// `blocks` are all of a set's, and linked; `wakers` are of that set.
+    pub(crate) unsafe fn open(&'static self, blocks: &'static [Block<Places>], wakers: Wakers) {
+        let places = blocks.len() as u32 * BITS;
+        critical(|cs| self.places.borrow(cs).set(places));
+        for block in blocks {
+            let book = ptr::from_ref(self).cast_mut();
+            block.places.book.store(book, Ordering::Relaxed);
+        }
+        // SAFETY: as the caller says.
+        unsafe { self.set_wakers(wakers) };
+        let blocks = blocks.as_ptr().cast_mut();
+        self.blocks.store(blocks, Ordering::Release);
+    }
+
+    /// Has tasks be woken by `wakers` from their next poll on.
+    ///
+    /// # Safety
+    ///
+    /// They are of the set whose blocks these are.
+    unsafe fn set_wakers(&self, wakers: Wakers) {
+        self.wake.store(wakers.wake as *mut (), Ordering::Relaxed);
+        let vtable = ptr::from_ref(wakers.vtable).cast_mut();
+        self.wakers.store(vtable, Ordering::Relaxed);
+    }
+
+    /// The wakers that tasks are polled with.
+    #[inline(always)]
+    pub(crate) fn wakers(&self) -> &'static RawWakerVTable {
+        // SAFETY: `open`, which comes first, has stored a static table.
+        unsafe { &*self.wakers.load(Ordering::Relaxed) }
+    }
+
+    /// Has `wakers` be used, and their [`call_hook`](Self::call_hook) call `hook`.
+    ///
+    /// # Safety
+    ///
+    /// They are of the set whose blocks these are.
+    pub(crate) unsafe fn on_wake(&self, hook: fn(), wakers: Wakers) {
+        self.hook.store(hook as *mut (), Ordering::Release);
+        // SAFETY: as the caller says.
+        unsafe { self.set_wakers(wakers) };
+    }
+
+    pub(crate) fn call_hook(&self) {
+        let hook = self.hook.load(Ordering::Acquire);
+        if hook.is_null() {
+            return;
+        }
+        // SAFETY: not null, so `on_wake` stored a function of this type.
+        let hook = unsafe { mem::transmute::<*mut (), fn()>(hook) };
+        hook();
+    }
+
+    /// Tasks that have not ended.
+    #[inline]
+    pub(crate) fn live(&self) -> usize {
+        self.live.load(Ordering::Acquire)
+    }
+
+    /// Tasks that have ended, and whose outputs or handles are there still.
+    pub(crate) fn ended(&self) -> usize {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    /// Lets a runner in, and gives its number, unless there is one.
+    pub(crate) fn enter(&self) -> Option<Entry> {
+        critical(|cs| {
+            if self.is_entered.borrow(cs).replace(true) {
+                return None;
+            }
+            Some(Entry(self.next_entry(cs)))
+        })
+    }
+
+    /// The runner begins to go: its spawners spawn no more.
+    pub(crate) fn begin_to_leave(&self) {
+        critical(|cs| {
+            self.next_entry(cs);
+        });
+    }
+
+    /// The runner has gone: another one may come.
+    pub(crate) fn leave(&self) {
+        critical(|cs| self.is_entered.borrow(cs).set(false));
+    }
+
+    fn next_entry(&self, cs: CriticalSection<'_>) -> u32 {
+        let entry = self.entry.borrow(cs);
+        entry.set(entry.get().wrapping_add(1));
+        entry.get()
+    }
+
+    /// Whether this runner is still there.
+    #[inline(always)]
+    pub(crate) fn is_there(&self, entry: Entry, cs: CriticalSection<'_>) -> bool {
+        self.entry.borrow(cs).get() == entry.0
+    }
+
+    /// Takes a free place, for a task with these flags: [`JOINABLE`], [`LOCAL`]. The task counts as live
+    /// from here on.
+    ///
+    /// [`JOINABLE`]: super::place::JOINABLE
+    /// [`LOCAL`]: super::place::LOCAL
+    #[inline(always)]
+    pub(crate) fn claim(&self, flags: u32, cs: CriticalSection<'_>) -> Option<Claimed> {
+        let blocks = self.blocks.load(Ordering::Relaxed);
+        let free = self.free.borrow(cs);
+        let mut list = free.get();
+        let mut found = None;
+        list.take(self.places.borrow(cs).get(), |number| {
+            let block = blocks.wrapping_add((number / BITS) as usize);
+            // SAFETY: `open` has said where the blocks are, and there is one of that number.
+            let places = unsafe { &(*block).places };
+            let bit = number % BITS;
+            let mark = &places.marks[bit as usize];
+            let claimed = Claimed {
+                place: Place::new(block, bit),
+                task: &places.tasks[bit as usize],
+            };
+            found = Some((claimed, mark));
+            // With its sign.
+            (mark.load(Ordering::Relaxed).cast_signed() >> NUMBER).cast_unsigned()
+        })?;
+        let (claimed, mark) = found?;
+        free.set(list);
+        add(&self.live, 1, cs);
+        let spawned = self.spawned.borrow(cs);
+        spawned.set(spawned.get().wrapping_add(1 << NUMBER));
+        mark.store(spawned.get() | LIVE | flags, Ordering::Relaxed);
+        Some(claimed)
+    }
+
+    /// Puts a task into a claimed place, and has it polled.
+    ///
+    /// # Safety
+    ///
+    /// `claimed` is from here; `header` is that of a filled cell, which belongs to the place from here
+    /// on. If its future is not `Send`, the place was claimed as local, where the runner is.
+    #[inline(always)]
+    pub(crate) unsafe fn begin(&self, claimed: Claimed, header: NonNull<Header>) -> TaskRef {
+        claimed.task.store(header.as_ptr(), Ordering::Release);
+        self.wake(claimed.place);
+        claimed.place
+    }
+
+    /// Wakes the task in a place of this executor.
+    #[inline(always)]
+    pub(crate) fn wake(&self, place: TaskRef) {
+        let wake = self.wake.load(Ordering::Relaxed);
+        // SAFETY: a place was claimed, so `open` has stored a function of this type.
+        let wake = unsafe { mem::transmute::<*mut (), Wake>(wake) };
+        // SAFETY: it is one of the set's wakers' functions, and the place is linked.
+        unsafe { wake(place.data()) };
+    }
+}
+
+/// Changes one of the counts.
+#[inline(always)]
+pub(super) fn add(count: &AtomicUsize, change: isize, _cs: CriticalSection<'_>) {
+    let sum = count.load(Ordering::Relaxed).wrapping_add_signed(change);
+    count.store(sum, Ordering::Release);
+}

@@ -1,0 +1,169 @@
+//! Who may wake: another vCPU, or only interrupt handlers of the one that polls.
+
+use crate::sync::atomic::{AtomicU64, Ordering};
+
+/// How the words of a ready set are changed: it is the type parameter of an
+/// [`Executor`](super::Executor) that decides whether a wake needs locked instructions.
+///
+/// [`Shared`] is always right. [`SingleVcpu`] is cheaper and says, by an unsafe constructor, that one
+/// vCPU is all there is. It is a type and not a cargo feature, because features unify: one crate that
+/// asks for the cheaper form would have it for all.
+///
+/// ```
+/// use dormir::executor::{Executor, Shared, SingleVcpu, Up64};
+///
+/// static ANY: Executor<Up64> = Executor::new(Shared);
+/// // SAFETY: this guest is given one vCPU.
+/// static ONE: Executor<Up64, SingleVcpu> = Executor::new(unsafe { SingleVcpu::new() });
+/// # assert_eq!(ANY.tasks() + ONE.tasks(), 0);
+/// ```
+///
+/// # Safety
+///
+/// Each operation must be indivisible with regard to every context that may wake a task of the executor
+/// (of the contexts that the type's constructor allows), NMI handlers included.
+pub unsafe trait Cpus: Copy + Send + Sync + 'static {
+    /// Sets bit `bit` modulo 64 of `word`, and says `false` only if it was set already. What the caller has
+    /// written before is seen by whoever clears the bit afterwards, also where it was set already.
+    fn set(word: &AtomicU64, bit: u32) -> bool;
+
+    /// Sets the bits of `mask`, whatever they were.
+    fn raise(word: &AtomicU64, mask: u64);
+
+    /// Clears bit `bit`, which is below 64; sees what was written before it was set.
+    fn clear(word: &AtomicU64, bit: u32);
+}
+
+/// Tasks may be woken from any vCPU or thread. One locked instruction for each word that changes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Shared;
+
+// SAFETY: locked instructions are indivisible for every context on every vCPU.
+unsafe impl Cpus for Shared {
+    #[inline(always)]
+    fn set(word: &AtomicU64, bit: u32) -> bool {
+        // It changes the word also where the bit is set: a look could be older than what the waker has
+        // written for the task. As one expression it becomes `lock bts`.
+        let mask = 1 << (bit % 64);
+        word.fetch_or(mask, Ordering::AcqRel) & mask == 0
+    }
+
+    #[inline(always)]
+    fn raise(word: &AtomicU64, mask: u64) {
+        word.fetch_or(mask, Ordering::Release);
+    }
+
+    #[cfg(all(target_arch = "x86_64", not(any(loom, miri))))]
+    #[inline(always)]
+    fn clear(word: &AtomicU64, bit: u32) {
+        // As `fetch_and` it would take two instructions more, for the mask.
+        // SAFETY: one write to a live atomic, of a bit that is in it. Not `nomem`: the compiler moves no
+        // access across.
+        unsafe {
+            core::arch::asm!(
+                "lock btr qword ptr [{word}], {bit:r}",
+                word = in(reg) word.as_ptr(),
+                bit = in(reg) u64::from(bit % 64),
+                options(nostack),
+            );
+        }
+    }
+
+    #[cfg(not(all(target_arch = "x86_64", not(any(loom, miri)))))]
+    fn clear(word: &AtomicU64, bit: u32) {
+        word.fetch_and(!(1 << bit), Ordering::AcqRel);
+    }
+}
+
+/// Tasks are woken only on the vCPU that polls them: by other tasks and by interrupt handlers. No
+/// locked instruction.
+///
+/// An instruction that changes memory is indivisible for its own vCPU, interrupts and NMIs included
+/// (they come between instructions), so the lock prefix can go.
+#[derive(Clone, Copy, Debug)]
+pub struct SingleVcpu(());
+
+impl SingleVcpu {
+    /// Says that one vCPU is all there is.
+    ///
+    /// # Safety
+    ///
+    /// As long as the executor is used, everything that wakes its tasks, spawns on it or holds its
+    /// handles runs on the vCPU (on a host: the thread) that polls them: tasks, interrupt and NMI
+    /// handlers of that vCPU.
+    #[must_use]
+    pub const unsafe fn new() -> Self {
+        Self(())
+    }
+}
+
+// SAFETY: by the promise of `new` all contexts are on one vCPU, and each change is one instruction.
+unsafe impl Cpus for SingleVcpu {
+    #[inline(always)]
+    fn set(word: &AtomicU64, bit: u32) -> bool {
+        // To look first would cost more than to set it again.
+        Self::raise(word, mask(bit));
+        true
+    }
+
+    #[cfg(all(target_arch = "x86_64", not(any(loom, miri))))]
+    #[inline(always)]
+    fn raise(word: &AtomicU64, mask: u64) {
+        // SAFETY: one write to a live atomic. Not `nomem`: the compiler moves no access across.
+        unsafe {
+            core::arch::asm!(
+                "or qword ptr [{word}], {mask}",
+                word = in(reg) word.as_ptr(),
+                mask = in(reg) mask,
+                options(nostack),
+            );
+        }
+    }
+
+    #[cfg(all(target_arch = "x86_64", not(any(loom, miri))))]
+    #[inline(always)]
+    fn clear(word: &AtomicU64, bit: u32) {
+        // SAFETY: one write to a live atomic, of a bit that is in it. Not `nomem`: the compiler moves no
+        // access across.
+        unsafe {
+            core::arch::asm!(
+                "btr qword ptr [{word}], {bit:r}",
+                word = in(reg) word.as_ptr(),
+                bit = in(reg) u64::from(bit % 64),
+                options(nostack),
+            );
+        }
+    }
+
+    #[cfg(not(all(target_arch = "x86_64", not(any(loom, miri)))))]
+    fn raise(word: &AtomicU64, mask: u64) {
+        Shared::raise(word, mask);
+    }
+
+    #[cfg(not(all(target_arch = "x86_64", not(any(loom, miri)))))]
+    fn clear(word: &AtomicU64, bit: u32) {
+        Shared::clear(word, bit);
+    }
+}
+
+/// One bit. The compiler would shift, which takes an instruction more.
+#[cfg(all(target_arch = "x86_64", not(any(loom, miri))))]
+#[inline(always)]
+fn mask(bit: u32) -> u64 {
+    let mut mask = 0_u64;
+    // SAFETY: it changes a register. `bts` takes the bit's number modulo 64.
+    unsafe {
+        core::arch::asm!(
+            "bts {mask}, {bit:r}",
+            mask = inout(reg) mask,
+            bit = in(reg) bit,
+            options(pure, nomem, nostack),
+        );
+    }
+    mask
+}
+
+#[cfg(not(all(target_arch = "x86_64", not(any(loom, miri)))))]
+fn mask(bit: u32) -> u64 {
+    1 << (bit % 64)
+}

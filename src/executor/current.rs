@@ -1,0 +1,70 @@
+//! Which task is being polled, for panic messages.
+
+use core::{
+    ptr,
+    sync::atomic::{AtomicPtr, Ordering},
+};
+
+use super::place::{LIVE, TaskRef};
+use crate::sync::critical;
+
+/// The place that was last visited, as its wakers carry it; null outside of passes.
+static CURRENT: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
+
+/// The name of the task that is being polled, by any executor: for panic handlers. `None` outside of
+/// polls.
+///
+/// With several executors on several vCPUs (or threads) it is the one whose poll began last.
+///
+/// # Contexts
+///
+/// Any; it uses a critical section.
+///
+/// ```
+/// assert_eq!(dormir::executor::current_task(), None);
+/// ```
+#[must_use]
+pub fn current_task() -> Option<&'static str> {
+    critical(|_| {
+        let data = CURRENT.load(Ordering::Relaxed).cast_const();
+        if data.is_null() {
+            return None;
+        }
+        // SAFETY: it was stored by `visit`.
+        let task = unsafe { TaskRef::from_data(data) };
+        if task.mark().load(Ordering::Relaxed) & LIVE == 0 {
+            return None;
+        }
+        let header = task.task().load(Ordering::Relaxed);
+        // SAFETY: the header of a live place is valid as long as we are in the section.
+        let header = unsafe { header.as_ref() }?;
+        Some((header.kind().name)())
+    })
+}
+
+/// This task is visited now.
+#[inline(always)]
+pub(crate) fn set(task: TaskRef) {
+    CURRENT.store(task.data().cast_mut(), Ordering::Relaxed);
+}
+
+/// No task is visited.
+#[inline(always)]
+pub(crate) fn clear() {
+    CURRENT.store(ptr::null_mut(), Ordering::Relaxed);
+}
+
+/// While it lives, visits are somebody else's: when it goes, what was current before is so again.
+pub(crate) struct OuterTask(*mut ());
+
+impl OuterTask {
+    pub(crate) fn here() -> Self {
+        Self(CURRENT.load(Ordering::Relaxed))
+    }
+}
+
+impl Drop for OuterTask {
+    fn drop(&mut self) {
+        CURRENT.store(self.0, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,167 @@
+//! What a spawner gives back: the end of a task, and a way to bring it about.
+
+use core::{
+    fmt,
+    future::Future,
+    marker::PhantomData,
+    pin::Pin,
+    ptr::NonNull,
+    task::{Context, Poll},
+};
+
+use super::{lifecycle::End, place::TaskRef, task::Header};
+
+/// A task's end, to be awaited: its output, or [`Aborted`].
+///
+/// Dropping the handle leaves the task alone ("detaches" it). The task's place in its pool and in the
+/// executor is taken until the handle is awaited or dropped; a handle that is forgotten keeps it for
+/// good.
+///
+/// # Cancel safety
+///
+/// A handle may be awaited by reference, given up in between and awaited again: nothing is lost.
+///
+/// # Contexts
+///
+/// May be polled and dropped in any context but NMI. Dropping a handle never drops the task, and leaves
+/// an output that nobody took to the runner; it is dropped with the handle only where the runner of a
+/// local task is gone.
+///
+/// ```
+/// use dormir::executor::{Executor, Shared, Up64};
+///
+/// dormir::task! { async fn add(a: u32, b: u32) -> u32, pool = 1 { a + b } }
+///
+/// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+/// let mut runner = EXECUTOR.enter()?;
+/// let sum = runner.spawner().spawn(add(2, 3))?;
+/// runner.run_until_idle();
+/// assert_eq!(dormir::block_on(sum, dormir::platform::host::Skip), Ok(5));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "a handle is for awaiting the task's end; drop it to leave the task alone"]
+pub struct JoinHandle<T> {
+    /// `None` once the end was taken.
+    task: Option<(TaskRef, NonNull<Header>)>,
+    output: PhantomData<T>,
+}
+
+// SAFETY: the handle moves a `T` from where the task ended to where it is awaited; all else that it
+// reaches is used in critical sections.
+unsafe impl<T: Send> Send for JoinHandle<T> {}
+// SAFETY: by a shared reference one can only ask whether the task has ended, and abort it.
+unsafe impl<T: Send> Sync for JoinHandle<T> {}
+
+impl<T> JoinHandle<T> {
+    /// # Safety
+    ///
+    /// It is the one handle of the task with that header, whose output is a `T`.
+    #[inline(always)]
+    pub(super) unsafe fn new(task: TaskRef, header: NonNull<Header>) -> Self {
+        Self {
+            task: Some((task, header)),
+            output: PhantomData,
+        }
+    }
+
+    /// Asks the runner to drop the task at its next pass. Its handle then gives [`Aborted`], unless the
+    /// task has ended before. May be called in any context but NMI.
+    pub fn abort(&self) {
+        self.abort_handle().abort();
+    }
+
+    /// A handle that can only [`abort`](Self::abort). It may be copied, and outlive the task.
+    #[must_use]
+    pub fn abort_handle(&self) -> AbortHandle {
+        AbortHandle(self.task.map(|(task, _)| (task, task.task_number())))
+    }
+
+    /// Whether the task has ended or was dropped, so that awaiting the handle does not wait.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.task.is_none_or(|(task, _)| task.has_ended())
+    }
+}
+
+// The output is moved, never pinned here.
+impl<T> Unpin for JoinHandle<T> {}
+
+impl<T> Future for JoinHandle<T> {
+    type Output = Result<T, Aborted>;
+
+    /// # Panics
+    ///
+    /// If it was ready before.
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let (task, header) = self.task.expect("a join handle is awaited to its end once");
+        // SAFETY: the task's output is a `T`, and after its end the handle forgets the task.
+        let end = unsafe { task.join::<T>(header, cx.waker()) };
+        if !matches!(end, End::NotYet) {
+            self.task = None;
+        }
+        match end {
+            End::NotYet => Poll::Pending,
+            End::Output(output) => Poll::Ready(Ok(output)),
+            End::Aborted => Poll::Ready(Err(Aborted)),
+        }
+    }
+}
+
+impl<T> Drop for JoinHandle<T> {
+    fn drop(&mut self) {
+        if let Some((task, header)) = self.task {
+            // SAFETY: it is the one handle, and goes.
+            unsafe { task.detach(header) };
+        }
+    }
+}
+
+impl<T> fmt::Debug for JoinHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinHandle")
+            .field("is_finished", &self.is_finished())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A way to abort a task, without its output: see [`JoinHandle::abort_handle`].
+///
+/// It names the task by its place and its number: once the task is gone, it does nothing, also where
+/// another task has taken the place. (Numbers are given out anew after 2^26 tasks.)
+#[derive(Clone, Copy)]
+pub struct AbortHandle(Option<(TaskRef, u32)>);
+
+// SAFETY: it can only abort, which is done in a critical section.
+unsafe impl Send for AbortHandle {}
+// SAFETY: the same.
+unsafe impl Sync for AbortHandle {}
+
+impl AbortHandle {
+    /// Asks the runner to drop the task, see [`JoinHandle::abort`]. May be called in any context but
+    /// NMI.
+    pub fn abort(&self) {
+        if let Some((task, generation)) = self.0 {
+            task.abort(generation);
+        }
+    }
+}
+
+impl fmt::Debug for AbortHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AbortHandle").finish_non_exhaustive()
+    }
+}
+
+/// The task was dropped before it had an output: it was aborted, its poll panicked (where panics
+/// unwind), or the runner that it was local to went away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Aborted;
+
+impl fmt::Display for Aborted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the task was dropped before its end: it was aborted, or its runner is gone")
+    }
+}
+
+impl core::error::Error for Aborted {}

@@ -1,0 +1,279 @@
+//! What becomes of a task: aborted, ended, joined, given up, and its place given back.
+//!
+//! All changes are made in critical sections. The pass asks for nothing: it calls what the task's header
+//! says is to be done, which is nothing where the task is over.
+
+use core::{
+    ptr::NonNull,
+    task::{RawWakerVTable, Waker},
+};
+
+use critical_section::CriticalSection;
+
+use super::{
+    book::add,
+    current,
+    place::{ABORTED, ALONE, ENDED, JOINABLE, LIVE, LOCAL, NUMBER, TaskRef},
+    task::{Header, Verdict, nobody},
+};
+use crate::sync::{atomic::Ordering, critical};
+
+/// What the end of a task has left.
+pub(crate) enum End<T> {
+    NotYet,
+    Output(T),
+    Aborted,
+}
+
+impl TaskRef {
+    fn flags(self, _cs: CriticalSection<'_>) -> u32 {
+        self.mark().load(Ordering::Relaxed)
+    }
+
+    fn set_mark(self, mark: u32, _cs: CriticalSection<'_>) {
+        self.mark().store(mark, Ordering::Release);
+    }
+
+    /// The number of the task that has the place.
+    pub(crate) fn task_number(self) -> u32 {
+        self.mark().load(Ordering::Relaxed) >> NUMBER
+    }
+
+    /// Whether the task is over.
+    pub(crate) fn has_ended(self) -> bool {
+        self.mark().load(Ordering::Acquire) & ENDED != 0
+    }
+
+    /// Asks the runner to drop the task of this number.
+    pub(crate) fn abort(self, number: u32) {
+        let asked = critical(|cs| {
+            let mark = self.flags(cs);
+            let asked = mark & LIVE != 0 && mark >> NUMBER == number;
+            if asked {
+                let header = self.task().load(Ordering::Relaxed);
+                // SAFETY: the runner takes the header of a live place away in a critical section only.
+                // It is null in the moment between claiming and beginning.
+                if let Some(header) = unsafe { header.as_ref() } {
+                    header.cancel(cs);
+                }
+            }
+            asked
+        });
+        if asked {
+            self.book().wake(self);
+        }
+    }
+
+    /// For the holder of the join handle: takes what the task left, or leaves a waker for the end.
+    ///
+    /// # Safety
+    ///
+    /// `header` is the task's, and `T` the output of its future. The handle is not used again once this
+    /// has given something else than `NotYet`.
+    pub(crate) unsafe fn join<T>(self, header: NonNull<Header>, waker: &Waker) -> End<T> {
+        // SAFETY: while there is a handle, the task's memory is not given back.
+        let header_ref = unsafe { header.as_ref() };
+        let mut waker = Some(waker.clone());
+        let mark = critical(|cs| {
+            let mark = self.flags(cs);
+            if mark & ENDED == 0 {
+                waker = header_ref.joiner.borrow(cs).replace(waker.take());
+            }
+            mark
+        });
+        // What was replaced is dropped outside the section.
+        drop(waker);
+        if mark & ENDED == 0 {
+            return End::NotYet;
+        }
+        let end = if mark & ABORTED == 0 {
+            // SAFETY: there is room for the output in the cell.
+            let output = unsafe { header.byte_add(header_ref.kind().output_offset) };
+            // SAFETY: the task has ended and was not aborted, so its output is there; the handle's
+            // holder is the only one who takes it.
+            End::Output(unsafe { output.cast::<T>().read() })
+        } else {
+            End::Aborted
+        };
+        // SAFETY: nothing is left there, and the handle is the last to know of it.
+        unsafe { self.release(header) };
+        end
+    }
+
+    /// Gives up the join handle. An output that nobody took is left to the runner to drop. Where the
+    /// runner of a local task is gone, it is dropped here: the handle is where the output may be.
+    ///
+    /// # Safety
+    ///
+    /// `header` is the task's, and the handle is not used again.
+    pub(crate) unsafe fn detach(self, header: NonNull<Header>) {
+        enum Left {
+            ToRunner,
+            Output,
+            Nothing,
+        }
+        // SAFETY: while there is a handle, the task's memory is not given back.
+        let header_ref = unsafe { header.as_ref() };
+        let left = critical(|cs| {
+            let mark = self.flags(cs);
+            if mark & ENDED == 0 {
+                self.set_mark(mark & !JOINABLE, cs);
+                return None;
+            }
+            if mark & ABORTED != 0 || !header_ref.kind().output_needs_drop {
+                return Some(Left::Nothing);
+            }
+            if mark & ALONE != 0 {
+                return Some(Left::Output);
+            }
+            self.set_mark(mark & !JOINABLE, cs);
+            header_ref.discard(cs);
+            self.task().store(header.as_ptr(), Ordering::Release);
+            Some(Left::ToRunner)
+        });
+        match left {
+            None => {}
+            Some(Left::ToRunner) => self.book().wake(self),
+            // SAFETY: the output is there, and the handle was its only way out.
+            Some(Left::Output) => unsafe { self.drop_output(header) },
+            // SAFETY: nothing is left there, and the handle is the last to know of it.
+            Some(Left::Nothing) => unsafe { self.release(header) },
+        }
+    }
+
+    /// Drops the output and gives the place back.
+    ///
+    /// # Safety
+    ///
+    /// The output is there, in the task with that header, and nobody else uses the task any more.
+    unsafe fn drop_output(self, header: NonNull<Header>) {
+        let release = Release(self, header);
+        // SAFETY: the task's memory is given back below.
+        let kind = unsafe { header.as_ref() }.kind();
+        // SAFETY: as the caller says; the type is the header's own.
+        unsafe { (kind.drop_output)(header) };
+        drop(release);
+    }
+
+    /// Gives back the memory of a task that is over, and its place.
+    ///
+    /// # Safety
+    ///
+    /// There is neither future nor output, and nobody uses the task any more.
+    unsafe fn release(self, header: NonNull<Header>) {
+        // SAFETY: as the caller says.
+        let kind = unsafe { header.as_ref() }.kind();
+        // SAFETY: the same, and the type is the header's own.
+        unsafe { (kind.release)(kind, header) };
+        let number = self.number();
+        critical(|cs| {
+            let free = self.book().free.borrow(cs);
+            let mut list = free.get();
+            self.set_mark(list.give_back(number) << NUMBER, cs);
+            free.set(list);
+            add(&self.book().ended, -1, cs);
+        });
+    }
+
+    /// For the runner: does with the task what its header says.
+    ///
+    /// # Safety
+    ///
+    /// `header` stands in the place, and the caller is the runner.
+    #[inline(always)]
+    pub(crate) unsafe fn visit(self, header: NonNull<Header>, wakers: &'static RawWakerVTable) {
+        current::set(self);
+        // SAFETY: what stands in a place is valid until the runner, or somebody whom the runner has let
+        // have it by taking it out of the place, gives it back.
+        let visit = unsafe { header.as_ref() }.visit();
+        // SAFETY: the header says what is to be done, and only the runner does it.
+        unsafe { visit(header, self, wakers) };
+    }
+
+    /// For the runner: what has become of the task that it has just visited.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn conclude(self, header: NonNull<Header>, verdict: Verdict) {
+        let has_output = match verdict {
+            Verdict::Over => {
+                self.task().store(nobody(), Ordering::Relaxed);
+                // SAFETY: the output was dropped, and there is no handle.
+                return unsafe { self.release(header) };
+            }
+            Verdict::Ended => true,
+            Verdict::Aborted => false,
+        };
+        let (joinable, joiner) = critical(|cs| {
+            let mark = self.flags(cs);
+            let aborted = if has_output { 0 } else { ABORTED };
+            self.set_mark(mark & !LIVE | ENDED | aborted, cs);
+            self.task().store(nobody(), Ordering::Relaxed);
+            add(&self.book().live, -1, cs);
+            add(&self.book().ended, 1, cs);
+            // SAFETY: the memory is given back by us, or by the handle's holder once we leave the section.
+            let joiner = unsafe { header.as_ref() }.joiner.borrow(cs).take();
+            (mark & JOINABLE != 0, joiner)
+        });
+        if joinable {
+            if let Some(joiner) = joiner {
+                joiner.wake();
+            }
+        } else if has_output {
+            // SAFETY: the output is there, and nobody else can want it.
+            unsafe { self.drop_output(header) };
+        } else {
+            // SAFETY: the future was dropped, and there is no handle.
+            unsafe { self.release(header) };
+        }
+    }
+
+    /// For a runner that goes: what it alone may drop is dropped, or left to the handle's holder.
+    pub(crate) fn leave(self) {
+        let header = critical(|cs| {
+            let mark = self.flags(cs);
+            let task = NonNull::new(self.task().load(Ordering::Relaxed));
+            if mark & LOCAL == 0 || mark & (LIVE | ENDED) == 0 {
+                return None;
+            }
+            if mark & ENDED != 0 && mark & JOINABLE != 0 {
+                self.set_mark(mark | ALONE, cs);
+                return None;
+            }
+            if mark & LIVE != 0
+                && let Some(header) = task
+            {
+                // SAFETY: the runner takes the header of a live place away, and the runner is here.
+                unsafe { header.as_ref() }.cancel(cs);
+            }
+            task
+        });
+        if let Some(header) = header {
+            // SAFETY: the place is taken, and its runner, still the only one, is here.
+            unsafe { self.visit(header, self.book().wakers()) };
+        }
+    }
+}
+
+/// Gives a place back, also where dropping its output unwinds.
+struct Release(TaskRef, NonNull<Header>);
+
+impl Drop for Release {
+    fn drop(&mut self) {
+        // SAFETY: `drop_output` makes it for a task that nobody uses any more.
+        unsafe { self.0.release(self.1) };
+    }
+}
+
+/// Concludes a visit that unwound: the future is gone, or else the output is.
+pub(super) struct Unwound(pub(super) TaskRef, pub(super) NonNull<Header>);
+
+impl Drop for Unwound {
+    fn drop(&mut self) {
+        let verdict = if self.0.has_ended() {
+            Verdict::Over
+        } else {
+            Verdict::Aborted
+        };
+        self.0.conclude(self.1, verdict);
+    }
+}

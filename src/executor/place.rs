@@ -1,0 +1,97 @@
+//! The tasks' places in an executor.
+//!
+//! A place is free, or live (its future is there), or ended (its output is there, and somebody may still
+//! want it).
+
+use core::ptr::{self, NonNull};
+
+use super::{
+    book::Book,
+    ready::{BITS, Place},
+    task::Header,
+};
+use crate::sync::{
+    atomic::{AtomicPtr, AtomicU32, Ordering},
+    const_new,
+};
+
+/// The places of the 64 tasks of a block.
+pub struct Places {
+    /// The task of each. Not live: [`nobody`](super::task::nobody), or what is left to the runner to drop.
+    pub(super) tasks: [AtomicPtr<Header>; BITS as usize],
+    /// Of a place that is taken: the flags below, and from [`NUMBER`] up the number of its task. Of a free
+    /// one: from there up the free list's link.
+    pub(super) marks: [AtomicU32; BITS as usize],
+    /// The executor's book, which [`Book::open`] writes.
+    pub(super) book: AtomicPtr<Book>,
+}
+
+/// The future is there.
+pub(super) const LIVE: u32 = 1;
+/// The task is over, and the output is there unless it was aborted.
+pub(super) const ENDED: u32 = 1 << 1;
+/// There is no output.
+pub(super) const ABORTED: u32 = 1 << 2;
+/// There is a join handle.
+pub(super) const JOINABLE: u32 = 1 << 3;
+/// The future may be polled and dropped only where the runner is that was there when it was spawned.
+pub(super) const LOCAL: u32 = 1 << 4;
+/// The runner of a local task is gone; what is left is the handle's.
+pub(super) const ALONE: u32 = 1 << 5;
+/// The lowest bit of the task's number.
+pub(super) const NUMBER: u32 = 6;
+
+impl Places {
+    const_new! {
+        /// All are free.
+        pub(crate) fn new() -> Self {
+            #[cfg(not(loom))]
+            return Self {
+                tasks: [const { AtomicPtr::new(ptr::null_mut()) }; BITS as usize],
+                marks: [const { AtomicU32::new(0) }; BITS as usize],
+                book: AtomicPtr::new(ptr::null_mut()),
+            };
+            #[cfg(loom)]
+            return Self {
+                tasks: core::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
+                marks: core::array::from_fn(|_| AtomicU32::new(0)),
+                book: AtomicPtr::new(ptr::null_mut()),
+            };
+        }
+    }
+
+    /// The task in a place whose bit was set.
+    ///
+    /// # Safety
+    ///
+    /// `bit` is below 64, and of a place that was taken at least once.
+    #[inline(always)]
+    pub(crate) unsafe fn task(&self, bit: u32) -> NonNull<Header> {
+        // SAFETY: there are 64.
+        let task = unsafe { self.tasks.get_unchecked(bit as usize) };
+        // SAFETY: from the first task on it is never null.
+        unsafe { NonNull::new_unchecked(task.load(Ordering::Acquire)) }
+    }
+}
+
+/// A task, by its place.
+pub(crate) type TaskRef = Place<Places>;
+
+impl TaskRef {
+    #[inline(always)]
+    pub(super) fn task(self) -> &'static AtomicPtr<Header> {
+        &self.block().places.tasks[self.bit() as usize]
+    }
+
+    #[inline(always)]
+    pub(super) fn mark(self) -> &'static AtomicU32 {
+        &self.block().places.marks[self.bit() as usize]
+    }
+
+    /// The executor's book.
+    pub(crate) fn book(self) -> &'static Book {
+        let book = self.block().places.book.load(Ordering::Relaxed);
+        // SAFETY: `open` has written it before any place was given out.
+        unsafe { &*book }
+    }
+}

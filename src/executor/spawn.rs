@@ -1,0 +1,314 @@
+//! Spawning: from where the runner is, and from anywhere else.
+
+use core::{fmt, future::Future, marker::PhantomData, ptr::NonNull};
+
+use super::{
+    book::{Book, Claimed, Entry},
+    join::JoinHandle,
+    place::{JOINABLE, LOCAL, TaskRef},
+    task::{Header, Task, TaskCell},
+};
+use crate::sync::critical;
+
+/// Spawns tasks where the runner is: before it runs, and from tasks. Any `'static` future will do.
+///
+/// It is copied freely. Once its [`Runner`](super::Runner) is gone, spawning is an error.
+///
+/// ```
+/// use dormir::executor::{Executor, Shared, Spawner, Up64};
+///
+/// dormir::task! {
+///     async fn parent(spawner: Spawner) -> u32, pool = 1 {
+///         let child = spawner.spawn(child(20)).expect("the pool has room");
+///         child.await.expect("nobody aborts it") + 1
+///     }
+/// }
+/// dormir::task! { async fn child(n: u32) -> u32, pool = 1 { n * 2 } }
+///
+/// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+/// let mut runner = EXECUTOR.enter()?;
+/// let spawner = runner.spawner();
+/// let answer = spawner.spawn(parent(spawner))?;
+/// runner.run(dormir::platform::host::Skip);
+/// assert_eq!(dormir::block_on(answer, dormir::platform::host::Skip), Ok(41));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy)]
+pub struct Spawner {
+    book: &'static Book,
+    entry: Entry,
+    /// It stays where the runner is.
+    not_send: PhantomData<*mut ()>,
+}
+
+impl Spawner {
+    pub(super) const fn new(book: &'static Book, entry: Entry) -> Self {
+        Self {
+            book,
+            entry,
+            not_send: PhantomData,
+        }
+    }
+
+    /// Has the runner poll `task` from its next pass on.
+    ///
+    /// It takes a constant time, at any size of pool and executor.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no room, the error says which of pool and executor is full, and gives the task
+    /// back.
+    #[inline]
+    pub fn spawn<F: Future + 'static>(
+        &self,
+        task: Task<F>,
+    ) -> Result<JoinHandle<F::Output>, SpawnError<F>> {
+        // SAFETY: where this spawner is, the runner is; when the runner goes, it drops the future.
+        let (place, header) = unsafe { spawn(self.book, Some(self.entry), JOINABLE, task) }?;
+        // SAFETY: it is the task's one handle, and the output is the future's.
+        Ok(unsafe { JoinHandle::new(place, header) })
+    }
+
+    /// As [`spawn`](Self::spawn), without a handle. It is a little cheaper than to drop one.
+    ///
+    /// # Errors
+    ///
+    /// As [`spawn`](Self::spawn).
+    ///
+    /// ```
+    /// use dormir::executor::{Executor, Shared, Up64};
+    ///
+    /// dormir::task! { async fn greet(), pool = 1 { println!("hello") } }
+    ///
+    /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+    /// let mut runner = EXECUTOR.enter()?;
+    /// runner.spawner().spawn_detached(greet())?;
+    /// runner.run(dormir::platform::host::Skip);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn spawn_detached<F: Future + 'static>(&self, task: Task<F>) -> Result<(), SpawnError<F>> {
+        // SAFETY: where this spawner is, the runner is; when the runner goes, it drops the future.
+        unsafe { spawn(self.book, Some(self.entry), 0, task) }.map(drop)
+    }
+}
+
+impl fmt::Debug for Spawner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Spawner").finish_non_exhaustive()
+    }
+}
+
+/// Spawns tasks from anywhere: interrupt handlers, other vCPUs (or threads), and before there is a
+/// runner. Future and output must be `Send`.
+///
+/// # Contexts
+///
+/// Any but NMI.
+///
+/// ```
+/// use dormir::executor::{Executor, Shared, Up64};
+///
+/// dormir::task! { async fn greet(name: &'static str), pool = 1 { println!("hello, {name}") } }
+///
+/// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+/// std::thread::spawn(|| drop(EXECUTOR.remote().spawn(greet("runner")).expect("there is room")))
+///     .join()
+///     .expect("the thread ends");
+/// EXECUTOR.enter()?.run(dormir::platform::host::Skip);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy)]
+pub struct RemoteSpawner {
+    book: &'static Book,
+}
+
+// SAFETY: the executor is `Sync`, and only `Send` futures are spawned through it.
+unsafe impl Send for RemoteSpawner {}
+// SAFETY: the same.
+unsafe impl Sync for RemoteSpawner {}
+
+impl RemoteSpawner {
+    pub(super) const fn new(book: &'static Book) -> Self {
+        Self { book }
+    }
+
+    /// As [`Spawner::spawn`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Spawner::spawn`]; the runner need not be there.
+    #[inline]
+    pub fn spawn<F>(&self, task: Task<F>) -> Result<JoinHandle<F::Output>, SpawnError<F>>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send,
+    {
+        // SAFETY: the future is `Send`, and so is its output.
+        let (place, header) = unsafe { spawn(self.book, None, JOINABLE, task) }?;
+        // SAFETY: it is the task's one handle, and the output is the future's.
+        Ok(unsafe { JoinHandle::new(place, header) })
+    }
+
+    /// As [`spawn`](Self::spawn), without a handle. It is a little cheaper than to drop one.
+    ///
+    /// # Errors
+    ///
+    /// As [`spawn`](Self::spawn).
+    #[inline]
+    pub fn spawn_detached<F>(&self, task: Task<F>) -> Result<(), SpawnError<F>>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send,
+    {
+        // SAFETY: the future is `Send`, and so is its output.
+        unsafe { spawn(self.book, None, 0, task) }.map(drop)
+    }
+}
+
+impl fmt::Debug for RemoteSpawner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RemoteSpawner").finish_non_exhaustive()
+    }
+}
+
+/// Spawns a task, with a join handle or without: gives its place and header.
+///
+/// # Safety
+///
+/// Unless future and output are `Send`: `local` is the runner that is where the caller is.
+#[inline(always)]
+unsafe fn spawn<F: Future + 'static>(
+    book: &'static Book,
+    local: Option<Entry>,
+    joinable: u32,
+    task: Task<F>,
+) -> Result<(TaskRef, NonNull<Header>), SpawnError<F>> {
+    let kind = task.kind;
+    // The heap is not asked inside the critical section.
+    let boxed = if kind.pool.is_none() {
+        allocate::<F>()
+    } else {
+        None
+    };
+    let found = critical(|cs| -> Result<(NonNull<Header>, Claimed), SpawnLimit> {
+        if local.is_some_and(|entry| !book.is_there(entry, cs)) {
+            return Err(SpawnLimit::RunnerGone);
+        }
+        let header = match (boxed, kind.pool) {
+            (Some(header), _) => header,
+            // SAFETY: the task's future is `F`.
+            (None, Some(pool)) => unsafe { pool.claim::<F>(cs) }.ok_or(SpawnLimit::PoolFull)?,
+            (None, None) => unreachable!("a task has a pool or lies on the heap"),
+        };
+        let local = if local.is_some() { LOCAL } else { 0 };
+        let Some(claimed) = book.claim(joinable | local, cs) else {
+            if boxed.is_none() {
+                // SAFETY: it was claimed above, and nothing lies there.
+                unsafe { (kind.release)(kind, header) };
+            }
+            return Err(SpawnLimit::ExecutorFull);
+        };
+        Ok((header, claimed))
+    });
+    let (header, claimed) = match found {
+        Ok(found) => found,
+        Err(limit) => {
+            if let Some(header) = boxed {
+                // SAFETY: it was allocated above, and nothing lies there.
+                unsafe { (kind.release)(kind, header) };
+            }
+            return Err(SpawnError::new(limit, task));
+        }
+    };
+    // SAFETY: the cell was claimed from this type, whose future is `F`.
+    unsafe { TaskCell::fill(header, kind, task.future) };
+    // SAFETY: the cell is filled; the caller says that a future that is not `Send` is local.
+    Ok((unsafe { book.begin(claimed, header) }, header))
+}
+
+#[cfg(feature = "alloc")]
+fn allocate<F: Future>() -> Option<NonNull<Header>> {
+    Some(super::pool::heap::allocate::<F>())
+}
+
+#[cfg(not(feature = "alloc"))]
+#[expect(
+    clippy::extra_unused_type_parameters,
+    reason = "it has one where there is a heap"
+)]
+fn allocate<F: Future>() -> Option<NonNull<Header>> {
+    None
+}
+
+/// A task that could not be spawned: why not, and the task.
+pub struct SpawnError<F> {
+    limit: SpawnLimit,
+    task: Task<F>,
+}
+
+/// Why a task could not be spawned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SpawnLimit {
+    /// All places of the task's own pool are taken.
+    PoolFull,
+    /// All places of the executor are taken.
+    ExecutorFull,
+    /// The runner that the spawner came from is gone.
+    RunnerGone,
+}
+
+impl<F> SpawnError<F> {
+    #[cold]
+    const fn new(limit: SpawnLimit, task: Task<F>) -> Self {
+        Self { limit, task }
+    }
+
+    /// Which limit was met.
+    #[must_use]
+    pub const fn limit(&self) -> SpawnLimit {
+        self.limit
+    }
+
+    /// The task, to be spawned again later.
+    pub fn into_task(self) -> Task<F> {
+        self.task
+    }
+
+    /// The future.
+    pub fn into_future(self) -> F {
+        self.task.into_future()
+    }
+}
+
+impl<F> fmt::Debug for SpawnError<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SpawnError")
+            .field("limit", &self.limit)
+            .field("task", &self.task)
+            .finish()
+    }
+}
+
+impl<F> fmt::Display for SpawnError<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = (self.task.kind.name)();
+        match self.limit {
+            SpawnLimit::PoolFull => write!(
+                f,
+                "the pool of `{name}` is full: give it more places (`pool = N`), or await or drop the handles of tasks that have ended"
+            ),
+            SpawnLimit::ExecutorFull => write!(
+                f,
+                "the executor has no place left for `{name}`: give it a larger capacity, or await or drop the handles of tasks that have ended"
+            ),
+            SpawnLimit::RunnerGone => write!(
+                f,
+                "`{name}` was spawned by a spawner whose runner is gone: enter the executor again and use that runner's spawner"
+            ),
+        }
+    }
+}
+
+impl<F> core::error::Error for SpawnError<F> {}

@@ -1,0 +1,71 @@
+//! `task!`: functions whose futures have places in static pools.
+
+/// Makes functions whose futures have a static pool of places, to be
+/// [spawned](crate::executor::Spawner::spawn) without a heap.
+///
+/// `async fn name(args) -> Output, pool = N { .. }` becomes a function that returns a
+/// [`Task`](crate::executor::Task); `N` of these tasks can be there at a time. Without `async`, `fn
+/// name(args) -> SomeFuture, pool = N { .. }` is for futures that are made otherwise.
+///
+/// Arguments are plain names, and types without generic parameters; futures must be `'static`. Attributes
+/// and visibility are the function's.
+///
+/// A place takes the future (or its output, where that is larger) and 24 bytes; the task's place in the
+/// executor takes 16, and a bit.
+///
+/// ```
+/// use core::future::{Ready, ready};
+///
+/// dormir::task! {
+///     /// Adds.
+///     pub async fn add(a: u32, b: u32) -> u32, pool = 4 { a + b }
+///
+///     fn four() -> Ready<u32>, pool = 1 { ready(4) }
+/// }
+/// # let _ = (add(1, 2), four());
+/// ```
+#[macro_export]
+macro_rules! task {
+    () => {};
+    (
+        $(#[$attribute:meta])*
+        $vis:vis async fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $output:ty)?, pool = $places:tt $body:block
+        $($rest:tt)*
+    ) => {
+        $(#[$attribute])*
+        $vis fn $name($($arg: $ty),*) -> $crate::executor::Task<
+            impl ::core::future::Future<Output = $crate::task!(@output $($output)?)> + use<>
+        > {
+            async fn body($($arg: $ty),*) $(-> $output)? $body
+            $crate::task!(@pooled $name, body, [$($arg: $ty),*], $places)
+        }
+        $crate::task! { $($rest)* }
+    };
+    (
+        $(#[$attribute:meta])*
+        $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) -> $future:ty, pool = $places:tt $body:block
+        $($rest:tt)*
+    ) => {
+        $(#[$attribute])*
+        $vis fn $name($($arg: $ty),*) -> $crate::executor::Task<$future> {
+            fn body($($arg: $ty),*) -> $future $body
+            $crate::task!(@pooled $name, body, [$($arg: $ty),*], $places)
+        }
+        $crate::task! { $($rest)* }
+    };
+    (@output) => { () };
+    (@output $output:ty) => { $output };
+    (@pooled $name:ident, $body:ident, [$($arg:ident: $ty:ty),*], $places:tt) => {{
+        use $crate::executor as dormir_executor;
+        const SIZE: usize = dormir_executor::cell_size(&|| $body($(dormir_executor::never_made::<$ty>()),*));
+        const ALIGN: usize = dormir_executor::cell_align(&|| $body($(dormir_executor::never_made::<$ty>()),*));
+        static POOL: dormir_executor::Pool<{ SIZE * $places }, ALIGN> = dormir_executor::Pool::new();
+        static TYPE: dormir_executor::TaskType = dormir_executor::TaskType::pooled(
+            &|| $body($(dormir_executor::never_made::<$ty>()),*),
+            &POOL,
+            || ::core::concat!(::core::module_path!(), "::", ::core::stringify!($name)),
+        );
+        // SAFETY: the type was made for the futures of `body`.
+        unsafe { dormir_executor::Task::new(&TYPE, $body($($arg),*)) }
+    }};
+}

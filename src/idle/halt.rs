@@ -1,0 +1,34 @@
+//! Halting the vCPU.
+
+use super::Idle;
+use crate::{arch::x86_64::halt::halt_if, time::Instant};
+
+/// Halts the vCPU with `hlt` until the next interrupt.
+///
+/// Needs interrupts that can come: without a timer or a device that is set up to interrupt, the vCPU
+/// sleeps for good.
+///
+/// # Examples
+///
+/// ```no_run
+/// # #[cfg(target_os = "none")] {
+/// use core::time::Duration;
+/// use dormir::{block_on, idle::Halt, time::Timer};
+///
+/// block_on(async { Timer::after(Duration::from_secs(1)).await }, Halt);
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Halt;
+
+impl Idle for Halt {
+    fn wait(&mut self, _until: Option<Instant>, idle: &dyn Fn() -> bool) {
+        use x86_64::instructions::interrupts;
+
+        let were_masked = !interrupts::are_enabled();
+        halt_if(idle);
+        if were_masked {
+            interrupts::disable();
+        }
+    }
+}

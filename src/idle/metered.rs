@@ -1,0 +1,67 @@
+//! How often and how long a policy waits.
+
+use core::time::Duration;
+
+use super::Idle;
+use crate::time::Instant;
+
+/// Another policy, with a count of the waits and of the time spent in them.
+///
+/// It reads the global clock twice for each wait.
+///
+/// # Examples
+///
+/// ```
+/// use core::time::Duration;
+/// use dormir::{block_on, idle::Metered, time::Timer};
+///
+/// # dormir::platform::host::init();
+/// # let idle = dormir::platform::host::Skip;
+/// // In a guest: `let idle = dormir::idle::Halt;`
+/// let mut idle = Metered::new(idle);
+/// block_on(async { Timer::after(Duration::from_secs(1)).await }, &mut idle);
+/// println!("{} waits took {:?}", idle.waits(), idle.waited());
+/// # assert_eq!((idle.waits(), idle.waited()), (1, Duration::from_secs(1)));
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Metered<I> {
+    idle: I,
+    waits: u64,
+    waited: Duration,
+}
+
+impl<I> Metered<I> {
+    /// Counts what `idle` does.
+    pub const fn new(idle: I) -> Self {
+        Self {
+            idle,
+            waits: 0,
+            waited: Duration::ZERO,
+        }
+    }
+
+    /// How many waits there were, those that ended at once included.
+    #[must_use]
+    pub const fn waits(&self) -> u64 {
+        self.waits
+    }
+
+    /// How long they took together.
+    #[must_use]
+    pub const fn waited(&self) -> Duration {
+        self.waited
+    }
+}
+
+impl<I: Idle> Idle for Metered<I> {
+    fn wait(&mut self, until: Option<Instant>, idle: &dyn Fn() -> bool) {
+        let start = Instant::now();
+        self.idle.wait(until, idle);
+        self.waits += 1;
+        self.waited += Instant::now().saturating_since(start);
+    }
+
+    fn kick(&self) {
+        self.idle.kick();
+    }
+}

@@ -1,0 +1,54 @@
+//! A clock for tests of what spins: it moves by being read.
+
+use std::{
+    boxed::Box,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use crate::time::{Alarm, Clock, Instant, TimerQueue};
+
+/// By how many nanoseconds each look moves the clock.
+pub(super) const TICK: u64 = 1000;
+
+#[derive(Default)]
+pub(super) struct TickingClock {
+    now: AtomicU64,
+    reads: AtomicU64,
+}
+
+impl TickingClock {
+    /// What the next look will see, less the tick.
+    pub(super) fn shown(&self) -> Instant {
+        Instant::from_nanos(self.now.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn show(&self, now: Instant) {
+        self.now.fetch_max(now.as_nanos(), Ordering::Relaxed);
+    }
+
+    pub(super) fn reads(&self) -> u64 {
+        self.reads.load(Ordering::Relaxed)
+    }
+}
+
+impl Clock for TickingClock {
+    fn now(&self) -> Instant {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        Instant::from_nanos(self.now.fetch_add(TICK, Ordering::Relaxed) + TICK)
+    }
+}
+
+/// No interrupt ever comes.
+impl Alarm for TickingClock {
+    fn set(&self, _at: Instant) {}
+
+    fn off(&self) {}
+}
+
+/// A queue of its own with such a clock.
+pub(super) fn ticking() -> (&'static TimerQueue, &'static TickingClock) {
+    let clock: &TickingClock = Box::leak(Box::default());
+    let timers: &TimerQueue = Box::leak(Box::default());
+    timers.install(clock, clock).expect("the first clock");
+    (timers, clock)
+}

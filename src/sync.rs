@@ -1,0 +1,41 @@
+//! The atomics and critical sections of the executor. Under `cfg(loom)` they are loom's, which tries
+//! every order of what threads do.
+
+use critical_section::CriticalSection;
+
+#[cfg(not(loom))]
+pub(crate) use core::sync::atomic;
+#[cfg(loom)]
+pub(crate) use loom::sync::atomic;
+
+/// Constructors that are `const`, but under loom, whose atomics have none.
+macro_rules! const_new {
+    ($($(#[$about:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),*) -> Self $body:block)*) => {$(
+        $(#[$about])*
+        #[cfg(not(loom))]
+        $vis const fn $name($($arg: $ty),*) -> Self $body
+
+        $(#[$about])*
+        #[cfg(loom)]
+        $vis fn $name($($arg: $ty),*) -> Self $body
+    )*};
+}
+pub(crate) use const_new;
+
+/// Runs `section` with every other context but NMIs held off.
+#[cfg(not(loom))]
+#[inline(always)]
+pub(crate) fn critical<R>(section: impl FnOnce(CriticalSection<'_>) -> R) -> R {
+    critical_section::with(section)
+}
+
+/// The same, as a lock that loom knows.
+#[cfg(loom)]
+pub(crate) fn critical<R>(section: impl FnOnce(CriticalSection<'_>) -> R) -> R {
+    loom::lazy_static! {
+        static ref LOCK: loom::sync::Mutex<()> = loom::sync::Mutex::new(());
+    }
+    let _guard = LOCK.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    // SAFETY: every section of the model is behind this one lock.
+    section(unsafe { CriticalSection::new() })
+}
