@@ -41,6 +41,13 @@ pub enum BuildError {
     },
 }
 
+/// The package of most guest programs.
+const PROGRAMS: &str = "dormir-programs";
+
+/// The package of the benchmarks' guest programs, and their names. It has other runtimes as
+/// dependencies.
+const BENCH: (&str, &[&str]) = ("dormir-bench-guest", &["counts"]);
+
 /// Guest images that were built.
 #[derive(Clone, Debug)]
 pub struct Images(BTreeMap<String, PathBuf>);
@@ -73,9 +80,34 @@ pub fn build(
     names: &[&str],
     stop: &StopToken,
 ) -> Result<Images, BuildError> {
+    // Each package by itself: cargo gives those that it builds together the features of them all.
+    let (bench, programs): (Vec<&str>, Vec<&str>) =
+        names.iter().partition(|name| BENCH.1.contains(name));
+    let mut images = BTreeMap::new();
+    for (package, names) in [(PROGRAMS, programs), (BENCH.0, bench)] {
+        if !names.is_empty() {
+            images.extend(build_package(toolchain, workspace, package, &names, stop)?.0);
+        }
+    }
+    let images = Images(images);
+    names
+        .iter()
+        .try_for_each(|name| images.get(name).map(drop))?;
+    Ok(images)
+}
+
+/// Builds programs of one package.
+fn build_package(
+    toolchain: &GuestToolchain,
+    workspace: &Workspace,
+    package: &str,
+    names: &[&str],
+    stop: &StopToken,
+) -> Result<Images, BuildError> {
     let mut command = toolchain.command();
     command
         .args(["build", "--release", "--target", TARGET])
+        .args(["--package", package])
         .arg("--target-dir")
         .arg(workspace.guest_target())
         .arg("--message-format=json-render-diagnostics")
@@ -92,11 +124,7 @@ pub fn build(
             status: cargo.status,
         });
     }
-    let images = executables(&cargo.output)?;
-    names
-        .iter()
-        .try_for_each(|name| images.get(name).map(drop))?;
-    Ok(images)
+    executables(&cargo.output)
 }
 
 /// The programs in the messages that cargo writes with `--message-format=json`.

@@ -4,6 +4,7 @@
 //! out by name, as in `cargo test --test vm -- --skip kvm`.
 
 mod cases;
+mod counts;
 mod demos;
 mod endings;
 mod guest;
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
         endings::trials(),
         serial::trials(),
         sweep::trials(),
+        counts::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()
 }

@@ -1,5 +1,6 @@
 //! The `cargo vm` command.
 
+pub mod bench;
 mod choose;
 mod demo;
 mod output;
@@ -32,6 +33,7 @@ enum Verb {
     ///
     /// Installs nothing. The status is 0 if guests can be built and run under at least one VMM.
     Doctor,
+    Bench(bench::Arguments),
     Demo(demo::Arguments),
     Run(run::Arguments),
     Test(test::Arguments),
@@ -84,6 +86,7 @@ pub fn main() -> ExitCode {
     };
     let ended = match arguments.command {
         Verb::Doctor => doctor(),
+        Verb::Bench(arguments) => bench::run(&arguments, &stop),
         Verb::Demo(arguments) => demo::run(&arguments, &stop),
         Verb::Run(arguments) => run::run(&arguments, &stop),
         Verb::Test(arguments) => test::run(&arguments, &stop),

@@ -1,6 +1,6 @@
 //! The command line: help, bad input, and what does not need a guest.
 
-use crate::support::{FakeMachine, cargo_vm, is_error_line, outcome, std_command};
+use crate::support::{FakeMachine, cargo_vm, is_error_line, outcome, std_command, text};
 use std::{
     process::Stdio,
     time::{Duration, Instant},
@@ -14,7 +14,7 @@ fn help_names_the_verbs_and_the_command_as_it_is_called() {
     let (status, stdout, _) = outcome(cargo_vm().arg("--help"));
     assert_eq!(status, Some(0));
     assert!(stdout.contains("Usage: cargo vm <COMMAND>"), "{stdout}");
-    for verb in ["doctor", "demo", "run", "test"] {
+    for verb in ["doctor", "bench", "demo", "run", "test"] {
         assert!(stdout.contains(&format!("\n  {verb} ")), "{verb}: {stdout}");
     }
 }
@@ -23,6 +23,18 @@ fn help_names_the_verbs_and_the_command_as_it_is_called() {
 fn every_verb_has_a_help_with_units_and_defaults() {
     for (verb, words) in [
         ("doctor", &["what each lack costs", "Installs nothing"][..]),
+        (
+            "bench",
+            &[
+                "--no-install",
+                "--counts",
+                "--json <FILE>",
+                "-icount",
+                "the same in every run",
+                "wake_all_poll_all",
+                "embassy",
+            ],
+        ),
         (
             "demo",
             &["--no-install", "--list", "[default: all]", "qemu-tcg"],
@@ -69,6 +81,9 @@ fn what_is_not_understood_is_named() {
         ("run guest --console-limit -1", "'-1'"),
         ("run guest --fast", "'--fast'"),
         ("demo --fast", "'--fast'"),
+        ("bench --fast", "'--fast'"),
+        ("bench --counts --json", "'--json <FILE>'"),
+        ("bench --json counts.json", "--counts"),
         ("test filter", "'filter'"),
         ("doctor --no-install", "'--no-install'"),
     ] {
@@ -110,6 +125,37 @@ fn a_file_that_is_no_guest_is_refused_at_once_under_every_vmm() {
             assert!(stdout.is_empty(), "{file} under {vmm}: {stdout}");
         }
     }
+}
+
+#[test]
+fn a_bench_without_a_kind_names_the_kinds() {
+    let machine = FakeMachine::new();
+    let (status, stdout, stderr) = outcome(machine.cargo_vm().arg("bench"));
+    assert_eq!(status, Some(125), "{stderr}");
+    assert!(is_error_line(&stderr), "{stderr}");
+    assert!(stderr.contains("--counts"), "{stderr}");
+    assert!(stdout.is_empty(), "{stdout}");
+}
+
+#[test]
+fn figures_that_could_not_be_written_are_refused_before_anything_is_done() {
+    let machine = FakeMachine::new();
+    let note = format!("echo $0 >>'{}'", text(&machine.log()));
+    for program in ["rustup", "cargo", "qemu-system-x86_64"] {
+        machine.script(program, &note);
+    }
+    for file in ["/no/such/folder/counts.json", "/dev/null", "/"] {
+        let arguments = ["bench", "--counts", "--json", file];
+        let (status, stdout, stderr) = outcome(machine.cargo_vm().args(arguments));
+        assert_eq!(status, Some(125), "{file}: {stderr}");
+        assert!(is_error_line(&stderr), "{file}: {stderr}");
+        assert!(
+            stderr.contains(&format!("{file} cannot be written")),
+            "{stderr}"
+        );
+        assert!(stdout.is_empty(), "{file}: {stdout}");
+    }
+    assert_eq!(machine.logged(), "");
 }
 
 #[test]

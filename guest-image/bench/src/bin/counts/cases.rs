@@ -1,0 +1,130 @@
+//! The cases.
+
+use core::{hint::black_box, task::Waker};
+
+use alloc::vec::Vec;
+use dormir_guest::heap;
+
+use crate::{
+    figures::Subject,
+    stopwatch::Stopwatch,
+    tasks::{self, Idle, Pair, Player},
+};
+
+/// How often an operation is repeated whose mean is reported.
+const REPEATS: usize = 100;
+
+/// How often the two tasks of `ping_pong` are switched.
+const SWITCHES: usize = 10_000;
+
+/// An executor with room for as many tasks `F` as it will be given.
+pub(crate) trait Executor<F: Future> {
+    /// Spawns a task that nobody waits for.
+    fn spawn(&mut self, task: F);
+
+    /// One pass: polls the tasks that are ready.
+    fn pass(&mut self);
+}
+
+/// An executor whose tasks' results can be had.
+pub(crate) trait Join {
+    /// Spawns the tasks 0 to n - 1, has them end, takes their results, and returns their sum.
+    fn join(&mut self, n: usize) -> usize;
+}
+
+/// `spawn`, and the cases of tasks that do nothing when they are polled.
+pub(crate) fn idle(executor: &mut impl Executor<Idle>, watch: &Stopwatch, subject: &Subject) {
+    // So that the code is the same for each n.
+    let n = black_box(subject.n);
+    let spawn = watch.count(|| (0..n).for_each(|index| executor.spawn(Idle::new(index))));
+    subject.report("spawn", spawn, n);
+
+    let wakers = tasks::wakers(n, || executor.pass());
+    // Also the first time that the tasks take the way of those that follow.
+    let polls = tasks::polls(|| {
+        wakers.iter().for_each(|waker| waker.wake_by_ref());
+        executor.pass();
+    });
+    assert_eq!(polls, n, "each is polled once after its wake");
+
+    let wake_first = (0..REPEATS).map(|repeat| {
+        let waker = black_box(&wakers[repeat * n / REPEATS]);
+        let one = watch.count(|| waker.wake_by_ref());
+        executor.pass();
+        one
+    });
+    subject.report("wake_first", wake_first.sum(), REPEATS);
+
+    let waker = black_box(&wakers[n / 2]);
+    waker.wake_by_ref();
+    let wake_dup = watch.count(|| (0..REPEATS).for_each(|_| waker.wake_by_ref()));
+    assert_eq!(tasks::polls(|| executor.pass()), 1);
+    subject.report("wake_dup", wake_dup, REPEATS);
+
+    let wake_poll = watch.count(|| {
+        for _ in 0..REPEATS {
+            waker.wake_by_ref();
+            executor.pass();
+        }
+    });
+    subject.report("wake_poll", wake_poll, REPEATS);
+
+    let all = watch.count(|| {
+        wakers.iter().for_each(|waker| waker.wake_by_ref());
+        executor.pass();
+    });
+    subject.report("wake_all_poll_all", all, n);
+
+    let empty_pass = watch.count(|| (0..REPEATS).for_each(|_| executor.pass()));
+    assert_eq!(tasks::polls(|| executor.pass()), 0, "all have been polled");
+    subject.report("empty_pass", empty_pass, REPEATS);
+    release(wakers, executor);
+}
+
+/// `ping_pong`: two tasks that wake each other, one spawned before n idle ones and one after them.
+pub(crate) fn ping_pong(
+    executor: &mut impl Executor<Player>,
+    watch: &Stopwatch,
+    subject: &Subject,
+) {
+    let n = black_box(subject.n);
+    let pair = Pair::new();
+    let [first, second] = pair.players();
+    executor.spawn(first);
+    (0..n).for_each(|index| executor.spawn(Player::Beside(Idle::new(index))));
+    executor.spawn(second);
+    let idle = tasks::wakers(n, || executor.pass());
+    let count = watch.count(|| {
+        pair.start(SWITCHES);
+        while pair.left() > 0 {
+            executor.pass();
+        }
+    });
+    subject.report("ping_pong", count, SWITCHES);
+    executor.pass();
+    pair.end();
+    release(idle, executor);
+}
+
+/// Gives up the last wakers of tasks. Some runtimes come to those to free them.
+fn release<F: Future>(wakers: Vec<Waker>, executor: &mut impl Executor<F>) {
+    drop(wakers);
+    executor.pass();
+}
+
+/// `join`: n tasks spawned, ended, and their results taken.
+pub(crate) fn join(executor: &mut impl Join, watch: &Stopwatch, subject: &Subject) {
+    let n = black_box(subject.n);
+    let mut sum = 0;
+    let count = watch.count(|| sum = executor.join(n));
+    assert_eq!(sum, n * (n - 1) / 2, "each task's result is taken once");
+    subject.report("join", count, n);
+}
+
+/// Counts something that must give all its memory back, so that what follows finds the heap as this
+/// did.
+pub(crate) fn on_a_clean_heap(count: impl FnOnce()) {
+    let used = heap::used();
+    count();
+    assert_eq!(heap::used(), used, "all memory is given back");
+}

@@ -1,0 +1,129 @@
+//! dormir: every capacity, woken from any vCPU or from one, a pass by `Runner::pass`.
+
+use alloc::vec::Vec;
+use core::{
+    pin::Pin,
+    task::{Context, Poll, Waker},
+};
+
+use ::dormir::executor::{
+    Capacity, Cpus, Executor, JoinHandle, Runner, Shared, SingleVcpu, Spawner, Task, Up64, Up4096,
+    Up65536,
+};
+
+use crate::{
+    cases::{self, Join},
+    figures::Subject,
+    stopwatch::Stopwatch,
+    tasks::{Ending, Idle, Player},
+};
+
+pub(crate) const NAME: &str = "dormir";
+
+/// An executor that was entered, and the function whose tasks it is given.
+struct Dormir<C: Capacity, M: Cpus, T> {
+    runner: Runner<C, M>,
+    spawner: Spawner,
+    task: T,
+    handles: Vec<JoinHandle<usize>>,
+}
+
+impl<C: Capacity, M: Cpus, T> Dormir<C, M, T> {
+    fn enter(executor: &'static Executor<C, M>, task: T) -> Self {
+        let runner = executor.enter().expect("it is entered once");
+        Self {
+            spawner: runner.spawner(),
+            runner,
+            task,
+            handles: Vec::with_capacity(C::TASKS as usize),
+        }
+    }
+
+    #[inline]
+    fn spawn<F: Future + 'static>(&self, task: F) -> JoinHandle<F::Output>
+    where
+        T: Fn(F) -> Task<F>,
+    {
+        match self.spawner.spawn((self.task)(task)) {
+            Ok(handle) => handle,
+            Err(_) => panic!("pool and executor have room for all"),
+        }
+    }
+}
+
+impl<C, M, F, T> cases::Executor<F> for Dormir<C, M, T>
+where
+    C: Capacity,
+    M: Cpus,
+    F: Future<Output = ()> + 'static,
+    T: Fn(F) -> Task<F>,
+{
+    #[inline]
+    fn spawn(&mut self, task: F) {
+        if self.spawner.spawn_detached((self.task)(task)).is_err() {
+            panic!("pool and executor have room for all");
+        }
+    }
+
+    #[inline]
+    fn pass(&mut self) {
+        self.runner.pass();
+    }
+}
+
+impl<C: Capacity, M: Cpus, T: Fn(Ending) -> Task<Ending>> Join for Dormir<C, M, T> {
+    #[inline]
+    fn join(&mut self, n: usize) -> usize {
+        for index in 0..n {
+            let handle = self.spawn(Ending(index));
+            self.handles.push(handle);
+        }
+        self.runner.pass();
+        let mut cx = Context::from_waker(Waker::noop());
+        let take = |mut handle: JoinHandle<usize>| match Pin::new(&mut handle).poll(&mut cx) {
+            Poll::Ready(Ok(result)) => result,
+            _ => panic!("it has ended"),
+        };
+        self.handles.drain(..).map(take).sum()
+    }
+}
+
+pub(crate) fn run(watch: &Stopwatch, max: usize) {
+    macro_rules! with {
+        ($capacity:ident $cpus_name:literal $cpus_type:ty, $cpus:expr, $($n:literal)*) => {$(
+            if $n <= max {
+                ::dormir::task! {
+                    fn idle(task: Idle) -> Idle, pool = $n { task }
+                    fn ending(task: Ending) -> Ending, pool = $n { task }
+                }
+                static IDLE: Executor<$capacity, $cpus_type> = Executor::new($cpus);
+                static ENDING: Executor<$capacity, $cpus_type> = Executor::new($cpus);
+                let subject = Subject {
+                    runtime: NAME,
+                    n: $n,
+                    capacity: Some($capacity::TASKS as usize),
+                    cpus: Some($cpus_name),
+                };
+                cases::idle(&mut Dormir::enter(&IDLE, idle), watch, &subject);
+                cases::join(&mut Dormir::enter(&ENDING, ending), watch, &subject);
+                // There is no room for two more where the executor is full.
+                const PLAYERS: usize = $n + 2;
+                if PLAYERS <= $capacity::TASKS as usize {
+                    ::dormir::task! { fn player(task: Player) -> Player, pool = PLAYERS { task } }
+                    static PLAYING: Executor<$capacity, $cpus_type> = Executor::new($cpus);
+                    cases::ping_pong(&mut Dormir::enter(&PLAYING, player), watch, &subject);
+                }
+            }
+        )*};
+    }
+    macro_rules! with_cpus {
+        ($cpus_name:literal $cpus_type:ty, $cpus:expr) => {
+            with!(Up64 $cpus_name $cpus_type, $cpus, 1 64);
+            with!(Up4096 $cpus_name $cpus_type, $cpus, 1 64 1024 4096);
+            with!(Up65536 $cpus_name $cpus_type, $cpus, 1 64 1024 4096 65536);
+        };
+    }
+    with_cpus!("shared" Shared, Shared);
+    // SAFETY: this guest has one vCPU.
+    with_cpus!("single" SingleVcpu, unsafe { SingleVcpu::new() });
+}

@@ -1,0 +1,76 @@
+//! What runtimes cost in instructions, case by case.
+//!
+//! Runs under QEMU's `-icount shift=0,sleep=off`, where the TSC counts instructions. `runtime=NAME`
+//! chooses one runtime, `runtime=list` prints the names, and `max=N` leaves out what needs more than
+//! N tasks. Each figure is reported to the harness, see [`figures`].
+//!
+//! A runtime is a module with a function `run`: it makes executors with room for N tasks and hands
+//! them to the [`cases`], which are the same for all.
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+mod cases;
+mod dormir;
+mod edge;
+mod embassy;
+mod figures;
+mod futures_unordered;
+mod stopwatch;
+mod tasks;
+
+use alloc::string::{String, ToString};
+
+use ::dormir::platform::bare::{self, Config};
+use dormir_guest::{args, println};
+use stopwatch::Stopwatch;
+use x86_64::instructions::interrupts;
+
+dormir_guest::entry!(main, owns_machine);
+
+/// With `-icount shift=0` an instruction takes 1 ns. Measuring that would take most of the time.
+const TSC_HZ: u64 = 1_000_000_000;
+
+/// A runtime's name, and what counts it: all cases with at most so many tasks.
+type Runtime = (&'static str, fn(&Stopwatch, usize));
+
+const RUNTIMES: &[Runtime] = &[
+    (dormir::NAME, dormir::run),
+    (embassy::NAME, embassy::run),
+    (edge::NAME, edge::run),
+    (futures_unordered::NAME, futures_unordered::run),
+];
+
+fn main() -> Result<(), String> {
+    let wanted =
+        args::value("runtime").ok_or("say which runtime: runtime=NAME, or runtime=list")?;
+    if wanted == "list" {
+        RUNTIMES.iter().for_each(|(name, _)| println!("{name}"));
+        return Ok(());
+    }
+    let max = match args::value("max").map(str::parse) {
+        None => usize::MAX,
+        Some(Ok(max)) => max,
+        Some(Err(_)) => return Err("say how many tasks at most: max=64".into()),
+    };
+    let runtime = RUNTIMES.iter().find(|(name, _)| *name == wanted);
+    let (_, run) = runtime.ok_or("no such runtime; runtime=list prints the names")?;
+    init_machine().map_err(|error| error.to_string())?;
+    run(&Stopwatch::calibrated(), max);
+    Ok(())
+}
+
+/// Sets the machine up as every guest has it: interrupts are unmasked, so that critical sections cost
+/// what they do there, but no timer is armed, so that none comes.
+fn init_machine() -> Result<(), bare::InitError> {
+    let config = Config {
+        timer: None,
+        tsc_hz: Some(TSC_HZ),
+    };
+    // SAFETY: ring 0, the one vCPU, interrupts masked by the entry, whose tables are installed; memory
+    // is mapped one to one, the APICs uncached; called once, and nothing else drives the timers.
+    unsafe { bare::init(config) }?;
+    interrupts::enable();
+    Ok(())
+}

@@ -1,0 +1,306 @@
+//! The figures of the guest program `counts`: what it is run with, and what it reports.
+
+use crate::vmm::{Accelerator, Machine, RunConfig, Vmm};
+use serde::{Serialize, Serializer};
+use std::{fmt, time::Duration};
+
+/// The guest program.
+pub const PROGRAM: &str = "counts";
+
+/// A runtime that is counted.
+#[derive(Clone, Copy, Debug)]
+pub struct Runtime {
+    /// Its name, for the guest's argument `runtime=` too.
+    pub name: &'static str,
+    /// The package whose version is shown with its figures.
+    pub package: &'static str,
+    /// How it is used here, and what of its figures is not its own doing.
+    pub note: &'static str,
+}
+
+/// The runtimes, in the order of the table's columns.
+pub const RUNTIMES: &[Runtime] = &[
+    Runtime {
+        name: "dormir",
+        package: "dormir",
+        note: "Runner::pass; below the name the executor's capacity, and whether other vCPUs may wake its \
+               tasks (shared) or not (single). Tasks lie in a static pool for n. Where n + 2 tasks are \
+               more than the capacity, there is no ping_pong",
+    },
+    Runtime {
+        name: "embassy",
+        package: "embassy-executor",
+        note: "the raw executor, with an empty pender. Tasks lie in a static pool for n, in which each \
+               spawn looks for a free place from the first on. They have no results, so no join",
+    },
+    Runtime {
+        name: "edge",
+        package: "edge-executor",
+        note: "LocalExecutor with a BoundQueue for n, a pass by try_tick until nothing is ready \
+               (polling its run() costs more). Tasks lie on the heap, whose cost is in spawn and join",
+    },
+    Runtime {
+        name: "futures-unordered",
+        package: "futures-util",
+        note: "FuturesUnordered, a pass by poll_next with a waker that does nothing. Futures lie on the \
+               heap, whose cost is in spawn and join",
+    },
+];
+
+/// What holds for all runtimes alike.
+pub(super) const NOTES: &[&str] = &[
+    "n is how many tasks there are, in ping_pong how many beside the two, where pools and queues have \
+     room for n + 2. An instruction is one of the guest's, whatever time it takes",
+    "the heap is embedded-alloc's, empty before each case, and masks interrupts while it works, as \
+     critical sections do",
+    "at 65536 are left out: embassy, whose pool would be searched through at each spawn, and edge, \
+     whose queue is made on the stack and larger than that",
+];
+
+/// A case: one kind of operation.
+#[derive(Clone, Copy, Debug)]
+pub struct Case {
+    /// Its name.
+    pub name: &'static str,
+    /// What one operation is.
+    pub about: &'static str,
+}
+
+/// The cases, in the order of the table's rows.
+pub const CASES: &[Case] = &[
+    Case {
+        name: "wake_first",
+        about: "a wake of a task that is not queued, alone: the mean of 100",
+    },
+    Case {
+        name: "wake_dup",
+        about: "a wake of a task that is queued already, in a loop of 100 that is counted too",
+    },
+    Case {
+        name: "wake_poll",
+        about: "a wake of one task and a pass that polls it, in a loop of 100 that is counted too",
+    },
+    Case {
+        name: "wake_all_poll_all",
+        about: "n wakes and one pass that polls n tasks, per task",
+    },
+    Case {
+        name: "ping_pong",
+        about: "a switch between two tasks that wake each other, one spawned before n idle ones and \
+                one after them: the mean of 10,000",
+    },
+    Case {
+        name: "spawn",
+        about: "n tasks spawned and not yet polled, per task",
+    },
+    Case {
+        name: "join",
+        about: "n tasks spawned, ended at their first poll, and their results taken, per task",
+    },
+    Case {
+        name: "empty_pass",
+        about: "a pass with nothing ready, in a loop of 100 that is counted too",
+    },
+];
+
+/// What `--help` says of the cases.
+pub(super) fn cases_help() -> String {
+    let case = |case: &Case| format!("\n  {:18} {}", case.name, case.about);
+    let cases: String = CASES.iter().map(case).collect();
+    let names: Vec<_> = RUNTIMES.iter().map(|runtime| runtime.name).collect();
+    format!(
+        "The runtimes: {}.\n\nThe cases, at n = 1, 64, 1024, 4096 and 65536 tasks that only return \
+         Pending:{cases}",
+        names.join(", ")
+    )
+}
+
+/// Far more than one runtime takes on a slow machine.
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// Room for 65536 futures on a heap.
+const MEMORY_MIB: u32 = 256;
+
+/// How the guest is run to count `runtime`; with at most `max` tasks, if that is given.
+#[must_use]
+pub fn config(runtime: &str, max: Option<u32>) -> RunConfig {
+    let max = max.map_or(String::new(), |max| format!(" max={max}"));
+    RunConfig {
+        memory_mib: MEMORY_MIB,
+        timeout: LIMIT,
+        arguments: format!("runtime={runtime}{max}"),
+        count_instructions: true,
+        ..RunConfig::new(Vmm::Qemu(Accelerator::Tcg, Machine::Q35))
+    }
+}
+
+/// One figure.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Count {
+    /// The runtime's name.
+    pub runtime: String,
+    /// The case's name.
+    pub case: String,
+    /// How many tasks there were.
+    pub n: u64,
+    /// How many there was room for, where that is fixed.
+    pub capacity: Option<u64>,
+    /// Whether other vCPUs could wake (`shared`) or not (`single`), where the runtime has the choice.
+    pub cpus: Option<String>,
+    /// What one operation took.
+    pub instructions: Tenths,
+}
+
+/// A number of instructions, in tenths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Tenths(pub u64);
+
+/// As in `41.3`.
+impl fmt::Display for Tenths {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("{}.{}", self.0 / 10, self.0 % 10))
+    }
+}
+
+/// A number with one digit behind the point: of all floats, the nearest one is written so.
+impl Serialize for Tenths {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(self.0 as f64 / 10.0)
+    }
+}
+
+/// The guest reported something that is no figure of these.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the guest reported `{name} {value}`, which is no count that this command knows: build command \
+     and guest from the same sources"
+)]
+pub struct NotACount {
+    name: String,
+    value: u64,
+}
+
+/// Reads what a guest reported.
+///
+/// # Errors
+///
+/// The first thing that is no count.
+pub fn read(stats: &[(String, u64)]) -> Result<Vec<Count>, NotACount> {
+    let read = |(name, value): &(String, u64)| {
+        Count::read(name, *value).ok_or_else(|| NotACount {
+            name: name.clone(),
+            value: *value,
+        })
+    };
+    stats.iter().map(read).collect()
+}
+
+impl Count {
+    /// Reads `RUNTIME/CASE/N/CAPACITY/CPUS/instructions_x10`, where a dash is what does not apply.
+    fn read(name: &str, tenths: u64) -> Option<Self> {
+        let parts: Vec<&str> = name.split('/').collect();
+        let &[runtime, case, n, capacity, cpus, "instructions_x10"] = parts.as_slice() else {
+            return None;
+        };
+        if runtime.is_empty() || !CASES.iter().any(|known| known.name == case) {
+            return None;
+        }
+        let capacity = match capacity {
+            "-" => None,
+            capacity => Some(capacity.parse().ok()?),
+        };
+        let cpus = match cpus {
+            "-" => None,
+            "shared" | "single" => Some(cpus.to_owned()),
+            _ => return None,
+        };
+        Some(Self {
+            runtime: runtime.to_owned(),
+            case: case.to_owned(),
+            n: n.parse().ok()?,
+            capacity,
+            cpus,
+            instructions: Tenths(tenths),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stat(name: &str, value: u64) -> (String, u64) {
+        (name.into(), value)
+    }
+
+    #[test]
+    fn figures_are_read_in_order_with_all_that_they_are_of() {
+        let read = read(&[
+            stat("dormir/wake_poll/4096/65536/single/instructions_x10", 413),
+            stat("futures-unordered/join/1/-/-/instructions_x10", 3340),
+        ]);
+        let dormir = Count {
+            runtime: "dormir".into(),
+            case: "wake_poll".into(),
+            n: 4096,
+            capacity: Some(65_536),
+            cpus: Some("single".into()),
+            instructions: Tenths(413),
+        };
+        let unordered = Count {
+            runtime: "futures-unordered".into(),
+            case: "join".into(),
+            n: 1,
+            capacity: None,
+            cpus: None,
+            instructions: Tenths(3340),
+        };
+        assert_eq!(read, Ok(vec![dormir, unordered]));
+    }
+
+    #[test]
+    fn what_is_no_figure_is_named() {
+        for name in [
+            "polls",
+            "embassy/wake_poll/64/64/-/instructions",
+            "embassy/wake_poll/64/64/-",
+            "embassy/wake_poll/64/64/-/instructions_x10/",
+            "embassy/wake_pole/64/64/-/instructions_x10",
+            "embassy/wake_poll/many/64/-/instructions_x10",
+            "embassy/wake_poll/64//-/instructions_x10",
+            "embassy/wake_poll/64/64/two/instructions_x10",
+            "/wake_poll/64/64/-/instructions_x10",
+        ] {
+            let good = stat("embassy/wake_poll/64/64/-/instructions_x10", 450);
+            let error = read(&[good, stat(name, 7)]).expect_err(name);
+            assert!(
+                error.to_string().contains(&format!("`{name} 7`")),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn tenths_are_written_with_one_digit() {
+        for (tenths, text) in [(0, "0.0"), (9, "0.9"), (450, "45.0"), (74_449, "7444.9")] {
+            assert_eq!(Tenths(tenths).to_string(), text);
+            let json = serde_json::to_string(&Tenths(tenths)).expect("a number");
+            assert_eq!(json, text);
+        }
+    }
+
+    #[test]
+    fn the_guest_counts_instructions_and_is_told_what_of() {
+        let config = config("embassy", Some(64));
+        assert!(config.count_instructions);
+        assert_eq!(config.arguments, "runtime=embassy max=64");
+        assert_eq!(super::config("edge", None).arguments, "runtime=edge");
+    }
+
+    #[test]
+    fn the_help_names_every_case() {
+        for case in CASES {
+            assert!(cases_help().contains(case.name), "{}", case.name);
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! The figures as JSON, and the file that they are written to.
+
+use super::{counts::Count, versions::Versions};
+use serde::Serialize;
+use std::{
+    fs::{self, OpenOptions, Permissions},
+    io::{self, ErrorKind, Write},
+    os::unix::{ffi::OsStrExt, fs::PermissionsExt},
+    path::{Path, PathBuf},
+};
+use tempfile::{Builder, NamedTempFile};
+
+/// The layout of the document; another number is another layout.
+const SCHEMA: u32 = 1;
+
+#[derive(Serialize)]
+struct Document<'a> {
+    schema: u32,
+    counts: &'a [Count],
+    versions: &'a Versions,
+}
+
+/// The document, as text.
+pub(super) fn document(counts: &[Count], versions: &Versions) -> serde_json::Result<String> {
+    let document = Document {
+        schema: SCHEMA,
+        counts,
+        versions,
+    };
+    Ok(serde_json::to_string_pretty(&document)? + "\n")
+}
+
+/// A file that can be written, or replaced, as a whole.
+#[derive(Debug)]
+pub(super) struct Destination {
+    /// As it was given.
+    name: PathBuf,
+    /// Where it is, if the name is a link.
+    target: PathBuf,
+}
+
+/// A file cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{} cannot be written ({reason}): pass --json a file in a folder where you may write",
+    name.display()
+)]
+pub(super) struct Unwritable {
+    name: PathBuf,
+    reason: io::Error,
+}
+
+impl Destination {
+    /// Makes sure that the file can be written, and leaves it as it is.
+    pub(super) fn check(name: &Path) -> Result<Self, Unwritable> {
+        Self::try_check(name).map_err(|reason| Unwritable {
+            name: name.to_owned(),
+            reason,
+        })
+    }
+
+    fn try_check(name: &Path) -> io::Result<Self> {
+        if name.file_name().is_none() || name.as_os_str().as_bytes().ends_with(b"/") {
+            return Err(io::Error::other("it names no file"));
+        }
+        let target = match fs::metadata(name) {
+            Ok(found) if found.is_dir() => return Err(ErrorKind::IsADirectory.into()),
+            // Replacing a device or a pipe would take it away from everybody.
+            Ok(found) if !found.is_file() => return Err(io::Error::other("it is no plain file")),
+            Ok(_) => {
+                OpenOptions::new().append(true).open(name)?;
+                name.canonicalize()?
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => name.to_owned(),
+            Err(error) => return Err(error),
+        };
+        let destination = Self {
+            name: name.to_owned(),
+            target,
+        };
+        // Goes away at once: whatever ends this process later leaves nothing behind.
+        destination.temporary()?;
+        Ok(destination)
+    }
+
+    /// A new file beside the target, which goes away unless it is put in its place.
+    fn temporary(&self) -> io::Result<NamedTempFile> {
+        let folder = match self.target.parent() {
+            Some(folder) if folder != Path::new("") => folder,
+            _ => Path::new("."),
+        };
+        let permissions = match fs::metadata(&self.target) {
+            Ok(found) => found.permissions(),
+            // What every new file has; the process's mask takes away from it.
+            Err(_) => Permissions::from_mode(0o666),
+        };
+        Builder::new()
+            .prefix(".counts-")
+            .permissions(permissions)
+            .tempfile_in(folder)
+    }
+
+    /// Writes the file: readers find what was there before or all of `text`.
+    pub(super) fn write(&self, text: &str) -> Result<(), Unwritable> {
+        let write = || {
+            let mut file = self.temporary()?;
+            file.write_all(text.as_bytes())?;
+            file.as_file().sync_all()?;
+            file.persist(&self.target)?;
+            Ok(())
+        };
+        write().map_err(|reason| Unwritable {
+            name: self.name.clone(),
+            reason,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::counts::Tenths, *};
+    use serde_json::{Value, json};
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn the_document_has_the_layout_that_others_read() {
+        let count = |runtime: &str, capacity, cpus: Option<&str>| Count {
+            runtime: runtime.into(),
+            case: "wake_poll".into(),
+            n: 4096,
+            capacity,
+            cpus: cpus.map(str::to_owned),
+            instructions: Tenths(410),
+        };
+        let counts = [
+            count("dormir", Some(4096), Some("single")),
+            count("futures-unordered", None, None),
+        ];
+        let versions = Versions::for_test(&[("rustc", "9.8.7"), ("qemu", "1.2.3")]);
+        let text = document(&counts, &versions).expect("it can be written");
+        let read: Value = serde_json::from_str(&text).expect("JSON");
+        let expected = json!({
+            "schema": 1,
+            "counts": [
+                {"runtime": "dormir", "case": "wake_poll", "n": 4096, "capacity": 4096,
+                 "cpus": "single", "instructions": 41.0},
+                {"runtime": "futures-unordered", "case": "wake_poll", "n": 4096, "capacity": null,
+                 "cpus": null, "instructions": 41.0},
+            ],
+            "versions": {"rustc": "9.8.7", "qemu": "1.2.3"},
+        });
+        assert_eq!(read, expected);
+        assert!(text.contains("\"instructions\": 41.0\n"), "{text}");
+        assert!(text.ends_with("}\n"), "{text}");
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let name = |entry: io::Result<fs::DirEntry>| {
+            let name = entry.expect("an entry").file_name();
+            name.into_string().expect("text")
+        };
+        let mut names: Vec<_> = fs::read_dir(folder).expect("a folder").map(name).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_new_file_appears_with_its_text_and_nothing_before() {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let path = folder.path().join("new.json");
+        let destination = Destination::check(&path).expect("it can be written");
+        assert!(names(folder.path()).is_empty());
+        destination.write("text").expect("it is written");
+        assert_eq!(fs::read_to_string(&path).expect("it is there"), "text");
+        assert_eq!(names(folder.path()), ["new.json"]);
+    }
+
+    #[test]
+    fn a_file_is_replaced_where_it_is_with_the_rights_that_it_had() {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let (path, link) = (folder.path().join("old.json"), folder.path().join("link"));
+        fs::write(&path, "a longer text").expect("a file is made");
+        fs::set_permissions(&path, Permissions::from_mode(0o640)).expect("rights are given");
+        symlink(&path, &link).expect("a link is made");
+        let destination = Destination::check(&link).expect("it can be written");
+        let kept = fs::read_to_string(&path).expect("it is there");
+        assert_eq!(kept, "a longer text", "a check changes nothing");
+        destination.write("text").expect("it is written");
+        assert_eq!(fs::read_to_string(&path).expect("it is there"), "text");
+        let mode = fs::metadata(&path)
+            .expect("it is there")
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o640);
+        assert!(link.is_symlink(), "the link is still one");
+        assert_eq!(names(folder.path()), ["link", "old.json"]);
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_refused_by_name() {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let new_folder = format!("{}/new/", folder.path().display());
+        for name in [
+            "",
+            "/",
+            "..",
+            "/dev/null",
+            "/proc/counts.json",
+            "/no/such/folder/counts.json",
+            folder.path().to_str().expect("text"),
+            &new_folder,
+        ] {
+            let error = Destination::check(Path::new(name)).expect_err(name);
+            let sentence = error.to_string();
+            assert!(sentence.contains(name), "{name}: {sentence}");
+            assert!(sentence.contains("--json"), "{name}: {sentence}");
+        }
+        assert!(names(folder.path()).is_empty());
+    }
+}

@@ -1,0 +1,64 @@
+//! What is being done, on standard error: a line that moves on a terminal, else a line a step.
+
+use crate::cli::note;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::{
+    cell::Cell,
+    io::{self, IsTerminal},
+    time::Duration,
+};
+
+/// How often the line moves, so that it is seen that something goes on.
+const TICK: Duration = Duration::from_millis(100);
+
+/// A number of steps, each with a name.
+pub(super) struct Progress {
+    steps: usize,
+    begun: Cell<usize>,
+    /// `None` where lines are written.
+    bar: Option<ProgressBar>,
+}
+
+impl Progress {
+    /// So many steps, none of them begun.
+    pub(super) fn of(steps: usize) -> Self {
+        let bar = io::stderr().is_terminal().then(|| {
+            let bar =
+                ProgressBar::with_draw_target(Some(steps as u64), ProgressDrawTarget::stderr());
+            let style = ProgressStyle::with_template("{spinner} {msg}, {elapsed}");
+            bar.set_style(style.expect("the template is in order"));
+            bar.enable_steady_tick(TICK);
+            bar
+        });
+        Self {
+            steps,
+            begun: Cell::new(0),
+            bar,
+        }
+    }
+
+    /// Begins the next step.
+    pub(super) fn next(&self, name: &str) {
+        let begun = self.begun.get() + 1;
+        self.begun.set(begun);
+        let line = format!("counting {name} ({begun} of {})", self.steps);
+        match &self.bar {
+            Some(bar) => bar.set_message(line),
+            None => note(format_args!("{line}")),
+        }
+    }
+
+    /// Takes the moving line away.
+    pub(super) fn end(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Whatever ended the steps, nothing moves any more.
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

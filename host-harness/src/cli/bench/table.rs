@@ -1,0 +1,147 @@
+//! The figures as a table, with what must be known to judge them.
+
+use super::{
+    counts::{CASES, Count, NOTES, RUNTIMES},
+    versions::Versions,
+};
+use comfy_table::{CellAlignment, Table, presets};
+use std::{collections::BTreeSet, fmt::Write};
+
+/// Everything that is printed.
+pub(super) fn text(counts: &[Count], versions: &Versions) -> String {
+    let mut text = format!("Instructions an operation, exact for {versions}.\n\n");
+    // Writing to a string does not fail.
+    let _ = writeln!(text, "{}\n", draw(counts));
+    for note in NOTES {
+        let _ = writeln!(text, "- {note}.");
+    }
+    for runtime in RUNTIMES {
+        if counts.iter().any(|count| count.runtime == runtime.name) {
+            let _ = writeln!(text, "- {}: {}.", runtime.name, runtime.note);
+        }
+    }
+    text
+}
+
+/// Rows: each case at each n. Columns: each runtime; one that has a choice of vCPUs, at each choice and
+/// capacity. What was not counted is a dash.
+fn draw(counts: &[Count]) -> Table {
+    let mut columns: Vec<String> = Vec::new();
+    for count in counts {
+        let column = column(count);
+        if !columns.contains(&column) {
+            columns.push(column);
+        }
+    }
+    let numbers: BTreeSet<u64> = counts.iter().map(|count| count.n).collect();
+
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_MARKDOWN).set_header(
+        ["case", "n"]
+            .into_iter()
+            .chain(columns.iter().map(String::as_str)),
+    );
+    for case in CASES {
+        for n in &numbers {
+            let row: Vec<&Count> = counts
+                .iter()
+                .filter(|count| count.case == case.name && count.n == *n)
+                .collect();
+            if row.is_empty() {
+                continue;
+            }
+            let cell = |wanted: &String| {
+                let found = row.iter().find(|count| column(count) == *wanted);
+                found.map_or_else(|| "-".into(), |count| count.instructions.to_string())
+            };
+            let ends = [case.name.to_owned(), n.to_string()];
+            table.add_row(ends.into_iter().chain(columns.iter().map(cell)));
+        }
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// The column that a figure belongs to: its name, on several lines where that would be wide.
+fn column(count: &Count) -> String {
+    match (&count.cpus, count.capacity) {
+        (Some(cpus), Some(capacity)) => format!("{}\n{capacity}\n{cpus}", count.runtime),
+        (Some(cpus), None) => format!("{}\n{cpus}", count.runtime),
+        (None, _) => count.runtime.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::counts::read, *};
+
+    fn counts(figures: &[(&str, u64)]) -> Vec<Count> {
+        let stats: Vec<_> = figures
+            .iter()
+            .map(|(name, value)| (format!("{name}/instructions_x10"), *value))
+            .collect();
+        read(&stats).expect("figures")
+    }
+
+    fn cells(drawn: &str) -> Vec<Vec<&str>> {
+        drawn
+            .lines()
+            .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+            .collect()
+    }
+
+    #[test]
+    fn cases_and_runtimes_stand_in_their_order_and_gaps_are_dashes() {
+        let counts = counts(&[
+            ("embassy/spawn/64/64/-", 1451),
+            ("embassy/wake_poll/64/64/-", 450),
+            ("embassy/wake_poll/1/1/-", 450),
+            ("futures-unordered/join/1/-/-", 3340),
+            ("futures-unordered/wake_poll/64/-/-", 1951),
+        ]);
+        let drawn = draw(&counts).to_string();
+        let cells = cells(&drawn);
+        assert_eq!(cells[0], ["case", "n", "embassy", "futures-unordered"]);
+        assert_eq!(
+            cells[2..],
+            [
+                ["wake_poll", "1", "45.0", "-"],
+                ["wake_poll", "64", "45.0", "195.1"],
+                ["spawn", "64", "145.1", "-"],
+                ["join", "1", "-", "334.0"],
+            ]
+        );
+    }
+
+    #[test]
+    fn a_runtime_with_a_choice_has_a_column_for_each() {
+        let counts = counts(&[
+            ("dormir/wake_poll/1/64/single", 300),
+            ("dormir/wake_poll/1/64/shared", 350),
+            ("dormir/wake_poll/1/4096/single", 410),
+            ("embassy/wake_poll/1/1/-", 450),
+        ]);
+        let drawn = draw(&counts).to_string();
+        let cells = cells(&drawn);
+        assert_eq!(
+            cells[0],
+            ["case", "n", "dormir", "dormir", "dormir", "embassy"]
+        );
+        assert_eq!(cells[1], ["", "", "64", "64", "4096", ""]);
+        assert_eq!(cells[2], ["", "", "single", "shared", "single", ""]);
+        assert_eq!(cells[4], ["wake_poll", "1", "30.0", "35.0", "41.0", "45.0"]);
+    }
+
+    #[test]
+    fn versions_stand_above_and_the_notes_of_those_counted_below() {
+        let counts = counts(&[("embassy/wake_poll/1/1/-", 450)]);
+        let versions = Versions::for_test(&[("rustc", "9.8.7"), ("qemu", "1.2.3")]);
+        let text = text(&counts, &versions);
+        let (above, below) = text.split_once("| case").expect("a table");
+        assert!(above.contains("rustc 9.8.7, qemu 1.2.3"), "{text}");
+        assert!(below.contains("\n- embassy: "), "{text}");
+        assert!(!below.contains("\n- edge: "), "{text}");
+    }
+}
