@@ -15,6 +15,7 @@ use critical_section::{CriticalSection, Mutex};
 use super::{
     free_list::FreeList,
     place::{LIVE, NUMBER, Places, TaskRef},
+    probe,
     ready::{BITS, Block, Place},
     task::Header,
 };
@@ -46,6 +47,8 @@ pub(crate) struct Book {
     is_entered: Mutex<Cell<bool>>,
     /// How often runners came and began to go: the number of the one that is there.
     entry: Mutex<Cell<u32>>,
+    #[cfg(feature = "metrics")]
+    pub(super) metrics: super::metrics::Counters,
 }
 
 /// A place that was taken and has no task yet.
@@ -85,6 +88,8 @@ impl Book {
                 spawned: Mutex::new(Cell::new(0)),
                 is_entered: Mutex::new(Cell::new(false)),
                 entry: Mutex::new(Cell::new(0)),
+                #[cfg(feature = "metrics")]
+                metrics: super::metrics::Counters::new(),
             }
         }
     }
@@ -227,6 +232,8 @@ impl Book {
         let spawned = self.spawned.borrow(cs);
         spawned.set(spawned.get().wrapping_add(1 << NUMBER));
         mark.store(spawned.get() | LIVE | flags, Ordering::Relaxed);
+        #[cfg(feature = "metrics")]
+        claimed.place.counters().reset(claimed.place.bit());
         Some(claimed)
     }
 
@@ -238,6 +245,7 @@ impl Book {
     /// on. If its future is not `Send`, the place was claimed as local, where the runner is.
     #[inline(always)]
     pub(crate) unsafe fn begin(&self, claimed: Claimed, header: NonNull<Header>) -> TaskRef {
+        probe::spawned(claimed.place, header);
         claimed.task.store(header.as_ptr(), Ordering::Release);
         self.wake(claimed.place);
         claimed.place

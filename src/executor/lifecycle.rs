@@ -14,6 +14,7 @@ use super::{
     book::add,
     current,
     place::{ABORTED, ALONE, ENDED, JOINABLE, LIVE, LOCAL, NUMBER, TaskRef},
+    probe,
     task::{Header, Verdict, nobody},
 };
 use crate::sync::{atomic::Ordering, critical};
@@ -203,6 +204,7 @@ impl TaskRef {
             Verdict::Ended => true,
             Verdict::Aborted => false,
         };
+        probe::ended(self, has_output);
         let (joinable, joiner) = critical(|cs| {
             let mark = self.flags(cs);
             let aborted = if has_output { 0 } else { ABORTED };

@@ -35,13 +35,18 @@ mod current;
 mod free_list;
 mod join;
 mod lifecycle;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 mod place;
 mod pool;
+mod probe;
 mod ready;
 mod runner;
 mod spawn;
 mod task;
 mod task_macro;
+#[cfg(feature = "trace")]
+pub mod trace;
 mod yield_now;
 
 pub use capacity::{Capacity, Up64, Up4096, Up65536};

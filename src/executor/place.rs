@@ -5,6 +5,8 @@
 
 use core::ptr::{self, NonNull};
 
+#[cfg(feature = "metrics")]
+use super::metrics::TaskCounters;
 use super::{
     book::Book,
     ready::{BITS, Place},
@@ -24,6 +26,8 @@ pub struct Places {
     pub(super) marks: [AtomicU32; BITS as usize],
     /// The executor's book, which [`Book::open`] writes.
     pub(super) book: AtomicPtr<Book>,
+    #[cfg(feature = "metrics")]
+    pub(super) counters: TaskCounters,
 }
 
 /// The future is there.
@@ -50,12 +54,16 @@ impl Places {
                 tasks: [const { AtomicPtr::new(ptr::null_mut()) }; BITS as usize],
                 marks: [const { AtomicU32::new(0) }; BITS as usize],
                 book: AtomicPtr::new(ptr::null_mut()),
+                #[cfg(feature = "metrics")]
+                counters: TaskCounters::new(),
             };
             #[cfg(loom)]
             return Self {
                 tasks: core::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
                 marks: core::array::from_fn(|_| AtomicU32::new(0)),
                 book: AtomicPtr::new(ptr::null_mut()),
+                #[cfg(feature = "metrics")]
+                counters: TaskCounters::new(),
             };
         }
     }

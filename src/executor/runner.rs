@@ -13,6 +13,7 @@ use super::{
     cpus::{Cpus, Shared},
     current::{self, OuterTask},
     place::TaskRef,
+    probe::{self, Polling},
     ready::ReadySet,
     spawn::Spawner,
 };
@@ -117,7 +118,8 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
         let idle_still = || self.is_idle();
         if idle_still() {
             // The look that counts is the one that `idle` takes with interrupts masked.
-            idle.wait(next, &idle_still);
+            let wait = || idle.wait(next, &idle_still);
+            probe::waiting(&self.executor.book, self.timers, wait);
         }
     }
 
@@ -164,13 +166,17 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
     /// As [`run`](Self::run).
     #[inline]
     pub fn pass(&mut self) {
+        probe::pass(&self.executor.book);
         self.executor.ready.pass(|places, bit, data| {
             // SAFETY: the bit was set, so the place was taken.
             let header = unsafe { places.task(bit) };
             // SAFETY: the pass gives what wakers carry.
             let task = unsafe { TaskRef::from_data(data) };
-            // SAFETY: the header stands in that place, and we are the runner.
+            // SAFETY: the header stands in that place.
+            let polling = unsafe { Polling::begin(task, header, self.timers) };
+            // SAFETY: the same, and we are the runner.
             unsafe { task.visit(header, self.executor.book.wakers()) };
+            polling.end();
         });
         current::clear();
     }
@@ -238,7 +244,9 @@ impl<C: Capacity, M: Cpus> Executor<C, M> {
     /// `data` is of the ready set of such an executor.
     unsafe fn wake(data: *const ()) {
         // SAFETY: as the caller says.
-        ReadySet::<C, M>::set(unsafe { TaskRef::from_data(data) });
+        let task = unsafe { TaskRef::from_data(data) };
+        probe::woken(task);
+        ReadySet::<C, M>::set(task);
     }
 
     /// # Safety
@@ -247,6 +255,7 @@ impl<C: Capacity, M: Cpus> Executor<C, M> {
     unsafe fn wake_and_call(data: *const ()) {
         // SAFETY: as the caller says.
         let task = unsafe { TaskRef::from_data(data) };
+        probe::woken(task);
         if ReadySet::<C, M>::set(task) {
             task.book().call_hook();
         }

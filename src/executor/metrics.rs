@@ -1,0 +1,287 @@
+//! What an executor and its tasks have done, as figures that can be read at any time. With the feature
+//! `metrics`; without it they cost nothing.
+//!
+//! The counters wrap at their width. They are kept by relaxed atomic operations, so figures that are read
+//! together may be a step apart.
+
+use core::{
+    ptr,
+    sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering},
+    time::Duration,
+};
+
+use super::{
+    Executor,
+    capacity::Capacity,
+    cpus::Cpus,
+    place::{LIVE, NUMBER, TaskRef},
+    ready::BITS,
+    task::{Header, TaskType, nobody},
+};
+use crate::{
+    sync::critical,
+    time::{Instant, TimerQueue},
+};
+
+/// What an executor has done since it was made: see [`Executor::metrics`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Metrics {
+    /// Tasks that were spawned.
+    pub spawned: u64,
+    /// Tasks that have ended or were dropped.
+    pub ended: u64,
+    /// Calls of tasks' wakers, also of tasks that were ready already, or over.
+    pub wakes: u64,
+    /// Passes over the tasks that were ready.
+    pub passes: u64,
+    /// Polls of tasks; the visits that drop a future or an output count too.
+    pub polls: u64,
+    /// How often the idle policy was asked to wait: with `Halt` these are the halts, but for those that a
+    /// wake at the last moment prevented.
+    pub waits: u64,
+    /// How long it waited altogether.
+    pub waited: Duration,
+    /// How long the longest poll took, interrupts within it included. Zero without a clock.
+    pub longest_poll: Duration,
+    /// Which task's it was.
+    pub longest_poll_task: Option<&'static str>,
+}
+
+/// What a task has done since it was spawned: see [`Executor::for_each_task`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TaskMetrics {
+    /// The function that made it.
+    pub name: &'static str,
+    /// How many tasks were spawned on the executor when it was, itself included; modulo 2^26.
+    pub number: u32,
+    /// How often it was polled.
+    pub polls: u32,
+    /// How often its wakers were called.
+    pub wakes: u32,
+}
+
+impl<C: Capacity, M: Cpus> Executor<C, M> {
+    /// What it has done until now. May be called in any context but NMI.
+    ///
+    /// ```
+    /// use dormir::executor::{Executor, Shared, Up64};
+    ///
+    /// dormir::task! { async fn nothing(), pool = 1 {} }
+    ///
+    /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+    /// let mut runner = EXECUTOR.enter()?;
+    /// runner.spawner().spawn_detached(nothing())?;
+    /// runner.run_until_idle();
+    /// assert_eq!(EXECUTOR.metrics().polls, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        self.book.metrics.read()
+    }
+
+    /// Shows what each task has done that has not ended. It looks at every place of the executor, each in
+    /// a critical section of its own, and calls `show` outside of them. May be called in any context but
+    /// NMI.
+    ///
+    /// ```
+    /// use dormir::executor::{Executor, Shared, Up64};
+    ///
+    /// dormir::task! { async fn waits(), pool = 1 { core::future::pending().await } }
+    ///
+    /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+    /// let mut runner = EXECUTOR.enter()?;
+    /// runner.spawner().spawn_detached(waits())?;
+    /// runner.run_until_idle();
+    /// EXECUTOR.for_each_task(|task| println!("{}: {} polls", task.name, task.polls));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn for_each_task(&'static self, mut show: impl FnMut(TaskMetrics)) {
+        for number in 0..C::TASKS {
+            if let Some(task) = self.ready.place(number).metrics() {
+                show(task);
+            }
+        }
+    }
+}
+
+impl TaskRef {
+    /// The counters of the tasks of its block.
+    pub(super) fn counters(self) -> &'static TaskCounters {
+        &self.block().places.counters
+    }
+
+    fn metrics(self) -> Option<TaskMetrics> {
+        critical(|_| {
+            let mark = self.mark().load(Ordering::Relaxed);
+            if mark & LIVE == 0 {
+                return None;
+            }
+            let header = self.task().load(Ordering::Relaxed);
+            // SAFETY: the header of a live place is valid as long as we are in the section; between
+            // claiming and beginning it may be null, or `nobody`.
+            let header = unsafe { header.as_ref() }?;
+            let counters = self.counters();
+            let bit = self.bit() as usize;
+            Some(TaskMetrics {
+                name: (header.kind().name)(),
+                number: mark >> NUMBER,
+                polls: counters.polls[bit].load(Ordering::Relaxed),
+                wakes: counters.wakes[bit].load(Ordering::Relaxed),
+            })
+        })
+    }
+}
+
+/// The counters of the 64 tasks of a block.
+pub(super) struct TaskCounters {
+    polls: [AtomicU32; BITS as usize],
+    wakes: [AtomicU32; BITS as usize],
+}
+
+impl TaskCounters {
+    pub(super) const fn new() -> Self {
+        Self {
+            polls: [const { AtomicU32::new(0) }; BITS as usize],
+            wakes: [const { AtomicU32::new(0) }; BITS as usize],
+        }
+    }
+
+    pub(super) fn woken(&self, bit: u32) {
+        self.wakes[bit as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// For a new task.
+    pub(super) fn reset(&self, bit: u32) {
+        self.polls[bit as usize].store(0, Ordering::Relaxed);
+        self.wakes[bit as usize].store(0, Ordering::Relaxed);
+    }
+}
+
+/// The counters of an executor.
+pub(super) struct Counters {
+    spawned: AtomicU64,
+    ended: AtomicU64,
+    wakes: AtomicU64,
+    passes: AtomicU64,
+    polls: AtomicU64,
+    waits: AtomicU64,
+    waited_nanos: AtomicU64,
+    longest_poll_nanos: AtomicU64,
+    longest_poll: AtomicPtr<TaskType>,
+}
+
+impl Counters {
+    pub(super) const fn new() -> Self {
+        Self {
+            spawned: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
+            wakes: AtomicU64::new(0),
+            passes: AtomicU64::new(0),
+            polls: AtomicU64::new(0),
+            waits: AtomicU64::new(0),
+            waited_nanos: AtomicU64::new(0),
+            longest_poll_nanos: AtomicU64::new(0),
+            longest_poll: AtomicPtr::new(ptr::null_mut()),
+        }
+    }
+
+    pub(super) fn spawned(&self) {
+        self.spawned.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn ended(&self) {
+        self.ended.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn woken(&self) {
+        self.wakes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn pass(&self) {
+        self.passes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Waited once; how long, if there is a clock.
+    pub(super) fn waited(&self, time: Option<Duration>) {
+        self.waits.fetch_add(1, Ordering::Relaxed);
+        self.waited_nanos
+            .fetch_add(nanos(time.unwrap_or_default()), Ordering::Relaxed);
+    }
+
+    fn polled(&self, time: Duration, kind: &'static TaskType) {
+        self.polls.fetch_add(1, Ordering::Relaxed);
+        // Only the runner writes these two; the section is for who reads them.
+        if nanos(time) > self.longest_poll_nanos.load(Ordering::Relaxed) {
+            critical(|_| {
+                self.longest_poll_nanos
+                    .store(nanos(time), Ordering::Relaxed);
+                let kind = ptr::from_ref(kind).cast_mut();
+                self.longest_poll.store(kind, Ordering::Relaxed);
+            });
+        }
+    }
+
+    fn read(&self) -> Metrics {
+        let (longest_poll, kind) = critical(|_| {
+            (
+                self.longest_poll_nanos.load(Ordering::Relaxed),
+                self.longest_poll.load(Ordering::Relaxed),
+            )
+        });
+        // SAFETY: null, or the address of a static.
+        let kind = unsafe { kind.as_ref() };
+        Metrics {
+            spawned: self.spawned.load(Ordering::Relaxed),
+            ended: self.ended.load(Ordering::Relaxed),
+            wakes: self.wakes.load(Ordering::Relaxed),
+            passes: self.passes.load(Ordering::Relaxed),
+            polls: self.polls.load(Ordering::Relaxed),
+            waits: self.waits.load(Ordering::Relaxed),
+            waited: Duration::from_nanos(self.waited_nanos.load(Ordering::Relaxed)),
+            longest_poll: Duration::from_nanos(longest_poll),
+            longest_poll_task: kind.map(|kind| (kind.name)()),
+        }
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
+    time.as_nanos().try_into().unwrap_or(u64::MAX)
+}
+
+/// A poll whose time is taken.
+pub(super) struct TimedPoll {
+    task: TaskRef,
+    kind: Option<&'static TaskType>,
+    timers: &'static TimerQueue,
+    start: Option<Instant>,
+}
+
+impl TimedPoll {
+    pub(super) fn begin(task: TaskRef, header: &Header, timers: &'static TimerQueue) -> Self {
+        // A stale wake's visit is not a poll.
+        let kind = (!ptr::eq(header, nobody())).then(|| header.kind());
+        if kind.is_some() {
+            let bit = task.bit() as usize;
+            task.counters().polls[bit].fetch_add(1, Ordering::Relaxed);
+        }
+        Self {
+            task,
+            kind,
+            timers,
+            start: timers.has_clock().then(|| timers.now()),
+        }
+    }
+
+    pub(super) fn end(self) {
+        let Some(kind) = self.kind else { return };
+        let now = |start| self.timers.now().saturating_since(start);
+        let time = self.start.map(now).unwrap_or_default();
+        self.task.book().metrics.polled(time, kind);
+    }
+}
+
+#[cfg(test)]
+mod tests;

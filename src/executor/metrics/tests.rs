@@ -1,0 +1,146 @@
+use core::{
+    future::poll_fn,
+    task::{Poll, Waker},
+    time::Duration,
+};
+use std::{boxed::Box, cell::RefCell, rc::Rc, vec::Vec};
+
+use super::*;
+use crate::{
+    executor::{Shared, Up64, yield_now},
+    idle::Idle,
+    platform::host::VirtualClock,
+};
+
+/// An executor, its timers, and the clock that they go by.
+struct Machine {
+    executor: Executor<Up64>,
+    timers: TimerQueue,
+    clock: VirtualClock,
+}
+
+fn machine() -> &'static Machine {
+    let machine: &Machine = Box::leak(Box::new(Machine {
+        executor: Executor::new(Shared),
+        timers: TimerQueue::new(),
+        clock: VirtualClock::new(),
+    }));
+    let installed = machine.timers.install(&machine.clock, &machine.clock);
+    installed.expect("it is new");
+    machine
+}
+
+/// Advances the clock to the next deadline.
+struct Advance(&'static Machine);
+
+impl Idle for Advance {
+    fn wait(&mut self, until: Option<Instant>, _idle: &dyn Fn() -> bool) {
+        let until = until.expect("a timer is set");
+        self.0.clock.advance_to(until, &self.0.timers);
+    }
+}
+
+#[test]
+fn what_an_executor_did_is_counted() {
+    crate::task! {
+        async fn sleeper(machine: &'static Machine), pool = 1 {
+            let sleep = Duration::from_millis(20);
+            machine.timers.timer(machine.timers.now().saturating_add(sleep)).await;
+        }
+        async fn slow(machine: &'static Machine), pool = 1 {
+            machine.clock.pass(3_000);
+        }
+        async fn quick(machine: &'static Machine), pool = 1 {
+            machine.clock.pass(1_000);
+        }
+    }
+    let machine = machine();
+    let mut runner = machine
+        .executor
+        .enter()
+        .unwrap()
+        .with_timers(&machine.timers);
+    let spawner = runner.spawner();
+    spawner.spawn_detached(sleeper(machine)).unwrap();
+    spawner.spawn_detached(slow(machine)).unwrap();
+    spawner.spawn_detached(quick(machine)).unwrap();
+    runner.run(Advance(machine));
+
+    let metrics = machine.executor.metrics();
+    assert_eq!((metrics.spawned, metrics.ended), (3, 3));
+    assert_eq!(metrics.polls, 4, "one each, and the sleeper's second");
+    assert_eq!(metrics.wakes, 4, "one for each spawn, and the timer's");
+    assert!(metrics.passes >= 2);
+    assert_eq!(metrics.waits, 1);
+    // The sleeper began before the others let time pass.
+    let passed = Duration::from_nanos(4_000);
+    assert_eq!(metrics.waited, Duration::from_millis(20) - passed);
+    assert_eq!(metrics.longest_poll, Duration::from_nanos(3_000));
+    let longest = metrics.longest_poll_task.expect("there was a poll");
+    assert!(longest.ends_with("::slow"), "{longest}");
+}
+
+#[test]
+fn what_a_task_did_is_counted_from_its_beginning() {
+    type Kept = Rc<RefCell<Option<Waker>>>;
+    crate::task! {
+        async fn keeps_waker(kept: Kept), pool = 1 {
+            poll_fn(|cx| {
+                *kept.borrow_mut() = Some(cx.waker().clone());
+                Poll::<()>::Pending
+            })
+            .await;
+        }
+        async fn yields(times: u32), pool = 1 {
+            for _ in 0..times {
+                yield_now().await;
+            }
+        }
+    }
+    let executor: &Executor<Up64> = Box::leak(Box::new(Executor::new(Shared)));
+    let mut runner = executor.enter().unwrap();
+    let spawner = runner.spawner();
+    // A task in whose place the next one will be.
+    spawner.spawn_detached(yields(7)).unwrap();
+    runner.run_until_idle();
+
+    let kept = Kept::default();
+    spawner
+        .spawn_detached(keeps_waker(Rc::clone(&kept)))
+        .unwrap();
+    runner.run_until_idle();
+    let waker = kept.borrow_mut().take().expect("it was polled");
+    waker.wake_by_ref();
+    waker.wake();
+    runner.run_until_idle();
+
+    let mut seen = Vec::new();
+    executor.for_each_task(|task| seen.push(task));
+    let [task] = seen[..] else {
+        panic!("one task is there: {seen:?}")
+    };
+    assert!(task.name.ends_with("::keeps_waker"), "{}", task.name);
+    assert_eq!((task.polls, task.wakes), (2, 3), "one wake is its spawn's");
+    assert_eq!(task.number, 2);
+}
+
+#[test]
+fn a_stale_wake_is_no_poll() {
+    crate::task! { async fn leaves_waker(kept: Rc<RefCell<Option<Waker>>>), pool = 1 {
+        poll_fn(|cx| {
+            *kept.borrow_mut() = Some(cx.waker().clone());
+            Poll::Ready(())
+        })
+        .await;
+    } }
+    let executor: &Executor<Up64> = Box::leak(Box::new(Executor::new(Shared)));
+    let mut runner = executor.enter().unwrap();
+    let kept = Rc::default();
+    let task = leaves_waker(Rc::clone(&kept));
+    runner.spawner().spawn_detached(task).unwrap();
+    runner.run_until_idle();
+    kept.borrow_mut().take().expect("it was polled").wake();
+    runner.run_until_idle();
+    let metrics = executor.metrics();
+    assert_eq!((metrics.polls, metrics.wakes), (1, 2));
+}

@@ -1,0 +1,110 @@
+//! Where the executor says what it does, to [`metrics`](super::metrics) and [`trace`](super::trace). With
+//! both features off nothing is left of it.
+#![cfg_attr(
+    not(all(feature = "metrics", feature = "trace")),
+    allow(unused_variables, reason = "what is told depends on who wants to know")
+)]
+
+use core::ptr::NonNull;
+
+#[cfg(feature = "trace")]
+use super::trace::{self, TaskId};
+use super::{book::Book, place::TaskRef, task::Header};
+use crate::time::TimerQueue;
+
+/// A task begins in this place, for the first time.
+#[inline(always)]
+pub(super) fn spawned(task: TaskRef, header: NonNull<Header>) {
+    #[cfg(feature = "metrics")]
+    task.book().metrics.spawned();
+    #[cfg(feature = "trace")]
+    {
+        // SAFETY: the header was just filled, and the task has not been polled yet.
+        let name = (unsafe { header.as_ref() }.kind().name)();
+        trace::with(|to| to.spawned(TaskId::of(task), name));
+    }
+}
+
+/// A task's waker was called, in any context.
+#[inline(always)]
+pub(super) fn woken(task: TaskRef) {
+    #[cfg(feature = "metrics")]
+    {
+        task.counters().woken(task.bit());
+        task.book().metrics.woken();
+    }
+    #[cfg(feature = "trace")]
+    trace::with(|to| to.woken(TaskId::of(task)));
+}
+
+/// A task has ended, or was dropped.
+#[inline(always)]
+pub(super) fn ended(task: TaskRef, has_output: bool) {
+    #[cfg(feature = "metrics")]
+    task.book().metrics.ended();
+    #[cfg(feature = "trace")]
+    trace::with(|to| to.ended(TaskId::of(task), has_output));
+}
+
+/// A pass begins.
+#[inline(always)]
+pub(super) fn pass(book: &Book) {
+    #[cfg(feature = "metrics")]
+    book.metrics.pass();
+}
+
+/// A poll, from its beginning until it is dropped.
+pub(super) struct Polling {
+    #[cfg(feature = "metrics")]
+    timed: super::metrics::TimedPoll,
+    #[cfg(feature = "trace")]
+    task: TaskId,
+}
+
+impl Polling {
+    /// A poll begins. Its time is taken from the clock of `timers`, if there is one.
+    ///
+    /// # Safety
+    ///
+    /// `header` stands in the place `task`.
+    #[inline(always)]
+    pub(super) unsafe fn begin(
+        task: TaskRef,
+        header: NonNull<Header>,
+        timers: &'static TimerQueue,
+    ) -> Self {
+        #[cfg(feature = "trace")]
+        trace::with(|to| to.poll_begun(TaskId::of(task)));
+        Self {
+            #[cfg(feature = "metrics")]
+            // SAFETY: as the caller says.
+            timed: super::metrics::TimedPoll::begin(task, unsafe { header.as_ref() }, timers),
+            #[cfg(feature = "trace")]
+            task: TaskId::of(task),
+        }
+    }
+
+    /// It ends, the task perhaps with it.
+    #[inline(always)]
+    pub(super) fn end(self) {
+        #[cfg(feature = "metrics")]
+        self.timed.end();
+        #[cfg(feature = "trace")]
+        trace::with(|to| to.poll_ended(self.task));
+    }
+}
+
+/// Waiting, as the idle policy does it.
+#[inline(always)]
+pub(super) fn waiting(book: &Book, timers: &'static TimerQueue, wait: impl FnOnce()) {
+    #[cfg(feature = "trace")]
+    trace::with(|to| to.idle_entered());
+    #[cfg(feature = "metrics")]
+    let start = timers.has_clock().then(|| timers.now());
+    wait();
+    #[cfg(feature = "metrics")]
+    book.metrics
+        .waited(start.map(|start| timers.now().saturating_since(start)));
+    #[cfg(feature = "trace")]
+    trace::with(|to| to.idle_left());
+}

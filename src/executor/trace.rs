@@ -1,0 +1,142 @@
+//! What an executor does, as it happens. With the feature `trace`; without it this costs nothing.
+
+use core::fmt;
+
+use super::place::TaskRef;
+
+/// Is told what all executors do. See [`install`].
+///
+/// # Contexts
+///
+/// Each function says from where it is called. None may call into the executor that it is told of, nor
+/// panic.
+pub trait Trace: Sync {
+    /// A task was spawned: where [`Spawner`](super::Spawner) and [`RemoteSpawner`](super::RemoteSpawner)
+    /// are used, interrupt handlers among it.
+    fn spawned(&self, task: TaskId, name: &'static str) {
+        let _ = (task, name);
+    }
+
+    /// A waker of the task was called: in any context where that is done, NMI handlers among it. The task
+    /// may be over.
+    fn woken(&self, task: TaskId) {
+        let _ = task;
+    }
+
+    /// The task is polled from here on. By the runner.
+    fn poll_begun(&self, task: TaskId) {
+        let _ = task;
+    }
+
+    /// The poll is over, and so is the task if [`ended`](Self::ended) was called for it. By the runner.
+    fn poll_ended(&self, task: TaskId) {
+        let _ = task;
+    }
+
+    /// The task is over: `has_output` if it ended, or else it was dropped. By the runner.
+    fn ended(&self, task: TaskId, has_output: bool) {
+        let _ = (task, has_output);
+    }
+
+    /// Nothing is ready: the idle policy is asked to wait. By the runner.
+    fn idle_entered(&self) {}
+
+    /// The idle policy has returned. By the runner.
+    fn idle_left(&self) {}
+}
+
+/// A task, for telling it from others.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TaskId {
+    place: usize,
+    number: u32,
+}
+
+impl TaskId {
+    pub(super) fn of(task: TaskRef) -> Self {
+        Self {
+            place: task.data().addr(),
+            number: task.task_number(),
+        }
+    }
+
+    /// How many tasks were spawned on its executor when it was, itself included; modulo 2^26.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        self.number
+    }
+}
+
+impl fmt::Debug for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "task {}", self.number)
+    }
+}
+
+impl fmt::Display for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+static TRACE: spin::Once<&'static dyn Trace> = spin::Once::new();
+
+/// There is a trace already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AlreadyTraced;
+
+impl fmt::Display for AlreadyTraced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a trace is installed already: install one, once, before the first task")
+    }
+}
+
+impl core::error::Error for AlreadyTraced {}
+
+/// Has `trace` be told what all executors do from now on.
+///
+/// # Errors
+///
+/// [`AlreadyTraced`] if there is one already, which stays.
+///
+/// ```
+/// use core::sync::atomic::{AtomicU32, Ordering};
+/// use dormir::executor::{Executor, Shared, Up64, trace::{self, TaskId, Trace}};
+///
+/// struct CountPolls(AtomicU32);
+/// impl Trace for CountPolls {
+///     fn poll_begun(&self, _: TaskId) {
+///         self.0.fetch_add(1, Ordering::Relaxed);
+///     }
+/// }
+/// static POLLS: CountPolls = CountPolls(AtomicU32::new(0));
+///
+/// dormir::task! { async fn nothing(), pool = 1 {} }
+///
+/// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+/// trace::install(&POLLS)?;
+/// let mut runner = EXECUTOR.enter()?;
+/// runner.spawner().spawn_detached(nothing())?;
+/// runner.run_until_idle();
+/// assert_eq!(POLLS.0.load(Ordering::Relaxed), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn install(trace: &'static dyn Trace) -> Result<(), AlreadyTraced> {
+    let mut first = false;
+    TRACE.call_once(|| {
+        first = true;
+        trace
+    });
+    if first { Ok(()) } else { Err(AlreadyTraced) }
+}
+
+/// Tells it, if there is one.
+pub(super) fn with(tell: impl FnOnce(&dyn Trace)) {
+    if let Some(trace) = TRACE.get() {
+        tell(*trace);
+    }
+}
+
+#[cfg(test)]
+mod tests;
