@@ -19,7 +19,9 @@ static READY: AtomicBool = AtomicBool::new(false);
 /// [global queue](TimerQueue::global) meanwhile.
 ///
 /// The future is pinned on the stack. Interrupts may be masked or not: they are as they were when
-/// `block_on` returns (but `idle` unmasks them while it halts).
+/// `block_on` returns (but `idle` unmasks them while it halts). The alarm is off then.
+///
+/// It runs that future alone, not the tasks of an [`Executor`](crate::executor::Executor).
 ///
 /// Calls may be nested: an inner call that returns has the outer future polled once more, because the
 /// inner one may have taken a wake that was meant for it. Until the inner call returns, the outer
@@ -52,6 +54,7 @@ pub fn block_on<F: Future>(future: F, mut idle: impl Idle) -> F::Output {
         {
             // An outer call may have been woken while this one took the flag.
             READY.store(true, Ordering::Release);
+            queue.disarm();
             return output;
         }
         let next = queue.turn();

@@ -10,8 +10,8 @@
 /// Arguments are plain names, and types without generic parameters; futures must be `'static`. Attributes
 /// and visibility are the function's.
 ///
-/// A place takes the future (or its output, where that is larger) and 24 bytes; the task's place in the
-/// executor takes 16, and a bit.
+/// A place takes the future (or its output, where that is larger) and 32 bytes; the task's place in the
+/// executor takes 14.
 ///
 /// ```
 /// use core::future::{Ready, ready};

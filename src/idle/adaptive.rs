@@ -161,10 +161,6 @@ impl<I: Idle> Idle for Adaptive<I> {
             self.bound.wait_was(wait);
         }
     }
-
-    fn kick(&self) {
-        self.idle.kick();
-    }
 }
 
 #[cfg(test)]

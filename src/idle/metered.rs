@@ -60,8 +60,4 @@ impl<I: Idle> Idle for Metered<I> {
         self.waits += 1;
         self.waited += Instant::now().saturating_since(start);
     }
-
-    fn kick(&self) {
-        self.idle.kick();
-    }
 }

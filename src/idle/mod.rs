@@ -51,10 +51,6 @@ use crate::time::Instant;
 ///         println!("nothing to do");
 ///         self.0.wait(until, idle);
 ///     }
-///
-///     fn kick(&self) {
-///         self.0.kick();
-///     }
 /// }
 /// ```
 pub trait Idle {
@@ -68,22 +64,14 @@ pub trait Idle {
     /// and more than once.
     ///
     /// Interrupts are masked or not afterwards as they were before.
-    fn wait(&mut self, until: Option<Instant>, idle: &dyn Fn() -> bool);
-
-    /// Ends the `wait` of another vCPU.
     ///
-    /// On one vCPU nothing needs to be done, and that is what the default does: whatever wakes is an
-    /// interrupt handler, and the interrupt has ended the wait. dormir has no policy yet that kicks
-    /// another vCPU, so a wake from there is seen only at the sleeper's next interrupt.
-    fn kick(&self) {}
+    /// A wake from another vCPU does not end the wait, unless
+    /// [`Executor::on_wake`](crate::executor::Executor::on_wake) has it send an interrupt.
+    fn wait(&mut self, until: Option<Instant>, idle: &dyn Fn() -> bool);
 }
 
 impl<I: Idle + ?Sized> Idle for &mut I {
     fn wait(&mut self, until: Option<Instant>, idle: &dyn Fn() -> bool) {
         (**self).wait(until, idle);
-    }
-
-    fn kick(&self) {
-        (**self).kick();
     }
 }
