@@ -24,8 +24,8 @@ pub const RUNTIMES: &[Runtime] = &[
         name: "dormir",
         package: "dormir",
         note: "Runner::pass; below the name the executor's capacity, and whether other vCPUs may wake its \
-               tasks (shared) or not (single). Tasks lie in a static pool for n. Where n + 2 tasks are \
-               more than the capacity, there is no ping_pong",
+               tasks (shared) or not (single). Tasks lie in a static pool for n; spawn is \
+               spawn_detached, join has what a handle costs",
     },
     Runtime {
         name: "embassy",
@@ -49,8 +49,8 @@ pub const RUNTIMES: &[Runtime] = &[
 
 /// What holds for all runtimes alike.
 pub(super) const NOTES: &[&str] = &[
-    "n is how many tasks there are, in ping_pong how many beside the two, where pools and queues have \
-     room for n + 2. An instruction is one of the guest's, whatever time it takes",
+    "n is how many tasks there are (in ping_pong two where n is 1). An instruction is one of the \
+     guest's, whatever time it takes",
     "the heap is embedded-alloc's, empty before each case, and masks interrupts while it works, as \
      critical sections do",
     "at 65536 are left out: embassy, whose pool would be searched through at each spawn, and edge, \
@@ -86,8 +86,8 @@ pub const CASES: &[Case] = &[
     },
     Case {
         name: "ping_pong",
-        about: "a switch between two tasks that wake each other, one spawned before n idle ones and \
-                one after them: the mean of 10,000",
+        about: "a switch between two tasks that wake each other, the first spawned and the last: the \
+                mean of 10,000",
     },
     Case {
         name: "spawn",

@@ -106,13 +106,10 @@ pub(crate) fn run(watch: &Stopwatch, max: usize) {
                 };
                 cases::idle(&mut Dormir::enter(&IDLE, idle), watch, &subject);
                 cases::join(&mut Dormir::enter(&ENDING, ending), watch, &subject);
-                // There is no room for two more where the executor is full.
-                const PLAYERS: usize = $n + 2;
-                if PLAYERS <= $capacity::TASKS as usize {
-                    ::dormir::task! { fn player(task: Player) -> Player, pool = PLAYERS { task } }
-                    static PLAYING: Executor<$capacity, $cpus_type> = Executor::new($cpus);
-                    cases::ping_pong(&mut Dormir::enter(&PLAYING, player), watch, &subject);
-                }
+                const PLAYERS: usize = cases::players($n);
+                ::dormir::task! { fn player(task: Player) -> Player, pool = PLAYERS { task } }
+                static PLAYING: Executor<$capacity, $cpus_type> = Executor::new($cpus);
+                cases::ping_pong(&mut Dormir::enter(&PLAYING, player), watch, &subject);
             }
         )*};
     }

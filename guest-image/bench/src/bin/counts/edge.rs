@@ -77,9 +77,9 @@ pub(crate) fn run(watch: &Stopwatch, max: usize) {
                 let subject = with_room_for($n);
                 on_a_clean_heap(|| cases::idle(&mut Edge::<$n>::new(), watch, &subject));
                 on_a_clean_heap(|| cases::join(&mut Edge::<$n>::new(), watch, &subject));
-                let subject = with_room_for($n + 2);
+                let subject = with_room_for(cases::players($n));
                 on_a_clean_heap(|| {
-                    cases::ping_pong(&mut Edge::<{ $n + 2 }>::new(), watch, &subject);
+                    cases::ping_pong(&mut Edge::<{ cases::players($n) }>::new(), watch, &subject);
                 });
             }
         )*};

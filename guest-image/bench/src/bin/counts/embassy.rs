@@ -53,7 +53,7 @@ pub(crate) fn run(watch: &Stopwatch, max: usize) {
         ($($n:literal)*) => {$(
             if $n <= max {
                 static IDLE: TaskPool<Idle, $n> = TaskPool::new();
-                static PLAYERS: TaskPool<Player, { $n + 2 }> = TaskPool::new();
+                static PLAYERS: TaskPool<Player, { cases::players($n) }> = TaskPool::new();
                 let with_room_for = |capacity| Subject {
                     runtime: NAME,
                     n: $n,
@@ -61,7 +61,8 @@ pub(crate) fn run(watch: &Stopwatch, max: usize) {
                     cpus: None,
                 };
                 cases::idle(&mut Embassy::new(&IDLE), watch, &with_room_for($n));
-                cases::ping_pong(&mut Embassy::new(&PLAYERS), watch, &with_room_for($n + 2));
+                let subject = with_room_for(cases::players($n));
+                cases::ping_pong(&mut Embassy::new(&PLAYERS), watch, &subject);
             }
         )*};
     }
