@@ -99,22 +99,26 @@ impl Book {
         !self.blocks.load(Ordering::Acquire).is_null()
     }
 
-    /// Says where the places are and how tasks are woken. It may be said more than once.
+    /// Says where the places are and how tasks are woken, the first time that it is called.
     ///
     /// # Safety
     ///
     /// `blocks` are all of a set's, and linked; `wakers` are of that set.
     pub(crate) unsafe fn open(&'static self, blocks: &'static [Block<Places>], wakers: Wakers) {
-        let places = blocks.len() as u32 * BITS;
-        critical(|cs| self.places.borrow(cs).set(places));
         for block in blocks {
             let book = ptr::from_ref(self).cast_mut();
             block.places.book.store(book, Ordering::Relaxed);
         }
-        // SAFETY: as the caller says.
-        unsafe { self.set_wakers(wakers) };
-        let blocks = blocks.as_ptr().cast_mut();
-        self.blocks.store(blocks, Ordering::Release);
+        critical(|cs| {
+            if self.is_open() {
+                return;
+            }
+            self.places.borrow(cs).set(blocks.len() as u32 * BITS);
+            // SAFETY: as the caller says.
+            unsafe { self.set_wakers(wakers) };
+            let blocks = blocks.as_ptr().cast_mut();
+            self.blocks.store(blocks, Ordering::Release);
+        });
     }
 
     /// Has tasks be woken by `wakers` from their next poll on.

@@ -4,7 +4,8 @@
 /// [spawned](crate::executor::Spawner::spawn) without a heap.
 ///
 /// `async fn name(args) -> Output, pool = N { .. }` becomes a function that returns a
-/// [`Task`](crate::executor::Task); `N` of these tasks can be there at a time. Without `async`, `fn
+/// [`Task`](crate::executor::Task); `N` of these tasks can be there at a time: a number, a constant, or an
+/// expression in parentheses. Without `async`, `fn
 /// name(args) -> SomeFuture, pool = N { .. }` is for futures that are made otherwise.
 ///
 /// Arguments are plain names, and types without generic parameters; futures must be `'static`. Attributes
@@ -36,8 +37,8 @@ macro_rules! task {
         $vis fn $name($($arg: $ty),*) -> $crate::executor::Task<
             impl ::core::future::Future<Output = $crate::task!(@output $($output)?)> + use<>
         > {
-            async fn body($($arg: $ty),*) $(-> $output)? $body
-            $crate::task!(@pooled $name, body, [$($arg: $ty),*], $places)
+            async fn dormir_task_body($($arg: $ty),*) $(-> $output)? $body
+            $crate::task!(@pooled $name, dormir_task_body, [$($arg: $ty),*], $places)
         }
         $crate::task! { $($rest)* }
     };
@@ -48,8 +49,8 @@ macro_rules! task {
     ) => {
         $(#[$attribute])*
         $vis fn $name($($arg: $ty),*) -> $crate::executor::Task<$future> {
-            fn body($($arg: $ty),*) -> $future $body
-            $crate::task!(@pooled $name, body, [$($arg: $ty),*], $places)
+            fn dormir_task_body($($arg: $ty),*) -> $future $body
+            $crate::task!(@pooled $name, dormir_task_body, [$($arg: $ty),*], $places)
         }
         $crate::task! { $($rest)* }
     };
@@ -65,7 +66,7 @@ macro_rules! task {
             &POOL,
             || ::core::concat!(::core::module_path!(), "::", ::core::stringify!($name)),
         );
-        // SAFETY: the type was made for the futures of `body`.
+        // SAFETY: the type was made for the futures of that function.
         unsafe { dormir_executor::Task::new(&TYPE, $body($($arg),*)) }
     }};
 }

@@ -54,7 +54,7 @@ pub(crate) fn images() -> Result<&'static Images, Failed> {
         let build = || -> Result<Images, Box<dyn std::error::Error>> {
             let workspace = Workspace::locate()?;
             let toolchain = GuestToolchain::detect(&workspace)?;
-            let names = ["cases", "counts", "demo", "hello", "sweep"];
+            let names = ["cases", "counts", "demo", "hello", "sweep", "wake-sweep"];
             Ok(guest::build(
                 &toolchain,
                 &workspace,

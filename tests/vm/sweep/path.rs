@@ -4,6 +4,7 @@ use std::{fmt::Write, fs};
 
 use iced_x86::{
     Code, Decoder, DecoderOptions, FlowControl, Formatter, Instruction, IntelFormatter, Mnemonic,
+    OpKind,
 };
 use libtest_mimic::Failed;
 use object::{Object, ObjectSection, ObjectSymbol, SectionKind};
@@ -159,6 +160,20 @@ impl<'a> Path<'a> {
             return Err("the way does not end with `sti`, `hlt` and sleep".into());
         }
         Ok(())
+    }
+
+    /// How many instructions of the way lock the bus, `xchg` with memory among them.
+    pub(crate) fn locked_instructions(&self) -> usize {
+        let awake = (0..self.instructions.len()).take_while(|&index| !self.is_asleep_at(index));
+        awake
+            .filter(|&index| {
+                let instruction = &self.instructions[index];
+                let exchanges = instruction.mnemonic() == Mnemonic::Xchg
+                    && (0..instruction.op_count())
+                        .any(|operand| instruction.op_kind(operand) == OpKind::Memory);
+                instruction.has_lock_prefix() || exchanges
+            })
+            .count()
     }
 
     /// A maskable interrupt that is pending from boundary K on is delivered at the first boundary from

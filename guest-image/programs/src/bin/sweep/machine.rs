@@ -1,14 +1,11 @@
-//! The guest's own machine: the local APIC's timer interrupts, the PIT ends a sleep that should have
-//! ended before.
+//! The machine of the sweep: who interrupts whom, and the clock and alarm of dormir's timers.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use dormir::{
     arch::x86_64::{
         alarm::{OneShotAlarm, PitAlarm},
-        apic::Apic,
-        interrupt::{InterruptEntry, InterruptFrame},
-        pic, pit,
+        interrupt::InterruptFrame,
         tsc::TscClock,
         vector,
     },
@@ -16,9 +13,10 @@ use dormir::{
     platform::bare,
     time::{Alarm, Clock, Instant, TimerQueue},
 };
+use dormir_programs::machine::{self, Delivery, apic};
 use spin::Once;
 
-use crate::{hit, moved};
+use crate::moved;
 
 /// Under `-icount shift=0` an instruction takes 1 ns, for the TSC and for the local APIC's timer.
 const INSTRUCTIONS_HZ: u64 = 1_000_000_000;
@@ -26,55 +24,39 @@ const INSTRUCTIONS_HZ: u64 = 1_000_000_000;
 /// What interrupts.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Via {
-    /// The local APIC's timer, to a handler of the sweep's. The PIT is the alarm of dormir's timers.
-    Interrupt,
-    /// The same as an NMI.
-    Nmi,
+    /// The local APIC's timer, to a handler that wakes. The PIT is the alarm of dormir's timers.
+    Hit(Delivery),
     /// The local APIC's timer is the alarm of dormir's timers. The PIT is nobody's.
     Deadline,
-    /// As `Interrupt`, to a handler that moves a dormir timer.
+    /// The local APIC's timer, to a handler that moves a dormir timer. The PIT is the alarm of these.
     HandlerTimer,
-}
-
-static APIC: Once<Apic> = Once::new();
-
-/// The local APIC, once [`init`] has run.
-pub(crate) fn apic() -> &'static Apic {
-    APIC.get().expect("machine::init comes first")
 }
 
 /// Sets the machine up and unmasks interrupts.
 pub(crate) fn init(via: Via, stale_clock: bool) -> Result<(), &'static str> {
-    pic::init();
-    if !pit::is_present() {
-        return Err("the sweep needs a PIT");
-    }
-    pic::unmask(0);
-    // SAFETY: ring 0, a local APIC in xAPIC mode after reset, its page mapped uncached.
-    let apic = *APIC.call_once(|| unsafe { Apic::enable_xapic() });
+    machine::init()?;
     let clock = TscClock::start(INSTRUCTIONS_HZ);
 
     static PIT_ALARM: Once<PitAlarm> = Once::new();
     static APIC_ALARM: Once<OneShotAlarm> = Once::new();
-    let (alarm, apic_entry): (&dyn Alarm, InterruptEntry) = match via {
-        Via::Interrupt | Via::Nmi => (PIT_ALARM.call_once(|| PitAlarm::new(clock)), hit_entry),
-        Via::HandlerTimer => (PIT_ALARM.call_once(|| PitAlarm::new(clock)), moves_entry),
+    let alarm: &dyn Alarm = match via {
+        Via::Hit(_) | Via::HandlerTimer => PIT_ALARM.call_once(|| PitAlarm::new(clock)),
         Via::Deadline => {
-            let new = || OneShotAlarm::new(apic, clock, INSTRUCTIONS_HZ);
-            (APIC_ALARM.call_once(new), alarm_entry)
+            APIC_ALARM.call_once(|| OneShotAlarm::new(*apic(), clock, INSTRUCTIONS_HZ))
         }
     };
     match via {
-        Via::Interrupt | Via::HandlerTimer => apic.one_shot_mode(),
-        Via::Nmi => apic.one_shot_nmi_mode(),
-        Via::Deadline => {}
+        Via::Hit(delivery) => machine::aim(delivery),
+        Via::HandlerTimer => {
+            apic().one_shot_mode();
+            // SAFETY: made by `interrupt_entry!`, and acknowledges the local APIC's interrupt.
+            unsafe { bare::set_interrupt_handler(vector::APIC_TIMER, moves_entry) };
+        }
+        Via::Deadline => {
+            // SAFETY: the same.
+            unsafe { bare::set_interrupt_handler(vector::APIC_TIMER, alarm_entry) };
+        }
     }
-    // SAFETY: it stores, and wakes `block_on`'s waker, which is a store.
-    unsafe { dormir_guest::set_nmi_handler(hit::on_hit) };
-    // SAFETY: made by `interrupt_entry!`, and acknowledges the local APIC's interrupt.
-    unsafe { bare::set_interrupt_handler(vector::APIC_TIMER, apic_entry) };
-    // SAFETY: made by `interrupt_entry!`, and acknowledges the PIT's interrupt.
-    unsafe { bare::set_interrupt_handler(vector::PIT, pit_entry) };
 
     static STALE_CLOCK: Once<StaleClock> = Once::new();
     static CLOCK: Once<TscClock> = Once::new();
@@ -124,12 +106,6 @@ impl Alarm for StaleAlarm {
     }
 }
 
-extern "sysv64" fn on_apic_hit(frame: &InterruptFrame) {
-    hit::on_hit(frame);
-    apic().end_of_interrupt();
-}
-interrupt_entry!(hit_entry => on_apic_hit);
-
 extern "sysv64" fn on_apic_moves(frame: &InterruptFrame) {
     moved::on_hit(frame);
     apic().end_of_interrupt();
@@ -141,10 +117,3 @@ extern "sysv64" fn on_alarm(_frame: &InterruptFrame) {
     TimerQueue::global().on_interrupt();
 }
 interrupt_entry!(alarm_entry => on_alarm);
-
-/// As an alarm, or as what ends a lost sleep: either way the runner looks at the clock.
-extern "sysv64" fn on_pit(_frame: &InterruptFrame) {
-    pic::end_of_interrupt(0);
-    TimerQueue::global().on_interrupt();
-}
-interrupt_entry!(pit_entry => on_pit);

@@ -13,21 +13,21 @@
 #![no_std]
 #![no_main]
 
-mod hit;
 mod idle;
 mod machine;
 mod moved;
 mod step;
 
 use dormir_guest::{args, println};
+use dormir_programs::machine::Delivery;
 use machine::Via;
 
 dormir_guest::entry!(main, owns_machine);
 
 fn main() -> Result<(), &'static str> {
     let via = match args::value("via") {
-        Some("interrupt") => Via::Interrupt,
-        Some("nmi") => Via::Nmi,
+        Some("interrupt") => Via::Hit(Delivery::Interrupt),
+        Some("nmi") => Via::Hit(Delivery::Nmi),
         Some("deadline") => Via::Deadline,
         Some("handler-timer") => Via::HandlerTimer,
         _ => return Err("say what interrupts: via=interrupt|nmi|deadline|handler-timer"),

@@ -17,8 +17,7 @@ use dormir::{
     arch::x86_64::interrupt::InterruptFrame,
     time::{Instant, Timer},
 };
-
-use crate::hit;
+use dormir_programs::hit;
 
 /// Later than any other timer of the sweep.
 const FAR: Duration = Duration::from_secs(3600);

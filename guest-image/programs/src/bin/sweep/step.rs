@@ -14,11 +14,11 @@ use dormir::{
     idle::Halt,
     time::{Instant, Timer},
 };
+use dormir_programs::{hit, machine::apic};
 
 use crate::{
-    hit,
     idle::{By, Wait},
-    machine::{Via, apic},
+    machine::Via,
     moved,
 };
 
@@ -38,7 +38,7 @@ pub(crate) struct Outcome {
 /// from a poll to `hlt`.
 pub(crate) fn run(via: Via, step: u32, wait: Wait) -> Outcome {
     let outcome = match via {
-        Via::Interrupt | Via::Nmi => hit_after(step, wait),
+        Via::Hit(_) => hit_after(step, wait),
         Via::Deadline => deadline_after(step, wait),
         Via::HandlerTimer => moved_after(step, wait),
     };

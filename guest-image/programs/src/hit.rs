@@ -1,4 +1,4 @@
-//! The interrupt that the sweep aims: what its handler saw, and whom it wakes.
+//! The interrupt that a sweep aims: what its handler saw, and whom it wakes.
 
 use core::{
     cell::UnsafeCell,
@@ -9,10 +9,11 @@ use core::{
 use dormir::arch::x86_64::{interrupt::InterruptFrame, tsc};
 
 /// The TSC when the handler ran; 0 if it has not.
-pub(crate) static AT: AtomicU64 = AtomicU64::new(0);
-pub(crate) static ADDRESS: AtomicU64 = AtomicU64::new(0);
+pub static AT: AtomicU64 = AtomicU64::new(0);
+/// The address that was interrupted.
+pub static ADDRESS: AtomicU64 = AtomicU64::new(0);
 
-/// The waker of the task that waits for the hit.
+/// Whom the handler wakes.
 struct WakerSlot(UnsafeCell<Option<Waker>>);
 
 // SAFETY: one vCPU. The main line writes the slot only while the local APIC's timer is stopped, so
@@ -26,13 +27,13 @@ static SLOT: WakerSlot = WakerSlot(UnsafeCell::new(None));
 /// # Safety
 ///
 /// The local APIC's timer must be stopped, so that no handler reads the slot meanwhile.
-pub(crate) unsafe fn will_wake(waker: Waker) {
+pub unsafe fn will_wake(waker: Waker) {
     // SAFETY: as the caller says, nobody else uses the slot.
     unsafe { *SLOT.0.get() = Some(waker) };
 }
 
 /// The handler's part; may run as an NMI.
-pub(crate) fn on_hit(frame: &InterruptFrame) {
+pub fn on_hit(frame: &InterruptFrame) {
     ADDRESS.store(frame.rip, Ordering::Relaxed);
     AT.store(tsc::read(), Ordering::Relaxed);
     // SAFETY: the slot is not written while this may run.
