@@ -60,11 +60,14 @@
 //! | --- | --- | --- |
 //! | `bare` | yes | `platform::bare`: interrupt table, PIC, PIT, local APIC, TSC clock, `hlt`. Only on `x86_64-unknown-none` |
 //! | `embedded-hal` | yes | `time::Delay`, a busy wait behind `embedded_hal::delay::DelayNs` |
+//! | `embedded-hal-async` | no | `time::Delay`, a timer behind `embedded_hal_async::delay::DelayNs` |
 //! | `alloc` | no | tasks on the heap: `Task::boxed` |
 //! | `metrics` | no | `Executor::metrics`: polls, wakes, waits, the longest poll |
 //! | `trace` | no | `executor::trace`: hooks that are told what executors do |
 //! | `critical-section-impl` | no | an implementation of `critical-section` that masks interrupts, for guests with one vCPU |
 #![no_std]
+// An example with `dormir_guest::entry!` is a guest, and runs in a VM.
+#![doc(test(attr(cfg_attr(target_os = "none", no_std, no_main))))]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(feature = "alloc")]

@@ -1,36 +1,37 @@
-//! The atomics and critical sections of the executor. Under `cfg(loom)` they are loom's, which tries
-//! every order of what threads do.
+//! The atomics and critical sections of the executor. In the models, which are this library's tests under
+//! `cfg(loom)`, they are loom's, which tries every order of what threads do. Whoever else uses that cfg has
+//! the usual ones.
 
 use critical_section::CriticalSection;
 
-#[cfg(not(loom))]
+#[cfg(not(all(test, loom)))]
 pub(crate) use core::sync::atomic;
-#[cfg(loom)]
+#[cfg(all(test, loom))]
 pub(crate) use loom::sync::atomic;
 
 /// Constructors that are `const`, but under loom, whose atomics have none.
 macro_rules! const_new {
     ($($(#[$about:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),*) -> Self $body:block)*) => {$(
         $(#[$about])*
-        #[cfg(not(loom))]
+        #[cfg(not(all(test, loom)))]
         $vis const fn $name($($arg: $ty),*) -> Self $body
 
         $(#[$about])*
-        #[cfg(loom)]
+        #[cfg(all(test, loom))]
         $vis fn $name($($arg: $ty),*) -> Self $body
     )*};
 }
 pub(crate) use const_new;
 
 /// Runs `section` with every other context but NMIs held off.
-#[cfg(not(loom))]
+#[cfg(not(all(test, loom)))]
 #[inline(always)]
 pub(crate) fn critical<R>(section: impl FnOnce(CriticalSection<'_>) -> R) -> R {
     critical_section::with(section)
 }
 
-/// The same, as a lock that loom knows.
-#[cfg(loom)]
+/// The same, as a lock that loom knows. Sections of a model are not nested.
+#[cfg(all(test, loom))]
 pub(crate) fn critical<R>(section: impl FnOnce(CriticalSection<'_>) -> R) -> R {
     loom::lazy_static! {
         static ref LOCK: loom::sync::Mutex<()> = loom::sync::Mutex::new(());

@@ -36,6 +36,8 @@ static READY: AtomicBool = AtomicBool::new(false);
 /// For the main line of one vCPU. It must not be called from an interrupt handler, nor on two vCPUs
 /// (or host threads) at a time: all calls share one ready flag and one timer queue.
 ///
+/// # Examples
+///
 /// ```
 /// # let idle = dormir::platform::host::Skip;
 /// let answer = dormir::block_on(async { 6 * 7 }, idle);

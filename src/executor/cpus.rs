@@ -9,6 +9,8 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 /// vCPU is all there is. It is a type and not a cargo feature, because features unify: one crate that
 /// asks for the cheaper form would have it for all.
 ///
+/// # Examples
+///
 /// ```
 /// use dormir::executor::{Executor, Shared, SingleVcpu, Up64};
 ///
@@ -25,16 +27,65 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 pub unsafe trait Cpus: Copy + Send + Sync + 'static {
     /// Sets bit `bit` modulo 64 of `word`, and says `false` only if it was set already. What the caller has
     /// written before is seen by whoever clears the bit afterwards, also where it was set already.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use core::sync::atomic::AtomicU64;
+    /// use dormir::executor::{Cpus, Shared};
+    ///
+    /// let word = AtomicU64::new(0);
+    /// assert!(Shared::set(&word, 3));
+    /// assert!(!Shared::set(&word, 3), "it was set already");
+    /// ```
     fn set(word: &AtomicU64, bit: u32) -> bool;
 
     /// Sets the bits of `mask`, whatever they were.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use core::sync::atomic::AtomicU64;
+    /// use dormir::executor::{Cpus, Shared};
+    ///
+    /// let word = AtomicU64::new(0b0010);
+    /// Shared::raise(&word, 0b0110);
+    /// assert_eq!(word.into_inner(), 0b0110);
+    /// ```
     fn raise(word: &AtomicU64, mask: u64);
 
     /// Clears bit `bit`, which is below 64; sees what was written before it was set.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use core::sync::atomic::AtomicU64;
+    /// use dormir::executor::{Cpus, Shared};
+    ///
+    /// let word = AtomicU64::new(0b1111);
+    /// Shared::clear(&word, 3);
+    /// assert_eq!(word.into_inner(), 0b0111);
+    /// ```
     fn clear(word: &AtomicU64, bit: u32);
 }
 
 /// Tasks may be woken from any vCPU or thread. One locked instruction for each word that changes.
+///
+/// # Examples
+///
+/// ```
+/// use dormir::executor::{Executor, RemoteSpawner, Shared, Up64};
+///
+/// dormir::task! { async fn from_thread(), pool = 1 {} }
+///
+/// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+///
+/// let remote: RemoteSpawner = EXECUTOR.remote();
+/// let other = std::thread::spawn(move || remote.spawn_detached(from_thread()).is_ok());
+/// assert!(other.join().expect("the thread ends"));
+/// EXECUTOR.enter()?.run(dormir::platform::host::Skip);
+/// # Ok::<(), dormir::executor::AlreadyEntered>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Shared;
 
@@ -80,6 +131,22 @@ unsafe impl Cpus for Shared {
 ///
 /// An instruction that changes memory is indivisible for its own vCPU, interrupts and NMIs included
 /// (they come between instructions), so the lock prefix can go.
+///
+/// # Examples
+///
+/// ```
+/// use dormir::executor::{Executor, SingleVcpu, Up64, yield_now};
+///
+/// dormir::task! { async fn twice(), pool = 1 { yield_now().await } }
+///
+/// // SAFETY: this guest is given one vCPU.
+/// static EXECUTOR: Executor<Up64, SingleVcpu> = Executor::new(unsafe { SingleVcpu::new() });
+///
+/// let mut runner = EXECUTOR.enter()?;
+/// runner.spawner().spawn_detached(twice())?;
+/// runner.run(dormir::platform::host::Skip);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct SingleVcpu(());
 
@@ -91,6 +158,17 @@ impl SingleVcpu {
     /// As long as the executor is used, everything that wakes its tasks, spawns on it or holds its
     /// handles runs on the vCPU (on a host: the thread) that polls them: tasks, interrupt and NMI
     /// handlers of that vCPU.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dormir::executor::{Executor, SingleVcpu, Up4096};
+    ///
+    /// // SAFETY: this guest is given one vCPU, so whatever wakes or spawns runs there.
+    /// const ONE: SingleVcpu = unsafe { SingleVcpu::new() };
+    /// static EXECUTOR: Executor<Up4096, SingleVcpu> = Executor::new(ONE);
+    /// # assert_eq!(EXECUTOR.tasks(), 0);
+    /// ```
     #[must_use]
     pub const unsafe fn new() -> Self {
         Self(())

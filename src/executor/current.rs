@@ -20,8 +20,23 @@ static CURRENT: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 ///
 /// Any; it uses a critical section.
 ///
+/// # Examples
+///
 /// ```
-/// assert_eq!(dormir::executor::current_task(), None);
+/// use dormir::executor::{Executor, Shared, Up64, current_task};
+///
+/// dormir::task! {
+///     async fn work(), pool = 1 {
+///         assert!(current_task().is_some_and(|name| name.ends_with("::work")));
+///     }
+/// }
+///
+/// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+///
+/// assert_eq!(current_task(), None);
+/// EXECUTOR.remote().spawn_detached(work())?;
+/// EXECUTOR.enter()?.run(dormir::platform::host::Skip);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[must_use]
 pub fn current_task() -> Option<&'static str> {
@@ -48,10 +63,14 @@ pub(crate) fn set(task: TaskRef) {
     CURRENT.store(task.data().cast_mut(), Ordering::Relaxed);
 }
 
-/// No task is visited.
-#[inline(always)]
-pub(crate) fn clear() {
-    CURRENT.store(ptr::null_mut(), Ordering::Relaxed);
+/// When it goes, also because a poll unwinds, no task is visited any more.
+pub(crate) struct Visits;
+
+impl Drop for Visits {
+    #[inline(always)]
+    fn drop(&mut self) {
+        CURRENT.store(ptr::null_mut(), Ordering::Relaxed);
+    }
 }
 
 /// While it lives, visits are somebody else's: when it goes, what was current before is so again.

@@ -27,6 +27,8 @@ use super::{lifecycle::End, place::TaskRef, task::Header};
 /// an output that nobody took to the runner; it is dropped with the handle only where the runner of a
 /// local task is gone.
 ///
+/// # Examples
+///
 /// ```
 /// use dormir::executor::{Executor, Shared, Up64};
 ///
@@ -37,6 +39,19 @@ use super::{lifecycle::End, place::TaskRef, task::Header};
 /// let sum = runner.spawner().spawn(add(2, 3))?;
 /// runner.run_until_idle();
 /// assert_eq!(dormir::block_on(sum, dormir::platform::host::Skip), Ok(5));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// It goes to another thread only if the output may:
+///
+/// ```compile_fail,E0277
+/// # use dormir::executor::{Executor, Shared, Up64};
+/// # use std::rc::Rc;
+/// # static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+/// dormir::task! { async fn local() -> Rc<str>, pool = 1 { "local".into() } }
+///
+/// let handle = EXECUTOR.enter()?.spawner().spawn(local())?;
+/// std::thread::spawn(move || drop(handle));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[must_use = "a handle is for awaiting the task's end; drop it to leave the task alone"]
@@ -66,17 +81,79 @@ impl<T> JoinHandle<T> {
 
     /// Asks the runner to drop the task at its next pass. Its handle then gives [`Aborted`], unless the
     /// task has ended before. May be called in any context but NMI.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dormir::executor::{Aborted, Executor, Shared, Up64};
+    ///
+    /// dormir::task! { async fn forever(), pool = 1 { core::future::pending().await } }
+    ///
+    /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+    ///
+    /// # let idle = dormir::platform::host::Skip;
+    /// let mut runner = EXECUTOR.enter()?;
+    /// let handle = runner.spawner().spawn(forever())?;
+    /// handle.abort();
+    /// runner.run(idle);
+    /// assert!(matches!(dormir::block_on(handle, idle), Err(Aborted { .. })));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn abort(&self) {
         self.abort_handle().abort();
     }
 
     /// A handle that can only [`abort`](Self::abort). It may be copied, and outlive the task.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use core::time::Duration;
+    /// use dormir::{executor::{AbortHandle, Executor, Shared, Up64}, time::Timer};
+    ///
+    /// dormir::task! {
+    ///     async fn forever(), pool = 1 { core::future::pending().await }
+    ///
+    ///     async fn limit(other: AbortHandle), pool = 1 {
+    ///         Timer::after(Duration::from_secs(1)).await;
+    ///         other.abort();
+    ///     }
+    /// }
+    ///
+    /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+    ///
+    /// # dormir::platform::host::init();
+    /// # let idle = dormir::platform::host::Skip;
+    /// let mut runner = EXECUTOR.enter()?;
+    /// let handle = runner.spawner().spawn(forever())?;
+    /// runner.spawner().spawn_detached(limit(handle.abort_handle()))?;
+    /// runner.run(idle);
+    /// assert!(dormir::block_on(handle, idle).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn abort_handle(&self) -> AbortHandle {
         AbortHandle(self.task.map(|(task, _)| (task, task.task_number())))
     }
 
     /// Whether the task has ended or was dropped, so that awaiting the handle does not wait.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dormir::executor::{Executor, Shared, Up64};
+    ///
+    /// dormir::task! { async fn work(), pool = 1 {} }
+    ///
+    /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+    ///
+    /// let mut runner = EXECUTOR.enter()?;
+    /// let handle = runner.spawner().spawn(work())?;
+    /// assert!(!handle.is_finished());
+    /// runner.run_until_idle();
+    /// assert!(handle.is_finished());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.task.is_none_or(|(task, _)| task.has_ended())
@@ -128,6 +205,27 @@ impl<T> fmt::Debug for JoinHandle<T> {
 ///
 /// It names the task by its place and its number: once the task is gone, it does nothing, also where
 /// another task has taken the place. (Numbers are given out anew after 2^26 tasks.)
+///
+/// # Examples
+///
+/// ```
+/// use dormir::executor::{Executor, Shared, Up64};
+///
+/// dormir::task! { async fn forever(), pool = 1 { core::future::pending().await } }
+///
+/// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+///
+/// let mut runner = EXECUTOR.enter()?;
+/// let first = runner.spawner().spawn(forever())?.abort_handle();
+/// runner.run_until_idle();
+/// first.abort();
+/// runner.run_until_idle();
+/// // The next task has the same place, and is not meant.
+/// runner.spawner().spawn_detached(forever())?;
+/// first.abort();
+/// assert_eq!(runner.run_until_idle().tasks_left, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy)]
 pub struct AbortHandle(Option<(TaskRef, u32)>);
 
@@ -139,6 +237,24 @@ unsafe impl Sync for AbortHandle {}
 impl AbortHandle {
     /// Asks the runner to drop the task, see [`JoinHandle::abort`]. May be called in any context but
     /// NMI.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dormir::executor::{Executor, Shared, Up64};
+    ///
+    /// dormir::task! { async fn forever(), pool = 1 { core::future::pending().await } }
+    ///
+    /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+    ///
+    /// let mut runner = EXECUTOR.enter()?;
+    /// // The join handle is dropped; the task goes on.
+    /// let abort = runner.spawner().spawn(forever())?.abort_handle();
+    /// assert_eq!(runner.run_until_idle().tasks_left, 1);
+    /// abort.abort();
+    /// assert_eq!(runner.run_until_idle().tasks_left, 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn abort(&self) {
         if let Some((task, generation)) = self.0 {
             task.abort(generation);
@@ -154,6 +270,24 @@ impl fmt::Debug for AbortHandle {
 
 /// The task was dropped before it had an output: it was aborted, its poll panicked (where panics
 /// unwind), or the runner that it was local to went away.
+///
+/// # Examples
+///
+/// ```
+/// use dormir::executor::{Executor, Shared, Up64};
+///
+/// dormir::task! { async fn forever(), pool = 1 { core::future::pending().await } }
+///
+/// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+///
+/// # let idle = dormir::platform::host::Skip;
+/// let runner = EXECUTOR.enter()?;
+/// let handle = runner.spawner().spawn(forever())?;
+/// drop(runner);
+/// let aborted = dormir::block_on(handle, idle).expect_err("its runner is gone");
+/// println!("{aborted}");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Aborted;

@@ -115,10 +115,12 @@ impl TaskRef {
         }
         // SAFETY: while there is a handle, the task's memory is not given back.
         let header_ref = unsafe { header.as_ref() };
+        let mut joiner = None;
         let left = critical(|cs| {
             let mark = self.flags(cs);
             if mark & ENDED == 0 {
                 self.set_mark(mark & !JOINABLE, cs);
+                joiner = header_ref.joiner.borrow(cs).take();
                 return None;
             }
             if mark & ABORTED != 0 || !header_ref.kind().output_needs_drop {
@@ -132,6 +134,8 @@ impl TaskRef {
             self.task().store(header.as_ptr(), Ordering::Release);
             Some(Left::ToRunner)
         });
+        // Nobody waits any more. Dropped outside the section.
+        drop(joiner);
         match left {
             None => {}
             Some(Left::ToRunner) => self.book().wake(self),

@@ -24,6 +24,25 @@ use crate::{
 };
 
 /// What an executor has done since it was made: see [`Executor::metrics`].
+///
+/// # Examples
+///
+/// ```
+/// use dormir::executor::{Executor, Shared, Up64, metrics::Metrics, yield_now};
+///
+/// dormir::task! { async fn twice(), pool = 1 { yield_now().await } }
+///
+/// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+///
+/// let mut runner = EXECUTOR.enter()?;
+/// let before: Metrics = EXECUTOR.metrics();
+/// runner.spawner().spawn_detached(twice())?;
+/// runner.run_until_idle();
+/// let after = EXECUTOR.metrics();
+/// assert_eq!(after.polls - before.polls, 2);
+/// println!("longest poll: {:?}, of {:?}", after.longest_poll, after.longest_poll_task);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metrics {
@@ -49,6 +68,28 @@ pub struct Metrics {
 }
 
 /// What a task has done since it was spawned: see [`Executor::for_each_task`].
+///
+/// # Examples
+///
+/// ```
+/// use dormir::executor::{Executor, Shared, Up64, metrics::TaskMetrics};
+///
+/// dormir::task! { async fn waits(), pool = 4 { core::future::pending().await } }
+///
+/// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+///
+/// let mut runner = EXECUTOR.enter()?;
+/// runner.spawner().spawn_detached(waits())?;
+/// runner.run_until_idle();
+/// let mut busiest: Option<TaskMetrics> = None;
+/// EXECUTOR.for_each_task(|task| {
+///     if busiest.is_none_or(|other| other.polls < task.polls) {
+///         busiest = Some(task);
+///     }
+/// });
+/// assert!(busiest.is_some_and(|task| task.name.ends_with("waits") && task.polls == 1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TaskMetrics {
@@ -64,6 +105,8 @@ pub struct TaskMetrics {
 
 impl<C: Capacity, M: Cpus> Executor<C, M> {
     /// What it has done until now. May be called in any context but NMI.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use dormir::executor::{Executor, Shared, Up64};
@@ -85,6 +128,8 @@ impl<C: Capacity, M: Cpus> Executor<C, M> {
     /// Shows what each task has done that has not ended. It looks at every place of the executor, each in
     /// a critical section of its own, and calls `show` outside of them. May be called in any context but
     /// NMI.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use dormir::executor::{Executor, Shared, Up64};

@@ -35,6 +35,8 @@ mod current;
 mod free_list;
 mod join;
 mod lifecycle;
+#[cfg(all(test, loom, feature = "alloc"))]
+mod loom_tests;
 #[cfg(feature = "metrics")]
 pub mod metrics;
 mod place;
@@ -45,6 +47,8 @@ mod runner;
 mod spawn;
 mod task;
 mod task_macro;
+#[cfg(all(test, not(loom)))]
+mod tests;
 #[cfg(feature = "trace")]
 pub mod trace;
 mod yield_now;
@@ -70,12 +74,45 @@ use ready::ReadySet;
 /// until it is used.
 ///
 /// `C` says for how many tasks; `M` from where they may be woken.
+///
+/// # Examples
+///
+/// ```
+/// use dormir::executor::{Executor, Shared, Up64};
+///
+/// dormir::task! { async fn work(), pool = 2 {} }
+///
+/// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+///
+/// # let idle = dormir::platform::host::Skip;
+/// # // In a guest: `let idle = dormir::idle::Halt;`
+/// let mut runner = EXECUTOR.enter()?;
+/// runner.spawner().spawn_detached(work())?;
+/// runner.spawner().spawn_detached(work())?;
+/// runner.run(idle);
+/// assert_eq!(EXECUTOR.tasks(), 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Executor<C: Capacity, M: Cpus = Shared> {
     ready: ReadySet<C, M>,
     book: Book,
 }
 
 /// The executor has a runner already.
+///
+/// # Examples
+///
+/// ```
+/// use dormir::executor::{Executor, Shared, Up64};
+///
+/// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+///
+/// let runner = EXECUTOR.enter()?;
+/// let refused = EXECUTOR.enter().expect_err("there is a runner");
+/// println!("{refused}");
+/// # drop(runner);
+/// # Ok::<(), dormir::executor::AlreadyEntered>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AlreadyEntered;
@@ -93,6 +130,15 @@ impl core::error::Error for AlreadyEntered {}
 impl<C: Capacity, M: Cpus> Executor<C, M> {
     const_new! {
         /// An executor without tasks.
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// use dormir::executor::{Executor, Shared, Up4096};
+        ///
+        /// static EXECUTOR: Executor<Up4096> = Executor::new(Shared);
+        /// assert_eq!(EXECUTOR.tasks(), 0);
+        /// ```
         #[must_use]
         pub fn new(_cpus: M) -> Self {
             Self {
@@ -107,6 +153,20 @@ impl<C: Capacity, M: Cpus> Executor<C, M> {
     /// # Errors
     ///
     /// [`AlreadyEntered`] while there is another one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dormir::executor::{AlreadyEntered, Executor, Shared, Up64};
+    ///
+    /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+    ///
+    /// let runner = EXECUTOR.enter()?;
+    /// assert!(matches!(EXECUTOR.enter(), Err(AlreadyEntered { .. })));
+    /// drop(runner);
+    /// assert!(EXECUTOR.enter().is_ok());
+    /// # Ok::<(), AlreadyEntered>(())
+    /// ```
     pub fn enter(&'static self) -> Result<Runner<C, M>, AlreadyEntered> {
         self.open();
         match self.book.enter() {
@@ -116,6 +176,26 @@ impl<C: Capacity, M: Cpus> Executor<C, M> {
     }
 
     /// A spawner for use anywhere.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dormir::executor::{Executor, Shared, Up64};
+    ///
+    /// dormir::task! { async fn answer(packet: u32), pool = 8 { println!("packet {packet}") } }
+    ///
+    /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+    ///
+    /// /// Called by the device's interrupt handler.
+    /// fn on_packet(packet: u32) {
+    ///     if let Err(full) = EXECUTOR.remote().spawn_detached(answer(packet)) {
+    ///         println!("packet {packet} is lost: {full}");
+    ///     }
+    /// }
+    /// # on_packet(1);
+    /// # EXECUTOR.enter()?.run(dormir::platform::host::Skip);
+    /// # Ok::<(), dormir::executor::AlreadyEntered>(())
+    /// ```
     #[must_use]
     pub fn remote(&'static self) -> RemoteSpawner {
         self.open();
@@ -123,6 +203,24 @@ impl<C: Capacity, M: Cpus> Executor<C, M> {
     }
 
     /// How many tasks there are that have not ended.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dormir::executor::{Executor, Shared, Up64};
+    ///
+    /// dormir::task! { async fn work(), pool = 1 {} }
+    ///
+    /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+    /// let mut runner = EXECUTOR.enter()?;
+    /// let handle = runner.spawner().spawn(work())?;
+    /// assert_eq!(EXECUTOR.tasks(), 1);
+    /// runner.run_until_idle();
+    /// // It has ended, though nobody has awaited the handle.
+    /// assert_eq!(EXECUTOR.tasks(), 0);
+    /// # drop(handle);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn tasks(&self) -> usize {
         self.book.live()
@@ -134,6 +232,8 @@ impl<C: Capacity, M: Cpus> Executor<C, M> {
     /// It is called after each wake of a task that was not ready, in the context of the wake: an
     /// interrupt handler, or an NMI handler if tasks are woken there. Set it before tasks are spawned:
     /// wakers that were made before, in polls, do not know of it.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use core::sync::atomic::{AtomicBool, Ordering};

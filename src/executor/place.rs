@@ -49,7 +49,7 @@ impl Places {
     const_new! {
         /// All are free.
         pub(crate) fn new() -> Self {
-            #[cfg(not(loom))]
+            #[cfg(not(all(test, loom)))]
             return Self {
                 tasks: [const { AtomicPtr::new(ptr::null_mut()) }; BITS as usize],
                 marks: [const { AtomicU32::new(0) }; BITS as usize],
@@ -57,7 +57,7 @@ impl Places {
                 #[cfg(feature = "metrics")]
                 counters: TaskCounters::new(),
             };
-            #[cfg(loom)]
+            #[cfg(all(test, loom))]
             return Self {
                 tasks: core::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
                 marks: core::array::from_fn(|_| AtomicU32::new(0)),

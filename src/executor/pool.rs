@@ -184,6 +184,8 @@ pub(super) mod heap {
         /// A task that lies on the heap: any number of them, as long as the heap lasts. Where it does
         /// not, spawning ends as the program's allocator says.
         ///
+        /// # Examples
+        ///
         /// ```
         /// use dormir::executor::{Executor, Shared, Task, Up64};
         ///

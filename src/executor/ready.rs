@@ -275,13 +275,13 @@ impl<C: Capacity, M: Cpus> ReadySet<C, M> {
         /// No task is ready. All zero, so that it costs no room in an image.
         pub(crate) fn new() -> Self {
             Self {
-                #[cfg(not(loom))]
+                #[cfg(not(all(test, loom)))]
                 summaries: C::SUMMARIES,
-                #[cfg(not(loom))]
+                #[cfg(not(all(test, loom)))]
                 blocks: C::BLOCKS,
-                #[cfg(loom)]
+                #[cfg(all(test, loom))]
                 summaries: C::summaries(),
-                #[cfg(loom)]
+                #[cfg(all(test, loom))]
                 blocks: C::blocks(),
                 cpus: PhantomData,
             }

@@ -11,7 +11,7 @@ use super::{
     book::{Entry, Wakers},
     capacity::Capacity,
     cpus::{Cpus, Shared},
-    current::{self, OuterTask},
+    current::{OuterTask, Visits},
     place::TaskRef,
     probe::{self, Polling},
     ready::ReadySet,
@@ -27,6 +27,35 @@ use crate::{
 /// When it goes, the futures that were spawned by its [`Spawner`] and have not ended are dropped, since
 /// they may not leave the place where it was; their handles give [`Aborted`](super::Aborted). Tasks that
 /// were spawned [remotely](Executor::remote) wait for the next runner.
+///
+/// It stays where it was made:
+///
+/// # Examples
+///
+/// ```compile_fail,E0277
+/// # use dormir::executor::{Executor, Shared, Up64};
+/// # static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+/// let runner = EXECUTOR.enter()?;
+/// std::thread::spawn(move || drop(runner));
+/// # Ok::<(), dormir::executor::AlreadyEntered>(())
+/// ```
+///
+/// # Examples
+///
+/// ```
+/// use dormir::executor::{Executor, Runner, Shared, Up64};
+///
+/// dormir::task! { async fn forever(), pool = 1 { core::future::pending().await } }
+///
+/// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+///
+/// let mut runner: Runner<Up64> = EXECUTOR.enter()?;
+/// runner.spawner().spawn_detached(forever())?;
+/// assert_eq!(runner.run_until_idle().tasks_left, 1);
+/// drop(runner);
+/// assert_eq!(EXECUTOR.tasks(), 0, "the task went with its runner");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Runner<C: Capacity, M: Cpus = Shared> {
     executor: &'static Executor<C, M>,
     timers: &'static TimerQueue,
@@ -36,6 +65,24 @@ pub struct Runner<C: Capacity, M: Cpus = Shared> {
 }
 
 /// What [`Runner::run_until_idle`] has left.
+///
+/// # Examples
+///
+/// ```
+/// use dormir::{executor::{Executor, Shared, Turn, Up64}, time::{Instant, Timer}};
+///
+/// dormir::task! { async fn nap(until: Instant), pool = 1 { Timer::at(until).await } }
+///
+/// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+///
+/// # dormir::platform::host::init();
+/// let until = Instant::from_nanos(5_000_000);
+/// let mut runner = EXECUTOR.enter()?;
+/// runner.spawner().spawn_detached(nap(until))?;
+/// let Turn { tasks_left, next_deadline, .. } = runner.run_until_idle();
+/// assert_eq!((tasks_left, next_deadline), (1, Some(until)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Turn {
@@ -56,6 +103,29 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
     }
 
     /// Serves `timers` in place of the [global queue](TimerQueue::global).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dormir::{
+    ///     executor::{Executor, Shared, Up64}, platform::host::VirtualClock,
+    ///     time::{Instant, Timer, TimerQueue},
+    /// };
+    ///
+    /// static CLOCK: VirtualClock = VirtualClock::new();
+    /// static TIMERS: TimerQueue = TimerQueue::new();
+    /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+    ///
+    /// dormir::task! { async fn wait(timer: Timer), pool = 1 { timer.await } }
+    ///
+    /// TIMERS.install(&CLOCK, &CLOCK)?;
+    /// let mut runner = EXECUTOR.enter()?.with_timers(&TIMERS);
+    /// runner.spawner().spawn_detached(wait(TIMERS.timer(Instant::from_nanos(5))))?;
+    /// assert_eq!(runner.run_until_idle().tasks_left, 1);
+    /// CLOCK.advance_to(Instant::from_nanos(5), &TIMERS);
+    /// assert_eq!(runner.run_until_idle().tasks_left, 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn with_timers(mut self, timers: &'static TimerQueue) -> Self {
         self.timers = timers;
@@ -63,6 +133,28 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
     }
 
     /// A spawner for any `'static` future, to be used here and in tasks.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dormir::executor::{Executor, Shared, Spawner, Up64};
+    ///
+    /// dormir::task! {
+    ///     async fn parent(spawner: Spawner), pool = 1 {
+    ///         spawner.spawn_detached(child()).expect("there is room");
+    ///     }
+    ///
+    ///     async fn child(), pool = 1 {}
+    /// }
+    ///
+    /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+    ///
+    /// let mut runner = EXECUTOR.enter()?;
+    /// let spawner = runner.spawner();
+    /// spawner.spawn_detached(parent(spawner))?;
+    /// runner.run(dormir::platform::host::Skip);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn spawner(&self) -> Spawner {
         Spawner::new(&self.executor.book, self.entry)
@@ -79,6 +171,27 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
     /// Where a task does. (A guest ends then. Where panics unwind, the task is dropped, its handle
     /// gives [`Aborted`](super::Aborted), no other task's wake is lost, and the runner may be used
     /// again.)
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use core::time::Duration;
+    /// use dormir::{executor::{Executor, Shared, Up64}, time::{Instant, Timer}};
+    ///
+    /// dormir::task! { async fn nap(), pool = 1 { Timer::after(Duration::from_secs(1)).await } }
+    ///
+    /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+    ///
+    /// # dormir::platform::host::init();
+    /// # let idle = dormir::platform::host::Skip;
+    /// # // In a guest: `let idle = dormir::idle::Halt;`
+    /// let mut runner = EXECUTOR.enter()?;
+    /// runner.spawner().spawn_detached(nap())?;
+    /// let start = Instant::now();
+    /// runner.run(idle);
+    /// assert!(Instant::now().saturating_since(start) >= Duration::from_secs(1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn run(&mut self, mut idle: impl Idle) {
         let _outer = OuterTask::here();
         loop {
@@ -98,6 +211,30 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
     /// # Panics
     ///
     /// As [`run`](Self::run).
+    ///
+    /// # Examples
+    ///
+    /// It does not return, so this is only compiled here:
+    ///
+    /// ```no_run
+    /// use dormir::executor::{Executor, Shared, Up64};
+    ///
+    /// dormir::task! { async fn answer(packet: u32), pool = 8 { println!("packet {packet}") } }
+    ///
+    /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+    ///
+    /// /// Called by the device's interrupt handler.
+    /// fn on_packet(packet: u32) {
+    ///     // Where there is no room, the packet is dropped.
+    ///     let _ = EXECUTOR.remote().spawn_detached(answer(packet));
+    /// }
+    ///
+    /// # let idle = dormir::platform::host::Skip;
+    /// # // In a guest: `let idle = dormir::idle::Halt;`
+    /// EXECUTOR.enter()?.run_forever(idle);
+    /// # #[allow(unreachable_code)]
+    /// # Ok::<(), dormir::executor::AlreadyEntered>(())
+    /// ```
     pub fn run_forever(&mut self, mut idle: impl Idle) -> ! {
         loop {
             let next = self.turn();
@@ -136,6 +273,28 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
     /// # Panics
     ///
     /// As [`run`](Self::run).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use core::sync::atomic::{AtomicBool, Ordering};
+    /// use dormir::executor::{Executor, Shared, Up64};
+    /// # dormir::task! { async fn work(), pool = 1 {} }
+    ///
+    /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+    /// static WOKEN: AtomicBool = AtomicBool::new(true);
+    ///
+    /// EXECUTOR.on_wake(|| WOKEN.store(true, Ordering::Release));
+    /// let mut runner = EXECUTOR.enter()?;
+    /// # runner.spawner().spawn_detached(work())?;
+    /// // The loop that somebody else owns; it would also wait for other things.
+    /// while WOKEN.swap(false, Ordering::Acquire) {
+    ///     let turn = runner.run_until_idle();
+    ///     println!("{} tasks left, next at {:?}", turn.tasks_left, turn.next_deadline);
+    /// }
+    /// # assert_eq!(EXECUTOR.tasks(), 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn run_until_idle(&mut self) -> Turn {
         let _outer = OuterTask::here();
         // The loop may have slept by other means than the alarm.
@@ -152,6 +311,24 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
     }
 
     /// Whether no task is ready and no timer needs the runner. May be called with interrupts masked.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dormir::executor::{Executor, Shared, Up64};
+    ///
+    /// dormir::task! { async fn work(), pool = 1 {} }
+    ///
+    /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+    ///
+    /// let mut runner = EXECUTOR.enter()?;
+    /// assert!(runner.is_idle());
+    /// runner.spawner().spawn_detached(work())?;
+    /// assert!(!runner.is_idle(), "a task is ready");
+    /// runner.pass();
+    /// assert!(runner.is_idle());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     #[inline]
     pub fn is_idle(&self) -> bool {
@@ -164,8 +341,31 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
     /// # Panics
     ///
     /// As [`run`](Self::run).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dormir::{executor::{Executor, Shared, Up64, yield_now}, time::TimerQueue};
+    ///
+    /// dormir::task! {
+    ///     /// Is always ready, so that `run_until_idle` would not return.
+    ///     async fn busy(), pool = 1 { loop { yield_now().await } }
+    /// }
+    ///
+    /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+    ///
+    /// let mut runner = EXECUTOR.enter()?;
+    /// runner.spawner().spawn_detached(busy())?;
+    /// for _ in 0..3 {
+    ///     runner.pass();
+    ///     TimerQueue::global().turn();
+    ///     // Here the loop does other things.
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn pass(&mut self) {
+        let _visits = Visits;
         probe::pass(&self.executor.book);
         self.executor.ready.pass(|places, bit, data| {
             // SAFETY: the bit was set, so the place was taken.
@@ -178,7 +378,6 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
             unsafe { task.visit(header, self.executor.book.wakers()) };
             polling.end();
         });
-        current::clear();
     }
 }
 
@@ -188,12 +387,35 @@ impl<C: Capacity, M: Cpus> Drop for Runner<C, M> {
         let book = &self.executor.book;
         // A future that is dropped may try to spawn.
         book.begin_to_leave();
-        if book.live() + book.ended() > 0 {
-            for number in 0..C::TASKS {
-                self.executor.ready.place(number).leave();
-            }
+        let is_empty = book.live() + book.ended() == 0;
+        let mut leaving = Leaving {
+            executor: self.executor,
+            next: if is_empty { C::TASKS } else { 0 },
+        };
+        leaving.leave_places();
+    }
+}
+
+/// Leaves one place after the other. Where dropping a future unwinds, the others are left all the same.
+struct Leaving<C: Capacity, M: Cpus> {
+    executor: &'static Executor<C, M>,
+    next: u32,
+}
+
+impl<C: Capacity, M: Cpus> Leaving<C, M> {
+    fn leave_places(&mut self) {
+        while self.next < C::TASKS {
+            let place = self.executor.ready.place(self.next);
+            self.next += 1;
+            place.leave();
         }
-        book.leave();
+    }
+}
+
+impl<C: Capacity, M: Cpus> Drop for Leaving<C, M> {
+    fn drop(&mut self) {
+        self.leave_places();
+        self.executor.book.leave();
     }
 }
 

@@ -14,6 +14,8 @@ use crate::sync::critical;
 ///
 /// It is copied freely. Once its [`Runner`](super::Runner) is gone, spawning is an error.
 ///
+/// # Examples
+///
 /// ```
 /// use dormir::executor::{Executor, Shared, Spawner, Up64};
 ///
@@ -32,6 +34,16 @@ use crate::sync::critical;
 /// runner.run(dormir::platform::host::Skip);
 /// assert_eq!(dormir::block_on(answer, dormir::platform::host::Skip), Ok(41));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// It stays where the runner is:
+///
+/// ```compile_fail,E0277
+/// # use dormir::executor::{Executor, Shared, Up64};
+/// # static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+/// let spawner = EXECUTOR.enter()?.spawner();
+/// std::thread::spawn(move || drop(spawner));
+/// # Ok::<(), dormir::executor::AlreadyEntered>(())
 /// ```
 #[derive(Clone, Copy)]
 pub struct Spawner {
@@ -58,6 +70,25 @@ impl Spawner {
     ///
     /// Where there is no room, the error says which of pool and executor is full, and gives the task
     /// back.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dormir::executor::{Executor, Shared, SpawnLimit, Up64};
+    ///
+    /// dormir::task! { async fn add(a: u32, b: u32) -> u32, pool = 1 { a + b } }
+    ///
+    /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+    ///
+    /// # let idle = dormir::platform::host::Skip;
+    /// let mut runner = EXECUTOR.enter()?;
+    /// let sum = runner.spawner().spawn(add(1, 2))?;
+    /// let full = runner.spawner().spawn(add(3, 4)).expect_err("its pool has one place");
+    /// assert_eq!(full.limit(), SpawnLimit::PoolFull);
+    /// runner.run(idle);
+    /// assert_eq!(dormir::block_on(sum, idle), Ok(3));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn spawn<F: Future + 'static>(
         &self,
@@ -74,6 +105,8 @@ impl Spawner {
     /// # Errors
     ///
     /// As [`spawn`](Self::spawn).
+    ///
+    /// # Examples
     ///
     /// ```
     /// use dormir::executor::{Executor, Shared, Up64};
@@ -106,6 +139,8 @@ impl fmt::Debug for Spawner {
 ///
 /// Any but NMI.
 ///
+/// # Examples
+///
 /// ```
 /// use dormir::executor::{Executor, Shared, Up64};
 ///
@@ -116,6 +151,18 @@ impl fmt::Debug for Spawner {
 ///     .join()
 ///     .expect("the thread ends");
 /// EXECUTOR.enter()?.run(dormir::platform::host::Skip);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// A future that is not `Send` is for a [`Spawner`]:
+///
+/// ```compile_fail
+/// # use dormir::executor::{Executor, Shared, Up64};
+/// # use std::rc::Rc;
+/// # static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+/// dormir::task! { async fn print(text: Rc<str>), pool = 1 { println!("{text}") } }
+///
+/// EXECUTOR.remote().spawn_detached(print("local".into()))?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy)]
@@ -138,6 +185,23 @@ impl RemoteSpawner {
     /// # Errors
     ///
     /// As [`Spawner::spawn`]; the runner need not be there.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dormir::executor::{Executor, Shared, Up64};
+    ///
+    /// dormir::task! { async fn length(text: String) -> usize, pool = 1 { text.len() } }
+    ///
+    /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+    ///
+    /// # let idle = dormir::platform::host::Skip;
+    /// let other = std::thread::spawn(|| EXECUTOR.remote().spawn(length("text".into())));
+    /// let handle = other.join().expect("the thread ends")?;
+    /// EXECUTOR.enter()?.run(idle);
+    /// assert_eq!(dormir::block_on(handle, idle), Ok(4));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn spawn<F>(&self, task: Task<F>) -> Result<JoinHandle<F::Output>, SpawnError<F>>
     where
@@ -155,6 +219,21 @@ impl RemoteSpawner {
     /// # Errors
     ///
     /// As [`spawn`](Self::spawn).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dormir::executor::{Executor, Shared, Up64};
+    ///
+    /// dormir::task! { async fn note(time: u64), pool = 4 { println!("it was {time}") } }
+    ///
+    /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+    ///
+    /// // Before there is a runner.
+    /// EXECUTOR.remote().spawn_detached(note(7))?;
+    /// EXECUTOR.enter()?.run(dormir::platform::host::Skip);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn spawn_detached<F>(&self, task: Task<F>) -> Result<(), SpawnError<F>>
     where
@@ -242,12 +321,50 @@ fn allocate<F: Future>() -> Option<NonNull<Header>> {
 }
 
 /// A task that could not be spawned: why not, and the task.
+///
+/// # Examples
+///
+/// ```
+/// use dormir::executor::{Executor, Shared, Up64};
+///
+/// dormir::task! { async fn work(), pool = 1 {} }
+///
+/// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+///
+/// let mut runner = EXECUTOR.enter()?;
+/// let spawner = runner.spawner();
+/// spawner.spawn_detached(work())?;
+/// let full = spawner.spawn_detached(work()).expect_err("its pool has one place");
+/// println!("{full}");
+/// runner.run_until_idle();
+/// // Now there is room.
+/// spawner.spawn_detached(full.into_task())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct SpawnError<F> {
     limit: SpawnLimit,
     task: Task<F>,
 }
 
 /// Why a task could not be spawned.
+///
+/// # Examples
+///
+/// ```
+/// use dormir::executor::SpawnLimit;
+///
+/// /// Whether it may help to try again once other tasks have ended.
+/// fn is_passing(limit: SpawnLimit) -> bool {
+///     matches!(limit, SpawnLimit::PoolFull | SpawnLimit::ExecutorFull)
+/// }
+/// # use dormir::executor::{Executor, Shared, Up64};
+/// # dormir::task! { async fn work(), pool = 1 {} }
+/// # static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+/// # let spawner = EXECUTOR.enter()?.spawner();
+/// # let gone = spawner.spawn(work()).expect_err("the runner is gone");
+/// # assert!(!is_passing(gone.limit()));
+/// # Ok::<(), dormir::executor::AlreadyEntered>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SpawnLimit {
@@ -266,17 +383,70 @@ impl<F> SpawnError<F> {
     }
 
     /// Which limit was met.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dormir::executor::{Executor, Shared, SpawnLimit, Up64};
+    ///
+    /// dormir::task! { async fn work(), pool = 1 {} }
+    ///
+    /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+    ///
+    /// let spawner = EXECUTOR.enter()?.spawner();
+    /// let error = spawner.spawn(work()).expect_err("the runner was dropped");
+    /// assert_eq!(error.limit(), SpawnLimit::RunnerGone);
+    /// # Ok::<(), dormir::executor::AlreadyEntered>(())
+    /// ```
     #[must_use]
     pub const fn limit(&self) -> SpawnLimit {
         self.limit
     }
 
     /// The task, to be spawned again later.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dormir::executor::{Executor, Shared, Up64};
+    ///
+    /// dormir::task! { async fn work(), pool = 1 {} }
+    ///
+    /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+    ///
+    /// let mut runner = EXECUTOR.enter()?;
+    /// let spawner = runner.spawner();
+    /// spawner.spawn_detached(work())?;
+    /// if let Err(full) = spawner.spawn_detached(work()) {
+    ///     runner.run_until_idle();
+    ///     spawner.spawn_detached(full.into_task())?;
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn into_task(self) -> Task<F> {
         self.task
     }
 
     /// The future.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dormir::executor::{Executor, Shared, Up64};
+    ///
+    /// dormir::task! { async fn add(a: u32, b: u32) -> u32, pool = 1 { a + b } }
+    ///
+    /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+    ///
+    /// # let idle = dormir::platform::host::Skip;
+    /// let runner = EXECUTOR.enter()?;
+    /// let sum = runner.spawner().spawn(add(1, 2))?;
+    /// let full = runner.spawner().spawn(add(3, 4)).expect_err("its pool has one place");
+    /// // Then without a task.
+    /// assert_eq!(dormir::block_on(full.into_future(), idle), 7);
+    /// # drop(sum);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn into_future(self) -> F {
         self.task.into_future()
     }

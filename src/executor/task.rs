@@ -48,9 +48,9 @@ unsafe impl Sync for Header {}
 
 /// What stands in a place whose task is over: a stale wake has the runner visit it, to no effect.
 pub(crate) fn nobody() -> *mut Header {
-    #[cfg(not(loom))]
+    #[cfg(not(all(test, loom)))]
     static NOBODY: Header = Header::nobody();
-    #[cfg(loom)]
+    #[cfg(all(test, loom))]
     loom::lazy_static! {
         static ref NOBODY: Header = Header::nobody();
     }
@@ -149,6 +149,12 @@ impl Header {
         unsafe { mem::transmute::<*mut (), Visit>(visit) }
     }
 
+    /// Has loom fail where a use of the header is not ordered before this, or comes after.
+    #[cfg(all(test, loom))]
+    pub(super) fn assert_unused(&mut self) {
+        self.visit.with_mut(|_| ());
+    }
+
     /// Has the runner drop the future when it next visits the task.
     pub(crate) fn cancel(&self, _cs: CriticalSection<'_>) {
         let cancel = self.kind.cancel as *mut ();
@@ -209,14 +215,16 @@ unsafe fn poll<F: Future>(header: NonNull<Header>, task: TaskRef, wakers: &'stat
     let pinned = unsafe { Pin::new_unchecked(reference) };
     let polled = pinned.poll(&mut Context::from_waker(&waker));
     mem::forget(drop_future);
-    if let Poll::Ready(output) = polled {
-        // SAFETY: it has ended, and nobody polls it again.
-        unsafe { future.drop_in_place() };
-        // SAFETY: the room is the output's from here on.
-        unsafe { body.cast::<F::Output>().write(output) };
-        task.conclude(header, Verdict::Ended);
-    }
+    let Poll::Ready(output) = polled else {
+        mem::forget(unwound);
+        return;
+    };
+    // SAFETY: it has ended, and nobody polls it again.
+    unsafe { future.drop_in_place() };
+    // SAFETY: the room is the output's from here on.
+    unsafe { body.cast::<F::Output>().write(output) };
     mem::forget(unwound);
+    task.conclude(header, Verdict::Ended);
 }
 
 /// Drops a future when it goes.
@@ -288,6 +296,24 @@ unsafe fn keep(_kind: &'static TaskType, _header: NonNull<Header>) {}
 /// be [spawned](super::Spawner::spawn).
 ///
 /// It does nothing until it is spawned, and takes no place in its pool until then.
+///
+/// # Examples
+///
+/// ```
+/// use dormir::executor::{Executor, Shared, Task, Up64};
+///
+/// dormir::task! { async fn square(n: u32) -> u32, pool = 2 { n * n } }
+///
+/// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+///
+/// # let idle = dormir::platform::host::Skip;
+/// let task: Task<_> = square(7);
+/// let mut runner = EXECUTOR.enter()?;
+/// let handle = runner.spawner().spawn(task)?;
+/// runner.run(idle);
+/// assert_eq!(dormir::block_on(handle, idle), Ok(49));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "a task does nothing until it is spawned"]
 pub struct Task<F> {
     pub(super) future: F,
@@ -304,6 +330,17 @@ impl<F> Task<F> {
     }
 
     /// The future alone.
+    ///
+    /// # Examples
+    ///
+    /// Without an executor:
+    ///
+    /// ```
+    /// dormir::task! { async fn square(n: u32) -> u32, pool = 1 { n * n } }
+    ///
+    /// # let idle = dormir::platform::host::Skip;
+    /// assert_eq!(dormir::block_on(square(7).into_future(), idle), 49);
+    /// ```
     pub fn into_future(self) -> F {
         self.future
     }

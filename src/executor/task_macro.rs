@@ -14,6 +14,8 @@
 /// A place takes the future (or its output, where that is larger) and 32 bytes; the task's place in the
 /// executor takes 14.
 ///
+/// # Examples
+///
 /// ```
 /// use core::future::{Ready, ready};
 ///

@@ -10,6 +10,34 @@ use super::place::TaskRef;
 ///
 /// Each function says from where it is called. None may call into the executor that it is told of, nor
 /// panic.
+///
+/// # Examples
+///
+/// ```
+/// use dormir::executor::trace::{TaskId, Trace};
+///
+/// /// Says all that happens.
+/// struct Print;
+///
+/// impl Trace for Print {
+///     fn spawned(&self, task: TaskId, name: &'static str) { println!("{task} spawned: {name}") }
+///     fn woken(&self, task: TaskId) { println!("{task} woken") }
+///     fn poll_begun(&self, task: TaskId) { println!("{task} polled") }
+///     fn poll_ended(&self, task: TaskId) { println!("{task} waits or is over") }
+///     fn ended(&self, task: TaskId, has_output: bool) {
+///         println!("{task} {}", if has_output { "ended" } else { "dropped" });
+///     }
+///     fn idle_entered(&self) { println!("idle") }
+///     fn idle_left(&self) { println!("idle no more") }
+/// }
+/// # use dormir::executor::{Executor, Shared, Up64, trace};
+/// # dormir::task! { async fn nothing(), pool = 1 {} }
+/// # static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+/// # trace::install(&Print)?;
+/// # EXECUTOR.remote().spawn_detached(nothing())?;
+/// # EXECUTOR.enter()?.run(dormir::platform::host::Skip);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait Trace: Sync {
     /// A task was spawned: where [`Spawner`](super::Spawner) and [`RemoteSpawner`](super::RemoteSpawner)
     /// are used, interrupt handlers among it.
@@ -46,6 +74,31 @@ pub trait Trace: Sync {
 }
 
 /// A task, for telling it from others.
+///
+/// # Examples
+///
+/// ```
+/// use core::sync::atomic::{AtomicU32, Ordering};
+/// use dormir::executor::trace::{TaskId, Trace};
+///
+/// /// Whose task ran last, by its number: for a crash report.
+/// static LAST: AtomicU32 = AtomicU32::new(0);
+///
+/// struct NoteLast;
+/// impl Trace for NoteLast {
+///     fn poll_begun(&self, task: TaskId) {
+///         LAST.store(task.number(), Ordering::Relaxed);
+///     }
+/// }
+/// # use dormir::executor::{Executor, Shared, Up64, trace};
+/// # dormir::task! { async fn nothing(), pool = 1 {} }
+/// # static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+/// # trace::install(&NoteLast)?;
+/// # EXECUTOR.remote().spawn_detached(nothing())?;
+/// # EXECUTOR.enter()?.run(dormir::platform::host::Skip);
+/// # assert_eq!(LAST.load(Ordering::Relaxed), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TaskId {
     place: usize,
@@ -61,6 +114,28 @@ impl TaskId {
     }
 
     /// How many tasks were spawned on its executor when it was, itself included; modulo 2^26.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dormir::executor::trace::{TaskId, Trace};
+    ///
+    /// struct First;
+    /// impl Trace for First {
+    ///     fn ended(&self, task: TaskId, _has_output: bool) {
+    ///         if task.number() == 1 {
+    ///             println!("the executor's first task is over");
+    ///         }
+    ///     }
+    /// }
+    /// # use dormir::executor::{Executor, Shared, Up64, trace};
+    /// # dormir::task! { async fn nothing(), pool = 1 {} }
+    /// # static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+    /// # trace::install(&First)?;
+    /// # EXECUTOR.remote().spawn_detached(nothing())?;
+    /// # EXECUTOR.enter()?.run(dormir::platform::host::Skip);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub const fn number(self) -> u32 {
         self.number
@@ -82,6 +157,20 @@ impl fmt::Display for TaskId {
 static TRACE: spin::Once<&'static dyn Trace> = spin::Once::new();
 
 /// There is a trace already.
+///
+/// # Examples
+///
+/// ```
+/// use dormir::executor::trace::{self, Trace};
+///
+/// struct Silent;
+/// impl Trace for Silent {}
+///
+/// trace::install(&Silent)?;
+/// let refused = trace::install(&Silent).expect_err("there is a trace");
+/// println!("{refused}");
+/// # Ok::<(), trace::AlreadyTraced>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AlreadyTraced;
@@ -99,6 +188,8 @@ impl core::error::Error for AlreadyTraced {}
 /// # Errors
 ///
 /// [`AlreadyTraced`] if there is one already, which stays.
+///
+/// # Examples
 ///
 /// ```
 /// use core::sync::atomic::{AtomicU32, Ordering};

@@ -12,15 +12,48 @@ use core::{
 ///
 /// Dropping it has no effect beyond, perhaps, one poll of the task for nothing.
 ///
+/// # Examples
+///
 /// ```
-/// # use dormir::{block_on, executor::yield_now, platform::host::Skip};
-/// block_on(async { yield_now().await }, Skip);
+/// use dormir::executor::{Executor, Shared, Up64, yield_now};
+///
+/// dormir::task! {
+///     /// Two of them print in turn: left 1, right 1, left 2, right 2.
+///     async fn count(name: &'static str), pool = 2 {
+///         for n in 1..=2 {
+///             println!("{name} {n}");
+///             yield_now().await;
+///         }
+///     }
+/// }
+/// # static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+/// # EXECUTOR.remote().spawn_detached(count("left"))?;
+/// # EXECUTOR.remote().spawn_detached(count("right"))?;
+/// # EXECUTOR.enter()?.run(dormir::platform::host::Skip);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn yield_now() -> YieldNow {
     YieldNow { yielded: false }
 }
 
 /// The future of [`yield_now`].
+///
+/// # Examples
+///
+/// ```
+/// use dormir::executor::{YieldNow, yield_now};
+///
+/// /// Gives the others a turn after every 64th step.
+/// async fn steps(count: u32) {
+///     for step in 1..=count {
+///         if step % 64 == 0 {
+///             let turn: YieldNow = yield_now();
+///             turn.await;
+///         }
+///     }
+/// }
+/// # dormir::block_on(steps(1000), dormir::platform::host::Skip);
+/// ```
 #[derive(Debug)]
 #[must_use = "nothing is yielded until it is awaited"]
 pub struct YieldNow {

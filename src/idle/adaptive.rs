@@ -26,16 +26,19 @@ use crate::time::{Instant, TimerQueue};
 ///
 /// # Examples
 ///
-/// ```no_run
-/// # #[cfg(target_os = "none")] {
+/// ```
+/// # #[cfg(target_os = "none")] dormir_guest::entry!(main);
+/// # #[cfg(not(target_os = "none"))] use dormir::platform::host::Skip as Halt;
+/// # #[cfg(not(target_os = "none"))] dormir::platform::host::init();
 /// use core::time::Duration;
-/// use dormir::{block_on, idle::{Adaptive, Halt}, time::Timer};
+/// # #[cfg(target_os = "none")]
+/// use dormir::idle::Halt;
+/// use dormir::{block_on, idle::Adaptive, time::Timer};
 ///
 /// block_on(
 ///     async { Timer::after(Duration::from_micros(100)).await },
 ///     Adaptive::new(Halt),
 /// );
-/// # }
 /// ```
 #[derive(Clone, Copy)]
 pub struct Adaptive<I> {
@@ -53,12 +56,14 @@ impl<I> Adaptive<I> {
     /// # Examples
     ///
     /// ```
+    /// # #[cfg(target_os = "none")] dormir_guest::entry!(main);
+    /// # #[cfg(not(target_os = "none"))] use dormir::platform::host::Skip as Halt;
+    /// # #[cfg(target_os = "none")]
+    /// use dormir::idle::Halt;
     /// use dormir::idle::Adaptive;
-    /// # use dormir::platform::host::Skip as Halt;
-    /// // In a guest: `use dormir::idle::Halt;`
     ///
+    /// # #[cfg(not(target_os = "none"))] dormir::platform::host::init();
     /// let idle = Adaptive::new(Halt);
-    /// # dormir::platform::host::init();
     /// assert_eq!(dormir::block_on(async { 6 * 7 }, idle), 42);
     /// ```
     pub fn new(idle: I) -> Self {
@@ -75,9 +80,12 @@ impl<I> Adaptive<I> {
     /// # Examples
     ///
     /// ```
+    /// # #[cfg(target_os = "none")] dormir_guest::entry!(main);
+    /// # #[cfg(not(target_os = "none"))] use dormir::platform::host::Skip as Halt;
     /// use core::time::Duration;
+    /// # #[cfg(target_os = "none")]
+    /// use dormir::idle::Halt;
     /// use dormir::idle::{Adaptive, SpinBound};
-    /// # use dormir::platform::host::Skip as Halt;
     ///
     /// let idle = Adaptive::new(Halt).with_bound(SpinBound::new(Duration::from_micros(20)));
     /// ```
@@ -92,8 +100,11 @@ impl<I> Adaptive<I> {
     /// # Examples
     ///
     /// ```
+    /// # #[cfg(target_os = "none")] dormir_guest::entry!(main);
+    /// # #[cfg(not(target_os = "none"))] use dormir::platform::host::Skip as Halt;
+    /// # #[cfg(target_os = "none")]
+    /// use dormir::idle::Halt;
     /// use dormir::{executor::{Executor, Shared, Up64}, idle::Adaptive, time::TimerQueue};
-    /// # use dormir::platform::host::Skip as Halt;
     ///
     /// static TIMERS: TimerQueue = TimerQueue::new();
     /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
@@ -113,9 +124,12 @@ impl<I> Adaptive<I> {
     /// # Examples
     ///
     /// ```
+    /// # #[cfg(target_os = "none")] dormir_guest::entry!(main);
+    /// # #[cfg(not(target_os = "none"))] use dormir::platform::host::Skip as Halt;
     /// use core::time::Duration;
+    /// # #[cfg(target_os = "none")]
+    /// use dormir::idle::Halt;
     /// use dormir::idle::Adaptive;
-    /// # use dormir::platform::host::Skip as Halt;
     ///
     /// assert_eq!(Adaptive::new(Halt).bound().get(), Duration::ZERO);
     /// ```

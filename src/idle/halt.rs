@@ -10,13 +10,12 @@ use crate::{arch::x86_64::halt::halt_if, time::Instant};
 ///
 /// # Examples
 ///
-/// ```no_run
-/// # #[cfg(target_os = "none")] {
+/// ```
+/// # dormir_guest::entry!(main);
 /// use core::time::Duration;
 /// use dormir::{block_on, idle::Halt, time::Timer};
 ///
-/// block_on(async { Timer::after(Duration::from_secs(1)).await }, Halt);
-/// # }
+/// block_on(async { Timer::after(Duration::from_millis(10)).await }, Halt);
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Halt;

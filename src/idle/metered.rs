@@ -32,6 +32,15 @@ pub struct Metered<I> {
 
 impl<I> Metered<I> {
     /// Counts what `idle` does.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dormir::idle::{Metered, Spin};
+    ///
+    /// let idle = Metered::new(Spin::new());
+    /// assert_eq!(idle.waits(), 0);
+    /// ```
     pub const fn new(idle: I) -> Self {
         Self {
             idle,
@@ -41,12 +50,44 @@ impl<I> Metered<I> {
     }
 
     /// How many waits there were, those that ended at once included.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use core::time::Duration;
+    /// use dormir::{block_on, idle::Metered, time::Timer};
+    ///
+    /// # dormir::platform::host::init();
+    /// # let idle = dormir::platform::host::Skip;
+    /// # // In a guest: `let idle = dormir::idle::Halt;`
+    /// let mut idle = Metered::new(idle);
+    /// block_on(async { Timer::after(Duration::from_secs(1)).await }, &mut idle);
+    /// block_on(async { Timer::after(Duration::ZERO).await }, &mut idle);
+    /// println!("{} waits", idle.waits());
+    /// # assert_eq!(idle.waits(), 1);
+    /// ```
     #[must_use]
     pub const fn waits(&self) -> u64 {
         self.waits
     }
 
     /// How long they took together.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use core::time::Duration;
+    /// use dormir::{block_on, idle::Metered, time::{Instant, Timer}};
+    ///
+    /// # dormir::platform::host::init();
+    /// # let idle = dormir::platform::host::Skip;
+    /// # // In a guest: `let idle = dormir::idle::Halt;`
+    /// let start = Instant::now();
+    /// let mut idle = Metered::new(idle);
+    /// block_on(async { Timer::after(Duration::from_secs(1)).await }, &mut idle);
+    /// let busy = Instant::now().saturating_since(start) - idle.waited();
+    /// println!("the vCPU was busy for {busy:?}");
+    /// ```
     #[must_use]
     pub const fn waited(&self) -> Duration {
         self.waited

@@ -67,6 +67,21 @@ pub trait Idle {
     ///
     /// A wake from another vCPU does not end the wait, unless
     /// [`Executor::on_wake`](crate::executor::Executor::on_wake) has it send an interrupt.
+    ///
+    /// # Examples
+    ///
+    /// A loop of one's own, without an executor:
+    ///
+    /// ```
+    /// use core::cell::Cell;
+    /// use dormir::idle::{Idle, Spin};
+    ///
+    /// let work = Cell::new(3_u32);
+    /// // Nothing to do, for the first two looks.
+    /// let nothing_to_do = || work.replace(work.get().saturating_sub(1)) > 1;
+    /// Spin::new().wait(None, &nothing_to_do);
+    /// assert_eq!(work.get(), 0);
+    /// ```
     fn wait(&mut self, until: Option<Instant>, idle: &dyn Fn() -> bool);
 }
 

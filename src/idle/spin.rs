@@ -18,11 +18,15 @@ use crate::time::{Instant, TimerQueue};
 ///
 /// # Examples
 ///
-/// ```no_run
+/// ```
+/// # // A host's virtual clock would stand still meanwhile.
+/// # #[cfg(target_os = "none")] {
+/// # dormir_guest::entry!(main);
 /// use core::time::Duration;
 /// use dormir::{block_on, idle::Spin, time::Timer};
 ///
 /// block_on(async { Timer::after(Duration::from_micros(5)).await }, Spin::new());
+/// # }
 /// ```
 #[derive(Clone, Copy)]
 pub struct Spin {
@@ -31,6 +35,15 @@ pub struct Spin {
 
 impl Spin {
     /// Spins by the clock of the [global queue](TimerQueue::global).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(target_os = "none")] dormir_guest::entry!(main);
+    /// use dormir::{block_on, executor::yield_now, idle::Spin};
+    ///
+    /// block_on(yield_now(), Spin::new());
+    /// ```
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -44,6 +57,7 @@ impl Spin {
     /// # Examples
     ///
     /// ```
+    /// # #[cfg(target_os = "none")] dormir_guest::entry!(main);
     /// use dormir::{executor::{Executor, Shared, Up64}, idle::Spin, time::TimerQueue};
     ///
     /// static TIMERS: TimerQueue = TimerQueue::new();

@@ -114,6 +114,19 @@ impl SpinBound {
     }
 
     /// The bound now: at most the maximum.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use core::time::Duration;
+    /// # use dormir::idle::SpinBound;
+    /// let mut bound = SpinBound::new(Duration::from_micros(80));
+    /// assert_eq!(bound.get(), Duration::ZERO);
+    /// for _ in 0..10 {
+    ///     bound.wait_was(Duration::from_micros(80));
+    /// }
+    /// assert_eq!(bound.get(), Duration::from_micros(80), "the maximum");
+    /// ```
     #[must_use]
     pub const fn get(&self) -> Duration {
         self.bound
@@ -121,6 +134,20 @@ impl SpinBound {
 
     /// Learns from a wait of this length, from when nothing was left to do until there was something,
     /// the spin included.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use core::time::Duration;
+    /// # use dormir::idle::SpinBound;
+    /// let mut bound = SpinBound::default();
+    /// // A spin would have seen the end of these, and none the end of the last.
+    /// for micros in [30, 60, 120, 5000] {
+    ///     bound.wait_was(Duration::from_micros(micros));
+    ///     println!("{:?}", bound.get());
+    /// }
+    /// assert_eq!(bound.get(), Duration::from_micros(100));
+    /// ```
     pub fn wait_was(&mut self, wait: Duration) {
         if wait > self.max {
             self.bound = self.bound.checked_div(self.shrink).unwrap_or_default();

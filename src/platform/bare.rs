@@ -34,6 +34,19 @@ pub use timer_source::{TimerSource, UnknownTimerSource};
 pub use crate::arch::x86_64::{segments::FaultStacks, tsc::FrequencySource};
 
 /// How [`init`] sets the machine up. The default chooses everything itself.
+///
+/// # Examples
+///
+/// ```
+/// # dormir_guest::entry!(main, owns_machine);
+/// use dormir::platform::bare::{self, Config, TimerSource};
+///
+/// let config = Config { timer: Some(TimerSource::Xapic), ..Config::default() };
+/// // SAFETY: ring 0, one vCPU, interrupts masked, tables and pages as they must be; called once.
+/// let machine = unsafe { bare::init(config) }?;
+/// assert_eq!(machine.timer, TimerSource::Xapic);
+/// # Ok::<(), bare::InitError>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Config {
     /// The timer to use; `None` takes the best that is present.
@@ -43,6 +56,19 @@ pub struct Config {
 }
 
 /// What [`init`] chose and found.
+///
+/// # Examples
+///
+/// ```
+/// # dormir_guest::entry!(main);
+/// use dormir::platform::bare;
+/// use dormir_guest::println;
+///
+/// let machine = bare::machine().expect("the machine is set up");
+/// println!("timer: {}, {} Hz", machine.timer, machine.timer_hz);
+/// println!("TSC: {} Hz, by {}", machine.tsc_hz, machine.tsc_source);
+/// println!("x2APIC: {}", machine.apic.is_some_and(|apic| apic.is_x2apic()));
+/// ```
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Machine {
@@ -69,6 +95,33 @@ pub struct Machine {
 /// Ring 0, 64-bit mode, one vCPU, interrupts masked, called once; the stacks are mapped, writable and
 /// used by nothing else. `on_nmi` must not use timers or critical sections, nor anything that does: they
 /// do not hold an NMI off, so it can come in the midst of one.
+///
+/// # Examples
+///
+/// ```
+/// # dormir_guest::entry!(main, owns_machine);
+/// use dormir::{
+///     arch::x86_64::{exceptions::ExceptionFrame, interrupt::InterruptFrame},
+///     platform::bare::{self, FaultStacks},
+/// };
+///
+/// fn on_exception(frame: &ExceptionFrame) -> ! {
+///     dormir_guest::println!("{frame}");
+///     dormir_guest::exit(1)
+/// }
+///
+/// fn on_nmi(_frame: &InterruptFrame) {}
+///
+/// # #[repr(C, align(16))] struct Stacks(core::cell::UnsafeCell<[[u8; 4096]; 3]>);
+/// # // SAFETY: nothing but the processor uses them.
+/// # unsafe impl Sync for Stacks {}
+/// # static STACKS: Stacks = Stacks(core::cell::UnsafeCell::new([[0; 4096]; 3]));
+/// # let start = core::ptr::from_ref(&STACKS).addr() as u64;
+/// # let (double_fault, nmi, machine_check) = (start + 0x1000, start + 0x2000, start + 0x3000);
+/// let stacks = FaultStacks { double_fault, nmi, machine_check };
+/// // SAFETY: ring 0, one vCPU, interrupts masked; the stacks are mapped and used by nothing else.
+/// unsafe { bare::install_tables(stacks, on_exception, on_nmi) };
+/// ```
 pub unsafe fn install_tables(
     stacks: FaultStacks,
     on_exception: fn(&ExceptionFrame) -> !,
@@ -93,6 +146,22 @@ static MACHINE: Once<Machine> = Once::new();
 ///
 /// Ring 0, one vCPU, interrupts masked, [`install_tables`] was called, memory is mapped one to one,
 /// and so, uncached, is the local APIC's page; nothing else drives PIC, PIT and local APIC.
+///
+/// # Examples
+///
+/// ```
+/// # dormir_guest::entry!(main, owns_machine);
+/// use core::time::Duration;
+/// use dormir::{block_on, idle::Halt, platform::bare::{self, Config}, time::Timer};
+///
+/// // SAFETY: ring 0, one vCPU, interrupts masked; `install_tables` was called; memory is mapped one
+/// // to one, the local APIC's page uncached.
+/// let machine = unsafe { bare::init(Config::default()) }?;
+/// dormir_guest::println!("timer: {}", machine.timer);
+/// x86_64::instructions::interrupts::enable();
+/// block_on(async { Timer::after(Duration::from_millis(1)).await }, Halt);
+/// # Ok::<(), bare::InitError>(())
+/// ```
 pub unsafe fn init(config: Config) -> Result<&'static Machine, InitError> {
     if TimerQueue::global().has_clock() {
         return Err(InitError::AlreadyInitialized);
@@ -188,6 +257,19 @@ fn apic_hz(apic: Apic, tsc_hz: u64) -> Result<u64, InitError> {
 }
 
 /// What [`init`] chose; `None` before it.
+///
+/// # Examples
+///
+/// ```
+/// # dormir_guest::entry!(main, owns_machine);
+/// use dormir::platform::bare::{self, Config};
+///
+/// assert!(bare::machine().is_none());
+/// // SAFETY: ring 0, one vCPU, interrupts masked, tables and pages as they must be; called once.
+/// let timer = unsafe { bare::init(Config::default()) }?.timer;
+/// assert_eq!(bare::machine().map(|machine| machine.timer), Some(timer));
+/// # Ok::<(), bare::InitError>(())
+/// ```
 #[must_use]
 pub fn machine() -> Option<&'static Machine> {
     MACHINE.get()
@@ -204,6 +286,31 @@ pub fn machine() -> Option<&'static Machine> {
 /// # Panics
 ///
 /// If `vector` is an exception's (below 32).
+///
+/// # Examples
+///
+/// ```
+/// # dormir_guest::entry!(main);
+/// use dormir::{
+///     Event,
+///     arch::x86_64::{interrupt::InterruptFrame, vector},
+///     interrupt_entry,
+///     platform::bare,
+/// };
+///
+/// static RECEIVED: Event = Event::new();
+///
+/// extern "sysv64" fn on_packet(_frame: &InterruptFrame) {
+///     RECEIVED.signal();
+///     bare::end_of_interrupt();
+/// }
+/// interrupt_entry!(packet_entry => on_packet);
+///
+/// // SAFETY: made by `interrupt_entry!`, and ends the local APIC's interrupt.
+/// unsafe { bare::set_interrupt_handler(vector::FREE, packet_entry) };
+/// # bare::machine().and_then(|machine| machine.apic).expect("an APIC").interrupt_self(vector::FREE);
+/// # dormir::block_on(RECEIVED.wait().expect("nobody else waits"), dormir::idle::Halt);
+/// ```
 pub unsafe fn set_interrupt_handler(vector: u8, entry: InterruptEntry) {
     // SAFETY: the caller's promise is the one asked for.
     unsafe { idt::set_handler(vector, entry) };
@@ -211,6 +318,38 @@ pub unsafe fn set_interrupt_handler(vector: u8, entry: InterruptEntry) {
 
 /// Ends an interrupt that came through the local APIC (not one of the PIC's lines: that is
 /// [`pic::end_of_interrupt`]). Without a local APIC it does nothing.
+///
+/// # Examples
+///
+/// ```
+/// # dormir_guest::entry!(main);
+/// use core::task::Waker;
+/// use dormir::{arch::x86_64::interrupt::InterruptFrame, interrupt_entry, platform::bare};
+/// use spin::Once;
+///
+/// static WAITING: Once<Waker> = Once::new();
+///
+/// extern "sysv64" fn on_device(_frame: &InterruptFrame) {
+///     if let Some(waker) = WAITING.get() {
+///         waker.wake_by_ref();
+///     }
+///     bare::end_of_interrupt();
+/// }
+/// interrupt_entry!(device_entry => on_device);
+/// # use dormir::arch::x86_64::vector;
+/// # // SAFETY: made by `interrupt_entry!`, and ends the local APIC's interrupt.
+/// # unsafe { bare::set_interrupt_handler(vector::FREE, device_entry) };
+/// # let apic = bare::machine().and_then(|machine| machine.apic).expect("there is a local APIC");
+/// # let mut polls = 0;
+/// # let three_polls = core::future::poll_fn(|cx| {
+/// #     WAITING.call_once(|| cx.waker().clone());
+/// #     polls += 1;
+/// #     if polls == 3 { return core::task::Poll::Ready(()); }
+/// #     apic.interrupt_self(vector::FREE);
+/// #     core::task::Poll::Pending
+/// # });
+/// # dormir::block_on(three_polls, dormir::idle::Halt);
+/// ```
 #[inline]
 pub fn end_of_interrupt() {
     if let Some(apic) = MACHINE.get().and_then(|machine| machine.apic) {
@@ -222,12 +361,36 @@ static TIMER_INTERRUPTS: AtomicU64 = AtomicU64::new(0);
 static LAST_INTERRUPT: AtomicU64 = AtomicU64::new(0);
 
 /// How many timer interrupts there have been.
+///
+/// # Examples
+///
+/// ```
+/// # dormir_guest::entry!(main);
+/// use core::time::Duration;
+/// use dormir::{block_on, idle::Halt, platform::bare, time::Timer};
+///
+/// let before = bare::timer_interrupts();
+/// block_on(async { Timer::after(Duration::from_millis(100)).await }, Halt);
+/// dormir_guest::println!("{} timer interrupts", bare::timer_interrupts() - before);
+/// ```
 #[must_use]
 pub fn timer_interrupts() -> u64 {
     TIMER_INTERRUPTS.load(Ordering::Relaxed)
 }
 
 /// The TSC at the last timer interrupt; 0 if there was none.
+///
+/// # Examples
+///
+/// ```
+/// # dormir_guest::entry!(main);
+/// use core::time::Duration;
+/// use dormir::{arch::x86_64::tsc, block_on, idle::Halt, platform::bare, time::Timer};
+///
+/// block_on(async { Timer::after(Duration::from_millis(1)).await }, Halt);
+/// let latency = tsc::read() - bare::last_timer_interrupt();
+/// dormir_guest::println!("from the interrupt to the task's end: {latency} ticks");
+/// ```
 #[must_use]
 pub fn last_timer_interrupt() -> u64 {
     LAST_INTERRUPT.load(Ordering::Relaxed)

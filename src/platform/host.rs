@@ -14,6 +14,20 @@ use crate::{
 };
 
 /// A clock that shows what it is told, with an alarm that goes off when it is told so.
+///
+/// # Examples
+///
+/// ```
+/// use dormir::{platform::host::VirtualClock, time::{Clock, Instant, TimerQueue}};
+///
+/// static CLOCK: VirtualClock = VirtualClock::new();
+/// static TIMERS: TimerQueue = TimerQueue::new();
+///
+/// TIMERS.install(&CLOCK, &CLOCK)?;
+/// CLOCK.advance_to(Instant::from_nanos(7), &TIMERS);
+/// assert_eq!(TIMERS.now(), Instant::from_nanos(7));
+/// # Ok::<(), dormir::time::AlreadyInstalled>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct VirtualClock {
     now: AtomicU64,
@@ -22,6 +36,16 @@ pub struct VirtualClock {
 
 impl VirtualClock {
     /// A clock at [`Instant::START`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dormir::{platform::host::VirtualClock, time::{Clock, Instant}};
+    ///
+    /// let clock = VirtualClock::new();
+    /// assert_eq!(clock.now(), Instant::START);
+    /// assert_eq!(clock.alarm(), None);
+    /// ```
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -32,6 +56,19 @@ impl VirtualClock {
 
     /// Advances the clock to `to` (it never goes back), and has `queue` interrupted if its alarm was
     /// set to a time that has come.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dormir::{platform::host::VirtualClock, time::{Alarm, Instant, TimerQueue}};
+    ///
+    /// let (clock, timers) = (VirtualClock::new(), TimerQueue::new());
+    /// clock.set(Instant::from_nanos(5));
+    /// clock.advance_to(Instant::from_nanos(4), &timers);
+    /// assert!(timers.is_settled());
+    /// clock.advance_to(Instant::from_nanos(6), &timers);
+    /// assert!(!timers.is_settled(), "the alarm went off");
+    /// ```
     pub fn advance_to(&self, to: Instant, queue: &TimerQueue) {
         self.now.fetch_max(to.as_nanos(), Ordering::SeqCst);
         if self.alarm.load(Ordering::SeqCst) <= self.now.load(Ordering::SeqCst) {
@@ -41,11 +78,37 @@ impl VirtualClock {
     }
 
     /// Advances the clock by so many nanoseconds, past its alarm if need be, which stays silent.
+    ///
+    /// # Examples
+    ///
+    /// A test in which time passes between two looks at the clock:
+    ///
+    /// ```
+    /// use dormir::{platform::host::VirtualClock, time::{Alarm, Clock, Instant}};
+    ///
+    /// let clock = VirtualClock::new();
+    /// clock.set(Instant::from_nanos(5));
+    /// clock.pass(8);
+    /// assert_eq!(clock.now(), Instant::from_nanos(8));
+    /// assert!(clock.alarm().is_some(), "nobody heard it");
+    /// ```
     pub fn pass(&self, nanos: u64) {
         self.now.fetch_add(nanos, Ordering::SeqCst);
     }
 
     /// What the alarm is set to, if it is.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dormir::{platform::host::VirtualClock, time::{Alarm, Instant}};
+    ///
+    /// let clock = VirtualClock::new();
+    /// clock.set(Instant::from_nanos(5));
+    /// assert_eq!(clock.alarm(), Some(Instant::from_nanos(5)));
+    /// clock.off();
+    /// assert_eq!(clock.alarm(), None);
+    /// ```
     #[must_use]
     pub fn alarm(&self) -> Option<Instant> {
         let at = Instant::from_nanos(self.alarm.load(Ordering::SeqCst));
@@ -77,6 +140,19 @@ static CLOCK: VirtualClock = VirtualClock::new();
 /// # Panics
 ///
 /// If another clock is installed already.
+///
+/// # Examples
+///
+/// ```
+/// use core::time::Duration;
+/// use dormir::{block_on, platform::host, time::{Instant, Timer}};
+///
+/// host::init();
+/// let start = Instant::now();
+/// // No time passes meanwhile but on the virtual clock.
+/// block_on(async { Timer::after(Duration::from_secs(3600)).await }, host::Skip);
+/// assert_eq!(Instant::now().saturating_since(start), Duration::from_secs(3600));
+/// ```
 pub fn init() {
     static INSTALLED: spin::Once = spin::Once::new();
     INSTALLED.call_once(|| {
@@ -92,6 +168,23 @@ pub fn init() {
 ///
 /// `wait` panics when there is nothing to wait for: no deadline, and nothing ready. In a guest that
 /// would be a `hlt` which nothing ends.
+///
+/// # Examples
+///
+/// ```
+/// use core::time::Duration;
+/// use dormir::{executor::{Executor, Shared, Up64}, platform::host::{self, Skip}, time::Timer};
+///
+/// dormir::task! { async fn nap(), pool = 1 { Timer::after(Duration::from_secs(60)).await } }
+///
+/// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+///
+/// host::init();
+/// let mut runner = EXECUTOR.enter()?;
+/// runner.spawner().spawn_detached(nap())?;
+/// runner.run(Skip);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Skip;
 

@@ -1,30 +1,141 @@
-//! A busy wait, for drivers.
+//! Pauses, for drivers.
 
 use core::time::Duration;
 
-use embedded_hal::delay::DelayNs;
-
+#[cfg(feature = "embedded-hal")]
 use super::Instant;
+#[cfg(feature = "embedded-hal-async")]
+use super::Timer;
 
-/// Waits by reading the clock until the time has passed: the vCPU does not rest, and no task runs
-/// meanwhile. For the short pauses of device drivers that take an `embedded_hal` delay. (With the host's virtual clock, which stands still
-/// meanwhile, it would never end.)
+/// Pauses of drivers that take a delay of `embedded_hal` or of `embedded_hal_async`. No pause is short: each
+/// lasts at least as long as was asked for, by the clock of the global queue, and in one piece, whatever
+/// the unit.
 ///
-/// ```no_run
+/// - `embedded_hal::delay::DelayNs` (feature `embedded-hal`) is a busy wait: it reads the clock until the
+///   time has passed. The vCPU does not rest, and no task runs meanwhile. For the short pauses of drivers
+///   that are not async. (With the host's virtual clock, which stands still meanwhile, it would never end.)
+/// - `embedded_hal_async::delay::DelayNs` (feature `embedded-hal-async`) is a [`Timer`](super::Timer): other
+///   tasks run meanwhile, or the vCPU rests. It counts from the first poll, and is as cancel safe.
+///
+/// The methods have the same names. Where both traits are in scope, say which:
+/// `embedded_hal::delay::DelayNs::delay_us(&mut Delay, 10)`.
+///
+/// # Contexts
+///
+/// The busy wait may be used in any context, the timer in any but an NMI or machine-check handler.
+///
+/// # Panics
+///
+/// A pause panics if no clock is installed.
+///
+/// # Examples
+///
+/// ```
+/// # #[cfg(all(target_os = "none", feature = "embedded-hal"))] {
+/// # dormir_guest::entry!(main);
+/// use dormir::time::Delay;
 /// use embedded_hal::delay::DelayNs;
-/// dormir::time::Delay.delay_us(10);
+///
+/// # let start = dormir::time::Instant::now();
+/// Delay.delay_us(10);
+/// # assert!(dormir::time::Instant::now().as_nanos() >= start.as_nanos() + 10_000);
+/// # }
+/// ```
+///
+/// In a task, with the feature `embedded-hal-async`:
+///
+/// ```
+/// # #[cfg(all(not(target_os = "none"), feature = "embedded-hal-async"))] {
+/// use dormir::{block_on, time::Delay};
+/// use embedded_hal_async::delay::DelayNs;
+///
+/// # dormir::platform::host::init();
+/// # let idle = dormir::platform::host::Skip;
+/// # // In a guest: `let idle = dormir::idle::Halt;`
+/// /// A driver, as one finds them.
+/// async fn start_sensor(delay: &mut impl DelayNs) {
+///     // Power it on, then:
+///     delay.delay_ms(20).await;
+/// }
+/// # let mut start = dormir::time::Instant::now();
+/// block_on(start_sensor(&mut Delay), idle);
+/// # assert_eq!(start.elapsed(), core::time::Duration::from_millis(20));
+/// # start = dormir::time::Instant::now();
+/// # block_on(Delay.delay_ms(u32::MAX), idle);
+/// # assert_eq!(start.elapsed(), core::time::Duration::from_millis(u32::MAX.into()));
+/// # start = dormir::time::Instant::now();
+/// # block_on(Delay.delay_us(u32::MAX), idle);
+/// # assert_eq!(start.elapsed(), core::time::Duration::from_micros(u32::MAX.into()));
+/// # start = dormir::time::Instant::now();
+/// # block_on(Delay.delay_ns(7), idle);
+/// # assert_eq!(start.elapsed(), core::time::Duration::from_nanos(7));
+/// # }
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Delay;
 
-impl DelayNs for Delay {
-    /// # Panics
-    ///
-    /// If no clock is installed.
+#[cfg(feature = "embedded-hal")]
+impl embedded_hal::delay::DelayNs for Delay {
     fn delay_ns(&mut self, ns: u32) {
-        let end = Instant::now().saturating_add(Duration::from_nanos(u64::from(ns)));
-        while Instant::now() < end {
-            core::hint::spin_loop();
+        wait(Instant::now, Duration::from_nanos(ns.into()));
+    }
+
+    // The trait's own are made of shorter ones, each of which would be late.
+    fn delay_us(&mut self, us: u32) {
+        wait(Instant::now, Duration::from_micros(us.into()));
+    }
+
+    fn delay_ms(&mut self, ms: u32) {
+        wait(Instant::now, Duration::from_millis(ms.into()));
+    }
+}
+
+/// Reads the clock until the time has passed.
+#[cfg(feature = "embedded-hal")]
+fn wait(now: impl Fn() -> Instant, duration: Duration) {
+    let end = now().saturating_add(duration);
+    while now() < end {
+        core::hint::spin_loop();
+    }
+}
+
+#[cfg(feature = "embedded-hal-async")]
+impl embedded_hal_async::delay::DelayNs for Delay {
+    async fn delay_ns(&mut self, ns: u32) {
+        Timer::after(Duration::from_nanos(ns.into())).await;
+    }
+
+    // The trait's own are made of shorter ones, with an interrupt for each.
+    async fn delay_us(&mut self, us: u32) {
+        Timer::after(Duration::from_micros(us.into())).await;
+    }
+
+    async fn delay_ms(&mut self, ms: u32) {
+        Timer::after(Duration::from_millis(ms.into())).await;
+    }
+}
+
+#[cfg(all(test, feature = "embedded-hal"))]
+mod tests {
+    use super::*;
+    use core::cell::Cell;
+
+    #[test]
+    fn a_busy_wait_is_over_when_its_time_is_and_no_sooner() {
+        for (start, nanos, end) in [
+            (5, 0, 6),
+            (5, 1, 6),
+            (5, 30, 35),
+            (u64::MAX - 9, 8, u64::MAX - 1),
+        ] {
+            // Each look at the clock takes a nanosecond.
+            let looks = Cell::new(0);
+            let now = || {
+                looks.set(looks.get() + 1);
+                Instant::from_nanos(start + looks.get() - 1)
+            };
+            wait(now, Duration::from_nanos(nanos));
+            assert_eq!(start + looks.get() - 1, end, "{nanos} ns from {start}");
         }
     }
 }

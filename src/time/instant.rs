@@ -6,7 +6,31 @@ use super::TimerQueue;
 
 /// Nanoseconds since the platform's clock was started, in 64 bits: 584 years.
 ///
-/// There are no operators, so that each use says what happens at the ends of the range.
+/// There are no operators, so that each use says what happens at the ends of the range: `checked_`
+/// gives `None` there, `saturating_` the nearest that there is, and nothing panics. [`NEVER`](Self::NEVER)
+/// plus or minus a duration is still never, so that a deadline may be moved without a look at it.
+///
+/// Instants are in order, and `NEVER` is later than all others.
+///
+/// # Examples
+///
+/// ```
+/// use core::time::Duration;
+/// use dormir::time::{Instant, Timer};
+///
+/// # dormir::platform::host::init();
+/// # let idle = dormir::platform::host::Skip;
+/// /// Ticks once a second, without drift.
+/// async fn tick(times: u32) {
+///     let mut next = Instant::now();
+///     for _ in 0..times {
+///         next = next.saturating_add(Duration::from_secs(1));
+///         Timer::at(next).await;
+///     }
+/// }
+/// # dormir::block_on(tick(3), idle);
+/// # assert_eq!(Instant::now(), Instant::from_nanos(3_000_000_000));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instant(u64);
 
@@ -22,24 +46,90 @@ impl Instant {
     /// # Panics
     ///
     /// If no clock is installed; a platform's `init` installs one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dormir::time::Instant;
+    ///
+    /// # dormir::platform::host::init();
+    /// let start = Instant::now();
+    /// # let work = || ();
+    /// work();
+    /// println!("the work took {:?}", Instant::now().saturating_since(start));
+    /// ```
     #[must_use]
     pub fn now() -> Self {
         TimerQueue::global().now()
     }
 
     /// The instant `nanos` nanoseconds after [`START`](Self::START).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dormir::time::Instant;
+    ///
+    /// let second = Instant::from_nanos(1_000_000_000);
+    /// assert_eq!(second.to_string(), "1.000000000 s");
+    /// ```
     #[must_use]
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
     }
 
     /// Nanoseconds since [`START`](Self::START).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use core::time::Duration;
+    /// use dormir::time::Instant;
+    ///
+    /// let later = Instant::START.saturating_add(Duration::from_millis(2));
+    /// assert_eq!(later.as_nanos(), 2_000_000);
+    /// ```
     #[must_use]
     pub const fn as_nanos(self) -> u64 {
         self.0
     }
 
+    /// How long ago this was, by the clock of the global [`TimerQueue`]; zero if it is still to come.
+    ///
+    /// # Panics
+    ///
+    /// If no clock is installed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use core::time::Duration;
+    /// use dormir::{block_on, time::{Instant, Timer}};
+    ///
+    /// # dormir::platform::host::init();
+    /// # let idle = dormir::platform::host::Skip;
+    /// # // In a guest: `let idle = dormir::idle::Halt;`
+    /// let start = Instant::now();
+    /// block_on(async { Timer::after(Duration::from_millis(5)).await }, idle);
+    /// assert!(start.elapsed() >= Duration::from_millis(5));
+    /// ```
+    #[must_use]
+    pub fn elapsed(self) -> Duration {
+        Self::now().saturating_since(self)
+    }
+
     /// The instant `duration` later, or [`NEVER`](Self::NEVER) where that is out of range.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use core::time::Duration;
+    /// use dormir::time::Instant;
+    ///
+    /// let second = Instant::START.saturating_add(Duration::from_secs(1));
+    /// assert_eq!(second, Instant::from_nanos(1_000_000_000));
+    /// assert_eq!(second.saturating_add(Duration::MAX), Instant::NEVER);
+    /// ```
     #[must_use]
     pub const fn saturating_add(self, duration: Duration) -> Self {
         match self.checked_add(duration) {
@@ -48,32 +138,129 @@ impl Instant {
         }
     }
 
-    /// The instant `duration` later, or `None` where that is out of range.
+    /// The instant `duration` later, or `None` where that is out of range: where it would be
+    /// [`NEVER`](Self::NEVER) or beyond. So it is `None` for `NEVER` itself.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use core::time::Duration;
+    /// use dormir::time::Instant;
+    ///
+    /// let second = Instant::from_nanos(1_000_000_000);
+    /// assert_eq!(Instant::START.checked_add(Duration::from_secs(1)), Some(second));
+    /// assert_eq!(second.checked_add(Duration::MAX), None);
+    /// assert_eq!(Instant::NEVER.checked_add(Duration::ZERO), None);
+    /// ```
     #[must_use]
     pub const fn checked_add(self, duration: Duration) -> Option<Self> {
-        let nanos = duration.as_nanos();
-        if nanos > u64::MAX as u128 {
+        match self.0.checked_add(nanos(duration)) {
+            Some(sum) if sum < Self::NEVER.0 => Some(Self(sum)),
+            _ => None,
+        }
+    }
+
+    /// The instant `duration` earlier, or [`START`](Self::START) where that is out of range.
+    /// [`NEVER`](Self::NEVER) stays never.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use core::time::Duration;
+    /// use dormir::time::Instant;
+    ///
+    /// /// When to warn that a deadline is near: never, if there is none.
+    /// fn warning(deadline: Instant) -> Instant {
+    ///     deadline.saturating_sub(Duration::from_secs(1))
+    /// }
+    /// assert_eq!(warning(Instant::from_nanos(1_000_000_005)), Instant::from_nanos(5));
+    /// assert_eq!(warning(Instant::from_nanos(5)), Instant::START);
+    /// assert_eq!(warning(Instant::NEVER), Instant::NEVER);
+    /// ```
+    #[must_use]
+    pub const fn saturating_sub(self, duration: Duration) -> Self {
+        if self.0 == Self::NEVER.0 {
+            return self;
+        }
+        Self(self.0.saturating_sub(nanos(duration)))
+    }
+
+    /// The instant `duration` earlier, or `None` where that is out of range: where it would be before
+    /// [`START`](Self::START), and for [`NEVER`](Self::NEVER).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use core::time::Duration;
+    /// use dormir::time::Instant;
+    ///
+    /// let second = Instant::from_nanos(1_000_000_000);
+    /// assert_eq!(second.checked_sub(Duration::from_secs(1)), Some(Instant::START));
+    /// assert_eq!(second.checked_sub(Duration::from_secs(2)), None);
+    /// assert_eq!(Instant::NEVER.checked_sub(Duration::ZERO), None);
+    /// ```
+    #[must_use]
+    pub const fn checked_sub(self, duration: Duration) -> Option<Self> {
+        if self.0 == Self::NEVER.0 {
             return None;
         }
-        match self.0.checked_add(nanos as u64) {
-            Some(sum) => Some(Self(sum)),
+        match self.0.checked_sub(nanos(duration)) {
+            Some(difference) => Some(Self(difference)),
             None => None,
         }
     }
 
-    /// How long after `earlier` this is; zero if it is not after it.
+    /// How long after `earlier` this is; zero if it is not after it. ([`NEVER`](Self::NEVER) counts as the
+    /// last nanosecond of the range here: it is centuries after all others.)
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use core::time::Duration;
+    /// use dormir::time::Instant;
+    ///
+    /// let (earlier, later) = (Instant::from_nanos(10), Instant::from_nanos(13));
+    /// assert_eq!(later.saturating_since(earlier), Duration::from_nanos(3));
+    /// assert_eq!(earlier.saturating_since(later), Duration::ZERO);
+    /// ```
     #[must_use]
+    #[doc(alias = "duration_since")]
+    #[doc(alias = "saturating_duration_since")]
     pub const fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
     /// How long after `earlier` this is, or `None` if it is before it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dormir::time::Instant;
+    ///
+    /// /// How long until a deadline, if it has not passed.
+    /// fn left(deadline: Instant, now: Instant) -> Option<core::time::Duration> {
+    ///     deadline.checked_since(now)
+    /// }
+    /// # assert_eq!(left(Instant::START, Instant::from_nanos(1)), None);
+    /// # assert_eq!(left(Instant::from_nanos(1), Instant::START).map(|left| left.as_nanos()), Some(1));
+    /// ```
     #[must_use]
+    #[doc(alias = "checked_duration_since")]
     pub const fn checked_since(self, earlier: Self) -> Option<Duration> {
         match self.0.checked_sub(earlier.0) {
             Some(nanos) => Some(Duration::from_nanos(nanos)),
             None => None,
         }
+    }
+}
+
+/// In nanoseconds, which saturate.
+pub(super) const fn nanos(duration: Duration) -> u64 {
+    let nanos = duration.as_nanos();
+    if nanos > u64::MAX as u128 {
+        u64::MAX
+    } else {
+        nanos as u64
     }
 }
 
@@ -97,24 +284,57 @@ mod tests {
     use super::*;
     use std::string::ToString;
 
-    #[test]
-    fn addition_saturates_at_never() {
-        let late = Instant::from_nanos(u64::MAX - 5);
-        assert_eq!(
-            late.saturating_add(Duration::from_nanos(4)),
-            Instant::from_nanos(u64::MAX - 1)
-        );
-        assert_eq!(late.saturating_add(Duration::from_nanos(6)), Instant::NEVER);
-        assert_eq!(late.saturating_add(Duration::MAX), Instant::NEVER);
-        assert_eq!(late.checked_add(Duration::from_nanos(6)), None);
-        assert_eq!(Instant::START.checked_add(Duration::MAX), None);
+    const fn of(nanos: u64) -> Duration {
+        Duration::from_nanos(nanos)
     }
 
     #[test]
-    fn subtraction_says_which_is_later() {
+    fn addition_ends_before_never() {
+        let late = Instant::from_nanos(u64::MAX - 5);
+        let last = Instant::from_nanos(u64::MAX - 1);
+        assert_eq!(late.checked_add(of(4)), Some(last));
+        assert_eq!(late.saturating_add(of(4)), last);
+        // Five would be `NEVER`, which is no time that comes.
+        for too_long in [of(5), of(6), of(u64::MAX), Duration::MAX] {
+            assert_eq!(late.checked_add(too_long), None, "{too_long:?}");
+            assert_eq!(late.saturating_add(too_long), Instant::NEVER);
+        }
+        assert_eq!(Instant::START.checked_add(of(u64::MAX - 1)), Some(last));
+        assert_eq!(Instant::START.checked_add(of(u64::MAX)), None);
+        // More nanoseconds than 64 bits hold: none of the upper ones is cut off.
+        let wraps = Duration::from_nanos(u64::MAX).saturating_add(of(3));
+        assert_eq!(Instant::START.checked_add(wraps), None);
+    }
+
+    #[test]
+    fn subtraction_ends_at_the_start() {
+        let early = Instant::from_nanos(5);
+        assert_eq!(early.checked_sub(of(5)), Some(Instant::START));
+        assert_eq!(early.saturating_sub(of(5)), Instant::START);
+        for too_long in [of(6), of(u64::MAX), Duration::MAX] {
+            assert_eq!(early.checked_sub(too_long), None, "{too_long:?}");
+            assert_eq!(early.saturating_sub(too_long), Instant::START);
+        }
+    }
+
+    #[test]
+    fn never_stays_never() {
+        for duration in [Duration::ZERO, of(1), Duration::MAX] {
+            assert_eq!(Instant::NEVER.saturating_add(duration), Instant::NEVER);
+            assert_eq!(Instant::NEVER.saturating_sub(duration), Instant::NEVER);
+            assert_eq!(Instant::NEVER.checked_add(duration), None);
+            assert_eq!(Instant::NEVER.checked_sub(duration), None);
+        }
+        assert!(Instant::NEVER > Instant::from_nanos(u64::MAX - 1));
+    }
+
+    #[test]
+    fn differences_say_which_is_later() {
         let (a, b) = (Instant::from_nanos(10), Instant::from_nanos(13));
-        assert_eq!(b.saturating_since(a), Duration::from_nanos(3));
+        assert_eq!(b.saturating_since(a), of(3));
         assert_eq!(a.saturating_since(b), Duration::ZERO);
+        assert_eq!(b.checked_since(a), Some(of(3)));
+        assert_eq!(a.checked_since(a), Some(Duration::ZERO));
         assert_eq!(a.checked_since(b), None);
     }
 

@@ -6,21 +6,47 @@
     all(target_arch = "x86_64", target_os = "none", feature = "bare")
 ))]
 pub(crate) mod calibrate;
-#[cfg(feature = "embedded-hal")]
+#[cfg(test)]
+mod complaints;
+#[cfg(any(feature = "embedded-hal", feature = "embedded-hal-async"))]
 mod delay;
 mod instant;
 mod queue;
 mod scale;
+#[cfg(test)]
+mod testing;
+mod ticker;
+mod timeout;
 mod timer;
 
-#[cfg(feature = "embedded-hal")]
+#[cfg(any(feature = "embedded-hal", feature = "embedded-hal-async"))]
 pub use delay::Delay;
 pub use instant::Instant;
 pub use queue::{AlreadyInstalled, TimerQueue};
 pub use scale::Scale;
+pub use ticker::Ticker;
+pub use timeout::{TimedOut, WithDeadline, with_deadline, with_timeout};
 pub use timer::Timer;
 
 /// A source of time.
+///
+/// # Examples
+///
+/// A device's counter of microseconds:
+///
+/// ```
+/// use core::sync::atomic::{AtomicU64, Ordering};
+/// use dormir::time::{Clock, Instant};
+///
+/// struct Micros<'a>(&'a AtomicU64);
+///
+/// impl Clock for Micros<'_> {
+///     fn now(&self) -> Instant {
+///         Instant::from_nanos(self.0.load(Ordering::Relaxed) * 1000)
+///     }
+/// }
+/// # assert_eq!(Micros(&AtomicU64::new(2)).now(), Instant::from_nanos(2000));
+/// ```
 pub trait Clock: Sync {
     /// The time now. It never goes back: each call returns at least what the call before returned.
     ///
@@ -35,6 +61,31 @@ pub trait Clock: Sync {
 /// at or soon after `at`, unless `at` had already passed when `set` looked. The caller looks at the
 /// clock after each `set` to see that case; an alarm therefore needs no care for deadlines in the
 /// past.
+///
+/// # Examples
+///
+/// A device that compares its counter of microseconds with a register:
+///
+/// ```
+/// use core::sync::atomic::{AtomicU64, Ordering};
+/// use dormir::time::{Alarm, Instant};
+///
+/// struct Compare<'a>(&'a AtomicU64);
+///
+/// impl Alarm for Compare<'_> {
+///     fn set(&self, at: Instant) {
+///         // Rounded up: an alarm that is early would be set again.
+///         self.0.store(at.as_nanos().div_ceil(1000), Ordering::Relaxed);
+///     }
+///
+///     fn off(&self) {
+///         self.0.store(u64::MAX, Ordering::Relaxed);
+///     }
+/// }
+/// # let register = AtomicU64::new(0);
+/// # Compare(&register).set(Instant::from_nanos(1001));
+/// # assert_eq!(register.into_inner(), 2);
+/// ```
 pub trait Alarm: Sync {
     /// Asks for an interrupt at `at`, in place of the one that was asked for before.
     ///

@@ -105,6 +105,22 @@ impl Node {
 ///
 /// Most programs use the [global](Self::global) one and see it only through [`Timer`](super::Timer).
 /// An instance of one's own serves tests that run in parallel, or a second clock.
+///
+/// # Examples
+///
+/// A guest that has an interrupt table of its own says so when its timer interrupts:
+///
+/// ```
+/// use dormir::time::TimerQueue;
+///
+/// /// Called by the guest's own entry for the timer's interrupt.
+/// fn on_timer_interrupt() {
+///     // Acknowledge the interrupt, then:
+///     TimerQueue::global().on_interrupt();
+/// }
+/// # on_timer_interrupt();
+/// # assert!(!TimerQueue::global().is_settled());
+/// ```
 pub struct TimerQueue {
     machine: spin::Once<Machine>,
     tree: Mutex<RefCell<RBTree<NodeAdapter>>>,
@@ -127,6 +143,20 @@ struct Machine {
 unsafe impl Sync for TimerQueue {}
 
 /// A clock was installed before.
+///
+/// # Examples
+///
+/// ```
+/// use dormir::{platform::host::VirtualClock, time::TimerQueue};
+///
+/// static CLOCK: VirtualClock = VirtualClock::new();
+/// static TIMERS: TimerQueue = TimerQueue::new();
+///
+/// TIMERS.install(&CLOCK, &CLOCK)?;
+/// let refused = TIMERS.install(&CLOCK, &CLOCK).expect_err("it has a clock");
+/// println!("{refused}");
+/// # Ok::<(), dormir::time::AlreadyInstalled>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AlreadyInstalled;
@@ -151,6 +181,15 @@ impl Default for TimerQueue {
 
 impl TimerQueue {
     /// An empty queue without a clock.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dormir::time::TimerQueue;
+    ///
+    /// static TIMERS: TimerQueue = TimerQueue::new();
+    /// assert!(!TIMERS.has_clock());
+    /// ```
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -163,6 +202,15 @@ impl TimerQueue {
     }
 
     /// The queue of [`Timer::after`](super::Timer::after) and of [`block_on`](crate::block_on).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dormir::time::{Instant, TimerQueue};
+    ///
+    /// # dormir::platform::host::init();
+    /// assert_eq!(TimerQueue::global().now(), Instant::now());
+    /// ```
     #[must_use]
     #[inline]
     pub fn global() -> &'static Self {
@@ -177,6 +225,18 @@ impl TimerQueue {
     /// # Errors
     ///
     /// [`AlreadyInstalled`] if it was called before; the first clock stays.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dormir::{platform::host::VirtualClock, time::TimerQueue};
+    ///
+    /// static CLOCK: VirtualClock = VirtualClock::new();
+    ///
+    /// // A guest gives its own clock and alarm, or those of `arch::x86_64`.
+    /// TimerQueue::global().install(&CLOCK, &CLOCK)?;
+    /// # Ok::<(), dormir::time::AlreadyInstalled>(())
+    /// ```
     pub fn install(
         &self,
         clock: &'static dyn Clock,
@@ -191,6 +251,21 @@ impl TimerQueue {
     }
 
     /// Whether it has a clock.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dormir::time::{Instant, TimerQueue};
+    ///
+    /// /// For a log that begins before there is a clock.
+    /// fn time_stamp() -> Option<Instant> {
+    ///     let timers = TimerQueue::global();
+    ///     timers.has_clock().then(|| timers.now())
+    /// }
+    /// # assert_eq!(time_stamp(), None);
+    /// # dormir::platform::host::init();
+    /// # assert!(time_stamp().is_some());
+    /// ```
     #[must_use]
     pub fn has_clock(&self) -> bool {
         self.machine.is_completed()
@@ -201,6 +276,20 @@ impl TimerQueue {
     /// # Panics
     ///
     /// If no clock is installed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dormir::{platform::host::VirtualClock, time::{Instant, TimerQueue}};
+    ///
+    /// static CLOCK: VirtualClock = VirtualClock::new();
+    /// static TIMERS: TimerQueue = TimerQueue::new();
+    ///
+    /// TIMERS.install(&CLOCK, &CLOCK)?;
+    /// CLOCK.pass(7);
+    /// assert_eq!(TIMERS.now(), Instant::from_nanos(7));
+    /// # Ok::<(), dormir::time::AlreadyInstalled>(())
+    /// ```
     #[must_use]
     pub fn now(&self) -> Instant {
         self.machine().clock.now()
@@ -214,14 +303,41 @@ impl TimerQueue {
 
     /// To be called by the handler of the timer's interrupt, after it has acknowledged it: says that
     /// the clock is worth a look. Lock-free; may be called in any context, NMI included.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dormir::time::TimerQueue;
+    ///
+    /// static TIMERS: TimerQueue = TimerQueue::new();
+    ///
+    /// /// The handler of the timer's interrupt.
+    /// fn on_timer() {
+    ///     // Acknowledge the interrupt, then:
+    ///     TIMERS.on_interrupt();
+    /// }
+    /// on_timer();
+    /// assert!(!TIMERS.is_settled(), "the runner is to look at the clock");
+    /// ```
     #[inline]
     pub fn on_interrupt(&self) {
         self.due.store(true, Ordering::Release);
     }
 
-    /// Has the next [`turn`](Self::turn) look at the clock, as an interrupt does.
+    /// Wakes what is due, though no interrupt came: for a loop that may have slept by other means than the
+    /// alarm. To be followed by a [`turn`](Self::turn).
     pub(crate) fn look(&self) {
-        self.due.store(true, Ordering::Relaxed);
+        if self.head.load(Ordering::Relaxed) == Instant::NEVER.as_nanos() {
+            return;
+        }
+        let now = self.now();
+        // An alarm that is still to come stays as it is. One whose time has passed may be over: it is set
+        // again.
+        if self.armed.load(Ordering::Relaxed) <= now.as_nanos() {
+            self.armed
+                .store(Instant::NEVER.as_nanos(), Ordering::Relaxed);
+        }
+        self.expire();
     }
 
     /// Withdraws the alarm: nobody turns the queue for now. The next turn sets it again.
@@ -236,6 +352,26 @@ impl TimerQueue {
     /// Whether there is nothing for [`turn`](Self::turn) to do: no interrupt came, and no timer was
     /// added that is earlier than the alarm. Three loads; meant for the idle check, with interrupts
     /// masked.
+    ///
+    /// # Examples
+    ///
+    /// A loop of one's own, which halts as long as there is nothing to do:
+    ///
+    /// ```
+    /// use dormir::{platform::host::VirtualClock, time::{Instant, TimerQueue}};
+    ///
+    /// static CLOCK: VirtualClock = VirtualClock::new();
+    /// static TIMERS: TimerQueue = TimerQueue::new();
+    /// # let halt_until = |deadline: Option<Instant>| { CLOCK.pass(1); TIMERS.on_interrupt(); };
+    ///
+    /// TIMERS.install(&CLOCK, &CLOCK)?;
+    /// let deadline = TIMERS.turn();
+    /// if TIMERS.is_settled() {
+    ///     halt_until(deadline);
+    /// }
+    /// assert!(!TIMERS.is_settled(), "an interrupt came");
+    /// # Ok::<(), dormir::time::AlreadyInstalled>(())
+    /// ```
     #[must_use]
     #[inline]
     pub fn is_settled(&self) -> bool {
@@ -255,6 +391,30 @@ impl TimerQueue {
     /// # Panics
     ///
     /// If timers are waiting and no clock is installed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dormir::{
+    ///     executor::{Executor, Shared, Up64}, platform::host::VirtualClock,
+    ///     time::{Instant, Timer, TimerQueue},
+    /// };
+    ///
+    /// static CLOCK: VirtualClock = VirtualClock::new();
+    /// static TIMERS: TimerQueue = TimerQueue::new();
+    /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+    /// # dormir::task! { async fn wait(timer: Timer), pool = 1 { timer.await } }
+    ///
+    /// TIMERS.install(&CLOCK, &CLOCK)?;
+    /// let mut runner = EXECUTOR.enter()?.with_timers(&TIMERS);
+    /// # runner.spawner().spawn_detached(wait(TIMERS.timer(Instant::from_nanos(5))))?;
+    /// // A pass of a loop of one's own: the tasks, then the timers, whose alarm it sets.
+    /// runner.pass();
+    /// let next = TIMERS.turn();
+    /// assert_eq!(CLOCK.alarm(), next);
+    /// # assert_eq!(next, Some(Instant::from_nanos(5)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn turn(&self) -> Option<Instant> {
         loop {
             if self.due.load(Ordering::Relaxed) && self.due.swap(false, Ordering::Acquire) {

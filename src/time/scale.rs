@@ -5,6 +5,17 @@
 /// A conversion is one multiplication and one shift. Between nanoseconds and a counter of 1 MHz to
 /// 100 GHz its error is below one part in five million, and one tick. So a factor and its inverse
 /// drift apart over long spans: convert what is left until a deadline, not the deadline itself.
+///
+/// # Examples
+///
+/// ```
+/// use dormir::time::Scale;
+///
+/// // A TSC of 3 GHz, in nanoseconds.
+/// let to_nanos = Scale::new(3_000_000_000, 1_000_000_000);
+/// let (start, end) = (7_000, 10_000);
+/// assert_eq!(to_nanos.up(end - start), 1000);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scale {
     /// The factor times 2³².
@@ -17,6 +28,16 @@ impl Scale {
     /// # Panics
     ///
     /// If a frequency is zero, or if `to_hz` is 2³² times `from_hz` or more.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dormir::time::Scale;
+    ///
+    /// /// From nanoseconds to ticks of the PIT.
+    /// const TO_PIT: Scale = Scale::new(1_000_000_000, 1_193_182);
+    /// assert_eq!(TO_PIT.down(1_000_000), 1193);
+    /// ```
     #[must_use]
     pub const fn new(from_hz: u64, to_hz: u64) -> Self {
         assert!(
@@ -34,6 +55,17 @@ impl Scale {
     }
 
     /// Converts and rounds down; saturates at `u64::MAX`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dormir::time::Scale;
+    ///
+    /// // A clock shows no time that has not come.
+    /// let to_nanos = Scale::new(4_000_000_000, 1_000_000_000);
+    /// assert_eq!(to_nanos.down(7), 1);
+    /// assert_eq!(Scale::new(1, 1_000_000_000).down(u64::MAX), u64::MAX);
+    /// ```
     #[must_use]
     #[inline]
     pub const fn down(self, ticks: u64) -> u64 {
@@ -41,6 +73,16 @@ impl Scale {
     }
 
     /// Converts and rounds up; saturates at `u64::MAX`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dormir::time::Scale;
+    ///
+    /// // An alarm is rather late by a tick than early.
+    /// let to_ticks = Scale::new(1_000_000_000, 1_000_000);
+    /// assert_eq!(to_ticks.up(1500), 2);
+    /// ```
     #[must_use]
     #[inline]
     pub const fn up(self, ticks: u64) -> u64 {

@@ -10,7 +10,8 @@ use core::{
 use super::{Instant, TimerQueue, queue::Node};
 
 /// A future that ends at its deadline: never before it, and with the poll that the timer's interrupt
-/// brings about.
+/// brings about. Timers that are due together wake their tasks in the order of their deadlines; those with
+/// the same deadline in the order in which they began to wait, which is when they were first polled.
 ///
 /// # Cancel safety
 ///
@@ -21,6 +22,8 @@ use super::{Instant, TimerQueue, queue::Node};
 ///
 /// Timers may be made, polled, reset and dropped in any context but an NMI or machine-check handler:
 /// they use critical sections, which do not hold those off.
+///
+/// # Examples
 ///
 /// ```
 /// # dormir::platform::host::init();
@@ -41,21 +44,84 @@ unsafe impl Send for Timer {}
 
 impl Timer {
     /// A timer that ends `duration` after this call, on the global queue. A span beyond the range of
-    /// [`Instant`] never ends.
+    /// [`Instant`] never ends: the sum saturates at [`Instant::NEVER`].
     ///
     /// # Panics
     ///
     /// If no clock is installed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use core::time::Duration;
+    /// use dormir::{block_on, time::Timer};
+    ///
+    /// # dormir::platform::host::init();
+    /// # let idle = dormir::platform::host::Skip;
+    /// # // In a guest: `let idle = dormir::idle::Halt;`
+    /// block_on(async {
+    ///     let timeout = Timer::after(Duration::from_millis(5));
+    ///     // It counts from its making, not from the await.
+    ///     Timer::after(Duration::from_millis(3)).await;
+    ///     timeout.await;
+    /// }, idle);
+    /// # assert_eq!(dormir::time::Instant::now(), dormir::time::Instant::from_nanos(5_000_000));
+    /// ```
     pub fn after(duration: Duration) -> Self {
         Self::at(Instant::now().saturating_add(duration))
     }
 
     /// A timer that ends at `deadline`, on the global queue: at once where that has passed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use core::time::Duration;
+    /// use dormir::{block_on, time::{Instant, Timer}};
+    ///
+    /// # dormir::platform::host::init();
+    /// # let idle = dormir::platform::host::Skip;
+    /// # // In a guest: `let idle = dormir::idle::Halt;`
+    /// let deadline = Instant::now().saturating_add(Duration::from_millis(5));
+    /// block_on(async { Timer::at(deadline).await }, idle);
+    /// assert!(Instant::now() >= deadline);
+    /// ```
     pub fn at(deadline: Instant) -> Self {
         TimerQueue::global().timer(deadline)
     }
 
-    /// When it ends.
+    /// A timer that does not end, unless it is [reset](Self::reset), on the global queue. It is not put
+    /// into the queue, and has no part in what the alarm is set to.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use core::{pin::pin, time::Duration};
+    /// use dormir::{block_on, time::{Instant, Timer}};
+    ///
+    /// # dormir::platform::host::init();
+    /// # let idle = dormir::platform::host::Skip;
+    /// # // In a guest: `let idle = dormir::idle::Halt;`
+    /// // For a branch that is not always used: one that has no deadline yet.
+    /// let mut timer = pin!(Timer::never());
+    /// assert_eq!(timer.deadline(), Instant::NEVER);
+    /// timer.as_mut().reset(Instant::now().saturating_add(Duration::from_secs(1)));
+    /// block_on(timer, idle);
+    /// ```
+    pub fn never() -> Self {
+        Self::at(Instant::NEVER)
+    }
+
+    /// When it ends; [`Instant::NEVER`] if it does not.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dormir::time::{Instant, Timer};
+    ///
+    /// let timer = Timer::at(Instant::from_nanos(7));
+    /// assert_eq!(timer.deadline(), Instant::from_nanos(7));
+    /// ```
     #[must_use]
     pub fn deadline(&self) -> Instant {
         self.node.deadline()
@@ -63,6 +129,27 @@ impl Timer {
 
     /// Gives the timer a new deadline, whether it has ended or not. If it is being awaited, it must
     /// be polled again for the new deadline to count.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use core::{pin::pin, time::Duration};
+    /// use dormir::{block_on, time::{Instant, Timer}};
+    ///
+    /// # dormir::platform::host::init();
+    /// # let idle = dormir::platform::host::Skip;
+    /// # // In a guest: `let idle = dormir::idle::Halt;`
+    /// let second = Duration::from_secs(1);
+    /// block_on(async {
+    ///     let mut timer = pin!(Timer::after(second));
+    ///     for _ in 0..3 {
+    ///         timer.as_mut().await;
+    ///         let next = timer.deadline().saturating_add(second);
+    ///         timer.as_mut().reset(next);
+    ///     }
+    /// }, idle);
+    /// # assert_eq!(Instant::now(), Instant::from_nanos(3_000_000_000));
+    /// ```
     pub fn reset(self: Pin<&mut Self>, deadline: Instant) {
         // SAFETY: a linked node was linked by `poll`, to the timer's own queue.
         unsafe { self.queue.unlink(&self.node) };
@@ -72,6 +159,28 @@ impl Timer {
 
 impl TimerQueue {
     /// A timer on this queue that ends at `deadline`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dormir::{
+    ///     executor::{Executor, Shared, Up64}, platform::host::VirtualClock,
+    ///     time::{Instant, Timer, TimerQueue},
+    /// };
+    ///
+    /// dormir::task! { async fn wait(timer: Timer), pool = 1 { timer.await } }
+    ///
+    /// static CLOCK: VirtualClock = VirtualClock::new();
+    /// static TIMERS: TimerQueue = TimerQueue::new();
+    /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+    ///
+    /// TIMERS.install(&CLOCK, &CLOCK)?;
+    /// let timer = TIMERS.timer(Instant::from_nanos(5));
+    /// let mut runner = EXECUTOR.enter()?.with_timers(&TIMERS);
+    /// runner.spawner().spawn_detached(wait(timer))?;
+    /// assert_eq!(runner.run_until_idle().next_deadline, Some(Instant::from_nanos(5)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub const fn timer(&'static self, deadline: Instant) -> Timer {
         Timer {
             queue: self,

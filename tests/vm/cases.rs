@@ -1,14 +1,23 @@
 //! The cases of the guest program `cases` that pass by returning.
 
+use std::time::Duration;
+
 use dormir_harness::vmm::{Accelerator, Machine, Vmm};
 use libtest_mimic::{Failed, Trial};
 
-use crate::guest::{boot, config, on_every_vmm};
+use crate::guest::{LIMIT, boot, config, on_every_vmm};
 
 const CASES: &[&str] = &[
     "event-wakes-each-time",
     "event-counts-between-awaits",
     "event-is-polled-amid-signals",
+    "executor-spawn-in-handler",
+    "executor-abort-in-handler",
+    "executor-handle-dropped-in-handler",
+    "executor-run-leaves-all-as-it-was",
+    "executor-in-a-loop-of-ones-own",
+    "executor-starves-no-timer",
+    "executor-nmi-wakes",
     "idle-spin-never-halts",
     "idle-spin-ends-sleeps",
     "idle-adaptive-ends-sleeps",
@@ -37,7 +46,15 @@ const CASES: &[&str] = &[
     "nested-block-on",
     "nested-block-on-takes-no-wake",
     "self-wake",
+    "complaint-alarm-in-the-past",
+    "complaint-sentinel-deadline",
+    "complaint-overflow-in-now-plus-duration",
+    "complaint-near-deadline-storm",
+    "complaint-cancelled-timers-pile-up",
 ];
+
+/// Those that take long where KVM emulates each instruction.
+const LONG_CASES: &[&str] = &["executor-10000-asleep", "executor-10000-asleep-on-one-vcpu"];
 
 /// Those for QEMU's translator alone: a KVM that emulates instructions need not keep an interrupt back
 /// while its like is in service.
@@ -47,13 +64,17 @@ pub(crate) fn trials() -> Vec<Trial> {
     let on_tcg = CASES_ON_TCG.iter().flat_map(|case| {
         [Machine::Q35, Machine::Microvm].map(|machine| {
             let vmm = Vmm::Qemu(Accelerator::Tcg, machine);
-            Trial::test(format!("{vmm}::{case}"), move || passes(vmm, case))
+            Trial::test(format!("{vmm}::{case}"), move || passes(vmm, case, LIMIT))
         })
     });
-    let each = CASES
-        .iter()
-        .flat_map(|case| on_every_vmm(case, move |vmm| passes(vmm, case)));
-    each.chain(on_tcg)
+    let on_each = |cases: &'static [&str], limit| {
+        cases
+            .iter()
+            .flat_map(move |case| on_every_vmm(case, move |vmm| passes(vmm, case, limit)))
+    };
+    on_each(CASES, LIMIT)
+        .chain(on_each(LONG_CASES, LIMIT * 5))
+        .chain(on_tcg)
         .chain([
             Trial::test(
                 "qemu-tcg/q35::event-is-polled-amid-signals:each-instruction",
@@ -64,8 +85,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         .collect()
 }
 
-fn passes(vmm: Vmm, case: &str) -> Result<(), Failed> {
-    boot("cases", &config(vmm, format!("case={case}")))?.succeeded()?;
+fn passes(vmm: Vmm, case: &str, limit: Duration) -> Result<(), Failed> {
+    let mut config = config(vmm, format!("case={case}"));
+    config.timeout = limit;
+    boot("cases", &config)?.succeeded()?;
     Ok(())
 }
 
@@ -83,7 +106,7 @@ fn no_case_is_left_out() -> Result<(), Failed> {
     let vmm = Vmm::Qemu(Accelerator::Tcg, Machine::Microvm);
     let run = boot("cases", &config(vmm, "case=list"))?.succeeded()?;
     let mut listed: Vec<&str> = run.console.lines().collect();
-    let mut known = [CASES, CASES_ON_TCG].concat();
+    let mut known = [CASES, LONG_CASES, CASES_ON_TCG].concat();
     listed.sort_unstable();
     known.sort_unstable();
     run.check(

@@ -1,27 +1,37 @@
 //! The demos: their output, its order, and how they wait.
 
-use dormir_harness::vmm::Vmm;
+use dormir_harness::vmm::{Accelerator, Machine, Vmm};
 use libtest_mimic::{Failed, Trial};
 
 use crate::guest::{Run, boot, config, on_every_vmm};
 
-const BASIC_OUTPUT: &str = "going to sleep\n\
-    slept once, in an async fn\n\
-    slept twice, in a future written by hand\n\
-    slept three times; good morning\n";
+type Test = fn(Vmm) -> Result<(), Failed>;
 
-/// Three naps of 250 ms.
-const BASIC_NANOS: u64 = 750_000_000;
+/// The demos that the guest program has, each with its test.
+const DEMOS: &[(&str, Test)] = &[
+    ("basic", basic),
+    ("basic-busy", busy),
+    ("advanced", advanced),
+    ("sleepers", sleepers),
+    ("tasks", tasks),
+    ("roles", roles),
+    ("reactor", reactor),
+];
 
 pub(crate) fn trials() -> Vec<Trial> {
-    [
-        on_every_vmm("hello", hello),
-        on_every_vmm("demo-basic", basic),
-        on_every_vmm("demo-basic-busy", busy),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    let demos = DEMOS
+        .iter()
+        .flat_map(|(name, test)| on_every_vmm(&format!("demo-{name}"), *test));
+    demos
+        .chain(on_every_vmm("hello", hello))
+        .chain([
+            Trial::test(
+                "qemu-tcg/q35::demo-tasks:in-instructions",
+                tasks_in_instructions,
+            ),
+            Trial::test("qemu-tcg/microvm::no-demo-is-left-out", no_demo_is_left_out),
+        ])
+        .collect()
 }
 
 /// The guest of the README says hello, and again a second later; and it is the one in the README.
@@ -42,20 +52,50 @@ fn hello(vmm: Vmm) -> Result<(), Failed> {
     run.check(readme.contains(program), "the README shows another program")
 }
 
+const MILLISECOND: u64 = 1_000_000;
+
+/// Runs a demo to its good end.
 fn run(vmm: Vmm, demo: &str) -> Result<Run, Failed> {
-    let run = boot("demo", &config(vmm, format!("demo={demo}")))?.succeeded()?;
-    run.check(run.console == BASIC_OUTPUT, "other output than expected")?;
-    run.check(
-        // Ten times as long would be a clock of the wrong scale.
-        (BASIC_NANOS..10 * BASIC_NANOS).contains(&run.stat("elapsed_ns")?),
-        "the naps were too short or far too long",
-    )?;
-    Ok(run)
+    boot("demo", &config(vmm, format!("demo={demo}")))?.succeeded()
 }
+
+impl Run {
+    fn has_printed(&self, expected: &str) -> Result<(), Failed> {
+        self.check(self.console == expected, "other output than expected")
+    }
+
+    /// That what the guest timed took so long, and not ten times that: it would be a clock of the wrong
+    /// scale.
+    fn took(&self, stat: &str, nanos: u64) -> Result<(), Failed> {
+        let took = self.stat(stat)?;
+        self.check(
+            (nanos..10 * nanos).contains(&took),
+            &format!("{stat} is {took} where {nanos} was to be slept"),
+        )
+    }
+
+    fn was_halted(&self, least_percent: u64) -> Result<(), Failed> {
+        let share = self.stat("halted_ns")? * 100 / self.stat("elapsed_ns")?;
+        self.check(
+            share >= least_percent,
+            &format!("halted for {share} % of the time only"),
+        )
+    }
+}
+
+const BASIC_OUTPUT: &str = "going to sleep\n\
+    slept once, in an async fn\n\
+    slept twice, in a future written by hand\n\
+    slept three times; good morning\n";
+
+/// Three naps.
+const BASIC_NANOS: u64 = 3 * 250 * MILLISECOND;
 
 /// Halted for most of the time; one poll at first and one for each nap.
 fn basic(vmm: Vmm) -> Result<(), Failed> {
     let run = run(vmm, "basic")?;
+    run.has_printed(BASIC_OUTPUT)?;
+    run.took("elapsed_ns", BASIC_NANOS)?;
     run.check(
         (2..=4).contains(&run.stat("polls")?),
         "polled more often than at first and after each nap",
@@ -64,11 +104,7 @@ fn basic(vmm: Vmm) -> Result<(), Failed> {
         run.stat("timer_interrupts")? >= 2,
         "three naps without their interrupts",
     )?;
-    let share = run.stat("halted_ns")? * 100 / run.stat("elapsed_ns")?;
-    run.check(
-        share >= 50,
-        &format!("halted for {share} % of the time only"),
-    )?;
+    run.was_halted(50)?;
     if let Some(counters) = run.report.counters {
         let halts = counters.halt_exits.ok_or("this KVM does not count halts")?;
         run.check(halts >= 2, &format!("KVM saw {halts} halts for three naps"))?;
@@ -79,6 +115,8 @@ fn basic(vmm: Vmm) -> Result<(), Failed> {
 /// Never halted, by the guest's word and by KVM's count; polled without end.
 fn busy(vmm: Vmm) -> Result<(), Failed> {
     let run = run(vmm, "basic-busy")?;
+    run.has_printed(BASIC_OUTPUT)?;
+    run.took("elapsed_ns", BASIC_NANOS)?;
     run.check(run.stat("halted_ns")? == 0, "the busy variant halted")?;
     run.check(run.stat("polls")? > 100, "the busy variant hardly polled")?;
     if let Some(counters) = run.report.counters {
@@ -86,4 +124,155 @@ fn busy(vmm: Vmm) -> Result<(), Failed> {
         run.check(halts == 0, &format!("KVM saw {halts} halts"))?;
     }
     Ok(())
+}
+
+/// Futures of another crate sleep all at once: they end in the order of their deadlines, and are polled
+/// when they are woken.
+fn advanced(vmm: Vmm) -> Result<(), Failed> {
+    let run = run(vmm, "advanced")?;
+    run.has_printed(
+        "each of these letters is a future that slept until its turn\n\
+        the cat slept for 200 ms\n\
+        the owl slept for 400 ms\n\
+        the bear slept for 600 ms\n\
+        nobody waits for spring\n",
+    )?;
+    run.took("elapsed_ns", (1000 + 58 * 10 + 600 + 250) * MILLISECOND)?;
+    run.check(
+        run.stat("polls")? < 1000,
+        "polled by far more often than woken",
+    )?;
+    run.was_halted(20)
+}
+
+/// All of them are asleep at a time, and each is polled twice: to go to sleep, and to get up.
+fn sleepers(vmm: Vmm) -> Result<(), Failed> {
+    const SLEEPERS: u64 = 4000;
+    let run = run(vmm, "sleepers")?;
+    let lines: Vec<&str> = run.console.lines().collect();
+    let expected = matches!(
+        lines[..],
+        [
+            "4000 tasks go to sleep, for two to three seconds each",
+            asleep,
+            "all are up again, none before its time",
+        ] if asleep.starts_with("4000 are asleep at once, on ")
+    );
+    run.check(expected, "other output than expected")?;
+    run.check(
+        run.stat("asleep_at_once")? == SLEEPERS,
+        "not all were asleep at once",
+    )?;
+    run.check(
+        run.stat("polls")? == 2 * SLEEPERS,
+        "not polled once to go to sleep and once to get up",
+    )?;
+    run.took("elapsed_ns", 2999 * MILLISECOND)
+}
+
+const TASKS_OUTPUT: &str = "ping pong ping pong ping pong in turn\n\
+    one task has ended, with 4\n\
+    two have ended, with 9 and 16\n\
+    five have ended, with [25, 36, 49, 64, 81]\n\
+    one was aborted: the task was dropped before its end: it was aborted, or its runner is gone\n\
+    12000 have ended, with 575928002000 in all\n\
+    each took ";
+
+fn tasks(vmm: Vmm) -> Result<(), Failed> {
+    let run = run(vmm, "tasks")?;
+    run.check(
+        run.console.starts_with(TASKS_OUTPUT),
+        "other output than expected",
+    )?;
+    // A thread takes a stack, of some thousands.
+    run.check(
+        (16..400).contains(&run.stat("bytes_per_task")?),
+        "a task takes other room than its future and a header",
+    )?;
+    run.check(run.stat("tsc_per_task")? > 0, "tasks take no time")
+}
+
+/// Where the TSC counts instructions, a task costs some hundred of them from its spawn to the output in
+/// its joiner's hands.
+fn tasks_in_instructions() -> Result<(), Failed> {
+    let mut config = config(Vmm::Qemu(Accelerator::Tcg, Machine::Q35), "demo=tasks");
+    config.count_instructions = true;
+    let run = boot("demo", &config)?.succeeded()?;
+    let instructions = run.stat("tsc_per_task")?;
+    run.check(
+        (30..1000).contains(&instructions),
+        &format!("a task takes {instructions} instructions"),
+    )
+}
+
+/// Three lines with a pause before the third, and an end; then two errors, and no panic.
+fn roles(vmm: Vmm) -> Result<(), Failed> {
+    let run = run(vmm, "roles")?;
+    run.has_printed(
+        "hello\n\
+        hello from the stage\n\
+        hello again\n\
+        no task is left\n\
+        refused: the pool of `demo::roles::one_of_three` is full: give it more places \
+        (`pool = N`), or await or drop the handles of tasks that have ended\n\
+        refused: the executor has no place left for `demo::roles::one_of_many`: give it a larger \
+        capacity, or await or drop the handles of tasks that have ended\n\
+        when the others had ended, there was room for it\n",
+    )?;
+    run.took("pause_ns", 2000 * MILLISECOND)?;
+    run.took("elapsed_ns", 2000 * MILLISECOND)?;
+    // Two tasks: each is polled at first, and after its wait.
+    run.check(run.stat("polls")? == 4, "not polled once and once again")?;
+    run.was_halted(50)
+}
+
+/// Each task is woken by the interrupts that it waits for. Which of two interrupts is the first where
+/// the vCPU was away for long is not said.
+fn reactor(vmm: Vmm) -> Result<(), Failed> {
+    let run = run(vmm, "reactor")?;
+    let printed_by = |source| -> Vec<&str> {
+        let lines = run.console.lines();
+        lines.filter_map(|line| line.strip_prefix(source)).collect()
+    };
+    run.check(
+        printed_by("timer: ") == ["tick 1", "tick 2", "tick 3"]
+            && printed_by("serial line: ") == ["hello", "who is there?", "goodbye"]
+            && run.console.lines().count() == 6,
+        "other output than expected",
+    )?;
+    run.took("elapsed_ns", 900 * MILLISECOND)?;
+    let serial = run.stat("serial_interrupts")?;
+    // No more than one for each byte.
+    run.check(
+        (1..=28).contains(&serial),
+        &format!("the serial line interrupted {serial} times"),
+    )?;
+    run.check(
+        run.stat("timer_interrupts")? >= 1,
+        "the timer did not interrupt",
+    )?;
+    run.check(
+        run.stat("polls")? <= 2 + 3 + serial,
+        "polled more often than begun and woken",
+    )?;
+    run.was_halted(50)
+}
+
+/// The guest, the command and this file know the same demos.
+fn no_demo_is_left_out() -> Result<(), Failed> {
+    let run = run(Vmm::Qemu(Accelerator::Tcg, Machine::Microvm), "list")?;
+    let tested: Vec<&str> = DEMOS.iter().map(|(name, _)| *name).collect();
+    run.check(
+        run.console.lines().eq(tested.iter().copied()),
+        "the guest lists other demos than this file",
+    )?;
+    let command = include_str!("../../host-harness/src/cli/demo.rs");
+    let shown = command.lines().filter_map(|line| {
+        let name = line.strip_prefix("        name: \"")?;
+        name.strip_suffix("\",")
+    });
+    run.check(
+        shown.eq(tested),
+        "`cargo vm demo` shows other demos than this file",
+    )
 }

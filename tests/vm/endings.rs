@@ -17,6 +17,12 @@ const ENDINGS: &[(&str, Expectation)] = &[
     ("end-panic", |_, outcome| {
         is_panic(outcome, "a panic of two lines") && is_panic(outcome, "endings.rs:")
     }),
+    ("end-panic-in-task", |_, outcome| {
+        is_panic(outcome, "task cases::endings::unlucky: ") && is_panic(outcome, ": no luck")
+    }),
+    ("end-panic-after-task", |_, outcome| {
+        is_panic(outcome, "the luck is over") && !is_panic(outcome, "lucky")
+    }),
     ("end-out-of-memory", |_, outcome| {
         is_panic(outcome, "memory allocation of 1099511627776")
     }),

@@ -50,6 +50,26 @@ const DEMOS: &[Demo] = &[
         name: "basic-busy",
         about: "the same program in a loop that polls without rest",
     },
+    Demo {
+        name: "advanced",
+        about: "many futures sleep and print at once, put together by the crate futures-util",
+    },
+    Demo {
+        name: "sleepers",
+        about: "4,000 tasks asleep at once, on one timer",
+    },
+    Demo {
+        name: "tasks",
+        about: "spawned, joined, aborted, taking turns, 12,000 at once, and what one of them costs",
+    },
+    Demo {
+        name: "roles",
+        about: "future, task, waker and executor: hello, and two seconds later hello again",
+    },
+    Demo {
+        name: "reactor",
+        about: "interrupts of timer and serial line wake the tasks that wait for them",
+    },
 ];
 
 /// How long one demo may take.

@@ -1,5 +1,7 @@
 //! `cargo vm test`: every test there is, after setting up what they need.
 
+mod examples;
+
 use super::{Ended, FAILURE, Installing};
 use crate::{
     process::{self, Scope},
@@ -8,9 +10,23 @@ use crate::{
     toolchain,
     workspace::Workspace,
 };
-use std::{env, ffi::OsString, os::unix::process::ExitStatusExt, process::Command, time::Duration};
+use std::{
+    env,
+    ffi::OsString,
+    os::unix::process::ExitStatusExt,
+    process::{Command, ExitStatus},
+    time::Duration,
+};
 
-/// Runs every test there is, on the host and in VMs, as `cargo test` does in the top folder.
+/// Runs every test there is: on the host, in VMs, and models of the executor under loom.
+///
+/// First comes `cargo test --all-features` in the top folder. If it passes, the library's examples that
+/// need a machine follow, each as a guest in a VM. Then come the models, which are the library's own
+/// tests in a build for loom, in target/loom: loom tries the orders of what threads do. The status is
+/// cargo's; after a failure nothing more is run.
+///
+/// Arguments of `cargo test` stand for `--all-features` and choose among the first kind: with any, the
+/// examples in VMs and the models are left out.
 ///
 /// What the tests need and is not there is installed first: the compiler's library for guests, and
 /// QEMU.
@@ -18,7 +34,7 @@ use std::{env, ffi::OsString, os::unix::process::ExitStatusExt, process::Command
 pub(super) struct Arguments {
     #[command(flatten)]
     installing: Installing,
-    /// Arguments of `cargo test`, such as a filter
+    /// Arguments of `cargo test`, such as a filter; without examples in VMs and models then
     #[arg(last = true, value_name = "CARGO TEST ARGUMENTS")]
     cargo_test: Vec<OsString>,
 }
@@ -36,23 +52,102 @@ const KEPT: &[&str] = &[
     "RUST_TEST_THREADS",
 ];
 
+/// The tests that are models: what follows `cargo test`, but for the target folder.
+const MODELS: &[&str] = &[
+    "--release",
+    "--package=dormir",
+    "--lib",
+    "--features=alloc",
+    "loom_tests",
+];
+
+/// The longest time that the examples, or the models, may take, their build included: many times the
+/// usual one.
+const LIMIT: Duration = Duration::from_secs(3600);
+
 pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
     let workspace = Workspace::locate()?;
     let needs = Needs { qemu: true };
-    setup::set_up(&workspace, needs, arguments.installing.policy(), stop)?;
+    let toolchain = setup::set_up(&workspace, needs, arguments.installing.policy(), stop)?;
+
+    let is_whole = arguments.cargo_test.is_empty();
+    let mut tests = cargo_test(&workspace);
+    if is_whole {
+        tests.arg("--all-features");
+    }
+    tests.args(&arguments.cargo_test);
+    // Each test has a time limit of its own.
+    let status = process::run(&mut tests, Scope::Group, Duration::MAX, stop)?;
+    if !status.success() || !is_whole {
+        return Ok(code(status));
+    }
+
+    let mut examples = examples::command(&toolchain, &workspace)?;
+    let status = process::run(&mut examples, Scope::Group, LIMIT, stop)?;
+    if !status.success() {
+        return Ok(code(status));
+    }
+
+    let mut models = cargo_test(&workspace);
+    models
+        .env("RUSTFLAGS", for_loom(env::var_os("RUSTFLAGS")))
+        // Built with other flags: in the usual folder each build would undo the other.
+        .arg("--target-dir")
+        .arg(workspace.root().join("target").join("loom"))
+        .args(MODELS);
+    let status = process::run(&mut models, Scope::Group, LIMIT, stop)?;
+    Ok(code(status))
+}
+
+/// A `cargo test` of the whole workspace, to which arguments are to be added.
+fn cargo_test(workspace: &Workspace) -> Command {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     toolchain::isolate(&mut command, KEPT);
     command
         .args(["test", "--locked"])
-        .args(&arguments.cargo_test)
         .current_dir(workspace.root());
-    // Each test has a time limit of its own.
-    let status = process::run(&mut command, Scope::Group, Duration::MAX, stop)?;
-    Ok(match (status.code(), status.signal()) {
-        (Some(code), _) => u8::try_from(code).unwrap_or(FAILURE),
-        // As a shell reports it.
-        (None, Some(signal)) => u8::try_from(128 + signal).unwrap_or(FAILURE),
-        (None, None) => FAILURE,
-    })
+    command
+}
+
+/// The user's compiler flags with the one that makes a build one for loom.
+fn for_loom(flags: Option<OsString>) -> OsString {
+    let mut flags = flags.unwrap_or_default();
+    if !flags.is_empty() {
+        flags.push(" ");
+    }
+    flags.push("--cfg=loom");
+    flags
+}
+
+/// A status, as a shell reports it.
+fn code(status: ExitStatus) -> u8 {
+    let code = match (status.code(), status.signal()) {
+        (Some(code), _) => code,
+        (None, Some(signal)) => 128 + signal,
+        (None, None) => return FAILURE,
+    };
+    u8::try_from(code).unwrap_or(FAILURE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_users_compiler_flags_stay() {
+        assert_eq!(for_loom(None), "--cfg=loom");
+        assert_eq!(for_loom(Some("".into())), "--cfg=loom");
+        assert_eq!(
+            for_loom(Some("-Cdebuginfo=1".into())),
+            "-Cdebuginfo=1 --cfg=loom"
+        );
+    }
+
+    #[test]
+    fn a_status_is_as_a_shell_reports_it() {
+        for (raw, expected) in [(0, 0), (101 << 8, 101), (9, 137)] {
+            assert_eq!(code(ExitStatus::from_raw(raw)), expected);
+        }
+    }
 }

@@ -105,6 +105,11 @@ impl Compiler {
         let mut command = Command::new(&self.cargo);
         isolate(&mut command, &[]);
         command.env("RUSTC", &self.rustc);
+        // The one in PATH could be another compiler's. Where there is none beside it, cargo looks there.
+        let rustdoc = self.rustc.with_file_name("rustdoc");
+        if rustdoc.is_file() {
+            command.env("RUSTDOC", rustdoc);
+        }
         command
     }
 }

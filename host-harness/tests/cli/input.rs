@@ -52,7 +52,7 @@ fn every_verb_has_a_help_with_units_and_defaults() {
                 "124",
             ],
         ),
-        ("test", &["--no-install", "cargo test"]),
+        ("test", &["--no-install", "cargo test", "loom", "left out"]),
     ] {
         let (status, stdout, _) = outcome(cargo_vm().args([verb, "--help"]));
         assert_eq!(status, Some(0), "{verb}");

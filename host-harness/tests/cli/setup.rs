@@ -149,6 +149,75 @@ fn the_tests_cargo_is_called_as_a_plain_one_and_its_word_is_the_last() {
 }
 
 #[test]
+fn examples_in_vms_and_models_follow_the_tests() {
+    let machine = FakeMachine::that_builds();
+    machine.script("qemu-system-x86_64", QEMU_SAYS);
+    machine.script(
+        "cargo",
+        "case \"$RUSTFLAGS\" in *loom) echo \"$RUSTFLAGS $*\"; exit 7;; *) echo \"$*\";; esac",
+    );
+    let mut command = machine.cargo_vm();
+    command.env("RUSTFLAGS", "-Cdebuginfo=1").arg("test");
+    let (status, stdout, stderr) = outcome(&mut command);
+    assert_eq!(status, Some(7), "{stderr}");
+    let lines: Vec<_> = stdout.lines().collect();
+    let [tests, examples, models] = lines[..] else {
+        panic!("cargo is called three times: {stdout}")
+    };
+    assert_eq!(tests, "test --locked --all-features");
+    assert!(
+        examples.starts_with(
+            "test --locked --release --doc --package dormir --target x86_64-unknown-none"
+        ),
+        "{examples}"
+    );
+    assert!(examples.contains("/target/guest -- src/"), "{examples}");
+    assert!(examples.contains(" src/idle/halt.rs"), "{examples}");
+    assert!(
+        models.starts_with("-Cdebuginfo=1 --cfg=loom test --locked --target-dir /"),
+        "{models}"
+    );
+    assert!(models.contains("/target/loom --release"), "{models}");
+    assert!(models.contains("--package=dormir --lib"), "{models}");
+    assert!(stderr.is_empty(), "{stderr}");
+}
+
+#[test]
+fn nothing_more_is_run_after_a_failure() {
+    let machine = FakeMachine::that_builds();
+    machine.script("qemu-system-x86_64", QEMU_SAYS);
+    machine.script("cargo", "echo \"$*\"; exit 7");
+    let (status, stdout, _) = outcome(machine.cargo_vm().arg("test"));
+    assert_eq!(status, Some(7));
+    assert_eq!(stdout, "test --locked --all-features\n");
+
+    machine.script(
+        "cargo",
+        "case \"$*\" in *--doc*) exit 8;; *) echo \"$*\";; esac",
+    );
+    let (status, stdout, _) = outcome(machine.cargo_vm().arg("test"));
+    assert_eq!(status, Some(8), "an example fails");
+    assert_eq!(stdout, "test --locked --all-features\n", "without models");
+}
+
+/// Where the library for guests has to be built, so it is for examples, and by the compiler that can.
+#[test]
+fn examples_are_built_by_the_compiler_that_builds_guests() {
+    let machine = FakeMachine::new();
+    machine.source();
+    machine.script("ld.lld", "exit 0");
+    machine.script("rustdoc", "exit 0");
+    machine.script("qemu-system-x86_64", QEMU_SAYS);
+    machine.script(
+        "cargo",
+        "case \"$*\" in *--doc*) echo \"$RUSTDOC $*\"; exit 7;; esac",
+    );
+    let (status, stdout, stderr) = outcome(machine.cargo_vm().arg("test"));
+    assert_eq!(status, Some(7), "{stderr}");
+    assert!(stdout.contains("/bin/rustdoc -Zbuild-std=core"), "{stdout}");
+}
+
+#[test]
 fn a_failed_build_is_said_in_a_sentence() {
     let machine = FakeMachine::that_builds();
     machine.script("qemu-system-x86_64", QEMU_SAYS);

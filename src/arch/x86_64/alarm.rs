@@ -10,6 +10,31 @@ fn ticks_until(at: Instant, now: Instant, scale: Scale) -> Option<u64> {
 }
 
 /// Channel 0 of the PIT, through the PIC. A deadline more than 54.9 ms ahead is reached in steps.
+///
+/// # Examples
+///
+/// ```
+/// # dormir_guest::entry!(main, owns_machine);
+/// use dormir::{
+///     arch::x86_64::{alarm::PitAlarm, pic, pit, tsc, tsc::TscClock},
+///     time::TimerQueue,
+/// };
+/// use spin::Once;
+///
+/// static CLOCK: Once<TscClock> = Once::new();
+/// static ALARM: Once<PitAlarm> = Once::new();
+///
+/// // SAFETY: ring 0, one vCPU, interrupts masked, memory mapped one to one.
+/// let (hz, _) = unsafe { tsc::find_frequency() }.expect("the TSC's frequency is known");
+/// let clock = CLOCK.call_once(|| TscClock::start(hz));
+/// pic::init();
+/// pit::init();
+/// let alarm = ALARM.call_once(|| PitAlarm::new(*clock));
+/// TimerQueue::global().install(clock, alarm)?;
+/// // Once there is a handler on `vector::PIT`:
+/// pic::unmask(0);
+/// # Ok::<(), dormir::time::AlreadyInstalled>(())
+/// ```
 #[derive(Debug)]
 pub struct PitAlarm {
     clock: TscClock,
@@ -18,6 +43,25 @@ pub struct PitAlarm {
 
 impl PitAlarm {
     /// The PIT's channel 0 must be in one-shot mode ([`pit::init`]).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # dormir_guest::entry!(main);
+    /// use core::time::Duration;
+    /// use dormir::{
+    ///     arch::x86_64::{alarm::PitAlarm, pit, tsc::TscClock},
+    ///     time::{Alarm, Clock},
+    /// };
+    ///
+    /// # let tsc_hz = dormir::platform::bare::machine().expect("the machine is set up").tsc_hz;
+    /// let clock = TscClock::start(tsc_hz);
+    /// pit::init();
+    /// let alarm = PitAlarm::new(clock);
+    /// // Farther ahead than the PIT counts: it interrupts after 54.9 ms, and is set again then.
+    /// alarm.set(clock.now().saturating_add(Duration::from_secs(1)));
+    /// alarm.off();
+    /// ```
     #[must_use]
     pub fn new(clock: TscClock) -> Self {
         Self {
@@ -40,6 +84,30 @@ impl Alarm for PitAlarm {
 }
 
 /// The local APIC's timer in one-shot mode. A deadline beyond its 32-bit count is reached in steps.
+///
+/// # Examples
+///
+/// ```
+/// # dormir_guest::entry!(main, owns_machine);
+/// use dormir::{
+///     arch::x86_64::{alarm::OneShotAlarm, apic::Apic, tsc, tsc::TscClock},
+///     time::TimerQueue,
+/// };
+/// use spin::Once;
+///
+/// static CLOCK: Once<TscClock> = Once::new();
+/// static ALARM: Once<OneShotAlarm> = Once::new();
+///
+/// // SAFETY: ring 0, one vCPU, interrupts masked, memory mapped one to one.
+/// let (tsc_hz, _) = unsafe { tsc::find_frequency() }.expect("the TSC's frequency is known");
+/// let clock = CLOCK.call_once(|| TscClock::start(tsc_hz));
+/// // SAFETY: there is a local APIC, not in x2APIC mode, and its page is mapped, uncached.
+/// let apic = unsafe { Apic::enable_xapic() };
+/// let hz = apic.measure_hz(tsc::read, tsc_hz).expect("the timer counts");
+/// let alarm = ALARM.call_once(|| OneShotAlarm::new(apic, *clock, hz));
+/// TimerQueue::global().install(clock, alarm)?;
+/// # Ok::<(), dormir::time::AlreadyInstalled>(())
+/// ```
 #[derive(Debug)]
 pub struct OneShotAlarm {
     apic: Apic,
@@ -53,6 +121,27 @@ impl OneShotAlarm {
     /// # Panics
     ///
     /// If `hz` is zero.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # dormir_guest::entry!(main);
+    /// use core::time::Duration;
+    /// use dormir::{
+    ///     arch::x86_64::{alarm::OneShotAlarm, tsc, tsc::TscClock},
+    ///     time::{Alarm, Clock},
+    /// };
+    ///
+    /// # let machine = dormir::platform::bare::machine().expect("the machine is set up");
+    /// # let (apic, tsc_hz) = (machine.apic.expect("there is a local APIC"), machine.tsc_hz);
+    /// let clock = TscClock::start(tsc_hz);
+    /// let hz = apic.measure_hz(tsc::read, tsc_hz).expect("the timer counts");
+    /// let alarm = OneShotAlarm::new(apic, clock, hz);
+    /// alarm.set(clock.now().saturating_add(Duration::from_millis(100)));
+    /// # while dormir::platform::bare::timer_interrupts() == 0 {
+    /// #     core::hint::spin_loop();
+    /// # }
+    /// ```
     #[must_use]
     pub fn new(apic: Apic, clock: TscClock, hz: u64) -> Self {
         apic.one_shot_mode();
@@ -78,6 +167,31 @@ impl Alarm for OneShotAlarm {
 }
 
 /// The local APIC's timer in TSC-deadline mode: one MSR write, 64 bits wide.
+///
+/// # Examples
+///
+/// ```
+/// # dormir_guest::entry!(main, owns_machine);
+/// use dormir::{
+///     arch::x86_64::{alarm::TscDeadlineAlarm, apic::Apic, cpuid, tsc, tsc::TscClock},
+///     time::TimerQueue,
+/// };
+/// use spin::Once;
+///
+/// static CLOCK: Once<TscClock> = Once::new();
+/// static ALARM: Once<TscDeadlineAlarm> = Once::new();
+///
+/// # if !cpuid::has_tsc_deadline() { return; }
+/// assert!(cpuid::has_tsc_deadline());
+/// // SAFETY: ring 0, one vCPU, interrupts masked, memory mapped one to one.
+/// let (hz, _) = unsafe { tsc::find_frequency() }.expect("the TSC's frequency is known");
+/// let clock = CLOCK.call_once(|| TscClock::start(hz));
+/// // SAFETY: there is a local APIC, not in x2APIC mode, and its page is mapped, uncached.
+/// let apic = unsafe { Apic::enable_xapic() };
+/// // SAFETY: the processor says that it has a TSC-deadline timer.
+/// let alarm = ALARM.call_once(|| unsafe { TscDeadlineAlarm::new(apic, *clock, hz) });
+/// TimerQueue::global().install(clock, alarm).expect("it has no clock yet");
+/// ```
 #[derive(Debug)]
 pub struct TscDeadlineAlarm {
     clock: TscClock,
@@ -94,6 +208,31 @@ impl TscDeadlineAlarm {
     /// # Panics
     ///
     /// If `tsc_hz` is zero.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # dormir_guest::entry!(main);
+    /// use core::time::Duration;
+    /// use dormir::{
+    ///     arch::x86_64::{alarm::TscDeadlineAlarm, cpuid, tsc::TscClock},
+    ///     time::{Alarm, Clock},
+    /// };
+    ///
+    /// # let machine = dormir::platform::bare::machine().expect("the machine is set up");
+    /// # let (apic, tsc_hz) = (machine.apic.expect("there is a local APIC"), machine.tsc_hz);
+    /// if cpuid::has_tsc_deadline() {
+    ///     let clock = TscClock::start(tsc_hz);
+    ///     // SAFETY: the processor says that it has a TSC-deadline timer.
+    ///     let alarm = unsafe { TscDeadlineAlarm::new(apic, clock, tsc_hz) };
+    ///     let deadline = clock.now().saturating_add(Duration::from_millis(100));
+    ///     alarm.set(deadline);
+    /// #   while dormir::platform::bare::timer_interrupts() == 0 {
+    /// #       core::hint::spin_loop();
+    /// #   }
+    /// #   assert!(clock.now() >= deadline);
+    /// }
+    /// ```
     #[must_use]
     pub unsafe fn new(apic: Apic, clock: TscClock, tsc_hz: u64) -> Self {
         apic.tsc_deadline_mode();

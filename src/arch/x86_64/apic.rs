@@ -49,6 +49,25 @@ enum Access {
 }
 
 /// The local APIC of the vCPU.
+///
+/// # Examples
+///
+/// ```
+/// # dormir_guest::entry!(main, owns_machine);
+/// use dormir::arch::x86_64::{apic::Apic, cpuid, tsc};
+///
+/// let apic = if cpuid::has_x2apic() {
+///     // SAFETY: ring 0, and the processor has an x2APIC.
+///     unsafe { Apic::enable_x2apic() }
+/// } else {
+///     // SAFETY: there is a local APIC, and its page is mapped one to one, uncached.
+///     unsafe { Apic::enable_xapic() }
+/// };
+/// # // SAFETY: ring 0, one vCPU, interrupts masked, memory mapped one to one.
+/// # let (tsc_hz, _) = unsafe { tsc::find_frequency() }.expect("the TSC's frequency is known");
+/// let hz = apic.measure_hz(tsc::read, tsc_hz).expect("its timer counts");
+/// # dormir_guest::println!("{hz} Hz");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Apic {
     access: Access,
@@ -65,6 +84,23 @@ unsafe impl Sync for Apic {}
 /// # Safety
 ///
 /// Ring 0, and there is a local APIC.
+///
+/// # Examples
+///
+/// ```
+/// # dormir_guest::entry!(main, owns_machine);
+/// use dormir::arch::x86_64::{apic, apic::Apic, cpuid};
+///
+/// assert!(cpuid::has_apic());
+/// // SAFETY: ring 0, and there is a local APIC.
+/// let apic = if unsafe { apic::is_in_x2apic_mode() } {
+///     // SAFETY: a processor that is in that mode has it.
+///     unsafe { Apic::enable_x2apic() }
+/// } else {
+///     // SAFETY: it is not in x2APIC mode, and its page is mapped, uncached.
+///     unsafe { Apic::enable_xapic() }
+/// };
+/// ```
 #[must_use]
 pub unsafe fn is_in_x2apic_mode() -> bool {
     // SAFETY: the MSR exists where there is a local APIC.
@@ -78,6 +114,17 @@ impl Apic {
     ///
     /// Ring 0, there is a local APIC, it is not in x2APIC mode (from there the processor cannot
     /// simply go back, SDM vol. 3, 12.12.5), and its page is mapped one to one, uncached.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # dormir_guest::entry!(main, owns_machine);
+    /// use dormir::arch::x86_64::apic::Apic;
+    ///
+    /// // SAFETY: ring 0; there is a local APIC, not in x2APIC mode; its page is mapped, uncached.
+    /// let apic = unsafe { Apic::enable_xapic() };
+    /// assert!(!apic.is_x2apic());
+    /// ```
     #[must_use]
     pub unsafe fn enable_xapic() -> Self {
         let mut base = Msr::new(BASE_MSR);
@@ -97,6 +144,19 @@ impl Apic {
     /// # Safety
     ///
     /// Ring 0, and the processor has an x2APIC.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # dormir_guest::entry!(main, owns_machine);
+    /// use dormir::arch::x86_64::{apic::Apic, cpuid};
+    ///
+    /// if cpuid::has_x2apic() {
+    ///     // SAFETY: ring 0, and the processor has an x2APIC.
+    ///     let apic = unsafe { Apic::enable_x2apic() };
+    ///     assert!(apic.is_x2apic());
+    /// }
+    /// ```
     #[must_use]
     pub unsafe fn enable_x2apic() -> Self {
         let mut base = Msr::new(BASE_MSR);
@@ -123,6 +183,19 @@ impl Apic {
     }
 
     /// Whether registers are reached through MSRs.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # dormir_guest::entry!(main);
+    /// use dormir::platform::bare;
+    /// use dormir_guest::println;
+    ///
+    /// if let Some(apic) = bare::machine().and_then(|machine| machine.apic) {
+    ///     let way = if apic.is_x2apic() { "MSRs" } else { "memory" };
+    ///     println!("the local APIC's registers are reached through {way}");
+    /// }
+    /// ```
     #[must_use]
     pub const fn is_x2apic(&self) -> bool {
         matches!(self.access, Access::Msr)
@@ -160,6 +233,38 @@ impl Apic {
     }
 
     /// Ends the interrupt in service.
+    ///
+    /// # Examples
+    ///
+    /// For a handler in a guest that set its local APIC up by itself:
+    ///
+    /// ```
+    /// # dormir_guest::entry!(main, owns_machine);
+    /// use dormir::{arch::x86_64::{apic::Apic, interrupt::InterruptFrame}, interrupt_entry};
+    /// use spin::Once;
+    ///
+    /// static APIC: Once<Apic> = Once::new();
+    ///
+    /// extern "sysv64" fn on_device(_frame: &InterruptFrame) {
+    ///     // Wake whoever waits for the device, then:
+    ///     if let Some(apic) = APIC.get() {
+    ///         apic.end_of_interrupt();
+    ///     }
+    /// }
+    /// interrupt_entry!(device_entry => on_device);
+    /// # use dormir::arch::x86_64::{idt, pic, vector};
+    /// # // Its lines would come on the vectors of exceptions.
+    /// # pic::init();
+    /// # // SAFETY: there is a local APIC, not in x2APIC mode, and its page is mapped, uncached.
+    /// # let apic = APIC.call_once(|| unsafe { Apic::enable_xapic() });
+    /// # // SAFETY: made by `interrupt_entry!`, and ends the local APIC's interrupt.
+    /// # unsafe { idt::set_handler(vector::FREE, device_entry) };
+    /// # for _ in 0..2 {
+    /// #     apic.interrupt_self(vector::FREE);
+    /// #     x86_64::instructions::interrupts::enable_and_hlt();
+    /// #     x86_64::instructions::interrupts::disable();
+    /// # }
+    /// ```
     #[inline]
     pub fn end_of_interrupt(&self) {
         self.write(EOI, 0);
@@ -170,6 +275,31 @@ impl Apic {
     /// # Panics
     ///
     /// If `vector` is an exception's (below 32).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # dormir_guest::entry!(main);
+    /// use dormir::{
+    ///     arch::x86_64::{interrupt::InterruptFrame, vector},
+    ///     block_on, Event, idle::Halt, interrupt_entry, platform::bare,
+    /// };
+    ///
+    /// static CALLED: Event = Event::new();
+    ///
+    /// extern "sysv64" fn on_call(_frame: &InterruptFrame) {
+    ///     CALLED.signal();
+    ///     bare::end_of_interrupt();
+    /// }
+    /// interrupt_entry!(call_entry => on_call);
+    ///
+    /// // SAFETY: made by `interrupt_entry!`, and ends the local APIC's interrupt.
+    /// unsafe { bare::set_interrupt_handler(vector::FREE, call_entry) };
+    /// let apic = bare::machine().and_then(|machine| machine.apic).expect("there is a local APIC");
+    /// apic.interrupt_self(vector::FREE);
+    /// assert_eq!(block_on(CALLED.wait()?, Halt), 1);
+    /// # Ok::<(), dormir::event::AlreadyAwaited>(())
+    /// ```
     pub fn interrupt_self(&self, vector: u8) {
         vector::assert_interrupt(vector);
         if self.is_x2apic() {
@@ -181,17 +311,66 @@ impl Apic {
 
     /// Has the timer count down once per [`start_count`](Self::start_count), and interrupt at zero on
     /// [`vector::APIC_TIMER`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # dormir_guest::entry!(main);
+    /// use dormir::platform::bare;
+    ///
+    /// let apic = bare::machine().and_then(|machine| machine.apic).expect("there is a local APIC");
+    /// apic.one_shot_mode();
+    /// apic.start_count(10_000);
+    /// while bare::timer_interrupts() == 0 {
+    ///     core::hint::spin_loop();
+    /// }
+    /// ```
     pub fn one_shot_mode(&self) {
         self.write(LVT_TIMER, vector::APIC_TIMER.into());
     }
 
     /// As [`one_shot_mode`](Self::one_shot_mode), with the interrupt delivered as an NMI. QEMU's
     /// translator does so; the SDM does not offer it for the timer (vol. 3, 12.5.1).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # dormir_guest::entry!(main);
+    /// use dormir::{arch::x86_64::interrupt::InterruptFrame, platform::bare};
+    ///
+    /// fn on_nmi(frame: &InterruptFrame) {
+    ///     dormir_guest::println!("an NMI at {:#x}", frame.rip);
+    /// }
+    ///
+    /// // SAFETY: printing uses neither timers nor critical sections nor the heap.
+    /// unsafe { dormir_guest::set_nmi_handler(on_nmi) };
+    /// let apic = bare::machine().and_then(|machine| machine.apic).expect("there is a local APIC");
+    /// x86_64::instructions::interrupts::disable();
+    /// apic.one_shot_nmi_mode();
+    /// // Under QEMU's translator the NMI comes although interrupts are masked.
+    /// apic.start_count(1000);
+    /// ```
     pub fn one_shot_nmi_mode(&self) {
         self.write(LVT_TIMER, LVT_NMI | u32::from(vector::APIC_TIMER));
     }
 
     /// Starts the count; 0 stops it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # dormir_guest::entry!(main);
+    /// use dormir::platform::bare;
+    ///
+    /// let apic = bare::machine().and_then(|machine| machine.apic).expect("there is a local APIC");
+    /// apic.one_shot_mode();
+    /// apic.start_count(u32::MAX);
+    /// // Not so late after all.
+    /// apic.start_count(10_000);
+    /// while bare::timer_interrupts() == 0 {
+    ///     core::hint::spin_loop();
+    /// }
+    /// ```
     #[inline]
     pub fn start_count(&self, ticks: u32) {
         self.write(INITIAL_COUNT, ticks);
@@ -199,6 +378,25 @@ impl Apic {
 
     /// Has the timer interrupt on [`vector::APIC_TIMER`] when the TSC reaches
     /// [`set_tsc_deadline`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # dormir_guest::entry!(main);
+    /// use dormir::{arch::x86_64::{apic, cpuid, tsc}, platform::bare};
+    ///
+    /// let machine = bare::machine().expect("the machine is set up");
+    /// if let Some(apic) = machine.apic && cpuid::has_tsc_deadline() {
+    ///     apic.tsc_deadline_mode();
+    ///     let in_a_millisecond = tsc::read() + machine.tsc_hz / 1000;
+    ///     // SAFETY: ring 0, and the processor has a TSC-deadline timer.
+    ///     unsafe { apic::set_tsc_deadline(in_a_millisecond) };
+    ///     while bare::timer_interrupts() == 0 {
+    ///         core::hint::spin_loop();
+    ///     }
+    ///     assert!(tsc::read() >= in_a_millisecond);
+    /// }
+    /// ```
     pub fn tsc_deadline_mode(&self) {
         self.write(LVT_TIMER, LVT_TSC_DEADLINE | u32::from(vector::APIC_TIMER));
         // A write to memory is not ordered with the deadline's MSR, and a deadline that arrives first
@@ -208,11 +406,24 @@ impl Apic {
     }
 
     /// Measures how many times a second the timer counts, against a counter of known frequency.
-    /// `None` if it does not count.
+    /// `None` if it does not count. The timer is stopped and its interrupt masked afterwards.
     ///
     /// # Panics
     ///
     /// If `counter_hz` is below 100.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # dormir_guest::entry!(main);
+    /// use dormir::{arch::x86_64::tsc, platform::bare};
+    ///
+    /// let machine = bare::machine().expect("the machine is set up");
+    /// if let Some(apic) = machine.apic {
+    ///     let hz = apic.measure_hz(tsc::read, machine.tsc_hz).expect("the timer counts");
+    ///     dormir_guest::println!("the local APIC's timer counts {hz} times a second");
+    /// }
+    /// ```
     #[must_use]
     pub fn measure_hz(&self, counter: impl Fn() -> u64, counter_hz: u64) -> Option<u64> {
         // 10 ms: long against the two reads that bound it, short against a boot.
@@ -243,6 +454,23 @@ const TSC_DEADLINE_MSR: u32 = 0x6e0;
 /// # Safety
 ///
 /// Ring 0, and the processor has a TSC-deadline timer.
+///
+/// # Examples
+///
+/// ```
+/// # dormir_guest::entry!(main);
+/// use dormir::{arch::x86_64::{apic, cpuid, tsc}, platform::bare};
+///
+/// let machine = bare::machine().expect("the machine is set up");
+/// if let Some(apic) = machine.apic && cpuid::has_tsc_deadline() {
+///     apic.tsc_deadline_mode();
+///     let in_a_minute = tsc::read() + 60 * machine.tsc_hz;
+///     // SAFETY: ring 0, and the processor has a TSC-deadline timer.
+///     unsafe { apic::set_tsc_deadline(in_a_minute) };
+///     // SAFETY: the same. 0 takes it back.
+///     unsafe { apic::set_tsc_deadline(0) };
+/// }
+/// ```
 #[inline]
 pub unsafe fn set_tsc_deadline(tsc: u64) {
     // SAFETY: the caller says that the MSR exists; it affects nothing but the timer's interrupt.

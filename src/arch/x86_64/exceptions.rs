@@ -7,6 +7,27 @@ use spin::Once;
 use x86_64::registers::control::Cr2;
 
 /// What the processor and the entry stub saved when an exception came.
+///
+/// # Examples
+///
+/// ```
+/// # dormir_guest::entry!(main);
+/// use dormir::arch::x86_64::exceptions::{ExceptionFrame, GENERAL_NAMES};
+/// use dormir_guest::println;
+///
+/// /// A handler as `platform::bare::install_tables` takes it.
+/// fn on_exception(frame: &ExceptionFrame) -> ! {
+///     // Such as "page fault writing unmapped address 0x10 at 0x201234".
+///     println!("{frame}");
+///     for (name, value) in GENERAL_NAMES.iter().zip(frame.general) {
+///         println!("{name:>3} {value:#018x}");
+///     }
+///     dormir_guest::exit(0)
+/// }
+/// # let (rip, cs, rflags, rsp, ss) = (0x20_1234, 8, 2, 0x30_0000, 16);
+/// # let general = [0; 15];
+/// # on_exception(&ExceptionFrame { general, vector: 3, error_code: 0, rip, cs, rflags, rsp, ss });
+/// ```
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct ExceptionFrame {
@@ -41,6 +62,22 @@ const EXCEPTIONS: u64 = super::vector::EXCEPTIONS as u64;
 
 impl ExceptionFrame {
     /// The exception's name.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # dormir_guest::entry!(main);
+    /// use dormir::arch::x86_64::exceptions::ExceptionFrame;
+    ///
+    /// fn title(frame: &ExceptionFrame) {
+    ///     dormir_guest::println!("*** {} ***", frame.name());
+    /// }
+    /// # let (rip, cs, rflags, rsp, ss) = (0x20_1234, 8, 2, 0x30_0000, 16);
+    /// # let general = [0; 15];
+    /// # let frame = ExceptionFrame { general, vector: 3, error_code: 0, rip, cs, rflags, rsp, ss };
+    /// # title(&frame);
+    /// # assert_eq!(frame.name(), "breakpoint");
+    /// ```
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self.vector {
@@ -75,6 +112,23 @@ impl ExceptionFrame {
 
     /// The address whose use failed: of a page fault, or of the page fault that became this double
     /// fault.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # dormir_guest::entry!(main);
+    /// use dormir::arch::x86_64::exceptions::ExceptionFrame;
+    ///
+    /// /// Whether it is the use of a null pointer, or of a field behind one.
+    /// fn is_null_use(frame: &ExceptionFrame) -> bool {
+    ///     frame.fault_address().is_some_and(|address| address < 4096)
+    /// }
+    /// # let (rip, cs, rflags, rsp, ss) = (0x20_1234, 8, 2, 0x30_0000, 16);
+    /// # let general = [0; 15];
+    /// # let frame = ExceptionFrame { general, vector: 14, error_code: 2, rip, cs, rflags, rsp, ss };
+    /// # assert!(is_null_use(&frame), "CR2 is zero until there is a fault");
+    /// # assert!(!is_null_use(&ExceptionFrame { vector: 3, ..frame }));
+    /// ```
     #[must_use]
     pub fn fault_address(&self) -> Option<u64> {
         matches!(self.vector, PAGE_FAULT | DOUBLE_FAULT).then(Cr2::read_raw)

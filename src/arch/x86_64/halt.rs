@@ -23,6 +23,7 @@ global_asm!(
     ".type dormir_halt, @function",
     "dormir_halt:",
     "    cmp byte ptr [{nmi_came}], 0",
+    ".globl dormir_halt_window",
     "dormir_halt_window:",
     "    jne dormir_halt_over",
     "    sti",
@@ -30,6 +31,7 @@ global_asm!(
     "dormir_halt_instruction:",
     "    hlt",
     "    ret",
+    ".globl dormir_halt_over",
     "dormir_halt_over:",
     "    sti",
     "    ret",
@@ -52,6 +54,26 @@ static NMI_CAME: AtomicU8 = AtomicU8::new(0);
 /// interrupts unmasked.
 ///
 /// For the main line of one vCPU.
+///
+/// # Examples
+///
+/// ```
+/// # dormir_guest::entry!(main);
+/// use dormir::{arch::x86_64::halt::halt_if, platform::bare};
+///
+/// /// Sleeps until there have been more timer interrupts than `seen`.
+/// fn sleep(seen: u64) {
+///     let nothing_to_do = || bare::timer_interrupts() == seen;
+///     while nothing_to_do() {
+///         halt_if(nothing_to_do);
+///     }
+/// }
+/// # let apic = bare::machine().and_then(|machine| machine.apic).expect("there is a local APIC");
+/// # let seen = bare::timer_interrupts();
+/// # apic.one_shot_mode();
+/// # apic.start_count(1_000_000);
+/// # sleep(seen);
+/// ```
 #[inline]
 pub fn halt_if(nothing_to_do: impl FnOnce() -> bool) {
     interrupts::disable();
@@ -69,6 +91,27 @@ pub fn halt_if(nothing_to_do: impl FnOnce() -> bool) {
 /// The part of an NMI handler (or of one for machine checks that returns) that keeps [`halt_if`] from
 /// sleeping on a wake: takes the interrupted RIP and gives the one to return to. To be called at every
 /// NMI, before or after what the handler does.
+///
+/// # Examples
+///
+/// For a guest with an interrupt table of its own:
+///
+/// ```
+/// # dormir_guest::entry!(main);
+/// use dormir::arch::x86_64::{halt, interrupt::InterruptFrame};
+///
+/// extern "sysv64" fn on_nmi(frame: &mut InterruptFrame) {
+///     // Wake whoever waits for the NMI, then:
+///     frame.rip = halt::on_nmi(frame.rip);
+/// }
+/// # let halt_instruction = halt::halt_instruction();
+/// # let mut frame = InterruptFrame { rip: halt_instruction, cs: 8, rflags: 2, rsp: 0, ss: 16 };
+/// # on_nmi(&mut frame);
+/// # assert!(frame.rip > halt_instruction, "it steps over the `hlt`");
+/// # frame.rip = 0x20_1234;
+/// # on_nmi(&mut frame);
+/// # assert_eq!(frame.rip, 0x20_1234);
+/// ```
 #[must_use = "the handler must return to this address"]
 #[inline]
 pub fn on_nmi(interrupted: u64) -> u64 {
@@ -82,6 +125,32 @@ pub fn on_nmi(interrupted: u64) -> u64 {
 }
 
 /// The address of the `hlt`.
+///
+/// # Examples
+///
+/// ```
+/// # dormir_guest::entry!(main);
+/// use core::sync::atomic::{AtomicU64, Ordering};
+/// use dormir::arch::x86_64::{halt::halt_instruction, interrupt::InterruptFrame};
+///
+/// static WAKES: AtomicU64 = AtomicU64::new(0);
+///
+/// /// Counts the interrupts that ended a halt: those return behind the `hlt`, which is one byte long.
+/// extern "sysv64" fn on_device(frame: &InterruptFrame) {
+///     if frame.rip == halt_instruction() + 1 {
+///         WAKES.fetch_add(1, Ordering::Relaxed);
+///     }
+/// #   dormir::platform::bare::end_of_interrupt();
+/// }
+/// # dormir::interrupt_entry!(entry => on_device);
+/// # use dormir::{arch::x86_64::{halt::halt_if, vector}, platform::bare};
+/// # // SAFETY: made by `interrupt_entry!`, and ends the local APIC's interrupt.
+/// # unsafe { bare::set_interrupt_handler(vector::FREE, entry) };
+/// # x86_64::instructions::interrupts::disable();
+/// # bare::machine().and_then(|machine| machine.apic).expect("an APIC").interrupt_self(vector::FREE);
+/// # halt_if(|| true);
+/// # assert_eq!(WAKES.load(Ordering::Relaxed), 1);
+/// ```
 #[must_use]
 #[inline]
 pub fn halt_instruction() -> u64 {

@@ -25,6 +25,23 @@ static NMI_HANDLER: Once<fn(&InterruptFrame)> = Once::new();
 /// # Safety
 ///
 /// Ring 0, interrupts masked, and [`segments::load`] has been called.
+///
+/// # Examples
+///
+/// ```
+/// # dormir_guest::entry!(main, owns_machine);
+/// use dormir::arch::x86_64::{exceptions::ExceptionFrame, idt, interrupt::InterruptFrame};
+///
+/// fn on_exception(frame: &ExceptionFrame) -> ! {
+///     dormir_guest::println!("{frame}");
+///     dormir_guest::exit(1)
+/// }
+///
+/// fn on_nmi(_frame: &InterruptFrame) {}
+///
+/// // SAFETY: ring 0, interrupts masked, and the segments are loaded.
+/// unsafe { idt::load(on_exception, on_nmi) };
+/// ```
 pub unsafe fn load(on_exception: fn(&ExceptionFrame) -> !, on_nmi: fn(&InterruptFrame)) {
     exceptions::HANDLER.call_once(|| on_exception);
     NMI_HANDLER.call_once(|| on_nmi);
@@ -64,6 +81,25 @@ pub unsafe fn load(on_exception: fn(&ExceptionFrame) -> !, on_nmi: fn(&Interrupt
 /// # Panics
 ///
 /// If `vector` is an exception's (below 32).
+///
+/// # Examples
+///
+/// ```
+/// # dormir_guest::entry!(main, owns_machine);
+/// use dormir::{
+///     arch::x86_64::{idt, interrupt::InterruptFrame, pic, vector},
+///     interrupt_entry, time::TimerQueue,
+/// };
+///
+/// extern "sysv64" fn on_timer(_frame: &InterruptFrame) {
+///     pic::end_of_interrupt(0);
+///     TimerQueue::global().on_interrupt();
+/// }
+/// interrupt_entry!(timer_entry => on_timer);
+///
+/// // SAFETY: made by `interrupt_entry!`, and ends the PIC's interrupt.
+/// unsafe { idt::set_handler(vector::PIT, timer_entry) };
+/// ```
 pub unsafe fn set_handler(vector: u8, entry: InterruptEntry) {
     vector::assert_interrupt(vector);
     critical_section::with(|cs| {

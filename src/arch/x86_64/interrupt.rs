@@ -7,6 +7,30 @@ compile_error!(
 );
 
 /// What the processor pushes when an interrupt comes (SDM vol. 3, figure 7-4).
+///
+/// # Examples
+///
+/// ```
+/// # dormir_guest::entry!(main);
+/// use core::sync::atomic::{AtomicU64, Ordering};
+/// use dormir::{arch::x86_64::interrupt::InterruptFrame, platform::bare};
+///
+/// /// Where the program was when the profiling interrupt came.
+/// static SAMPLE: AtomicU64 = AtomicU64::new(0);
+///
+/// extern "sysv64" fn on_sample(frame: &InterruptFrame) {
+///     SAMPLE.store(frame.rip, Ordering::Relaxed);
+///     bare::end_of_interrupt();
+/// }
+/// dormir::interrupt_entry!(sample_entry => on_sample);
+/// # use dormir::arch::x86_64::{halt::{halt_if, halt_instruction}, vector};
+/// # // SAFETY: made by `interrupt_entry!`, and ends the local APIC's interrupt.
+/// # unsafe { bare::set_interrupt_handler(vector::FREE, sample_entry) };
+/// # x86_64::instructions::interrupts::disable();
+/// # bare::machine().and_then(|machine| machine.apic).expect("an APIC").interrupt_self(vector::FREE);
+/// # halt_if(|| true);
+/// # assert_eq!(SAMPLE.load(Ordering::Relaxed), halt_instruction() + 1);
+/// ```
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct InterruptFrame {
@@ -24,6 +48,27 @@ pub struct InterruptFrame {
 
 /// The address that goes into the interrupt table. Only an interrupt may enter it: a call would return
 /// by a frame that is not there.
+///
+/// # Examples
+///
+/// ```
+/// # dormir_guest::entry!(main);
+/// use dormir::{
+///     arch::x86_64::{interrupt::{InterruptEntry, InterruptFrame}, pic, vector},
+///     interrupt_entry, platform::bare,
+/// };
+///
+/// extern "sysv64" fn on_keyboard(_frame: &InterruptFrame) {
+///     pic::end_of_interrupt(1);
+/// }
+/// interrupt_entry!(keyboard_entry => on_keyboard);
+///
+/// const HANDLERS: [(u8, InterruptEntry); 1] = [(vector::PIC_FIRST + 1, keyboard_entry)];
+/// for (vector, entry) in HANDLERS {
+///     // SAFETY: made by `interrupt_entry!`, and ends the PIC's interrupt.
+///     unsafe { bare::set_interrupt_handler(vector, entry) };
+/// }
+/// ```
 pub type InterruptEntry = unsafe extern "C" fn();
 
 /// Defines an interrupt entry: a function whose address goes into the interrupt table, and which
@@ -34,17 +79,25 @@ pub type InterruptEntry = unsafe extern "C" fn();
 /// `x86_64-unknown-none` is. It does not acknowledge the interrupt: the handler does. It is not for
 /// exceptions that push an error code. The handler must not panic where panics unwind.
 ///
-/// ```no_run
-/// # #[cfg(target_os = "none")] {
-/// use dormir::{arch::x86_64::interrupt::InterruptFrame, interrupt_entry, platform::bare};
+/// # Examples
+///
+/// ```
+/// # dormir_guest::entry!(main);
+/// use dormir::{
+///     arch::x86_64::{interrupt::InterruptFrame, vector},
+///     interrupt_entry, platform::bare,
+/// };
 ///
 /// extern "sysv64" fn on_device(_frame: &InterruptFrame) {
 ///     // Wake whoever waits for the device, then:
 ///     bare::end_of_interrupt();
 /// }
 /// interrupt_entry!(device_entry => on_device);
-/// // `unsafe { bare::set_interrupt_handler(0x31, device_entry) }` puts it into the table.
-/// # }
+///
+/// // SAFETY: made by `interrupt_entry!`, and ends the local APIC's interrupt.
+/// unsafe { bare::set_interrupt_handler(vector::FREE, device_entry) };
+/// # let apic = bare::machine().and_then(|machine| machine.apic).expect("there is a local APIC");
+/// # apic.interrupt_self(vector::FREE);
 /// ```
 #[macro_export]
 macro_rules! interrupt_entry {

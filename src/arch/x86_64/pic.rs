@@ -36,6 +36,17 @@ fn read(port: u16) -> u8 {
 
 /// Moves the sixteen lines to the vectors in [`vector`], away from the exceptions where the firmware
 /// left them, and masks them all.
+///
+/// # Examples
+///
+/// ```
+/// # dormir_guest::entry!(main, owns_machine);
+/// use dormir::arch::x86_64::pic;
+///
+/// pic::init();
+/// // The keyboard, once there is a handler on `vector::PIC_FIRST + 1`.
+/// pic::unmask(1);
+/// ```
 pub fn init() {
     for (command, data, first_vector, icw3) in [
         (FIRST_COMMAND, FIRST_DATA, vector::PIC_FIRST, ICW3_FIRST),
@@ -55,6 +66,27 @@ pub fn init() {
 /// # Panics
 ///
 /// If `irq` is above 15.
+///
+/// # Examples
+///
+/// ```
+/// # dormir_guest::entry!(main);
+/// use dormir::{
+///     arch::x86_64::{interrupt::InterruptFrame, pic, vector},
+///     interrupt_entry, platform::bare,
+/// };
+///
+/// /// The real-time clock, line 8.
+/// extern "sysv64" fn on_rtc(_frame: &InterruptFrame) {
+///     pic::end_of_interrupt(8);
+/// }
+/// interrupt_entry!(rtc_entry => on_rtc);
+///
+/// // SAFETY: made by `interrupt_entry!`, and ends the PIC's interrupt.
+/// unsafe { bare::set_interrupt_handler(vector::PIC_SECOND, rtc_entry) };
+/// // After that, not before.
+/// pic::unmask(8);
+/// ```
 pub fn unmask(irq: u8) {
     assert!(irq < 16, "the two controllers have 16 lines");
     let (port, bit) = if irq < 8 {
@@ -69,6 +101,26 @@ pub fn unmask(irq: u8) {
 }
 
 /// Ends the interrupt of line `irq`.
+///
+/// # Examples
+///
+/// ```
+/// # dormir_guest::entry!(main, owns_machine);
+/// use dormir::{
+///     Event, arch::x86_64::{interrupt::InterruptFrame, pic}, interrupt_entry,
+/// };
+///
+/// static KEY: Event = Event::new();
+///
+/// extern "sysv64" fn on_keyboard(_frame: &InterruptFrame) {
+///     KEY.signal();
+///     pic::end_of_interrupt(1);
+/// }
+/// interrupt_entry!(keyboard_entry => on_keyboard);
+/// # let frame = InterruptFrame { rip: 0, cs: 8, rflags: 2, rsp: 0, ss: 16 };
+/// # on_keyboard(&frame);
+/// # assert_eq!(KEY.take(), 1);
+/// ```
 #[inline]
 pub fn end_of_interrupt(irq: u8) {
     if irq >= 8 {
@@ -79,6 +131,25 @@ pub fn end_of_interrupt(irq: u8) {
 
 /// Whether an interrupt on line 7 or 15 is spurious: a line that went away before the processor asked
 /// for it, reported as the controller's last line without being in service.
+///
+/// # Examples
+///
+/// ```
+/// # dormir_guest::entry!(main, owns_machine);
+/// use dormir::arch::x86_64::{interrupt::InterruptFrame, pic};
+///
+/// /// The parallel port, on the first controller's last line.
+/// extern "sysv64" fn on_irq7(_frame: &InterruptFrame) {
+///     if pic::is_spurious(7) {
+///         return; // Nothing is in service, so nothing is to be ended.
+///     }
+///     // Serve the device, then:
+///     pic::end_of_interrupt(7);
+/// }
+/// # pic::init();
+/// # assert!(pic::is_spurious(7), "no interrupt is in service");
+/// # on_irq7(&InterruptFrame { rip: 0, cs: 8, rflags: 2, rsp: 0, ss: 16 });
+/// ```
 #[must_use]
 pub fn is_spurious(irq: u8) -> bool {
     let command = if irq < 8 {

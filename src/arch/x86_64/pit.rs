@@ -38,6 +38,20 @@ fn read(port: u16) -> u8 {
 }
 
 /// Whether there is a PIT: puts channel 0 into one-shot mode and asks whether it is.
+///
+/// # Examples
+///
+/// ```
+/// # dormir_guest::entry!(main, owns_machine);
+/// use dormir::{arch::x86_64::pit, platform::bare::{self, Config, TimerSource}};
+///
+/// let timer = pit::is_present().then_some(TimerSource::Pit);
+/// let config = Config { timer, ..Config::default() };
+/// // SAFETY: ring 0, one vCPU, interrupts masked, tables and pages as they must be; called once.
+/// let machine = unsafe { bare::init(config) }?;
+/// # assert!(timer.is_none_or(|timer| timer == machine.timer));
+/// # Ok::<(), bare::InitError>(())
+/// ```
 #[must_use]
 pub fn is_present() -> bool {
     init();
@@ -47,6 +61,20 @@ pub fn is_present() -> bool {
 }
 
 /// Puts channel 0 into one-shot mode; it does not count until [`set`].
+///
+/// # Examples
+///
+/// ```
+/// # dormir_guest::entry!(main, owns_machine);
+/// use dormir::arch::x86_64::{pic, pit};
+///
+/// pic::init();
+/// pit::init();
+/// // Once there is a handler on `vector::PIT`:
+/// pic::unmask(0);
+/// pit::set(u16::try_from(pit::HZ / 100)?); // 10 ms
+/// # Ok::<(), core::num::TryFromIntError>(())
+/// ```
 pub fn init() {
     write(CONTROL, CHANNEL_0_ONE_SHOT);
 }
@@ -54,6 +82,27 @@ pub fn init() {
 /// Counts `ticks` (at least 1) down, then interrupts once. A count under way is replaced.
 ///
 /// Two port writes: in mode 0 the low byte stops the counter and the high byte starts it anew.
+///
+/// # Examples
+///
+/// ```
+/// # dormir_guest::entry!(main, owns_machine);
+/// # use dormir::platform::bare;
+/// # // SAFETY: ring 0, one vCPU, interrupts masked, tables and pages as they must be; called once.
+/// # let pit = unsafe { bare::init(bare::Config {
+/// #     timer: Some(bare::TimerSource::Pit), ..bare::Config::default()
+/// # }) };
+/// # // The VM has no PIT.
+/// # if pit.is_err() { return; }
+/// # x86_64::instructions::interrupts::enable();
+/// use dormir::arch::x86_64::{halt::halt_if, pit};
+///
+/// pit::set(1193); // a millisecond
+/// let nothing_came = || bare::timer_interrupts() == 0;
+/// while nothing_came() {
+///     halt_if(nothing_came);
+/// }
+/// ```
 pub fn set(ticks: u16) {
     let [low, high] = ticks.max(1).to_le_bytes();
     write(CHANNEL_0, low);
@@ -61,6 +110,18 @@ pub fn set(ticks: u16) {
 }
 
 /// Stops channel 0.
+///
+/// # Examples
+///
+/// ```
+/// # dormir_guest::entry!(main, owns_machine);
+/// use dormir::arch::x86_64::pit;
+///
+/// pit::init();
+/// pit::set(pit::LONGEST);
+/// // Within 54.9 ms nobody waits any more.
+/// pit::off();
+/// ```
 pub fn off() {
     init();
 }
@@ -73,6 +134,19 @@ const MEASURED_TICKS: u64 = 11_932;
 /// # Safety
 ///
 /// Interrupts must be masked, and nothing else may use channel 2 or the speaker's port meanwhile.
+///
+/// # Examples
+///
+/// ```
+/// # dormir_guest::entry!(main, owns_machine);
+/// use dormir::arch::x86_64::{pit, tsc};
+///
+/// // SAFETY: interrupts are masked, and nothing else uses channel 2.
+/// match unsafe { pit::measure_hz(tsc::read) } {
+///     Some(hz) => dormir_guest::println!("the TSC runs at {} MHz", hz / 1_000_000),
+///     None => dormir_guest::println!("no PIT counts here"),
+/// }
+/// ```
 #[must_use]
 pub unsafe fn measure_hz(counter: impl Fn() -> u64) -> Option<u64> {
     calibrate::frequency(HZ, MEASURED_TICKS, || {

@@ -47,6 +47,20 @@ static TIME_INFO: Shared = Shared(UnsafeCell::new(TimeInfo {
 /// # Safety
 ///
 /// Ring 0, memory mapped one to one, and not called on two vCPUs at a time.
+///
+/// # Examples
+///
+/// ```
+/// # dormir_guest::entry!(main, owns_machine);
+/// use dormir::arch::x86_64::{cpuid, pvclock, tsc::TscClock};
+///
+/// // SAFETY: ring 0, one vCPU, memory mapped one to one.
+/// let hz = unsafe { pvclock::tsc_hz() }.or(cpuid::hypervisor_timing().tsc_hz);
+/// if let Some(hz) = hz {
+///     let clock = TscClock::start(hz);
+/// #   let _ = clock;
+/// }
+/// ```
 #[must_use]
 pub unsafe fn tsc_hz() -> Option<u64> {
     if cpuid::kvm_features() & FEATURE_CLOCKSOURCE2 == 0 {

@@ -20,6 +20,27 @@ pub(super) const MACHINE_CHECK_STACK: u16 = 2;
 
 /// The stacks of those exceptions that must not use the stack they interrupt: each the address just
 /// above a stack of at least 4 KiB, a multiple of 16.
+///
+/// # Examples
+///
+/// ```
+/// # dormir_guest::entry!(main, owns_machine);
+/// use core::{cell::UnsafeCell, ptr};
+/// use dormir::platform::bare::FaultStacks;
+///
+/// const SIZE: usize = 4096;
+///
+/// #[repr(C, align(16))]
+/// struct Stacks(UnsafeCell<[[u8; SIZE]; 3]>);
+/// // SAFETY: nothing but the processor uses them.
+/// unsafe impl Sync for Stacks {}
+/// static STACKS: Stacks = Stacks(UnsafeCell::new([[0; SIZE]; 3]));
+///
+/// // A stack grows down from the address just above it.
+/// let top = |stack: usize| (ptr::from_ref(&STACKS).addr() + (stack + 1) * SIZE) as u64;
+/// let stacks = FaultStacks { double_fault: top(0), nmi: top(1), machine_check: top(2) };
+/// # assert_eq!(stacks.nmi % 16, 0);
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct FaultStacks {
     /// For the double fault, which is what a stack overflow ends in.
@@ -45,6 +66,24 @@ struct Selectors {
 ///
 /// Ring 0, 64-bit mode, interrupts masked, and the stacks are mapped, writable and used by nothing
 /// else.
+///
+/// # Examples
+///
+/// ```
+/// # dormir_guest::entry!(main, owns_machine);
+/// use dormir::{arch::x86_64::segments, platform::bare::FaultStacks};
+///
+/// // The guest's linker script sets the stacks aside.
+/// # #[repr(C, align(16))] struct Stacks(core::cell::UnsafeCell<[[u8; 4096]; 3]>);
+/// # // SAFETY: nothing but the processor uses them.
+/// # unsafe impl Sync for Stacks {}
+/// # static STACKS: Stacks = Stacks(core::cell::UnsafeCell::new([[0; 4096]; 3]));
+/// # let start = core::ptr::from_ref(&STACKS).addr() as u64;
+/// # let tops = [start + 0x1000, start + 0x2000, start + 0x3000];
+/// let [double_fault, nmi, machine_check] = tops;
+/// // SAFETY: ring 0, interrupts masked; the stacks are mapped and used by nothing else.
+/// unsafe { segments::load(FaultStacks { double_fault, nmi, machine_check }) };
+/// ```
 pub unsafe fn load(stacks: FaultStacks) {
     if GDT.is_completed() {
         return;

@@ -9,6 +9,18 @@ use crate::time::{Clock, Instant, Scale};
 const NANOS_HZ: u64 = 1_000_000_000;
 
 /// Reads the time-stamp counter.
+///
+/// # Examples
+///
+/// ```
+/// # dormir_guest::entry!(main);
+/// use dormir::arch::x86_64::tsc;
+///
+/// let start = tsc::read();
+/// # let work = || core::hint::black_box(1);
+/// work();
+/// dormir_guest::println!("the work took {} ticks", tsc::read() - start);
+/// ```
 #[must_use]
 #[inline]
 pub fn read() -> u64 {
@@ -17,6 +29,19 @@ pub fn read() -> u64 {
 }
 
 /// Who said how fast the TSC counts.
+///
+/// # Examples
+///
+/// ```
+/// # dormir_guest::entry!(main);
+/// use dormir::{arch::x86_64::tsc::FrequencySource, platform::bare};
+///
+/// let machine = bare::machine().expect("the machine is set up");
+/// dormir_guest::println!("TSC: {} Hz ({})", machine.tsc_hz, machine.tsc_source);
+/// if machine.tsc_source == FrequencySource::Calibrated {
+///     dormir_guest::println!("its clock may run some parts in a million fast or slow");
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FrequencySource {
@@ -50,6 +75,19 @@ impl core::fmt::Display for FrequencySource {
 /// # Safety
 ///
 /// Ring 0, memory mapped one to one, one vCPU, and interrupts masked: channel 2 of the PIT is used.
+///
+/// # Examples
+///
+/// ```
+/// # dormir_guest::entry!(main, owns_machine);
+/// use dormir::arch::x86_64::tsc::{self, TscClock};
+///
+/// // SAFETY: ring 0, one vCPU, interrupts masked, memory mapped one to one.
+/// let (hz, source) = unsafe { tsc::find_frequency() }.expect("the TSC's frequency is known");
+/// dormir_guest::println!("TSC: {hz} Hz ({source})");
+/// let clock = TscClock::start(hz);
+/// # let _ = clock;
+/// ```
 #[must_use]
 pub unsafe fn find_frequency() -> Option<(u64, FrequencySource)> {
     // SAFETY: the caller's promises are the ones asked for.
@@ -68,6 +106,18 @@ pub unsafe fn find_frequency() -> Option<(u64, FrequencySource)> {
 }
 
 /// The TSC as a [`Clock`] that starts at zero.
+///
+/// # Examples
+///
+/// ```
+/// # dormir_guest::entry!(main);
+/// use dormir::{arch::x86_64::tsc::TscClock, platform::bare, time::Clock};
+///
+/// let machine = bare::machine().expect("the machine is set up");
+/// let clock = TscClock::start(machine.tsc_hz);
+/// let (earlier, later) = (clock.now(), clock.now());
+/// assert!(earlier <= later);
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct TscClock {
     start: u64,
@@ -80,6 +130,19 @@ impl TscClock {
     /// # Panics
     ///
     /// If `hz` is zero.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # dormir_guest::entry!(main);
+    /// use dormir::{arch::x86_64::{tsc, tsc::TscClock}, time::Instant};
+    ///
+    /// let before = tsc::read();
+    /// // 3 GHz.
+    /// let clock = TscClock::start(3_000_000_000);
+    /// // What was before its start is at its start.
+    /// assert_eq!(clock.at(before), Instant::START);
+    /// ```
     #[must_use]
     pub fn start(hz: u64) -> Self {
         Self {
@@ -89,6 +152,23 @@ impl TscClock {
     }
 
     /// The time at which the TSC had this value.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # dormir_guest::entry!(main);
+    /// use core::time::Duration;
+    /// use dormir::{
+    ///     arch::x86_64::{tsc, tsc::TscClock},
+    ///     block_on, idle::Halt, platform::bare, time::Timer,
+    /// };
+    ///
+    /// let machine = bare::machine().expect("the machine is set up");
+    /// let clock = TscClock::start(machine.tsc_hz);
+    /// block_on(async { Timer::after(Duration::from_millis(1)).await }, Halt);
+    /// let latency = clock.at(tsc::read()).saturating_since(clock.at(bare::last_timer_interrupt()));
+    /// dormir_guest::println!("awake {latency:?} after the interrupt");
+    /// ```
     #[must_use]
     #[inline]
     pub fn at(&self, tsc: u64) -> Instant {

@@ -5,6 +5,24 @@ use core::fmt;
 use super::TimerSource;
 
 /// Why [`init`](super::init) could not set the machine up.
+///
+/// # Examples
+///
+/// ```
+/// # dormir_guest::entry!(main, owns_machine);
+/// use dormir::platform::bare::{self, Config, InitError, TimerSource};
+///
+/// let config = Config { timer: Some(TimerSource::TscDeadline), ..Config::default() };
+/// // SAFETY: ring 0, one vCPU, interrupts masked, tables and pages as they must be.
+/// let mut machine = unsafe { bare::init(config) };
+/// if let Err(InitError::NoSuchTimer { lack, .. }) = machine {
+///     dormir_guest::println!("{lack}, so any timer will do");
+///     // SAFETY: the same; the first call has set nothing up.
+///     machine = unsafe { bare::init(Config::default()) };
+/// }
+/// # machine?;
+/// # Ok::<(), InitError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InitError {

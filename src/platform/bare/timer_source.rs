@@ -6,6 +6,21 @@ use super::InitError;
 use crate::arch::x86_64::{apic, cpuid, pit};
 
 /// Which timer interrupts.
+///
+/// # Examples
+///
+/// ```
+/// # dormir_guest::entry!(main, owns_machine);
+/// use dormir::platform::bare::{self, Config, TimerSource};
+///
+/// // As it stands on the guest's command line.
+/// let timer: TimerSource = dormir_guest::args::value("timer").unwrap_or("xapic").parse()?;
+/// let config = Config { timer: Some(timer), ..Config::default() };
+/// // SAFETY: ring 0, one vCPU, interrupts masked, tables and pages as they must be; called once.
+/// let machine = unsafe { bare::init(config) }.expect("every machine here has an xAPIC");
+/// assert_eq!(machine.timer, timer);
+/// # Ok::<(), bare::UnknownTimerSource>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TimerSource {
@@ -59,6 +74,16 @@ impl fmt::Display for TimerSource {
 }
 
 /// The name is none of a [`TimerSource`].
+///
+/// # Examples
+///
+/// ```
+/// # dormir_guest::entry!(main);
+/// use dormir::platform::bare::{TimerSource, UnknownTimerSource};
+///
+/// let unknown: UnknownTimerSource = "hpet".parse::<TimerSource>().expect_err("no such name");
+/// dormir_guest::println!("{unknown}");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UnknownTimerSource;

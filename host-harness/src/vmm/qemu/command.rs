@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, path::Path};
 
-use dormir_abi::port::{DEBUG_CONSOLE, EXIT};
+use dormir_abi::port::{DEBUG_CONSOLE, EXIT, SERIAL, SERIAL_IRQ};
 
 use crate::vmm::{Accelerator, Machine, RunConfig};
 
@@ -55,6 +55,12 @@ pub(super) fn arguments(
     arguments.pair(
         "-device",
         format!("isa-debugcon,iobase={DEBUG_CONSOLE:#x},chardev=console"),
+    );
+    // With nobody at its other end. Its interrupts are there all the same.
+    arguments.pair("-chardev", "null,id=serial");
+    arguments.pair(
+        "-device",
+        format!("isa-serial,iobase={SERIAL:#x},irq={SERIAL_IRQ},chardev=serial"),
     );
     // Neither option's value is split at commas, so nothing needs to be escaped.
     arguments.pair("-kernel", elf);
@@ -114,6 +120,7 @@ mod tests {
         let line = line(Accelerator::Tcg, Machine::Microvm, |_| {});
         assert!(line.contains("isa-debug-exit,iobase=0xf4,"), "{line}");
         assert!(line.contains("isa-debugcon,iobase=0xe9,"), "{line}");
+        assert!(line.contains("isa-serial,iobase=0x3f8,irq=4,"), "{line}");
         assert!(line.contains("microvm,pit=on,pic=on"), "{line}");
     }
 }

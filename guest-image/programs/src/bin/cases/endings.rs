@@ -2,6 +2,11 @@
 
 use core::arch::asm;
 
+use dormir::{
+    executor::{Executor, SingleVcpu, Up64, yield_now},
+    idle::Halt,
+    task,
+};
 use dormir_guest::{exit, print};
 use x86_64::instructions::interrupts;
 
@@ -10,6 +15,8 @@ use crate::Case;
 pub(crate) const CASES: &[Case] = &[
     ("end-exit-7", || exit(7)),
     ("end-panic", || panic!("a panic\nof two lines")),
+    ("end-panic-in-task", panic_in_task),
+    ("end-panic-after-task", panic_after_task),
     ("end-out-of-memory", out_of_memory),
     ("end-page-fault", page_fault),
     ("end-null-pointer", null_pointer),
@@ -31,6 +38,38 @@ pub(crate) const CASES: &[Case] = &[
     ("end-hang-spinning", hang_spinning),
     ("end-console-flood", console_flood),
 ];
+
+// SAFETY: this guest is given one vCPU.
+static EXECUTOR: Executor<Up64, SingleVcpu> = Executor::new(unsafe { SingleVcpu::new() });
+
+task! {
+    async fn lucky(), pool = 1 {
+        yield_now().await;
+    }
+
+    async fn unlucky(), pool = 1 {
+        yield_now().await;
+        panic!("no luck");
+    }
+}
+
+fn panic_in_task() {
+    let mut runner = EXECUTOR.enter().expect("there is no other runner");
+    let spawner = runner.spawner();
+    spawner.spawn_detached(lucky()).expect("there is room");
+    spawner.spawn_detached(unlucky()).expect("there is room");
+    runner.run(Halt);
+}
+
+fn panic_after_task() {
+    let mut runner = EXECUTOR.enter().expect("there is no other runner");
+    runner
+        .spawner()
+        .spawn_detached(lucky())
+        .expect("there is room");
+    runner.run(Halt);
+    panic!("the luck is over");
+}
 
 fn out_of_memory() {
     let much = alloc::vec![1u8; 1 << 40];

@@ -10,7 +10,7 @@ use core::{
 
 use dormir::{
     Event,
-    arch::x86_64::{halt, interrupt::InterruptFrame, vector},
+    arch::x86_64::{interrupt::InterruptFrame, vector},
     block_on,
     idle::Halt,
     interrupt_entry,
@@ -19,7 +19,7 @@ use dormir::{
 };
 use x86_64::instructions::interrupts;
 
-use crate::Case;
+use crate::{Case, device::Device};
 
 pub(crate) const CASES: &[Case] = &[
     ("event-wakes-each-time", wakes_each_time),
@@ -27,58 +27,12 @@ pub(crate) const CASES: &[Case] = &[
     ("event-is-polled-amid-signals", is_polled_amid_signals),
 ];
 
-/// Signalled by each interrupt of the [`Device`].
+/// Signalled by each interrupt of the [`device`].
 pub(crate) static EVENT: Event = Event::new();
 
-/// A device that interrupts when it is told to: the local APIC, by an interrupt to its own vCPU.
-pub(crate) struct Device;
-
-static INTERRUPTS: AtomicU32 = AtomicU32::new(0);
-static RETURNS_TO_HALT: AtomicU32 = AtomicU32::new(0);
-
-extern "sysv64" fn on_device(frame: &InterruptFrame) {
-    INTERRUPTS.fetch_add(1, Ordering::Relaxed);
-    if frame.rip == halt::halt_instruction() + 1 {
-        RETURNS_TO_HALT.fetch_add(1, Ordering::Relaxed);
-    }
-    bare::end_of_interrupt();
-    EVENT.signal();
-}
-interrupt_entry!(device_entry => on_device);
-
-impl Device {
-    pub(crate) fn new() -> Self {
-        // SAFETY: made by `interrupt_entry!`, and acknowledges the local APIC's interrupt.
-        unsafe { bare::set_interrupt_handler(vector::FREE, device_entry) };
-        Self
-    }
-
-    /// Sends an interrupt, which comes soon, or when interrupts are unmasked.
-    pub(crate) fn interrupt(&self) {
-        let apic = bare::machine().and_then(|machine| machine.apic);
-        apic.expect("every machine here has a local APIC")
-            .interrupt_self(vector::FREE);
-    }
-
-    /// Sends one and waits until it has come: while one is pending, a second one of the same vector
-    /// would be the same.
-    fn interrupt_now(&self) {
-        let before = self.interrupts();
-        self.interrupt();
-        while self.interrupts() == before {
-            core::hint::spin_loop();
-        }
-    }
-
-    /// How many have come.
-    pub(crate) fn interrupts(&self) -> u32 {
-        INTERRUPTS.load(Ordering::Relaxed)
-    }
-
-    /// How many of them ended the `hlt` of `Halt`.
-    pub(crate) fn halts_ended(&self) -> u32 {
-        RETURNS_TO_HALT.load(Ordering::Relaxed)
-    }
+/// A device that signals it.
+pub(crate) fn device() -> Device {
+    Device::new(|| EVENT.signal())
 }
 
 /// Waits for the next signals. There is no other waiter in these cases.
@@ -89,7 +43,7 @@ pub(crate) async fn signals() -> u32 {
 /// A task that sleeps is woken by each of a hundred signals, one at a time.
 fn wakes_each_time() {
     const TIMES: u32 = 100;
-    let device = Device::new();
+    let device = device();
     // Masked, so that each interrupt comes while the vCPU halts.
     interrupts::disable();
     block_on(
@@ -111,7 +65,7 @@ fn wakes_each_time() {
 /// counted twice.
 fn counts_between_awaits() {
     const TIMES: u32 = 100;
-    let device = Device::new();
+    let device = device();
     block_on(
         async {
             for time in 0..TIMES {
@@ -134,6 +88,8 @@ fn is_polled_amid_signals() {
     /// A prime number, and more than the loop has instructions: so each step interrupts another one of
     /// them.
     const STEP: Duration = Duration::from_nanos(997);
+
+    static INTERRUPTS: AtomicU32 = AtomicU32::new(0);
 
     extern "sysv64" fn on_timer(_frame: &InterruptFrame) {
         INTERRUPTS.fetch_add(1, Ordering::Relaxed);

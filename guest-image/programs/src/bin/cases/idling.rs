@@ -12,7 +12,8 @@ use x86_64::instructions::interrupts;
 
 use crate::{
     Case,
-    events::{Device, signals},
+    device::Device,
+    events::{self, signals},
 };
 
 pub(crate) const CASES: &[Case] = &[
@@ -51,7 +52,7 @@ fn wakes_with_interrupts_masked(device: &Device, mut idle: impl Idle) {
 }
 
 fn spin_never_halts() {
-    let device = Device::new();
+    let device = events::device();
     wakes_with_interrupts_masked(&device, Spin::new());
     assert_eq!(device.halts_ended(), 0, "halts");
 }
@@ -59,7 +60,7 @@ fn spin_never_halts() {
 /// Wakes that come soon teach it to spin, and it lets them in though they were masked: were it blind
 /// to them, it would spin for an hour.
 fn adaptive_learns_to_spin() {
-    let device = Device::new();
+    let device = events::device();
     let mut idle = spins_up_to(HOUR);
     assert_eq!(idle.bound().get(), Duration::ZERO);
     wakes_with_interrupts_masked(&device, &mut idle);

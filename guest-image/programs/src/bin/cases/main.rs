@@ -7,8 +7,11 @@
 
 extern crate alloc;
 
+mod complaints;
+mod device;
 mod endings;
 mod events;
+mod executor;
 mod idling;
 mod interrupts;
 mod probes;
@@ -25,11 +28,13 @@ type Case = (&'static str, fn());
 /// Those that return if all is well.
 const CASES: &[&[Case]] = &[
     events::CASES,
+    executor::CASES,
     idling::CASES,
     interrupts::CASES,
     sleepers::CASES,
     timers::CASES,
     wakers::CASES,
+    complaints::CASES,
 ];
 
 fn main() -> Result<(), &'static str> {

@@ -1,7 +1,6 @@
 //! Sleep and print, one after another: an `async fn` and, beside it, a future written by hand.
 
 use core::{
-    cell::Cell,
     future::Future,
     pin::{Pin, pin},
     task::{Context, Poll, Waker, ready},
@@ -10,27 +9,28 @@ use core::{
 
 use dormir::{
     block_on,
-    idle::{Halt, Metered},
-    platform::bare,
-    time::{Instant, Timer, TimerQueue},
+    time::{Timer, TimerQueue},
 };
 use dormir_guest::{console::report, println};
+
+use crate::{
+    Outcome,
+    measure::{self, counted},
+};
 
 /// How long each of the naps is.
 const NAP: Duration = Duration::from_millis(250);
 
 /// Waits with `hlt`.
-pub(crate) fn napping() {
-    let mut idle = Metered::new(Halt);
-    run(|program| block_on(program, &mut idle));
-    report("halts", idle.waits());
-    report("halted_ns", nanos(idle.waited()));
+pub(crate) fn napping() -> Outcome {
+    measure::napping(|idle| block_on(counted(program()), idle));
+    Ok(())
 }
 
 /// Polls without rest, with a waker that does nothing: nothing in it halts.
-pub(crate) fn busy() {
-    run(|program| {
-        let mut program = pin!(program);
+pub(crate) fn busy() -> Outcome {
+    measure::timed(|| {
+        let mut program = pin!(counted(program()));
         let mut context = Context::from_waker(Waker::noop());
         while program.as_mut().poll(&mut context).is_pending() {
             TimerQueue::global().turn();
@@ -39,23 +39,7 @@ pub(crate) fn busy() {
     });
     report("halts", 0);
     report("halted_ns", 0);
-}
-
-fn run(execute: impl FnOnce(CountPolls<'_>)) {
-    let start = Instant::now();
-    let interrupts = bare::timer_interrupts();
-    let polls = Cell::new(0);
-    execute(CountPolls {
-        future: pin!(program()),
-        polls: &polls,
-    });
-    report("elapsed_ns", nanos(Instant::now().saturating_since(start)));
-    report("timer_interrupts", bare::timer_interrupts() - interrupts);
-    report("polls", polls.get());
-}
-
-fn nanos(duration: Duration) -> u64 {
-    duration.as_nanos().try_into().unwrap_or(u64::MAX)
+    Ok(())
 }
 
 async fn program() {
@@ -97,20 +81,5 @@ impl Future for NapThenPrint {
         ready!(self.as_mut().nap().poll(cx));
         println!("{}", self.message);
         Poll::Ready(())
-    }
-}
-
-/// Counts how often the program is polled.
-struct CountPolls<'a> {
-    future: Pin<&'a mut dyn Future<Output = ()>>,
-    polls: &'a Cell<u64>,
-}
-
-impl Future for CountPolls<'_> {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.polls.set(self.polls.get() + 1);
-        self.future.as_mut().poll(cx)
     }
 }

@@ -1,18 +1,45 @@
-//! The demos; `demo=NAME` chooses one.
+//! The demos; `demo=NAME` chooses one, `demo=list` prints the names.
 #![no_std]
 #![no_main]
 
-mod basic;
+extern crate alloc;
 
-use dormir_guest::args;
+mod advanced;
+mod basic;
+mod measure;
+mod reactor;
+mod roles;
+mod sleepers;
+mod tasks;
+
+use alloc::boxed::Box;
+use core::error::Error;
+
+use dormir_guest::{args, println};
 
 dormir_guest::entry!(main);
 
-fn main() -> Result<(), &'static str> {
-    match args::value("demo") {
-        Some("basic") => basic::napping(),
-        Some("basic-busy") => basic::busy(),
-        _ => return Err("say which demo: demo=basic or demo=basic-busy"),
+type Outcome = Result<(), Box<dyn Error>>;
+
+type Demo = (&'static str, fn() -> Outcome);
+
+const DEMOS: &[Demo] = &[
+    ("basic", basic::napping),
+    ("basic-busy", basic::busy),
+    ("advanced", advanced::run),
+    ("sleepers", sleepers::run),
+    ("tasks", tasks::run),
+    ("roles", roles::run),
+    ("reactor", reactor::run),
+];
+
+fn main() -> Outcome {
+    let wanted = args::value("demo").ok_or("say which demo: demo=NAME, or demo=list")?;
+    if wanted == "list" {
+        DEMOS.iter().for_each(|(name, _)| println!("{name}"));
+        return Ok(());
     }
-    Ok(())
+    let found = DEMOS.iter().find(|(name, _)| *name == wanted);
+    let (_, demo) = found.ok_or("no such demo; demo=list prints the names")?;
+    demo()
 }

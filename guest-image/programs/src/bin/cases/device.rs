@@ -1,0 +1,79 @@
+//! A device that interrupts when it is told to.
+
+use core::{
+    cell::Cell,
+    sync::atomic::{AtomicBool, AtomicU32, Ordering},
+};
+
+use critical_section::Mutex;
+use dormir::{
+    arch::x86_64::{halt, interrupt::InterruptFrame, vector},
+    interrupt_entry,
+    platform::bare,
+};
+
+/// The local APIC, by an interrupt to its own vCPU. There is one such device.
+#[derive(Clone, Copy)]
+pub(crate) struct Device(());
+
+static ON_INTERRUPT: Mutex<Cell<fn()>> = Mutex::new(Cell::new(|| ()));
+static IS_HANDLING: AtomicBool = AtomicBool::new(false);
+static INTERRUPTS: AtomicU32 = AtomicU32::new(0);
+static RETURNS_TO_HALT: AtomicU32 = AtomicU32::new(0);
+
+extern "sysv64" fn on_device(frame: &InterruptFrame) {
+    INTERRUPTS.fetch_add(1, Ordering::Relaxed);
+    if frame.rip == halt::halt_instruction() + 1 {
+        RETURNS_TO_HALT.fetch_add(1, Ordering::Relaxed);
+    }
+    bare::end_of_interrupt();
+    let handle = critical_section::with(|cs| ON_INTERRUPT.borrow(cs).get());
+    IS_HANDLING.store(true, Ordering::Relaxed);
+    handle();
+    IS_HANDLING.store(false, Ordering::Relaxed);
+}
+interrupt_entry!(device_entry => on_device);
+
+impl Device {
+    /// The device, whose handler calls `on_interrupt` from now on. Its counts begin anew.
+    pub(crate) fn new(on_interrupt: fn()) -> Self {
+        critical_section::with(|cs| ON_INTERRUPT.borrow(cs).set(on_interrupt));
+        INTERRUPTS.store(0, Ordering::Relaxed);
+        RETURNS_TO_HALT.store(0, Ordering::Relaxed);
+        // SAFETY: made by `interrupt_entry!`, and acknowledges the local APIC's interrupt.
+        unsafe { bare::set_interrupt_handler(vector::FREE, device_entry) };
+        Self(())
+    }
+
+    /// Sends an interrupt, which comes soon, or when interrupts are unmasked.
+    pub(crate) fn interrupt(&self) {
+        let apic = bare::machine().and_then(|machine| machine.apic);
+        apic.expect("every machine here has a local APIC")
+            .interrupt_self(vector::FREE);
+    }
+
+    /// Sends one and waits until it has come: while one is pending, a second one of the same vector
+    /// would be the same.
+    pub(crate) fn interrupt_now(&self) {
+        let before = self.interrupts();
+        self.interrupt();
+        while self.interrupts() == before {
+            core::hint::spin_loop();
+        }
+    }
+
+    /// How many have come.
+    pub(crate) fn interrupts(&self) -> u32 {
+        INTERRUPTS.load(Ordering::Relaxed)
+    }
+
+    /// How many of them ended the `hlt` of `Halt`.
+    pub(crate) fn halts_ended(&self) -> u32 {
+        RETURNS_TO_HALT.load(Ordering::Relaxed)
+    }
+
+    /// Whether what runs is the device's handler, or was called by it.
+    pub(crate) fn is_handling() -> bool {
+        IS_HANDLING.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,172 @@
+//! Interrupt handlers that spawn, abort and drop handles.
+
+use core::{
+    cell::Cell,
+    future::pending,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use critical_section::Mutex;
+use dormir::{
+    executor::{Cpus, Executor, JoinHandle, RemoteSpawner, Spawner, Up64, yield_now},
+    idle::Halt,
+    task,
+};
+use x86_64::instructions::interrupts;
+
+use crate::{
+    device::Device,
+    events::{EVENT, signals},
+};
+
+/// Runs one task with interrupts masked wherever `Halt` does not let them in: so each comes while the
+/// vCPU halts.
+fn run_masked<M: Cpus>(
+    executor: &'static Executor<Up64, M>,
+    spawn: impl FnOnce(Spawner) -> JoinHandle<()>,
+) {
+    let mut runner = executor.enter().expect("there is no other runner");
+    let handle = spawn(runner.spawner());
+    interrupts::disable();
+    runner.run(Halt);
+    assert!(!interrupts::are_enabled(), "the flag is as it was");
+    interrupts::enable();
+    assert!(handle.is_finished());
+    assert_eq!(EVENT.take(), 0);
+}
+
+/// What the handler of [`spawn`] spawns by.
+static REMOTE: Mutex<Cell<Option<RemoteSpawner>>> = Mutex::new(Cell::new(None));
+
+/// A task that an interrupt handler spawns is polled at once, though the vCPU halted: each of a hundred.
+pub(super) fn spawn<M: Cpus>(executor: &'static Executor<Up64, M>) {
+    const TIMES: u32 = 100;
+
+    task! {
+        async fn child(), pool = 1 {
+            assert!(!Device::is_handling(), "polled in the handler");
+            EVENT.signal();
+        }
+
+        async fn parent(device: Device), pool = 1 {
+            for time in 1..=TIMES {
+                device.interrupt();
+                assert_eq!(signals().await, 1, "child {time}");
+            }
+        }
+    }
+
+    critical_section::with(|cs| REMOTE.borrow(cs).set(Some(executor.remote())));
+    let device = Device::new(|| {
+        let remote = critical_section::with(|cs| REMOTE.borrow(cs).get());
+        let spawned = remote.map(|remote| remote.spawn_detached(child()));
+        assert!(matches!(spawned, Some(Ok(()))), "{spawned:?}");
+    });
+    run_masked(executor, |spawner| {
+        spawner.spawn(parent(device)).expect("there is room")
+    });
+    assert_eq!(device.interrupts(), TIMES);
+    assert_eq!(device.halts_ended(), TIMES, "each ended a hlt");
+}
+
+/// A value that no interrupt handler may drop: it may take long, or a lock, or memory.
+struct Delicate;
+
+static DROPPED: AtomicU32 = AtomicU32::new(0);
+
+impl Drop for Delicate {
+    fn drop(&mut self) {
+        assert!(!Device::is_handling(), "dropped in the handler");
+        DROPPED.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn dropped() -> u32 {
+    DROPPED.load(Ordering::Relaxed)
+}
+
+/// What the handlers below are to abort or to drop.
+static HANDLE: Mutex<Cell<Option<JoinHandle<Delicate>>>> = Mutex::new(Cell::new(None));
+
+fn swap_handle(handle: Option<JoinHandle<Delicate>>) -> Option<JoinHandle<Delicate>> {
+    critical_section::with(|cs| HANDLE.borrow(cs).replace(handle))
+}
+
+/// A task that a handler aborts is dropped by the runner, and its joiner is told.
+pub(super) fn abort<M: Cpus>(executor: &'static Executor<Up64, M>) {
+    task! {
+        /// Holds one in its future, for good.
+        async fn hold() -> Delicate, pool = 1 {
+            let _held = Delicate;
+            pending().await
+        }
+
+        async fn parent(spawner: Spawner, device: Device), pool = 1 {
+            // The second time it is seen that the first has given its place back.
+            for time in 1..=2 {
+                let before = dropped();
+                let handle = spawner.spawn(hold()).expect("there is room for one");
+                // Now it is polled, and holds what it is to hold.
+                yield_now().await;
+                swap_handle(Some(handle));
+                device.interrupt();
+                assert_eq!(signals().await, 1);
+                let handle = swap_handle(None).expect("the handler has put it back");
+                assert!(handle.await.is_err(), "not aborted, at time {time}");
+                assert_eq!(dropped(), before + 1);
+            }
+        }
+    }
+
+    let device = Device::new(|| {
+        let handle = swap_handle(None).expect("the parent has put it there");
+        handle.abort();
+        swap_handle(Some(handle));
+        EVENT.signal();
+    });
+    run_masked(executor, |spawner| {
+        let spawned = spawner.spawn(parent(spawner, device));
+        spawned.expect("there is room")
+    });
+    assert_eq!(device.halts_ended(), 2, "each ended a hlt");
+}
+
+/// Where a handler drops a join handle, an output that is there is left to the runner to drop, and a task
+/// that goes on does so.
+pub(super) fn drop_handles<M: Cpus>(executor: &'static Executor<Up64, M>) {
+    task! {
+        async fn give(yields: u32) -> Delicate, pool = 1 {
+            for _ in 0..yields {
+                yield_now().await;
+            }
+            Delicate
+        }
+
+        async fn parent(spawner: Spawner, device: Device), pool = 1 {
+            // It ends at once, or goes on for a while.
+            for yields in [0, 10] {
+                let before = dropped();
+                let handle = spawner.spawn(give(yields)).expect("there is room for one");
+                yield_now().await;
+                assert_eq!(handle.is_finished(), yields == 0);
+                swap_handle(Some(handle));
+                device.interrupt();
+                assert_eq!(signals().await, 1);
+                for _ in 0..yields + 2 {
+                    yield_now().await;
+                }
+                assert_eq!(dropped(), before + 1);
+            }
+        }
+    }
+
+    let device = Device::new(|| {
+        drop(swap_handle(None).expect("the parent has put it there"));
+        EVENT.signal();
+    });
+    run_masked(executor, |spawner| {
+        let spawned = spawner.spawn(parent(spawner, device));
+        spawned.expect("there is room")
+    });
+    assert_eq!(device.interrupts(), 2);
+}

@@ -1,0 +1,198 @@
+//! The loops around the tasks: `run`, and one of one's own.
+
+use alloc::boxed::Box;
+use core::{
+    cell::Cell,
+    pin::pin,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use dormir::{
+    arch::x86_64::halt::halt_if,
+    executor::{Cpus, Executor, Up64, Up4096, yield_now},
+    idle::{Halt, Idle},
+    platform::bare,
+    task,
+    time::{Instant, Timer, TimerQueue},
+};
+use futures_util::future::select;
+use x86_64::instructions::interrupts;
+
+use crate::{
+    device::Device,
+    events::{self, EVENT, signals},
+};
+
+task! {
+    async fn signal_or_timer(deadline: Instant), pool = 1 {
+        select(pin!(signals()), pin!(Timer::at(deadline))).await;
+    }
+}
+
+/// Has the device interrupt when the tasks wait, with the alarm set to `deadline`.
+struct InterruptAtWait {
+    device: Device,
+    deadline: Instant,
+}
+
+impl Idle for InterruptAtWait {
+    fn wait(&mut self, until: Option<Instant>, idle: &dyn Fn() -> bool) {
+        assert_eq!(until, Some(self.deadline));
+        self.device.interrupt();
+        Halt.wait(until, idle);
+    }
+}
+
+/// `run` returns with interrupts masked or not as they were, and with the alarm off, though it was set.
+pub(super) fn run_leaves_all_as_it_was<M: Cpus>(executor: &'static Executor<Up64, M>) {
+    for masked in [false, true] {
+        // Where the vCPU loses its processor for too long, the alarm comes before `run` returns.
+        let in_time = (0..20).any(|_| returns_before_the_alarm(executor, masked));
+        assert!(in_time, "the alarm came first, each time");
+    }
+}
+
+/// Whether `run` returned in time, so that something could be seen.
+fn returns_before_the_alarm<M: Cpus>(executor: &'static Executor<Up64, M>, masked: bool) -> bool {
+    let device = events::device();
+    let deadline = Instant::now().saturating_add(Duration::from_millis(500));
+    let mut runner = executor.enter().expect("there is no other runner");
+    let spawned = runner.spawner().spawn_detached(signal_or_timer(deadline));
+    spawned.expect("there is room");
+    if masked {
+        interrupts::disable();
+    }
+    runner.run(InterruptAtWait { device, deadline });
+    assert_eq!(!interrupts::are_enabled(), masked, "the flag is as it was");
+    interrupts::enable();
+    // What was on its way comes now.
+    spin_until(Instant::now().saturating_add(Duration::from_millis(10)));
+    EVENT.take();
+    let alarms = bare::timer_interrupts();
+    if Instant::now() >= deadline {
+        return false;
+    }
+    spin_until(deadline.saturating_add(Duration::from_millis(50)));
+    assert_eq!(bare::timer_interrupts(), alarms, "the alarm was left on");
+    true
+}
+
+fn spin_until(moment: Instant) {
+    while Instant::now() < moment {
+        core::hint::spin_loop();
+    }
+}
+
+/// A loop that calls `run_until_idle` and halts by itself. It learns by the hook of a wake that comes
+/// after that call, and so does not sleep on it.
+pub(super) fn own_loop<M: Cpus>(executor: &'static Executor<Up64, M>) {
+    const TIMES: u32 = 100;
+    static IS_WOKEN: AtomicBool = AtomicBool::new(false);
+
+    task! {
+        async fn wait_for_signals_and_sleep(
+            device: Device,
+            deadline: &'static Cell<Option<Instant>>,
+        ), pool = 1 {
+            for _ in 0..TIMES {
+                device.interrupt();
+                assert_eq!(signals().await, 1);
+            }
+            let at = Instant::now().saturating_add(Duration::from_millis(300));
+            deadline.set(Some(at));
+            Timer::at(at).await;
+            assert!(Instant::now() >= at, "it got up early");
+            deadline.set(None);
+        }
+    }
+
+    executor.on_wake(|| IS_WOKEN.store(true, Ordering::Relaxed));
+    let device = events::device();
+    let deadline: &Cell<_> = Box::leak(Box::new(Cell::new(None)));
+    let mut runner = executor.enter().expect("there is no other runner");
+    let task = wait_for_signals_and_sleep(device, deadline);
+    runner
+        .spawner()
+        .spawn_detached(task)
+        .expect("there is room");
+
+    interrupts::disable();
+    let mut turns = 0;
+    loop {
+        // Lowered before the tasks are run: what wakes one afterwards raises it.
+        IS_WOKEN.store(false, Ordering::Relaxed);
+        let turn = runner.run_until_idle();
+        assert_eq!(turn.tasks_left, executor.tasks());
+        assert_eq!(turn.next_deadline, deadline.get());
+        if turn.tasks_left == 0 {
+            break;
+        }
+        turns += 1;
+        if turns % 2 == 0 && turn.next_deadline.is_none() {
+            // Every other interrupt comes before the look, and the others while the vCPU halts.
+            let before = device.interrupts();
+            interrupts::enable();
+            while device.interrupts() == before {
+                core::hint::spin_loop();
+            }
+            interrupts::disable();
+        }
+        halt_if(|| !IS_WOKEN.load(Ordering::Relaxed) && TimerQueue::global().is_settled());
+        interrupts::disable();
+    }
+    interrupts::enable();
+    assert_eq!(device.interrupts(), TIMES);
+    assert_eq!(
+        device.halts_ended(),
+        TIMES / 2,
+        "each second one ended a hlt"
+    );
+}
+
+/// A thousand tasks that wake themselves without end take turns, and keep no timer from its task.
+pub(super) fn self_waking_and_a_sleeper<M: Cpus>(executor: &'static Executor<Up4096, M>) {
+    const TASKS: usize = 1000;
+
+    struct State {
+        is_over: Cell<bool>,
+        turns: [Cell<u32>; TASKS],
+    }
+
+    task! {
+        async fn wake_itself(number: usize, state: &'static State), pool = 1000 {
+            while !state.is_over.get() {
+                let turns = &state.turns[number];
+                turns.set(turns.get() + 1);
+                yield_now().await;
+            }
+        }
+
+        async fn sleeper(state: &'static State), pool = 1 {
+            Timer::after(Duration::from_millis(300)).await;
+            let turns = || state.turns.iter().map(Cell::get);
+            let (least, most) = (turns().min(), turns().max());
+            let bounds = least.zip(most).expect("there are turns");
+            assert!(bounds.0 > 0 && bounds.1 - bounds.0 <= 1, "turns: {bounds:?}");
+            state.is_over.set(true);
+        }
+    }
+
+    let state: &State = Box::leak(Box::new(State {
+        is_over: Cell::new(false),
+        turns: [const { Cell::new(0) }; TASKS],
+    }));
+    let mut runner = executor.enter().expect("there is no other runner");
+    let spawner = runner.spawner();
+    for number in 0..TASKS {
+        let spawned = spawner.spawn_detached(wake_itself(number, state));
+        spawned.expect("there is room");
+        if number == TASKS / 2 {
+            spawner
+                .spawn_detached(sleeper(state))
+                .expect("there is room");
+        }
+    }
+    runner.run(Halt);
+    assert!(state.is_over.get());
+}

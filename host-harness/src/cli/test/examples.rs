@@ -1,0 +1,136 @@
+//! The library's examples that need a machine: guests, each booted in a VM.
+//!
+//! Rustdoc compiles an example for the guests' target and gives it to cargo's runner for that target,
+//! `.cargo/run-guest`. The guest's exit code decides.
+
+use crate::{
+    toolchain::{GuestToolchain, TARGET},
+    workspace::Workspace,
+};
+use std::{
+    env, fs, io,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// What makes an example a guest.
+const MARK: &str = "dormir_guest::entry!(";
+
+/// Why the examples cannot be run.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NoExamples {
+    /// The library cannot be read.
+    #[error("the library's sources in {} cannot be read: {source}", folder.display())]
+    Unreadable {
+        /// Where they are.
+        folder: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+    /// None is a guest.
+    #[error(
+        "no example in {} is a guest: one has a line with `{MARK}main);`, or this test is to go",
+        folder.display()
+    )]
+    None {
+        /// Where they were looked for.
+        folder: PathBuf,
+    },
+}
+
+/// The cargo command that compiles and boots them.
+///
+/// Optimized, since where KVM emulates instructions most of the time is the guests' own.
+pub(super) fn command(
+    toolchain: &GuestToolchain,
+    workspace: &Workspace,
+) -> Result<Command, NoExamples> {
+    let mut command = toolchain.command();
+    command
+        .args(["test", "--locked", "--release", "--doc"])
+        .args(["--package", "dormir", "--target", TARGET])
+        .arg("--target-dir")
+        .arg(workspace.guest_target())
+        .arg("--")
+        .args(files(workspace.root())?)
+        .current_dir(workspace.root());
+    if let Ok(cargo_vm) = env::current_exe() {
+        // Else the runner asks a cargo for it, once for each example.
+        command.env("DORMIR_CARGO_VM", cargo_vm);
+    }
+    Ok(command)
+}
+
+/// The library's files with examples that are guests; all examples in them are. As paths from `root`,
+/// with which rustdoc begins an example's name.
+fn files(root: &Path) -> Result<Vec<PathBuf>, NoExamples> {
+    let folder = root.join("src");
+    let mut files = Vec::new();
+    if let Err(source) = search(&folder, &mut files) {
+        return Err(NoExamples::Unreadable { folder, source });
+    }
+    if files.is_empty() {
+        return Err(NoExamples::None { folder });
+    }
+    files.sort();
+    Ok(files
+        .iter()
+        .map(|file| file.strip_prefix(root).unwrap_or(file).to_owned())
+        .collect())
+}
+
+fn search(folder: &Path, found: &mut Vec<PathBuf>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            search(&path, found)?;
+        } else if path.extension().is_some_and(|extension| extension == "rs")
+            && fs::read_to_string(&path)?.contains(MARK)
+        {
+            found.push(path);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_with_guests_are_found_in_all_folders() {
+        let root = tempfile::tempdir().expect("a folder");
+        let write = |path: &str, text: &str| {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().expect("a folder")).expect("it is made");
+            fs::write(path, text).expect("it is written");
+        };
+        write("src/time/delay.rs", "/// # dormir_guest::entry!(main);\n");
+        write(
+            "src/arch/x86/apic.rs",
+            "/// # dormir_guest::entry!(main, owns_machine);\n",
+        );
+        write("src/lib.rs", "// See `dormir_guest::entry!`.\n");
+        write("src/notes.md", "dormir_guest::entry!(main);\n");
+        write("tests/a.rs", "dormir_guest::entry!(main);\n");
+        let found = files(root.path()).expect("they can be read");
+        assert_eq!(
+            found,
+            [
+                Path::new("src/arch/x86/apic.rs"),
+                Path::new("src/time/delay.rs")
+            ]
+        );
+    }
+
+    /// Without a filter, cargo would run all examples there are; with none found, it is no success.
+    #[test]
+    fn no_guests_are_an_error() {
+        let root = tempfile::tempdir().expect("a folder");
+        let missing = files(root.path()).expect_err("there is no source");
+        assert!(missing.to_string().contains("cannot be read"), "{missing}");
+        fs::create_dir(root.path().join("src")).expect("it is made");
+        let none = files(root.path()).expect_err("there is no example");
+        assert!(none.to_string().contains("no example"), "{none}");
+    }
+}

@@ -1,0 +1,83 @@
+//! Two wakers against a pass.
+
+use core::array;
+
+use loom::{
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    thread,
+};
+
+use super::{super::ready::ReadySet, Two, TwoWords, check, keep};
+use crate::executor::{Capacity, Cpus, Shared};
+
+/// Each of two threads writes something for its task, relaxed, and wakes the task, while so many passes are
+/// made. Once nothing is ready, each task must have been visited by somebody who saw what was written for it.
+pub(super) fn two_wakers<C: Capacity, M: Cpus>(tasks: [u32; 2], passes: u32) {
+    two_wakers_and::<C, M>(tasks, passes, || ());
+}
+
+/// The same, with `after_pass` called after each pass.
+pub(super) fn two_wakers_and<C: Capacity, M: Cpus>(tasks: [u32; 2], passes: u32, after_pass: fn()) {
+    check(move |first| {
+        let set = keep(ReadySet::<C, M>::new());
+        set.link();
+        let written: &[AtomicBool; 2] = keep(array::from_fn(|_| AtomicBool::new(false)));
+        let places = tasks.map(|task| set.place(task));
+        let threads = array::from_fn::<_, 2, _>(|this| {
+            thread::spawn(move || {
+                written[this].store(true, Relaxed);
+                ReadySet::<C, M>::set(set.place(tasks[this]));
+            })
+        });
+        first.goes();
+        let mut seen = [false; 2];
+        let mut pass = || {
+            set.pass(|_, _, data| {
+                for this in 0..2 {
+                    if places[this].data() == data {
+                        seen[this] = written[this].load(Relaxed);
+                    }
+                }
+            });
+            after_pass();
+        };
+        for _ in 0..passes {
+            pass();
+        }
+        for thread in threads {
+            thread.join().expect("a waker does not panic");
+        }
+        while !set.is_empty() {
+            pass();
+        }
+        assert_eq!(
+            seen, [true; 2],
+            "what was written before a wake is seen by a visit"
+        );
+    });
+}
+
+#[test]
+fn of_one_task() {
+    two_wakers::<Two, Shared>([0, 0], 2);
+}
+
+#[test]
+fn of_neighbours() {
+    two_wakers::<Two, Shared>([0, 1], 2);
+}
+
+#[test]
+fn of_one_task_below_a_summary() {
+    two_wakers::<TwoWords, Shared>([0, 0], 1);
+}
+
+#[test]
+fn of_neighbours_below_a_summary() {
+    two_wakers::<TwoWords, Shared>([0, 1], 2);
+}
+
+#[test]
+fn of_two_words() {
+    two_wakers::<TwoWords, Shared>([0, 64], 2);
+}

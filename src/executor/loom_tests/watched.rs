@@ -1,0 +1,154 @@
+//! Tasks whose memory loom watches, and what becomes of them.
+
+use core::{
+    any::type_name,
+    future::Future,
+    mem::MaybeUninit,
+    pin::Pin,
+    ptr::NonNull,
+    sync::atomic::{AtomicUsize as Count, Ordering::Relaxed},
+    task::{Context, Poll, Waker},
+};
+use std::{boxed::Box, sync::Mutex, thread, vec::Vec};
+
+use super::{
+    super::task::{Header, TaskCell},
+    Plain, keep, keep_boxed,
+};
+use crate::executor::{Task, TaskType};
+
+/// What has become of a task. The counts are no part of the model: loom does not see them.
+#[derive(Default)]
+pub(super) struct Fate {
+    polls: Count,
+    outputs: Count,
+    futures_dropped: Count,
+    outputs_dropped: Count,
+    waker: Mutex<Option<Waker>>,
+}
+
+impl Fate {
+    pub(super) fn unknown() -> &'static Self {
+        keep(Self::default())
+    }
+
+    /// A task that ends when a poll finds that `ends`.
+    pub(super) fn task<E: Ends>(&'static self, ends: E) -> Task<Watched<E>> {
+        let future = Watched {
+            memory: Plain::new(),
+            fate: self,
+            ends,
+        };
+        let kind = const { &TaskType::new::<Watched<E>>(release::<E>, type_name::<E>) };
+        Task { future, kind }
+    }
+
+    pub(super) fn polls(&self) -> usize {
+        self.polls.load(Relaxed)
+    }
+
+    /// The waker of its first poll.
+    pub(super) fn waker(&self) -> Waker {
+        let waker = self.waker.lock().expect("nobody panics here");
+        waker.clone().expect("it was polled")
+    }
+
+    /// Whether the future was dropped.
+    pub(super) fn is_over(&self) -> bool {
+        self.futures_dropped.load(Relaxed) > 0
+    }
+
+    /// Nothing of the task is left, and nothing went twice.
+    pub(super) fn assert_is_over(&self) {
+        assert_eq!(self.futures_dropped.load(Relaxed), 1, "futures dropped");
+        let outputs = self.outputs.load(Relaxed);
+        assert_eq!(
+            self.outputs_dropped.load(Relaxed),
+            outputs,
+            "outputs dropped"
+        );
+    }
+}
+
+/// When a task ends.
+pub(super) trait Ends: FnMut() -> bool + Send + Unpin + 'static {}
+
+impl<E: FnMut() -> bool + Send + Unpin + 'static> Ends for E {}
+
+pub(super) struct Watched<E> {
+    memory: Plain,
+    fate: &'static Fate,
+    ends: E,
+}
+
+impl<E: Ends> Future for Watched<E> {
+    type Output = Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Output> {
+        self.memory.touch();
+        if self.fate.polls.fetch_add(1, Relaxed) == 0 {
+            let mut waker = self.fate.waker.lock().expect("nobody panics here");
+            *waker = Some(cx.waker().clone());
+        }
+        if !(self.ends)() {
+            return Poll::Pending;
+        }
+        self.fate.outputs.fetch_add(1, Relaxed);
+        Poll::Ready(Output {
+            memory: Plain::new(),
+            fate: self.fate,
+        })
+    }
+}
+
+impl<E> Drop for Watched<E> {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            self.memory.touch();
+        }
+        self.fate.futures_dropped.fetch_add(1, Relaxed);
+    }
+}
+
+pub(super) struct Output {
+    memory: Plain,
+    fate: &'static Fate,
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            self.memory.touch();
+        }
+        self.fate.outputs_dropped.fetch_add(1, Relaxed);
+    }
+}
+
+loom::lazy_static! {
+    /// Where tasks were whose memory was given back.
+    static ref RELEASED: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+}
+
+/// Of how many tasks the memory was given back.
+pub(super) fn released() -> usize {
+    RELEASED.lock().expect("nobody panics here").len()
+}
+
+/// # Safety
+///
+/// `header` is from the allocation of a task with that future; nobody uses it any more, and what lay there
+/// was dropped.
+unsafe fn release<E: Ends>(_kind: &'static TaskType, mut header: NonNull<Header>) {
+    let mut released = RELEASED.lock().expect("nobody panics here");
+    let address = header.addr().get();
+    assert!(!released.contains(&address), "memory is given back once");
+    released.push(address);
+    drop(released);
+    // SAFETY: nobody uses it any more: it is what loom looks into here.
+    unsafe { header.as_mut() }.assert_unused();
+    let cell = header.cast::<MaybeUninit<TaskCell<Watched<E>>>>();
+    // SAFETY: it was allocated as a box of this type.
+    let cell = unsafe { Box::from_raw(cell.as_ptr()) };
+    // So that its address is nobody else's, and a late use a failure of the model and not of its process.
+    keep_boxed(cell);
+}

@@ -1,0 +1,113 @@
+//! What is known when it is compiled: sizes, what lies in memory that an image does not hold, and what may
+//! go to another thread.
+
+use super::*;
+use crate::executor::task::{Header, TaskCell};
+use std::rc::Rc;
+
+/// Whether a type has a trait: the method of the type itself comes before that of the trait.
+macro_rules! is {
+    ($type:ty: $trait:ident) => {{
+        struct Probe<T: ?Sized>(core::marker::PhantomData<T>);
+        #[allow(dead_code, reason = "one of them")]
+        impl<T: ?Sized + $trait> Probe<T> {
+            const IS: bool = true;
+        }
+        #[allow(dead_code, reason = "one of them")]
+        trait Otherwise {
+            const IS: bool = false;
+        }
+        impl<T: ?Sized> Otherwise for Probe<T> {}
+        <Probe<$type>>::IS
+    }};
+}
+
+#[test]
+fn what_is_where_the_runner_is_stays_there() {
+    assert!(!is!(Runner<Up64>: Send) && !is!(Runner<Up64>: Sync));
+    assert!(!is!(Spawner: Send) && !is!(Spawner: Sync));
+    assert!(is!(RemoteSpawner: Send) && is!(RemoteSpawner: Sync));
+    assert!(is!(Executor<Up64>: Send) && is!(Executor<Up64>: Sync));
+    assert!(is!(Executor<Up65536, SingleVcpu>: Sync));
+    assert!(is!(AbortHandle: Send) && is!(AbortHandle: Sync));
+}
+
+#[test]
+fn handles_and_tasks_go_where_what_they_carry_may_go() {
+    use core::cell::Cell;
+    assert!(is!(JoinHandle<u8>: Send) && is!(JoinHandle<u8>: Sync));
+    // To look at a handle gives nobody a reference to the output.
+    assert!(is!(JoinHandle<Cell<u8>>: Send) && is!(JoinHandle<Cell<u8>>: Sync));
+    assert!(!is!(JoinHandle<Rc<u8>>: Send) && !is!(JoinHandle<Rc<u8>>: Sync));
+    assert!(is!(Task<u8>: Send) && !is!(Task<Rc<u8>>: Send));
+    assert!(is!(SpawnError<u8>: Send) && !is!(SpawnError<Rc<u8>>: Send));
+    assert!(is!(JoinHandle<core::marker::PhantomPinned>: Unpin));
+}
+
+#[test]
+#[cfg(target_pointer_width = "64")]
+fn a_cell_takes_the_future_or_the_output_and_a_header() {
+    use core::future::Ready;
+    assert_eq!(size_of::<Header>(), 32);
+    assert_eq!(size_of::<TaskCell<Ready<()>>>(), 40);
+    assert_eq!(
+        size_of::<TaskCell<Ready<[u64; 10]>>>(),
+        32 + size_of::<Ready<[u64; 10]>>()
+    );
+    async fn large_output() -> [u8; 1000] {
+        [0; 1000]
+    }
+    const SIZE: usize = cell_size(&large_output);
+    assert_eq!(SIZE, 1032);
+    #[repr(align(256))]
+    struct Wide;
+    const ALIGN: usize = cell_align(&|| core::future::ready(Wide));
+    assert_eq!(ALIGN, 256);
+}
+
+/// 14 bytes a task, and a line for each word above the blocks; the book.
+#[test]
+#[cfg(not(feature = "metrics"))]
+fn an_executor_takes_fourteen_bytes_a_task() {
+    const BOOK: usize = 128;
+    let size = |tasks: usize, summaries: usize| 14 * tasks + 64 * summaries + BOOK;
+    assert_eq!(size_of::<Executor<Up64>>(), size(64, 0));
+    assert_eq!(size_of::<Executor<Up4096>>(), size(4096, 1));
+    assert_eq!(size_of::<Executor<Up65536>>(), size(65536, 17));
+    assert_eq!(size_of::<Executor<Up64, SingleVcpu>>(), size(64, 0));
+}
+
+/// An image holds none of what is all zero: the linker puts it where memory begins as zero.
+#[test]
+#[cfg(target_os = "linux")]
+#[cfg_attr(miri, ignore = "there is no linker")]
+fn executors_and_pools_cost_no_room_in_an_image() {
+    unsafe extern "C" {
+        static __bss_start: u8;
+        static _end: u8;
+    }
+    static SMALL: Executor<Up64> = Executor::new(Shared);
+    static LARGE: Executor<Up65536> = Executor::new(Shared);
+    static TIMERS: TimerQueue = TimerQueue::new();
+    task! {
+        async fn task() -> usize, pool = 1000 {
+            let here = 0_u8;
+            turns(1).await;
+            ptr::from_ref(&here).addr()
+        }
+    }
+    let zero = (&raw const __bss_start).addr()..(&raw const _end).addr();
+    let is_zero =
+        |start: usize, size: usize| zero.contains(&start) && zero.contains(&(start + size - 1));
+    assert!(is_zero((&raw const SMALL).addr(), size_of_val(&SMALL)));
+    assert!(is_zero((&raw const LARGE).addr(), size_of_val(&LARGE)));
+    // The pool, by a task that lies there.
+    let mut runner = SMALL.enter().unwrap();
+    let handle = runner.spawner().spawn(task()).unwrap();
+    runner.run(NeverIdle);
+    let address = end_of(handle).unwrap();
+    assert!(is_zero(address, 999 * size_of::<Header>()));
+    // To show that not everything is there: a queue without timers is not all zero.
+    assert!(!is_zero((&raw const TIMERS).addr(), size_of_val(&TIMERS)));
+    assert_eq!(LARGE.tasks(), 0);
+}

@@ -1,0 +1,166 @@
+//! An executor with the model beside it.
+
+use super::{
+    act::{Act, Plan, World},
+    model::Handle,
+    scripted::{Kinds, SPAWNER, Spawners},
+    *,
+};
+use proptest::test_runner::TestCaseError;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+pub(super) struct Bench {
+    executor: &'static Executor<Up64>,
+    runner: Option<Runner<Up64>>,
+    world: World,
+}
+
+impl Bench {
+    pub(super) fn new() -> Self {
+        let executor = executor::<Up64>();
+        let remote = executor.remote();
+        let kinds = Kinds::new();
+        let mut bench = Self {
+            executor,
+            runner: None,
+            world: World::new(Spawners { remote, kinds }),
+        };
+        bench.enter();
+        bench
+    }
+
+    fn enter(&mut self) {
+        let runner = self.executor.enter().expect("there is no runner");
+        assert_eq!(self.executor.enter().err(), Some(AlreadyEntered));
+        SPAWNER.set(Some(runner.spawner()));
+        self.runner = Some(runner);
+        self.world.state().model.has_runner = true;
+    }
+
+    pub(super) fn act(&self, act: Act) {
+        self.world.act(act, None);
+    }
+
+    pub(super) fn plan(&self, task: usize, plan: Plan) {
+        let mut state = self.world.state();
+        let tasks = state.plans.len();
+        if tasks > 0 {
+            state.plans[task % tasks] = plan;
+        }
+    }
+
+    pub(super) fn pass(&mut self) {
+        let model =
+            |change: &mut dyn FnMut(&mut model::Model)| change(&mut self.world.state().model);
+        let mut duties = (Vec::new(), Vec::new());
+        model(&mut |model| {
+            duties = model.duties();
+            model.pass += 1;
+            model.is_running = true;
+        });
+        let runner = self.runner.as_mut().expect("it has been entered");
+        let passed = catch_unwind(AssertUnwindSafe(|| runner.pass()));
+        model(&mut |model| {
+            model.is_running = false;
+            // A pass that unwound has not come to all.
+            if passed.is_ok() {
+                model.check_after_runner(&duties.0, &duties.1);
+            }
+        });
+    }
+
+    pub(super) fn leave(&mut self, acts: Vec<Act>) {
+        let mut state = self.world.state();
+        let (_, outputs) = state.model.duties();
+        let local = outputs
+            .into_iter()
+            .filter(|&task| state.model.tasks[task].is_local);
+        let local: Vec<_> = local.collect();
+        state.model.pass += 1;
+        state.model.is_running = true;
+        state.model.is_leaving = true;
+        state.model.has_runner = false;
+        drop(state);
+        self.runner = None;
+        let mut state = self.world.state();
+        state.model.is_running = false;
+        state.model.is_leaving = false;
+        state.model.check_after_runner(&[], &local);
+        state.model.check_after_leaving();
+        drop(state);
+        // Local tasks are refused, also by the spawners of runners that were there long ago.
+        acts.into_iter().for_each(|act| self.act(act));
+        let old = SPAWNER.get();
+        self.enter();
+        let new = SPAWNER.replace(old);
+        self.world.state().model.has_runner = false;
+        self.act(Act::SpawnAgain);
+        self.world.state().model.has_runner = true;
+        SPAWNER.set(new);
+    }
+
+    pub(super) fn check(&self) -> Result<(), TestCaseError> {
+        self.world.check_handles();
+        let mut state = self.world.state();
+        state.model.check_joiners();
+        let wrong = &state.model.wrong;
+        prop_assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        let (live, places) = (state.model.live(), state.model.places());
+        prop_assert_eq!(self.executor.tasks(), live);
+        prop_assert_eq!(self.executor.book.ended(), places - live);
+        Ok(())
+    }
+
+    /// Everything comes to its end, and nothing is left but what was forgotten.
+    pub(super) fn finish(mut self) -> Result<(), TestCaseError> {
+        let tasks = self.world.state().plans.len();
+        self.world.state().plans.fill(Plan::default());
+        (0..tasks).for_each(|task| self.act(Act::AbortByKeptHandle(task)));
+        self.pass();
+        self.check()?;
+        // Those without handles cannot be aborted.
+        for task in 0..tasks {
+            self.plan(
+                task,
+                Plan {
+                    acts: Vec::new(),
+                    ending: act::Ending::End,
+                },
+            );
+            self.act(Act::Wake(task));
+        }
+        self.pass();
+        self.check()?;
+        for task in self.world.held() {
+            self.act(Act::DropHandle(task));
+        }
+        self.pass();
+        self.check()?;
+        let refused = core::mem::take(&mut self.world.state().refused);
+        drop(refused);
+        self.runner = None;
+        let state = self.world.state();
+        prop_assert_eq!(self.executor.tasks(), 0);
+        for (number, task) in state.model.tasks.iter().enumerate() {
+            let is_kept = task.handle == Handle::Forgotten && task.has_output();
+            let outputs = task.outputs_dropped + u32::from(is_kept);
+            prop_assert_eq!(
+                task.futures_dropped,
+                1,
+                "future of task {}: {:?}",
+                number,
+                task
+            );
+            if task.is_dropping {
+                prop_assert_eq!(
+                    outputs,
+                    task.outputs_made,
+                    "output of task {}: {:?}",
+                    number,
+                    task
+                );
+            }
+        }
+        Ok(())
+    }
+}

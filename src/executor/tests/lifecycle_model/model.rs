@@ -1,0 +1,258 @@
+//! What the model knows of each task.
+
+use super::{scripted, *};
+use std::format;
+
+/// How a task came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Output,
+    Aborted,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Handle {
+    Held,
+    Forgotten,
+    Gone,
+}
+
+/// One task.
+#[derive(Debug)]
+pub(super) struct Task {
+    pub(super) is_local: bool,
+    /// Whether its output has something to drop.
+    pub(super) is_dropping: bool,
+    pub(super) is_spawned: bool,
+    pub(super) is_live: bool,
+    /// It must be visited by the end of the next pass.
+    pub(super) is_ready: bool,
+    /// It was aborted, and the runner has not seen that yet.
+    pub(super) is_doomed: bool,
+    /// The pass in which it was last visited.
+    pub(super) visited: u64,
+    pub(super) waker: Option<Waker>,
+    pub(super) handle: Handle,
+    pub(super) end: Option<End>,
+    /// It is local and ended, and its runner is gone.
+    pub(super) is_alone: bool,
+    pub(super) futures_dropped: u32,
+    pub(super) outputs_made: u32,
+    pub(super) outputs_dropped: u32,
+    /// The waker of the last poll of its handle.
+    pub(super) joiner: Option<Arc<Counter>>,
+    /// There was a handle when it ended.
+    pub(super) wakes_joiner: bool,
+    /// How it leaves the poll it is in.
+    pub(super) leaves_poll: Option<End>,
+}
+
+impl Task {
+    /// One that is not spawned yet.
+    pub(super) fn new(is_local: bool, is_dropping: bool) -> Self {
+        Self {
+            is_local,
+            is_dropping,
+            is_spawned: false,
+            is_live: false,
+            is_ready: false,
+            is_doomed: false,
+            visited: 0,
+            waker: None,
+            handle: Handle::Gone,
+            end: None,
+            is_alone: false,
+            futures_dropped: 0,
+            outputs_made: 0,
+            outputs_dropped: 0,
+            joiner: None,
+            wakes_joiner: false,
+            leaves_poll: None,
+        }
+    }
+
+    /// Whether it takes a place of the executor and of its pool.
+    pub(super) fn has_place(&self) -> bool {
+        self.is_live || self.end.is_some() && (self.handle != Handle::Gone || self.has_output())
+    }
+
+    /// Whether its output is there, and is something to be dropped.
+    pub(super) fn has_output(&self) -> bool {
+        self.is_dropping && self.outputs_made > self.outputs_dropped
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Model {
+    pub(super) tasks: Vec<Task>,
+    pub(super) pass: u64,
+    pub(super) has_runner: bool,
+    /// The runner passes or goes: what it alone may drop may be dropped.
+    pub(super) is_running: bool,
+    pub(super) is_leaving: bool,
+    /// The task whose output the test is dropping, having joined or let go of it.
+    pub(super) holder_drops: Option<usize>,
+    pub(super) wrong: Vec<String>,
+}
+
+impl Model {
+    pub(super) fn expect(&mut self, holds: bool, what: &str, task: usize) {
+        if !holds {
+            let state = &self.tasks[task];
+            self.wrong.push(format!("{what}: task {task}, {state:?}"));
+        }
+    }
+
+    pub(super) fn task(&mut self, number: usize) -> &mut Task {
+        &mut self.tasks[number]
+    }
+
+    pub(super) fn live(&self) -> usize {
+        self.tasks.iter().filter(|task| task.is_live).count()
+    }
+
+    pub(super) fn places(&self) -> usize {
+        self.tasks.iter().filter(|task| task.has_place()).count()
+    }
+
+    pub(super) fn places_in_pool(&self, is_dropping: bool) -> usize {
+        let same = self
+            .tasks
+            .iter()
+            .filter(|task| task.is_dropping == is_dropping);
+        same.filter(|task| task.has_place()).count()
+    }
+
+    /// Why this task cannot be spawned now, if it cannot.
+    pub(super) fn limit(&self, number: usize) -> Option<SpawnLimit> {
+        let task = &self.tasks[number];
+        let pool = if task.is_dropping {
+            scripted::DROPPING
+        } else {
+            scripted::PLAIN
+        };
+        if task.is_local && !self.has_runner {
+            Some(SpawnLimit::RunnerGone)
+        } else if self.places_in_pool(task.is_dropping) == pool {
+            Some(SpawnLimit::PoolFull)
+        } else if self.places() == 64 {
+            Some(SpawnLimit::ExecutorFull)
+        } else {
+            None
+        }
+    }
+
+    /// The task is aborted.
+    pub(super) fn doom(&mut self, number: usize) {
+        let task = self.task(number);
+        if task.is_live {
+            task.is_doomed = true;
+            task.is_ready = true;
+        }
+    }
+
+    pub(super) fn begin_poll(&mut self, number: usize, waker: &Waker) {
+        let (pass, is_running) = (self.pass, self.is_running);
+        let task = self.task(number);
+        let is_right = task.is_live && task.is_ready && !task.is_doomed && task.visited != pass;
+        self.expect(is_right && is_running, "polled", number);
+        let task = self.task(number);
+        task.is_ready = false;
+        task.visited = pass;
+        task.waker = Some(waker.clone());
+    }
+
+    /// Also in the poll that brings the end, or panics.
+    pub(super) fn future_dropped(&mut self, number: usize) {
+        let (pass, is_running, is_leaving) = (self.pass, self.is_running, self.is_leaving);
+        let task = self.task(number);
+        task.futures_dropped += 1;
+        if !task.is_spawned {
+            return;
+        }
+        let end = match task.leaves_poll.take() {
+            Some(end) => Some(end),
+            None => {
+                let may_go = (task.is_doomed && task.is_ready && task.visited != pass)
+                    || (is_leaving && task.is_local);
+                may_go.then_some(End::Aborted)
+            }
+        };
+        let is_right = end.is_some() && task.is_live && task.futures_dropped == 1;
+        task.end = end;
+        task.wakes_joiner = task.handle != Handle::Gone;
+        task.is_live = false;
+        task.is_ready = false;
+        task.visited = pass;
+        self.expect(is_right && is_running, "its future is dropped", number);
+    }
+
+    pub(super) fn output_dropped(&mut self, number: usize) {
+        let may_drop = self.is_running || self.holder_drops == Some(number);
+        let task = self.task(number);
+        task.outputs_dropped += 1;
+        let is_right = task.outputs_dropped == task.outputs_made && task.end == Some(End::Output);
+        self.expect(is_right && may_drop, "its output is dropped", number);
+    }
+
+    /// The bit of this place is set: a stale waker may wake another task than its own.
+    pub(super) fn wake_place(&mut self, waker: &Waker) {
+        for task in self.tasks.iter_mut().filter(|task| task.is_live) {
+            if task
+                .waker
+                .as_ref()
+                .is_some_and(|other| other.data() == waker.data())
+            {
+                task.is_ready = true;
+            }
+        }
+    }
+
+    /// What a pass, or a runner that goes, was to see to and did not.
+    pub(super) fn check_after_runner(&mut self, were_ready: &[usize], had_outputs: &[usize]) {
+        for &number in were_ready {
+            let pass = self.pass;
+            let was_visited = self.task(number).visited == pass;
+            self.expect(was_visited, "not visited", number);
+        }
+        for &number in had_outputs {
+            let is_dropped = !self.task(number).has_output();
+            self.expect(is_dropped, "its output is not dropped", number);
+        }
+    }
+
+    /// Local tasks are gone with their runner.
+    pub(super) fn check_after_leaving(&mut self) {
+        for number in 0..self.tasks.len() {
+            let task = self.task(number);
+            task.is_alone |= task.is_local && task.end.is_some() && task.handle != Handle::Gone;
+            let is_right = !(task.is_local && task.is_live);
+            self.expect(is_right, "its runner is gone", number);
+        }
+    }
+
+    /// Tasks that are ready, and those whose outputs were left to the runner.
+    pub(super) fn duties(&self) -> (Vec<usize>, Vec<usize>) {
+        let all = || self.tasks.iter().enumerate();
+        let ready = all().filter(|(_, task)| task.is_ready);
+        let outputs = all()
+            .filter(|(_, task)| task.handle == Handle::Gone && !task.is_alone && task.has_output());
+        (
+            ready.map(|(number, _)| number).collect(),
+            outputs.map(|(number, _)| number).collect(),
+        )
+    }
+
+    /// Nobody keeps a waker but who is to be woken.
+    pub(super) fn check_joiners(&mut self) {
+        for number in 0..self.tasks.len() {
+            let task = self.task(number);
+            let Some(joiner) = &task.joiner else { continue };
+            let wakes = joiner.wakes();
+            let is_kept = Arc::strong_count(joiner) > 1;
+            let is_wanted = task.is_live && task.handle != Handle::Gone;
+            let is_right = wakes == usize::from(task.wakes_joiner) && is_kept == is_wanted;
+            self.expect(is_right, "its joiner's waker", number);
+        }
+    }
+}

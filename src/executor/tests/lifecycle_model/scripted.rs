@@ -1,0 +1,239 @@
+//! Tasks that do as they are told and say what becomes of them.
+
+use super::{
+    act::{Ending, Place, World},
+    model::End,
+    *,
+};
+use crate::executor::{
+    pool::Pool,
+    task::{TaskCell, TaskType},
+};
+use core::{cell::Cell, marker::PhantomData, mem, pin::Pin};
+use std::{panic::resume_unwind, thread_local};
+
+thread_local! {
+    /// The spawner of the test on this thread: tasks that are `Send` cannot carry it.
+    pub(super) static SPAWNER: Cell<Option<Spawner>> = const { Cell::new(None) };
+}
+
+/// How many tasks whose outputs need no drop there may be: fewer than the executor has room for.
+pub(super) const PLAIN: usize = 3;
+/// And of the others: more.
+pub(super) const DROPPING: usize = 70;
+
+#[derive(Clone, Copy)]
+pub(super) struct Kinds {
+    plain: &'static TaskType,
+    dropping: &'static TaskType,
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Spawners {
+    pub(super) remote: RemoteSpawner,
+    pub(super) kinds: Kinds,
+}
+
+impl Kinds {
+    /// With pools of their own.
+    pub(super) fn new() -> Self {
+        const CELL: usize = size_of::<TaskCell<Scripted<Plain>>>();
+        const CELL_DROPPING: usize = size_of::<TaskCell<Scripted<Dropping>>>();
+        let plain = leak(Pool::<{ CELL * PLAIN }, 8>::new());
+        let dropping = leak(Pool::<{ CELL_DROPPING * DROPPING }, 8>::new());
+        let make_plain = || -> Scripted<Plain> { unreachable!() };
+        let make_dropping = || -> Scripted<Dropping> { unreachable!() };
+        Self {
+            plain: leak(TaskType::pooled(&make_plain, plain, || "plain")),
+            dropping: leak(TaskType::pooled(&make_dropping, dropping, || "dropping")),
+        }
+    }
+}
+
+/// An output that is counted.
+pub(super) struct Dropping(usize, World);
+
+impl Drop for Dropping {
+    fn drop(&mut self) {
+        self.1.state().model.output_dropped(self.0);
+    }
+}
+
+/// An output that has nothing to drop.
+pub(super) struct Plain(usize);
+
+pub(super) trait Output: Send + 'static {
+    fn make(number: usize, world: &World) -> Self;
+}
+
+impl Output for Dropping {
+    fn make(number: usize, world: &World) -> Self {
+        Self(number, world.clone())
+    }
+}
+
+impl Output for Plain {
+    fn make(number: usize, _world: &World) -> Self {
+        Self(number)
+    }
+}
+
+pub(super) struct Scripted<O> {
+    number: usize,
+    world: World,
+    output: PhantomData<fn() -> O>,
+}
+
+impl<O: Output> Future for Scripted<O> {
+    type Output = O;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<O> {
+        let (number, world) = (self.number, &self.world);
+        let mut state = world.state();
+        state.model.begin_poll(number, cx.waker());
+        let plan = mem::take(&mut state.plans[number]);
+        drop(state);
+        for act in plan.acts {
+            world.act(act, Some(number));
+        }
+        let mut state = world.state();
+        let known = state.model.task(number);
+        match plan.ending {
+            Ending::Wait => Poll::Pending,
+            Ending::End => {
+                known.leaves_poll = Some(End::Output);
+                known.outputs_made += 1;
+                Poll::Ready(O::make(number, world))
+            }
+            Ending::Panic => {
+                known.leaves_poll = Some(End::Aborted);
+                drop(state);
+                // Without the hook, which would print it.
+                resume_unwind(Box::new("as planned"))
+            }
+        }
+    }
+}
+
+impl<O> Drop for Scripted<O> {
+    fn drop(&mut self) {
+        self.world.state().model.future_dropped(self.number);
+    }
+}
+
+/// A task with either output.
+pub(super) enum AnyTask {
+    Plain(Task<Scripted<Plain>>),
+    Dropping(Task<Scripted<Dropping>>),
+}
+
+pub(super) enum AnyHandle {
+    Plain(JoinHandle<Plain>),
+    Dropping(JoinHandle<Dropping>),
+}
+
+pub(super) enum AnyOutput {
+    Plain(Plain),
+    Dropping(Dropping),
+}
+
+fn scripted<O>(kind: &'static TaskType, number: usize, world: World) -> Task<Scripted<O>> {
+    let future = Scripted {
+        number,
+        world,
+        output: PhantomData,
+    };
+    // SAFETY: `Kinds::new` made the kind for these futures.
+    unsafe { Task::new(kind, future) }
+}
+
+/// A handle, if there is one; or why not, and the task.
+type Spawned<H, T> = Result<Option<H>, (SpawnLimit, T)>;
+
+fn spawn<O: Output>(
+    task: Task<Scripted<O>>,
+    spawners: Spawners,
+    place: Place,
+    joinable: bool,
+) -> Spawned<JoinHandle<O>, Task<Scripted<O>>> {
+    let local = || SPAWNER.get().expect("a bench sets it");
+    let spawned = match (place, joinable) {
+        (Place::Local, true) => local().spawn(task).map(Some),
+        (Place::Local, false) => local().spawn_detached(task).map(|()| None),
+        (Place::Remote, true) => spawners.remote.spawn(task).map(Some),
+        (Place::Remote, false) => spawners.remote.spawn_detached(task).map(|()| None),
+    };
+    spawned.map_err(|error| (error.limit(), error.into_task()))
+}
+
+impl AnyTask {
+    pub(super) fn new(kinds: Kinds, number: usize, dropping: bool, world: World) -> Self {
+        if dropping {
+            Self::Dropping(scripted(kinds.dropping, number, world))
+        } else {
+            Self::Plain(scripted(kinds.plain, number, world))
+        }
+    }
+
+    pub(super) fn spawn(
+        self,
+        spawners: Spawners,
+        place: Place,
+        joinable: bool,
+    ) -> Spawned<AnyHandle, Self> {
+        match self {
+            Self::Plain(task) => match spawn(task, spawners, place, joinable) {
+                Ok(handle) => Ok(handle.map(AnyHandle::Plain)),
+                Err((limit, task)) => Err((limit, Self::Plain(task))),
+            },
+            Self::Dropping(task) => match spawn(task, spawners, place, joinable) {
+                Ok(handle) => Ok(handle.map(AnyHandle::Dropping)),
+                Err((limit, task)) => Err((limit, Self::Dropping(task))),
+            },
+        }
+    }
+}
+
+impl AnyHandle {
+    pub(super) fn abort(&self) {
+        match self {
+            Self::Plain(handle) => handle.abort(),
+            Self::Dropping(handle) => handle.abort(),
+        }
+    }
+
+    pub(super) fn abort_handle(&self) -> AbortHandle {
+        match self {
+            Self::Plain(handle) => handle.abort_handle(),
+            Self::Dropping(handle) => handle.abort_handle(),
+        }
+    }
+
+    pub(super) fn is_finished(&self) -> bool {
+        match self {
+            Self::Plain(handle) => handle.is_finished(),
+            Self::Dropping(handle) => handle.is_finished(),
+        }
+    }
+
+    pub(super) fn poll(&mut self, waker: &Waker) -> Poll<Result<AnyOutput, Aborted>> {
+        let cx = &mut Context::from_waker(waker);
+        match self {
+            Self::Plain(handle) => Pin::new(handle)
+                .poll(cx)
+                .map(|end| end.map(AnyOutput::Plain)),
+            Self::Dropping(handle) => Pin::new(handle)
+                .poll(cx)
+                .map(|end| end.map(AnyOutput::Dropping)),
+        }
+    }
+}
+
+impl AnyOutput {
+    pub(super) fn number(&self) -> usize {
+        match self {
+            Self::Plain(output) => output.0,
+            Self::Dropping(output) => output.0,
+        }
+    }
+}

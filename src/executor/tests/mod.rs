@@ -1,0 +1,206 @@
+//! The executor under test: against models, on several threads, at its limits, and where panics unwind.
+
+mod layout;
+mod lifecycle;
+mod lifecycle_model;
+mod nesting;
+mod ready_model;
+mod running;
+mod spawning;
+mod threads;
+mod unwinding;
+mod wakers;
+mod with_futures_util;
+
+use std::{
+    any::type_name,
+    boxed::Box,
+    env,
+    process::Command,
+    ptr,
+    string::String,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicPtr, AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
+    vec::Vec,
+};
+
+use proptest::prelude::ProptestConfig;
+
+use super::*;
+use crate::{
+    idle::Idle,
+    platform::host::VirtualClock,
+    task,
+    time::{Instant, Timer, TimerQueue},
+};
+
+/// A static of the test's own. It stays reachable, so that leak checkers report only what a test leaks
+/// besides.
+fn leak<T: Sync + 'static>(value: T) -> &'static T {
+    static KEPT: Mutex<Vec<AtomicPtr<()>>> = Mutex::new(Vec::new());
+    let pointer = Box::into_raw(Box::new(value));
+    KEPT.lock()
+        .unwrap()
+        .push(AtomicPtr::new(pointer.cast::<()>()));
+    // SAFETY: the box is never freed, nor changed by way of the list.
+    unsafe { &*pointer }
+}
+
+/// An executor of the test's own.
+fn executor<C: Capacity>() -> &'static Executor<C> {
+    leak(Executor::new(Shared))
+}
+
+/// So many times the usual number of cases; and how many under Miri, which takes a thousand times as long.
+/// No files.
+fn cases(times: f32, under_miri: u32) -> ProptestConfig {
+    let config = ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    let cases = if cfg!(miri) {
+        under_miri
+    } else {
+        (config.cases as f32 * times) as u32
+    };
+    ProptestConfig { cases, ..config }
+}
+
+/// A queue with a virtual clock of the test's own. As an idle policy it advances the clock to the next
+/// deadline.
+#[derive(Clone, Copy)]
+struct Station {
+    timers: &'static TimerQueue,
+    clock: &'static VirtualClock,
+}
+
+impl Station {
+    fn new() -> Self {
+        let (timers, clock) = (leak(TimerQueue::new()), leak(VirtualClock::new()));
+        timers.install(clock, clock).expect("the first clock");
+        Self { timers, clock }
+    }
+
+    fn timer(self, nanos: u64) -> Timer {
+        self.timers.timer(Instant::from_nanos(nanos))
+    }
+
+    fn now(self) -> u64 {
+        self.timers.now().as_nanos()
+    }
+
+    fn advance_to(self, nanos: u64) {
+        let to = Instant::from_nanos(nanos);
+        self.clock.advance_to(to, self.timers);
+    }
+}
+
+impl Idle for Station {
+    fn wait(&mut self, until: Option<Instant>, idle: &dyn Fn() -> bool) {
+        if idle() {
+            let until = until.expect("something to wait for");
+            self.clock.advance_to(until, self.timers);
+        }
+    }
+}
+
+/// For executors that never wait.
+struct NeverIdle;
+
+impl Idle for NeverIdle {
+    fn wait(&mut self, until: Option<Instant>, _idle: &dyn Fn() -> bool) {
+        panic!("nothing is ready, and the next deadline is {until:?}");
+    }
+}
+
+/// A waker that counts its wakes.
+#[derive(Default, Debug)]
+struct Counter(AtomicUsize);
+
+impl Wake for Counter {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl Counter {
+    fn wakes(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// How often something was dropped.
+#[derive(Clone, Default)]
+struct Drops(Arc<AtomicUsize>);
+
+impl Drops {
+    /// Something to be dropped.
+    fn counted(&self) -> Counted {
+        Counted(self.clone())
+    }
+
+    fn count(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+struct Counted(Drops);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Polls a handle once, with a waker that does nothing.
+fn poll_once<T>(handle: &mut JoinHandle<T>) -> Poll<Result<T, Aborted>> {
+    std::pin::Pin::new(handle).poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// What an ended task has left.
+fn end_of<T>(mut handle: JoinHandle<T>) -> Result<T, Aborted> {
+    match poll_once(&mut handle) {
+        Poll::Ready(end) => end,
+        Poll::Pending => panic!("the task has not ended"),
+    }
+}
+
+/// Wakes itself at its first polls, so that it is polled `times` times more.
+async fn turns(times: usize) {
+    for _ in 0..times {
+        yield_now().await;
+    }
+}
+
+/// Runs `body`, a closure in a test, in a process of its own: for what the executors of a process share,
+/// and tests on other threads would disturb.
+fn alone<F: FnOnce()>(body: F) {
+    const ALONE: &str = "DORMIR_TEST_ALONE";
+    // Miri has no processes, and runs one test at a time.
+    if cfg!(miri) || env::var_os(ALONE).is_some() {
+        return body();
+    }
+    let name = type_name::<F>()
+        .strip_prefix("dormir::")
+        .and_then(|name| name.strip_suffix("::{{closure}}"))
+        .expect("a closure in a test");
+    let output = Command::new(env::current_exe().expect("the test program"))
+        .args([name, "--exact", "--test-threads=1", "--nocapture"])
+        .env(ALONE, "1")
+        .output()
+        .expect("the test program starts");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && printed.contains("1 passed"),
+        "{name}: {}\n{printed}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr),
+    );
+}

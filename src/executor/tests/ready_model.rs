@@ -1,0 +1,281 @@
+//! The ready set against a model: a sorted set of numbers.
+
+use super::*;
+use crate::executor::{
+    place::{Places, TaskRef},
+    ready::ReadySet,
+};
+use proptest::{collection::vec as many, prelude::*};
+use std::{
+    alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error},
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+};
+
+/// A set that is freed when it goes. It is all zero to begin with, like a static.
+struct Set<C: Capacity, M: Cpus>(&'static ReadySet<C, M>, *mut u8);
+
+impl<C: Capacity, M: Cpus> Set<C, M> {
+    fn new() -> Self {
+        let layout = Layout::new::<ReadySet<C, M>>();
+        // SAFETY: a set is not of size zero.
+        let memory = unsafe { alloc_zeroed(layout) };
+        if memory.is_null() {
+            handle_alloc_error(layout);
+        }
+        // SAFETY: a set that is all zero is what `ReadySet::new` makes; it lives as long as `self`, and
+        // no waker of it is used for longer.
+        let set = unsafe { &*memory.cast::<ReadySet<C, M>>() };
+        set.link();
+        Self(set, memory)
+    }
+
+    fn wake(&self, number: u32) -> bool {
+        ReadySet::<C, M>::set(self.0.place(number))
+    }
+}
+
+impl<C: Capacity, M: Cpus> Drop for Set<C, M> {
+    fn drop(&mut self) {
+        // SAFETY: `new` allocated it with this layout, and nobody uses it any more.
+        unsafe { dealloc(self.1, Layout::new::<ReadySet<C, M>>()) };
+    }
+}
+
+/// Which task is woken.
+#[derive(Clone, Copy, Debug)]
+enum Target {
+    Number(u32),
+    /// So far ahead of, or behind, the task that is visited.
+    Near(i32),
+}
+
+impl Target {
+    fn number<C: Capacity>(self, visited: u32) -> u32 {
+        match self {
+            Self::Number(number) => number % C::TASKS,
+            Self::Near(distance) => visited.wrapping_add_signed(distance) % C::TASKS,
+        }
+    }
+}
+
+/// What happens in a visit.
+#[derive(Clone, Debug)]
+struct Visit {
+    wakes: Vec<Target>,
+    panics: bool,
+}
+
+/// Wakes before each pass, and what happens in the visits, one after the other.
+#[derive(Clone, Debug)]
+struct Script {
+    passes: Vec<Vec<Target>>,
+    visits: Vec<Visit>,
+}
+
+fn target() -> impl Strategy<Value = Target> {
+    prop_oneof![
+        4 => (0_u32..65536).prop_map(Target::Number),
+        2 => (0_u32..200).prop_map(Target::Number),
+        1 => prop::sample::select(std::vec![0, 63, 64, 4095, 4096, 65535]).prop_map(Target::Number),
+        4 => (-130_i32..130).prop_map(Target::Near),
+        1 => Just(Target::Near(0)),
+        1 => prop::sample::select(std::vec![-4096, -64, 64, 4096]).prop_map(Target::Near),
+    ]
+}
+
+fn visit() -> impl Strategy<Value = Visit> {
+    (many(target(), 0..5), prop::bool::weighted(0.05))
+        .prop_map(|(wakes, panics)| Visit { wakes, panics })
+}
+
+fn script() -> impl Strategy<Value = Script> {
+    let (passes, visits) = (many(many(target(), 0..20), 1..8), many(visit(), 0..60));
+    (passes, visits).prop_map(|(passes, visits)| Script { passes, visits })
+}
+
+#[derive(Default)]
+struct Model {
+    ready: BTreeSet<u32>,
+    /// What this pass visited last.
+    last: Option<u32>,
+    visits: usize,
+    /// When each task was last visited, and what was ready then.
+    visited: BTreeMap<u32, (usize, BTreeSet<u32>)>,
+}
+
+impl Model {
+    /// Says what is wrong with visiting this task now, if anything is.
+    fn visit(&mut self, number: u32) -> Result<(), String> {
+        let ahead = self.last.map_or(0, |last| last + 1);
+        let next = self.ready.range(ahead..).next().copied();
+        if next != Some(number) {
+            return Err(std::format!("{number} is visited, and not {next:?}"));
+        }
+        // Strict fairness.
+        if let Some((first, then)) = self.visited.get(&number) {
+            let unfair = then
+                .iter()
+                .find(|other| self.visited.get(other).is_none_or(|(at, _)| at < first));
+            if let Some(other) = unfair {
+                return Err(std::format!("{number} has two turns before {other}"));
+            }
+        }
+        self.ready.remove(&number);
+        self.last = Some(number);
+        self.visits += 1;
+        let now = (self.visits, self.ready.clone());
+        self.visited.insert(number, now);
+        Ok(())
+    }
+}
+
+fn follow<C: Capacity, M: Cpus>(script: &Script) -> Result<(), TestCaseError> {
+    let set = Set::<C, M>::new();
+    let model = RefCell::new(Model::default());
+    let wrong = RefCell::new(None);
+    let mut visits = script.visits.iter();
+    let wake = |number| {
+        let was_clear = set.wake(number);
+        let is_new = model.borrow_mut().ready.insert(number);
+        if was_clear != is_new && !(was_clear && is_single::<M>()) {
+            wrong.replace(Some(std::format!("wake of {number} says {was_clear}")));
+        }
+        // In a pass, the bits above the word that it is at are clear.
+        if set.0.is_empty() && model.borrow().last.is_none() {
+            wrong.replace(Some(std::format!("empty after the wake of {number}")));
+        }
+    };
+    // When the script is over, what is left is visited.
+    let passes = script.passes.iter().map(Vec::as_slice);
+    let passes = passes.chain(std::iter::repeat(&[][..]));
+    for (round, wakes) in passes.enumerate() {
+        model.borrow_mut().last = None;
+        wakes.iter().for_each(|target| wake(target.number::<C>(0)));
+        let before = model.borrow().visits;
+        let passed = catch_unwind(AssertUnwindSafe(|| {
+            set.0.pass(|places, bit, data| {
+                // SAFETY: the pass gives what wakers carry.
+                let task = unsafe { TaskRef::from_data(data) };
+                let number = task.number();
+                let same: &Places = &task.block().places;
+                assert!(ptr::eq(places, same) && bit == number % 64);
+                if let Err(error) = model.borrow_mut().visit(number) {
+                    wrong.replace(Some(error));
+                }
+                let Some(visit) = visits.next() else { return };
+                visit
+                    .wakes
+                    .iter()
+                    .for_each(|target| wake(target.number::<C>(number)));
+                if visit.panics {
+                    // Without the hook, which would print it.
+                    resume_unwind(Box::new("as the script says"));
+                }
+            });
+        }));
+        prop_assert_eq!(wrong.take(), None, "pass {}", round);
+        let mut model = model.borrow_mut();
+        if passed.is_err() {
+            // What was ready has not had its turn; it is ready still.
+            model.visited.clear();
+        } else {
+            // What lies behind the last visit was woken after the pass had come by.
+            let ahead = model.last.map_or(0, |last| last + 1);
+            prop_assert_eq!(model.ready.range(ahead..).next(), None, "not visited");
+        }
+        if !model.ready.is_empty() {
+            prop_assert!(!set.0.is_empty());
+        } else if C::TASKS == 64 {
+            prop_assert!(set.0.is_empty());
+        }
+        // A summary bit may be set for nothing. A pass that finds nothing leaves none.
+        if passed.is_ok() && model.ready.is_empty() && model.visits == before {
+            prop_assert!(set.0.is_empty());
+            if round >= script.passes.len() {
+                return Ok(());
+            }
+        }
+    }
+    unreachable!("passes go on until nothing is ready")
+}
+
+fn is_single<M: Cpus>() -> bool {
+    type_name::<M>() == type_name::<SingleVcpu>()
+}
+
+proptest! {
+    #![proptest_config(cases(1.0, 8))]
+
+    #[test]
+    fn of_64_tasks_on_any_vcpu(script in script()) {
+        follow::<Up64, Shared>(&script)?;
+    }
+
+    #[test]
+    fn of_64_tasks_on_one_vcpu(script in script()) {
+        follow::<Up64, SingleVcpu>(&script)?;
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "too large")]
+    fn of_4096_tasks_on_any_vcpu(script in script()) {
+        follow::<Up4096, Shared>(&script)?;
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "too large")]
+    fn of_4096_tasks_on_one_vcpu(script in script()) {
+        follow::<Up4096, SingleVcpu>(&script)?;
+    }
+}
+
+// A set of 65,536 tasks has 1024 blocks to link.
+proptest! {
+    #![proptest_config(cases(0.25, 0))]
+
+    #[test]
+    #[cfg_attr(miri, ignore = "too large")]
+    fn of_65536_tasks_on_any_vcpu(script in script()) {
+        follow::<Up65536, Shared>(&script)?;
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "too large")]
+    fn of_65536_tasks_on_one_vcpu(script in script()) {
+        follow::<Up65536, SingleVcpu>(&script)?;
+    }
+}
+
+/// All bits at once, each in its place, and in order.
+fn all_are_visited_in_order<C: Capacity, M: Cpus>() {
+    let set = Set::<C, M>::new();
+    assert!(set.0.is_empty());
+    for number in (0..C::TASKS).rev() {
+        assert_eq!(set.0.place(number).number(), number);
+        set.wake(number);
+    }
+    let mut next = 0;
+    set.0.pass(|_, _, data| {
+        // SAFETY: the pass gives what wakers carry.
+        let number = unsafe { TaskRef::from_data(data) }.number();
+        assert_eq!(number, next);
+        next += 1;
+    });
+    assert_eq!(next, C::TASKS);
+    assert!(set.0.is_empty());
+}
+
+#[test]
+fn all_tasks_of_every_capacity_are_visited_in_order() {
+    all_are_visited_in_order::<Up64, Shared>();
+    all_are_visited_in_order::<Up64, SingleVcpu>();
+    // Miri looks at all words whenever one is named.
+    if !cfg!(miri) {
+        all_are_visited_in_order::<Up4096, Shared>();
+        all_are_visited_in_order::<Up4096, SingleVcpu>();
+        all_are_visited_in_order::<Up65536, Shared>();
+        all_are_visited_in_order::<Up65536, SingleVcpu>();
+    }
+}

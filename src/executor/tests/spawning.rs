@@ -1,0 +1,286 @@
+//! How many tasks there may be, and what is said where there is no room.
+
+use super::*;
+use core::future::{pending, poll_fn, ready};
+use std::{collections::BTreeSet, string::ToString};
+
+#[test]
+fn a_full_pool_and_a_full_executor_are_told_apart_and_give_the_task_back() {
+    task! {
+        fn few(counted: Counted) -> core::future::Ready<Counted>, pool = 2 { ready(counted) }
+        async fn many(number: usize) -> usize, pool = 100 { number }
+    }
+    let executor = executor::<Up64>();
+    let mut runner = executor.enter().unwrap();
+    let (spawner, remote) = (runner.spawner(), executor.remote());
+    let drops = Drops::default();
+    let handles = [(); 2].map(|()| spawner.spawn(few(drops.counted())).unwrap());
+    let refused = remote.spawn(few(drops.counted())).unwrap_err();
+    assert_eq!(refused.limit(), SpawnLimit::PoolFull);
+    assert!(refused.to_string().contains("pool"), "{refused}");
+    let refused_few = refused.into_task();
+
+    let many_handles: Vec<_> = (0..62).map(|n| spawner.spawn(many(n)).unwrap()).collect();
+    let refused = spawner.spawn(many(62)).unwrap_err();
+    assert_eq!(refused.limit(), SpawnLimit::ExecutorFull);
+    assert!(refused.to_string().contains("executor"), "{refused}");
+    let refused_many = remote.spawn(refused.into_task()).unwrap_err().into_task();
+    let refused = spawner.spawn_detached(many(63)).unwrap_err();
+    assert_eq!(refused.limit(), SpawnLimit::ExecutorFull);
+    assert_eq!(crate::block_on(refused.into_future(), NeverIdle), 63);
+    assert_eq!(executor.tasks(), 64);
+
+    // Tasks that have ended keep their places until their handles are gone.
+    runner.run(NeverIdle);
+    assert_eq!((executor.tasks(), executor.book.ended()), (0, 64));
+    let refused_few = spawner.spawn(refused_few).unwrap_err().into_task();
+    let refused_many = spawner.spawn(refused_many).unwrap_err().into_task();
+    assert_eq!(drops.count(), 0);
+    let [one, two] = handles;
+    drop(end_of(one).unwrap());
+    assert_eq!(drops.count(), 1);
+    let few_again = spawner.spawn(refused_few).unwrap();
+    // The output of the one whose handle is dropped is the runner's to drop.
+    drop(two);
+    assert_eq!(drops.count(), 1);
+    let refused_many = spawner.spawn(refused_many).unwrap_err().into_task();
+    runner.run(NeverIdle);
+    assert_eq!(drops.count(), 2);
+    let many_again = remote.spawn(refused_many).unwrap();
+    runner.run(NeverIdle);
+    assert_eq!(end_of(many_again), Ok(62));
+    drop(end_of(few_again).unwrap());
+    let ends: Vec<_> = many_handles
+        .into_iter()
+        .map(|handle| end_of(handle).unwrap())
+        .collect();
+    assert_eq!(ends, (0..62).collect::<Vec<_>>());
+    assert_eq!((executor.book.ended(), drops.count()), (0, 3));
+}
+
+#[test]
+fn no_place_is_lost_or_given_out_twice() {
+    task! {
+        async fn task(number: usize, taken: Arc<Mutex<BTreeSet<usize>>>) -> (usize, usize), pool = 64 {
+            let place = poll_fn(|cx| Poll::Ready(cx.waker().data().addr() % 64)).await;
+            assert!(taken.lock().unwrap().insert(place), "two tasks have place {place}");
+            turns(number % 3).await;
+            (number, place)
+        }
+    }
+    let executor = executor::<Up64>();
+    let mut runner = executor.enter().unwrap();
+    let (mut handles, taken) = (Vec::new(), Arc::default());
+    for round in 0..if cfg!(miri) { 10 } else { 200 } {
+        while handles.len() < 64 {
+            let number = handles.len() + 64 * round;
+            let task = task(number, Arc::clone(&taken));
+            handles.push((number, runner.spawner().spawn(task).unwrap()));
+        }
+        let another = task(0, Arc::clone(&taken));
+        assert_eq!(
+            runner.spawner().spawn(another).unwrap_err().limit(),
+            SpawnLimit::PoolFull
+        );
+        runner.run(NeverIdle);
+        assert_eq!(taken.lock().unwrap().len(), 64);
+        // Some go, in another order each time.
+        for step in 0..40 {
+            let (number, handle) = handles.swap_remove((round * 31 + step * 7) % handles.len());
+            let (output, place) = end_of(handle).unwrap();
+            assert_eq!(output, number);
+            taken.lock().unwrap().remove(&place);
+        }
+    }
+}
+
+#[test]
+fn a_pool_serves_all_executors_and_keeps_its_own_count() {
+    task! { async fn task(), pool = 3 { pending().await } }
+    let (first, second) = (executor::<Up64>(), executor::<Up4096>());
+    let runners = (first.enter().unwrap(), second.enter().unwrap());
+    let (one, two) = (runners.0.spawner(), runners.1.spawner());
+    one.spawn_detached(task()).unwrap();
+    two.spawn_detached(task()).unwrap();
+    one.spawn_detached(task()).unwrap();
+    assert_eq!(two.spawn(task()).unwrap_err().limit(), SpawnLimit::PoolFull);
+    drop(runners.0);
+    two.spawn_detached(task()).unwrap();
+    two.spawn_detached(task()).unwrap();
+    assert_eq!(two.spawn(task()).unwrap_err().limit(), SpawnLimit::PoolFull);
+    drop(runners.1);
+}
+
+#[test]
+fn spawners_of_a_runner_that_is_gone_spawn_no_more() {
+    task! { async fn task(counted: Counted), pool = 1 { drop(counted); } }
+    let executor = executor::<Up64>();
+    let runner = executor.enter().unwrap();
+    let (old, drops) = (runner.spawner(), Drops::default());
+    drop(runner);
+    for _ in 0..2 {
+        let refused = old.spawn(task(drops.counted())).unwrap_err();
+        assert_eq!(refused.limit(), SpawnLimit::RunnerGone);
+        assert!(refused.to_string().contains("runner"), "{refused}");
+        assert_eq!(drops.count(), 0);
+        let refused = refused.into_task();
+        // Also when there is another one.
+        let mut runner = executor.enter().unwrap();
+        let refused = old.spawn_detached(refused).unwrap_err().into_task();
+        runner.spawner().spawn_detached(refused).unwrap();
+        runner.run(NeverIdle);
+        assert_eq!(drops.0.swap(0, Ordering::SeqCst), 1);
+    }
+}
+
+#[test]
+fn futures_that_a_runner_drops_cannot_spawn_local_tasks() {
+    struct Spawning(Spawner, RemoteSpawner, Drops);
+    impl Drop for Spawning {
+        fn drop(&mut self) {
+            let local = self.0.spawn(late(self.2.counted()));
+            assert_eq!(local.unwrap_err().limit(), SpawnLimit::RunnerGone);
+            self.1.spawn_detached(late(self.2.counted())).unwrap();
+        }
+    }
+    task! {
+        async fn spawns(spawning: Spawning), pool = 2 { let _spawning = spawning; pending().await }
+        async fn late(counted: Counted), pool = 2 { turns(1).await; drop(counted); }
+    }
+    let executor = executor::<Up64>();
+    let drops = Drops::default();
+    let mut runner = executor.enter().unwrap();
+    let (spawner, remote) = (runner.spawner(), executor.remote());
+    for _ in 0..2 {
+        let spawning = Spawning(spawner, remote, drops.clone());
+        spawner.spawn_detached(spawns(spawning)).unwrap();
+    }
+    runner.pass();
+    drop(runner);
+    assert_eq!(
+        (executor.tasks(), drops.count()),
+        (2, 2),
+        "two were refused, two are remote"
+    );
+    executor.enter().unwrap().run(NeverIdle);
+    assert_eq!((executor.tasks(), drops.count()), (0, 4));
+}
+
+#[test]
+fn futures_and_outputs_lie_at_their_alignment() {
+    #[repr(align(128))]
+    struct Wide([u8; 200]);
+    #[repr(align(4096))]
+    struct Page(u8);
+    task! {
+        async fn wide(wide: Wide) -> usize, pool = 3 {
+            turns(1).await;
+            let address = ptr::from_ref(&wide).addr();
+            address % 128 + usize::from(wide.0[199])
+        }
+        async fn page(byte: u8) -> Page, pool = 2 { turns(1).await; Page(byte) }
+        async fn nothing(), pool = 3 {}
+    }
+    let executor = executor::<Up64>();
+    let mut runner = executor.enter().unwrap();
+    let spawner = runner.spawner();
+    let wides = [1, 2, 3].map(|byte| spawner.spawn(wide(Wide([byte; 200]))).unwrap());
+    let pages = [1, 2].map(|byte| spawner.spawn(page(byte)).unwrap());
+    let nothings = [(); 3].map(|()| spawner.spawn(nothing()).unwrap());
+    runner.run(NeverIdle);
+    assert_eq!(wides.map(end_of), [Ok(1), Ok(2), Ok(3)]);
+    assert_eq!(pages.map(|page| end_of(page).unwrap().0), [1, 2]);
+    assert_eq!(nothings.map(end_of), [Ok(()); 3]);
+}
+
+/// As many tasks as there are places, all polled, all ended; and one more is refused.
+macro_rules! fills {
+    ($name:ident, $capacity:ty, $tasks:literal) => {
+        #[test]
+        #[cfg_attr(miri, ignore = "too many")]
+        fn $name() {
+            static EXECUTOR: Executor<$capacity> = Executor::new(Shared);
+            static POLLS: AtomicUsize = AtomicUsize::new(0);
+            task! {
+                async fn task(number: u32) -> u32, pool = ($tasks + 1) {
+                    for _ in 0..3 {
+                        POLLS.fetch_add(1, Ordering::Relaxed);
+                        turns(1).await;
+                    }
+                    number
+                }
+            }
+            let mut runner = EXECUTOR.enter().unwrap();
+            for round in 1..=2 {
+                let spawner = runner.spawner();
+                let handles: Vec<_> = (0..$tasks)
+                    .map(|number| spawner.spawn(task(number)).unwrap())
+                    .collect();
+                assert_eq!(
+                    spawner.spawn(task(0)).unwrap_err().limit(),
+                    SpawnLimit::ExecutorFull
+                );
+                assert_eq!(EXECUTOR.tasks(), $tasks);
+                runner.pass();
+                assert_eq!(POLLS.load(Ordering::Relaxed), (3 * round - 2) * $tasks);
+                runner.run(NeverIdle);
+                assert_eq!(POLLS.load(Ordering::Relaxed), 3 * round * $tasks);
+                let ended = handles.into_iter().map(|handle| end_of(handle).unwrap());
+                assert!(ended.eq(0..$tasks));
+            }
+            // Those that a runner leaves.
+            (0..$tasks).for_each(|number| runner.spawner().spawn_detached(task(number)).unwrap());
+            drop(runner);
+            assert_eq!((EXECUTOR.tasks(), EXECUTOR.book.ended()), (0, 0));
+        }
+    };
+}
+fills!(sixty_four_tasks_at_once, Up64, 64);
+fills!(four_thousand_and_ninety_six_tasks_at_once, Up4096, 4096);
+fills!(sixty_five_thousand_tasks_at_once, Up65536, 65536);
+
+#[cfg(feature = "alloc")]
+mod on_the_heap {
+    use super::*;
+
+    #[test]
+    fn tasks_of_any_future_are_spawned_refused_and_freed() {
+        let executor = executor::<Up64>();
+        let mut runner = executor.enter().unwrap();
+        let (spawner, drops) = (runner.spawner(), Drops::default());
+        let task = |number: usize| {
+            let counted = drops.counted();
+            Task::boxed(async move {
+                turns(number % 3).await;
+                (number, counted)
+            })
+        };
+        let handles: Vec<_> = (0..64)
+            .map(|number| spawner.spawn(task(number)).unwrap())
+            .collect();
+        let refused = spawner.spawn(task(64)).unwrap_err();
+        assert_eq!(refused.limit(), SpawnLimit::ExecutorFull);
+        runner.run(NeverIdle);
+        for (number, handle) in handles.into_iter().enumerate() {
+            match number % 4 {
+                0 => assert_eq!(end_of(handle).unwrap().0, number),
+                _ => drop(handle),
+            }
+        }
+        runner.run(NeverIdle);
+        assert_eq!(drops.count(), 64);
+        spawner.spawn(refused.into_task()).unwrap().abort();
+        spawner
+            .spawn_detached(Task::boxed(pending::<()>()))
+            .unwrap();
+        runner.pass();
+        drop(runner);
+        assert_eq!(
+            (executor.tasks(), executor.book.ended(), drops.count()),
+            (0, 0, 65)
+        );
+        // Refused for want of a runner, and dropped with the error.
+        assert!(spawner.spawn(task(65)).is_err());
+        assert_eq!(drops.count(), 66);
+    }
+}

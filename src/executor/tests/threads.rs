@@ -1,0 +1,272 @@
+//! Several threads at the same executor: what one writes before a wake the task sees, and every future and
+//! output is dropped once, whoever aborts, joins and lets go.
+
+use super::*;
+use core::{future::poll_fn, pin::Pin};
+use std::{
+    sync::{Barrier, atomic::AtomicBool},
+    thread,
+};
+
+const ROUNDS: usize = if cfg!(miri) { 40 } else { 4_000 };
+
+/// Passes until it is told to stop, and then until no task is left.
+fn serve<C: Capacity>(executor: &'static Executor<C>, stop: &AtomicBool) {
+    while !stop.load(Ordering::SeqCst) {
+        // Runners come and go.
+        let mut runner = executor.enter().unwrap();
+        for _ in 0..50 {
+            runner.pass();
+            thread::yield_now();
+        }
+    }
+    executor.enter().unwrap().run(NeverIdle);
+}
+
+#[test]
+fn each_wake_leads_to_a_visit_that_sees_what_was_written_before() {
+    struct Cell {
+        written: AtomicUsize,
+        seen: AtomicUsize,
+    }
+    task! {
+        async fn reader(cell: Arc<Cell>, waker: std::sync::mpsc::Sender<Waker>), pool = 128 {
+            poll_fn(|cx| {
+                if cell.written.load(Ordering::Relaxed) == 0 {
+                    waker.send(cx.waker().clone()).unwrap();
+                }
+                cell.seen.store(cell.written.load(Ordering::Relaxed), Ordering::Relaxed);
+                if cell.written.load(Ordering::Relaxed) == ROUNDS { Poll::Ready(()) } else { Poll::Pending }
+            }).await;
+        }
+    }
+    let executor = executor::<Up4096>();
+    // In places of one word, and of others.
+    let mut runner = executor.enter().unwrap();
+    let cells: Vec<_> = (0..128)
+        .map(|_| {
+            let (sender, receiver) = std::sync::mpsc::channel();
+            let cell = Arc::new(Cell {
+                written: AtomicUsize::new(0),
+                seen: AtomicUsize::new(0),
+            });
+            executor
+                .remote()
+                .spawn_detached(reader(cell.clone(), sender))
+                .unwrap();
+            runner.pass();
+            (cell, receiver.recv().expect("it was polled"))
+        })
+        .collect();
+    let barrier = Barrier::new(3);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            let (cells, barrier) = (&cells, &barrier);
+            scope.spawn(move || {
+                barrier.wait();
+                for round in 1..=ROUNDS {
+                    // Four tasks are woken by both threads, the others by neither.
+                    let (cell, waker) = &cells[[0, 1, 63, 64][round % 4]];
+                    cell.written.store(round, Ordering::Relaxed);
+                    waker.wake_by_ref();
+                }
+                for (cell, waker) in cells {
+                    cell.written.store(ROUNDS, Ordering::Relaxed);
+                    waker.wake_by_ref();
+                }
+            });
+        }
+        barrier.wait();
+        // No wake is lost, so this ends. It asks where a guest would halt.
+        struct Ask;
+        impl Idle for Ask {
+            fn wait(&mut self, _until: Option<Instant>, idle: &dyn Fn() -> bool) {
+                let start = std::time::Instant::now();
+                while idle() {
+                    thread::yield_now();
+                    assert!(start.elapsed().as_secs() < 60, "a wake was lost");
+                }
+            }
+        }
+        runner.run(Ask);
+    });
+    assert!(
+        cells
+            .iter()
+            .all(|(cell, _)| cell.seen.load(Ordering::Relaxed) == ROUNDS)
+    );
+}
+
+/// Three threads spawn, abort, poll and let go, while runners come and go.
+#[test]
+fn every_future_and_output_is_dropped_once_whoever_lets_go() {
+    task! {
+        async fn task(turns: usize, future: Counted, output: Counted) -> Counted, pool = 48 {
+            let _future = future;
+            super::turns(turns).await;
+            output
+        }
+    }
+    let executor = executor::<Up64>();
+    let (futures, outputs) = (Drops::default(), Drops::default());
+    let stop = AtomicBool::new(false);
+    let spawned = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        let server = scope.spawn(|| serve(executor, &stop));
+        let clients: Vec<_> = (0..3_usize)
+            .map(|client| {
+                let (futures, outputs, spawned) = (&futures, &outputs, &spawned);
+                scope.spawn(move || {
+                    let mut kept = Vec::new();
+                    let mut aborts: Vec<AbortHandle> = Vec::new();
+                    for round in 0..ROUNDS {
+                        let task = task(round % 4, futures.counted(), outputs.counted());
+                        spawned.fetch_add(1, Ordering::SeqCst);
+                        match executor.remote().spawn(task) {
+                            Ok(handle) => {
+                                aborts.push(handle.abort_handle());
+                                kept.push(handle);
+                            }
+                            Err(error) => assert_eq!(error.limit(), SpawnLimit::PoolFull),
+                        }
+                        if aborts.len() > 20 {
+                            aborts.drain(..10);
+                        }
+                        match (round * 7 + client) % 11 {
+                            0 => aborts.iter().for_each(AbortHandle::abort),
+                            1..4 => drop(kept.pop()),
+                            4 => kept.iter().for_each(JoinHandle::abort),
+                            _ => kept.retain_mut(|handle| poll_once(handle).is_pending()),
+                        }
+                        if kept.len() > 8 {
+                            drop(kept.swap_remove(round % 8));
+                        }
+                    }
+                })
+            })
+            .collect();
+        let clients = clients.into_iter().map(thread::ScopedJoinHandle::join);
+        let failed = clients.filter(Result::is_err).count();
+        stop.store(true, Ordering::SeqCst);
+        server.join().expect("the runner's thread ends");
+        assert_eq!(failed, 0);
+    });
+    let spawned = spawned.into_inner();
+    assert_eq!((futures.count(), outputs.count()), (spawned, spawned));
+    assert_eq!((executor.tasks(), executor.book.ended()), (0, 0));
+}
+
+/// The handle of a local task, whose output is `Send`, on another thread than its runner.
+#[test]
+fn handles_of_local_tasks_may_be_awaited_elsewhere_while_their_runner_goes() {
+    task! {
+        async fn task(local: std::rc::Rc<()>, output: Counted) -> Counted, pool = 8 {
+            turns(2).await;
+            drop(local);
+            output
+        }
+    }
+    let executor = executor::<Up64>();
+    let outputs = Drops::default();
+    for round in 0..ROUNDS {
+        let mut runner = executor.enter().unwrap();
+        let handles = [(); 4].map(|()| {
+            let task = task(std::rc::Rc::default(), outputs.counted());
+            runner.spawner().spawn(task).unwrap()
+        });
+        let barrier = Barrier::new(2);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                barrier.wait();
+                for (number, mut handle) in handles.into_iter().enumerate() {
+                    match number {
+                        0 => handle.abort(),
+                        1 => drop(handle),
+                        _ => drop(poll_once(&mut handle)),
+                    }
+                }
+            });
+            (0..round % 4).for_each(|_| runner.pass());
+            barrier.wait();
+            runner.pass();
+            drop(runner);
+        });
+        // What the thread left to a runner that was there still, or dropped where it was gone.
+        assert_eq!(outputs.count(), 4 * (round + 1));
+        assert_eq!((executor.tasks(), executor.book.ended()), (0, 0));
+    }
+}
+
+/// The first use of an executor, by several threads at a time.
+#[test]
+fn an_executor_is_opened_by_whoever_comes_first() {
+    task! { async fn task(counted: Counted), pool = 64 { drop(counted); } }
+    static HOOKED: AtomicUsize = AtomicUsize::new(0);
+    for round in 0..if cfg!(miri) { 5 } else { 300 } {
+        let executor = executor::<Up4096>();
+        let drops = Drops::default();
+        let barrier = Barrier::new(3);
+        HOOKED.store(0, Ordering::SeqCst);
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    barrier.wait();
+                    executor
+                        .remote()
+                        .spawn_detached(task(drops.counted()))
+                        .unwrap();
+                });
+            }
+            barrier.wait();
+            executor.on_wake(|| {
+                HOOKED.fetch_add(1, Ordering::SeqCst);
+            });
+        });
+        let before = HOOKED.load(Ordering::SeqCst);
+        executor
+            .remote()
+            .spawn_detached(task(drops.counted()))
+            .unwrap();
+        assert_eq!(
+            HOOKED.load(Ordering::SeqCst),
+            before + 1,
+            "round {round}: the hook is lost"
+        );
+        executor.enter().unwrap().run(NeverIdle);
+        assert_eq!(drops.count(), 3);
+    }
+}
+
+/// A joiner on another thread that polls at the very moment of the end.
+#[test]
+fn a_handle_is_polled_while_its_task_ends() {
+    task! { async fn task(counted: Counted) -> Counted, pool = 1 { counted } }
+    let executor = executor::<Up64>();
+    let mut runner = executor.enter().unwrap();
+    let drops = Drops::default();
+    for round in 0..ROUNDS {
+        let mut handle = executor.remote().spawn(task(drops.counted())).unwrap();
+        let counter = Arc::new(Counter::default());
+        let waker = Waker::from(counter.clone());
+        let barrier = Barrier::new(2);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                barrier.wait();
+                let first = Pin::new(&mut handle).poll(&mut Context::from_waker(&waker));
+                if first.is_pending() {
+                    // It was told of the end, or will be.
+                    while counter.wakes() == 0 {
+                        thread::yield_now();
+                    }
+                    assert!(poll_once(&mut handle).is_ready());
+                }
+            });
+            barrier.wait();
+            runner.pass();
+        });
+        drop(handle);
+        assert_eq!(drops.count(), round + 1);
+        drop(waker);
+        assert_eq!(Arc::strong_count(&counter), 1);
+    }
+}

@@ -1,0 +1,251 @@
+//! Wakers that outlive what they wake, and the hook.
+
+use super::*;
+use core::future::{pending, poll_fn};
+use std::{
+    cell::RefCell,
+    rc::Rc,
+    sync::{Condvar, atomic::AtomicBool},
+    thread,
+    time::Duration,
+};
+
+type Kept = Rc<RefCell<Vec<Waker>>>;
+
+/// Keeps a waker of the task that polls it.
+async fn keep(kept: &Kept) {
+    poll_fn(|cx| {
+        kept.borrow_mut().push(cx.waker().clone());
+        Poll::Ready(())
+    })
+    .await;
+}
+
+/// All that can be done with a waker.
+fn use_up(waker: &Waker) {
+    let clone = waker.clone();
+    assert!(clone.will_wake(waker));
+    clone.wake_by_ref();
+    clone.wake();
+    drop(waker.clone());
+}
+
+#[test]
+fn wakers_of_tasks_that_are_over_do_no_harm() {
+    task! {
+        async fn ends(kept: Kept), pool = 1 { keep(&kept).await; }
+        async fn waits(kept: Kept), pool = 2 { keep(&kept).await; pending().await }
+        async fn counts(polls: Arc<AtomicUsize>), pool = 1 {
+            poll_fn(|_| { polls.fetch_add(1, Ordering::SeqCst); Poll::Pending }).await
+        }
+    }
+    let executor = executor::<Up64>();
+    let mut runner = executor.enter().unwrap();
+    let (spawner, kept) = (runner.spawner(), Kept::default());
+    let use_all = || kept.borrow().iter().for_each(use_up);
+    // One that ended and has its handle still; one that was aborted; one that its runner dropped.
+    let ended = spawner.spawn(ends(kept.clone())).unwrap();
+    let aborted = spawner.spawn(waits(kept.clone())).unwrap();
+    spawner.spawn_detached(waits(kept.clone())).unwrap();
+    runner.pass();
+    aborted.abort();
+    use_all();
+    runner.pass();
+    assert_eq!((executor.tasks(), executor.book.ended()), (1, 2));
+    use_all();
+    runner.pass();
+    assert_eq!((end_of(ended), end_of(aborted)), (Ok(()), Err(Aborted)));
+    drop(runner);
+    use_all();
+    let mut runner = executor.enter().unwrap();
+    runner.run(NeverIdle);
+    assert_eq!((executor.tasks(), kept.borrow().len()), (0, 3));
+    // The places are taken anew: a stale waker costs their tasks a poll, at most one in a pass.
+    let polls = Arc::default();
+    let handle = runner.spawner().spawn(counts(Arc::clone(&polls))).unwrap();
+    runner.pass();
+    for _ in 0..3 {
+        use_all();
+        runner.pass();
+        runner.pass();
+    }
+    assert_eq!(polls.load(Ordering::SeqCst), 4);
+    handle.abort();
+    use_all();
+    runner.run(NeverIdle);
+    assert_eq!(end_of(handle), Err(Aborted));
+}
+
+#[test]
+fn stale_wakers_and_abort_handles_find_a_discarded_output_intact() {
+    task! { async fn ends(kept: Kept, counted: Counted) -> Counted, pool = 1 { keep(&kept).await; counted } }
+    let executor = executor::<Up64>();
+    let mut runner = executor.enter().unwrap();
+    let (kept, drops) = (Kept::default(), Drops::default());
+    for round in 0..5 {
+        let handle = runner
+            .spawner()
+            .spawn(ends(kept.clone(), drops.counted()))
+            .unwrap();
+        let abort = handle.abort_handle();
+        runner.pass();
+        // A visit between the end and what becomes of the output.
+        kept.borrow().iter().for_each(use_up);
+        abort.abort();
+        runner.pass();
+        assert_eq!(drops.count(), round);
+        drop(handle);
+        abort.abort();
+        kept.borrow().iter().for_each(use_up);
+        assert_eq!(drops.count(), round);
+        runner.pass();
+        assert_eq!(drops.count(), round + 1);
+    }
+}
+
+#[test]
+fn an_abort_handle_hits_no_later_task_in_the_same_place() {
+    task! { async fn task() -> u8, pool = 1 { turns(1).await; 8 } }
+    let executor = executor::<Up64>();
+    let mut runner = executor.enter().unwrap();
+    let mut old: Vec<AbortHandle> = Vec::new();
+    for _ in 0..10 {
+        let handle = runner.spawner().spawn(task()).unwrap();
+        old.iter().for_each(AbortHandle::abort);
+        runner.pass();
+        old.iter().for_each(AbortHandle::abort);
+        old.push(handle.abort_handle());
+        runner.run(NeverIdle);
+        assert_eq!(end_of(handle), Ok(8));
+        old.iter().for_each(AbortHandle::abort);
+    }
+    assert_eq!((executor.tasks(), executor.book.ended()), (0, 0));
+}
+
+#[test]
+fn a_handle_that_was_awaited_to_its_end_aborts_nothing() {
+    task! { async fn task() -> u8, pool = 1 { 8 } }
+    let executor = executor::<Up64>();
+    let mut runner = executor.enter().unwrap();
+    let mut handle = runner.spawner().spawn(task()).unwrap();
+    runner.pass();
+    assert!(poll_once(&mut handle).is_ready());
+    let next = runner.spawner().spawn(task()).unwrap();
+    assert!(handle.is_finished());
+    handle.abort();
+    handle.abort_handle().abort();
+    drop(handle);
+    runner.pass();
+    assert_eq!(end_of(next), Ok(8));
+}
+
+#[test]
+fn the_hook_is_called_once_for_each_task_that_becomes_ready() {
+    static HOOKED: AtomicUsize = AtomicUsize::new(0);
+    task! { async fn task(kept: Kept), pool = 2 { keep(&kept).await; pending().await } }
+    let executor = executor::<Up4096>();
+    executor.on_wake(|| panic!("another one takes its place"));
+    executor.on_wake(|| {
+        HOOKED.fetch_add(1, Ordering::SeqCst);
+    });
+    let hooked = || HOOKED.swap(0, Ordering::SeqCst);
+    let mut runner = executor.enter().unwrap();
+    let kept = Kept::default();
+    let handle = runner.spawner().spawn(task(kept.clone())).unwrap();
+    assert_eq!(hooked(), 1, "a spawn is a wake");
+    runner.run_until_idle();
+    assert_eq!(hooked(), 0);
+    let waker = kept.borrow()[0].clone();
+    waker.wake_by_ref();
+    assert_eq!(hooked(), 1);
+    waker.wake_by_ref();
+    kept.borrow()[0].wake_by_ref();
+    assert_eq!(hooked(), 0, "it was ready");
+    runner.run_until_idle();
+    waker.wake();
+    assert_eq!(hooked(), 1);
+    runner.run_until_idle();
+    handle.abort();
+    assert_eq!(hooked(), 1, "an abort wants the runner");
+    runner.run_until_idle();
+    // The last one is over.
+    kept.borrow()[0].wake_by_ref();
+    assert_eq!(hooked(), 1);
+    assert_eq!(end_of(handle), Err(Aborted));
+    runner.run_until_idle();
+}
+
+#[test]
+fn the_hook_is_called_when_an_output_is_left_to_the_runner() {
+    static HOOKED: AtomicUsize = AtomicUsize::new(0);
+    task! { async fn task(counted: Counted) -> Counted, pool = 1 { counted } }
+    let executor = executor::<Up64>();
+    executor.on_wake(|| {
+        HOOKED.fetch_add(1, Ordering::SeqCst);
+    });
+    let mut runner = executor.enter().unwrap();
+    let drops = Drops::default();
+    let handle = runner.spawner().spawn(task(drops.counted())).unwrap();
+    runner.run_until_idle();
+    HOOKED.store(0, Ordering::SeqCst);
+    drop(handle);
+    assert_eq!((HOOKED.load(Ordering::SeqCst), drops.count()), (1, 0));
+    assert!(!runner.is_idle());
+    runner.run_until_idle();
+    assert_eq!(drops.count(), 1);
+}
+
+/// A loop that sleeps by other means, as `run_until_idle` describes it: no wake of another thread is lost.
+#[test]
+fn a_loop_that_sleeps_until_the_hook_loses_no_wake() {
+    static BELL: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
+    static DONE: AtomicBool = AtomicBool::new(false);
+    const ROUNDS: usize = if cfg!(miri) { 30 } else { 3_000 };
+    task! {
+        async fn echo(value: usize) -> usize, pool = 4 { turns(value % 3).await; value }
+    }
+    fn ring() {
+        *BELL.0.lock().unwrap() = true;
+        BELL.1.notify_one();
+    }
+    let executor = executor::<Up4096>();
+    executor.on_wake(ring);
+    let runner = thread::spawn(move || {
+        let mut runner = executor.enter().unwrap();
+        while !DONE.load(Ordering::SeqCst) {
+            runner.run_until_idle();
+            let rung = BELL.0.lock().unwrap();
+            let limit = Duration::from_secs(20);
+            let (mut rung, waited) = BELL
+                .1
+                .wait_timeout_while(rung, limit, |rung| !*rung)
+                .unwrap();
+            assert!(!waited.timed_out(), "a wake was lost");
+            *rung = false;
+        }
+    });
+    for value in 0..ROUNDS {
+        let mut handle = executor.remote().spawn(echo(value)).unwrap();
+        // The joiner is woken by the runner's thread.
+        let unpark = Waker::from(Arc::new(Unpark(thread::current())));
+        let end = loop {
+            let polled = core::pin::Pin::new(&mut handle).poll(&mut Context::from_waker(&unpark));
+            if let Poll::Ready(end) = polled {
+                break end;
+            }
+            thread::park_timeout(Duration::from_secs(20));
+        };
+        assert_eq!(end, Ok(value));
+    }
+    DONE.store(true, Ordering::SeqCst);
+    ring();
+    runner.join().expect("the runner's thread ends");
+}
+
+struct Unpark(thread::Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}

@@ -1,0 +1,122 @@
+//! Many timers at a time.
+
+use std::{pin::Pin, vec::Vec};
+
+use super::*;
+
+/// Under Miri, which takes a thousand times as long, fewer.
+const MANY: usize = if cfg!(miri) { 300 } else { 100_000 };
+
+/// A fixed sequence that looks like chance.
+fn scrambled(index: usize) -> u64 {
+    (index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20
+}
+
+/// A hundred thousand timers wait at once; some are moved, some are dropped, and the others end in order,
+/// each once.
+#[test]
+fn a_hundred_thousand_timers_at_once() {
+    let (queue, clock, alarm) = counting(0);
+    let recording = Recording::default();
+    let mut timers: Vec<Option<Pin<_>>> = (0..MANY)
+        .map(|n| Some(waiting(queue, scrambled(n), &recording.waker(n))))
+        .collect();
+    for (number, place) in timers.iter_mut().enumerate() {
+        let timer = place.as_mut().expect("not dropped yet");
+        match number % 5 {
+            0 => *place = None,
+            1 | 2 => {
+                timer.as_mut().reset(at(scrambled(number + MANY)));
+                assert!(poll(timer, &recording.waker(number)).is_pending());
+            }
+            _ => {}
+        }
+    }
+    let deadline = |number: &usize| timers[*number].as_ref().unwrap().deadline();
+    let mut expected: Vec<usize> = (0..MANY).filter(|number| number % 5 != 0).collect();
+    expected.sort_by_key(deadline);
+
+    // By alarms first, one at a time, and the others in a few leaps.
+    let mut woken = Vec::new();
+    for _ in 0..100 {
+        let next = queue.turn().expect("timers are left");
+        assert_eq!(Some(next), clock.alarm());
+        clock.advance_to(next, queue);
+        queue.turn();
+        woken.extend(recording.take());
+    }
+    assert_eq!(woken, expected[..woken.len()]);
+    assert!((100..200).contains(&woken.len()), "{}", woken.len());
+    for leap in 1..=8 {
+        clock.advance_to(at(leap << 41), queue);
+        queue.turn();
+        woken.extend(recording.take());
+    }
+    assert_eq!(woken, expected);
+    assert_eq!(queue.turn(), None);
+    assert!(
+        alarm.writes() <= 110,
+        "{} writes for some 110 turns",
+        alarm.writes()
+    );
+}
+
+/// The clock leaps ahead by hours, as when a snapshot is restored: what is due by then ends at once, each
+/// timer once, in order. What is due later waits for its time.
+#[test]
+fn a_jump_of_hours_ends_what_is_due_once_and_in_order() {
+    const SECOND: u64 = 1_000_000_000;
+    const HOUR: u64 = 3600 * SECOND;
+    let (queue, clock, alarm) = counting(0);
+    let recording = Recording::default();
+    clock.advance_to(at(SECOND), queue);
+    // One each two minutes, made in a scrambled order: 7 is prime to 300. Ten hours in all.
+    let timers: Vec<_> = (0..300)
+        .map(|n| n * 7 % 300)
+        .map(|n| waiting(queue, (n as u64 + 1) * 120 * SECOND, &recording.waker(n)))
+        .collect();
+    let mut ticker = queue.ticker(at(2 * SECOND), core::time::Duration::from_secs(1));
+    assert_eq!(queue.turn(), Some(at(120 * SECOND)));
+
+    clock.advance_to(at(5 * HOUR), queue);
+    assert_eq!(queue.turn(), Some(at(5 * HOUR + 120 * SECOND)));
+    assert_eq!(recording.take(), (0..150).collect::<Vec<_>>());
+    assert_eq!(alarm.writes(), 2, "one before the jump, and one after it");
+    // A ticker gives one tick for all that it missed.
+    let mut next = std::boxed::Box::pin(ticker.next());
+    assert_eq!(
+        poll(&mut next, Waker::noop()),
+        core::task::Poll::Ready(5 * 3600 - 2)
+    );
+    drop(next);
+    assert_eq!(ticker.deadline(), at(5 * HOUR + SECOND));
+
+    // Nothing ends twice.
+    queue.on_interrupt();
+    queue.turn();
+    assert!(recording.take().is_empty());
+    clock.advance_to(at(20 * HOUR), queue);
+    assert_eq!(queue.turn(), None);
+    assert_eq!(recording.take(), (150..300).collect::<Vec<_>>());
+    drop(timers);
+}
+
+/// Timers with the same deadline end in the order in which they began to wait.
+#[test]
+fn equal_deadlines_end_in_the_order_in_which_they_began_to_wait() {
+    let (queue, clock) = queue();
+    let recording = Recording::default();
+    let mut timers: Vec<_> = (0..100)
+        .map(|n| waiting(queue, 10 + n as u64 % 2, &recording.waker(n)))
+        .collect();
+    // A reset makes it begin anew; a poll by another task does not.
+    timers[40].as_mut().reset(at(10));
+    assert!(poll(&mut timers[40], &recording.waker(40)).is_pending());
+    assert!(poll(&mut timers[20], &recording.waker(20)).is_pending());
+    queue.turn();
+    clock.advance_to(at(11), queue);
+    queue.turn();
+    let even = (0..100).step_by(2).filter(|n| *n != 40).chain([40]);
+    let expected: Vec<_> = even.chain((0..100).skip(1).step_by(2)).collect();
+    assert_eq!(recording.take(), expected);
+}

@@ -1,0 +1,131 @@
+//! What the tests here have in common: queues with a virtual clock of their own, wakers that write down
+//! whom they wake, and an alarm that counts.
+
+use std::{
+    boxed::Box,
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicPtr, AtomicU64, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
+    vec::Vec,
+};
+
+use super::{Alarm, Clock, Instant, Timer, TimerQueue};
+use crate::platform::host::VirtualClock;
+
+pub(super) fn at(nanos: u64) -> Instant {
+    Instant::from_nanos(nanos)
+}
+
+/// A static of the test's own. It stays reachable, so that leak checkers report only what a test leaks
+/// besides.
+pub(super) fn leak<T: Sync + 'static>(value: T) -> &'static T {
+    static KEPT: Mutex<Vec<AtomicPtr<()>>> = Mutex::new(Vec::new());
+    let pointer = Box::into_raw(Box::new(value));
+    KEPT.lock()
+        .unwrap()
+        .push(AtomicPtr::new(pointer.cast::<()>()));
+    // SAFETY: the box is never freed, nor changed by way of the list.
+    unsafe { &*pointer }
+}
+
+/// A queue of its own with a virtual clock.
+pub(super) fn queue() -> (&'static TimerQueue, &'static VirtualClock) {
+    let (queue, clock) = (leak(TimerQueue::new()), leak(VirtualClock::new()));
+    queue.install(clock, clock).expect("the first clock");
+    (queue, clock)
+}
+
+/// Wakes are written into a list, by number.
+pub(super) struct Recorder {
+    pub(super) number: usize,
+    pub(super) list: Arc<Mutex<Vec<usize>>>,
+}
+
+impl Wake for Recorder {
+    fn wake(self: Arc<Self>) {
+        self.list.lock().unwrap().push(self.number);
+    }
+}
+
+/// The list of such wakes.
+#[derive(Default)]
+pub(super) struct Recording(Arc<Mutex<Vec<usize>>>);
+
+impl Recording {
+    /// A waker that writes this number.
+    pub(super) fn waker(&self, number: usize) -> Waker {
+        Waker::from(Arc::new(Recorder {
+            number,
+            list: self.0.clone(),
+        }))
+    }
+
+    /// What was written since the last look.
+    pub(super) fn take(&self) -> Vec<usize> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+pub(super) fn poll<F: Future>(future: &mut Pin<Box<F>>, waker: &Waker) -> Poll<F::Output> {
+    future.as_mut().poll(&mut Context::from_waker(waker))
+}
+
+/// A timer that has been polled once and waits.
+pub(super) fn waiting(queue: &'static TimerQueue, deadline: u64, waker: &Waker) -> Pin<Box<Timer>> {
+    let mut timer = Box::pin(queue.timer(at(deadline)));
+    assert!(poll(&mut timer, waker).is_pending());
+    timer
+}
+
+/// An alarm that counts its writes, and lets time pass while it is written.
+pub(super) struct CountingAlarm {
+    clock: &'static VirtualClock,
+    writes: AtomicU64,
+    takes: u64,
+}
+
+impl CountingAlarm {
+    /// How often it was set.
+    pub(super) fn writes(&self) -> u64 {
+        self.writes.load(Ordering::Relaxed)
+    }
+}
+
+impl Alarm for CountingAlarm {
+    fn set(&self, deadline: Instant) {
+        self.writes.fetch_add(1, Ordering::Relaxed);
+        self.clock.pass(self.takes);
+        // What has passed by now is ignored, as the contract allows.
+        if self.clock.now() < deadline {
+            self.clock.set(deadline);
+        } else {
+            self.clock.off();
+        }
+    }
+
+    fn off(&self) {
+        self.clock.off();
+    }
+}
+
+/// A queue with such an alarm, each write of which takes so many nanoseconds.
+pub(super) fn counting(
+    takes: u64,
+) -> (
+    &'static TimerQueue,
+    &'static VirtualClock,
+    &'static CountingAlarm,
+) {
+    let (queue, clock) = (leak(TimerQueue::new()), leak(VirtualClock::new()));
+    let alarm = leak(CountingAlarm {
+        clock,
+        writes: AtomicU64::new(0),
+        takes,
+    });
+    queue.install(clock, alarm).expect("the first clock");
+    (queue, clock, alarm)
+}

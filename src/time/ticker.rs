@@ -1,0 +1,437 @@
+//! Ticks at regular instants.
+
+use core::{fmt, time::Duration};
+
+use super::{Instant, TimerQueue, instant::nanos};
+
+/// Ticks at `start`, `start + period`, `start + 2 * period` and so on, without drift: however late a tick
+/// is taken, those after it stay where they were.
+///
+/// Ticks that nobody took in time are not given later, one after the other: the next call gives the latest
+/// one, and [`next`](Self::next) says how many it left out.
+///
+/// # What others do
+///
+/// embassy's `Ticker`, and Tokio's `Interval` unless it is told otherwise, give late ticks one by one, at
+/// once, until they have caught up. Who wants that, repeats the work `missed + 1` times. This one does what
+/// Tokio calls `MissedTickBehavior::Skip`, and counts. Tokio's first tick is at once; here, as with embassy,
+/// it is one period after the making: `Ticker::starting_at(Instant::now(), period)` has the other.
+///
+/// # The ends of the range
+///
+/// A period of zero counts as one nanosecond, the unit of the clock. One beyond the range of [`Instant`]
+/// never passes, and so does the tick that would be there: it saturates at [`Instant::NEVER`].
+///
+/// A period that is shorter than the work between two ticks leaves `next` always ready. As with any future
+/// that is, the task is to let others have their turn: [`yield_now`](crate::executor::yield_now).
+///
+/// # Contexts
+///
+/// As with [`Timer`](super::Timer): any but an NMI or machine-check handler.
+///
+/// # Examples
+///
+/// ```
+/// use core::time::Duration;
+/// use dormir::{block_on, time::{Instant, Ticker}};
+///
+/// # dormir::platform::host::init();
+/// # let idle = dormir::platform::host::Skip;
+/// # // In a guest: `let idle = dormir::idle::Halt;`
+/// async fn sample(times: u32) {
+///     let mut ticker = Ticker::every(Duration::from_millis(10));
+///     for _ in 0..times {
+///         let missed = ticker.next().await;
+///         if missed > 0 {
+///             println!("{missed} samples were not taken");
+///         }
+///         // Take a sample.
+///     }
+/// }
+/// block_on(sample(3), idle);
+/// # assert_eq!(Instant::now(), Instant::from_nanos(30_000_000));
+/// ```
+///
+/// As a stream, for what takes one: `futures_util::stream::unfold(ticker, |mut ticker| async { let missed =
+/// ticker.next().await; Some((missed, ticker)) })`.
+#[must_use = "a ticker does nothing until `next` is awaited"]
+pub struct Ticker {
+    queue: &'static TimerQueue,
+    next: Instant,
+    /// In nanoseconds; not zero, or the ticks up to an instant could not be counted.
+    period: u64,
+}
+
+impl Ticker {
+    /// A ticker whose first tick is one period after this call, on the global queue.
+    ///
+    /// # Panics
+    ///
+    /// If no clock is installed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use core::time::Duration;
+    /// use dormir::{block_on, time::{Instant, Ticker}};
+    ///
+    /// # dormir::platform::host::init();
+    /// # let idle = dormir::platform::host::Skip;
+    /// # // In a guest: `let idle = dormir::idle::Halt;`
+    /// let start = Instant::now();
+    /// let mut ticker = Ticker::every(Duration::from_secs(1));
+    /// block_on(ticker.next(), idle);
+    /// assert!(start.elapsed() >= Duration::from_secs(1));
+    /// ```
+    pub fn every(period: Duration) -> Self {
+        Self::starting_at(Instant::now().saturating_add(period), period)
+    }
+
+    /// A ticker whose first tick is at `first`, on the global queue: at once where that has passed.
+    ///
+    /// Where `first` lies more than a period back, the ticks since then count as missed.
+    ///
+    /// # Examples
+    ///
+    /// Two tickers of one period, half a period apart:
+    ///
+    /// ```
+    /// use core::time::Duration;
+    /// use dormir::time::{Instant, Ticker};
+    ///
+    /// # dormir::platform::host::init();
+    /// let period = Duration::from_millis(10);
+    /// let start = Instant::now();
+    /// let one = Ticker::starting_at(start, period);
+    /// let other = Ticker::starting_at(start.saturating_add(period / 2), period);
+    /// assert!(one.deadline() < other.deadline());
+    /// ```
+    pub fn starting_at(first: Instant, period: Duration) -> Self {
+        TimerQueue::global().ticker(first, period)
+    }
+
+    /// Waits for the next tick, and gives how many were missed.
+    ///
+    /// That is the number of ticks that passed after the one that was given last (or, at the first call,
+    /// from the first one on) and before the one that is given now, by the clock at the end of the wait. 0
+    /// means that none was missed. As many ticks as `missed + 1`, summed over all calls, have passed.
+    ///
+    /// # Cancel safety
+    ///
+    /// A tick that was awaited and dropped is not lost: the ticker moves on when a tick is given, not
+    /// before. So it may be one branch of a `select` in a loop. Dropping the future leaves nothing behind.
+    ///
+    /// # Panics
+    ///
+    /// If the queue has no clock.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use core::time::Duration;
+    /// use dormir::{block_on, time::{Ticker, Timer}};
+    ///
+    /// # dormir::platform::host::init();
+    /// # let idle = dormir::platform::host::Skip;
+    /// # // In a guest: `let idle = dormir::idle::Halt;`
+    /// let mut ticker = Ticker::every(Duration::from_millis(10));
+    /// block_on(async {
+    ///     assert_eq!(ticker.next().await, 0);
+    ///     // Work that lasts from the first tick until after the fourth.
+    ///     Timer::after(Duration::from_millis(35)).await;
+    ///     assert_eq!(ticker.next().await, 2, "the fourth is given; the second and third were missed");
+    ///     assert_eq!(ticker.next().await, 0, "the fifth comes when it is due");
+    /// }, idle);
+    /// ```
+    ///
+    /// No tick is lost where another branch ends first:
+    ///
+    /// ```
+    /// use core::time::Duration;
+    /// use dormir::{block_on, time::{Instant, Ticker, with_timeout}};
+    ///
+    /// # dormir::platform::host::init();
+    /// # let idle = dormir::platform::host::Skip;
+    /// # // In a guest: `let idle = dormir::idle::Halt;`
+    /// let start = Instant::now();
+    /// let mut ticker = Ticker::every(Duration::from_millis(10));
+    /// block_on(async {
+    ///     assert!(with_timeout(Duration::from_millis(7), ticker.next()).await.is_err());
+    ///     assert_eq!(ticker.next().await, 0);
+    /// }, idle);
+    /// # assert_eq!(start.elapsed(), Duration::from_millis(10));
+    /// ```
+    pub async fn next(&mut self) -> u64 {
+        self.queue.timer(self.next).await;
+        self.take(self.queue.now())
+    }
+
+    /// Goes on to the first tick after `now`, and gives how many lie between the one that was due and the
+    /// last that has passed.
+    fn take(&mut self, now: Instant) -> u64 {
+        let due = self.next.as_nanos();
+        let missed = now.as_nanos().saturating_sub(due) / self.period;
+        // The last tick that has passed is not later than `now`, so this does not overflow. The next may.
+        let last = due + missed * self.period;
+        self.next = Instant::from_nanos(last.saturating_add(self.period));
+        missed
+    }
+
+    /// Starts anew: the next tick is one period after this call, and none before it counts as missed.
+    ///
+    /// # Panics
+    ///
+    /// If the queue has no clock.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use core::time::Duration;
+    /// use dormir::{block_on, time::{Ticker, Timer}};
+    ///
+    /// # dormir::platform::host::init();
+    /// # let idle = dormir::platform::host::Skip;
+    /// # // In a guest: `let idle = dormir::idle::Halt;`
+    /// let mut ticker = Ticker::every(Duration::from_millis(10));
+    /// block_on(async {
+    ///     Timer::after(Duration::from_secs(1)).await;
+    ///     ticker.reset();
+    ///     assert_eq!(ticker.next().await, 0);
+    /// }, idle);
+    /// ```
+    pub fn reset(&mut self) {
+        self.next = Instant::from_nanos(self.queue.now().as_nanos().saturating_add(self.period));
+    }
+
+    /// Starts anew: the next tick is at `first`, at once where that has passed.
+    ///
+    /// (embassy's function of this name has the next tick one period after that.)
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use core::time::Duration;
+    /// use dormir::time::{Instant, Ticker};
+    ///
+    /// # dormir::platform::host::init();
+    /// let mut ticker = Ticker::every(Duration::from_millis(10));
+    /// // Paused, until it is reset again.
+    /// ticker.reset_at(Instant::NEVER);
+    /// assert_eq!(ticker.deadline(), Instant::NEVER);
+    /// ```
+    pub const fn reset_at(&mut self, first: Instant) {
+        self.next = first;
+    }
+
+    /// When the next tick is; [`Instant::NEVER`] if there is none.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use core::time::Duration;
+    /// use dormir::time::{Instant, Ticker};
+    ///
+    /// # dormir::platform::host::init();
+    /// let ticker = Ticker::starting_at(Instant::from_nanos(7), Duration::from_secs(1));
+    /// assert_eq!(ticker.deadline(), Instant::from_nanos(7));
+    /// ```
+    #[must_use]
+    pub const fn deadline(&self) -> Instant {
+        self.next
+    }
+
+    /// The time from tick to tick: what it was made with, but one nanosecond at least, and 2⁶⁴ - 1 at most.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use core::time::Duration;
+    /// use dormir::time::{Instant, Ticker};
+    ///
+    /// let ticker = Ticker::starting_at(Instant::START, Duration::from_secs(1));
+    /// assert_eq!(ticker.period(), Duration::from_secs(1));
+    /// let ticker = Ticker::starting_at(Instant::START, Duration::ZERO);
+    /// assert_eq!(ticker.period(), Duration::from_nanos(1));
+    /// ```
+    #[must_use]
+    pub const fn period(&self) -> Duration {
+        Duration::from_nanos(self.period)
+    }
+}
+
+impl fmt::Debug for Ticker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ticker")
+            .field("deadline", &self.deadline())
+            .field("period", &self.period())
+            .finish_non_exhaustive()
+    }
+}
+
+impl TimerQueue {
+    /// A ticker on this queue, whose first tick is at `first`: see [`Ticker::starting_at`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use core::time::Duration;
+    /// use dormir::{platform::host::VirtualClock, time::{Instant, TimerQueue}};
+    ///
+    /// static CLOCK: VirtualClock = VirtualClock::new();
+    /// static TIMERS: TimerQueue = TimerQueue::new();
+    ///
+    /// TIMERS.install(&CLOCK, &CLOCK)?;
+    /// let ticker = TIMERS.ticker(TIMERS.now(), Duration::from_secs(1));
+    /// assert_eq!(ticker.deadline(), Instant::START);
+    /// # Ok::<(), dormir::time::AlreadyInstalled>(())
+    /// ```
+    pub const fn ticker(&'static self, first: Instant, period: Duration) -> Ticker {
+        let period = nanos(period);
+        Ticker {
+            queue: self,
+            next: first,
+            period: if period == 0 { 1 } else { period },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::testing::{Recording, at, queue};
+    use core::{
+        future::Future,
+        pin::pin,
+        task::{Context, Poll, Waker},
+    };
+
+    /// The next tick, if it is due.
+    fn next(ticker: &mut Ticker) -> Option<u64> {
+        let mut context = Context::from_waker(Waker::noop());
+        match pin!(ticker.next()).poll(&mut context) {
+            Poll::Ready(missed) => Some(missed),
+            Poll::Pending => None,
+        }
+    }
+
+    #[test]
+    fn ticks_are_where_they_were_however_late_they_are_taken() {
+        let (queue, clock) = queue();
+        let mut ticker = queue.ticker(at(7), Duration::from_nanos(10));
+        // When it looks, and what it is given: the ticks are at 7, 17, 27...
+        for (now, missed) in [
+            (6, None),
+            (7, Some(0)),
+            (7, None),
+            (16, None),
+            (26, Some(0)),
+            (27, Some(0)),
+            (36, None),
+            (66, Some(2)),
+            (67, Some(0)),
+            (97, Some(2)),
+            (106, None),
+            (107, Some(0)),
+        ] {
+            clock.advance_to(at(now), queue);
+            assert_eq!(next(&mut ticker), missed, "at {now}");
+        }
+        assert_eq!(ticker.deadline(), at(117));
+    }
+
+    #[test]
+    fn each_tick_is_given_or_missed() {
+        const PERIOD: u64 = 13;
+        let (queue, clock) = queue();
+        let mut ticker = queue.ticker(at(PERIOD), Duration::from_nanos(PERIOD));
+        let (mut given, mut missed, mut step) = (0, 0, 1);
+        for _ in 0..1000 {
+            step = step * 31 % 101;
+            clock.pass(step);
+            if let Some(more) = next(&mut ticker) {
+                given += 1;
+                missed += more;
+            }
+            assert_eq!(given + missed, queue.now().as_nanos() / PERIOD);
+        }
+        assert!(given > 100 && missed > 100, "{given}, {missed}");
+    }
+
+    #[test]
+    fn a_tick_that_was_awaited_and_dropped_is_not_lost() {
+        let (queue, clock) = queue();
+        let recording = Recording::default();
+        let mut ticker = queue.ticker(at(10), Duration::from_nanos(10));
+        for now in [10, 20, 30] {
+            {
+                let waker = recording.waker(1);
+                let mut wait = pin!(ticker.next());
+                let poll = wait.as_mut().poll(&mut Context::from_waker(&waker));
+                assert!(poll.is_pending());
+                // It is due and its task is woken, but it is dropped before it is polled.
+                queue.turn();
+                clock.advance_to(at(now), queue);
+                queue.turn();
+                assert_eq!(recording.take(), [1]);
+            }
+            assert_eq!(next(&mut ticker), Some(0));
+        }
+        // Nor does one that is dropped leave anything in the queue.
+        assert_eq!(next(&mut ticker), None);
+        assert_eq!(queue.turn(), None);
+    }
+
+    #[test]
+    fn a_reset_begins_anew() {
+        let (queue, clock) = queue();
+        let mut ticker = queue.ticker(at(10), Duration::from_nanos(10));
+        clock.advance_to(at(1003), queue);
+        ticker.reset();
+        assert_eq!(next(&mut ticker), None);
+        clock.advance_to(at(1013), queue);
+        assert_eq!(next(&mut ticker), Some(0));
+        ticker.reset_at(at(1014));
+        clock.advance_to(at(1014), queue);
+        assert_eq!(next(&mut ticker), Some(0));
+        assert_eq!(ticker.deadline(), at(1024));
+        // In the past: due at once, and the ticks since then are missed.
+        ticker.reset_at(at(984));
+        assert_eq!(next(&mut ticker), Some(3));
+    }
+
+    #[test]
+    fn a_period_of_zero_is_a_nanosecond() {
+        let (queue, clock) = queue();
+        let mut ticker = queue.ticker(at(0), Duration::ZERO);
+        assert_eq!(next(&mut ticker), Some(0));
+        assert_eq!(next(&mut ticker), None);
+        clock.pass(5);
+        assert_eq!(next(&mut ticker), Some(4));
+    }
+
+    #[test]
+    fn a_period_beyond_the_range_never_passes() {
+        for period in [Duration::from_nanos(u64::MAX), Duration::MAX] {
+            let (queue, clock) = queue();
+            let mut ticker = queue.ticker(at(5), period);
+            clock.advance_to(at(u64::MAX - 2), queue);
+            assert_eq!(next(&mut ticker), Some(0), "the first has a place");
+            assert_eq!(ticker.deadline(), Instant::NEVER);
+            clock.advance_to(at(u64::MAX - 1), queue);
+            assert_eq!(next(&mut ticker), None);
+            assert_eq!(queue.turn(), None, "never is not queued");
+            ticker.reset();
+            assert_eq!(ticker.deadline(), Instant::NEVER);
+        }
+    }
+
+    #[test]
+    fn ticks_end_where_the_range_does() {
+        let (queue, clock) = queue();
+        let mut ticker = queue.ticker(at(u64::MAX - 25), Duration::from_nanos(10));
+        clock.advance_to(at(u64::MAX - 1), queue);
+        assert_eq!(next(&mut ticker), Some(2));
+        assert_eq!(ticker.deadline(), Instant::NEVER);
+        assert_eq!(next(&mut ticker), None);
+    }
+}
