@@ -45,6 +45,7 @@ use super::Timer;
 /// In a task, with the feature `embedded-hal-async`:
 ///
 /// ```
+/// # #[cfg(target_os = "none")] dormir_guest::entry!(main);
 /// # #[cfg(all(not(target_os = "none"), feature = "embedded-hal-async"))] {
 /// use dormir::{block_on, time::Delay};
 /// use embedded_hal_async::delay::DelayNs;

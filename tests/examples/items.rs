@@ -7,8 +7,8 @@ use serde_json::Value;
 /// A public item that is to have an example.
 #[derive(Debug)]
 pub(crate) struct Item {
-    /// Its file and line.
-    pub(crate) place: String,
+    pub(crate) file: String,
+    pub(crate) line: u64,
     pub(crate) examples: Vec<Example>,
     /// Whether it is a method of a trait whose own example defines it.
     pub(crate) is_shown_by_its_trait: bool,
@@ -140,9 +140,9 @@ impl<'a> Walk<'a> {
 
     fn add(&mut self, path: &str, item: &Value, is_shown_by_its_trait: bool) {
         let span = &item["span"];
-        let file = span["filename"].as_str().unwrap_or("?");
         let item = Item {
-            place: format!("{file}:{}", span["begin"][0]),
+            file: span["filename"].as_str().unwrap_or_default().to_owned(),
+            line: span["begin"][0].as_u64().unwrap_or_default(),
             examples: examples(docs(item)),
             is_shown_by_its_trait,
         };

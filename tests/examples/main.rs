@@ -69,7 +69,7 @@ fn assert_none(complaint: &str, items: &BTreeSet<String>) {
 }
 
 fn line(path: &str, item: &Item) -> String {
-    format!("{path} ({})", item.place)
+    format!("{path} ({}:{})", item.file, item.line)
 }
 
 #[test]
@@ -95,7 +95,11 @@ fn every_public_item_has_an_example_that_is_run() {
     let mut without = BTreeSet::new();
     let mut not_run = BTreeSet::new();
     let mut not_guests = BTreeSet::new();
-    for (path, item) in host.iter().chain(&guest) {
+    let mut beside_guests = BTreeSet::new();
+    let all = || host.iter().chain(&guest);
+    let guests = all().filter(|(_, item)| item.examples.iter().any(Example::is_guest));
+    let files_with_guests: BTreeSet<_> = guests.map(|(_, item)| &item.file).collect();
+    for (path, item) in all() {
         if item.examples.is_empty() && !item.is_shown_by_its_trait {
             without.insert(line(path, item));
         }
@@ -104,8 +108,12 @@ fn every_public_item_has_an_example_that_is_run() {
             not_run.insert(line(path, item));
         }
         let needs_machine = !host.contains_key(path);
-        if needs_machine && !item.examples.iter().all(Example::is_guest) {
-            not_guests.insert(line(path, item));
+        if !item.examples.iter().all(Example::is_guest) {
+            if needs_machine {
+                not_guests.insert(line(path, item));
+            } else if files_with_guests.contains(&item.file) {
+                beside_guests.insert(line(path, item));
+            }
         }
     }
     assert_none("public items without an example", &without);
@@ -113,6 +121,11 @@ fn every_public_item_has_an_example_that_is_run() {
     assert_none(
         "examples that need a machine and are no guests",
         &not_guests,
+    );
+    // They are run by the file.
+    assert_none(
+        "examples that are no guests, in a file with some that are",
+        &beside_guests,
     );
     for (path, _) in NOT_RUN {
         let item = host.get(*path).or_else(|| guest.get(*path));

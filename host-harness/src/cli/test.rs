@@ -66,6 +66,8 @@ const MODELS: &[&str] = &[
 const LIMIT: Duration = Duration::from_secs(3600);
 
 pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
+    // Asked now: the tests may build this program anew, and it then runs as a file that is deleted.
+    let cargo_vm = env::current_exe().ok();
     let workspace = Workspace::locate()?;
     let needs = Needs { qemu: true };
     let toolchain = setup::set_up(&workspace, needs, arguments.installing.policy(), stop)?;
@@ -82,7 +84,7 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
         return Ok(code(status));
     }
 
-    let mut examples = examples::command(&toolchain, &workspace)?;
+    let mut examples = examples::command(&toolchain, &workspace, cargo_vm.as_deref())?;
     let status = process::run(&mut examples, Scope::Group, LIMIT, stop)?;
     if !status.success() {
         return Ok(code(status));

@@ -61,6 +61,35 @@ fn the_current_task_is_the_one_that_is_polled_or_dropped() {
 }
 
 #[test]
+fn no_task_is_current_when_its_output_is_dropped() {
+    struct Output(Drops);
+    impl Drop for Output {
+        fn drop(&mut self) {
+            assert_eq!(current_task(), None);
+            drop(self.0.counted());
+        }
+    }
+    task! { async fn task(output: Output) -> Output, pool = 1 { output } }
+    alone(|| {
+        let executor = executor::<Up64>();
+        let mut runner = executor.enter().unwrap();
+        let drops = Drops::default();
+        // By the end; by the runner later; by the holder of the handle.
+        let task = || task(Output(drops.clone()));
+        runner.spawner().spawn_detached(task()).unwrap();
+        runner.pass();
+        let handle = runner.spawner().spawn(task()).unwrap();
+        runner.pass();
+        drop(handle);
+        runner.pass();
+        let handle = runner.spawner().spawn(task()).unwrap();
+        runner.pass();
+        drop(end_of(handle));
+        assert_eq!(drops.count(), 3);
+    });
+}
+
+#[test]
 fn no_task_is_current_while_the_executor_waits_or_serves_timers() {
     struct Watching(Station);
     impl Idle for Watching {

@@ -97,7 +97,7 @@ fn no_place_is_lost_or_given_out_twice() {
 #[test]
 fn a_pool_serves_all_executors_and_keeps_its_own_count() {
     task! { async fn task(), pool = 3 { pending().await } }
-    let (first, second) = (executor::<Up64>(), executor::<Up4096>());
+    let (first, second) = (executor::<Up64>(), executor::<Up64>());
     let runners = (first.enter().unwrap(), second.enter().unwrap());
     let (one, two) = (runners.0.spawner(), runners.1.spawner());
     one.spawn_detached(task()).unwrap();

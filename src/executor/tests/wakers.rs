@@ -175,6 +175,23 @@ fn the_hook_is_called_once_for_each_task_that_becomes_ready() {
     runner.run_until_idle();
 }
 
+/// As two do that use the executor for the first time, one of them with a hook.
+#[test]
+fn an_executor_that_is_opened_again_keeps_its_hook() {
+    static HOOKED: AtomicUsize = AtomicUsize::new(0);
+    task! { async fn task(), pool = 1 {} }
+    let executor = executor::<Up64>();
+    executor.on_wake(|| {
+        HOOKED.fetch_add(1, Ordering::SeqCst);
+    });
+    let blocks = executor.ready.link();
+    // SAFETY: blocks and wakers are those of this executor's set.
+    unsafe { executor.book.open(blocks, Executor::<Up64>::WAKERS) };
+    executor.remote().spawn_detached(task()).unwrap();
+    assert_eq!(HOOKED.load(Ordering::SeqCst), 1);
+    executor.enter().unwrap().run(NeverIdle);
+}
+
 #[test]
 fn the_hook_is_called_when_an_output_is_left_to_the_runner() {
     static HOOKED: AtomicUsize = AtomicUsize::new(0);

@@ -8,7 +8,7 @@ use crate::{
     workspace::Workspace,
 };
 use std::{
-    env, fs, io,
+    fs, io,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -29,7 +29,7 @@ pub(super) enum NoExamples {
     },
     /// None is a guest.
     #[error(
-        "no example in {} is a guest: one has a line with `{MARK}main);`, or this test is to go",
+        "no example in {} is a guest: give those that need a machine the line `# {MARK}main);`",
         folder.display()
     )]
     None {
@@ -40,10 +40,13 @@ pub(super) enum NoExamples {
 
 /// The cargo command that compiles and boots them.
 ///
+/// `cargo_vm` is the program that boots them.
+///
 /// Optimized, since where KVM emulates instructions most of the time is the guests' own.
 pub(super) fn command(
     toolchain: &GuestToolchain,
     workspace: &Workspace,
+    cargo_vm: Option<&Path>,
 ) -> Result<Command, NoExamples> {
     let mut command = toolchain.command();
     command
@@ -54,7 +57,7 @@ pub(super) fn command(
         .arg("--")
         .args(files(workspace.root())?)
         .current_dir(workspace.root());
-    if let Ok(cargo_vm) = env::current_exe() {
+    if let Some(cargo_vm) = cargo_vm {
         // Else the runner asks a cargo for it, once for each example.
         command.env("DORMIR_CARGO_VM", cargo_vm);
     }
