@@ -46,7 +46,7 @@ pub(crate) struct Book {
     /// Whether there is a runner.
     is_entered: Mutex<Cell<bool>>,
     /// How often runners came and began to go: the number of the one that is there.
-    entry: Mutex<Cell<u32>>,
+    entry: Mutex<Cell<u64>>,
     #[cfg(feature = "metrics")]
     pub(super) metrics: super::metrics::Counters,
 }
@@ -61,7 +61,7 @@ pub(crate) struct Claimed {
 
 /// One stay of a runner.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Entry(u32);
+pub(crate) struct Entry(u64);
 
 /// A waker's function.
 pub(super) type Wake = unsafe fn(*const ());
@@ -193,9 +193,9 @@ impl Book {
         critical(|cs| self.is_entered.borrow(cs).set(false));
     }
 
-    fn next_entry(&self, cs: CriticalSection<'_>) -> u32 {
+    fn next_entry(&self, cs: CriticalSection<'_>) -> u64 {
         let entry = self.entry.borrow(cs);
-        entry.set(entry.get().wrapping_add(1));
+        entry.set(entry.get() + 1);
         entry.get()
     }
 

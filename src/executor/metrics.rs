@@ -50,7 +50,8 @@ pub struct Metrics {
     pub spawned: u64,
     /// Tasks that have ended or were dropped.
     pub ended: u64,
-    /// Calls of tasks' wakers, also of tasks that were ready already, or over.
+    /// Calls of tasks' wakers, also of tasks that were ready already, or over. A spawn, an abort and a
+    /// handle that leaves an output behind wake the task too, and count.
     pub wakes: u64,
     /// Passes over the tasks that were ready.
     pub passes: u64,
@@ -99,7 +100,7 @@ pub struct TaskMetrics {
     pub number: u32,
     /// How often it was polled.
     pub polls: u32,
-    /// How often its wakers were called.
+    /// How often it was woken, its spawn included.
     pub wakes: u32,
 }
 

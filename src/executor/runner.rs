@@ -338,6 +338,10 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
     /// One pass: polls each task that is ready, once, and those that are woken meanwhile ahead of it.
     /// Timers are not served.
     ///
+    /// Called in a task of another executor, it leaves [`current_task`](super::current_task) without a name
+    /// until that task's next poll; [`run`](Self::run) and [`run_until_idle`](Self::run_until_idle) put
+    /// the name back.
+    ///
     /// # Panics
     ///
     /// As [`run`](Self::run).

@@ -270,31 +270,31 @@ unsafe fn spawn<F: Future + 'static>(
     } else {
         None
     };
-    let found = critical(|cs| -> Result<(NonNull<Header>, Claimed), SpawnLimit> {
+    // Where there is no room for the task, memory that was found for it is given back outside the section.
+    type NoRoom = (SpawnLimit, Option<NonNull<Header>>);
+    let found = critical(|cs| -> Result<(NonNull<Header>, Claimed), NoRoom> {
         if local.is_some_and(|entry| !book.is_there(entry, cs)) {
-            return Err(SpawnLimit::RunnerGone);
+            return Err((SpawnLimit::RunnerGone, boxed));
         }
         let header = match (boxed, kind.pool) {
             (Some(header), _) => header,
-            // SAFETY: the task's future is `F`.
-            (None, Some(pool)) => unsafe { pool.claim::<F>(cs) }.ok_or(SpawnLimit::PoolFull)?,
+            (None, Some(pool)) => {
+                // SAFETY: the task's future is `F`.
+                unsafe { pool.claim::<F>(cs) }.ok_or((SpawnLimit::PoolFull, None))?
+            }
             (None, None) => unreachable!("a task has a pool or lies on the heap"),
         };
         let local = if local.is_some() { LOCAL } else { 0 };
-        let Some(claimed) = book.claim(joinable | local, cs) else {
-            if boxed.is_none() {
-                // SAFETY: it was claimed above, and nothing lies there.
-                unsafe { (kind.release)(kind, header) };
-            }
-            return Err(SpawnLimit::ExecutorFull);
-        };
-        Ok((header, claimed))
+        match book.claim(joinable | local, cs) {
+            Some(claimed) => Ok((header, claimed)),
+            None => Err((SpawnLimit::ExecutorFull, Some(header))),
+        }
     });
     let (header, claimed) = match found {
         Ok(found) => found,
-        Err(limit) => {
-            if let Some(header) = boxed {
-                // SAFETY: it was allocated above, and nothing lies there.
+        Err((limit, memory)) => {
+            if let Some(header) = memory {
+                // SAFETY: it was found for this task, and nothing lies there.
                 unsafe { (kind.release)(kind, header) };
             }
             return Err(SpawnError::new(limit, task));
