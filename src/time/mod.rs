@@ -11,6 +11,7 @@ mod complaints;
 #[cfg(any(feature = "embedded-hal", feature = "embedded-hal-async"))]
 mod delay;
 mod instant;
+mod node;
 mod queue;
 mod scale;
 #[cfg(test)]
@@ -18,6 +19,7 @@ mod testing;
 mod ticker;
 mod timeout;
 mod timer;
+mod tree;
 
 #[cfg(any(feature = "embedded-hal", feature = "embedded-hal-async"))]
 pub use delay::Delay;

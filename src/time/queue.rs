@@ -1,104 +1,20 @@
 //! The timer queue: who waits for which instant, and what the alarm is set to.
 //!
-//! The queue is a red-black tree whose nodes lie in the timer futures themselves, so it needs no heap
+//! The queue is a [tree](super::tree) whose nodes lie in the timer futures themselves, so it needs no heap
 //! and has no fixed size. Each operation on it is one critical section of O(log n) steps; the earliest
 //! deadline is kept beside the tree, so that the idle check reads it in one load.
-//!
-//! # Why a node may lie in a future
-//!
-//! A node is linked only through `Pin<&mut Timer>`. Pinning promises that the memory is not reused
-//! before the timer's `drop` has run, and `drop` unlinks. `mem::forget` on a pinned timer therefore
-//! leaks the memory with the node still valid in it, and forgetting an unpinned timer forgets one
-//! that was never linked.
 
 use core::{
-    cell::{Cell, RefCell},
-    marker::PhantomPinned,
-    sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     task::Waker,
 };
 
-use critical_section::{CriticalSection, Mutex};
-use intrusive_collections::{KeyAdapter, RBTree, RBTreeLink, UnsafeRef, intrusive_adapter};
+use critical_section::Mutex;
 
-use super::{Alarm, Clock, Instant};
+use super::{Alarm, Clock, Instant, node::Node, tree::Tree};
 
-/// A timer's place in the queue. Its owner is the [`Timer`](super::Timer) around it.
-pub(super) struct Node {
-    link: RBTreeLink,
-    /// Written by the owner while unlinked, so that the tree's order never changes under it.
-    deadline: Cell<Instant>,
-    /// Written in a critical section only.
-    waker: Cell<Option<Waker>>,
-    /// One of the `NodeState` constants. Only the owner moves it to and from `IDLE` and `LINKED`;
-    /// the runner moves it from `LINKED` to `FIRED`.
-    state: AtomicU8,
-    _pinned: PhantomPinned,
-}
-
-const IDLE: u8 = 0;
-const LINKED: u8 = 1;
-const FIRED: u8 = 2;
-
-intrusive_adapter!(NodeAdapter = UnsafeRef<Node>: Node { link => RBTreeLink });
-
-impl KeyAdapter<'_> for NodeAdapter {
-    type Key = Instant;
-
-    fn get_key(&self, node: &Node) -> Instant {
-        node.deadline.get()
-    }
-}
-
-impl Node {
-    pub(super) const fn new(deadline: Instant) -> Self {
-        Self {
-            link: RBTreeLink::new(),
-            deadline: Cell::new(deadline),
-            waker: Cell::new(None),
-            state: AtomicU8::new(IDLE),
-            _pinned: PhantomPinned,
-        }
-    }
-
-    pub(super) fn deadline(&self) -> Instant {
-        self.deadline.get()
-    }
-
-    /// Whether it waits for its first poll. Only the owner changes that, so it may ask without a
-    /// critical section.
-    pub(super) fn is_idle(&self) -> bool {
-        self.state.load(Ordering::Acquire) == IDLE
-    }
-
-    pub(super) fn has_fired(&self) -> bool {
-        self.state.load(Ordering::Acquire) == FIRED
-    }
-
-    /// A new deadline for a node that is not in the queue.
-    pub(super) fn rewind(&self, deadline: Instant) {
-        debug_assert_ne!(self.state.load(Ordering::Relaxed), LINKED);
-        self.deadline.set(deadline);
-        self.state.store(IDLE, Ordering::Release);
-    }
-
-    pub(super) fn mark_fired(&self) {
-        self.state.store(FIRED, Ordering::Release);
-    }
-
-    /// Replaces the waker and gives back the old one, which is to be dropped outside the section.
-    fn swap_waker(&self, _cs: CriticalSection<'_>, waker: Option<Waker>) -> Option<Waker> {
-        self.waker.replace(waker)
-    }
-
-    /// Whether the stored waker wakes the same task as `other`.
-    fn will_wake(&self, cs: CriticalSection<'_>, other: &Waker) -> bool {
-        let stored = self.swap_waker(cs, None);
-        let same = stored.as_ref().is_some_and(|waker| waker.will_wake(other));
-        self.swap_waker(cs, stored);
-        same
-    }
-}
+/// [`Instant::NEVER`], as it lies in the atomics.
+const NEVER: u64 = Instant::NEVER.as_nanos();
 
 /// Timers in the order of their deadlines, with the clock that says what is due and the alarm that
 /// interrupts when the next one is.
@@ -123,7 +39,7 @@ impl Node {
 /// ```
 pub struct TimerQueue {
     machine: spin::Once<Machine>,
-    tree: Mutex<RefCell<RBTree<NodeAdapter>>>,
+    tree: Mutex<Tree<Node>>,
     /// The earliest deadline in the tree; `NEVER` if it is empty. Written with the tree.
     head: AtomicU64,
     /// What the alarm is set to; `NEVER` if it is off or has fired. Written by the runner only.
@@ -137,7 +53,7 @@ struct Machine {
     alarm: &'static dyn Alarm,
 }
 
-// SAFETY: nodes are reached through the tree in critical sections only, so their `Cell`s and links are
+// SAFETY: nodes are reached through the tree in critical sections only, so their links and wakers are
 // never used from two contexts at a time; what is read outside one is atomic. The wakers that go from
 // context to context are `Send`, and the references in `machine` are to `Sync` things.
 unsafe impl Sync for TimerQueue {}
@@ -194,9 +110,9 @@ impl TimerQueue {
     pub const fn new() -> Self {
         Self {
             machine: spin::Once::new(),
-            tree: Mutex::new(RefCell::new(RBTree::new(NodeAdapter::NEW))),
-            head: AtomicU64::new(Instant::NEVER.as_nanos()),
-            armed: AtomicU64::new(Instant::NEVER.as_nanos()),
+            tree: Mutex::new(Tree::new()),
+            head: AtomicU64::new(NEVER),
+            armed: AtomicU64::new(NEVER),
             due: AtomicBool::new(false),
         }
     }
@@ -291,10 +207,12 @@ impl TimerQueue {
     /// # Ok::<(), dormir::time::AlreadyInstalled>(())
     /// ```
     #[must_use]
+    #[inline]
     pub fn now(&self) -> Instant {
         self.machine().clock.now()
     }
 
+    #[inline]
     fn machine(&self) -> &Machine {
         self.machine.get().expect(
             "no clock is installed: call dormir::platform::bare::init (or TimerQueue::install) first",
@@ -327,24 +245,22 @@ impl TimerQueue {
     /// Wakes what is due, though no interrupt came: for a loop that may have slept by other means than the
     /// alarm. To be followed by a [`turn`](Self::turn).
     pub(crate) fn look(&self) {
-        if self.head.load(Ordering::Relaxed) == Instant::NEVER.as_nanos() {
+        if self.head.load(Ordering::Relaxed) == NEVER {
             return;
         }
         let now = self.now();
         // An alarm that is still to come stays as it is. One whose time has passed may be over: it is set
         // again.
         if self.armed.load(Ordering::Relaxed) <= now.as_nanos() {
-            self.armed
-                .store(Instant::NEVER.as_nanos(), Ordering::Relaxed);
+            self.armed.store(NEVER, Ordering::Relaxed);
         }
-        self.expire();
+        self.expire(now);
     }
 
     /// Withdraws the alarm: nobody turns the queue for now. The next turn sets it again.
     pub(crate) fn disarm(&self) {
-        let never = Instant::NEVER.as_nanos();
-        if self.armed.load(Ordering::Relaxed) != never {
-            self.armed.store(never, Ordering::Relaxed);
+        if self.armed.load(Ordering::Relaxed) != NEVER {
+            self.armed.store(NEVER, Ordering::Relaxed);
             self.machine().alarm.off();
         }
     }
@@ -379,8 +295,11 @@ impl TimerQueue {
             && self.head.load(Ordering::Relaxed) >= self.armed.load(Ordering::Relaxed)
     }
 
-    /// One turn of the runner: if the timer's interrupt came, wakes the tasks whose deadlines have
-    /// passed; then sets the alarm if the next deadline is earlier than what it is set to.
+    /// One turn of the runner: if the timer's interrupt came, wakes the tasks whose deadlines have passed;
+    /// if not, sets the alarm if the next deadline is earlier than what it is set to.
+    ///
+    /// So the alarm is not set for what comes after a deadline until the tasks that were woken have been
+    /// polled, which often have an earlier one. Until then the queue is not [settled](Self::is_settled).
     ///
     /// When the last timer goes, the alarm stays as it is: one interrupt that finds nothing due costs
     /// less than a write for each timer that is dropped.
@@ -415,127 +334,129 @@ impl TimerQueue {
     /// # assert_eq!(next, Some(Instant::from_nanos(5)));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[inline]
     pub fn turn(&self) -> Option<Instant> {
-        loop {
-            if self.due.load(Ordering::Relaxed) && self.due.swap(false, Ordering::Acquire) {
-                // The alarm is a one-shot: what fired is no longer set. If the interrupt was an older
-                // one, the alarm is merely written once more than necessary.
-                self.armed
-                    .store(Instant::NEVER.as_nanos(), Ordering::Relaxed);
-                self.expire();
-            }
-            let head = Instant::from_nanos(self.head.load(Ordering::Relaxed));
-            if head == Instant::NEVER {
-                return None;
-            }
-            if head.as_nanos() >= self.armed.load(Ordering::Relaxed) {
-                return Some(head);
-            }
-            let machine = self.machine();
-            machine.alarm.set(head);
-            self.armed.store(head.as_nanos(), Ordering::Relaxed);
-            // An alarm may ignore a deadline that has passed by the time it is written, so what
-            // passed meanwhile is due now, interrupt or not.
-            if machine.clock.now() < head {
-                return Some(head);
-            }
-            self.due.store(true, Ordering::Relaxed);
+        let mut head = self.head.load(Ordering::Relaxed);
+        if self.due.load(Ordering::Relaxed) {
+            self.answer_interrupt();
+            head = self.head.load(Ordering::Relaxed);
+        } else if head < self.armed.load(Ordering::Relaxed) {
+            self.set_alarm(Instant::from_nanos(head));
+            head = self.head.load(Ordering::Relaxed);
+        }
+        (head != NEVER).then_some(Instant::from_nanos(head))
+    }
+
+    /// Sets the alarm for the earliest deadline.
+    #[inline(never)]
+    fn set_alarm(&self, head: Instant) {
+        let machine = self.machine();
+        machine.alarm.set(head);
+        self.armed.store(head.as_nanos(), Ordering::Relaxed);
+        // An alarm may ignore a deadline that has passed by the time it is written, so what passed
+        // meanwhile is due now, interrupt or not.
+        if machine.clock.now() >= head {
+            self.answer_interrupt();
+        }
+    }
+
+    /// The timer's interrupt came, or would have: what has passed is due.
+    #[inline(never)]
+    fn answer_interrupt(&self) {
+        // An interrupt that comes before this is answered by the look at the clock below.
+        self.due.store(false, Ordering::Relaxed);
+        // The alarm is a one-shot: what fired is no longer set. If the interrupt was an older one, the
+        // alarm is merely written once more than necessary.
+        let armed = self.armed.load(Ordering::Relaxed);
+        self.armed.store(NEVER, Ordering::Relaxed);
+        if self.head.load(Ordering::Relaxed) != NEVER {
+            self.expire(self.now());
+        } else if armed != NEVER && self.now().as_nanos() < armed {
+            // Nobody waits for an alarm that is still to come.
+            self.machine().alarm.off();
         }
     }
 
     /// Wakes what is due, one node to a critical section, each task outside of it.
-    fn expire(&self) {
-        if self.head.load(Ordering::Relaxed) == Instant::NEVER.as_nanos() {
-            return;
-        }
-        let now = self.machine().clock.now();
-        while let Some(waker) = self.pop_due(now) {
-            if let Some(waker) = waker {
-                waker.wake();
-            }
+    #[inline(always)]
+    fn expire(&self, now: Instant) {
+        while self.head.load(Ordering::Relaxed) <= now.as_nanos()
+            && let Some(waker) = self.pop_due(now)
+        {
+            waker.wake();
         }
     }
 
-    /// Takes the first node out if it is due: `Some` of its waker.
-    fn pop_due(&self, now: Instant) -> Option<Option<Waker>> {
+    /// Takes the first node out if it is due, and gives its waker.
+    #[inline(always)]
+    fn pop_due(&self, now: Instant) -> Option<Waker> {
         critical_section::with(|cs| {
-            if self.head.load(Ordering::Relaxed) > now.as_nanos() {
-                return None;
-            }
-            let mut tree = self.tree.borrow_ref_mut(cs);
-            let mut first = tree.front_mut();
-            let node = first.remove()?;
-            let next = first.get().map_or(Instant::NEVER, Node::deadline);
-            self.head.store(next.as_nanos(), Ordering::Relaxed);
-            let waker = node.swap_waker(cs, None);
-            node.mark_fired();
-            Some(waker)
+            let tree = self.tree.borrow(cs);
+            // A context that came between may have taken it out.
+            let node = tree.first().filter(|node| node.deadline() <= now)?;
+            // SAFETY: it was found there.
+            unsafe { tree.remove(node) };
+            self.head.store(first_deadline(tree), Ordering::Relaxed);
+            // SAFETY: it was in the queue until now.
+            Some(unsafe { node.fire(cs) })
         })
     }
 
-    /// Puts `node` into the queue if it is not there, and makes `waker` the one that is woken.
-    /// Returns whether the node has fired.
+    /// Puts `node` into the queue, which has `waker` be woken at its deadline.
     ///
     /// # Safety
     ///
-    /// `node` must stay where it is, and be passed to [`unlink`](Self::unlink) of this queue before
-    /// its memory is reused. A node that is linked must be linked to this queue.
-    pub(super) unsafe fn link(&self, node: &Node, waker: &Waker) -> bool {
-        let state = node.state.load(Ordering::Acquire);
-        if state == FIRED {
-            return true;
-        }
-        if state == LINKED && critical_section::with(|cs| node.will_wake(cs, waker)) {
-            return node.has_fired();
-        }
-        // Cloning and dropping a waker is foreign code: it runs outside the critical section.
+    /// `node` is idle. It must stay where it is, and be passed to [`unlink`](Self::unlink) of this queue
+    /// before its memory is reused.
+    #[inline(never)]
+    pub(super) unsafe fn link(&self, node: &Node, waker: &Waker) {
+        // Cloning a waker is foreign code: it runs outside the critical section.
         let waker = waker.clone();
-        let replaced = critical_section::with(|cs| {
-            match node.state.load(Ordering::Relaxed) {
-                FIRED => return Some(waker),
-                IDLE => {
-                    // SAFETY: the caller promises that the node stays in place until `unlink`, and
-                    // it is only ever reached by shared reference.
-                    let pointer = unsafe { UnsafeRef::from_raw(core::ptr::from_ref(node)) };
-                    self.tree.borrow_ref_mut(cs).insert(pointer);
-                    let deadline = node.deadline().as_nanos();
-                    if deadline < self.head.load(Ordering::Relaxed) {
-                        self.head.store(deadline, Ordering::Relaxed);
-                    }
-                    node.state.store(LINKED, Ordering::Relaxed);
-                }
-                _ => {}
+        critical_section::with(|cs| {
+            // SAFETY: it is not in the queue, where only its owner puts it.
+            unsafe { node.wait(waker, cs) };
+            let tree = self.tree.borrow(cs);
+            // SAFETY: the caller says that the node stays in place until `unlink`, which removes it; its
+            // deadline changes outside of the queue only.
+            unsafe { tree.insert(node) };
+            if tree.is_first(node) {
+                self.head
+                    .store(node.deadline().as_nanos(), Ordering::Relaxed);
             }
-            node.swap_waker(cs, Some(waker))
         });
-        drop(replaced);
-        node.has_fired()
     }
 
     /// Takes `node` out of the queue if it is there.
     ///
     /// # Safety
     ///
-    /// A node that is linked must be linked to this queue.
+    /// If the node was linked since it was made or unlinked, it was to this queue.
+    #[inline(never)]
     pub(super) unsafe fn unlink(&self, node: &Node) {
-        if node.state.load(Ordering::Acquire) != LINKED {
-            return;
-        }
         let waker = critical_section::with(|cs| {
-            if node.state.load(Ordering::Relaxed) == LINKED {
-                let mut tree = self.tree.borrow_ref_mut(cs);
-                // SAFETY: `LINKED` is stored and cleared in the critical sections that insert and
-                // remove, so the node is in a tree, and the caller says that it is this one.
-                let mut cursor = unsafe { tree.cursor_mut_from_ptr(node) };
-                cursor.remove();
-                let head = tree.front().get().map_or(Instant::NEVER, Node::deadline);
-                self.head.store(head.as_nanos(), Ordering::Relaxed);
-                node.state.store(IDLE, Ordering::Relaxed);
+            if !node.is_waiting() {
+                return None;
             }
-            node.swap_waker(cs, None)
+            let tree = self.tree.borrow(cs);
+            let was_first = tree.is_first(node);
+            // SAFETY: who waits is in a tree, and the caller says that it is this one.
+            unsafe { tree.remove(node) };
+            if was_first {
+                self.head.store(first_deadline(tree), Ordering::Relaxed);
+            }
+            // SAFETY: it was in the queue until now.
+            Some(unsafe { node.give_up(cs) })
         });
+        // Foreign code: outside the section.
         drop(waker);
     }
+}
+
+/// The deadline of the tree's first node; `NEVER` if it is empty.
+#[inline(always)]
+fn first_deadline(tree: &Tree<Node>) -> u64 {
+    tree.first()
+        .map_or(NEVER, |node| node.deadline().as_nanos())
 }
 
 #[cfg(test)]

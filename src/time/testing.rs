@@ -74,6 +74,18 @@ pub(super) fn poll<F: Future>(future: &mut Pin<Box<F>>, waker: &Waker) -> Poll<F
     future.as_mut().poll(&mut Context::from_waker(waker))
 }
 
+/// Turns the queue until there is nothing to do, as a runner does which no task keeps busy. Gives the next
+/// deadline.
+pub(super) fn settle(queue: &TimerQueue) -> Option<Instant> {
+    for _ in 0..10_000 {
+        let next = queue.turn();
+        if queue.is_settled() {
+            return next;
+        }
+    }
+    panic!("the queue does not settle");
+}
+
 /// A timer that has been polled once and waits.
 pub(super) fn waiting(queue: &'static TimerQueue, deadline: u64, waker: &Waker) -> Pin<Box<Timer>> {
     let mut timer = Box::pin(queue.timer(at(deadline)));

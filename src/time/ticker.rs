@@ -298,7 +298,7 @@ impl TimerQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time::testing::{Recording, at, queue};
+    use crate::time::testing::{Recording, at, queue, settle};
     use core::{
         future::Future,
         pin::pin,
@@ -369,16 +369,16 @@ mod tests {
                 let poll = wait.as_mut().poll(&mut Context::from_waker(&waker));
                 assert!(poll.is_pending());
                 // It is due and its task is woken, but it is dropped before it is polled.
-                queue.turn();
+                settle(queue);
                 clock.advance_to(at(now), queue);
-                queue.turn();
+                settle(queue);
                 assert_eq!(recording.take(), [1]);
             }
             assert_eq!(next(&mut ticker), Some(0));
         }
         // Nor does one that is dropped leave anything in the queue.
         assert_eq!(next(&mut ticker), None);
-        assert_eq!(queue.turn(), None);
+        assert_eq!(settle(queue), None);
     }
 
     #[test]
@@ -419,7 +419,7 @@ mod tests {
             assert_eq!(ticker.deadline(), Instant::NEVER);
             clock.advance_to(at(u64::MAX - 1), queue);
             assert_eq!(next(&mut ticker), None);
-            assert_eq!(queue.turn(), None, "never is not queued");
+            assert_eq!(settle(queue), None, "never is not queued");
             ticker.reset();
             assert_eq!(ticker.deadline(), Instant::NEVER);
         }

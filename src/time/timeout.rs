@@ -231,7 +231,7 @@ impl core::error::Error for TimedOut {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time::testing::{Recording, at, queue};
+    use crate::time::testing::{Recording, at, queue, settle};
     use core::{
         future::{pending, poll_fn, ready},
         mem::size_of_val,
@@ -252,7 +252,7 @@ mod tests {
             let mut limited = pin!(queue.with_deadline(deadline, ready(7)));
             assert_eq!(poll(limited.as_mut()), Poll::Ready(Ok(7)));
         }
-        assert_eq!(queue.turn(), None, "no timer was needed");
+        assert_eq!(settle(queue), None, "no timer was needed");
     }
 
     #[test]
@@ -263,11 +263,11 @@ mod tests {
         let mut limited = pin!(queue.with_deadline(at(10), pending::<()>()));
         let mut context = Context::from_waker(&waker);
         assert!(limited.as_mut().poll(&mut context).is_pending());
-        assert_eq!(queue.turn(), Some(at(10)));
+        assert_eq!(settle(queue), Some(at(10)));
         clock.advance_to(at(9), queue);
         assert!(limited.as_mut().poll(&mut context).is_pending());
         clock.advance_to(at(10), queue);
-        queue.turn();
+        settle(queue);
         assert_eq!(recording.take(), [1]);
         assert_eq!(
             limited.as_mut().poll(&mut context),
@@ -284,9 +284,9 @@ mod tests {
         let mut inner = Box::pin(queue.timer(at(10)));
         let mut limited = pin!(queue.with_deadline(at(10), inner.as_mut()));
         assert!(poll(limited.as_mut()).is_pending());
-        queue.turn();
+        settle(queue);
         clock.advance_to(at(50), queue);
-        queue.turn();
+        settle(queue);
         assert_eq!(poll(limited.as_mut()), Poll::Ready(Ok(())));
     }
 
@@ -303,10 +303,10 @@ mod tests {
             }),
         ));
         assert!(poll(limited.as_mut()).is_pending());
-        assert_eq!(queue.turn(), Some(at(10)));
+        assert_eq!(settle(queue), Some(at(10)));
         drop(limited);
         assert_eq!(Rc::strong_count(&held), 1);
-        assert_eq!(queue.turn(), None);
+        assert_eq!(settle(queue), None);
     }
 
     #[test]
@@ -315,12 +315,12 @@ mod tests {
         {
             let mut limited = pin!(queue.with_deadline(at(1000), queue.timer(at(10))));
             assert!(poll(limited.as_mut()).is_pending());
-            assert_eq!(queue.turn(), Some(at(10)));
+            assert_eq!(settle(queue), Some(at(10)));
             clock.advance_to(at(10), queue);
-            assert_eq!(queue.turn(), Some(at(1000)));
+            assert_eq!(settle(queue), Some(at(1000)));
             assert_eq!(poll(limited.as_mut()), Poll::Ready(Ok(())));
         }
-        assert_eq!(queue.turn(), None);
+        assert_eq!(settle(queue), None);
     }
 
     #[test]
@@ -329,7 +329,7 @@ mod tests {
         let forever = queue.now().saturating_add(Duration::MAX);
         let mut limited = pin!(queue.with_deadline(forever, pending::<()>()));
         assert!(poll(limited.as_mut()).is_pending());
-        assert_eq!(queue.turn(), None);
+        assert_eq!(settle(queue), None);
         clock.advance_to(at(u64::MAX - 1), queue);
         assert!(poll(limited.as_mut()).is_pending());
     }

@@ -3,11 +3,14 @@
 use core::{
     future::Future,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
-use super::{Instant, TimerQueue, queue::Node};
+use super::{
+    Instant, TimerQueue,
+    node::{Node, State},
+};
 
 /// A future that ends at its deadline: never before it, and with the poll that the timer's interrupt
 /// brings about. Timers that are due together wake their tasks in the order of their deadlines; those with
@@ -32,9 +35,11 @@ use super::{Instant, TimerQueue, queue::Node};
 /// block_on(async { Timer::after(Duration::from_millis(5)).await }, Skip);
 /// ```
 #[must_use = "a timer does nothing until it is awaited"]
+// The node first: so it has the timer's address, which saves instructions wherever both are needed.
+#[repr(C)]
 pub struct Timer {
-    queue: &'static TimerQueue,
     node: Node,
+    queue: &'static TimerQueue,
 }
 
 // SAFETY: the `Cell`s in the node are written by the timer's owner while the node is not linked, and
@@ -151,7 +156,7 @@ impl Timer {
     /// # assert_eq!(Instant::now(), Instant::from_nanos(3_000_000_000));
     /// ```
     pub fn reset(self: Pin<&mut Self>, deadline: Instant) {
-        // SAFETY: a linked node was linked by `poll`, to the timer's own queue.
+        // SAFETY: who waits was linked by `poll`, to the timer's own queue.
         unsafe { self.queue.unlink(&self.node) };
         self.node.rewind(deadline);
     }
@@ -181,10 +186,11 @@ impl TimerQueue {
     /// assert_eq!(runner.run_until_idle().next_deadline, Some(Instant::from_nanos(5)));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[inline(always)]
     pub const fn timer(&'static self, deadline: Instant) -> Timer {
         Timer {
-            queue: self,
             node: Node::new(deadline),
+            queue: self,
         }
     }
 }
@@ -195,20 +201,40 @@ impl Future for Timer {
     /// # Panics
     ///
     /// If the queue has no clock.
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let deadline = self.node.deadline();
-        if self.node.is_idle() {
-            if deadline == Instant::NEVER {
-                return Poll::Pending;
-            }
-            if self.queue.now() >= deadline {
+        match self.node.state() {
+            State::Idle if self.deadline() == Instant::NEVER => Poll::Pending,
+            // Though the queue would find it: a future that is polled once and dropped, as in a `select`,
+            // must not miss its deadline for good.
+            State::Idle if self.deadline() <= self.queue.now() => {
                 self.node.mark_fired();
-                return Poll::Ready(());
+                Poll::Ready(())
             }
+            State::Idle => {
+                // SAFETY: the node is idle; the timer is pinned, so it stays in place until `drop`, which
+                // unlinks it.
+                unsafe { self.queue.link(&self.node, cx.waker()) };
+                Poll::Pending
+            }
+            State::Waiting => self.poll_again(cx.waker()),
+            State::Fired => Poll::Ready(()),
         }
-        // SAFETY: the timer is pinned, so the node stays in place until `drop`, which unlinks it; it
-        // is linked to no other queue, since `queue` never changes.
-        if unsafe { self.queue.link(&self.node, cx.waker()) } {
+    }
+}
+
+impl Timer {
+    /// A poll of a timer that is in the queue: it may be another task that waits for it now.
+    #[inline(never)]
+    fn poll_again(&self, waker: &Waker) -> Poll<()> {
+        if !critical_section::with(|cs| self.node.will_wake(waker, cs)) {
+            // Foreign code, to clone a waker and to drop one, runs outside the sections.
+            let waker = waker.clone();
+            drop(critical_section::with(|cs| {
+                self.node.exchange_waker(waker, cs)
+            }));
+        }
+        if self.node.state() == State::Fired {
             Poll::Ready(())
         } else {
             Poll::Pending
@@ -217,8 +243,11 @@ impl Future for Timer {
 }
 
 impl Drop for Timer {
+    #[inline]
     fn drop(&mut self) {
-        // SAFETY: a linked node was linked by `poll`, to the timer's own queue.
-        unsafe { self.queue.unlink(&self.node) };
+        if self.node.is_waiting() {
+            // SAFETY: who waits was linked by `poll`, to the timer's own queue.
+            unsafe { self.queue.unlink(&self.node) };
+        }
     }
 }

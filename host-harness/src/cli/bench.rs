@@ -35,7 +35,7 @@ use versions::Versions;
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = counts::cases_help())]
 pub(super) struct Arguments {
-    /// Counts instructions: of a wake, a poll, a switch, a spawn, a join
+    /// Counts instructions: of a wake, a poll, a switch, a spawn, a join, a timer
     #[arg(long)]
     counts: bool,
     /// Also writes the figures to this file, as JSON; what it held before is replaced at the end

@@ -5,14 +5,17 @@ mod many;
 mod model;
 
 use std::{
+    boxed::Box,
+    mem::ManuallyDrop,
+    pin::Pin,
     sync::Arc,
     task::{Wake, Waker},
     vec::Vec,
 };
 
 use crate::time::{
-    TimerQueue,
-    testing::{Recorder, Recording, at, counting, poll, queue, waiting},
+    Timer, TimerQueue,
+    testing::{Recorder, Recording, at, counting, poll, queue, settle, waiting},
 };
 
 #[test]
@@ -22,24 +25,24 @@ fn a_thousand_timers_cost_one_alarm_write() {
     let timers: Vec<_> = (0..1000)
         .map(|n| waiting(queue, 5000 - n as u64, &recording.waker(n)))
         .collect();
-    assert_eq!(queue.turn(), Some(at(4001)));
-    assert_eq!(queue.turn(), Some(at(4001)));
+    assert_eq!(settle(queue), Some(at(4001)));
+    assert_eq!(settle(queue), Some(at(4001)));
     assert_eq!(alarm.writes(), 1);
     // A later timer needs no write; an earlier one does.
     let _later = waiting(queue, 9000, Waker::noop());
-    queue.turn();
+    settle(queue);
     assert_eq!(alarm.writes(), 1);
     let _earlier = waiting(queue, 3000, Waker::noop());
     assert!(
         !queue.is_settled(),
         "an earlier timer than the alarm must not be slept on"
     );
-    queue.turn();
+    settle(queue);
     assert_eq!(alarm.writes(), 2);
     assert!(queue.is_settled());
 
     clock.advance_to(at(5000), queue);
-    queue.turn();
+    settle(queue);
     assert_eq!(recording.take(), (0..1000).rev().collect::<Vec<_>>());
     drop(timers);
 }
@@ -49,7 +52,7 @@ fn a_deadline_that_passes_while_the_alarm_is_written_is_due() {
     let (queue, _clock, _alarm) = counting(100);
     let recording = Recording::default();
     let _soon = waiting(queue, 50, &recording.waker(1));
-    assert_eq!(queue.turn(), None);
+    assert_eq!(settle(queue), None);
     assert_eq!(recording.take(), [1]);
 }
 
@@ -58,10 +61,10 @@ fn an_early_alarm_is_a_reason_to_look_and_no_more() {
     let (queue, clock) = queue();
     let recording = Recording::default();
     let _timer = waiting(queue, 100, &recording.waker(1));
-    assert_eq!(queue.turn(), Some(at(100)));
+    assert_eq!(settle(queue), Some(at(100)));
     queue.on_interrupt();
     assert!(!queue.is_settled());
-    assert_eq!(queue.turn(), Some(at(100)));
+    assert_eq!(settle(queue), Some(at(100)));
     assert!(recording.take().is_empty());
     assert_eq!(clock.alarm(), Some(at(100)), "the alarm is asked for again");
 }
@@ -70,9 +73,9 @@ fn an_early_alarm_is_a_reason_to_look_and_no_more() {
 fn dropped_timers_leave_nothing_behind() {
     let (queue, _clock) = queue();
     let timers: Vec<_> = (1..100).map(|n| waiting(queue, n, Waker::noop())).collect();
-    assert_eq!(queue.turn(), Some(at(1)));
+    assert_eq!(settle(queue), Some(at(1)));
     drop(timers);
-    assert_eq!(queue.turn(), None);
+    assert_eq!(settle(queue), None);
 }
 
 #[test]
@@ -92,7 +95,7 @@ fn a_waker_is_let_go_when_its_timer_ends_is_reset_or_is_dropped() {
     assert_eq!(Arc::strong_count(&counted), 2);
     clock.advance_to(at(10), queue);
     queue.on_interrupt();
-    queue.turn();
+    settle(queue);
     assert_eq!(Arc::strong_count(&counted), 1);
     drop(ended);
 }
@@ -101,10 +104,10 @@ fn a_waker_is_let_go_when_its_timer_ends_is_reset_or_is_dropped() {
 fn never_is_not_queued() {
     let (queue, clock) = queue();
     let _never = waiting(queue, u64::MAX, Waker::noop());
-    assert_eq!(queue.turn(), None);
+    assert_eq!(settle(queue), None);
     assert_eq!(clock.alarm(), None);
     let _last = waiting(queue, u64::MAX - 1, Waker::noop());
-    assert_eq!(queue.turn(), Some(at(u64::MAX - 1)));
+    assert_eq!(settle(queue), Some(at(u64::MAX - 1)));
 }
 
 /// A waker whose clone, wake and drop use the queue that they are called from.
@@ -131,7 +134,7 @@ fn foreign_wakers_may_use_the_queue() {
     assert!(poll(&mut timer, &Waker::from(Arc::new(Meddler(queue)))).is_pending());
     clock.advance_to(at(10), queue);
     queue.on_interrupt();
-    assert_eq!(queue.turn(), None);
+    assert_eq!(settle(queue), None);
     assert!(poll(&mut timer, Waker::noop()).is_ready());
 }
 
@@ -140,9 +143,13 @@ fn foreign_wakers_may_use_the_queue() {
 fn a_forgotten_timer_is_sound() {
     let (queue, clock) = queue();
     let recording = Recording::default();
-    std::mem::forget(waiting(queue, 10, &recording.waker(1)));
+    // SAFETY: the timer is not moved. Nor is it dropped: only its memory is kept, so as not to leak it.
+    let timer = unsafe { Pin::into_inner_unchecked(waiting(queue, 10, &recording.waker(1))) };
+    let memory = Box::into_raw(timer).cast::<ManuallyDrop<Timer>>();
     clock.advance_to(at(10), queue);
     queue.on_interrupt();
-    queue.turn();
+    settle(queue);
     assert_eq!(recording.take(), [1]);
+    // SAFETY: it came from a box of a type of the same form.
+    drop(unsafe { Box::from_raw(memory) });
 }

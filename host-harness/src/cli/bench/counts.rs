@@ -12,8 +12,8 @@ pub const PROGRAM: &str = "counts";
 pub struct Runtime {
     /// Its name, for the guest's argument `runtime=` too.
     pub name: &'static str,
-    /// The package whose version is shown with its figures.
-    pub package: &'static str,
+    /// The packages whose versions are shown with its figures.
+    pub packages: &'static [&'static str],
     /// How it is used here, and what of its figures is not its own doing.
     pub note: &'static str,
 }
@@ -22,26 +22,33 @@ pub struct Runtime {
 pub const RUNTIMES: &[Runtime] = &[
     Runtime {
         name: "dormir",
-        package: "dormir",
+        packages: &["dormir"],
         note: "Runner::pass; below the name the executor's capacity, and whether other vCPUs may wake its \
                tasks (shared) or not (single). Tasks lie in a static pool for n; spawn is \
-               spawn_detached, join has what a handle costs",
+               spawn_detached, join has what a handle costs. All n timers are one task's; they are served \
+               as in Runner::run: by TimerQueue::turn, after each pass",
     },
     Runtime {
         name: "embassy",
-        package: "embassy-executor",
+        packages: &[
+            "embassy-executor",
+            "embassy-time",
+            "embassy-time-queue-utils",
+        ],
         note: "the raw executor, with an empty pender. Tasks lie in a static pool for n, in which each \
-               spawn looks for a free place from the first on. They have no results, so no join",
+               spawn looks for a free place from the first on. They have no results, so no join. Timers \
+               are embassy-time's with the queue that is integrated into tasks, so n timers are n tasks'; \
+               whatever changes the queue goes through all of it",
     },
     Runtime {
         name: "edge",
-        package: "edge-executor",
+        packages: &["edge-executor"],
         note: "LocalExecutor with a BoundQueue for n, a pass by try_tick until nothing is ready \
                (polling its run() costs more). Tasks lie on the heap, whose cost is in spawn and join",
     },
     Runtime {
         name: "futures-unordered",
-        package: "futures-util",
+        packages: &["futures-util"],
         note: "FuturesUnordered, a pass by poll_next with a waker that does nothing. Futures lie on the \
                heap, whose cost is in spawn and join",
     },
@@ -49,12 +56,17 @@ pub const RUNTIMES: &[Runtime] = &[
 
 /// What holds for all runtimes alike.
 pub(super) const NOTES: &[&str] = &[
-    "n is how many tasks there are (in ping_pong two where n is 1). An instruction is one of the \
-     guest's, whatever time it takes",
+    "n is how many tasks there are (in ping_pong two where n is 1), or in the rows of timers how many \
+     timers are pending. An instruction is one of the guest's, whatever time it takes",
+    "timers: the mean of all operations, and in parentheses the worst single one. In each of 1,000 rounds \
+     the first deadline passes, that timer is made anew, one is cancelled, and that one is made anew; new \
+     deadlines lie among those that are pending. Clock and alarm are the bench's own and the same for \
+     all: one RDTSC and an addition, and one store",
     "the heap is embedded-alloc's, empty before each case, and masks interrupts while it works, as \
      critical sections do",
     "at 65536 are left out: embassy, whose pool would be searched through at each spawn, and edge, \
-     whose queue is made on the stack and larger than that",
+     whose queue is made on the stack and larger than that. Timers: embassy at 100000, which would need \
+     minutes; edge and futures-unordered, which have none",
 ];
 
 /// A case: one kind of operation.
@@ -101,6 +113,21 @@ pub const CASES: &[Case] = &[
         name: "empty_pass",
         about: "a pass with nothing ready, in a loop of 100 that is counted too",
     },
+    Case {
+        name: "timer_arm",
+        about: "a wake of a task, the pass in which it makes a timer and polls it, and the alarm if that \
+                has to be set: n timers are pending then",
+    },
+    Case {
+        name: "timer_fire",
+        about: "a deadline has passed: from the alarm's handler to where the task has found its timer \
+                ready. The alarm is set to the next deadline on the way",
+    },
+    Case {
+        name: "timer_cancel",
+        about: "a pending timer dropped. embassy's costs nothing to drop, but stays in the queue: there it \
+                is what the alarm's handler and the needless poll take at its deadline",
+    },
 ];
 
 /// What `--help` says of the cases.
@@ -110,7 +137,7 @@ pub(super) fn cases_help() -> String {
     let names: Vec<_> = RUNTIMES.iter().map(|runtime| runtime.name).collect();
     format!(
         "The runtimes: {}.\n\nThe cases, at n = 1, 64, 1024, 4096 and 65536 tasks that only return \
-         Pending:{cases}",
+         Pending, and of timers at n = 1, 10, 100, 1000, 4000, 10000 and 100000:{cases}",
         names.join(", ")
     )
 }
@@ -118,10 +145,10 @@ pub(super) fn cases_help() -> String {
 /// Far more than one runtime takes on a slow machine.
 const LIMIT: Duration = Duration::from_secs(300);
 
-/// Room for 65536 futures on a heap.
+/// Room for 65536 futures on a heap, or 100000 timers.
 const MEMORY_MIB: u32 = 256;
 
-/// How the guest is run to count `runtime`; with at most `max` tasks, if that is given.
+/// How the guest is run to count `runtime`; with at most `max` tasks or timers, if that is given.
 #[must_use]
 pub fn config(runtime: &str, max: Option<u32>) -> RunConfig {
     let max = max.map_or(String::new(), |max| format!(" max={max}"));
@@ -141,14 +168,17 @@ pub struct Count {
     pub runtime: String,
     /// The case's name.
     pub case: String,
-    /// How many tasks there were.
+    /// How many tasks there were, or how many timers.
     pub n: u64,
     /// How many there was room for, where that is fixed.
     pub capacity: Option<u64>,
     /// Whether other vCPUs could wake (`shared`) or not (`single`), where the runtime has the choice.
     pub cpus: Option<String>,
-    /// What one operation took.
+    /// What one operation took, in the mean.
     pub instructions: Tenths,
+    /// What the worst single one took, where they were counted one by one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worst: Option<u64>,
 }
 
 /// A number of instructions, in tenths.
@@ -186,20 +216,36 @@ pub struct NotACount {
 ///
 /// The first thing that is no count.
 pub fn read(stats: &[(String, u64)]) -> Result<Vec<Count>, NotACount> {
-    let read = |(name, value): &(String, u64)| {
-        Count::read(name, *value).ok_or_else(|| NotACount {
+    let mut counts: Vec<Count> = Vec::new();
+    for (name, value) in stats {
+        let known = match name.rsplit_once('/') {
+            Some((subject, "instructions_x10")) => {
+                Count::read(subject, *value).map(|count| counts.push(count))
+            }
+            Some((subject, "worst")) => add_worst(&mut counts, subject, *value),
+            _ => None,
+        };
+        known.ok_or_else(|| NotACount {
             name: name.clone(),
             value: *value,
-        })
-    };
-    stats.iter().map(read).collect()
+        })?;
+    }
+    Ok(counts)
+}
+
+/// Adds the worst operation to the count of the same subject, which was reported just before.
+fn add_worst(counts: &mut [Count], subject: &str, worst: u64) -> Option<()> {
+    let last = counts.last_mut()?;
+    // Not if it has one already.
+    let is_same = Count::read(subject, last.instructions.0)? == *last;
+    is_same.then(|| last.worst = Some(worst))
 }
 
 impl Count {
-    /// Reads `RUNTIME/CASE/N/CAPACITY/CPUS/instructions_x10`, where a dash is what does not apply.
-    fn read(name: &str, tenths: u64) -> Option<Self> {
-        let parts: Vec<&str> = name.split('/').collect();
-        let &[runtime, case, n, capacity, cpus, "instructions_x10"] = parts.as_slice() else {
+    /// Reads `RUNTIME/CASE/N/CAPACITY/CPUS`, where a dash is what does not apply.
+    fn read(subject: &str, tenths: u64) -> Option<Self> {
+        let parts: Vec<&str> = subject.split('/').collect();
+        let &[runtime, case, n, capacity, cpus] = parts.as_slice() else {
             return None;
         };
         if runtime.is_empty() || !CASES.iter().any(|known| known.name == case) {
@@ -221,6 +267,7 @@ impl Count {
             capacity,
             cpus,
             instructions: Tenths(tenths),
+            worst: None,
         })
     }
 }
@@ -246,6 +293,7 @@ mod tests {
             capacity: Some(65_536),
             cpus: Some("single".into()),
             instructions: Tenths(413),
+            worst: None,
         };
         let unordered = Count {
             runtime: "futures-unordered".into(),
@@ -254,8 +302,29 @@ mod tests {
             capacity: None,
             cpus: None,
             instructions: Tenths(3340),
+            worst: None,
         };
         assert_eq!(read, Ok(vec![dormir, unordered]));
+    }
+
+    #[test]
+    fn the_worst_operation_belongs_to_the_mean_before_it() {
+        let mean = stat("dormir/timer_arm/10/64/shared/instructions_x10", 1001);
+        let worst = |name: &str| stat(&format!("{name}/worst"), 333);
+        let of_the_same = worst("dormir/timer_arm/10/64/shared");
+        let read_all = read(&[mean.clone(), of_the_same.clone()]).expect("figures");
+        let [count] = read_all.as_slice() else {
+            panic!("one count: {read_all:?}");
+        };
+        assert_eq!((count.instructions, count.worst), (Tenths(1001), Some(333)));
+        for misplaced in [
+            vec![of_the_same.clone()],
+            vec![mean.clone(), worst("dormir/timer_arm/100/64/shared")],
+            vec![mean.clone(), worst("dormir/timer_fire/10/64/shared")],
+            vec![mean, of_the_same.clone(), of_the_same],
+        ] {
+            read(&misplaced).expect_err("a worst operation without its mean");
+        }
     }
 
     #[test]

@@ -124,17 +124,18 @@ mod tests {
 
     #[test]
     fn the_document_has_the_layout_that_others_read() {
-        let count = |runtime: &str, capacity, cpus: Option<&str>| Count {
+        let count = |runtime: &str, capacity, cpus: Option<&str>, worst| Count {
             runtime: runtime.into(),
             case: "wake_poll".into(),
             n: 4096,
             capacity,
             cpus: cpus.map(str::to_owned),
             instructions: Tenths(410),
+            worst,
         };
         let counts = [
-            count("dormir", Some(4096), Some("single")),
-            count("futures-unordered", None, None),
+            count("dormir", Some(4096), Some("single"), Some(44)),
+            count("futures-unordered", None, None, None),
         ];
         let versions = Versions::for_test(&[("rustc", "9.8.7"), ("qemu", "1.2.3")]);
         let text = document(&counts, &versions).expect("it can be written");
@@ -143,7 +144,7 @@ mod tests {
             "schema": 1,
             "counts": [
                 {"runtime": "dormir", "case": "wake_poll", "n": 4096, "capacity": 4096,
-                 "cpus": "single", "instructions": 41.0},
+                 "cpus": "single", "instructions": 41.0, "worst": 44},
                 {"runtime": "futures-unordered", "case": "wake_poll", "n": 4096, "capacity": null,
                  "cpus": null, "instructions": 41.0},
             ],

@@ -52,7 +52,7 @@ fn draw(counts: &[Count]) -> Table {
             }
             let cell = |wanted: &String| {
                 let found = row.iter().find(|count| column(count) == *wanted);
-                found.map_or_else(|| "-".into(), |count| count.instructions.to_string())
+                found.map_or_else(|| "-".into(), |count| figure(count))
             };
             let ends = [case.name.to_owned(), n.to_string()];
             table.add_row(ends.into_iter().chain(columns.iter().map(cell)));
@@ -62,6 +62,15 @@ fn draw(counts: &[Count]) -> Table {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table
+}
+
+/// The mean, and in parentheses the worst operation, where that is known.
+fn figure(count: &Count) -> String {
+    let mean = count.instructions;
+    match count.worst {
+        Some(worst) => format!("{mean} ({worst})"),
+        None => mean.to_string(),
+    }
 }
 
 /// The column that a figure belongs to: its name, on several lines where that would be wide.
@@ -132,6 +141,14 @@ mod tests {
         assert_eq!(cells[1], ["", "", "64", "64", "4096", ""]);
         assert_eq!(cells[2], ["", "", "single", "shared", "single", ""]);
         assert_eq!(cells[4], ["wake_poll", "1", "30.0", "35.0", "41.0", "45.0"]);
+    }
+
+    #[test]
+    fn the_worst_operation_stands_behind_the_mean() {
+        let mut counts = counts(&[("embassy/timer_arm/10/-/-", 1450)]);
+        counts[0].worst = Some(170);
+        let drawn = draw(&counts).to_string();
+        assert_eq!(cells(&drawn)[2], ["timer_arm", "10", "145.0 (170)"]);
     }
 
     #[test]

@@ -152,9 +152,9 @@ fn packages(metadata: &str) -> Result<Vec<(String, String)>, VersionsError> {
 
 /// The names of the packages that matter.
 fn wanted() -> impl Iterator<Item = &'static str> {
-    let counted = RUNTIMES.iter().map(|runtime| runtime.package);
+    let counted = RUNTIMES.iter().flat_map(|runtime| runtime.packages);
     let others = counted.filter(|package| !COMMON.contains(package));
-    COMMON.iter().copied().chain(others)
+    COMMON.iter().chain(others).copied()
 }
 
 #[cfg(test)]

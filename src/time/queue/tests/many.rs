@@ -39,21 +39,21 @@ fn a_hundred_thousand_timers_at_once() {
     // By alarms first, one at a time, and the others in a few leaps.
     let mut woken = Vec::new();
     for _ in 0..100 {
-        let next = queue.turn().expect("timers are left");
+        let next = settle(queue).expect("timers are left");
         assert_eq!(Some(next), clock.alarm());
         clock.advance_to(next, queue);
-        queue.turn();
+        settle(queue);
         woken.extend(recording.take());
     }
     assert_eq!(woken, expected[..woken.len()]);
     assert!((100..200).contains(&woken.len()), "{}", woken.len());
     for leap in 1..=8 {
         clock.advance_to(at(leap << 41), queue);
-        queue.turn();
+        settle(queue);
         woken.extend(recording.take());
     }
     assert_eq!(woken, expected);
-    assert_eq!(queue.turn(), None);
+    assert_eq!(settle(queue), None);
     assert!(
         alarm.writes() <= 110,
         "{} writes for some 110 turns",
@@ -76,10 +76,10 @@ fn a_jump_of_hours_ends_what_is_due_once_and_in_order() {
         .map(|n| waiting(queue, (n as u64 + 1) * 120 * SECOND, &recording.waker(n)))
         .collect();
     let mut ticker = queue.ticker(at(2 * SECOND), core::time::Duration::from_secs(1));
-    assert_eq!(queue.turn(), Some(at(120 * SECOND)));
+    assert_eq!(settle(queue), Some(at(120 * SECOND)));
 
     clock.advance_to(at(5 * HOUR), queue);
-    assert_eq!(queue.turn(), Some(at(5 * HOUR + 120 * SECOND)));
+    assert_eq!(settle(queue), Some(at(5 * HOUR + 120 * SECOND)));
     assert_eq!(recording.take(), (0..150).collect::<Vec<_>>());
     assert_eq!(alarm.writes(), 2, "one before the jump, and one after it");
     // A ticker gives one tick for all that it missed.
@@ -93,10 +93,10 @@ fn a_jump_of_hours_ends_what_is_due_once_and_in_order() {
 
     // Nothing ends twice.
     queue.on_interrupt();
-    queue.turn();
+    settle(queue);
     assert!(recording.take().is_empty());
     clock.advance_to(at(20 * HOUR), queue);
-    assert_eq!(queue.turn(), None);
+    assert_eq!(settle(queue), None);
     assert_eq!(recording.take(), (150..300).collect::<Vec<_>>());
     drop(timers);
 }
@@ -113,9 +113,9 @@ fn equal_deadlines_end_in_the_order_in_which_they_began_to_wait() {
     timers[40].as_mut().reset(at(10));
     assert!(poll(&mut timers[40], &recording.waker(40)).is_pending());
     assert!(poll(&mut timers[20], &recording.waker(20)).is_pending());
-    queue.turn();
+    settle(queue);
     clock.advance_to(at(11), queue);
-    queue.turn();
+    settle(queue);
     let even = (0..100).step_by(2).filter(|n| *n != 40).chain([40]);
     let expected: Vec<_> = even.chain((0..100).skip(1).step_by(2)).collect();
     assert_eq!(recording.take(), expected);

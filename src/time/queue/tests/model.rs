@@ -18,7 +18,7 @@ use crate::{
     platform::host::VirtualClock,
     time::{
         Instant, Timer, TimerQueue,
-        testing::{Recording, at, poll, queue},
+        testing::{Recording, at, poll, queue, settle},
     },
 };
 
@@ -180,8 +180,7 @@ impl Pair {
 
     /// Turns the queue, and compares.
     fn turn(&mut self, counts: &mut Counts) -> TestCaseResult {
-        let next = self.queue.turn();
-        prop_assert!(self.queue.is_settled());
+        let next = settle(self.queue);
         let waiting = self.model.split_off(&(self.now + 1, 0));
         let due = std::mem::replace(&mut self.model, waiting);
         counts.expired += due.len() as u64;

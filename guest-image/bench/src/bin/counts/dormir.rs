@@ -1,5 +1,7 @@
 //! dormir: every capacity, woken from any vCPU or from one, a pass by `Runner::pass`.
 
+mod timers;
+
 use alloc::vec::Vec;
 use core::{
     pin::Pin,
@@ -118,8 +120,16 @@ pub(crate) fn run(watch: &Stopwatch, max: usize) {
             with!(Up64 $cpus_name $cpus_type, $cpus, 1 64);
             with!(Up4096 $cpus_name $cpus_type, $cpus, 1 64 1024 4096);
             with!(Up65536 $cpus_name $cpus_type, $cpus, 1 64 1024 4096 65536);
+            with_timers!(Up64 Up4096 Up65536, $cpus_name $cpus_type, $cpus);
         };
     }
+    macro_rules! with_timers {
+        ($($capacity:ident)*, $cpus_name:literal $cpus_type:ty, $cpus:expr) => {$({
+            static SLEEPING: Executor<$capacity, $cpus_type> = Executor::new($cpus);
+            timers::run(&SLEEPING, $cpus_name, watch, max);
+        })*};
+    }
+    timers::install();
     with_cpus!("shared" Shared, Shared);
     // SAFETY: this guest has one vCPU.
     with_cpus!("single" SingleVcpu, unsafe { SingleVcpu::new() });

@@ -1,5 +1,7 @@
 //! embassy-executor: its raw executor, which is what its ready-made ones are made of. Its tasks have no
-//! results, so there is no `join`.
+//! results, so there is no `join`. Its timers are embassy-time's.
+
+mod timers;
 
 use alloc::boxed::Box;
 use core::ptr;
@@ -67,4 +69,5 @@ pub(crate) fn run(watch: &Stopwatch, max: usize) {
         )*};
     }
     with!(1 64 1024 4096);
+    timers::run(watch, max);
 }

@@ -2,23 +2,26 @@
 //!
 //! Runs under QEMU's `-icount shift=0,sleep=off`, where the TSC counts instructions. `runtime=NAME`
 //! chooses one runtime, `runtime=list` prints the names, and `max=N` leaves out what needs more than
-//! N tasks. Each figure is reported to the harness, see [`figures`].
+//! N tasks or timers. Each figure is reported to the harness, see [`figures`].
 //!
 //! A runtime is a module with a function `run`: it makes executors with room for N tasks and hands
-//! them to the [`cases`], which are the same for all.
+//! them to the [`cases`], which are the same for all; and those with timers to the cases of [`timers`].
 #![no_std]
 #![no_main]
 
 extern crate alloc;
 
 mod cases;
+mod clock;
 mod dormir;
 mod edge;
 mod embassy;
 mod figures;
 mod futures_unordered;
+mod sleepers;
 mod stopwatch;
 mod tasks;
+mod timers;
 
 use alloc::string::{String, ToString};
 

@@ -21,13 +21,19 @@ impl Stopwatch {
     pub(crate) fn count(&self, work: impl FnOnce()) -> u64 {
         let start = stamp();
         work();
-        stamp() - start - self.own_cost
+        self.between(start, stamp())
+    }
+
+    /// How many instructions there are between two stamps.
+    #[inline(always)]
+    pub(crate) fn between(&self, start: u64, end: u64) -> u64 {
+        end - start - self.own_cost
     }
 }
 
 /// The TSC, always read by the same three instructions.
 #[inline(always)]
-fn stamp() -> u64 {
+pub(crate) fn stamp() -> u64 {
     let stamp;
     // SAFETY: every x86-64 processor has RDTSC. The block is not said to leave memory alone, so the
     // compiler moves no access to memory from one side of it to the other.

@@ -40,10 +40,15 @@ impl Idle {
             POLLS.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        critical_section::with(|cs| {
-            WAKERS.borrow_ref_mut(cs)[self.index] = Some(cx.waker().clone());
-        });
+        keep_waker(self.index, cx.waker());
     }
+}
+
+/// Keeps a task's waker for [`wakers`], in the task's first poll.
+pub(crate) fn keep_waker(index: usize, waker: &Waker) {
+    critical_section::with(|cs| {
+        WAKERS.borrow_ref_mut(cs)[index] = Some(waker.clone());
+    });
 }
 
 impl Future for Idle {
@@ -58,7 +63,8 @@ impl Future for Idle {
     }
 }
 
-/// The wakers of `n` new [`Idle`] tasks, which `first_polls` polls for the first time.
+/// The wakers of `n` new tasks, which `first_polls` polls for the first time. They [keep](keep_waker) them
+/// then, as [`Idle`] does.
 pub(crate) fn wakers(n: usize, first_polls: impl FnOnce()) -> Vec<Waker> {
     critical_section::with(|cs| {
         let mut wakers = WAKERS.borrow_ref_mut(cs);

@@ -1,0 +1,212 @@
+//! The cases of timers.
+//!
+//! n timers are pending. A round lets the first of them pass its deadline, makes it anew with another
+//! deadline, cancels one, and makes that one anew. So deadlines come and go as they do with tasks that
+//! sleep, and a queue has the form that this gives it.
+
+use core::{cmp::Reverse, hint::black_box, task::Waker};
+
+use alloc::{collections::BinaryHeap, vec::Vec};
+
+use crate::{
+    clock,
+    figures::{Subject, Tally},
+    sleepers::{self, Sleeper},
+    stopwatch::Stopwatch,
+};
+
+/// How many timers there are in the cases.
+pub(crate) const NUMBERS: [usize; 7] = [1, 10, 100, 1000, 4000, 10_000, 100_000];
+
+/// How many rounds there are.
+const ROUNDS: usize = 1000;
+
+/// How far a deadline lies behind the one before, in the mean. Far enough that no two are passed
+/// together.
+const GAP: u64 = 1_000_000_000_000;
+
+/// An executor with timers.
+pub(crate) trait Timers {
+    /// The runtime's timer.
+    type Timer: sleepers::Timer;
+
+    /// Whether what a cancelled timer leaves behind takes instructions at its deadline.
+    const CANCELLED_LEAVE: bool;
+
+    /// Spawns a task that nobody waits for.
+    fn spawn(&mut self, task: Sleeper<Self::Timer>);
+
+    /// One turn of the loop: polls the tasks that are ready, and serves the timers.
+    fn turn(&mut self);
+
+    /// What the alarm's interrupt handler does, and then the loop, until what was due has been polled.
+    fn on_alarm(&mut self);
+}
+
+/// `timer_arm`, `timer_fire` and `timer_cancel`, with n timers of as many tasks as `tasks` says.
+pub(crate) fn run(timers: &mut impl Timers, watch: &Stopwatch, subject: &Subject, tasks: usize) {
+    let n = black_box(subject.n);
+    let mut pending = Pending::fill(timers, watch, n, tasks);
+    let [mut arm, mut fire, mut cancel] = [const { Tally::new() }; 3];
+    for _ in 0..ROUNDS {
+        let fired = pending.earliest();
+        fire.add(pending.fire(fired));
+        arm.add(pending.arm(fired));
+        let cancelled = pending.next_cancelled();
+        cancel.add(pending.cancel(cancelled));
+        arm.add(pending.arm(cancelled));
+    }
+    pending.end();
+    subject.report_tally("timer_arm", &arm);
+    subject.report_tally("timer_fire", &fire);
+    subject.report_tally("timer_cancel", &cancel);
+}
+
+/// The timers that are pending, by their numbers.
+struct Pending<'a, T> {
+    timers: &'a mut T,
+    watch: &'a Stopwatch,
+    /// One for each task. Timer i is one of task i modulo tasks.
+    wakers: Vec<Waker>,
+    /// Each timer's deadline, if it is pending.
+    deadlines: Vec<Option<u64>>,
+    /// Deadlines and timers; also what was cancelled.
+    order: BinaryHeap<Reverse<(u64, usize)>>,
+    random: Random,
+    /// The timer that its task has turned to last.
+    current: Option<usize>,
+}
+
+impl<'a, T: Timers> Pending<'a, T> {
+    fn fill(timers: &'a mut T, watch: &'a Stopwatch, n: usize, tasks: usize) -> Self {
+        let each = n.div_ceil(tasks);
+        (0..tasks).for_each(|index| timers.spawn(Sleeper::new(index, each)));
+        let wakers = sleepers::wakers(tasks, || timers.turn());
+        let mut pending = Self {
+            timers,
+            watch,
+            wakers,
+            deadlines: alloc::vec![None; n],
+            order: BinaryHeap::with_capacity(n + 2 * ROUNDS),
+            random: Random(0x9e37_79b9_7f4a_7c15),
+            current: None,
+        };
+        (0..n).for_each(|timer| {
+            pending.arm(timer);
+        });
+        pending
+    }
+
+    /// Its task and its number there.
+    fn place(&self, timer: usize) -> (Waker, usize) {
+        let tasks = self.wakers.len();
+        (self.wakers[timer % tasks].clone(), timer / tasks)
+    }
+
+    /// Has a timer's task turn to it, and gives its waker.
+    fn turn_to(&mut self, timer: usize) -> Waker {
+        let (waker, seat) = self.place(timer);
+        if self.current.replace(timer) != Some(timer) {
+            sleepers::turn_to(seat, || {
+                waker.wake_by_ref();
+                self.timers.turn();
+            });
+        }
+        black_box(waker)
+    }
+
+    /// Makes a timer that is not pending: the turn in which its task is polled.
+    ///
+    /// Where it is the timer that fired last, that turn is the first since then, and sets the alarm.
+    fn arm(&mut self, timer: usize) -> u64 {
+        let waker = self.turn_to(timer);
+        let range = GAP * self.deadlines.len() as u64;
+        let deadline = clock::now() + GAP + self.random.below(range);
+        self.deadlines[timer] = Some(deadline);
+        self.order.push(Reverse((deadline, timer)));
+        sleepers::arm(deadline, || {
+            waker.wake_by_ref();
+            self.watch.count(|| self.timers.turn())
+        })
+    }
+
+    /// The timer that is due first.
+    fn earliest(&mut self) -> usize {
+        loop {
+            let Reverse((deadline, timer)) = self.order.pop().expect("there is one");
+            if self.deadlines[timer] == Some(deadline) {
+                self.order.push(Reverse((deadline, timer)));
+                return timer;
+            }
+        }
+    }
+
+    /// Passes the deadline of the first timer: from the alarm to the poll that finds it ready.
+    fn fire(&mut self, timer: usize) -> u64 {
+        self.turn_to(timer);
+        self.pass_deadline(timer);
+        let fire = sleepers::until_ready(self.watch, || self.timers.on_alarm());
+        fire.expect("its deadline has passed")
+    }
+
+    /// Lets the time pass until a timer's deadline.
+    fn pass_deadline(&mut self, timer: usize) {
+        let deadline = self.deadlines[timer].take().expect("it is pending");
+        assert!(clock::alarm() <= deadline, "the alarm is set");
+        clock::advance_to(deadline);
+    }
+
+    /// The first timer, where it takes instructions at its deadline; else any one.
+    fn next_cancelled(&mut self) -> usize {
+        if T::CANCELLED_LEAVE {
+            self.earliest()
+        } else {
+            self.random.below(self.deadlines.len() as u64) as usize
+        }
+    }
+
+    /// Drops a pending timer, and adds what takes instructions at its deadline.
+    fn cancel(&mut self, timer: usize) -> u64 {
+        let waker = self.turn_to(timer);
+        let drop = sleepers::drop_timer(self.watch, || {
+            waker.wake_by_ref();
+            self.timers.turn();
+        });
+        if !T::CANCELLED_LEAVE {
+            self.deadlines[timer] = None;
+            return drop;
+        }
+        self.pass_deadline(timer);
+        drop + self.watch.count(|| self.timers.on_alarm())
+    }
+
+    /// Ends all tasks, and lets the time pass until nothing is left.
+    fn end(self) {
+        let Self {
+            timers,
+            wakers,
+            order,
+            ..
+        } = self;
+        sleepers::end(|| {
+            wakers.iter().for_each(|waker| waker.wake_by_ref());
+            timers.turn();
+        });
+        let last = order.iter().map(|Reverse((deadline, _))| *deadline).max();
+        clock::advance_to(last.expect("there is one"));
+        timers.on_alarm();
+    }
+}
+
+/// A fixed sequence of numbers without an order (Marsaglia's xorshift).
+struct Random(u64);
+
+impl Random {
+    /// The next one, less than `bound`.
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+}

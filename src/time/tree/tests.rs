@@ -1,0 +1,149 @@
+//! The tree against a sorted model, and by its own rules.
+
+use std::{boxed::Box, collections::BTreeMap, vec::Vec};
+
+use proptest::{collection::vec as many, prelude::*};
+
+use super::*;
+
+struct Item {
+    key: u8,
+    number: usize,
+    links: Links<Self>,
+}
+
+impl Node for Item {
+    type Key = u8;
+
+    fn key(&self) -> u8 {
+        self.key
+    }
+
+    fn links(&self) -> &Links<Self> {
+        &self.links
+    }
+}
+
+/// Looks at all nodes, in order: gives how many black nodes are on each way down.
+fn look(node: Link<Item>, parent: Link<Item>, found: &mut Vec<usize>) -> u32 {
+    let Some(node) = node else { return 0 };
+    let links = place(node);
+    assert!(links.parent.get().map(ptr::from_ref) == parent.map(ptr::from_ref));
+    if links.is_red.get() {
+        assert!(parent.is_some(), "the root is black");
+        assert!(!is_red(links.child(Left)) && !is_red(links.child(Right)));
+    }
+    let left = look(links.child(Left), Some(node), found);
+    found.push(node.number);
+    let right = look(links.child(Right), Some(node), found);
+    assert_eq!(left, right, "as many black nodes on each way");
+    left + u32::from(!links.is_red.get())
+}
+
+/// Items that stay where they are, a tree of some of them, and the model of that.
+#[derive(Default)]
+#[expect(
+    clippy::vec_box,
+    reason = "items stay where they are when the list grows"
+)]
+struct Pair {
+    items: Vec<Box<Item>>,
+    tree: Tree<Item>,
+    model: BTreeMap<(u8, usize), usize>,
+}
+
+impl Default for Tree<Item> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Pair {
+    fn insert(&mut self, key: u8) {
+        let number = self.items.len();
+        self.items.push(Box::new(Item {
+            key,
+            number,
+            links: Links::new(),
+        }));
+        let is_first = self.model.keys().all(|other| key < other.0);
+        // SAFETY: the item is new, and stays in its box.
+        unsafe { self.tree.insert(&self.items[number]) };
+        assert_eq!(self.tree.is_first(&self.items[number]), is_first);
+        self.model.insert((key, number), number);
+    }
+
+    /// Removes the item that is at this place in the order.
+    fn remove(&mut self, place: usize) {
+        let Some((key, number)) = self.model.iter().nth(place).map(|(k, n)| (*k, *n)) else {
+            return;
+        };
+        self.model.remove(&key);
+        // SAFETY: the model says that it is in the tree.
+        unsafe { self.tree.remove(&self.items[number]) };
+    }
+
+    fn look(&self) {
+        let mut found = Vec::new();
+        look(self.tree.root.get(), None, &mut found);
+        assert!(found.iter().eq(self.model.values()), "the order");
+        let first = self.tree.first().map(|item| item.number);
+        assert_eq!(first, found.first().copied());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: if cfg!(miri) { 4 } else { 256 },
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    /// Whatever is inserted and removed, in whatever order: few keys, so that many are equal.
+    #[test]
+    fn the_tree_is_as_the_model_says(
+        keys in 1..=255u8,
+        steps in many((0..3u8, any::<u8>()), 1..400),
+    ) {
+        let mut pair = Pair::default();
+        for (what, number) in steps {
+            match what {
+                0 => pair.remove(number as usize % pair.model.len().max(1)),
+                1 if number % 2 == 0 => pair.remove(0),
+                _ => pair.insert(number % keys),
+            }
+            pair.look();
+        }
+        while !pair.model.is_empty() {
+            pair.remove(0);
+            pair.look();
+        }
+    }
+}
+
+/// As many removals as insertions, of nodes with two children too, at a size where all cases occur.
+#[test]
+fn each_node_of_a_hundred_can_be_the_next_to_go() {
+    const NODES: usize = if cfg!(miri) { 20 } else { 100 };
+    for place in 0..NODES {
+        let mut pair = Pair::default();
+        (0..NODES).for_each(|n| pair.insert((n * 37 % 101) as u8));
+        pair.remove(place);
+        pair.look();
+    }
+}
+
+/// No way down is longer than twice the logarithm.
+#[test]
+fn a_tree_of_sorted_keys_is_not_deep() {
+    fn depth(node: Link<Item>) -> usize {
+        node.map_or(0, |node| {
+            let links = place(node);
+            1 + depth(links.child(Left)).max(depth(links.child(Right)))
+        })
+    }
+    let mut pair = Pair::default();
+    (0..255).for_each(|key| pair.insert(key));
+    pair.look();
+    assert!(depth(pair.tree.root.get()) <= 16);
+}
