@@ -35,6 +35,15 @@ impl Wake for Unpark {
     }
 }
 
+/// One thread less, also where it panics.
+struct Leaving<'a>(&'a AtomicUsize);
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 /// Each thread asks with `ask`, by its number, and waits to be woken, until its deadline has passed.
 fn all_are_woken(
     queue: &'static TimerQueue,
@@ -45,6 +54,7 @@ fn all_are_woken(
     thread::scope(|scope| {
         for number in 0..THREADS {
             scope.spawn(move || {
+                let _leaving = Leaving(left);
                 let unpark = Arc::new(Unpark {
                     thread: thread::current(),
                     woken: AtomicBool::new(false),
@@ -66,7 +76,6 @@ fn all_are_woken(
                         assert!(unpark.woken.load(Ordering::SeqCst), "nobody woke {number}");
                     }
                 }
-                left.fetch_sub(1, Ordering::SeqCst);
             });
         }
         // The one runner.

@@ -15,7 +15,7 @@ use std::{
 
 use embassy_time::{Duration, Instant, Timer, with_timeout};
 use futures_util::{
-    future::join,
+    future::{FutureExt, join},
     stream::{FuturesUnordered, StreamExt},
 };
 
@@ -103,8 +103,8 @@ fn tasks_with_a_wake_hook_are_recognised() {
     });
 }
 
-/// A waker with a task's data and functions of its own is somebody else's: to wake the task in its place
-/// would leave out whatever those functions do.
+/// A waker with a task's data and functions of its own is somebody else's: the task's earlier deadline does
+/// not do for it, since only those functions know whom to poll.
 #[test]
 fn a_waker_around_a_tasks_is_not_the_tasks() {
     static WAKES: AtomicUsize = AtomicUsize::new(0);
@@ -123,15 +123,20 @@ fn a_waker_around_a_tasks_is_not_the_tasks() {
     alone(|| {
         task! {
             async fn observed(), pool = 1 {
-                let mut timer = pin!(Timer::after(ms(3)));
+                let (mut own, mut other) = (pin!(Timer::after(ms(3)).fuse()), pin!(Timer::after(ms(5))));
+                let mut is_first = true;
                 future::poll_fn(|cx| {
+                    let _ = own.as_mut().poll(cx);
+                    if !std::mem::take(&mut is_first) && WAKES.load(Ordering::SeqCst) == 0 {
+                        return Poll::Pending;
+                    }
                     let inner = Box::into_raw(Box::new(cx.waker().clone()));
                     INNER.store(inner, Ordering::SeqCst);
                     // SAFETY: the functions ignore the data.
                     let around = unsafe { Waker::new(cx.waker().data(), &AROUND) };
-                    timer.as_mut().poll(&mut Context::from_waker(&around))
+                    other.as_mut().poll(&mut Context::from_waker(&around))
                 }).await;
-                assert_eq!(Instant::now(), Instant::from_millis(3));
+                assert_eq!(Instant::now(), Instant::from_millis(5));
             }
         }
         static EXECUTOR: Executor<Up64> = Executor::new(Shared);
@@ -139,6 +144,42 @@ fn a_waker_around_a_tasks_is_not_the_tasks() {
             spawner.spawn_detached(observed()).unwrap()
         });
         assert_eq!(WAKES.load(Ordering::SeqCst), 1);
+    });
+}
+
+/// Nor does a task's deadline do for another task, on whose behalf it asks.
+#[test]
+fn a_task_may_ask_for_another_one() {
+    alone(|| {
+        task! {
+            async fn asking(others: Rc<RefCell<Option<Waker>>>), pool = 1 {
+                let mut own = pin!(Timer::after(ms(3)));
+                future::poll_fn(|cx| {
+                    let poll = own.as_mut().poll(cx);
+                    let other = others.borrow_mut().take();
+                    other.map(|other| embassy_time_driver::schedule_wake(5000, &other));
+                    poll
+                }).await;
+                assert_eq!(Instant::now(), Instant::from_millis(3));
+            }
+            async fn silent(waker: Rc<RefCell<Option<Waker>>>), pool = 1 {
+                let mut is_first = true;
+                future::poll_fn(|cx| {
+                    if std::mem::take(&mut is_first) {
+                        *waker.borrow_mut() = Some(cx.waker().clone());
+                        return Poll::Pending;
+                    }
+                    Poll::Ready(())
+                }).await;
+                assert_eq!(Instant::now(), Instant::from_millis(5));
+            }
+        }
+        static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+        let waker = Rc::<RefCell<Option<Waker>>>::default();
+        run(&EXECUTOR, |spawner| {
+            spawner.spawn_detached(silent(Rc::clone(&waker))).unwrap();
+            spawner.spawn_detached(asking(Rc::clone(&waker))).unwrap();
+        });
     });
 }
 
