@@ -156,8 +156,9 @@ fn a_task_may_ask_for_another_one() {
                 let mut own = pin!(Timer::after(ms(3)));
                 future::poll_fn(|cx| {
                     let poll = own.as_mut().poll(cx);
-                    let other = others.borrow_mut().take();
-                    other.map(|other| embassy_time_driver::schedule_wake(5000, &other));
+                    if let Some(other) = others.borrow_mut().take() {
+                        embassy_time_driver::schedule_wake(5000, &other);
+                    }
                     poll
                 }).await;
                 assert_eq!(Instant::now(), Instant::from_millis(3));
