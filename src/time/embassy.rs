@@ -50,7 +50,8 @@
 //! some. When a task ends, its node is taken out of the queue.
 //!
 //! *Other wakers* (those of `FuturesUnordered` and of what uses it, `join_all` of many futures; those of
-//! other executors, of `block_on`) share a table of [`OTHER_WAKERS`] entries, one for each waker. embassy's
+//! other executors, of `block_on`; a task's outside of its poll, or while a poll that another vCPU began
+//! later goes on) share a table of [`OTHER_WAKERS`] entries, one for each waker. embassy's
 //! timers do not say when they are dropped, so an entry is taken until its deadline has passed. When
 //! the table is full, the entries give way in turn: the one whose turn it is wakes its waker *early*, and
 //! [`early_wakes`] counts it. Whoever waits there asks again, at the cost of a poll, and so for as long as
