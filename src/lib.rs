@@ -61,6 +61,7 @@
 //! | `bare` | yes | `platform::bare`: interrupt table, PIC, PIT, local APIC, TSC clock, `hlt`. Only on `x86_64-unknown-none` |
 //! | `embedded-hal` | yes | `time::Delay`, a busy wait behind `embedded_hal::delay::DelayNs` |
 //! | `embedded-hal-async` | no | `time::Delay`, a timer behind `embedded_hal_async::delay::DelayNs` |
+//! | `embassy-time` | no | `time::embassy`: `embassy_time`'s timers run on the global queue |
 //! | `alloc` | no | tasks on the heap: `Task::boxed` |
 //! | `metrics` | no | `Executor::metrics`: polls, wakes, waits, the longest poll |
 //! | `trace` | no | `executor::trace`: hooks that are told what executors do |
@@ -75,6 +76,8 @@ extern crate alloc as std_alloc;
 #[cfg(test)]
 extern crate std;
 
+#[cfg(all(test, not(loom)))]
+mod alone;
 #[cfg(all(target_arch = "x86_64", target_os = "none", feature = "bare"))]
 pub mod arch;
 pub mod event;

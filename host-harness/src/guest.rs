@@ -44,9 +44,18 @@ pub enum BuildError {
 /// The package of most guest programs.
 const PROGRAMS: &str = "dormir-programs";
 
-/// The package of the benchmarks' guest programs, and their names. It has other runtimes as
-/// dependencies.
-const BENCH: (&str, &[&str]) = ("dormir-bench-guest", &["counts"]);
+/// The packages of the other guest programs, and their names. Their dependencies and features (other
+/// runtimes, a driver for embassy-time) are to reach no other program.
+const APART: &[(&str, &[&str])] = &[
+    ("dormir-bench-guest", &["counts"]),
+    ("dormir-embassy-guest", &["embassy"]),
+];
+
+/// The package that has the guest program `name`.
+fn package_of(name: &str) -> &'static str {
+    let apart = APART.iter().find(|(_, names)| names.contains(&name));
+    apart.map_or(PROGRAMS, |(package, _)| package)
+}
 
 /// Guest images that were built.
 #[derive(Clone, Debug)]
@@ -81,13 +90,13 @@ pub fn build(
     stop: &StopToken,
 ) -> Result<Images, BuildError> {
     // Each package by itself: cargo gives those that it builds together the features of them all.
-    let (bench, programs): (Vec<&str>, Vec<&str>) =
-        names.iter().partition(|name| BENCH.1.contains(name));
+    let mut packages = BTreeMap::<&str, Vec<&str>>::new();
+    for name in names {
+        packages.entry(package_of(name)).or_default().push(name);
+    }
     let mut images = BTreeMap::new();
-    for (package, names) in [(PROGRAMS, programs), (BENCH.0, bench)] {
-        if !names.is_empty() {
-            images.extend(build_package(toolchain, workspace, package, &names, stop)?.0);
-        }
+    for (package, names) in packages {
+        images.extend(build_package(toolchain, workspace, package, &names, stop)?.0);
     }
     let images = Images(images);
     names

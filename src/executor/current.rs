@@ -5,8 +5,13 @@ use core::{
     sync::atomic::{AtomicPtr, Ordering},
 };
 
+#[cfg(feature = "embassy-time")]
+use core::task::Waker;
+
 use super::place::{LIVE, TaskRef};
 use crate::sync::critical;
+#[cfg(feature = "embassy-time")]
+use crate::time::embassy::Slot;
 
 /// The place that was last visited, as its wakers carry it; null outside of passes.
 static CURRENT: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
@@ -45,7 +50,7 @@ pub fn current_task() -> Option<&'static str> {
         if data.is_null() {
             return None;
         }
-        // SAFETY: it was stored by `visit`.
+        // SAFETY: it was stored by `set`.
         let task = unsafe { TaskRef::from_data(data) };
         if task.mark().load(Ordering::Relaxed) & LIVE == 0 {
             return None;
@@ -55,6 +60,24 @@ pub fn current_task() -> Option<&'static str> {
         let header = unsafe { header.as_ref() }?;
         Some((header.kind().name)())
     })
+}
+
+/// The embassy timers' entry of the task that is being polled, if `waker` is that task's.
+///
+/// A waker says who it is by two addresses, and both are compared: a foreign waker may carry a task's data
+/// pointer with functions of its own. (To compare the functions with a list of executors', in place of the
+/// task's own, would not do: the compiler may have several copies of them.) So no waker is taken for
+/// another task's. One that is not recognised is used in another task's poll, or is a clone with another
+/// copy of the functions.
+#[cfg(feature = "embassy-time")]
+pub(crate) fn slot_of(waker: &Waker) -> Option<&'static Slot> {
+    let data = CURRENT.load(Ordering::Relaxed).cast_const();
+    if data.is_null() || data != waker.data() {
+        return None;
+    }
+    // SAFETY: it was stored by `set`. Places are static, so it does not matter whether the visit is over.
+    let task = unsafe { TaskRef::from_data(data) };
+    ptr::eq(task.book().wakers(), waker.vtable()).then(|| task.slot())
 }
 
 /// This task is visited now.

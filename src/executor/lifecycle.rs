@@ -209,6 +209,8 @@ impl TaskRef {
             Verdict::Aborted => false,
         };
         probe::ended(self, has_output);
+        #[cfg(feature = "embassy-time")]
+        crate::time::embassy::forget(self.slot());
         let (joinable, joiner) = critical(|cs| {
             let mark = self.flags(cs);
             let aborted = if has_output { 0 } else { ABORTED };

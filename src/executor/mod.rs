@@ -56,6 +56,8 @@ mod yield_now;
 pub use capacity::{Capacity, Up64, Up4096, Up65536};
 pub use cpus::{Cpus, Shared, SingleVcpu};
 pub use current::current_task;
+#[cfg(feature = "embassy-time")]
+pub(crate) use current::slot_of;
 pub use join::{AbortHandle, Aborted, JoinHandle};
 #[doc(hidden)]
 pub use pool::{Align, Aligned, Pool, cell_align, cell_size, never_made};

@@ -16,6 +16,8 @@ use crate::sync::{
     atomic::{AtomicPtr, AtomicU32, Ordering},
     const_new,
 };
+#[cfg(feature = "embassy-time")]
+use crate::time::embassy::Slot;
 
 /// The places of the 64 tasks of a block.
 pub struct Places {
@@ -28,6 +30,8 @@ pub struct Places {
     pub(super) book: AtomicPtr<Book>,
     #[cfg(feature = "metrics")]
     pub(super) counters: TaskCounters,
+    #[cfg(feature = "embassy-time")]
+    slots: [Slot; BITS as usize],
 }
 
 /// The future is there.
@@ -56,6 +60,8 @@ impl Places {
                 book: AtomicPtr::new(ptr::null_mut()),
                 #[cfg(feature = "metrics")]
                 counters: TaskCounters::new(),
+                #[cfg(feature = "embassy-time")]
+                slots: [const { Slot::new() }; BITS as usize],
             };
             #[cfg(all(test, loom))]
             return Self {
@@ -64,6 +70,8 @@ impl Places {
                 book: AtomicPtr::new(ptr::null_mut()),
                 #[cfg(feature = "metrics")]
                 counters: TaskCounters::new(),
+                #[cfg(feature = "embassy-time")]
+                slots: [const { Slot::new() }; BITS as usize],
             };
         }
     }
@@ -94,6 +102,12 @@ impl TaskRef {
     #[inline(always)]
     pub(super) fn mark(self) -> &'static AtomicU32 {
         &self.block().places.marks[self.bit() as usize]
+    }
+
+    /// The earliest deadline that its embassy timers asked for.
+    #[cfg(feature = "embassy-time")]
+    pub(super) fn slot(self) -> &'static Slot {
+        &self.block().places.slots[self.bit() as usize]
     }
 
     /// The executor's book.

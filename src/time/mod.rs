@@ -10,6 +10,8 @@ pub(crate) mod calibrate;
 mod complaints;
 #[cfg(any(feature = "embedded-hal", feature = "embedded-hal-async"))]
 mod delay;
+#[cfg(feature = "embassy-time")]
+pub mod embassy;
 mod instant;
 mod node;
 mod queue;

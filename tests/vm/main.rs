@@ -6,6 +6,7 @@
 mod cases;
 mod counts;
 mod demos;
+mod embassy;
 mod endings;
 mod guest;
 mod serial;
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
         cases::trials(),
         timers::trials(),
         endings::trials(),
+        embassy::trials(),
         serial::trials(),
         sweep::trials(),
         counts::trials(),

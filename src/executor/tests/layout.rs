@@ -67,7 +67,7 @@ fn a_cell_takes_the_future_or_the_output_and_a_header() {
 
 /// 14 bytes a task, and a line for each word above the blocks; the book.
 #[test]
-#[cfg(not(feature = "metrics"))]
+#[cfg(not(any(feature = "metrics", feature = "embassy-time")))]
 fn an_executor_takes_fourteen_bytes_a_task() {
     const BOOK: usize = 128;
     let size = |tasks: usize, summaries: usize| 14 * tasks + 64 * summaries + BOOK;

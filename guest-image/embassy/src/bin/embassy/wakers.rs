@@ -1,0 +1,104 @@
+//! Whose wakers wait: those of many tasks, and the many of one task.
+
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+use dormir::{
+    block_on,
+    executor::Spawner,
+    idle::Halt,
+    task,
+    time::embassy::{OTHER_WAKERS, early_wakes},
+};
+use dormir_guest::console::report;
+use embassy_time::{Duration, Instant, Timer, with_timeout};
+use futures_util::{
+    future::join_all,
+    stream::{FuturesUnordered, StreamExt},
+};
+
+const TASKS: usize = 1000;
+
+static ENDED: AtomicUsize = AtomicUsize::new(0);
+
+/// Sleeps until some milliseconds after `start`.
+async fn sleep(start: Instant, number: u64) {
+    let deadline = start + Duration::from_millis(number);
+    Timer::at(deadline).await;
+    assert!(Instant::now() >= deadline, "early");
+}
+
+/// A `FuturesUnordered` of so many sleepers, each of which is polled with a waker of its own.
+async fn sleepers(number: usize) {
+    let start = Instant::now();
+    // 619 is prime, so each place comes once.
+    let places = (0..number).map(|index| (index * 619 % number) as u64);
+    let sleepers: FuturesUnordered<_> = places.map(|place| sleep(start, place)).collect();
+    assert_eq!(sleepers.count().await, number);
+}
+
+/// So many that sleep for long, and are dropped before they end.
+async fn give_up(number: usize) {
+    let start = Instant::now();
+    let long = join_all((0..number).map(|_| Timer::after_secs(3600)));
+    assert!(with_timeout(Duration::from_millis(5), long).await.is_err());
+    assert!(start.elapsed() >= Duration::from_millis(5), "early");
+}
+
+task! {
+    async fn sleeper(number: u64), pool = TASKS {
+        let start = Instant::now();
+        sleep(start, number % 50).await;
+        sleep(start, 50).await;
+        ENDED.fetch_add(1, Ordering::Relaxed);
+    }
+
+    async fn as_many_as_there_is_room_for(), pool = 1 {
+        sleepers(OTHER_WAKERS).await;
+        give_up(OTHER_WAKERS).await;
+        assert_eq!(early_wakes(), 0, "there is room");
+    }
+
+    async fn too_many(), pool = 1 {
+        // Those that were given up are woken, and then as many again.
+        give_up(2 * OTHER_WAKERS).await;
+        assert!(early_wakes() >= 2 * OTHER_WAKERS as u64);
+        sleepers(4 * OTHER_WAKERS).await;
+        ENDED.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Has its turns though the other one's wakers do not rest.
+    async fn neighbour(), pool = 1 {
+        while ENDED.load(Ordering::Relaxed) == 0 {
+            let start = Instant::now();
+            sleep(start, 1).await;
+        }
+    }
+}
+
+/// Each has an entry of its own.
+pub(crate) fn spawn_many(spawner: Spawner) {
+    for number in 0..TASKS {
+        let task = sleeper(number as u64);
+        spawner.spawn_detached(task).expect("there is room");
+    }
+}
+
+pub(crate) fn spawn_one(spawner: Spawner) {
+    assert_eq!(ENDED.swap(0, Ordering::Relaxed), TASKS);
+    let task = as_many_as_there_is_room_for();
+    spawner.spawn_detached(task).expect("there is room");
+}
+
+pub(crate) fn spawn_too_many(spawner: Spawner) {
+    spawner.spawn_detached(too_many()).expect("there is room");
+    spawner.spawn_detached(neighbour()).expect("there is room");
+}
+
+pub(crate) fn block_on_one() {
+    report("early_wakes", early_wakes());
+    block_on(sleepers(20), Halt);
+    let start = Instant::now();
+    let limited = with_timeout(Duration::from_secs(3600), Timer::after_millis(3));
+    assert_eq!(block_on(limited, Halt), Ok(()));
+    assert!(start.elapsed() >= Duration::from_millis(3), "early");
+}

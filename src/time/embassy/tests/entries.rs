@@ -1,0 +1,340 @@
+//! Entries against models: nobody is woken late, nobody twice, and early only where a full table says so.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+    task::{RawWaker, RawWakerVTable, Wake, Waker},
+    thread,
+    time::Duration,
+    vec::Vec,
+};
+
+use proptest::prelude::*;
+
+use crate::time::{
+    embassy::{slot::Slot, table::Table},
+    testing::{Recording, at, leak, queue},
+};
+
+/// That many wakers, by their numbers.
+fn wakers<const N: usize>(recording: &Recording) -> [Waker; N] {
+    std::array::from_fn(|number| recording.waker(number))
+}
+
+const SLEEPERS: usize = 7;
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// So many nanoseconds before or after now.
+    Schedule(usize, i64),
+    Clear(usize),
+    Advance(u64),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        5 => (0..SLEEPERS, -5_i64..60).prop_map(|(who, after)| Step::Schedule(who, after)),
+        1 => (0..SLEEPERS).prop_map(Step::Clear),
+        3 => (0_u64..30).prop_map(Step::Advance),
+    ];
+    prop::collection::vec(step, 1..150)
+}
+
+fn cases() -> ProptestConfig {
+    ProptestConfig {
+        cases: if cfg!(miri) { 6 } else { 512 },
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
+
+/// The earliest deadline of each sleeper since it was last woken.
+#[derive(Default)]
+struct Model(BTreeMap<usize, u64>);
+
+impl Model {
+    fn schedule(&mut self, who: usize, deadline: u64) {
+        let earliest = self.0.entry(who).or_insert(deadline);
+        *earliest = deadline.min(*earliest);
+    }
+
+    /// Those were woken by a turn of the queue at `now`.
+    fn turned(&mut self, woken: &[usize], now: u64) {
+        let mut last = 0;
+        for who in woken {
+            let deadline = self.0.remove(who).expect("it asked to be woken");
+            assert!(deadline <= now, "{who} was woken early");
+            assert!(last <= deadline, "{who} was woken out of order");
+            last = deadline;
+        }
+        let next = self.next();
+        assert!(next.is_none_or(|next| next > now), "at {now}: {:?}", self.0);
+    }
+
+    fn next(&self) -> Option<u64> {
+        self.0.values().min().copied()
+    }
+}
+
+proptest! {
+    #![proptest_config(cases())]
+
+    #[test]
+    fn slots_keep_the_earliest_deadline(steps in steps()) {
+        let (queue, clock) = queue();
+        let slots: &[Slot; SLEEPERS] = leak([const { Slot::new() }; SLEEPERS]);
+        let sleepers = Recording::default();
+        let wakers = wakers::<SLEEPERS>(&sleepers);
+        let (mut now, mut model) = (100, Model::default());
+        clock.advance_to(at(now), queue);
+        for step in steps {
+            match step {
+                Step::Schedule(who, after) => {
+                    let deadline = now.saturating_add_signed(after);
+                    model.schedule(who, deadline);
+                    // SAFETY: all calls are with this queue; the wakers count, and no more.
+                    unsafe { slots[who].schedule(queue, at(deadline), &wakers[who]) };
+                }
+                Step::Clear(who) => {
+                    model.0.remove(&who);
+                    // SAFETY: the same.
+                    unsafe { slots[who].clear(queue) };
+                }
+                Step::Advance(nanos) => {
+                    now += nanos;
+                    clock.advance_to(at(now), queue);
+                }
+            }
+            let next = queue.turn();
+            model.turned(&sleepers.take(), now);
+            prop_assert_eq!(next, model.next().map(at));
+        }
+    }
+
+    #[test]
+    fn a_table_wakes_early_only_if_it_is_full(steps in steps()) {
+        const PLACES: usize = 3;
+        let (queue, clock) = queue();
+        let table: &Table<PLACES> = leak(Table::new());
+        let sleepers = Recording::default();
+        let wakers = wakers::<SLEEPERS>(&sleepers);
+        let (mut now, mut model, mut early) = (100, Model::default(), 0);
+        clock.advance_to(at(now), queue);
+        for step in steps {
+            match step {
+                Step::Schedule(who, after) => {
+                    let deadline = now.saturating_add_signed(after);
+                    let is_full = model.0.len() == PLACES && !model.0.contains_key(&who);
+                    // SAFETY: all calls are with this queue.
+                    unsafe { table.schedule(queue, at(deadline), &wakers[who]) };
+                    let woken = sleepers.take();
+                    prop_assert_eq!(woken.len(), usize::from(is_full));
+                    for who in woken {
+                        prop_assert!(model.0.remove(&who).is_some(), "{} did not wait", who);
+                        early += 1;
+                    }
+                    prop_assert_eq!(table.early_wakes(), early);
+                    model.schedule(who, deadline);
+                }
+                Step::Clear(_) => {}
+                Step::Advance(nanos) => {
+                    now += nanos;
+                    clock.advance_to(at(now), queue);
+                }
+            }
+            let next = queue.turn();
+            model.turned(&sleepers.take(), now);
+            prop_assert_eq!(next, model.next().map(at));
+        }
+    }
+}
+
+/// Sleepers that ask again when they are woken early, as embassy's timers do.
+#[test]
+fn more_sleepers_than_places_all_end_and_none_early() {
+    const MANY: usize = 20;
+    let (queue, clock) = queue();
+    let table: &Table<4> = leak(Table::new());
+    let sleepers = Recording::default();
+    let wakers = wakers::<MANY>(&sleepers);
+    let deadline = |who: usize| at(1000 * (1 + (who as u64 * 7) % MANY as u64));
+    let mut ended = Vec::new();
+    let mut asking: Vec<usize> = (0..MANY).collect();
+    for _ in 0..10_000 {
+        for who in asking.drain(..) {
+            if queue.now() >= deadline(who) {
+                ended.push(who);
+            } else {
+                // SAFETY: all calls are with this queue.
+                unsafe { table.schedule(queue, deadline(who), &wakers[who]) };
+            }
+        }
+        queue.turn();
+        asking = sleepers.take();
+        // A little at a time: the vCPU does not rest while the table is too small.
+        clock.advance_to(at(queue.now().as_nanos() + 50), queue);
+    }
+    let mut in_order = ended.clone();
+    in_order.sort_by_key(|&who| deadline(who));
+    assert_eq!(ended, in_order);
+    assert_eq!(ended.len(), MANY);
+    assert!(table.early_wakes() > 0);
+    assert_eq!(queue.turn(), None);
+}
+
+/// Timers that were dropped: nobody waits for their wakers any more, which embassy does not tell.
+#[test]
+fn what_nobody_waits_for_gives_way_once() {
+    const PLACES: usize = 4;
+    let (queue, _clock) = queue();
+    let table: &Table<PLACES> = leak(Table::new());
+    let sleepers = Recording::default();
+    let (old, new) = (wakers::<PLACES>(&sleepers), wakers::<PLACES>(&sleepers));
+    let ask = |waker, nanos| {
+        // SAFETY: all calls are with this queue.
+        unsafe { table.schedule(queue, at(nanos), waker) };
+    };
+    old.iter().for_each(|waker| ask(waker, 1000));
+    assert!(sleepers.take().is_empty());
+    // Later than all others, so it is not the deadline that decides.
+    new.iter().for_each(|waker| ask(waker, 2000));
+    assert_eq!(sleepers.take(), [0, 1, 2, 3]);
+    for _ in 0..10 {
+        new.iter().for_each(|waker| ask(waker, 3000));
+    }
+    assert!(sleepers.take().is_empty());
+    assert_eq!(table.early_wakes(), PLACES as u64);
+}
+
+/// A waker that is kept costs its owner memory.
+#[test]
+fn a_table_keeps_no_waker_longer_than_it_must() {
+    struct Idle;
+    impl Wake for Idle {
+        fn wake(self: Arc<Self>) {}
+    }
+    let (queue, clock) = queue();
+    let table: &Table<1> = leak(Table::new());
+    let ask = |idle: &Arc<Idle>, nanos| {
+        // SAFETY: all calls are with this queue.
+        unsafe { table.schedule(queue, at(nanos), &Waker::from(idle.clone())) };
+    };
+    let (first, second) = (Arc::new(Idle), Arc::new(Idle));
+    ask(&first, 10);
+    ask(&first, 5);
+    ask(&first, 20);
+    assert_eq!(Arc::strong_count(&first), 2);
+    ask(&second, 30);
+    assert_eq!(Arc::strong_count(&first), 1, "it gave way");
+    queue.turn();
+    clock.advance_to(at(30), queue);
+    queue.turn();
+    assert_eq!(Arc::strong_count(&second), 1, "it was woken");
+}
+
+/// The compiler may give a waker's clone another copy of the functions; then it is not the same to
+/// `Waker::will_wake`.
+#[test]
+fn a_waker_is_known_again_though_its_clone_looks_different() {
+    static CLONES: RawWakerVTable =
+        RawWakerVTable::new(|data| RawWaker::new(data, &CLONES), |_| (), |_| (), |_| ());
+    static FIRSTS: RawWakerVTable =
+        RawWakerVTable::new(|data| RawWaker::new(data, &CLONES), |_| (), |_| (), |_| ());
+    let (queue, _clock) = queue();
+    let table: &Table<2> = leak(Table::new());
+    // SAFETY: the functions do nothing.
+    let waker = |data| unsafe { Waker::new(std::ptr::without_provenance(data), &FIRSTS) };
+    let (first, second) = (waker(1), waker(2));
+    assert!(!first.will_wake(&first.clone()));
+    for nanos in 10..20 {
+        for waker in [&first, &second, &first.clone()] {
+            // SAFETY: all calls are with this queue.
+            unsafe { table.schedule(queue, at(nanos), waker) };
+        }
+    }
+    assert_eq!(table.early_wakes(), 0);
+    // SAFETY: the same.
+    unsafe { table.schedule(queue, at(10), &waker(3)) };
+    assert_eq!(table.early_wakes(), 1);
+}
+
+/// A waker without data, as `block_on`'s, has an entry that a task with many wakers does not take.
+#[test]
+fn wakers_without_data_have_an_entry_more() {
+    static WAKES: AtomicUsize = AtomicUsize::new(0);
+    static COUNT: RawWakerVTable = RawWakerVTable::new(
+        |_| RawWaker::new(std::ptr::null(), &COUNT),
+        |_| assert!(WAKES.fetch_add(1, Ordering::SeqCst) < 9),
+        |_| assert!(WAKES.fetch_add(1, Ordering::SeqCst) < 9),
+        |_| (),
+    );
+    let (queue, clock) = queue();
+    let table: &Table<2> = leak(Table::new());
+    let sleepers = Recording::default();
+    let ask = |waker: &Waker, nanos| {
+        // SAFETY: all calls are with this queue.
+        unsafe { table.schedule(queue, at(nanos), waker) };
+    };
+    // SAFETY: the functions use a static counter and nothing else.
+    ask(&unsafe { Waker::new(std::ptr::null(), &COUNT) }, 10);
+    let wakers = wakers::<6>(&sleepers);
+    wakers.iter().for_each(|waker| ask(waker, 20));
+    assert_eq!(sleepers.take(), [0, 1, 2, 3]);
+    assert_eq!(WAKES.load(Ordering::SeqCst), 0);
+    queue.turn();
+    clock.advance_to(at(10), queue);
+    queue.turn();
+    assert_eq!(WAKES.load(Ordering::SeqCst), 1);
+}
+
+/// Clone, wake and drop of somebody else's waker may take as long as they like.
+#[test]
+fn foreign_code_runs_outside_of_critical_sections() {
+    /// Another thread enters a section meanwhile.
+    fn no_section_is_entered() {
+        let (entered, entering) = mpsc::channel();
+        thread::spawn(move || critical_section::with(|_| entered.send(())));
+        let limit = Duration::from_secs(20);
+        assert_eq!(entering.recv_timeout(limit), Ok(()), "we are in a section");
+    }
+    static CALLS: AtomicUsize = AtomicUsize::new(0);
+    fn called() {
+        CALLS.fetch_add(1, Ordering::SeqCst);
+        no_section_is_entered();
+    }
+    static FUNCTIONS: RawWakerVTable = RawWakerVTable::new(
+        |data| {
+            called();
+            RawWaker::new(data, &FUNCTIONS)
+        },
+        |_| called(),
+        |_| called(),
+        |_| called(),
+    );
+    let (queue, clock) = queue();
+    let table: &Table<1> = leak(Table::new());
+    let mut calls = 0;
+    let mut ask = |number: usize, nanos, expected: usize| {
+        // SAFETY: the functions ignore the data.
+        let waker = unsafe { Waker::new(std::ptr::without_provenance(number), &FUNCTIONS) };
+        // SAFETY: all calls are with this queue.
+        unsafe { table.schedule(queue, at(nanos), &waker) };
+        std::mem::forget(waker);
+        calls += expected;
+        assert_eq!(CALLS.load(Ordering::SeqCst), calls);
+    };
+    // Cloned.
+    ask(1, 10, 1);
+    // Cloned, and dropped again.
+    ask(1, 5, 2);
+    // Cloned; the other one is woken.
+    ask(2, 10, 2);
+    queue.turn();
+    clock.advance_to(at(10), queue);
+    queue.turn();
+    assert_eq!(CALLS.load(Ordering::SeqCst), calls + 1, "woken");
+}

@@ -1,0 +1,120 @@
+//! Several threads ask to be woken while another one turns the queue.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    task::{Wake, Waker},
+    thread,
+    time::Duration,
+};
+
+use crate::{
+    platform::host::VirtualClock,
+    time::{
+        Instant, TimerQueue,
+        embassy::{slot::Slot, table::Table},
+        testing::{leak, queue},
+    },
+};
+
+const ROUNDS: u64 = if cfg!(miri) { 20 } else { 2000 };
+const THREADS: usize = 3;
+
+/// Wakes a thread.
+struct Unpark {
+    thread: thread::Thread,
+    woken: AtomicBool,
+}
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.woken.store(true, Ordering::SeqCst);
+        self.thread.unpark();
+    }
+}
+
+/// One thread less, also where it panics.
+struct Leaving<'a>(&'a AtomicUsize);
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Each thread asks with `ask`, by its number, and waits to be woken, until its deadline has passed.
+fn all_are_woken(
+    queue: &'static TimerQueue,
+    clock: &'static VirtualClock,
+    ask: impl Fn(usize, Instant, &Waker) + Sync,
+) {
+    let (left, ask) = (&AtomicUsize::new(THREADS), &ask);
+    thread::scope(|scope| {
+        for number in 0..THREADS {
+            scope.spawn(move || {
+                let _leaving = Leaving(left);
+                let unpark = Arc::new(Unpark {
+                    thread: thread::current(),
+                    woken: AtomicBool::new(false),
+                });
+                let waker = Waker::from(unpark.clone());
+                for round in 0..ROUNDS {
+                    let nanos = 1 + (round * 7 + number as u64) % 20;
+                    let deadline = queue.now().saturating_add(Duration::from_nanos(nanos));
+                    while queue.now() < deadline {
+                        unpark.woken.store(false, Ordering::SeqCst);
+                        ask(number, deadline, &waker);
+                        // A lost wake is a hang: the limit is for that.
+                        for _ in 0..200 {
+                            if unpark.woken.load(Ordering::SeqCst) {
+                                break;
+                            }
+                            thread::park_timeout(Duration::from_millis(100));
+                        }
+                        assert!(unpark.woken.load(Ordering::SeqCst), "nobody woke {number}");
+                    }
+                }
+            });
+        }
+        // The one runner.
+        while left.load(Ordering::SeqCst) > 0 {
+            queue.turn();
+            let next = queue.now().saturating_add(Duration::from_nanos(1));
+            clock.advance_to(next, queue);
+            thread::yield_now();
+        }
+    });
+}
+
+#[test]
+fn of_slots_none_is_forgotten() {
+    let (queue, clock) = queue();
+    let slots = leak([const { Slot::new() }; THREADS]);
+    all_are_woken(queue, clock, |number, deadline, waker| {
+        // SAFETY: all calls are with this queue; the wakers count references, and no more.
+        unsafe { slots[number].schedule(queue, deadline, waker) };
+    });
+}
+
+#[test]
+fn of_a_table_with_room_none_is_early() {
+    let (queue, clock) = queue();
+    let table: &Table<THREADS> = leak(Table::new());
+    all_are_woken(queue, clock, |_, deadline, waker| {
+        // SAFETY: all calls are with this queue.
+        unsafe { table.schedule(queue, deadline, waker) };
+    });
+    assert_eq!(table.early_wakes(), 0);
+}
+
+#[test]
+fn of_a_table_that_is_too_small_none_is_forgotten() {
+    let (queue, clock) = queue();
+    let table: &Table<1> = leak(Table::new());
+    all_are_woken(queue, clock, |_, deadline, waker| {
+        // SAFETY: all calls are with this queue.
+        unsafe { table.schedule(queue, deadline, waker) };
+    });
+}
