@@ -7,6 +7,7 @@
 use core::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     task::Waker,
+    time::Duration,
 };
 
 use critical_section::Mutex;
@@ -46,6 +47,8 @@ pub struct TimerQueue {
     armed: AtomicU64,
     /// Set by the timer's interrupt: look at the clock.
     due: AtomicBool,
+    /// How much later than a deadline the alarm may come, in nanoseconds.
+    slack: AtomicU64,
 }
 
 struct Machine {
@@ -114,6 +117,7 @@ impl TimerQueue {
             head: AtomicU64::new(NEVER),
             armed: AtomicU64::new(NEVER),
             due: AtomicBool::new(false),
+            slack: AtomicU64::new(0),
         }
     }
 
@@ -164,6 +168,65 @@ impl TimerQueue {
             Machine { clock, alarm }
         });
         if first { Ok(()) } else { Err(AlreadyInstalled) }
+    }
+
+    /// Lets the alarm come up to `slack` after a deadline, so that all deadlines within that time are served
+    /// by one interrupt: fewer exits from the VM, and longer sleep. None by default, and for none a timer is
+    /// as exact as the hardware.
+    ///
+    /// No timer ends early, and none whose task's vCPU is awake for another reason is held back: only the
+    /// alarm is later. It counts from the next time that the alarm is set. A slack beyond 2⁶⁴ - 1 nanoseconds
+    /// is that long.
+    ///
+    /// # Contexts
+    ///
+    /// Any.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use core::time::Duration;
+    /// use dormir::{
+    ///     executor::{Executor, Shared, Up64}, platform::host::VirtualClock,
+    ///     time::{Instant, Timer, TimerQueue},
+    /// };
+    ///
+    /// static CLOCK: VirtualClock = VirtualClock::new();
+    /// static TIMERS: TimerQueue = TimerQueue::new();
+    /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+    /// # dormir::task! { async fn wait(timer: Timer), pool = 2 { timer.await } }
+    ///
+    /// TIMERS.install(&CLOCK, &CLOCK)?;
+    /// TIMERS.set_slack(Duration::from_millis(1));
+    /// let mut runner = EXECUTOR.enter()?.with_timers(&TIMERS);
+    /// let at = Instant::from_nanos;
+    /// runner.spawner().spawn_detached(wait(TIMERS.timer(at(5_000_000))))?;
+    /// runner.spawner().spawn_detached(wait(TIMERS.timer(at(5_700_000))))?;
+    /// runner.run_until_idle();
+    /// assert_eq!(CLOCK.alarm(), Some(at(6_000_000)), "one interrupt for both");
+    /// CLOCK.advance_to(at(6_000_000), &TIMERS);
+    /// assert_eq!(runner.run_until_idle().tasks_left, 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn set_slack(&self, slack: Duration) {
+        let nanos = u64::try_from(slack.as_nanos()).unwrap_or(u64::MAX);
+        self.slack.store(nanos, Ordering::Relaxed);
+    }
+
+    /// How much later than a deadline the alarm may come.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use core::time::Duration;
+    /// use dormir::time::TimerQueue;
+    ///
+    /// assert_eq!(TimerQueue::new().slack(), Duration::ZERO);
+    /// ```
+    #[must_use]
+    #[inline]
+    pub fn slack(&self) -> Duration {
+        Duration::from_nanos(self.slack.load(Ordering::Relaxed))
     }
 
     /// Whether it has a clock.
@@ -351,7 +414,9 @@ impl TimerQueue {
     #[inline(never)]
     fn set_alarm(&self, head: Instant) {
         let machine = self.machine();
-        machine.alarm.set(head);
+        let slack = self.slack.load(Ordering::Relaxed);
+        let at = head.as_nanos().saturating_add(slack).min(NEVER - 1);
+        machine.alarm.set(Instant::from_nanos(at));
         self.armed.store(head.as_nanos(), Ordering::Relaxed);
         // An alarm may ignore a deadline that has passed by the time it is written, so what passed
         // meanwhile is due now, interrupt or not.

@@ -168,7 +168,7 @@ fn timers_within_bounds() -> Result<(), Failed> {
             .find(|peer| (&peer.case, peer.n) == (&count.case, count.n))
             .ok_or("a row is missing")?;
         let bound = match (&*count.case, count.n, count.capacity) {
-            ("timer_arm", 1, Some(64)) => 1450,
+            ("timer_arm", 1, Some(64)) => 1500,
             ("timer_fire", 1, Some(64)) => 1200,
             (_, 1, _) => u64::MAX,
             _ => peer.instructions.0 - 1,

@@ -10,6 +10,8 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Wake, Waker},
+    time::Duration,
+    vec,
     vec::Vec,
 };
 
@@ -54,6 +56,33 @@ fn a_deadline_that_passes_while_the_alarm_is_written_is_due() {
     let _soon = waiting(queue, 50, &recording.waker(1));
     assert_eq!(settle(queue), None);
     assert_eq!(recording.take(), [1]);
+}
+
+#[test]
+fn deadlines_within_the_slack_are_served_by_one_interrupt() {
+    let (queue, clock, alarm) = counting(0);
+    let recording = Recording::default();
+    queue.set_slack(Duration::from_nanos(10));
+    let deadlines = [100, 105, 110, 111];
+    let _timers = deadlines.map(|at| waiting(queue, at, &recording.waker(at as usize)));
+    assert_eq!(settle(queue), Some(at(100)), "the deadline is what it was");
+    assert_eq!((clock.alarm(), alarm.writes()), (Some(at(110)), 1));
+    // Nobody is early, and whoever looks in between serves what is due.
+    clock.advance_to(at(104), queue);
+    assert_eq!((settle(queue), recording.take()), (Some(at(100)), vec![]));
+    queue.on_interrupt();
+    assert_eq!(settle(queue), Some(at(105)));
+    assert_eq!((recording.take(), alarm.writes()), (vec![100], 2));
+    clock.advance_to(at(115), queue);
+    settle(queue);
+    assert_eq!(recording.take(), [105, 110, 111]);
+    assert_eq!(alarm.writes(), 2);
+    // At the end of the range it is the last instant, and not never.
+    queue.set_slack(Duration::MAX);
+    let _last = waiting(queue, u64::MAX - 5, &recording.waker(0));
+    settle(queue);
+    assert_eq!(clock.alarm(), Some(at(u64::MAX - 1)));
+    assert_eq!(queue.slack(), Duration::from_nanos(u64::MAX));
 }
 
 #[test]
