@@ -7,12 +7,15 @@
 use core::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     task::Waker,
-    time::Duration,
 };
 
 use critical_section::Mutex;
 
-use super::{Alarm, Clock, Instant, node::Node, tree::Tree};
+use super::{Instant, node::Node, tree::Tree};
+pub use machine::AlreadyInstalled;
+use machine::Machine;
+
+mod machine;
 
 /// [`Instant::NEVER`], as it lies in the atomics.
 const NEVER: u64 = Instant::NEVER.as_nanos();
@@ -51,44 +54,10 @@ pub struct TimerQueue {
     slack: AtomicU64,
 }
 
-struct Machine {
-    clock: &'static dyn Clock,
-    alarm: &'static dyn Alarm,
-}
-
 // SAFETY: nodes are reached through the tree in critical sections only, so their links and wakers are
 // never used from two contexts at a time; what is read outside one is atomic. The wakers that go from
 // context to context are `Send`, and the references in `machine` are to `Sync` things.
 unsafe impl Sync for TimerQueue {}
-
-/// A clock was installed before.
-///
-/// # Examples
-///
-/// ```
-/// use dormir::{platform::host::VirtualClock, time::TimerQueue};
-///
-/// static CLOCK: VirtualClock = VirtualClock::new();
-/// static TIMERS: TimerQueue = TimerQueue::new();
-///
-/// TIMERS.install(&CLOCK, &CLOCK)?;
-/// let refused = TIMERS.install(&CLOCK, &CLOCK).expect_err("it has a clock");
-/// println!("{refused}");
-/// # Ok::<(), dormir::time::AlreadyInstalled>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct AlreadyInstalled;
-
-impl core::fmt::Display for AlreadyInstalled {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str(
-            "this timer queue has a clock already; install one once, before the first timer",
-        )
-    }
-}
-
-impl core::error::Error for AlreadyInstalled {}
 
 static GLOBAL: TimerQueue = TimerQueue::new();
 
@@ -135,151 +104,6 @@ impl TimerQueue {
     #[inline]
     pub fn global() -> &'static Self {
         &GLOBAL
-    }
-
-    /// Gives the queue its clock and its alarm. A platform's `init` does this for the global queue.
-    ///
-    /// Call it with interrupts masked: a timer that is used from an interrupt handler meanwhile would
-    /// wait for this call forever.
-    ///
-    /// # Errors
-    ///
-    /// [`AlreadyInstalled`] if it was called before; the first clock stays.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use dormir::{platform::host::VirtualClock, time::TimerQueue};
-    ///
-    /// static CLOCK: VirtualClock = VirtualClock::new();
-    ///
-    /// // A guest gives its own clock and alarm, or those of `arch::x86_64`.
-    /// TimerQueue::global().install(&CLOCK, &CLOCK)?;
-    /// # Ok::<(), dormir::time::AlreadyInstalled>(())
-    /// ```
-    pub fn install(
-        &self,
-        clock: &'static dyn Clock,
-        alarm: &'static dyn Alarm,
-    ) -> Result<(), AlreadyInstalled> {
-        let mut first = false;
-        self.machine.call_once(|| {
-            first = true;
-            Machine { clock, alarm }
-        });
-        if first { Ok(()) } else { Err(AlreadyInstalled) }
-    }
-
-    /// Lets the alarm come up to `slack` after a deadline, so that all deadlines within that time are served
-    /// by one interrupt: fewer exits from the VM, and longer sleep. None by default, and for none a timer is
-    /// as exact as the hardware.
-    ///
-    /// No timer ends early, and none whose task's vCPU is awake for another reason is held back: only the
-    /// alarm is later. It counts from the next time that the alarm is set. A slack beyond 2⁶⁴ - 1 nanoseconds
-    /// is that long.
-    ///
-    /// # Contexts
-    ///
-    /// Any.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use core::time::Duration;
-    /// use dormir::{
-    ///     executor::{Executor, Shared, Up64}, platform::host::VirtualClock,
-    ///     time::{Instant, Timer, TimerQueue},
-    /// };
-    ///
-    /// static CLOCK: VirtualClock = VirtualClock::new();
-    /// static TIMERS: TimerQueue = TimerQueue::new();
-    /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
-    /// # dormir::task! { async fn wait(timer: Timer), pool = 2 { timer.await } }
-    ///
-    /// TIMERS.install(&CLOCK, &CLOCK)?;
-    /// TIMERS.set_slack(Duration::from_millis(1));
-    /// let mut runner = EXECUTOR.enter()?.with_timers(&TIMERS);
-    /// let at = Instant::from_nanos;
-    /// runner.spawner().spawn_detached(wait(TIMERS.timer(at(5_000_000))))?;
-    /// runner.spawner().spawn_detached(wait(TIMERS.timer(at(5_700_000))))?;
-    /// runner.run_until_idle();
-    /// assert_eq!(CLOCK.alarm(), Some(at(6_000_000)), "one interrupt for both");
-    /// CLOCK.advance_to(at(6_000_000), &TIMERS);
-    /// assert_eq!(runner.run_until_idle().tasks_left, 0);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn set_slack(&self, slack: Duration) {
-        let nanos = u64::try_from(slack.as_nanos()).unwrap_or(u64::MAX);
-        self.slack.store(nanos, Ordering::Relaxed);
-    }
-
-    /// How much later than a deadline the alarm may come.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use core::time::Duration;
-    /// use dormir::time::TimerQueue;
-    ///
-    /// assert_eq!(TimerQueue::new().slack(), Duration::ZERO);
-    /// ```
-    #[must_use]
-    #[inline]
-    pub fn slack(&self) -> Duration {
-        Duration::from_nanos(self.slack.load(Ordering::Relaxed))
-    }
-
-    /// Whether it has a clock.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use dormir::time::{Instant, TimerQueue};
-    ///
-    /// /// For a log that begins before there is a clock.
-    /// fn time_stamp() -> Option<Instant> {
-    ///     let timers = TimerQueue::global();
-    ///     timers.has_clock().then(|| timers.now())
-    /// }
-    /// # assert_eq!(time_stamp(), None);
-    /// # dormir::platform::host::init();
-    /// # assert!(time_stamp().is_some());
-    /// ```
-    #[must_use]
-    pub fn has_clock(&self) -> bool {
-        self.machine.is_completed()
-    }
-
-    /// The time now.
-    ///
-    /// # Panics
-    ///
-    /// If no clock is installed.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use dormir::{platform::host::VirtualClock, time::{Instant, TimerQueue}};
-    ///
-    /// static CLOCK: VirtualClock = VirtualClock::new();
-    /// static TIMERS: TimerQueue = TimerQueue::new();
-    ///
-    /// TIMERS.install(&CLOCK, &CLOCK)?;
-    /// CLOCK.pass(7);
-    /// assert_eq!(TIMERS.now(), Instant::from_nanos(7));
-    /// # Ok::<(), dormir::time::AlreadyInstalled>(())
-    /// ```
-    #[must_use]
-    #[inline]
-    pub fn now(&self) -> Instant {
-        self.machine().clock.now()
-    }
-
-    #[inline]
-    fn machine(&self) -> &Machine {
-        self.machine.get().expect(
-            "no clock is installed: call dormir::platform::bare::init (or TimerQueue::install) first",
-        )
     }
 
     /// To be called by the handler of the timer's interrupt, after it has acknowledged it: says that
