@@ -60,15 +60,19 @@ macro_rules! task {
     (@output $output:ty) => { $output };
     (@pooled $name:ident, $body:ident, [$($arg:ident: $ty:ty),*], $places:tt) => {{
         use $crate::executor as dormir_executor;
-        const SIZE: usize = dormir_executor::cell_size(&|| $body($(dormir_executor::never_made::<$ty>()),*));
-        const ALIGN: usize = dormir_executor::cell_align(&|| $body($(dormir_executor::never_made::<$ty>()),*));
-        static POOL: dormir_executor::Pool<{ SIZE * $places }, ALIGN> = dormir_executor::Pool::new();
-        static TYPE: dormir_executor::TaskType = dormir_executor::TaskType::pooled(
+        // Items are not hygienic: these names must be nobody's in arguments' types and in `$places`.
+        const DORMIR_TASK_SIZE: usize =
+            dormir_executor::cell_size(&|| $body($(dormir_executor::never_made::<$ty>()),*));
+        const DORMIR_TASK_ALIGN: usize =
+            dormir_executor::cell_align(&|| $body($(dormir_executor::never_made::<$ty>()),*));
+        static DORMIR_TASK_POOL: dormir_executor::Pool<{ DORMIR_TASK_SIZE * $places }, DORMIR_TASK_ALIGN> =
+            dormir_executor::Pool::new();
+        static DORMIR_TASK_TYPE: dormir_executor::TaskType = dormir_executor::TaskType::pooled(
             &|| $body($(dormir_executor::never_made::<$ty>()),*),
-            &POOL,
+            &DORMIR_TASK_POOL,
             || ::core::concat!(::core::module_path!(), "::", ::core::stringify!($name)),
         );
         // SAFETY: the type was made for the futures of that function.
-        unsafe { dormir_executor::Task::new(&TYPE, $body($($arg),*)) }
+        unsafe { dormir_executor::Task::new(&DORMIR_TASK_TYPE, $body($($arg),*)) }
     }};
 }
