@@ -5,7 +5,7 @@ use core::{
     sync::atomic::{AtomicPtr, Ordering},
 };
 
-use super::place::{LIVE, TaskRef};
+use super::place::TaskRef;
 use crate::sync::critical;
 
 /// The place that was last visited, as its wakers carry it; null outside of passes.
@@ -40,20 +40,16 @@ static CURRENT: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 /// ```
 #[must_use]
 pub fn current_task() -> Option<&'static str> {
-    critical(|_| {
+    critical(|cs| {
         let data = CURRENT.load(Ordering::Relaxed).cast_const();
         if data.is_null() {
             return None;
         }
         // SAFETY: it was stored by `visit`.
         let task = unsafe { TaskRef::from_data(data) };
-        if task.mark().load(Ordering::Relaxed) & LIVE == 0 {
-            return None;
-        }
-        let header = task.task().load(Ordering::Relaxed);
-        // SAFETY: the header of a live place is valid as long as we are in the section.
-        let header = unsafe { header.as_ref() }?;
-        Some((header.kind().name)())
+        let header = task.live_task(cs)?;
+        // SAFETY: it is valid within the section.
+        Some((unsafe { header.as_ref() }.kind().name)())
     })
 }
 

@@ -9,19 +9,40 @@ use core::ptr::NonNull;
 
 #[cfg(feature = "trace")]
 use super::trace::{self, TaskId};
-use super::{book::Book, place::TaskRef, task::Header};
+use super::{
+    book::Book,
+    place::TaskRef,
+    task::{Header, TaskType},
+};
 use crate::time::TimerQueue;
 
-/// A task begins in this place, for the first time.
-#[inline(always)]
-pub(super) fn spawned(task: TaskRef, header: NonNull<Header>) {
-    #[cfg(feature = "metrics")]
-    task.book().metrics.spawned();
+/// A task that begins: what is known of it before it can be over, and is told when it is there.
+pub(super) struct Spawned {
     #[cfg(feature = "trace")]
-    {
-        // SAFETY: the header was just filled, and the task has not been polled yet.
-        let name = (unsafe { header.as_ref() }.kind().name)();
-        trace::with(|to| to.spawned(TaskId::of(task), name));
+    task: TaskId,
+    #[cfg(feature = "trace")]
+    name: &'static str,
+}
+
+impl Spawned {
+    /// A task of that type is about to begin in this place.
+    #[inline(always)]
+    pub(super) fn count(task: TaskRef, kind: &'static TaskType) -> Self {
+        #[cfg(feature = "metrics")]
+        task.book().metrics.spawned();
+        Self {
+            #[cfg(feature = "trace")]
+            task: TaskId::of(task),
+            #[cfg(feature = "trace")]
+            name: (kind.name)(),
+        }
+    }
+
+    /// It has begun. What is called here is the user's, and may drop the runner, or unwind.
+    #[inline(always)]
+    pub(super) fn tell(self) {
+        #[cfg(feature = "trace")]
+        trace::with(|to| to.spawned(self.task, self.name));
     }
 }
 

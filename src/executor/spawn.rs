@@ -6,6 +6,7 @@ use super::{
     book::{Book, Claimed, Entry},
     join::JoinHandle,
     place::{JOINABLE, LOCAL, TaskRef},
+    probe::Spawned,
     task::{Header, Task, TaskCell},
 };
 use crate::sync::critical;
@@ -95,9 +96,7 @@ impl Spawner {
         task: Task<F>,
     ) -> Result<JoinHandle<F::Output>, SpawnError<F>> {
         // SAFETY: where this spawner is, the runner is; when the runner goes, it drops the future.
-        let (place, header) = unsafe { spawn(self.book, Some(self.entry), JOINABLE, task) }?;
-        // SAFETY: it is the task's one handle, and the output is the future's.
-        Ok(unsafe { JoinHandle::new(place, header) })
+        unsafe { spawn(self.book, Some(self.entry), JOINABLE, task, join::<F>) }
     }
 
     /// As [`spawn`](Self::spawn), without a handle. It is a little cheaper than to drop one.
@@ -122,7 +121,7 @@ impl Spawner {
     #[inline]
     pub fn spawn_detached<F: Future + 'static>(&self, task: Task<F>) -> Result<(), SpawnError<F>> {
         // SAFETY: where this spawner is, the runner is; when the runner goes, it drops the future.
-        unsafe { spawn(self.book, Some(self.entry), 0, task) }.map(drop)
+        unsafe { spawn(self.book, Some(self.entry), 0, task, |_, _| ()) }
     }
 }
 
@@ -209,9 +208,7 @@ impl RemoteSpawner {
         F::Output: Send,
     {
         // SAFETY: the future is `Send`, and so is its output.
-        let (place, header) = unsafe { spawn(self.book, None, JOINABLE, task) }?;
-        // SAFETY: it is the task's one handle, and the output is the future's.
-        Ok(unsafe { JoinHandle::new(place, header) })
+        unsafe { spawn(self.book, None, JOINABLE, task, join::<F>) }
     }
 
     /// As [`spawn`](Self::spawn), without a handle. It is a little cheaper than to drop one.
@@ -241,7 +238,7 @@ impl RemoteSpawner {
         F::Output: Send,
     {
         // SAFETY: the future is `Send`, and so is its output.
-        unsafe { spawn(self.book, None, 0, task) }.map(drop)
+        unsafe { spawn(self.book, None, 0, task, |_, _| ()) }
     }
 }
 
@@ -251,18 +248,20 @@ impl fmt::Debug for RemoteSpawner {
     }
 }
 
-/// Spawns a task, with a join handle or without: gives its place and header.
+/// Spawns a task, and gives what `hold` makes of its place and header: a join handle, or nothing.
 ///
 /// # Safety
 ///
-/// Unless future and output are `Send`: `local` is the runner that is where the caller is.
+/// Unless future and output are `Send`: `local` is the runner that is where the caller is. `hold` makes the
+/// task's one handle if `joinable` is [`JOINABLE`], and nothing if it is 0.
 #[inline(always)]
-unsafe fn spawn<F: Future + 'static>(
+unsafe fn spawn<F: Future + 'static, H>(
     book: &'static Book,
     local: Option<Entry>,
     joinable: u32,
     task: Task<F>,
-) -> Result<(TaskRef, NonNull<Header>), SpawnError<F>> {
+    hold: unsafe fn(TaskRef, NonNull<Header>) -> H,
+) -> Result<H, SpawnError<F>> {
     let kind = task.kind;
     // The heap is not asked inside the critical section.
     let boxed = if kind.pool.is_none() {
@@ -302,8 +301,39 @@ unsafe fn spawn<F: Future + 'static>(
     };
     // SAFETY: the cell was claimed from this type, whose future is `F`.
     unsafe { TaskCell::fill(header, kind, task.future) };
-    // SAFETY: the cell is filled; the caller says that a future that is not `Send` is local.
-    Ok((unsafe { book.begin(claimed, header) }, header))
+    // What is foreign is called only once the task is in its place, where the runner finds it when it goes,
+    // and has its handle. By then it may be over, and its memory another task's.
+    let spawned = Spawned::count(claimed.place(), kind);
+    // SAFETY: the cell is filled; the caller says that a future that is not `Send` is local. No foreign code
+    // has run since its runner was there.
+    unsafe { claimed.begin(header) };
+    // SAFETY: as the caller says. What has a handle keeps its memory until the handle goes.
+    let held = unsafe { hold(claimed.place(), header) };
+    let wake = Wake(book, claimed.place());
+    spawned.tell();
+    drop(wake);
+    Ok(held)
+}
+
+/// The handle of a task with future `F`.
+///
+/// # Safety
+///
+/// It is the task's one handle.
+#[inline(always)]
+unsafe fn join<F: Future>(place: TaskRef, header: NonNull<Header>) -> JoinHandle<F::Output> {
+    // SAFETY: as the caller says, and the output is the future's.
+    unsafe { JoinHandle::new(place, header) }
+}
+
+/// Wakes a task that has begun, also where telling of it unwinds.
+struct Wake(&'static Book, TaskRef);
+
+impl Drop for Wake {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.0.wake(self.1);
+    }
 }
 
 #[cfg(feature = "alloc")]

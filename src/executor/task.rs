@@ -126,7 +126,12 @@ impl Header {
         }
 
         fn nobody() -> Self {
-            const KIND: &TaskType = &TaskType::new::<Ready<()>>(keep, || "nobody");
+            const KIND: &TaskType = &TaskType {
+                // All places that are free share this header.
+                cancel: nothing,
+                discard: nothing,
+                ..TaskType::new::<Ready<()>>(keep, || "nobody")
+            };
             Self {
                 visit: AtomicPtr::new(nothing as *mut ()),
                 kind: KIND,

@@ -40,7 +40,8 @@ use super::place::TaskRef;
 /// ```
 pub trait Trace: Sync {
     /// A task was spawned: where [`Spawner`](super::Spawner) and [`RemoteSpawner`](super::RemoteSpawner)
-    /// are used, interrupt handlers among it.
+    /// are used, interrupt handlers among it. A waker of the task that had its place before may have it
+    /// polled on another vCPU before this is told.
     fn spawned(&self, task: TaskId, name: &'static str) {
         let _ = (task, name);
     }

@@ -1,5 +1,6 @@
 //! The executor under test: against models, on several threads, at its limits, and where panics unwind.
 
+mod beginning;
 mod layout;
 mod lifecycle;
 mod lifecycle_model;
@@ -181,7 +182,7 @@ async fn turns(times: usize) {
 
 /// Runs `body`, a closure in a test, in a process of its own: for what the executors of a process share,
 /// and tests on other threads would disturb.
-fn alone<F: FnOnce()>(body: F) {
+pub(super) fn alone<F: FnOnce()>(body: F) {
     const ALONE: &str = "DORMIR_TEST_ALONE";
     // Miri has no processes, and runs one test at a time.
     if cfg!(miri) || env::var_os(ALONE).is_some() {
