@@ -7,12 +7,15 @@
 
 use core::ptr::NonNull;
 
-#[cfg(feature = "trace")]
-use super::trace::{self, TaskId};
 use super::{
     book::Book,
     place::TaskRef,
     task::{Header, TaskType},
+};
+#[cfg(feature = "trace")]
+use super::{
+    task::nobody,
+    trace::{self, TaskId},
 };
 use crate::time::TimerQueue;
 
@@ -78,8 +81,9 @@ pub(super) fn pass(book: &Book) {
 pub(super) struct Polling {
     #[cfg(feature = "metrics")]
     timed: super::metrics::TimedPoll,
+    /// `None` for a stale wake's visit, which is no poll.
     #[cfg(feature = "trace")]
-    task: TaskId,
+    task: Option<TaskId>,
 }
 
 impl Polling {
@@ -95,13 +99,17 @@ impl Polling {
         timers: &'static TimerQueue,
     ) -> Self {
         #[cfg(feature = "trace")]
-        trace::with(|to| to.poll_begun(TaskId::of(task)));
+        let traced = (header.as_ptr() != nobody()).then(|| TaskId::of(task));
+        #[cfg(feature = "trace")]
+        if let Some(task) = traced {
+            trace::with(|to| to.poll_begun(task));
+        }
         Self {
             #[cfg(feature = "metrics")]
             // SAFETY: as the caller says.
             timed: super::metrics::TimedPoll::begin(task, unsafe { header.as_ref() }, timers),
             #[cfg(feature = "trace")]
-            task: TaskId::of(task),
+            task: traced,
         }
     }
 
@@ -111,7 +119,9 @@ impl Polling {
         #[cfg(feature = "metrics")]
         self.timed.end();
         #[cfg(feature = "trace")]
-        trace::with(|to| to.poll_ended(self.task));
+        if let Some(task) = self.task {
+            trace::with(|to| to.poll_ended(task));
+        }
     }
 }
 

@@ -148,6 +148,49 @@ fn wake_stale(runner: &mut Runner<Up64>) {
     runner.run_until_idle();
 }
 
+#[test]
+fn a_stale_wake_is_no_poll() {
+    struct Polls(Mutex<Vec<(&'static str, u32)>>);
+    impl Polls {
+        fn note(&self, what: &'static str, task: TaskId) {
+            self.0.lock().unwrap().push((what, task.number()));
+        }
+    }
+    impl Trace for Polls {
+        fn woken(&self, task: TaskId) {
+            self.note("woken", task);
+        }
+        fn poll_begun(&self, task: TaskId) {
+            self.note("poll begun", task);
+        }
+        fn poll_ended(&self, task: TaskId) {
+            self.note("poll ended", task);
+        }
+    }
+    alone(|| {
+        static TRACE: Polls = Polls(Mutex::new(Vec::new()));
+        static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+        let mut runner = EXECUTOR.enter().unwrap();
+        // So that what the free list has in the place's mark is no zero.
+        let handles = [(); 2].map(|()| runner.spawner().spawn(waits(Rc::default())).unwrap());
+        for handle in handles {
+            handle.abort();
+        }
+        runner.run_until_idle();
+        install(&TRACE).unwrap();
+        wake_stale(&mut runner);
+        assert_eq!(
+            TRACE.0.lock().unwrap()[..],
+            [
+                ("woken", 3),
+                ("poll begun", 3),
+                ("poll ended", 3),
+                ("woken", 0),
+            ]
+        );
+    });
+}
+
 /// It must not, but where it does, nothing is lost.
 #[test]
 fn where_the_trace_unwinds_neither_task_nor_place_is_lost() {
