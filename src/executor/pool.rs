@@ -102,8 +102,12 @@ pub(super) struct PoolRef {
 
 impl TaskType {
     /// The type of tasks that `make` makes the futures of, and that lie in `pool`.
+    ///
+    /// # Safety
+    ///
+    /// The pool serves no other type: cells of two sizes would overlap.
     #[doc(hidden)]
-    pub const fn pooled<F: Future, const SIZE: usize, const ALIGN: usize>(
+    pub const unsafe fn pooled<F: Future, const SIZE: usize, const ALIGN: usize>(
         _make: &impl FnOnce() -> F,
         pool: &'static Pool<SIZE, ALIGN>,
         name: fn() -> &'static str,

@@ -67,11 +67,14 @@ macro_rules! task {
             dormir_executor::cell_align(&|| $body($(dormir_executor::never_made::<$ty>()),*));
         static DORMIR_TASK_POOL: dormir_executor::Pool<{ DORMIR_TASK_SIZE * $places }, DORMIR_TASK_ALIGN> =
             dormir_executor::Pool::new();
-        static DORMIR_TASK_TYPE: dormir_executor::TaskType = dormir_executor::TaskType::pooled(
-            &|| $body($(dormir_executor::never_made::<$ty>()),*),
-            &DORMIR_TASK_POOL,
-            || ::core::concat!(::core::module_path!(), "::", ::core::stringify!($name)),
-        );
+        // SAFETY: nobody else names the pool.
+        static DORMIR_TASK_TYPE: dormir_executor::TaskType = unsafe {
+            dormir_executor::TaskType::pooled(
+                &|| $body($(dormir_executor::never_made::<$ty>()),*),
+                &DORMIR_TASK_POOL,
+                || ::core::concat!(::core::module_path!(), "::", ::core::stringify!($name)),
+            )
+        };
         // SAFETY: the type was made for the futures of that function.
         unsafe { dormir_executor::Task::new(&DORMIR_TASK_TYPE, $body($($arg),*)) }
     }};
