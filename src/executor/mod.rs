@@ -45,12 +45,14 @@ mod probe;
 mod ready;
 mod runner;
 mod spawn;
+mod spawn_error;
 mod task;
 mod task_macro;
 #[cfg(all(test, not(loom)))]
 mod tests;
 #[cfg(feature = "trace")]
 pub mod trace;
+mod wakers;
 mod yield_now;
 
 pub use capacity::{Capacity, Up64, Up4096, Up65536};
@@ -60,7 +62,8 @@ pub use join::{AbortHandle, Aborted, JoinHandle};
 #[doc(hidden)]
 pub use pool::{Align, Aligned, Pool, cell_align, cell_size, never_made};
 pub use runner::{Runner, Turn};
-pub use spawn::{RemoteSpawner, SpawnError, SpawnLimit, Spawner};
+pub use spawn::{RemoteSpawner, Spawner};
+pub use spawn_error::{SpawnError, SpawnLimit};
 pub use task::Task;
 #[doc(hidden)]
 pub use task::TaskType;
