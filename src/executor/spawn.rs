@@ -170,11 +170,6 @@ pub struct RemoteSpawner {
     book: &'static Book,
 }
 
-// SAFETY: the executor is `Sync`, and only `Send` futures are spawned through it.
-unsafe impl Send for RemoteSpawner {}
-// SAFETY: the same.
-unsafe impl Sync for RemoteSpawner {}
-
 impl RemoteSpawner {
     pub(super) const fn new(book: &'static Book) -> Self {
         Self { book }
