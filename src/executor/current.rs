@@ -18,7 +18,7 @@ static CURRENT: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 ///
 /// # Contexts
 ///
-/// Any; it uses a critical section.
+/// Any but NMI; it uses a critical section.
 ///
 /// # Examples
 ///

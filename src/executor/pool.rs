@@ -57,6 +57,11 @@ pub struct Align<const ALIGN: usize>;
 
 /// The alignments that there are.
 #[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "a task in a pool is aligned to 4096 bytes at most, and this one to more",
+    label = "in this task's future or output",
+    note = "put what is aligned so strictly into a static, or on the heap, and a reference or a `Box` into the task"
+)]
 pub trait Aligned {
     /// A type of that alignment.
     type Unit;
@@ -187,6 +192,12 @@ pub(super) mod heap {
     impl<F: Future> Task<F> {
         /// A task that lies on the heap: any number of them, as long as the heap lasts. Where it does
         /// not, spawning ends as the program's allocator says.
+        ///
+        /// # Contexts
+        ///
+        /// Any. Its memory is allocated where it is spawned, and freed by the runner or where its handle is
+        /// awaited or dropped after its end: in an interrupt handler these need an allocator that may be used
+        /// there.
         ///
         /// # Examples
         ///

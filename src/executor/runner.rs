@@ -23,11 +23,13 @@ use crate::{
 ///
 /// When it goes, the futures that were spawned by its [`Spawner`] and have not ended are dropped, since
 /// they may not leave the place where it was; their handles give [`Aborted`](super::Aborted). Tasks that
-/// were spawned [remotely](Executor::remote) wait for the next runner.
+/// were spawned [remotely](Executor::remote) wait for the next runner. If there is a task left, or a handle
+/// of one, it looks at every place of the executor, each in a critical section of its own.
+///
+/// A runner that is forgotten (`core::mem::forget`) closes its executor for good: [`Executor::enter`] says
+/// that there is one already.
 ///
 /// It stays where it was made:
-///
-/// # Examples
 ///
 /// ```compile_fail,E0277
 /// # use dormir::executor::{Executor, Shared, Up64};
@@ -36,6 +38,10 @@ use crate::{
 /// std::thread::spawn(move || drop(runner));
 /// # Ok::<(), dormir::executor::AlreadyEntered>(())
 /// ```
+///
+/// # Contexts
+///
+/// For the main line of a vCPU (or a thread), interrupts masked or not; not for interrupt handlers.
 ///
 /// # Examples
 ///
@@ -162,6 +168,9 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
     ///
     /// When it returns, interrupts are masked or not as they were, and the alarm is off. Tasks that
     /// have ended but whose handles are still there do not count as left.
+    ///
+    /// With interrupts masked, they are let in while `idle` waits and at no other time: a task that is always
+    /// ready then keeps all timers waiting.
     ///
     /// # Panics
     ///

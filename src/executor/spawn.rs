@@ -16,6 +16,10 @@ use crate::sync::critical;
 ///
 /// It is copied freely. Once its [`Runner`](super::Runner) is gone, spawning is an error.
 ///
+/// # Contexts
+///
+/// Where the runner is, outside of interrupt handlers; it uses critical sections.
+///
 /// # Examples
 ///
 /// ```
@@ -137,7 +141,8 @@ impl fmt::Debug for Spawner {
 ///
 /// # Contexts
 ///
-/// Any but NMI.
+/// Any but NMI. On another vCPU than the runner's, only where the program's implementation of
+/// `critical-section` keeps vCPUs apart (see [`Shared`](super::Shared)).
 ///
 /// # Examples
 ///
