@@ -28,7 +28,7 @@ use super::{lifecycle::End, place::TaskRef, task::Header};
 /// never drops the task, and leaves an output that nobody took to the runner; it is dropped with the handle
 /// only where the runner of a local task is gone.
 ///
-/// The handle of a [boxed](super::Task::boxed) task that has ended frees the task's memory where it is
+/// The handle of a boxed task (`Task::boxed`) that has ended frees the task's memory where it is
 /// awaited or dropped: in an interrupt handler only if the allocator may be used there.
 ///
 /// # Examples
