@@ -149,6 +149,7 @@ fn wake_stale(runner: &mut Runner<Up64>) {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "Miri has no processes, and there is one trace in each")]
 fn a_stale_wake_is_no_poll() {
     struct Polls(Mutex<Vec<(&'static str, u32)>>);
     impl Polls {
@@ -193,6 +194,7 @@ fn a_stale_wake_is_no_poll() {
 
 /// It must not, but where it does, nothing is lost.
 #[test]
+#[cfg_attr(miri, ignore = "Miri has no processes, and there is one trace in each")]
 fn where_the_trace_unwinds_neither_task_nor_place_is_lost() {
     struct Panics(AtomicBool);
     impl Trace for Panics {
@@ -240,6 +242,7 @@ fn where_the_trace_unwinds_neither_task_nor_place_is_lost() {
 
 /// It must not, but where it does, nothing that is local is left to the next runner.
 #[test]
+#[cfg_attr(miri, ignore = "Miri has no processes, and there is one trace in each")]
 fn where_the_trace_drops_the_runner_the_task_goes_with_it() {
     std::thread_local! {
         static RUNNER: RefCell<Option<Runner<Up64>>> = const { RefCell::new(None) };
