@@ -15,7 +15,6 @@ use critical_section::{CriticalSection, Mutex};
 use super::{
     free_list::FreeList,
     place::{LIVE, NUMBER, Places, TaskRef},
-    probe,
     ready::{BITS, Block, Place},
     task::Header,
 };
@@ -42,7 +41,7 @@ pub(crate) struct Book {
     /// Tasks that have ended and still have a place.
     pub(super) ended: AtomicUsize,
     /// How many tasks were spawned, times the lowest bit of a number.
-    spawned: Mutex<Cell<u32>>,
+    pub(super) spawned: Mutex<Cell<u32>>,
     /// Whether there is a runner.
     is_entered: Mutex<Cell<bool>>,
     /// How often runners came and began to go: the number of the one that is there.
@@ -57,6 +56,26 @@ pub(crate) struct Claimed {
     place: TaskRef,
     /// The place's word for the task.
     task: &'static AtomicPtr<Header>,
+}
+
+impl Claimed {
+    pub(crate) fn place(self) -> TaskRef {
+        self.place
+    }
+
+    /// Puts a task into the place. It is then to be woken.
+    ///
+    /// An earlier task's waker, or its abort handle once numbers are given out anew, may have the runner
+    /// visit the place from here on: the task may be over at any moment.
+    ///
+    /// # Safety
+    ///
+    /// `header` is that of a filled cell, which belongs to the place from here on. If its future is not
+    /// `Send`, the place was claimed as local, where the runner is, and the runner was there ever since.
+    #[inline(always)]
+    pub(crate) unsafe fn begin(self, header: NonNull<Header>) {
+        self.task.store(header.as_ptr(), Ordering::Release);
+    }
 }
 
 /// One stay of a runner.
@@ -239,20 +258,6 @@ impl Book {
         #[cfg(feature = "metrics")]
         claimed.place.counters().reset(claimed.place.bit());
         Some(claimed)
-    }
-
-    /// Puts a task into a claimed place, and has it polled.
-    ///
-    /// # Safety
-    ///
-    /// `claimed` is from here; `header` is that of a filled cell, which belongs to the place from here
-    /// on. If its future is not `Send`, the place was claimed as local, where the runner is.
-    #[inline(always)]
-    pub(crate) unsafe fn begin(&self, claimed: Claimed, header: NonNull<Header>) -> TaskRef {
-        probe::spawned(claimed.place, header);
-        claimed.task.store(header.as_ptr(), Ordering::Release);
-        self.wake(claimed.place);
-        claimed.place
     }
 
     /// Wakes the task in a place of this executor.

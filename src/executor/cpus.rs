@@ -71,6 +71,15 @@ pub unsafe trait Cpus: Copy + Send + Sync + 'static {
 
 /// Tasks may be woken from any vCPU or thread. One locked instruction for each word that changes.
 ///
+/// That is for wakes, which use no critical section. Spawns, aborts, handles and timers do: they may be used
+/// on another vCPU than the runner's only with an implementation of `critical-section` that keeps vCPUs
+/// apart. The one that dormir brings (the feature `critical-section-impl`) masks the interrupts of its own
+/// vCPU and nothing else.
+///
+/// A wake on another vCPU does not end the runner's halt, see [`Executor::on_wake`](super::Executor::on_wake).
+/// Without a hook there, a wake on the runner's own vCPU can be delayed too, until its next interrupt: in an
+/// executor of more than 64, if it comes while another vCPU is in the midst of waking the same task.
+///
 /// # Examples
 ///
 /// ```

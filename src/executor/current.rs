@@ -8,7 +8,7 @@ use core::{
 #[cfg(feature = "embassy-time")]
 use core::task::Waker;
 
-use super::place::{LIVE, TaskRef};
+use super::place::TaskRef;
 use crate::sync::critical;
 #[cfg(feature = "embassy-time")]
 use crate::time::embassy::Slot;
@@ -23,7 +23,7 @@ static CURRENT: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 ///
 /// # Contexts
 ///
-/// Any; it uses a critical section.
+/// Any but NMI; it uses a critical section.
 ///
 /// # Examples
 ///
@@ -45,20 +45,16 @@ static CURRENT: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 /// ```
 #[must_use]
 pub fn current_task() -> Option<&'static str> {
-    critical(|_| {
+    critical(|cs| {
         let data = CURRENT.load(Ordering::Relaxed).cast_const();
         if data.is_null() {
             return None;
         }
         // SAFETY: it was stored by `set`.
         let task = unsafe { TaskRef::from_data(data) };
-        if task.mark().load(Ordering::Relaxed) & LIVE == 0 {
-            return None;
-        }
-        let header = task.task().load(Ordering::Relaxed);
-        // SAFETY: the header of a live place is valid as long as we are in the section.
-        let header = unsafe { header.as_ref() }?;
-        Some((header.kind().name)())
+        let header = task.live_task(cs)?;
+        // SAFETY: it is valid within the section.
+        Some((unsafe { header.as_ref() }.kind().name)())
     })
 }
 

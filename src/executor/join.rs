@@ -23,9 +23,13 @@ use super::{lifecycle::End, place::TaskRef, task::Header};
 ///
 /// # Contexts
 ///
-/// May be polled and dropped in any context but NMI. Dropping a handle never drops the task, and leaves
-/// an output that nobody took to the runner; it is dropped with the handle only where the runner of a
-/// local task is gone.
+/// May be polled and dropped in any context but NMI, on another vCPU only where the program's
+/// implementation of `critical-section` keeps vCPUs apart (see [`Shared`](super::Shared)). Dropping a handle
+/// never drops the task, and leaves an output that nobody took to the runner; it is dropped with the handle
+/// only where the runner of a local task is gone.
+///
+/// The handle of a boxed task (`Task::boxed`) that has ended frees the task's memory where it is
+/// awaited or dropped: in an interrupt handler only if the allocator may be used there.
 ///
 /// # Examples
 ///

@@ -49,16 +49,15 @@ impl TaskRef {
     pub(crate) fn abort(self, number: u32) {
         let asked = critical(|cs| {
             let mark = self.flags(cs);
-            let asked = mark & LIVE != 0 && mark >> NUMBER == number;
-            if asked {
-                let header = self.task().load(Ordering::Relaxed);
-                // SAFETY: the runner takes the header of a live place away in a critical section only.
-                // It is null in the moment between claiming and beginning.
-                if let Some(header) = unsafe { header.as_ref() } {
-                    header.cancel(cs);
-                }
+            if mark >> NUMBER != number {
+                return false;
             }
-            asked
+            let Some(header) = self.live_task(cs) else {
+                return false;
+            };
+            // SAFETY: it is valid within the section.
+            unsafe { header.as_ref() }.cancel(cs);
+            true
         });
         if asked {
             self.book().wake(self);
@@ -239,21 +238,20 @@ impl TaskRef {
     pub(crate) fn leave(self) {
         let header = critical(|cs| {
             let mark = self.flags(cs);
-            let task = NonNull::new(self.task().load(Ordering::Relaxed));
             if mark & LOCAL == 0 || mark & (LIVE | ENDED) == 0 {
                 return None;
             }
-            if mark & ENDED != 0 && mark & JOINABLE != 0 {
+            if mark & LIVE != 0 {
+                let header = self.live_task(cs)?;
+                // SAFETY: it is valid within the section.
+                unsafe { header.as_ref() }.cancel(cs);
+                return Some(header);
+            }
+            if mark & JOINABLE != 0 {
                 self.set_mark(mark | ALONE, cs);
                 return None;
             }
-            if mark & LIVE != 0
-                && let Some(header) = task
-            {
-                // SAFETY: the runner takes the header of a live place away, and the runner is here.
-                unsafe { header.as_ref() }.cancel(cs);
-            }
-            task
+            NonNull::new(self.task().load(Ordering::Relaxed))
         });
         if let Some(header) = header {
             // SAFETY: the place is taken, and its runner, still the only one, is here.

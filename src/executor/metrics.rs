@@ -14,7 +14,7 @@ use super::{
     Executor,
     capacity::Capacity,
     cpus::Cpus,
-    place::{LIVE, NUMBER, TaskRef},
+    place::TaskRef,
     ready::BITS,
     task::{Header, TaskType, nobody},
 };
@@ -160,20 +160,15 @@ impl TaskRef {
     }
 
     fn metrics(self) -> Option<TaskMetrics> {
-        critical(|_| {
-            let mark = self.mark().load(Ordering::Relaxed);
-            if mark & LIVE == 0 {
-                return None;
-            }
-            let header = self.task().load(Ordering::Relaxed);
-            // SAFETY: the header of a live place is valid as long as we are in the section; between
-            // claiming and beginning it may be null, or `nobody`.
-            let header = unsafe { header.as_ref() }?;
+        critical(|cs| {
+            let header = self.live_task(cs)?;
+            // SAFETY: it is valid within the section.
+            let header = unsafe { header.as_ref() };
             let counters = self.counters();
             let bit = self.bit() as usize;
             Some(TaskMetrics {
                 name: (header.kind().name)(),
-                number: mark >> NUMBER,
+                number: self.task_number(),
                 polls: counters.polls[bit].load(Ordering::Relaxed),
                 wakes: counters.wakes[bit].load(Ordering::Relaxed),
             })

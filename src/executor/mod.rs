@@ -45,12 +45,14 @@ mod probe;
 mod ready;
 mod runner;
 mod spawn;
+mod spawn_error;
 mod task;
 mod task_macro;
 #[cfg(all(test, not(loom)))]
 mod tests;
 #[cfg(feature = "trace")]
 pub mod trace;
+mod wakers;
 mod yield_now;
 
 pub use capacity::{Capacity, Up64, Up4096, Up65536};
@@ -62,7 +64,8 @@ pub use join::{AbortHandle, Aborted, JoinHandle};
 #[doc(hidden)]
 pub use pool::{Align, Aligned, Pool, cell_align, cell_size, never_made};
 pub use runner::{Runner, Turn};
-pub use spawn::{RemoteSpawner, SpawnError, SpawnLimit, Spawner};
+pub use spawn::{RemoteSpawner, Spawner};
+pub use spawn_error::{SpawnError, SpawnLimit};
 pub use task::Task;
 #[doc(hidden)]
 pub use task::TaskType;
@@ -152,6 +155,13 @@ impl<C: Capacity, M: Cpus> Executor<C, M> {
 
     /// Gives the runner, of which there is one at a time. It stays where it is made.
     ///
+    /// The first call of this, of [`remote`](Self::remote) or of [`on_wake`](Self::on_wake) writes to each
+    /// block of 64 places, of which [`Up65536`] has 1,024: call one of them before interrupts matter.
+    ///
+    /// # Contexts
+    ///
+    /// Any but NMI; it uses a critical section.
+    ///
     /// # Errors
     ///
     /// [`AlreadyEntered`] while there is another one.
@@ -178,6 +188,10 @@ impl<C: Capacity, M: Cpus> Executor<C, M> {
     }
 
     /// A spawner for use anywhere.
+    ///
+    /// # Contexts
+    ///
+    /// Any but NMI. The first call takes long, see [`enter`](Self::enter); each later one is a load.
     ///
     /// # Examples
     ///
@@ -206,6 +220,10 @@ impl<C: Capacity, M: Cpus> Executor<C, M> {
 
     /// How many tasks there are that have not ended.
     ///
+    /// # Contexts
+    ///
+    /// Any. It is one load.
+    ///
     /// # Examples
     ///
     /// ```
@@ -232,8 +250,14 @@ impl<C: Capacity, M: Cpus> Executor<C, M> {
     /// means than an [idle policy](crate::idle::Idle), or another vCPU that is to be interrupted.
     ///
     /// It is called after each wake of a task that was not ready, in the context of the wake: an
-    /// interrupt handler, or an NMI handler if tasks are woken there. Set it before tasks are spawned:
-    /// wakers that were made before, in polls, do not know of it.
+    /// interrupt handler, or an NMI handler if tasks are woken there. With [`SingleVcpu`], which does not
+    /// look whether the task is ready, it is called after each wake. Set it before tasks are spawned: wakers
+    /// that were made before, in polls, do not know of it.
+    ///
+    /// # Contexts
+    ///
+    /// Any but NMI. The first call of this, of [`enter`](Self::enter) or of [`remote`](Self::remote) takes
+    /// long, see there.
     ///
     /// # Examples
     ///

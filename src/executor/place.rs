@@ -5,12 +5,14 @@
 
 use core::ptr::{self, NonNull};
 
+use critical_section::CriticalSection;
+
 #[cfg(feature = "metrics")]
 use super::metrics::TaskCounters;
 use super::{
     book::Book,
     ready::{BITS, Place},
-    task::Header,
+    task::{Header, nobody},
 };
 use crate::sync::{
     atomic::{AtomicPtr, AtomicU32, Ordering},
@@ -108,6 +110,19 @@ impl TaskRef {
     #[cfg(feature = "embassy-time")]
     pub(super) fn slot(self) -> &'static Slot {
         &self.block().places.slots[self.bit() as usize]
+    }
+
+    /// The task of a place that is live. There is none from the moment in which the place is claimed until
+    /// its task begins.
+    ///
+    /// Within the section it is valid: the runner takes it out of a live place in a section of its own.
+    pub(super) fn live_task(self, _cs: CriticalSection<'_>) -> Option<NonNull<Header>> {
+        if self.mark().load(Ordering::Relaxed) & LIVE == 0 {
+            return None;
+        }
+        // Null if the place was never used.
+        let header = self.task().load(Ordering::Relaxed);
+        NonNull::new(header).filter(|header| header.as_ptr() != nobody())
     }
 
     /// The executor's book.

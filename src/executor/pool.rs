@@ -57,6 +57,11 @@ pub struct Align<const ALIGN: usize>;
 
 /// The alignments that there are.
 #[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "a task in a pool is aligned to 4096 bytes at most, and this one to more",
+    label = "in this task's future or output",
+    note = "put what is aligned so strictly into a static, or on the heap, and a reference or a `Box` into the task"
+)]
 pub trait Aligned {
     /// A type of that alignment.
     type Unit;
@@ -102,8 +107,12 @@ pub(super) struct PoolRef {
 
 impl TaskType {
     /// The type of tasks that `make` makes the futures of, and that lie in `pool`.
+    ///
+    /// # Safety
+    ///
+    /// The pool serves no other type: cells of two sizes would overlap.
     #[doc(hidden)]
-    pub const fn pooled<F: Future, const SIZE: usize, const ALIGN: usize>(
+    pub const unsafe fn pooled<F: Future, const SIZE: usize, const ALIGN: usize>(
         _make: &impl FnOnce() -> F,
         pool: &'static Pool<SIZE, ALIGN>,
         name: fn() -> &'static str,
@@ -183,6 +192,12 @@ pub(super) mod heap {
     impl<F: Future> Task<F> {
         /// A task that lies on the heap: any number of them, as long as the heap lasts. Where it does
         /// not, spawning ends as the program's allocator says.
+        ///
+        /// # Contexts
+        ///
+        /// Any. Its memory is allocated where it is spawned, and freed by the runner or where its handle is
+        /// awaited or dropped after its end: in an interrupt handler these need an allocator that may be used
+        /// there.
         ///
         /// # Examples
         ///

@@ -7,21 +7,45 @@
 
 use core::ptr::NonNull;
 
+use super::{
+    book::Book,
+    place::TaskRef,
+    task::{Header, TaskType},
+};
 #[cfg(feature = "trace")]
-use super::trace::{self, TaskId};
-use super::{book::Book, place::TaskRef, task::Header};
+use super::{
+    task::nobody,
+    trace::{self, TaskId},
+};
 use crate::time::TimerQueue;
 
-/// A task begins in this place, for the first time.
-#[inline(always)]
-pub(super) fn spawned(task: TaskRef, header: NonNull<Header>) {
-    #[cfg(feature = "metrics")]
-    task.book().metrics.spawned();
+/// A task that begins: what is known of it before it can be over, and is told when it is there.
+pub(super) struct Spawned {
     #[cfg(feature = "trace")]
-    {
-        // SAFETY: the header was just filled, and the task has not been polled yet.
-        let name = (unsafe { header.as_ref() }.kind().name)();
-        trace::with(|to| to.spawned(TaskId::of(task), name));
+    task: TaskId,
+    #[cfg(feature = "trace")]
+    name: &'static str,
+}
+
+impl Spawned {
+    /// A task of that type is about to begin in this place.
+    #[inline(always)]
+    pub(super) fn count(task: TaskRef, kind: &'static TaskType) -> Self {
+        #[cfg(feature = "metrics")]
+        task.book().metrics.spawned();
+        Self {
+            #[cfg(feature = "trace")]
+            task: TaskId::of(task),
+            #[cfg(feature = "trace")]
+            name: (kind.name)(),
+        }
+    }
+
+    /// It has begun. What is called here is the user's, and may drop the runner, or unwind.
+    #[inline(always)]
+    pub(super) fn tell(self) {
+        #[cfg(feature = "trace")]
+        trace::with(|to| to.spawned(self.task, self.name));
     }
 }
 
@@ -57,8 +81,9 @@ pub(super) fn pass(book: &Book) {
 pub(super) struct Polling {
     #[cfg(feature = "metrics")]
     timed: super::metrics::TimedPoll,
+    /// `None` for a stale wake's visit, which is no poll.
     #[cfg(feature = "trace")]
-    task: TaskId,
+    task: Option<TaskId>,
 }
 
 impl Polling {
@@ -74,13 +99,17 @@ impl Polling {
         timers: &'static TimerQueue,
     ) -> Self {
         #[cfg(feature = "trace")]
-        trace::with(|to| to.poll_begun(TaskId::of(task)));
+        let traced = (header.as_ptr() != nobody()).then(|| TaskId::of(task));
+        #[cfg(feature = "trace")]
+        if let Some(task) = traced {
+            trace::with(|to| to.poll_begun(task));
+        }
         Self {
             #[cfg(feature = "metrics")]
             // SAFETY: as the caller says.
             timed: super::metrics::TimedPoll::begin(task, unsafe { header.as_ref() }, timers),
             #[cfg(feature = "trace")]
-            task: TaskId::of(task),
+            task: traced,
         }
     }
 
@@ -90,7 +119,9 @@ impl Polling {
         #[cfg(feature = "metrics")]
         self.timed.end();
         #[cfg(feature = "trace")]
-        trace::with(|to| to.poll_ended(self.task));
+        if let Some(task) = self.task {
+            trace::with(|to| to.poll_ended(task));
+        }
     }
 }
 

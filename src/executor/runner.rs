@@ -1,20 +1,17 @@
 //! The one who polls.
 
-use core::{
-    fmt,
-    marker::PhantomData,
-    task::{RawWaker, RawWakerVTable},
-};
+mod leave;
+
+use core::{fmt, marker::PhantomData};
 
 use super::{
     Executor,
-    book::{Entry, Wakers},
+    book::Entry,
     capacity::Capacity,
     cpus::{Cpus, Shared},
     current::{OuterTask, Visits},
     place::TaskRef,
     probe::{self, Polling},
-    ready::ReadySet,
     spawn::Spawner,
 };
 use crate::{
@@ -26,11 +23,13 @@ use crate::{
 ///
 /// When it goes, the futures that were spawned by its [`Spawner`] and have not ended are dropped, since
 /// they may not leave the place where it was; their handles give [`Aborted`](super::Aborted). Tasks that
-/// were spawned [remotely](Executor::remote) wait for the next runner.
+/// were spawned [remotely](Executor::remote) wait for the next runner. If there is a task left, or a handle
+/// of one, it looks at every place of the executor, each in a critical section of its own.
+///
+/// A runner that is forgotten (`core::mem::forget`) closes its executor for good: [`Executor::enter`] says
+/// that there is one already.
 ///
 /// It stays where it was made:
-///
-/// # Examples
 ///
 /// ```compile_fail,E0277
 /// # use dormir::executor::{Executor, Shared, Up64};
@@ -39,6 +38,10 @@ use crate::{
 /// std::thread::spawn(move || drop(runner));
 /// # Ok::<(), dormir::executor::AlreadyEntered>(())
 /// ```
+///
+/// # Contexts
+///
+/// For the main line of a vCPU (or a thread), interrupts masked or not; not for interrupt handlers.
 ///
 /// # Examples
 ///
@@ -166,6 +169,9 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
     /// When it returns, interrupts are masked or not as they were, and the alarm is off. Tasks that
     /// have ended but whose handles are still there do not count as left.
     ///
+    /// With interrupts masked, they are let in while `idle` waits and at no other time: a task that is always
+    /// ready then keeps all timers waiting.
+    ///
     /// # Panics
     ///
     /// Where a task does. (A guest ends then. Where panics unwind, the task is dropped, its handle
@@ -249,6 +255,55 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
         self.timers.turn()
     }
 
+    /// One pass: polls each task that is ready, once, and those that are woken meanwhile ahead of it.
+    /// Timers are not served.
+    ///
+    /// Called in a task of another executor, it leaves [`current_task`](super::current_task) without a name
+    /// until that task's next poll; [`run`](Self::run) and [`run_until_idle`](Self::run_until_idle) put
+    /// the name back.
+    ///
+    /// # Panics
+    ///
+    /// As [`run`](Self::run).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dormir::{executor::{Executor, Shared, Up64, yield_now}, time::TimerQueue};
+    ///
+    /// dormir::task! {
+    ///     /// Is always ready, so that `run_until_idle` would not return.
+    ///     async fn busy(), pool = 1 { loop { yield_now().await } }
+    /// }
+    ///
+    /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+    ///
+    /// let mut runner = EXECUTOR.enter()?;
+    /// runner.spawner().spawn_detached(busy())?;
+    /// for _ in 0..3 {
+    ///     runner.pass();
+    ///     TimerQueue::global().turn();
+    ///     // Here the loop does other things.
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn pass(&mut self) {
+        let _visits = Visits;
+        probe::pass(&self.executor.book);
+        self.executor.ready.pass(|places, bit, data| {
+            // SAFETY: the bit was set, so the place was taken.
+            let header = unsafe { places.task(bit) };
+            // SAFETY: the pass gives what wakers carry.
+            let task = unsafe { TaskRef::from_data(data) };
+            // SAFETY: the header stands in that place.
+            let polling = unsafe { Polling::begin(task, header, self.timers) };
+            // SAFETY: the same, and we are the runner.
+            unsafe { task.visit(header, self.executor.book.wakers()) };
+            polling.end();
+        });
+    }
+
     /// Waits if there is nothing else to do.
     #[inline]
     fn wait(&self, next: Option<Instant>, idle: &mut impl Idle) {
@@ -258,6 +313,31 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
             let wait = || idle.wait(next, &idle_still);
             probe::waiting(&self.executor.book, self.timers, wait);
         }
+    }
+
+    /// Whether no task is ready and no timer needs the runner. May be called with interrupts masked.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dormir::executor::{Executor, Shared, Up64};
+    ///
+    /// dormir::task! { async fn work(), pool = 1 {} }
+    ///
+    /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+    ///
+    /// let mut runner = EXECUTOR.enter()?;
+    /// assert!(runner.is_idle());
+    /// runner.spawner().spawn_detached(work())?;
+    /// assert!(!runner.is_idle(), "a task is ready");
+    /// runner.pass();
+    /// assert!(runner.is_idle());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    #[inline]
+    pub fn is_idle(&self) -> bool {
+        self.executor.ready.is_empty() && self.timers.is_settled()
     }
 
     /// Runs until no task is ready, and returns instead of waiting: for a loop that somebody else owns.
@@ -309,118 +389,6 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
             }
         }
     }
-
-    /// Whether no task is ready and no timer needs the runner. May be called with interrupts masked.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use dormir::executor::{Executor, Shared, Up64};
-    ///
-    /// dormir::task! { async fn work(), pool = 1 {} }
-    ///
-    /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
-    ///
-    /// let mut runner = EXECUTOR.enter()?;
-    /// assert!(runner.is_idle());
-    /// runner.spawner().spawn_detached(work())?;
-    /// assert!(!runner.is_idle(), "a task is ready");
-    /// runner.pass();
-    /// assert!(runner.is_idle());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    #[must_use]
-    #[inline]
-    pub fn is_idle(&self) -> bool {
-        self.executor.ready.is_empty() && self.timers.is_settled()
-    }
-
-    /// One pass: polls each task that is ready, once, and those that are woken meanwhile ahead of it.
-    /// Timers are not served.
-    ///
-    /// Called in a task of another executor, it leaves [`current_task`](super::current_task) without a name
-    /// until that task's next poll; [`run`](Self::run) and [`run_until_idle`](Self::run_until_idle) put
-    /// the name back.
-    ///
-    /// # Panics
-    ///
-    /// As [`run`](Self::run).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use dormir::{executor::{Executor, Shared, Up64, yield_now}, time::TimerQueue};
-    ///
-    /// dormir::task! {
-    ///     /// Is always ready, so that `run_until_idle` would not return.
-    ///     async fn busy(), pool = 1 { loop { yield_now().await } }
-    /// }
-    ///
-    /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
-    ///
-    /// let mut runner = EXECUTOR.enter()?;
-    /// runner.spawner().spawn_detached(busy())?;
-    /// for _ in 0..3 {
-    ///     runner.pass();
-    ///     TimerQueue::global().turn();
-    ///     // Here the loop does other things.
-    /// }
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    #[inline]
-    pub fn pass(&mut self) {
-        let _visits = Visits;
-        probe::pass(&self.executor.book);
-        self.executor.ready.pass(|places, bit, data| {
-            // SAFETY: the bit was set, so the place was taken.
-            let header = unsafe { places.task(bit) };
-            // SAFETY: the pass gives what wakers carry.
-            let task = unsafe { TaskRef::from_data(data) };
-            // SAFETY: the header stands in that place.
-            let polling = unsafe { Polling::begin(task, header, self.timers) };
-            // SAFETY: the same, and we are the runner.
-            unsafe { task.visit(header, self.executor.book.wakers()) };
-            polling.end();
-        });
-    }
-}
-
-impl<C: Capacity, M: Cpus> Drop for Runner<C, M> {
-    fn drop(&mut self) {
-        let _outer = OuterTask::here();
-        let book = &self.executor.book;
-        // A future that is dropped may try to spawn.
-        book.begin_to_leave();
-        let is_empty = book.live() + book.ended() == 0;
-        let mut leaving = Leaving {
-            executor: self.executor,
-            next: if is_empty { C::TASKS } else { 0 },
-        };
-        leaving.leave_places();
-    }
-}
-
-/// Leaves one place after the other. Where dropping a future unwinds, the others are left all the same.
-struct Leaving<C: Capacity, M: Cpus> {
-    executor: &'static Executor<C, M>,
-    next: u32,
-}
-
-impl<C: Capacity, M: Cpus> Leaving<C, M> {
-    fn leave_places(&mut self) {
-        while self.next < C::TASKS {
-            let place = self.executor.ready.place(self.next);
-            self.next += 1;
-            place.leave();
-        }
-    }
-}
-
-impl<C: Capacity, M: Cpus> Drop for Leaving<C, M> {
-    fn drop(&mut self) {
-        self.leave_places();
-        self.executor.book.leave();
-    }
 }
 
 impl<C: Capacity, M: Cpus> fmt::Debug for Runner<C, M> {
@@ -428,62 +396,5 @@ impl<C: Capacity, M: Cpus> fmt::Debug for Runner<C, M> {
         f.debug_struct("Runner")
             .field("tasks", &self.executor.tasks())
             .finish_non_exhaustive()
-    }
-}
-
-impl<C: Capacity, M: Cpus> Executor<C, M> {
-    /// The functions of its wakers, whose data pointers are places of its ready set.
-    pub(super) const WAKERS: Wakers = Wakers {
-        vtable: &RawWakerVTable::new(Self::clone, Self::wake, Self::wake, |_| ()),
-        wake: Self::wake,
-    };
-
-    /// Those for an executor with a hook.
-    pub(super) const HOOKED_WAKERS: Wakers = Wakers {
-        vtable: &RawWakerVTable::new(
-            Self::clone_hooked,
-            Self::wake_and_call,
-            Self::wake_and_call,
-            |_| (),
-        ),
-        wake: Self::wake_and_call,
-    };
-
-    /// # Safety
-    ///
-    /// None is needed; it is that of wakers' functions.
-    unsafe fn clone(data: *const ()) -> RawWaker {
-        RawWaker::new(data, Self::WAKERS.vtable)
-    }
-
-    /// # Safety
-    ///
-    /// As [`clone`](Self::clone).
-    unsafe fn clone_hooked(data: *const ()) -> RawWaker {
-        RawWaker::new(data, Self::HOOKED_WAKERS.vtable)
-    }
-
-    /// Sets a ready bit: lock-free, without memory, in any context, NMI included.
-    ///
-    /// # Safety
-    ///
-    /// `data` is of the ready set of such an executor.
-    unsafe fn wake(data: *const ()) {
-        // SAFETY: as the caller says.
-        let task = unsafe { TaskRef::from_data(data) };
-        probe::woken(task);
-        ReadySet::<C, M>::set(task);
-    }
-
-    /// # Safety
-    ///
-    /// As [`wake`](Self::wake).
-    unsafe fn wake_and_call(data: *const ()) {
-        // SAFETY: as the caller says.
-        let task = unsafe { TaskRef::from_data(data) };
-        probe::woken(task);
-        if ReadySet::<C, M>::set(task) {
-            task.book().call_hook();
-        }
     }
 }

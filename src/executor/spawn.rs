@@ -6,6 +6,8 @@ use super::{
     book::{Book, Claimed, Entry},
     join::JoinHandle,
     place::{JOINABLE, LOCAL, TaskRef},
+    probe::Spawned,
+    spawn_error::{SpawnError, SpawnLimit},
     task::{Header, Task, TaskCell},
 };
 use crate::sync::critical;
@@ -13,6 +15,10 @@ use crate::sync::critical;
 /// Spawns tasks where the runner is: before it runs, and from tasks. Any `'static` future will do.
 ///
 /// It is copied freely. Once its [`Runner`](super::Runner) is gone, spawning is an error.
+///
+/// # Contexts
+///
+/// Where the runner is, outside of interrupt handlers; it uses critical sections.
 ///
 /// # Examples
 ///
@@ -95,9 +101,7 @@ impl Spawner {
         task: Task<F>,
     ) -> Result<JoinHandle<F::Output>, SpawnError<F>> {
         // SAFETY: where this spawner is, the runner is; when the runner goes, it drops the future.
-        let (place, header) = unsafe { spawn(self.book, Some(self.entry), JOINABLE, task) }?;
-        // SAFETY: it is the task's one handle, and the output is the future's.
-        Ok(unsafe { JoinHandle::new(place, header) })
+        unsafe { spawn(self.book, Some(self.entry), JOINABLE, task, join::<F>) }
     }
 
     /// As [`spawn`](Self::spawn), without a handle. It is a little cheaper than to drop one.
@@ -122,7 +126,7 @@ impl Spawner {
     #[inline]
     pub fn spawn_detached<F: Future + 'static>(&self, task: Task<F>) -> Result<(), SpawnError<F>> {
         // SAFETY: where this spawner is, the runner is; when the runner goes, it drops the future.
-        unsafe { spawn(self.book, Some(self.entry), 0, task) }.map(drop)
+        unsafe { spawn(self.book, Some(self.entry), 0, task, |_, _| ()) }
     }
 }
 
@@ -137,7 +141,8 @@ impl fmt::Debug for Spawner {
 ///
 /// # Contexts
 ///
-/// Any but NMI.
+/// Any but NMI. On another vCPU than the runner's, only where the program's implementation of
+/// `critical-section` keeps vCPUs apart (see [`Shared`](super::Shared)).
 ///
 /// # Examples
 ///
@@ -169,11 +174,6 @@ impl fmt::Debug for Spawner {
 pub struct RemoteSpawner {
     book: &'static Book,
 }
-
-// SAFETY: the executor is `Sync`, and only `Send` futures are spawned through it.
-unsafe impl Send for RemoteSpawner {}
-// SAFETY: the same.
-unsafe impl Sync for RemoteSpawner {}
 
 impl RemoteSpawner {
     pub(super) const fn new(book: &'static Book) -> Self {
@@ -209,9 +209,7 @@ impl RemoteSpawner {
         F::Output: Send,
     {
         // SAFETY: the future is `Send`, and so is its output.
-        let (place, header) = unsafe { spawn(self.book, None, JOINABLE, task) }?;
-        // SAFETY: it is the task's one handle, and the output is the future's.
-        Ok(unsafe { JoinHandle::new(place, header) })
+        unsafe { spawn(self.book, None, JOINABLE, task, join::<F>) }
     }
 
     /// As [`spawn`](Self::spawn), without a handle. It is a little cheaper than to drop one.
@@ -241,7 +239,7 @@ impl RemoteSpawner {
         F::Output: Send,
     {
         // SAFETY: the future is `Send`, and so is its output.
-        unsafe { spawn(self.book, None, 0, task) }.map(drop)
+        unsafe { spawn(self.book, None, 0, task, |_, _| ()) }
     }
 }
 
@@ -251,18 +249,20 @@ impl fmt::Debug for RemoteSpawner {
     }
 }
 
-/// Spawns a task, with a join handle or without: gives its place and header.
+/// Spawns a task, and gives what `hold` makes of its place and header: a join handle, or nothing.
 ///
 /// # Safety
 ///
-/// Unless future and output are `Send`: `local` is the runner that is where the caller is.
+/// Unless future and output are `Send`: `local` is the runner that is where the caller is. `hold` makes the
+/// task's one handle if `joinable` is [`JOINABLE`], and nothing if it is 0.
 #[inline(always)]
-unsafe fn spawn<F: Future + 'static>(
+unsafe fn spawn<F: Future + 'static, H>(
     book: &'static Book,
     local: Option<Entry>,
     joinable: u32,
     task: Task<F>,
-) -> Result<(TaskRef, NonNull<Header>), SpawnError<F>> {
+    hold: unsafe fn(TaskRef, NonNull<Header>) -> H,
+) -> Result<H, SpawnError<F>> {
     let kind = task.kind;
     // The heap is not asked inside the critical section.
     let boxed = if kind.pool.is_none() {
@@ -302,8 +302,39 @@ unsafe fn spawn<F: Future + 'static>(
     };
     // SAFETY: the cell was claimed from this type, whose future is `F`.
     unsafe { TaskCell::fill(header, kind, task.future) };
-    // SAFETY: the cell is filled; the caller says that a future that is not `Send` is local.
-    Ok((unsafe { book.begin(claimed, header) }, header))
+    // What is foreign is called only once the task is in its place, where the runner finds it when it goes,
+    // and has its handle. By then it may be over, and its memory another task's.
+    let spawned = Spawned::count(claimed.place(), kind);
+    // SAFETY: the cell is filled; the caller says that a future that is not `Send` is local. No foreign code
+    // has run since its runner was there.
+    unsafe { claimed.begin(header) };
+    // SAFETY: as the caller says. What has a handle keeps its memory until the handle goes.
+    let held = unsafe { hold(claimed.place(), header) };
+    let wake = WakeOnDrop(book, claimed.place());
+    spawned.tell();
+    drop(wake);
+    Ok(held)
+}
+
+/// The handle of a task with future `F`.
+///
+/// # Safety
+///
+/// It is the task's one handle.
+#[inline(always)]
+unsafe fn join<F: Future>(place: TaskRef, header: NonNull<Header>) -> JoinHandle<F::Output> {
+    // SAFETY: as the caller says, and the output is the future's.
+    unsafe { JoinHandle::new(place, header) }
+}
+
+/// Wakes a task that has begun, also where telling of it unwinds.
+struct WakeOnDrop(&'static Book, TaskRef);
+
+impl Drop for WakeOnDrop {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.0.wake(self.1);
+    }
 }
 
 #[cfg(feature = "alloc")]
@@ -319,166 +350,3 @@ fn allocate<F: Future>() -> Option<NonNull<Header>> {
 fn allocate<F: Future>() -> Option<NonNull<Header>> {
     None
 }
-
-/// A task that could not be spawned: why not, and the task.
-///
-/// # Examples
-///
-/// ```
-/// use dormir::executor::{Executor, Shared, Up64};
-///
-/// dormir::task! { async fn work(), pool = 1 {} }
-///
-/// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
-///
-/// let mut runner = EXECUTOR.enter()?;
-/// let spawner = runner.spawner();
-/// spawner.spawn_detached(work())?;
-/// let full = spawner.spawn_detached(work()).expect_err("its pool has one place");
-/// println!("{full}");
-/// runner.run_until_idle();
-/// // Now there is room.
-/// spawner.spawn_detached(full.into_task())?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-pub struct SpawnError<F> {
-    limit: SpawnLimit,
-    task: Task<F>,
-}
-
-/// Why a task could not be spawned.
-///
-/// # Examples
-///
-/// ```
-/// use dormir::executor::SpawnLimit;
-///
-/// /// Whether it may help to try again once other tasks have ended.
-/// fn is_passing(limit: SpawnLimit) -> bool {
-///     matches!(limit, SpawnLimit::PoolFull | SpawnLimit::ExecutorFull)
-/// }
-/// # use dormir::executor::{Executor, Shared, Up64};
-/// # dormir::task! { async fn work(), pool = 1 {} }
-/// # static EXECUTOR: Executor<Up64> = Executor::new(Shared);
-/// # let spawner = EXECUTOR.enter()?.spawner();
-/// # let gone = spawner.spawn(work()).expect_err("the runner is gone");
-/// # assert!(!is_passing(gone.limit()));
-/// # Ok::<(), dormir::executor::AlreadyEntered>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SpawnLimit {
-    /// All places of the task's own pool are taken.
-    PoolFull,
-    /// All places of the executor are taken.
-    ExecutorFull,
-    /// The runner that the spawner came from is gone.
-    RunnerGone,
-}
-
-impl<F> SpawnError<F> {
-    #[cold]
-    const fn new(limit: SpawnLimit, task: Task<F>) -> Self {
-        Self { limit, task }
-    }
-
-    /// Which limit was met.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use dormir::executor::{Executor, Shared, SpawnLimit, Up64};
-    ///
-    /// dormir::task! { async fn work(), pool = 1 {} }
-    ///
-    /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
-    ///
-    /// let spawner = EXECUTOR.enter()?.spawner();
-    /// let error = spawner.spawn(work()).expect_err("the runner was dropped");
-    /// assert_eq!(error.limit(), SpawnLimit::RunnerGone);
-    /// # Ok::<(), dormir::executor::AlreadyEntered>(())
-    /// ```
-    #[must_use]
-    pub const fn limit(&self) -> SpawnLimit {
-        self.limit
-    }
-
-    /// The task, to be spawned again later.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use dormir::executor::{Executor, Shared, Up64};
-    ///
-    /// dormir::task! { async fn work(), pool = 1 {} }
-    ///
-    /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
-    ///
-    /// let mut runner = EXECUTOR.enter()?;
-    /// let spawner = runner.spawner();
-    /// spawner.spawn_detached(work())?;
-    /// if let Err(full) = spawner.spawn_detached(work()) {
-    ///     runner.run_until_idle();
-    ///     spawner.spawn_detached(full.into_task())?;
-    /// }
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn into_task(self) -> Task<F> {
-        self.task
-    }
-
-    /// The future.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use dormir::executor::{Executor, Shared, Up64};
-    ///
-    /// dormir::task! { async fn add(a: u32, b: u32) -> u32, pool = 1 { a + b } }
-    ///
-    /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
-    ///
-    /// # let idle = dormir::platform::host::Skip;
-    /// let runner = EXECUTOR.enter()?;
-    /// let sum = runner.spawner().spawn(add(1, 2))?;
-    /// let full = runner.spawner().spawn(add(3, 4)).expect_err("its pool has one place");
-    /// // Then without a task.
-    /// assert_eq!(dormir::block_on(full.into_future(), idle), 7);
-    /// # drop(sum);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn into_future(self) -> F {
-        self.task.into_future()
-    }
-}
-
-impl<F> fmt::Debug for SpawnError<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SpawnError")
-            .field("limit", &self.limit)
-            .field("task", &self.task)
-            .finish()
-    }
-}
-
-impl<F> fmt::Display for SpawnError<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = (self.task.kind.name)();
-        match self.limit {
-            SpawnLimit::PoolFull => write!(
-                f,
-                "the pool of `{name}` is full: give it more places (`pool = N`), or await or drop the handles of tasks that have ended"
-            ),
-            SpawnLimit::ExecutorFull => write!(
-                f,
-                "the executor has no place left for `{name}`: give it a larger capacity, or await or drop the handles of tasks that have ended"
-            ),
-            SpawnLimit::RunnerGone => write!(
-                f,
-                "`{name}` was spawned by a spawner whose runner is gone: enter the executor again and use that runner's spawner"
-            ),
-        }
-    }
-}
-
-impl<F> core::error::Error for SpawnError<F> {}

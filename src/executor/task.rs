@@ -43,9 +43,6 @@ pub(crate) struct Header {
     pub(crate) joiner: Mutex<Cell<Option<Waker>>>,
 }
 
-// SAFETY: `visit` is atomic, the joiner in a `Mutex`, and a task type is `Sync`.
-unsafe impl Sync for Header {}
-
 /// What stands in a place whose task is over: a stale wake has the runner visit it, to no effect.
 pub(crate) fn nobody() -> *mut Header {
     #[cfg(not(all(test, loom)))]
@@ -126,7 +123,12 @@ impl Header {
         }
 
         fn nobody() -> Self {
-            const KIND: &TaskType = &TaskType::new::<Ready<()>>(keep, || "nobody");
+            const KIND: &TaskType = &TaskType {
+                // All places that are free share this header.
+                cancel: nothing,
+                discard: nothing,
+                ..TaskType::new::<Ready<()>>(keep, || "nobody")
+            };
             Self {
                 visit: AtomicPtr::new(nothing as *mut ()),
                 kind: KIND,

@@ -2,7 +2,8 @@
 
 use core::fmt;
 
-use super::place::TaskRef;
+use super::place::{ENDED, LIVE, NUMBER, TaskRef};
+use crate::sync::atomic::Ordering;
 
 /// Is told what all executors do. See [`install`].
 ///
@@ -40,13 +41,14 @@ use super::place::TaskRef;
 /// ```
 pub trait Trace: Sync {
     /// A task was spawned: where [`Spawner`](super::Spawner) and [`RemoteSpawner`](super::RemoteSpawner)
-    /// are used, interrupt handlers among it.
+    /// are used, interrupt handlers among it. A waker of the task that had its place before may have it
+    /// polled on another vCPU before this is told.
     fn spawned(&self, task: TaskId, name: &'static str) {
         let _ = (task, name);
     }
 
     /// A waker of the task was called: in any context where that is done, NMI handlers among it. The task
-    /// may be over.
+    /// may be over; then it is number 0, or the task that has its place now.
     fn woken(&self, task: TaskId) {
         let _ = task;
     }
@@ -107,13 +109,17 @@ pub struct TaskId {
 
 impl TaskId {
     pub(super) fn of(task: TaskRef) -> Self {
+        let mark = task.mark().load(Ordering::Relaxed);
+        // A free place has a link of the free list there.
+        let is_taken = mark & (LIVE | ENDED) != 0;
         Self {
             place: task.data().addr(),
-            number: task.task_number(),
+            number: if is_taken { mark >> NUMBER } else { 0 },
         }
     }
 
-    /// How many tasks were spawned on its executor when it was, itself included; modulo 2^26.
+    /// How many tasks were spawned on its executor when it was, itself included; modulo 2^26. 0 for a task
+    /// that was over, and its place free, when its waker was called.
     ///
     /// # Examples
     ///

@@ -15,7 +15,7 @@ use crate::time::{Instant, TimerQueue};
 /// its interrupt or by the clock, whichever is first.
 ///
 /// It reads the clock at the beginning of a wait, once for each look while it spins, and at the end of
-/// a wait that the other policy has ended.
+/// a wait that the other policy has ended. Where there is no clock, it is the other policy.
 ///
 /// # Contexts
 ///
@@ -155,10 +155,10 @@ impl<I: fmt::Debug> fmt::Debug for Adaptive<I> {
 }
 
 impl<I: Idle> Idle for Adaptive<I> {
-    /// # Panics
-    ///
-    /// If the queue has no clock.
     fn wait(&mut self, until: Option<Instant>, idle: &dyn Fn() -> bool) {
+        if !self.timers.has_clock() {
+            return self.idle.wait(until, idle);
+        }
         let start = self.since.take().unwrap_or_else(|| self.timers.now());
         let bound = self.bound.get();
         // What the spin has seen to its end was not longer than the bound: there is nothing to learn.
@@ -346,5 +346,22 @@ mod tests {
             200,
             "one wait of more than the maximum"
         );
+    }
+
+    /// No clock is installed in this queue.
+    #[test]
+    fn without_a_clock_it_is_the_other_policy() {
+        struct Count(u32);
+        impl Idle for Count {
+            fn wait(&mut self, until: Option<Instant>, _idle: &dyn Fn() -> bool) {
+                assert_eq!(until, None);
+                self.0 += 1;
+            }
+        }
+        static TIMERS: TimerQueue = TimerQueue::new();
+        let mut idle = Adaptive::new(Count(0)).with_timers(&TIMERS);
+        idle.wait(None, &|| true);
+        idle.wait(None, &|| false);
+        assert_eq!(idle.idle.0, 2);
     }
 }

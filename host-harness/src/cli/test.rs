@@ -20,13 +20,14 @@ use std::{
 
 /// Runs every test there is: on the host, in VMs, and models of the executor under loom.
 ///
-/// First comes `cargo test --all-features` in the top folder. If it passes, the library's examples that
-/// need a machine follow, each as a guest in a VM. Then come the models, which are the library's own
-/// tests in a build for loom, in target/loom: loom tries the orders of what threads do. The status is
-/// cargo's; after a failure nothing more is run.
+/// First comes `cargo test --all-features` in the top folder. If it passes, the library's own tests
+/// follow as most programs build it, with its default features and `alloc`: without metrics and trace.
+/// Then come the library's examples that need a machine, each as a guest in a VM, and the models, which
+/// are the library's own tests in a build for loom, in target/loom: loom tries the orders of what threads
+/// do. The status is cargo's; after a failure nothing more is run.
 ///
 /// Arguments of `cargo test` stand for `--all-features` and choose among the first kind: with any, the
-/// examples in VMs and the models are left out.
+/// others are left out.
 ///
 /// What the tests need and is not there is installed first: the compiler's library for guests, and
 /// QEMU.
@@ -34,7 +35,7 @@ use std::{
 pub(super) struct Arguments {
     #[command(flatten)]
     installing: Installing,
-    /// Arguments of `cargo test`, such as a filter; without examples in VMs and models then
+    /// Arguments of `cargo test`, such as a filter; only the first kind of tests is run then
     #[arg(last = true, value_name = "CARGO TEST ARGUMENTS")]
     cargo_test: Vec<OsString>,
 }
@@ -52,6 +53,9 @@ const KEPT: &[&str] = &[
     "RUST_TEST_THREADS",
 ];
 
+/// The library's own tests without metrics and trace: what follows `cargo test`.
+const UNMEASURED: &[&str] = &["--package=dormir", "--lib", "--features=alloc"];
+
 /// The tests that are models: what follows `cargo test`, but for the target folder.
 const MODELS: &[&str] = &[
     "--release",
@@ -61,8 +65,8 @@ const MODELS: &[&str] = &[
     "loom_tests",
 ];
 
-/// The longest time that the examples, or the models, may take, their build included: many times the
-/// usual one.
+/// The longest time that the examples, the models, or the library's own tests may take, their build
+/// included: many times the usual one.
 const LIMIT: Duration = Duration::from_secs(3600);
 
 pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
@@ -81,6 +85,13 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
     // Each test has a time limit of its own.
     let status = process::run(&mut tests, Scope::Group, Duration::MAX, stop)?;
     if !status.success() || !is_whole {
+        return Ok(code(status));
+    }
+
+    let mut unmeasured = cargo_test(&workspace);
+    unmeasured.args(UNMEASURED);
+    let status = process::run(&mut unmeasured, Scope::Group, LIMIT, stop)?;
+    if !status.success() {
         return Ok(code(status));
     }
 

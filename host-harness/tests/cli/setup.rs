@@ -148,8 +148,11 @@ fn the_tests_cargo_is_called_as_a_plain_one_and_its_word_is_the_last() {
     assert!(stderr.is_empty(), "{stderr}");
 }
 
+/// How the library's own tests are run without metrics and trace.
+const AS_IT_SHIPS: &str = "test --locked --package=dormir --lib --features=alloc";
+
 #[test]
-fn examples_in_vms_and_models_follow_the_tests() {
+fn the_library_as_it_ships_examples_in_vms_and_models_follow_the_tests() {
     let machine = FakeMachine::that_builds();
     machine.script("qemu-system-x86_64", QEMU_SAYS);
     machine.script(
@@ -161,10 +164,11 @@ fn examples_in_vms_and_models_follow_the_tests() {
     let (status, stdout, stderr) = outcome(&mut command);
     assert_eq!(status, Some(7), "{stderr}");
     let lines: Vec<_> = stdout.lines().collect();
-    let [tests, examples, models] = lines[..] else {
-        panic!("cargo is called three times: {stdout}")
+    let [tests, as_it_ships, examples, models] = lines[..] else {
+        panic!("cargo is called four times: {stdout}")
     };
     assert_eq!(tests, "test --locked --all-features");
+    assert_eq!(as_it_ships, AS_IT_SHIPS);
     assert!(
         examples.starts_with(
             "test --locked --release --doc --package dormir --target x86_64-unknown-none"
@@ -193,11 +197,23 @@ fn nothing_more_is_run_after_a_failure() {
 
     machine.script(
         "cargo",
+        "case \"$*\" in *--lib*) exit 9;; *) echo \"$*\";; esac",
+    );
+    let (status, stdout, _) = outcome(machine.cargo_vm().arg("test"));
+    assert_eq!(status, Some(9), "the library fails as it ships");
+    assert_eq!(stdout, "test --locked --all-features\n");
+
+    machine.script(
+        "cargo",
         "case \"$*\" in *--doc*) exit 8;; *) echo \"$*\";; esac",
     );
     let (status, stdout, _) = outcome(machine.cargo_vm().arg("test"));
     assert_eq!(status, Some(8), "an example fails");
-    assert_eq!(stdout, "test --locked --all-features\n", "without models");
+    assert_eq!(
+        stdout,
+        format!("test --locked --all-features\n{AS_IT_SHIPS}\n"),
+        "without models"
+    );
 }
 
 /// Where the library for guests has to be built, so it is for examples, and by the compiler that can.

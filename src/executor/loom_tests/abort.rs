@@ -8,7 +8,10 @@ use super::{
     keep,
     watched::{Fate, released},
 };
-use crate::executor::{Executor, Shared};
+use crate::{
+    executor::{Executor, Shared},
+    sync::critical,
+};
 
 #[test]
 fn wake_against_abort() {
@@ -100,6 +103,37 @@ fn abort_against_the_next_task() {
             fate.assert_is_over();
         }
         assert_eq!(released(), 2);
+    });
+}
+
+/// The same, once numbers are given out anew: the second task may be aborted by the first one's handle, at any
+/// moment from its place being claimed, and is over all the same.
+#[test]
+fn abort_against_the_next_task_of_that_number() {
+    check(|first| {
+        let executor = keep(Executor::<Two>::new(Shared));
+        let mut runner = enter(executor).expect("nobody else enters");
+        let fates = [Fate::unknown(), Fate::unknown()];
+        let spawned = executor.remote().spawn(fates[0].task(|| true));
+        let abort = spawned.expect("there is room").abort_handle();
+        assert_eq!(runner.run_until_idle().tasks_left, 0);
+        critical(|cs| executor.book.spawned.borrow(cs).set(0));
+        let thread = thread::spawn(move || abort.abort());
+        first.goes();
+        let spawned = executor.remote().spawn(fates[1].task(|| true));
+        let mut second = spawned.expect("there is room");
+        runner.pass();
+        thread.join().expect("it does not panic");
+        assert_eq!(runner.run_until_idle().tasks_left, 0, "it is over");
+        let end = poll_once(&mut second).expect("it is over");
+        assert_eq!(fates[1].polls(), usize::from(end.is_ok()));
+        drop(end);
+        for fate in fates {
+            fate.assert_is_over();
+        }
+        assert_eq!(released(), 2);
+        assert_eq!(executor.book.live(), 0);
+        assert_eq!(executor.book.ended(), 0, "places that are taken");
     });
 }
 

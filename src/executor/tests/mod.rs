@@ -1,5 +1,6 @@
 //! The executor under test: against models, on several threads, at its limits, and where panics unwind.
 
+mod beginning;
 mod layout;
 mod lifecycle;
 mod lifecycle_model;

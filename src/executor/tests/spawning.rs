@@ -284,3 +284,27 @@ mod on_the_heap {
         assert_eq!(drops.count(), 66);
     }
 }
+
+/// The items that `task!` makes are not the user's constants of the names that one thinks of first.
+#[test]
+fn constants_of_the_users_mean_what_they_mean_outside_of_the_macro() {
+    const SIZE: usize = 3;
+    const ALIGN: usize = 5;
+    const POOL: usize = 7;
+    const TYPE: usize = 9;
+    task! {
+        async fn size(bytes: [u8; SIZE]) -> [u8; SIZE], pool = SIZE { bytes }
+        async fn align(bytes: [u8; ALIGN]) -> [u8; ALIGN], pool = ALIGN { bytes }
+        async fn pool(bytes: [u8; POOL]) -> [u8; POOL], pool = POOL { bytes }
+        fn kind(bytes: [u8; TYPE]) -> core::future::Ready<[u8; TYPE]>, pool = TYPE { ready(bytes) }
+    }
+    fn places<F: Future + 'static>(task: impl Fn() -> Task<F>) -> usize {
+        let runner = executor::<Up64>().enter().unwrap();
+        let spawner = runner.spawner();
+        core::iter::from_fn(|| spawner.spawn_detached(task()).ok()).count()
+    }
+    assert_eq!(places(|| size([0; SIZE])), 3);
+    assert_eq!(places(|| align([0; ALIGN])), 5);
+    assert_eq!(places(|| pool([0; POOL])), 7);
+    assert_eq!(places(|| kind([0; TYPE])), 9);
+}

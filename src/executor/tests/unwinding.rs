@@ -44,7 +44,7 @@ fn unwinds(body: impl FnOnce()) -> bool {
     catch_unwind(AssertUnwindSafe(body)).is_err()
 }
 
-/// Two places are enough for two, again and again, and the executor has lost none.
+/// All 64 places can be taken, again and again: the executor has lost none.
 fn all_places_are_there(executor: &'static Executor<Up64>, runner: &mut Runner<Up64>) {
     task! { async fn fills(), pool = 64 { turns(1).await; } }
     assert_eq!((executor.tasks(), executor.book.ended()), (0, 0));

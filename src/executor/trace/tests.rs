@@ -1,13 +1,22 @@
-use core::time::Duration;
+use core::{future::poll_fn, task::Poll, time::Duration};
 use std::{
+    boxed::Box,
+    cell::RefCell,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    rc::Rc,
     string::{String, ToString},
-    sync::Mutex,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Waker,
     vec::Vec,
 };
 
 use super::*;
 use crate::{
-    executor::{Executor, Shared, Up64, yield_now},
+    alone::alone,
+    executor::{Aborted, Executor, Runner, Shared, Up64, yield_now},
     platform::host::{Skip, init},
     time::Timer,
 };
@@ -60,7 +69,7 @@ impl Trace for Listen {
     }
 }
 
-/// The one test of it: there is one trace in a program.
+/// The one test in this process: there is one trace in a program.
 #[test]
 fn a_task_is_followed_from_its_spawn_to_its_end() {
     crate::task! {
@@ -113,4 +122,161 @@ fn a_task_is_followed_from_its_spawn_to_its_end() {
     runner.run_until_idle();
     let told = TRACE.told.lock().unwrap().split_off(0);
     assert!(told.iter().any(|what| what == "dropped"), "{told:?}");
+}
+
+crate::task! {
+    async fn leaves_waker(kept: Rc<RefCell<Option<Waker>>>), pool = 2 {
+        poll_fn(|cx| {
+            *kept.borrow_mut() = Some(cx.waker().clone());
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    async fn waits(kept: Rc<()>), pool = 2 {
+        let _kept = kept;
+        core::future::pending().await
+    }
+}
+
+/// Has the runner visit a place whose task is over.
+fn wake_stale(runner: &mut Runner<Up64>) {
+    let kept = Rc::default();
+    let task = leaves_waker(Rc::clone(&kept));
+    runner.spawner().spawn_detached(task).unwrap();
+    runner.run_until_idle();
+    kept.borrow_mut().take().expect("it was polled").wake();
+    runner.run_until_idle();
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "Miri has no processes, and there is one trace in each")]
+fn a_stale_wake_is_no_poll() {
+    struct Polls(Mutex<Vec<(&'static str, u32)>>);
+    impl Polls {
+        fn note(&self, what: &'static str, task: TaskId) {
+            self.0.lock().unwrap().push((what, task.number()));
+        }
+    }
+    impl Trace for Polls {
+        fn woken(&self, task: TaskId) {
+            self.note("woken", task);
+        }
+        fn poll_begun(&self, task: TaskId) {
+            self.note("poll begun", task);
+        }
+        fn poll_ended(&self, task: TaskId) {
+            self.note("poll ended", task);
+        }
+    }
+    alone(|| {
+        static TRACE: Polls = Polls(Mutex::new(Vec::new()));
+        static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+        let mut runner = EXECUTOR.enter().unwrap();
+        // So that what the free list has in the place's mark is no zero.
+        let handles = [(); 2].map(|()| runner.spawner().spawn(waits(Rc::default())).unwrap());
+        for handle in handles {
+            handle.abort();
+        }
+        runner.run_until_idle();
+        install(&TRACE).unwrap();
+        wake_stale(&mut runner);
+        assert_eq!(
+            TRACE.0.lock().unwrap()[..],
+            [
+                ("woken", 3),
+                ("poll begun", 3),
+                ("poll ended", 3),
+                ("woken", 0),
+            ]
+        );
+    });
+}
+
+/// It must not, but where it does, nothing is lost.
+#[test]
+#[cfg_attr(miri, ignore = "Miri has no processes, and there is one trace in each")]
+fn where_the_trace_unwinds_neither_task_nor_place_is_lost() {
+    struct Panics(AtomicBool);
+    impl Trace for Panics {
+        fn spawned(&self, _task: TaskId, _name: &'static str) {
+            if self.0.swap(false, Ordering::Relaxed) {
+                resume_unwind(Box::new("as the test wants it"));
+            }
+        }
+    }
+    alone(|| {
+        static TRACE: Panics = Panics(AtomicBool::new(false));
+        static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+        let unwinds = |body: &dyn Fn()| {
+            TRACE.0.store(true, Ordering::Relaxed);
+            catch_unwind(AssertUnwindSafe(body)).is_err()
+        };
+        let places = || (EXECUTOR.tasks(), EXECUTOR.book.ended());
+        install(&TRACE).unwrap();
+        let mut runner = EXECUTOR.enter().unwrap();
+        wake_stale(&mut runner);
+        let spawner = runner.spawner();
+        let kept = Rc::new(());
+        assert!(unwinds(&|| drop(spawner.spawn(waits(kept.clone())))));
+        assert!(unwinds(&|| drop(
+            spawner.spawn_detached(waits(kept.clone()))
+        )));
+        assert_eq!(places(), (2, 0));
+        drop(runner);
+        assert_eq!((places(), Rc::strong_count(&kept)), ((0, 0), 1));
+
+        let mut runner = EXECUTOR.enter().unwrap();
+        wake_stale(&mut runner);
+        assert_eq!(places(), (0, 0));
+        // What was spawned is run, though nobody was told of it.
+        let waker = Rc::default();
+        let spawner = runner.spawner();
+        assert!(unwinds(&|| drop(
+            spawner.spawn(leaves_waker(Rc::clone(&waker)))
+        )));
+        runner.run_until_idle();
+        assert!(waker.borrow().is_some());
+        assert_eq!(places(), (0, 0));
+    });
+}
+
+/// It must not, but where it does, nothing that is local is left to the next runner.
+#[test]
+#[cfg_attr(miri, ignore = "Miri has no processes, and there is one trace in each")]
+fn where_the_trace_drops_the_runner_the_task_goes_with_it() {
+    std::thread_local! {
+        static RUNNER: RefCell<Option<Runner<Up64>>> = const { RefCell::new(None) };
+    }
+    struct DropsRunner;
+    impl Trace for DropsRunner {
+        fn spawned(&self, _task: TaskId, _name: &'static str) {
+            let runner = RUNNER.take();
+            drop(runner);
+        }
+    }
+    alone(|| {
+        static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+        install(&DropsRunner).unwrap();
+        // At a place's first use, and later.
+        for _ in 0..2 {
+            for joined in [true, false] {
+                let runner = EXECUTOR.enter().unwrap();
+                let spawner = runner.spawner();
+                RUNNER.set(Some(runner));
+                let kept = Rc::new(());
+                if joined {
+                    let handle = spawner.spawn(waits(kept.clone())).unwrap();
+                    assert_eq!(Rc::strong_count(&kept), 1, "it is the runner that drops it");
+                    assert_eq!(crate::block_on(handle, Skip), Err(Aborted));
+                } else {
+                    spawner.spawn_detached(waits(kept.clone())).unwrap();
+                    assert_eq!(Rc::strong_count(&kept), 1, "it is the runner that drops it");
+                }
+                assert_eq!((EXECUTOR.tasks(), EXECUTOR.book.ended()), (0, 0));
+                // The wake that the spawn ended with is a stale one.
+                assert_eq!(EXECUTOR.enter().unwrap().run_until_idle().tasks_left, 0);
+            }
+        }
+    });
 }

@@ -44,8 +44,10 @@ impl Kinds {
         let make_plain = || -> Scripted<Plain> { unreachable!() };
         let make_dropping = || -> Scripted<Dropping> { unreachable!() };
         Self {
-            plain: leak(TaskType::pooled(&make_plain, plain, || "plain")),
-            dropping: leak(TaskType::pooled(&make_dropping, dropping, || "dropping")),
+            // SAFETY: the pool is new, and is for this type.
+            plain: leak(unsafe { TaskType::pooled(&make_plain, plain, || "plain") }),
+            // SAFETY: the same.
+            dropping: leak(unsafe { TaskType::pooled(&make_dropping, dropping, || "dropping") }),
         }
     }
 }

@@ -1,0 +1,64 @@
+//! The functions of wakers: what a wake does.
+
+use core::task::{RawWaker, RawWakerVTable};
+
+use super::{
+    Executor, book::Wakers, capacity::Capacity, cpus::Cpus, place::TaskRef, probe, ready::ReadySet,
+};
+
+impl<C: Capacity, M: Cpus> Executor<C, M> {
+    /// The functions of its wakers, whose data pointers are places of its ready set.
+    pub(super) const WAKERS: Wakers = Wakers {
+        vtable: &RawWakerVTable::new(Self::clone, Self::wake, Self::wake, |_| ()),
+        wake: Self::wake,
+    };
+
+    /// Those for an executor with a hook.
+    pub(super) const HOOKED_WAKERS: Wakers = Wakers {
+        vtable: &RawWakerVTable::new(
+            Self::clone_hooked,
+            Self::wake_and_call,
+            Self::wake_and_call,
+            |_| (),
+        ),
+        wake: Self::wake_and_call,
+    };
+
+    /// # Safety
+    ///
+    /// None is needed; it is that of wakers' functions.
+    unsafe fn clone(data: *const ()) -> RawWaker {
+        RawWaker::new(data, Self::WAKERS.vtable)
+    }
+
+    /// # Safety
+    ///
+    /// As [`clone`](Self::clone).
+    unsafe fn clone_hooked(data: *const ()) -> RawWaker {
+        RawWaker::new(data, Self::HOOKED_WAKERS.vtable)
+    }
+
+    /// Sets a ready bit: lock-free, without memory, in any context, NMI included.
+    ///
+    /// # Safety
+    ///
+    /// `data` is of the ready set of such an executor.
+    unsafe fn wake(data: *const ()) {
+        // SAFETY: as the caller says.
+        let task = unsafe { TaskRef::from_data(data) };
+        probe::woken(task);
+        ReadySet::<C, M>::set(task);
+    }
+
+    /// # Safety
+    ///
+    /// As [`wake`](Self::wake).
+    unsafe fn wake_and_call(data: *const ()) {
+        // SAFETY: as the caller says.
+        let task = unsafe { TaskRef::from_data(data) };
+        probe::woken(task);
+        if ReadySet::<C, M>::set(task) {
+            task.book().call_hook();
+        }
+    }
+}
