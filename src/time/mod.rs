@@ -11,7 +11,18 @@ mod complaints;
 #[cfg(any(feature = "embedded-hal", feature = "embedded-hal-async"))]
 mod delay;
 mod instant;
+// As for `calibrate`.
+#[cfg(any(
+    test,
+    all(target_arch = "x86_64", target_os = "none", feature = "bare")
+))]
+pub(crate) mod monotonic;
 mod queue;
+#[cfg(any(
+    test,
+    all(target_arch = "x86_64", target_os = "none", feature = "bare")
+))]
+pub(crate) mod rate;
 mod scale;
 #[cfg(test)]
 mod testing;

@@ -1,0 +1,138 @@
+//! A time that never goes back, from a counter that may.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+/// Where the time begins, so far from zero that a counter which is set back does not wrap: what is
+/// earlier than the start is below it.
+const START: u64 = 1 << 62;
+
+/// Makes a time, in a counter's ticks, that never goes back although the counter does.
+///
+/// The time is the counter plus an offset. The largest time that was shown is kept. A counter that is
+/// less than a second behind it (two vCPUs' counters differ, or a processor reads it early) holds the
+/// time there until it has caught up. One that is farther behind was set back, as when a snapshot is
+/// restored: then the offset is changed, and the time goes on from where it was. A counter that wraps is
+/// one that was set back. A jump ahead is a jump of the time.
+///
+/// Any context may read it, also in the midst of another's reading.
+pub(crate) struct Monotonic {
+    /// The largest time that was shown.
+    highest: AtomicU64,
+    /// What is added to the counter; may be negative, so sums wrap.
+    offset: AtomicU64,
+    /// Ticks in a second.
+    second: u64,
+}
+
+/// One look at the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reading {
+    /// Ticks since the start.
+    pub(crate) elapsed: u64,
+    /// How many ticks the counter has yet to count until the time moves again.
+    pub(crate) held: u64,
+    /// Whether the counter was found set back.
+    pub(crate) was_set_back: bool,
+}
+
+/// Who else may be reading the time.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Readers {
+    /// Whoever interrupts this vCPU. Of another vCPU that reads at the same moment, a larger time may
+    /// be forgotten. Then the time can fall short of it by what the vCPUs' counters differ.
+    ThisVcpu,
+    /// Any vCPU: with locked instructions.
+    AnyVcpu,
+}
+
+impl Monotonic {
+    /// A time that starts now, when the counter shows `count` and counts `second` ticks in a second.
+    pub(crate) const fn start(count: u64, second: u64) -> Self {
+        Self {
+            highest: AtomicU64::new(START),
+            offset: AtomicU64::new(START.wrapping_sub(count)),
+            second,
+        }
+    }
+
+    /// The time now, by what `counter` reads.
+    ///
+    /// The counter must be read after the largest time was: a reader who was away in between would
+    /// otherwise find the counter far behind.
+    #[inline(always)]
+    pub(crate) fn read(&self, readers: Readers, mut counter: impl FnMut() -> u64) -> Reading {
+        loop {
+            let highest = self.highest.load(Ordering::Relaxed);
+            let offset = self.offset.load(Ordering::Relaxed);
+            let count = counter();
+            let time = count.wrapping_add(offset);
+            if time < highest {
+                match self.behind(readers, highest, offset, count) {
+                    Some(reading) => return reading,
+                    None => continue,
+                }
+            }
+            // Who interrupted this and stored a later time has it kept, so this one reads again.
+            if replace(&self.highest, highest, time, readers) {
+                return Reading {
+                    elapsed: time - START,
+                    held: 0,
+                    was_set_back: false,
+                };
+            }
+        }
+    }
+
+    /// What is shown when the counter is behind the largest time; `None` if it is to be read again,
+    /// because another reader has just found it set back.
+    #[cold]
+    fn behind(&self, readers: Readers, highest: u64, offset: u64, count: u64) -> Option<Reading> {
+        let behind = highest - count.wrapping_add(offset);
+        let was_set_back = behind >= self.second;
+        if was_set_back {
+            let goes_on = highest.wrapping_sub(count);
+            if !replace(&self.offset, offset, goes_on, readers) {
+                return None;
+            }
+        }
+        Some(Reading {
+            elapsed: highest - START,
+            held: if was_set_back { 0 } else { behind },
+            was_set_back,
+        })
+    }
+
+    /// The time at which the counter had this value, by the present offset.
+    #[inline]
+    pub(crate) fn at(&self, count: u64) -> u64 {
+        let time = count.wrapping_add(self.offset.load(Ordering::Relaxed));
+        time.saturating_sub(START)
+    }
+}
+
+/// Stores `new` in place of `old`; says `false`, and changes nothing, if another value is there. No
+/// interrupt comes in the midst of it.
+#[inline(always)]
+fn replace(word: &AtomicU64, old: u64, new: u64, readers: Readers) -> bool {
+    #[cfg(all(target_arch = "x86_64", target_os = "none"))]
+    if readers == Readers::ThisVcpu {
+        let found;
+        // SAFETY: one access to a live atomic. Not `nomem`: the compiler moves no access across.
+        unsafe {
+            core::arch::asm!(
+                "cmpxchg qword ptr [{word}], {new}",
+                word = in(reg) word.as_ptr(),
+                new = in(reg) new,
+                inout("rax") old => found,
+                options(nostack),
+            );
+        }
+        return old == found;
+    }
+    let _ = readers;
+    word.compare_exchange(old, new, Ordering::Relaxed, Ordering::Relaxed)
+        .is_ok()
+}
+
+#[cfg(test)]
+mod tests;
