@@ -55,30 +55,34 @@ impl Monotonic {
         }
     }
 
-    /// The time now, by what `counter` reads.
+    /// The time now, by what `counter` reads; `None` where it cannot be read.
     ///
     /// The counter must be read after the largest time was: a reader who was away in between would
     /// otherwise find the counter far behind.
     #[inline(always)]
-    pub(crate) fn read(&self, readers: Readers, mut counter: impl FnMut() -> u64) -> Reading {
+    pub(crate) fn read(
+        &self,
+        readers: Readers,
+        mut counter: impl FnMut() -> Option<u64>,
+    ) -> Option<Reading> {
         loop {
             let highest = self.highest.load(Ordering::Relaxed);
             let offset = self.offset.load(Ordering::Relaxed);
-            let count = counter();
+            let count = counter()?;
             let time = count.wrapping_add(offset);
             if time < highest {
                 match self.behind(readers, highest, offset, count) {
-                    Some(reading) => return reading,
+                    Some(reading) => return Some(reading),
                     None => continue,
                 }
             }
             // Who interrupted this and stored a later time has it kept, so this one reads again.
             if replace(&self.highest, highest, time, readers) {
-                return Reading {
+                return Some(Reading {
                     elapsed: time - START,
                     held: 0,
                     was_set_back: false,
-                };
+                });
             }
         }
     }

@@ -1,9 +1,15 @@
-//! The clock: the time-stamp counter, in nanoseconds.
+//! The clock: the time-stamp counter, in nanoseconds, which never goes back.
 
 use core::arch::x86_64::_rdtsc;
 
-use super::{cpuid, pit, pvclock};
-use crate::time::{Clock, Instant, Scale};
+use super::{
+    cpuid, pit, pvclock,
+    pvclock::{Look, Pvclock},
+};
+use crate::time::{
+    Clock, Instant, Scale, TimerQueue,
+    monotonic::{Monotonic, Readers, Reading},
+};
 
 /// Nanoseconds in a second.
 const NANOS_HZ: u64 = 1_000_000_000;
@@ -105,7 +111,56 @@ pub unsafe fn find_frequency() -> Option<(u64, FrequencySource)> {
     Some((hz, FrequencySource::Calibrated))
 }
 
+/// What a [`TscClock`] goes by.
+///
+/// # Examples
+///
+/// ```
+/// # dormir_guest::entry!(main);
+/// use dormir::{arch::x86_64::tsc::ClockSource, platform::bare};
+///
+/// let machine = bare::machine().expect("the machine is set up");
+/// dormir_guest::println!("clock: {}", machine.clock);
+/// if machine.clock == ClockSource::Pvclock {
+///     dormir_guest::println!("it stays right when the guest is moved to another host");
+/// }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ClockSource {
+    /// The TSC, of one frequency for good.
+    Tsc,
+    /// KVM's paravirtual clock: the TSC, with its frequency and offset as KVM gives them at present.
+    Pvclock,
+}
+
+impl core::fmt::Display for ClockSource {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Tsc => "TSC",
+            Self::Pvclock => "pvclock",
+        })
+    }
+}
+
 /// The TSC as a [`Clock`] that starts at zero.
+///
+/// It never goes back, though the TSC may. Where that has gone back by less than a second, the clock waits
+/// for it. Where it has gone back farther, as when a snapshot is restored, the clock goes on from the
+/// last time that it showed. A TSC that has jumped ahead takes the clock with it; a [clock by
+/// pvclock](Self::start_pvclock) stays right.
+///
+/// [`now`](Clock::now) may be called in any context, NMI included. It uses no locked instruction, except
+/// by a pvclock that differs from vCPU to vCPU. On several vCPUs whose TSCs differ, a clock by the TSC alone
+/// can show one of them an earlier time than another, by as much as they differ.
+///
+/// # Alarms after a step back
+///
+/// The clock notices that when it is next read. An alarm that was set before, and is a value of the TSC,
+/// can lie too far ahead then: the [queue](Self::for_queue) is told to set it anew, at its next turn. A vCPU
+/// that sleeps until that alarm reads no clock; KVM and QEMU let it come at the time at which it was due
+/// before the step. Who restores a snapshot by other means can have the guest interrupted and call
+/// [`TimerQueue::on_interrupt`] there.
 ///
 /// # Examples
 ///
@@ -118,10 +173,25 @@ pub unsafe fn find_frequency() -> Option<(u64, FrequencySource)> {
 /// let (earlier, later) = (clock.now(), clock.now());
 /// assert!(earlier <= later);
 /// ```
-#[derive(Clone, Copy, Debug)]
 pub struct TscClock {
-    start: u64,
-    to_nanos: Scale,
+    time: Monotonic,
+    counter: Counter,
+    queue: Option<&'static TimerQueue>,
+}
+
+/// What `time` counts.
+enum Counter {
+    /// Ticks of the TSC.
+    Tsc { to_nanos: Scale, to_ticks: Scale },
+    /// Nanoseconds.
+    Pvclock(Pvclock),
+}
+
+/// How long it is until an instant.
+pub(super) struct Left {
+    pub(super) nanos: u64,
+    /// The value of the TSC at which the clock will show the instant.
+    pub(super) tsc: u64,
 }
 
 impl TscClock {
@@ -146,12 +216,93 @@ impl TscClock {
     #[must_use]
     pub fn start(hz: u64) -> Self {
         Self {
-            start: read(),
-            to_nanos: Scale::new(hz, NANOS_HZ),
+            time: Monotonic::start(read(), hz),
+            counter: Counter::Tsc {
+                to_nanos: Scale::new(hz, NANOS_HZ),
+                to_ticks: Scale::new(NANOS_HZ, hz),
+            },
+            queue: None,
         }
     }
 
-    /// The time at which the TSC had this value.
+    /// A clock that starts now and goes by KVM's paravirtual clock, read by its protocol each time. `None`
+    /// if the hypervisor is not KVM or has no such clock.
+    ///
+    /// KVM writes to a static of this library for as long as the guest runs.
+    ///
+    /// # Safety
+    ///
+    /// Ring 0, memory mapped one to one, and not called on two vCPUs.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # dormir_guest::entry!(main, owns_machine);
+    /// use dormir::arch::x86_64::{tsc, tsc::TscClock};
+    ///
+    /// // SAFETY: ring 0, one vCPU, memory mapped one to one.
+    /// let clock = unsafe { TscClock::start_pvclock() }.unwrap_or_else(|| {
+    ///     // SAFETY: the same, and interrupts are masked.
+    ///     let (hz, _) = unsafe { tsc::find_frequency() }.expect("the TSC's frequency is known");
+    ///     TscClock::start(hz)
+    /// });
+    /// dormir_guest::println!("clock: {}", clock.source());
+    /// ```
+    #[must_use]
+    pub unsafe fn start_pvclock() -> Option<Self> {
+        // SAFETY: the caller's promises are the ones asked for.
+        let (pvclock, nanos) = unsafe { Pvclock::start() }?;
+        Some(Self {
+            time: Monotonic::start(nanos, NANOS_HZ),
+            counter: Counter::Pvclock(pvclock),
+            queue: None,
+        })
+    }
+
+    /// Has `queue` set its alarm anew whenever the TSC is found to have stepped back, or to count at
+    /// another rate: for the queue in which this clock and an alarm by the TSC are installed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # dormir_guest::entry!(main, owns_machine);
+    /// use dormir::{arch::x86_64::{alarm::PitAlarm, tsc::TscClock}, time::TimerQueue};
+    /// use spin::Once;
+    ///
+    /// static TIMERS: TimerQueue = TimerQueue::new();
+    /// static CLOCK: Once<TscClock> = Once::new();
+    /// static ALARM: Once<PitAlarm> = Once::new();
+    ///
+    /// let clock = CLOCK.call_once(|| TscClock::start(3_000_000_000).for_queue(&TIMERS));
+    /// TIMERS.install(clock, ALARM.call_once(|| PitAlarm::new(clock)))?;
+    /// # Ok::<(), dormir::time::AlreadyInstalled>(())
+    /// ```
+    #[must_use]
+    pub fn for_queue(mut self, queue: &'static TimerQueue) -> Self {
+        self.queue = Some(queue);
+        self
+    }
+
+    /// What it goes by.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # dormir_guest::entry!(main);
+    /// use dormir::arch::x86_64::tsc::{ClockSource, TscClock};
+    ///
+    /// assert_eq!(TscClock::start(3_000_000_000).source(), ClockSource::Tsc);
+    /// ```
+    #[must_use]
+    pub fn source(&self) -> ClockSource {
+        match self.counter {
+            Counter::Tsc { .. } => ClockSource::Tsc,
+            Counter::Pvclock(_) => ClockSource::Pvclock,
+        }
+    }
+
+    /// The time at which the TSC had this value. Of a value from before the TSC stepped, it is a time that
+    /// was never shown.
     ///
     /// # Examples
     ///
@@ -172,13 +323,93 @@ impl TscClock {
     #[must_use]
     #[inline]
     pub fn at(&self, tsc: u64) -> Instant {
-        Instant::from_nanos(self.to_nanos.down(tsc.saturating_sub(self.start)))
+        Instant::from_nanos(match &self.counter {
+            Counter::Tsc { to_nanos, .. } => to_nanos.down(self.time.at(tsc)),
+            Counter::Pvclock(pvclock) => self.time.at(pvclock.nanos_at(tsc)),
+        })
+    }
+
+    /// How long it is until the clock shows `at`; `None` if it does.
+    ///
+    /// While the clock waits for a TSC that has gone back a little, that counts too: else the alarm would
+    /// interrupt again and again meanwhile.
+    #[inline]
+    pub(super) fn left(&self, at: Instant) -> Option<Left> {
+        let until = |shown: u64| {
+            let left = at.as_nanos().checked_sub(shown)?;
+            (left != 0).then_some(left)
+        };
+        match &self.counter {
+            Counter::Tsc { to_nanos, to_ticks } => {
+                let (reading, tsc) = self.read_tsc();
+                let nanos = until(to_nanos.down(reading.elapsed))?;
+                // One tick more, since the clock rounds down.
+                let ticks = to_ticks.up(nanos).saturating_add(reading.held + 1);
+                Some(Left {
+                    nanos: nanos.saturating_add(to_nanos.up(reading.held)),
+                    tsc: tsc.saturating_add(ticks),
+                })
+            }
+            Counter::Pvclock(pvclock) => {
+                let look = self.look(pvclock);
+                let nanos = until(look.reading.elapsed)?.saturating_add(look.reading.held);
+                Some(Left {
+                    nanos,
+                    tsc: look.tsc.saturating_add(look.rate.ticks(nanos)),
+                })
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn read_tsc(&self) -> (Reading, u64) {
+        let mut tsc = 0;
+        let counter = || {
+            tsc = read();
+            Some(tsc)
+        };
+        let Some(reading) = self.time.read(Readers::ThisVcpu, counter) else {
+            unreachable!("the TSC can always be read")
+        };
+        if reading.was_set_back {
+            self.tsc_is_another();
+        }
+        (reading, tsc)
+    }
+
+    #[inline(always)]
+    fn look(&self, pvclock: &Pvclock) -> Look {
+        let look = pvclock.look(&self.time);
+        if look.reading.was_set_back || look.tsc_is_another {
+            self.tsc_is_another();
+        }
+        look
+    }
+
+    /// What alarms there are may be values of the TSC that do not mean the same any more.
+    #[cold]
+    fn tsc_is_another(&self) {
+        if let Some(queue) = self.queue {
+            queue.on_interrupt();
+        }
     }
 }
 
 impl Clock for TscClock {
     #[inline]
     fn now(&self) -> Instant {
-        self.at(read())
+        Instant::from_nanos(match &self.counter {
+            Counter::Tsc { to_nanos, .. } => to_nanos.down(self.read_tsc().0.elapsed),
+            Counter::Pvclock(pvclock) => self.look(pvclock).reading.elapsed,
+        })
+    }
+}
+
+impl core::fmt::Debug for TscClock {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("TscClock")
+            .field("source", &self.source())
+            .field("now", &self.now())
+            .finish_non_exhaustive()
     }
 }

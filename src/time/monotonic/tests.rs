@@ -16,7 +16,12 @@ fn clock(count: u64) -> Monotonic {
 }
 
 fn read(clock: &Monotonic, count: u64) -> Reading {
-    clock.read(Readers::ThisVcpu, || count)
+    read_by(clock, Readers::ThisVcpu, || count)
+}
+
+fn read_by(clock: &Monotonic, readers: Readers, mut counter: impl FnMut() -> u64) -> Reading {
+    let reading = clock.read(readers, || Some(counter()));
+    reading.expect("the counter can be read")
 }
 
 /// Any value, with those near the ends and those a little apart more often than not.
@@ -112,7 +117,7 @@ fn nested(clock: &Monotonic, counts: &[u64], last: &Cell<u64>) {
     };
     let before = last.get();
     let mut first = true;
-    let reading = clock.read(Readers::ThisVcpu, || {
+    let reading = read_by(clock, Readers::ThisVcpu, || {
         if core::mem::take(&mut first) {
             nested(clock, inner, last);
             count
@@ -124,7 +129,7 @@ fn nested(clock: &Monotonic, counts: &[u64], last: &Cell<u64>) {
     assert!(reading.elapsed >= before, "it went back");
     last.set(last.get().max(reading.elapsed));
     // Who comes after all of them.
-    let after = clock.read(Readers::ThisVcpu, || count);
+    let after = read_by(clock, Readers::ThisVcpu, || count);
     assert!(after.elapsed >= last.get(), "it forgot a reading");
     last.set(after.elapsed);
 }
@@ -138,6 +143,14 @@ fn a_step_back_of_exactly_a_second_is_no_small_one() {
         let later = read(&clock, 5 * SECOND + 10 - back + SECOND);
         assert_eq!(later.elapsed, elapsed_later, "{back} ticks back");
     }
+}
+
+#[test]
+fn a_counter_that_cannot_be_read_changes_nothing() {
+    let clock = clock(0);
+    read(&clock, 7);
+    assert_eq!(clock.read(Readers::ThisVcpu, || None), None);
+    assert_eq!(read(&clock, 8).elapsed, 8);
 }
 
 #[test]
@@ -184,7 +197,7 @@ fn no_thread_sees_it_go_back() {
                         }
                         // Whatever any thread has been shown by now.
                         let before = shown.load(Ordering::SeqCst);
-                        let reading = clock.read(Readers::AnyVcpu, || {
+                        let reading = read_by(clock, Readers::AnyVcpu, || {
                             let count = counter.fetch_add(1 + SECOND / 500, Ordering::SeqCst);
                             // This vCPU's counter is a little behind.
                             count.saturating_sub(7 * thread)
