@@ -5,14 +5,16 @@ use core::sync::atomic::{AtomicU64, Ordering};
 /// Where the time begins, so far from zero that a counter which is set back does not wrap: what is
 /// earlier than the start is below it.
 const START: u64 = 1 << 62;
+/// Where a jump ahead is not believed: some decades from the start, and as far from the upper end.
+const TOO_LATE: u64 = 3 << 62;
 
 /// Makes a time, in a counter's ticks, that never goes back although the counter does.
 ///
 /// The time is the counter plus an offset. The largest time that was shown is kept. A counter that is
 /// less than a second behind it (two vCPUs' counters differ, or a processor reads it early) holds the
 /// time there until it has caught up. One that is farther behind was set back, as when a snapshot is
-/// restored: then the offset is changed, and the time goes on from where it was. A counter that wraps is
-/// one that was set back. A jump ahead is a jump of the time.
+/// restored: then the offset is changed, and the time goes on from where it was. A jump ahead is a jump of the time; one of more than a minute is told of, as the
+/// counter may have been set ahead.
 ///
 /// Any context may read it, also in the midst of another's reading.
 pub(crate) struct Monotonic {
@@ -20,8 +22,8 @@ pub(crate) struct Monotonic {
     highest: AtomicU64,
     /// What is added to the counter; may be negative, so sums wrap.
     offset: AtomicU64,
-    /// Ticks in a second.
-    second: u64,
+    /// Ticks in a minute.
+    minute: u64,
 }
 
 /// One look at the time.
@@ -31,8 +33,8 @@ pub(crate) struct Reading {
     pub(crate) elapsed: u64,
     /// How many ticks the counter has yet to count until the time moves again.
     pub(crate) held: u64,
-    /// Whether the counter was found set back.
-    pub(crate) was_set_back: bool,
+    /// Whether the counter was set back or ahead, or may have been: nobody has read it for a minute.
+    pub(crate) jumped: bool,
 }
 
 /// Who else may be reading the time.
@@ -51,7 +53,7 @@ impl Monotonic {
         Self {
             highest: AtomicU64::new(START),
             offset: AtomicU64::new(START.wrapping_sub(count)),
-            second,
+            minute: second.saturating_mul(60),
         }
     }
 
@@ -70,8 +72,9 @@ impl Monotonic {
             let offset = self.offset.load(Ordering::Relaxed);
             let count = counter()?;
             let time = count.wrapping_add(offset);
-            if time < highest {
-                match self.behind(readers, highest, offset, count) {
+            // What is behind is far ahead too, without a sign.
+            if time.wrapping_sub(highest) > self.minute {
+                match self.unusual(readers, highest, offset, count) {
                     Some(reading) => return Some(reading),
                     None => continue,
                 }
@@ -81,28 +84,32 @@ impl Monotonic {
                 return Some(Reading {
                     elapsed: time - START,
                     held: 0,
-                    was_set_back: false,
+                    jumped: false,
                 });
             }
         }
     }
 
-    /// What is shown when the counter is behind the largest time; `None` if it is to be read again,
-    /// because another reader has just found it set back.
+    /// What is shown when the counter is behind the largest time or far ahead of it; `None` if it is to be
+    /// read again, because another reader has seen more.
     #[cold]
-    fn behind(&self, readers: Readers, highest: u64, offset: u64, count: u64) -> Option<Reading> {
-        let behind = highest - count.wrapping_add(offset);
-        let was_set_back = behind >= self.second;
-        if was_set_back {
+    #[inline(never)]
+    fn unusual(&self, readers: Readers, highest: u64, offset: u64, count: u64) -> Option<Reading> {
+        let time = count.wrapping_add(offset);
+        let (shown, held, jumped) = if (highest..TOO_LATE).contains(&time) {
+            let first = replace(&self.highest, highest, time, readers);
+            (first.then_some(time)?, 0, true)
+        } else if time < highest && highest - time < self.minute / 60 {
+            (highest, highest - time, false)
+        } else {
             let goes_on = highest.wrapping_sub(count);
-            if !replace(&self.offset, offset, goes_on, readers) {
-                return None;
-            }
-        }
+            let first = replace(&self.offset, offset, goes_on, readers);
+            (first.then_some(highest)?, 0, true)
+        };
         Some(Reading {
-            elapsed: highest - START,
-            held: if was_set_back { 0 } else { behind },
-            was_set_back,
+            elapsed: shown - START,
+            held,
+            jumped,
         })
     }
 

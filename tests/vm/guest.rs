@@ -54,7 +54,15 @@ pub(crate) fn images() -> Result<&'static Images, Failed> {
         let build = || -> Result<Images, Box<dyn std::error::Error>> {
             let workspace = Workspace::locate()?;
             let toolchain = GuestToolchain::detect(&workspace)?;
-            let names = ["cases", "counts", "demo", "hello", "sweep", "wake-sweep"];
+            let names = [
+                "cases",
+                "clock",
+                "counts",
+                "demo",
+                "hello",
+                "sweep",
+                "wake-sweep",
+            ];
             Ok(guest::build(
                 &toolchain,
                 &workspace,

@@ -154,13 +154,17 @@ impl core::fmt::Display for ClockSource {
 /// by a pvclock that differs from vCPU to vCPU. On several vCPUs whose TSCs differ, a clock by the TSC alone
 /// can show one of them an earlier time than another, by as much as they differ.
 ///
-/// # Alarms after a step back
+/// # Alarms after a jump
 ///
-/// The clock notices that when it is next read. An alarm that was set before, and is a value of the TSC,
-/// can lie too far ahead then: the [queue](Self::for_queue) is told to set it anew, at its next turn. A vCPU
-/// that sleeps until that alarm reads no clock; KVM and QEMU let it come at the time at which it was due
-/// before the step. Who restores a snapshot by other means can have the guest interrupted and call
-/// [`TimerQueue::on_interrupt`] there.
+/// An alarm that was set before the TSC was set back or ahead may come too late: it is a value of the TSC,
+/// or a time in which the clock has jumped past deadlines. The clock sees a step back, or a jump of more
+/// than a minute, when it is next read, by whomever. Then the [queue](Self::for_queue) looks at its next
+/// turn what is due, and sets the alarm anew. No deadline is slept past from then on.
+///
+/// A vCPU that sleeps until that alarm reads no clock. KVM lets the alarm come when it was due before the
+/// jump (its timer is one of the host, set when the guest writes the deadline). Where a deadline is to count
+/// from the moment of a jump, have the guest interrupted then, by a handler that calls
+/// [`TimerQueue::on_interrupt`].
 ///
 /// # Examples
 ///
@@ -259,8 +263,8 @@ impl TscClock {
         })
     }
 
-    /// Has `queue` set its alarm anew whenever the TSC is found to have stepped back, or to count at
-    /// another rate: for the queue in which this clock and an alarm by the TSC are installed.
+    /// Has `queue` look at the time and set its alarm anew whenever the TSC is found to have been set back or
+    /// ahead, or to count at another rate: for the queue in which this clock is installed.
     ///
     /// # Examples
     ///
@@ -371,7 +375,7 @@ impl TscClock {
         let Some(reading) = self.time.read(Readers::ThisVcpu, counter) else {
             unreachable!("the TSC can always be read")
         };
-        if reading.was_set_back {
+        if reading.jumped {
             self.tsc_is_another();
         }
         (reading, tsc)
@@ -380,7 +384,7 @@ impl TscClock {
     #[inline(always)]
     fn look(&self, pvclock: &Pvclock) -> Look {
         let look = pvclock.look(&self.time);
-        if look.reading.was_set_back || look.tsc_is_another {
+        if look.reading.jumped || look.tsc_is_another {
             self.tsc_is_another();
         }
         look

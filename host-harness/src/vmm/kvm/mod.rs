@@ -67,10 +67,11 @@ pub(super) fn run(
     };
     let counters = stats::read(&machine.vcpu, exits);
     drop(machine);
-    let (outcome, stats) = console.conclude(ended);
+    let (outcome, stats, times) = console.conclude(ended);
     Ok(Report {
         outcome,
         stats,
+        times,
         wall: started.elapsed(),
         counters: Some(counters),
     })

@@ -1,0 +1,269 @@
+//! The clock: how it keeps time with the host, and what it does when the TSC jumps. `do=drift|jumps`
+//! chooses; `clock=default|tsc|calibrated` says what it goes by, `timer=NAME` which timer interrupts.
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+use alloc::{boxed::Box, sync::Arc, task::Wake};
+use core::{
+    future::Future,
+    pin::Pin,
+    sync::atomic::{AtomicUsize, Ordering},
+    task::{Context, Waker},
+    time::Duration,
+};
+
+use dormir::{
+    arch::x86_64::{pit, tsc},
+    block_on,
+    idle::Halt,
+    platform::bare::{self, ClockSource, Config, Machine},
+    time::{Instant, Timer},
+};
+use dormir_guest::{
+    args,
+    console::{report, report_time},
+    println,
+};
+use spin::Once;
+use x86_64::registers::model_specific::Msr;
+
+dormir_guest::entry!(main, owns_machine);
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn main() -> Result<(), &'static str> {
+    let machine = set_up()?;
+    println!(
+        "clock {}; TSC at {} Hz, {}; timer {}",
+        machine.clock, machine.tsc_hz, machine.tsc_source, machine.timer
+    );
+    report("tsc_hz", machine.tsc_hz);
+    match args::value("do") {
+        Some("drift") => drift(),
+        Some("jumps") => jumps(machine),
+        _ => return Err("say what to do: do=drift or do=jumps"),
+    }
+    Ok(())
+}
+
+fn set_up() -> Result<&'static Machine, &'static str> {
+    let tsc_hz = match args::value("clock") {
+        None | Some("default") => None,
+        Some("tsc") => {
+            // SAFETY: ring 0, the one vCPU, interrupts masked, memory mapped one to one.
+            let found = unsafe { tsc::find_frequency() };
+            Some(found.ok_or("nobody knows how fast the TSC counts")?.0)
+        }
+        Some("calibrated") => {
+            // SAFETY: interrupts are masked, and nothing else uses the PIT's channel 2.
+            let measured = unsafe { pit::measure_hz(tsc::read) };
+            Some(measured.ok_or("there is no PIT to measure the TSC")?)
+        }
+        Some(_) => return Err("the clock is one of default, tsc, calibrated"),
+    };
+    let timer = match args::value("timer").map(str::parse) {
+        None => None,
+        Some(Ok(timer)) => Some(timer),
+        Some(Err(_)) => return Err("there is no timer of that name"),
+    };
+    // SAFETY: ring 0, the one vCPU, interrupts masked, tables installed; memory is mapped one to one,
+    // the APICs uncached.
+    let machine = unsafe { bare::init(Config { timer, tsc_hz }) }.map_err(|error| {
+        println!("{error}");
+        "the machine cannot be set up"
+    })?;
+    x86_64::instructions::interrupts::enable();
+    Ok(machine)
+}
+
+fn nap(length: Duration) {
+    block_on(async { Timer::after(length).await }, Halt);
+}
+
+/// Says many times what the time is, and again ten seconds later. Of each group the one that took the
+/// least time to the host is as good as any, so they are spread over a while.
+fn drift() {
+    let say = || {
+        for _ in 0..100 {
+            nap(Duration::from_millis(5));
+            report_time();
+        }
+    };
+    say();
+    nap(SECOND * 10);
+    say();
+}
+
+/// Whom timers have woken, in order.
+static WOKEN: [AtomicUsize; 16] = [const { AtomicUsize::new(0) }; 16];
+static WAKES: AtomicUsize = AtomicUsize::new(0);
+
+struct Numbered(usize);
+
+impl Wake for Numbered {
+    fn wake(self: Arc<Self>) {
+        let wakes = WAKES.fetch_add(1, Ordering::Relaxed);
+        WOKEN[wakes].store(self.0, Ordering::Relaxed);
+    }
+}
+
+/// Takes what has been written since the last look, and fails if it is not this.
+#[track_caller]
+fn assert_woken(expected: &[usize]) {
+    let wakes = WAKES.swap(0, Ordering::Relaxed);
+    assert_eq!(wakes, expected.len(), "timers that fired");
+    for (woken, expected) in WOKEN.iter().zip(expected) {
+        assert_eq!(woken.load(Ordering::Relaxed), *expected, "out of order");
+    }
+}
+
+/// A timer that was polled, by a task of this number.
+fn armed(number: usize, after: Duration) -> Pin<Box<Timer>> {
+    let mut timer = Box::pin(Timer::after(after));
+    let waker = Waker::from(Arc::new(Numbered(number)));
+    assert!(
+        timer
+            .as_mut()
+            .poll(&mut Context::from_waker(&waker))
+            .is_pending()
+    );
+    timer
+}
+
+static MACHINE: Once<&'static Machine> = Once::new();
+
+fn ticks(duration: Duration) -> u64 {
+    let hz = MACHINE.get().expect("set first").tsc_hz;
+    u64::try_from(duration.as_nanos() * u128::from(hz) / 1_000_000_000).expect("not that long")
+}
+
+/// `IA32_TIME_STAMP_COUNTER` (SDM vol. 4, table 2-2).
+const TSC_MSR: u32 = 0x10;
+
+fn set_tsc(to: u64) {
+    // SAFETY: every x86-64 processor has the MSR. Memory does not depend on it, and dormir is to bear it.
+    unsafe { Msr::new(TSC_MSR).write(to) };
+}
+
+fn set_ahead(by: Duration) {
+    set_tsc(tsc::read().wrapping_add(ticks(by)));
+}
+
+fn set_back(by: Duration) {
+    set_tsc(tsc::read().wrapping_sub(ticks(by)));
+}
+
+/// The TSC is set ahead by hours and back again, while timers wait.
+fn jumps(machine: &'static Machine) {
+    MACHINE.call_once(|| machine);
+    let before = tsc::read();
+    set_ahead(HOUR);
+    let can_be_set = tsc::read().wrapping_sub(before) > ticks(HOUR / 2);
+    report("tsc_can_be_set", can_be_set.into());
+    if !can_be_set {
+        return;
+    }
+    // Both ways at once are none, for a clock that nobody reads meanwhile.
+    set_back(HOUR);
+
+    let by_tsc = machine.clock == ClockSource::Tsc;
+    let far = armed(100, HOUR * 100);
+    if by_tsc {
+        ahead();
+    } else {
+        ahead_by_pvclock();
+    }
+    for number in 0..5 {
+        println!("back, for the {number}th time");
+        back(HOUR / 2);
+    }
+    back_a_little(by_tsc);
+    assert!(far.deadline() > Instant::now());
+    assert_woken(&[]);
+}
+
+/// What is due after a jump fires once, in order of the deadlines, and nothing else.
+fn ahead() {
+    println!("ahead");
+    let before = Instant::now();
+    // In no order, and two at the same time as good as.
+    let timers = [(3, 3), (1, 1), (5, 5), (2, 2), (4, 4)];
+    let timers = timers.map(|(number, hours)| armed(number, HOUR * hours));
+    // The alarm is set by now.
+    nap(Duration::from_millis(5));
+    assert_woken(&[]);
+    set_ahead(HOUR * 4 + HOUR / 2);
+    nap(Duration::from_millis(20));
+    let jumped = Instant::now().saturating_since(before);
+    assert!(
+        (HOUR * 4..HOUR * 5).contains(&jumped),
+        "the clock went {jumped:?}"
+    );
+    assert_woken(&[1, 2, 3, 4]);
+    nap(Duration::from_millis(100));
+    assert_woken(&[]);
+    drop(timers);
+}
+
+/// The host's time does not jump with the TSC.
+fn ahead_by_pvclock() {
+    println!("ahead, with pvclock");
+    let before = Instant::now();
+    let timers = [(2, HOUR * 2), (1, Duration::from_millis(100))];
+    let timers = timers.map(|(number, after)| armed(number, after));
+    nap(Duration::from_millis(5));
+    set_ahead(HOUR * 3);
+    nap(Duration::from_millis(200));
+    let went = Instant::now().saturating_since(before);
+    assert!(went < HOUR / 60, "the clock went {went:?}");
+    assert_woken(&[1]);
+    drop(timers);
+}
+
+/// The clock goes on from where it was, and timers fire after a time as long as they should.
+fn back(by: Duration) {
+    let before = Instant::now();
+    let timers = [(2, 150), (3, 250), (1, 50)];
+    let timers = timers.map(|(number, after)| armed(number, Duration::from_millis(after)));
+    nap(Duration::from_millis(5));
+    let last = Instant::now();
+    set_back(by);
+    let mut shown = last;
+    for _ in 0..1000 {
+        let now = Instant::now();
+        assert!(now >= shown, "{now} after {shown}");
+        shown = now;
+    }
+    nap(Duration::from_millis(300));
+    assert_woken(&[1, 2, 3]);
+    let went = Instant::now().saturating_since(before);
+    assert!(
+        (Duration::from_millis(300)..HOUR / 60).contains(&went),
+        "the clock went {went:?}"
+    );
+    drop(timers);
+}
+
+/// Less than a second: the clock stands until the TSC has caught up, without a storm of interrupts.
+fn back_a_little(by_tsc: bool) {
+    println!("back a little");
+    let interrupts = bare::timer_interrupts();
+    let timer = armed(1, Duration::from_millis(50));
+    nap(Duration::from_millis(1));
+    let last = Instant::now();
+    set_back(SECOND * 9 / 10);
+    let tsc = tsc::read();
+    assert!(Instant::now() >= last);
+    nap(Duration::from_millis(100));
+    assert_woken(&[1]);
+    let took = tsc::read() - tsc;
+    // Where it stood, it did so for most of the time.
+    let least = if by_tsc { SECOND / 2 } else { SECOND / 20 };
+    assert!(took > ticks(least), "{took} ticks");
+    let interrupts = bare::timer_interrupts() - interrupts;
+    assert!(interrupts < 100, "{interrupts} interrupts");
+    drop(timer);
+}

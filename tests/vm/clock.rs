@@ -1,0 +1,101 @@
+//! The clock of each VMM: against the host's, and when the TSC jumps.
+
+use std::time::{Duration, Instant};
+
+use dormir_harness::vmm::{Accelerator, GuestTime, Vmm};
+use libtest_mimic::{Failed, Trial};
+
+use crate::guest::{Run, boot, config, on_every_vmm};
+
+/// How far the clock may drift from the host's where the host says how fast the TSC counts, in parts per
+/// million.
+const MOST_GIVEN: f64 = 200.0;
+/// The same where the guest has measured it.
+const MOST_CALIBRATED: f64 = 1000.0;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    on_every_vmm("clock-drift", |vmm| drift(vmm, "default"))
+        .into_iter()
+        .chain([Vmm::Kvm, Vmm::ALL[3]].into_iter().flat_map(|vmm| {
+            ["tsc", "calibrated"].map(|clock| {
+                Trial::test(format!("{vmm}::clock-drift:{clock}"), move || {
+                    drift(vmm, clock)
+                })
+            })
+        }))
+        .chain(["default", "tsc"].into_iter().flat_map(|clock| {
+            ["xapic", "tsc-deadline"]
+                .into_iter()
+                .flat_map(move |timer| {
+                    on_every_vmm(&format!("clock-jumps:{clock}:{timer}"), move |vmm| {
+                        jumps(vmm, clock, timer)
+                    })
+                })
+        }))
+        .collect()
+}
+
+/// The guest says what the time is by its clock, again and again, and once more ten seconds later.
+fn drift(vmm: Vmm, clock: &str) -> Result<(), Failed> {
+    let mut config = config(vmm, format!("do=drift clock={clock}"));
+    config.pit = vmm == Vmm::Kvm && clock == "calibrated";
+    let run = boot("clock", &config)?.succeeded()?;
+    let line = run.console.lines().next().unwrap_or_default();
+    let ppm = parts_per_million(&run)?;
+    println!("{vmm}: drift {ppm:+.1} ppm over 10 s ({line})");
+    let is_calibrated = clock == "calibrated" || line.contains(", calibrated;");
+    let most = if is_calibrated {
+        MOST_CALIBRATED
+    } else {
+        MOST_GIVEN
+    };
+    run.check(
+        ppm.abs() <= most,
+        &format!("the clock drifts by {ppm:+.1} ppm, more than {most}"),
+    )
+}
+
+/// By how much the guest's clock is faster than the host's.
+fn parts_per_million(run: &Run) -> Result<f64, Failed> {
+    let times = &run.report.times;
+    run.check(times.len() == 200, "not all times came")?;
+    let (first, last) = times.split_at(times.len() / 2);
+    let (first, last) = (soonest(first), soonest(last));
+    let host = last.at.duration_since(first.at).as_nanos() as f64;
+    let guest = (last.nanos - first.nanos) as f64;
+    run.check(host > 9e9, "the ten seconds were shorter")?;
+    Ok((guest / host - 1.0) * 1e6)
+}
+
+/// The one that came soonest after the guest had read its clock. How soon that is, is the same for
+/// every group, unless none of a group came undisturbed.
+fn soonest(times: &[GuestTime]) -> GuestTime {
+    let start: Instant = times[0].at;
+    let late = |time: &&GuestTime| {
+        time.at.duration_since(start).as_nanos() as i128 - i128::from(time.nanos)
+    };
+    *times.iter().min_by_key(late).unwrap_or(&times[0])
+}
+
+/// The TSC is set ahead by hours and back again, by the guest itself.
+fn jumps(vmm: Vmm, clock: &str, timer: &str) -> Result<(), Failed> {
+    let run = boot(
+        "clock",
+        &config(vmm, format!("do=jumps clock={clock} timer={timer}")),
+    )?;
+    if run.console.contains("it has no TSC-deadline timer") {
+        return Ok(());
+    }
+    let run = run.succeeded()?;
+    let can_be_set = run.stat("tsc_can_be_set")? == 1;
+    // QEMU's translator ignores the write.
+    let is_tcg = matches!(vmm, Vmm::Qemu(Accelerator::Tcg, _));
+    run.check(
+        can_be_set || is_tcg,
+        "the guest could not set its TSC, so this shows nothing",
+    )?;
+    run.check(
+        run.report.wall < Duration::from_secs(60),
+        "it took longer than its naps",
+    )
+}
