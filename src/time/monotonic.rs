@@ -57,43 +57,51 @@ impl Monotonic {
         }
     }
 
-    /// The time now, by what `counter` reads; `None` where it cannot be read.
-    ///
-    /// The counter must be read after the largest time was: a reader who was away in between would
-    /// otherwise find the counter far behind.
+    /// Ticks since the start, by what `counter` reads; `None` where it cannot be read, or where there is more
+    /// to be done, which [`read`](Self::read) does. Short, since a clock is read often.
     #[inline(always)]
-    pub(crate) fn read(
-        &self,
-        readers: Readers,
-        mut counter: impl FnMut() -> Option<u64>,
-    ) -> Option<Reading> {
+    pub(crate) fn usual(&self, counter: impl FnOnce() -> Option<u64>) -> Option<u64> {
+        // The counter is read last. A reader who was away in between would otherwise find it far behind the
+        // largest time, or add the new offset to what was counted before a step.
+        let highest = self.highest.load(Ordering::Relaxed);
+        let offset = self.offset.load(Ordering::Relaxed);
+        let time = counter()?.wrapping_add(offset);
+        let is_usual = !self.is_unusual(time, highest);
+        // Who interrupted this and stored a later time has it kept.
+        (is_usual && replace(&self.highest, highest, time, Readers::ThisVcpu)).then(|| time - START)
+    }
+
+    /// The time now, by what `counter` reads.
+    pub(crate) fn read(&self, readers: Readers, mut counter: impl FnMut() -> u64) -> Reading {
         loop {
+            // In this order, see `usual`.
             let highest = self.highest.load(Ordering::Relaxed);
             let offset = self.offset.load(Ordering::Relaxed);
-            let count = counter()?;
+            let count = counter();
             let time = count.wrapping_add(offset);
-            // What is behind is far ahead too, without a sign.
-            if time.wrapping_sub(highest) > self.minute {
-                match self.unusual(readers, highest, offset, count) {
-                    Some(reading) => return Some(reading),
-                    None => continue,
+            if self.is_unusual(time, highest) {
+                if let Some(reading) = self.unusual(readers, highest, offset, count) {
+                    return reading;
                 }
-            }
-            // Who interrupted this and stored a later time has it kept, so this one reads again.
-            if replace(&self.highest, highest, time, readers) {
-                return Some(Reading {
+            } else if replace(&self.highest, highest, time, readers) {
+                return Reading {
                     elapsed: time - START,
                     held: 0,
                     jumped: false,
-                });
+                };
             }
         }
     }
 
+    /// Whether the time is behind the largest one, or more than a minute ahead. (Without a sign, what is
+    /// behind is far ahead.)
+    #[inline(always)]
+    fn is_unusual(&self, time: u64, highest: u64) -> bool {
+        time.wrapping_sub(highest) > self.minute
+    }
+
     /// What is shown when the counter is behind the largest time or far ahead of it; `None` if it is to be
     /// read again, because another reader has seen more.
-    #[cold]
-    #[inline(never)]
     fn unusual(&self, readers: Readers, highest: u64, offset: u64, count: u64) -> Option<Reading> {
         let time = count.wrapping_add(offset);
         let (shown, held, jumped) = if (highest..TOO_LATE).contains(&time) {

@@ -15,7 +15,7 @@ use x86_64::registers::model_specific::Msr;
 
 use super::{cpuid, tsc};
 use crate::time::{
-    monotonic::{Monotonic, Readers, Reading},
+    monotonic::{Monotonic, Readers},
     rate::Rate,
 };
 
@@ -173,8 +173,8 @@ fn is_still(version: u32) -> bool {
 
 /// Readings of the clock, and what is known of the structure from the last ones.
 pub(super) struct Pvclock {
-    /// The version that was read last, if the time then was the same on every vCPU; else [`NONE`](Self::NONE).
-    /// Where it is there still, a reading needs no more than to see that.
+    /// The version that was read last, if the time then was the same on every vCPU; else
+    /// [`NONE`](Self::NONE). While it is there, a reading needs no more than to see that.
     known: AtomicU64,
     timestamp: AtomicU64,
     /// Multiplier and shift.
@@ -185,13 +185,20 @@ pub(super) struct Pvclock {
 
 /// The clock at a moment.
 #[derive(Clone, Copy)]
-pub(super) struct Look {
+pub(super) struct Usual {
     /// In nanoseconds.
-    pub(super) reading: Reading,
+    pub(super) elapsed: u64,
     pub(super) tsc: u64,
     pub(super) rate: Rate,
-    /// Whether the TSC has stepped back, or counts at another rate, since the last look.
-    pub(super) tsc_is_another: bool,
+}
+
+/// The clock at a moment when more may be to say of it.
+pub(super) struct Look {
+    pub(super) usual: Usual,
+    /// For how many nanoseconds it stands still.
+    pub(super) held: u64,
+    /// Whether it has jumped, or the TSC has gone back or counts at another rate, since the last look.
+    pub(super) jumped: bool,
 }
 
 impl Pvclock {
@@ -218,11 +225,12 @@ impl Pvclock {
         Some((clock, now.nanos(tsc)))
     }
 
-    /// Reads the clock; `time` is what keeps it from going back.
+    /// The time by `time`, which keeps it from going back; `None` where there is more to be done, which
+    /// [`look`](Self::look) does.
     #[inline(always)]
-    pub(super) fn look(&self, time: &Monotonic) -> Look {
+    pub(super) fn usual(&self, time: &Monotonic) -> Option<Usual> {
         let (mut at_tsc, mut rate) = (0, Rate::unchecked(0, 0));
-        let reading = time.read(Readers::ThisVcpu, || {
+        let elapsed = time.usual(|| {
             let version = TIME_INFO.version.load(Ordering::Acquire);
             if u64::from(version) != self.known.load(Ordering::Relaxed) {
                 return None;
@@ -230,35 +238,26 @@ impl Pvclock {
             let read = Parameters::load(version);
             at_tsc = tsc::read();
             rate = read.unchecked_rate();
-            let nanos = read.nanos(at_tsc);
-            is_still(version).then_some(nanos)
-        });
-        match reading {
-            Some(reading) => Look {
-                reading,
-                tsc: at_tsc,
-                rate,
-                tsc_is_another: false,
-            },
-            None => self.look_again(time),
-        }
+            is_still(version).then(|| read.nanos(at_tsc))
+        })?;
+        Some(Usual {
+            elapsed,
+            tsc: at_tsc,
+            rate,
+        })
     }
 
     /// The long way, where the structure has changed, or where the time may differ from vCPU to vCPU:
     /// then other vCPUs may be reading at the same moment, whose times this one must not fall short of.
-    #[cold]
-    #[inline(never)]
-    fn look_again(&self, time: &Monotonic) -> Look {
+    pub(super) fn look(&self, time: &Monotonic) -> Look {
         loop {
             let mut seen = None;
             let reading = time.read(Readers::AnyVcpu, || {
                 let (read, tsc) = Parameters::read();
                 seen = Some((read, tsc));
-                Some(read.nanos(tsc))
+                read.nanos(tsc)
             });
-            let (Some(reading), Some((read, tsc))) = (reading, seen) else {
-                continue;
-            };
+            let Some((read, tsc)) = seen else { continue };
             let is_stable = read.flags & self.flags & TSC_STABLE != 0;
             let known = if is_stable {
                 u64::from(read.version)
@@ -271,10 +270,13 @@ impl Pvclock {
             let rate_before = self.rate.load(Ordering::Relaxed);
             self.rate.store(packed(&read), Ordering::Relaxed);
             return Look {
-                reading,
-                tsc,
-                rate: read.unchecked_rate(),
-                tsc_is_another: read.timestamp < before || packed(&read) != rate_before,
+                usual: Usual {
+                    elapsed: reading.elapsed,
+                    tsc,
+                    rate: read.unchecked_rate(),
+                },
+                held: reading.held,
+                jumped: reading.jumped || read.timestamp < before || packed(&read) != rate_before,
             };
         }
     }

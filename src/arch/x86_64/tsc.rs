@@ -2,13 +2,10 @@
 
 use core::arch::x86_64::_rdtsc;
 
-use super::{
-    cpuid, pit, pvclock,
-    pvclock::{Look, Pvclock},
-};
+use super::{cpuid, pit, pvclock, pvclock::Pvclock};
 use crate::time::{
     Clock, Instant, Scale, TimerQueue,
-    monotonic::{Monotonic, Readers, Reading},
+    monotonic::{Monotonic, Readers},
 };
 
 /// Nanoseconds in a second.
@@ -339,61 +336,80 @@ impl TscClock {
     /// interrupt again and again meanwhile.
     #[inline]
     pub(super) fn left(&self, at: Instant) -> Option<Left> {
-        let until = |shown: u64| {
-            let left = at.as_nanos().checked_sub(shown)?;
-            (left != 0).then_some(left)
-        };
+        let until = |shown: u64| at.as_nanos().checked_sub(shown).filter(|&left| left != 0);
         match &self.counter {
             Counter::Tsc { to_nanos, to_ticks } => {
-                let (reading, tsc) = self.read_tsc();
-                let nanos = until(to_nanos.down(reading.elapsed))?;
+                let (elapsed, held, tsc) = self.tsc();
+                let nanos = until(to_nanos.down(elapsed))?;
                 // One tick more, since the clock rounds down.
-                let ticks = to_ticks.up(nanos).saturating_add(reading.held + 1);
+                let ticks = to_ticks.up(nanos).saturating_add(held + 1);
                 Some(Left {
-                    nanos: nanos.saturating_add(to_nanos.up(reading.held)),
+                    nanos: nanos.saturating_add(to_nanos.up(held)),
                     tsc: tsc.saturating_add(ticks),
                 })
             }
             Counter::Pvclock(pvclock) => {
-                let look = self.look(pvclock);
-                let nanos = until(look.reading.elapsed)?.saturating_add(look.reading.held);
+                let (now, held) = match pvclock.usual(&self.time) {
+                    Some(now) => (now, 0),
+                    None => self.unusual_pvclock(pvclock),
+                };
+                let nanos = until(now.elapsed)?.saturating_add(held);
                 Some(Left {
                     nanos,
-                    tsc: look.tsc.saturating_add(look.rate.ticks(nanos)),
+                    tsc: now.tsc.saturating_add(now.rate.ticks(nanos)),
                 })
             }
         }
     }
 
+    /// Elapsed ticks, those for which it stands still, and the TSC itself.
     #[inline(always)]
-    fn read_tsc(&self) -> (Reading, u64) {
+    fn tsc(&self) -> (u64, u64, u64) {
         let mut tsc = 0;
-        let counter = || {
+        let elapsed = self.time.usual(|| {
             tsc = read();
             Some(tsc)
-        };
-        let Some(reading) = self.time.read(Readers::ThisVcpu, counter) else {
-            unreachable!("the TSC can always be read")
-        };
-        if reading.jumped {
-            self.tsc_is_another();
+        });
+        match elapsed {
+            Some(elapsed) => (elapsed, 0, tsc),
+            None => self.unusual_tsc(),
         }
-        (reading, tsc)
     }
 
-    #[inline(always)]
-    fn look(&self, pvclock: &Pvclock) -> Look {
-        let look = pvclock.look(&self.time);
-        if look.reading.jumped || look.tsc_is_another {
-            self.tsc_is_another();
-        }
-        look
-    }
-
-    /// What alarms there are may be values of the TSC that do not mean the same any more.
     #[cold]
-    fn tsc_is_another(&self) {
-        if let Some(queue) = self.queue {
+    #[inline(never)]
+    fn unusual_tsc(&self) -> (u64, u64, u64) {
+        let mut tsc = 0;
+        let reading = self.time.read(Readers::ThisVcpu, || {
+            tsc = read();
+            tsc
+        });
+        self.have_looked(reading.jumped);
+        (reading.elapsed, reading.held, tsc)
+    }
+
+    /// The time, and the nanoseconds for which it stands still.
+    #[cold]
+    #[inline(never)]
+    fn unusual_pvclock(&self, pvclock: &Pvclock) -> (pvclock::Usual, u64) {
+        let look = pvclock.look(&self.time);
+        self.have_looked(look.jumped);
+        (look.usual, look.held)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn unusual_now(&self) -> u64 {
+        match &self.counter {
+            Counter::Tsc { to_nanos, .. } => to_nanos.down(self.unusual_tsc().0),
+            Counter::Pvclock(pvclock) => self.unusual_pvclock(pvclock).0.elapsed,
+        }
+    }
+
+    /// After a jump the alarm may be a value of the TSC that does not mean the same any more, and what was
+    /// far may be due.
+    fn have_looked(&self, jumped: bool) {
+        if let (true, Some(queue)) = (jumped, self.queue) {
             queue.on_interrupt();
         }
     }
@@ -402,9 +418,16 @@ impl TscClock {
 impl Clock for TscClock {
     #[inline]
     fn now(&self) -> Instant {
-        Instant::from_nanos(match &self.counter {
-            Counter::Tsc { to_nanos, .. } => to_nanos.down(self.read_tsc().0.elapsed),
-            Counter::Pvclock(pvclock) => self.look(pvclock).reading.elapsed,
+        let usual = match &self.counter {
+            Counter::Tsc { to_nanos, .. } => {
+                let elapsed = self.time.usual(|| Some(read()));
+                elapsed.map(|elapsed| to_nanos.down(elapsed))
+            }
+            Counter::Pvclock(pvclock) => pvclock.usual(&self.time).map(|now| now.elapsed),
+        };
+        Instant::from_nanos(match usual {
+            Some(nanos) => nanos,
+            None => self.unusual_now(),
         })
     }
 }

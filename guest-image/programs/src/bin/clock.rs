@@ -1,5 +1,6 @@
-//! The clock: how it keeps time with the host, and what it does when the TSC jumps. `do=drift|jumps`
-//! chooses; `clock=default|tsc|calibrated` says what it goes by, `timer=NAME` which timer interrupts.
+//! The clock: how it keeps time with the host, and what it does in jumps. `do=drift|jumps` chooses;
+//! `clock=default|tsc|calibrated` says what the clock goes by, `timer=NAME` which timer interrupts, and
+//! `by=tsc|host` what jumps: the TSC, which this guest writes, or the host's paravirtual clock.
 #![no_std]
 #![no_main]
 
@@ -21,13 +22,13 @@ use dormir::{
     platform::bare::{self, ClockSource, Config, Machine},
     time::{Instant, Timer},
 };
+use dormir_abi::port;
 use dormir_guest::{
     args,
     console::{report, report_time},
     println,
 };
-use spin::Once;
-use x86_64::registers::model_specific::Msr;
+use x86_64::{instructions::port::Port, registers::model_specific::Msr};
 
 dormir_guest::entry!(main, owns_machine);
 
@@ -133,69 +134,95 @@ fn armed(number: usize, after: Duration) -> Pin<Box<Timer>> {
     timer
 }
 
-static MACHINE: Once<&'static Machine> = Once::new();
-
-fn ticks(duration: Duration) -> u64 {
-    let hz = MACHINE.get().expect("set first").tsc_hz;
-    u64::try_from(duration.as_nanos() * u128::from(hz) / 1_000_000_000).expect("not that long")
+/// What jumps.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    Tsc { hz: u64 },
+    Host,
 }
 
 /// `IA32_TIME_STAMP_COUNTER` (SDM vol. 4, table 2-2).
 const TSC_MSR: u32 = 0x10;
+
+fn ticks(duration: Duration, hz: u64) -> u64 {
+    u64::try_from(duration.as_nanos() * u128::from(hz) / 1_000_000_000).expect("not that long")
+}
+
+impl By {
+    fn ahead(self, by: Duration) {
+        match self {
+            Self::Tsc { hz } => set_tsc(tsc::read().wrapping_add(ticks(by, hz))),
+            Self::Host => move_host_clock(millis(by)),
+        }
+    }
+
+    fn back(self, by: Duration) {
+        match self {
+            Self::Tsc { hz } => set_tsc(tsc::read().wrapping_sub(ticks(by, hz))),
+            Self::Host => move_host_clock(-millis(by)),
+        }
+    }
+}
 
 fn set_tsc(to: u64) {
     // SAFETY: every x86-64 processor has the MSR. Memory does not depend on it, and dormir is to bear it.
     unsafe { Msr::new(TSC_MSR).write(to) };
 }
 
-fn set_ahead(by: Duration) {
-    set_tsc(tsc::read().wrapping_add(ticks(by)));
+fn millis(duration: Duration) -> i32 {
+    i32::try_from(duration.as_millis()).expect("not that long")
 }
 
-fn set_back(by: Duration) {
-    set_tsc(tsc::read().wrapping_sub(ticks(by)));
+fn move_host_clock(millis: i32) {
+    // SAFETY: the port is the harness's own VMM's, or nobody's.
+    unsafe { Port::new(port::CLOCK).write(millis.cast_unsigned()) };
 }
 
-/// The TSC is set ahead by hours and back again, while timers wait.
+/// The clock's source is set ahead by hours and back again, while timers wait.
 fn jumps(machine: &'static Machine) {
-    MACHINE.call_once(|| machine);
-    let before = tsc::read();
-    set_ahead(HOUR);
-    let can_be_set = tsc::read().wrapping_sub(before) > ticks(HOUR / 2);
-    report("tsc_can_be_set", can_be_set.into());
-    if !can_be_set {
-        return;
+    let hz = machine.tsc_hz;
+    let by = match args::value("by") {
+        Some("host") => By::Host,
+        _ => By::Tsc { hz },
+    };
+    if let By::Tsc { .. } = by {
+        let before = tsc::read();
+        by.ahead(HOUR);
+        let can_be_set = tsc::read().wrapping_sub(before) > ticks(HOUR / 2, hz);
+        report("tsc_can_be_set", can_be_set.into());
+        if !can_be_set {
+            return;
+        }
+        // Both ways at once are none, for a clock that nobody reads meanwhile.
+        by.back(HOUR);
     }
-    // Both ways at once are none, for a clock that nobody reads meanwhile.
-    set_back(HOUR);
 
-    let by_tsc = machine.clock == ClockSource::Tsc;
+    let follows = by == By::Host || machine.clock == ClockSource::Tsc;
     let far = armed(100, HOUR * 100);
-    if by_tsc {
-        ahead();
+    if follows {
+        ahead(by);
     } else {
-        ahead_by_pvclock();
+        ahead_of_pvclock(by);
     }
-    for number in 0..5 {
-        println!("back, for the {number}th time");
-        back(HOUR / 2);
+    for time in 1..=5 {
+        println!("back, for the {time}. time");
+        back(by, HOUR / 2);
     }
-    back_a_little(by_tsc);
+    back_a_little(by, follows, hz);
     assert!(far.deadline() > Instant::now());
     assert_woken(&[]);
 }
 
 /// What is due after a jump fires once, in order of the deadlines, and nothing else.
-fn ahead() {
+fn ahead(by: By) {
     println!("ahead");
     let before = Instant::now();
-    // In no order, and two at the same time as good as.
     let timers = [(3, 3), (1, 1), (5, 5), (2, 2), (4, 4)];
     let timers = timers.map(|(number, hours)| armed(number, HOUR * hours));
     // The alarm is set by now.
     nap(Duration::from_millis(5));
     assert_woken(&[]);
-    set_ahead(HOUR * 4 + HOUR / 2);
+    by.ahead(HOUR * 4 + HOUR / 2);
     nap(Duration::from_millis(20));
     let jumped = Instant::now().saturating_since(before);
     assert!(
@@ -209,13 +236,13 @@ fn ahead() {
 }
 
 /// The host's time does not jump with the TSC.
-fn ahead_by_pvclock() {
-    println!("ahead, with pvclock");
+fn ahead_of_pvclock(by: By) {
+    println!("ahead, but for pvclock");
     let before = Instant::now();
     let timers = [(2, HOUR * 2), (1, Duration::from_millis(100))];
     let timers = timers.map(|(number, after)| armed(number, after));
     nap(Duration::from_millis(5));
-    set_ahead(HOUR * 3);
+    by.ahead(HOUR * 3);
     nap(Duration::from_millis(200));
     let went = Instant::now().saturating_since(before);
     assert!(went < HOUR / 60, "the clock went {went:?}");
@@ -224,13 +251,13 @@ fn ahead_by_pvclock() {
 }
 
 /// The clock goes on from where it was, and timers fire after a time as long as they should.
-fn back(by: Duration) {
+fn back(by: By, length: Duration) {
     let before = Instant::now();
     let timers = [(2, 150), (3, 250), (1, 50)];
     let timers = timers.map(|(number, after)| armed(number, Duration::from_millis(after)));
     nap(Duration::from_millis(5));
     let last = Instant::now();
-    set_back(by);
+    by.back(length);
     let mut shown = last;
     for _ in 0..1000 {
         let now = Instant::now();
@@ -247,22 +274,22 @@ fn back(by: Duration) {
     drop(timers);
 }
 
-/// Less than a second: the clock stands until the TSC has caught up, without a storm of interrupts.
-fn back_a_little(by_tsc: bool) {
+/// Less than a second: the clock stands until its source has caught up, without a storm of interrupts.
+fn back_a_little(by: By, follows: bool, hz: u64) {
     println!("back a little");
     let interrupts = bare::timer_interrupts();
     let timer = armed(1, Duration::from_millis(50));
     nap(Duration::from_millis(1));
     let last = Instant::now();
-    set_back(SECOND * 9 / 10);
+    by.back(SECOND * 9 / 10);
     let tsc = tsc::read();
     assert!(Instant::now() >= last);
     nap(Duration::from_millis(100));
     assert_woken(&[1]);
     let took = tsc::read() - tsc;
     // Where it stood, it did so for most of the time.
-    let least = if by_tsc { SECOND / 2 } else { SECOND / 20 };
-    assert!(took > ticks(least), "{took} ticks");
+    let least = if follows { SECOND / 2 } else { SECOND / 20 };
+    assert!(took > ticks(least, hz), "{took} ticks");
     let interrupts = bare::timer_interrupts() - interrupts;
     assert!(interrupts < 100, "{interrupts} interrupts");
     drop(timer);
