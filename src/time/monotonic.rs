@@ -154,4 +154,6 @@ fn replace(word: &AtomicU64, old: u64, new: u64, readers: Readers) -> bool {
 }
 
 #[cfg(test)]
+mod queue_tests;
+#[cfg(test)]
 mod tests;
