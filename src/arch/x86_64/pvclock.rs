@@ -110,18 +110,18 @@ struct Parameters {
     system_time: u64,
     mul: u32,
     shift: i8,
-    flags: u8,
 }
 
 impl Parameters {
-    /// By the protocol, and the TSC with it: what was read counts if the version is even, and the same
-    /// before and after.
-    fn read() -> (Self, u64) {
+    /// By the protocol, and flags and TSC with it: what was read counts if the version is even, and the
+    /// same before and after.
+    fn read() -> (Self, u8, u64) {
         loop {
             let read = Self::load(TIME_INFO.version.load(Ordering::Acquire));
+            let flags = TIME_INFO.flags.load(Ordering::Relaxed);
             let tsc = tsc::read();
             if read.version.is_multiple_of(2) && is_still(read.version) {
-                return (read, tsc);
+                return (read, flags, tsc);
             }
             spin_loop();
         }
@@ -137,7 +137,6 @@ impl Parameters {
             system_time: info.system_time.load(Ordering::Relaxed),
             mul: info.tsc_to_system_mul.load(Ordering::Relaxed),
             shift: info.tsc_shift.load(Ordering::Relaxed),
-            flags: info.flags.load(Ordering::Relaxed),
         }
     }
 
@@ -213,7 +212,7 @@ impl Pvclock {
     pub(super) unsafe fn start() -> Option<(Self, u64)> {
         // SAFETY: the caller's promises are the ones asked for.
         unsafe { enable()? };
-        let (now, tsc) = Parameters::read();
+        let (now, _, tsc) = Parameters::read();
         now.rate()?.hz()?;
         let has_flags = cpuid::kvm_features() & FEATURE_STABLE_BIT != 0;
         let clock = Self {
@@ -253,12 +252,14 @@ impl Pvclock {
         loop {
             let mut seen = None;
             let reading = time.read(Readers::AnyVcpu, || {
-                let (read, tsc) = Parameters::read();
-                seen = Some((read, tsc));
+                let (read, flags, tsc) = Parameters::read();
+                seen = Some((read, flags, tsc));
                 read.nanos(tsc)
             });
-            let Some((read, tsc)) = seen else { continue };
-            let is_stable = read.flags & self.flags & TSC_STABLE != 0;
+            let Some((read, flags, tsc)) = seen else {
+                continue;
+            };
+            let is_stable = flags & self.flags & TSC_STABLE != 0;
             let known = if is_stable {
                 u64::from(read.version)
             } else {
