@@ -43,8 +43,9 @@ fn main() -> Result<(), &'static str> {
     );
     report("tsc_hz", machine.tsc_hz);
     match args::value("do") {
-        Some("drift") => drift(),
-        Some("jumps") => jumps(machine),
+        Some("drift") => block_on(drift(), Halt),
+        // One loop for all of it: each that begins looks at the clock of itself.
+        Some("jumps") => block_on(jumps(machine), Halt),
         _ => return Err("say what to do: do=drift or do=jumps"),
     }
     Ok(())
@@ -80,22 +81,22 @@ fn set_up() -> Result<&'static Machine, &'static str> {
     Ok(machine)
 }
 
-fn nap(length: Duration) {
-    block_on(async { Timer::after(length).await }, Halt);
+async fn nap(length: Duration) {
+    Timer::after(length).await;
 }
 
 /// Says many times what the time is, and again ten seconds later. Of each group the one that took the
 /// least time to the host is as good as any, so they are spread over a while.
-fn drift() {
-    let say = || {
+async fn drift() {
+    let say = async || {
         for _ in 0..100 {
-            nap(Duration::from_millis(5));
+            nap(Duration::from_millis(5)).await;
             report_time();
         }
     };
-    say();
-    nap(SECOND * 10);
-    say();
+    say().await;
+    nap(SECOND * 10).await;
+    say().await;
 }
 
 /// Whom timers have woken, in order.
@@ -179,7 +180,7 @@ fn move_host_clock(millis: i32) {
 }
 
 /// The clock's source is set ahead by hours and back again, while timers wait.
-fn jumps(machine: &'static Machine) {
+async fn jumps(machine: &'static Machine) {
     let hz = machine.tsc_hz;
     let by = match args::value("by") {
         Some("host") => By::Host,
@@ -200,50 +201,50 @@ fn jumps(machine: &'static Machine) {
     let follows = by == By::Host || machine.clock == ClockSource::Tsc;
     let far = armed(100, HOUR * 100);
     if follows {
-        ahead(by);
+        ahead(by).await;
     } else {
-        ahead_of_pvclock(by);
+        ahead_of_pvclock(by).await;
     }
     for time in 1..=5 {
         println!("back, for the {time}. time");
-        back(by, HOUR / 2);
+        back(by, HOUR / 2).await;
     }
-    back_a_little(by, follows, hz);
+    back_a_little(by, follows, hz).await;
     assert!(far.deadline() > Instant::now());
     assert_woken(&[]);
 }
 
 /// What is due after a jump fires once, in order of the deadlines, and nothing else.
-fn ahead(by: By) {
+async fn ahead(by: By) {
     println!("ahead");
     let before = Instant::now();
     let timers = [(3, 3), (1, 1), (5, 5), (2, 2), (4, 4)];
     let timers = timers.map(|(number, hours)| armed(number, HOUR * hours));
     // The alarm is set by now.
-    nap(Duration::from_millis(5));
+    nap(Duration::from_millis(5)).await;
     assert_woken(&[]);
     by.ahead(HOUR * 4 + HOUR / 2);
-    nap(Duration::from_millis(20));
+    nap(Duration::from_millis(20)).await;
     let jumped = Instant::now().saturating_since(before);
     assert!(
         (HOUR * 4..HOUR * 5).contains(&jumped),
         "the clock went {jumped:?}"
     );
     assert_woken(&[1, 2, 3, 4]);
-    nap(Duration::from_millis(100));
+    nap(Duration::from_millis(100)).await;
     assert_woken(&[]);
     drop(timers);
 }
 
 /// The host's time does not jump with the TSC.
-fn ahead_of_pvclock(by: By) {
+async fn ahead_of_pvclock(by: By) {
     println!("ahead, but for pvclock");
     let before = Instant::now();
     let timers = [(2, HOUR * 2), (1, Duration::from_millis(100))];
     let timers = timers.map(|(number, after)| armed(number, after));
-    nap(Duration::from_millis(5));
+    nap(Duration::from_millis(5)).await;
     by.ahead(HOUR * 3);
-    nap(Duration::from_millis(200));
+    nap(Duration::from_millis(200)).await;
     let went = Instant::now().saturating_since(before);
     assert!(went < HOUR / 60, "the clock went {went:?}");
     assert_woken(&[1]);
@@ -251,11 +252,11 @@ fn ahead_of_pvclock(by: By) {
 }
 
 /// The clock goes on from where it was, and timers fire after a time as long as they should.
-fn back(by: By, length: Duration) {
+async fn back(by: By, length: Duration) {
     let before = Instant::now();
     let timers = [(2, 150), (3, 250), (1, 50)];
     let timers = timers.map(|(number, after)| armed(number, Duration::from_millis(after)));
-    nap(Duration::from_millis(5));
+    nap(Duration::from_millis(5)).await;
     let last = Instant::now();
     by.back(length);
     let mut shown = last;
@@ -264,7 +265,7 @@ fn back(by: By, length: Duration) {
         assert!(now >= shown, "{now} after {shown}");
         shown = now;
     }
-    nap(Duration::from_millis(300));
+    nap(Duration::from_millis(300)).await;
     assert_woken(&[1, 2, 3]);
     let went = Instant::now().saturating_since(before);
     assert!(
@@ -275,16 +276,16 @@ fn back(by: By, length: Duration) {
 }
 
 /// Less than a second: the clock stands until its source has caught up, without a storm of interrupts.
-fn back_a_little(by: By, follows: bool, hz: u64) {
+async fn back_a_little(by: By, follows: bool, hz: u64) {
     println!("back a little");
     let interrupts = bare::timer_interrupts();
     let timer = armed(1, Duration::from_millis(50));
-    nap(Duration::from_millis(1));
+    nap(Duration::from_millis(1)).await;
     let last = Instant::now();
     by.back(SECOND * 9 / 10);
     let tsc = tsc::read();
     assert!(Instant::now() >= last);
-    nap(Duration::from_millis(100));
+    nap(Duration::from_millis(100)).await;
     assert_woken(&[1]);
     let took = tsc::read() - tsc;
     // Where it stood, it did so for most of the time.
