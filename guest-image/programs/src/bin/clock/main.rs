@@ -291,7 +291,7 @@ async fn back(by: By, length: Duration) {
 async fn back_a_little(by: By, follows: bool, hz: u64) {
     println!("back a little");
     let interrupts = bare::timer_interrupts();
-    let timer = armed(1, Duration::from_millis(50));
+    let timer = armed(1, Duration::from_millis(10));
     nap(Duration::from_millis(1)).await;
     let last = Instant::now();
     by.back(SECOND * 9 / 10);
@@ -304,6 +304,7 @@ async fn back_a_little(by: By, follows: bool, hz: u64) {
     let least = if follows { SECOND / 2 } else { SECOND / 20 };
     assert!(took > ticks(least, hz), "{took} ticks");
     let interrupts = bare::timer_interrupts() - interrupts;
-    assert!(interrupts < 100, "{interrupts} interrupts");
+    // The PIT takes some twenty steps.
+    assert!(interrupts < 50, "{interrupts} interrupts");
     drop(timer);
 }
