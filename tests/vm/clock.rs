@@ -75,7 +75,7 @@ fn drift(vmm: Vmm, clock: &str) -> Result<(), Failed> {
 /// By how much the guest's clock is faster than the host's.
 fn parts_per_million(run: &Run) -> Result<f64, Failed> {
     let times = &run.report.times;
-    run.check(times.len() == 200, "not all times came")?;
+    run.check(times.len() == 600, "not all times came")?;
     let (first, last) = times.split_at(times.len() / 2);
     let (first, last) = (soonest(first), soonest(last));
     let host = last.at.duration_since(first.at).as_nanos() as f64;

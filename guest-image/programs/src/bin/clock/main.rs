@@ -92,7 +92,7 @@ async fn nap(length: Duration) {
 /// least time to the host is as good as any, so they are spread over a while.
 async fn drift() {
     let say = async || {
-        for _ in 0..100 {
+        for _ in 0..300 {
             nap(Duration::from_millis(5)).await;
             report_time();
         }
