@@ -31,7 +31,10 @@ mod timer_source;
 pub use error::InitError;
 pub use timer_source::{TimerSource, UnknownTimerSource};
 
-pub use crate::arch::x86_64::{segments::FaultStacks, tsc::FrequencySource};
+pub use crate::arch::x86_64::{
+    segments::FaultStacks,
+    tsc::{ClockSource, FrequencySource},
+};
 
 /// How [`init`] sets the machine up. The default chooses everything itself.
 ///
@@ -51,7 +54,8 @@ pub use crate::arch::x86_64::{segments::FaultStacks, tsc::FrequencySource};
 pub struct Config {
     /// The timer to use; `None` takes the best that is present.
     pub timer: Option<TimerSource>,
-    /// The TSC's frequency in Hz; `None` finds it out.
+    /// The TSC's frequency in Hz, for a clock that goes by the TSC alone. `None` finds it out, and goes by
+    /// KVM's paravirtual clock where there is one.
     pub tsc_hz: Option<u64>,
 }
 
@@ -66,6 +70,7 @@ pub struct Config {
 ///
 /// let machine = bare::machine().expect("the machine is set up");
 /// println!("timer: {}, {} Hz", machine.timer, machine.timer_hz);
+/// println!("clock: {}", machine.clock);
 /// println!("TSC: {} Hz, by {}", machine.tsc_hz, machine.tsc_source);
 /// println!("x2APIC: {}", machine.apic.is_some_and(|apic| apic.is_x2apic()));
 /// ```
@@ -74,7 +79,9 @@ pub struct Config {
 pub struct Machine {
     /// The timer that interrupts.
     pub timer: TimerSource,
-    /// The TSC's frequency in Hz.
+    /// What the clock goes by.
+    pub clock: ClockSource,
+    /// The TSC's frequency in Hz when this was found out. (Only pvclock can tell of another one later.)
     pub tsc_hz: u64,
     /// Who said so.
     pub tsc_source: FrequencySource,
@@ -175,27 +182,36 @@ pub unsafe fn init(config: Config) -> Result<&'static Machine, InitError> {
     };
     // SAFETY: `timer_source::choose` has made sure of what is asked for; the caller mapped the page.
     let apic = unsafe { enable_apic(timer) };
-    let clock = TscClock::start(tsc_hz);
-    let (timer_hz, alarm) = match (timer, apic) {
+    // The last that can fail: the statics below are for good.
+    let timer_hz = match (timer, apic) {
+        (TimerSource::Xapic | TimerSource::X2apic, Some(apic)) => apic_hz(apic, tsc_hz)?,
+        (TimerSource::TscDeadline, Some(_)) => tsc_hz,
+        _ => pit::HZ,
+    };
+    let by_pvclock = match tsc_source {
+        // SAFETY: the caller's promises are the ones asked for.
+        FrequencySource::Pvclock => unsafe { TscClock::start_pvclock() },
+        _ => None,
+    };
+    let clock = by_pvclock.unwrap_or_else(|| TscClock::start(tsc_hz));
+    let queue = TimerQueue::global();
+    static CLOCK: Once<TscClock> = Once::new();
+    let clock = CLOCK.call_once(|| clock.for_queue(queue));
+    let alarm: &dyn Alarm = match (timer, apic) {
         (TimerSource::Xapic | TimerSource::X2apic, Some(apic)) => {
-            let hz = apic_hz(apic, tsc_hz)?;
             static ALARM: Once<OneShotAlarm> = Once::new();
-            let alarm: &dyn Alarm = ALARM.call_once(|| OneShotAlarm::new(apic, clock, hz));
-            (hz, alarm)
+            ALARM.call_once(|| OneShotAlarm::new(apic, clock, timer_hz))
         }
         (TimerSource::TscDeadline, Some(apic)) => {
             static ALARM: Once<TscDeadlineAlarm> = Once::new();
             // SAFETY: `timer_source::choose` has seen the processor's TSC-deadline bit.
-            let alarm: &dyn Alarm =
-                ALARM.call_once(|| unsafe { TscDeadlineAlarm::new(apic, clock, tsc_hz) });
-            (tsc_hz, alarm)
+            ALARM.call_once(|| unsafe { TscDeadlineAlarm::new(apic, clock) })
         }
         _ => {
             pit::init();
             pic::unmask(0);
             static ALARM: Once<PitAlarm> = Once::new();
-            let alarm: &dyn Alarm = ALARM.call_once(|| PitAlarm::new(clock));
-            (pit::HZ, alarm)
+            ALARM.call_once(|| PitAlarm::new(clock))
         }
     };
     let entries: [(u8, InterruptEntry); 2] = [
@@ -206,12 +222,12 @@ pub unsafe fn init(config: Config) -> Result<&'static Machine, InitError> {
         // SAFETY: made by `interrupt_entry!`, and acknowledges what comes on its vector.
         unsafe { idt::set_handler(vector, entry) };
     }
-    static CLOCK: Once<TscClock> = Once::new();
-    TimerQueue::global()
-        .install(CLOCK.call_once(|| clock), alarm)
+    queue
+        .install(clock, alarm)
         .map_err(|_| InitError::AlreadyInitialized)?;
     Ok(MACHINE.call_once(|| Machine {
         timer,
+        clock: clock.source(),
         tsc_hz,
         tsc_source,
         timer_hz,

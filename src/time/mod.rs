@@ -13,8 +13,19 @@ mod delay;
 #[cfg(feature = "embassy-time")]
 pub mod embassy;
 mod instant;
+// As for `calibrate`.
+#[cfg(any(
+    test,
+    all(target_arch = "x86_64", target_os = "none", feature = "bare")
+))]
+pub(crate) mod monotonic;
 mod node;
 mod queue;
+#[cfg(any(
+    test,
+    all(target_arch = "x86_64", target_os = "none", feature = "bare")
+))]
+pub(crate) mod rate;
 mod scale;
 #[cfg(test)]
 mod testing;

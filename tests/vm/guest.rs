@@ -56,6 +56,7 @@ pub(crate) fn images() -> Result<&'static Images, Failed> {
             let toolchain = GuestToolchain::detect(&workspace)?;
             let names = [
                 "cases",
+                "clock",
                 "counts",
                 "demo",
                 "embassy",

@@ -4,6 +4,7 @@
 //! out by name, as in `cargo test --test vm -- --skip kvm`.
 
 mod cases;
+mod clock;
 mod counts;
 mod demos;
 mod embassy;
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
     let trials = [
         demos::trials(),
         cases::trials(),
+        clock::trials(),
         timers::trials(),
         endings::trials(),
         embassy::trials(),

@@ -25,6 +25,12 @@ pub const SERIAL_IRQ: u8 = 4;
 /// can take one exit for each byte.
 pub const CONSOLE_BUFFER: u16 = 0x5f0;
 
+/// 32-bit write: the paravirtual clock is set ahead by so many milliseconds, or back if they are negative,
+/// as if the guest were restored from a snapshot by another host.
+///
+/// Only the harness's own VMM has it.
+pub const CLOCK: u16 = 0x5f4;
+
 /// A run of console output in guest memory, see [`CONSOLE_BUFFER`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,7 +1,8 @@
 //! Records: what a guest tells the harness, on lines of their own between those of its console.
 //!
 //! A record is one line that begins with [`MARK`]; the harness takes it out of the console's text.
-//! `<MARK>panic MESSAGE`, `<MARK>exception MESSAGE` and `<MARK>stat NAME VALUE` are known.
+//! `<MARK>panic MESSAGE`, `<MARK>exception MESSAGE`, `<MARK>stat NAME VALUE` and `<MARK>time NANOS` are
+//! known.
 
 use core::fmt;
 
@@ -25,6 +26,11 @@ pub enum Record<'a> {
         /// The count.
         value: u64,
     },
+    /// What the guest's clock shows, in nanoseconds. The harness notes when it came.
+    Time {
+        /// Nanoseconds since any moment.
+        nanos: u64,
+    },
 }
 
 impl<'a> Record<'a> {
@@ -42,6 +48,9 @@ impl<'a> Record<'a> {
                     value: value.parse().ok()?,
                 })
             }
+            "time" => Some(Self::Time {
+                nanos: rest.parse().ok()?,
+            }),
             _ => None,
         }
     }
@@ -54,6 +63,7 @@ impl fmt::Display for Record<'_> {
             Self::Panic(message) => write!(f, "panic {message}"),
             Self::Exception(message) => write!(f, "exception {message}"),
             Self::Stat { name, value } => write!(f, "stat {name} {value}"),
+            Self::Time { nanos } => write!(f, "time {nanos}"),
         }
     }
 }
@@ -73,6 +83,7 @@ mod tests {
                 name: "halted_ns",
                 value: u64::MAX,
             },
+            Record::Time { nanos: u64::MAX },
         ] {
             assert_eq!(Record::parse(&record.to_string()), Some(record));
         }
@@ -80,7 +91,14 @@ mod tests {
 
     #[test]
     fn what_is_no_record_is_none() {
-        for line in ["", "panic", "stat polls", "stat polls many", "noise 1 2"] {
+        for line in [
+            "",
+            "panic",
+            "stat polls",
+            "stat polls many",
+            "time 1 2",
+            "noise 1 2",
+        ] {
             assert_eq!(Record::parse(line), None, "{line:?}");
         }
     }

@@ -4,12 +4,12 @@ use std::{
     io::{self, ErrorKind, Write},
     sync::atomic::{AtomicBool, Ordering},
     thread::sleep,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use dormir_abi::record::{MARK, MAX_LENGTH, Record};
 
-use super::Outcome;
+use super::{GuestTime, Outcome};
 
 /// How long to wait before an output that could take no more is asked again.
 const PAUSE: Duration = Duration::from_millis(1);
@@ -55,10 +55,12 @@ struct Said {
     /// The first panic or exception: later ones are its consequences.
     verdict: Option<Outcome>,
     stats: Vec<(String, u64)>,
+    times: Vec<GuestTime>,
 }
 
 impl Said {
-    fn hear(&mut self, record: &str) {
+    /// Takes a record whose last byte came `at` this moment.
+    fn hear(&mut self, record: &str, at: Instant) {
         match Record::parse(record) {
             Some(Record::Panic(message)) => {
                 self.verdict
@@ -69,6 +71,7 @@ impl Said {
                     .get_or_insert_with(|| Outcome::Faulted(message.to_owned()));
             }
             Some(Record::Stat { name, value }) => self.stats.push((name.to_owned(), value)),
+            Some(Record::Time { nanos }) => self.times.push(GuestTime { nanos, at }),
             // A kind of record that is newer than this harness: not text, so not for the console.
             None => {}
         }
@@ -106,13 +109,14 @@ impl<'a> Console<'a> {
     /// How the run must end: the guest has written more than it may, nobody reads any more, or
     /// ([`Outcome::Stopped`]) the run was to end before somebody read.
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), Outcome> {
+        let now = Instant::now();
         let room = usize::try_from(self.limit - self.written).unwrap_or(usize::MAX);
         let passed = &bytes[..bytes.len().min(room)];
         self.written += passed.len() as u64;
 
         let mut text = Vec::with_capacity(passed.len());
         self.splitter
-            .split(passed, &mut text, |record| self.said.hear(record));
+            .split(passed, &mut text, |record| self.said.hear(record, now));
         let mut rest = text.as_slice();
         while !rest.is_empty() {
             let length = self.patiently(|out| match out.write(rest)? {
@@ -157,10 +161,14 @@ impl<'a> Console<'a> {
         self.written == 0
     }
 
-    /// Weighs how the run ended against what the guest said, and hands out its figures.
-    pub(super) fn conclude(mut self, ended: Outcome) -> (Outcome, Vec<(String, u64)>) {
+    /// Weighs how the run ended against what the guest said, and hands out its figures and times.
+    pub(super) fn conclude(
+        mut self,
+        ended: Outcome,
+    ) -> (Outcome, Vec<(String, u64)>, Vec<GuestTime>) {
         // A guest that died in the middle of its last record still said the most of it.
-        self.splitter.end(|record| self.said.hear(record));
+        let now = Instant::now();
+        self.splitter.end(|record| self.said.hear(record, now));
         let outcome = match (self.said.verdict, ended) {
             (None, ended) => ended,
             // These came from outside, whatever the guest was at.
@@ -181,7 +189,7 @@ impl<'a> Console<'a> {
             }
             (Some(verdict), _) => verdict,
         };
-        (outcome, self.said.stats)
+        (outcome, self.said.stats, self.said.times)
     }
 }
 
@@ -253,6 +261,14 @@ mod tests {
     }
 
     fn conclude(bytes: &[u8], ended: Outcome) -> (Outcome, Vec<(String, u64)>) {
+        let (outcome, stats, _) = conclude_with_times(bytes, ended);
+        (outcome, stats)
+    }
+
+    fn conclude_with_times(
+        bytes: &[u8],
+        ended: Outcome,
+    ) -> (Outcome, Vec<(String, u64)>, Vec<GuestTime>) {
         let mut out = Vec::new();
         let mut console = Console::new(&mut out, 1 << 20, &GO_ON);
         console.write(bytes).unwrap();
@@ -305,6 +321,21 @@ mod tests {
         );
         assert_eq!(outcome, Outcome::Exited(3));
         assert_eq!(stats, [("polls".into(), 7), ("halted_ns".into(), 9)]);
+    }
+
+    #[test]
+    fn times_are_kept_with_the_moment_of_their_coming() {
+        let before = Instant::now();
+        let ended = Outcome::Exited(0);
+        let (_, stats, times) = conclude_with_times(b"\x1etime 7\ntext\x1etime 9\n", ended);
+        assert!(stats.is_empty());
+        let nanos: Vec<u64> = times.iter().map(|time| time.nanos).collect();
+        assert_eq!(nanos, [7, 9]);
+        assert!(
+            times
+                .iter()
+                .all(|time| (before..=Instant::now()).contains(&time.at))
+        );
     }
 
     #[test]

@@ -12,7 +12,13 @@ pub use error::RunError;
 pub use image::{ImageError, MAX_MEMORY_MIB, MIN_MEMORY_MIB};
 pub use outcome::Outcome;
 
-use std::{fmt, io::Write, path::Path, str::FromStr, time::Duration};
+use std::{
+    fmt,
+    io::Write,
+    path::Path,
+    str::FromStr,
+    time::{Duration, Instant},
+};
 
 use image::Image;
 
@@ -137,10 +143,21 @@ pub struct Report {
     pub outcome: Outcome,
     /// The figures that the guest reported, in its order.
     pub stats: Vec<(String, u64)>,
+    /// What the guest's clock showed, as often as it said so.
+    pub times: Vec<GuestTime>,
     /// From the start of the VM (for QEMU: of its process) to its end.
     pub wall: Duration,
     /// What KVM counted, where the VMM can ask it.
     pub counters: Option<Counters>,
+}
+
+/// The time by the guest's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GuestTime {
+    /// In nanoseconds since any moment.
+    pub nanos: u64,
+    /// When it came here, which is after the guest read its clock.
+    pub at: Instant,
 }
 
 /// What KVM counted for the vCPU (`KVM_GET_STATS_FD`); `None` where this kernel does not count it.

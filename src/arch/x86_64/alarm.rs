@@ -1,13 +1,7 @@
 //! The alarms: which timer interrupts, and how it is told when.
 
-use super::{apic, apic::Apic, pit, tsc, tsc::TscClock};
-use crate::time::{Alarm, Clock, Instant, Scale};
-
-/// How long until `at`, in ticks of a counter that counts at least once; `None` if it has passed.
-fn ticks_until(at: Instant, now: Instant, scale: Scale) -> Option<u64> {
-    let nanos = at.as_nanos().checked_sub(now.as_nanos())?;
-    Some(scale.up(nanos).max(1))
-}
+use super::{apic, apic::Apic, pit, tsc::TscClock};
+use crate::time::{Alarm, Instant, Scale};
 
 /// Channel 0 of the PIT, through the PIC. A deadline more than 54.9 ms ahead is reached in steps.
 ///
@@ -26,10 +20,10 @@ fn ticks_until(at: Instant, now: Instant, scale: Scale) -> Option<u64> {
 ///
 /// // SAFETY: ring 0, one vCPU, interrupts masked, memory mapped one to one.
 /// let (hz, _) = unsafe { tsc::find_frequency() }.expect("the TSC's frequency is known");
-/// let clock = CLOCK.call_once(|| TscClock::start(hz));
+/// let clock = CLOCK.call_once(|| TscClock::start(hz).for_queue(TimerQueue::global()));
 /// pic::init();
 /// pit::init();
-/// let alarm = ALARM.call_once(|| PitAlarm::new(*clock));
+/// let alarm = ALARM.call_once(|| PitAlarm::new(clock));
 /// TimerQueue::global().install(clock, alarm)?;
 /// // Once there is a handler on `vector::PIT`:
 /// pic::unmask(0);
@@ -37,7 +31,7 @@ fn ticks_until(at: Instant, now: Instant, scale: Scale) -> Option<u64> {
 /// ```
 #[derive(Debug)]
 pub struct PitAlarm {
-    clock: TscClock,
+    clock: &'static TscClock,
     scale: Scale,
 }
 
@@ -53,9 +47,11 @@ impl PitAlarm {
     ///     arch::x86_64::{alarm::PitAlarm, pit, tsc::TscClock},
     ///     time::{Alarm, Clock},
     /// };
+    /// use spin::Once;
     ///
     /// # let tsc_hz = dormir::platform::bare::machine().expect("the machine is set up").tsc_hz;
-    /// let clock = TscClock::start(tsc_hz);
+    /// static CLOCK: Once<TscClock> = Once::new();
+    /// let clock = CLOCK.call_once(|| TscClock::start(tsc_hz));
     /// pit::init();
     /// let alarm = PitAlarm::new(clock);
     /// // Farther ahead than the PIT counts: it interrupts after 54.9 ms, and is set again then.
@@ -63,7 +59,7 @@ impl PitAlarm {
     /// alarm.off();
     /// ```
     #[must_use]
-    pub fn new(clock: TscClock) -> Self {
+    pub fn new(clock: &'static TscClock) -> Self {
         Self {
             clock,
             scale: Scale::new(1_000_000_000, pit::HZ),
@@ -73,7 +69,8 @@ impl PitAlarm {
 
 impl Alarm for PitAlarm {
     fn set(&self, at: Instant) {
-        if let Some(ticks) = ticks_until(at, self.clock.now(), self.scale) {
+        if let Some(left) = self.clock.left(at) {
+            let ticks = self.scale.up(left.nanos);
             pit::set(u16::try_from(ticks).unwrap_or(pit::LONGEST));
         }
     }
@@ -100,18 +97,18 @@ impl Alarm for PitAlarm {
 ///
 /// // SAFETY: ring 0, one vCPU, interrupts masked, memory mapped one to one.
 /// let (tsc_hz, _) = unsafe { tsc::find_frequency() }.expect("the TSC's frequency is known");
-/// let clock = CLOCK.call_once(|| TscClock::start(tsc_hz));
+/// let clock = CLOCK.call_once(|| TscClock::start(tsc_hz).for_queue(TimerQueue::global()));
 /// // SAFETY: there is a local APIC, not in x2APIC mode, and its page is mapped, uncached.
 /// let apic = unsafe { Apic::enable_xapic() };
 /// let hz = apic.measure_hz(tsc::read, tsc_hz).expect("the timer counts");
-/// let alarm = ALARM.call_once(|| OneShotAlarm::new(apic, *clock, hz));
+/// let alarm = ALARM.call_once(|| OneShotAlarm::new(apic, clock, hz));
 /// TimerQueue::global().install(clock, alarm)?;
 /// # Ok::<(), dormir::time::AlreadyInstalled>(())
 /// ```
 #[derive(Debug)]
 pub struct OneShotAlarm {
     apic: Apic,
-    clock: TscClock,
+    clock: &'static TscClock,
     scale: Scale,
 }
 
@@ -131,10 +128,12 @@ impl OneShotAlarm {
     ///     arch::x86_64::{alarm::OneShotAlarm, tsc, tsc::TscClock},
     ///     time::{Alarm, Clock},
     /// };
+    /// use spin::Once;
     ///
     /// # let machine = dormir::platform::bare::machine().expect("the machine is set up");
     /// # let (apic, tsc_hz) = (machine.apic.expect("there is a local APIC"), machine.tsc_hz);
-    /// let clock = TscClock::start(tsc_hz);
+    /// static CLOCK: Once<TscClock> = Once::new();
+    /// let clock = CLOCK.call_once(|| TscClock::start(tsc_hz));
     /// let hz = apic.measure_hz(tsc::read, tsc_hz).expect("the timer counts");
     /// let alarm = OneShotAlarm::new(apic, clock, hz);
     /// alarm.set(clock.now().saturating_add(Duration::from_millis(100)));
@@ -143,7 +142,7 @@ impl OneShotAlarm {
     /// # }
     /// ```
     #[must_use]
-    pub fn new(apic: Apic, clock: TscClock, hz: u64) -> Self {
+    pub fn new(apic: Apic, clock: &'static TscClock, hz: u64) -> Self {
         apic.one_shot_mode();
         Self {
             apic,
@@ -155,7 +154,8 @@ impl OneShotAlarm {
 
 impl Alarm for OneShotAlarm {
     fn set(&self, at: Instant) {
-        if let Some(ticks) = ticks_until(at, self.clock.now(), self.scale) {
+        if let Some(left) = self.clock.left(at) {
+            let ticks = self.scale.up(left.nanos);
             self.apic
                 .start_count(u32::try_from(ticks).unwrap_or(u32::MAX));
         }
@@ -185,29 +185,26 @@ impl Alarm for OneShotAlarm {
 /// assert!(cpuid::has_tsc_deadline());
 /// // SAFETY: ring 0, one vCPU, interrupts masked, memory mapped one to one.
 /// let (hz, _) = unsafe { tsc::find_frequency() }.expect("the TSC's frequency is known");
-/// let clock = CLOCK.call_once(|| TscClock::start(hz));
+/// let clock = CLOCK.call_once(|| TscClock::start(hz).for_queue(TimerQueue::global()));
 /// // SAFETY: there is a local APIC, not in x2APIC mode, and its page is mapped, uncached.
 /// let apic = unsafe { Apic::enable_xapic() };
 /// // SAFETY: the processor says that it has a TSC-deadline timer.
-/// let alarm = ALARM.call_once(|| unsafe { TscDeadlineAlarm::new(apic, *clock, hz) });
+/// let alarm = ALARM.call_once(|| unsafe { TscDeadlineAlarm::new(apic, clock) });
 /// TimerQueue::global().install(clock, alarm).expect("it has no clock yet");
 /// ```
 #[derive(Debug)]
 pub struct TscDeadlineAlarm {
-    clock: TscClock,
-    scale: Scale,
+    clock: &'static TscClock,
 }
 
 impl TscDeadlineAlarm {
-    /// Puts the timer into TSC-deadline mode, for a TSC of frequency `tsc_hz`.
+    /// Puts the timer into TSC-deadline mode.
+    ///
+    /// The deadline is a value of the TSC. Where the TSC steps back afterwards, see [`TscClock`].
     ///
     /// # Safety
     ///
     /// The processor has a TSC-deadline timer.
-    ///
-    /// # Panics
-    ///
-    /// If `tsc_hz` is zero.
     ///
     /// # Examples
     ///
@@ -218,13 +215,15 @@ impl TscDeadlineAlarm {
     ///     arch::x86_64::{alarm::TscDeadlineAlarm, cpuid, tsc::TscClock},
     ///     time::{Alarm, Clock},
     /// };
+    /// use spin::Once;
     ///
     /// # let machine = dormir::platform::bare::machine().expect("the machine is set up");
     /// # let (apic, tsc_hz) = (machine.apic.expect("there is a local APIC"), machine.tsc_hz);
     /// if cpuid::has_tsc_deadline() {
-    ///     let clock = TscClock::start(tsc_hz);
+    ///     static CLOCK: Once<TscClock> = Once::new();
+    ///     let clock = CLOCK.call_once(|| TscClock::start(tsc_hz));
     ///     // SAFETY: the processor says that it has a TSC-deadline timer.
-    ///     let alarm = unsafe { TscDeadlineAlarm::new(apic, clock, tsc_hz) };
+    ///     let alarm = unsafe { TscDeadlineAlarm::new(apic, clock) };
     ///     let deadline = clock.now().saturating_add(Duration::from_millis(100));
     ///     alarm.set(deadline);
     /// #   while dormir::platform::bare::timer_interrupts() == 0 {
@@ -234,24 +233,17 @@ impl TscDeadlineAlarm {
     /// }
     /// ```
     #[must_use]
-    pub unsafe fn new(apic: Apic, clock: TscClock, tsc_hz: u64) -> Self {
+    pub unsafe fn new(apic: Apic, clock: &'static TscClock) -> Self {
         apic.tsc_deadline_mode();
-        Self {
-            clock,
-            scale: Scale::new(1_000_000_000, tsc_hz),
-        }
+        Self { clock }
     }
 }
 
 impl Alarm for TscDeadlineAlarm {
     fn set(&self, at: Instant) {
-        let now = tsc::read();
-        if let Some(ticks) = ticks_until(at, self.clock.at(now), self.scale) {
-            // One tick more, since the clock rounds down: an interrupt that came before the clock
-            // shows `at` would have to be asked for again.
-            let deadline = now.saturating_add(ticks).saturating_add(1);
+        if let Some(left) = self.clock.left(at) {
             // SAFETY: `new`'s caller said that the MSR exists.
-            unsafe { apic::set_tsc_deadline(deadline) };
+            unsafe { apic::set_tsc_deadline(left.tsc) };
         }
     }
 

@@ -1,52 +1,86 @@
-//! KVM's paravirtual clock: here only for the TSC's frequency.
+//! KVM's paravirtual clock.
+//!
+//! KVM keeps a structure in the guest's memory up to date that says which time it was at which value of
+//! the TSC, and how fast the TSC counts since: Linux, `Documentation/virt/kvm/x86/msr.rst`, "Custom MSR
+//! list", `MSR_KVM_SYSTEM_TIME_NEW`, and `arch/x86/include/asm/pvclock-abi.h`. So the time is right
+//! also where the TSC was set back or ahead, and where the guest was moved to a machine whose TSC counts
+//! at another rate.
 
-use core::cell::UnsafeCell;
+use core::{
+    hint::spin_loop,
+    sync::atomic::{AtomicI8, AtomicU8, AtomicU32, AtomicU64, Ordering, compiler_fence},
+};
 
 use x86_64::registers::model_specific::Msr;
 
-use super::cpuid;
+use super::{cpuid, tsc};
+use crate::time::{
+    monotonic::{Monotonic, Readers},
+    rate::Rate,
+};
 
-/// `MSR_KVM_SYSTEM_TIME_NEW` (Linux, `Documentation/virt/kvm/x86/msr.rst`).
+/// `MSR_KVM_SYSTEM_TIME_NEW`.
 const SYSTEM_TIME: u32 = 0x4b56_4d01;
 /// `KVM_FEATURE_CLOCKSOURCE2`: the MSR above is there.
 const FEATURE_CLOCKSOURCE2: u32 = 1 << 3;
+/// `KVM_FEATURE_CLOCKSOURCE_STABLE_BIT`: the flags below mean something.
+const FEATURE_STABLE_BIT: u32 = 1 << 24;
 /// In the MSR: the structure is to be kept up to date.
 const ENABLE: u64 = 1;
+/// `PVCLOCK_TSC_STABLE_BIT`, in the flags: the time is the same on every vCPU.
+const TSC_STABLE: u8 = 1 << 0;
 
 /// `struct pvclock_vcpu_time_info`, written by KVM.
 #[repr(C, align(64))]
 struct TimeInfo {
-    version: u32,
+    /// Odd while KVM writes.
+    version: AtomicU32,
     _pad: u32,
-    tsc_timestamp: u64,
-    system_time: u64,
-    tsc_to_system_mul: u32,
-    tsc_shift: i8,
-    flags: u8,
+    tsc_timestamp: AtomicU64,
+    system_time: AtomicU64,
+    tsc_to_system_mul: AtomicU32,
+    tsc_shift: AtomicI8,
+    flags: AtomicU8,
     _pad2: [u8; 2],
 }
 
-struct Shared(UnsafeCell<TimeInfo>);
-
-// SAFETY: the guest reads it with volatile reads only, while KVM does not write it (see `tsc_hz`).
-unsafe impl Sync for Shared {}
-
-static TIME_INFO: Shared = Shared(UnsafeCell::new(TimeInfo {
-    version: 0,
+/// That of the vCPU which called [`enable`]. Only atomics, since KVM writes it at any time.
+static TIME_INFO: TimeInfo = TimeInfo {
+    version: AtomicU32::new(0),
     _pad: 0,
-    tsc_timestamp: 0,
-    system_time: 0,
-    tsc_to_system_mul: 0,
-    tsc_shift: 0,
-    flags: 0,
+    tsc_timestamp: AtomicU64::new(0),
+    system_time: AtomicU64::new(0),
+    tsc_to_system_mul: AtomicU32::new(0),
+    tsc_shift: AtomicI8::new(0),
+    flags: AtomicU8::new(0),
     _pad2: [0; 2],
-}));
+};
 
-/// The TSC's frequency in Hz as KVM gives it; `None` if the hypervisor is not KVM or has no clock.
+/// Has KVM fill [`TIME_INFO`] in, and keep it up to date from now on. `None` if the hypervisor is not KVM
+/// or has no clock.
 ///
 /// # Safety
 ///
-/// Ring 0, memory mapped one to one, and not called on two vCPUs at a time.
+/// Ring 0, memory mapped one to one, and not called on two vCPUs.
+unsafe fn enable() -> Option<()> {
+    if cpuid::kvm_features() & FEATURE_CLOCKSOURCE2 == 0 {
+        return None;
+    }
+    let address = core::ptr::from_ref(&TIME_INFO).addr() as u64;
+    // SAFETY: the feature bit says that the MSR exists. The address is that of a static of the
+    // structure's size and alignment, made of atomics; the caller says that it is the physical one.
+    unsafe { Msr::new(SYSTEM_TIME).write(address | ENABLE) };
+    // KVM fills the structure in before the vCPU goes on after the write.
+    Some(())
+}
+
+/// The TSC's frequency in Hz as KVM gives it; `None` if the hypervisor is not KVM or has no clock.
+///
+/// From then on KVM writes to a static of this module now and then.
+///
+/// # Safety
+///
+/// Ring 0, memory mapped one to one, and not called on two vCPUs.
 ///
 /// # Examples
 ///
@@ -63,31 +97,197 @@ static TIME_INFO: Shared = Shared(UnsafeCell::new(TimeInfo {
 /// ```
 #[must_use]
 pub unsafe fn tsc_hz() -> Option<u64> {
-    if cpuid::kvm_features() & FEATURE_CLOCKSOURCE2 == 0 {
-        return None;
-    }
-    let mut msr = Msr::new(SYSTEM_TIME);
-    let address = TIME_INFO.0.get() as u64;
-    // SAFETY: the feature bit says that the MSR exists. The address is that of a static of the
-    // structure's size and alignment; the caller says that it is the physical one.
-    unsafe { msr.write(address | ENABLE) };
-    // KVM fills the structure in before the vCPU goes on after the write.
-    // SAFETY: in bounds and aligned; volatile, since KVM writes it.
-    let info = unsafe { TIME_INFO.0.get().read_volatile() };
-    // SAFETY: as above; 0 ends the updates, so nothing writes the static from now on.
-    unsafe { msr.write(0) };
-    frequency(info.tsc_to_system_mul, info.tsc_shift)
+    // SAFETY: the caller's promises are the ones asked for.
+    unsafe { enable()? };
+    Parameters::read().0.rate()?.hz()
 }
 
-/// The structure says ns = (ticks << shift) * mul >> 32, where a negative shift goes right.
-fn frequency(mul: u32, shift: i8) -> Option<u64> {
-    if mul == 0 {
-        return None;
+/// What the structure says.
+#[derive(Clone, Copy)]
+struct Parameters {
+    version: u32,
+    timestamp: u64,
+    system_time: u64,
+    mul: u32,
+    shift: i8,
+}
+
+impl Parameters {
+    /// By the protocol, and flags and TSC with it: what was read counts if the version is even, and the
+    /// same before and after.
+    fn read() -> (Self, u8, u64) {
+        loop {
+            let read = Self::load(TIME_INFO.version.load(Ordering::Acquire));
+            let flags = TIME_INFO.flags.load(Ordering::Relaxed);
+            let tsc = tsc::read();
+            if read.version.is_multiple_of(2) && is_still(read.version) {
+                return (read, flags, tsc);
+            }
+            spin_loop();
+        }
     }
-    let scaled = (1_000_000_000u64 << 32) / u64::from(mul);
-    match shift {
-        0..=31 => Some(scaled >> shift),
-        -31..=-1 => Some(scaled << -shift),
-        _ => None,
+
+    /// Whatever is there, after the version was read.
+    #[inline(always)]
+    fn load(version: u32) -> Self {
+        let info = &TIME_INFO;
+        Self {
+            version,
+            timestamp: info.tsc_timestamp.load(Ordering::Relaxed),
+            system_time: info.system_time.load(Ordering::Relaxed),
+            mul: info.tsc_to_system_mul.load(Ordering::Relaxed),
+            shift: info.tsc_shift.load(Ordering::Relaxed),
+        }
     }
+
+    /// `None` if nobody has filled it in.
+    fn rate(&self) -> Option<Rate> {
+        Rate::new(self.mul, self.shift)
+    }
+
+    #[inline(always)]
+    fn unchecked_rate(&self) -> Rate {
+        Rate::unchecked(self.mul, self.shift)
+    }
+
+    /// The time at which the TSC has this value, in nanoseconds; before the timestamp too.
+    #[inline(always)]
+    fn nanos(&self, tsc: u64) -> u64 {
+        let since = tsc.wrapping_sub(self.timestamp) as i64;
+        let nanos = self.unchecked_rate().nanos(since);
+        self.system_time.wrapping_add(nanos as u64)
+    }
+}
+
+/// Whether the version is this one after all else has been read.
+///
+/// The processor keeps loads in order. It may read the TSC some nanoseconds before or after them; but it
+/// is the vCPU's own structure, which KVM writes only between two of its instructions, and then
+/// nothing that was begun before remains.
+#[inline(always)]
+fn is_still(version: u32) -> bool {
+    compiler_fence(Ordering::Acquire);
+    TIME_INFO.version.load(Ordering::Relaxed) == version
+}
+
+/// Readings of the clock, and what is known of the structure from the last ones.
+pub(super) struct Pvclock {
+    /// The version that was read last, if the time then was the same on every vCPU; else
+    /// [`NONE`](Self::NONE). While it is there, a reading needs no more than to see that.
+    known: AtomicU64,
+    timestamp: AtomicU64,
+    /// Multiplier and shift.
+    rate: AtomicU64,
+    /// Which flags mean something.
+    flags: u8,
+}
+
+/// The clock at a moment.
+#[derive(Clone, Copy)]
+pub(super) struct Usual {
+    /// In nanoseconds.
+    pub(super) elapsed: u64,
+    pub(super) tsc: u64,
+    pub(super) rate: Rate,
+}
+
+/// The clock at a moment when more may be to say of it.
+pub(super) struct Look {
+    pub(super) usual: Usual,
+    /// For how many nanoseconds it stands still.
+    pub(super) held: u64,
+    /// Whether it has jumped, or the TSC has gone back or counts at another rate, since the last look.
+    pub(super) jumped: bool,
+}
+
+impl Pvclock {
+    /// No version.
+    const NONE: u64 = u64::MAX;
+
+    /// The clock, and the time now in nanoseconds. `None` if there is none.
+    ///
+    /// # Safety
+    ///
+    /// Ring 0, memory mapped one to one, and not called on two vCPUs.
+    pub(super) unsafe fn start() -> Option<(Self, u64)> {
+        // SAFETY: the caller's promises are the ones asked for.
+        unsafe { enable()? };
+        let (now, _, tsc) = Parameters::read();
+        now.rate()?.hz()?;
+        let has_flags = cpuid::kvm_features() & FEATURE_STABLE_BIT != 0;
+        let clock = Self {
+            known: AtomicU64::new(Self::NONE),
+            timestamp: AtomicU64::new(now.timestamp),
+            rate: AtomicU64::new(packed(&now)),
+            flags: if has_flags { u8::MAX } else { 0 },
+        };
+        Some((clock, now.nanos(tsc)))
+    }
+
+    /// The time by `time`, which keeps it from going back; `None` where there is more to be done, which
+    /// [`look`](Self::look) does.
+    #[inline(always)]
+    pub(super) fn usual(&self, time: &Monotonic) -> Option<Usual> {
+        let (mut at_tsc, mut rate) = (0, Rate::unchecked(0, 0));
+        let elapsed = time.usual(|| {
+            let version = TIME_INFO.version.load(Ordering::Acquire);
+            if u64::from(version) != self.known.load(Ordering::Relaxed) {
+                return None;
+            }
+            let read = Parameters::load(version);
+            at_tsc = tsc::read();
+            rate = read.unchecked_rate();
+            is_still(version).then(|| read.nanos(at_tsc))
+        })?;
+        Some(Usual {
+            elapsed,
+            tsc: at_tsc,
+            rate,
+        })
+    }
+
+    /// The long way, where the structure has changed, or where the time may differ from vCPU to vCPU:
+    /// then other vCPUs may be reading at the same moment, whose times this one must not fall short of.
+    pub(super) fn look(&self, time: &Monotonic) -> Look {
+        loop {
+            let mut seen = None;
+            let reading = time.read(Readers::AnyVcpu, || {
+                let (read, flags, tsc) = Parameters::read();
+                seen = Some((read, flags, tsc));
+                read.nanos(tsc)
+            });
+            let Some((read, flags, tsc)) = seen else {
+                continue;
+            };
+            let is_stable = flags & self.flags & TSC_STABLE != 0;
+            let known = if is_stable {
+                u64::from(read.version)
+            } else {
+                Self::NONE
+            };
+            self.known.store(known, Ordering::Relaxed);
+            let before = self.timestamp.load(Ordering::Relaxed);
+            self.timestamp.store(read.timestamp, Ordering::Relaxed);
+            let rate_before = self.rate.load(Ordering::Relaxed);
+            self.rate.store(packed(&read), Ordering::Relaxed);
+            return Look {
+                usual: Usual {
+                    elapsed: reading.elapsed,
+                    tsc,
+                    rate: read.unchecked_rate(),
+                },
+                held: reading.held,
+                jumped: reading.jumped || read.timestamp < before || packed(&read) != rate_before,
+            };
+        }
+    }
+
+    /// The time at which the TSC has this value, by what the structure says now; in nanoseconds.
+    pub(super) fn nanos_at(&self, tsc: u64) -> u64 {
+        Parameters::read().0.nanos(tsc)
+    }
+}
+
+fn packed(read: &Parameters) -> u64 {
+    u64::from(read.mul) | u64::from(read.shift.cast_unsigned()) << 32
 }

@@ -5,10 +5,11 @@ use std::io;
 use dormir_abi::{
     exit,
     port::{
-        CONSOLE_BUFFER, ConsoleBuffer, DEBUG_CONSOLE, DEBUG_CONSOLE_PRESENT, EXIT, SERIAL,
+        CLOCK, CONSOLE_BUFFER, ConsoleBuffer, DEBUG_CONSOLE, DEBUG_CONSOLE_PRESENT, EXIT, SERIAL,
         SERIAL_IRQ,
     },
 };
+use kvm_bindings::kvm_clock_data;
 use kvm_ioctls::VmFd;
 use vm_memory::{Bytes, GuestAddress};
 use vm_superio::{Serial, Trigger, serial::NoEvents};
@@ -33,13 +34,15 @@ impl Trigger for Interrupt {
 
 /// All devices of one guest.
 pub(super) struct Devices {
+    /// Keeps the serial line's interrupt connected.
+    vm: VmFd,
     memory: Memory,
     /// It sends into a buffer, which is emptied into the console after each access.
     serial: Serial<Interrupt, NoEvents, Vec<u8>>,
 }
 
 impl Devices {
-    pub(super) fn new(vm: &VmFd, memory: Memory) -> Result<Self, RunError> {
+    pub(super) fn new(vm: VmFd, memory: Memory) -> Result<Self, RunError> {
         let interrupt = EventFd::new(EFD_NONBLOCK).map_err(|cause| RunError::Resource {
             what: "an event for the serial line",
             cause,
@@ -47,6 +50,7 @@ impl Devices {
         vm.register_irqfd(&interrupt, SERIAL_IRQ.into())
             .map_err(RunError::kvm("connect the serial line's interrupt"))?;
         Ok(Self {
+            vm,
             memory,
             serial: Serial::new(Interrupt(interrupt), Vec::new()),
         })
@@ -69,6 +73,14 @@ impl Devices {
             CONSOLE_BUFFER => {
                 let bytes = read_console_buffer(&self.memory, data).map_err(Outcome::Died)?;
                 console.write(&bytes)
+            }
+            CLOCK => {
+                let millis = little_endian(data).cast_signed();
+                move_clock(&self.vm, millis).map_err(|error| {
+                    Outcome::Died(format!(
+                        "KVM does not set its paravirtual clock ({error}): leave out what moves it"
+                    ))
+                })
             }
             SERIAL..=SERIAL_END => {
                 for &byte in data {
@@ -99,6 +111,17 @@ impl Devices {
             _ => {}
         }
     }
+}
+
+/// Sets the paravirtual clock ahead, or back; not below zero.
+fn move_clock(vm: &VmFd, millis: i32) -> Result<(), kvm_ioctls::Error> {
+    let now = vm.get_clock()?.clock;
+    let clock = now.saturating_add_signed(i64::from(millis) * 1_000_000);
+    // Without flags: the host's own clocks have no part in it.
+    vm.set_clock(&kvm_clock_data {
+        clock,
+        ..Default::default()
+    })
 }
 
 /// The value of the first write in `data`, of one, two or four bytes.

@@ -34,8 +34,6 @@ const TSS_ADDRESS: usize = 0xfffb_d000;
 /// The fields are dropped in this order: the vCPU and the machine before the memory that they use.
 struct Machine {
     vcpu: VcpuFd,
-    /// Keeps the serial line's interrupt connected.
-    _vm: VmFd,
     devices: Devices,
     memory: Memory,
 }
@@ -67,10 +65,11 @@ pub(super) fn run(
     };
     let counters = stats::read(&machine.vcpu, exits);
     drop(machine);
-    let (outcome, stats) = console.conclude(ended);
+    let (outcome, stats, times) = console.conclude(ended);
     Ok(Report {
         outcome,
         stats,
+        times,
         wall: started.elapsed(),
         counters: Some(counters),
     })
@@ -81,14 +80,13 @@ impl Machine {
         let kvm = probe::open()?;
         let memory = boot::build_memory(image, config.memory_mib, &config.arguments)?;
         let vm = create_vm(&kvm, &memory, config.pit)?;
-        let devices = Devices::new(&vm, memory.clone())?;
         let vcpu = vm
             .create_vcpu(0)
             .map_err(RunError::kvm("create the vCPU"))?;
+        let devices = Devices::new(vm, memory.clone())?;
         cpu::set_up(&kvm, &vcpu, entry)?;
         Ok(Self {
             vcpu,
-            _vm: vm,
             devices,
             memory,
         })

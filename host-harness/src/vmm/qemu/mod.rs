@@ -146,10 +146,11 @@ pub(super) fn run(
             ended_with(status, &messages, console.is_unused())?
         }
     };
-    let (outcome, stats) = console.conclude(ended);
+    let (outcome, stats, times) = console.conclude(ended);
     Ok(Report {
         outcome,
         stats,
+        times,
         wall,
         counters: None,
     })

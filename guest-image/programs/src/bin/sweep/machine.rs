@@ -35,7 +35,8 @@ pub(crate) enum Via {
 /// Sets the machine up and unmasks interrupts.
 pub(crate) fn init(via: Via, stale_clock: bool) -> Result<(), &'static str> {
     machine::init()?;
-    let clock = TscClock::start(INSTRUCTIONS_HZ);
+    static CLOCK: Once<TscClock> = Once::new();
+    let clock = CLOCK.call_once(|| TscClock::start(INSTRUCTIONS_HZ));
 
     static PIT_ALARM: Once<PitAlarm> = Once::new();
     static APIC_ALARM: Once<OneShotAlarm> = Once::new();
@@ -59,7 +60,6 @@ pub(crate) fn init(via: Via, stale_clock: bool) -> Result<(), &'static str> {
     }
 
     static STALE_CLOCK: Once<StaleClock> = Once::new();
-    static CLOCK: Once<TscClock> = Once::new();
     static STALE_ALARM: Once<StaleAlarm> = Once::new();
     let installed = if stale_clock {
         TimerQueue::global().install(
@@ -67,7 +67,7 @@ pub(crate) fn init(via: Via, stale_clock: bool) -> Result<(), &'static str> {
             STALE_ALARM.call_once(|| StaleAlarm { clock, alarm }),
         )
     } else {
-        TimerQueue::global().install(CLOCK.call_once(|| clock), alarm)
+        TimerQueue::global().install(clock, alarm)
     };
     installed.map_err(|_| "the machine was set up twice")?;
     x86_64::instructions::interrupts::enable();
@@ -78,7 +78,7 @@ pub(crate) fn init(via: Via, stale_clock: bool) -> Result<(), &'static str> {
 static SET_AT: AtomicU64 = AtomicU64::new(0);
 
 /// The mutant that does not look at the clock after arming: its first look shows the time before.
-struct StaleClock(TscClock);
+struct StaleClock(&'static TscClock);
 
 impl Clock for StaleClock {
     fn now(&self) -> Instant {
@@ -90,7 +90,7 @@ impl Clock for StaleClock {
 }
 
 struct StaleAlarm {
-    clock: TscClock,
+    clock: &'static TscClock,
     alarm: &'static dyn Alarm,
 }
 

@@ -1,0 +1,310 @@
+//! The clock: how it keeps time with the host, and what it does in jumps. `do=drift|jumps` chooses;
+//! `clock=default|tsc|calibrated` says what the clock goes by, `timer=NAME` which timer interrupts, and
+//! `by=tsc|nested|host` what jumps: the TSC, which this guest writes, or has a hypervisor of its own move; or
+//! the host's paravirtual clock.
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+mod hypervisor;
+
+use alloc::{boxed::Box, sync::Arc, task::Wake};
+use core::{
+    future::Future,
+    pin::Pin,
+    sync::atomic::{AtomicUsize, Ordering},
+    task::{Context, Waker},
+    time::Duration,
+};
+
+use dormir::{
+    arch::x86_64::{pit, tsc},
+    block_on,
+    idle::Halt,
+    platform::bare::{self, ClockSource, Config, Machine},
+    time::{Instant, Timer},
+};
+use dormir_abi::port;
+use dormir_guest::{
+    args,
+    console::{report, report_time},
+    println,
+};
+use x86_64::{instructions::port::Port, registers::model_specific::Msr};
+
+dormir_guest::entry!(main, owns_machine);
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn main() -> Result<(), &'static str> {
+    let machine = set_up()?;
+    println!(
+        "clock {}; TSC at {} Hz, {}; timer {}",
+        machine.clock, machine.tsc_hz, machine.tsc_source, machine.timer
+    );
+    report("tsc_hz", machine.tsc_hz);
+    match args::value("do") {
+        Some("drift") => block_on(drift(), Halt),
+        // One loop for all of it: each that begins looks at the clock of itself.
+        Some("jumps") => block_on(jumps(machine), Halt),
+        _ => return Err("say what to do: do=drift or do=jumps"),
+    }
+    Ok(())
+}
+
+fn set_up() -> Result<&'static Machine, &'static str> {
+    let tsc_hz = match args::value("clock") {
+        None | Some("default") => None,
+        Some("tsc") => {
+            // SAFETY: ring 0, the one vCPU, interrupts masked, memory mapped one to one.
+            let found = unsafe { tsc::find_frequency() };
+            Some(found.ok_or("nobody knows how fast the TSC counts")?.0)
+        }
+        Some("calibrated") => {
+            // SAFETY: interrupts are masked, and nothing else uses the PIT's channel 2.
+            let measured = unsafe { pit::measure_hz(tsc::read) };
+            Some(measured.ok_or("there is no PIT to measure the TSC")?)
+        }
+        Some(_) => return Err("the clock is one of default, tsc, calibrated"),
+    };
+    let timer = match args::value("timer").map(str::parse) {
+        None => None,
+        Some(Ok(timer)) => Some(timer),
+        Some(Err(_)) => return Err("there is no timer of that name"),
+    };
+    // SAFETY: ring 0, the one vCPU, interrupts masked, tables installed; memory is mapped one to one,
+    // the APICs uncached.
+    let machine = unsafe { bare::init(Config { timer, tsc_hz }) }.map_err(|error| {
+        println!("{error}");
+        "the machine cannot be set up"
+    })?;
+    x86_64::instructions::interrupts::enable();
+    Ok(machine)
+}
+
+async fn nap(length: Duration) {
+    Timer::after(length).await;
+}
+
+/// Says many times what the time is, and again ten seconds later. Of each group the one that took the
+/// least time to the host is as good as any, so they are spread over a while.
+async fn drift() {
+    let say = async || {
+        for _ in 0..300 {
+            nap(Duration::from_millis(5)).await;
+            report_time();
+        }
+    };
+    say().await;
+    nap(SECOND * 10).await;
+    say().await;
+}
+
+/// Whom timers have woken, in order.
+static WOKEN: [AtomicUsize; 16] = [const { AtomicUsize::new(0) }; 16];
+static WAKES: AtomicUsize = AtomicUsize::new(0);
+
+struct Numbered(usize);
+
+impl Wake for Numbered {
+    fn wake(self: Arc<Self>) {
+        let wakes = WAKES.fetch_add(1, Ordering::Relaxed);
+        WOKEN[wakes].store(self.0, Ordering::Relaxed);
+    }
+}
+
+/// Takes what has been written since the last look, and fails if it is not this.
+#[track_caller]
+fn assert_woken(expected: &[usize]) {
+    let wakes = WAKES.swap(0, Ordering::Relaxed);
+    assert_eq!(wakes, expected.len(), "timers that fired");
+    for (woken, expected) in WOKEN.iter().zip(expected) {
+        assert_eq!(woken.load(Ordering::Relaxed), *expected, "out of order");
+    }
+}
+
+/// A timer that was polled, by a task of this number.
+fn armed(number: usize, after: Duration) -> Pin<Box<Timer>> {
+    let mut timer = Box::pin(Timer::after(after));
+    let waker = Waker::from(Arc::new(Numbered(number)));
+    assert!(
+        timer
+            .as_mut()
+            .poll(&mut Context::from_waker(&waker))
+            .is_pending()
+    );
+    timer
+}
+
+/// What jumps.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    Tsc { hz: u64 },
+    Nested { hz: u64 },
+    Host,
+}
+
+/// `IA32_TIME_STAMP_COUNTER` (SDM vol. 4, table 2-2).
+const TSC_MSR: u32 = 0x10;
+
+fn ticks(duration: Duration, hz: u64) -> u64 {
+    u64::try_from(duration.as_nanos() * u128::from(hz) / 1_000_000_000).expect("not that long")
+}
+
+impl By {
+    fn ahead(self, by: Duration) {
+        match self {
+            Self::Tsc { hz } => set_tsc(tsc::read().wrapping_add(ticks(by, hz))),
+            Self::Nested { hz } => hypervisor::add_to_tsc(ticks(by, hz)),
+            Self::Host => move_host_clock(millis(by)),
+        }
+    }
+
+    fn back(self, by: Duration) {
+        match self {
+            Self::Tsc { hz } => set_tsc(tsc::read().wrapping_sub(ticks(by, hz))),
+            Self::Nested { hz } => hypervisor::add_to_tsc(ticks(by, hz).wrapping_neg()),
+            Self::Host => move_host_clock(-millis(by)),
+        }
+    }
+}
+
+fn set_tsc(to: u64) {
+    // SAFETY: every x86-64 processor has the MSR. Memory does not depend on it, and dormir is to bear it.
+    unsafe { Msr::new(TSC_MSR).write(to) };
+}
+
+fn millis(duration: Duration) -> i32 {
+    i32::try_from(duration.as_millis()).expect("not that long")
+}
+
+fn move_host_clock(millis: i32) {
+    // SAFETY: the port is the harness's own VMM's, or nobody's.
+    unsafe { Port::new(port::CLOCK).write(millis.cast_unsigned()) };
+}
+
+/// The clock's source is set ahead by hours and back again, while timers wait.
+async fn jumps(machine: &'static Machine) {
+    let hz = machine.tsc_hz;
+    let by = match args::value("by") {
+        Some("host") => By::Host,
+        Some("nested") => {
+            assert!(hypervisor::is_possible(), "the processor has no SVM");
+            // SAFETY: ring 0, the one vCPU, memory mapped one to one; nobody has done so before.
+            unsafe { hypervisor::enter() };
+            By::Nested { hz }
+        }
+        _ => By::Tsc { hz },
+    };
+    if by != By::Host {
+        let before = tsc::read();
+        by.ahead(HOUR);
+        let can_be_set = tsc::read().wrapping_sub(before) > ticks(HOUR / 2, hz);
+        report("tsc_can_be_set", can_be_set.into());
+        if !can_be_set {
+            return;
+        }
+        // Both ways at once are none, for a clock that nobody reads meanwhile.
+        by.back(HOUR);
+    }
+
+    let follows = by == By::Host || machine.clock == ClockSource::Tsc;
+    let far = armed(100, HOUR * 100);
+    if follows {
+        ahead(by).await;
+    } else {
+        ahead_of_pvclock(by).await;
+    }
+    for time in 1..=5 {
+        println!("back, for the {time}. time");
+        back(by, HOUR / 2).await;
+    }
+    back_a_little(by, follows, hz).await;
+    assert!(far.deadline() > Instant::now());
+    assert_woken(&[]);
+}
+
+/// What is due after a jump fires once, in order of the deadlines, and nothing else.
+async fn ahead(by: By) {
+    println!("ahead");
+    let before = Instant::now();
+    let timers = [(3, 3), (1, 1), (5, 5), (2, 2), (4, 4)];
+    let timers = timers.map(|(number, hours)| armed(number, HOUR * hours));
+    // The alarm is set by now.
+    nap(Duration::from_millis(5)).await;
+    assert_woken(&[]);
+    by.ahead(HOUR * 4 + HOUR / 2);
+    nap(Duration::from_millis(20)).await;
+    let jumped = Instant::now().saturating_since(before);
+    assert!(
+        (HOUR * 4..HOUR * 5).contains(&jumped),
+        "the clock went {jumped:?}"
+    );
+    assert_woken(&[1, 2, 3, 4]);
+    nap(Duration::from_millis(100)).await;
+    assert_woken(&[]);
+    drop(timers);
+}
+
+/// The host's time does not jump with the TSC.
+async fn ahead_of_pvclock(by: By) {
+    println!("ahead, but for pvclock");
+    let before = Instant::now();
+    let timers = [(2, HOUR * 2), (1, Duration::from_millis(100))];
+    let timers = timers.map(|(number, after)| armed(number, after));
+    nap(Duration::from_millis(5)).await;
+    by.ahead(HOUR * 3);
+    nap(Duration::from_millis(200)).await;
+    let went = Instant::now().saturating_since(before);
+    assert!(went < HOUR / 60, "the clock went {went:?}");
+    assert_woken(&[1]);
+    drop(timers);
+}
+
+/// The clock goes on from where it was, and timers fire after a time as long as they should.
+async fn back(by: By, length: Duration) {
+    let before = Instant::now();
+    let timers = [(2, 150), (3, 250), (1, 50)];
+    let timers = timers.map(|(number, after)| armed(number, Duration::from_millis(after)));
+    nap(Duration::from_millis(5)).await;
+    let last = Instant::now();
+    by.back(length);
+    let mut shown = last;
+    for _ in 0..1000 {
+        let now = Instant::now();
+        assert!(now >= shown, "{now} after {shown}");
+        shown = now;
+    }
+    nap(Duration::from_millis(300)).await;
+    assert_woken(&[1, 2, 3]);
+    let went = Instant::now().saturating_since(before);
+    assert!(
+        (Duration::from_millis(300)..HOUR / 60).contains(&went),
+        "the clock went {went:?}"
+    );
+    drop(timers);
+}
+
+/// Less than a second: the clock stands until its source has caught up, without a storm of interrupts.
+async fn back_a_little(by: By, follows: bool, hz: u64) {
+    println!("back a little");
+    let interrupts = bare::timer_interrupts();
+    let timer = armed(1, Duration::from_millis(10));
+    nap(Duration::from_millis(1)).await;
+    let last = Instant::now();
+    by.back(SECOND * 9 / 10);
+    let tsc = tsc::read();
+    assert!(Instant::now() >= last);
+    nap(Duration::from_millis(100)).await;
+    assert_woken(&[1]);
+    let took = tsc::read() - tsc;
+    // Where it stood, it did so for most of the time.
+    let least = if follows { SECOND / 2 } else { SECOND / 20 };
+    assert!(took > ticks(least, hz), "{took} ticks");
+    let interrupts = bare::timer_interrupts() - interrupts;
+    // The PIT takes some twenty steps.
+    assert!(interrupts < 50, "{interrupts} interrupts");
+    drop(timer);
+}

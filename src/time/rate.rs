@@ -1,0 +1,157 @@
+//! How fast the TSC counts, as KVM's paravirtual clock gives it.
+
+/// A rate of ticks: `2^-(32 - shift) * mul` nanoseconds each.
+///
+/// That is how `struct pvclock_vcpu_time_info` has it: ticks, shifted left by `tsc_shift` (right, if it
+/// is negative), times `tsc_to_system_mul`, of which the upper of two words of 32 bits counts
+/// (Linux, `Documentation/virt/kvm/x86/msr.rst`, `MSR_KVM_SYSTEM_TIME_NEW`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rate {
+    mul: u32,
+    shift: i8,
+}
+
+impl Rate {
+    /// `None` if it is no rate: nobody has filled the structure in.
+    pub(crate) const fn new(mul: u32, shift: i8) -> Option<Self> {
+        if mul == 0 || shift < -31 || shift > 31 {
+            return None;
+        }
+        Some(Self { mul, shift })
+    }
+
+    /// The same without a look at the values. From bad ones come bad times, and nothing else.
+    #[inline]
+    pub(crate) const fn unchecked(mul: u32, shift: i8) -> Self {
+        Self { mul, shift }
+    }
+
+    /// Nanoseconds in so many ticks, negative ones too. Rounds down; wraps beyond 64 bits.
+    ///
+    /// One multiplication to 128 bits and one shift. (The definition shifts to the right before it
+    /// multiplies and loses those bits: less than a nanosecond.)
+    #[inline(always)]
+    pub(crate) const fn nanos(self, ticks: i64) -> i64 {
+        let product = ticks as i128 * self.mul as i128;
+        (product >> ((32 - self.shift as i32) & 63)) as i64
+    }
+
+    /// Ticks in so many nanoseconds, rounded up; may be one more, or `2^-shift` more if `shift` is
+    /// negative. Saturates.
+    #[inline]
+    pub(crate) fn ticks(self, nanos: u64) -> u64 {
+        let mul = u64::from(self.mul.max(1));
+        // nanos * 2^32 / mul, in two divisions of 64 bits.
+        let (whole, rest) = (nanos / mul, nanos % mul);
+        let ticks = whole
+            .saturating_mul(1 << 32)
+            .saturating_add((rest << 32) / mul)
+            .saturating_add(1);
+        if self.shift <= 0 {
+            ticks.saturating_mul(1 << (-i32::from(self.shift) & 63))
+        } else {
+            (ticks >> (self.shift & 63)).saturating_add(1)
+        }
+    }
+
+    /// Ticks in a second; `None` if a 64-bit number cannot say it.
+    pub(crate) fn hz(self) -> Option<u64> {
+        let scaled = (1_000_000_000_u128 << 32) / u128::from(self.mul.max(1));
+        let hz = if self.shift >= 0 {
+            scaled >> (self.shift & 63)
+        } else {
+            scaled << (-i32::from(self.shift) & 63)
+        };
+        u64::try_from(hz).ok().filter(|&hz| hz != 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// As the definition has it.
+    fn defined(ticks: u64, mul: u32, shift: i8) -> u128 {
+        let ticks = u128::from(ticks);
+        let shifted = if shift < 0 {
+            ticks >> -shift
+        } else {
+            ticks << shift
+        };
+        (shifted * u128::from(mul)) >> 32
+    }
+
+    /// Those that KVM gives: `mul` has its upper bit set, ticks of 16 MHz to 16 GHz.
+    fn given() -> impl Strategy<Value = (u32, i8)> {
+        (1u32 << 31..=u32::MAX, -4i8..=6)
+    }
+
+    proptest! {
+        #[test]
+        fn nanos_are_those_of_the_definition(ticks in 0..1u64 << 56, mul: u32, shift in -31i8..=6) {
+            let nanos = Rate::unchecked(mul, shift).nanos(ticks as i64);
+            // 56 bits of ticks times 32 of `mul` to the power of the shift.
+            if let Ok(expected) = i64::try_from(defined(ticks, mul, shift)) {
+                prop_assert!((0..=1).contains(&(nanos - expected)), "{nanos} for {expected}");
+                prop_assert!(shift < 0 || nanos == expected);
+            }
+        }
+
+        #[test]
+        fn what_was_before_is_negative(ticks in 1..1i64 << 50, (mul, shift) in given()) {
+            let rate = Rate::unchecked(mul, shift);
+            // Both round down.
+            prop_assert!((0..=1).contains(&-(rate.nanos(-ticks) + rate.nanos(ticks))));
+        }
+
+        /// An alarm is not early, nor late by more than the ticks of a shift.
+        #[test]
+        fn so_many_ticks_take_so_long(nanos in 0..1u64 << 56, (mul, shift) in given()) {
+            let rate = Rate::unchecked(mul, shift);
+            let ticks = rate.ticks(nanos);
+            // The least number of ticks that takes as long, exactly.
+            let least = (u128::from(nanos) << (32 - shift)).div_ceil(u128::from(mul));
+            let more = u128::from(ticks).checked_sub(least);
+            prop_assert!(more.is_some_and(|more| more <= 1 << (-shift).max(1)), "{ticks} for {least}");
+        }
+
+        #[test]
+        fn no_values_are_too_much(nanos: u64, ticks: i64, mul: u32, shift: i8) {
+            let rate = Rate::unchecked(mul, shift);
+            rate.nanos(ticks);
+            rate.ticks(nanos);
+            rate.hz();
+        }
+    }
+
+    #[test]
+    fn the_ends_of_the_range_saturate() {
+        assert_eq!(Rate::unchecked(1, 0).ticks(u64::MAX), u64::MAX);
+        assert_eq!(Rate::unchecked(u32::MAX, -31).ticks(u64::MAX), u64::MAX);
+        assert_eq!(Rate::unchecked(1 << 31, 0).nanos(0), 0);
+    }
+
+    #[test]
+    fn the_frequency_is_the_inverse() {
+        // 1 GHz is 2^31 / 2^31; 2 GHz half of it; 500 MHz twice.
+        for (shift, hz) in [
+            (1, 1_000_000_000),
+            (0, 2_000_000_000),
+            (-1, 4_000_000_000),
+            (2, 500_000_000),
+        ] {
+            assert_eq!(Rate::new(1 << 31, shift).and_then(Rate::hz), Some(hz));
+        }
+        // 2.4 GHz, as KVM gives it.
+        let hz = Rate::new(3_579_139_413, -1).and_then(Rate::hz).unwrap();
+        assert!(hz.abs_diff(2_400_000_000) < 100, "{hz}");
+    }
+
+    #[test]
+    fn what_nobody_filled_in_is_none() {
+        assert_eq!(Rate::new(0, 0), None);
+        assert_eq!(Rate::new(1 << 31, 32), None);
+        assert_eq!(Rate::new(1 << 31, -32), None);
+    }
+}
