@@ -13,8 +13,8 @@ const TOO_LATE: u64 = 3 << 62;
 /// The time is the counter plus an offset. The largest time that was shown is kept. A counter that is
 /// less than a second behind it (two vCPUs' counters differ, or a processor reads it early) holds the
 /// time there until it has caught up. One that is farther behind was set back, as when a snapshot is
-/// restored: then the offset is changed, and the time goes on from where it was. A jump ahead is a jump of the time; one of more than a minute is told of, as the
-/// counter may have been set ahead.
+/// restored: then the offset is changed, and the time goes on from where it was. A jump ahead is a jump of
+/// the time; one of more than a minute is told of, as the counter may have been set ahead.
 ///
 /// Any context may read it, also in the midst of another's reading.
 pub(crate) struct Monotonic {
