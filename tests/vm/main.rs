@@ -10,6 +10,7 @@ mod demos;
 mod embassy;
 mod endings;
 mod guest;
+mod hyperlight;
 mod serial;
 mod sweep;
 mod timers;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         serial::trials(),
         sweep::trials(),
         counts::trials(),
+        hyperlight::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()
 }

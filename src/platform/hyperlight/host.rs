@@ -9,7 +9,7 @@ use hyperlight_guest::transport;
 use std_alloc::{string::ToString, vec::Vec};
 
 use super::{
-    clock::CLOCK,
+    clock::{CLOCK, tsc},
     error::Error,
     reply::{Reply, Status, VERSION},
 };
@@ -39,6 +39,7 @@ pub(super) fn wait(duration: Duration) -> Result<(), Error> {
 
 fn call(function: &'static str, words: &[u64]) -> Result<Reply, Error> {
     let parameters: Vec<_> = words.iter().copied().map(ParameterValue::ULong).collect();
+    let before = tsc();
     let answer = transport::with_ctx(|host| {
         host.call_host_function(function, Some(parameters), ReturnType::VecBytes)
     });
@@ -50,6 +51,6 @@ fn call(function: &'static str, words: &[u64]) -> Result<Reply, Error> {
         return Err(Error::BadReply { function });
     };
     let reply = Reply::parse(&bytes).ok_or(Error::BadReply { function })?;
-    CLOCK.anchor(&reply);
+    CLOCK.anchor(&reply, before);
     Ok(reply)
 }

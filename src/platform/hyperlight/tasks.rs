@@ -184,9 +184,7 @@ pub fn poll_once() -> Result<Turn, Error> {
 ///     Ok(length as u64)
 /// }
 /// ```
-pub fn spawn<F: Future + 'static>(
-    task: Task<F>,
-) -> Result<JoinHandle<F::Output>, SpawnError<F>> {
+pub fn spawn<F: Future + 'static>(task: Task<F>) -> Result<JoinHandle<F::Output>, SpawnError<F>> {
     running::spawner().spawn(task)
 }
 

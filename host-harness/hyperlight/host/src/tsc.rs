@@ -59,7 +59,10 @@ mod tests {
 
     #[test]
     fn a_frequency_is_ticks_by_time() {
-        assert_eq!(frequency(60_000_000, Duration::from_millis(20)), 3_000_000_000);
+        assert_eq!(
+            frequency(60_000_000, Duration::from_millis(20)),
+            3_000_000_000
+        );
         assert_eq!(frequency(0, Duration::ZERO), 1);
         assert_eq!(frequency(u64::MAX, Duration::from_nanos(1)), u64::MAX);
     }

@@ -6,7 +6,9 @@ use std::{
 };
 
 use dormir_hyperlight_host::{Host, Mode, RegisterError};
-use hyperlight_host::{HyperlightError, Sandbox, func::Registerable};
+use hyperlight_host::{
+    HostFunctions, HyperlightError, Sandbox, SandboxBuilder, func::Registerable,
+};
 
 use crate::{
     Case,
@@ -36,7 +38,9 @@ fn poisons(
     let snapshot = sandbox.snapshot()?;
     let result = call(sandbox);
     says(result, words)?;
-    check(sandbox.status().is_poisoned(), || "it is not poisoned".into())?;
+    check(sandbox.status().is_poisoned(), || {
+        "it is not poisoned".into()
+    })?;
     sandbox.restore(snapshot)?;
     works(sandbox)
 }
@@ -44,15 +48,26 @@ fn poisons(
 /// A wait of 10 s that is cancelled after 100 ms.
 fn cancelled_wait(guest: &Guest) -> Check {
     let (mut sandbox, host) = guest.sandbox()?;
+    works(&mut sandbox)?;
+    let snapshot = sandbox.snapshot()?;
     let canceller = host.canceller(&sandbox);
-    let mut took = Duration::ZERO;
-    poisons(&mut sandbox, &["cancelled"], |sandbox| {
-        let long = || sandbox.call::<u64>("overslept", 10_000_000_u64);
-        let (result, ended) = cancelled_after(canceller, Duration::from_millis(100), long);
-        took = ended;
-        result.map(|_| 0)
+    let long = || sandbox.call::<u64>("overslept", 10_000_000_u64);
+    let (result, took) = cancelled_after(canceller, Duration::from_millis(100), long);
+    says(result, &["cancelled"])?;
+    check(took < MARGIN, || format!("it ended {took:?} later"))?;
+    check(sandbox.status().is_poisoned(), || {
+        "it is not poisoned".into()
     })?;
-    check(took < MARGIN, || format!("it ended {took:?} later"))
+    if INTERRUPTS {
+        // Hyperlight 0.18 leaves the processor halted in a restore, with interrupts masked.
+        let mut functions = HostFunctions::default();
+        let host = Host::new();
+        host.register(&mut functions)?;
+        let builder = SandboxBuilder::from_snapshot(snapshot).host_functions(functions);
+        return works(&mut builder.build()?);
+    }
+    sandbox.restore(snapshot)?;
+    works(&mut sandbox)
 }
 
 /// What came before a call, or after one, is not for it.
@@ -120,9 +135,10 @@ fn registered_twice(guest: &Guest) -> Check {
         format!("the same Host once more: {again:?}")
     })?;
     let another = Host::new().register(&mut sandbox);
-    check(matches!(another, Err(RegisterError::AlreadyRegistered)), || {
-        format!("another Host: {another:?}")
-    })?;
+    check(
+        matches!(another, Err(RegisterError::AlreadyRegistered)),
+        || format!("another Host: {another:?}"),
+    )?;
     works(&mut sandbox)?;
     // The first one's canceller is still the one that matters.
     let canceller = host.canceller(&sandbox);
@@ -143,7 +159,9 @@ fn not_registered(guest: &Guest) -> Check {
         check(sandbox.status().is_ready(), || "it is poisoned".into())?;
     }
     // What runs no tasks needs no host.
-    check(sandbox.call::<bool>("spawn_nap", 1_u64)?, || "no room".into())?;
+    check(sandbox.call::<bool>("spawn_nap", 1_u64)?, || {
+        "no room".into()
+    })?;
     Host::new().register(&mut sandbox)?;
     works(&mut sandbox)
 }
@@ -171,7 +189,9 @@ fn no_interrupts(guest: &Guest) -> Check {
         let (mut sandbox, _host) = guest.sandbox_of(asked?)?;
         return works(&mut sandbox);
     }
-    let refused = asked.err().ok_or("a mode that the build lacks was accepted")?;
+    let refused = asked
+        .err()
+        .ok_or("a mode that the build lacks was accepted")?;
     check(refused.to_string().contains("hw-interrupts"), || {
         format!("the error does not name the feature: {refused}")
     })?;
@@ -179,13 +199,18 @@ fn no_interrupts(guest: &Guest) -> Check {
     let mut sandbox = guest.bare_sandbox()?;
     let entry = |_: u64, _: u64, _: u64| {
         let words = [1, 0, 1, 5, 1, 0, 1_000_000_000, u64::MAX];
-        words.into_iter().flat_map(u64::to_le_bytes).collect::<Vec<u8>>()
+        words
+            .into_iter()
+            .flat_map(u64::to_le_bytes)
+            .collect::<Vec<u8>>()
     };
     sandbox.register_host_function("dormir_entry", entry)?;
     let snapshot = sandbox.snapshot()?;
     let lied_to = sandbox.call::<u64>("overslept", 1_000_u64);
     says(lied_to, &["port"])?;
-    check(sandbox.status().is_poisoned(), || "it is not poisoned".into())?;
+    check(sandbox.status().is_poisoned(), || {
+        "it is not poisoned".into()
+    })?;
     sandbox.restore(snapshot)?;
     thread::sleep(Duration::from_millis(1));
     Host::new().register(&mut sandbox)?;
