@@ -52,6 +52,19 @@ fn interrupt_flags(micros: u64) -> Result<u64, HyperlightGuestError> {
     Ok(before | interrupt_flag() << 1)
 }
 
+/// How often the timer ticks in the time after a sleep, within the same call, with interrupts let in.
+#[guest_function]
+fn ticks_after_a_sleep(micros: u64) -> Result<u64, HyperlightGuestError> {
+    hyperlight::block_on(async { Timer::after(core::time::Duration::from_micros(micros)).await })?;
+    let before = hyperlight::ticks();
+    // SAFETY: what interrupts is the timer, whose handler saves what it changes.
+    unsafe { asm!("sti", options(nostack)) };
+    spin_for(micros);
+    // SAFETY: they are masked again, as they were.
+    unsafe { asm!("cli", options(nostack)) };
+    Ok(hyperlight::ticks() - before)
+}
+
 fn interrupt_flag() -> u64 {
     let flags: u64;
     // SAFETY: pushes a word and takes it back.
@@ -63,8 +76,12 @@ fn interrupt_flag() -> u64 {
 #[guest_function]
 fn leave_a_tick(micros: u64) {
     out(107, 100);
+    spin_for(micros);
+}
+
+/// Long enough for a TSC of 10 GHz.
+fn spin_for(micros: u64) {
     let start = ticks_of_tsc();
-    // A TSC of 10 GHz at most: this is long enough.
     while ticks_of_tsc() - start < micros * 10_000 {
         core::hint::spin_loop();
     }

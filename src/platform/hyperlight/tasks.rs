@@ -200,11 +200,11 @@ pub fn spawn<F: Future + 'static>(task: Task<F>) -> Result<JoinHandle<F::Output>
 /// use core::time::Duration;
 /// use dormir::hyperlight;
 ///
-/// // With `hyperlight_guest_bin::main`.
-/// fn main() {
+/// // With `#[hyperlight_guest_bin::main]`.
+/// fn start() {
 ///     hyperlight::set_tick_period(Duration::from_micros(500));
 /// }
-/// # main();
+/// # start();
 /// ```
 pub fn set_tick_period(period: Duration) {
     tick::set_period(period);

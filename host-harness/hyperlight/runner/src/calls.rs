@@ -163,6 +163,11 @@ fn interrupt_flag_and_timer_stay(guest: &Guest) -> Check {
     check(flags == 0, || {
         format!("interrupts were unmasked: {flags:#b}")
     })?;
+    // One may have been on its way.
+    let late: u64 = sandbox.call("ticks_after_a_sleep", 30_000_u64)?;
+    check(late <= 1, || {
+        format!("the timer ticked {late} times after its sleep")
+    })?;
     let ticks = |sandbox: &mut hyperlight_host::Sandbox| sandbox.call::<u64>("ticks", ());
     let before = ticks(&mut sandbox)?;
     thread::sleep(Duration::from_millis(20));
