@@ -133,26 +133,26 @@ unsafe fn install() {
     unsafe { stack.write_volatile(0) };
     TICKS.store(ticks(), Ordering::Relaxed);
 
-    let descriptor = (sgdt().base.as_u64() + u64::from(task & !7)) as *const u64;
+    let descriptor = sgdt().base.as_u64() + u64::from(task & !7);
     // SAFETY: the task register names a descriptor in that table, which Hyperlight keeps mapped.
-    let low = unsafe { descriptor.read_volatile() };
+    let low = unsafe { (descriptor as *const u64).read_volatile() };
     // SAFETY: one of a task has two words.
-    let high = unsafe { descriptor.add(1).read_volatile() };
-    let entry = (segment_base(low, high) + STACK_ENTRY) as *mut u32;
+    let high = unsafe { ((descriptor + 8) as *const u64).read_volatile() };
+    let entry = segment_base(low, high) + STACK_ENTRY;
     let top = stack as u64 + size_of::<Stack>() as u64;
     // The segment is packed: its 64-bit fields are aligned to 32 bits.
     // SAFETY: the segment is mapped and writable, and Hyperlight leaves this entry to the guest.
-    unsafe { entry.write_volatile(top as u32) };
+    unsafe { (entry as *mut u32).write_volatile(top as u32) };
     // SAFETY: the same.
-    unsafe { entry.add(1).write_volatile((top >> 32) as u32) };
+    unsafe { ((entry + 4) as *mut u32).write_volatile((top >> 32) as u32) };
 
     let handler = (&raw const dormir_hyperlight_tick) as u64;
-    let gate = (sidt().base.as_u64() + 16 * u64::from(vector::PIT)) as *mut u64;
+    let gate = sidt().base.as_u64() + 16 * u64::from(vector::PIT);
     let (low, high) = gate_of(handler, selector);
     // SAFETY: the table has 256 entries and is writable, and the vector is no exception's.
-    unsafe { gate.add(1).write_volatile(high) };
+    unsafe { ((gate + 8) as *mut u64).write_volatile(high) };
     // SAFETY: the same.
-    unsafe { gate.write_volatile(low) };
+    unsafe { (gate as *mut u64).write_volatile(low) };
 }
 
 /// An interrupt gate on our stack (SDM vol. 3, figure 7-8).

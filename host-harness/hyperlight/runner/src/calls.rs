@@ -62,7 +62,7 @@ fn sleeps_are_never_short(guest: &Guest) -> Check {
     let (mut sandbox, _host) = guest.sandbox()?;
     for micros in [0, 1, 10, 100, 999, 1_000, 1_001, 10_000, 100_000] {
         let start = Instant::now();
-        let late: u64 = sandbox.call("overslept", micros as u64)?;
+        let late: u64 = sandbox.call("overslept", micros)?;
         let asked = Duration::from_micros(micros);
         let elapsed = start.elapsed();
         check(elapsed >= asked && elapsed < asked + MARGIN, || {
