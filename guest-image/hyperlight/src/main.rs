@@ -4,6 +4,7 @@
 
 extern crate alloc;
 
+mod demo;
 mod misuse;
 mod polled;
 mod sleepers;

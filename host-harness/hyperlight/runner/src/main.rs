@@ -1,4 +1,4 @@
-//! Runs dormir's Hyperlight guest: one test case, in one process.
+//! Runs dormir's Hyperlight guest: one test case or demo, in one process.
 //!
 //! It is built twice, with the feature `hw-interrupts` and without, since that is a compile-time feature of
 //! hyperlight-host. Who starts it says which one it is to be.
@@ -11,6 +11,7 @@ mod snapshots;
 
 use std::{env, path::PathBuf, process::ExitCode};
 
+use dormir_hyperlight_host::Host;
 use sandbox::{Check, Guest, MODE};
 
 /// A test case, and its name.
@@ -24,7 +25,8 @@ const CASES: &[&[Case]] = &[
 ];
 
 const USAGE: &str = "usage: dormir-hyperlight-runner MODE GUEST CASE, where MODE is hyperlight or \
-                     hyperlight-interrupts, GUEST an ELF file, and CASE `list` or one of those it lists";
+                     hyperlight-interrupts, GUEST an ELF file, and CASE `list`, one of those it \
+                     lists, or `demo:NAME`";
 
 fn main() -> ExitCode {
     match run() {
@@ -52,9 +54,20 @@ fn run() -> Result<(), String> {
         cases().for_each(|(name, _)| println!("{name}"));
         return Ok(());
     }
+    let guest = Guest::new(PathBuf::from(guest));
+    if let Some(name) = case.strip_prefix("demo:") {
+        return demo(&guest, name).map_err(|error| error.to_string());
+    }
     let Some((_, test)) = cases().find(|(name, _)| name == case) else {
         return Err(format!("there is no case `{case}`; {USAGE}"));
     };
-    let guest = Guest::new(PathBuf::from(guest));
     test(&guest).map_err(|error| format!("{MODE}::{case}: {error}"))
+}
+
+/// Runs the guest's demo `name`; what it prints goes to standard output.
+fn demo(guest: &Guest, name: &str) -> Check {
+    // Thousands of tasks lie in pages that are copied when they are first written.
+    let mut sandbox = guest.builder().scratch_size(16 << 20).build()?;
+    Host::new().register(&mut sandbox)?;
+    Ok(sandbox.call("demo", name.to_owned())?)
 }

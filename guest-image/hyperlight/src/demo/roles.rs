@@ -1,0 +1,50 @@
+//! The four roles: a future that waits for somebody else, the task that awaits it, the waker by which that
+//! somebody has the task polled again, and the executor that polls.
+
+use alloc::rc::Rc;
+use core::{
+    cell::{Cell, RefCell},
+    future::poll_fn,
+    task::{Poll, Waker},
+    time::Duration,
+};
+
+use dormir::{executor::Task, hyperlight, time::Timer};
+use hyperlight_guest::error::Result;
+
+use super::println;
+
+/// What the future shares with the one who ends it.
+#[derive(Default)]
+struct Shared {
+    is_over: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+pub(super) fn run() -> Result<()> {
+    hyperlight::block_on(async {
+        println!("hello");
+        let shared = Rc::new(Shared::default());
+        let other = Rc::clone(&shared);
+        // Where there are threads, one would sleep here. This is a second task.
+        let ender = Task::boxed(async move {
+            Timer::after(Duration::from_secs(2)).await;
+            other.is_over.set(true);
+            if let Some(waker) = other.waker.take() {
+                waker.wake();
+            }
+        });
+        drop(hyperlight::spawn(ender).expect("there is room"));
+        println!("hello from the stage");
+        poll_fn(|context| {
+            if shared.is_over.get() {
+                return Poll::Ready(());
+            }
+            *shared.waker.borrow_mut() = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+        println!("hello again");
+    })?;
+    Ok(())
+}
