@@ -132,12 +132,32 @@ impl Runner {
         limit: Duration,
         stop: &StopToken,
     ) -> Result<Ran, ProcessError> {
-        let mut command = Command::new(&self.program);
-        command.arg(self.mode.to_string()).arg(guest).arg(what);
+        let mut command = self.command(guest, what);
         let captured = process::capture(&mut command, Keep::Both, Scope::Group, limit, stop)?;
         Ok(Ran {
             status: captured.status,
             output: captured.output,
         })
+    }
+
+    /// As [`run`](Self::run), with what it prints on this program's standard output and error.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run).
+    pub fn show(
+        &self,
+        guest: &Path,
+        what: &str,
+        limit: Duration,
+        stop: &StopToken,
+    ) -> Result<ExitStatus, ProcessError> {
+        process::run(&mut self.command(guest, what), Scope::Group, limit, stop)
+    }
+
+    fn command(&self, guest: &Path, what: &str) -> Command {
+        let mut command = Command::new(&self.program);
+        command.arg(self.mode.to_string()).arg(guest).arg(what);
+        command
     }
 }

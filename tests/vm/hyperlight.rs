@@ -1,4 +1,4 @@
-//! The cases of the Hyperlight guest, in sandboxes of the real hyperlight-host: one test for each case and
+//! The cases and demos of the Hyperlight guest, in sandboxes of the real hyperlight-host: one test for each case and
 //! mode. A case is a process of its own; the runner asserts, and says what is wrong.
 
 use std::{path::PathBuf, sync::OnceLock, time::Duration};
@@ -45,6 +45,27 @@ const CASES: &[&str] = &[
     "no-interrupts",
 ];
 
+/// The demos, and what they print.
+const DEMOS: &[(&str, &str)] = &[
+    (
+        "basic",
+        "going to sleep\nslept once\nslept twice; good morning\n",
+    ),
+    (
+        "advanced",
+        "each letter slept until its turn\nnobody came within 200 ms\n",
+    ),
+    (
+        "sleepers",
+        "4000 tasks go to sleep\n4000 are up again, none before its time\n",
+    ),
+    (
+        "tasks",
+        "joined: [1, 4, 9, 16, 25, 36, 49, 64]\naborted: true\ntaking turns: cbacbacba\n",
+    ),
+    ("roles", "hello\nhello from the stage\nhello again\n"),
+];
+
 /// How long a case may take: ten times what the longest takes where KVM emulates each instruction.
 const LIMIT: Duration = Duration::from_secs(900);
 
@@ -53,7 +74,11 @@ pub(crate) fn trials() -> Vec<Trial> {
         let cases = CASES
             .iter()
             .map(move |case| Trial::test(format!("{mode}::{case}"), move || passes(mode, case)));
-        cases.chain([Trial::test(
+        let demos = DEMOS.iter().map(move |(name, expected)| {
+            let prints = move || prints(mode, name, expected);
+            Trial::test(format!("{mode}::demo-{name}"), prints)
+        });
+        cases.chain(demos).chain([Trial::test(
             format!("{mode}::no-case-is-left-out"),
             move || no_case_is_left_out(mode),
         )])
@@ -86,6 +111,15 @@ fn run(mode: Mode, what: &str) -> Result<Ran, Failed> {
 fn passes(mode: Mode, case: &str) -> Result<(), Failed> {
     let ran = run(mode, case)?;
     if ran.status.success() {
+        Ok(())
+    } else {
+        Err(format!("{}\n{}", ran.status, ran.output).into())
+    }
+}
+
+fn prints(mode: Mode, demo: &str, expected: &str) -> Result<(), Failed> {
+    let ran = run(mode, &format!("demo:{demo}"))?;
+    if ran.status.success() && ran.output == expected {
         Ok(())
     } else {
         Err(format!("{}\n{}", ran.status, ran.output).into())

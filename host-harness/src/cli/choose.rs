@@ -1,8 +1,12 @@
 //! Which VMM a guest is run under.
 
 use super::note;
-use crate::vmm::{Accelerator, Machine, RunError, Vmm, kvm};
+use crate::{
+    hyperlight::Mode,
+    vmm::{Accelerator, Machine, RunError, Vmm, kvm},
+};
 use clap::ValueEnum;
+use std::fmt;
 
 /// The options that say which VMM.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
@@ -23,6 +27,10 @@ enum Name {
     QemuKvm,
     /// QEMU, translating: needs no /dev/kvm and is slower
     QemuTcg,
+    /// A Hyperlight sandbox, for Hyperlight guests
+    Hyperlight,
+    /// A Hyperlight sandbox with interrupts
+    HyperlightInterrupts,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -36,32 +44,50 @@ enum MachineName {
 /// A choice that no VMM fits.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "--machine is QEMU's and says nothing to --vmm kvm: leave --machine out, or pass --vmm qemu-kvm \
+    "--machine is QEMU's and says nothing to another --vmm: leave --machine out, or pass --vmm qemu-kvm \
      or --vmm qemu-tcg"
 )]
 pub(super) struct MachineWithoutQemu;
 
-/// A VMM and, if it is only second best, why.
+/// What a guest runs under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Under {
+    /// A VMM that boots it.
+    Vmm(Vmm),
+    /// A sandbox, whose guests are others.
+    Hyperlight(Mode),
+}
+
+impl fmt::Display for Under {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Vmm(vmm) => vmm.fmt(f),
+            Self::Hyperlight(mode) => mode.fmt(f),
+        }
+    }
+}
+
+/// What was chosen and, if it is only second best, why.
 #[derive(Debug)]
 struct Chosen {
-    vmm: Vmm,
+    under: Under,
     /// Why the harness's own VMM is not used although nobody asked for another.
     fallback: Option<RunError>,
 }
 
 impl Choice {
-    /// The VMM asked for, or the best that can be used here. If that is only the second best,
+    /// What was asked for, or the best that can be used here. If that is only the second best,
     /// standard error says so.
-    pub(super) fn vmm(self) -> Result<Vmm, MachineWithoutQemu> {
-        let Chosen { vmm, fallback } = self.vmm_given(|| kvm::probe().err())?;
+    pub(super) fn under(self) -> Result<Under, MachineWithoutQemu> {
+        let Chosen { under, fallback } = self.given(|| kvm::probe().err())?;
         if let Some(reason) = fallback {
-            note(format_args!("running under {vmm}: {reason}"));
+            note(format_args!("running under {under}: {reason}"));
         }
-        Ok(vmm)
+        Ok(under)
     }
 
     /// `unusable` says why `/dev/kvm` cannot be used, if so.
-    fn vmm_given(
+    fn given(
         self,
         unusable: impl FnOnce() -> Option<RunError>,
     ) -> Result<Chosen, MachineWithoutQemu> {
@@ -69,18 +95,35 @@ impl Choice {
             None | Some(MachineName::Q35) => Machine::Q35,
             Some(MachineName::Microvm) => Machine::Microvm,
         };
+        let hyperlight = match self.vmm {
+            Some(Name::Hyperlight) => Some(Mode::HostWait),
+            Some(Name::HyperlightInterrupts) => Some(Mode::Interrupts),
+            _ => None,
+        };
+        let is_qemu = !(hyperlight.is_some() || self.vmm == Some(Name::Kvm));
+        if self.machine.is_some() && !is_qemu {
+            return Err(MachineWithoutQemu);
+        }
+        if let Some(mode) = hyperlight {
+            return Ok(Chosen {
+                under: Under::Hyperlight(mode),
+                fallback: None,
+            });
+        }
         let (vmm, fallback) = match self.vmm {
-            Some(Name::Kvm) if self.machine.is_some() => return Err(MachineWithoutQemu),
             Some(Name::Kvm) => (Vmm::Kvm, None),
             Some(Name::QemuKvm) => (Vmm::Qemu(Accelerator::Kvm, machine), None),
             Some(Name::QemuTcg) => (Vmm::Qemu(Accelerator::Tcg, machine), None),
-            None if self.machine.is_some() => (Vmm::Qemu(Accelerator::Tcg, machine), None),
-            None => match unusable() {
+            _ if self.machine.is_some() => (Vmm::Qemu(Accelerator::Tcg, machine), None),
+            _ => match unusable() {
                 None => (Vmm::Kvm, None),
                 Some(reason) => (Vmm::Qemu(Accelerator::Tcg, machine), Some(reason)),
             },
         };
-        Ok(Chosen { vmm, fallback })
+        Ok(Chosen {
+            under: Under::Vmm(vmm),
+            fallback,
+        })
     }
 }
 
@@ -93,15 +136,15 @@ mod tests {
         machine: Option<MachineName>,
         unusable: Option<RunError>,
     ) -> String {
-        match (Choice { vmm, machine }).vmm_given(|| unusable) {
+        match (Choice { vmm, machine }).given(|| unusable) {
             Ok(Chosen {
-                vmm,
+                under,
                 fallback: None,
-            }) => vmm.to_string(),
+            }) => under.to_string(),
             Ok(Chosen {
-                vmm,
+                under,
                 fallback: Some(reason),
-            }) => format!("{vmm} because {reason}"),
+            }) => format!("{under} because {reason}"),
             Err(error) => error.to_string(),
         }
     }
@@ -139,8 +182,20 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_is_nothing_to_our_own_vmm() {
-        let sentence = choose(Some(Name::Kvm), Some(MachineName::Q35), None);
-        assert!(sentence.contains("--machine"), "{sentence}");
+    fn a_machine_is_nothing_but_to_qemu() {
+        for name in [Name::Kvm, Name::Hyperlight, Name::HyperlightInterrupts] {
+            let sentence = choose(Some(name), Some(MachineName::Q35), None);
+            assert!(sentence.contains("--machine"), "{sentence}");
+        }
+    }
+
+    #[test]
+    fn a_sandbox_is_there_for_those_who_ask() {
+        for (name, under) in [
+            (Name::Hyperlight, "hyperlight"),
+            (Name::HyperlightInterrupts, "hyperlight-interrupts"),
+        ] {
+            assert_eq!(choose(Some(name), None, Some(RunError::KvmMissing)), under);
+        }
     }
 }

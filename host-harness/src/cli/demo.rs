@@ -1,6 +1,14 @@
 //! `cargo vm demo`: every demo there is, and what it costs.
 
-use super::{Ended, FAILURE, Installing, choose::Choice, complain, ended, output::Output, table};
+mod hyperlight;
+
+use super::{
+    Ended, FAILURE, Installing,
+    choose::{Choice, Under},
+    complain, ended,
+    output::Output,
+    table,
+};
 use crate::{
     guest,
     setup::{self, Needs},
@@ -85,7 +93,14 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
     if arguments.list {
         return ended(list(&demos), 0);
     }
-    let vmm = arguments.choice.vmm()?;
+    let policy = arguments.installing.policy();
+    let vmm = match arguments.choice.under()? {
+        Under::Vmm(vmm) => vmm,
+        Under::Hyperlight(mode) => {
+            let are_named = !arguments.names.is_empty();
+            return hyperlight::run(mode, &demos, are_named, policy, stop);
+        }
+    };
     if matches!(vmm, Vmm::Kvm | Vmm::Qemu(Accelerator::Kvm, _)) {
         // Before anything is installed or built for it: no set-up can mend this.
         kvm::probe()?;
@@ -94,7 +109,7 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
     let needs = Needs {
         qemu: matches!(vmm, Vmm::Qemu(..)),
     };
-    let toolchain = setup::set_up(&workspace, needs, arguments.installing.policy(), stop)?;
+    let toolchain = setup::set_up(&workspace, needs, policy, stop)?;
     let images = guest::build(&toolchain, &workspace, &[PROGRAM], stop)?;
     let elf = images.get(PROGRAM)?;
 

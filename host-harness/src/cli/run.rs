@@ -1,9 +1,17 @@
 //! `cargo vm run`: one guest, as part of a script or as cargo's runner.
 
-use super::{Ended, choose::Choice, complain, output::Output};
+use super::{
+    Ended, FAILURE,
+    choose::{Choice, Under},
+    complain,
+    output::Output,
+};
 use crate::{
+    hyperlight::Runner,
+    process::ProcessError,
     stop::StopToken,
     vmm::{self, MAX_MEMORY_MIB, MIN_MEMORY_MIB, Outcome, RunConfig},
+    workspace::Workspace,
 };
 use clap::value_parser;
 use std::{path::PathBuf, time::Duration};
@@ -14,6 +22,9 @@ use std::{path::PathBuf, time::Duration};
 /// exception, 119 an output that cannot be written, 120 a triple fault, 121 an instruction that KVM
 /// cannot emulate, 122 too much output, 123 a VM that died, 124 the time limit, 130 Ctrl-C, 141 a
 /// closed output. 125 means that no guest was run.
+///
+/// Of a Hyperlight guest (--vmm hyperlight, hyperlight-interrupts) it calls one function, whose name is the
+/// guest argument, and which takes nothing and returns an i32: the status.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// The guest: an ELF file for x86-64
@@ -54,8 +65,35 @@ impl Arguments {
     }
 }
 
+/// It is not said what to call.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "a Hyperlight guest is run by calling one of its functions: name one, as in `cargo vm run ELF --vmm hyperlight answer`"
+)]
+struct NoFunction;
+
 pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
-    let config = arguments.config(arguments.choice.vmm()?, stop);
+    let vmm = match arguments.choice.under()? {
+        Under::Vmm(vmm) => vmm,
+        Under::Hyperlight(mode) => {
+            let [function] = arguments.arguments.as_slice() else {
+                return Err(NoFunction.into());
+            };
+            let limit = Duration::from_secs(arguments.timeout);
+            let runner = Runner::build(mode, &Workspace::locate()?, stop)?;
+            let what = format!("call:{function}");
+            return match runner.show(&arguments.elf, &what, limit, stop) {
+                Ok(status) => Ok(status.code().map_or(FAILURE, |code| code as u8)),
+                Err(timed_out @ ProcessError::TimedOut { .. }) => {
+                    complain(format_args!("{timed_out}"));
+                    let place = None;
+                    Ok(Outcome::TimedOut { limit, place }.exit_code())
+                }
+                Err(error) => Err(error.into()),
+            };
+        }
+    };
+    let config = arguments.config(vmm, stop);
     let report = vmm::run(&arguments.elf, &config, &mut Output)?;
     match &report.outcome {
         // Whoever closed the output, as `head` does, has had enough and knows it.

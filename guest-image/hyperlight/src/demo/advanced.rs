@@ -3,7 +3,10 @@
 use core::{pin::pin, time::Duration};
 
 use alloc::string::String;
-use dormir::{hyperlight, time::Timer};
+use dormir::{
+    hyperlight,
+    time::{Instant, Timer},
+};
 use futures_util::{
     future::{Either, select},
     stream::{FuturesUnordered, StreamExt},
@@ -29,10 +32,13 @@ async fn sort_by_sleeping(sentence: &str) -> String {
     // Prime to the number of letters, so each comes once.
     const STRIDE: usize = 13;
     let letters = sentence.len();
+    // They begin one after another, which takes its time.
+    let first = Instant::now().saturating_add(Duration::from_millis(500));
     let naps: FuturesUnordered<_> = (0..letters)
         .map(|index| index * STRIDE % letters)
         .map(|place| async move {
-            Timer::after(Duration::from_millis(100 + 20 * place as u64)).await;
+            let behind = Duration::from_millis(10) * place as u32;
+            Timer::at(first.saturating_add(behind)).await;
             &sentence[place..=place]
         })
         .collect();

@@ -12,6 +12,7 @@ mod snapshots;
 use std::{env, path::PathBuf, process::ExitCode};
 
 use dormir_hyperlight_host::Host;
+use hyperlight_host::HyperlightError;
 use sandbox::{Check, Guest, MODE};
 
 /// A test case, and its name.
@@ -26,11 +27,15 @@ const CASES: &[&[Case]] = &[
 
 const USAGE: &str = "usage: dormir-hyperlight-runner MODE GUEST CASE, where MODE is hyperlight or \
                      hyperlight-interrupts, GUEST an ELF file, and CASE `list`, one of those it \
-                     lists, or `demo:NAME`";
+                     lists, `demo:NAME`, or `call:FUNCTION`";
+
+/// The status for a guest that panicked or was ended by an exception, and for one that was not run.
+const ABORTED: u8 = 101;
+const NOT_RUN: u8 = 125;
 
 fn main() -> ExitCode {
     match run() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => ExitCode::from(status),
         Err(sentence) => {
             eprintln!("{sentence}");
             ExitCode::FAILURE
@@ -38,7 +43,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> Result<(), String> {
+fn run() -> Result<u8, String> {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let [mode, guest, case] = arguments.as_slice() else {
         return Err(USAGE.into());
@@ -52,16 +57,21 @@ fn run() -> Result<(), String> {
     let cases = || CASES.iter().copied().flatten();
     if case == "list" {
         cases().for_each(|(name, _)| println!("{name}"));
-        return Ok(());
+        return Ok(0);
     }
     let guest = Guest::new(PathBuf::from(guest));
     if let Some(name) = case.strip_prefix("demo:") {
-        return demo(&guest, name).map_err(|error| error.to_string());
+        let ran = demo(&guest, name);
+        return ran.map(|()| 0).map_err(|error| error.to_string());
+    }
+    if let Some(function) = case.strip_prefix("call:") {
+        return Ok(call(&guest, function));
     }
     let Some((_, test)) = cases().find(|(name, _)| name == case) else {
         return Err(format!("there is no case `{case}`; {USAGE}"));
     };
-    test(&guest).map_err(|error| format!("{MODE}::{case}: {error}"))
+    let tested = test(&guest).map_err(|error| format!("{MODE}::{case}: {error}"));
+    tested.map(|()| 0)
 }
 
 /// Runs the guest's demo `name`; what it prints goes to standard output.
@@ -70,4 +80,25 @@ fn demo(guest: &Guest, name: &str) -> Check {
     let mut sandbox = guest.builder().scratch_size(16 << 20).build()?;
     Host::new().register(&mut sandbox)?;
     Ok(sandbox.call("demo", name.to_owned())?)
+}
+
+/// Calls the guest's function `function`, which returns the status.
+fn call(guest: &Guest, function: &str) -> u8 {
+    let called = guest.sandbox().map(|(mut sandbox, host)| {
+        let status = sandbox.call::<i32>(function, ());
+        drop(host);
+        status
+    });
+    match called {
+        Ok(Ok(status)) => status as u8,
+        Ok(Err(error)) => {
+            eprintln!("error: {error}");
+            let aborted = matches!(error, HyperlightError::GuestAborted(..));
+            if aborted { ABORTED } else { NOT_RUN }
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            NOT_RUN
+        }
+    }
 }

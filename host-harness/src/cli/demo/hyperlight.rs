@@ -1,0 +1,96 @@
+//! The demos in Hyperlight sandboxes: guest functions of the Hyperlight guest.
+
+use super::{Demo, LIMIT};
+use crate::{
+    cli::{Ended, FAILURE, complain, ended},
+    hyperlight::{self, Mode, Runner},
+    setup::{self, Needs, Policy},
+    stop::StopToken,
+    vmm::kvm,
+    workspace::Workspace,
+};
+use std::{
+    io::{self, Write},
+    time::Instant,
+};
+
+/// Those that the Hyperlight guest has, and what they are there. The others are about interrupts of one's own,
+/// or about a guest that never waits.
+const DEMOS: &[(&str, &str)] = &[
+    ("basic", "sleeps and prints, one after another"),
+    (
+        "advanced",
+        "many futures sleep at once, put together by the crate futures-util",
+    ),
+    ("sleepers", "4,000 tasks asleep at once, on one timer"),
+    ("tasks", "spawned, joined, aborted, taking turns"),
+    (
+        "roles",
+        "future, task, waker and executor: hello, and two seconds later hello again",
+    ),
+];
+
+/// A demo that the Hyperlight guest does not have.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the demo `{name}` is not for Hyperlight: leave --vmm out, or choose among {}",
+    DEMOS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+)]
+struct NotForHyperlight {
+    name: &'static str,
+}
+
+/// Runs `demos`, of which those that have no counterpart are left out if nobody named them.
+pub(super) fn run(
+    mode: Mode,
+    demos: &[&'static Demo],
+    are_named: bool,
+    policy: Policy,
+    stop: &StopToken,
+) -> Ended {
+    let mut chosen = Vec::new();
+    for Demo { name, .. } in demos {
+        match DEMOS.iter().find(|(demo, _)| demo == name) {
+            Some(demo) => chosen.push(demo),
+            None if are_named => return Err(NotForHyperlight { name }.into()),
+            None => {}
+        }
+    }
+    // Before anything is installed or built for it: no set-up can mend this.
+    kvm::probe()?;
+    let workspace = Workspace::locate()?;
+    let toolchain = setup::set_up(&workspace, Needs { qemu: false }, policy, stop)?;
+    let guest = hyperlight::build_guest(&toolchain, &workspace, stop)?;
+    let runner = Runner::build(mode, &workspace, stop)?;
+    let mut status = 0;
+    for (name, about) in chosen {
+        let title = format!("== {name} ({mode}): {about}\n");
+        if let Err(error) = io::stdout().write_all(title.as_bytes()) {
+            return ended(Err(error), status);
+        }
+        let start = Instant::now();
+        let shown = runner.show(&guest, &format!("demo:{name}"), LIMIT, stop)?;
+        if !shown.success() {
+            complain(format_args!("{name}: the demo failed ({shown})"));
+            status = FAILURE;
+        }
+        let took = start.elapsed().as_secs_f64() * 1e3;
+        if let Err(error) = writeln!(io::stdout(), "({took:.1} ms, with its sandbox)\n") {
+            return ended(Err(error), status);
+        }
+    }
+    Ok(status)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn they_are_among_the_demos() {
+        for (name, _) in DEMOS {
+            let is_known = super::super::DEMOS.iter().any(|demo| demo.name == *name);
+            assert!(is_known, "{name}");
+        }
+    }
+}
