@@ -151,7 +151,8 @@ pub struct Canceller {
 
 impl Canceller {
     /// Ends the call that runs now, if one does: it gives `HyperlightError::ExecutionCanceledByHost`, and
-    /// the sandbox is poisoned until it is restored. Whether the guest was executing; while it waits, the
+    /// the sandbox is poisoned until it is restored (with `hw-interrupts`, make a new one from a snapshot: one
+    /// whose guest halted does not come back in a restore). Whether the guest was executing; while it waits, the
     /// call ends and the answer is `false`.
     pub fn cancel(&self) -> bool {
         // In this order: a wait that ends finds that the call is to end, and does not return to the guest.
