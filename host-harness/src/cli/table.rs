@@ -95,6 +95,7 @@ mod tests {
                 .collect(),
             wall: Duration::from_micros(1_234_560),
             counters,
+            stretches: Vec::new(),
         }
     }
 

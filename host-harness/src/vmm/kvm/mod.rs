@@ -3,11 +3,13 @@
 
 mod boot;
 mod cpu;
+mod decode;
 mod devices;
 mod exits;
 mod probe;
 mod registers;
 mod stats;
+mod steps;
 mod thread;
 
 pub use probe::{KvmInfo, probe};
@@ -22,6 +24,7 @@ use super::{Outcome, Report, RunConfig, RunError, console::Console};
 use boot::Memory;
 use devices::Devices;
 use exits::End;
+use steps::Steps;
 use thread::Asked;
 
 /// Where KVM puts a page table for processors that cannot run real mode: three pages of a task
@@ -38,6 +41,7 @@ struct Machine {
     _vm: VmFd,
     devices: Devices,
     memory: Memory,
+    steps: Steps,
 }
 
 /// Runs a guest that was checked, and waits for its end.
@@ -66,6 +70,7 @@ pub(super) fn run(
         (End::Asked, _) => Outcome::Stopped,
     };
     let counters = stats::read(&machine.vcpu, exits);
+    let stretches = machine.steps.take_stretches();
     drop(machine);
     let (outcome, stats) = console.conclude(ended);
     Ok(Report {
@@ -73,6 +78,7 @@ pub(super) fn run(
         stats,
         wall: started.elapsed(),
         counters: Some(counters),
+        stretches,
     })
 }
 
@@ -91,6 +97,7 @@ impl Machine {
             _vm: vm,
             devices,
             memory,
+            steps: Steps::new(&kvm, config.steps),
         })
     }
 
@@ -99,9 +106,10 @@ impl Machine {
             vcpu,
             devices,
             memory,
+            steps,
             ..
         } = self;
-        exits::run(vcpu, memory, devices, console, leave)
+        exits::run(vcpu, memory, devices, steps, console, leave)
     }
 }
 

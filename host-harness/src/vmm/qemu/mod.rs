@@ -152,6 +152,7 @@ pub(super) fn run(
         stats,
         wall,
         counters: None,
+        stretches: Vec::new(),
     })
 }
 

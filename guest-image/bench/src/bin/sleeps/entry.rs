@@ -17,7 +17,7 @@ use x86_64::{instructions::tables, structures::idt::InterruptDescriptorTable};
 
 use crate::{
     executors,
-    sleeper::{ENTERED, Sleeper},
+    sleeper::{ENTERED, Sleeper, take_tally},
 };
 
 /// How often the task sleeps...
@@ -33,8 +33,8 @@ pub(crate) fn run(machine: &Machine, max: usize) {
     }
     install();
     executors::each(|subject, sleep| {
-        let tally = sleep(Sleeper::new(SLEEPS, TIME));
-        subject.report_tally_with("isr_to_poll", machine.timer, &tally);
+        sleep(Sleeper::new(SLEEPS, TIME));
+        subject.report_tally_with("isr_to_poll", machine.timer, &take_tally());
     });
 }
 

@@ -1,11 +1,10 @@
 //! The executors in which a task sleeps: every capacity, woken from any vCPU or from one.
 
 use dormir::{
-    block_on,
     executor::{Capacity, Executor, Shared, SingleVcpu, Up64, Up4096, Up65536},
     idle::Halt,
 };
-use dormir_bench_guest::figures::{Subject, Tally};
+use dormir_bench_guest::figures::Subject;
 
 use crate::{NAME, sleeper::Sleeper};
 
@@ -13,7 +12,7 @@ dormir::task! { fn sleeper(task: Sleeper) -> Sleeper, pool = 1 { task } }
 
 /// Calls `with` for each executor, with what is to be said of it, and a function that runs a task in it
 /// until it ends.
-pub(crate) fn each(mut with: impl FnMut(&Subject, &dyn Fn(Sleeper) -> Tally)) {
+pub(crate) fn each(mut with: impl FnMut(&Subject, &dyn Fn(Sleeper))) {
     macro_rules! with_each {
         ($($capacity:ident)*, $name:literal $cpus:ty, $value:expr) => {$({
             static EXECUTOR: Executor<$capacity, $cpus> = Executor::new($value);
@@ -27,10 +26,9 @@ pub(crate) fn each(mut with: impl FnMut(&Subject, &dyn Fn(Sleeper) -> Tally)) {
             let runner = core::cell::RefCell::new(EXECUTOR.enter().expect("nobody else enters it"));
             let run = |task| {
                 let mut runner = runner.borrow_mut();
-                let task = runner.spawner().spawn(sleeper(task));
-                let handle = task.unwrap_or_else(|_| panic!("it is the only task"));
+                let spawned = runner.spawner().spawn_detached(sleeper(task));
+                spawned.unwrap_or_else(|_| panic!("it is the only task"));
                 runner.run(Halt);
-                block_on(handle, Halt).expect("nobody aborts it")
             };
             with(&subject, &run);
         })*};

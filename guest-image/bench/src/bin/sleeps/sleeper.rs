@@ -2,7 +2,7 @@
 
 use core::{
     arch::asm,
-    mem,
+    cell::RefCell,
     pin::Pin,
     sync::atomic::{AtomicU64, Ordering},
     task::{Context, Poll},
@@ -10,6 +10,7 @@ use core::{
 };
 
 use alloc::boxed::Box;
+use critical_section::Mutex;
 use dormir::time::{Instant, Timer};
 use dormir_bench_guest::figures::Tally;
 
@@ -21,12 +22,19 @@ pub(crate) static ENTERED: AtomicU64 = AtomicU64::new(0);
 /// of the stamping entry, and the mark.
 const OWN: u64 = crate::entry::BEHIND_STAMP + 1;
 
-/// Sleeps so many times for so long, and gives the instructions from each interrupt to its poll.
+/// The instructions from each interrupt to its poll.
+static TALLY: Mutex<RefCell<Tally>> = Mutex::new(RefCell::new(Tally::new()));
+
+/// Takes what was tallied since it was last taken.
+pub(crate) fn take_tally() -> Tally {
+    critical_section::with(|cs| TALLY.replace(cs, Tally::new()))
+}
+
+/// Sleeps so many times for so long, and tallies.
 pub(crate) struct Sleeper {
     left: u32,
     time: Duration,
     timer: Pin<Box<Timer>>,
-    tally: Tally,
 }
 
 impl Sleeper {
@@ -35,33 +43,39 @@ impl Sleeper {
             left: sleeps,
             time,
             timer: Box::pin(Timer::after(time)),
-            tally: Tally::new(),
         }
     }
-}
 
-impl Future for Sleeper {
-    type Output = Tally;
-
-    #[inline]
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Tally> {
-        let polled = marked_stamp();
+    /// The poll, behind its stamp. By itself, so that the registers it needs are not saved before that.
+    #[inline(never)]
+    fn poll_at(&mut self, stamp: u64, cx: &mut Context<'_>) -> Poll<()> {
         if self.timer.as_mut().poll(cx).is_pending() {
             return Poll::Pending;
         }
         let entered = ENTERED.load(Ordering::Relaxed);
         if entered != 0 {
-            self.tally.add(polled - entered - OWN);
+            let instructions = stamp - entered - OWN;
+            critical_section::with(|cs| TALLY.borrow_ref_mut(cs).add(instructions));
         }
         self.left -= 1;
         if self.left == 0 {
-            return Poll::Ready(mem::replace(&mut self.tally, Tally::new()));
+            return Poll::Ready(());
         }
         let next = Instant::now().saturating_add(self.time);
         self.timer.as_mut().reset(next);
         let polled = self.timer.as_mut().poll(cx);
         assert!(polled.is_pending(), "its deadline is far away");
         Poll::Pending
+    }
+}
+
+impl Future for Sleeper {
+    type Output = ();
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let stamp = marked_stamp();
+        self.poll_at(stamp, cx)
     }
 }
 

@@ -28,7 +28,7 @@ pub(crate) fn run(machine: &Machine) {
         subject.report_with("isr_to_poll", machine.timer, "sleeps", SLEEPS.into());
         let task = Sleeper::new(SLEEPS, TIME);
         write(vector.into());
-        let _ = sleep(task);
+        sleep(task);
         write(port::STEPS_END);
     });
 }
