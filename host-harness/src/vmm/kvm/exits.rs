@@ -41,13 +41,17 @@ pub(super) fn run(
         let result = match exit {
             Ok(VcpuExit::IoOut(port::STEPS, data)) => {
                 let value = devices::little_endian(data);
-                steps.on_write(vcpu, value)
+                let begun = steps.on_write(vcpu, value);
+                begun.and_then(|()| steps.behind_port(vcpu, memory))
             }
             Ok(VcpuExit::Debug(stop)) => steps.on_stop(vcpu, memory, stop.pc),
-            Ok(VcpuExit::IoOut(port, data)) => devices.write(port, data, console),
+            Ok(VcpuExit::IoOut(port, data)) => {
+                let written = devices.write(port, data, console);
+                written.and_then(|()| steps.behind_port(vcpu, memory))
+            }
             Ok(VcpuExit::IoIn(port, data)) => {
                 devices.read(port, data);
-                Ok(())
+                steps.behind_port(vcpu, memory)
             }
             Ok(VcpuExit::Intr) => Ok(()),
             Err(error) if error.errno() == libc::EINTR => Ok(()),

@@ -12,7 +12,7 @@ use kvm_bindings::{
     KVM_CAP_SET_GUEST_DEBUG2, KVM_GUESTDBG_BLOCKIRQ, KVM_GUESTDBG_ENABLE, KVM_GUESTDBG_SINGLESTEP,
     KVM_GUESTDBG_USE_HW_BP, kvm_guest_debug,
 };
-use kvm_ioctls::{Kvm, VcpuFd};
+use kvm_ioctls::{Kvm, VcpuExit, VcpuFd};
 
 use super::{boot::Memory, decode, registers};
 use crate::vmm::{Event, EventKind, Outcome, Stretch};
@@ -95,6 +95,39 @@ impl Steps {
             runs_freely: false,
         });
         self.step(vcpu)
+    }
+
+    /// An instruction that reads or writes a port was served by this process. It is not over: the next
+    /// `KVM_RUN` completes it, and may go on with another one. So it is completed by itself.
+    ///
+    /// # Errors
+    ///
+    /// How this ends the run.
+    pub(super) fn behind_port(
+        &mut self,
+        vcpu: &mut VcpuFd,
+        memory: &Memory,
+    ) -> Result<(), Outcome> {
+        if self.current.is_none() {
+            return Ok(());
+        }
+        vcpu.set_kvm_immediate_exit(1);
+        let stopped = match vcpu.run() {
+            Ok(VcpuExit::Debug(stop)) => Ok(stop.pc),
+            Err(error) if error.errno() == libc::EINTR => Err(None),
+            other => Err(Some(format!("{other:?}"))),
+        };
+        vcpu.set_kvm_immediate_exit(0);
+        let address = match stopped {
+            Ok(address) => Some(address),
+            Err(None) => registers::instruction_pointer(vcpu),
+            Err(Some(other)) => {
+                return Err(Outcome::Died(format!(
+                    "KVM did not complete its access to a port ({other}): run it without steps"
+                )));
+            }
+        };
+        address.map_or(Ok(()), |address| self.on_stop(vcpu, memory, address))
     }
 
     /// Has the vCPU return to us after the next instruction.
