@@ -106,9 +106,15 @@ const STEPS: &[u8] = &[
     0xb9, 0x1b, 0, 0, 0, // 6: mov ecx, 0x1b
     0x0f, 0x32, // 7: rdmsr
     0x0f, 0x30, // 8: wrmsr
-    0x66, 0xba, 0xf4, 0x05, // 9: mov dx, 0x5f4
-    0x31, 0xc0, // 10: xor eax, eax
-    0xef, // 11: out dx, eax: no steps any more
+    0x0f, 0x31, // 9: rdtsc
+    0x89, 0xc3, // 10: mov ebx, eax
+    0x0f, 0x31, // 11: rdtsc
+    0x39, 0xd8, // 12: cmp eax, ebx
+    0x74, 0x01, // 13: je over the next
+    0x90, // nop
+    0x66, 0xba, 0xf4, 0x05, // 14: mov dx, 0x5f4
+    0x31, 0xc0, // 15: xor eax, eax
+    0xef, // 16: out dx, eax: no steps any more
     0x66, 0x87, 0xdb, // xchg bx, bx
     0xb8, 0x10, 0, 0, 0, 0xe7, 0xf4, 0xf4, // end with code 0
 ];
@@ -130,7 +136,13 @@ fn kvm_steps_through_what_the_guest_asks_for() {
     };
     let first = stretch.addresses[0];
     let offsets: Vec<u64> = stretch.addresses.iter().map(|at| at - first).collect();
-    assert_eq!(offsets, [0, 3, 5, 7, 12, 17, 18, 23, 25, 27, 31, 33]);
+    assert_eq!(
+        offsets,
+        [
+            0, 3, 5, 7, 12, 17, 18, 23, 25, 27, 29, 31, 33, 35, 38, 42, 44
+        ],
+        "and the clock stands"
+    );
     let events: Vec<_> = stretch
         .events
         .iter()
@@ -144,7 +156,7 @@ fn kvm_steps_through_what_the_guest_asks_for() {
             (2, EventKind::PortWrite(0x40)),
             (7, EventKind::MsrRead(0x1b)),
             (8, EventKind::MsrWrite(0x1b)),
-            (11, EventKind::PortWrite(0x5f4)),
+            (16, EventKind::PortWrite(0x5f4)),
         ]
     );
 }

@@ -3,6 +3,11 @@
 //! A halt cannot be stepped through: with steps on, `KVM_RUN` returns at once. There the vCPU runs freely
 //! up to a breakpoint at the entry of the interrupt that the guest has named. Nor can the return from an
 //! interrupt: the step ends one instruction too late. There it runs to a breakpoint where it returns to.
+//!
+//! Steps take long, so the guest's clock stands still meanwhile: behind an interrupt the first `rdtsc` gives
+//! the time, and all others up to the next interrupt the same. Else a deadline could pass between two
+//! instructions, on a busy machine anywhere, and the guest would rightly take another way. The alarm's own
+//! time goes on; when it has come, and the guest looks at the clock, the deadline has passed there too.
 
 use std::{collections::HashMap, mem};
 
@@ -47,6 +52,10 @@ struct Current {
     halted: bool,
     /// It does not step, but runs to a breakpoint.
     runs_freely: bool,
+    /// Its last instruction was a `rdtsc`.
+    read_clock: bool,
+    /// What the TSC shows; `None` until it is read for the first time since the last interrupt.
+    tsc: Option<(u64, u64)>,
 }
 
 impl Steps {
@@ -93,6 +102,8 @@ impl Steps {
             next: Next::Anywhere,
             halted: false,
             runs_freely: false,
+            read_clock: false,
+            tsc: None,
         });
         self.step(vcpu)
     }
@@ -163,9 +174,14 @@ impl Steps {
         }
         if current.halted {
             current.halted = false;
+            current.tsc = None;
             current.event(EventKind::Interrupt);
         }
+        if current.read_clock {
+            current.stop_clock(vcpu)?;
+        }
         let instruction = self.instruction(vcpu, memory, address)?;
+        current.read_clock = instruction.mnemonic() == Mnemonic::Rdtsc;
         for kind in decode::events(&instruction, vcpu) {
             current.event(kind);
             current.halted |= kind == EventKind::Halt;
@@ -219,6 +235,23 @@ impl Current {
     fn event(&mut self, kind: EventKind) {
         let at = self.stretch.addresses.len();
         self.stretch.events.push(Event { at, kind });
+    }
+
+    /// Behind a `rdtsc`: puts the time at which the clock stands into the registers where the guest expects
+    /// it, unless it is this one.
+    fn stop_clock(&mut self, vcpu: &VcpuFd) -> Result<(), Outcome> {
+        let failed = |error| {
+            Outcome::Died(format!(
+                "KVM cannot step through it: its registers are out of reach ({error})"
+            ))
+        };
+        let mut registers = vcpu.get_regs().map_err(failed)?;
+        if let Some((rax, rdx)) = self.tsc {
+            (registers.rax, registers.rdx) = (rax, rdx);
+            return vcpu.set_regs(&registers).map_err(failed);
+        }
+        self.tsc = Some((registers.rax, registers.rdx));
+        Ok(())
     }
 }
 

@@ -14,9 +14,8 @@ use crate::{executors, sleeper::Sleeper};
 /// How often the task sleeps in each executor...
 const SLEEPS: u32 = 3;
 
-/// ... and how long each time: longer than it takes to step from the alarm to the `hlt`, and not longer
-/// than the PIT counts.
-const TIME: Duration = Duration::from_millis(40);
+/// ... and how long each time: not longer than the PIT counts.
+const TIME: Duration = Duration::from_millis(20);
 
 /// Has a task sleep in each executor, between two writes to the port that begins and ends the steps.
 pub(crate) fn run(machine: &Machine) {
@@ -26,9 +25,8 @@ pub(crate) fn run(machine: &Machine) {
     };
     executors::each(|subject, sleep| {
         subject.report_with("isr_to_poll", machine.timer, "sleeps", SLEEPS.into());
-        let task = Sleeper::new(SLEEPS, TIME);
         write(vector.into());
-        sleep(task);
+        sleep(Sleeper::new(SLEEPS, TIME));
         write(port::STEPS_END);
     });
 }
