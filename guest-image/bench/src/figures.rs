@@ -7,6 +7,7 @@ use alloc::string::String;
 use dormir::platform::bare::TimerSource;
 
 /// What operations took that were counted one by one.
+#[derive(Default)]
 pub struct Tally {
     operations: u64,
     instructions: u64,

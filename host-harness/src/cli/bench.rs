@@ -118,12 +118,22 @@ fn gather(images: &Images, progress: &Progress, stop: &StopToken) -> Counted<Fig
         }
         Err(failure) => return Ok(Err(failure)),
     };
+    let kvm = kvm::probe();
+    if kvm.is_err() {
+        let sentence = "the sleeps that our VMM steps through are left out: there is no KVM that it can \
+                        use, and `cargo vm doctor` says why";
+        figures.left_out.push(sentence.into());
+    }
     for &timer in sleeps::TIMERS {
         progress.next(timer);
-        if let Some(lack) = lack(timer) {
-            let sentence = format!("the sleeps with {timer} are left out: {lack}");
-            figures.left_out.push(sentence);
-            continue;
+        match &kvm {
+            Err(_) => continue,
+            Ok(kvm) if timer == "tsc-deadline" && !kvm.tsc_deadline => {
+                let sentence = format!("the sleeps with {timer} are left out: this KVM has none");
+                figures.left_out.push(sentence);
+                continue;
+            }
+            Ok(_) => {}
         }
         match run_guest(timer, elf, sleeps::stepped(timer), stop)? {
             Ok(report) => {
@@ -146,17 +156,6 @@ fn gather(images: &Images, progress: &Progress, stop: &StopToken) -> Counted<Fig
     }
     figures.exits.extend(slack);
     Ok(Ok(figures))
-}
-
-/// What our VMM lacks to step through sleeps with this timer, if it lacks something.
-fn lack(timer: &str) -> Option<String> {
-    match kvm::probe() {
-        Err(error) => Some(error.to_string()),
-        Ok(info) if timer == "tsc-deadline" && !info.tsc_deadline => {
-            Some("this KVM has no TSC-deadline timer".into())
-        }
-        Ok(_) => None,
-    }
 }
 
 /// A guest that did not end with success.

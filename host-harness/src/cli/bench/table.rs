@@ -93,7 +93,8 @@ fn draw(counts: &[Count]) -> Table {
 const EXITS_NOTES: &[&str] = &[
     "alarm writes: to the TSC-deadline MSR, the local APIC's initial count, or the PIT, which takes a count as \
      two bytes. others: every other port, MSR and register of the local APIC that is read or written. Rows \
-     with them were stepped through, from poll to poll",
+     with them were stepped through, from poll to poll, and the guest's clock stood still from one interrupt to \
+     the next, so that steps took no time",
     "slack: the sleeps of 10 tasks end at scattered times, and those within the slack by one interrupt",
 ];
 
