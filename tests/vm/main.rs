@@ -11,6 +11,7 @@ mod embassy;
 mod endings;
 mod guest;
 mod serial;
+mod sleeps;
 mod sweep;
 mod timers;
 
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         serial::trials(),
         sweep::trials(),
         counts::trials(),
+        sleeps::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()
 }
