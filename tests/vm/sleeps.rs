@@ -18,7 +18,7 @@ use crate::guest::{LIMIT, boot};
 const SETUP_FAILED: u8 = 78;
 
 /// What `isr_to_poll` may take in an executor of 64, with the timer that is counted.
-const ISR_TO_POLL: u64 = 165;
+const ISR_TO_POLL: u64 = 150;
 
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = vec![

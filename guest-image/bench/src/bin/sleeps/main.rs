@@ -20,7 +20,10 @@ mod stepped;
 
 use alloc::string::{String, ToString};
 
-use dormir::platform::bare::{self, Config, Machine, TimerSource};
+use dormir::{
+    arch::x86_64::tsc,
+    platform::bare::{self, Config, Machine, TimerSource},
+};
 use dormir_guest::args;
 
 dormir_guest::entry!(main, owns_machine);
@@ -35,9 +38,13 @@ fn main() -> Result<(), String> {
     if args::words().any(|word| word == "stepped") {
         let timer = args::value("timer").map(str::parse).transpose();
         let timer = timer.map_err(|error: bare::UnknownTimerSource| error.to_string())?;
+        // As the clock that counts under `-icount`: the TSC, and not pvclock.
+        // SAFETY: ring 0, the one vCPU, interrupts masked by the entry, memory mapped one to one.
+        let (tsc_hz, _) =
+            unsafe { tsc::find_frequency() }.ok_or("the TSC's frequency is not known")?;
         let machine = init(Config {
             timer,
-            tsc_hz: None,
+            tsc_hz: Some(tsc_hz),
         })?;
         stepped::run(machine);
         return Ok(());

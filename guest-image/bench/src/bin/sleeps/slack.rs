@@ -88,7 +88,7 @@ fn install(machine: &Machine) {
     static ALARM: Once<CountedAlarm> = Once::new();
     let apic = machine.apic.expect("it is the xAPIC's timer");
     let clock = CLOCK.call_once(|| TscClock::start(INSTRUCTIONS_HZ));
-    let alarm = ALARM.call_once(|| CountedAlarm(OneShotAlarm::new(apic, *clock, INSTRUCTIONS_HZ)));
+    let alarm = ALARM.call_once(|| CountedAlarm(OneShotAlarm::new(apic, clock, INSTRUCTIONS_HZ)));
     TIMERS.install(clock, alarm).expect("it has none yet");
     // SAFETY: made by `interrupt_entry!`, and ends the local APIC's interrupt.
     unsafe { bare::set_interrupt_handler(vector::APIC_TIMER, alarm_entry) };
