@@ -191,7 +191,8 @@ impl TimerQueue {
     /// if not, sets the alarm if the next deadline is earlier than what it is set to.
     ///
     /// So the alarm is not set for what comes after a deadline until the tasks that were woken have been
-    /// polled, which often have an earlier one. Until then the queue is not [settled](Self::is_settled).
+    /// polled, which often have an earlier one. Until then the queue is not [settled](Self::is_settled): do
+    /// not halt then, but turn it again.
     ///
     /// When the last timer goes, the alarm stays as it is: one interrupt that finds nothing due costs
     /// less than a write for each timer that is dropped.

@@ -156,6 +156,7 @@ mod tests {
             outcome: Outcome::Exited(0),
             stats: vec![(name.into(), sleeps)],
             wall: Duration::ZERO,
+            times: Vec::new(),
             counters: None,
             stretches: vec![Stretch {
                 addresses: Vec::new(),
