@@ -59,6 +59,7 @@
 //! | feature | default | what it adds |
 //! | --- | --- | --- |
 //! | `bare` | yes | `platform::bare`: interrupt table, PIC, PIT, local APIC, TSC clock, `hlt`. Only on `x86_64-unknown-none` |
+//! | `hyperlight` | no | [`hyperlight`](platform): `block_on` in the guest functions of Hyperlight sandboxes. Only on `x86_64-unknown-none` and its like |
 //! | `embedded-hal` | yes | `time::Delay`, a busy wait behind `embedded_hal::delay::DelayNs` |
 //! | `embedded-hal-async` | no | `time::Delay`, a timer behind `embedded_hal_async::delay::DelayNs` |
 //! | `embassy-time` | no | `time::embassy`: `embassy_time`'s timers run on the global queue |
@@ -78,7 +79,15 @@ extern crate std;
 
 #[cfg(all(test, not(loom)))]
 mod alone;
-#[cfg(all(target_arch = "x86_64", target_os = "none", feature = "bare"))]
+#[cfg(all(
+    target_arch = "x86_64",
+    target_os = "none",
+    any(
+        feature = "bare",
+        feature = "hyperlight",
+        feature = "critical-section-impl"
+    )
+))]
 pub mod arch;
 pub mod event;
 pub mod executor;
@@ -89,3 +98,5 @@ pub mod time;
 
 pub use event::Event;
 pub use executor::block_on::block_on;
+#[cfg(all(target_arch = "x86_64", target_os = "none", feature = "hyperlight"))]
+pub use platform::hyperlight;

@@ -11,6 +11,7 @@ use std::{
     collections::BTreeMap,
     io::{self, IsTerminal},
     path::{Path, PathBuf},
+    process::Command,
     time::Duration,
 };
 
@@ -124,16 +125,27 @@ fn build_package(
     for name in names {
         command.args(["--bin", name]);
     }
+    executables(&run_cargo(&mut command, stop)?)
+}
+
+/// Runs a build to its end: cargo's messages.
+pub(crate) fn run_cargo(command: &mut Command, stop: &StopToken) -> Result<String, BuildError> {
     if !io::stderr().is_terminal() {
         command.arg("--quiet");
     }
-    let cargo = process::capture(&mut command, Keep::StdoutOnly, Scope::Group, LIMIT, stop)?;
-    if !cargo.status.success() {
-        return Err(BuildError::Cargo {
+    let cargo = process::capture(command, Keep::StdoutOnly, Scope::Group, LIMIT, stop)?;
+    if cargo.status.success() {
+        Ok(cargo.output)
+    } else {
+        Err(BuildError::Cargo {
             status: cargo.status,
-        });
+        })
     }
-    executables(&cargo.output)
+}
+
+/// The program `name` in cargo's messages.
+pub(crate) fn executable(messages: &str, name: &str) -> Result<PathBuf, BuildError> {
+    Ok(executables(messages)?.get(name)?.to_owned())
 }
 
 /// The programs in the messages that cargo writes with `--message-format=json`.

@@ -1,8 +1,9 @@
-//! Launches `dormir` guests under KVM and QEMU, for tests, demos and benchmarks.
+//! Launches `dormir` guests under KVM, under QEMU and in Hyperlight sandboxes, for tests, demos and benchmarks.
 
 pub mod cli;
 mod doctor;
 pub mod guest;
+pub mod hyperlight;
 mod process;
 pub mod setup;
 mod stop;

@@ -77,6 +77,25 @@ impl Workspace {
     pub fn guest_target(&self) -> PathBuf {
         self.root.join("target").join("guest")
     }
+
+    /// The package of the Hyperlight guest, which is apart from the other guests: flags, panic handler and
+    /// allocator are others.
+    #[must_use]
+    pub fn hyperlight_guest(&self) -> PathBuf {
+        self.guest().join("hyperlight")
+    }
+
+    /// The workspace of what runs in a Hyperlight host.
+    #[must_use]
+    pub fn hyperlight_host(&self) -> PathBuf {
+        self.root.join("host-harness").join("hyperlight")
+    }
+
+    /// Where cargo puts what it builds for Hyperlight: each part by itself, since their features differ.
+    #[must_use]
+    pub fn hyperlight_target(&self, part: &str) -> PathBuf {
+        self.root.join("target").join("hyperlight").join(part)
+    }
 }
 
 #[cfg(test)]

@@ -4,3 +4,9 @@
 pub mod bare;
 #[cfg(not(target_os = "none"))]
 pub mod host;
+// Pure parts of it are tested on the host.
+#[cfg(any(
+    test,
+    all(target_arch = "x86_64", target_os = "none", feature = "hyperlight")
+))]
+pub mod hyperlight;

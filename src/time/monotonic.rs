@@ -145,7 +145,7 @@ impl Monotonic {
 fn replace(word: &AtomicU64, old: u64, new: u64, readers: Readers) -> bool {
     #[cfg(all(target_arch = "x86_64", target_os = "none"))]
     if readers == Readers::ThisVcpu {
-        let found;
+        let found: u64;
         // SAFETY: one access to a live atomic. Not `nomem`: the compiler moves no access across.
         unsafe {
             core::arch::asm!(

@@ -10,6 +10,7 @@ mod demos;
 mod embassy;
 mod endings;
 mod guest;
+mod hyperlight;
 mod serial;
 mod sleeps;
 mod sweep;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         sweep::trials(),
         counts::trials(),
         sleeps::trials(),
+        hyperlight::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()
 }

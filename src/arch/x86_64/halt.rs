@@ -22,7 +22,7 @@ global_asm!(
     ".globl dormir_halt",
     ".type dormir_halt, @function",
     "dormir_halt:",
-    "    cmp byte ptr [{nmi_came}], 0",
+    "    cmp byte ptr [rip + {nmi_came}], 0",
     ".globl dormir_halt_window",
     "dormir_halt_window:",
     "    jne dormir_halt_over",

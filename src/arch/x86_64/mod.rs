@@ -4,18 +4,31 @@
 //! the numbering in which volume 3 treats interrupts in chapter 7 and the APIC in chapter 12 (older
 //! editions: 6 and 10); to the 8254 and 8259A data sheets, and KVM's documentation of its CPUID leaves and MSRs.
 
+#[cfg(feature = "bare")]
 pub mod alarm;
+#[cfg(feature = "bare")]
 pub mod apic;
+#[cfg(feature = "bare")]
 pub mod cpuid;
 #[cfg(feature = "critical-section-impl")]
 mod critical;
+#[cfg(feature = "bare")]
 pub mod exceptions;
+#[cfg(any(feature = "bare", feature = "hyperlight"))]
 pub mod halt;
+#[cfg(feature = "bare")]
 pub mod idt;
+#[cfg(feature = "bare")]
 pub mod interrupt;
+#[cfg(any(feature = "bare", feature = "hyperlight"))]
 pub mod pic;
+#[cfg(feature = "bare")]
 pub mod pit;
+#[cfg(feature = "bare")]
 pub mod pvclock;
+#[cfg(feature = "bare")]
 pub mod segments;
+#[cfg(feature = "bare")]
 pub mod tsc;
+#[cfg(any(feature = "bare", feature = "hyperlight"))]
 pub mod vector;

@@ -164,6 +164,7 @@ pub fn is_spurious(irq: u8) -> bool {
 /// The handler's part for IRQ 7 and 15 when nothing but noise is expected there: a spurious interrupt
 /// of the second controller is still one of line 2 to the first, which gets its EOI; a real one gets
 /// the usual.
+#[cfg(feature = "bare")]
 pub(crate) fn end_of_last_line(irq: u8) {
     match (irq, is_spurious(irq)) {
         (7, true) => {}

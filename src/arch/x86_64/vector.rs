@@ -7,6 +7,7 @@
 pub const EXCEPTIONS: u8 = 32;
 
 /// Panics if `vector` is an exception's, which no interrupt may use.
+#[cfg(feature = "bare")]
 pub(super) fn assert_interrupt(vector: u8) {
     assert!(
         vector >= EXCEPTIONS,

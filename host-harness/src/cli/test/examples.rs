@@ -16,6 +16,9 @@ use std::{
 /// What makes an example a guest.
 const MARK: &str = "dormir_guest::entry!(";
 
+/// What makes an example a part of a Hyperlight guest, which is compiled and not run.
+const COMPILED_MARK: &str = "# use dormir_guest as _;";
+
 /// Why the examples cannot be run.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NoExamples {
@@ -52,6 +55,7 @@ pub(super) fn command(
     command
         .args(["test", "--locked", "--release", "--doc"])
         .args(["--package", "dormir", "--target", TARGET])
+        .args(["--features", "hyperlight"])
         .arg("--target-dir")
         .arg(workspace.guest_target())
         .arg("--")
@@ -64,7 +68,7 @@ pub(super) fn command(
     Ok(command)
 }
 
-/// The library's files with examples that are guests; all examples in them are. As paths from `root`,
+/// The library's files with examples that are guests, or parts of Hyperlight guests; all examples in them are. As paths from `root`,
 /// with which rustdoc begins an example's name.
 fn files(root: &Path) -> Result<Vec<PathBuf>, NoExamples> {
     let folder = root.join("src");
@@ -87,10 +91,11 @@ fn search(folder: &Path, found: &mut Vec<PathBuf>) -> io::Result<()> {
         let path = entry?.path();
         if path.is_dir() {
             search(&path, found)?;
-        } else if path.extension().is_some_and(|extension| extension == "rs")
-            && fs::read_to_string(&path)?.contains(MARK)
-        {
-            found.push(path);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(&path)?;
+            if [MARK, COMPILED_MARK].iter().any(|mark| text.contains(mark)) {
+                found.push(path);
+            }
         }
     }
     Ok(())
@@ -113,6 +118,7 @@ mod tests {
             "src/arch/x86/apic.rs",
             "/// # dormir_guest::entry!(main, owns_machine);\n",
         );
+        write("src/sandbox.rs", "/// # use dormir_guest as _;\n");
         write("src/lib.rs", "// See `dormir_guest::entry!`.\n");
         write("src/notes.md", "dormir_guest::entry!(main);\n");
         write("tests/a.rs", "dormir_guest::entry!(main);\n");
@@ -121,6 +127,7 @@ mod tests {
             found,
             [
                 Path::new("src/arch/x86/apic.rs"),
+                Path::new("src/sandbox.rs"),
                 Path::new("src/time/delay.rs")
             ]
         );

@@ -1,0 +1,23 @@
+//! The Hyperlight guest: what the runner's cases call.
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+mod misuse;
+mod polled;
+mod sleepers;
+
+use hyperlight_guest_bin::guest_function;
+
+/// Without a task, without a timer.
+#[guest_function]
+fn answer() -> Result<i32, hyperlight_guest::error::HyperlightGuestError> {
+    Ok(dormir::hyperlight::block_on(async { 42 })?)
+}
+
+/// No executor at all: what a call costs by itself.
+#[guest_function]
+fn plain() -> i32 {
+    42
+}

@@ -1,0 +1,110 @@
+//! What goes wrong, and what is left behind.
+
+use core::{arch::asm, future::pending};
+
+use dormir::{
+    hyperlight,
+    time::{Instant, Timer},
+};
+use hyperlight_guest::error::HyperlightGuestError;
+use hyperlight_guest_bin::guest_function;
+
+/// Never returns and never waits.
+#[guest_function]
+fn spin() -> i32 {
+    loop {
+        core::hint::spin_loop();
+    }
+}
+
+/// Panics in a future.
+#[guest_function]
+fn panics() -> Result<i32, HyperlightGuestError> {
+    Ok(hyperlight::block_on(async { panic!("on purpose") })?)
+}
+
+/// Waits for what does not come.
+#[guest_function]
+fn waits_for_nothing() -> Result<i32, HyperlightGuestError> {
+    Ok(hyperlight::block_on(pending())?)
+}
+
+/// Sleeps until the end of time.
+#[guest_function]
+fn sleeps_for_ever(nanos: u64) -> Result<i32, HyperlightGuestError> {
+    hyperlight::block_on(async { Timer::at(Instant::from_nanos(nanos)).await })?;
+    Ok(0)
+}
+
+/// Runs tasks in a task.
+#[guest_function]
+fn nested() -> Result<i32, HyperlightGuestError> {
+    Ok(hyperlight::block_on(async {
+        hyperlight::block_on(async { 1 })
+    })??)
+}
+
+/// Whether interrupts are unmasked before and after a sleep: 0, 1 for before, 2 for after, 3.
+#[guest_function]
+fn interrupt_flags(micros: u64) -> Result<u64, HyperlightGuestError> {
+    let before = interrupt_flag();
+    hyperlight::block_on(async { Timer::after(core::time::Duration::from_micros(micros)).await })?;
+    Ok(before | interrupt_flag() << 1)
+}
+
+/// How often the timer ticks in the time after a sleep, within the same call, with interrupts let in.
+#[guest_function]
+fn ticks_after_a_sleep(micros: u64) -> Result<u64, HyperlightGuestError> {
+    hyperlight::block_on(async { Timer::after(core::time::Duration::from_micros(micros)).await })?;
+    let before = hyperlight::ticks();
+    // SAFETY: what interrupts is the timer, whose handler saves what it changes.
+    unsafe { asm!("sti", options(nostack)) };
+    spin_for(micros);
+    // SAFETY: they are masked again, as they were.
+    unsafe { asm!("cli", options(nostack)) };
+    Ok(hyperlight::ticks() - before)
+}
+
+fn interrupt_flag() -> u64 {
+    let flags: u64;
+    // SAFETY: pushes a word and takes it back.
+    unsafe { asm!("pushfq", "pop {}", out(reg) flags, options(preserves_flags)) };
+    flags >> 9 & 1
+}
+
+/// Leaves the timer running, with a tick that waits for whoever unmasks it.
+#[guest_function]
+fn leave_a_tick(micros: u64) {
+    out(107, 100);
+    spin_for(micros);
+}
+
+/// Long enough for a TSC of 10 GHz.
+fn spin_for(micros: u64) {
+    let start = ticks_of_tsc();
+    while ticks_of_tsc() - start < micros * 10_000 {
+        core::hint::spin_loop();
+    }
+}
+
+/// What tells the modes apart: it poisons a sandbox without interrupts.
+#[guest_function]
+fn touch_the_controller() -> i32 {
+    // The mask register: all lines masked, as they are.
+    // SAFETY: no interrupt is awaited here.
+    unsafe { asm!("out 0x21, al", in("al") 0xff_u8, options(nostack, preserves_flags)) }
+    1
+}
+
+fn out(port: u16, value: u32) {
+    // SAFETY: the ports are those of the timer and of the interrupt controller, which affect interrupts
+    // only, and those are masked here.
+    unsafe {
+        asm!("out dx, eax", in("dx") port, in("eax") value, options(nostack, preserves_flags))
+    }
+}
+
+fn ticks_of_tsc() -> u64 {
+    // SAFETY: every x86-64 processor has RDTSC.
+    unsafe { core::arch::x86_64::_rdtsc() }
+}

@@ -1,0 +1,97 @@
+//! Tasks that sleep.
+
+use core::time::Duration;
+
+use alloc::vec::Vec;
+use dormir::{
+    executor::{Task, yield_now},
+    hyperlight,
+    time::{Instant, Timer},
+};
+use hyperlight_guest::error::HyperlightGuestError;
+use hyperlight_guest_bin::guest_function;
+
+dormir::task! {
+    /// By how much it overslept.
+    async fn sleeper(length: Duration) -> Duration, pool = 64 {
+        let until = Instant::now().saturating_add(length);
+        Timer::at(until).await;
+        let end = Instant::now();
+        assert!(end >= until, "woken at {end}, before {until}");
+        end.saturating_since(until)
+    }
+}
+
+/// So many tasks, of which the first sleeps for the longest time and each other one for less. How many
+/// nanoseconds the call took by the guest's clock.
+#[guest_function]
+fn sleepers(tasks: u64, micros: u64) -> Result<u64, HyperlightGuestError> {
+    let elapsed = hyperlight::block_on(async {
+        let start = Instant::now();
+        let handles: Vec<_> = (0..tasks)
+            .map(|task| {
+                let length = Duration::from_micros(micros * (tasks - task) / tasks);
+                hyperlight::spawn(sleeper(length)).expect("there is room")
+            })
+            .collect();
+        for handle in handles {
+            handle.await.expect("nobody aborts it");
+        }
+        Instant::now().saturating_since(start)
+    })?;
+    Ok(elapsed.as_nanos() as u64)
+}
+
+/// By how many nanoseconds one sleep was too long.
+#[guest_function]
+fn overslept(micros: u64) -> Result<u64, HyperlightGuestError> {
+    let late = hyperlight::block_on(async {
+        let until = Instant::now().saturating_add(Duration::from_micros(micros));
+        Timer::at(until).await;
+        Instant::now().saturating_since(until)
+    })?;
+    Ok(late.as_nanos() as u64)
+}
+
+/// A sleep beside a task that is always ready. How often that one had its turn.
+#[guest_function]
+fn beside_busy(micros: u64) -> Result<u64, HyperlightGuestError> {
+    let turns = hyperlight::block_on(async {
+        let busy = Task::boxed(async {
+            loop {
+                yield_now().await;
+            }
+        });
+        let busy = hyperlight::spawn(busy).expect("there is room");
+        let mut turns = 0_u64;
+        let until = Instant::now().saturating_add(Duration::from_micros(micros));
+        let mut sleep = core::pin::pin!(Timer::at(until));
+        core::future::poll_fn(|context| {
+            turns += 1;
+            sleep.as_mut().poll(context)
+        })
+        .await;
+        busy.abort();
+        let _ = busy.await;
+        turns
+    })?;
+    Ok(turns)
+}
+
+/// The guest's clock, in nanoseconds.
+#[guest_function]
+fn clock() -> Result<u64, HyperlightGuestError> {
+    Ok(hyperlight::block_on(async { Instant::now().as_nanos() })?)
+}
+
+/// How often the timer has ticked in this guest's life.
+#[guest_function]
+fn ticks() -> u64 {
+    hyperlight::ticks()
+}
+
+/// Chooses the timer's period.
+#[guest_function]
+fn set_period(micros: u64) {
+    hyperlight::set_tick_period(Duration::from_micros(micros));
+}

@@ -1,0 +1,218 @@
+//! What goes wrong: each gives an error that says so, and the next call on a restored or fresh sandbox works.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use dormir_hyperlight_host::{Host, Mode, RegisterError};
+use hyperlight_host::{
+    HostFunctions, HyperlightError, Sandbox, SandboxBuilder, func::Registerable,
+};
+
+use crate::{
+    Case,
+    sandbox::{Check, Guest, INTERRUPTS, MARGIN, cancelled_after, check, says, works},
+};
+
+pub(crate) const CASES: &[Case] = &[
+    ("cancelled-wait", cancelled_wait),
+    ("cancelled-before-its-call", cancelled_before_its_call),
+    ("never-returns", never_returns),
+    ("guest-panics", guest_panics),
+    ("deadline-too-far", deadline_too_far),
+    ("nothing-to-wait-for", nothing_to_wait_for),
+    ("runs-tasks-in-a-task", runs_tasks_in_a_task),
+    ("registered-twice", registered_twice),
+    ("not-registered", not_registered),
+    ("answers-nonsense", answers_nonsense),
+    ("no-interrupts", no_interrupts),
+];
+
+/// That `call` poisons the sandbox with an error that says `words`, and that a restore helps.
+fn poisons(
+    sandbox: &mut Sandbox,
+    words: &[&str],
+    call: impl FnOnce(&mut Sandbox) -> Result<i32, HyperlightError>,
+) -> Check {
+    let snapshot = sandbox.snapshot()?;
+    let result = call(sandbox);
+    says(result, words)?;
+    check(sandbox.status().is_poisoned(), || {
+        "it is not poisoned".into()
+    })?;
+    sandbox.restore(snapshot)?;
+    works(sandbox)
+}
+
+/// A wait of 10 s that is cancelled after 100 ms.
+fn cancelled_wait(guest: &Guest) -> Check {
+    let (mut sandbox, host) = guest.sandbox()?;
+    works(&mut sandbox)?;
+    let snapshot = sandbox.snapshot()?;
+    let canceller = host.canceller(&sandbox);
+    let long = || sandbox.call::<u64>("overslept", 10_000_000_u64);
+    let (result, took) = cancelled_after(canceller, Duration::from_millis(100), long);
+    says(result, &["cancelled"])?;
+    check(took < MARGIN, || format!("it ended {took:?} later"))?;
+    check(sandbox.status().is_poisoned(), || {
+        "it is not poisoned".into()
+    })?;
+    if INTERRUPTS {
+        // Hyperlight 0.18 leaves the processor halted in a restore, with interrupts masked.
+        let mut functions = HostFunctions::default();
+        let host = Host::new();
+        host.register(&mut functions)?;
+        let builder = SandboxBuilder::from_snapshot(snapshot).host_functions(functions);
+        return works(&mut builder.build()?);
+    }
+    sandbox.restore(snapshot)?;
+    works(&mut sandbox)
+}
+
+/// What came before a call, or after one, is not for it.
+fn cancelled_before_its_call(guest: &Guest) -> Check {
+    let (mut sandbox, host) = guest.sandbox()?;
+    let canceller = host.canceller(&sandbox);
+    for _ in 0..3 {
+        canceller.cancel();
+        works(&mut sandbox)?;
+    }
+    Ok(())
+}
+
+/// It is cancelled at its limit.
+fn never_returns(guest: &Guest) -> Check {
+    let (mut sandbox, host) = guest.sandbox()?;
+    let canceller = host.canceller(&sandbox);
+    poisons(&mut sandbox, &["cancelled"], |sandbox| {
+        let spin = || sandbox.call::<i32>("spin", ());
+        cancelled_after(canceller, Duration::from_millis(100), spin).0
+    })
+}
+
+fn guest_panics(guest: &Guest) -> Check {
+    let (mut sandbox, _host) = guest.sandbox()?;
+    poisons(&mut sandbox, &["on purpose"], |sandbox| {
+        sandbox.call("panics", ())
+    })
+}
+
+fn deadline_too_far(guest: &Guest) -> Check {
+    let host = Host::new().with_longest_wait(Duration::from_secs(5));
+    let (mut sandbox, _host) = guest.sandbox_of(host)?;
+    // The last is no time that comes: it is no deadline at all.
+    for (nanos, words) in [
+        (u64::MAX - 1, ["5s", "with_longest_wait"]),
+        (10_000_000_000, ["5s", "with_longest_wait"]),
+        (u64::MAX, ["no timer is set", "sleep for good"]),
+    ] {
+        let start = Instant::now();
+        says(sandbox.call::<i32>("sleeps_for_ever", nanos), &words)?;
+        check(start.elapsed() < MARGIN, || "it waited".into())?;
+        works(&mut sandbox)?;
+    }
+    Ok(())
+}
+
+fn nothing_to_wait_for(guest: &Guest) -> Check {
+    let (mut sandbox, _host) = guest.sandbox()?;
+    let result = sandbox.call::<i32>("waits_for_nothing", ());
+    says(result, &["sleep for good", "poll_once"])?;
+    works(&mut sandbox)
+}
+
+fn runs_tasks_in_a_task(guest: &Guest) -> Check {
+    let (mut sandbox, _host) = guest.sandbox()?;
+    says(sandbox.call::<i32>("nested", ()), &["runs tasks already"])?;
+    works(&mut sandbox)
+}
+
+fn registered_twice(guest: &Guest) -> Check {
+    let (mut sandbox, host) = guest.sandbox()?;
+    let again = host.register(&mut sandbox);
+    check(matches!(again, Err(RegisterError::InUse)), || {
+        format!("the same Host once more: {again:?}")
+    })?;
+    let another = Host::new().register(&mut sandbox);
+    check(
+        matches!(another, Err(RegisterError::AlreadyRegistered)),
+        || format!("another Host: {another:?}"),
+    )?;
+    works(&mut sandbox)?;
+    // The first one's canceller is still the one that matters.
+    let canceller = host.canceller(&sandbox);
+    let long = || sandbox.call::<u64>("overslept", 10_000_000_u64);
+    let (result, took) = cancelled_after(canceller, Duration::from_millis(20), long);
+    says(result, &["cancelled"])?;
+    check(took < MARGIN, || format!("it ended {took:?} later"))
+}
+
+fn not_registered(guest: &Guest) -> Check {
+    let mut sandbox = guest.bare_sandbox()?;
+    let words = ["dormir_entry", "dormir-hyperlight-host", "register"];
+    for function in ["answer", "poll"] {
+        match function {
+            "poll" => says(sandbox.call::<u64>(function, ()), &words)?,
+            _ => says(sandbox.call::<i32>(function, ()), &words)?,
+        }
+        check(sandbox.status().is_ready(), || "it is poisoned".into())?;
+    }
+    // What runs no tasks needs no host.
+    check(sandbox.call::<bool>("spawn_nap", 1_u64)?, || {
+        "no room".into()
+    })?;
+    Host::new().register(&mut sandbox)?;
+    works(&mut sandbox)
+}
+
+/// The host's functions, but not by dormir-hyperlight-host, or by another version of it.
+fn answers_nonsense(guest: &Guest) -> Check {
+    for nonsense in [vec![], vec![0; 64], vec![0xff; 64], vec![1; 65]] {
+        let mut sandbox = guest.bare_sandbox()?;
+        let answer = move |_: u64, _: u64, _: u64| nonsense.clone();
+        sandbox.register_host_function("dormir_entry", answer)?;
+        let words = ["dormir_entry", "same version"];
+        says(sandbox.call::<i32>("answer", ()), &words)?;
+        check(sandbox.status().is_ready(), || "it is poisoned".into())?;
+        Host::new().register(&mut sandbox)?;
+        works(&mut sandbox)?;
+    }
+    Ok(())
+}
+
+/// The mode for interrupts is refused where there are none; and a guest that is lied to has its sandbox
+/// poisoned, by an error that names the cause, and not for good.
+fn no_interrupts(guest: &Guest) -> Check {
+    let asked = Host::new().with_mode(Mode::Interrupts);
+    if INTERRUPTS {
+        let (mut sandbox, _host) = guest.sandbox_of(asked?)?;
+        return works(&mut sandbox);
+    }
+    let refused = asked
+        .err()
+        .ok_or("a mode that the build lacks was accepted")?;
+    check(refused.to_string().contains("hw-interrupts"), || {
+        format!("the error does not name the feature: {refused}")
+    })?;
+
+    let mut sandbox = guest.bare_sandbox()?;
+    let entry = |_: u64, _: u64, _: u64| {
+        let words = [1, 0, 1, 5, 1, 0, 1_000_000_000, u64::MAX];
+        words
+            .into_iter()
+            .flat_map(u64::to_le_bytes)
+            .collect::<Vec<u8>>()
+    };
+    sandbox.register_host_function("dormir_entry", entry)?;
+    let snapshot = sandbox.snapshot()?;
+    let lied_to = sandbox.call::<u64>("overslept", 1_000_u64);
+    says(lied_to, &["port"])?;
+    check(sandbox.status().is_poisoned(), || {
+        "it is not poisoned".into()
+    })?;
+    sandbox.restore(snapshot)?;
+    thread::sleep(Duration::from_millis(1));
+    Host::new().register(&mut sandbox)?;
+    works(&mut sandbox)
+}

@@ -1,0 +1,85 @@
+//! Hosts that schedule guests themselves.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use hyperlight_host::Sandbox;
+
+use crate::{
+    Case,
+    sandbox::{Check, Guest, MARGIN, check, works},
+};
+
+pub(crate) const CASES: &[Case] = &[
+    ("poll-once", poll_once),
+    ("poll-beside-block-on", poll_beside_block_on),
+    ("poll-with-nothing-to-do", poll_with_nothing_to_do),
+];
+
+/// Has the guest take so many naps, of which the longest is of `micros`.
+pub(crate) fn spawn_naps(sandbox: &mut Sandbox, naps: u64, micros: u64) -> Check {
+    for nap in 1..=naps {
+        let spawned: bool = sandbox.call("spawn_nap", micros * nap / naps)?;
+        check(spawned, || format!("there is no room for nap {nap}"))?;
+    }
+    Ok(())
+}
+
+/// What is left until the guest is to be polled again.
+pub(crate) fn poll(sandbox: &mut Sandbox) -> Result<Option<Duration>, Box<dyn std::error::Error>> {
+    let left: u64 = sandbox.call("poll", ())?;
+    Ok((left != u64::MAX).then_some(Duration::from_nanos(left)))
+}
+
+/// Polls until no timer is set. How often.
+pub(crate) fn poll_to_the_end(sandbox: &mut Sandbox) -> Result<u32, Box<dyn std::error::Error>> {
+    let mut polls = 1;
+    while let Some(left) = poll(sandbox)? {
+        thread::sleep(left);
+        polls += 1;
+        check(polls < 1000, || "the naps do not end".into())?;
+    }
+    Ok(polls)
+}
+
+fn poll_once(guest: &Guest) -> Check {
+    let (mut sandbox, _host) = guest.sandbox()?;
+    for round in 1..=5 {
+        spawn_naps(&mut sandbox, 10, 20_000)?;
+        let start = Instant::now();
+        let polls = poll_to_the_end(&mut sandbox)?;
+        let elapsed = start.elapsed();
+        let ended: u64 = sandbox.call("ended", ())?;
+        check(ended == round * 10, || format!("{ended} naps ended"))?;
+        check(polls >= 2, || format!("{polls} polls"))?;
+        let expected = Duration::from_millis(20);
+        check((expected..expected + MARGIN).contains(&elapsed), || {
+            format!("20 ms took {elapsed:?}")
+        })?;
+    }
+    Ok(())
+}
+
+/// A call that waits runs the tasks that were there, and leaves those that have not ended.
+fn poll_beside_block_on(guest: &Guest) -> Check {
+    let (mut sandbox, _host) = guest.sandbox()?;
+    spawn_naps(&mut sandbox, 10, 50_000)?;
+    check(poll(&mut sandbox)?.is_some(), || "no nap began".into())?;
+    sandbox.call::<u64>("sleepers", (10_u64, 25_000_u64))?;
+    let ended: u64 = sandbox.call("ended", ())?;
+    check(ended >= 4, || format!("{ended} naps ended meanwhile"))?;
+    poll_to_the_end(&mut sandbox)?;
+    let ended: u64 = sandbox.call("ended", ())?;
+    check(ended == 10, || format!("{ended} naps ended"))
+}
+
+fn poll_with_nothing_to_do(guest: &Guest) -> Check {
+    let (mut sandbox, _host) = guest.sandbox()?;
+    for _ in 0..3 {
+        let left = poll(&mut sandbox)?;
+        check(left.is_none(), || format!("{left:?} are left of nothing"))?;
+    }
+    works(&mut sandbox)
+}

@@ -1,0 +1,121 @@
+//! Snapshots, restored here and in other sandboxes.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use dormir_hyperlight_host::Host;
+use hyperlight_host::{HostFunctions, Sandbox, SandboxBuilder};
+
+use crate::{
+    Case,
+    polled::{poll, poll_to_the_end, spawn_naps},
+    sandbox::{Check, Guest, MARGIN, check, works},
+};
+
+pub(crate) const CASES: &[Case] = &[
+    ("restored-between-polls", restored_between_polls),
+    ("restored-in-another-sandbox", restored_in_another_sandbox),
+    ("snapshots-do-not-wear-out", snapshots_do_not_wear_out),
+    ("clock-through-restores", clock_through_restores),
+];
+
+const NAP: Duration = Duration::from_millis(900);
+
+/// A sandbox in the midst of a nap, and what is left of it.
+fn napping(sandbox: &mut Sandbox) -> Result<Duration, Box<dyn std::error::Error>> {
+    spawn_naps(sandbox, 1, NAP.as_micros() as u64)?;
+    poll(sandbox)?;
+    thread::sleep(NAP / 3);
+    let left = poll(sandbox)?.ok_or("the nap is over")?;
+    check(left <= NAP - NAP / 3, || {
+        format!("{left:?} are left of {NAP:?}")
+    })?;
+    Ok(left)
+}
+
+/// What was left is still left: the nap ends neither early nor, as by the host's clock it should have,
+/// before it is polled.
+fn ends_after(sandbox: &mut Sandbox, left: Duration) -> Check {
+    let start = Instant::now();
+    let now = poll(sandbox)?.ok_or("the nap has ended")?;
+    // Nothing of the restore and of what came before it counts, but for the way to the host and back.
+    check(now <= left && now > left / 2, || {
+        format!("{left:?} were left, and now {now:?}")
+    })?;
+    poll_to_the_end(sandbox)?;
+    let elapsed = start.elapsed();
+    check(elapsed >= now && elapsed < left + MARGIN, || {
+        format!("{now:?} took {elapsed:?}")
+    })?;
+    let ended: u64 = sandbox.call("ended", ())?;
+    check(ended == 1, || format!("{ended} naps ended"))
+}
+
+fn restored_between_polls(guest: &Guest) -> Check {
+    let (mut sandbox, _host) = guest.sandbox()?;
+    let left = napping(&mut sandbox)?;
+    let snapshot = sandbox.snapshot()?;
+    poll_to_the_end(&mut sandbox)?;
+    for _ in 0..2 {
+        thread::sleep(NAP);
+        sandbox.restore(snapshot.clone())?;
+        ends_after(&mut sandbox, left)?;
+    }
+    works(&mut sandbox)
+}
+
+/// As on another host: another epoch, another generation.
+fn restored_in_another_sandbox(guest: &Guest) -> Check {
+    let (mut sandbox, _host) = guest.sandbox()?;
+    // A clock that began anew would need that much longer.
+    sandbox.call::<u64>("sleepers", (1_u64, 1_500_000_u64))?;
+    let left = napping(&mut sandbox)?;
+    let snapshot = sandbox.snapshot()?;
+    drop(sandbox);
+    thread::sleep(NAP);
+    for _ in 0..2 {
+        let mut functions = HostFunctions::default();
+        let host = Host::new();
+        host.register(&mut functions)?;
+        let mut sandbox = SandboxBuilder::from_snapshot(snapshot.clone())
+            .host_functions(functions)
+            .build()?;
+        ends_after(&mut sandbox, left)?;
+        works(&mut sandbox)?;
+    }
+    Ok(())
+}
+
+/// A hundred snapshots, each restored, with sleeps in between.
+fn snapshots_do_not_wear_out(guest: &Guest) -> Check {
+    let (mut sandbox, _host) = guest.sandbox()?;
+    for _ in 0..100 {
+        works(&mut sandbox)?;
+        let snapshot = sandbox.snapshot()?;
+        sandbox.call::<i32>("answer", ())?;
+        sandbox.restore(snapshot)?;
+    }
+    works(&mut sandbox)
+}
+
+/// It goes on from what it showed when the snapshot was taken, and never back.
+fn clock_through_restores(guest: &Guest) -> Check {
+    let (mut sandbox, _host) = guest.sandbox()?;
+    works(&mut sandbox)?;
+    let shown: u64 = sandbox.call("clock", ())?;
+    let snapshot = sandbox.snapshot()?;
+    sandbox.call::<u64>("clock", ())?;
+    for _ in 0..3 {
+        thread::sleep(2 * MARGIN);
+        sandbox.restore(snapshot.clone())?;
+        let now: u64 = sandbox.call("clock", ())?;
+        let since = Duration::from_nanos(now.checked_sub(shown).ok_or("it went back")?);
+        check(since < MARGIN, || {
+            format!("it went on by {since:?} in a restore")
+        })?;
+        works(&mut sandbox)?;
+    }
+    Ok(())
+}

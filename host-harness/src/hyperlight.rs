@@ -1,0 +1,143 @@
+//! Hyperlight sandboxes: a guest and runners of their own, built and run as child processes.
+//!
+//! `hw-interrupts` is a compile-time feature of `hyperlight-host`, so there are two runners, each built in a
+//! target folder of its own; neither is part of this workspace, whose features would unify with theirs.
+
+use std::{
+    env,
+    ffi::OsString,
+    fmt,
+    path::{Path, PathBuf},
+    process::{Command, ExitStatus},
+    time::Duration,
+};
+
+use crate::{
+    guest::{BuildError, executable, run_cargo},
+    process::{self, Keep, ProcessError, Scope},
+    stop::StopToken,
+    toolchain::{self, GuestToolchain, TARGET},
+    workspace::Workspace,
+};
+
+/// The guest program.
+const GUEST: &str = "hyperlight";
+
+/// The program that runs it.
+const RUNNER: &str = "dormir-hyperlight-runner";
+
+/// How a Hyperlight guest is compiled and linked: what `cargo hyperlight` passes, for a target without vector
+/// registers.
+const GUEST_FLAGS: &[&str] = &[
+    "--cfg=hyperlight",
+    "-Ccode-model=small",
+    "-Clink-args=-eentrypoint",
+    "-Clink-args=-znostart-stop-gc",
+];
+
+/// What a build of hyperlight-host gives sandboxes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// An idle guest asks the host to wait.
+    HostWait,
+    /// An idle guest halts from tick to tick: with `hw-interrupts`.
+    Interrupts,
+}
+
+impl Mode {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::HostWait, Self::Interrupts];
+}
+
+/// As it is named on the command line and in the list of tests.
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::HostWait => "hyperlight",
+            Self::Interrupts => "hyperlight-interrupts",
+        })
+    }
+}
+
+/// Builds the guest program.
+///
+/// # Errors
+///
+/// The build failed, took too long, or was stopped.
+pub fn build_guest(
+    toolchain: &GuestToolchain,
+    workspace: &Workspace,
+    stop: &StopToken,
+) -> Result<PathBuf, BuildError> {
+    let mut command = toolchain.command();
+    command
+        // In place of those of the configuration files, which are for guests that boot.
+        .env("CARGO_ENCODED_RUSTFLAGS", GUEST_FLAGS.join("\x1f"))
+        .args(["build", "--locked", "--release", "--target", TARGET])
+        .arg("--target-dir")
+        .arg(workspace.hyperlight_target("guest"))
+        .args(["--message-format=json-render-diagnostics", "--bin", GUEST])
+        .current_dir(workspace.hyperlight_guest());
+    executable(&run_cargo(&mut command, stop)?, GUEST)
+}
+
+/// A runner for sandboxes of one mode.
+#[derive(Clone, Debug)]
+pub struct Runner {
+    program: PathBuf,
+    mode: Mode,
+}
+
+/// What a runner did.
+#[derive(Debug)]
+pub struct Ran {
+    /// How it ended: with success if the guest did what it was asked for.
+    pub status: ExitStatus,
+    /// What it printed.
+    pub output: String,
+}
+
+impl Runner {
+    /// Builds the runner.
+    ///
+    /// # Errors
+    ///
+    /// The build failed, took too long, or was stopped.
+    pub fn build(mode: Mode, workspace: &Workspace, stop: &StopToken) -> Result<Self, BuildError> {
+        let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+        let mut command = Command::new(cargo);
+        toolchain::isolate(&mut command, &["CARGO_NET_OFFLINE", "RUSTUP_TOOLCHAIN"]);
+        command
+            .args(["build", "--locked", "--release", "--package", RUNNER])
+            .arg("--target-dir")
+            .arg(workspace.hyperlight_target(&mode.to_string()))
+            .arg("--message-format=json-render-diagnostics")
+            .current_dir(workspace.hyperlight_host());
+        if mode == Mode::Interrupts {
+            command.args(["--features", "hw-interrupts"]);
+        }
+        let program = executable(&run_cargo(&mut command, stop)?, RUNNER)?;
+        Ok(Self { program, mode })
+    }
+
+    /// Has the guest program `guest` do what `what` names, a test case or `list`, at most for `limit`.
+    ///
+    /// # Errors
+    ///
+    /// The runner cannot be started, took too long, or was stopped.
+    pub fn run(
+        &self,
+        guest: &Path,
+        what: &str,
+        limit: Duration,
+        stop: &StopToken,
+    ) -> Result<Ran, ProcessError> {
+        let mut command = Command::new(&self.program);
+        command.arg(self.mode.to_string()).arg(guest).arg(what);
+        let captured = process::capture(&mut command, Keep::Both, Scope::Group, limit, stop)?;
+        Ok(Ran {
+            status: captured.status,
+            output: captured.output,
+        })
+    }
+}

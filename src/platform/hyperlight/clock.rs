@@ -1,0 +1,271 @@
+//! The guest's clock: the TSC from the host's last word on, and through restored snapshots.
+//!
+//! The host says the time at each entry and after each wait. The TSC counts on from there, and each further
+//! word bounds how far it may have gone wrong: its frequency need not be exact.
+//!
+//! A restore puts this clock's own memory back too. The host then tells another generation, perhaps with
+//! times from another epoch; the clock goes on from what it last showed, as if the guest had been suspended.
+//! So what was left of a sleep is still left, on whichever host.
+
+use crate::time::{Instant, Scale};
+
+use super::reply::Reply;
+
+const NANOS_HZ: u64 = 1_000_000_000;
+
+/// What the clock counts from. All zero before the first entry.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Anchored {
+    /// The TSC at a word of the host's, and what the clock showed then.
+    tsc: u64,
+    nanos: u64,
+    to_nanos: Option<Scale>,
+    /// What the clock showed, and the host said, when the generation began.
+    base: u64,
+    host_base: u64,
+    generation: u64,
+    stamp: u64,
+    /// What the clock showed last.
+    shown: u64,
+}
+
+impl Anchored {
+    pub(super) const fn new() -> Self {
+        Self {
+            tsc: 0,
+            nanos: 0,
+            to_nanos: None,
+            base: 0,
+            host_base: 0,
+            generation: 0,
+            stamp: 0,
+            shown: 0,
+        }
+    }
+
+    /// What the host is told at an entry: the generation and the stamp that it gave last.
+    pub(super) fn identity(&self) -> (u64, u64) {
+        (self.generation, self.stamp)
+    }
+
+    /// Takes the host's word, which was spoken between these two readings of the TSC. Whether it is of another
+    /// generation than the word before.
+    ///
+    /// As long as it counts within those bounds the TSC is kept to: it is exact where the way to the host and
+    /// back is long.
+    pub(super) fn anchor(&mut self, reply: &Reply, before: u64, after: u64) -> bool {
+        self.stamp = reply.stamp;
+        let is_new = self.generation != reply.generation;
+        if is_new {
+            self.generation = reply.generation;
+            self.to_nanos = Some(Scale::new(reply.tsc_hz, NANOS_HZ));
+            self.base = self.shown;
+            self.host_base = reply.now;
+            // As early as it can have been: a word that comes back faster would else move the clock on, and end
+            // a sleep early.
+            (self.tsc, self.nanos) = (before, self.base);
+            return true;
+        }
+        let host = reply.now.saturating_sub(self.host_base);
+        let host = self.base.saturating_add(host);
+        if self.at(after) < host {
+            (self.tsc, self.nanos) = (after, host);
+        } else if self.at(before) > host {
+            (self.tsc, self.nanos) = (before, host);
+        }
+        false
+    }
+
+    /// What the TSC says, by the host's last word that mattered.
+    fn at(&self, tsc: u64) -> u64 {
+        // Where the TSC went back, time stands still until the host's next word.
+        let ticks = tsc.saturating_sub(self.tsc);
+        let since = self.to_nanos.map_or(0, |to_nanos| to_nanos.down(ticks));
+        self.nanos.saturating_add(since)
+    }
+
+    /// The time when the TSC is `tsc`.
+    pub(super) fn now(&mut self, tsc: u64) -> Instant {
+        // It never goes back. The end is not `NEVER`, which is no time that comes.
+        self.shown = self.at(tsc).min(u64::MAX - 1).max(self.shown);
+        Instant::from_nanos(self.shown)
+    }
+}
+
+#[cfg(all(target_arch = "x86_64", target_os = "none"))]
+pub(super) use here::{CLOCK, NoAlarm, tsc};
+
+#[cfg(all(target_arch = "x86_64", target_os = "none"))]
+mod here {
+    use core::{arch::x86_64::_rdtsc, cell::RefCell};
+
+    use critical_section::Mutex;
+
+    use super::{Anchored, Reply};
+    use crate::time::{Alarm, Clock, Instant};
+
+    /// The clock of this guest.
+    pub(in super::super) static CLOCK: HostClock =
+        HostClock(Mutex::new(RefCell::new(Anchored::new())));
+
+    pub(in super::super) struct HostClock(Mutex<RefCell<Anchored>>);
+
+    impl HostClock {
+        fn with<R>(&self, work: impl FnOnce(&mut Anchored) -> R) -> R {
+            critical_section::with(|cs| work(&mut self.0.borrow_ref_mut(cs)))
+        }
+
+        pub(in super::super) fn identity(&self) -> (u64, u64) {
+            self.with(|clock| clock.identity())
+        }
+
+        /// Takes the host's word, which came just now, for what was asked when the TSC was `before`.
+        pub(in super::super) fn anchor(&self, reply: &Reply, before: u64) {
+            self.with(|clock| clock.anchor(reply, before, tsc()));
+        }
+    }
+
+    impl Clock for HostClock {
+        fn now(&self) -> Instant {
+            self.with(|clock| clock.now(tsc()))
+        }
+    }
+
+    pub(in super::super) fn tsc() -> u64 {
+        // SAFETY: every x86-64 processor has RDTSC, and ring 0 may always execute it.
+        unsafe { _rdtsc() }
+    }
+
+    /// There is nothing to set: the idle policy looks at the clock.
+    pub(in super::super) struct NoAlarm;
+
+    impl Alarm for NoAlarm {
+        fn set(&self, _at: Instant) {}
+
+        fn off(&self) {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::platform::hyperlight::reply::Status;
+    use proptest::prelude::*;
+
+    /// A TSC that counts microseconds.
+    const HZ: u64 = 1_000_000;
+
+    fn word(generation: u64, now: u64) -> Reply {
+        Reply {
+            status: Status::Done,
+            interrupts: false,
+            generation,
+            stamp: 7,
+            now,
+            tsc_hz: HZ,
+            longest_wait: u64::MAX,
+        }
+    }
+
+    #[test]
+    fn it_starts_at_zero_and_counts_with_the_tsc() {
+        let mut clock = Anchored::new();
+        assert_eq!(clock.now(500), Instant::START, "nobody has said anything");
+        assert!(clock.anchor(&word(1, 5_000_000), 90, 100));
+        assert_eq!(clock.now(100), Instant::from_nanos(10_000));
+        assert_eq!(clock.now(103), Instant::from_nanos(13_000));
+        assert_eq!(clock.identity(), (1, 7));
+    }
+
+    #[test]
+    fn a_word_between_the_bounds_changes_nothing() {
+        let mut clock = Anchored::new();
+        clock.anchor(&word(1, 5_000), 100, 110);
+        // The guest asked at 100 µs, by its clock, and heard at 400 µs that it was 250 µs.
+        assert!(!clock.anchor(&word(1, 255_000), 200, 500));
+        assert_eq!(clock.now(500), Instant::from_nanos(400_000));
+    }
+
+    #[test]
+    fn a_slow_tsc_is_put_right() {
+        let mut clock = Anchored::new();
+        clock.anchor(&word(1, 5_000), 100, 110);
+        clock.anchor(&word(1, 905_000), 200, 500);
+        assert_eq!(clock.now(501), Instant::from_nanos(901_000));
+        // It went back.
+        clock.anchor(&word(1, 1_905_000), 20, 30);
+        assert_eq!(clock.now(31), Instant::from_nanos(1_901_000));
+    }
+
+    #[test]
+    fn a_fast_tsc_is_put_right_but_time_never_goes_back() {
+        let mut clock = Anchored::new();
+        clock.anchor(&word(1, 5_000), 100, 110);
+        assert_eq!(clock.now(1_000), Instant::from_nanos(900_000));
+        clock.anchor(&word(1, 605_000), 1_000, 1_010);
+        assert_eq!(clock.now(1_010), Instant::from_nanos(900_000));
+        assert_eq!(clock.now(1_301), Instant::from_nanos(901_000));
+    }
+
+    #[test]
+    fn a_restore_suspends_it() {
+        let mut clock = Anchored::new();
+        clock.anchor(&word(1, 5_000), 100, 110);
+        assert_eq!(clock.now(140), Instant::from_nanos(40_000));
+        // Another host, with another epoch and another TSC.
+        assert!(clock.anchor(&word(9, 77), 1, 3));
+        assert_eq!(clock.now(3), Instant::from_nanos(42_000));
+        clock.anchor(&word(9, 10_077), 11, 11);
+        assert_eq!(clock.now(12), Instant::from_nanos(51_000));
+    }
+
+    #[test]
+    fn the_end_of_time_is_no_overflow() {
+        let mut clock = Anchored::new();
+        clock.anchor(&word(1, 0), 0, 0);
+        clock.anchor(&word(1, u64::MAX), 0, 0);
+        assert_eq!(clock.now(u64::MAX), Instant::from_nanos(u64::MAX - 1));
+        clock.anchor(&word(2, u64::MAX), u64::MAX, u64::MAX);
+        assert_eq!(clock.now(0), Instant::from_nanos(u64::MAX - 1));
+    }
+
+    proptest! {
+        #[test]
+        fn it_never_goes_back(
+            words in proptest::collection::vec(
+                (1u64..4, any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>()),
+                1..40,
+            ),
+        ) {
+            let mut clock = Anchored::new();
+            let mut last = Instant::START;
+            for (generation, now, before, after, read) in words {
+                clock.anchor(&word(generation, now), before, after);
+                let shown = clock.now(read);
+                prop_assert!(shown >= last && shown != Instant::NEVER);
+                last = shown;
+            }
+        }
+
+        /// Whatever the way to the host takes, and with a TSC that is some parts in a million fast or slow,
+        /// it is never further off than that way.
+        #[test]
+        fn it_stays_near_the_hosts(
+            hz in 999_900u64..1_000_100,
+            calls in proptest::collection::vec((0u64..1_000_000, 0u64..500, 0u64..500), 1..40),
+        ) {
+            let mut clock = Anchored::new();
+            let mut micros = 10;
+            clock.anchor(&Reply { tsc_hz: hz, ..word(1, micros * 1000) }, 10, 10);
+            for (rest, there, back) in calls {
+                let before = micros + rest;
+                micros = before + there + back;
+                let reply = Reply { tsc_hz: hz, ..word(1, (before + there) * 1000) };
+                clock.anchor(&reply, before, micros);
+                let shown = clock.now(micros).as_nanos();
+                let off = shown.abs_diff((micros - 10) * 1000);
+                prop_assert!(off <= (there + back) * 1000 + 1000 + 200 * (there + back), "{off} ns");
+            }
+        }
+    }
+}

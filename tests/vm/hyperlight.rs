@@ -1,0 +1,104 @@
+//! The cases of the Hyperlight guest, in sandboxes of the real hyperlight-host: one test for each case and
+//! mode. A case is a process of its own; the runner asserts, and says what is wrong.
+
+use std::{path::PathBuf, sync::OnceLock, time::Duration};
+
+use dormir_harness::{
+    hyperlight::{self, Mode, Ran, Runner},
+    toolchain::GuestToolchain,
+    vmm::{StopToken, kvm},
+    workspace::Workspace,
+};
+use libtest_mimic::{Failed, Trial};
+
+/// See the runner for what they are.
+const CASES: &[&str] = &[
+    "mode-is-what-it-says",
+    "answer",
+    "sleepers",
+    "sleeps-are-never-short",
+    "thousand-calls",
+    "beside-a-busy-task",
+    "idle-is-of-its-mode",
+    "host-waits-in-either-mode",
+    "periods",
+    "left-over-tick",
+    "interrupt-flag-and-timer-stay",
+    "clock-between-calls",
+    "poll-once",
+    "poll-beside-block-on",
+    "poll-with-nothing-to-do",
+    "restored-between-polls",
+    "restored-in-another-sandbox",
+    "snapshots-do-not-wear-out",
+    "clock-through-restores",
+    "cancelled-wait",
+    "cancelled-before-its-call",
+    "never-returns",
+    "guest-panics",
+    "deadline-too-far",
+    "nothing-to-wait-for",
+    "runs-tasks-in-a-task",
+    "registered-twice",
+    "not-registered",
+    "answers-nonsense",
+    "no-interrupts",
+];
+
+/// How long a case may take: ten times what the longest takes where KVM emulates each instruction.
+const LIMIT: Duration = Duration::from_secs(900);
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let in_mode = |mode: Mode| {
+        let cases = CASES
+            .iter()
+            .map(move |case| Trial::test(format!("{mode}::{case}"), move || passes(mode, case)));
+        cases.chain([Trial::test(
+            format!("{mode}::no-case-is-left-out"),
+            move || no_case_is_left_out(mode),
+        )])
+    };
+    Mode::ALL.into_iter().flat_map(in_mode).collect()
+}
+
+/// The guest and the two runners, each built when it is first needed.
+fn run(mode: Mode, what: &str) -> Result<Ran, Failed> {
+    static GUEST: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    static RUNNERS: [OnceLock<Result<Runner, String>>; 2] = [const { OnceLock::new() }; 2];
+
+    kvm::probe()?;
+    let stop = StopToken::default();
+    let guest = GUEST.get_or_init(|| {
+        let build = || -> Result<PathBuf, Box<dyn std::error::Error>> {
+            let workspace = Workspace::locate()?;
+            let toolchain = GuestToolchain::detect(&workspace)?;
+            Ok(hyperlight::build_guest(&toolchain, &workspace, &stop)?)
+        };
+        build().map_err(|error| error.to_string())
+    });
+    let runner = RUNNERS[mode as usize].get_or_init(|| {
+        let workspace = Workspace::locate().map_err(|error| error.to_string())?;
+        Runner::build(mode, &workspace, &stop).map_err(|error| error.to_string())
+    });
+    Ok(runner.clone()?.run(guest.as_ref()?, what, LIMIT, &stop)?)
+}
+
+fn passes(mode: Mode, case: &str) -> Result<(), Failed> {
+    let ran = run(mode, case)?;
+    if ran.status.success() {
+        Ok(())
+    } else {
+        Err(format!("{}\n{}", ran.status, ran.output).into())
+    }
+}
+
+/// The runner has no case that is not listed here, and would so never be run.
+fn no_case_is_left_out(mode: Mode) -> Result<(), Failed> {
+    let ran = run(mode, "list")?;
+    let listed: Vec<&str> = ran.output.lines().collect();
+    if listed == CASES {
+        Ok(())
+    } else {
+        Err(format!("the runner lists other cases than this file: {listed:?}").into())
+    }
+}
