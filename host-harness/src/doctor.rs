@@ -96,7 +96,8 @@ impl Findings {
             Err(lack) => vec![
                 lack.clone(),
                 "costs: no guest under kvm or qemu-kvm, only under QEMU's translator, which is \
-                 slower and counts no exits"
+                 slower and counts no exits; and `cargo vm bench --counts` leaves out most of what a \
+                 sleep costs"
                     .into(),
             ],
         }

@@ -312,6 +312,7 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
             // The look that counts is the one that `idle` takes with interrupts masked.
             let wait = || idle.wait(next, &idle_still);
             probe::waiting(&self.executor.book, self.timers, wait);
+            self.timers.look_after_wait();
         }
     }
 

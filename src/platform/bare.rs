@@ -5,8 +5,6 @@
 //! calls [`TimerQueue::on_interrupt`], and [install](TimerQueue::install) a clock and an alarm of its
 //! own, or those of [`arch`](crate::arch::x86_64).
 
-use core::sync::atomic::{AtomicU64, Ordering};
-
 use spin::Once;
 
 use crate::{
@@ -21,14 +19,15 @@ use crate::{
         tsc::TscClock,
         vector,
     },
-    interrupt_entry,
     time::{Alarm, TimerQueue},
 };
 
 mod error;
+mod tick;
 mod timer_source;
 
 pub use error::InitError;
+pub use tick::{last_timer_interrupt, timer_interrupts};
 pub use timer_source::{TimerSource, UnknownTimerSource};
 
 pub use crate::arch::x86_64::{
@@ -214,13 +213,11 @@ pub unsafe fn init(config: Config) -> Result<&'static Machine, InitError> {
             ALARM.call_once(|| PitAlarm::new(clock))
         }
     };
-    let entries: [(u8, InterruptEntry); 2] = [
-        (vector::PIT, pit_entry),
-        (vector::APIC_TIMER, apic_timer_entry),
-    ];
-    for (vector, entry) in entries {
-        // SAFETY: made by `interrupt_entry!`, and acknowledges what comes on its vector.
-        unsafe { idt::set_handler(vector, entry) };
+    // SAFETY: it leaves all as it was, and acknowledges what comes on its vector.
+    unsafe { idt::set_handler(vector::PIT, tick::PIT_ENTRY) };
+    if let Some(apic) = apic {
+        // SAFETY: the same.
+        unsafe { idt::set_handler(vector::APIC_TIMER, tick::apic_entry(apic)) };
     }
     queue
         .install(clock, alarm)
@@ -372,66 +369,3 @@ pub fn end_of_interrupt() {
         apic.end_of_interrupt();
     }
 }
-
-static TIMER_INTERRUPTS: AtomicU64 = AtomicU64::new(0);
-static LAST_INTERRUPT: AtomicU64 = AtomicU64::new(0);
-
-/// How many timer interrupts there have been.
-///
-/// # Examples
-///
-/// ```
-/// # dormir_guest::entry!(main);
-/// use core::time::Duration;
-/// use dormir::{block_on, idle::Halt, platform::bare, time::Timer};
-///
-/// let before = bare::timer_interrupts();
-/// block_on(async { Timer::after(Duration::from_millis(100)).await }, Halt);
-/// dormir_guest::println!("{} timer interrupts", bare::timer_interrupts() - before);
-/// ```
-#[must_use]
-pub fn timer_interrupts() -> u64 {
-    TIMER_INTERRUPTS.load(Ordering::Relaxed)
-}
-
-/// The TSC at the last timer interrupt; 0 if there was none.
-///
-/// # Examples
-///
-/// ```
-/// # dormir_guest::entry!(main);
-/// use core::time::Duration;
-/// use dormir::{arch::x86_64::tsc, block_on, idle::Halt, platform::bare, time::Timer};
-///
-/// block_on(async { Timer::after(Duration::from_millis(1)).await }, Halt);
-/// let latency = tsc::read() - bare::last_timer_interrupt();
-/// dormir_guest::println!("from the interrupt to the task's end: {latency} ticks");
-/// ```
-#[must_use]
-pub fn last_timer_interrupt() -> u64 {
-    LAST_INTERRUPT.load(Ordering::Relaxed)
-}
-
-/// The timer interrupt, after its acknowledgement: stamp, count, and leave the rest to the runner.
-#[inline(always)]
-fn tick() {
-    LAST_INTERRUPT.store(tsc::read(), Ordering::Relaxed);
-    // One vCPU writes it, and interrupts do not nest: no locked instruction is needed.
-    TIMER_INTERRUPTS.store(
-        TIMER_INTERRUPTS.load(Ordering::Relaxed) + 1,
-        Ordering::Relaxed,
-    );
-    TimerQueue::global().on_interrupt();
-}
-
-extern "sysv64" fn on_pit(_frame: &InterruptFrame) {
-    pic::end_of_interrupt(0);
-    tick();
-}
-interrupt_entry!(pit_entry => on_pit);
-
-extern "sysv64" fn on_apic_timer(_frame: &InterruptFrame) {
-    end_of_interrupt();
-    tick();
-}
-interrupt_entry!(apic_timer_entry => on_apic_timer);

@@ -37,6 +37,8 @@ mod tree;
 #[cfg(any(feature = "embedded-hal", feature = "embedded-hal-async"))]
 pub use delay::Delay;
 pub use instant::Instant;
+#[cfg(all(target_arch = "x86_64", target_os = "none", feature = "bare"))]
+pub(crate) use queue::GLOBAL;
 pub use queue::{AlreadyInstalled, TimerQueue};
 pub use scale::Scale;
 pub use ticker::Ticker;

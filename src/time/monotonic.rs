@@ -5,8 +5,10 @@ use core::sync::atomic::{AtomicU64, Ordering};
 /// Where the time begins, so far from zero that a counter which is set back does not wrap: what is
 /// earlier than the start is below it.
 const START: u64 = 1 << 62;
-/// Where a jump ahead is not believed: some decades from the start, and as far from the upper end.
+/// Where a jump ahead is not believed, however slow the counter: as far from the upper end.
 const TOO_LATE: u64 = 3 << 62;
+/// Nor where it would lead beyond what an `Instant` can say: 2^64 nanoseconds.
+const TOO_LATE_SECONDS: u64 = u64::MAX / 1_000_000_000;
 
 /// Makes a time, in a counter's ticks, that never goes back although the counter does.
 ///
@@ -24,6 +26,8 @@ pub(crate) struct Monotonic {
     offset: AtomicU64,
     /// Ticks in a minute.
     minute: u64,
+    /// Where a jump ahead is not believed.
+    too_late: u64,
 }
 
 /// One look at the time.
@@ -50,10 +54,16 @@ pub(crate) enum Readers {
 impl Monotonic {
     /// A time that starts now, when the counter shows `count` and counts `second` ticks in a second.
     pub(crate) const fn start(count: u64, second: u64) -> Self {
+        let too_late = START.saturating_add(second.saturating_mul(TOO_LATE_SECONDS));
         Self {
             highest: AtomicU64::new(START),
             offset: AtomicU64::new(START.wrapping_sub(count)),
             minute: second.saturating_mul(60),
+            too_late: if too_late < TOO_LATE {
+                too_late
+            } else {
+                TOO_LATE
+            },
         }
     }
 
@@ -104,7 +114,7 @@ impl Monotonic {
     /// read again, because another reader has seen more.
     fn unusual(&self, readers: Readers, highest: u64, offset: u64, count: u64) -> Option<Reading> {
         let time = count.wrapping_add(offset);
-        let (shown, held, jumped) = if (highest..TOO_LATE).contains(&time) {
+        let (shown, held, jumped) = if (highest..self.too_late).contains(&time) {
             let first = replace(&self.highest, highest, time, readers);
             (first.then_some(time)?, 0, true)
         } else if time < highest && highest - time < self.minute / 60 {

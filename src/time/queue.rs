@@ -59,7 +59,8 @@ pub struct TimerQueue {
 // context to context are `Send`, and the references in `machine` are to `Sync` things.
 unsafe impl Sync for TimerQueue {}
 
-static GLOBAL: TimerQueue = TimerQueue::new();
+/// The queue of [`TimerQueue::global`].
+pub(crate) static GLOBAL: TimerQueue = TimerQueue::new();
 
 impl Default for TimerQueue {
     fn default() -> Self {
@@ -68,6 +69,10 @@ impl Default for TimerQueue {
 }
 
 impl TimerQueue {
+    /// Where `due` lies, for interrupt entries: they store a one there.
+    #[cfg(all(target_arch = "x86_64", target_os = "none", feature = "bare"))]
+    pub(crate) const DUE: usize = core::mem::offset_of!(Self, due);
+
     /// An empty queue without a clock.
     ///
     /// # Examples
@@ -186,7 +191,8 @@ impl TimerQueue {
     /// if not, sets the alarm if the next deadline is earlier than what it is set to.
     ///
     /// So the alarm is not set for what comes after a deadline until the tasks that were woken have been
-    /// polled, which often have an earlier one. Until then the queue is not [settled](Self::is_settled).
+    /// polled, which often have an earlier one. Until then the queue is not [settled](Self::is_settled): do
+    /// not halt then, but turn it again.
     ///
     /// When the last timer goes, the alarm stays as it is: one interrupt that finds nothing due costs
     /// less than a write for each timer that is dropped.
@@ -234,6 +240,15 @@ impl TimerQueue {
         (head != NEVER).then_some(Instant::from_nanos(head))
     }
 
+    /// After a wait: if the timer's interrupt ended it, wakes what is due, so that the pass that follows has
+    /// something to poll. [`turn`](Self::turn) does that too, a pass later.
+    #[inline(always)]
+    pub(crate) fn look_after_wait(&self) {
+        if self.due.load(Ordering::Relaxed) {
+            self.answer_interrupt();
+        }
+    }
+
     /// Sets the alarm for the earliest deadline.
     #[inline(never)]
     fn set_alarm(&self, head: Instant) {
@@ -254,14 +269,24 @@ impl TimerQueue {
     fn answer_interrupt(&self) {
         // An interrupt that comes before this is answered by the look at the clock below.
         self.due.store(false, Ordering::Relaxed);
-        // The alarm is a one-shot: what fired is no longer set. If the interrupt was an older one, the
-        // alarm is merely written once more than necessary.
+        if self.head.load(Ordering::Relaxed) != NEVER {
+            // The alarm is a one-shot: what fired is no longer set. If the interrupt was an older one, the
+            // alarm is merely written once more than necessary.
+            self.armed.store(NEVER, Ordering::Relaxed);
+            self.expire(self.now());
+        } else {
+            self.answer_for_nobody();
+        }
+    }
+
+    /// The timer's interrupt came, and no timer is in the queue.
+    #[cold]
+    #[inline(never)]
+    fn answer_for_nobody(&self) {
         let armed = self.armed.load(Ordering::Relaxed);
         self.armed.store(NEVER, Ordering::Relaxed);
-        if self.head.load(Ordering::Relaxed) != NEVER {
-            self.expire(self.now());
-        } else if armed != NEVER && self.now().as_nanos() < armed {
-            // Nobody waits for an alarm that is still to come.
+        if armed != NEVER && self.now().as_nanos() < armed {
+            // It was another one, and nobody waits for that which is still to come.
             self.machine().alarm.off();
         }
     }

@@ -72,6 +72,13 @@ impl Scale {
         saturate((ticks as u128 * self.factor as u128) >> 32)
     }
 
+    /// As [`down`](Self::down), for what is known to fit: else it wraps. It takes a third of the instructions.
+    #[cfg(all(target_arch = "x86_64", target_os = "none", feature = "bare"))]
+    #[inline(always)]
+    pub(crate) const fn down_within_range(self, ticks: u64) -> u64 {
+        ((ticks as u128 * self.factor as u128) >> 32) as u64
+    }
+
     /// Converts and rounds up; saturates at `u64::MAX`.
     ///
     /// # Examples

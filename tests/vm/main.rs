@@ -12,6 +12,7 @@ mod endings;
 mod guest;
 mod hyperlight;
 mod serial;
+mod sleeps;
 mod sweep;
 mod timers;
 
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         serial::trials(),
         sweep::trials(),
         counts::trials(),
+        sleeps::trials(),
         hyperlight::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()

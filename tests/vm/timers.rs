@@ -8,8 +8,9 @@ use crate::guest::{Run, boot, config, on_every_vmm};
 const SOURCES: [&str; 4] = ["pit", "xapic", "x2apic", "tsc-deadline"];
 
 /// Those cases that show a timer at work.
-const CASES: [&str; 3] = [
+const CASES: [&str; 4] = [
     "timer-source",
+    "timer-interrupt-saves-all",
     "timer-beyond-the-counter",
     "timer-a-few-ticks-away",
 ];

@@ -45,3 +45,13 @@ impl ConsoleBuffer {
     /// The longest run that one write may pass, in bytes.
     pub const MAX_LENGTH: u64 = 1 << 16;
 }
+
+/// 32-bit write: a VMM that was asked to steps through the instructions from here on. The value is the
+/// vector of the interrupts that end the halts on the way, or [`STEPS_END`].
+///
+/// Only the harness's own VMM has it. A halt is not stepped through: the vCPU runs freely until that
+/// vector's interrupt has come.
+pub const STEPS: u16 = 0x5f4;
+
+/// Written to [`STEPS`]: no step any more.
+pub const STEPS_END: u32 = 0;

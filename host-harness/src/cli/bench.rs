@@ -1,20 +1,23 @@
 //! `cargo vm bench`: what the executor costs, and other runtimes beside it.
 
 pub mod counts;
+pub mod exits;
 mod json;
 mod progress;
+pub mod sleeps;
 mod table;
 mod versions;
 
 use super::{Ended, Installing, ended};
 use crate::{
-    guest,
+    guest::{self, Images},
     setup::{self, Needs},
     stop::StopToken,
-    vmm::{self, Outcome},
+    vmm::{self, Outcome, Report, RunConfig, kvm},
     workspace::Workspace,
 };
-use counts::{Count, PROGRAM, RUNTIMES, Runtime};
+use counts::{Count, PROGRAM, RUNTIMES};
+use exits::Exits;
 use json::Destination;
 use progress::Progress;
 use std::{
@@ -30,12 +33,14 @@ use versions::Versions;
 /// there the time-stamp counter counts the guest's instructions, one by one, and no interrupt comes.
 /// So the figures are exact, and the same in every run, for one compiler, core and QEMU; their
 /// versions are printed with them. Instructions are not time: a locked one takes longer than others.
+/// What happens around a halt is counted in dormir's guest, on the real machine; most of that needs KVM,
+/// where the harness's own VMM steps through it, and is left out where there is none.
 ///
 /// What this needs and is not there is installed first: the compiler's library for guests, and QEMU.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = counts::cases_help())]
 pub(super) struct Arguments {
-    /// Counts instructions: of a wake, a poll, a switch, a spawn, a join, a timer
+    /// Counts instructions: of a wake, a poll, a switch, a spawn, a join, a timer; and a sleep's exits
     #[arg(long)]
     counts: bool,
     /// Also writes the figures to this file, as JSON; what it held before is replaced at the end
@@ -61,34 +66,101 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
     let workspace = Workspace::locate()?;
     let needs = Needs { qemu: true };
     let toolchain = setup::set_up(&workspace, needs, arguments.installing.policy(), stop)?;
-    let images = guest::build(&toolchain, &workspace, &[PROGRAM], stop)?;
-    let elf = images.get(PROGRAM)?;
+    let images = guest::build(&toolchain, &workspace, &[PROGRAM, sleeps::PROGRAM], stop)?;
     let versions = Versions::gather(&toolchain, &workspace, stop)?;
 
-    let mut all = Vec::new();
-    let progress = Progress::of(RUNTIMES.len());
-    for runtime in RUNTIMES {
-        progress.next(runtime.name);
-        match count(runtime, elf, stop)? {
-            Ok(counts) => all.extend(counts),
-            Err(failure) => {
-                progress.end();
-                return failure.tell();
-            }
-        }
-    }
+    let progress = Progress::of(RUNTIMES.len() + 1 + sleeps::TIMERS.len());
+    let gathered = gather(&images, &progress, stop)?;
     progress.end();
-    let shown = io::stdout().write_all(table::text(&all, &versions).as_bytes());
+    let figures = match gathered {
+        Ok(figures) => figures,
+        Err(failure) => return failure.tell(),
+    };
+    let shown = io::stdout().write_all(table::text(&figures, &versions).as_bytes());
     // Whether or not anybody reads the table.
     if let Some(json) = json {
-        json.write(&json::document(&all, &versions)?)?;
+        json.write(&json::document(&figures, &versions)?)?;
     }
     ended(shown, 0)
 }
 
+/// All that is shown.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Figures {
+    counts: Vec<Count>,
+    exits: Vec<Exits>,
+    /// What could not be counted here, and why: sentences without their full stops.
+    left_out: Vec<String>,
+}
+
+/// What came of it, unless something stood in the way that has nothing to do with the guests.
+type Counted<T> = Result<Result<T, Failure>, Box<dyn std::error::Error>>;
+
+/// Counts everything.
+fn gather(images: &Images, progress: &Progress, stop: &StopToken) -> Counted<Figures> {
+    let mut figures = Figures::default();
+    let elf = images.get(PROGRAM)?;
+    for runtime in RUNTIMES {
+        progress.next(runtime.name);
+        match run_guest(runtime.name, elf, counts::config(runtime.name, None), stop)? {
+            Ok(report) => figures.counts.extend(counts::read(&report.stats)?),
+            Err(failure) => return Ok(Err(failure)),
+        }
+    }
+
+    let elf = images.get(sleeps::PROGRAM)?;
+    progress.next("sleeps");
+    let slack = match run_guest("sleeps", elf, sleeps::counted(None), stop)? {
+        Ok(report) => {
+            let sleeps = sleeps::read_counted(&report.stats)?;
+            figures.counts.extend(sleeps.counts);
+            sleeps.exits
+        }
+        Err(failure) => return Ok(Err(failure)),
+    };
+    let kvm = kvm::probe();
+    if kvm.is_err() {
+        let sentence = "the sleeps that our VMM steps through are left out: there is no KVM that it can \
+                        use, and `cargo vm doctor` says why";
+        figures.left_out.push(sentence.into());
+    }
+    for &timer in sleeps::TIMERS {
+        progress.next(timer);
+        match &kvm {
+            Err(_) => continue,
+            Ok(kvm) if timer == "tsc-deadline" && !kvm.tsc_deadline => {
+                let sentence = format!("the sleeps with {timer} are left out: this KVM has none");
+                figures.left_out.push(sentence);
+                continue;
+            }
+            Ok(_) => {}
+        }
+        match run_guest(timer, elf, sleeps::stepped(timer), stop)? {
+            Ok(report) => {
+                let mut sleeps = sleeps::read_stepped(timer, &report)?;
+                // Counted above, by the guest itself.
+                sleeps.counts.retain(|_| timer != sleeps::COUNTED_TIMER);
+                figures.counts.extend(sleeps.counts);
+                figures.exits.extend(sleeps.exits);
+            }
+            // That KVM cannot step is nothing that the guest could help.
+            Err(Failure {
+                outcome: Outcome::Died(reason),
+                ..
+            }) => {
+                let sentence = format!("the sleeps with {timer} are left out: {reason}");
+                figures.left_out.push(sentence);
+            }
+            Err(failure) => return Ok(Err(failure)),
+        }
+    }
+    figures.exits.extend(slack);
+    Ok(Ok(figures))
+}
+
 /// A guest that did not end with success.
 struct Failure {
-    runtime: &'static str,
+    what: &'static str,
     outcome: Outcome,
     console: Vec<u8>,
 }
@@ -98,26 +170,26 @@ impl Failure {
     fn tell(self) -> Ended {
         // Nobody is left to be told if standard error is gone.
         let _ = io::stderr().write_all(&self.console);
-        super::complain(format_args!("{}: {}", self.runtime, self.outcome));
+        super::complain(format_args!("{}: {}", self.what, self.outcome));
         Ok(self.outcome.exit_code())
     }
 }
 
-/// Counts one runtime.
-fn count(
-    runtime: &Runtime,
+/// Runs a guest that is to count `what`.
+fn run_guest(
+    what: &'static str,
     elf: &Path,
+    mut config: RunConfig,
     stop: &StopToken,
-) -> Result<Result<Vec<Count>, Failure>, Box<dyn std::error::Error>> {
-    let mut config = counts::config(runtime.name, None);
+) -> Counted<Report> {
     config.stop = stop.clone();
     let mut console = Vec::new();
     let report = vmm::run(elf, &config, &mut console)?;
     if report.outcome.is_success() {
-        return Ok(Ok(counts::read(&report.stats)?));
+        return Ok(Ok(report));
     }
     Ok(Err(Failure {
-        runtime: runtime.name,
+        what,
         outcome: report.outcome,
         console,
     }))

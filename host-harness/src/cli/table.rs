@@ -96,6 +96,7 @@ mod tests {
             times: Vec::new(),
             wall: Duration::from_micros(1_234_560),
             counters,
+            stretches: Vec::new(),
         }
     }
 

@@ -49,6 +49,12 @@ pub enum RunError {
         /// The VMM.
         vmm: Vmm,
     },
+    /// Instructions were to be stepped through by a VMM that does not do it.
+    #[error("{vmm} cannot step through a guest: only our own VMM does, so pass --vmm kvm")]
+    CannotStep {
+        /// The VMM.
+        vmm: Vmm,
+    },
     /// There is no `/dev/kvm`.
     #[error(
         "there is no /dev/kvm: enable virtualisation in the firmware (on a virtual machine: nested \

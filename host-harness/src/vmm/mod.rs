@@ -6,11 +6,13 @@ mod image;
 pub mod kvm;
 mod outcome;
 pub mod qemu;
+mod steps;
 
 pub use crate::stop::StopToken;
 pub use error::RunError;
 pub use image::{ImageError, MAX_MEMORY_MIB, MIN_MEMORY_MIB};
 pub use outcome::Outcome;
+pub use steps::{Event, EventKind, Stretch};
 
 use std::{
     fmt,
@@ -115,12 +117,15 @@ pub struct RunConfig {
     /// Whether QEMU TCG counts time in instructions (`-icount shift=0,sleep=off`), so that every
     /// run is the same to the instruction. Refused with any other VMM.
     pub count_instructions: bool,
+    /// Whether the harness's own VMM steps through the guest's instructions where the guest asks for it
+    /// ([`dormir_abi::port::STEPS`]). Refused with any other VMM.
+    pub steps: bool,
     /// Ends the run from another thread, or from Ctrl-C.
     pub stop: StopToken,
 }
 
 impl RunConfig {
-    /// The defaults: 64 MiB, 60 s, no arguments, 16 MiB of console output, no PIT.
+    /// The defaults: 64 MiB, 60 s, no arguments, 16 MiB of console output, no PIT, no steps.
     #[must_use]
     pub fn new(vmm: Vmm) -> Self {
         Self {
@@ -131,6 +136,7 @@ impl RunConfig {
             console_limit: 16 << 20,
             pit: false,
             count_instructions: false,
+            steps: false,
             stop: StopToken::default(),
         }
     }
@@ -149,6 +155,8 @@ pub struct Report {
     pub wall: Duration,
     /// What KVM counted, where the VMM can ask it.
     pub counters: Option<Counters>,
+    /// What was stepped through, if that was asked for.
+    pub stretches: Vec<Stretch>,
 }
 
 /// The time by the guest's clock.
@@ -227,6 +235,9 @@ impl RunConfig {
         }
         if self.count_instructions && !matches!(self.vmm, Vmm::Qemu(Accelerator::Tcg, _)) {
             return Err(RunError::CannotCountInstructions { vmm: self.vmm });
+        }
+        if self.steps && self.vmm != Vmm::Kvm {
+            return Err(RunError::CannotStep { vmm: self.vmm });
         }
         Ok(())
     }

@@ -86,6 +86,16 @@ fn counted_instructions_are_the_same_in_every_run_and_refused_elsewhere() {
 }
 
 #[test]
+fn steps_are_refused_where_they_cannot_be() {
+    let mut config = config(TCG_Q35);
+    config.steps = true;
+    let guest = Guest::new(&exit(0));
+    let error = run(guest.path(), &config, &mut io::sink()).expect_err("QEMU does not step");
+    assert!(matches!(error, RunError::CannotStep { .. }));
+    assert!(error.to_string().contains("--vmm kvm"), "{error}");
+}
+
+#[test]
 fn probes_say_what_is_here() {
     let info = vmm::kvm::probe().expect("KVM is usable");
     assert_eq!(info.module.is_some(), info.hardware_assisted.is_some());

@@ -267,6 +267,17 @@ impl Apic {
         self.write(EOI, 0);
     }
 
+    /// The address of the register that ends interrupts, where it is memory.
+    pub(crate) fn eoi_address(&self) -> Option<u64> {
+        match self.access {
+            Access::Memory(base) => Some(base as u64 + u64::from(EOI)),
+            Access::Msr => None,
+        }
+    }
+
+    /// The MSR that ends interrupts, where it is one. It takes a zero.
+    pub(crate) const X2APIC_EOI: u32 = X2APIC_FIRST_MSR + (EOI as u32 >> 4);
+
     /// Interrupts this vCPU on `vector`: at once, or as soon as interrupts are unmasked.
     ///
     /// # Panics

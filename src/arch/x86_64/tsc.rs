@@ -397,6 +397,18 @@ impl TscClock {
         (look.usual, look.held)
     }
 
+    #[inline(never)]
+    fn pvclock_now(&self) -> Instant {
+        let usual = match &self.counter {
+            Counter::Pvclock(pvclock) => pvclock.usual(&self.time),
+            Counter::Tsc { .. } => None,
+        };
+        Instant::from_nanos(match usual {
+            Some(usual) => usual.elapsed,
+            None => self.unusual_now(),
+        })
+    }
+
     #[cold]
     #[inline(never)]
     fn unusual_now(&self) -> u64 {
@@ -418,15 +430,13 @@ impl TscClock {
 impl Clock for TscClock {
     #[inline]
     fn now(&self) -> Instant {
-        let usual = match &self.counter {
-            Counter::Tsc { to_nanos, .. } => {
-                let elapsed = self.time.usual(|| Some(read()));
-                elapsed.map(|elapsed| to_nanos.down(elapsed))
-            }
-            Counter::Pvclock(pvclock) => pvclock.usual(&self.time).map(|now| now.elapsed),
+        // Each way by itself: with pvclock's in between, the TSC's would save registers that it does not need.
+        let Counter::Tsc { to_nanos, .. } = &self.counter else {
+            return self.pvclock_now();
         };
-        Instant::from_nanos(match usual {
-            Some(nanos) => nanos,
+        Instant::from_nanos(match self.time.usual(|| Some(read())) {
+            // The guard believes no time that is out of range.
+            Some(elapsed) => to_nanos.down_within_range(elapsed),
             None => self.unusual_now(),
         })
     }

@@ -1,6 +1,6 @@
 //! The figures as JSON, and the file that they are written to.
 
-use super::{counts::Count, versions::Versions};
+use super::{Figures, counts::Count, exits::Exits, versions::Versions};
 use serde::Serialize;
 use std::{
     fs::{self, OpenOptions, Permissions},
@@ -17,14 +17,16 @@ const SCHEMA: u32 = 1;
 struct Document<'a> {
     schema: u32,
     counts: &'a [Count],
+    exits: &'a [Exits],
     versions: &'a Versions,
 }
 
 /// The document, as text.
-pub(super) fn document(counts: &[Count], versions: &Versions) -> serde_json::Result<String> {
+pub(super) fn document(figures: &Figures, versions: &Versions) -> serde_json::Result<String> {
     let document = Document {
         schema: SCHEMA,
-        counts,
+        counts: &figures.counts,
+        exits: &figures.exits,
         versions,
     };
     Ok(serde_json::to_string_pretty(&document)? + "\n")
@@ -118,7 +120,10 @@ impl Destination {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::counts::Tenths, *};
+    use super::{
+        super::{counts::Tenths, exits::PerSleep},
+        *,
+    };
     use serde_json::{Value, json};
     use std::os::unix::fs::symlink;
 
@@ -130,15 +135,37 @@ mod tests {
             n: 4096,
             capacity,
             cpus: cpus.map(str::to_owned),
+            timer: None,
             instructions: Tenths(410),
             worst,
         };
         let counts = [
             count("dormir", Some(4096), Some("single"), Some(44)),
             count("futures-unordered", None, None, None),
+            Count {
+                case: "isr_to_poll".into(),
+                timer: Some("pit".into()),
+                ..count("dormir", Some(64), Some("shared"), Some(41))
+            },
         ];
         let versions = Versions::for_test(&[("rustc", "9.8.7"), ("qemu", "1.2.3")]);
-        let text = document(&counts, &versions).expect("it can be written");
+        let exits = Exits {
+            runtime: "dormir".into(),
+            timer: "pit".into(),
+            tasks: 1,
+            slack_ns: 0,
+            sleeps: 18,
+            alarm_writes: PerSleep(2000),
+            halts: PerSleep(1000),
+            eois: PerSleep(1000),
+            others: Some(PerSleep(0)),
+        };
+        let figures = Figures {
+            counts: counts.into(),
+            exits: vec![exits],
+            left_out: Vec::new(),
+        };
+        let text = document(&figures, &versions).expect("it can be written");
         let read: Value = serde_json::from_str(&text).expect("JSON");
         let expected = json!({
             "schema": 1,
@@ -147,6 +174,12 @@ mod tests {
                  "cpus": "single", "instructions": 41.0, "worst": 44},
                 {"runtime": "futures-unordered", "case": "wake_poll", "n": 4096, "capacity": null,
                  "cpus": null, "instructions": 41.0},
+                {"runtime": "dormir", "case": "isr_to_poll", "n": 4096, "capacity": 64,
+                 "cpus": "shared", "timer": "pit", "instructions": 41.0, "worst": 41},
+            ],
+            "exits": [
+                {"runtime": "dormir", "timer": "pit", "tasks": 1, "slack_ns": 0, "sleeps": 18,
+                 "alarm_writes": 2.0, "halts": 1.0, "eois": 1.0, "others": 0.0},
             ],
             "versions": {"rustc": "9.8.7", "qemu": "1.2.3"},
         });

@@ -1,14 +1,21 @@
 //! The figures as a table, with what must be known to judge them.
 
 use super::{
+    Figures,
     counts::{CASES, Count, NOTES, RUNTIMES},
+    exits::Exits,
     versions::Versions,
 };
 use comfy_table::{CellAlignment, Table, presets};
-use std::{collections::BTreeSet, fmt::Write};
+use std::{collections::BTreeSet, fmt::Write, time::Duration};
 
 /// Everything that is printed.
-pub(super) fn text(counts: &[Count], versions: &Versions) -> String {
+pub(super) fn text(figures: &Figures, versions: &Versions) -> String {
+    let Figures {
+        counts,
+        exits,
+        left_out,
+    } = figures;
     let mut text = format!("Instructions an operation, exact for {versions}.\n\n");
     // Writing to a string does not fail.
     let _ = writeln!(text, "{}\n", draw(counts));
@@ -19,6 +26,14 @@ pub(super) fn text(counts: &[Count], versions: &Versions) -> String {
         if counts.iter().any(|count| count.runtime == runtime.name) {
             let _ = writeln!(text, "- {}: {}.", runtime.name, runtime.note);
         }
+    }
+    let _ = writeln!(text, "\nWhat a sleep asks the machine for, in the mean.\n");
+    let _ = writeln!(text, "{}\n", draw_exits(exits));
+    for note in EXITS_NOTES {
+        let _ = writeln!(text, "- {note}.");
+    }
+    for sentence in left_out {
+        let _ = writeln!(text, "- {sentence}.");
     }
     text
 }
@@ -33,6 +48,7 @@ fn draw(counts: &[Count]) -> Table {
             columns.push(column);
         }
     }
+    let timers: BTreeSet<&Option<String>> = counts.iter().map(|count| &count.timer).collect();
     let numbers: BTreeSet<u64> = counts.iter().map(|count| count.n).collect();
 
     let mut table = Table::new();
@@ -42,11 +58,13 @@ fn draw(counts: &[Count]) -> Table {
             .chain(columns.iter().map(String::as_str)),
     );
     for case in CASES {
-        for n in &numbers {
-            let row: Vec<&Count> = counts
-                .iter()
-                .filter(|count| count.case == case.name && count.n == *n)
-                .collect();
+        for (timer, n) in timers
+            .iter()
+            .flat_map(|timer| numbers.iter().map(move |n| (timer, n)))
+        {
+            let is_here =
+                |count: &&Count| (&*count.case, &count.timer, count.n) == (case.name, timer, *n);
+            let row: Vec<&Count> = counts.iter().filter(is_here).collect();
             if row.is_empty() {
                 continue;
             }
@@ -54,9 +72,58 @@ fn draw(counts: &[Count]) -> Table {
                 let found = row.iter().find(|count| column(count) == *wanted);
                 found.map_or_else(|| "-".into(), |count| figure(count))
             };
-            let ends = [case.name.to_owned(), n.to_string()];
-            table.add_row(ends.into_iter().chain(columns.iter().map(cell)));
+            let name = match timer {
+                Some(timer) => format!("{} {timer}", case.name),
+                None => case.name.to_owned(),
+            };
+            table.add_row(
+                [name, n.to_string()]
+                    .into_iter()
+                    .chain(columns.iter().map(cell)),
+            );
         }
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// What must be known of the second table.
+const EXITS_NOTES: &[&str] = &[
+    "alarm writes: to the TSC-deadline MSR, the local APIC's initial count, or the PIT, which takes a count as \
+     two bytes. others: every other port, MSR and register of the local APIC that is read or written. Rows \
+     with them were stepped through, from poll to poll, and the guest's clock stood still from one interrupt to \
+     the next, so that steps took no time",
+    "slack: the sleeps of 10 tasks end at scattered times, and those within the slack by one interrupt",
+];
+
+/// A row for each timer, number of tasks and slack.
+fn draw_exits(exits: &[Exits]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_MARKDOWN).set_header([
+        "timer",
+        "tasks",
+        "slack",
+        "sleeps",
+        "alarm writes",
+        "halts",
+        "EOIs",
+        "others",
+    ]);
+    for row in exits {
+        let slack = Duration::from_nanos(row.slack_ns);
+        table.add_row([
+            row.timer.clone(),
+            row.tasks.to_string(),
+            format!("{slack:?}"),
+            row.sleeps.to_string(),
+            row.alarm_writes.to_string(),
+            row.halts.to_string(),
+            row.eois.to_string(),
+            row.others
+                .map_or_else(|| "-".into(), |others| others.to_string()),
+        ]);
     }
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
@@ -84,7 +151,10 @@ fn column(count: &Count) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::counts::read, *};
+    use super::{
+        super::{counts::read, exits::PerSleep},
+        *,
+    };
 
     fn counts(figures: &[(&str, u64)]) -> Vec<Count> {
         let stats: Vec<_> = figures
@@ -144,6 +214,41 @@ mod tests {
     }
 
     #[test]
+    fn each_timer_has_a_row() {
+        let stat = |timer: &str, value| {
+            let name = format!("dormir/isr_to_poll/1/64/shared/{timer}/instructions_x10");
+            (name, value)
+        };
+        let counts = read(&[stat("xapic", 1650), stat("pit", 1600)]).expect("figures");
+        let drawn = draw(&counts).to_string();
+        let rows = &cells(&drawn)[4..];
+        assert_eq!(rows[0], ["isr_to_poll pit", "1", "160.0"]);
+        assert_eq!(rows[1], ["isr_to_poll xapic", "1", "165.0"]);
+    }
+
+    #[test]
+    fn what_was_not_looked_for_is_a_dash() {
+        let mut row = Exits {
+            runtime: "dormir".into(),
+            timer: "xapic".into(),
+            tasks: 10,
+            slack_ns: 1_000_000,
+            sleeps: 1000,
+            alarm_writes: PerSleep(383),
+            halts: PerSleep(1000),
+            eois: PerSleep(2000),
+            others: None,
+        };
+        let guest = row.clone();
+        row.others = Some(PerSleep(0));
+        let drawn = draw_exits(&[row, guest]).to_string();
+        let rows = &cells(&drawn)[2..];
+        let same = ["xapic", "10", "1ms", "1000", "0.383", "1.000", "2.000"];
+        assert_eq!(rows[0], [&same[..], &["0.000"]].concat());
+        assert_eq!(rows[1], [&same[..], &["-"]].concat());
+    }
+
+    #[test]
     fn the_worst_operation_stands_behind_the_mean() {
         let mut counts = counts(&[("embassy/timer_arm/10/-/-", 1450)]);
         counts[0].worst = Some(170);
@@ -155,8 +260,17 @@ mod tests {
     fn versions_stand_above_and_the_notes_of_those_counted_below() {
         let counts = counts(&[("embassy/wake_poll/1/1/-", 450)]);
         let versions = Versions::for_test(&[("rustc", "9.8.7"), ("qemu", "1.2.3")]);
-        let text = text(&counts, &versions);
+        let figures = Figures {
+            counts,
+            exits: Vec::new(),
+            left_out: vec!["one row is left out: there is no way".into()],
+        };
+        let text = text(&figures, &versions);
         let (above, below) = text.split_once("| case").expect("a table");
+        assert!(
+            below.contains("\n- one row is left out: there is no way.\n"),
+            "{text}"
+        );
         assert!(above.contains("rustc 9.8.7, qemu 1.2.3"), "{text}");
         assert!(below.contains("\n- embassy: "), "{text}");
         assert!(!below.contains("\n- edge: "), "{text}");

@@ -125,7 +125,7 @@ fn move_clock(vm: &VmFd, millis: i32) -> Result<(), kvm_ioctls::Error> {
 }
 
 /// The value of the first write in `data`, of one, two or four bytes.
-fn little_endian(data: &[u8]) -> u32 {
+pub(super) fn little_endian(data: &[u8]) -> u32 {
     let mut bytes = [0; 4];
     for (to, from) in bytes.iter_mut().zip(data) {
         *to = *from;

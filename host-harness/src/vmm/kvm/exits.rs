@@ -2,10 +2,16 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use dormir_abi::port;
 use kvm_bindings::KVM_INTERNAL_ERROR_EMULATION;
 use kvm_ioctls::{VcpuExit, VcpuFd};
 
-use super::{boot::Memory, devices::Devices, registers};
+use super::{
+    boot::Memory,
+    devices::{self, Devices},
+    registers,
+    steps::Steps,
+};
 use crate::vmm::{Outcome, console::Console};
 
 /// Why the loop ended.
@@ -24,6 +30,7 @@ pub(super) fn run(
     vcpu: &mut VcpuFd,
     memory: &Memory,
     devices: &mut Devices,
+    steps: &mut Steps,
     console: &mut Console<'_>,
     leave: &AtomicBool,
 ) -> (End, u64) {
@@ -32,10 +39,19 @@ pub(super) fn run(
         let exit = vcpu.run();
         exits += 1;
         let result = match exit {
-            Ok(VcpuExit::IoOut(port, data)) => devices.write(port, data, console),
+            Ok(VcpuExit::IoOut(port::STEPS, data)) => {
+                let value = devices::little_endian(data);
+                let begun = steps.on_write(vcpu, value);
+                begun.and_then(|()| steps.behind_port(vcpu, memory))
+            }
+            Ok(VcpuExit::Debug(stop)) => steps.on_stop(vcpu, memory, stop.pc),
+            Ok(VcpuExit::IoOut(port, data)) => {
+                let written = devices.write(port, data, console);
+                written.and_then(|()| steps.behind_port(vcpu, memory))
+            }
             Ok(VcpuExit::IoIn(port, data)) => {
                 devices.read(port, data);
-                Ok(())
+                steps.behind_port(vcpu, memory)
             }
             Ok(VcpuExit::Intr) => Ok(()),
             Err(error) if error.errno() == libc::EINTR => Ok(()),

@@ -3,11 +3,13 @@
 
 mod boot;
 mod cpu;
+mod decode;
 mod devices;
 mod exits;
 mod probe;
 mod registers;
 mod stats;
+mod steps;
 mod thread;
 
 pub use probe::{KvmInfo, probe};
@@ -22,6 +24,7 @@ use super::{Outcome, Report, RunConfig, RunError, console::Console};
 use boot::Memory;
 use devices::Devices;
 use exits::End;
+use steps::Steps;
 use thread::Asked;
 
 /// Where KVM puts a page table for processors that cannot run real mode: three pages of a task
@@ -36,6 +39,7 @@ struct Machine {
     vcpu: VcpuFd,
     devices: Devices,
     memory: Memory,
+    steps: Steps,
 }
 
 /// Runs a guest that was checked, and waits for its end.
@@ -64,6 +68,7 @@ pub(super) fn run(
         (End::Asked, _) => Outcome::Stopped,
     };
     let counters = stats::read(&machine.vcpu, exits);
+    let stretches = machine.steps.take_stretches();
     drop(machine);
     let (outcome, stats, times) = console.conclude(ended);
     Ok(Report {
@@ -72,6 +77,7 @@ pub(super) fn run(
         times,
         wall: started.elapsed(),
         counters: Some(counters),
+        stretches,
     })
 }
 
@@ -89,6 +95,7 @@ impl Machine {
             vcpu,
             devices,
             memory,
+            steps: Steps::new(&kvm, config.steps),
         })
     }
 
@@ -97,9 +104,10 @@ impl Machine {
             vcpu,
             devices,
             memory,
+            steps,
             ..
         } = self;
-        exits::run(vcpu, memory, devices, console, leave)
+        exits::run(vcpu, memory, devices, steps, console, leave)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use kvm_bindings::KVM_MP_STATE_HALTED;
 use kvm_ioctls::VcpuFd;
-use vm_memory::{Bytes, GuestAddress};
+use vm_memory::{ByteValued, Bytes, GuestAddress};
 
 use super::boot::Memory;
 
@@ -38,6 +38,18 @@ pub(super) fn instruction_bytes(vcpu: &VcpuFd, memory: &Memory, address: u64) ->
         next += length;
     }
     bytes
+}
+
+/// What lies at the virtual address `address`, if that is in memory, and in one page.
+pub(super) fn read<T: ByteValued>(vcpu: &VcpuFd, memory: &Memory, address: u64) -> Option<T> {
+    let translation = vcpu.translate_gva(address).ok()?;
+    let physical = GuestAddress(translation.physical_address);
+    (translation.valid != 0).then(|| memory.read_obj(physical).ok())?
+}
+
+/// The word that RSP points to.
+pub(super) fn top_of_stack(vcpu: &VcpuFd, memory: &Memory) -> Option<u64> {
+    read(vcpu, memory, vcpu.get_regs().ok()?.rsp)
 }
 
 /// Where a vCPU that was made to stop is: `halted at 0x...` or `running at 0x...`.

@@ -153,6 +153,7 @@ pub(super) fn run(
         times,
         wall,
         counters: None,
+        stretches: Vec::new(),
     })
 }
 

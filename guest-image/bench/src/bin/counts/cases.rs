@@ -5,11 +5,9 @@ use core::{hint::black_box, task::Waker};
 use alloc::vec::Vec;
 use dormir_guest::heap;
 
-use crate::{
-    figures::Subject,
-    stopwatch::Stopwatch,
-    tasks::{self, Idle, Pair, Player},
-};
+use dormir_bench_guest::{figures::Subject, stopwatch::Stopwatch};
+
+use crate::tasks::{self, Idle, Pair, Player};
 
 /// How often an operation is repeated whose mean is reported.
 const REPEATS: usize = 100;

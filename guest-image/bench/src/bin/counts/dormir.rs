@@ -13,10 +13,10 @@ use ::dormir::executor::{
     Up65536,
 };
 
+use dormir_bench_guest::{figures::Subject, stopwatch::Stopwatch};
+
 use crate::{
     cases::{self, Join},
-    figures::Subject,
-    stopwatch::Stopwatch,
     tasks::{Ending, Idle, Player},
 };
 

@@ -9,10 +9,10 @@ use core::{
 
 use edge_executor::{BoundQueue, LocalExecutor, Task};
 
+use dormir_bench_guest::{figures::Subject, stopwatch::Stopwatch};
+
 use crate::{
     cases::{self, Executor, Join, on_a_clean_heap},
-    figures::Subject,
-    stopwatch::Stopwatch,
     tasks::Ending,
 };
 

@@ -8,10 +8,10 @@ use core::ptr;
 
 use embassy_executor::raw::{self, TaskPool};
 
+use dormir_bench_guest::{figures::Subject, stopwatch::Stopwatch};
+
 use crate::{
     cases::{self, Executor},
-    figures::Subject,
-    stopwatch::Stopwatch,
     tasks::{Idle, Player},
 };
 

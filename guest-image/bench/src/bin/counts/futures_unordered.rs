@@ -7,10 +7,10 @@ use core::{
 
 use futures_util::stream::{FuturesUnordered, Stream};
 
+use dormir_bench_guest::{figures::Subject, stopwatch::Stopwatch};
+
 use crate::{
     cases::{self, Executor, Join, on_a_clean_heap},
-    figures::Subject,
-    stopwatch::Stopwatch,
     tasks::Ending,
 };
 

@@ -2,7 +2,7 @@
 //!
 //! Runs under QEMU's `-icount shift=0,sleep=off`, where the TSC counts instructions. `runtime=NAME`
 //! chooses one runtime, `runtime=list` prints the names, and `max=N` leaves out what needs more than
-//! N tasks or timers. Each figure is reported to the harness, see [`figures`].
+//! N tasks or timers. Each figure is reported to the harness, see [`dormir_bench_guest::figures`].
 //!
 //! A runtime is a module with a function `run`: it makes executors with room for N tasks and hands
 //! them to the [`cases`], which are the same for all; and those with timers to the cases of [`timers`].
@@ -16,18 +16,16 @@ mod clock;
 mod dormir;
 mod edge;
 mod embassy;
-mod figures;
 mod futures_unordered;
 mod sleepers;
-mod stopwatch;
 mod tasks;
 mod timers;
 
 use alloc::string::{String, ToString};
 
 use ::dormir::platform::bare::{self, Config};
+use dormir_bench_guest::stopwatch::Stopwatch;
 use dormir_guest::{args, println};
-use stopwatch::Stopwatch;
 use x86_64::instructions::interrupts;
 
 dormir_guest::entry!(main, owns_machine);

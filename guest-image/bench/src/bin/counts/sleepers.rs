@@ -9,10 +9,9 @@ use core::{
 
 use alloc::{boxed::Box, vec::Vec};
 
-use crate::{
-    stopwatch::{Stopwatch, stamp},
-    tasks,
-};
+use dormir_bench_guest::stopwatch::{Stopwatch, stamp};
+
+use crate::tasks;
 
 /// A runtime's future that waits for an instant.
 pub(crate) trait Timer: Future<Output = ()> {

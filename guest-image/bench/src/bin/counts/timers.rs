@@ -8,11 +8,14 @@ use core::{cmp::Reverse, hint::black_box, task::Waker};
 
 use alloc::{collections::BinaryHeap, vec::Vec};
 
+use dormir_bench_guest::{
+    figures::{Subject, Tally},
+    stopwatch::Stopwatch,
+};
+
 use crate::{
     clock,
-    figures::{Subject, Tally},
     sleepers::{self, Sleeper},
-    stopwatch::Stopwatch,
 };
 
 /// How many timers there are in the cases.

@@ -2,6 +2,7 @@
 //! `timer=` forces.
 
 use core::{
+    arch::asm,
     future::Future,
     pin::pin,
     task::{Context, Poll, Waker},
@@ -12,15 +13,17 @@ use dormir::{
     block_on,
     idle::{Halt, Metered},
     platform::bare,
-    time::{Delay, Instant, Timer},
+    time::{Delay, Instant, Timer, TimerQueue},
 };
 use dormir_guest::{args, println};
 use embedded_hal::delay::DelayNs;
+use x86_64::instructions::interrupts;
 
 use crate::{Case, probes::CountingWaker};
 
 pub(crate) const CASES: &[Case] = &[
     ("timer-source", timer_source),
+    ("timer-interrupt-saves-all", interrupt_saves_all),
     ("timer-beyond-the-counter", beyond_the_counter),
     ("timer-in-the-past", in_the_past),
     ("timer-a-few-ticks-away", a_few_ticks_away),
@@ -31,6 +34,83 @@ pub(crate) const CASES: &[Case] = &[
     ("clock-never-goes-back", clock_never_goes_back),
     ("delay-is-never-short", delay_is_never_short),
 ];
+
+/// The timer's interrupt comes into the midst of a program that uses every register, and leaves them as
+/// they were.
+fn interrupt_saves_all() {
+    /// Carry and direction, which are set before.
+    const FLAGS: u64 = 1 << 10 | 1;
+    let mut timer = pin!(Timer::after(Duration::from_millis(200)));
+    let mut context = Context::from_waker(Waker::noop());
+    interrupts::disable();
+    assert!(timer.as_mut().poll(&mut context).is_pending());
+    let timers = TimerQueue::global();
+    while !timers.is_settled() {
+        let next = timers.turn();
+        assert!(next.is_some(), "the deadline has passed already");
+    }
+    let before = bare::timer_interrupts();
+    let given: [u64; 14] = core::array::from_fn(|index| 0x0101_0101_0101_0101 * (index as u64 + 1));
+    let mut found = [0_u64; 15];
+    // SAFETY: `rbx` and `rbp`, which must not be named, are kept on the stack, as is the address of
+    // `found`; flags and direction are put right behind the halt.
+    unsafe {
+        asm!(
+            "push rbx",
+            "push rbp",
+            "push rdi",
+            "mov rax, [rsi]",
+            "mov rbx, [rsi + 8]",
+            "mov rcx, [rsi + 16]",
+            "mov rdx, [rsi + 24]",
+            "mov rdi, [rsi + 32]",
+            "mov rbp, [rsi + 40]",
+            "mov r8, [rsi + 48]",
+            "mov r9, [rsi + 56]",
+            "mov r10, [rsi + 64]",
+            "mov r11, [rsi + 72]",
+            "mov r12, [rsi + 80]",
+            "mov r13, [rsi + 88]",
+            "mov r14, [rsi + 96]",
+            "mov r15, [rsi + 104]",
+            "std",
+            "stc",
+            "sti",
+            "hlt",
+            "cli",
+            "xchg rdi, [rsp]",
+            "mov [rdi], rax",
+            "pushfq",
+            "pop rax",
+            "cld",
+            "mov [rdi + 112], rax",
+            "mov [rdi + 8], rbx",
+            "mov [rdi + 16], rcx",
+            "mov [rdi + 24], rdx",
+            "mov [rdi + 40], rbp",
+            "mov [rdi + 48], r8",
+            "mov [rdi + 56], r9",
+            "mov [rdi + 64], r10",
+            "mov [rdi + 72], r11",
+            "mov [rdi + 80], r12",
+            "mov [rdi + 88], r13",
+            "mov [rdi + 96], r14",
+            "mov [rdi + 104], r15",
+            "pop rax",
+            "mov [rdi + 32], rax",
+            "pop rbp",
+            "pop rbx",
+            in("rsi") given.as_ptr(),
+            inout("rdi") found.as_mut_ptr() => _,
+            out("rax") _, out("rcx") _, out("rdx") _, out("r8") _, out("r9") _, out("r10") _,
+            out("r11") _, out("r12") _, out("r13") _, out("r14") _, out("r15") _,
+        );
+    }
+    interrupts::enable();
+    assert_eq!(bare::timer_interrupts() - before, 1, "it came in the midst");
+    assert_eq!(found[..14], given);
+    assert_eq!(found[14] & FLAGS, FLAGS, "the flags are {:#x}", found[14]);
+}
 
 /// The timer is the one that was asked for, and naps are ended by its interrupt, none of
 /// them early.

@@ -6,11 +6,11 @@ use dormir::{
 };
 
 use super::NAME;
+use dormir_bench_guest::{figures::Subject, stopwatch::Stopwatch};
+
 use crate::{
     clock,
-    figures::Subject,
     sleepers::{self, Sleeper},
-    stopwatch::Stopwatch,
     timers::{self, NUMBERS, Timers},
 };
 

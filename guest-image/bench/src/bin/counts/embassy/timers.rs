@@ -10,12 +10,12 @@ use embassy_time_driver::Driver;
 use embassy_time_queue_utils::Queue;
 
 use super::{Embassy, NAME};
+use dormir_bench_guest::{figures::Subject, stopwatch::Stopwatch};
+
 use crate::{
     cases::Executor,
     clock,
-    figures::Subject,
     sleepers::{self, Sleeper},
-    stopwatch::Stopwatch,
     timers::{self, NUMBERS, Timers},
 };
 

@@ -3,14 +3,14 @@
 use core::arch::asm;
 
 /// Counts the instructions of a piece of code: with `-icount shift=0`, the TSC counts each as one.
-pub(crate) struct Stopwatch {
+pub struct Stopwatch {
     /// What two stamps count with nothing between them.
     own_cost: u64,
 }
 
 impl Stopwatch {
     /// A stopwatch that knows its own cost.
-    pub(crate) fn calibrated() -> Self {
+    pub fn calibrated() -> Self {
         let raw = Self { own_cost: 0 };
         let own_cost = raw.count(|| {});
         Self { own_cost }
@@ -18,7 +18,7 @@ impl Stopwatch {
 
     /// How many instructions `work` takes.
     #[inline(always)]
-    pub(crate) fn count(&self, work: impl FnOnce()) -> u64 {
+    pub fn count(&self, work: impl FnOnce()) -> u64 {
         let start = stamp();
         work();
         self.between(start, stamp())
@@ -26,14 +26,14 @@ impl Stopwatch {
 
     /// How many instructions there are between two stamps.
     #[inline(always)]
-    pub(crate) fn between(&self, start: u64, end: u64) -> u64 {
+    pub fn between(&self, start: u64, end: u64) -> u64 {
         end - start - self.own_cost
     }
 }
 
 /// The TSC, always read by the same three instructions.
 #[inline(always)]
-pub(crate) fn stamp() -> u64 {
+pub fn stamp() -> u64 {
     let stamp;
     // SAFETY: every x86-64 processor has RDTSC. The block is not said to leave memory alone, so the
     // compiler moves no access to memory from one side of it to the other.

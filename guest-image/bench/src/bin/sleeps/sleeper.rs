@@ -1,0 +1,101 @@
+//! The task that sleeps, and the mark at the beginning of each of its polls.
+
+use core::{
+    arch::asm,
+    cell::RefCell,
+    pin::Pin,
+    sync::atomic::{AtomicU64, Ordering},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use alloc::boxed::Box;
+use critical_section::Mutex;
+use dormir::time::{Instant, Timer};
+use dormir_bench_guest::figures::Tally;
+
+/// The TSC at the interrupt entry's first instruction, as [`entry`](crate::entry) stamps it; 0 if nobody
+/// does.
+pub(crate) static ENTERED: AtomicU64 = AtomicU64::new(0);
+
+/// How many instructions there are between that stamp and the one of a poll that are not dormir's: the rest
+/// of the stamping entry, and the mark.
+const OWN: u64 = crate::entry::BEHIND_STAMP + 1;
+
+/// The instructions from each interrupt to its poll.
+static TALLY: Mutex<RefCell<Tally>> = Mutex::new(RefCell::new(Tally::new()));
+
+/// Takes what was tallied since it was last taken.
+pub(crate) fn take_tally() -> Tally {
+    critical_section::with(|cs| TALLY.replace(cs, Tally::new()))
+}
+
+/// Sleeps so many times for so long, and tallies.
+pub(crate) struct Sleeper {
+    left: u32,
+    time: Duration,
+    timer: Pin<Box<Timer>>,
+}
+
+impl Sleeper {
+    pub(crate) fn new(sleeps: u32, time: Duration) -> Self {
+        Self {
+            left: sleeps,
+            time,
+            timer: Box::pin(Timer::after(time)),
+        }
+    }
+
+    /// The poll, behind its stamp. By itself, so that the registers it needs are not saved before that.
+    #[inline(never)]
+    fn poll_at(&mut self, stamp: u64, cx: &mut Context<'_>) -> Poll<()> {
+        if self.timer.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        let entered = ENTERED.load(Ordering::Relaxed);
+        if entered != 0 {
+            let instructions = stamp - entered - OWN;
+            critical_section::with(|cs| TALLY.borrow_ref_mut(cs).add(instructions));
+        }
+        self.left -= 1;
+        if self.left == 0 {
+            return Poll::Ready(());
+        }
+        let next = Instant::now().saturating_add(self.time);
+        self.timer.as_mut().reset(next);
+        let polled = self.timer.as_mut().poll(cx);
+        assert!(polled.is_pending(), "its deadline is far away");
+        Poll::Pending
+    }
+}
+
+impl Future for Sleeper {
+    type Output = ();
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let stamp = marked_stamp();
+        self.poll_at(stamp, cx)
+    }
+}
+
+/// The TSC, behind an instruction that does nothing and that a VMM which steps through the guest knows by
+/// its sight.
+#[inline(always)]
+fn marked_stamp() -> u64 {
+    let stamp;
+    // SAFETY: the first instruction changes nothing, and every x86-64 processor has RDTSC. The block is not
+    // said to leave memory alone, so no access to memory moves across it.
+    unsafe {
+        asm!(
+            "xchg bx, bx",
+            "rdtsc",
+            "shl rdx, 32",
+            "or rax, rdx",
+            out("rax") stamp,
+            out("rdx") _,
+            options(nostack),
+        );
+    }
+    stamp
+}

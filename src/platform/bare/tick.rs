@@ -1,0 +1,134 @@
+//! The timer's interrupt: acknowledge, stamp, count, and say that the clock is worth a look. The rest is the
+//! runner's.
+//!
+//! Its entries are written out, one for each way to acknowledge. Nothing of it needs a call, so two or three
+//! registers are saved, and not the nine that a function may change.
+
+use core::{
+    arch::naked_asm,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use crate::{
+    arch::x86_64::{apic::Apic, interrupt::InterruptEntry},
+    time::{GLOBAL, TimerQueue},
+};
+
+static TIMER_INTERRUPTS: AtomicU64 = AtomicU64::new(0);
+static LAST_INTERRUPT: AtomicU64 = AtomicU64::new(0);
+
+/// Where the local APIC's register of ended interrupts lies, for [`xapic_entry`].
+static XAPIC_EOI: AtomicU64 = AtomicU64::new(0);
+
+/// How many timer interrupts there have been.
+///
+/// # Examples
+///
+/// ```
+/// # dormir_guest::entry!(main);
+/// use core::time::Duration;
+/// use dormir::{block_on, idle::Halt, platform::bare, time::Timer};
+///
+/// let before = bare::timer_interrupts();
+/// block_on(async { Timer::after(Duration::from_millis(100)).await }, Halt);
+/// dormir_guest::println!("{} timer interrupts", bare::timer_interrupts() - before);
+/// ```
+#[must_use]
+pub fn timer_interrupts() -> u64 {
+    TIMER_INTERRUPTS.load(Ordering::Relaxed)
+}
+
+/// The TSC at the last timer interrupt; 0 if there was none.
+///
+/// # Examples
+///
+/// ```
+/// # dormir_guest::entry!(main);
+/// use core::time::Duration;
+/// use dormir::{arch::x86_64::tsc, block_on, idle::Halt, platform::bare, time::Timer};
+///
+/// block_on(async { Timer::after(Duration::from_millis(1)).await }, Halt);
+/// let latency = tsc::read() - bare::last_timer_interrupt();
+/// dormir_guest::println!("from the interrupt to the task's end: {latency} ticks");
+/// ```
+#[must_use]
+pub fn last_timer_interrupt() -> u64 {
+    LAST_INTERRUPT.load(Ordering::Relaxed)
+}
+
+/// An entry that saves `rax` and `rdx`, which its acknowledgement may change. No direction flag and no
+/// alignment of the stack matter to it.
+macro_rules! timer_entry {
+    ($(#[$about:meta])* $entry:ident, $($acknowledge:literal)*, $($operand:tt)*) => {
+        $(#[$about])*
+        ///
+        /// # Safety
+        ///
+        /// To be entered by an interrupt only.
+        #[unsafe(naked)]
+        unsafe extern "C" fn $entry() {
+            naked_asm!(
+                "push rax",
+                "push rdx",
+                $($acknowledge,)*
+                "rdtsc",
+                "shl rdx, 32",
+                "or rax, rdx",
+                "mov [rip + {stamp}], rax",
+                // One vCPU writes it, and interrupts do not nest: no locked instruction is needed.
+                "inc qword ptr [rip + {count}]",
+                // What `TimerQueue::on_interrupt` does.
+                "mov byte ptr [rip + {queue} + {due}], 1",
+                "pop rdx",
+                "pop rax",
+                "iretq",
+                stamp = sym LAST_INTERRUPT,
+                count = sym TIMER_INTERRUPTS,
+                queue = sym GLOBAL,
+                due = const TimerQueue::DUE,
+                $($operand)*
+            )
+        }
+    };
+}
+
+timer_entry! {
+    /// By the local APIC's memory.
+    xapic_entry,
+    "mov rax, [rip + {eoi}]"
+    "mov dword ptr [rax], 0",
+    eoi = sym XAPIC_EOI,
+}
+
+timer_entry! {
+    /// By the local APIC's MSR.
+    x2apic_entry,
+    "push rcx"
+    "mov ecx, {eoi}"
+    "xor eax, eax"
+    "xor edx, edx"
+    "wrmsr"
+    "pop rcx",
+    eoi = const Apic::X2APIC_EOI,
+}
+
+timer_entry! {
+    /// By the first 8259A: a non-specific EOI (datasheet, OCW2).
+    pit_entry,
+    "mov al, 0x20"
+    "out 0x20, al",
+}
+
+/// The entry for the PIT's interrupts.
+pub(super) const PIT_ENTRY: InterruptEntry = pit_entry;
+
+/// The entry for the interrupts of this local APIC's timer.
+pub(super) fn apic_entry(apic: Apic) -> InterruptEntry {
+    match apic.eoi_address() {
+        Some(address) => {
+            XAPIC_EOI.store(address, Ordering::Relaxed);
+            xapic_entry
+        }
+        None => x2apic_entry,
+    }
+}
