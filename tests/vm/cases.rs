@@ -33,6 +33,7 @@ const CASES: &[&str] = &[
     "sleepers-1000-end-in-order",
     "sleepers-with-one-deadline",
     "timer-source",
+    "timer-interrupt-saves-all",
     "timer-beyond-the-counter",
     "timer-in-the-past",
     "timer-a-few-ticks-away",

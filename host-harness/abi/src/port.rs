@@ -51,7 +51,24 @@ impl ConsoleBuffer {
 ///
 /// Only the harness's own VMM has it. A halt is not stepped through: the vCPU runs freely until that
 /// vector's interrupt has come.
-pub const STEPS: u16 = 0x5f4;
+pub const STEPS: u16 = 0x5f8;
 
 /// Written to [`STEPS`]: no step any more.
 pub const STEPS_END: u32 = 0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_port_is_one_device() {
+        let ports = [EXIT, DEBUG_CONSOLE, SERIAL, CONSOLE_BUFFER, CLOCK, STEPS];
+        // A write takes up to four bytes, and the serial line has eight ports.
+        for (index, one) in ports.iter().enumerate() {
+            for other in &ports[index + 1..] {
+                let least = if *one.min(other) == SERIAL { 8 } else { 4 };
+                assert!(one.abs_diff(*other) >= least, "{one:#x} and {other:#x}");
+            }
+        }
+    }
+}
