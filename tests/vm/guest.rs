@@ -61,6 +61,7 @@ pub(crate) fn images() -> Result<&'static Images, Failed> {
                 "demo",
                 "embassy",
                 "hello",
+                "latency",
                 "sleeps",
                 "sweep",
                 "wake-sweep",

@@ -11,6 +11,7 @@ mod embassy;
 mod endings;
 mod guest;
 mod hyperlight;
+mod latency;
 mod serial;
 mod sleeps;
 mod sweep;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         serial::trials(),
         sweep::trials(),
         counts::trials(),
+        latency::trials(),
         sleeps::trials(),
         hyperlight::trials(),
     ];

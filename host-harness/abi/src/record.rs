@@ -1,8 +1,8 @@
 //! Records: what a guest tells the harness, on lines of their own between those of its console.
 //!
 //! A record is one line that begins with [`MARK`]; the harness takes it out of the console's text.
-//! `<MARK>panic MESSAGE`, `<MARK>exception MESSAGE`, `<MARK>stat NAME VALUE` and `<MARK>time NANOS` are
-//! known.
+//! `<MARK>panic MESSAGE`, `<MARK>exception MESSAGE`, `<MARK>stat NAME VALUE`, `<MARK>samples NAME VALUES` and
+//! `<MARK>time NANOS` are known.
 
 use core::fmt;
 
@@ -26,6 +26,13 @@ pub enum Record<'a> {
         /// The count.
         value: u64,
     },
+    /// Figures of one kind, in their order. The records of one name make one series.
+    Samples {
+        /// What was measured: no white space.
+        name: &'a str,
+        /// Whole numbers, separated by single blanks: [`values`] reads them.
+        values: &'a str,
+    },
     /// What the guest's clock shows, in nanoseconds. The harness notes when it came.
     Time {
         /// Nanoseconds since any moment.
@@ -48,6 +55,11 @@ impl<'a> Record<'a> {
                     value: value.parse().ok()?,
                 })
             }
+            "samples" => {
+                let (name, values) = rest.split_once(' ')?;
+                let are_numbers = values.split(' ').all(|value| value.parse::<u64>().is_ok());
+                are_numbers.then_some(Self::Samples { name, values })
+            }
             "time" => Some(Self::Time {
                 nanos: rest.parse().ok()?,
             }),
@@ -63,9 +75,15 @@ impl fmt::Display for Record<'_> {
             Self::Panic(message) => write!(f, "panic {message}"),
             Self::Exception(message) => write!(f, "exception {message}"),
             Self::Stat { name, value } => write!(f, "stat {name} {value}"),
+            Self::Samples { name, values } => write!(f, "samples {name} {values}"),
             Self::Time { nanos } => write!(f, "time {nanos}"),
         }
     }
+}
+
+/// The numbers in a [`Record::Samples`] that [was read](Record::parse).
+pub fn values(text: &str) -> impl Iterator<Item = u64> {
+    text.split(' ').filter_map(|value| value.parse().ok())
 }
 
 #[cfg(test)]
@@ -83,10 +101,19 @@ mod tests {
                 name: "halted_ns",
                 value: u64::MAX,
             },
+            Record::Samples {
+                name: "timer/floor/poll",
+                values: "1 0 18446744073709551615",
+            },
             Record::Time { nanos: u64::MAX },
         ] {
             assert_eq!(Record::parse(&record.to_string()), Some(record));
         }
+    }
+
+    #[test]
+    fn samples_are_read_in_their_order() {
+        assert!(values("3 1 18446744073709551615").eq([3, 1, u64::MAX]));
     }
 
     #[test]
@@ -96,6 +123,9 @@ mod tests {
             "panic",
             "stat polls",
             "stat polls many",
+            "samples polls",
+            "samples polls 1 many",
+            "samples polls 1  2",
             "time 1 2",
             "noise 1 2",
         ] {

@@ -3,6 +3,7 @@
 pub mod counts;
 pub mod exits;
 mod json;
+pub mod latency;
 mod progress;
 pub mod sleeps;
 mod table;
@@ -13,7 +14,7 @@ use crate::{
     guest::{self, Images},
     setup::{self, Needs},
     stop::StopToken,
-    vmm::{self, Outcome, Report, RunConfig, kvm},
+    vmm::{self, Outcome, Report, RunConfig, Vmm, kvm},
     workspace::Workspace,
 };
 use counts::{Count, PROGRAM, RUNTIMES};
@@ -26,7 +27,7 @@ use std::{
 };
 use versions::Versions;
 
-/// Measures what tasks cost under dormir and under other runtimes. --counts says what is measured.
+/// Measures what tasks cost under dormir and under other runtimes: --counts or --latency.
 ///
 /// --counts: instructions. Each runtime runs in a guest of its own, linked with the critical section
 /// and the heap that dormir's guests have, under QEMU's translator with `-icount shift=0,sleep=off`:
@@ -36,26 +37,66 @@ use versions::Versions;
 /// What happens around a halt is counted in dormir's guest, on the real machine; most of that needs KVM,
 /// where the harness's own VMM steps through it, and is left out where there is none.
 ///
+/// --latency: time, from a deadline to the interrupt's handler, the wake and the task's poll, and from one
+/// task's wake to the other's poll. Beside it, in turns in the same guest, embassy-executor with the same
+/// timer, and the floor: `sti; hlt` and a handler that only stamps and acknowledges. Without --full: the
+/// best timer and the PIT under each VMM, 2,000 samples or 10 s a cell. Latencies differ from run to run;
+/// docs/benchmarks.md says how they are taken.
+///
+/// --compare: what changed between the files that two runs of --latency --json wrote, with a 95 % interval
+/// by the bootstrap. The status is 0 whatever changed.
+///
 /// What this needs and is not there is installed first: the compiler's library for guests, and QEMU.
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = counts::cases_help())]
+#[command(after_long_help = format!("Of --counts:\n\n{}", counts::cases_help()))]
 pub(super) struct Arguments {
     /// Counts instructions: of a wake, a poll, a switch, a spawn, a join, a timer; and a sleep's exits
-    #[arg(long)]
+    #[arg(long, group = "figures")]
     counts: bool,
+    /// Measures latency: from a deadline, or a task's wake, to the poll
+    #[arg(long, group = "figures")]
+    latency: bool,
+    /// Measures latency under this VMM (kvm, qemu-tcg/q35, qemu-tcg/microvm, qemu-kvm/q35,
+    /// qemu-kvm/microvm); may be given again [default: all that can be used here]
+    #[arg(long, requires = "latency", value_parser = latency::plan::vmm)]
+    vmm: Vec<Vmm>,
+    /// Measures latency with every timer and every idle policy, 10,000 samples or 60 s a cell
+    #[arg(long, requires = "latency")]
+    full: bool,
     /// Also writes the figures to this file, as JSON; what it held before is replaced at the end
-    #[arg(long, value_name = "FILE", requires = "counts")]
+    #[arg(long, value_name = "FILE", requires = "figures")]
     json: Option<PathBuf>,
+    /// Compares the latencies in two files that --latency --json wrote
+    #[arg(long, num_args = 2, value_names = ["BEFORE", "AFTER"], conflicts_with = "figures")]
+    compare: Vec<PathBuf>,
     #[command(flatten)]
     installing: Installing,
 }
 
 /// It was not said what to measure.
 #[derive(Debug, thiserror::Error)]
-#[error("say what is to be measured: pass --counts, which counts instructions")]
+#[error(
+    "say what is to be measured: pass --counts, which counts instructions, or --latency, which measures time"
+)]
 struct NoKind;
 
 pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
+    if let [before, after] = arguments.compare.as_slice() {
+        return latency::compare(before, after);
+    }
+    if arguments.latency {
+        let wanted = latency::Wanted {
+            vmms: &arguments.vmm,
+            extent: if arguments.full {
+                latency::plan::Extent::Full
+            } else {
+                latency::plan::Extent::Usual
+            },
+            json: arguments.json.as_deref(),
+            policy: arguments.installing.policy(),
+        };
+        return latency::run(&wanted, stop);
+    }
     if !arguments.counts {
         return Err(NoKind.into());
     }
@@ -69,7 +110,7 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
     let images = guest::build(&toolchain, &workspace, &[PROGRAM, sleeps::PROGRAM], stop)?;
     let versions = Versions::gather(&toolchain, &workspace, stop)?;
 
-    let progress = Progress::of(RUNTIMES.len() + 1 + sleeps::TIMERS.len());
+    let progress = Progress::of("counting", RUNTIMES.len() + 1 + sleeps::TIMERS.len());
     let gathered = gather(&images, &progress, stop)?;
     progress.end();
     let figures = match gathered {

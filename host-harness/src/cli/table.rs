@@ -93,6 +93,7 @@ mod tests {
                 .iter()
                 .map(|(name, value)| ((*name).into(), *value))
                 .collect(),
+            samples: Vec::new(),
             times: Vec::new(),
             wall: Duration::from_micros(1_234_560),
             counters,

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dormir_abi::record::{MARK, MAX_LENGTH, Record};
+use dormir_abi::record::{self, MARK, MAX_LENGTH, Record};
 
 use super::{GuestTime, Outcome};
 
@@ -51,11 +51,12 @@ impl Splitter {
 
 /// What the guest said in its records.
 #[derive(Debug, Default)]
-struct Said {
+pub(super) struct Said {
     /// The first panic or exception: later ones are its consequences.
     verdict: Option<Outcome>,
-    stats: Vec<(String, u64)>,
-    times: Vec<GuestTime>,
+    pub(super) stats: Vec<(String, u64)>,
+    pub(super) samples: Vec<(String, Vec<u64>)>,
+    pub(super) times: Vec<GuestTime>,
 }
 
 impl Said {
@@ -71,9 +72,20 @@ impl Said {
                     .get_or_insert_with(|| Outcome::Faulted(message.to_owned()));
             }
             Some(Record::Stat { name, value }) => self.stats.push((name.to_owned(), value)),
+            Some(Record::Samples { name, values }) => {
+                self.hear_samples(name, record::values(values))
+            }
             Some(Record::Time { nanos }) => self.times.push(GuestTime { nanos, at }),
             // A kind of record that is newer than this harness: not text, so not for the console.
             None => {}
+        }
+    }
+
+    /// Adds to the series of this name.
+    fn hear_samples(&mut self, name: &str, values: impl Iterator<Item = u64>) {
+        match self.samples.iter_mut().find(|(known, _)| known == name) {
+            Some((_, series)) => series.extend(values),
+            None => self.samples.push((name.to_owned(), values.collect())),
         }
     }
 }
@@ -161,15 +173,12 @@ impl<'a> Console<'a> {
         self.written == 0
     }
 
-    /// Weighs how the run ended against what the guest said, and hands out its figures and times.
-    pub(super) fn conclude(
-        mut self,
-        ended: Outcome,
-    ) -> (Outcome, Vec<(String, u64)>, Vec<GuestTime>) {
+    /// Weighs how the run ended against what the guest said, and hands that out.
+    pub(super) fn conclude(mut self, ended: Outcome) -> (Outcome, Said) {
         // A guest that died in the middle of its last record still said the most of it.
         let now = Instant::now();
         self.splitter.end(|record| self.said.hear(record, now));
-        let outcome = match (self.said.verdict, ended) {
+        let outcome = match (self.said.verdict.take(), ended) {
             (None, ended) => ended,
             // These came from outside, whatever the guest was at.
             (
@@ -189,7 +198,7 @@ impl<'a> Console<'a> {
             }
             (Some(verdict), _) => verdict,
         };
-        (outcome, self.said.stats, self.said.times)
+        (outcome, self.said)
     }
 }
 
@@ -261,14 +270,11 @@ mod tests {
     }
 
     fn conclude(bytes: &[u8], ended: Outcome) -> (Outcome, Vec<(String, u64)>) {
-        let (outcome, stats, _) = conclude_with_times(bytes, ended);
-        (outcome, stats)
+        let (outcome, said) = conclude_with_all(bytes, ended);
+        (outcome, said.stats)
     }
 
-    fn conclude_with_times(
-        bytes: &[u8],
-        ended: Outcome,
-    ) -> (Outcome, Vec<(String, u64)>, Vec<GuestTime>) {
+    fn conclude_with_all(bytes: &[u8], ended: Outcome) -> (Outcome, Said) {
         let mut out = Vec::new();
         let mut console = Console::new(&mut out, 1 << 20, &GO_ON);
         console.write(bytes).unwrap();
@@ -327,15 +333,23 @@ mod tests {
     fn times_are_kept_with_the_moment_of_their_coming() {
         let before = Instant::now();
         let ended = Outcome::Exited(0);
-        let (_, stats, times) = conclude_with_times(b"\x1etime 7\ntext\x1etime 9\n", ended);
-        assert!(stats.is_empty());
-        let nanos: Vec<u64> = times.iter().map(|time| time.nanos).collect();
+        let (_, said) = conclude_with_all(b"\x1etime 7\ntext\x1etime 9\n", ended);
+        assert!(said.stats.is_empty());
+        let nanos: Vec<u64> = said.times.iter().map(|time| time.nanos).collect();
         assert_eq!(nanos, [7, 9]);
         assert!(
-            times
+            said.times
                 .iter()
                 .all(|time| (before..=Instant::now()).contains(&time.at))
         );
+    }
+
+    #[test]
+    fn records_of_one_name_make_one_series() {
+        let records = b"\x1esamples a 1 2\n\x1esamples b 7\n\x1esamples a 3\n\x1esamples b x\n";
+        let (_, said) = conclude_with_all(records, Outcome::Exited(0));
+        let expected = [("a".into(), vec![1, 2, 3]), ("b".into(), vec![7])];
+        assert_eq!(said.samples, expected);
     }
 
     #[test]

@@ -149,6 +149,9 @@ pub struct Report {
     pub outcome: Outcome,
     /// The figures that the guest reported, in its order.
     pub stats: Vec<(String, u64)>,
+    /// The series of figures that the guest reported, each under its name, in the order of their first
+    /// figures.
+    pub samples: Vec<(String, Vec<u64>)>,
     /// What the guest's clock showed, as often as it said so.
     pub times: Vec<GuestTime>,
     /// From the start of the VM (for QEMU: of its process) to its end.

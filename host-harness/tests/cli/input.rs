@@ -29,6 +29,10 @@ fn every_verb_has_a_help_with_units_and_defaults() {
                 "--no-install",
                 "--counts",
                 "--json <FILE>",
+                "--latency",
+                "--compare <BEFORE> <AFTER>",
+                "2,000 samples",
+                "qemu-kvm/microvm",
                 "-icount",
                 "the same in every run",
                 "wake_all_poll_all",
@@ -84,6 +88,12 @@ fn what_is_not_understood_is_named() {
         ("bench --fast", "'--fast'"),
         ("bench --counts --json", "'--json <FILE>'"),
         ("bench --json counts.json", "--counts"),
+        ("bench --counts --latency", "--latency"),
+        ("bench --latency --vmm vmware", "`vmware`"),
+        ("bench --vmm kvm", "--latency"),
+        ("bench --full", "--latency"),
+        ("bench --compare before.json", "--compare"),
+        ("bench --latency --compare a.json b.json", "--compare"),
         ("test filter", "'filter'"),
         ("doctor --no-install", "'--no-install'"),
     ] {
@@ -134,7 +144,38 @@ fn a_bench_without_a_kind_names_the_kinds() {
     assert_eq!(status, Some(125), "{stderr}");
     assert!(is_error_line(&stderr), "{stderr}");
     assert!(stderr.contains("--counts"), "{stderr}");
+    assert!(stderr.contains("--latency"), "{stderr}");
     assert!(stdout.is_empty(), "{stdout}");
+}
+
+#[test]
+fn files_that_cannot_be_compared_are_refused_by_name() {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("a file is written");
+        path.to_str().expect("text").to_owned()
+    };
+    let counts = file("counts.json", r#"{"schema": 1, "counts": []}"#);
+    let newer = file("newer.json", r#"{"schema": 1000, "kind": "latency"}"#);
+    let broken = file("broken.json", r#"{"schema": 1"#);
+    let gone = file("gone.json", "");
+    std::fs::remove_file(&gone).expect("it was there");
+    for (name, reason) in [
+        (&counts, "another kind"),
+        (&newer, "schema 1000"),
+        (&broken, "no JSON"),
+        (&gone, "cannot be read"),
+    ] {
+        let (status, stdout, stderr) = outcome(cargo_vm().args(["bench", "--compare", name, name]));
+        assert_eq!(status, Some(125), "{name}: {stderr}");
+        assert!(is_error_line(&stderr), "{name}: {stderr}");
+        assert!(
+            stderr.contains(name.as_str()) && stderr.contains(reason),
+            "{stderr}"
+        );
+        assert!(stdout.is_empty(), "{name}: {stdout}");
+    }
 }
 
 #[test]

@@ -13,6 +13,8 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// A number of steps, each with a name.
 pub(super) struct Progress {
+    /// What is done in each step: `counting`.
+    doing: &'static str,
     steps: usize,
     begun: Cell<usize>,
     /// `None` where lines are written.
@@ -21,16 +23,17 @@ pub(super) struct Progress {
 
 impl Progress {
     /// So many steps, none of them begun.
-    pub(super) fn of(steps: usize) -> Self {
+    pub(super) fn of(doing: &'static str, steps: usize) -> Self {
         let bar = io::stderr().is_terminal().then(|| {
             let bar =
                 ProgressBar::with_draw_target(Some(steps as u64), ProgressDrawTarget::stderr());
-            let style = ProgressStyle::with_template("{spinner} {msg}, {elapsed}");
+            let style = ProgressStyle::with_template("{spinner} [{bar:20}] {msg}, {elapsed}");
             bar.set_style(style.expect("the template is in order"));
             bar.enable_steady_tick(TICK);
             bar
         });
         Self {
+            doing,
             steps,
             begun: Cell::new(0),
             bar,
@@ -41,9 +44,12 @@ impl Progress {
     pub(super) fn next(&self, name: &str) {
         let begun = self.begun.get() + 1;
         self.begun.set(begun);
-        let line = format!("counting {name} ({begun} of {})", self.steps);
+        let line = format!("{} {name} ({begun} of {})", self.doing, self.steps);
         match &self.bar {
-            Some(bar) => bar.set_message(line),
+            Some(bar) => {
+                bar.set_position(begun as u64 - 1);
+                bar.set_message(line);
+            }
             None => note(format_args!("{line}")),
         }
     }

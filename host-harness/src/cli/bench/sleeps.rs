@@ -155,8 +155,9 @@ mod tests {
         Report {
             outcome: Outcome::Exited(0),
             stats: vec![(name.into(), sleeps)],
-            wall: Duration::ZERO,
+            samples: Vec::new(),
             times: Vec::new(),
+            wall: Duration::ZERO,
             counters: None,
             stretches: vec![Stretch {
                 addresses: Vec::new(),

@@ -10,7 +10,7 @@ use crate::{
 };
 use cargo_metadata::MetadataCommand;
 use serde::{Serialize, Serializer, ser::SerializeMap};
-use std::{fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 /// How long cargo may take to say what it has built; it may have to fetch other targets' packages.
 const LIMIT: Duration = Duration::from_secs(10 * 60);
@@ -54,14 +54,32 @@ impl Versions {
         workspace: &Workspace,
         stop: &StopToken,
     ) -> Result<Self, VersionsError> {
+        let qemu = qemu::probe()?;
+        let wanted: Vec<_> = wanted().collect();
+        let mut versions = Self::of_packages(toolchain, workspace, &wanted, stop)?;
+        versions.0.insert(2, ("qemu".into(), qemu));
+        Ok(versions)
+    }
+
+    /// The versions of the compiler, its library and these packages.
+    pub(super) fn of_packages(
+        toolchain: &GuestToolchain,
+        workspace: &Workspace,
+        wanted: &[&'static str],
+        stop: &StopToken,
+    ) -> Result<Self, VersionsError> {
         let mut versions = vec![
             ("rustc".into(), rustc(toolchain)),
             ("core".into(), core(toolchain)),
-            ("qemu".into(), qemu::probe()?),
         ];
         let metadata = metadata(toolchain, workspace, stop)?;
-        versions.extend(packages(&metadata)?);
+        versions.extend(packages(&metadata, wanted)?);
         Ok(Self(versions))
+    }
+
+    /// The versions by name.
+    pub(super) fn to_map(&self) -> BTreeMap<String, String> {
+        self.0.iter().cloned().collect()
     }
 
     #[cfg(test)]
@@ -134,9 +152,12 @@ fn metadata(
 
 /// Names and versions of the packages that matter. Where cargo has built several versions of one, all
 /// are named.
-fn packages(metadata: &str) -> Result<Vec<(String, String)>, VersionsError> {
+fn packages(
+    metadata: &str,
+    wanted: &[&'static str],
+) -> Result<Vec<(String, String)>, VersionsError> {
     let metadata = MetadataCommand::parse(metadata)?;
-    let versions = wanted().map(|wanted| {
+    let versions = wanted.iter().map(|&wanted| {
         let packages = metadata.packages.iter();
         let versions: Vec<String> = packages
             .filter(|package| package.name.as_str() == wanted)
@@ -201,9 +222,10 @@ mod tests {
         let mut found: Vec<_> = wanted().map(|name| (name, "1.0.0")).collect();
         found.push(("something-else", "3.0.0"));
         found.push(("embassy-executor", "4.0.0"));
-        let packages = packages(&said(&found)).expect("all are there");
+        let wanted: Vec<_> = wanted().collect();
+        let packages = packages(&said(&found), &wanted).expect("all are there");
         let names: Vec<_> = packages.iter().map(|(name, _)| &**name).collect();
-        assert_eq!(names, wanted().collect::<Vec<_>>());
+        assert_eq!(names, wanted);
         assert_eq!(packages[0], ("dormir".into(), "1.0.0".into()));
         let embassy = ("embassy-executor".into(), "1.0.0 and 4.0.0".into());
         assert!(packages.contains(&embassy), "{packages:?}");
@@ -211,7 +233,8 @@ mod tests {
 
     #[test]
     fn a_package_that_is_not_there_is_named() {
-        let error = packages(&said(&[("dormir", "1.0.0")])).expect_err("most are missing");
+        let error = packages(&said(&[("dormir", "1.0.0")]), &["dormir", "embedded-alloc"])
+            .expect_err("most are missing");
         assert!(error.to_string().contains("`embedded-alloc`"), "{error}");
     }
 }

@@ -70,11 +70,12 @@ pub(super) fn run(
     let counters = stats::read(&machine.vcpu, exits);
     let stretches = machine.steps.take_stretches();
     drop(machine);
-    let (outcome, stats, times) = console.conclude(ended);
+    let (outcome, said) = console.conclude(ended);
     Ok(Report {
         outcome,
-        stats,
-        times,
+        stats: said.stats,
+        samples: said.samples,
+        times: said.times,
         wall: started.elapsed(),
         counters: Some(counters),
         stretches,

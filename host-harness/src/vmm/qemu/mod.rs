@@ -146,11 +146,12 @@ pub(super) fn run(
             ended_with(status, &messages, console.is_unused())?
         }
     };
-    let (outcome, stats, times) = console.conclude(ended);
+    let (outcome, said) = console.conclude(ended);
     Ok(Report {
         outcome,
-        stats,
-        times,
+        stats: said.stats,
+        samples: said.samples,
+        times: said.times,
         wall,
         counters: None,
         stretches: Vec::new(),

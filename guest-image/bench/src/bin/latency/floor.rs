@@ -1,0 +1,100 @@
+//! The floor: what is left when there is no runtime.
+
+use core::arch::{asm, naked_asm};
+
+use dormir::arch::x86_64::{interrupt::InterruptEntry, tsc};
+use x86_64::instructions::interrupts;
+
+use crate::{
+    machine::{Ending, machine},
+    samples::{self, Round},
+    stamps,
+};
+
+/// Defines an interrupt entry that stamps, ends the interrupt, and does nothing else.
+macro_rules! bare_entry {
+    ($entry:ident, $($end:literal),*) => {
+        /// # Safety
+        ///
+        /// To be entered by the timer's interrupt only.
+        #[unsafe(naked)]
+        unsafe extern "C" fn $entry() {
+            naked_asm!(
+                "push rax",
+                "push rdx",
+                "rdtsc",
+                "mov dword ptr [rip + {stamp}], eax",
+                "mov dword ptr [rip + {stamp} + 4], edx",
+                $($end,)*
+                "pop rdx",
+                "pop rax",
+                "iretq",
+                stamp = sym stamps::HANDLER,
+            )
+        }
+    };
+}
+bare_entry!(pic_entry, "mov al, 0x20", "out 0x20, al");
+// The local APIC's page is where it is after a reset, as `bare` uses it. Its EOI register is at 0xb0.
+bare_entry!(xapic_entry, "mov eax, 0xfee000b0", "mov dword ptr [rax], 0");
+bare_entry!(
+    x2apic_entry,
+    "push rcx",
+    "mov ecx, 0x80b",
+    "xor eax, eax",
+    "xor edx, edx",
+    "wrmsr",
+    "pop rcx"
+);
+
+/// `sti; hlt`, and the TSC at the first instruction after the wake. Interrupts are masked again then.
+#[inline(always)]
+fn halt() -> u64 {
+    let (low, high): (u64, u64);
+    // SAFETY: the interrupt's entry changes no register and no memory but its stamp; the instructions
+    // before and after are not said to leave memory alone, so the stamp is read after the halt.
+    unsafe {
+        asm!("sti", "hlt", "rdtsc", "cli", out("rax") low, out("rdx") high);
+    }
+    high << 32 | low
+}
+
+/// Sleeps until so many deadlines, one after another.
+pub(crate) fn sleep(rounds: usize) {
+    let machine = machine();
+    let entry: InterruptEntry = match machine.ending() {
+        Ending::Pic => pic_entry,
+        Ending::Xapic => xapic_entry,
+        Ending::X2apic => x2apic_entry,
+    };
+    // SAFETY: it saves what it changes, returns by `iretq`, and ends the interrupt.
+    unsafe { machine.on_interrupt(entry) };
+    interrupts::disable();
+    for _ in 0..rounds {
+        let round = Round::begin();
+        loop {
+            machine.alarm.set(round.deadline);
+            if machine.now() >= round.deadline {
+                // It passed before the vCPU slept, so the alarm may not come: no sample.
+                break;
+            }
+            let woke = halt();
+            if machine.clock.at(woke) >= round.deadline {
+                round.end(woke);
+                break;
+            }
+        }
+        machine.alarm.off();
+    }
+    interrupts::enable();
+}
+
+/// What a wake by a task costs where there is no task: two stamps, one after the other.
+pub(crate) fn stamp_twice(rounds: usize) {
+    for _ in 0..rounds {
+        stamps::clear();
+        let before = tsc::read();
+        let after = tsc::read();
+        samples::take_wake(before, after);
+    }
+}

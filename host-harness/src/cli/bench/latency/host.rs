@@ -1,0 +1,125 @@
+//! The machine on which it is measured.
+
+use crate::vmm::{kvm, qemu};
+use serde::{Deserialize, Serialize};
+use std::fs;
+
+/// What must be known of a machine to judge its figures. `None` is what is not there or not known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Host {
+    pub(super) cpu: Option<String>,
+    pub(super) kernel: Option<String>,
+    pub(super) kvm_module: Option<String>,
+    /// Whether the processor's virtualisation executes guests.
+    pub(super) hardware_assisted: Option<bool>,
+    /// How long KVM polls before it lets a halted vCPU's thread sleep.
+    pub(super) halt_poll_ns: Option<u64>,
+    pub(super) qemu: Option<String>,
+}
+
+impl Host {
+    pub(super) fn look() -> Self {
+        let line = |path: &str| {
+            let text = fs::read_to_string(path).ok()?;
+            Some(text.trim().to_owned())
+        };
+        let kvm = kvm::probe().ok();
+        let module = kvm.as_ref().and_then(|kvm| kvm.module);
+        Self {
+            cpu: line("/proc/cpuinfo").as_deref().and_then(cpu_name),
+            kernel: line("/proc/sys/kernel/osrelease"),
+            kvm_module: module.map(str::to_owned),
+            hardware_assisted: kvm.and_then(|kvm| kvm.hardware_assisted),
+            halt_poll_ns: line("/sys/module/kvm/parameters/halt_poll_ns")
+                .and_then(|text| text.parse().ok()),
+            qemu: qemu::probe().ok(),
+        }
+    }
+
+    /// What a reader must know before anything else: a sentence, if one of these VMMs uses KVM and that is
+    /// not the processor's own.
+    pub(super) fn warning<'a>(&self, mut vmms: impl Iterator<Item = &'a str>) -> Option<String> {
+        let module = self.kvm_module.as_deref().unwrap_or("an unknown module");
+        match self.hardware_assisted {
+            _ if !vmms.any(|vmm| vmm.contains("kvm")) => None,
+            Some(true) => None,
+            Some(false) => Some(format!(
+                "KVM here is not hardware-assisted ({module} emulates a guest's kernel code one instruction \
+                 at a time): under kvm and qemu-kvm, times count instructions and say nothing about hardware."
+            )),
+            None => Some(
+                "Whether KVM here is hardware-assisted is not known: trust no time under kvm and qemu-kvm \
+                 before you have found out which module this kernel has."
+                    .into(),
+            ),
+        }
+    }
+
+    /// All in one sentence.
+    pub(super) fn sentence(&self) -> String {
+        let or = |text: &Option<String>| text.clone().unwrap_or_else(|| "unknown".into());
+        let polled = self
+            .halt_poll_ns
+            .map_or("unknown".into(), |ns| ns.to_string());
+        format!(
+            "CPU: {}. Kernel: {}. KVM: {}, halt_poll_ns {polled}. QEMU: {}.",
+            or(&self.cpu),
+            or(&self.kernel),
+            or(&self.kvm_module),
+            or(&self.qemu)
+        )
+    }
+}
+
+/// The name of the first processor in `/proc/cpuinfo`.
+fn cpu_name(text: &str) -> Option<String> {
+    let named = text.lines().find(|line| line.starts_with("model name"))?;
+    let (_, name) = named.split_once(':')?;
+    Some(name.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(hardware_assisted: Option<bool>) -> Host {
+        Host {
+            cpu: Some("A processor".into()),
+            kernel: Some("6.1.0".into()),
+            kvm_module: Some("kvm_pvm".into()),
+            hardware_assisted,
+            halt_poll_ns: None,
+            qemu: None,
+        }
+    }
+
+    #[test]
+    fn a_processor_has_the_name_that_the_kernel_gives_it() {
+        let text =
+            "processor\t: 0\nmodel name\t: A processor: fast\nprocessor\t: 1\nmodel name\t: B";
+        assert_eq!(cpu_name(text).as_deref(), Some("A processor: fast"));
+        assert_eq!(cpu_name("processor\t: 0"), None);
+    }
+
+    #[test]
+    fn only_figures_from_an_emulating_kvm_come_with_a_warning() {
+        let of = |assisted, vmms: &[&str]| host(assisted).warning(vmms.iter().copied());
+        assert_eq!(of(Some(true), &["kvm"]), None);
+        assert_eq!(of(Some(false), &["qemu-tcg/q35"]), None);
+        let warning = of(Some(false), &["qemu-tcg/q35", "qemu-kvm/q35"]).expect("one");
+        assert!(
+            warning.contains("not hardware-assisted (kvm_pvm"),
+            "{warning}"
+        );
+        assert!(of(None, &["kvm"]).is_some());
+    }
+
+    #[test]
+    fn what_is_not_known_is_said_to_be() {
+        let sentence = host(None).sentence();
+        assert!(
+            sentence.contains("A processor") && sentence.contains("halt_poll_ns unknown"),
+            "{sentence}"
+        );
+    }
+}

@@ -1,0 +1,236 @@
+//! Which guests are run, and how.
+
+use crate::vmm::{Accelerator, Machine, Outcome, RunConfig, RunError, UnknownName, Vmm, kvm, qemu};
+use std::{fmt, time::Duration};
+
+/// The guest program.
+pub const PROGRAM: &str = "latency";
+
+/// The packages whose versions are shown with the figures.
+pub(super) const PACKAGES: &[&str] = &[
+    "dormir",
+    "embassy-executor",
+    "embassy-time",
+    "embassy-time-queue-utils",
+];
+
+/// The status of a guest whose machine lacks what it was asked for (`dormir_guest::SETUP_FAILED`).
+const SETUP_FAILED: u8 = 78;
+
+/// What a guest takes besides its samples: its boot, its report, a slow machine.
+const SLACK: Duration = Duration::from_secs(120);
+
+/// How much is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Extent {
+    /// The best timer and the PIT, 2,000 samples or 10 s a cell.
+    Usual,
+    /// Every timer and every idle policy, 10,000 samples or 60 s a cell.
+    Full,
+}
+
+impl Extent {
+    fn samples(self) -> u32 {
+        match self {
+            Self::Usual => 2000,
+            Self::Full => 10_000,
+        }
+    }
+
+    fn limit(self) -> Duration {
+        match self {
+            Self::Usual => Duration::from_secs(10),
+            Self::Full => Duration::from_secs(60),
+        }
+    }
+}
+
+/// One run of the guest.
+#[derive(Clone, Debug)]
+pub struct Boot {
+    /// What runs it.
+    pub vmm: Vmm,
+    /// Its timer; `None` takes the best.
+    pub timer: Option<&'static str>,
+    /// dormir's idle policy.
+    pub idle: &'static str,
+    /// How many samples each cell takes.
+    pub samples: u32,
+    /// How long a cell may take for them.
+    pub limit: Duration,
+}
+
+/// `kvm, best timer`, `qemu-tcg/q35, pit`.
+impl fmt::Display for Boot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, {}", self.vmm, self.timer.unwrap_or("best timer"))?;
+        if self.idle != "halt" {
+            write!(f, ", idle by {}", self.idle)?;
+        }
+        Ok(())
+    }
+}
+
+/// The runtimes that take turns in one guest.
+const RUNTIMES: u32 = 3;
+
+impl Boot {
+    /// How the guest is run.
+    #[must_use]
+    pub fn config(&self) -> RunConfig {
+        let timer = self
+            .timer
+            .map_or(String::new(), |timer| format!(" timer={timer}"));
+        RunConfig {
+            // Each runtime may take the limit for its sleeps; what tasks' wakes take is nothing beside it.
+            timeout: self.limit * RUNTIMES + SLACK,
+            arguments: format!(
+                "samples={} limit_ms={} idle={}{timer}",
+                self.samples,
+                self.limit.as_millis(),
+                self.idle
+            ),
+            pit: self.timer == Some("pit"),
+            ..RunConfig::new(self.vmm)
+        }
+    }
+
+    /// Whether this end means that the machine has no such timer.
+    pub(super) fn is_left_out(&self, outcome: &Outcome) -> bool {
+        self.timer.is_some() && *outcome == Outcome::Exited(SETUP_FAILED)
+    }
+}
+
+/// The guests to be run.
+pub(super) fn boots(vmms: &[Vmm], extent: Extent) -> Vec<Boot> {
+    let settings: &[(Option<&str>, &str)] = match extent {
+        Extent::Usual => &[(None, "halt"), (Some("pit"), "halt")],
+        Extent::Full => &[
+            (Some("tsc-deadline"), "halt"),
+            (Some("x2apic"), "halt"),
+            (Some("xapic"), "halt"),
+            (Some("pit"), "halt"),
+            (None, "adaptive"),
+            (None, "spin"),
+        ],
+    };
+    let boot = |vmm: Vmm| {
+        settings.iter().map(move |&(timer, idle)| Boot {
+            vmm,
+            timer,
+            idle,
+            samples: extent.samples(),
+            limit: extent.limit(),
+        })
+    };
+    vmms.iter().copied().flat_map(boot).collect()
+}
+
+/// The VMMs of `wanted`, of which none may be missing; or all that can be used here, and sentences (without
+/// their full stops) on those that cannot.
+///
+/// # Errors
+///
+/// Why one that was asked for by name, or none at all, can be used.
+pub(super) fn usable(wanted: &[Vmm]) -> Result<(Vec<Vmm>, Vec<String>), RunError> {
+    let (kvm, qemu) = (kvm::probe().err(), qemu::probe().err());
+    usable_given(wanted, kvm, qemu)
+}
+
+fn usable_given(
+    wanted: &[Vmm],
+    no_kvm: Option<RunError>,
+    no_qemu: Option<RunError>,
+) -> Result<(Vec<Vmm>, Vec<String>), RunError> {
+    let can_be_used = |vmm: &Vmm| match vmm {
+        Vmm::Kvm => no_kvm.is_none(),
+        Vmm::Qemu(Accelerator::Tcg, _) => no_qemu.is_none(),
+        Vmm::Qemu(Accelerator::Kvm, _) => no_kvm.is_none() && no_qemu.is_none(),
+    };
+    let asked: &[Vmm] = if wanted.is_empty() { &Vmm::ALL } else { wanted };
+    let (usable, lacking): (Vec<Vmm>, Vec<Vmm>) = asked.iter().partition(|vmm| can_be_used(vmm));
+    if lacking.is_empty() {
+        return Ok((usable, Vec::new()));
+    }
+    let is_refused = usable.is_empty() || !wanted.is_empty();
+    let names: Vec<String> = lacking.iter().map(Vmm::to_string).collect();
+    let mut sentences = Vec::new();
+    for lack in [no_kvm, no_qemu].into_iter().flatten() {
+        if is_refused {
+            return Err(lack);
+        }
+        sentences.push(format!("{} are left out: {lack}", names.join(", ")));
+    }
+    Ok((usable, sentences))
+}
+
+/// Reads the name of a VMM; where its machine is left out, it is q35.
+///
+/// # Errors
+///
+/// There is none of that name.
+pub(in super::super) fn vmm(name: &str) -> Result<Vmm, UnknownName> {
+    let with_machine = |_| match name {
+        "qemu-tcg" => Ok(Vmm::Qemu(Accelerator::Tcg, Machine::Q35)),
+        "qemu-kvm" => Ok(Vmm::Qemu(Accelerator::Kvm, Machine::Q35)),
+        _ => name.parse(),
+    };
+    name.parse().or_else(with_machine)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vmm_is_known_by_its_whole_name_and_by_its_accelerators() {
+        for known in Vmm::ALL {
+            assert_eq!(vmm(&known.to_string()), Ok(known));
+        }
+        assert_eq!(vmm("qemu-tcg"), "qemu-tcg/q35".parse());
+        let sentence = vmm("vmware").expect_err("there is none").to_string();
+        assert!(sentence.contains("`vmware`"), "{sentence}");
+    }
+
+    #[test]
+    fn by_default_what_is_missing_is_said_and_the_rest_is_used() {
+        let (vmms, sentences) = usable_given(&[], Some(RunError::KvmMissing), None).expect("QEMU");
+        let names: Vec<_> = vmms.iter().map(Vmm::to_string).collect();
+        assert_eq!(names, ["qemu-tcg/q35", "qemu-tcg/microvm"]);
+        let [sentence] = sentences.as_slice() else {
+            panic!("one sentence: {sentences:?}");
+        };
+        assert!(
+            sentence.contains("kvm, qemu-kvm/q35, qemu-kvm/microvm"),
+            "{sentence}"
+        );
+        assert!(sentence.contains("there is no /dev/kvm"), "{sentence}");
+    }
+
+    #[test]
+    fn a_vmm_that_was_asked_for_must_be_there() {
+        let denied = || Some(RunError::KvmDenied);
+        let tcg = Vmm::Qemu(Accelerator::Tcg, Machine::Q35);
+        let (vmms, sentences) = usable_given(&[tcg], denied(), None).expect("it needs no KVM");
+        assert_eq!((vmms, sentences), (vec![tcg], Vec::new()));
+        for wanted in [&[Vmm::Kvm][..], &[tcg, Vmm::Kvm], &[]] {
+            let no_qemu = wanted.is_empty().then_some(RunError::KvmMissing);
+            let error = usable_given(wanted, denied(), no_qemu).expect_err("none is left");
+            assert!(error.to_string().contains("may not be opened"), "{error}");
+        }
+    }
+
+    #[test]
+    fn each_vmm_is_measured_with_its_best_timer_and_the_pit() {
+        let boots = boots(&[Vmm::Kvm], Extent::Usual);
+        let said: Vec<_> = boots.iter().map(Boot::to_string).collect();
+        assert_eq!(said, ["kvm, best timer", "kvm, pit"]);
+        let config = boots[1].config();
+        assert_eq!(
+            config.arguments,
+            "samples=2000 limit_ms=10000 idle=halt timer=pit"
+        );
+        assert!(config.pit && !boots[0].config().pit);
+        assert!(config.timeout > Duration::from_secs(30));
+    }
+}
