@@ -16,6 +16,9 @@ use super::{
 /// brings about. Timers that are due together wake their tasks in the order of their deadlines; those with
 /// the same deadline in the order in which they began to wait, which is when they were first polled.
 ///
+/// One whose deadline has passed at its first poll ends with that poll, without a turn for others: a loop
+/// around such timers awaits [`yield_now`](crate::executor::yield_now) too.
+///
 /// # Cancel safety
 ///
 /// Dropping a timer takes it out of the queue; its waker is not woken afterwards. The alarm that was

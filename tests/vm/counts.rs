@@ -181,7 +181,7 @@ fn timers_within_bounds() -> Result<(), Failed> {
             .ok_or("a row is missing")?;
         let bound = match (&*count.case, count.n, count.capacity) {
             ("timer_arm", 1, Some(64)) => 1500,
-            ("timer_fire", 1, Some(64)) => 1200,
+            ("timer_fire", 1, Some(64)) => 1130,
             (_, 1, _) => u64::MAX,
             _ => peer.instructions.0 - 1,
         };

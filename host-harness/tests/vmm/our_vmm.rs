@@ -94,7 +94,7 @@ fn kvm_runs_a_guest_with_a_pit() {
 /// more, and ends with code 0.
 const STEPS: &[u8] = &[
     0xbc, 0, 0, 0x09, 0, // mov esp, 0x90000
-    0x66, 0xba, 0xf4, 0x05, // mov dx, 0x5f4
+    0x66, 0xba, 0xf8, 0x05, // mov dx, 0x5f8
     0xb8, 0x30, 0, 0, 0,    // mov eax, 0x30
     0xef, // out dx, eax: steps from here on
     0x66, 0x87, 0xdb, // 0: xchg bx, bx
@@ -112,7 +112,7 @@ const STEPS: &[u8] = &[
     0x39, 0xd8, // 12: cmp eax, ebx
     0x74, 0x01, // 13: je over the next
     0x90, // nop
-    0x66, 0xba, 0xf4, 0x05, // 14: mov dx, 0x5f4
+    0x66, 0xba, 0xf8, 0x05, // 14: mov dx, 0x5f8
     0x31, 0xc0, // 15: xor eax, eax
     0xef, // 16: out dx, eax: no steps any more
     0x66, 0x87, 0xdb, // xchg bx, bx
@@ -156,7 +156,7 @@ fn kvm_steps_through_what_the_guest_asks_for() {
             (2, EventKind::PortWrite(0x40)),
             (7, EventKind::MsrRead(0x1b)),
             (8, EventKind::MsrWrite(0x1b)),
-            (16, EventKind::PortWrite(0x5f4)),
+            (16, EventKind::PortWrite(0x5f8)),
         ]
     );
 }

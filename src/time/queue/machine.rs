@@ -77,9 +77,11 @@ impl TimerQueue {
     /// by one interrupt: fewer exits from the VM, and longer sleep. None by default, and for none a timer is
     /// as exact as the hardware.
     ///
-    /// No timer ends early, and none whose task's vCPU is awake for another reason is held back: only the
-    /// alarm is later. It counts from the next time that the alarm is set. A slack beyond 2⁶⁴ - 1 nanoseconds
-    /// is that long.
+    /// No timer ends early. One ends late by up to the slack also where the vCPU is awake for another reason:
+    /// the loop looks at the clock when the alarm comes, or when it is set. An idle policy that ends its wait at
+    /// the deadline, as [`Spin`](crate::idle::Spin) does, serves it then.
+    ///
+    /// It counts from the next time that the alarm is set. A slack beyond 2⁶⁴ - 1 nanoseconds is that long.
     ///
     /// # Contexts
     ///

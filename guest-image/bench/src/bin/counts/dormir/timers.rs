@@ -66,11 +66,11 @@ impl<C: Capacity, M: Cpus> Timers for Sleeping<C, M> {
         TIMERS.turn();
     }
 
-    /// As in `Runner::run`: the pass after the wait comes before the timers are served.
+    /// As in `Runner::run`: what the interrupt made due is served when the wait ends, and then comes a pass.
     #[inline(always)]
     fn on_alarm(&mut self) {
         TIMERS.on_interrupt();
-        self.turn();
+        TIMERS.turn();
         self.0.pass();
     }
 }
