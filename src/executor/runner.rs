@@ -343,13 +343,15 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
 
     /// Runs until no task is ready, and returns instead of waiting: for a loop that somebody else owns.
     ///
-    /// That loop calls it again when the deadline has passed, when the timer's interrupt came, or when a
-    /// task was woken, which it learns by [`Executor::on_wake`]. To sleep without losing a wake it asks
+    /// That loop calls it again when the deadline has passed, when the timer's interrupt came, when a
+    /// task was woken, which it learns by [`Executor::on_wake`], or when another context (an interrupt handler)
+    /// has polled a timer: no hook tells of that. To sleep without losing a wake it asks
     /// [`is_idle`](Self::is_idle) with interrupts masked (or between taking note of the hook's calls
     /// and waiting for them).
     ///
     /// Tasks that wake themselves keep it from returning; such a loop calls [`pass`](Self::pass) and
-    /// [`TimerQueue::turn`].
+    /// [`TimerQueue::turn`], and [`TimerQueue::on_interrupt`] before that if it may have slept by other means
+    /// than the alarm.
     ///
     /// # Panics
     ///

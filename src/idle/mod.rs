@@ -56,8 +56,8 @@ use crate::time::Instant;
 pub trait Idle {
     /// Waits until an interrupt came or `until` has passed, or not at all if `idle` answers `false`.
     ///
-    /// `until` is the next deadline; the alarm is already set to it. It is there for policies that
-    /// wait by other means than an interrupt: one that finds that `until` has passed calls
+    /// `until` is the next deadline; the alarm is already set to it, or up to the queue's
+    /// [slack](crate::time::TimerQueue::set_slack) later. It is there for policies that wait by other means than an interrupt: one that finds that `until` has passed calls
     /// [`TimerQueue::on_interrupt`](crate::time::TimerQueue::on_interrupt), or nobody looks at the
     /// clock. Returning early, for any reason, is always allowed.
     /// `idle` answers whether there is still nothing to do; it may be called with interrupts masked,

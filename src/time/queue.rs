@@ -246,6 +246,9 @@ impl TimerQueue {
     pub(crate) fn look_after_wait(&self) {
         if self.due.load(Ordering::Relaxed) {
             self.answer_interrupt();
+        } else if self.slack.load(Ordering::Relaxed) != 0 {
+            // Something else has ended the wait. What is due need not wait for the alarm, which is late.
+            self.look();
         }
     }
 

@@ -77,9 +77,8 @@ impl TimerQueue {
     /// by one interrupt: fewer exits from the VM, and longer sleep. None by default, and for none a timer is
     /// as exact as the hardware.
     ///
-    /// No timer ends early. One ends late by up to the slack also where the vCPU is awake for another reason:
-    /// the loop looks at the clock when the alarm comes, or when it is set. An idle policy that ends its wait at
-    /// the deadline, as [`Spin`](crate::idle::Spin) does, serves it then.
+    /// No timer ends early. Whenever a wait of the vCPU ends, for whatever reason, what is due is served; one
+    /// that never rests serves it up to the slack late.
     ///
     /// It counts from the next time that the alarm is set. A slack beyond 2⁶⁴ - 1 nanoseconds is that long.
     ///

@@ -77,6 +77,15 @@ fn deadlines_within_the_slack_are_served_by_one_interrupt() {
     settle(queue);
     assert_eq!(recording.take(), [105, 110, 111]);
     assert_eq!(alarm.writes(), 2);
+    // A wait that something else ends serves what is due.
+    let _due = waiting(queue, 200, &recording.waker(200));
+    settle(queue);
+    clock.advance_to(at(199), queue);
+    queue.look_after_wait();
+    assert_eq!(recording.take(), []);
+    clock.advance_to(at(203), queue);
+    queue.look_after_wait();
+    assert_eq!(recording.take(), [200]);
     // At the end of the range it is the last instant, and not never.
     queue.set_slack(Duration::MAX);
     let _last = waiting(queue, u64::MAX - 5, &recording.waker(0));
