@@ -3,7 +3,7 @@
 
 use dormir_harness::{
     cli::bench::latency::{
-        plan::{Boot, PROGRAM},
+        plan::{Boot, Load, PROGRAM},
         reading::{PATHS, RUNTIMES, Stamps, stamps},
     },
     vmm::Vmm,
@@ -39,6 +39,7 @@ fn measurement(vmm: Vmm, timer: Option<&'static str>) -> Boot {
         vmm,
         timer,
         idle: "halt",
+        load: Load::None,
         samples: SAMPLES,
         limit: LIMIT,
     }
@@ -70,9 +71,9 @@ fn check(run: &Run, idle: &str) -> Result<(), Failed> {
             }
             let names: Vec<_> = stamps.points.iter().map(|(name, _)| *name).collect();
             let expected: &[&str] = match (path, runtime) {
-                ("timer", "floor") => &["handler", "poll"],
-                ("timer", "dormir") if idle != "halt" => &["wake", "poll"],
-                ("timer", _) => &["handler", "wake", "poll"],
+                ("deadline", "floor") => &["handler", "poll"],
+                ("deadline", "dormir") if idle != "halt" => &["wake", "poll"],
+                ("deadline", _) => &["handler", "wake", "poll"],
                 (_, "floor") => &["poll"],
                 _ => &["wake", "poll"],
             };

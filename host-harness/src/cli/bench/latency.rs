@@ -102,7 +102,7 @@ fn measure(
 ) -> Result<Measured, Box<dyn std::error::Error>> {
     match run_guest(PROGRAM, elf, boot.config(), stop)? {
         Ok(report) => {
-            let found = reading::read(boot.vmm, boot.idle, &report)?;
+            let found = reading::read(boot, &report)?;
             Ok(Measured::Cells(found))
         }
         Err(failure) if boot.is_left_out(&failure.outcome) => Ok(Measured::LeftOut(format!(

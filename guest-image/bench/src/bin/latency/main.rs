@@ -44,12 +44,12 @@ fn main() -> Result<(), String> {
     let embassy = embassy::Executor::new();
     dormir::init();
     let mut cells = [
-        Cell::new(Path::Timer, "floor", floor::sleep),
-        Cell::new(Path::Timer, "dormir", |rounds| {
+        Cell::new(Path::Deadline, "floor", floor::sleep),
+        Cell::new(Path::Deadline, "dormir", |rounds| {
             dormir::sleep(rounds, policy)
         })
         .with_handler(policy == Policy::Halt),
-        Cell::new(Path::Timer, "embassy", |rounds| embassy.sleep(rounds)),
+        Cell::new(Path::Deadline, "embassy", |rounds| embassy.sleep(rounds)),
         Cell::new(Path::Task, "floor", floor::stamp_twice),
         Cell::new(Path::Task, "dormir", dormir::play),
         Cell::new(Path::Task, "embassy", |rounds| embassy.play(rounds)),

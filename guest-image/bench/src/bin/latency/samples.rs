@@ -23,7 +23,7 @@ const WARM_UP: usize = 20;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Path {
     /// Its timer's deadline.
-    Timer,
+    Deadline,
     /// Another task.
     Task,
 }
@@ -31,7 +31,7 @@ pub(crate) enum Path {
 impl Path {
     fn name(self) -> &'static str {
         match self {
-            Self::Timer => "timer",
+            Self::Deadline => "deadline",
             Self::Task => "task",
         }
     }
@@ -139,7 +139,7 @@ impl<'a> Cell<'a> {
             path,
             runtime,
             block: alloc::boxed::Box::new(block),
-            has_handler: path == Path::Timer,
+            has_handler: path == Path::Deadline,
             samples: Vec::new(),
             rounds: 0,
             nanos: 0,

@@ -43,6 +43,7 @@ pub(super) fn text(before: &Document, after: &Document) -> Result<String, Nothin
         "VMM",
         "timer",
         "idle",
+        "load",
         "path",
         "to",
         "runtime",
@@ -80,8 +81,8 @@ pub(super) fn text(before: &Document, after: &Document) -> Result<String, Nothin
                 };
                 rows += 1;
                 changed += usize::from(change.verdict() != UNCHANGED);
-                let [vmm, timer, idle, path, runtime] = key(cell);
-                let names = [vmm, timer, idle, path, &span.to, runtime, name];
+                let [vmm, timer, idle, load, path, runtime] = key(cell);
+                let names = [vmm, timer, idle, load, path, &span.to, runtime, name];
                 table.add_row(names.map(str::to_owned).into_iter().chain(change.figures()));
             }
         }
@@ -89,7 +90,7 @@ pub(super) fn text(before: &Document, after: &Document) -> Result<String, Nothin
     if rows == 0 {
         return Err(NothingInCommon);
     }
-    for column in table.column_iter_mut().skip(7).take(4) {
+    for column in table.column_iter_mut().skip(8).take(4) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     let mut text = format!("{table}\n\n");
@@ -116,19 +117,20 @@ pub(super) fn text(before: &Document, after: &Document) -> Result<String, Nothin
 }
 
 /// What two cells must have in common to be compared.
-fn key(cell: &Cell) -> [&str; 5] {
+fn key(cell: &Cell) -> [&str; 6] {
     [
         &cell.vmm,
         &cell.timer,
         &cell.idle,
+        &cell.load,
         &cell.path,
         &cell.runtime,
     ]
 }
 
 /// What the runtimes of one guest have in common.
-fn machine(cell: &Cell) -> [&str; 3] {
-    [&cell.vmm, &cell.timer, &cell.idle]
+fn machine(cell: &Cell) -> [&str; 4] {
+    [&cell.vmm, &cell.timer, &cell.idle, &cell.load]
 }
 
 /// One run's samples.

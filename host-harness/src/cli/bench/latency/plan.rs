@@ -45,6 +45,28 @@ impl Extent {
     }
 }
 
+/// What the vCPU has to do besides waking the task that is measured. The floor has none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Load {
+    /// Nothing.
+    None,
+    /// So many other tasks sleep, each on a timer of its own.
+    Sleepers(u32),
+    /// So many other tasks are always ready.
+    Busy(u32),
+}
+
+/// `none`, `sleepers-1000`, `busy-10`.
+impl fmt::Display for Load {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("none"),
+            Self::Sleepers(tasks) => write!(f, "sleepers-{tasks}"),
+            Self::Busy(tasks) => write!(f, "busy-{tasks}"),
+        }
+    }
+}
+
 /// One run of the guest.
 #[derive(Clone, Debug)]
 pub struct Boot {
@@ -54,6 +76,8 @@ pub struct Boot {
     pub timer: Option<&'static str>,
     /// dormir's idle policy.
     pub idle: &'static str,
+    /// What else there is to do.
+    pub load: Load,
     /// How many samples each cell takes.
     pub samples: u32,
     /// How long a cell may take for them.
@@ -119,6 +143,7 @@ pub(super) fn boots(vmms: &[Vmm], extent: Extent) -> Vec<Boot> {
             vmm,
             timer,
             idle,
+            load: Load::None,
             samples: extent.samples(),
             limit: extent.limit(),
         })

@@ -1,14 +1,14 @@
 //! What the guest reports, and what it means.
 
-use super::distribution::Distribution;
-use crate::vmm::{Report, Vmm};
+use super::{distribution::Distribution, plan::Boot};
+use crate::vmm::Report;
 use serde::{Deserialize, Serialize};
 
 /// The runtimes, the floor first.
 pub const RUNTIMES: [&str; 3] = ["floor", "dormir", "embassy"];
 
 /// The ways by which a task is woken.
-pub const PATHS: [&str; 2] = ["timer", "task"];
+pub const PATHS: [&str; 2] = ["deadline", "task"];
 
 /// One runtime, woken by one path, in one machine.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -16,6 +16,8 @@ pub(super) struct Cell {
     pub(super) vmm: String,
     pub(super) timer: String,
     pub(super) idle: String,
+    /// What else there is to do, apart from the floor.
+    pub(super) load: String,
     pub(super) path: String,
     pub(super) runtime: String,
     /// How often the guest's TSC counts in a second.
@@ -25,6 +27,9 @@ pub(super) struct Cell {
     pub(super) missed: u64,
     /// Samples whose last interrupt came before the deadline, though their poll came after it.
     pub(super) early: u64,
+    /// By how much the start of all spans may lie too early or too late; 0 where it is a reading of the same
+    /// clock as their ends.
+    pub(super) uncertainty_ns: u64,
     pub(super) spans: Vec<Span>,
 }
 
@@ -85,7 +90,7 @@ pub enum NotLatencies {
 /// The points on the way that a runtime stamps on a path. Where dormir does not just halt, it may see by itself
 /// that the deadline has passed, before the interrupt comes.
 fn points(path: &str, runtime: &str, idle: &str) -> impl Iterator<Item = &'static str> {
-    let has_handler = path == "timer" && (runtime != "dormir" || idle == "halt");
+    let has_handler = path == "deadline" && (runtime != "dormir" || idle == "halt");
     let has_wake = runtime != "floor";
     [("handler", has_handler), ("wake", has_wake), ("poll", true)]
         .into_iter()
@@ -135,7 +140,7 @@ fn stat(report: &Report, name: &str) -> Result<u64, NotLatencies> {
 }
 
 /// Reads all cells of one guest.
-pub(super) fn read(vmm: Vmm, idle: &str, report: &Report) -> Result<Vec<Cell>, NotLatencies> {
+pub(super) fn read(boot: &Boot, report: &Report) -> Result<Vec<Cell>, NotLatencies> {
     let timer = report
         .stats
         .iter()
@@ -145,17 +150,19 @@ pub(super) fn read(vmm: Vmm, idle: &str, report: &Report) -> Result<Vec<Cell>, N
     let mut cells = Vec::new();
     for path in PATHS {
         for runtime in RUNTIMES {
-            let stamps = stamps(report, path, runtime, idle)?;
+            let stamps = stamps(report, path, runtime, boot.idle)?;
             stamps.check(&format!("{path}/{runtime}"))?;
             cells.push(Cell {
-                vmm: vmm.to_string(),
+                vmm: boot.vmm.to_string(),
                 timer: timer.to_owned(),
-                idle: idle.to_owned(),
+                idle: boot.idle.to_owned(),
+                load: boot.load.to_string(),
                 path: path.to_owned(),
                 runtime: runtime.to_owned(),
                 tsc_hz,
                 missed: stamps.missed,
                 early: stamps.early(),
+                uncertainty_ns: 0,
                 spans: stamps.spans(),
             });
         }

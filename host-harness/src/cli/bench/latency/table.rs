@@ -12,7 +12,7 @@ use std::fmt::Write;
 const NOTES: &[&str] = &[
     "a figure is: nanoseconds / cycles of the guest's TSC / how many times the floor's. docs/benchmarks.md \
      says how each is taken and what it cannot say",
-    "timer: from the deadline to the first instructions of the interrupt's handler, to where the task has \
+    "deadline: from the deadline to the first instructions of the interrupt's handler, to where the task has \
      been made ready, to the task's poll. task: from just before one task wakes another to where that is \
      done, and to the other's poll",
     "floor: `sti; hlt` and a handler that only stamps and acknowledges, up to the first instruction after \
@@ -36,12 +36,12 @@ pub(super) fn text(document: &Document) -> String {
         .map(|(name, version)| format!("{name} {version}"))
         .collect();
     let _ = writeln!(text, "{}.\n", versions.join(", "));
-    let machine = |cell: &Cell| (cell.vmm.clone(), cell.timer.clone(), cell.idle.clone());
+    let machine = |cell: &Cell| [&cell.vmm, &cell.timer, &cell.idle, &cell.load].map(String::clone);
     for cells in document.cells.chunk_by(|a, b| machine(a) == machine(b)) {
-        let (vmm, timer, idle) = machine(&cells[0]);
+        let [vmm, timer, idle, load] = machine(&cells[0]);
         let _ = writeln!(
             text,
-            "{vmm}, {timer}, dormir idle by {idle}:\n\n{}",
+            "{vmm}, {timer}, dormir idle by {idle}, load {load}:\n\n{}",
             draw(cells)
         );
         for cell in cells {
@@ -189,6 +189,6 @@ mod tests {
             assert!(above.contains(said), "{said}: {text}");
         }
         assert!(below.contains("\n- the moon is left out.\n"), "{text}");
-        assert!(below.contains("embassy, timer: 7 rounds"), "{text}");
+        assert!(below.contains("embassy, deadline: 7 rounds"), "{text}");
     }
 }
