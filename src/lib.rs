@@ -92,6 +92,8 @@ pub mod arch;
 pub mod event;
 pub mod executor;
 pub mod idle;
+#[cfg(test)]
+mod leak;
 pub mod platform;
 mod sync;
 pub mod time;

@@ -7,29 +7,17 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicPtr, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll, Wake, Waker},
     vec::Vec,
 };
 
 use super::{Alarm, Clock, Instant, Timer, TimerQueue};
-use crate::platform::host::VirtualClock;
+use crate::{leak::leak, platform::host::VirtualClock};
 
 pub(super) fn at(nanos: u64) -> Instant {
     Instant::from_nanos(nanos)
-}
-
-/// A static of the test's own. It stays reachable, so that leak checkers report only what a test leaks
-/// besides.
-pub(super) fn leak<T: Sync + 'static>(value: T) -> &'static T {
-    static KEPT: Mutex<Vec<AtomicPtr<()>>> = Mutex::new(Vec::new());
-    let pointer = Box::into_raw(Box::new(value));
-    KEPT.lock()
-        .unwrap()
-        .push(AtomicPtr::new(pointer.cast::<()>()));
-    // SAFETY: the box is never freed, nor changed by way of the list.
-    unsafe { &*pointer }
 }
 
 /// A queue of its own with a virtual clock.

@@ -6,4 +6,5 @@
 extern crate alloc;
 
 pub mod figures;
+pub mod random;
 pub mod stopwatch;

@@ -20,7 +20,7 @@ use std::{
     string::String,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicPtr, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll, Wake, Waker},
     vec::Vec,
@@ -32,22 +32,11 @@ use super::*;
 use crate::{
     alone::alone,
     idle::Idle,
+    leak::leak,
     platform::host::VirtualClock,
     task,
     time::{Instant, Timer, TimerQueue},
 };
-
-/// A static of the test's own. It stays reachable, so that leak checkers report only what a test leaks
-/// besides.
-fn leak<T: Sync + 'static>(value: T) -> &'static T {
-    static KEPT: Mutex<Vec<AtomicPtr<()>>> = Mutex::new(Vec::new());
-    let pointer = Box::into_raw(Box::new(value));
-    KEPT.lock()
-        .unwrap()
-        .push(AtomicPtr::new(pointer.cast::<()>()));
-    // SAFETY: the box is never freed, nor changed by way of the list.
-    unsafe { &*pointer }
-}
 
 /// An executor of the test's own.
 fn executor<C: Capacity>() -> &'static Executor<C> {

@@ -10,9 +10,12 @@ use core::{
 use proptest::prelude::*;
 
 use super::{Monotonic, Readers};
-use crate::time::{
-    Alarm, Clock, Instant, Timer, TimerQueue,
-    testing::{Recording, leak, waiting},
+use crate::{
+    leak::leak,
+    time::{
+        Alarm, Clock, Instant, Timer, TimerQueue,
+        testing::{Recording, waiting},
+    },
 };
 
 const SECOND: u64 = 1_000_000_000;

@@ -15,9 +15,12 @@ use std::{
 
 use proptest::prelude::*;
 
-use crate::time::{
-    embassy::{slot::Slot, table::Table},
-    testing::{Recording, at, leak, queue},
+use crate::{
+    leak::leak,
+    time::{
+        embassy::{slot::Slot, table::Table},
+        testing::{Recording, at, queue},
+    },
 };
 
 /// That many wakers, by their numbers.

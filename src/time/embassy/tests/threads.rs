@@ -11,11 +11,12 @@ use std::{
 };
 
 use crate::{
+    leak::leak,
     platform::host::VirtualClock,
     time::{
         Instant, TimerQueue,
         embassy::{slot::Slot, table::Table},
-        testing::{leak, queue},
+        testing::queue,
     },
 };
 

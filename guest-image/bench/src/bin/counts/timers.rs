@@ -10,6 +10,7 @@ use alloc::{collections::BinaryHeap, vec::Vec};
 
 use dormir_bench_guest::{
     figures::{Subject, Tally},
+    random::Random,
     stopwatch::Stopwatch,
 };
 
@@ -91,7 +92,7 @@ impl<'a, T: Timers> Pending<'a, T> {
             wakers,
             deadlines: alloc::vec![None; n],
             order: BinaryHeap::with_capacity(n + 2 * ROUNDS),
-            random: Random(0x9e37_79b9_7f4a_7c15),
+            random: Random::seeded(0x9e37_79b9_7f4a_7c15),
             current: None,
         };
         (0..n).for_each(|timer| {
@@ -198,18 +199,5 @@ impl<'a, T: Timers> Pending<'a, T> {
         let last = order.iter().map(|Reverse((deadline, _))| *deadline).max();
         clock::advance_to(last.expect("there is one"));
         timers.on_alarm();
-    }
-}
-
-/// A fixed sequence of numbers without an order (Marsaglia's xorshift).
-struct Random(u64);
-
-impl Random {
-    /// The next one, less than `bound`.
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % bound
     }
 }

@@ -14,6 +14,7 @@ use dormir::{
     platform::bare::{self, Machine},
     time::{Alarm, Instant, TimerQueue},
 };
+use dormir_bench_guest::random::Random;
 use dormir_guest::console::report;
 use spin::Once;
 
@@ -63,7 +64,7 @@ pub(crate) fn run(machine: &Machine, max: usize) {
 
 dormir::task! {
     async fn sleeper(index: u64), pool = TASKS {
-        let mut random = Random(index + 1);
+        let mut random = Random::seeded(index + 1);
         for _ in 0..SLEEPS {
             let time = Duration::from_nanos(random.below(LONGEST.as_nanos() as u64));
             TIMERS.timer(TIMERS.now().saturating_add(time)).await;
@@ -128,18 +129,5 @@ impl Idle for CountedHalt {
             halts
         };
         Halt.wait(until, &counted);
-    }
-}
-
-/// A fixed sequence of numbers without an order (Marsaglia's xorshift).
-struct Random(u64);
-
-impl Random {
-    /// The next one, less than `bound`.
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % bound
     }
 }
