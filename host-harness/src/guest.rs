@@ -48,7 +48,17 @@ const PROGRAMS: &str = "dormir-programs";
 /// The packages of the other guest programs, and their names. Their dependencies and features (other
 /// runtimes, a driver for embassy-time) are to reach no other program.
 const APART: &[(&str, &[&str])] = &[
-    ("dormir-bench-guest", &["counts", "latency", "sleeps"]),
+    (
+        "dormir-bench-guest",
+        &[
+            "counts",
+            "latency",
+            "sleep-dormir",
+            "sleep-embassy",
+            "sleep-floor",
+            "sleeps",
+        ],
+    ),
     ("dormir-embassy-guest", &["embassy"]),
 ];
 

@@ -4,7 +4,9 @@ pub mod counts;
 pub mod exits;
 mod json;
 pub mod latency;
+pub mod page;
 mod progress;
+pub mod sizes;
 pub mod sleeps;
 mod table;
 mod versions;
@@ -14,12 +16,13 @@ use crate::{
     guest::{self, Images},
     setup::{self, Needs},
     stop::StopToken,
+    toolchain::GuestToolchain,
     vmm::{self, Outcome, Report, RunConfig, Vmm, kvm},
     workspace::Workspace,
 };
 use counts::{Count, PROGRAM, RUNTIMES};
 use exits::Exits;
-use json::Destination;
+use json::{CountsDocument, Destination};
 use progress::Progress;
 use std::{
     io::{self, Write},
@@ -46,19 +49,29 @@ use versions::Versions;
 /// --compare: what changed between the files that two runs of --latency --json wrote, with a 95 % interval
 /// by the bootstrap. The status is 0 whatever changed.
 ///
+/// --html: the latencies as a page, one file that needs no other: distributions, the counts as bars, the sizes
+/// of guest images, all figures, the machine. With --latency it is drawn of what is measured, and counts and
+/// sizes are taken along; with --from, of what was measured before. --svg draws the first chart of each guest,
+/// for where a page cannot be.
+///
 /// What this needs and is not there is installed first: the compiler's library for guests, and QEMU.
 #[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("drawing").multiple(true))]
 #[command(after_long_help = format!("Of --counts:\n\n{}", counts::cases_help()))]
 pub(super) struct Arguments {
     /// Counts instructions: of a wake, a poll, a switch, a spawn, a join, a timer; and a sleep's exits
     #[arg(long, group = "figures")]
     counts: bool,
     /// Measures latency: from a deadline, or a task's wake, to the poll
-    #[arg(long, group = "figures")]
+    #[arg(long, groups = ["figures", "drawable"])]
     latency: bool,
-    /// Measures latency under this VMM (kvm, qemu-tcg/q35, qemu-tcg/microvm, qemu-kvm/q35,
-    /// qemu-kvm/microvm); may be given again [default: all that can be used here]
-    #[arg(long, requires = "latency", value_parser = latency::plan::vmm)]
+    /// Draws what a file of --latency --json has, without measuring; given again, takes the counts of a file of
+    /// --counts --json
+    #[arg(long, value_name = "FILE", group = "drawable", conflicts_with_all = ["figures", "compare"], requires = "drawing")]
+    from: Vec<PathBuf>,
+    /// Measures latency, or draws what was measured, under this VMM (kvm, qemu-tcg/q35, qemu-tcg/microvm,
+    /// qemu-kvm/q35, qemu-kvm/microvm); may be given again [default: all that can be used here, or were]
+    #[arg(long, requires = "drawable", value_parser = latency::plan::vmm)]
     vmm: Vec<Vmm>,
     /// Measures latency with every timer and every idle policy, 10,000 samples or 60 s a cell
     #[arg(long, requires = "latency")]
@@ -66,6 +79,12 @@ pub(super) struct Arguments {
     /// Also writes the figures to this file, as JSON; what it held before is replaced at the end
     #[arg(long, value_name = "FILE", requires = "figures")]
     json: Option<PathBuf>,
+    /// Also draws the page, into this file; what it held before is replaced at the end
+    #[arg(long, value_name = "FILE", requires = "drawable", group = "drawing")]
+    html: Option<PathBuf>,
+    /// Also draws a picture, into this file: for each VMM and timer, how late polls are after a deadline
+    #[arg(long, value_name = "FILE", requires = "drawable", group = "drawing")]
+    svg: Option<PathBuf>,
     /// Compares the latencies in two files that --latency --json wrote
     #[arg(long, num_args = 2, value_names = ["BEFORE", "AFTER"], conflicts_with = "figures")]
     compare: Vec<PathBuf>,
@@ -84,6 +103,13 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
     if let [before, after] = arguments.compare.as_slice() {
         return latency::compare(before, after);
     }
+    let drawn = page::Wanted {
+        html: arguments.html.as_deref(),
+        svg: arguments.svg.as_deref(),
+    };
+    if !arguments.from.is_empty() {
+        return page::draw_from(&arguments.from, &arguments.vmm, drawn);
+    }
     if arguments.latency {
         let wanted = latency::Wanted {
             vmms: &arguments.vmm,
@@ -93,6 +119,7 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
                 latency::plan::Extent::Usual
             },
             json: arguments.json.as_deref(),
+            drawn,
             policy: arguments.installing.policy(),
         };
         return latency::run(&wanted, stop);
@@ -101,28 +128,41 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
         return Err(NoKind.into());
     }
     // Before anything is installed, built or run for it.
-    let json = arguments.json.as_deref().map(Destination::check);
+    let json = arguments.json.as_deref();
+    let json = json.map(|name| Destination::check("--json", name));
     let json = json.transpose()?;
 
     let workspace = Workspace::locate()?;
     let needs = Needs { qemu: true };
     let toolchain = setup::set_up(&workspace, needs, arguments.installing.policy(), stop)?;
-    let images = guest::build(&toolchain, &workspace, &[PROGRAM, sleeps::PROGRAM], stop)?;
-    let versions = Versions::gather(&toolchain, &workspace, stop)?;
-
-    let progress = Progress::of("counting", RUNTIMES.len() + 1 + sleeps::TIMERS.len());
-    let gathered = gather(&images, &progress, stop)?;
-    progress.end();
-    let figures = match gathered {
-        Ok(figures) => figures,
+    let images = guest::build(&toolchain, &workspace, &COUNTED, stop)?;
+    let (figures, versions) = match count(&toolchain, &workspace, &images, stop)? {
+        Ok(counted) => counted,
         Err(failure) => return failure.tell(),
     };
     let shown = io::stdout().write_all(table::text(&figures, &versions).as_bytes());
     // Whether or not anybody reads the table.
     if let Some(json) = json {
-        json.write(&json::document(&figures, &versions)?)?;
+        json.write(&CountsDocument::new(&figures, &versions).to_json()?)?;
     }
     ended(shown, 0)
+}
+
+/// The guest programs that count.
+const COUNTED: [&str; 2] = [PROGRAM, sleeps::PROGRAM];
+
+/// Counts everything, and says what it is exact for.
+fn count(
+    toolchain: &GuestToolchain,
+    workspace: &Workspace,
+    images: &Images,
+    stop: &StopToken,
+) -> Counted<(Figures, Versions)> {
+    let versions = Versions::gather(toolchain, workspace, stop)?;
+    let progress = Progress::of("counting", RUNTIMES.len() + 1 + sleeps::TIMERS.len());
+    let gathered = gather(images, &progress, stop)?;
+    progress.end();
+    Ok(gathered.map(|figures| (figures, versions)))
 }
 
 /// All that is shown.

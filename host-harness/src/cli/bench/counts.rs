@@ -1,7 +1,7 @@
 //! The figures of the guest program `counts`: what it is run with, and what it reports.
 
 use crate::vmm::{Accelerator, Machine, RunConfig, Vmm};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{fmt, time::Duration};
 
 /// The guest program.
@@ -175,7 +175,7 @@ pub fn config(runtime: &str, max: Option<u32>) -> RunConfig {
 }
 
 /// One figure.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Count {
     /// The runtime's name.
     pub runtime: String,
@@ -212,6 +212,13 @@ impl fmt::Display for Tenths {
 impl Serialize for Tenths {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_f64(self.0 as f64 / 10.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Tenths {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // A negative number, or none at all, becomes 0.
+        Ok(Self((f64::deserialize(deserializer)? * 10.0).round() as u64))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::counts::NotACount;
 use crate::vmm::{EventKind, Stretch};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 
 /// What `--help` says of these rows.
@@ -13,7 +13,7 @@ pub(super) const ABOUT: &str = "The exits: what a sleep asks the machine for, wi
     slack and with 1 ms, counted by the guest in its alarm, its idle policy and its handler.";
 
 /// One row: so many sleeps, and what they asked for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exits {
     /// The runtime's name.
     pub runtime: String,
@@ -59,6 +59,15 @@ impl fmt::Display for PerSleep {
 impl Serialize for PerSleep {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_f64(self.0 as f64 / 1000.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for PerSleep {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // A negative number, or none at all, becomes 0.
+        Ok(Self(
+            (f64::deserialize(deserializer)? * 1000.0).round() as u64
+        ))
     }
 }
 

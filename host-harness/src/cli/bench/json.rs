@@ -1,8 +1,9 @@
 //! The figures as JSON, and the file that they are written to.
 
 use super::{Figures, counts::Count, exits::Exits, versions::Versions};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::{
+    collections::BTreeMap,
     fs::{self, OpenOptions, Permissions},
     io::{self, ErrorKind, Write},
     os::unix::{ffi::OsStrExt, fs::PermissionsExt},
@@ -11,30 +12,39 @@ use std::{
 use tempfile::{Builder, NamedTempFile};
 
 /// The layout of the document; another number is another layout.
-const SCHEMA: u32 = 1;
+pub(super) const SCHEMA: u32 = 1;
 
-#[derive(Serialize)]
-struct Document<'a> {
-    schema: u32,
-    counts: &'a [Count],
-    exits: &'a [Exits],
-    versions: &'a Versions,
+/// All that was counted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct CountsDocument {
+    pub(super) schema: u32,
+    pub(super) counts: Vec<Count>,
+    pub(super) exits: Vec<Exits>,
+    /// Packages, compiler and QEMU, with their versions.
+    pub(super) versions: BTreeMap<String, String>,
 }
 
-/// The document, as text.
-pub(super) fn document(figures: &Figures, versions: &Versions) -> serde_json::Result<String> {
-    let document = Document {
-        schema: SCHEMA,
-        counts: &figures.counts,
-        exits: &figures.exits,
-        versions,
-    };
-    Ok(serde_json::to_string_pretty(&document)? + "\n")
+impl CountsDocument {
+    pub(super) fn new(figures: &Figures, versions: &Versions) -> Self {
+        Self {
+            schema: SCHEMA,
+            counts: figures.counts.clone(),
+            exits: figures.exits.clone(),
+            versions: versions.to_map(),
+        }
+    }
+
+    /// The document as text.
+    pub(super) fn to_json(&self) -> serde_json::Result<String> {
+        Ok(serde_json::to_string_pretty(self)? + "\n")
+    }
 }
 
 /// A file that can be written, or replaced, as a whole.
 #[derive(Debug)]
 pub(super) struct Destination {
+    /// The option that it was given with.
+    option: &'static str,
     /// As it was given.
     name: PathBuf,
     /// Where it is, if the name is a link.
@@ -44,24 +54,26 @@ pub(super) struct Destination {
 /// A file cannot be written.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{} cannot be written ({reason}): pass --json a file in a folder where you may write",
+    "{} cannot be written ({reason}): pass {option} a file in a folder where you may write",
     name.display()
 )]
 pub(super) struct Unwritable {
+    option: &'static str,
     name: PathBuf,
     reason: io::Error,
 }
 
 impl Destination {
     /// Makes sure that the file can be written, and leaves it as it is.
-    pub(super) fn check(name: &Path) -> Result<Self, Unwritable> {
-        Self::try_check(name).map_err(|reason| Unwritable {
+    pub(super) fn check(option: &'static str, name: &Path) -> Result<Self, Unwritable> {
+        Self::try_check(option, name).map_err(|reason| Unwritable {
+            option,
             name: name.to_owned(),
             reason,
         })
     }
 
-    fn try_check(name: &Path) -> io::Result<Self> {
+    fn try_check(option: &'static str, name: &Path) -> io::Result<Self> {
         if name.file_name().is_none() || name.as_os_str().as_bytes().ends_with(b"/") {
             return Err(io::Error::other("it names no file"));
         }
@@ -77,6 +89,7 @@ impl Destination {
             Err(error) => return Err(error),
         };
         let destination = Self {
+            option,
             name: name.to_owned(),
             target,
         };
@@ -97,7 +110,7 @@ impl Destination {
             Err(_) => Permissions::from_mode(0o666),
         };
         Builder::new()
-            .prefix(".counts-")
+            .prefix(".figures-")
             .permissions(permissions)
             .tempfile_in(folder)
     }
@@ -112,6 +125,7 @@ impl Destination {
             Ok(())
         };
         write().map_err(|reason| Unwritable {
+            option: self.option,
             name: self.name.clone(),
             reason,
         })
@@ -165,7 +179,9 @@ mod tests {
             exits: vec![exits],
             left_out: Vec::new(),
         };
-        let text = document(&figures, &versions).expect("it can be written");
+        let text = CountsDocument::new(&figures, &versions)
+            .to_json()
+            .expect("it can be written");
         let read: Value = serde_json::from_str(&text).expect("JSON");
         let expected = json!({
             "schema": 1,
@@ -184,6 +200,8 @@ mod tests {
             "versions": {"rustc": "9.8.7", "qemu": "1.2.3"},
         });
         assert_eq!(read, expected);
+        let again: CountsDocument = serde_json::from_str(&text).expect("it can be read");
+        assert_eq!(again, CountsDocument::new(&figures, &versions));
         assert!(text.contains("\"instructions\": 41.0\n"), "{text}");
         assert!(text.ends_with("}\n"), "{text}");
     }
@@ -202,7 +220,7 @@ mod tests {
     fn a_new_file_appears_with_its_text_and_nothing_before() {
         let folder = tempfile::tempdir().expect("a folder for the test");
         let path = folder.path().join("new.json");
-        let destination = Destination::check(&path).expect("it can be written");
+        let destination = Destination::check("--json", &path).expect("it can be written");
         assert!(names(folder.path()).is_empty());
         destination.write("text").expect("it is written");
         assert_eq!(fs::read_to_string(&path).expect("it is there"), "text");
@@ -216,7 +234,7 @@ mod tests {
         fs::write(&path, "a longer text").expect("a file is made");
         fs::set_permissions(&path, Permissions::from_mode(0o640)).expect("rights are given");
         symlink(&path, &link).expect("a link is made");
-        let destination = Destination::check(&link).expect("it can be written");
+        let destination = Destination::check("--json", &link).expect("it can be written");
         let kept = fs::read_to_string(&path).expect("it is there");
         assert_eq!(kept, "a longer text", "a check changes nothing");
         destination.write("text").expect("it is written");
@@ -244,7 +262,7 @@ mod tests {
             folder.path().to_str().expect("text"),
             &new_folder,
         ] {
-            let error = Destination::check(Path::new(name)).expect_err(name);
+            let error = Destination::check("--json", Path::new(name)).expect_err(name);
             let sentence = error.to_string();
             assert!(sentence.contains(name), "{name}: {sentence}");
             assert!(sentence.contains("--json"), "{name}: {sentence}");

@@ -1,20 +1,27 @@
 //! `cargo vm bench --latency`: how late a task is polled.
 
 mod compare;
-mod distribution;
-mod document;
-mod host;
+pub(super) mod distribution;
+pub(super) mod document;
+pub(super) mod host;
 pub mod plan;
 pub mod reading;
-mod table;
+pub(super) mod table;
 
-use super::{Failure, json::Destination, progress::Progress, run_guest, versions::Versions};
+use super::{
+    Failure,
+    json::{CountsDocument, Destination},
+    page,
+    progress::Progress,
+    run_guest, sizes,
+    versions::Versions,
+};
 use crate::{
     cli::{Ended, ended},
     guest,
     setup::{self, Needs, Policy},
     stop::StopToken,
-    vmm::Vmm,
+    vmm::{Vmm, qemu},
     workspace::Workspace,
 };
 use document::Document;
@@ -32,20 +39,45 @@ pub(super) struct Wanted<'a> {
     pub(super) vmms: &'a [Vmm],
     pub(super) extent: Extent,
     pub(super) json: Option<&'a Path>,
+    /// What is to be drawn.
+    pub(super) drawn: page::Wanted<'a>,
     pub(super) policy: Policy,
 }
 
-/// Measures, and prints a table.
+/// Measures, prints a table, and draws.
 pub(super) fn run(wanted: &Wanted<'_>, stop: &StopToken) -> Ended {
     // Before anything is installed, built or run for it.
-    let json = wanted.json.map(Destination::check).transpose()?;
+    let json = wanted.json.map(|name| Destination::check("--json", name));
+    let json = json.transpose()?;
+    let canvases = wanted.drawn.check()?;
     let workspace = Workspace::locate()?;
     let toolchain = setup::set_up(&workspace, needs(wanted), wanted.policy, stop)?;
-    let images = guest::build(&toolchain, &workspace, &[PROGRAM], stop)?;
+    let mut programs = vec![PROGRAM];
+    if canvases.has_page() {
+        programs.extend(super::COUNTED);
+        programs.extend(sizes::PROGRAMS.iter().map(|program| program.name));
+    }
+    let images = guest::build(&toolchain, &workspace, &programs, stop)?;
     let elf = images.get(PROGRAM)?;
     let versions = Versions::of_packages(&toolchain, &workspace, plan::PACKAGES, stop)?;
     let (vmms, mut left_out) = plan::usable(wanted.vmms)?;
     let host = Host::look();
+
+    // What the page has besides latencies. First, since it takes less time.
+    let (mut counts, mut sizes) = (None, Vec::new());
+    if canvases.has_page() {
+        sizes = sizes::measure(&images)?;
+        match qemu::probe() {
+            Err(lack) => left_out.push(format!("the counts are left out: {lack}")),
+            Ok(_) => match super::count(&toolchain, &workspace, &images, stop)? {
+                Ok((figures, versions)) => {
+                    counts = Some(CountsDocument::new(&figures, &versions));
+                    left_out.extend(figures.left_out);
+                }
+                Err(failure) => return failure.tell(),
+            },
+        }
+    }
 
     let mut cells = Vec::new();
     let boots = plan::boots(&vmms, wanted.extent);
@@ -62,12 +94,14 @@ pub(super) fn run(wanted: &Wanted<'_>, stop: &StopToken) -> Ended {
         }
     }
     progress.end();
-    let document = Document::new(host, versions.to_map(), left_out, cells);
+    let mut document = Document::new(host, versions.to_map(), left_out, cells);
+    (document.counts, document.images) = (counts, sizes);
     let shown = io::stdout().write_all(table::text(&document).as_bytes());
     // Whether or not anybody reads the table.
     if let Some(json) = json {
         json.write(&document.to_json()?)?;
     }
+    canvases.draw(&document)?;
     ended(shown, 0)
 }
 
@@ -81,7 +115,8 @@ pub(super) fn compare(before: &Path, after: &Path) -> Ended {
 /// QEMU is installed for whoever asked for it, or for everything; not where nothing may be installed.
 fn needs(wanted: &Wanted<'_>) -> Needs {
     let is_qemu = |vmm: &Vmm| matches!(vmm, Vmm::Qemu(..));
-    let by_default = wanted.vmms.is_empty() && wanted.policy == Policy::Install;
+    let has_all = wanted.vmms.is_empty() || wanted.drawn.html.is_some();
+    let by_default = has_all && wanted.policy == Policy::Install;
     Needs {
         qemu: by_default || wanted.vmms.iter().any(is_qemu),
     }
@@ -116,10 +151,10 @@ fn measure(
 /// A file that should have figures in it.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unreadable {
-    #[error("{} cannot be read ({reason}): pass --compare two files that --json wrote", name.display())]
+    #[error("{} cannot be read ({reason}): pass a file that --latency --json wrote", name.display())]
     File { name: PathBuf, reason: io::Error },
     #[error(
-        "{} is no JSON ({reason}): pass --compare two files that --latency --json wrote",
+        "{} is no JSON ({reason}): pass a file that --latency --json wrote",
         name.display()
     )]
     Json {
@@ -127,7 +162,7 @@ pub(super) enum Unreadable {
         reason: serde_json::Error,
     },
     #[error(
-        "{} has figures of another kind (`{found}`): pass --compare two files that --latency --json wrote",
+        "{} has figures of another kind (`{found}`): pass a file that --latency --json wrote",
         name.display()
     )]
     Kind { name: PathBuf, found: String },

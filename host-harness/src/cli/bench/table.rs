@@ -40,7 +40,7 @@ pub(super) fn text(figures: &Figures, versions: &Versions) -> String {
 
 /// Rows: each case at each n. Columns: each runtime; one that has a choice of vCPUs, at each choice and
 /// capacity. What was not counted is a dash.
-fn draw(counts: &[Count]) -> Table {
+pub(super) fn draw(counts: &[Count]) -> Table {
     let mut columns: Vec<String> = Vec::new();
     for count in counts {
         let column = column(count);
@@ -99,7 +99,7 @@ const EXITS_NOTES: &[&str] = &[
 ];
 
 /// A row for each timer, number of tasks and slack.
-fn draw_exits(exits: &[Exits]) -> Table {
+pub(super) fn draw_exits(exits: &[Exits]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN).set_header([
         "timer",

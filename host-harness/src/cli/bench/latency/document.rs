@@ -1,6 +1,11 @@
 //! The figures as JSON.
 
-use super::{Unreadable, host::Host, reading::Cell};
+use super::{
+    super::{json::CountsDocument, sizes::ImageSize},
+    Unreadable,
+    host::Host,
+    reading::Cell,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{collections::BTreeMap, fs, path::Path};
@@ -13,15 +18,21 @@ const KIND: &str = "latency";
 
 /// All that is shown.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Document {
+pub(in super::super) struct Document {
     schema: u32,
     kind: String,
-    pub(super) host: Host,
+    pub(in super::super) host: Host,
     /// Packages and compiler, with their versions.
-    pub(super) versions: BTreeMap<String, String>,
+    pub(in super::super) versions: BTreeMap<String, String>,
     /// What could not be measured, and why: sentences without their full stops.
-    pub(super) left_out: Vec<String>,
-    pub(super) cells: Vec<Cell>,
+    pub(in super::super) left_out: Vec<String>,
+    pub(in super::super) cells: Vec<Cell>,
+    /// What the same run counted; none where only latencies were measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in super::super) counts: Option<CountsDocument>,
+    /// How large guest programs are; none where that was not measured.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(in super::super) images: Vec<ImageSize>,
 }
 
 impl Document {
@@ -38,6 +49,8 @@ impl Document {
             versions,
             left_out,
             cells,
+            counts: None,
+            images: Vec::new(),
         }
     }
 
@@ -47,7 +60,7 @@ impl Document {
     }
 
     /// Reads what [`to_json`](Self::to_json) gave.
-    pub(super) fn read(name: &Path) -> Result<Self, Unreadable> {
+    pub(in super::super) fn read(name: &Path) -> Result<Self, Unreadable> {
         let text = fs::read_to_string(name).map_err(|reason| Unreadable::File {
             name: name.to_owned(),
             reason,
@@ -81,7 +94,7 @@ impl Document {
     }
 
     #[cfg(test)]
-    pub(super) fn for_test(cells: Vec<Cell>) -> Self {
+    pub(in super::super) fn for_test(cells: Vec<Cell>) -> Self {
         let host = Host {
             cpu: Some("A processor".into()),
             kernel: None,
@@ -97,7 +110,11 @@ impl Document {
 
 /// A made-up cell: its spans go from the same values, each multiplied by a number of its own.
 #[cfg(test)]
-pub(super) fn made_up_cell(runtime: &str, values: &[u64], points: &[(&str, u64)]) -> Cell {
+pub(in super::super) fn made_up_cell(
+    runtime: &str,
+    values: &[u64],
+    points: &[(&str, u64)],
+) -> Cell {
     use super::{distribution::Distribution, reading::Span};
 
     let span = |&(to, factor): &(&str, u64)| Span {

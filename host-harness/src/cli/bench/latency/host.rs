@@ -6,19 +6,19 @@ use std::fs;
 
 /// What must be known of a machine to judge its figures. `None` is what is not there or not known.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Host {
-    pub(super) cpu: Option<String>,
-    pub(super) kernel: Option<String>,
-    pub(super) kvm_module: Option<String>,
+pub(in super::super) struct Host {
+    pub(in super::super) cpu: Option<String>,
+    pub(in super::super) kernel: Option<String>,
+    pub(in super::super) kvm_module: Option<String>,
     /// Whether the processor's virtualisation executes guests.
-    pub(super) hardware_assisted: Option<bool>,
+    pub(in super::super) hardware_assisted: Option<bool>,
     /// How long KVM polls before it lets a halted vCPU's thread sleep.
-    pub(super) halt_poll_ns: Option<u64>,
-    pub(super) qemu: Option<String>,
+    pub(in super::super) halt_poll_ns: Option<u64>,
+    pub(in super::super) qemu: Option<String>,
 }
 
 impl Host {
-    pub(super) fn look() -> Self {
+    pub(in super::super) fn look() -> Self {
         let line = |path: &str| {
             let text = fs::read_to_string(path).ok()?;
             Some(text.trim().to_owned())
@@ -38,7 +38,10 @@ impl Host {
 
     /// What a reader must know before anything else: a sentence, if one of these VMMs uses KVM and that is
     /// not the processor's own.
-    pub(super) fn warning<'a>(&self, mut vmms: impl Iterator<Item = &'a str>) -> Option<String> {
+    pub(in super::super) fn warning<'a>(
+        &self,
+        mut vmms: impl Iterator<Item = &'a str>,
+    ) -> Option<String> {
         let module = self.kvm_module.as_deref().unwrap_or("an unknown module");
         match self.hardware_assisted {
             _ if !vmms.any(|vmm| vmm.contains("kvm")) => None,
@@ -56,7 +59,7 @@ impl Host {
     }
 
     /// All in one sentence.
-    pub(super) fn sentence(&self) -> String {
+    pub(in super::super) fn sentence(&self) -> String {
         let or = |text: &Option<String>| text.clone().unwrap_or_else(|| "unknown".into());
         let polled = self
             .halt_poll_ns

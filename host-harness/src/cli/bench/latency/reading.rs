@@ -12,39 +12,39 @@ pub const PATHS: [&str; 2] = ["deadline", "task"];
 
 /// One runtime, woken by one path, in one machine.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Cell {
-    pub(super) vmm: String,
-    pub(super) timer: String,
-    pub(super) idle: String,
+pub(in super::super) struct Cell {
+    pub(in super::super) vmm: String,
+    pub(in super::super) timer: String,
+    pub(in super::super) idle: String,
     /// What else there is to do, apart from the floor.
-    pub(super) load: String,
-    pub(super) path: String,
-    pub(super) runtime: String,
+    pub(in super::super) load: String,
+    pub(in super::super) path: String,
+    pub(in super::super) runtime: String,
     /// How often the guest's TSC counts in a second.
-    pub(super) tsc_hz: u64,
+    pub(in super::super) tsc_hz: u64,
     /// Rounds without a sample: the deadline passed before the vCPU slept, or by the time that an early alarm
     /// was answered.
-    pub(super) missed: u64,
+    pub(in super::super) missed: u64,
     /// Samples whose last interrupt came before the deadline, though their poll came after it.
-    pub(super) early: u64,
+    pub(in super::super) early: u64,
     /// By how much the start of all spans may lie too early or too late; 0 where it is a reading of the same
     /// clock as their ends.
-    pub(super) uncertainty_ns: u64,
-    pub(super) spans: Vec<Span>,
+    pub(in super::super) uncertainty_ns: u64,
+    pub(in super::super) spans: Vec<Span>,
 }
 
 /// From the deadline, or the call that wakes, to one point on the way.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Span {
+pub(in super::super) struct Span {
     /// `handler`, `wake` or `poll`.
-    pub(super) to: String,
+    pub(in super::super) to: String,
     #[serde(rename = "histogram_ns")]
-    pub(super) distribution: Distribution,
+    pub(in super::super) distribution: Distribution,
 }
 
 /// What a span on a path is held against, among the cells of one machine: the floor's handler, or the first
 /// instruction of its main line.
-pub(super) fn floor<'a>(
+pub(in super::super) fn floor<'a>(
     cells: impl IntoIterator<Item = &'a Cell>,
     path: &str,
     span: &Span,

@@ -9,7 +9,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use std::fmt::Write;
 
 /// What holds for all figures.
-const NOTES: &[&str] = &[
+pub(in super::super) const NOTES: &[&str] = &[
     "a figure is: nanoseconds / cycles of the guest's TSC / how many times the floor's. docs/benchmarks.md \
      says how each is taken and what it cannot say",
     "deadline: from the deadline to the first instructions of the interrupt's handler, to where the task has \
@@ -77,7 +77,7 @@ fn remark(cell: &Cell) -> Option<String> {
     })
 }
 
-fn draw(cells: &[Cell]) -> Table {
+pub(in super::super) fn draw(cells: &[Cell]) -> Table {
     let quantiles = QUANTILES.map(|(name, _)| name);
     let mut table = Table::new();
     table

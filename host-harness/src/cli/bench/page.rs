@@ -1,0 +1,110 @@
+//! The figures as a page: one file that needs no other, no network and no JavaScript.
+
+mod axis;
+mod bars;
+mod chart;
+mod figures;
+mod ink;
+mod labels;
+mod layout;
+mod names;
+mod numbers;
+mod picture;
+mod source;
+
+use super::{
+    json::Destination,
+    latency::{document::Document, reading::Cell},
+};
+use crate::{cli::Ended, vmm::Vmm};
+use source::NoPage;
+use std::path::{Path, PathBuf};
+
+/// Where drawings go.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Wanted<'a> {
+    /// The page.
+    pub(super) html: Option<&'a Path>,
+    /// The picture.
+    pub(super) svg: Option<&'a Path>,
+}
+
+/// The files of [`Wanted`], of which it is known that they can be written.
+#[derive(Debug, Default)]
+pub(super) struct Canvases {
+    html: Option<Destination>,
+    svg: Option<Destination>,
+}
+
+impl Wanted<'_> {
+    /// Makes sure that the files can be written.
+    pub(super) fn check(self) -> Result<Canvases, super::json::Unwritable> {
+        let check = |option, name: Option<&Path>| {
+            let checked = name.map(|name| Destination::check(option, name));
+            checked.transpose()
+        };
+        Ok(Canvases {
+            html: check("--html", self.html)?,
+            svg: check("--svg", self.svg)?,
+        })
+    }
+}
+
+impl Canvases {
+    /// Whether there is to be a page.
+    pub(super) fn has_page(&self) -> bool {
+        self.html.is_some()
+    }
+
+    /// Draws what is wanted.
+    pub(super) fn draw(&self, document: &Document) -> Result<(), Box<dyn std::error::Error>> {
+        if let Some(html) = &self.html {
+            html.write(&layout::page(document).into_string())?;
+        }
+        if let Some(svg) = &self.svg {
+            svg.write(&picture::draw(document)?)?;
+        }
+        Ok(())
+    }
+}
+
+/// Draws what was measured before, under these VMMs, or under all if none is named.
+pub(super) fn draw_from(files: &[PathBuf], vmms: &[Vmm], wanted: Wanted<'_>) -> Ended {
+    let canvases = wanted.check()?;
+    let document = only(source::read(files)?, vmms)?;
+    canvases.draw(&document)?;
+    Ok(0)
+}
+
+/// The page of what these files have: see `cargo vm bench --from`.
+///
+/// # Errors
+///
+/// A file cannot be read, or has other figures.
+pub fn html(files: &[PathBuf]) -> Result<String, Box<dyn std::error::Error>> {
+    let document = only(source::read(files)?, &[])?;
+    Ok(layout::page(&document).into_string())
+}
+
+/// What was measured under these VMMs.
+fn only(mut document: Document, vmms: &[Vmm]) -> Result<Document, NoPage> {
+    let names: Vec<String> = vmms.iter().map(Vmm::to_string).collect();
+    document
+        .cells
+        .retain(|cell| names.is_empty() || names.contains(&cell.vmm));
+    if document.cells.is_empty() {
+        return Err(NoPage::NoSuchVmm);
+    }
+    Ok(document)
+}
+
+/// Whether two cells are of one guest.
+fn is_one_guest(one: &Cell, other: &Cell) -> bool {
+    let guest = |cell: &Cell| [&cell.vmm, &cell.timer, &cell.idle, &cell.load].map(String::clone);
+    guest(one) == guest(other)
+}
+
+/// The cells of what is shown first: nothing else to do, halting, woken by deadlines.
+fn is_plain_sleep(cell: &Cell) -> bool {
+    (&*cell.path, &*cell.idle, &*cell.load) == ("deadline", "halt", "none")
+}

@@ -1,0 +1,179 @@
+//! A picture for where no page can be: the first chart of each guest, in one file that has its own colours.
+
+use super::{
+    super::latency::{document::Document, reading::Cell},
+    chart, figures, is_one_guest, is_plain_sleep, names,
+};
+use maud::{Markup, PreEscaped, html};
+
+/// Charts beside one another.
+const COLUMNS: usize = 2;
+
+/// Between the picture's edge and what is in it, and between charts.
+const MARGIN: u32 = 180;
+
+/// A line of text, and the title above each chart.
+const LINE: u32 = 200;
+
+/// How many letters go into a line of the picture's width.
+const LETTERS: usize = 104;
+
+const STYLE: &str = include_str!("style.css");
+
+/// There is nothing to be drawn.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "no guest that halts and has nothing else to do was measured, so there is no picture: measure without \
+     --full, or draw the page with --html"
+)]
+pub(super) struct NothingToShow;
+
+/// The picture, as an SVG file.
+pub(super) fn draw(document: &Document) -> Result<String, NothingToShow> {
+    let guests: Vec<Vec<&Cell>> = document
+        .cells
+        .chunk_by(is_one_guest)
+        .map(|guest| guest.iter().filter(|cell| is_plain_sleep(cell)).collect())
+        .filter(|guest: &Vec<&Cell>| !guest.is_empty())
+        .collect();
+    if guests.is_empty() {
+        return Err(NothingToShow);
+    }
+    let panels: Vec<Vec<Cell>> = guests
+        .iter()
+        .map(|guest| guest.iter().map(|&cell| cell.clone()).collect())
+        .collect();
+
+    let columns = COLUMNS.min(panels.len());
+    let width = MARGIN + (chart::WIDTH + MARGIN) * columns as u32;
+    let vmms = panels.iter().map(|panel| &*panel[0].vmm);
+    let letters = LETTERS * columns / COLUMNS;
+    let warning = document.host.warning(vmms);
+    let below = wrapped(&document.host.sentence(), letters);
+    let above = warning.map_or_else(Vec::new, |warning| wrapped(&warning, letters));
+    let top = MARGIN + LINE * (above.len() as u32 + 2);
+    let panel_height = LINE + chart::HEIGHT + MARGIN / 2;
+    let rows = panels.len().div_ceil(columns) as u32;
+    let height = top + rows * panel_height + LINE * below.len() as u32 + MARGIN;
+
+    let place = |index: usize| {
+        let (column, row) = (index % columns, index / columns);
+        (
+            MARGIN + column as u32 * (chart::WIDTH + MARGIN),
+            top + row as u32 * panel_height,
+        )
+    };
+    let drawn = html! {
+        svg xmlns="http://www.w3.org/2000/svg" viewBox={ "0 0 " (width) " " (height) } width=(width / 8) height=(height / 8)
+            role="img" aria-labelledby="t d" font-family="system-ui, -apple-system, 'Segoe UI', sans-serif" {
+            title id="t" { "How late a task is polled after its deadline" }
+            desc id="d" { @for panel in &panels { (title(&panel[0])) ": " (figures::in_words(panel, "deadline")) " " } }
+            style { (PreEscaped(STYLE)) }
+            rect width=(width) height=(height) rx="120" fill="var(--paper)" {}
+            (lines(&above, MARGIN + LINE / 2, "600"))
+            text x=(MARGIN) y=(top - LINE) font-size=(chart::TEXT + 30) font-weight="600" fill="var(--ink)" { "From a timer's deadline to the poll of the task that sleeps until then" }
+            @for (index, panel) in panels.iter().enumerate() {
+                @let (x, y) = place(index);
+                g transform={ "translate(" (x) " " (y) ")" } {
+                    text x="0" y=(LINE / 2) font-size=(chart::TEXT) font-weight="600" fill="var(--ink)" { (title(&panel[0])) }
+                    g transform={ "translate(0 " (LINE / 2) ")" } { (PreEscaped(chart::draw(&chart::series(panel)))) }
+                }
+            }
+            (lines(&below, height - LINE * below.len() as u32, "400"))
+        }
+    };
+    Ok(printable(&drawn.into_string()))
+}
+
+fn title(cell: &Cell) -> String {
+    format!(
+        "{}, {}",
+        names::vmm_in_short(&cell.vmm),
+        names::timer(&cell.timer)
+    )
+}
+
+/// Lines of text, the first at `y`.
+fn lines(lines: &[String], y: u32, weight: &str) -> Markup {
+    html! {
+        @for (index, line) in lines.iter().enumerate() {
+            text x=(MARGIN) y=(y + LINE * index as u32) font-size=(chart::TEXT - 10) font-weight=(weight) fill="var(--ink)" { (line) }
+        }
+    }
+}
+
+/// Words in lines of at most so many letters; a longer word has a line of its own.
+fn wrapped(text: &str, letters: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= letters => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+/// Without what no XML file may have in it, escaped or not.
+fn printable(text: &str) -> String {
+    text.replace(|letter: char| letter.is_control() && letter != '\n', "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::super::latency::document::made_up_cell, *};
+
+    fn document() -> Document {
+        let values: Vec<u64> = (1..=1000).map(|value| value * 100).collect();
+        let cells =
+            ["floor", "dormir", "embassy"].map(|name| made_up_cell(name, &values, &[("poll", 2)]));
+        let mut cells = Vec::from(cells);
+        let mut pit = cells.clone();
+        pit.iter_mut().for_each(|cell| cell.timer = "pit".into());
+        cells.append(&mut pit);
+        Document::for_test(cells)
+    }
+
+    #[test]
+    fn each_guest_has_its_chart_and_the_machine_is_named() {
+        let drawn = draw(&document()).expect("a picture");
+        assert_eq!(drawn.matches("class=\"s-dormir\"").count(), 2);
+        for said in [
+            "KVM, PIT",
+            "KVM, TSC-deadline",
+            "A processor",
+            "KVM here is not hardware-assisted",
+        ] {
+            assert!(drawn.contains(said), "{said}: {drawn}");
+        }
+    }
+
+    #[test]
+    fn what_others_wrote_is_escaped() {
+        let mut document = document();
+        document.host.cpu = Some("<b>\u{1}&".into());
+        let drawn = draw(&document).expect("a picture");
+        assert!(drawn.contains("&lt;b&gt;&amp;"), "{drawn}");
+        assert!(!drawn.contains('\u{1}') && !drawn.contains("<b>"));
+    }
+
+    #[test]
+    fn only_plain_sleeps_are_shown() {
+        let mut document = document();
+        document
+            .cells
+            .iter_mut()
+            .for_each(|cell| cell.idle = "spin".into());
+        assert_eq!(draw(&document), Err(NothingToShow));
+    }
+
+    #[test]
+    fn lines_are_as_long_as_they_may_be() {
+        assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrapped("incomprehensible a", 5), ["incomprehensible", "a"]);
+        assert!(wrapped("", 5).is_empty());
+    }
+}
