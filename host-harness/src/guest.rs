@@ -53,9 +53,9 @@ const APART: &[(&str, &[&str])] = &[
         &[
             "counts",
             "latency",
-            "sleep-dormir",
-            "sleep-embassy",
-            "sleep-floor",
+            "size-dormir",
+            "size-embassy",
+            "size-empty",
             "sleeps",
         ],
     ),

@@ -1,5 +1,6 @@
 //! Launches `dormir` guests under KVM, under QEMU and in Hyperlight sandboxes, for tests, demos and benchmarks.
 
+pub mod browser;
 pub mod cli;
 mod doctor;
 pub mod guest;

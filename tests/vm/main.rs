@@ -13,6 +13,7 @@ mod guest;
 mod hyperlight;
 mod latency;
 mod serial;
+mod sizes;
 mod sleeps;
 mod sweep;
 mod timers;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         sweep::trials(),
         counts::trials(),
         latency::trials(),
+        sizes::trials(),
         sleeps::trials(),
         hyperlight::trials(),
     ];

@@ -133,7 +133,10 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
     let json = json.transpose()?;
 
     let workspace = Workspace::locate()?;
-    let needs = Needs { qemu: true };
+    let needs = Needs {
+        qemu: true,
+        browser: false,
+    };
     let toolchain = setup::set_up(&workspace, needs, arguments.installing.policy(), stop)?;
     let images = guest::build(&toolchain, &workspace, &COUNTED, stop)?;
     let (figures, versions) = match count(&toolchain, &workspace, &images, stop)? {

@@ -108,6 +108,7 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
     let workspace = Workspace::locate()?;
     let needs = Needs {
         qemu: matches!(vmm, Vmm::Qemu(..)),
+        browser: false,
     };
     let toolchain = setup::set_up(&workspace, needs, policy, stop)?;
     let images = guest::build(&toolchain, &workspace, &[PROGRAM], stop)?;

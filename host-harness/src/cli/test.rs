@@ -29,12 +29,17 @@ use std::{
 /// Arguments of `cargo test` stand for `--all-features` and choose among the first kind: with any, the
 /// others are left out.
 ///
-/// What the tests need and is not there is installed first: the compiler's library for guests, and
-/// QEMU.
+/// With --browser the page of `cargo vm bench --html` is then looked at in a browser.
+///
+/// What the tests need and is not there is installed first: the compiler's library for guests, QEMU, and with
+/// --browser a browser, Debian's chromium-headless-shell.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
     installing: Installing,
+    /// Also looks at the page of `cargo vm bench --html` in a browser
+    #[arg(long, conflicts_with = "cargo_test")]
+    browser: bool,
     /// Arguments of `cargo test`, such as a filter; only the first kind of tests is run then
     #[arg(last = true, value_name = "CARGO TEST ARGUMENTS")]
     cargo_test: Vec<OsString>,
@@ -65,7 +70,10 @@ const MODELS: &[&str] = &[
     "loom_tests",
 ];
 
-/// The longest time that the examples, the models, or the library's own tests may take, their build
+/// The tests that look at a page in a browser: what follows `cargo test`.
+const IN_A_BROWSER: &[&str] = &["--package=dormir-page-tests"];
+
+/// The longest time that the examples, the models, the browser's tests, or the library's own tests may take, their build
 /// included: many times the usual one.
 const LIMIT: Duration = Duration::from_secs(3600);
 
@@ -73,7 +81,10 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
     // Asked now: the tests may build this program anew, and it then runs as a file that is deleted.
     let cargo_vm = env::current_exe().ok();
     let workspace = Workspace::locate()?;
-    let needs = Needs { qemu: true };
+    let needs = Needs {
+        qemu: true,
+        browser: arguments.browser,
+    };
     let toolchain = setup::set_up(&workspace, needs, arguments.installing.policy(), stop)?;
 
     let is_whole = arguments.cargo_test.is_empty();
@@ -109,6 +120,13 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
         .arg(workspace.root().join("target").join("loom"))
         .args(MODELS);
     let status = process::run(&mut models, Scope::Group, LIMIT, stop)?;
+    if !status.success() || !arguments.browser {
+        return Ok(code(status));
+    }
+
+    let mut in_a_browser = cargo_test(&workspace);
+    in_a_browser.args(IN_A_BROWSER);
+    let status = process::run(&mut in_a_browser, Scope::Group, LIMIT, stop)?;
     Ok(code(status))
 }
 

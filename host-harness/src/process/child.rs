@@ -15,6 +15,7 @@ use std::{
 ///
 /// It is reaped at the very end only. Until then its id and its group's cannot be anyone else's, so
 /// that it is safe to signal them.
+#[derive(Debug)]
 pub(crate) struct Child {
     process: process::Child,
     pid: Pid,

@@ -2,9 +2,10 @@
 
 use super::{
     Done, Host, Needs,
-    plan::{Apt, Distribution, Facts, Qemu, Step},
+    plan::{Apt, Distribution, Facts, Program, Step},
 };
 use crate::{
+    browser::{self, BrowserError},
     process::{self, Keep, ProcessError, Scope},
     stop::StopToken,
     toolchain::{self, GuestToolchain},
@@ -48,12 +49,20 @@ impl<'a> Machine<'a> {
     }
 }
 
-fn look_for_qemu() -> Qemu {
+fn look_for_qemu() -> Program {
     match qemu::probe() {
-        Ok(_) => Qemu::Usable,
+        Ok(_) => Program::Usable,
         // Where another one was named, a package puts nothing in its place.
-        Err(RunError::QemuMissing { .. }) if !qemu::one_is_named() => Qemu::Missing,
-        Err(error) => Qemu::Unusable(error.to_string()),
+        Err(RunError::QemuMissing { .. }) if !qemu::one_is_named() => Program::Missing,
+        Err(error) => Program::Unusable(error.to_string()),
+    }
+}
+
+fn look_for_browser() -> Program {
+    match browser::probe() {
+        Ok(_) => Program::Usable,
+        Err(BrowserError::Missing) => Program::Missing,
+        Err(error) => Program::Unusable(error.to_string()),
     }
 }
 
@@ -81,7 +90,12 @@ impl Host for Machine<'_> {
             qemu: if needs.qemu {
                 look_for_qemu()
             } else {
-                Qemu::Usable
+                Program::Usable
+            },
+            browser: if needs.browser {
+                look_for_browser()
+            } else {
+                Program::Usable
             },
             rustup: toolchain::in_path("rustup"),
             apt: look_for_apt(),

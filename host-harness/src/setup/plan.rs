@@ -8,6 +8,8 @@ use std::fmt;
 pub struct Needs {
     /// QEMU.
     pub qemu: bool,
+    /// A browser.
+    pub browser: bool,
 }
 
 /// What is there.
@@ -16,7 +18,9 @@ pub(super) struct Facts {
     /// How guests can be built, or why they cannot.
     pub(super) toolchain: Result<GuestToolchain, NoGuestToolchain>,
     /// QEMU, where it is needed.
-    pub(super) qemu: Qemu,
+    pub(super) qemu: Program,
+    /// A browser, where it is needed.
+    pub(super) browser: Program,
     /// Whether `rustup` is there.
     pub(super) rustup: bool,
     /// How packages can be installed.
@@ -25,9 +29,9 @@ pub(super) struct Facts {
     pub(super) distribution: Option<Distribution>,
 }
 
-/// Whether QEMU can be used.
+/// Whether a program can be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Qemu {
+pub(super) enum Program {
     /// It can, or it is not needed.
     Usable,
     /// It is not installed.
@@ -71,6 +75,17 @@ pub(super) enum Step {
     InstallToolchain(Privilege, Distribution),
     /// Install QEMU.
     InstallQemu(Privilege, InTheWay),
+    /// Install a browser.
+    InstallBrowser(Privilege, Chromium),
+}
+
+/// The packages that a distribution has of Chromium.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Chromium {
+    /// Without a window. Debian has it, and it is much smaller.
+    HeadlessShell,
+    /// All of it.
+    Whole,
 }
 
 /// What becomes of installed packages that cannot stand beside a new one.
@@ -106,7 +121,9 @@ pub(super) enum Next {
 pub(super) fn next(facts: &Facts, needs: Needs, tried: &[Step]) -> Next {
     match &facts.toolchain {
         Err(lack) => for_toolchain(lack, facts, tried),
-        Ok(toolchain) => for_qemu(facts, needs, tried).unwrap_or(Next::Ready(toolchain.clone())),
+        Ok(toolchain) => for_qemu(facts, needs, tried)
+            .or_else(|| for_browser(facts, needs, tried))
+            .unwrap_or(Next::Ready(toolchain.clone())),
     }
 }
 
@@ -119,6 +136,7 @@ pub(super) fn missing(facts: &Facts, needs: Needs) -> Vec<Next> {
         .map(|lack| for_toolchain(lack, facts, tried))
         .into_iter()
         .chain(for_qemu(facts, needs, tried))
+        .chain(for_browser(facts, needs, tried))
         .collect()
 }
 
@@ -139,7 +157,7 @@ fn for_toolchain(lack: &NoGuestToolchain, facts: &Facts, tried: &[Step]) -> Next
 /// What to do about QEMU; nothing where it is not needed or can be used.
 fn for_qemu(facts: &Facts, needs: Needs, tried: &[Step]) -> Option<Next> {
     match &facts.qemu {
-        Qemu::Missing if needs.qemu => Some(by_package(
+        Program::Missing if needs.qemu => Some(by_package(
             facts.apt,
             tried,
             |privilege| {
@@ -150,7 +168,26 @@ fn for_qemu(facts: &Facts, needs: Needs, tried: &[Step]) -> Option<Next> {
             "QEMU is missing",
             "install qemu-system-x86_64 with the means of this system",
         )),
-        Qemu::Unusable(sentence) if needs.qemu => Some(Next::Lacking(sentence.clone())),
+        Program::Unusable(sentence) if needs.qemu => Some(Next::Lacking(sentence.clone())),
+        _ => None,
+    }
+}
+
+/// What to do about a browser; nothing where it is not needed or can be used.
+fn for_browser(facts: &Facts, needs: Needs, tried: &[Step]) -> Option<Next> {
+    match &facts.browser {
+        Program::Missing if needs.browser => Some(by_package(
+            facts.apt,
+            tried,
+            |privilege| {
+                [Chromium::HeadlessShell, Chromium::Whole]
+                    .map(|chromium| Step::InstallBrowser(privilege, chromium))
+                    .to_vec()
+            },
+            "a browser is missing",
+            "install chromium with the means of this system",
+        )),
+        Program::Unusable(sentence) if needs.browser => Some(Next::Lacking(sentence.clone())),
         _ => None,
     }
 }
@@ -241,6 +278,14 @@ impl Step {
                 words.push("qemu-system-x86");
                 words
             }
+            Self::InstallBrowser(privilege, chromium) => {
+                let mut words = install(privilege, InTheWay::Stay);
+                words.push(match chromium {
+                    Chromium::HeadlessShell => "chromium-headless-shell",
+                    Chromium::Whole => "chromium",
+                });
+                words
+            }
         }
     }
 
@@ -251,6 +296,7 @@ impl Step {
             Self::UpdatePackages(_) => "the list of packages",
             Self::InstallToolchain(..) => "a compiler that can build guests",
             Self::InstallQemu(..) => "QEMU",
+            Self::InstallBrowser(..) => "a browser",
         }
     }
 
@@ -268,6 +314,7 @@ impl Step {
             Self::InstallQemu(_, InTheWay::Go) => {
                 "installing QEMU in place of the packages that were in its way"
             }
+            Self::InstallBrowser(..) => "installing a browser, to look at the page of figures",
         }
     }
 

@@ -1,7 +1,7 @@
 //! Set-ups of machines that exist only here.
 
 use super::{
-    plan::{Apt, Distribution, InTheWay, Privilege, Qemu},
+    plan::{Apt, Chromium, Distribution, InTheWay, Privilege, Program},
     *,
 };
 use crate::toolchain::{Compiler, NoGuestToolchain};
@@ -22,7 +22,8 @@ impl Fake {
         Self {
             facts: Facts {
                 toolchain: Err(NoGuestToolchain::default()),
-                qemu: Qemu::Usable,
+                qemu: Program::Usable,
+                browser: Program::Usable,
                 rustup: true,
                 apt,
                 distribution: None,
@@ -46,7 +47,8 @@ impl Host for Fake {
                 Step::AddTarget | Step::InstallToolchain(..) => {
                     self.facts.toolchain = Ok(toolchain());
                 }
-                Step::InstallQemu(..) => self.facts.qemu = Qemu::Usable,
+                Step::InstallQemu(..) => self.facts.qemu = Program::Usable,
+                Step::InstallBrowser(..) => self.facts.browser = Program::Usable,
                 Step::UpdatePackages(_) => {}
             }
         }
@@ -69,8 +71,18 @@ fn set_up_fake(fake: &mut Fake, needs: Needs, policy: Policy) -> (Vec<String>, R
     (said, result.map(drop).map_err(|error| error.to_string()))
 }
 
-const BUILD: Needs = Needs { qemu: false };
-const BUILD_AND_QEMU: Needs = Needs { qemu: true };
+const BUILD: Needs = Needs {
+    qemu: false,
+    browser: false,
+};
+const BUILD_AND_QEMU: Needs = Needs {
+    qemu: true,
+    browser: false,
+};
+const ALL: Needs = Needs {
+    qemu: true,
+    browser: true,
+};
 
 #[test]
 fn where_nothing_is_missing_nothing_is_done_or_said() {
@@ -178,7 +190,7 @@ fn qemu_is_installed_only_when_it_is_needed() {
     let works = [Step::UpdatePackages(Privilege::Root), INSTALL_QEMU];
     let mut fake = Fake::new(Apt::Root, &works);
     fake.facts.toolchain = Ok(toolchain());
-    fake.facts.qemu = Qemu::Missing;
+    fake.facts.qemu = Program::Missing;
     assert_eq!(set_up_fake(&mut fake, BUILD, Policy::Install).1, Ok(()));
     assert!(fake.done.is_empty());
     assert_eq!(
@@ -198,7 +210,7 @@ fn packages_in_qemus_way_are_removed_only_after_a_try_without() {
     let works = [Step::InstallQemu(Privilege::Root, InTheWay::Go)];
     let mut fake = Fake::new(Apt::Root, &works);
     fake.facts.toolchain = Ok(toolchain());
-    fake.facts.qemu = Qemu::Missing;
+    fake.facts.qemu = Program::Missing;
     let (said, result) = set_up_fake(&mut fake, BUILD_AND_QEMU, Policy::Install);
     assert_eq!(result, Ok(()));
     let removes: Vec<_> = fake.done[1..]
@@ -216,7 +228,7 @@ fn packages_in_qemus_way_are_removed_only_after_a_try_without() {
 fn a_qemu_that_was_named_and_does_not_work_is_not_installed_over() {
     let mut fake = Fake::new(Apt::Root, &[]);
     fake.facts.toolchain = Ok(toolchain());
-    fake.facts.qemu = Qemu::Unusable("that is no QEMU".into());
+    fake.facts.qemu = Program::Unusable("that is no QEMU".into());
     let (_, result) = set_up_fake(&mut fake, BUILD_AND_QEMU, Policy::Install);
     assert_eq!(result, Err("that is no QEMU".into()));
     assert!(fake.done.is_empty());
@@ -231,7 +243,7 @@ fn packages_are_listed_once_for_two_installations() {
     ];
     let mut fake = Fake::new(Apt::Root, &works);
     fake.facts.rustup = false;
-    fake.facts.qemu = Qemu::Missing;
+    fake.facts.qemu = Program::Missing;
     assert_eq!(
         set_up_fake(&mut fake, BUILD_AND_QEMU, Policy::Install).1,
         Ok(())
@@ -243,7 +255,7 @@ fn packages_are_listed_once_for_two_installations() {
 #[test]
 fn no_install_names_all_that_is_missing_and_the_commands() {
     let mut fake = Fake::new(Apt::Root, &[Step::AddTarget]);
-    fake.facts.qemu = Qemu::Missing;
+    fake.facts.qemu = Program::Missing;
     let (said, result) = set_up_fake(&mut fake, BUILD_AND_QEMU, Policy::Refuse);
     let error = result.expect_err("it may not install");
     for part in [
@@ -261,7 +273,7 @@ fn no_install_names_all_that_is_missing_and_the_commands() {
 #[test]
 fn no_install_names_nothing_that_is_there_or_not_needed() {
     let mut fake = Fake::new(Apt::Root, &[]);
-    fake.facts.qemu = Qemu::Missing;
+    fake.facts.qemu = Program::Missing;
     let (_, result) = set_up_fake(&mut fake, BUILD, Policy::Refuse);
     let error = result.expect_err("it may not install");
     assert!(!error.contains("qemu"), "it is not needed: {error}");
@@ -275,7 +287,7 @@ fn no_install_names_nothing_that_is_there_or_not_needed() {
 #[test]
 fn no_install_names_too_what_nobody_here_can_install() {
     let mut fake = Fake::new(Apt::Missing, &[]);
-    fake.facts.qemu = Qemu::Missing;
+    fake.facts.qemu = Program::Missing;
     let (_, result) = set_up_fake(&mut fake, BUILD_AND_QEMU, Policy::Refuse);
     let error = result.expect_err("it may not install");
     assert!(error.contains("no apt-get"), "{error}");
@@ -327,6 +339,35 @@ fn where_there_is_no_apt_the_sentence_names_another_way() {
     let error = result.expect_err("nothing can be installed");
     assert!(error.contains("no apt-get"), "{error}");
     assert!(error.contains("rustup target add"), "{error}");
+}
+
+#[test]
+fn a_browser_is_installed_only_where_it_is_needed_and_by_the_smaller_package() {
+    let shell = Step::InstallBrowser(Privilege::Root, Chromium::HeadlessShell);
+    let mut fake = Fake::new(Apt::Root, &[Step::UpdatePackages(Privilege::Root), shell]);
+    fake.facts.toolchain = Ok(toolchain());
+    fake.facts.browser = Program::Missing;
+    let (said, result) = set_up_fake(&mut fake, BUILD_AND_QEMU, Policy::Install);
+    assert_eq!((said.len(), result), (0, Ok(())));
+    let (_, result) = set_up_fake(&mut fake, ALL, Policy::Refuse);
+    let error = result.expect_err("it may not install");
+    assert!(error.contains("a browser (`apt-get install "), "{error}");
+    let (_, result) = set_up_fake(&mut fake, ALL, Policy::Install);
+    assert_eq!(result, Ok(()));
+    let last = fake.done.last().expect("it was installed");
+    assert!(last.ends_with(" chromium-headless-shell"), "{last}");
+}
+
+#[test]
+fn where_there_is_no_small_browser_the_whole_one_is_installed() {
+    let whole = Step::InstallBrowser(Privilege::Root, Chromium::Whole);
+    let mut fake = Fake::new(Apt::Root, &[Step::UpdatePackages(Privilege::Root), whole]);
+    fake.facts.toolchain = Ok(toolchain());
+    fake.facts.browser = Program::Missing;
+    let (_, result) = set_up_fake(&mut fake, ALL, Policy::Install);
+    assert_eq!(result, Ok(()));
+    let last = fake.done.last().expect("it was installed");
+    assert!(last.ends_with(" chromium"), "{last}");
 }
 
 #[test]

@@ -216,6 +216,38 @@ fn nothing_more_is_run_after_a_failure() {
     );
 }
 
+#[test]
+fn a_browser_looks_at_the_page_only_where_that_is_asked_for() {
+    let machine = FakeMachine::that_builds();
+    machine.script("qemu-system-x86_64", QEMU_SAYS);
+    machine.script("cargo", "echo \"$*\"");
+    let (status, stdout, stderr) = outcome(machine.cargo_vm().arg("test"));
+    assert_eq!(status, Some(0), "{stderr}");
+    assert!(!stdout.contains("page-tests"), "{stdout}");
+
+    let mut refused = machine.cargo_vm();
+    let (status, stdout, stderr) = outcome(refused.args(["test", "--browser", "--no-install"]));
+    assert_eq!(status, Some(125), "{stderr}");
+    assert!(stderr.contains("a browser is missing"), "{stderr}");
+    assert!(stdout.is_empty(), "{stdout}");
+
+    let browser = machine.script("chromium", "echo Chromium 1.2.3");
+    let (status, stdout, stderr) = outcome(machine.cargo_vm().args(["test", "--browser"]));
+    assert_eq!(status, Some(0), "{stderr}");
+    let last = stdout.lines().last();
+    assert_eq!(last, Some("test --locked --package=dormir-page-tests"));
+
+    machine.script("chromium", "exit 3");
+    let mut named = machine.cargo_vm();
+    named.env("DORMIR_BROWSER", &browser);
+    let (status, _, stderr) = outcome(named.args(["test", "--browser"]));
+    assert_eq!(status, Some(125), "{stderr}");
+    assert!(
+        is_error_line(&stderr) && stderr.contains("DORMIR_BROWSER"),
+        "{stderr}"
+    );
+}
+
 /// Where the library for guests has to be built, so it is for examples, and by the compiler that can.
 #[test]
 fn examples_are_built_by_the_compiler_that_builds_guests() {

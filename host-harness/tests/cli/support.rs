@@ -108,7 +108,10 @@ impl FakeMachine {
     /// The command on this machine.
     pub(crate) fn cargo_vm(&self) -> assert_cmd::Command {
         let mut command = cargo_vm();
-        command.env("PATH", self.bin()).env_remove("DORMIR_QEMU");
+        command.env("PATH", self.bin());
+        command
+            .env_remove("DORMIR_QEMU")
+            .env_remove("DORMIR_BROWSER");
         command.env("CARGO", self.bin().join("cargo"));
         command
     }

@@ -49,6 +49,8 @@ pub(super) fn run(wanted: &Wanted<'_>, stop: &StopToken) -> Ended {
     // Before anything is installed, built or run for it.
     let json = wanted.json.map(|name| Destination::check("--json", name));
     let json = json.transpose()?;
+    let others: Vec<PathBuf> = wanted.json.into_iter().map(Path::to_owned).collect();
+    wanted.drawn.spare(&others)?;
     let canvases = wanted.drawn.check()?;
     let workspace = Workspace::locate()?;
     let toolchain = setup::set_up(&workspace, needs(wanted), wanted.policy, stop)?;
@@ -119,6 +121,7 @@ fn needs(wanted: &Wanted<'_>) -> Needs {
     let by_default = has_all && wanted.policy == Policy::Install;
     Needs {
         qemu: by_default || wanted.vmms.iter().any(is_qemu),
+        browser: false,
     }
 }
 

@@ -36,7 +36,26 @@ pub(super) struct Canvases {
     svg: Option<Destination>,
 }
 
+/// What is read would be overwritten, or what is drawn.
+#[derive(Debug, thiserror::Error)]
+#[error("{} is given twice, and would be overwritten: draw into another file", .0.display())]
+pub(super) struct GivenTwice(PathBuf);
+
 impl Wanted<'_> {
+    /// Makes sure that the drawings do not go where these files are, nor one where the other goes.
+    pub(super) fn spare(self, files: &[PathBuf]) -> Result<(), GivenTwice> {
+        let place = |name: &Path| name.canonicalize().unwrap_or_else(|_| name.to_owned());
+        let mut places: Vec<PathBuf> = files.iter().map(|name| place(name)).collect();
+        for name in [self.html, self.svg].into_iter().flatten() {
+            let place = place(name);
+            if places.contains(&place) {
+                return Err(GivenTwice(name.to_owned()));
+            }
+            places.push(place);
+        }
+        Ok(())
+    }
+
     /// Makes sure that the files can be written.
     pub(super) fn check(self) -> Result<Canvases, super::json::Unwritable> {
         let check = |option, name: Option<&Path>| {
@@ -70,6 +89,7 @@ impl Canvases {
 
 /// Draws what was measured before, under these VMMs, or under all if none is named.
 pub(super) fn draw_from(files: &[PathBuf], vmms: &[Vmm], wanted: Wanted<'_>) -> Ended {
+    wanted.spare(files)?;
     let canvases = wanted.check()?;
     let document = only(source::read(files)?, vmms)?;
     canvases.draw(&document)?;
@@ -84,6 +104,16 @@ pub(super) fn draw_from(files: &[PathBuf], vmms: &[Vmm], wanted: Wanted<'_>) -> 
 pub fn html(files: &[PathBuf]) -> Result<String, Box<dyn std::error::Error>> {
     let document = only(source::read(files)?, &[])?;
     Ok(layout::page(&document).into_string())
+}
+
+/// The picture of what these files have: see `cargo vm bench --svg`.
+///
+/// # Errors
+///
+/// A file cannot be read, or has other figures.
+pub fn svg(files: &[PathBuf]) -> Result<String, Box<dyn std::error::Error>> {
+    let document = only(source::read(files)?, &[])?;
+    Ok(picture::draw(&document)?)
 }
 
 /// What was measured under these VMMs.

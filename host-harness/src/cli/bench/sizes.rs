@@ -23,19 +23,21 @@ pub struct Program {
 /// The programs, smallest first.
 pub const PROGRAMS: &[Program] = &[
     Program {
-        name: "sleep-floor",
+        name: "size-empty",
         runtime: "floor",
-        about: "sleeps ten times by the same clock and alarm and `sti; hlt`",
+        about: "boots and ends: what is in the others too, dormir's `platform::bare` (tables, interrupts, \
+                timers) among it",
     },
     Program {
-        name: "sleep-dormir",
+        name: "size-dormir",
         runtime: "dormir",
         about: "one task of an `Executor<Up64>` sleeps ten times by `Timer`",
     },
     Program {
-        name: "sleep-embassy",
+        name: "size-embassy",
         runtime: "embassy",
-        about: "one task of embassy's raw executor sleeps ten times by embassy-time, on the same clock and alarm",
+        about: "one task of embassy's raw executor does so by embassy-time, on clocks and alarms of the \
+                same types, with a driver as those of its hardware crates",
     },
 ];
 

@@ -59,7 +59,11 @@ pub(super) fn run(
     // Before anything is installed or built for it: no set-up can mend this.
     kvm::probe()?;
     let workspace = Workspace::locate()?;
-    let toolchain = setup::set_up(&workspace, Needs { qemu: false }, policy, stop)?;
+    let needs = Needs {
+        qemu: false,
+        browser: false,
+    };
+    let toolchain = setup::set_up(&workspace, needs, policy, stop)?;
     let guest = hyperlight::build_guest(&toolchain, &workspace, stop)?;
     let runner = Runner::build(mode, &workspace, stop)?;
     let mut status = 0;

@@ -194,8 +194,8 @@ fn images(document: &Document) -> Markup {
                     }
                 }))
                 ul {
-                    @for program in sizes::PROGRAMS { li { code { (program.name) } ": " (program.about) "." } }
-                    li { "zeroed: in memory, not in the file; most of it are the stacks and tables of the start-up code." }
+                    @for program in sizes::PROGRAMS { li { code { (program.name) } ": " (program.about.replace('`', "")) "." } }
+                    li { "Code and constants end at whole pages. zeroed: in memory, not in the file; most of it are stacks." }
                 }
             }
         }
@@ -329,7 +329,7 @@ mod tests {
         )
         .expect("counts");
         document.images = vec![sizes::ImageSize {
-            program: "sleep-dormir".into(),
+            program: "size-dormir".into(),
             code: 10_000,
             constants: 2000,
             data: 345,

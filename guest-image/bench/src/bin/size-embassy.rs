@@ -1,0 +1,162 @@
+//! One task of embassy's executor sleeps ten times: how large is a guest that does little else? The clock, the
+//! alarm and the interrupt's entry are of the same types as dormir's; the driver does what those of embassy's
+//! hardware crates do.
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+use alloc::boxed::Box;
+use core::{
+    arch::asm,
+    cell::RefCell,
+    ptr,
+    sync::atomic::{AtomicBool, Ordering},
+    task::Waker,
+};
+
+use critical_section::Mutex;
+use dormir::{
+    arch::x86_64::{
+        alarm::{OneShotAlarm, PitAlarm, TscDeadlineAlarm},
+        apic::Apic,
+        interrupt::InterruptFrame,
+        pic,
+        tsc::TscClock,
+        vector,
+    },
+    platform::bare::{self, TimerSource},
+    time::{Alarm, Clock, Instant},
+};
+use embassy_executor::raw::{self, TaskStorage};
+use embassy_time::{Duration, Timer};
+use embassy_time_driver::Driver;
+use embassy_time_queue_utils::Queue;
+use spin::Once;
+use x86_64::instructions::interrupts;
+
+dormir_guest::entry!(main);
+
+struct Machine {
+    clock: &'static TscClock,
+    alarm: &'static dyn Alarm,
+    apic: Option<Apic>,
+}
+
+static MACHINE: Once<Machine> = Once::new();
+
+fn machine() -> &'static Machine {
+    MACHINE.get().expect("the guest begins with it")
+}
+
+fn start() -> Result<(), &'static str> {
+    let found = bare::machine().ok_or("the machine is not set up")?;
+    let clock: &'static TscClock = Box::leak(Box::new(TscClock::start(found.tsc_hz)));
+    let (alarm, apic): (&'static dyn Alarm, _) = match (found.timer, found.apic) {
+        (TimerSource::Pit, _) => (Box::leak(Box::new(PitAlarm::new(clock))), None),
+        (TimerSource::TscDeadline, Some(apic)) => {
+            // SAFETY: `bare::init` has seen the processor's TSC-deadline bit.
+            let alarm = unsafe { TscDeadlineAlarm::new(apic, clock) };
+            (Box::leak(Box::new(alarm)), Some(apic))
+        }
+        (_, Some(apic)) => {
+            let alarm = OneShotAlarm::new(apic, clock, found.timer_hz);
+            (Box::leak(Box::new(alarm)), Some(apic))
+        }
+        (_, None) => return Err("the timer's local APIC is missing"),
+    };
+    MACHINE.call_once(|| Machine { clock, alarm, apic });
+    let vector = match apic {
+        Some(_) => vector::APIC_TIMER,
+        None => vector::PIT,
+    };
+    // SAFETY: it is made by `interrupt_entry!`, and ends the interrupt.
+    unsafe { bare::set_interrupt_handler(vector, timer_entry) };
+    Ok(())
+}
+
+struct AlarmDriver {
+    queue: Mutex<RefCell<Queue>>,
+}
+
+embassy_time_driver::time_driver_impl!(static DRIVER: AlarmDriver = AlarmDriver {
+    queue: Mutex::new(RefCell::new(Queue::new())),
+});
+
+impl Driver for AlarmDriver {
+    fn now(&self) -> u64 {
+        machine().clock.now().as_nanos()
+    }
+
+    fn schedule_wake(&self, at: u64, waker: &Waker) {
+        critical_section::with(|cs| {
+            let mut queue = self.queue.borrow_ref_mut(cs);
+            if queue.schedule_wake(at, waker) {
+                set_alarm(&mut queue);
+            }
+        });
+    }
+}
+
+/// Wakes what is due, and sets the alarm. What has passed meanwhile is due too.
+fn set_alarm(queue: &mut Queue) {
+    loop {
+        let next = queue.next_expiration(DRIVER.now());
+        if next == u64::MAX {
+            break;
+        }
+        machine().alarm.set(Instant::from_nanos(next));
+        if DRIVER.now() < next {
+            break;
+        }
+    }
+}
+
+extern "sysv64" fn on_timer(_frame: &InterruptFrame) {
+    match machine().apic {
+        Some(apic) => apic.end_of_interrupt(),
+        None => pic::end_of_interrupt(0),
+    }
+    critical_section::with(|cs| set_alarm(&mut DRIVER.queue.borrow_ref_mut(cs)));
+}
+dormir::interrupt_entry!(timer_entry => on_timer);
+
+/// Whether something has become ready since the loop last looked.
+static PENDED: AtomicBool = AtomicBool::new(false);
+
+#[unsafe(export_name = "__pender")]
+fn pender(_context: *mut ()) {
+    PENDED.store(true, Ordering::Release);
+}
+
+static IS_DONE: AtomicBool = AtomicBool::new(false);
+
+async fn sleeper() {
+    for _ in 0..10 {
+        Timer::after(Duration::from_millis(1)).await;
+    }
+    IS_DONE.store(true, Ordering::Relaxed);
+}
+
+fn main() -> Result<(), &'static str> {
+    start()?;
+    let executor: &'static raw::Executor = Box::leak(Box::new(raw::Executor::new(ptr::null_mut())));
+    let storage: &'static TaskStorage<_> = Box::leak(Box::new(TaskStorage::new()));
+    let task = storage
+        .spawn(sleeper)
+        .map_err(|_| "there is no room for the task")?;
+    executor.spawner().spawn(task);
+    while !IS_DONE.load(Ordering::Relaxed) {
+        // SAFETY: neither the task nor `pender` gets hold of the executor, so no call is within another.
+        unsafe { executor.poll() };
+        interrupts::disable();
+        if PENDED.swap(false, Ordering::Acquire) || IS_DONE.load(Ordering::Relaxed) {
+            interrupts::enable();
+        } else {
+            // SAFETY: every interrupt has an entry that saves what it changes. Not `nomem`: what the handler
+            // wrote is read after the halt.
+            unsafe { asm!("sti", "hlt", options(nostack)) };
+        }
+    }
+    Ok(())
+}

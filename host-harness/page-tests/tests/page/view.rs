@@ -1,0 +1,143 @@
+//! A page in a browser, as somebody sees it.
+
+use dormir_harness::browser::Browser;
+use headless_chrome::{
+    Tab,
+    browser::tab::EventListener,
+    protocol::cdp::{Emulation, types::Event},
+};
+use serde::Deserialize;
+use std::{
+    error::Error,
+    fs,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tempfile::TempDir;
+
+/// How long the browser may take for one thing.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// What is wrong with a page, and what is on it.
+const LOOK: &str = include_str!("look.js");
+
+/// How somebody looks at a page.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Viewer {
+    pub(crate) width: u32,
+    /// `light` or `dark`.
+    pub(crate) scheme: &'static str,
+    pub(crate) has_scripts: bool,
+}
+
+/// What there is to see.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Seen {
+    /// Sentences.
+    pub(crate) wrong: Vec<String>,
+    /// The lines in each figure, by runtime.
+    pub(crate) figures: Vec<Vec<String>>,
+    /// The weakest contrast.
+    pub(crate) weakest: f64,
+    /// The page's background.
+    pub(crate) paper: String,
+    pub(crate) bars: usize,
+    pub(crate) text: String,
+}
+
+/// A browser, and a page in a file.
+pub(crate) struct View {
+    // Dropped in this order.
+    chrome: headless_chrome::Browser,
+    _browser: Browser,
+    folder: TempDir,
+}
+
+impl View {
+    pub(crate) fn open() -> Result<Self, Box<dyn Error>> {
+        let browser = Browser::start()?;
+        let address = browser.address().to_owned();
+        let chrome = headless_chrome::Browser::connect_with_timeout(address, LIMIT)?;
+        Ok(Self {
+            chrome,
+            _browser: browser,
+            folder: tempfile::tempdir()?,
+        })
+    }
+
+    /// Looks at a file of this text, whose kind is `html` or `svg`.
+    pub(crate) fn look(
+        &self,
+        text: &str,
+        kind: &str,
+        viewer: Viewer,
+    ) -> Result<Seen, Box<dyn Error>> {
+        let file: PathBuf = self.folder.path().join(format!("page.{kind}"));
+        fs::write(&file, text)?;
+        let tab = self.chrome.new_tab()?;
+        tab.set_default_timeout(LIMIT);
+        let complaints = listen(&tab)?;
+        tab.call_method(Emulation::SetDeviceMetricsOverride {
+            width: viewer.width,
+            height: 800,
+            device_scale_factor: 1.0,
+            mobile: false,
+            scale: None,
+            screen_width: None,
+            screen_height: None,
+            position_x: None,
+            position_y: None,
+            dont_set_visible_size: None,
+            screen_orientation: None,
+            viewport: None,
+            display_feature: None,
+            device_posture: None,
+        })?;
+        tab.call_method(Emulation::SetEmulatedMedia {
+            media: None,
+            features: Some(vec![Emulation::MediaFeature {
+                name: "prefers-color-scheme".into(),
+                value: viewer.scheme.into(),
+            }]),
+        })?;
+        tab.call_method(Emulation::SetScriptExecutionDisabled {
+            value: !viewer.has_scripts,
+        })?;
+        tab.navigate_to(&format!("file://{}", file.display()))?
+            .wait_until_navigated()?;
+        let found = tab.evaluate(LOOK, false)?.value;
+        let found = found.ok_or("the browser does not say what it sees")?;
+        let mut seen: Seen = serde_json::from_str(found.as_str().ok_or("no text")?)?;
+        tab.close(false)?;
+        let complaints = complaints.lock().map_err(|_| "a listener panicked")?;
+        seen.wrong.extend(complaints.iter().cloned());
+        Ok(seen)
+    }
+}
+
+/// What the browser complains about from now on: errors and warnings, of scripts and of its own.
+fn listen(tab: &Arc<Tab>) -> Result<Arc<Mutex<Vec<String>>>, Box<dyn Error>> {
+    let complaints = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&complaints);
+    let listener = move |event: &Event| {
+        let complaint = match event {
+            Event::LogEntryAdded(event) => format!("the browser says: {}", event.params.entry.text),
+            Event::RuntimeConsoleAPICalled(event) => {
+                format!("the page says: {:?}", event.params.args)
+            }
+            Event::RuntimeExceptionThrown(event) => {
+                format!("the page throws: {}", event.params.exception_details.text)
+            }
+            _ => return,
+        };
+        if let Ok(mut heard) = heard.lock() {
+            heard.push(complaint);
+        }
+    };
+    let listener: Arc<dyn EventListener<Event> + Send + Sync> = Arc::new(listener);
+    tab.add_event_listener(listener)?;
+    tab.enable_log()?;
+    tab.enable_runtime()?;
+    Ok(complaints)
+}

@@ -1,0 +1,226 @@
+//! A browser without a screen, for tests that look at a page: Chromium, or the program that the environment
+//! variable `DORMIR_BROWSER` names.
+
+use crate::{
+    process::{self, Child, Keep, ProcessError, Scope, die_with_this_thread},
+    stop::StopToken,
+};
+use std::{
+    ffi::OsString,
+    fs, io,
+    path::Path,
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+
+/// The environment variable that names the program.
+pub const PROGRAM_VARIABLE: &str = "DORMIR_BROWSER";
+
+/// The programs that are looked for in `PATH` otherwise, the smallest first.
+const PROGRAMS: [&str; 3] = ["chromium-headless-shell", "chromium", "google-chrome"];
+
+/// How long `--version` may take.
+const VERSION_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long the browser may take until it listens.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// The file in its profile in which a browser says where it listens.
+const ADDRESS_FILE: &str = "DevToolsActivePort";
+
+/// Why there is no browser.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BrowserError {
+    /// None is installed.
+    #[error(
+        "there is no browser to look at pages with: `cargo vm test --browser` installs one (Debian's \
+         chromium-headless-shell), or name one in {PROGRAM_VARIABLE}"
+    )]
+    Missing,
+    /// There is one, and it does not run.
+    #[error(
+        "the browser `{program}` cannot be used, it {problem}: name another one in {PROGRAM_VARIABLE}"
+    )]
+    Unusable {
+        /// The program.
+        program: String,
+        /// What it does, or does not.
+        problem: String,
+    },
+    /// It has no folder to live in.
+    #[error(
+        "the browser's profile cannot be made ({0}): make room in the folder for temporary files"
+    )]
+    Profile(#[from] io::Error),
+}
+
+/// Whether the environment names a program.
+pub(crate) fn one_is_named() -> bool {
+    std::env::var_os(PROGRAM_VARIABLE).is_some_and(|program| !program.is_empty())
+}
+
+/// The program: the one that is named, or the first that is installed.
+fn program() -> Result<OsString, BrowserError> {
+    if one_is_named() {
+        return Ok(std::env::var_os(PROGRAM_VARIABLE).unwrap_or_default());
+    }
+    let found = PROGRAMS.iter().find_map(|name| which::which(name).ok());
+    found.map(Into::into).ok_or(BrowserError::Missing)
+}
+
+/// Finds out whether a browser can be used, and gives its name and version.
+///
+/// # Errors
+///
+/// Why not, and what to do about it.
+pub fn probe() -> Result<String, BrowserError> {
+    let program = program()?;
+    let mut command = Command::new(&program);
+    command.arg("--version");
+    let never = StopToken::default();
+    let (keep, scope) = (Keep::Stdout, Scope::Group);
+    let problem = match process::capture(&mut command, keep, scope, VERSION_LIMIT, &never) {
+        Ok(answer) if answer.status.success() => return Ok(answer.output.trim().to_owned()),
+        Ok(answer) => format!("failed with {} when asked for its version", answer.status),
+        Err(ProcessError::Start { source, .. }) => format!("cannot be started ({source})"),
+        Err(error) => format!("does not say its version ({error})"),
+    };
+    Err(unusable(&program, problem))
+}
+
+fn unusable(program: &OsString, problem: String) -> BrowserError {
+    BrowserError::Unusable {
+        program: program.to_string_lossy().into_owned(),
+        problem,
+    }
+}
+
+/// A browser that runs. When dropped, it is ended with all that it has started, and its profile is removed. It
+/// does not outlive the thread that started it either.
+#[derive(Debug)]
+pub struct Browser {
+    address: String,
+    // Dropped in this order: the profile is still written to while the browser lives.
+    _process: Child,
+    profile: TempDir,
+}
+
+impl Browser {
+    /// Starts one, with a profile of its own and no page.
+    ///
+    /// # Errors
+    ///
+    /// There is none, or it does not start.
+    pub fn start() -> Result<Self, BrowserError> {
+        let program = program()?;
+        let profile = tempfile::Builder::new()
+            .prefix("dormir-browser-")
+            .tempdir()?;
+        let mut command = command(&program, profile.path());
+        die_with_this_thread(&mut command);
+        let mut child = Child::spawn(&mut command, Scope::Group)
+            .map_err(|reason| unusable(&program, format!("cannot be started ({reason})")))?;
+        let started = Instant::now();
+        let address = loop {
+            if let Some(address) = address(profile.path()) {
+                break address;
+            }
+            if child.has_ended().unwrap_or(true) {
+                let status = child.reap().map(|status| status.to_string());
+                let status = status.unwrap_or_else(|error| error.to_string());
+                return Err(unusable(
+                    &program,
+                    format!("ended before it listened ({status})"),
+                ));
+            }
+            if started.elapsed() >= START_LIMIT {
+                let problem = format!("does not listen after {} s", START_LIMIT.as_secs());
+                return Err(unusable(&program, problem));
+            }
+            thread::sleep(LOOK_EVERY);
+        };
+        Ok(Self {
+            address,
+            _process: child,
+            profile,
+        })
+    }
+
+    /// The folder that it lives in.
+    #[must_use]
+    pub fn profile(&self) -> &Path {
+        self.profile.path()
+    }
+
+    /// Where it takes commands of the Chrome DevTools Protocol: a URL for a WebSocket.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+}
+
+fn command(program: &OsString, profile: &Path) -> Command {
+    let mut command = Command::new(program);
+    command
+        .args(["--headless", "--remote-debugging-port=0"])
+        .arg(format!("--user-data-dir={}", profile.display()))
+        .args([
+            "--disable-gpu",
+            // A container's /dev/shm is small.
+            "--disable-dev-shm-usage",
+            "--disable-background-networking",
+            "--no-first-run",
+            "--hide-scrollbars",
+        ]);
+    if rustix::process::geteuid().is_root() {
+        // Chromium refuses to run as root with its sandbox. The pages are our own.
+        command.arg("--no-sandbox");
+    }
+    command
+        .arg("about:blank")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command
+}
+
+/// What the browser has written by now: a line with the port and a line with the path.
+fn address(profile: &Path) -> Option<String> {
+    let text = fs::read_to_string(profile.join(ADDRESS_FILE)).ok()?;
+    let (port, path) = text.split_once('\n')?;
+    let path = path.lines().next()?;
+    (path.starts_with("/devtools/")).then(|| format!("ws://127.0.0.1:{port}{path}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_is_known_once_both_lines_are_there() {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let file = folder.path().join(ADDRESS_FILE);
+        assert_eq!(address(folder.path()), None);
+        for (text, expected) in [
+            ("4711", None),
+            ("4711\n", None),
+            (
+                "4711\n/devtools/browser/a-b",
+                Some("ws://127.0.0.1:4711/devtools/browser/a-b"),
+            ),
+        ] {
+            fs::write(&file, text).expect("a file is made");
+            assert_eq!(address(folder.path()).as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_said_with_the_command_that_installs_it() {
+        let sentence = BrowserError::Missing.to_string();
+        assert!(sentence.contains("`cargo vm test --browser`"), "{sentence}");
+    }
+}
