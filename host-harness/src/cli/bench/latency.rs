@@ -6,6 +6,7 @@ mod document;
 mod host;
 pub mod plan;
 pub mod reading;
+pub mod stamps;
 mod table;
 
 use super::{Failure, json::Destination, progress::Progress, run_guest, versions::Versions};
@@ -20,7 +21,6 @@ use crate::{
 use document::Document;
 use host::Host;
 use plan::{Boot, Extent, PROGRAM};
-use reading::Cell;
 use std::{
     io::{self, Write},
     path::{Path, PathBuf},
@@ -45,6 +45,7 @@ pub(super) fn run(wanted: &Wanted<'_>, stop: &StopToken) -> Ended {
     let elf = images.get(PROGRAM)?;
     let versions = Versions::of_packages(&toolchain, &workspace, plan::PACKAGES, stop)?;
     let (vmms, mut left_out) = plan::usable(wanted.vmms)?;
+    left_out.extend(plan::without_host_path(&vmms));
     let host = Host::look();
 
     let mut cells = Vec::new();
@@ -53,7 +54,10 @@ pub(super) fn run(wanted: &Wanted<'_>, stop: &StopToken) -> Ended {
     for boot in &boots {
         progress.next(&boot.to_string());
         match measure(boot, elf, stop)? {
-            Measured::Cells(found) => cells.extend(found),
+            Measured::Cells(found) => {
+                cells.extend(found.cells);
+                left_out.extend(found.left_out);
+            }
             Measured::LeftOut(sentence) => left_out.push(sentence),
             Measured::Failed(failure) => {
                 progress.end();
@@ -89,7 +93,7 @@ fn needs(wanted: &Wanted<'_>) -> Needs {
 
 /// What came of one guest.
 enum Measured {
-    Cells(Vec<Cell>),
+    Cells(reading::Measured),
     /// The machine has no such timer: a sentence without its full stop.
     LeftOut(String),
     Failed(Failure),
