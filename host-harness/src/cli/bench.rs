@@ -44,7 +44,8 @@ use versions::Versions;
 /// docs/benchmarks.md says how they are taken.
 ///
 /// --compare: what changed between the files that two runs of --latency --json wrote, with a 95 % interval
-/// by the bootstrap. The status is 0 whatever changed.
+/// by the bootstrap. The status is 0 whatever changed; with --fail-above it is 1 if one of dormir's figures
+/// became slower by more than that, in the whole interval.
 ///
 /// What this needs and is not there is installed first: the compiler's library for guests, and QEMU.
 #[derive(Debug, clap::Args)]
@@ -69,6 +70,9 @@ pub(super) struct Arguments {
     /// Compares the latencies in two files that --latency --json wrote
     #[arg(long, num_args = 2, value_names = ["BEFORE", "AFTER"], conflicts_with = "figures")]
     compare: Vec<PathBuf>,
+    /// Ends with status 1 if a figure of dormir's became slower by more than so many percent
+    #[arg(long, value_name = "PERCENT", requires = "compare")]
+    fail_above: Option<latency::Percentage>,
     #[command(flatten)]
     installing: Installing,
 }
@@ -82,7 +86,7 @@ struct NoKind;
 
 pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
     if let [before, after] = arguments.compare.as_slice() {
-        return latency::compare(before, after);
+        return latency::compare(before, after, arguments.fail_above);
     }
     if arguments.latency {
         let wanted = latency::Wanted {

@@ -11,13 +11,15 @@ mod table;
 
 use super::{Failure, json::Destination, progress::Progress, run_guest, versions::Versions};
 use crate::{
-    cli::{Ended, ended},
+    cli::{Ended, complain, ended},
     guest,
     setup::{self, Needs, Policy},
     stop::StopToken,
     vmm::Vmm,
     workspace::Workspace,
 };
+use compare::Comparison;
+pub(super) use compare::Percentage;
 use document::Document;
 use host::Host;
 use plan::{Boot, Extent, PROGRAM};
@@ -75,11 +77,17 @@ pub(super) fn run(wanted: &Wanted<'_>, stop: &StopToken) -> Ended {
     ended(shown, 0)
 }
 
-/// Prints what changed from the figures in one file to those in the other.
-pub(super) fn compare(before: &Path, after: &Path) -> Ended {
+/// Prints what changed from the figures in one file to those in the other. The status is 1 if dormir's have become
+/// slower by more than is allowed.
+pub(super) fn compare(before: &Path, after: &Path, allowed: Option<Percentage>) -> Ended {
     let (before, after) = (Document::read(before)?, Document::read(after)?);
-    let text = compare::text(&before, &after)?;
-    ended(io::stdout().write_all(text.as_bytes()), 0)
+    let comparison = Comparison::of(&before, &after)?;
+    let shown = io::stdout().write_all(comparison.text().as_bytes());
+    let failures = allowed.and_then(|allowed| comparison.failures(allowed));
+    for line in failures.iter().flat_map(|text| text.lines()) {
+        complain(format_args!("{line}"));
+    }
+    ended(shown, u8::from(failures.is_some()))
 }
 
 /// QEMU is installed for whoever asked for it, or for everything; not where nothing may be installed.
