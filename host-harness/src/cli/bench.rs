@@ -47,7 +47,8 @@ use versions::Versions;
 /// docs/benchmarks.md says how they are taken.
 ///
 /// --compare: what changed between the files that two runs of --latency --json wrote, with a 95 % interval
-/// by the bootstrap. The status is 0 whatever changed.
+/// by the bootstrap. The status is 0 whatever changed; with --fail-above it is 1 if one of dormir's figures
+/// became slower by more than that, in the whole interval.
 ///
 /// --html: the latencies as a page, one file that needs no other: distributions, the counts as bars, the sizes
 /// of guest images, all figures, the machine. With --latency it is drawn of what is measured, and counts and
@@ -88,6 +89,9 @@ pub(super) struct Arguments {
     /// Compares the latencies in two files that --latency --json wrote
     #[arg(long, num_args = 2, value_names = ["BEFORE", "AFTER"], conflicts_with = "figures")]
     compare: Vec<PathBuf>,
+    /// Ends with status 1 if a figure of dormir's became slower by more than so many percent
+    #[arg(long, value_name = "PERCENT", requires = "compare")]
+    fail_above: Option<latency::Percentage>,
     #[command(flatten)]
     installing: Installing,
 }
@@ -101,7 +105,7 @@ struct NoKind;
 
 pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
     if let [before, after] = arguments.compare.as_slice() {
-        return latency::compare(before, after);
+        return latency::compare(before, after, arguments.fail_above);
     }
     let drawn = page::Wanted {
         html: arguments.html.as_deref(),

@@ -35,6 +35,7 @@ fn every_verb_has_a_help_with_units_and_defaults() {
                 "--svg <FILE>",
                 "--from <FILE>",
                 "one file that needs no other",
+                "--fail-above <PERCENT>",
                 "2,000 samples",
                 "qemu-kvm/microvm",
                 "-icount",
@@ -121,6 +122,9 @@ fn what_is_not_understood_is_named() {
             "--from <FILE>",
         ),
         ("test --browser -- filter", "--browser"),
+        ("bench --fail-above 5", "--compare"),
+        ("bench --compare a.json b.json --fail-above -5", "-5"),
+        ("bench --compare a.json b.json --fail-above much", "`much`"),
         ("test filter", "'filter'"),
         ("doctor --no-install", "'--no-install'"),
     ] {
@@ -205,93 +209,58 @@ fn files_that_cannot_be_compared_are_refused_by_name() {
     }
 }
 
-/// What a run of the bench left, in short.
-const RUN: &str = r#"{"schema": 1, "kind": "latency", "versions": {}, "left_out": [], "host": {"cpu": "<b>",
-    "kernel": null, "kvm_module": null, "hardware_assisted": null, "halt_poll_ns": null, "qemu": null},
-    "cells": [{"vmm": "kvm", "timer": "pit", "idle": "halt", "load": "none", "path": "deadline",
-        "runtime": "floor", "tsc_hz": 1, "missed": 0, "early": 0, "uncertainty_ns": 0,
-        "spans": [{"to": "poll", "histogram_ns": [[5000, 2]]}]}]}"#;
-
-#[test]
-fn a_page_and_a_picture_are_drawn_without_setting_anything_up() {
-    let machine = FakeMachine::new();
-    let folder = tempfile::tempdir().expect("a folder for the test");
-    let path = |name: &str| text(&folder.path().join(name)).to_owned();
-    let (run, page, picture) = (path("run.json"), path("page.html"), path("picture.svg"));
-    std::fs::write(&run, RUN).expect("a file is written");
-    let arguments = ["bench", "--from", &run, "--html", &page, "--svg", &picture];
-    let (status, stdout, stderr) = outcome(machine.cargo_vm().args(arguments));
-    assert_eq!((status, &*stdout, &*stderr), (Some(0), "", ""));
-    let page = std::fs::read_to_string(page).expect("it is there");
-    assert!(page.starts_with("<!DOCTYPE html>"), "{page}");
-    assert!(
-        page.contains("&lt;b&gt;") && !page.contains("<b>"),
-        "{page}"
-    );
-    let picture = std::fs::read_to_string(picture).expect("it is there");
-    assert!(picture.starts_with("<svg xmlns="), "{picture}");
+/// A file of latencies: those of the floor, and those of dormir.
+fn latencies(floor: &str, dormir: &str) -> String {
+    let cell = |runtime: &str, histogram: &str| {
+        format!(
+            r#"{{"vmm": "kvm", "timer": "pit", "idle": "halt", "load": "none", "path": "deadline",
+                 "runtime": "{runtime}", "tsc_hz": 1, "missed": 0, "early": 0, "uncertainty_ns": 0,
+                 "spans": [{{"to": "poll", "histogram_ns": {histogram}}}]}}"#
+        )
+    };
+    format!(
+        r#"{{"schema": 1, "kind": "latency", "host": {{}}, "versions": {{}}, "left_out": [],
+             "cells": [{}, {}]}}"#,
+        cell("floor", floor),
+        cell("dormir", dormir)
+    )
 }
 
 #[test]
-fn what_makes_no_page_is_refused_in_a_sentence_and_nothing_is_written() {
+fn a_comparison_fails_only_where_that_is_asked_for() {
     let folder = tempfile::tempdir().expect("a folder for the test");
-    let path = |name: &str| text(&folder.path().join(name)).to_owned();
-    let file = |name: &str, content: &str| {
-        std::fs::write(path(name), content).expect("a file is written");
-        path(name)
+    let file = |name: &str, dormir: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, latencies("[[100, 500]]", dormir)).expect("a file is written");
+        path.to_str().expect("text").to_owned()
     };
-    let (run, page) = (file("run.json", RUN), path("page.html"));
-    let empty = file("empty.json", &RUN.replace("[[5000, 2]]", "[]"));
-    let counts = file(
-        "counts.json",
-        r#"{"schema": 1, "counts": [], "exits": [], "versions": {}}"#,
-    );
-    let newer = file("newer.json", r#"{"schema": 1000, "kind": "latency"}"#);
-    let folder_name = text(folder.path());
-    for (line, reason) in [
-        (
-            vec!["--from", &counts, "--html", &page],
-            "none of the files has latencies",
-        ),
-        (vec!["--from", &newer, "--html", &page], "schema 1000"),
-        (
-            vec!["--from", &empty, "--html", &page],
-            "kvm, pit, deadline, floor has no sample",
-        ),
-        (
-            vec!["--from", &run, "--from", &run, "--html", &page],
-            "both have latencies",
-        ),
-        (
-            vec!["--from", &run, "--html", &page, "--vmm", "qemu-tcg"],
-            "no figures are left",
-        ),
-        (
-            vec!["--from", "/no/such.json", "--html", &page],
-            "/no/such.json cannot be read",
-        ),
-        (
-            vec!["--from", &run, "--html", folder_name],
-            "cannot be written",
-        ),
-        (
-            vec!["--from", &run, "--svg", "/no/such/folder/a.svg"],
-            "pass --svg a file",
-        ),
-        (vec!["--from", &run, "--html", &run], "would be overwritten"),
-        (
-            vec!["--from", &run, "--html", &page, "--svg", &page],
-            "would be overwritten",
-        ),
+    let before = file("before.json", "[[200, 500]]");
+    let after = file("after.json", "[[300, 500]]");
+    let empty = file("empty.json", "[]");
+    for (first, second, allowed, expected) in [
+        (&before, &after, None, 0),
+        (&before, &after, Some("40"), 1),
+        (&before, &after, Some("60"), 0),
+        (&after, &before, Some("0"), 0),
     ] {
-        let (status, stdout, stderr) = outcome(cargo_vm().arg("bench").args(&line));
-        assert_eq!(status, Some(125), "{line:?}: {stderr}");
-        assert!(is_error_line(&stderr), "{line:?}: {stderr}");
-        assert!(stderr.contains(reason), "{line:?}: {stderr}");
-        assert!(stdout.is_empty(), "{line:?}: {stdout}");
-        assert!(!std::path::Path::new(&page).exists(), "{line:?}");
+        let allowed = allowed.map(|percent| ["--fail-above", percent]);
+        let arguments = ["bench", "--compare", first, second];
+        let arguments = arguments.into_iter().chain(allowed.into_iter().flatten());
+        let (status, stdout, stderr) = outcome(cargo_vm().args(arguments));
+        assert_eq!(status, Some(expected), "{allowed:?}: {stderr}");
+        assert!(stdout.contains("| dormir "), "{stdout}");
+        assert_eq!(
+            stderr.contains("slower by +50.0 %"),
+            expected == 1,
+            "{stderr}"
+        );
     }
-    assert_eq!(std::fs::read_to_string(&run).expect("it is there"), RUN);
+    let (status, _, stderr) = outcome(cargo_vm().args(["bench", "--compare", &before, &empty]));
+    assert_eq!(status, Some(125), "{stderr}");
+    assert!(
+        stderr.contains("empty.json") && stderr.contains("without values"),
+        "{stderr}"
+    );
 }
 
 #[test]

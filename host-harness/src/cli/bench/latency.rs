@@ -6,6 +6,7 @@ pub(super) mod document;
 pub(super) mod host;
 pub mod plan;
 pub mod reading;
+pub mod stamps;
 pub(super) mod table;
 
 use super::{
@@ -17,17 +18,18 @@ use super::{
     versions::Versions,
 };
 use crate::{
-    cli::{Ended, ended},
+    cli::{Ended, complain, ended},
     guest,
     setup::{self, Needs, Policy},
     stop::StopToken,
     vmm::{Vmm, qemu},
     workspace::Workspace,
 };
+use compare::Comparison;
+pub(super) use compare::Percentage;
 use document::Document;
 use host::Host;
 use plan::{Boot, Extent, PROGRAM};
-use reading::Cell;
 use std::{
     io::{self, Write},
     path::{Path, PathBuf},
@@ -63,6 +65,7 @@ pub(super) fn run(wanted: &Wanted<'_>, stop: &StopToken) -> Ended {
     let elf = images.get(PROGRAM)?;
     let versions = Versions::of_packages(&toolchain, &workspace, plan::PACKAGES, stop)?;
     let (vmms, mut left_out) = plan::usable(wanted.vmms)?;
+    left_out.extend(plan::without_host_path(&vmms));
     let host = Host::look();
 
     // What the page has besides latencies. First, since it takes less time.
@@ -87,7 +90,10 @@ pub(super) fn run(wanted: &Wanted<'_>, stop: &StopToken) -> Ended {
     for boot in &boots {
         progress.next(&boot.to_string());
         match measure(boot, elf, stop)? {
-            Measured::Cells(found) => cells.extend(found),
+            Measured::Cells(found) => {
+                cells.extend(found.cells);
+                left_out.extend(found.left_out);
+            }
             Measured::LeftOut(sentence) => left_out.push(sentence),
             Measured::Failed(failure) => {
                 progress.end();
@@ -107,11 +113,17 @@ pub(super) fn run(wanted: &Wanted<'_>, stop: &StopToken) -> Ended {
     ended(shown, 0)
 }
 
-/// Prints what changed from the figures in one file to those in the other.
-pub(super) fn compare(before: &Path, after: &Path) -> Ended {
+/// Prints what changed from the figures in one file to those in the other. The status is 1 if dormir's have become
+/// slower by more than is allowed.
+pub(super) fn compare(before: &Path, after: &Path, allowed: Option<Percentage>) -> Ended {
     let (before, after) = (Document::read(before)?, Document::read(after)?);
-    let text = compare::text(&before, &after)?;
-    ended(io::stdout().write_all(text.as_bytes()), 0)
+    let comparison = Comparison::of(&before, &after)?;
+    let shown = io::stdout().write_all(comparison.text().as_bytes());
+    let failures = allowed.and_then(|allowed| comparison.failures(allowed));
+    for line in failures.iter().flat_map(|text| text.lines()) {
+        complain(format_args!("{line}"));
+    }
+    ended(shown, u8::from(failures.is_some()))
 }
 
 /// QEMU is installed for whoever asked for it, or for everything; not where nothing may be installed.
@@ -127,7 +139,7 @@ fn needs(wanted: &Wanted<'_>) -> Needs {
 
 /// What came of one guest.
 enum Measured {
-    Cells(Vec<Cell>),
+    Cells(reading::Measured),
     /// The machine has no such timer: a sentence without its full stop.
     LeftOut(String),
     Failed(Failure),
