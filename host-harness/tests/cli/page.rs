@@ -53,7 +53,7 @@ fn what_makes_no_page_is_refused_in_a_sentence_and_nothing_is_written() {
         (vec!["--from", &newer, "--html", &page], "schema 1000"),
         (
             vec!["--from", &empty, "--html", &page],
-            "kvm, pit, deadline, floor has no sample",
+            "a histogram without values",
         ),
         (
             vec!["--from", &run, "--from", &run, "--html", &page],

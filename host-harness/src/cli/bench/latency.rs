@@ -177,6 +177,14 @@ pub(super) enum Unreadable {
         reason: serde_json::Error,
     },
     #[error(
+        "{} has latencies that cannot be read ({reason}): measure again with the same version of this command",
+        name.display()
+    )]
+    Layout {
+        name: PathBuf,
+        reason: serde_json::Error,
+    },
+    #[error(
         "{} has figures of another kind (`{found}`): pass a file that --latency --json wrote",
         name.display()
     )]

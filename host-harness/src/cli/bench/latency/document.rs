@@ -90,7 +90,7 @@ impl Document {
                 found: schema,
             });
         }
-        serde_json::from_value(document).map_err(|reason| Unreadable::Json { name, reason })
+        serde_json::from_value(document).map_err(|reason| Unreadable::Layout { name, reason })
     }
 
     #[cfg(test)]

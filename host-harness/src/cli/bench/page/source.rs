@@ -164,20 +164,25 @@ mod tests {
             document.images.clear();
             json_of(&document)
         };
+        let without_spans = {
+            let cell = made_up_cell("dormir", &[], &[]);
+            json_of(&Document::for_test(vec![cell]))
+        };
         for (texts, reason) in [
             (&[COUNTS][..], "none of the files has latencies"),
             (&[&*one, &one], "both have latencies"),
             (&[COUNTS, &*one, COUNTS], "both have counts"),
             (&[&*with_counts, COUNTS], "both have counts"),
-            (
-                &[&latencies(&[])],
-                "kvm, tsc-deadline, deadline, dormir has no sample",
-            ),
+            (&[&latencies(&[])], "a histogram without values"),
             (
                 &[r#"{"schema": 7, "counts": []}"#, &one],
                 "counts of schema 7",
             ),
             (&[r#"{"schema": 1, "counts": []}"#, &one], "missing field"),
+            (
+                &[&without_spans],
+                "kvm, tsc-deadline, deadline, dormir has no sample",
+            ),
             (&["{}", &one], "`unknown`"),
             (&["{", &one], "is no JSON"),
         ] {
