@@ -6,7 +6,7 @@
 mod view;
 
 use dormir_harness::{browser::Browser, cli::bench::page};
-use std::{error::Error, fs, path::PathBuf};
+use std::{error::Error, fmt, fs, path::PathBuf};
 use view::{Seen, View, Viewer};
 
 const WIDTHS: [u32; 3] = [360, 768, 1280];
@@ -19,7 +19,22 @@ const USUAL: Viewer = Viewer {
     has_scripts: true,
 };
 
-type Result<T> = std::result::Result<T, Box<dyn Error>>;
+type Result<T> = std::result::Result<T, Failure>;
+
+/// Why a test cannot go on: the sentence, as it is.
+struct Failure(String);
+
+impl<E: Into<Box<dyn Error>>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self(error.into().to_string())
+    }
+}
+
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 fn files() -> [PathBuf; 1] {
     [PathBuf::from(concat!(
@@ -29,7 +44,7 @@ fn files() -> [PathBuf; 1] {
 }
 
 fn drawn() -> Result<String> {
-    page::html(&files())
+    Ok(page::html(&files())?)
 }
 
 #[test]

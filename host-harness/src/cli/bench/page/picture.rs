@@ -2,7 +2,7 @@
 
 use super::{
     super::latency::{document::Document, reading::Cell},
-    chart, figures, is_one_guest, is_plain_sleep, names,
+    chart, figures, is_one_guest, is_plain_sleep, names, numbers,
 };
 use maud::{Markup, PreEscaped, html};
 
@@ -14,6 +14,13 @@ const MARGIN: u32 = 180;
 
 /// A line of text, and the title above each chart.
 const LINE: u32 = 200;
+
+/// Above each chart: its title and its medians.
+const HEAD: u32 = 2 * LINE;
+
+/// What must be known to read the charts.
+const LEGEND: &str = "floor: a bare sti; hlt in the same guest, which nothing can go below. embassy: embassy-executor and \
+    embassy-time on the same timer. Both scales are logarithmic.";
 
 /// How many letters go into a line of the picture's width.
 const LETTERS: usize = 104;
@@ -49,10 +56,11 @@ pub(super) fn draw(document: &Document) -> Result<String, NothingToShow> {
     let vmms = panels.iter().map(|panel| &*panel[0].vmm);
     let letters = LETTERS * columns / COLUMNS;
     let warning = document.host.warning(vmms);
-    let below = wrapped(&document.host.sentence(), letters);
+    let mut below = wrapped(LEGEND, letters);
+    below.extend(wrapped(&document.host.sentence(), letters));
     let above = warning.map_or_else(Vec::new, |warning| wrapped(&warning, letters));
     let top = MARGIN + LINE * (above.len() as u32 + 2);
-    let panel_height = LINE + chart::HEIGHT + MARGIN / 2;
+    let panel_height = HEAD + chart::HEIGHT + MARGIN;
     let rows = panels.len().div_ceil(columns) as u32;
     let height = top + rows * panel_height + LINE * below.len() as u32 + MARGIN;
 
@@ -75,8 +83,9 @@ pub(super) fn draw(document: &Document) -> Result<String, NothingToShow> {
             @for (index, panel) in panels.iter().enumerate() {
                 @let (x, y) = place(index);
                 g transform={ "translate(" (x) " " (y) ")" } {
-                    text x="0" y=(LINE / 2) font-size=(chart::TEXT) font-weight="600" fill="var(--ink)" { (title(&panel[0])) }
-                    g transform={ "translate(0 " (LINE / 2) ")" } { (PreEscaped(chart::draw(&chart::series(panel)))) }
+                    text x="0" y=(LINE / 2) font-size=(chart::TEXT + 10) font-weight="600" fill="var(--ink)" { (title(&panel[0])) }
+                    text x="0" y=(LINE / 2 + LINE) font-size=(chart::TEXT - 20) fill="var(--soft)" { (medians(panel)) }
+                    g transform={ "translate(0 " (HEAD) ")" } { (PreEscaped(chart::draw(&chart::series(panel)))) }
                 }
             }
             (lines(&below, height - LINE * below.len() as u32, "400"))
@@ -91,6 +100,16 @@ fn title(cell: &Cell) -> String {
         names::vmm_in_short(&cell.vmm),
         names::timer(&cell.timer)
     )
+}
+
+/// As in `p50: floor 42.4 µs, dormir 43.3 µs`.
+fn medians(cells: &[Cell]) -> String {
+    let median = |one: &chart::Series<'_>| {
+        let median = numbers::nanos(one.distribution.quantile(0.5));
+        format!("{} {median}", one.runtime)
+    };
+    let medians: Vec<String> = chart::series(cells).iter().map(median).collect();
+    format!("p50: {}", medians.join(", "))
 }
 
 /// Lines of text, the first at `y`.
@@ -146,6 +165,7 @@ mod tests {
             "KVM, TSC-deadline",
             "A processor",
             "KVM here is not hardware-assisted",
+            "p50: floor 100\u{202f}µs, dormir 100\u{202f}µs, embassy 100\u{202f}µs",
         ] {
             assert!(drawn.contains(said), "{said}: {drawn}");
         }
