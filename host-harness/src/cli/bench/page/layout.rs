@@ -134,7 +134,7 @@ fn figure(cells: &[Cell]) -> Markup {
             @if let Some(nanos @ 1..) = uncertainty {
                 p.remark { "The start of each sample is known to ± " (super::numbers::nanos(nanos)) "." }
             }
-            (remark("Rounds without a sample, since the deadline passed while the vCPU was awake", cells, |cell| cell.missed))
+            (remark("Rounds without a sample, since the vCPU was awake", cells, |cell| cell.missed))
             (remark("Samples whose last interrupt came before the deadline", cells, |cell| cell.early))
         }
     }
