@@ -4,7 +4,7 @@ use dormir::time::Instant;
 
 use crate::{
     host,
-    machine::machine,
+    machine::{machine, now},
     samples::{Sample, take},
     stamps,
 };
@@ -43,7 +43,7 @@ impl Round {
     /// Chooses a deadline.
     pub(crate) fn by_deadline(expected: Expected) -> Self {
         stamps::clear();
-        let began = machine().now();
+        let began = now();
         let nanos = began.as_nanos() + machine().until_deadline();
         Self {
             began,
@@ -55,7 +55,7 @@ impl Round {
     /// Asks the host for an interrupt.
     pub(crate) fn by_host(expected: Expected) -> Self {
         stamps::clear();
-        let began = machine().now();
+        let began = now();
         host::interrupt_in(machine().until_interrupt());
         Self {
             began,

@@ -10,7 +10,7 @@ use core::cell::RefCell;
 use critical_section::Mutex;
 use dormir_guest::console::{report, report_samples};
 
-use crate::machine::machine;
+use crate::machine::now;
 
 /// How many rounds are made before any counts.
 const WARM_UP: usize = 20;
@@ -127,9 +127,9 @@ impl<'a> Cell<'a> {
     pub(crate) fn go_on(&mut self, rounds: usize) {
         // The heap is not used while a round lasts.
         critical_section::with(|cs| TAKEN.borrow_ref_mut(cs).reserve(rounds));
-        let start = machine().now();
+        let start = now();
         (self.block)(rounds);
-        self.nanos += machine().now().as_nanos() - start.as_nanos();
+        self.nanos += now().as_nanos() - start.as_nanos();
         self.rounds += rounds;
         critical_section::with(|cs| self.samples.append(&mut TAKEN.borrow_ref_mut(cs)));
     }
