@@ -37,12 +37,17 @@ use crate::{
 /// Whether something has become ready since the loop last looked.
 static PENDED: AtomicBool = AtomicBool::new(false);
 
-/// What embassy calls when something has become ready.
+/// What embassy calls when something has become ready, with what the executor was made with.
 #[unsafe(export_name = "__pender")]
-fn pender(_context: *mut ()) {
-    stamps::wake();
+fn pender(context: *mut ()) {
+    if context == STAMPS_WAKES {
+        stamps::wake();
+    }
     PENDED.store(true, Ordering::Release);
 }
+
+/// The context of an executor whose wakes are stamped; that of another is null.
+const STAMPS_WAKES: *mut () = ptr::without_provenance_mut(1);
 
 /// The clock and the alarm that the floor has too.
 struct Shared;
@@ -147,6 +152,16 @@ impl Executor {
             raw: Box::leak(Box::new(raw::Executor::new(ptr::null_mut()))),
             load,
             is_loaded: Cell::new(false),
+        }
+    }
+
+    /// One whose wakes are stamped. The load is this one's: sleepers of any executor are in the same queue, and
+    /// where others are busy no wakes are stamped.
+    pub(crate) fn beside(&self) -> Self {
+        Self {
+            raw: Box::leak(Box::new(raw::Executor::new(STAMPS_WAKES))),
+            load: self.load,
+            is_loaded: Cell::new(true),
         }
     }
 

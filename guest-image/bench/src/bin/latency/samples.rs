@@ -2,7 +2,8 @@
 //!
 //! A cell reports `PATH/RUNTIME/STAMP` for each stamp, the n-th value of each being the n-th sample's: in
 //! nanoseconds since the round began, which is earlier than all of them. `PATH/RUNTIME/missed` counts the
-//! rounds that gave no sample.
+//! rounds that gave no sample. RUNTIME is `floor`, `dormir`, `embassy`, or, where wakes are stamped, `dormir+wake`,
+//! `embassy+wake`.
 
 use alloc::{boxed::Box, format, vec::Vec};
 use core::cell::RefCell;
@@ -88,12 +89,12 @@ impl<'a> Cell<'a> {
         path: Path,
         runtime: &'static str,
         points: Points,
-        block: impl FnMut(usize) + 'a,
+        block: Box<dyn FnMut(usize) + 'a>,
     ) -> Self {
         Self {
             path,
             runtime,
-            block: Box::new(block),
+            block,
             points,
             samples: Vec::new(),
             rounds: 0,
@@ -115,8 +116,13 @@ impl<'a> Cell<'a> {
         self.nanos = 0;
     }
 
-    /// How many samples are to be taken yet; none if the time for them is over.
+    /// How many samples are to be taken yet; none if the time for them is over. Where wakes are stamped, half as
+    /// many as elsewhere are wanted.
     pub(crate) fn left(&self, wanted: usize, limit_ms: u64) -> usize {
+        let wanted = match self.points.wake {
+            true => wanted.div_ceil(2),
+            false => wanted,
+        };
         if self.nanos >= limit_ms.saturating_mul(1_000_000) {
             return 0;
         }
