@@ -5,7 +5,7 @@ use dormir_harness::{
     cli::bench::latency::{
         plan::{Boot, Load, PROGRAM},
         reading::RUNTIMES,
-        stamps::{Stamps, stamps},
+        stamps::{Stamper, Stamps, stamps},
     },
     vmm::{Accelerator, Machine, Vmm},
 };
@@ -125,14 +125,22 @@ fn complete_and_in_order(measurement: &Boot) -> Result<(), Failed> {
     }
     run.check(run.stat("tsc_hz")? > 0, "the TSC counts")?;
     for path in measurement.paths() {
-        for runtime in RUNTIMES {
-            let stamps = stamps(measurement, &run.report, path, runtime)?;
-            let complain = |what: &str| Err(format!("{path}/{runtime}: {what}: {stamps:?}").into());
-            if stamps.from.len() != SAMPLES as usize {
+        for stamper in RUNTIMES
+            .into_iter()
+            .flat_map(|runtime| Stamper::of(measurement, runtime))
+        {
+            let stamps = stamps(measurement, &run.report, path, stamper)?;
+            let complain = |what: &str| Err(format!("{path}/{stamper}: {what}: {stamps:?}").into());
+            let wanted = if stamper.stamps_wakes {
+                SAMPLES / 2
+            } else {
+                SAMPLES
+            };
+            if stamps.from.len() != wanted as usize {
                 return complain("not all samples are there");
             }
             let names: Vec<_> = stamps.points.iter().map(|(name, _)| *name).collect();
-            if names != points(measurement, path, runtime) {
+            if names != points(measurement, path, stamper) {
                 return complain("other points than expected");
             }
             let samples = 0..stamps.from.len();
@@ -148,17 +156,16 @@ fn complete_and_in_order(measurement: &Boot) -> Result<(), Failed> {
     Ok(())
 }
 
-/// What a runtime stamps on a path.
-fn points(measurement: &Boot, path: &str, runtime: &str) -> &'static [&'static str] {
-    let is_busy = measurement.load == Load::Busy(10);
-    match (path, runtime) {
-        ("task", "floor") => &["poll"],
-        (_, "floor") => &["handler", "poll"],
-        ("task", _) if is_busy => &["poll"],
-        ("task", _) => &["wake", "poll"],
-        _ if is_busy => &["handler", "poll"],
-        ("deadline", "dormir") if measurement.idle != "halt" => &["wake", "poll"],
-        _ => &["handler", "wake", "poll"],
+/// What is stamped on a path.
+fn points(measurement: &Boot, path: &str, stamper: Stamper) -> &'static [&'static str] {
+    let is_by_interrupt = path == "host" || measurement.idle == "halt";
+    match (path, stamper.runtime, stamper.stamps_wakes) {
+        ("task", _, false) => &["poll"],
+        ("task", _, true) => &["wake", "poll"],
+        (_, "dormir", false) if !is_by_interrupt => &["poll"],
+        (_, "dormir", true) if !is_by_interrupt => &["wake", "poll"],
+        (_, _, false) => &["handler", "poll"],
+        (_, _, true) => &["handler", "wake", "poll"],
     }
 }
 

@@ -28,11 +28,24 @@ use crate::{
     stamps, turn,
 };
 
+/// Executors of one kind.
+struct Pair<C: Capacity> {
+    plain: Executor<C>,
+    /// Its wakes are stamped.
+    hooked: Executor<C>,
+}
+
 /// For up to 64 tasks...
-static SMALL: Executor<Up64> = Executor::new(Shared);
+static SMALL: Pair<Up64> = Pair {
+    plain: Executor::new(Shared),
+    hooked: Executor::new(Shared),
+};
 
 /// ... and for more.
-static LARGE: Executor<Up4096> = Executor::new(Shared);
+static LARGE: Pair<Up4096> = Pair {
+    plain: Executor::new(Shared),
+    hooked: Executor::new(Shared),
+};
 
 /// dormir's own entry of the timer's interrupt.
 static TIMER_ENTRY: AtomicU64 = AtomicU64::new(0);
@@ -48,8 +61,8 @@ dormir::interrupt_entry!(host_entry => on_host);
 
 /// Before any other runtime has its turn.
 pub(crate) fn init() {
-    SMALL.on_wake(stamps::wake);
-    LARGE.on_wake(stamps::wake);
+    SMALL.hooked.on_wake(stamps::wake);
+    LARGE.hooked.on_wake(stamps::wake);
     TIMER_ENTRY.store(machine().timer_entry(), Ordering::Relaxed);
 }
 
@@ -78,6 +91,8 @@ impl Policy {
 pub(crate) struct Setting {
     pub(crate) policy: Policy,
     pub(crate) load: Load,
+    /// Whether wakes are stamped.
+    pub(crate) stamps_wakes: bool,
 }
 
 impl Setting {
@@ -182,21 +197,25 @@ fn take_turn(setting: Setting, policy: Policy, tasks: usize, spawn: impl FnOnce(
     unsafe { stamps::go_on_to(TIMER_ENTRY.load(Ordering::Relaxed), host_entry) };
     turn::begin(tasks, abort_far_sleepers);
     if matches!(setting.load, Load::Sleepers(_)) {
-        run(&LARGE, setting.load, policy, spawn);
+        run(&LARGE, setting, policy, spawn);
     } else {
-        run(&SMALL, setting.load, policy, spawn);
+        run(&SMALL, setting, policy, spawn);
     }
 }
 
 fn run<C: Capacity>(
-    executor: &'static Executor<C>,
-    load: Load,
+    executors: &'static Pair<C>,
+    setting: Setting,
     policy: Policy,
     spawn: impl FnOnce(&Spawner) -> bool,
 ) {
+    let executor = match setting.stamps_wakes {
+        true => &executors.hooked,
+        false => &executors.plain,
+    };
     let mut runner: Runner<C> = executor.enter().expect("nobody is in it");
     let spawner = runner.spawner();
-    spawn_load(&spawner, load);
+    spawn_load(&spawner, setting.load);
     assert!(spawn(&spawner), "there is room for a task or two");
     match policy {
         Policy::Halt => runner.run(Stamped(Halt)),

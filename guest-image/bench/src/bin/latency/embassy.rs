@@ -28,7 +28,7 @@ use x86_64::instructions::interrupts;
 
 use crate::{
     load::{Busy, Load, far_deadline},
-    machine::machine,
+    machine::{Ending, machine, now},
     players::{self, PLAYERS},
     rounds::{Expected, Round},
     stamps, turn,
@@ -37,12 +37,17 @@ use crate::{
 /// Whether something has become ready since the loop last looked.
 static PENDED: AtomicBool = AtomicBool::new(false);
 
-/// What embassy calls when something has become ready.
+/// What embassy calls when something has become ready, with what the executor was made with.
 #[unsafe(export_name = "__pender")]
-fn pender(_context: *mut ()) {
-    stamps::wake();
+fn pender(context: *mut ()) {
+    if context == STAMPS_WAKES {
+        stamps::wake();
+    }
     PENDED.store(true, Ordering::Release);
 }
+
+/// The context of an executor whose wakes are stamped; that of another is null.
+const STAMPS_WAKES: *mut () = ptr::without_provenance_mut(1);
 
 /// The clock and the alarm that the floor has too.
 struct Shared;
@@ -50,7 +55,7 @@ struct Shared;
 impl Hardware for Shared {
     #[inline]
     fn now(&self) -> u64 {
-        machine().now().as_nanos()
+        now().as_nanos()
     }
 
     #[inline]
@@ -68,11 +73,20 @@ embassy_time_driver::time_driver_impl!(
     static DRIVER: AlarmDriver<Shared> = AlarmDriver::new(Shared)
 );
 
-extern "sysv64" fn on_timer(_frame: &InterruptFrame) {
-    machine().end_timer_interrupt();
-    DRIVER.on_alarm();
+/// Defines an entry of the timer's interrupt, which ends it in one way: a hardware crate knows its machine when it
+/// is compiled.
+macro_rules! timer_entry {
+    ($entry:ident, $handler:ident, $ending:expr) => {
+        extern "sysv64" fn $handler(_frame: &InterruptFrame) {
+            $ending.end_timer_interrupt();
+            DRIVER.on_alarm();
+        }
+        dormir::interrupt_entry!($entry => $handler);
+    };
 }
-dormir::interrupt_entry!(timer_entry => on_timer);
+timer_entry!(pic_entry, on_pic_timer, Ending::Pic);
+timer_entry!(xapic_entry, on_xapic_timer, Ending::Xapic);
+timer_entry!(x2apic_entry, on_x2apic_timer, Ending::X2apic);
 
 /// What the host's interrupt signals.
 static INTERRUPTED: Signal<CriticalSectionRawMutex, ()> = Signal::new();
@@ -141,6 +155,16 @@ impl Executor {
         }
     }
 
+    /// One whose wakes are stamped. The load is this one's: sleepers of any executor are in the same queue, and
+    /// where others are busy no wakes are stamped.
+    pub(crate) fn beside(&self) -> Self {
+        Self {
+            raw: Box::leak(Box::new(raw::Executor::new(STAMPS_WAKES))),
+            load: self.load,
+            is_loaded: Cell::new(true),
+        }
+    }
+
     /// A task sleeps until so many deadlines, one after another.
     pub(crate) fn sleep(&self, rounds: usize) {
         self.take_turn(1, || self.spawn(sleeper(rounds, self.expected())));
@@ -194,7 +218,11 @@ impl Executor {
 
     /// Runs so many tasks, which `spawn` spawns, beside the load, until they have ended.
     fn take_turn(&self, tasks: usize, spawn: impl FnOnce()) {
-        let timer: InterruptEntry = timer_entry;
+        let timer: InterruptEntry = match machine().timer_ending() {
+            Ending::Pic => pic_entry,
+            Ending::Xapic => xapic_entry,
+            Ending::X2apic => x2apic_entry,
+        };
         // SAFETY: they are made by `interrupt_entry!`, and each ends its interrupt.
         unsafe { stamps::go_on_to(timer as usize as u64, host_entry) };
         turn::begin(tasks, || {});

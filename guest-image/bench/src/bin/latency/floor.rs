@@ -8,7 +8,7 @@ use x86_64::instructions::interrupts;
 
 use crate::{
     host,
-    machine::{Ending, machine},
+    machine::{Ending, machine, now},
     rounds::{Expected, Round, take_wake},
     stamps,
 };
@@ -84,7 +84,7 @@ pub(crate) fn sleep(rounds: usize) {
         let deadline = round.deadline();
         loop {
             machine.alarm.set(deadline);
-            if machine.now() >= deadline {
+            if now() >= deadline {
                 // It passed before the vCPU slept, so the alarm may not come: no sample.
                 break;
             }

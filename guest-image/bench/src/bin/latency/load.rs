@@ -12,7 +12,7 @@ use critical_section::Mutex;
 use dormir::time::Instant;
 use dormir_bench_guest::random::Random;
 
-use crate::{machine::machine, turn};
+use crate::{machine::now, turn};
 
 /// The other tasks of a runtime.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -63,7 +63,7 @@ pub(crate) fn far_deadline() -> Instant {
     const HOUR: u64 = 3600 * 1_000_000_000;
     static RANDOM: Mutex<RefCell<Random>> = Mutex::new(RefCell::new(Random::seeded(7)));
     let more = critical_section::with(|cs| RANDOM.borrow_ref_mut(cs).below(HOUR));
-    Instant::from_nanos(machine().now().as_nanos() + DAY + more)
+    Instant::from_nanos(now().as_nanos() + DAY + more)
 }
 
 /// A task that is always ready: each poll wakes it again.

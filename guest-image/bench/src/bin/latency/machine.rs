@@ -5,7 +5,11 @@
 //! same way, of the same type, by what `bare::init` has found out.
 
 use alloc::{boxed::Box, string::String};
-use core::cell::RefCell;
+use core::{
+    cell::RefCell,
+    ptr,
+    sync::atomic::{AtomicPtr, Ordering},
+};
 
 use critical_section::Mutex;
 use dormir::{
@@ -22,6 +26,7 @@ use dormir::{
 };
 use dormir_bench_guest::{gates, random::Random};
 use spin::Once;
+use x86_64::registers::model_specific::Msr;
 
 /// What the runtimes share.
 pub(crate) struct Machine {
@@ -51,6 +56,7 @@ pub(crate) fn start(interval_us: u64) -> Result<(), String> {
         (_, Some(apic)) => Box::leak(Box::new(OneShotAlarm::new(apic, clock, found.timer_hz))),
         (_, None) => return Err("the timer's local APIC is missing".into()),
     };
+    CLOCK.store(ptr::from_ref(clock).cast_mut(), Ordering::Relaxed);
     MACHINE.call_once(|| Machine {
         clock,
         alarm,
@@ -73,6 +79,19 @@ fn and_some_more(nanos: u64) -> u64 {
     nanos.saturating_add(more)
 }
 
+/// The clock, without a look whether it is there.
+static CLOCK: AtomicPtr<TscClock> = AtomicPtr::new(ptr::null_mut());
+
+/// The time. It must not be asked for before [`start`].
+#[inline(always)]
+pub(crate) fn now() -> Instant {
+    let clock = CLOCK.load(Ordering::Relaxed);
+    debug_assert!(!clock.is_null());
+    // SAFETY: `start`, with which the guest begins, has put a static there; nobody asks for the time in a guest
+    // where it failed.
+    unsafe { &*clock }.now()
+}
+
 /// What [`start`] made.
 #[inline(always)]
 pub(crate) fn machine() -> &'static Machine {
@@ -87,21 +106,29 @@ pub(crate) enum Ending {
     X2apic,
 }
 
-impl Machine {
-    #[inline]
-    pub(crate) fn now(&self) -> Instant {
-        self.clock.now()
-    }
-
-    /// Ends the timer's interrupt.
+impl Ending {
+    /// Ends the timer's interrupt in this way. Where it is known when this is compiled, nothing is looked up.
     #[inline(always)]
-    pub(crate) fn end_timer_interrupt(&self) {
-        match self.apic {
-            Some(apic) if !self.by_pit => apic.end_of_interrupt(),
-            _ => pic::end_of_interrupt(0),
+    pub(crate) fn end_timer_interrupt(self) {
+        match self {
+            Self::Pic => pic::end_of_interrupt(0),
+            Self::Xapic => {
+                // SAFETY: the local APIC's page is where it is after a reset, as `bare` uses it, and mapped one to
+                // one; its EOI register is at 0xb0.
+                unsafe { ptr::with_exposed_provenance_mut::<u32>(XAPIC_EOI).write_volatile(0) };
+            }
+            Self::X2apic => {
+                // SAFETY: it is the EOI register of the local APIC, which is in x2APIC mode.
+                unsafe { Msr::new(X2APIC_EOI).write(0) };
+            }
         }
     }
+}
 
+const XAPIC_EOI: usize = 0xfee0_00b0;
+const X2APIC_EOI: u32 = 0x80b;
+
+impl Machine {
     /// How the timer's interrupt is ended.
     pub(crate) fn timer_ending(&self) -> Ending {
         if self.by_pit {

@@ -30,7 +30,7 @@ mod samples;
 mod stamps;
 mod turn;
 
-use alloc::{format, string::String, vec::Vec};
+use alloc::{boxed::Box, format, string::String, vec::Vec};
 
 use self::dormir::{Policy, Setting};
 use ::dormir::platform::bare;
@@ -41,7 +41,7 @@ use samples::{Cell, Path, Points};
 dormir_guest::entry!(main);
 
 fn main() -> Result<(), String> {
-    let samples = number("samples", 2000)?;
+    let samples = number("samples", 2000)? as usize;
     let limit_ms = number("limit_ms", 10_000)?;
     let paths = paths()?;
     let policy = args::value("idle").unwrap_or("halt");
@@ -54,16 +54,22 @@ fn main() -> Result<(), String> {
 
     let by_host = paths.contains(&Path::Host);
     let uncertainty = if by_host { host::uncertainty()? } else { 0 };
-    let embassy = embassy::Executor::new(load);
+    let plain = embassy::Executor::new(load);
+    let hooked = plain.beside();
     dormir::init();
-    let mut cells = cells(&embassy, Setting { policy, load });
+    let setting = Setting {
+        policy,
+        load,
+        stamps_wakes: false,
+    };
+    let mut cells = cells([&plain, &hooked], setting);
     cells.retain(|cell| paths.contains(&cell.path()));
     cells.iter_mut().for_each(Cell::warm_up);
     let block = block(load);
     loop {
         let mut is_done = true;
         for cell in &mut cells {
-            let left = cell.left(samples as usize, limit_ms);
+            let left = cell.left(samples, limit_ms);
             if left > 0 {
                 is_done = false;
                 cell.go_on(block.min(left));
@@ -92,49 +98,71 @@ fn block(load: Load) -> usize {
     }
 }
 
-/// Each runtime on each path, the floor first.
-fn cells(embassy: &embassy::Executor, setting: Setting) -> Vec<Cell<'_>> {
-    let floor = Points {
-        handler: true,
-        wake: false,
-    };
+/// Each runtime on each path, the floor first. Where wakes are stamped, polls come later for it: those are cells of
+/// their own.
+fn cells<'a>(embassy: [&'a embassy::Executor; 2], setting: Setting) -> Vec<Cell<'a>> {
+    type Block<'a> = Box<dyn FnMut(usize) + 'a>;
+    type Floor = fn(usize);
+    type Dormir = fn(usize, Setting);
+    type Embassy = fn(&embassy::Executor, usize);
     // Busy tasks wake themselves, so the last wake is not that of the task that is measured.
-    let awake = setting.load.keeps_awake();
-    let runtime = Points {
-        handler: true,
-        wake: !awake,
+    let can_stamp_wakes = !setting.load.keeps_awake();
+    let mut cells = Vec::new();
+    let mut add = |path, floor: Floor, dormir: Dormir, of_embassy: Embassy| {
+        let cell = |runtime, has_handler, has_wake, block: Block<'a>| {
+            let points = Points {
+                handler: has_handler && path != Path::Task,
+                wake: has_wake,
+            };
+            Cell::new(path, runtime, points, block)
+        };
+        let sees_by_itself = path == Path::Deadline && !setting.needs_interrupt();
+        cells.push(cell("floor", true, false, Box::new(floor)));
+        for (stamps_wakes, executor) in [false, true].into_iter().zip(embassy) {
+            if stamps_wakes && !can_stamp_wakes {
+                continue;
+            }
+            let setting = Setting {
+                stamps_wakes,
+                ..setting
+            };
+            let names = match stamps_wakes {
+                false => ["dormir", "embassy"],
+                true => ["dormir+wake", "embassy+wake"],
+            };
+            cells.push(cell(
+                names[0],
+                !sees_by_itself,
+                stamps_wakes,
+                Box::new(move |rounds| dormir(rounds, setting)),
+            ));
+            cells.push(cell(
+                names[1],
+                true,
+                stamps_wakes,
+                Box::new(move |rounds| of_embassy(executor, rounds)),
+            ));
+        }
     };
-    let of_dormir = Points {
-        handler: setting.needs_interrupt(),
-        ..runtime
-    };
-    let by_task = |points| Points {
-        handler: false,
-        ..points
-    };
-    alloc::vec![
-        Cell::new(Path::Deadline, "floor", floor, floor::sleep),
-        Cell::new(Path::Deadline, "dormir", of_dormir, move |rounds| {
-            dormir::sleep(rounds, setting)
-        }),
-        Cell::new(Path::Deadline, "embassy", runtime, |rounds| {
-            embassy.sleep(rounds)
-        }),
-        Cell::new(Path::Host, "floor", floor, floor::sleep_until_host),
-        Cell::new(Path::Host, "dormir", runtime, move |rounds| {
-            dormir::sleep_until_host(rounds, setting)
-        }),
-        Cell::new(Path::Host, "embassy", runtime, |rounds| {
-            embassy.sleep_until_host(rounds)
-        }),
-        Cell::new(Path::Task, "floor", by_task(floor), floor::stamp_twice),
-        Cell::new(Path::Task, "dormir", by_task(runtime), move |rounds| {
-            dormir::play(rounds, setting)
-        }),
-        Cell::new(Path::Task, "embassy", by_task(runtime), |rounds| {
-            embassy.play(rounds)
-        }),
-    ]
+    add(
+        Path::Deadline,
+        floor::sleep,
+        dormir::sleep,
+        embassy::Executor::sleep,
+    );
+    add(
+        Path::Host,
+        floor::sleep_until_host,
+        dormir::sleep_until_host,
+        embassy::Executor::sleep_until_host,
+    );
+    add(
+        Path::Task,
+        floor::stamp_twice,
+        dormir::play,
+        embassy::Executor::play,
+    );
+    cells
 }
 
 /// The paths that are asked for.

@@ -4,7 +4,7 @@ use dormir::time::Instant;
 
 use crate::{
     host,
-    machine::machine,
+    machine::{machine, now},
     samples::{Sample, take},
     stamps,
 };
@@ -40,10 +40,13 @@ pub(crate) struct Round {
 }
 
 impl Round {
+    // None of this is inlined into the tasks, whose polls would save more registers for it.
+
     /// Chooses a deadline.
+    #[inline(never)]
     pub(crate) fn by_deadline(expected: Expected) -> Self {
         stamps::clear();
-        let began = machine().now();
+        let began = now();
         let nanos = began.as_nanos() + machine().until_deadline();
         Self {
             began,
@@ -53,9 +56,10 @@ impl Round {
     }
 
     /// Asks the host for an interrupt.
+    #[inline(never)]
     pub(crate) fn by_host(expected: Expected) -> Self {
         stamps::clear();
-        let began = machine().now();
+        let began = now();
         host::interrupt_in(machine().until_interrupt());
         Self {
             began,
@@ -74,6 +78,7 @@ impl Round {
 
     /// Takes the sample, if there is one; `poll` is the stamp of the poll, or where there is no runtime of the
     /// main line.
+    #[inline(never)]
     pub(crate) fn end(self, poll: u64) {
         if let Some(sample) = self.sample(poll) {
             take(sample);
@@ -107,6 +112,7 @@ impl Round {
 }
 
 /// Takes the sample of a wake by a task: the stamps before the wake and at the poll.
+#[inline(never)]
 pub(crate) fn take_wake(before: u64, poll: u64) {
     let began = machine().clock.at(before);
     let since = |stamp| nanos_since(began, stamp);

@@ -2,7 +2,8 @@
 //!
 //! A cell reports `PATH/RUNTIME/STAMP` for each stamp, the n-th value of each being the n-th sample's: in
 //! nanoseconds since the round began, which is earlier than all of them. `PATH/RUNTIME/missed` counts the
-//! rounds that gave no sample.
+//! rounds that gave no sample. RUNTIME is `floor`, `dormir`, `embassy`, or, where wakes are stamped, `dormir+wake`,
+//! `embassy+wake`.
 
 use alloc::{boxed::Box, format, vec::Vec};
 use core::cell::RefCell;
@@ -10,7 +11,7 @@ use core::cell::RefCell;
 use critical_section::Mutex;
 use dormir_guest::console::{report, report_samples};
 
-use crate::machine::machine;
+use crate::machine::now;
 
 /// How many rounds are made before any counts.
 const WARM_UP: usize = 20;
@@ -88,12 +89,12 @@ impl<'a> Cell<'a> {
         path: Path,
         runtime: &'static str,
         points: Points,
-        block: impl FnMut(usize) + 'a,
+        block: Box<dyn FnMut(usize) + 'a>,
     ) -> Self {
         Self {
             path,
             runtime,
-            block: Box::new(block),
+            block,
             points,
             samples: Vec::new(),
             rounds: 0,
@@ -115,8 +116,13 @@ impl<'a> Cell<'a> {
         self.nanos = 0;
     }
 
-    /// How many samples are to be taken yet; none if the time for them is over.
+    /// How many samples are to be taken yet; none if the time for them is over. Where wakes are stamped, half as
+    /// many as elsewhere are wanted.
     pub(crate) fn left(&self, wanted: usize, limit_ms: u64) -> usize {
+        let wanted = match self.points.wake {
+            true => wanted.div_ceil(2),
+            false => wanted,
+        };
         if self.nanos >= limit_ms.saturating_mul(1_000_000) {
             return 0;
         }
@@ -127,9 +133,9 @@ impl<'a> Cell<'a> {
     pub(crate) fn go_on(&mut self, rounds: usize) {
         // The heap is not used while a round lasts.
         critical_section::with(|cs| TAKEN.borrow_ref_mut(cs).reserve(rounds));
-        let start = machine().now();
+        let start = now();
         (self.block)(rounds);
-        self.nanos += machine().now().as_nanos() - start.as_nanos();
+        self.nanos += now().as_nanos() - start.as_nanos();
         self.rounds += rounds;
         critical_section::with(|cs| self.samples.append(&mut TAKEN.borrow_ref_mut(cs)));
     }

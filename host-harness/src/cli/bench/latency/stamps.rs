@@ -6,6 +6,7 @@ use super::{
     reading::Span,
 };
 use crate::vmm::Report;
+use std::fmt;
 
 /// The samples of one cell, in nanoseconds since the start of each one's round.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,18 +38,56 @@ pub enum NotLatencies {
     Disorder(String),
 }
 
-/// The points on the way that a runtime stamps on a path.
-fn points(boot: &Boot, path: &str, runtime: &str) -> impl Iterator<Item = &'static str> {
-    let is_busy = matches!(boot.load, Load::Busy(_));
-    // A runtime that is awake may see by itself that the deadline has passed, before the interrupt comes. One
-    // that has much to do does not look.
-    let looks = runtime == "dormir" && boot.idle != "halt" && !is_busy;
-    let has_handler = path == "host" || (path == "deadline" && !looks);
-    // Busy tasks wake themselves, so the last wake is not that of the task that is measured.
-    let has_wake = runtime != "floor" && !is_busy;
-    [("handler", has_handler), ("wake", has_wake), ("poll", true)]
+/// Who takes stamps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamper {
+    /// One of [`RUNTIMES`](super::reading::RUNTIMES).
+    pub runtime: &'static str,
+    /// Whether wakes are stamped too. Polls come later for it, so they are stamped in turns of their own.
+    pub stamps_wakes: bool,
+}
+
+/// As the guest names it: `dormir`, `dormir+wake`.
+impl fmt::Display for Stamper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { runtime, .. } = self;
+        write!(
+            f,
+            "{runtime}{}",
+            if self.stamps_wakes { "+wake" } else { "" }
+        )
+    }
+}
+
+impl Stamper {
+    /// All that there are in a guest of this runtime: busy tasks wake themselves, so among them the last wake is not
+    /// that of the task that is measured.
+    pub fn of(boot: &Boot, runtime: &'static str) -> impl Iterator<Item = Self> {
+        let can_stamp_wakes = runtime != "floor" && !matches!(boot.load, Load::Busy(_));
+        let stampers = [false, true].map(|stamps_wakes| Self {
+            runtime,
+            stamps_wakes,
+        });
+        stampers
+            .into_iter()
+            .filter(move |stamper| can_stamp_wakes || !stamper.stamps_wakes)
+    }
+
+    /// The points on the way that it stamps on a path.
+    fn points(self, boot: &Boot, path: &str) -> impl Iterator<Item = &'static str> {
+        let is_busy = matches!(boot.load, Load::Busy(_));
+        // A runtime that is awake may see by itself that the deadline has passed, before the interrupt comes. One
+        // that has much to do does not look.
+        let looks = self.runtime == "dormir" && boot.idle != "halt" && !is_busy;
+        let has_handler = path == "host" || (path == "deadline" && !looks);
+        [
+            ("handler", has_handler),
+            ("wake", self.stamps_wakes),
+            ("poll", true),
+        ]
         .into_iter()
         .filter_map(|(point, is_there)| is_there.then_some(point))
+    }
 }
 
 /// The stamps of one cell, as they were reported.
@@ -60,9 +99,9 @@ pub fn stamps(
     boot: &Boot,
     report: &Report,
     path: &str,
-    runtime: &str,
+    stamper: Stamper,
 ) -> Result<Stamps, NotLatencies> {
-    let name = |what: &str| format!("{path}/{runtime}/{what}");
+    let name = |what: &str| format!("{path}/{stamper}/{what}");
     let series = |what: &str| {
         let name = name(what);
         let found = report.samples.iter().find(|(known, _)| *known == name);
@@ -76,7 +115,7 @@ pub fn stamps(
         from => from?,
     };
     let mut found = Vec::new();
-    for point in points(boot, path, runtime) {
+    for point in stamper.points(boot, path) {
         let values = series(point)?;
         if values.len() != from.len() {
             return Err(NotLatencies::Incomplete(name(point)));
