@@ -164,7 +164,6 @@ fn faults_are_found() -> Result<()> {
             USUAL,
         ),
         ("--soft: #a5afba", "--soft: #57606a", "a contrast of", dark),
-        ("class=\"s-dormir\"", "", "", USUAL),
         (
             "\nembassy\n</text>",
             "\n</text>",
@@ -201,7 +200,6 @@ fn faults_are_found() -> Result<()> {
             "has no bar",
             USUAL,
         ),
-        ("default-src 'none'", "default-src *", "", USUAL),
         (
             "</main>",
             "<img src=\"file:///no/such/file.png\" alt=\"\"></main>",
@@ -218,9 +216,6 @@ fn faults_are_found() -> Result<()> {
     for (from, to, expected, viewer) in faults {
         assert!(page.contains(from), "the page has no {from}");
         let seen = view.look(&page.replace(from, to), "html", *viewer)?;
-        if expected.is_empty() {
-            continue;
-        }
         let is_found = seen.wrong.iter().any(|wrong| wrong.contains(expected));
         assert!(is_found, "{from} -> {to}: {:#?}", seen.wrong);
     }
