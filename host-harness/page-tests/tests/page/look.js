@@ -11,7 +11,9 @@
   const width = window.innerWidth;
   const root = document.documentElement;
   if (root.scrollWidth > width) wrong.push(`the page is ${root.scrollWidth} wide, the window ${width}`);
-  const isHidden = (element) => element.closest(".aside, .scroll, details:not([open]) > *:not(summary), title, desc, style, head");
+  const onPaper = matchMedia("print").matches;
+  const boxes = onPaper ? "" : ".scroll, ";
+  const isHidden = (element) => element.closest(boxes + ".aside, details:not([open]) > *:not(summary), title, desc, style, head");
   const elements = [...document.querySelectorAll("body *")].filter((element) => !isHidden(element));
   for (const element of elements) {
     const box = element.getBoundingClientRect();
@@ -20,7 +22,7 @@
     if (frame && box.right > frame.getBoundingClientRect().right + 0.5) wrong.push(`${name(element)} leaves its frame`);
   }
   for (const box of document.querySelectorAll(".scroll")) {
-    if (box.scrollWidth > box.clientWidth && getComputedStyle(box).overflowX !== "auto") wrong.push(`${name(box)} does not scroll`);
+    if (!onPaper && box.scrollWidth > box.clientWidth && getComputedStyle(box).overflowX !== "auto") wrong.push(`${name(box)} does not scroll`);
   }
 
   // Text within charts: inside, and none upon another.

@@ -11,11 +11,15 @@ use view::{Seen, View, Viewer};
 
 const WIDTHS: [u32; 3] = [360, 768, 1280];
 
+/// 210 mm without margins of 10 mm, in CSS pixels.
+const A4: u32 = 718;
+
 const SCHEMES: [&str; 2] = ["light", "dark"];
 
 const USUAL: Viewer = Viewer {
     width: 1280,
     scheme: "light",
+    media: "screen",
     has_scripts: true,
 };
 
@@ -121,6 +125,25 @@ fn the_picture_is_in_order_in_light_and_in_dark() -> Result<()> {
         let seen = view.look(&picture, "svg", Viewer { scheme, ..USUAL })?;
         assert!(seen.wrong.is_empty(), "{scheme}: {:#?}", seen.wrong);
         assert!(seen.text.contains("halt_poll_ns"), "{}", seen.text);
+    }
+    Ok(())
+}
+
+/// On paper nothing can be scrolled, and it is white whoever prints it.
+#[test]
+fn the_page_is_in_order_on_paper() -> Result<()> {
+    let (view, page) = (View::open()?, drawn()?);
+    for scheme in SCHEMES {
+        let paper = Viewer {
+            width: A4,
+            scheme,
+            media: "print",
+            ..USUAL
+        };
+        let seen = view.look(&page, "html", paper)?;
+        assert!(seen.wrong.is_empty(), "{scheme}: {:#?}", seen.wrong);
+        assert_eq!(seen.paper, "rgb(255, 255, 255)");
+        check_content(&seen);
     }
     Ok(())
 }

@@ -28,6 +28,8 @@ pub(crate) struct Viewer {
     pub(crate) width: u32,
     /// `light` or `dark`.
     pub(crate) scheme: &'static str,
+    /// `screen` or `print`.
+    pub(crate) media: &'static str,
     pub(crate) has_scripts: bool,
 }
 
@@ -95,7 +97,7 @@ impl View {
             device_posture: None,
         })?;
         tab.call_method(Emulation::SetEmulatedMedia {
-            media: None,
+            media: Some(viewer.media.into()),
             features: Some(vec![Emulation::MediaFeature {
                 name: "prefers-color-scheme".into(),
                 value: viewer.scheme.into(),

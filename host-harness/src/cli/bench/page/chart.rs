@@ -12,6 +12,9 @@ use plotters::{
     style::text_anchor::{HPos, Pos, VPos},
 };
 
+/// What the classes look like, in light, in dark and on paper.
+pub(super) const STYLE: &str = include_str!("chart.css");
+
 /// The drawing's size, in units of its own: the plotter rounds to whole ones, so they are small.
 pub(super) const WIDTH: u32 = 3600;
 pub(super) const HEIGHT: u32 = 2500;
@@ -76,7 +79,7 @@ fn line(distribution: &Distribution, axis: &Axis) -> Vec<(f64, f64)> {
     (0..=POINTS).map(point).collect()
 }
 
-/// What is drawn, without the `svg` element around it: classes for [`style.css`](super).
+/// What is drawn, without the `svg` element around it: classes for [`STYLE`].
 pub(super) fn draw(series: &[Series<'_>]) -> String {
     let mut drawn = String::new();
     let root = SVGBackend::with_string(&mut drawn, (WIDTH, HEIGHT)).into_drawing_area();

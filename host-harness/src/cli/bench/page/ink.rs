@@ -2,7 +2,7 @@
 //!
 //! The plotter writes fixed colours into what it draws. So it is given colours that stand for roles, and each
 //! becomes a class: `f-dormir` fills, `s-dormir` strokes. What the classes look like, in light and in dark, is
-//! in `style.css`.
+//! in `chart.css`.
 
 use plotters::style::RGBColor;
 

@@ -35,7 +35,7 @@ pub(super) fn page(document: &Document) -> Markup {
                 meta http-equiv="Content-Security-Policy" content=(POLICY);
                 link rel="icon" href="data:,";
                 title { "dormir: wake latency" }
-                style { (PreEscaped(STYLE)) }
+                style { (PreEscaped(chart::STYLE)) (PreEscaped(STYLE)) }
             }
             body {
                 @if let Some(warning) = warning { p.warning role="note" { (warning) } }

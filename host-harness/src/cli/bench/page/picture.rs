@@ -25,8 +25,6 @@ const LEGEND: &str = "floor: a bare sti; hlt in the same guest, which nothing ca
 /// How many letters go into a line of the picture's width.
 const LETTERS: usize = 104;
 
-const STYLE: &str = include_str!("style.css");
-
 /// There is nothing to be drawn.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -76,7 +74,7 @@ pub(super) fn draw(document: &Document) -> Result<String, NothingToShow> {
             role="img" aria-labelledby="t d" font-family="system-ui, -apple-system, 'Segoe UI', sans-serif" {
             title id="t" { "How late a task is polled after its deadline" }
             desc id="d" { @for panel in &panels { (title(&panel[0])) ": " (figures::in_words(panel, "deadline")) " " } }
-            style { (PreEscaped(STYLE)) }
+            style { (PreEscaped(chart::STYLE)) }
             rect width=(width) height=(height) rx="120" fill="var(--paper)" {}
             (lines(&above, MARGIN + LINE / 2, "600"))
             text x=(MARGIN) y=(top - LINE) font-size=(chart::TEXT + 30) font-weight="600" fill="var(--ink)" { "From a timer's deadline to the poll of the task that sleeps until then" }
