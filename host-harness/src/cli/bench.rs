@@ -40,8 +40,8 @@ use versions::Versions;
 /// What happens around a halt is counted in dormir's guest, on the real machine; most of that needs KVM,
 /// where the harness's own VMM steps through it, and is left out where there is none.
 ///
-/// --latency: time, from a deadline to the interrupt's handler, the wake and the task's poll, and from one
-/// task's wake to the other's poll. Beside it, in turns in the same guest, embassy-executor with the same
+/// --latency: time, from a deadline, or an interrupt that the host injects, to the interrupt's handler, the wake
+/// and the task's poll, and from one task's wake to the other's poll. Beside it, in turns in the same guest, embassy-executor with the same
 /// timer, and the floor: `sti; hlt` and a handler that only stamps and acknowledges. Without --full: the
 /// best timer and the PIT under each VMM, 2,000 samples or 10 s a cell. Latencies differ from run to run;
 /// docs/benchmarks.md says how they are taken.
@@ -74,7 +74,7 @@ pub(super) struct Arguments {
     /// qemu-kvm/q35, qemu-kvm/microvm); may be given again [default: all that can be used here, or were]
     #[arg(long, requires = "drawable", value_parser = latency::plan::vmm)]
     vmm: Vec<Vmm>,
-    /// Measures latency with every timer and every idle policy, 10,000 samples or 60 s a cell
+    /// Measures latency with every timer and idle policy and under load, 10,000 samples or 60 s a cell
     #[arg(long, requires = "latency")]
     full: bool,
     /// Also writes the figures to this file, as JSON; what it held before is replaced at the end

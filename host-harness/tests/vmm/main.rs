@@ -6,6 +6,7 @@
 mod command;
 mod every_vmm;
 mod guests;
+mod host_interrupt;
 mod leftovers;
 mod our_vmm;
 mod refusals;

@@ -301,4 +301,37 @@ mod tests {
         assert!(config.pit && !boots[0].config().pit);
         assert!(config.timeout > Duration::from_secs(30));
     }
+
+    #[test]
+    fn a_full_run_has_every_timer_every_policy_and_each_load() {
+        let boots = boots(&[Vmm::Kvm], Extent::Full);
+        let said: Vec<_> = boots.iter().map(Boot::to_string).collect();
+        let expected = [
+            "kvm, tsc-deadline",
+            "kvm, x2apic",
+            "kvm, xapic",
+            "kvm, pit",
+            "kvm, best timer, idle by adaptive",
+            "kvm, best timer, idle by spin",
+            "kvm, best timer, load sleepers-1000",
+            "kvm, best timer, load busy-10",
+        ];
+        assert_eq!(said, expected);
+        let arguments = boots[6].config().arguments;
+        assert_eq!(
+            arguments,
+            "paths=deadline,host,task samples=10000 limit_ms=60000 interval_us=20000 idle=halt \
+             load=sleepers-1000"
+        );
+    }
+
+    #[test]
+    fn only_our_vmm_injects_and_that_is_said() {
+        let tcg = Vmm::Qemu(Accelerator::Tcg, Machine::Q35);
+        let sentence = without_host_path(&[Vmm::Kvm, tcg]).expect("one has it not");
+        assert!(sentence.contains("under qemu-tcg/q35:"), "{sentence}");
+        assert_eq!(without_host_path(&[Vmm::Kvm]), None);
+        let arguments = boots(&[tcg], Extent::Usual)[0].config().arguments;
+        assert!(arguments.starts_with("paths=deadline,task "), "{arguments}");
+    }
 }

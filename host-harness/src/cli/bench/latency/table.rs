@@ -15,7 +15,7 @@ pub(in super::super) const NOTES: &[&str] = &[
     "deadline: from the deadline to the first instructions of the interrupt's handler, to where the task has \
      been made ready, to the task's poll. host: the same from just before the host injects an interrupt \
      that a task waits for. task: from just before one task wakes another to where that is done, and to the \
-     other's poll",
+     other's poll. Wakes are stamped in turns of their own",
     "floor: `sti; hlt` and a handler that only stamps and acknowledges, up to the first instruction after \
      the halt, which other runtimes' wake and poll are held against; on the path task, two stamps and \
      nothing between",
