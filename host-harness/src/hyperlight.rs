@@ -9,6 +9,7 @@ use std::{
     fmt,
     path::{Path, PathBuf},
     process::{Command, ExitStatus},
+    str::FromStr,
     time::Duration,
 };
 
@@ -58,6 +59,23 @@ impl fmt::Display for Mode {
         })
     }
 }
+
+/// Reads what [`Display`](fmt::Display) writes.
+impl FromStr for Mode {
+    type Err = UnknownMode;
+
+    fn from_str(name: &str) -> Result<Self, UnknownMode> {
+        Self::ALL
+            .into_iter()
+            .find(|mode| mode.to_string() == name)
+            .ok_or_else(|| UnknownMode(name.to_owned()))
+    }
+}
+
+/// A name that is none of [`Mode::ALL`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no mode named `{0}`: use hyperlight or hyperlight-interrupts")]
+pub struct UnknownMode(String);
 
 /// Builds the guest program.
 ///
@@ -120,7 +138,8 @@ impl Runner {
         Ok(Self { program, mode })
     }
 
-    /// Has the guest program `guest` do what `what` names, a test case or `list`, at most for `limit`.
+    /// Has the guest program `guest` do what `what` names, a test case, a measurement or `list`, at most for
+    /// `limit`.
     ///
     /// # Errors
     ///
