@@ -10,13 +10,17 @@ pub mod sleeps;
 mod table;
 mod versions;
 
-use super::{Ended, Installing, choose::Under, ended};
+use super::{
+    Ended, Installing,
+    choose::{NoSuchVmm, Under},
+    ended,
+};
 use crate::{
     guest::{self, Images},
     hyperlight::Mode,
     setup::{self, Needs},
     stop::StopToken,
-    vmm::{self, Outcome, Report, RunConfig, UnknownName, Vmm, kvm},
+    vmm::{self, Outcome, Report, RunConfig, Vmm, kvm},
     workspace::Workspace,
 };
 use counts::{Count, PROGRAM, RUNTIMES};
@@ -102,18 +106,10 @@ pub(super) struct Arguments {
 )]
 struct NoKind;
 
-/// A name that is no VMM's.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}; with --hyperlight, hyperlight or hyperlight-interrupts")]
-struct NoSuchVmm(UnknownName);
-
-/// Reads the name of a VMM or of a Hyperlight mode.
+/// Reads the name of a VMM or of a Hyperlight mode; where the machine is left out, it is q35.
 fn under(name: &str) -> Result<Under, NoSuchVmm> {
-    let mode = |unknown| {
-        let mode = name.parse().map(Under::Hyperlight);
-        mode.map_err(|_| NoSuchVmm(unknown))
-    };
-    latency::plan::vmm(name).map(Under::Vmm).or_else(mode)
+    let vmm = latency::plan::vmm(name).map(Under::Vmm);
+    vmm.or_else(|_| name.parse())
 }
 
 /// A VMM under which these figures are not measured.

@@ -60,7 +60,17 @@ fn every_verb_has_a_help_with_units_and_defaults() {
                 "124",
             ],
         ),
-        ("test", &["--no-install", "cargo test", "loom", "left out"]),
+        (
+            "test",
+            &[
+                "--no-install",
+                "cargo test",
+                "loom",
+                "left out",
+                "--vmm",
+                "hyperlight-interrupts",
+            ],
+        ),
     ] {
         let (status, stdout, _) = outcome(cargo_vm().args([verb, "--help"]));
         assert_eq!(status, Some(0), "{verb}");
@@ -108,6 +118,8 @@ fn what_is_not_understood_is_named() {
         ("bench --compare before.json", "--compare"),
         ("bench --latency --compare a.json b.json", "--compare"),
         ("test filter", "'filter'"),
+        ("test --vmm vmware", "`vmware`"),
+        ("test --vmm hyperlight -- --lib", "--vmm"),
         ("doctor --no-install", "'--no-install'"),
     ] {
         let (status, stdout, stderr) = outcome(cargo_vm().args(line.split_whitespace()));
