@@ -19,6 +19,7 @@ const CASES: &[&str] = &[
     "sleeps-are-never-short",
     "thousand-calls",
     "beside-a-busy-task",
+    "woken-around-another",
     "idle-is-of-its-mode",
     "host-waits-in-either-mode",
     "periods",

@@ -19,6 +19,7 @@ pub(crate) const CASES: &[Case] = &[
     ("sleeps-are-never-short", sleeps_are_never_short),
     ("thousand-calls", thousand_calls),
     ("beside-a-busy-task", beside_a_busy_task),
+    ("woken-around-another", woken_around_another),
     ("idle-is-of-its-mode", idle_is_of_its_mode),
     ("host-waits-in-either-mode", host_waits_in_either_mode),
     ("periods", periods),
@@ -108,6 +109,13 @@ fn beside_a_busy_task(guest: &Guest) -> Check {
     check(elapsed < Duration::from_millis(5) + MARGIN, || {
         format!("5 ms took {elapsed:?}")
     })
+}
+
+/// dormir's own `block_on` in a task shares its ready flag with the call's.
+fn woken_around_another(guest: &Guest) -> Check {
+    let (mut sandbox, _host) = guest.sandbox()?;
+    let polls: i32 = sandbox.call("woken_around_another", ())?;
+    check(polls == 2, || format!("{polls} polls"))
 }
 
 /// A guest with interrupts halts from tick to tick, one without has no ticks.
