@@ -27,6 +27,10 @@ const GUEST: &str = "hyperlight";
 /// The program that runs it.
 const RUNNER: &str = "dormir-hyperlight-runner";
 
+/// The package for hosts, and its example.
+const HOST: &str = "dormir-hyperlight-host";
+const EXAMPLE: &str = "hello";
+
 /// How a Hyperlight guest is compiled and linked: what `cargo hyperlight` passes, for a target without vector
 /// registers.
 const GUEST_FLAGS: &[&str] = &[
@@ -99,6 +103,52 @@ pub fn build_guest(
     executable(&run_cargo(&mut command, stop)?, GUEST)
 }
 
+/// Builds the example of `dormir-hyperlight-host`: a host from beginning to end.
+///
+/// # Errors
+///
+/// The build failed, took too long, or was stopped.
+pub fn build_example(
+    mode: Mode,
+    workspace: &Workspace,
+    stop: &StopToken,
+) -> Result<PathBuf, BuildError> {
+    let mut command = build(mode, workspace);
+    // With the runner's package, so that what both depend on has the same features and is there already.
+    command.args(["--package", HOST, "--package", RUNNER, "--example", EXAMPLE]);
+    executable(&run_cargo(&mut command, stop)?, EXAMPLE)
+}
+
+/// Has the example run the guest program `guest`, at most for `limit`.
+///
+/// # Errors
+///
+/// It cannot be started, took too long, or was stopped.
+pub fn run_example(
+    program: &Path,
+    guest: &Path,
+    limit: Duration,
+    stop: &StopToken,
+) -> Result<Ran, ProcessError> {
+    Ran::of(Command::new(program).arg(guest), limit, stop)
+}
+
+/// A build of the host's workspace for one mode, to which packages are to be added.
+fn build(mode: Mode, workspace: &Workspace) -> Command {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    let mut command = Command::new(cargo);
+    toolchain::isolate(&mut command, &["CARGO_NET_OFFLINE", "RUSTUP_TOOLCHAIN"]);
+    command
+        .args(["build", "--locked", "--release", "--target-dir"])
+        .arg(workspace.hyperlight_target(&mode.to_string()))
+        .arg("--message-format=json-render-diagnostics")
+        .current_dir(workspace.hyperlight_host());
+    if mode == Mode::Interrupts {
+        command.args(["--features", "hw-interrupts"]);
+    }
+    command
+}
+
 /// A runner for sandboxes of one mode.
 #[derive(Clone, Debug)]
 pub struct Runner {
@@ -115,6 +165,16 @@ pub struct Ran {
     pub output: String,
 }
 
+impl Ran {
+    fn of(command: &mut Command, limit: Duration, stop: &StopToken) -> Result<Self, ProcessError> {
+        let captured = process::capture(command, Keep::Both, Scope::Group, limit, stop)?;
+        Ok(Self {
+            status: captured.status,
+            output: captured.output,
+        })
+    }
+}
+
 impl Runner {
     /// Builds the runner.
     ///
@@ -122,18 +182,8 @@ impl Runner {
     ///
     /// The build failed, took too long, or was stopped.
     pub fn build(mode: Mode, workspace: &Workspace, stop: &StopToken) -> Result<Self, BuildError> {
-        let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
-        let mut command = Command::new(cargo);
-        toolchain::isolate(&mut command, &["CARGO_NET_OFFLINE", "RUSTUP_TOOLCHAIN"]);
-        command
-            .args(["build", "--locked", "--release", "--package", RUNNER])
-            .arg("--target-dir")
-            .arg(workspace.hyperlight_target(&mode.to_string()))
-            .arg("--message-format=json-render-diagnostics")
-            .current_dir(workspace.hyperlight_host());
-        if mode == Mode::Interrupts {
-            command.args(["--features", "hw-interrupts"]);
-        }
+        let mut command = build(mode, workspace);
+        command.args(["--package", RUNNER]);
         let program = executable(&run_cargo(&mut command, stop)?, RUNNER)?;
         Ok(Self { program, mode })
     }
@@ -151,12 +201,7 @@ impl Runner {
         limit: Duration,
         stop: &StopToken,
     ) -> Result<Ran, ProcessError> {
-        let mut command = self.command(guest, what);
-        let captured = process::capture(&mut command, Keep::Both, Scope::Group, limit, stop)?;
-        Ok(Ran {
-            status: captured.status,
-            output: captured.output,
-        })
+        Ran::of(&mut self.command(guest, what), limit, stop)
     }
 
     /// As [`run`](Self::run), with what it prints on this program's standard output and error.

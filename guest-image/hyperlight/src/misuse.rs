@@ -2,12 +2,13 @@
 
 use core::{arch::asm, future::pending};
 
+use alloc::vec::Vec;
 use dormir::{
     hyperlight,
     time::{Instant, Timer},
 };
 use hyperlight_guest::error::HyperlightGuestError;
-use hyperlight_guest_bin::guest_function;
+use hyperlight_guest_bin::{guest_function, host_comm::call_host};
 
 /// Never returns and never waits.
 #[guest_function]
@@ -34,6 +35,12 @@ fn waits_for_nothing() -> Result<i32, HyperlightGuestError> {
 fn sleeps_for_ever(nanos: u64) -> Result<i32, HyperlightGuestError> {
     hyperlight::block_on(async { Timer::at(Instant::from_nanos(nanos)).await })?;
     Ok(0)
+}
+
+/// Asks the host to wait, as a guest that knows no limit would. The answer, as bytes.
+#[guest_function]
+fn asks_to_wait(nanos: u64) -> Result<Vec<u8>, HyperlightGuestError> {
+    call_host("dormir_wait", (nanos,))
 }
 
 /// Runs tasks in a task.

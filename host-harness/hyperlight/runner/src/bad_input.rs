@@ -24,6 +24,7 @@ pub(crate) const CASES: &[Case] = &[
     ("never-returns", never_returns),
     ("guest-panics", guest_panics),
     ("deadline-too-far", deadline_too_far),
+    ("untrusted-waits", untrusted_waits),
     ("nothing-to-wait-for", nothing_to_wait_for),
     ("runs-tasks-in-a-task", runs_tasks_in_a_task),
     ("registered-twice", registered_twice),
@@ -130,6 +131,23 @@ fn deadline_too_far(guest: &Guest) -> Check {
         works(&mut sandbox)?;
     }
     Ok(())
+}
+
+/// The host's limit is not the guest's to keep.
+fn untrusted_waits(guest: &Guest) -> Check {
+    let host = Host::new().with_longest_wait(Duration::from_secs(5));
+    let (mut sandbox, _host) = guest.sandbox_of(host)?;
+    for nanos in [u64::MAX, u64::MAX - 1, 1 << 63, 5_000_000_001] {
+        let start = Instant::now();
+        let reply: Vec<u8> = sandbox.call("asks_to_wait", nanos)?;
+        check(start.elapsed() < MARGIN, || "it waited".into())?;
+        // The second word: the limit is exceeded.
+        let status = reply.get(8..16);
+        check(status == Some(&1_u64.to_le_bytes()), || {
+            format!("{nanos} ns were answered by {reply:?}")
+        })?;
+    }
+    works(&mut sandbox)
 }
 
 fn nothing_to_wait_for(guest: &Guest) -> Check {
