@@ -18,6 +18,7 @@ use crate::{
     process::{self, Keep, ProcessError, Scope},
     stop::StopToken,
     toolchain::{self, GuestToolchain, TARGET},
+    vmm::{RunError, kvm},
     workspace::Workspace,
 };
 
@@ -80,6 +81,47 @@ impl FromStr for Mode {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("there is no mode named `{0}`: use hyperlight or hyperlight-interrupts")]
 pub struct UnknownMode(String);
+
+/// Why there can be no sandboxes here.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NoSandboxes {
+    /// There is no KVM.
+    #[error(
+        "a Hyperlight sandbox needs KVM, and there is no /dev/kvm: enable virtualisation in the firmware (on a \
+         virtual machine: nested virtualisation), and load the module kvm_intel or kvm_amd"
+    )]
+    Missing,
+    /// This user may not use it.
+    #[error(
+        "a Hyperlight sandbox needs KVM, and /dev/kvm may not be opened by this user: add the user to its group \
+         (`sudo usermod -aG kvm $USER`, then log in again)"
+    )]
+    Denied,
+    /// It cannot be used for another reason.
+    #[error("a Hyperlight sandbox needs KVM: {0}")]
+    Unusable(RunError),
+}
+
+impl From<RunError> for NoSandboxes {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::KvmMissing => Self::Missing,
+            RunError::KvmDenied => Self::Denied,
+            error => Self::Unusable(error),
+        }
+    }
+}
+
+/// Whether sandboxes can be made here, as far as that is KVM's to say.
+///
+/// # Errors
+///
+/// KVM is missing, or cannot be used.
+pub fn probe() -> Result<(), NoSandboxes> {
+    kvm::probe()?;
+    Ok(())
+}
 
 /// Builds the guest program.
 ///
@@ -223,5 +265,32 @@ impl Runner {
         let mut command = Command::new(&self.program);
         command.arg(self.mode.to_string()).arg(guest).arg(what);
         command
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mode_is_known_by_its_name() {
+        for mode in Mode::ALL {
+            assert_eq!(mode.to_string().parse(), Ok(mode));
+        }
+        let sentence = "kvm".parse::<Mode>().expect_err("no mode").to_string();
+        assert!(sentence.contains("`kvm`"), "{sentence}");
+    }
+
+    /// There is no other way than KVM, so none is advised.
+    #[test]
+    fn without_kvm_no_other_vmm_is_advised() {
+        for error in [RunError::KvmMissing, RunError::KvmDenied] {
+            let sentence = NoSandboxes::from(error).to_string();
+            assert!(
+                sentence.contains("Hyperlight") && sentence.contains("/dev/kvm"),
+                "{sentence}"
+            );
+            assert!(!sentence.contains("qemu"), "{sentence}");
+        }
     }
 }

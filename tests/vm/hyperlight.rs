@@ -10,7 +10,7 @@ use std::{
 use dormir_harness::{
     hyperlight::{self, Mode, Ran, Runner},
     toolchain::GuestToolchain,
-    vmm::{StopToken, kvm},
+    vmm::StopToken,
     workspace::Workspace,
 };
 use libtest_mimic::{Failed, Trial};
@@ -115,7 +115,7 @@ fn guest() -> Result<&'static Path, Failed> {
 fn run(mode: Mode, what: &str) -> Result<Ran, Failed> {
     static RUNNERS: [OnceLock<Result<Runner, String>>; 2] = [const { OnceLock::new() }; 2];
 
-    kvm::probe()?;
+    hyperlight::probe()?;
     let (guest, stop) = (guest()?, StopToken::default());
     let runner = RUNNERS[mode as usize].get_or_init(|| {
         let workspace = Workspace::locate().map_err(|error| error.to_string())?;
@@ -126,7 +126,7 @@ fn run(mode: Mode, what: &str) -> Result<Ran, Failed> {
 
 /// The whole way that the documentation shows.
 fn example(mode: Mode) -> Result<(), Failed> {
-    kvm::probe()?;
+    hyperlight::probe()?;
     let stop = StopToken::default();
     let program = hyperlight::build_example(mode, &Workspace::locate()?, &stop)?;
     let ran = hyperlight::run_example(&program, guest()?, LIMIT, &stop)?;

@@ -9,7 +9,6 @@ use crate::{
     setup::{self, Needs},
     stop::StopToken,
     toolchain,
-    vmm::kvm,
     workspace::Workspace,
 };
 use one_vmm::OneVmm;
@@ -80,9 +79,9 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
     // Asked now: the tests may build this program anew, and it then runs as a file that is deleted.
     let cargo_vm = env::current_exe().ok();
     let one = arguments.vmm.as_ref();
-    if one.is_some_and(OneVmm::needs_kvm) {
-        // Before anything is installed or built for it: no set-up can mend this.
-        kvm::probe()?;
+    if let Some(one) = one {
+        // Before anything is installed or built for it: no set-up can mend what it needs and is not there.
+        one.probe()?;
     }
     let workspace = Workspace::locate()?;
     let needs = Needs {

@@ -10,7 +10,6 @@ use crate::{
     hyperlight::{self, Mode, Runner},
     setup::{self, Needs, Policy},
     stop::StopToken,
-    vmm::kvm,
     workspace::Workspace,
 };
 use document::Document;
@@ -60,7 +59,8 @@ pub(super) struct Wanted<'a> {
 pub(super) fn run(wanted: &Wanted<'_>, stop: &StopToken) -> Ended {
     // Before anything is installed, built or run for it.
     let json = wanted.json.map(Destination::check).transpose()?;
-    kvm::probe()?;
+    // No set-up can mend this.
+    hyperlight::probe()?;
     let workspace = Workspace::locate()?;
     let toolchain = setup::set_up(&workspace, Needs { qemu: false }, wanted.policy, stop)?;
     let guest = hyperlight::build_guest(&toolchain, &workspace, stop)?;

@@ -2,9 +2,10 @@
 
 use crate::{
     cli::choose::{NoSuchVmm, Under},
-    vmm::{Accelerator, Vmm},
+    hyperlight,
+    vmm::{Accelerator, Vmm, kvm},
 };
-use std::str::FromStr;
+use std::{error::Error, str::FromStr};
 
 /// A VMM by its name; QEMU with one of its machines, or with each.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,8 +22,14 @@ impl OneVmm {
         ["--all-features", "--test", "vm", "--", &self.filter]
     }
 
-    pub(super) fn needs_kvm(&self) -> bool {
-        !matches!(self.under, Under::Vmm(Vmm::Qemu(Accelerator::Tcg, _)))
+    /// Whether it can be used, as far as that is KVM's to say.
+    pub(super) fn probe(&self) -> Result<(), Box<dyn Error>> {
+        match self.under {
+            Under::Hyperlight(_) => hyperlight::probe()?,
+            Under::Vmm(Vmm::Qemu(Accelerator::Tcg, _)) => {}
+            Under::Vmm(_) => kvm::probe().map(drop)?,
+        }
+        Ok(())
     }
 
     pub(super) fn needs_qemu(&self) -> bool {
@@ -77,15 +84,15 @@ mod tests {
     }
 
     #[test]
-    fn what_it_needs_is_known() {
-        for (name, kvm, qemu) in [
-            ("kvm", true, false),
-            ("qemu-tcg", false, true),
-            ("qemu-kvm/microvm", true, true),
-            ("hyperlight", true, false),
+    fn only_qemu_needs_qemu() {
+        for (name, needs) in [
+            ("kvm", false),
+            ("qemu-tcg", true),
+            ("qemu-kvm/microvm", true),
+            ("hyperlight", false),
         ] {
             let one: OneVmm = name.parse().expect("a VMM");
-            assert_eq!((one.needs_kvm(), one.needs_qemu()), (kvm, qemu), "{name}");
+            assert_eq!(one.needs_qemu(), needs, "{name}");
         }
     }
 
