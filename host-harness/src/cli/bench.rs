@@ -57,7 +57,8 @@ use versions::Versions;
 /// long, beside this machine's own. 100 samples or 15 s a figure; both modes take some two minutes where KVM
 /// emulates instructions. It needs KVM. docs/hyperlight.md says how they are taken.
 ///
-/// What this needs and is not there is installed first: the compiler's library for guests, and QEMU.
+/// What this needs and is not there is installed first: the compiler's library for guests, and QEMU, which
+/// --hyperlight does without.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = format!("Of --counts:\n\n{}\n\n{}", counts::cases_help(), hyperlight::ABOUT))]
 pub(super) struct Arguments {

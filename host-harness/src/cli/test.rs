@@ -32,11 +32,11 @@ use std::{
 /// others are left out. --vmm chooses the tests in VMs, tests/vm, of one VMM.
 ///
 /// What the tests need and is not there is installed first: the compiler's library for guests, and
-/// QEMU.
+/// QEMU, unless --vmm names one that does without.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Runs only the tests of this VMM: kvm, qemu-tcg, qemu-kvm, each with /q35 or /microvm for one machine,
-    /// hyperlight or hyperlight-interrupts
+    /// Runs only the tests of this VMM: kvm, qemu-tcg, qemu-kvm, hyperlight or hyperlight-interrupts; of QEMU's
+    /// machines one, as in qemu-tcg/q35 and qemu-tcg/microvm
     #[arg(long, conflicts_with = "cargo_test")]
     vmm: Option<OneVmm>,
     #[command(flatten)]

@@ -193,7 +193,7 @@ fn timed<T, E>(call: impl FnOnce() -> Result<T, E>) -> Result<(T, Duration), E> 
 
 /// What `call` gave, and how much processor time this process took for it, all its threads together: the
 /// virtual processor's, and the one of Hyperlight's timer.
-fn charged<T, E>(call: impl FnOnce() -> Result<T, E>) -> Result<(T, Duration), E> {
+pub(crate) fn charged<T, E>(call: impl FnOnce() -> Result<T, E>) -> Result<(T, Duration), E> {
     let start = processor_time();
     let value = call()?;
     Ok((value, processor_time().saturating_sub(start)))

@@ -9,6 +9,7 @@ use dormir_hyperlight_host::{Host, Mode};
 
 use crate::{
     Case,
+    bench::charged,
     sandbox::{Check, DRIFT, Guest, INTERRUPTS, MARGIN, check, works},
 };
 
@@ -118,13 +119,16 @@ fn woken_around_another(guest: &Guest) -> Check {
     check(polls == 2, || format!("{polls} polls"))
 }
 
-/// A guest with interrupts halts from tick to tick, one without has no ticks.
+/// A guest with interrupts halts from tick to tick. One without has no ticks, and does not spin either.
 fn idle_is_of_its_mode(guest: &Guest) -> Check {
     let (mut sandbox, _host) = guest.sandbox()?;
     // So long that the guest waits, however slow it is.
-    sandbox.call::<u64>("overslept", 1_000_000_u64)?;
+    let (_, busy) = charged(|| sandbox.call::<u64>("overslept", 1_000_000_u64))?;
     let ticks: u64 = sandbox.call("ticks", ())?;
-    check((ticks > 0) == INTERRUPTS, || format!("{ticks} ticks"))
+    check((ticks > 0) == INTERRUPTS, || format!("{ticks} ticks"))?;
+    check(INTERRUPTS || busy < Duration::from_millis(300), || {
+        format!("a sleep of a second took {busy:?} of processor time")
+    })
 }
 
 fn host_waits_in_either_mode(guest: &Guest) -> Check {

@@ -102,7 +102,9 @@ fn call(guest: &Guest, function: &str) -> u8 {
             if aborted { ABORTED } else { NOT_RUN }
         }
         Err(error) => {
-            eprintln!("error: {error}");
+            eprintln!(
+                "error: no sandbox can be made of this guest ({error}): docs/hyperlight.md says how one is built"
+            );
             NOT_RUN
         }
     }
