@@ -51,7 +51,7 @@ pub use termination::Termination;
 use x86_64::instructions::port::Port;
 
 /// The exit code of a guest whose machine could not be set up: no such timer, too little memory.
-pub const SETUP_FAILED: u8 = 78;
+pub const SETUP_FAILED: u8 = exit_code::SETUP_FAILED;
 
 /// Makes a function the program: `fn()`, or one that returns a [`Termination`].
 ///

@@ -1,6 +1,7 @@
 //! The one who polls.
 
 mod leave;
+mod turn;
 
 use core::{fmt, marker::PhantomData};
 
@@ -14,6 +15,8 @@ use super::{
     probe::{self, Polling},
     spawn::Spawner,
 };
+pub use turn::Turn;
+
 use crate::{
     idle::Idle,
     time::{Instant, TimerQueue},
@@ -65,34 +68,6 @@ pub struct Runner<C: Capacity, M: Cpus = Shared> {
     entry: Entry,
     /// It stays where it was made: futures need not be `Send`.
     not_send: PhantomData<*mut ()>,
-}
-
-/// What [`Runner::run_until_idle`] has left.
-///
-/// # Examples
-///
-/// ```
-/// use dormir::{executor::{Executor, Shared, Turn, Up64}, time::{Instant, Timer}};
-///
-/// dormir::task! { async fn nap(until: Instant), pool = 1 { Timer::at(until).await } }
-///
-/// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
-///
-/// # dormir::platform::host::init();
-/// let until = Instant::from_nanos(5_000_000);
-/// let mut runner = EXECUTOR.enter()?;
-/// runner.spawner().spawn_detached(nap(until))?;
-/// let Turn { tasks_left, next_deadline, .. } = runner.run_until_idle();
-/// assert_eq!((tasks_left, next_deadline), (1, Some(until)));
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Turn {
-    /// Tasks that have not ended.
-    pub tasks_left: usize,
-    /// When the next timer ends; `None` if there is none.
-    pub next_deadline: Option<Instant>,
 }
 
 impl<C: Capacity, M: Cpus> Runner<C, M> {

@@ -5,6 +5,8 @@
 //! calls [`TimerQueue::on_interrupt`], and [install](TimerQueue::install) a clock and an alarm of its
 //! own, or those of [`arch`](crate::arch::x86_64).
 
+use core::ops::RangeInclusive;
+
 use spin::Once;
 
 use crate::{
@@ -53,7 +55,7 @@ pub use crate::arch::x86_64::{
 pub struct Config {
     /// The timer to use; `None` takes the best that is present.
     pub timer: Option<TimerSource>,
-    /// The TSC's frequency in Hz, for a clock that goes by the TSC alone. `None` finds it out, and goes by
+    /// The TSC's frequency in Hz (1 MHz to 100 GHz), for a clock that goes by the TSC alone. `None` finds it out, and goes by
     /// KVM's paravirtual clock where there is one.
     pub tsc_hz: Option<u64>,
 }
@@ -141,6 +143,9 @@ pub unsafe fn install_tables(
 
 static MACHINE: Once<Machine> = Once::new();
 
+/// What a TSC's frequency may be: where [`Scale`](crate::time::Scale) is exact.
+const TSC_HZ: RangeInclusive<u64> = 1_000_000..=100_000_000_000;
+
 /// Sets up interrupt controllers, clock and alarm, and gives them to the
 /// [global queue](TimerQueue::global). Interrupts stay masked.
 ///
@@ -175,6 +180,9 @@ pub unsafe fn init(config: Config) -> Result<&'static Machine, InitError> {
     pic::init();
     let timer = timer_source::choose(config.timer)?;
     let (tsc_hz, tsc_source) = match config.tsc_hz {
+        Some(hz) if !TSC_HZ.contains(&hz) => {
+            return Err(InitError::ImplausibleTscFrequency { hz });
+        }
         Some(hz) => (hz, FrequencySource::Given),
         // SAFETY: the caller's promises are the ones asked for.
         None => unsafe { tsc::find_frequency() }.ok_or(InitError::NoTscFrequency)?,

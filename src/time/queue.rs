@@ -5,7 +5,8 @@
 //! deadline is kept beside the tree, so that the idle check reads it in one load.
 
 use core::{
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    ptr,
+    sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering},
     task::Waker,
 };
 
@@ -42,12 +43,18 @@ const NEVER: u64 = Instant::NEVER.as_nanos();
 /// # assert!(!TimerQueue::global().is_settled());
 /// ```
 pub struct TimerQueue {
-    machine: spin::Once<Machine>,
+    /// The one in `installed`, or one that panics: so nobody asks whether there is one.
+    machine: AtomicPtr<Machine>,
+    installed: spin::Once<Machine>,
     tree: Mutex<Tree<Node>>,
     /// The earliest deadline in the tree; `NEVER` if it is empty. Written with the tree.
     head: AtomicU64,
-    /// What the alarm is set to; `NEVER` if it is off or has fired. Written by the runner only.
+    /// The deadline that the alarm is set for; `NEVER` if the next one is to be set anew. Written by the
+    /// runner only, as is `live`.
     armed: AtomicU64,
+    /// When the alarm interrupts, by what was last asked of it: 0 if it is off. It stays until the alarm is
+    /// set anew or turned off, since an interrupt may have been another's, and the alarm's still to come.
+    live: AtomicU64,
     /// Set by the timer's interrupt: look at the clock.
     due: AtomicBool,
     /// How much later than a deadline the alarm may come, in nanoseconds.
@@ -86,10 +93,12 @@ impl TimerQueue {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            machine: spin::Once::new(),
+            machine: AtomicPtr::new(ptr::from_ref(machine::NONE).cast_mut()),
+            installed: spin::Once::new(),
             tree: Mutex::new(Tree::new()),
             head: AtomicU64::new(NEVER),
             armed: AtomicU64::new(NEVER),
+            live: AtomicU64::new(0),
             due: AtomicBool::new(false),
             slack: AtomicU64::new(0),
         }
@@ -151,8 +160,14 @@ impl TimerQueue {
 
     /// Withdraws the alarm: nobody turns the queue for now. The next turn sets it again.
     pub(crate) fn disarm(&self) {
-        if self.armed.load(Ordering::Relaxed) != NEVER {
-            self.armed.store(NEVER, Ordering::Relaxed);
+        self.armed.store(NEVER, Ordering::Relaxed);
+        let live = self.live.load(Ordering::Relaxed);
+        if live == 0 {
+            return;
+        }
+        self.live.store(0, Ordering::Relaxed);
+        // One whose time has passed has interrupted.
+        if self.now().as_nanos() < live {
             self.machine().alarm.off();
         }
     }
@@ -257,9 +272,13 @@ impl TimerQueue {
     fn set_alarm(&self, head: Instant) {
         let machine = self.machine();
         let slack = self.slack.load(Ordering::Relaxed);
-        let at = head.as_nanos().saturating_add(slack).min(NEVER - 1);
-        machine.alarm.set(Instant::from_nanos(at));
+        let mut at = head.as_nanos();
+        if slack != 0 {
+            at = at.saturating_add(slack).min(NEVER - 1);
+        }
+        self.live.store(at, Ordering::Relaxed);
         self.armed.store(head.as_nanos(), Ordering::Relaxed);
+        machine.alarm.set(Instant::from_nanos(at));
         // An alarm may ignore a deadline that has passed by the time it is written, so what passed
         // meanwhile is due now, interrupt or not.
         if machine.clock.now() >= head {
@@ -286,12 +305,8 @@ impl TimerQueue {
     #[cold]
     #[inline(never)]
     fn answer_for_nobody(&self) {
-        let armed = self.armed.load(Ordering::Relaxed);
-        self.armed.store(NEVER, Ordering::Relaxed);
-        if armed != NEVER && self.now().as_nanos() < armed {
-            // It was another one, and nobody waits for that which is still to come.
-            self.machine().alarm.off();
-        }
+        // If it was another one, nobody waits for that which is still to come.
+        self.disarm();
     }
 
     /// Wakes what is due, one node to a critical section, each task outside of it.

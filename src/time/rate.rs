@@ -1,4 +1,4 @@
-//! How fast the TSC counts, as KVM's paravirtual clock gives it.
+//! How fast the TSC counts and what time it was at one of its values, as KVM's paravirtual clock gives them.
 
 /// A rate of ticks: `2^-(32 - shift) * mul` nanoseconds each.
 ///
@@ -66,6 +66,37 @@ impl Rate {
     }
 }
 
+/// The time that it was when the counter had a value; from then on it counts at a rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Line {
+    pub(crate) count: u64,
+    /// The time then, in nanoseconds.
+    pub(crate) nanos: u64,
+    pub(crate) rate: Rate,
+}
+
+impl Line {
+    /// By how much two lines' times for a value of the counter may differ, in nanoseconds, for it to be the
+    /// same counter: KVM corrects the time a little whenever it writes its structure.
+    const CORRECTION: u64 = 10_000;
+
+    /// The time at which the counter has this value; before the line's own too. Wraps.
+    #[inline(always)]
+    pub(crate) const fn nanos_at(&self, count: u64) -> u64 {
+        let since = count.wrapping_sub(self.count) as i64;
+        self.nanos.wrapping_add(self.rate.nanos(since) as u64)
+    }
+
+    /// Whether an alarm that was set by the line before, as a value of the counter, is out of place by this
+    /// one, now that the counter has the value `count`: the counter was set back or ahead, or counts at
+    /// another rate.
+    pub(crate) fn is_another_than(&self, before: &Self, count: u64) -> bool {
+        let now = self.nanos_at(count);
+        let correction = now.wrapping_sub(before.nanos_at(count)) as i64;
+        self.rate != before.rate || correction.unsigned_abs() > Self::CORRECTION
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,6 +161,60 @@ mod tests {
         assert_eq!(Rate::unchecked(1, 0).ticks(u64::MAX), u64::MAX);
         assert_eq!(Rate::unchecked(u32::MAX, -31).ticks(u64::MAX), u64::MAX);
         assert_eq!(Rate::unchecked(1 << 31, 0).nanos(0), 0);
+    }
+
+    /// 1 GHz.
+    const NANO: Rate = Rate::unchecked(1 << 31, 1);
+
+    #[test]
+    fn a_time_that_goes_on_is_the_same_line() {
+        let line = |count, nanos| Line {
+            count,
+            nanos,
+            rate: NANO,
+        };
+        let before = line(1_000_000_000, 5_000);
+        assert_eq!(before.nanos_at(1_000_000_007), 5_007);
+        assert_eq!(before.nanos_at(999_999_993), 4_993);
+        // KVM has written it anew a second later, and corrected it.
+        for nanos in [1_000_005_000, 1_000_005_900, 1_000_004_100] {
+            assert!(!line(2_000_000_000, nanos).is_another_than(&before, 2_000_000_123));
+        }
+    }
+
+    /// Also one that has been set back to a value that it had after KVM wrote the line before.
+    #[test]
+    fn a_counter_that_was_set_back_or_ahead_is_another_line() {
+        let before = Line {
+            count: 1_000_000_000,
+            nanos: 5_000,
+            rate: NANO,
+        };
+        // Ten seconds on, by the time.
+        let nanos = 10_000_005_000;
+        for count in [
+            10_500_000_000,
+            11_500_000_000,
+            1_000_000_001,
+            7,
+            u64::MAX - 7,
+        ] {
+            let after = Line {
+                count,
+                nanos,
+                ..before
+            };
+            assert!(
+                after.is_another_than(&before, count.wrapping_add(100)),
+                "{count}"
+            );
+        }
+        let faster = Line {
+            count: 11_000_000_000,
+            nanos,
+            rate: Rate::unchecked(1 << 31, 0),
+        };
+        assert!(faster.is_another_than(&before, faster.count));
     }
 
     #[test]

@@ -85,6 +85,7 @@ pub(super) fn waiting(queue: &'static TimerQueue, deadline: u64, waker: &Waker) 
 pub(super) struct CountingAlarm {
     clock: &'static VirtualClock,
     writes: AtomicU64,
+    offs: AtomicU64,
     takes: u64,
 }
 
@@ -92,6 +93,11 @@ impl CountingAlarm {
     /// How often it was set.
     pub(super) fn writes(&self) -> u64 {
         self.writes.load(Ordering::Relaxed)
+    }
+
+    /// How often it was turned off.
+    pub(super) fn offs(&self) -> u64 {
+        self.offs.load(Ordering::Relaxed)
     }
 }
 
@@ -108,6 +114,7 @@ impl Alarm for CountingAlarm {
     }
 
     fn off(&self) {
+        self.offs.fetch_add(1, Ordering::Relaxed);
         self.clock.off();
     }
 }
@@ -124,6 +131,7 @@ pub(super) fn counting(
     let alarm = leak(CountingAlarm {
         clock,
         writes: AtomicU64::new(0),
+        offs: AtomicU64::new(0),
         takes,
     });
     queue.install(clock, alarm).expect("the first clock");

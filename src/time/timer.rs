@@ -228,6 +228,8 @@ impl Future for Timer {
 
 impl Timer {
     /// A poll of a timer that is in the queue: it may be another task that waits for it now.
+    // Cold, so that the other states are asked for first.
+    #[cold]
     #[inline(never)]
     fn poll_again(&self, waker: &Waker) -> Poll<()> {
         if !critical_section::with(|cs| self.node.will_wake(waker, cs)) {

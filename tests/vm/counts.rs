@@ -28,12 +28,21 @@ pub(crate) fn trials() -> Vec<Trial> {
             "qemu-tcg/q35::timer-counts-within-bounds",
             timers_within_bounds,
         ),
+        Trial::test(
+            "qemu-tcg/q35::timer-counts-of-ten-thousand-within-bounds",
+            many_timers_within_bounds,
+        ),
     ]
 }
 
 /// Runs the guest for one runtime.
 fn count(runtime: &str) -> Result<Vec<Count>, Failed> {
-    let mut config = config(runtime, Some(MAX));
+    count_up_to(runtime, MAX)
+}
+
+/// With at most so many tasks or timers.
+fn count_up_to(runtime: &str, max: u32) -> Result<Vec<Count>, Failed> {
+    let mut config = config(runtime, Some(max));
     config.timeout = LIMIT;
     let run = boot(PROGRAM, &config)?.succeeded()?;
     Ok(read(&run.report.stats)?)
@@ -180,8 +189,8 @@ fn timers_within_bounds() -> Result<(), Failed> {
             .find(|peer| (&peer.case, peer.n) == (&count.case, count.n))
             .ok_or("a row is missing")?;
         let bound = match (&*count.case, count.n, count.capacity) {
-            ("timer_arm", 1, Some(64)) => 1500,
-            ("timer_fire", 1, Some(64)) => 1130,
+            ("timer_arm", 1, Some(64)) => 1450,
+            ("timer_fire", 1, Some(64)) => 1100,
             (_, 1, _) => u64::MAX,
             _ => peer.instructions.0 - 1,
         };
@@ -192,6 +201,36 @@ fn timers_within_bounds() -> Result<(), Failed> {
         if count.worst.is_none_or(|worst| worst > 2000) {
             return Err(format!("one takes more than 2000 instructions: {count:?}").into());
         }
+    }
+    Ok(())
+}
+
+/// With ten thousand timers in an executor of 64 the mean and the worst operation have bounds of their own.
+fn many_timers_within_bounds() -> Result<(), Failed> {
+    const MANY: u32 = 10_000;
+    let counts = count_up_to("dormir", MANY)?;
+    let mut found = 0;
+    for count in counts
+        .iter()
+        .filter(|count| (count.n, count.capacity) == (u64::from(MANY), Some(64)))
+    {
+        let bound = match &*count.case {
+            "timer_arm" => 2500,
+            "timer_fire" => 2000,
+            "timer_cancel" => 1500,
+            _ => continue,
+        };
+        found += 1;
+        if count.instructions.0 > bound || count.worst.is_none_or(|worst| worst > 2000) {
+            let bound = bound as f64 / 10.0;
+            return Err(
+                format!("more than {bound} instructions, or one than 2000: {count:?}").into(),
+            );
+        }
+    }
+    // Three cases on each choice of vCPUs.
+    if found != 6 {
+        return Err(format!("{found} rows: {counts:?}").into());
     }
     Ok(())
 }

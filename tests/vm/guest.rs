@@ -5,7 +5,7 @@ use std::{sync::OnceLock, time::Duration};
 use dormir_harness::{
     guest::{self, Images},
     toolchain::GuestToolchain,
-    vmm::{self, Outcome, Report, RunConfig, StopToken, Vmm},
+    vmm::{self, Accelerator, Outcome, Report, RunConfig, StopToken, Vmm, kvm},
     workspace::Workspace,
 };
 use libtest_mimic::{Failed, Trial};
@@ -94,6 +94,15 @@ pub(crate) fn config(vmm: Vmm, arguments: impl Into<String>) -> RunConfig {
     config.timeout = LIMIT;
     config.arguments = arguments.into();
     config
+}
+
+/// Whether a machine of this VMM may lack this timer source; all others are there.
+pub(crate) fn may_lack(vmm: Vmm, timer: &str) -> Result<bool, Failed> {
+    Ok(match vmm {
+        // It has learnt these two in later versions.
+        Vmm::Qemu(Accelerator::Tcg, _) => timer == "x2apic" || timer == "tsc-deadline",
+        _ => timer == "tsc-deadline" && !kvm::probe()?.tsc_deadline,
+    })
 }
 
 /// A test named `VMM::name` for each VMM.

@@ -8,14 +8,11 @@ use dormir_harness::{
             COUNTED_TIMER, PROGRAM, Sleeps, TIMERS, counted, read_counted, read_stepped, stepped,
         },
     },
-    vmm::{Outcome, kvm},
+    vmm::Vmm,
 };
 use libtest_mimic::{Failed, Trial};
 
-use crate::guest::{LIMIT, boot};
-
-/// The exit code of a guest whose machine lacks what it was told to use (`dormir_guest::SETUP_FAILED`).
-const SETUP_FAILED: u8 = 78;
+use crate::guest::{LIMIT, boot, may_lack};
 
 /// What `isr_to_poll` may take in an executor of 64, with the timer that is counted.
 const ISR_TO_POLL: u64 = 150;
@@ -112,8 +109,7 @@ fn slack_saves() -> Result<(), Failed> {
 /// The figures with a timer, stepped through; none where this KVM has no such timer.
 fn step(timer: &str) -> Result<Option<Sleeps>, Failed> {
     let run = boot(PROGRAM, &stepped(timer))?;
-    let may_lack = timer == "tsc-deadline" && !kvm::probe()?.tsc_deadline;
-    if may_lack && run.report.outcome == Outcome::Exited(SETUP_FAILED) {
+    if may_lack(Vmm::Kvm, timer)? && run.report.outcome.is_setup_failure() {
         return Ok(None);
     }
     let run = run.succeeded()?;

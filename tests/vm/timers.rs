@@ -1,9 +1,9 @@
 //! Each timer source, forced by the guest argument `timer=`.
 
-use dormir_harness::vmm::{Accelerator, Outcome, Vmm, kvm};
+use dormir_harness::vmm::Vmm;
 use libtest_mimic::{Failed, Trial};
 
-use crate::guest::{Run, boot, config, on_every_vmm};
+use crate::guest::{Run, boot, config, may_lack, on_every_vmm};
 
 const SOURCES: [&str; 4] = ["pit", "xapic", "x2apic", "tsc-deadline"];
 
@@ -14,9 +14,6 @@ const CASES: [&str; 4] = [
     "timer-beyond-the-counter",
     "timer-a-few-ticks-away",
 ];
-
-/// The exit code of a guest whose machine lacks what it was told to use (`dormir_guest::SETUP_FAILED`).
-const SETUP_FAILED: u8 = 78;
 
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials: Vec<Trial> = SOURCES
@@ -48,12 +45,7 @@ fn with(vmm: Vmm, source: &str, case: &str) -> Result<(), Failed> {
     let mut config = config(vmm, format!("case={case} timer={source}"));
     config.pit = vmm == Vmm::Kvm && source == "pit";
     let run = boot("cases", &config)?;
-    // QEMU's translator has learnt these two in later versions.
-    let may_lack = match vmm {
-        Vmm::Qemu(Accelerator::Tcg, _) => source == "x2apic" || source == "tsc-deadline",
-        _ => source == "tsc-deadline" && !kvm::probe()?.tsc_deadline,
-    };
-    if may_lack && run.report.outcome == Outcome::Exited(SETUP_FAILED) {
+    if may_lack(vmm, source)? && run.report.outcome.is_setup_failure() {
         return is_refused(
             &run,
             &format!("this machine cannot use the timer `{source}`"),
@@ -74,7 +66,7 @@ fn missing_is_refused() -> Result<(), Failed> {
 
 fn is_refused(run: &Run, sentence: &str) -> Result<(), Failed> {
     run.check(
-        run.report.outcome == Outcome::Exited(SETUP_FAILED) && run.console.contains(sentence),
+        run.report.outcome.is_setup_failure() && run.console.contains(sentence),
         &format!("not refused with `{sentence}`"),
     )
 }

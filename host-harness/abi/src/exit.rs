@@ -10,6 +10,9 @@
 /// The guest did what it was for.
 pub const SUCCESS: u8 = 0;
 
+/// The guest's machine could not be set up: no such timer, too little memory.
+pub const SETUP_FAILED: u8 = 78;
+
 /// The guest ended by a Rust panic; the record says where.
 pub const PANIC: u8 = 101;
 

@@ -67,6 +67,12 @@ impl Outcome {
         *self == Self::Exited(exit::SUCCESS)
     }
 
+    /// Whether the guest's machine lacks what it was asked for: the guest says what, on the console.
+    #[must_use]
+    pub fn is_setup_failure(&self) -> bool {
+        *self == Self::Exited(exit::SETUP_FAILED)
+    }
+
     /// The exit status for a command that ran this guest: the guest's own code, or the one that
     /// stands for the way it ended. Only a success is 0.
     ///

@@ -1,5 +1,7 @@
 //! The alarms: which timer interrupts, and how it is told when.
 
+use x86_64::instructions::interrupts::without_interrupts;
+
 use super::{apic, apic::Apic, pit, tsc::TscClock};
 use crate::time::{Alarm, Instant, Scale};
 
@@ -69,10 +71,13 @@ impl PitAlarm {
 
 impl Alarm for PitAlarm {
     fn set(&self, at: Instant) {
-        if let Some(left) = self.clock.left(at) {
-            let ticks = self.scale.up(left.nanos);
-            pit::set(u16::try_from(ticks).unwrap_or(pit::LONGEST));
-        }
+        // It counts from the write on: an interrupt that came between would make it late.
+        without_interrupts(|| {
+            if let Some(left) = self.clock.left(at) {
+                let ticks = self.scale.up(left.nanos);
+                pit::set(u16::try_from(ticks).unwrap_or(pit::LONGEST));
+            }
+        });
     }
 
     fn off(&self) {
@@ -154,11 +159,14 @@ impl OneShotAlarm {
 
 impl Alarm for OneShotAlarm {
     fn set(&self, at: Instant) {
-        if let Some(left) = self.clock.left(at) {
-            let ticks = self.scale.up(left.nanos);
-            self.apic
-                .start_count(u32::try_from(ticks).unwrap_or(u32::MAX));
-        }
+        // As for the PIT.
+        without_interrupts(|| {
+            if let Some(left) = self.clock.left(at) {
+                let ticks = self.scale.up(left.nanos);
+                self.apic
+                    .start_count(u32::try_from(ticks).unwrap_or(u32::MAX));
+            }
+        });
     }
 
     fn off(&self) {

@@ -16,7 +16,7 @@ use x86_64::registers::model_specific::Msr;
 use super::{cpuid, tsc};
 use crate::time::{
     monotonic::{Monotonic, Readers},
-    rate::Rate,
+    rate::{Line, Rate},
 };
 
 /// `MSR_KVM_SYSTEM_TIME_NEW`.
@@ -150,12 +150,19 @@ impl Parameters {
         Rate::unchecked(self.mul, self.shift)
     }
 
+    #[inline(always)]
+    fn line(&self) -> Line {
+        Line {
+            count: self.timestamp,
+            nanos: self.system_time,
+            rate: self.unchecked_rate(),
+        }
+    }
+
     /// The time at which the TSC has this value, in nanoseconds; before the timestamp too.
     #[inline(always)]
     fn nanos(&self, tsc: u64) -> u64 {
-        let since = tsc.wrapping_sub(self.timestamp) as i64;
-        let nanos = self.unchecked_rate().nanos(since);
-        self.system_time.wrapping_add(nanos as u64)
+        self.line().nanos_at(tsc)
     }
 }
 
@@ -175,9 +182,10 @@ pub(super) struct Pvclock {
     /// The version that was read last, if the time then was the same on every vCPU; else
     /// [`NONE`](Self::NONE). While it is there, a reading needs no more than to see that.
     known: AtomicU64,
-    timestamp: AtomicU64,
-    /// Multiplier and shift.
-    rate: AtomicU64,
+    /// Timestamp, time, and multiplier and shift, as they were read last. Where a reader comes between
+    /// another's writes they may be of two readings: then the TSC seems to have jumped, and the queue looks
+    /// once more than it must.
+    line: [AtomicU64; 3],
     /// Which flags mean something.
     flags: u8,
 }
@@ -217,8 +225,7 @@ impl Pvclock {
         let has_flags = cpuid::kvm_features() & FEATURE_STABLE_BIT != 0;
         let clock = Self {
             known: AtomicU64::new(Self::NONE),
-            timestamp: AtomicU64::new(now.timestamp),
-            rate: AtomicU64::new(packed(&now)),
+            line: packed(&now).map(AtomicU64::new),
             flags: if has_flags { u8::MAX } else { 0 },
         };
         Some((clock, now.nanos(tsc)))
@@ -266,10 +273,10 @@ impl Pvclock {
                 Self::NONE
             };
             self.known.store(known, Ordering::Relaxed);
-            let before = self.timestamp.load(Ordering::Relaxed);
-            self.timestamp.store(read.timestamp, Ordering::Relaxed);
-            let rate_before = self.rate.load(Ordering::Relaxed);
-            self.rate.store(packed(&read), Ordering::Relaxed);
+            let mut before = packed(&read);
+            for (word, kept) in before.iter_mut().zip(&self.line) {
+                *word = kept.swap(*word, Ordering::Relaxed);
+            }
             return Look {
                 usual: Usual {
                     elapsed: reading.elapsed,
@@ -277,7 +284,7 @@ impl Pvclock {
                     rate: read.unchecked_rate(),
                 },
                 held: reading.held,
-                jumped: reading.jumped || read.timestamp < before || packed(&read) != rate_before,
+                jumped: reading.jumped || read.line().is_another_than(&unpacked(before), tsc),
             };
         }
     }
@@ -288,6 +295,16 @@ impl Pvclock {
     }
 }
 
-fn packed(read: &Parameters) -> u64 {
-    u64::from(read.mul) | u64::from(read.shift.cast_unsigned()) << 32
+fn packed(read: &Parameters) -> [u64; 3] {
+    let rate = u64::from(read.mul) | u64::from(read.shift.cast_unsigned()) << 32;
+    [read.timestamp, read.system_time, rate]
+}
+
+fn unpacked([count, nanos, rate]: [u64; 3]) -> Line {
+    let (mul, shift) = (rate as u32, (rate >> 32) as u8);
+    Line {
+        count,
+        nanos,
+        rate: Rate::unchecked(mul, shift.cast_signed()),
+    }
 }

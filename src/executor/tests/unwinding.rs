@@ -151,12 +151,8 @@ fn a_future_that_panics_when_it_is_dropped_at_its_end_takes_its_output_along() {
     for joined in [true, false] {
         let task = task(outputs.counted(), Unwinding(futures.clone()));
         let handle = runner.spawner().spawn(task).unwrap();
-        let handle = if joined {
-            Some(handle)
-        } else {
-            drop(handle);
-            None
-        };
+        // Given up, if it is not joined.
+        let handle = joined.then_some(handle);
         assert!(unwinds(|| runner.pass()));
         assert!(handle.is_none_or(|handle| end_of(handle).is_err()));
     }
@@ -181,12 +177,8 @@ fn a_future_that_panics_when_it_is_aborted_is_aborted() {
             .unwrap();
         runner.pass();
         handle.abort();
-        let handle = if joined {
-            Some(handle)
-        } else {
-            drop(handle);
-            None
-        };
+        // Given up, if it is not joined.
+        let handle = joined.then_some(handle);
         assert!(unwinds(|| runner.pass()));
         assert!(handle.is_none_or(|handle| end_of(handle) == Err(Aborted)));
     }

@@ -158,7 +158,7 @@ impl Drop for Running {
 }
 
 /// Gives the queue its clock, in the guest's first call.
-fn install_clock(timers: &TimerQueue) -> Result<(), Error> {
+fn install_clock(timers: &'static TimerQueue) -> Result<(), Error> {
     static INSTALLED: AtomicBool = AtomicBool::new(false);
     if INSTALLED.load(Ordering::Relaxed) {
         return Ok(());

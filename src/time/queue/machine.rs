@@ -1,6 +1,6 @@
 //! The clock and the alarm of a queue, and how exact the alarm has to be.
 
-use core::{sync::atomic::Ordering, time::Duration};
+use core::{ptr, sync::atomic::Ordering, time::Duration};
 
 use super::TimerQueue;
 use crate::time::{Alarm, Clock, Instant};
@@ -8,6 +8,39 @@ use crate::time::{Alarm, Clock, Instant};
 pub(super) struct Machine {
     pub(super) clock: &'static dyn Clock,
     pub(super) alarm: &'static dyn Alarm,
+}
+
+/// What a queue goes by that has no clock.
+pub(super) static NONE: &Machine = &Machine {
+    clock: &NotInstalled,
+    alarm: &NotInstalled,
+};
+
+struct NotInstalled;
+
+impl NotInstalled {
+    #[cold]
+    fn refuse() -> ! {
+        panic!(
+            "no clock is installed: call dormir::platform::bare::init (or TimerQueue::install) first"
+        )
+    }
+}
+
+impl Clock for NotInstalled {
+    fn now(&self) -> Instant {
+        Self::refuse()
+    }
+}
+
+impl Alarm for NotInstalled {
+    fn set(&self, _at: Instant) {
+        Self::refuse()
+    }
+
+    fn off(&self) {
+        Self::refuse()
+    }
 }
 
 /// A clock was installed before.
@@ -61,15 +94,17 @@ impl TimerQueue {
     /// # Ok::<(), dormir::time::AlreadyInstalled>(())
     /// ```
     pub fn install(
-        &self,
+        &'static self,
         clock: &'static dyn Clock,
         alarm: &'static dyn Alarm,
     ) -> Result<(), AlreadyInstalled> {
         let mut first = false;
-        self.machine.call_once(|| {
+        let machine = self.installed.call_once(|| {
             first = true;
             Machine { clock, alarm }
         });
+        self.machine
+            .store(ptr::from_ref(machine).cast_mut(), Ordering::Release);
         if first { Ok(()) } else { Err(AlreadyInstalled) }
     }
 
@@ -151,7 +186,7 @@ impl TimerQueue {
     /// ```
     #[must_use]
     pub fn has_clock(&self) -> bool {
-        self.machine.is_completed()
+        self.installed.is_completed()
     }
 
     /// The time now.
@@ -181,8 +216,9 @@ impl TimerQueue {
 
     #[inline]
     pub(super) fn machine(&self) -> &Machine {
-        self.machine.get().expect(
-            "no clock is installed: call dormir::platform::bare::init (or TimerQueue::install) first",
-        )
+        let machine = self.machine.load(Ordering::Acquire);
+        // SAFETY: it points to the static; or into `installed` of this queue, which `install` has borrowed for
+        // good, so that it stays where it is, and which is written once, before.
+        unsafe { &*machine }
     }
 }

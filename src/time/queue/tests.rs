@@ -107,6 +107,56 @@ fn an_early_alarm_is_a_reason_to_look_and_no_more() {
     assert_eq!(clock.alarm(), Some(at(100)), "the alarm is asked for again");
 }
 
+/// What another interrupt ended is not the alarm: that is still to come.
+#[test]
+fn nobody_turns_the_queue_and_the_alarm_is_off_whatever_interrupted_before() {
+    let (queue, clock) = queue();
+    let stray = waiting(queue, 100, Waker::noop());
+    settle(queue);
+    clock.advance_to(at(50), queue);
+    queue.on_interrupt();
+    queue.turn();
+    drop(stray);
+    queue.disarm();
+    assert_eq!(clock.alarm(), None);
+
+    // With slack, who looks before the alarm serves what is due.
+    queue.set_slack(Duration::from_nanos(10));
+    let looked_at = waiting(queue, 200, Waker::noop());
+    settle(queue);
+    clock.advance_to(at(205), queue);
+    queue.look();
+    queue.disarm();
+    assert_eq!(clock.alarm(), None);
+
+    // The slack that counts is that with which the alarm was set.
+    let slack_is_less = waiting(queue, 300, Waker::noop());
+    settle(queue);
+    queue.set_slack(Duration::ZERO);
+    clock.advance_to(at(305), queue);
+    queue.on_interrupt();
+    settle(queue);
+    queue.on_interrupt();
+    settle(queue);
+    assert_eq!(clock.alarm(), None, "nobody waits");
+    drop((looked_at, slack_is_less));
+}
+
+#[test]
+fn an_alarm_that_has_interrupted_is_not_written_to_be_turned_off() {
+    let (queue, clock, alarm) = counting(0);
+    let _timer = waiting(queue, 100, Waker::noop());
+    settle(queue);
+    clock.advance_to(at(100), queue);
+    settle(queue);
+    queue.disarm();
+    assert_eq!((alarm.writes(), alarm.offs()), (1, 0));
+    let _later = waiting(queue, 200, Waker::noop());
+    settle(queue);
+    queue.disarm();
+    assert_eq!((alarm.writes(), alarm.offs()), (2, 1));
+}
+
 #[test]
 fn dropped_timers_leave_nothing_behind() {
     let (queue, _clock) = queue();

@@ -103,6 +103,23 @@ macro_rules! cells_by_size {
     };
 }
 
+/// A runtime with so many tasks, one for each of the board's places, that were polled once and wait.
+fn waiting<F, R: Runtime<F>>(
+    board: &'static Board,
+    tasks: usize,
+    task: impl Fn(&'static Board, usize) -> F,
+) -> R {
+    let mut runtime = R::new();
+    let spawner = runtime.spawner();
+    runtime.rounds(&board.gate, 1, || {
+        board.gate.arm(tasks as u64);
+        for place in 0..tasks {
+            spawner.spawn(task(board, place));
+        }
+    });
+    runtime
+}
+
 /// Wakes `woken` of `tasks` tasks and has them polled.
 fn wake_cells(tasks: usize, woken: usize) -> Vec<Cell> {
     cells_by_size!(tasks, Parked, wake(tasks, woken))
@@ -110,14 +127,7 @@ fn wake_cells(tasks: usize, woken: usize) -> Vec<Cell> {
 
 fn wake<R: Runtime<Parked> + 'static>(tasks: usize, woken: usize) -> Cell {
     let board = Board::leak(tasks);
-    let mut runtime = R::new();
-    let spawner = runtime.spawner();
-    runtime.rounds(&board.gate, 1, || {
-        board.gate.arm(tasks as u64);
-        for place in 0..tasks {
-            spawner.spawn(Parked::new(board, place));
-        }
-    });
+    let mut runtime = waiting::<Parked, R>(board, tasks, Parked::new);
     // Neither the first nor the last, where it is one.
     let first = (tasks - woken) / 2;
     let wakers: Vec<_> = (first..first + woken)
@@ -140,14 +150,7 @@ fn ping_pong_cells(tasks: usize) -> Vec<Cell> {
 
 fn ping_pong<R: Runtime<Ping> + 'static>(tasks: usize) -> Cell {
     let board = Board::leak(tasks);
-    let mut runtime = R::new();
-    let spawner = runtime.spawner();
-    runtime.rounds(&board.gate, 1, || {
-        board.gate.arm(tasks as u64);
-        for place in 0..tasks {
-            spawner.spawn(Ping::new(board, place));
-        }
-    });
+    let mut runtime = waiting::<Ping, R>(board, tasks, Ping::new);
     Cell::new::<Ping, R>(1, move |switches| {
         runtime.rounds(&board.gate, 1, || {
             board.gate.arm(switches);
@@ -208,14 +211,8 @@ fn join<R: Joins + 'static>(tasks: usize) -> Cell {
     // All but the parent and the child.
     let idle = tasks - 2;
     let board = Board::leak(idle);
-    let mut runtime = R::new();
+    let mut runtime = waiting::<Parked, R>(board, idle, Parked::new);
     let spawner = runtime.spawner();
-    runtime.rounds(&board.gate, 1, || {
-        board.gate.arm(idle as u64);
-        for place in 0..idle {
-            spawner.spawn(Parked::new(board, place));
-        }
-    });
     Cell::new::<Parked, R>(1, move |children| {
         runtime.rounds(&board.gate, 1, || {
             board.gate.arm(1);

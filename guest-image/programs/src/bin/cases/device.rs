@@ -34,6 +34,13 @@ extern "sysv64" fn on_device(frame: &InterruptFrame) {
 }
 interrupt_entry!(device_entry => on_device);
 
+/// Sends this vCPU the device's interrupt.
+pub(crate) fn interrupt_self() {
+    let apic = bare::machine().and_then(|machine| machine.apic);
+    apic.expect("every machine here has a local APIC")
+        .interrupt_self(vector::FREE);
+}
+
 impl Device {
     /// The device, whose handler calls `on_interrupt` from now on. Its counts begin anew.
     pub(crate) fn new(on_interrupt: fn()) -> Self {
@@ -47,9 +54,7 @@ impl Device {
 
     /// Sends an interrupt, which comes soon, or when interrupts are unmasked.
     pub(crate) fn interrupt(&self) {
-        let apic = bare::machine().and_then(|machine| machine.apic);
-        apic.expect("every machine here has a local APIC")
-            .interrupt_self(vector::FREE);
+        interrupt_self();
     }
 
     /// Sends one and waits until it has come: while one is pending, a second one of the same vector

@@ -10,7 +10,7 @@ use core::{
 
 use critical_section::Mutex;
 use dormir::{
-    arch::x86_64::{halt, interrupt::InterruptFrame, vector},
+    arch::x86_64::{interrupt::InterruptFrame, vector},
     block_on,
     idle::Halt,
     interrupt_entry,
@@ -19,7 +19,10 @@ use dormir::{
 };
 use x86_64::instructions::interrupts;
 
-use crate::Case;
+use crate::{
+    Case,
+    device::{Device, interrupt_self},
+};
 
 pub(crate) const CASES: &[Case] = &[
     ("interrupt-handler-wakes", handler_wakes),
@@ -33,54 +36,42 @@ pub(crate) const CASES: &[Case] = &[
 
 static WAKER: Mutex<core::cell::RefCell<Option<Waker>>> =
     Mutex::new(core::cell::RefCell::new(None));
-static INTERRUPTS: AtomicU32 = AtomicU32::new(0);
-static RETURNS_TO_HALT: AtomicU32 = AtomicU32::new(0);
 
-extern "sysv64" fn on_device(frame: &InterruptFrame) {
-    INTERRUPTS.fetch_add(1, Ordering::Relaxed);
-    if frame.rip == halt::halt_instruction() + 1 {
-        RETURNS_TO_HALT.fetch_add(1, Ordering::Relaxed);
-    }
-    bare::end_of_interrupt();
-    if let Some(waker) = critical_section::with(|cs| WAKER.borrow_ref_mut(cs).take()) {
-        waker.wake();
-    }
+/// Has a device's handler find this waker.
+fn wait_by(waker: &Waker) {
+    critical_section::with(|cs| WAKER.replace(cs, Some(waker.clone())));
 }
-interrupt_entry!(device_entry => on_device);
 
-fn interrupt_self() {
-    let apic = bare::machine().and_then(|machine| machine.apic);
-    apic.expect("every machine here has a local APIC")
-        .interrupt_self(vector::FREE);
+fn take_waker() -> Option<Waker> {
+    critical_section::with(|cs| WAKER.borrow_ref_mut(cs).take())
 }
 
 /// A handler wakes the task that waits for it: an interrupt that is pending when the vCPU halts ends
 /// the `hlt`, a hundred times of a hundred.
 fn handler_wakes() {
     const TIMES: u32 = 100;
-    // SAFETY: made by `interrupt_entry!`, and acknowledges the local APIC's interrupt.
-    unsafe { bare::set_interrupt_handler(vector::FREE, device_entry) };
+    let device = Device::new(|| {
+        if let Some(waker) = take_waker() {
+            waker.wake();
+        }
+    });
     interrupts::disable();
     for time in 1..=TIMES {
         block_on(
             poll_fn(|cx| {
-                if INTERRUPTS.load(Ordering::Relaxed) == time {
+                if device.interrupts() == time {
                     return Poll::Ready(());
                 }
-                critical_section::with(|cs| WAKER.replace(cs, Some(cx.waker().clone())));
-                interrupt_self();
+                wait_by(cx.waker());
+                device.interrupt();
                 Poll::Pending
             }),
             Halt,
         );
     }
     interrupts::enable();
-    assert_eq!(INTERRUPTS.load(Ordering::Relaxed), TIMES);
-    assert_eq!(
-        RETURNS_TO_HALT.load(Ordering::Relaxed),
-        TIMES,
-        "each ended a hlt"
-    );
+    assert_eq!(device.interrupts(), TIMES);
+    assert_eq!(device.halts_ended(), TIMES, "each ended a hlt");
 }
 
 /// A handler may make and poll timers: one that is earlier than all others wakes its task. (That its
@@ -89,25 +80,20 @@ fn handler_sets_timer() {
     use core::{future::Future, pin::pin};
     use dormir::time::Instant;
 
-    extern "sysv64" fn on_device(_frame: &InterruptFrame) {
-        bare::end_of_interrupt();
-        INTERRUPTS.fetch_add(1, Ordering::Relaxed);
+    let device = Device::new(|| {
         // A timer made and polled here, for the task that waits: its waker is what counts.
         let timer = alloc::boxed::Box::new(Timer::after(Duration::from_millis(200)));
         let timer = alloc::boxed::Box::leak(timer);
         // SAFETY: leaked, so it never moves.
         let timer = unsafe { core::pin::Pin::new_unchecked(timer) };
-        if let Some(waker) = critical_section::with(|cs| WAKER.borrow_ref_mut(cs).take()) {
+        if let Some(waker) = take_waker() {
             assert!(
                 timer
                     .poll(&mut core::task::Context::from_waker(&waker))
                     .is_pending()
             );
         }
-    }
-    interrupt_entry!(entry => on_device);
-    // SAFETY: made by `interrupt_entry!`, and acknowledges the local APIC's interrupt.
-    unsafe { bare::set_interrupt_handler(vector::FREE, entry) };
+    });
 
     let start = Instant::now();
     let mut far = pin!(Timer::after(Duration::from_secs(3600)));
@@ -119,14 +105,14 @@ fn handler_sets_timer() {
             if polls > 1 {
                 return Poll::Ready(());
             }
-            critical_section::with(|cs| WAKER.replace(cs, Some(cx.waker().clone())));
-            interrupt_self();
+            wait_by(cx.waker());
+            device.interrupt();
             far.as_mut().poll(cx)
         }),
         Halt,
     );
     interrupts::enable();
-    assert_eq!(INTERRUPTS.load(Ordering::Relaxed), 1);
+    assert_eq!(device.interrupts(), 1);
     let slept = Instant::now().saturating_since(start);
     assert!(slept >= Duration::from_millis(200), "woken after {slept:?}");
 }
@@ -141,6 +127,9 @@ fn flag_is_kept() {
     assert!(!interrupts::are_enabled());
     interrupts::enable();
 }
+
+/// Interrupts of the handlers that are not a [`Device`]'s.
+static INTERRUPTS: AtomicU32 = AtomicU32::new(0);
 
 /// What the handler of [`entry_saves_all`] found.
 static STACK_AT_CALL: AtomicU64 = AtomicU64::new(0);
@@ -165,8 +154,13 @@ extern "sysv64" fn on_entry_case(_frame: &InterruptFrame) {
         "jmp {rest}",
         stack = sym STACK_AT_CALL,
         flags = sym FLAGS_AT_CALL,
-        rest = sym on_device,
+        rest = sym count,
     )
+}
+
+extern "sysv64" fn count(_frame: &InterruptFrame) {
+    INTERRUPTS.fetch_add(1, Ordering::Relaxed);
+    bare::end_of_interrupt();
 }
 interrupt_entry!(entry_case => on_entry_case);
 
@@ -174,7 +168,7 @@ interrupt_entry!(entry_case => on_entry_case);
 /// the ABI says: stack aligned, direction flag clear.
 fn entry_saves_all() {
     const DIRECTION: u64 = 1 << 10;
-    // SAFETY: made by `interrupt_entry!`, and `on_device` acknowledges the local APIC's interrupt.
+    // SAFETY: made by `interrupt_entry!`, and `count` acknowledges the local APIC's interrupt.
     unsafe { bare::set_interrupt_handler(vector::FREE, entry_case) };
     interrupts::disable();
     interrupt_self();

@@ -13,7 +13,7 @@ use dormir::{
     block_on,
     idle::{Halt, Metered},
     platform::bare,
-    time::{Delay, Instant, Timer, TimerQueue},
+    time::{Delay, Instant, Scale, Timer, TimerQueue},
 };
 use dormir_guest::{args, println};
 use embedded_hal::delay::DelayNs;
@@ -155,17 +155,28 @@ fn timer_source() {
     );
 }
 
-/// A nap longer than the PIT's 54.9 ms, which it reaches in steps.
+/// A nap longer than the PIT's 16 bits (54.9 ms) or the local APIC's 32 bits of count, which are reached in
+/// steps. TSC-deadline has no such bound.
 fn beyond_the_counter() {
+    let machine = bare::machine().expect("the machine is set up");
+    let (nap, expected) = match machine.timer {
+        // Four steps, fewer where the vCPU loses its processor for longer than one; ten times as many would be
+        // a storm.
+        bare::TimerSource::Pit => (Duration::from_millis(200), 2..=40),
+        bare::TimerSource::Xapic | bare::TimerSource::X2apic => {
+            let longest = Scale::new(machine.timer_hz, 1_000_000_000).up(u64::from(u32::MAX));
+            (
+                Duration::from_nanos(longest) + Duration::from_millis(200),
+                2..=20,
+            )
+        }
+        _ => (Duration::from_millis(200), 1..=10),
+    };
     let before = bare::timer_interrupts();
-    let deadline = Instant::now().saturating_add(Duration::from_millis(200));
+    let deadline = Instant::now().saturating_add(nap);
     block_on(Timer::at(deadline), Halt);
     assert!(Instant::now() >= deadline, "ended early");
     let interrupts = bare::timer_interrupts() - before;
-    let is_pit = bare::machine().is_some_and(|machine| machine.timer == bare::TimerSource::Pit);
-    // Four steps, fewer where the vCPU loses its processor for longer than one; ten times as many
-    // would be a storm.
-    let expected = if is_pit { 2..=40 } else { 1..=10 };
     assert!(
         expected.contains(&interrupts),
         "{interrupts} interrupts for one nap"

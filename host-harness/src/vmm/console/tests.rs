@@ -1,0 +1,223 @@
+use super::*;
+
+/// Nobody asks the runs of these tests to end.
+static GO_ON: AtomicBool = AtomicBool::new(false);
+
+fn split(pieces: &[&[u8]]) -> (String, Vec<String>) {
+    let mut splitter = Splitter::default();
+    let (mut text, mut records) = (Vec::new(), Vec::new());
+    for piece in pieces {
+        splitter.split(piece, &mut text, |record| records.push(record.to_owned()));
+    }
+    (String::from_utf8(text).unwrap(), records)
+}
+
+const MIXED: &[u8] =
+    b"one\n\x1estat polls 7\ntwo\x1epanic src/main.rs:1:2: no\r\nthree\n\x1e\n\x1enew kind\nend";
+
+#[test]
+fn records_are_taken_out_wherever_the_stream_is_cut() {
+    let text = "one\ntwothree\nend";
+    let records = ["stat polls 7", "panic src/main.rs:1:2: no", "", "new kind"];
+    for cut in 0..=MIXED.len() {
+        let (head, tail) = MIXED.split_at(cut);
+        let (found_text, found_records) = split(&[head, tail]);
+        assert_eq!(found_text, text, "cut at {cut}");
+        assert_eq!(found_records, records, "cut at {cut}");
+    }
+    let bytes: Vec<&[u8]> = MIXED.chunks(1).collect();
+    assert_eq!(split(&bytes).0, text);
+}
+
+#[test]
+fn a_partial_line_is_passed_at_once() {
+    assert_eq!(split(&[b"no line feed"]).0, "no line feed");
+}
+
+#[test]
+fn an_overlong_record_is_cut_and_the_text_after_it_is_kept() {
+    let mut bytes = vec![MARK];
+    bytes.extend_from_slice(b"panic ");
+    bytes.resize(3 * MAX_LENGTH, b'x');
+    bytes.extend_from_slice(b"\nafter");
+    let (text, records) = split(&[&bytes]);
+    assert_eq!(text, "after");
+    assert_eq!(records.len(), 1);
+    assert_eq!(records[0].len(), MAX_LENGTH);
+}
+
+#[test]
+fn a_record_inside_a_record_ends_the_first() {
+    let (text, records) = split(&[b"\x1epanic half\x1eexception whole\n"]);
+    assert_eq!(text, "");
+    assert_eq!(records, ["panic half", "exception whole"]);
+}
+
+fn conclude(bytes: &[u8], ended: Outcome) -> (Outcome, Vec<(String, u64)>) {
+    let (outcome, said) = conclude_with_all(bytes, ended);
+    (outcome, said.stats)
+}
+
+fn conclude_with_all(bytes: &[u8], ended: Outcome) -> (Outcome, Said) {
+    let mut out = Vec::new();
+    let mut console = Console::new(&mut out, 1 << 20, &GO_ON);
+    console.write(bytes).unwrap();
+    console.conclude(ended)
+}
+
+#[test]
+fn a_panic_record_makes_any_exit_code_a_panic() {
+    for code in [0, 101] {
+        let (outcome, _) = conclude(b"\x1epanic here: no\n", Outcome::Exited(code));
+        assert_eq!(outcome, Outcome::Panicked("here: no".into()));
+    }
+}
+
+#[test]
+fn the_first_verdict_counts_and_an_unfinished_one_too() {
+    let (outcome, _) = conclude(
+        b"\x1eexception first\n\x1epanic second\n",
+        Outcome::Exited(101),
+    );
+    assert_eq!(outcome, Outcome::Faulted("first".into()));
+    let (outcome, _) = conclude(b"\x1epanic cut of", Outcome::Exited(101));
+    assert_eq!(outcome, Outcome::Panicked("cut of".into()));
+}
+
+#[test]
+fn a_guest_that_hangs_after_its_panic_is_said_to() {
+    let hang = Outcome::TimedOut {
+        limit: Duration::from_secs(1),
+        place: None,
+    };
+    let (outcome, _) = conclude(b"\x1epanic no\n", hang);
+    let Outcome::Panicked(message) = outcome else {
+        panic!("{outcome:?}");
+    };
+    assert!(message.starts_with("no (and then"), "{message}");
+}
+
+#[test]
+fn a_run_that_was_stopped_is_stopped_whatever_the_guest_said() {
+    let (outcome, _) = conclude(b"\x1epanic no\n", Outcome::Stopped);
+    assert_eq!(outcome, Outcome::Stopped);
+}
+
+#[test]
+fn without_a_verdict_the_end_stands_and_the_figures_keep_their_order() {
+    let (outcome, stats) = conclude(
+        b"\x1estat polls 7\n\x1estat halted_ns 9\n",
+        Outcome::Exited(3),
+    );
+    assert_eq!(outcome, Outcome::Exited(3));
+    assert_eq!(stats, [("polls".into(), 7), ("halted_ns".into(), 9)]);
+}
+
+#[test]
+fn times_are_kept_with_the_moment_of_their_coming() {
+    let before = Instant::now();
+    let ended = Outcome::Exited(0);
+    let (_, said) = conclude_with_all(b"\x1etime 7\ntext\x1etime 9\n", ended);
+    assert!(said.stats.is_empty());
+    let nanos: Vec<u64> = said.times.iter().map(|time| time.nanos).collect();
+    assert_eq!(nanos, [7, 9]);
+    assert!(
+        said.times
+            .iter()
+            .all(|time| (before..=Instant::now()).contains(&time.at))
+    );
+}
+
+#[test]
+fn records_of_one_name_make_one_series() {
+    let records = b"\x1esamples a 1 2\n\x1esamples b 7\n\x1esamples a 3\n\x1esamples b x\n";
+    let (_, said) = conclude_with_all(records, Outcome::Exited(0));
+    let expected = [("a".into(), vec![1, 2, 3]), ("b".into(), vec![7])];
+    assert_eq!(said.samples, expected);
+}
+
+#[test]
+fn a_flood_is_cut_at_the_limit() {
+    let mut out = Vec::new();
+    let mut console = Console::new(&mut out, 5, &GO_ON);
+    console.write(b"123").unwrap();
+    assert_eq!(
+        console.write(b"4567"),
+        Err(Outcome::ConsoleFlooded { limit: 5 })
+    );
+    assert_eq!(out, b"12345");
+}
+
+#[test]
+fn exactly_the_limit_is_no_flood() {
+    let mut out = Vec::new();
+    let mut console = Console::new(&mut out, 5, &GO_ON);
+    assert_eq!(console.write(b"12345"), Ok(()));
+}
+
+struct Failing(ErrorKind);
+
+impl Write for Failing {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(self.0.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_closed_console_ends_the_run_but_records_do_not_notice() {
+    let mut out = Failing(ErrorKind::BrokenPipe);
+    let mut console = Console::new(&mut out, 1 << 20, &GO_ON);
+    assert_eq!(console.write(b"\x1estat polls 1\n"), Ok(()));
+    assert_eq!(console.write(b"text"), Err(Outcome::ConsoleClosed));
+}
+
+#[test]
+fn an_output_that_fails_ends_the_run_with_the_reason() {
+    let mut out = Failing(ErrorKind::StorageFull);
+    let Err(Outcome::ConsoleFailed(reason)) =
+        Console::new(&mut out, 1 << 20, &GO_ON).write(b"text")
+    else {
+        panic!("it fails");
+    };
+    assert_eq!(reason, io::Error::from(ErrorKind::StorageFull).to_string());
+}
+
+#[test]
+fn an_output_that_takes_nothing_is_left_when_the_run_is_to_end() {
+    for kind in [ErrorKind::WouldBlock, ErrorKind::Interrupted] {
+        let mut out = Failing(kind);
+        let leave = AtomicBool::new(true);
+        let mut console = Console::new(&mut out, 1 << 20, &leave);
+        assert_eq!(console.write(b"text"), Err(Outcome::Stopped));
+    }
+}
+
+#[test]
+fn an_output_that_takes_a_byte_now_and_then_gets_them_all() {
+    #[derive(Default)]
+    struct Slow {
+        calls: u32,
+        taken: Vec<u8>,
+    }
+    impl Write for Slow {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.calls += 1;
+            if self.calls.is_multiple_of(2) {
+                return Err(ErrorKind::WouldBlock.into());
+            }
+            self.taken.extend(&bytes[..1]);
+            Ok(1)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut out = Slow::default();
+    let mut console = Console::new(&mut out, 1 << 20, &GO_ON);
+    assert_eq!(console.write(b"slowly"), Ok(()));
+    assert_eq!(out.taken, b"slowly");
+}
