@@ -177,6 +177,10 @@ fn registered_twice(guest: &Guest) -> Check {
         || format!("another Host: {another:?}"),
     )?;
     works(&mut sandbox)?;
+    // It waits as the first one says, not as the other would have it where there are interrupts.
+    sandbox.call::<u64>("overslept", 1_000_000_u64)?;
+    let ticks: u64 = sandbox.call("ticks", ())?;
+    check(ticks == 0, || format!("{ticks} ticks"))?;
     // The first one's canceller is still the one that matters.
     let canceller = host.canceller(&sandbox);
     let long = || sandbox.call::<u64>("overslept", 10_000_000_u64);
