@@ -51,6 +51,13 @@ fn nested() -> Result<i32, HyperlightGuestError> {
     })??)
 }
 
+/// Polls tasks in a task.
+#[guest_function]
+fn nested_poll() -> Result<i32, HyperlightGuestError> {
+    let turn = hyperlight::block_on(async { hyperlight::poll_once() })??;
+    Ok(turn.tasks_left as i32)
+}
+
 /// Whether interrupts are unmasked before and after a sleep: 0, 1 for before, 2 for after, 3.
 #[guest_function]
 fn interrupt_flags(micros: u64) -> Result<u64, HyperlightGuestError> {
