@@ -4,7 +4,7 @@ use crate::toolchain::{GuestToolchain, NoGuestToolchain, TARGET};
 use std::fmt;
 
 /// What a command needs. Every command that sets up needs a way to build guests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
     /// QEMU.
     pub qemu: bool,

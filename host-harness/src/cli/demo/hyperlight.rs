@@ -6,7 +6,6 @@ use crate::{
     hyperlight::{self, Mode, Runner},
     setup::{self, Needs, Policy},
     stop::StopToken,
-    vmm::kvm,
     workspace::Workspace,
 };
 use std::{
@@ -57,13 +56,9 @@ pub(super) fn run(
         }
     }
     // Before anything is installed or built for it: no set-up can mend this.
-    kvm::probe()?;
+    hyperlight::probe()?;
     let workspace = Workspace::locate()?;
-    let needs = Needs {
-        qemu: false,
-        browser: false,
-    };
-    let toolchain = setup::set_up(&workspace, needs, policy, stop)?;
+    let toolchain = setup::set_up(&workspace, Needs::default(), policy, stop)?;
     let guest = hyperlight::build_guest(&toolchain, &workspace, stop)?;
     let runner = Runner::build(mode, &workspace, stop)?;
     let mut status = 0;

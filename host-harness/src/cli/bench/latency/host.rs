@@ -44,14 +44,14 @@ impl Host {
     ) -> Option<String> {
         let module = self.kvm_module.as_deref().unwrap_or("an unknown module");
         match self.hardware_assisted {
-            _ if !vmms.any(|vmm| vmm.contains("kvm")) => None,
+            _ if !vmms.any(|vmm| vmm.contains("kvm") || vmm.contains("hyperlight")) => None,
             Some(true) => None,
             Some(false) => Some(format!(
                 "KVM here is not hardware-assisted ({module} emulates a guest's kernel code one instruction \
-                 at a time): under kvm and qemu-kvm, times count instructions and say nothing about hardware."
+                 at a time): under whatever uses KVM, times count instructions and say nothing about hardware."
             )),
             None => Some(
-                "Whether KVM here is hardware-assisted is not known: trust no time under kvm and qemu-kvm \
+                "Whether KVM here is hardware-assisted is not known: trust no time under what uses KVM \
                  before you have found out which module this kernel has."
                     .into(),
             ),
@@ -64,12 +64,13 @@ impl Host {
         let polled = self
             .halt_poll_ns
             .map_or("unknown".into(), |ns| ns.to_string());
+        let qemu = self.qemu.as_ref();
+        let qemu = qemu.map_or(String::new(), |version| format!(" QEMU: {version}."));
         format!(
-            "CPU: {}. Kernel: {}. KVM: {}, halt_poll_ns {polled}. QEMU: {}.",
+            "CPU: {}. Kernel: {}. KVM: {}, halt_poll_ns {polled}.{qemu}",
             or(&self.cpu),
             or(&self.kernel),
-            or(&self.kvm_module),
-            or(&self.qemu)
+            or(&self.kvm_module)
         )
     }
 }
@@ -115,6 +116,7 @@ mod tests {
             "{warning}"
         );
         assert!(of(None, &["kvm"]).is_some());
+        assert!(of(Some(false), &["hyperlight-interrupts"]).is_some());
     }
 
     #[test]
