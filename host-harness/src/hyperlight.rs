@@ -9,6 +9,7 @@ use std::{
     fmt,
     path::{Path, PathBuf},
     process::{Command, ExitStatus},
+    str::FromStr,
     time::Duration,
 };
 
@@ -17,6 +18,7 @@ use crate::{
     process::{self, Keep, ProcessError, Scope},
     stop::StopToken,
     toolchain::{self, GuestToolchain, TARGET},
+    vmm::{RunError, kvm},
     workspace::Workspace,
 };
 
@@ -25,6 +27,10 @@ const GUEST: &str = "hyperlight";
 
 /// The program that runs it.
 const RUNNER: &str = "dormir-hyperlight-runner";
+
+/// The package for hosts, and its example.
+const HOST: &str = "dormir-hyperlight-host";
+const EXAMPLE: &str = "hello";
 
 /// How a Hyperlight guest is compiled and linked: what `cargo hyperlight` passes, for a target without vector
 /// registers.
@@ -59,6 +65,64 @@ impl fmt::Display for Mode {
     }
 }
 
+/// Reads what [`Display`](fmt::Display) writes.
+impl FromStr for Mode {
+    type Err = UnknownMode;
+
+    fn from_str(name: &str) -> Result<Self, UnknownMode> {
+        Self::ALL
+            .into_iter()
+            .find(|mode| mode.to_string() == name)
+            .ok_or_else(|| UnknownMode(name.to_owned()))
+    }
+}
+
+/// A name that is none of [`Mode::ALL`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no mode named `{0}`: use hyperlight or hyperlight-interrupts")]
+pub struct UnknownMode(String);
+
+/// Why there can be no sandboxes here.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NoSandboxes {
+    /// There is no KVM.
+    #[error(
+        "a Hyperlight sandbox needs KVM, and there is no /dev/kvm: enable virtualisation in the firmware (on a \
+         virtual machine: nested virtualisation), and load the module kvm_intel or kvm_amd"
+    )]
+    Missing,
+    /// This user may not use it.
+    #[error(
+        "a Hyperlight sandbox needs KVM, and /dev/kvm may not be opened by this user: add the user to its group \
+         (`sudo usermod -aG kvm $USER`, then log in again)"
+    )]
+    Denied,
+    /// It cannot be used for another reason.
+    #[error("a Hyperlight sandbox needs KVM: {0}")]
+    Unusable(RunError),
+}
+
+impl From<RunError> for NoSandboxes {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::KvmMissing => Self::Missing,
+            RunError::KvmDenied => Self::Denied,
+            error => Self::Unusable(error),
+        }
+    }
+}
+
+/// Whether sandboxes can be made here, as far as that is KVM's to say.
+///
+/// # Errors
+///
+/// KVM is missing, or cannot be used.
+pub fn probe() -> Result<(), NoSandboxes> {
+    kvm::probe()?;
+    Ok(())
+}
+
 /// Builds the guest program.
 ///
 /// # Errors
@@ -81,6 +145,52 @@ pub fn build_guest(
     executable(&run_cargo(&mut command, stop)?, GUEST)
 }
 
+/// Builds the example of `dormir-hyperlight-host`: a host from beginning to end.
+///
+/// # Errors
+///
+/// The build failed, took too long, or was stopped.
+pub fn build_example(
+    mode: Mode,
+    workspace: &Workspace,
+    stop: &StopToken,
+) -> Result<PathBuf, BuildError> {
+    let mut command = build(mode, workspace);
+    // With the runner's package, so that what both depend on has the same features and is there already.
+    command.args(["--package", HOST, "--package", RUNNER, "--example", EXAMPLE]);
+    executable(&run_cargo(&mut command, stop)?, EXAMPLE)
+}
+
+/// Has the example run the guest program `guest`, at most for `limit`.
+///
+/// # Errors
+///
+/// It cannot be started, took too long, or was stopped.
+pub fn run_example(
+    program: &Path,
+    guest: &Path,
+    limit: Duration,
+    stop: &StopToken,
+) -> Result<Ran, ProcessError> {
+    Ran::of(Command::new(program).arg(guest), limit, stop)
+}
+
+/// A build of the host's workspace for one mode, to which packages are to be added.
+fn build(mode: Mode, workspace: &Workspace) -> Command {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    let mut command = Command::new(cargo);
+    toolchain::isolate(&mut command, &["CARGO_NET_OFFLINE", "RUSTUP_TOOLCHAIN"]);
+    command
+        .args(["build", "--locked", "--release", "--target-dir"])
+        .arg(workspace.hyperlight_target(&mode.to_string()))
+        .arg("--message-format=json-render-diagnostics")
+        .current_dir(workspace.hyperlight_host());
+    if mode == Mode::Interrupts {
+        command.args(["--features", "hw-interrupts"]);
+    }
+    command
+}
+
 /// A runner for sandboxes of one mode.
 #[derive(Clone, Debug)]
 pub struct Runner {
@@ -97,6 +207,16 @@ pub struct Ran {
     pub output: String,
 }
 
+impl Ran {
+    fn of(command: &mut Command, limit: Duration, stop: &StopToken) -> Result<Self, ProcessError> {
+        let captured = process::capture(command, Keep::Both, Scope::Group, limit, stop)?;
+        Ok(Self {
+            status: captured.status,
+            output: captured.output,
+        })
+    }
+}
+
 impl Runner {
     /// Builds the runner.
     ///
@@ -104,23 +224,14 @@ impl Runner {
     ///
     /// The build failed, took too long, or was stopped.
     pub fn build(mode: Mode, workspace: &Workspace, stop: &StopToken) -> Result<Self, BuildError> {
-        let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
-        let mut command = Command::new(cargo);
-        toolchain::isolate(&mut command, &["CARGO_NET_OFFLINE", "RUSTUP_TOOLCHAIN"]);
-        command
-            .args(["build", "--locked", "--release", "--package", RUNNER])
-            .arg("--target-dir")
-            .arg(workspace.hyperlight_target(&mode.to_string()))
-            .arg("--message-format=json-render-diagnostics")
-            .current_dir(workspace.hyperlight_host());
-        if mode == Mode::Interrupts {
-            command.args(["--features", "hw-interrupts"]);
-        }
+        let mut command = build(mode, workspace);
+        command.args(["--package", RUNNER]);
         let program = executable(&run_cargo(&mut command, stop)?, RUNNER)?;
         Ok(Self { program, mode })
     }
 
-    /// Has the guest program `guest` do what `what` names, a test case or `list`, at most for `limit`.
+    /// Has the guest program `guest` do what `what` names, a test case, a measurement or `list`, at most for
+    /// `limit`.
     ///
     /// # Errors
     ///
@@ -132,12 +243,7 @@ impl Runner {
         limit: Duration,
         stop: &StopToken,
     ) -> Result<Ran, ProcessError> {
-        let mut command = self.command(guest, what);
-        let captured = process::capture(&mut command, Keep::Both, Scope::Group, limit, stop)?;
-        Ok(Ran {
-            status: captured.status,
-            output: captured.output,
-        })
+        Ran::of(&mut self.command(guest, what), limit, stop)
     }
 
     /// As [`run`](Self::run), with what it prints on this program's standard output and error.
@@ -159,5 +265,32 @@ impl Runner {
         let mut command = Command::new(&self.program);
         command.arg(self.mode.to_string()).arg(guest).arg(what);
         command
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mode_is_known_by_its_name() {
+        for mode in Mode::ALL {
+            assert_eq!(mode.to_string().parse(), Ok(mode));
+        }
+        let sentence = "kvm".parse::<Mode>().expect_err("no mode").to_string();
+        assert!(sentence.contains("`kvm`"), "{sentence}");
+    }
+
+    /// There is no other way than KVM, so none is advised.
+    #[test]
+    fn without_kvm_no_other_vmm_is_advised() {
+        for error in [RunError::KvmMissing, RunError::KvmDenied] {
+            let sentence = NoSandboxes::from(error).to_string();
+            assert!(
+                sentence.contains("Hyperlight") && sentence.contains("/dev/kvm"),
+                "{sentence}"
+            );
+            assert!(!sentence.contains("qemu"), "{sentence}");
+        }
     }
 }

@@ -15,6 +15,51 @@ use crate::{idle::Idle, time::TimerQueue};
 /// whatever `block_on` runs next, and costs that one a poll.
 static READY: AtomicBool = AtomicBool::new(false);
 
+/// A future that is being run by itself, on the stack: whether it was woken.
+///
+/// The flag is set from the beginning, and set again when this goes: what it took may have been an outer
+/// future's wake.
+pub(crate) struct Woken;
+
+impl Woken {
+    pub(crate) fn begin() -> Self {
+        READY.store(true, Ordering::Release);
+        Self
+    }
+
+    /// Whether the future is to be polled. The flag is cleared before the poll: a wake that comes during it
+    /// counts for the next one.
+    pub(crate) fn take(&self) -> bool {
+        READY.swap(false, Ordering::Acquire)
+    }
+
+    pub(crate) fn is_set(&self) -> bool {
+        READY.load(Ordering::Acquire)
+    }
+
+    /// Sets the flag. Lock-free and without memory: may be called in any context, NMI included.
+    pub(crate) fn waker(&self) -> Waker {
+        const VTABLE: RawWakerVTable = RawWakerVTable::new(|_| RAW, wake, wake, |_| ());
+        const RAW: RawWaker = RawWaker::new(core::ptr::null(), &VTABLE);
+
+        fn wake(_: *const ()) {
+            // Not "if it is not set": a look could be older than what the waker has just written for the
+            // task, and the task would be polled without seeing that.
+            READY.store(true, Ordering::Release);
+        }
+
+        // SAFETY: the functions ignore the data pointer, touch nothing but a static atomic, and so keep
+        // the contract of `RawWakerVTable` in any number, thread or context.
+        unsafe { Waker::from_raw(RAW) }
+    }
+}
+
+impl Drop for Woken {
+    fn drop(&mut self) {
+        READY.store(true, Ordering::Release);
+    }
+}
+
 /// Runs `future` to its end, waiting by `idle` whenever it is not ready, and serves the timers of the
 /// [global queue](TimerQueue::global) meanwhile.
 ///
@@ -46,43 +91,23 @@ static READY: AtomicBool = AtomicBool::new(false);
 pub fn block_on<F: Future>(future: F, mut idle: impl Idle) -> F::Output {
     let queue = TimerQueue::global();
     let mut future = pin!(future);
-    let waker = ready_waker();
+    let woken = Woken::begin();
+    let waker = woken.waker();
     let mut context = Context::from_waker(&waker);
-    READY.store(true, Ordering::Release);
     loop {
-        // The flag is cleared before the poll: a wake that comes during it counts for the next one.
-        if READY.swap(false, Ordering::Acquire)
+        if woken.take()
             && let Poll::Ready(output) = future.as_mut().poll(&mut context)
         {
-            // An outer call may have been woken while this one took the flag.
-            READY.store(true, Ordering::Release);
             queue.disarm();
             return output;
         }
         let next = queue.turn();
-        let idle_still = || !READY.load(Ordering::Acquire) && queue.is_settled();
+        let idle_still = || !woken.is_set() && queue.is_settled();
         if idle_still() {
             // The look that counts is the one that `idle` takes with interrupts masked.
             idle.wait(next, &idle_still);
         }
     }
-}
-
-/// A waker that sets [`READY`].
-fn ready_waker() -> Waker {
-    const VTABLE: RawWakerVTable = RawWakerVTable::new(|_| RAW, wake, wake, |_| ());
-    const RAW: RawWaker = RawWaker::new(core::ptr::null(), &VTABLE);
-
-    /// Lock-free and without memory: may be called in any context, NMI included.
-    fn wake(_: *const ()) {
-        // Not "if it is not set": a look could be older than what the waker has just written for the
-        // task, and the task would be polled without seeing that.
-        READY.store(true, Ordering::Release);
-    }
-
-    // SAFETY: the functions ignore the data pointer, touch nothing but a static atomic, and so keep
-    // the contract of `RawWakerVTable` in any number, thread or context.
-    unsafe { Waker::from_raw(RAW) }
 }
 
 #[cfg(test)]
@@ -111,7 +136,7 @@ mod tests {
         const DONE: u32 = u32::MAX;
         static WRITTEN: AtomicU32 = AtomicU32::new(0);
         static SEEN: AtomicU32 = AtomicU32::new(0);
-        let waker = ready_waker();
+        let waker = Woken::begin().waker();
         let other = thread::spawn(move || {
             let write_and_wake = |value| {
                 WRITTEN.store(value, Ordering::Release);

@@ -1,12 +1,16 @@
 //! The cases and demos of the Hyperlight guest, in sandboxes of the real hyperlight-host: one test for each case and
 //! mode. A case is a process of its own; the runner asserts, and says what is wrong.
 
-use std::{path::PathBuf, sync::OnceLock, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::OnceLock,
+    time::Duration,
+};
 
 use dormir_harness::{
     hyperlight::{self, Mode, Ran, Runner},
     toolchain::GuestToolchain,
-    vmm::{StopToken, kvm},
+    vmm::StopToken,
     workspace::Workspace,
 };
 use libtest_mimic::{Failed, Trial};
@@ -19,6 +23,7 @@ const CASES: &[&str] = &[
     "sleeps-are-never-short",
     "thousand-calls",
     "beside-a-busy-task",
+    "woken-around-another",
     "idle-is-of-its-mode",
     "host-waits-in-either-mode",
     "periods",
@@ -37,6 +42,7 @@ const CASES: &[&str] = &[
     "never-returns",
     "guest-panics",
     "deadline-too-far",
+    "untrusted-waits",
     "nothing-to-wait-for",
     "runs-tasks-in-a-task",
     "registered-twice",
@@ -78,20 +84,21 @@ pub(crate) fn trials() -> Vec<Trial> {
             let prints = move || prints(mode, name, expected);
             Trial::test(format!("{mode}::demo-{name}"), prints)
         });
-        cases.chain(demos).chain([Trial::test(
-            format!("{mode}::no-case-is-left-out"),
-            move || no_case_is_left_out(mode),
-        )])
+        let others = [
+            Trial::test(format!("{mode}::example-hello"), move || example(mode)),
+            Trial::test(format!("{mode}::no-case-is-left-out"), move || {
+                no_case_is_left_out(mode)
+            }),
+        ];
+        cases.chain(demos).chain(others)
     };
     Mode::ALL.into_iter().flat_map(in_mode).collect()
 }
 
-/// The guest and the two runners, each built when it is first needed.
-fn run(mode: Mode, what: &str) -> Result<Ran, Failed> {
+/// The guest, built when it is first needed.
+fn guest() -> Result<&'static Path, Failed> {
     static GUEST: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    static RUNNERS: [OnceLock<Result<Runner, String>>; 2] = [const { OnceLock::new() }; 2];
 
-    kvm::probe()?;
     let stop = StopToken::default();
     let guest = GUEST.get_or_init(|| {
         let build = || -> Result<PathBuf, Box<dyn std::error::Error>> {
@@ -101,11 +108,41 @@ fn run(mode: Mode, what: &str) -> Result<Ran, Failed> {
         };
         build().map_err(|error| error.to_string())
     });
+    Ok(guest.as_deref().map_err(Clone::clone)?)
+}
+
+/// Has the mode's runner, which is built when it is first needed, do `what`.
+fn run(mode: Mode, what: &str) -> Result<Ran, Failed> {
+    static RUNNERS: [OnceLock<Result<Runner, String>>; 2] = [const { OnceLock::new() }; 2];
+
+    hyperlight::probe()?;
+    let (guest, stop) = (guest()?, StopToken::default());
     let runner = RUNNERS[mode as usize].get_or_init(|| {
         let workspace = Workspace::locate().map_err(|error| error.to_string())?;
         Runner::build(mode, &workspace, &stop).map_err(|error| error.to_string())
     });
-    Ok(runner.clone()?.run(guest.as_ref()?, what, LIMIT, &stop)?)
+    Ok(runner.clone()?.run(guest, what, LIMIT, &stop)?)
+}
+
+/// The whole way that the documentation shows.
+fn example(mode: Mode) -> Result<(), Failed> {
+    hyperlight::probe()?;
+    let stop = StopToken::default();
+    let program = hyperlight::build_example(mode, &Workspace::locate()?, &stop)?;
+    let ran = hyperlight::run_example(&program, guest()?, LIMIT, &stop)?;
+    let mut expected = vec!["ten tasks slept: ", "cancelled after 100 ms"];
+    if mode == Mode::HostWait {
+        expected.push("and again: ");
+    }
+    let lines: Vec<&str> = ran.output.lines().collect();
+    let mut said = lines.iter().zip(&expected);
+    let is_said =
+        lines.len() == expected.len() && said.all(|(line, start)| line.starts_with(start));
+    if ran.status.success() && is_said {
+        Ok(())
+    } else {
+        Err(format!("{}\n{}", ran.status, ran.output).into())
+    }
 }
 
 fn passes(mode: Mode, case: &str) -> Result<(), Failed> {

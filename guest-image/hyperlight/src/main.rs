@@ -1,9 +1,10 @@
-//! The Hyperlight guest: what the runner's cases call.
+//! The Hyperlight guest: what the runner's cases and measurements call.
 #![no_std]
 #![no_main]
 
 extern crate alloc;
 
+mod bench;
 mod demo;
 mod misuse;
 mod polled;

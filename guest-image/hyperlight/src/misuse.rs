@@ -2,12 +2,13 @@
 
 use core::{arch::asm, future::pending};
 
+use alloc::vec::Vec;
 use dormir::{
     hyperlight,
     time::{Instant, Timer},
 };
 use hyperlight_guest::error::HyperlightGuestError;
-use hyperlight_guest_bin::guest_function;
+use hyperlight_guest_bin::{guest_function, host_comm::call_host};
 
 /// Never returns and never waits.
 #[guest_function]
@@ -36,12 +37,25 @@ fn sleeps_for_ever(nanos: u64) -> Result<i32, HyperlightGuestError> {
     Ok(0)
 }
 
+/// Asks the host to wait, as a guest that knows no limit would. The answer, as bytes.
+#[guest_function]
+fn asks_to_wait(nanos: u64) -> Result<Vec<u8>, HyperlightGuestError> {
+    call_host("dormir_wait", (nanos,))
+}
+
 /// Runs tasks in a task.
 #[guest_function]
 fn nested() -> Result<i32, HyperlightGuestError> {
     Ok(hyperlight::block_on(async {
         hyperlight::block_on(async { 1 })
     })??)
+}
+
+/// Polls tasks in a task.
+#[guest_function]
+fn nested_poll() -> Result<i32, HyperlightGuestError> {
+    let turn = hyperlight::block_on(async { hyperlight::poll_once() })??;
+    Ok(turn.tasks_left as i32)
 }
 
 /// Whether interrupts are unmasked before and after a sleep: 0, 1 for before, 2 for after, 3.

@@ -1,11 +1,12 @@
 //! Tasks that sleep.
 
-use core::time::Duration;
+use core::{task::Poll, time::Duration};
 
 use alloc::vec::Vec;
 use dormir::{
     executor::{Task, yield_now},
     hyperlight,
+    idle::Spin,
     time::{Instant, Timer},
 };
 use hyperlight_guest::error::HyperlightGuestError;
@@ -76,6 +77,26 @@ fn beside_busy(micros: u64) -> Result<u64, HyperlightGuestError> {
         turns
     })?;
     Ok(turns)
+}
+
+/// A future that is woken while its poll runs another one by itself: that one must not keep the wake.
+#[guest_function]
+fn woken_around_another() -> Result<i32, HyperlightGuestError> {
+    let polls = hyperlight::block_on(async {
+        let mut polls = 0;
+        core::future::poll_fn(|context| {
+            polls += 1;
+            if polls > 1 {
+                return Poll::Ready(());
+            }
+            context.waker().wake_by_ref();
+            dormir::block_on(Timer::after(Duration::from_millis(1)), Spin::new());
+            Poll::Pending
+        })
+        .await;
+        polls
+    })?;
+    Ok(polls)
 }
 
 /// The guest's clock, in nanoseconds.

@@ -2,6 +2,7 @@
 
 pub mod counts;
 pub mod exits;
+mod hyperlight;
 mod json;
 pub mod latency;
 mod progress;
@@ -9,9 +10,14 @@ pub mod sleeps;
 mod table;
 mod versions;
 
-use super::{Ended, Installing, ended};
+use super::{
+    Ended, Installing,
+    choose::{NoSuchVmm, Under},
+    ended,
+};
 use crate::{
     guest::{self, Images},
+    hyperlight::Mode,
     setup::{self, Needs},
     stop::StopToken,
     vmm::{self, Outcome, Report, RunConfig, Vmm, kvm},
@@ -27,7 +33,7 @@ use std::{
 };
 use versions::Versions;
 
-/// Measures what tasks cost under dormir and under other runtimes: --counts or --latency.
+/// Measures what tasks cost: --counts or --latency, beside other runtimes, or --hyperlight.
 ///
 /// --counts: instructions. Each runtime runs in a guest of its own, linked with the critical section
 /// and the heap that dormir's guests have, under QEMU's translator with `-icount shift=0,sleep=off`:
@@ -47,9 +53,15 @@ use versions::Versions;
 /// by the bootstrap. The status is 0 whatever changed; with --fail-above it is 1 if one of dormir's figures
 /// became slower by more than that, in the whole interval.
 ///
-/// What this needs and is not there is installed first: the compiler's library for guests, and QEMU.
+/// --hyperlight: time, in sandboxes of the real hyperlight-host, without its hw-interrupts and with: a call of
+/// a guest function with and without the executor, an idle, and by how much sleeps of 1, 10 and 100 ms are too
+/// long, beside this machine's own. 100 samples or 15 s a figure; both modes take some two minutes where KVM
+/// emulates instructions. It needs KVM. docs/hyperlight.md says how they are taken.
+///
+/// What this needs and is not there is installed first: the compiler's library for guests, and QEMU, which
+/// --hyperlight does without.
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = format!("Of --counts:\n\n{}", counts::cases_help()))]
+#[command(after_long_help = format!("Of --counts:\n\n{}\n\n{}", counts::cases_help(), hyperlight::ABOUT))]
 pub(super) struct Arguments {
     /// Counts instructions: of a wake, a poll, a switch, a spawn, a join, a timer; and a sleep's exits
     #[arg(long, group = "figures")]
@@ -57,12 +69,26 @@ pub(super) struct Arguments {
     /// Measures latency: from a deadline, or a task's wake, to the poll
     #[arg(long, group = "figures")]
     latency: bool,
-    /// Measures latency under this VMM (kvm, qemu-tcg/q35, qemu-tcg/microvm, qemu-kvm/q35,
-    /// qemu-kvm/microvm); may be given again [default: all that can be used here]
-    #[arg(long, requires = "latency", value_parser = latency::plan::vmm)]
-    vmm: Vec<Vmm>,
+    /// Measures a Hyperlight guest: what a call and an idle cost, and how exact its sleeps are
+    #[arg(long, group = "figures")]
+    hyperlight: bool,
+    /// Measures under this VMM; may be given again. For --latency: kvm, qemu-tcg/q35, qemu-tcg/microvm,
+    /// qemu-kvm/q35, qemu-kvm/microvm; for --hyperlight: hyperlight, hyperlight-interrupts [default: all that
+    /// can be used here]
+    #[arg(long, requires = "figures", value_parser = under)]
+    vmm: Vec<Under>,
+    /// How many samples each figure of --hyperlight takes at least, if there is time [default: 100]
+    #[arg(
+        long,
+        value_name = "N",
+        requires = "hyperlight",
+        conflicts_with_all = ["counts", "latency"],
+        value_parser = clap::value_parser!(u32).range(1..=100_000)
+    )]
+    samples: Option<u32>,
     /// Measures latency with every timer and idle policy and under load, 10,000 samples or 60 s a cell
-    #[arg(long, requires = "latency")]
+    // (What it requires is not looked for if that conflicts with what is there.)
+    #[arg(long, requires = "latency", conflicts_with_all = ["counts", "hyperlight"])]
     full: bool,
     /// Also writes the figures to this file, as JSON; what it held before is replaced at the end
     #[arg(long, value_name = "FILE", requires = "figures")]
@@ -80,9 +106,53 @@ pub(super) struct Arguments {
 /// It was not said what to measure.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "say what is to be measured: pass --counts, which counts instructions, or --latency, which measures time"
+    "say what is to be measured: pass --counts, which counts instructions, --latency, which measures time, or \
+     --hyperlight, which measures a Hyperlight guest"
 )]
 struct NoKind;
+
+/// Reads the name of a VMM or of a Hyperlight mode; where the machine is left out, it is q35.
+fn under(name: &str) -> Result<Under, NoSuchVmm> {
+    let vmm = latency::plan::vmm(name).map(Under::Vmm);
+    vmm.or_else(|_| name.parse())
+}
+
+/// A VMM under which these figures are not measured.
+#[derive(Debug, thiserror::Error)]
+#[error("{figures} is not measured under {under}: {instead}")]
+struct NotUnder {
+    figures: &'static str,
+    under: Under,
+    instead: &'static str,
+}
+
+impl Arguments {
+    /// The VMMs for --latency.
+    fn vmms(&self) -> Result<Vec<Vmm>, NotUnder> {
+        let vmm = |under: &Under| match *under {
+            Under::Vmm(vmm) => Ok(vmm),
+            under @ Under::Hyperlight(_) => Err(NotUnder {
+                figures: "--latency",
+                under,
+                instead: "pass --hyperlight in its place, or leave this --vmm out",
+            }),
+        };
+        self.vmm.iter().map(vmm).collect()
+    }
+
+    /// The modes for --hyperlight.
+    fn modes(&self) -> Result<Vec<Mode>, NotUnder> {
+        let mode = |under: &Under| match *under {
+            Under::Hyperlight(mode) => Ok(mode),
+            under @ Under::Vmm(_) => Err(NotUnder {
+                figures: "--hyperlight",
+                under,
+                instead: "pass --vmm hyperlight or --vmm hyperlight-interrupts, or leave --vmm out for both",
+            }),
+        };
+        self.vmm.iter().map(mode).collect()
+    }
+}
 
 pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
     if let [before, after] = arguments.compare.as_slice() {
@@ -90,7 +160,7 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
     }
     if arguments.latency {
         let wanted = latency::Wanted {
-            vmms: &arguments.vmm,
+            vmms: &arguments.vmms()?,
             extent: if arguments.full {
                 latency::plan::Extent::Full
             } else {
@@ -101,8 +171,25 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
         };
         return latency::run(&wanted, stop);
     }
+    if arguments.hyperlight {
+        let wanted = hyperlight::Wanted {
+            modes: &arguments.modes()?,
+            samples: arguments.samples.unwrap_or(hyperlight::SAMPLES),
+            json: arguments.json.as_deref(),
+            policy: arguments.installing.policy(),
+        };
+        return hyperlight::run(&wanted, stop);
+    }
     if !arguments.counts {
         return Err(NoKind.into());
+    }
+    if let Some(&under) = arguments.vmm.first() {
+        return Err(NotUnder {
+            figures: "--counts",
+            under,
+            instead: "it chooses where each figure is exact; leave --vmm out",
+        }
+        .into());
     }
     // Before anything is installed, built or run for it.
     let json = arguments.json.as_deref().map(Destination::check);

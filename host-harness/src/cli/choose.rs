@@ -6,7 +6,7 @@ use crate::{
     vmm::{Accelerator, Machine, RunError, Vmm, kvm},
 };
 use clap::ValueEnum;
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 /// The options that say which VMM.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
@@ -73,6 +73,25 @@ struct Chosen {
     under: Under,
     /// Why the harness's own VMM is not used although nobody asked for another.
     fallback: Option<RunError>,
+}
+
+/// A name that is no VMM's, for commands that take the machine with it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "there is no VMM named `{0}`: use kvm, qemu-tcg/q35, qemu-tcg/microvm, qemu-kvm/q35, qemu-kvm/microvm, \
+     hyperlight or hyperlight-interrupts"
+)]
+pub(super) struct NoSuchVmm(pub(super) String);
+
+/// Reads what [`Display`](fmt::Display) writes.
+impl FromStr for Under {
+    type Err = NoSuchVmm;
+
+    fn from_str(name: &str) -> Result<Self, NoSuchVmm> {
+        let mode = |_| name.parse().map(Self::Hyperlight);
+        let found = name.parse().map(Self::Vmm).or_else(mode);
+        found.map_err(|_| NoSuchVmm(name.to_owned()))
+    }
 }
 
 impl Choice {
@@ -187,6 +206,19 @@ mod tests {
             let sentence = choose(Some(name), Some(MachineName::Q35), None);
             assert!(sentence.contains("--machine"), "{sentence}");
         }
+    }
+
+    #[test]
+    fn each_is_known_by_its_whole_name() {
+        let vmms = Vmm::ALL.map(Under::Vmm);
+        for known in vmms.into_iter().chain(Mode::ALL.map(Under::Hyperlight)) {
+            assert_eq!(known.to_string().parse(), Ok(known));
+        }
+        let sentence = "qemu"
+            .parse::<Under>()
+            .expect_err("there is none")
+            .to_string();
+        assert!(sentence.contains("`qemu`: use kvm"), "{sentence}");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::{
     output::Output,
 };
 use crate::{
-    hyperlight::Runner,
+    hyperlight::{self, Runner},
     process::ProcessError,
     stop::StopToken,
     vmm::{self, MAX_MEMORY_MIB, MIN_MEMORY_MIB, Outcome, RunConfig},
@@ -24,7 +24,8 @@ use std::{path::PathBuf, time::Duration};
 /// closed output. 125 means that no guest was run.
 ///
 /// Of a Hyperlight guest (--vmm hyperlight, hyperlight-interrupts) it calls one function, whose name is the
-/// guest argument, and which takes nothing and returns an i32: the status.
+/// guest argument, and which takes nothing and returns an i32: the status. --memory, --console-limit and --pit
+/// are for other guests.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// The guest: an ELF file for x86-64
@@ -79,6 +80,7 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
             let [function] = arguments.arguments.as_slice() else {
                 return Err(NoFunction.into());
             };
+            hyperlight::probe()?;
             let limit = Duration::from_secs(arguments.timeout);
             let runner = Runner::build(mode, &Workspace::locate()?, stop)?;
             let what = format!("call:{function}");

@@ -1,6 +1,7 @@
 //! `cargo vm test`: every test there is, after setting up what they need.
 
 mod examples;
+mod one_vmm;
 
 use super::{Ended, FAILURE, Installing};
 use crate::{
@@ -10,6 +11,7 @@ use crate::{
     toolchain,
     workspace::Workspace,
 };
+use one_vmm::OneVmm;
 use std::{
     env,
     ffi::OsString,
@@ -27,12 +29,16 @@ use std::{
 /// do. The status is cargo's; after a failure nothing more is run.
 ///
 /// Arguments of `cargo test` stand for `--all-features` and choose among the first kind: with any, the
-/// others are left out.
+/// others are left out. --vmm chooses the tests in VMs, tests/vm, of one VMM.
 ///
 /// What the tests need and is not there is installed first: the compiler's library for guests, and
-/// QEMU.
+/// QEMU, unless --vmm names one that does without.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
+    /// Runs only the tests of this VMM: kvm, qemu-tcg, qemu-kvm, hyperlight or hyperlight-interrupts; of QEMU's
+    /// machines one, as in qemu-tcg/q35 and qemu-tcg/microvm
+    #[arg(long, conflicts_with = "cargo_test")]
+    vmm: Option<OneVmm>,
     #[command(flatten)]
     installing: Installing,
     /// Arguments of `cargo test`, such as a filter; only the first kind of tests is run then
@@ -72,9 +78,22 @@ const LIMIT: Duration = Duration::from_secs(3600);
 pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
     // Asked now: the tests may build this program anew, and it then runs as a file that is deleted.
     let cargo_vm = env::current_exe().ok();
+    let one = arguments.vmm.as_ref();
+    if let Some(one) = one {
+        // Before anything is installed or built for it: no set-up can mend what it needs and is not there.
+        one.probe()?;
+    }
     let workspace = Workspace::locate()?;
-    let needs = Needs { qemu: true };
+    let needs = Needs {
+        qemu: one.is_none_or(OneVmm::needs_qemu),
+    };
     let toolchain = setup::set_up(&workspace, needs, arguments.installing.policy(), stop)?;
+    if let Some(one) = one {
+        let mut tests = cargo_test(&workspace);
+        tests.args(one.arguments());
+        let status = process::run(&mut tests, Scope::Group, Duration::MAX, stop)?;
+        return Ok(code(status));
+    }
 
     let is_whole = arguments.cargo_test.is_empty();
     let mut tests = cargo_test(&workspace);

@@ -34,6 +34,10 @@ fn every_verb_has_a_help_with_units_and_defaults() {
                 "--fail-above <PERCENT>",
                 "2,000 samples",
                 "qemu-kvm/microvm",
+                "--hyperlight",
+                "hyperlight-interrupts",
+                "tick-processor",
+                "[default: 100]",
                 "-icount",
                 "the same in every run",
                 "wake_all_poll_all",
@@ -57,7 +61,17 @@ fn every_verb_has_a_help_with_units_and_defaults() {
                 "124",
             ],
         ),
-        ("test", &["--no-install", "cargo test", "loom", "left out"]),
+        (
+            "test",
+            &[
+                "--no-install",
+                "cargo test",
+                "loom",
+                "left out",
+                "--vmm",
+                "hyperlight-interrupts",
+            ],
+        ),
     ] {
         let (status, stdout, _) = outcome(cargo_vm().args([verb, "--help"]));
         assert_eq!(status, Some(0), "{verb}");
@@ -93,12 +107,23 @@ fn what_is_not_understood_is_named() {
         ("bench --latency --vmm vmware", "`vmware`"),
         ("bench --vmm kvm", "--latency"),
         ("bench --full", "--latency"),
+        ("bench --counts --full", "--full"),
+        ("bench --hyperlight --full", "--full"),
+        ("bench --hyperlight --latency", "--latency"),
+        ("bench --hyperlight --vmm hyperlite", "`hyperlite`"),
+        ("bench --hyperlight --samples 0", "'0'"),
+        ("bench --hyperlight --samples many", "'many'"),
+        ("bench --latency --samples 5", "--samples"),
+        ("bench --samples 5", "--hyperlight"),
+        ("bench --hyperlight --compare a.json b.json", "--compare"),
         ("bench --compare before.json", "--compare"),
         ("bench --latency --compare a.json b.json", "--compare"),
         ("bench --fail-above 5", "--compare"),
         ("bench --compare a.json b.json --fail-above -5", "-5"),
         ("bench --compare a.json b.json --fail-above much", "`much`"),
         ("test filter", "'filter'"),
+        ("test --vmm vmware", "`vmware`"),
+        ("test --vmm hyperlight -- --lib", "--vmm"),
         ("doctor --no-install", "'--no-install'"),
     ] {
         let (status, stdout, stderr) = outcome(cargo_vm().args(line.split_whitespace()));
@@ -116,6 +141,9 @@ fn what_makes_no_sense_is_refused_in_a_sentence() {
         ("demo --vmm kvm --machine microvm", "--machine"),
         ("demo basic no-such-demo", "`no-such-demo`"),
         ("demo --list no-such-demo", "`no-such-demo`"),
+        ("bench --hyperlight --vmm kvm", "under kvm"),
+        ("bench --latency --vmm hyperlight", "--hyperlight"),
+        ("bench --counts --vmm kvm", "--counts"),
     ] {
         let (status, stdout, stderr) = outcome(cargo_vm().args(line.split_whitespace()));
         assert_eq!(status, Some(125), "{line}: {stderr}");
@@ -149,6 +177,7 @@ fn a_bench_without_a_kind_names_the_kinds() {
     assert!(is_error_line(&stderr), "{stderr}");
     assert!(stderr.contains("--counts"), "{stderr}");
     assert!(stderr.contains("--latency"), "{stderr}");
+    assert!(stderr.contains("--hyperlight"), "{stderr}");
     assert!(stdout.is_empty(), "{stdout}");
 }
 
@@ -244,15 +273,17 @@ fn figures_that_could_not_be_written_are_refused_before_anything_is_done() {
         machine.script(program, &note);
     }
     for file in ["/no/such/folder/counts.json", "/dev/null", "/"] {
-        let arguments = ["bench", "--counts", "--json", file];
-        let (status, stdout, stderr) = outcome(machine.cargo_vm().args(arguments));
-        assert_eq!(status, Some(125), "{file}: {stderr}");
-        assert!(is_error_line(&stderr), "{file}: {stderr}");
-        assert!(
-            stderr.contains(&format!("{file} cannot be written")),
-            "{stderr}"
-        );
-        assert!(stdout.is_empty(), "{file}: {stdout}");
+        for figures in ["--counts", "--latency", "--hyperlight"] {
+            let arguments = ["bench", figures, "--json", file];
+            let (status, stdout, stderr) = outcome(machine.cargo_vm().args(arguments));
+            assert_eq!(status, Some(125), "{file}: {stderr}");
+            assert!(is_error_line(&stderr), "{file}: {stderr}");
+            assert!(
+                stderr.contains(&format!("{file} cannot be written")),
+                "{stderr}"
+            );
+            assert!(stdout.is_empty(), "{file}: {stdout}");
+        }
     }
     assert_eq!(machine.logged(), "");
 }

@@ -148,6 +148,38 @@ fn the_tests_cargo_is_called_as_a_plain_one_and_its_word_is_the_last() {
     assert!(stderr.is_empty(), "{stderr}");
 }
 
+#[test]
+fn the_tests_of_one_vmm_are_chosen_by_its_name_and_need_what_it_needs() {
+    let machine = FakeMachine::that_builds();
+    machine.script("cargo", "echo \"$*\"; exit 7");
+    let test = |vmm: &str| {
+        outcome(
+            machine
+                .cargo_vm()
+                .args(["test", "--no-install", "--vmm", vmm]),
+        )
+    };
+    // Without QEMU.
+    let (status, stdout, stderr) = test("hyperlight");
+    assert_eq!(status, Some(7), "{stderr}");
+    assert_eq!(
+        stdout,
+        "test --locked --all-features --test vm -- hyperlight::\n"
+    );
+    let (status, stdout, stderr) = test("qemu-tcg");
+    assert_eq!(status, Some(125), "{stderr}");
+    assert!(stderr.contains("QEMU"), "{stderr}");
+    assert!(stdout.is_empty(), "{stdout}");
+
+    machine.script("qemu-system-x86_64", QEMU_SAYS);
+    let (status, stdout, stderr) = test("qemu-tcg");
+    assert_eq!(status, Some(7), "{stderr}");
+    assert_eq!(
+        stdout,
+        "test --locked --all-features --test vm -- qemu-tcg/\n"
+    );
+}
+
 /// How the library's own tests are run without metrics and trace.
 const AS_IT_SHIPS: &str = "test --locked --package=dormir --lib --features=alloc";
 

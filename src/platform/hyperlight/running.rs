@@ -118,13 +118,12 @@ impl Running {
             let limit = self.longest_wait;
             return Err(Error::TooLong { wait, limit });
         }
-        if self.interrupts {
+        if wait.is_zero() {
+            // Neither a call of the host nor a start of the timer for what is due.
+        } else if self.interrupts {
             self.halt(until, idle);
-        } else if !wait.is_zero() {
+        } else {
             host::wait(wait)?;
-        }
-        if CLOCK.now() >= until {
-            self.timers.on_interrupt();
         }
         Ok(())
     }

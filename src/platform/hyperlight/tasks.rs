@@ -3,20 +3,16 @@
 use core::{
     future::Future,
     pin::pin,
-    sync::atomic::{AtomicBool, Ordering},
-    task::{Context, Poll, RawWaker, RawWakerVTable, Waker},
+    task::{Context, Poll},
     time::Duration,
 };
 
 use super::{error::Error, running, tick};
 use crate::{
-    executor::{JoinHandle, SpawnError, Task},
+    executor::{JoinHandle, SpawnError, Task, block_on::Woken},
     time::{Clock, Instant},
 };
 use running::Running;
-
-/// Whether the future of [`block_on`] was woken. A static, so that a waker cannot dangle.
-static READY: AtomicBool = AtomicBool::new(false);
 
 /// Runs `future` to its end, and the guest's tasks meanwhile: those that were [spawned](spawn) in this call,
 /// and those that earlier calls left.
@@ -52,35 +48,21 @@ static READY: AtomicBool = AtomicBool::new(false);
 pub fn block_on<F: Future>(future: F) -> Result<F::Output, Error> {
     let mut running = Running::enter()?;
     let mut future = pin!(future);
-    let waker = ready_waker();
+    let woken = Woken::begin();
+    let waker = woken.waker();
     let mut context = Context::from_waker(&waker);
-    READY.store(true, Ordering::Relaxed);
     loop {
-        // The flag is cleared before the poll: a wake that comes during it counts for the next one.
-        if READY.swap(false, Ordering::Acquire)
+        if woken.take()
             && let Poll::Ready(output) = future.as_mut().poll(&mut context)
         {
             return Ok(output);
         }
         let next = running.turn();
-        let is_idle = |running: &Running| !READY.load(Ordering::Acquire) && running.is_idle();
+        let is_idle = |running: &Running| !woken.is_set() && running.is_idle();
         if is_idle(&running) {
             running.wait(next, is_idle)?;
         }
     }
-}
-
-/// A waker that sets [`READY`].
-fn ready_waker() -> Waker {
-    const VTABLE: RawWakerVTable = RawWakerVTable::new(|_| RAW, wake, wake, |_| ());
-    const RAW: RawWaker = RawWaker::new(core::ptr::null(), &VTABLE);
-
-    fn wake(_: *const ()) {
-        READY.store(true, Ordering::Release);
-    }
-
-    // SAFETY: the functions ignore the data pointer and touch nothing but a static atomic.
-    unsafe { Waker::from_raw(RAW) }
 }
 
 /// What [`poll_once`] has left.
@@ -188,8 +170,8 @@ pub fn spawn<F: Future + 'static>(task: Task<F>) -> Result<JoinHandle<F::Output>
     running::spawner().spawn(task)
 }
 
-/// Chooses the timer's period for the calls that begin from now on, where the sandbox has interrupts: one
-/// millisecond unless it is called. The host allows 100 µs to 10 s; what lies outside is the nearest of these.
+/// Chooses the timer's period, where the sandbox has interrupts: one millisecond unless it is called. It holds
+/// from the next start of the timer on, which is at a call's first wait. The host allows 100 µs to 10 s; what lies outside is the nearest of these.
 ///
 /// A shorter one makes sleeps more exact and idling more costly. Choose it once, when the guest starts.
 ///

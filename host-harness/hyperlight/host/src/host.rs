@@ -102,6 +102,8 @@ impl Host {
             return Err(RegisterError::InUse);
         }
         let (registered, replaced) = Replaced::during(|| register(&self.shared, sandbox));
+        // Functions that Hyperlight refuses are dropped too.
+        let replaced = replaced.filter(|first| !Arc::ptr_eq(first, &self.shared));
         let result = match replaced {
             None => registered.map_err(RegisterError::from),
             // The functions that were there are to stay.

@@ -9,7 +9,8 @@ use dormir_hyperlight_host::{Host, Mode};
 
 use crate::{
     Case,
-    sandbox::{Check, Guest, INTERRUPTS, MARGIN, check, works},
+    bench::charged,
+    sandbox::{Check, DRIFT, Guest, INTERRUPTS, MARGIN, check, works},
 };
 
 pub(crate) const CASES: &[Case] = &[
@@ -19,6 +20,7 @@ pub(crate) const CASES: &[Case] = &[
     ("sleeps-are-never-short", sleeps_are_never_short),
     ("thousand-calls", thousand_calls),
     ("beside-a-busy-task", beside_a_busy_task),
+    ("woken-around-another", woken_around_another),
     ("idle-is-of-its-mode", idle_is_of_its_mode),
     ("host-waits-in-either-mode", host_waits_in_either_mode),
     ("periods", periods),
@@ -110,18 +112,29 @@ fn beside_a_busy_task(guest: &Guest) -> Check {
     })
 }
 
-/// A guest with interrupts halts from tick to tick, one without has no ticks.
+/// dormir's own `block_on` in a task shares its ready flag with the call's.
+fn woken_around_another(guest: &Guest) -> Check {
+    let (mut sandbox, _host) = guest.sandbox()?;
+    let polls: i32 = sandbox.call("woken_around_another", ())?;
+    check(polls == 2, || format!("{polls} polls"))
+}
+
+/// A guest with interrupts halts from tick to tick. One without has no ticks, and does not spin either.
 fn idle_is_of_its_mode(guest: &Guest) -> Check {
     let (mut sandbox, _host) = guest.sandbox()?;
-    works(&mut sandbox)?;
+    // So long that the guest waits, however slow it is.
+    let (_, busy) = charged(|| sandbox.call::<u64>("overslept", 1_000_000_u64))?;
     let ticks: u64 = sandbox.call("ticks", ())?;
-    check((ticks > 0) == INTERRUPTS, || format!("{ticks} ticks"))
+    check((ticks > 0) == INTERRUPTS, || format!("{ticks} ticks"))?;
+    check(INTERRUPTS || busy < Duration::from_millis(300), || {
+        format!("a sleep of a second took {busy:?} of processor time")
+    })
 }
 
 fn host_waits_in_either_mode(guest: &Guest) -> Check {
     let host = Host::new().with_mode(Mode::HostWait)?;
     let (mut sandbox, _host) = guest.sandbox_of(host)?;
-    works(&mut sandbox)?;
+    sandbox.call::<u64>("overslept", 1_000_000_u64)?;
     let ticks: u64 = sandbox.call("ticks", ())?;
     check(ticks == 0, || format!("{ticks} ticks"))
 }
@@ -180,19 +193,23 @@ fn interrupt_flag_and_timer_stay(guest: &Guest) -> Check {
 /// What the host's clock says between calls counts in the guest too.
 fn clock_between_calls(guest: &Guest) -> Check {
     let (mut sandbox, _host) = guest.sandbox()?;
+    let mut start = Instant::now();
     let mut last: u64 = sandbox.call("clock", ())?;
     for millis in [0, 1, 30, 3] {
-        let start = Instant::now();
+        let next = Instant::now();
         thread::sleep(Duration::from_millis(millis));
         let now: u64 = sandbox.call("clock", ())?;
         let elapsed = Duration::from_nanos(now.checked_sub(last).ok_or("it went back")?);
-        check(elapsed >= Duration::from_millis(millis), || {
-            format!("{millis} ms took {elapsed:?} by the guest's clock")
+        let slept = Duration::from_millis(millis);
+        check(elapsed + DRIFT >= slept, || {
+            format!("{slept:?} took {elapsed:?} by the guest's clock")
         })?;
-        check(elapsed < start.elapsed() + MARGIN, || {
-            format!("{millis} ms took {elapsed:?} by the guest's clock")
+        // From within the call before to within this one.
+        let longest = start.elapsed() + DRIFT;
+        check(elapsed <= longest, || {
+            format!("{longest:?} at most took {elapsed:?} by the guest's clock")
         })?;
-        last = now;
+        (last, start) = (now, next);
     }
     Ok(())
 }

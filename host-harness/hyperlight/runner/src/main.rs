@@ -1,9 +1,10 @@
-//! Runs dormir's Hyperlight guest: one test case or demo, in one process.
+//! Runs dormir's Hyperlight guest: one test case, demo or measurement, in one process.
 //!
 //! It is built twice, with the feature `hw-interrupts` and without, since that is a compile-time feature of
 //! hyperlight-host. Who starts it says which one it is to be.
 
 mod bad_input;
+mod bench;
 mod calls;
 mod polled;
 mod sandbox;
@@ -27,7 +28,7 @@ const CASES: &[&[Case]] = &[
 
 const USAGE: &str = "usage: dormir-hyperlight-runner MODE GUEST CASE, where MODE is hyperlight or \
                      hyperlight-interrupts, GUEST an ELF file, and CASE `list`, one of those it \
-                     lists, `demo:NAME`, or `call:FUNCTION`";
+                     lists, `demo:NAME`, `call:FUNCTION`, or `bench:WHAT:SAMPLES:MILLISECONDS`";
 
 /// The status for a guest that panicked or was ended by an exception, and for one that was not run.
 const ABORTED: u8 = 101;
@@ -67,6 +68,10 @@ fn run() -> Result<u8, String> {
     if let Some(function) = case.strip_prefix("call:") {
         return Ok(call(&guest, function));
     }
+    if let Some(what) = case.strip_prefix("bench:") {
+        let measured = bench::run(&guest, what);
+        return measured.map(|()| 0).map_err(|error| error.to_string());
+    }
     let Some((_, test)) = cases().find(|(name, _)| name == case) else {
         return Err(format!("there is no case `{case}`; {USAGE}"));
     };
@@ -97,7 +102,9 @@ fn call(guest: &Guest, function: &str) -> u8 {
             if aborted { ABORTED } else { NOT_RUN }
         }
         Err(error) => {
-            eprintln!("error: {error}");
+            eprintln!(
+                "error: no sandbox can be made of this guest ({error}): docs/hyperlight.md says how one is built"
+            );
             NOT_RUN
         }
     }

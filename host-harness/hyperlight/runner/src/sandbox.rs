@@ -20,8 +20,16 @@ pub(crate) const MODE: &str = if cfg!(feature = "hw-interrupts") {
 /// Whether sandboxes have interrupts.
 pub(crate) const INTERRUPTS: bool = cfg!(feature = "hw-interrupts");
 
-/// How much later than asked for something may come before a test calls it late: many times the usual.
-pub(crate) const MARGIN: Duration = Duration::from_millis(500);
+/// How much later than asked for something may come before a test calls it late: a machine that does other
+/// things has guests stand still for the better part of a second.
+pub(crate) const MARGIN: Duration = Duration::from_secs(5);
+
+/// How soon a cancelled call ends: ten times what is promised.
+pub(crate) const CANCELLED_WITHIN: Duration = Duration::from_millis(500);
+
+/// By how much the guest's clock may differ from the host's in a few seconds: by what its frequency is measured
+/// to.
+pub(crate) const DRIFT: Duration = Duration::from_millis(1);
 
 /// How a case ended; a failure says what is wrong.
 pub(crate) type Check = Result<(), Box<dyn Error>>;

@@ -11,7 +11,7 @@ use hyperlight_host::{HostFunctions, Sandbox, SandboxBuilder};
 use crate::{
     Case,
     polled::{poll, poll_to_the_end, spawn_naps},
-    sandbox::{Check, Guest, MARGIN, check, works},
+    sandbox::{Check, DRIFT, Guest, MARGIN, check, works},
 };
 
 pub(crate) const CASES: &[Case] = &[
@@ -21,7 +21,7 @@ pub(crate) const CASES: &[Case] = &[
     ("clock-through-restores", clock_through_restores),
 ];
 
-const NAP: Duration = Duration::from_millis(900);
+const NAP: Duration = Duration::from_millis(2400);
 
 /// A sandbox in the midst of a nap, and what is left of it.
 fn napping(sandbox: &mut Sandbox) -> Result<Duration, Box<dyn std::error::Error>> {
@@ -29,7 +29,7 @@ fn napping(sandbox: &mut Sandbox) -> Result<Duration, Box<dyn std::error::Error>
     poll(sandbox)?;
     thread::sleep(NAP / 3);
     let left = poll(sandbox)?.ok_or("the nap is over")?;
-    check(left <= NAP - NAP / 3, || {
+    check(left <= NAP - NAP / 3 + DRIFT, || {
         format!("{left:?} are left of {NAP:?}")
     })?;
     Ok(left)
@@ -40,13 +40,22 @@ fn napping(sandbox: &mut Sandbox) -> Result<Duration, Box<dyn std::error::Error>
 fn ends_after(sandbox: &mut Sandbox, left: Duration) -> Check {
     let start = Instant::now();
     let now = poll(sandbox)?.ok_or("the nap has ended")?;
-    // Nothing of the restore and of what came before it counts, but for the way to the host and back.
-    check(now <= left && now > left / 2, || {
-        format!("{left:?} were left, and now {now:?}")
+    // Nothing of the restore and of what came before it counts, but this call.
+    let call = start.elapsed() + DRIFT;
+    check(now <= left && now + call >= left, || {
+        format!("{left:?} were left, and {now:?} after a call of {call:?}")
+    })?;
+    // And time goes on at once, also where the host's is behind what the guest has seen.
+    let before: u64 = sandbox.call("clock", ())?;
+    thread::sleep(left / 4);
+    let after: u64 = sandbox.call("clock", ())?;
+    let passed = Duration::from_nanos(after.saturating_sub(before));
+    check(passed + DRIFT >= left / 4, || {
+        format!("only {passed:?} passed in {:?}", left / 4)
     })?;
     poll_to_the_end(sandbox)?;
     let elapsed = start.elapsed();
-    check(elapsed >= now && elapsed < left + MARGIN, || {
+    check(elapsed + DRIFT >= now && elapsed < left + MARGIN, || {
         format!("{now:?} took {elapsed:?}")
     })?;
     let ended: u64 = sandbox.call("ended", ())?;
@@ -108,12 +117,14 @@ fn clock_through_restores(guest: &Guest) -> Check {
     let snapshot = sandbox.snapshot()?;
     sandbox.call::<u64>("clock", ())?;
     for _ in 0..3 {
-        thread::sleep(2 * MARGIN);
+        thread::sleep(Duration::from_secs(1));
         sandbox.restore(snapshot.clone())?;
+        let start = Instant::now();
         let now: u64 = sandbox.call("clock", ())?;
+        let call = start.elapsed() + DRIFT;
         let since = Duration::from_nanos(now.checked_sub(shown).ok_or("it went back")?);
-        check(since < MARGIN, || {
-            format!("it went on by {since:?} in a restore")
+        check(since <= call, || {
+            format!("it went on by {since:?} in a restore and a call of {call:?}")
         })?;
         works(&mut sandbox)?;
     }

@@ -1,9 +1,9 @@
 //! `cargo vm bench --latency`: how late a task is polled.
 
 mod compare;
-mod distribution;
+pub(super) mod distribution;
 mod document;
-mod host;
+pub(super) mod host;
 pub mod plan;
 pub mod reading;
 pub mod stamps;

@@ -10,7 +10,7 @@ use crate::{
 };
 use cargo_metadata::MetadataCommand;
 use serde::{Serialize, Serializer, ser::SerializeMap};
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, path::Path, time::Duration};
 
 /// How long cargo may take to say what it has built; it may have to fetch other targets' packages.
 const LIMIT: Duration = Duration::from_secs(10 * 60);
@@ -39,7 +39,8 @@ pub(super) enum VersionsError {
     Report(#[from] cargo_metadata::Error),
     /// A package is not there.
     #[error(
-        "the guests' packages have no `{0}`, which is counted: look into guest-image/Cargo.lock"
+        "the packages have no `{0}`, which is measured: look into Cargo.lock in guest-image, \
+         guest-image/hyperlight or host-harness/hyperlight"
     )]
     Missing(&'static str),
     /// QEMU cannot be asked.
@@ -72,8 +73,34 @@ impl Versions {
             ("rustc".into(), rustc(toolchain)),
             ("core".into(), core(toolchain)),
         ];
-        let metadata = metadata(toolchain, workspace, stop)?;
+        let metadata = metadata(toolchain, &workspace.guest(), stop)?;
         versions.extend(packages(&metadata, wanted)?);
+        Ok(Self(versions))
+    }
+
+    /// The versions of the compiler, its library and the packages of Hyperlight's guest and host.
+    pub(super) fn of_hyperlight(
+        toolchain: &GuestToolchain,
+        workspace: &Workspace,
+        stop: &StopToken,
+    ) -> Result<Self, VersionsError> {
+        let mut versions = vec![
+            ("rustc".into(), rustc(toolchain)),
+            ("core".into(), core(toolchain)),
+        ];
+        for (folder, wanted) in [
+            (
+                workspace.hyperlight_guest(),
+                &["dormir", "hyperlight-guest-bin"][..],
+            ),
+            (
+                workspace.hyperlight_host(),
+                &["dormir-hyperlight-host", "hyperlight-host"],
+            ),
+        ] {
+            let metadata = metadata(toolchain, &folder, stop)?;
+            versions.extend(packages(&metadata, wanted)?);
+        }
         Ok(Self(versions))
     }
 
@@ -132,17 +159,17 @@ fn core(toolchain: &GuestToolchain) -> String {
     format!("{release} ({origin})")
 }
 
-/// What cargo says of the guests' packages, as JSON.
+/// What cargo says of the packages of the workspace in `folder`, as JSON.
 fn metadata(
     toolchain: &GuestToolchain,
-    workspace: &Workspace,
+    folder: &Path,
     stop: &StopToken,
 ) -> Result<String, VersionsError> {
     let mut command = toolchain.command();
     command
         .args(["metadata", "--format-version", "1", "--locked", "--quiet"])
         .args(["--filter-platform", TARGET])
-        .current_dir(workspace.guest());
+        .current_dir(folder);
     let cargo = process::capture(&mut command, Keep::StdoutOnly, Scope::Group, LIMIT, stop)?;
     if !cargo.status.success() {
         return Err(VersionsError::Cargo(cargo.status));

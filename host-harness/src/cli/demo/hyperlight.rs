@@ -6,7 +6,6 @@ use crate::{
     hyperlight::{self, Mode, Runner},
     setup::{self, Needs, Policy},
     stop::StopToken,
-    vmm::kvm,
     workspace::Workspace,
 };
 use std::{
@@ -57,7 +56,7 @@ pub(super) fn run(
         }
     }
     // Before anything is installed or built for it: no set-up can mend this.
-    kvm::probe()?;
+    hyperlight::probe()?;
     let workspace = Workspace::locate()?;
     let toolchain = setup::set_up(&workspace, Needs { qemu: false }, policy, stop)?;
     let guest = hyperlight::build_guest(&toolchain, &workspace, stop)?;

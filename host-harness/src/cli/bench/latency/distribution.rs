@@ -8,10 +8,10 @@ const DIGITS: u8 = 3;
 
 /// Durations in nanoseconds, with their counts.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Distribution(Histogram<u64>);
+pub(in super::super) struct Distribution(Histogram<u64>);
 
 /// What is shown of each distribution, in parts of one. 1 is the largest.
-pub(super) const QUANTILES: [(&str, f64); 5] = [
+pub(in super::super) const QUANTILES: [(&str, f64); 5] = [
     ("p50", 0.5),
     ("p90", 0.9),
     ("p99", 0.99),
@@ -20,7 +20,7 @@ pub(super) const QUANTILES: [(&str, f64); 5] = [
 ];
 
 impl Distribution {
-    pub(super) fn of(nanos: impl IntoIterator<Item = u64>) -> Self {
+    pub(in super::super) fn of(nanos: impl IntoIterator<Item = u64>) -> Self {
         let mut distribution = Self::empty();
         for value in nanos {
             distribution.add(value, 1);
@@ -38,17 +38,17 @@ impl Distribution {
     }
 
     /// How many values there are.
-    pub(super) fn len(&self) -> u64 {
+    pub(in super::super) fn len(&self) -> u64 {
         self.0.len()
     }
 
     /// The smallest value that is not exceeded by this part of all; 0 if there is none at all.
-    pub(super) fn quantile(&self, part: f64) -> u64 {
+    pub(in super::super) fn quantile(&self, part: f64) -> u64 {
         self.0.value_at_quantile(part)
     }
 
     /// The values, smallest first, with their counts.
-    pub(super) fn buckets(&self) -> impl Iterator<Item = (u64, u64)> {
+    pub(in super::super) fn buckets(&self) -> impl Iterator<Item = (u64, u64)> {
         let recorded = self.0.iter_recorded();
         recorded.map(|step| (step.value_iterated_to(), step.count_at_value()))
     }

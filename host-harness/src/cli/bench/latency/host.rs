@@ -6,19 +6,19 @@ use std::fs;
 
 /// What must be known of a machine to judge its figures. `None` is what is not there or not known.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Host {
-    pub(super) cpu: Option<String>,
-    pub(super) kernel: Option<String>,
-    pub(super) kvm_module: Option<String>,
+pub(in super::super) struct Host {
+    pub(in super::super) cpu: Option<String>,
+    pub(in super::super) kernel: Option<String>,
+    pub(in super::super) kvm_module: Option<String>,
     /// Whether the processor's virtualisation executes guests.
-    pub(super) hardware_assisted: Option<bool>,
+    pub(in super::super) hardware_assisted: Option<bool>,
     /// How long KVM polls before it lets a halted vCPU's thread sleep.
-    pub(super) halt_poll_ns: Option<u64>,
-    pub(super) qemu: Option<String>,
+    pub(in super::super) halt_poll_ns: Option<u64>,
+    pub(in super::super) qemu: Option<String>,
 }
 
 impl Host {
-    pub(super) fn look() -> Self {
+    pub(in super::super) fn look() -> Self {
         let line = |path: &str| {
             let text = fs::read_to_string(path).ok()?;
             Some(text.trim().to_owned())
@@ -38,17 +38,20 @@ impl Host {
 
     /// What a reader must know before anything else: a sentence, if one of these VMMs uses KVM and that is
     /// not the processor's own.
-    pub(super) fn warning<'a>(&self, mut vmms: impl Iterator<Item = &'a str>) -> Option<String> {
+    pub(in super::super) fn warning<'a>(
+        &self,
+        mut vmms: impl Iterator<Item = &'a str>,
+    ) -> Option<String> {
         let module = self.kvm_module.as_deref().unwrap_or("an unknown module");
         match self.hardware_assisted {
-            _ if !vmms.any(|vmm| vmm.contains("kvm")) => None,
+            _ if !vmms.any(|vmm| vmm.contains("kvm") || vmm.contains("hyperlight")) => None,
             Some(true) => None,
             Some(false) => Some(format!(
                 "KVM here is not hardware-assisted ({module} emulates a guest's kernel code one instruction \
-                 at a time): under kvm and qemu-kvm, times count instructions and say nothing about hardware."
+                 at a time): under whatever uses KVM, times count instructions and say nothing about hardware."
             )),
             None => Some(
-                "Whether KVM here is hardware-assisted is not known: trust no time under kvm and qemu-kvm \
+                "Whether KVM here is hardware-assisted is not known: trust no time under what uses KVM \
                  before you have found out which module this kernel has."
                     .into(),
             ),
@@ -56,17 +59,18 @@ impl Host {
     }
 
     /// All in one sentence.
-    pub(super) fn sentence(&self) -> String {
+    pub(in super::super) fn sentence(&self) -> String {
         let or = |text: &Option<String>| text.clone().unwrap_or_else(|| "unknown".into());
         let polled = self
             .halt_poll_ns
             .map_or("unknown".into(), |ns| ns.to_string());
+        let qemu = self.qemu.as_ref();
+        let qemu = qemu.map_or(String::new(), |version| format!(" QEMU: {version}."));
         format!(
-            "CPU: {}. Kernel: {}. KVM: {}, halt_poll_ns {polled}. QEMU: {}.",
+            "CPU: {}. Kernel: {}. KVM: {}, halt_poll_ns {polled}.{qemu}",
             or(&self.cpu),
             or(&self.kernel),
-            or(&self.kvm_module),
-            or(&self.qemu)
+            or(&self.kvm_module)
         )
     }
 }
@@ -112,6 +116,7 @@ mod tests {
             "{warning}"
         );
         assert!(of(None, &["kvm"]).is_some());
+        assert!(of(Some(false), &["hyperlight-interrupts"]).is_some());
     }
 
     #[test]

@@ -1,0 +1,64 @@
+//! `cargo vm bench --hyperlight` in real sandboxes: every figure is there. None of them is asserted.
+
+use std::{fs, process::Stdio};
+
+use serde_json::{Value, json};
+
+use crate::command::cargo_vm;
+
+#[test]
+fn each_figure_of_each_mode_is_measured_and_written() {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let file = folder.path().join("figures.json");
+    let output = cargo_vm()
+        .args(["bench", "--hyperlight", "--no-install", "--samples", "2"])
+        .arg("--json")
+        .arg(&file)
+        .stdin(Stdio::null())
+        .output()
+        .expect("it runs");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    let table = String::from_utf8(output.stdout).expect("text");
+
+    let text = fs::read_to_string(&file).expect("it is written");
+    let document: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(document["schema"], 1);
+    assert_eq!(document["kind"], "hyperlight");
+    for package in ["dormir", "hyperlight-host", "hyperlight-guest-bin"] {
+        assert!(document["versions"][package].is_string(), "{text}");
+    }
+    let rows = document["rows"].as_array().expect("rows");
+    let mut expected = Vec::new();
+    for (mode, idles) in [
+        ("hyperlight", &["wait-elapsed", "wait-processor"][..]),
+        ("hyperlight-interrupts", &["tick-processor"]),
+    ] {
+        for what in ["plain", "host-function", "block_on"] {
+            expected.push((mode, "call", what, Value::Null));
+        }
+        for what in idles {
+            expected.push((mode, "idle", what, Value::Null));
+        }
+        for asked in [1_000_000, 10_000_000, 100_000_000] {
+            for what in ["guest", "host"] {
+                expected.push((mode, "sleep", what, json!(asked)));
+            }
+        }
+        assert!(table.contains(&format!("\n{mode}:\n")), "{table}");
+    }
+    assert_eq!(rows.len(), expected.len(), "{text}");
+    for (row, (mode, case, what, asked)) in rows.iter().zip(expected) {
+        assert_eq!(row["vmm"], mode, "{row}");
+        assert_eq!(row["case"], case, "{row}");
+        assert_eq!(row["what"], what, "{row}");
+        assert_eq!(row["asked_ns"], asked, "{row}");
+        let histogram = row["histogram_ns"].as_array().expect("pairs");
+        let samples: u64 = histogram.iter().filter_map(|pair| pair[1].as_u64()).sum();
+        assert!(samples >= 2, "{row}");
+        let is_of_time = |pair: &Value| pair[0].as_u64() > Some(0);
+        // A difference of two times may be none.
+        let is_plausible = case == "idle" || histogram.iter().all(is_of_time);
+        assert!(is_plausible, "{row}");
+    }
+}
