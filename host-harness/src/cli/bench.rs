@@ -47,10 +47,11 @@ use versions::Versions;
 /// where the harness's own VMM steps through it, and is left out where there is none.
 ///
 /// --latency: time, from a deadline, or an interrupt that the host injects, to the interrupt's handler, the wake
-/// and the task's poll, and from one task's wake to the other's poll. Beside it, in turns in the same guest, embassy-executor with the same
-/// timer, and the floor: `sti; hlt` and a handler that only stamps and acknowledges. Without --full: the
-/// best timer and the PIT under each VMM, 2,000 samples or 10 s a cell. Latencies differ from run to run;
-/// docs/benchmarks.md says how they are taken.
+/// and the task's poll, and from one task's wake to the other's poll. Beside it, in turns in the same guest,
+/// embassy-executor with the same timer, and the floor: `sti; hlt` and a handler that only stamps and
+/// acknowledges. Without --full: the best timer and the PIT under each VMM, 2,000 samples or 10 s a cell. With it
+/// also every timer and idle policy, and a thousand sleeping or ten busy tasks beside. Latencies differ from run
+/// to run; docs/benchmarks.md says how they are taken.
 ///
 /// --compare: what changed between the files that two runs of --latency --json wrote, with a 95 % interval
 /// by the bootstrap. The status is 0 whatever changed; with --fail-above it is 1 if one of dormir's figures
@@ -75,7 +76,7 @@ pub(super) struct Arguments {
     /// Counts instructions: of a wake, a poll, a switch, a spawn, a join, a timer; and a sleep's exits
     #[arg(long, groups = ["figures", "by_vmm"])]
     counts: bool,
-    /// Measures latency: from a deadline, or a task's wake, to the poll
+    /// Measures latency: from a deadline, an interrupt from the host, or a task's wake, to the poll
     #[arg(long, groups = ["figures", "drawable", "by_vmm"])]
     latency: bool,
     /// Measures a Hyperlight guest: what a call and an idle cost, and how exact its sleeps are

@@ -66,12 +66,12 @@ fn main() -> Result<(), String> {
     cells.retain(|cell| paths.contains(&cell.path()));
     cells.iter_mut().for_each(Cell::warm_up);
     let block = block(load);
-    loop {
+    for turn in 0.. {
         let mut is_done = true;
         for cell in &mut cells {
             let left = cell.left(samples, limit_ms);
-            if left > 0 {
-                is_done = false;
+            is_done &= left == 0;
+            if left > 0 && cell.has_turn(turn) {
                 cell.go_on(block.min(left));
             }
         }

@@ -129,6 +129,12 @@ impl<'a> Cell<'a> {
         wanted.saturating_sub(self.samples.len())
     }
 
+    /// Whether it has a block in this turn: where wakes are stamped, in every second one, so that they come from the
+    /// same time as the rest.
+    pub(crate) fn has_turn(&self, turn: usize) -> bool {
+        !self.points.wake || turn.is_multiple_of(2)
+    }
+
     /// Makes so many rounds.
     pub(crate) fn go_on(&mut self, rounds: usize) {
         // The heap is not used while a round lasts.
