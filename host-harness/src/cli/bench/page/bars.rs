@@ -105,17 +105,15 @@ pub(super) fn draw(group: &Group, what: &str) -> Markup {
     html! {
         table.bars {
             caption { (group.title) }
-            thead.aside { tr { th scope="col" { "runtime" } th scope="col" { (what) } } }
+            thead.aside { tr { th scope="col" { "runtime" } th aria-hidden="true" {} th scope="col" { (what) } } }
             tbody {
                 @for bar in &group.bars {
                     tr {
                         th scope="row" { (bar.name) }
-                        td {
-                            span.track {
-                                span class={ "bar " (bar.runtime) } style={ "width:" (percent(bar.length, longest)) "%" } {}
-                            }
-                            span.number { (bar.text) }
+                        td.length aria-hidden="true" {
+                            span class={ "bar " (bar.runtime) } style={ "width:" (percent(bar.length, longest)) "%" } {}
                         }
+                        td.number { (bar.text) }
                     }
                 }
             }
