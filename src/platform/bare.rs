@@ -142,6 +142,7 @@ pub unsafe fn install_tables(
 }
 
 static MACHINE: Once<Machine> = Once::new();
+static CLOCK: Once<TscClock> = Once::new();
 
 /// What a TSC's frequency may be: where [`Scale`](crate::time::Scale) is exact.
 const TSC_HZ: RangeInclusive<u64> = 1_000_000..=100_000_000_000;
@@ -202,7 +203,6 @@ pub unsafe fn init(config: Config) -> Result<&'static Machine, InitError> {
     };
     let clock = by_pvclock.unwrap_or_else(|| TscClock::start(tsc_hz));
     let queue = TimerQueue::global();
-    static CLOCK: Once<TscClock> = Once::new();
     let clock = CLOCK.call_once(|| clock.for_queue(queue));
     let alarm: &dyn Alarm = match (timer, apic) {
         (TimerSource::Xapic | TimerSource::X2apic, Some(apic)) => {
@@ -294,6 +294,27 @@ fn apic_hz(apic: Apic, tsc_hz: u64) -> Result<u64, InitError> {
 #[must_use]
 pub fn machine() -> Option<&'static Machine> {
     MACHINE.get()
+}
+
+/// The clock of the [global queue](TimerQueue::global)'s timers, as [`init`] made it; `None` before it. It turns
+/// readings of the TSC into the instants that timers are set to.
+///
+/// # Examples
+///
+/// ```
+/// # dormir_guest::entry!(main);
+/// use core::time::Duration;
+/// use dormir::{block_on, idle::Halt, platform::bare, time::{Instant, Timer}};
+///
+/// let clock = bare::clock().expect("the machine is set up");
+/// let deadline = Instant::now().saturating_add(Duration::from_millis(1));
+/// block_on(async { Timer::at(deadline).await }, Halt);
+/// let interrupted = clock.at(bare::last_timer_interrupt());
+/// dormir_guest::println!("the interrupt came at {interrupted:?}, due was {deadline:?}");
+/// ```
+#[must_use]
+pub fn clock() -> Option<&'static TscClock> {
+    CLOCK.get()
 }
 
 /// Puts an interrupt entry of the guest's own into the table, see

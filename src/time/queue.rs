@@ -155,7 +155,9 @@ impl TimerQueue {
         if self.armed.load(Ordering::Relaxed) <= now.as_nanos() {
             self.armed.store(NEVER, Ordering::Relaxed);
         }
-        self.expire(now);
+        if self.head.load(Ordering::Relaxed) <= now.as_nanos() {
+            self.expire(now);
+        }
     }
 
     /// Withdraws the alarm: nobody turns the queue for now. The next turn sets it again.
@@ -309,13 +311,15 @@ impl TimerQueue {
         self.disarm();
     }
 
-    /// Wakes what is due, one node to a critical section, each task outside of it.
+    /// Wakes what is due, one node to a critical section, each task outside of it. Whoever comes here expects
+    /// something to be due, so the first look at a deadline is the one in the tree.
     #[inline(always)]
     fn expire(&self, now: Instant) {
-        while self.head.load(Ordering::Relaxed) <= now.as_nanos()
-            && let Some(waker) = self.pop_due(now)
-        {
+        while let Some(waker) = self.pop_due(now) {
             waker.wake();
+            if self.head.load(Ordering::Relaxed) > now.as_nanos() {
+                break;
+            }
         }
     }
 

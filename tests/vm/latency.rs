@@ -3,14 +3,19 @@
 
 use dormir_harness::{
     cli::bench::latency::{
-        plan::{Boot, PROGRAM},
-        reading::{PATHS, RUNTIMES, Stamps, stamps},
+        plan::{Boot, Load, PROGRAM},
+        reading::RUNTIMES,
+        stamps::{Stamper, Stamps, stamps},
     },
-    vmm::Vmm,
+    vmm::{Accelerator, Machine, Vmm},
 };
 use libtest_mimic::{Failed, Trial};
 
-use crate::guest::{LIMIT, Run, boot, on_every_vmm};
+use crate::guest::{LIMIT, boot, on_every_vmm};
+
+/// Our VMM, which has all paths, and one whose timer is another.
+const OURS: Vmm = Vmm::Kvm;
+const TRANSLATED: Vmm = Vmm::Qemu(Accelerator::Tcg, Machine::Q35);
 
 /// How many samples each cell takes.
 const SAMPLES: u32 = 50;
@@ -19,79 +24,157 @@ const SAMPLES: u32 = 50;
 const MOST_EARLY: usize = 10;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let mut trials = on_every_vmm("latency", |vmm| complete_and_in_order(vmm, None));
+    let mut trials = on_every_vmm("latency", |vmm| complete_and_in_order(&measurement(vmm)));
     trials.extend(on_every_vmm("latency-pit", |vmm| {
-        complete_and_in_order(vmm, Some("pit"))
+        complete_and_in_order(&Boot {
+            timer: Some("pit"),
+            ..measurement(vmm)
+        })
     }));
-    for idle in ["adaptive", "spin"] {
+    for vmm in [OURS, TRANSLATED] {
+        for idle in ["adaptive", "spin"] {
+            let trial = move || {
+                complete_and_in_order(&Boot {
+                    idle,
+                    ..measurement(vmm)
+                })
+            };
+            trials.push(Trial::test(format!("{vmm}::latency-{idle}"), trial));
+        }
+    }
+    // Where KVM emulates instructions, embassy takes half a minute for a thousand timers.
+    for (vmm, load) in [
+        (OURS, Load::Sleepers(100)),
+        (OURS, Load::Busy(10)),
+        (TRANSLATED, Load::Sleepers(1000)),
+        (TRANSLATED, Load::Busy(10)),
+    ] {
         let trial = move || {
-            let mut measurement = measurement("qemu-tcg/q35".parse()?, None);
-            measurement.idle = idle;
-            check(&measure(&measurement)?, idle)
+            // Each deadline is far away there.
+            let samples = match load {
+                Load::Sleepers(_) => SAMPLES / 5,
+                _ => SAMPLES,
+            };
+            complete_and_in_order(&Boot {
+                load,
+                samples,
+                ..measurement(vmm)
+            })
         };
-        trials.push(Trial::test(format!("qemu-tcg/q35::latency-{idle}"), trial));
+        trials.push(Trial::test(format!("{vmm}::latency-{load}"), trial));
+    }
+    for (name, arguments, said) in REFUSED {
+        let trial = move || is_refused(arguments, said);
+        trials.push(Trial::test(format!("{TRANSLATED}::{name}"), trial));
     }
     trials
 }
 
-fn measurement(vmm: Vmm, timer: Option<&'static str>) -> Boot {
+/// Arguments that the guest does not take, and what it says.
+const REFUSED: &[(&str, &str, &str)] = &[
+    (
+        "latency-of-an-unknown-path",
+        "paths=deadline,moon",
+        "paths= is one or more of deadline, host, task",
+    ),
+    (
+        "latency-by-the-host-where-nobody-injects",
+        "paths=host",
+        "this VMM injects no interrupts",
+    ),
+    (
+        "latency-under-an-unknown-load",
+        "load=busy-many",
+        "load= is one of none",
+    ),
+    (
+        "latency-under-more-load-than-there-is-room-for",
+        "load=sleepers-1001",
+        "sleepers-1000",
+    ),
+    (
+        "latency-in-no-time",
+        "limit_ms=0",
+        "limit_ms= takes a whole number from 1 on",
+    ),
+];
+
+fn measurement(vmm: Vmm) -> Boot {
     Boot {
         vmm,
-        timer,
+        timer: None,
         idle: "halt",
+        load: Load::None,
         samples: SAMPLES,
         limit: LIMIT,
     }
 }
 
-fn measure(measurement: &Boot) -> Result<Run, Failed> {
-    let mut config = measurement.config();
+fn is_refused(arguments: &str, said: &str) -> Result<(), Failed> {
+    let mut config = measurement(TRANSLATED).config();
     config.timeout = LIMIT;
-    boot(PROGRAM, &config)?.succeeded()
-}
-
-fn complete_and_in_order(vmm: Vmm, timer: Option<&'static str>) -> Result<(), Failed> {
-    let run = measure(&measurement(vmm, timer))?;
-    if let Some(timer) = timer {
-        run.stat(&format!("source/{timer}"))?;
-    }
-    run.check(run.stat("tsc_hz")? > 0, "the TSC counts")?;
-    check(&run, "halt")
+    // The last of each name counts.
+    config.arguments += " ";
+    config.arguments += arguments;
+    let run = boot(PROGRAM, &config)?;
+    let is_refused = !run.report.outcome.is_success() && run.console.contains(said);
+    run.check(is_refused, "the guest did not refuse it")
 }
 
 /// That each cell has all its samples, and each sample its stamps in their order.
-fn check(run: &Run, idle: &str) -> Result<(), Failed> {
-    for path in PATHS {
-        for runtime in RUNTIMES {
-            let stamps = stamps(&run.report, path, runtime, idle)?;
-            let complain = |what: &str| Err(format!("{path}/{runtime}: {what}: {stamps:?}").into());
-            if stamps.from.len() != SAMPLES as usize {
+fn complete_and_in_order(measurement: &Boot) -> Result<(), Failed> {
+    let mut config = measurement.config();
+    config.timeout = LIMIT;
+    let run = boot(PROGRAM, &config)?.succeeded()?;
+    if let Some(timer) = measurement.timer {
+        run.stat(&format!("source/{timer}"))?;
+    }
+    run.check(run.stat("tsc_hz")? > 0, "the TSC counts")?;
+    for path in measurement.paths() {
+        for stamper in RUNTIMES
+            .into_iter()
+            .flat_map(|runtime| Stamper::of(measurement, runtime))
+        {
+            let stamps = stamps(measurement, &run.report, path, stamper)?;
+            let complain = |what: &str| Err(format!("{path}/{stamper}: {what}: {stamps:?}").into());
+            let wanted = match stamper.stamps_wakes {
+                true => measurement.samples / 2,
+                false => measurement.samples,
+            };
+            if stamps.from.len() != wanted as usize {
                 return complain("not all samples are there");
             }
             let names: Vec<_> = stamps.points.iter().map(|(name, _)| *name).collect();
-            let expected: &[&str] = match (path, runtime) {
-                ("timer", "floor") => &["handler", "poll"],
-                ("timer", "dormir") if idle != "halt" => &["wake", "poll"],
-                ("timer", _) => &["handler", "wake", "poll"],
-                (_, "floor") => &["poll"],
-                _ => &["wake", "poll"],
-            };
-            if names != expected {
+            if names != points(measurement, path, stamper) {
                 return complain("other points than expected");
             }
             let samples = 0..stamps.from.len();
             if let Some(index) = samples.clone().find(|&index| !is_in_order(&stamps, index)) {
                 return complain(&format!("sample {index} is out of order"));
             }
-            if samples.filter(|&index| is_early(&stamps, index)).count() > MOST_EARLY {
-                return complain("the interrupt often comes before the deadline");
+            let most_early = if *path == "deadline" { MOST_EARLY } else { 0 };
+            if samples.filter(|&index| is_early(&stamps, index)).count() > most_early {
+                return complain("the interrupt often comes before what it is caused by");
             }
         }
     }
     Ok(())
 }
 
-/// Each point after the one before it, and what a runtime does not before the deadline.
+/// What is stamped on a path.
+fn points(measurement: &Boot, path: &str, stamper: Stamper) -> &'static [&'static str] {
+    let is_by_interrupt = path == "host" || measurement.idle == "halt";
+    match (path, stamper.runtime, stamper.stamps_wakes) {
+        ("task", _, false) => &["poll"],
+        ("task", _, true) => &["wake", "poll"],
+        (_, "dormir", false) if !is_by_interrupt => &["poll"],
+        (_, "dormir", true) if !is_by_interrupt => &["wake", "poll"],
+        (_, _, false) => &["handler", "poll"],
+        (_, _, true) => &["handler", "wake", "poll"],
+    }
+}
+
+/// Each point after the one before it, and what a runtime does not before the start.
 fn is_in_order(stamps: &Stamps, index: usize) -> bool {
     let points = stamps.points.iter();
     let is_late = |(name, values): &(&str, Vec<u64>)| {

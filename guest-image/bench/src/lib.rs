@@ -1,10 +1,13 @@
-//! What the programs that count have in common: the stopwatch, and how figures are reported.
+//! What the benchmarks have in common.
 //!
-//! They run under QEMU's `-icount shift=0,sleep=off`, where the TSC counts the guest's instructions.
+//! The programs that count run under QEMU's `-icount shift=0,sleep=off`, where the TSC counts the guest's
+//! instructions.
 #![no_std]
 
 extern crate alloc;
 
+pub mod embassy_driver;
 pub mod figures;
+pub mod gates;
 pub mod random;
 pub mod stopwatch;

@@ -56,13 +56,56 @@ pub const STEPS: u16 = 0x5f8;
 /// Written to [`STEPS`]: no step any more.
 pub const STEPS_END: u32 = 0;
 
+/// 32-bit write: the physical address of a [`HostInterrupt`], which the VMM answers.
+///
+/// Only the harness's own VMM has it.
+pub const HOST_INTERRUPT: u16 = 0x5fc;
+
+/// A request for an interrupt that the host injects, see [`HOST_INTERRUPT`]. It lies aligned.
+///
+/// The interrupt goes to the local APIC as a message, by an irqfd, from a thread of the host, as those of
+/// paravirtual devices do. A request that comes while another one waits takes its place.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HostInterrupt {
+    /// Its vector. 0: none is to be injected, and `tsc` is answered at once, while the write lasts.
+    pub vector: u64,
+    /// How long after the write it is to come.
+    pub delay_nanos: u64,
+    /// The answer: what the guest's TSC showed just before the interrupt was injected. It is there when the
+    /// interrupt comes.
+    pub tsc: u64,
+}
+
+impl HostInterrupt {
+    /// How many words of 64 bits it takes.
+    pub const WORDS: usize = size_of::<Self>() / 8;
+
+    /// Where the answer lies.
+    pub const TSC_OFFSET: u64 = core::mem::offset_of!(Self, tsc) as u64;
+
+    /// The lowest vector of an interrupt: those below are the processor's exceptions.
+    pub const LOWEST_VECTOR: u8 = 32;
+
+    /// The longest delay; a longer one is cut to it.
+    pub const MAX_DELAY_NANOS: u64 = 1_000_000_000;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn each_port_is_one_device() {
-        let ports = [EXIT, DEBUG_CONSOLE, SERIAL, CONSOLE_BUFFER, CLOCK, STEPS];
+        let ports = [
+            EXIT,
+            DEBUG_CONSOLE,
+            SERIAL,
+            CONSOLE_BUFFER,
+            CLOCK,
+            STEPS,
+            HOST_INTERRUPT,
+        ];
         // A write takes up to four bytes, and the serial line has eight ports.
         for (index, one) in ports.iter().enumerate() {
             for other in &ports[index + 1..] {

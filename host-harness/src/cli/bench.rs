@@ -43,14 +43,15 @@ use versions::Versions;
 /// What happens around a halt is counted in dormir's guest, on the real machine; most of that needs KVM,
 /// where the harness's own VMM steps through it, and is left out where there is none.
 ///
-/// --latency: time, from a deadline to the interrupt's handler, the wake and the task's poll, and from one
-/// task's wake to the other's poll. Beside it, in turns in the same guest, embassy-executor with the same
+/// --latency: time, from a deadline, or an interrupt that the host injects, to the interrupt's handler, the wake
+/// and the task's poll, and from one task's wake to the other's poll. Beside it, in turns in the same guest, embassy-executor with the same
 /// timer, and the floor: `sti; hlt` and a handler that only stamps and acknowledges. Without --full: the
 /// best timer and the PIT under each VMM, 2,000 samples or 10 s a cell. Latencies differ from run to run;
 /// docs/benchmarks.md says how they are taken.
 ///
 /// --compare: what changed between the files that two runs of --latency --json wrote, with a 95 % interval
-/// by the bootstrap. The status is 0 whatever changed.
+/// by the bootstrap. The status is 0 whatever changed; with --fail-above it is 1 if one of dormir's figures
+/// became slower by more than that, in the whole interval.
 ///
 /// --hyperlight: time, in sandboxes of the real hyperlight-host, without its hw-interrupts and with: a call of
 /// a guest function with and without the executor, an idle, and by how much sleeps of 1, 10 and 100 ms are too
@@ -85,7 +86,7 @@ pub(super) struct Arguments {
         value_parser = clap::value_parser!(u32).range(1..=100_000)
     )]
     samples: Option<u32>,
-    /// Measures latency with every timer and every idle policy, 10,000 samples or 60 s a cell
+    /// Measures latency with every timer and idle policy and under load, 10,000 samples or 60 s a cell
     // (What it requires is not looked for if that conflicts with what is there.)
     #[arg(long, requires = "latency", conflicts_with_all = ["counts", "hyperlight"])]
     full: bool,
@@ -95,6 +96,9 @@ pub(super) struct Arguments {
     /// Compares the latencies in two files that --latency --json wrote
     #[arg(long, num_args = 2, value_names = ["BEFORE", "AFTER"], conflicts_with = "figures")]
     compare: Vec<PathBuf>,
+    /// Ends with status 1 if a figure of dormir's became slower by more than so many percent
+    #[arg(long, value_name = "PERCENT", requires = "compare")]
+    fail_above: Option<latency::Percentage>,
     #[command(flatten)]
     installing: Installing,
 }
@@ -152,7 +156,7 @@ impl Arguments {
 
 pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
     if let [before, after] = arguments.compare.as_slice() {
-        return latency::compare(before, after);
+        return latency::compare(before, after, arguments.fail_above);
     }
     if arguments.latency {
         let wanted = latency::Wanted {

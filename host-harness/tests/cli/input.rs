@@ -31,6 +31,7 @@ fn every_verb_has_a_help_with_units_and_defaults() {
                 "--json <FILE>",
                 "--latency",
                 "--compare <BEFORE> <AFTER>",
+                "--fail-above <PERCENT>",
                 "2,000 samples",
                 "qemu-kvm/microvm",
                 "--hyperlight",
@@ -117,6 +118,9 @@ fn what_is_not_understood_is_named() {
         ("bench --hyperlight --compare a.json b.json", "--compare"),
         ("bench --compare before.json", "--compare"),
         ("bench --latency --compare a.json b.json", "--compare"),
+        ("bench --fail-above 5", "--compare"),
+        ("bench --compare a.json b.json --fail-above -5", "-5"),
+        ("bench --compare a.json b.json --fail-above much", "`much`"),
         ("test filter", "'filter'"),
         ("test --vmm vmware", "`vmware`"),
         ("test --vmm hyperlight -- --lib", "--vmm"),
@@ -205,6 +209,60 @@ fn files_that_cannot_be_compared_are_refused_by_name() {
         );
         assert!(stdout.is_empty(), "{name}: {stdout}");
     }
+}
+
+/// A file of latencies: those of the floor, and those of dormir.
+fn latencies(floor: &str, dormir: &str) -> String {
+    let cell = |runtime: &str, histogram: &str| {
+        format!(
+            r#"{{"vmm": "kvm", "timer": "pit", "idle": "halt", "load": "none", "path": "deadline",
+                 "runtime": "{runtime}", "tsc_hz": 1, "missed": 0, "early": 0, "uncertainty_ns": 0,
+                 "spans": [{{"to": "poll", "histogram_ns": {histogram}}}]}}"#
+        )
+    };
+    format!(
+        r#"{{"schema": 1, "kind": "latency", "host": {{}}, "versions": {{}}, "left_out": [],
+             "cells": [{}, {}]}}"#,
+        cell("floor", floor),
+        cell("dormir", dormir)
+    )
+}
+
+#[test]
+fn a_comparison_fails_only_where_that_is_asked_for() {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let file = |name: &str, dormir: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, latencies("[[100, 500]]", dormir)).expect("a file is written");
+        path.to_str().expect("text").to_owned()
+    };
+    let before = file("before.json", "[[200, 500]]");
+    let after = file("after.json", "[[300, 500]]");
+    let empty = file("empty.json", "[]");
+    for (first, second, allowed, expected) in [
+        (&before, &after, None, 0),
+        (&before, &after, Some("40"), 1),
+        (&before, &after, Some("60"), 0),
+        (&after, &before, Some("0"), 0),
+    ] {
+        let allowed = allowed.map(|percent| ["--fail-above", percent]);
+        let arguments = ["bench", "--compare", first, second];
+        let arguments = arguments.into_iter().chain(allowed.into_iter().flatten());
+        let (status, stdout, stderr) = outcome(cargo_vm().args(arguments));
+        assert_eq!(status, Some(expected), "{allowed:?}: {stderr}");
+        assert!(stdout.contains("| dormir "), "{stdout}");
+        assert_eq!(
+            stderr.contains("slower by +50.0 %"),
+            expected == 1,
+            "{stderr}"
+        );
+    }
+    let (status, _, stderr) = outcome(cargo_vm().args(["bench", "--compare", &before, &empty]));
+    assert_eq!(status, Some(125), "{stderr}");
+    assert!(
+        stderr.contains("empty.json") && stderr.contains("without values"),
+        "{stderr}"
+    );
 }
 
 #[test]

@@ -108,6 +108,28 @@ pub(crate) const CONSOLE_BUFFER_BEYOND_MEMORY: &[u8] = &[
     0xf4,
 ];
 
+/// 64-bit: asks for an interrupt from the host by a request at this address, which is there if it is
+/// [`REQUEST`]; ends with code 0 if its answer is there at once, and else halts.
+pub(crate) fn ask_for_interrupt(address: u32, vector: u64, delay_nanos: u64) -> Vec<u8> {
+    let mut code = vec![0xbe]; // mov esi, address
+    code.extend(address.to_le_bytes());
+    code.extend([0x89, 0xf0]); // mov eax, esi
+    code.extend([0x66, 0xba, 0xfc, 0x05]); // mov dx, 0x5fc
+    code.push(0xef); // out dx, eax
+    code.extend([0x48, 0x83, 0x7e, 0x10, 0x00]); // cmp qword [rsi + 16], 0
+    code.extend([0x74, 0x08]); // je to the last halt
+    code.extend([0xb8, 0x10, 0, 0, 0, 0xe7, 0xf4, 0xf4]); // end with code 0
+    code.push(0xf4); // hlt
+    code.resize(0x40, 0);
+    for word in [vector, delay_nanos, 0] {
+        code.extend(word.to_le_bytes());
+    }
+    code
+}
+
+/// Where [`ask_for_interrupt`] has its request.
+pub(crate) const REQUEST: u32 = 0x10_0040;
+
 /// Writes `hello` to COM1, waiting each time until the line takes a byte.
 pub(crate) const HELLO_FROM_THE_SERIAL_LINE: &[u8] = &[
     0xbe, 0x23, 0x00, 0x10, 0x00, // mov esi, 0x100023

@@ -11,7 +11,7 @@ use crate::{
     KVM, TCG_Q35,
     command::{DORMIR_QEMU, cargo_vm, script},
     config,
-    guests::{Guest, SPIN, exit},
+    guests::{Guest, REQUEST, SPIN, ask_for_interrupt, exit},
     launch,
 };
 
@@ -51,9 +51,15 @@ fn count_leftovers() {
         config.timeout = Duration::from_millis(100);
         launch(SPIN, &config);
     };
+    let wait_for_interrupt = || {
+        let mut config = config(KVM);
+        config.timeout = Duration::from_millis(100);
+        launch(&ask_for_interrupt(REQUEST, 0x31, u64::MAX), &config);
+    };
     all(KVM);
     let before = count();
     (0..5).for_each(|_| all(KVM));
+    wait_for_interrupt();
     all(TCG_Q35);
     assert_eq!(count(), before);
 }

@@ -6,21 +6,23 @@ mod document;
 pub(super) mod host;
 pub mod plan;
 pub mod reading;
+pub mod stamps;
 mod table;
 
 use super::{Failure, json::Destination, progress::Progress, run_guest, versions::Versions};
 use crate::{
-    cli::{Ended, ended},
+    cli::{Ended, complain, ended},
     guest,
     setup::{self, Needs, Policy},
     stop::StopToken,
     vmm::Vmm,
     workspace::Workspace,
 };
+use compare::Comparison;
+pub(super) use compare::Percentage;
 use document::Document;
 use host::Host;
 use plan::{Boot, Extent, PROGRAM};
-use reading::Cell;
 use std::{
     io::{self, Write},
     path::{Path, PathBuf},
@@ -45,6 +47,7 @@ pub(super) fn run(wanted: &Wanted<'_>, stop: &StopToken) -> Ended {
     let elf = images.get(PROGRAM)?;
     let versions = Versions::of_packages(&toolchain, &workspace, plan::PACKAGES, stop)?;
     let (vmms, mut left_out) = plan::usable(wanted.vmms)?;
+    left_out.extend(plan::without_host_path(&vmms));
     let host = Host::look();
 
     let mut cells = Vec::new();
@@ -53,7 +56,10 @@ pub(super) fn run(wanted: &Wanted<'_>, stop: &StopToken) -> Ended {
     for boot in &boots {
         progress.next(&boot.to_string());
         match measure(boot, elf, stop)? {
-            Measured::Cells(found) => cells.extend(found),
+            Measured::Cells(found) => {
+                cells.extend(found.cells);
+                left_out.extend(found.left_out);
+            }
             Measured::LeftOut(sentence) => left_out.push(sentence),
             Measured::Failed(failure) => {
                 progress.end();
@@ -71,11 +77,17 @@ pub(super) fn run(wanted: &Wanted<'_>, stop: &StopToken) -> Ended {
     ended(shown, 0)
 }
 
-/// Prints what changed from the figures in one file to those in the other.
-pub(super) fn compare(before: &Path, after: &Path) -> Ended {
+/// Prints what changed from the figures in one file to those in the other. The status is 1 if dormir's have become
+/// slower by more than is allowed.
+pub(super) fn compare(before: &Path, after: &Path, allowed: Option<Percentage>) -> Ended {
     let (before, after) = (Document::read(before)?, Document::read(after)?);
-    let text = compare::text(&before, &after)?;
-    ended(io::stdout().write_all(text.as_bytes()), 0)
+    let comparison = Comparison::of(&before, &after)?;
+    let shown = io::stdout().write_all(comparison.text().as_bytes());
+    let failures = allowed.and_then(|allowed| comparison.failures(allowed));
+    for line in failures.iter().flat_map(|text| text.lines()) {
+        complain(format_args!("{line}"));
+    }
+    ended(shown, u8::from(failures.is_some()))
 }
 
 /// QEMU is installed for whoever asked for it, or for everything; not where nothing may be installed.
@@ -89,7 +101,7 @@ fn needs(wanted: &Wanted<'_>) -> Needs {
 
 /// What came of one guest.
 enum Measured {
-    Cells(Vec<Cell>),
+    Cells(reading::Measured),
     /// The machine has no such timer: a sentence without its full stop.
     LeftOut(String),
     Failed(Failure),
@@ -102,7 +114,7 @@ fn measure(
 ) -> Result<Measured, Box<dyn std::error::Error>> {
     match run_guest(PROGRAM, elf, boot.config(), stop)? {
         Ok(report) => {
-            let found = reading::read(boot.vmm, boot.idle, &report)?;
+            let found = reading::read(boot, &report)?;
             Ok(Measured::Cells(found))
         }
         Err(failure) if boot.is_left_out(&failure.outcome) => Ok(Measured::LeftOut(format!(

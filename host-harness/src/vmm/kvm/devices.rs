@@ -10,12 +10,15 @@ use dormir_abi::{
     },
 };
 use kvm_bindings::kvm_clock_data;
-use kvm_ioctls::VmFd;
+use kvm_ioctls::{VcpuFd, VmFd};
 use vm_memory::{Bytes, GuestAddress};
 use vm_superio::{Serial, Trigger, serial::NoEvents};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
-use super::boot::Memory;
+use super::{
+    boot::Memory,
+    host_interrupt::{self, HostInterrupts},
+};
 use crate::vmm::{Outcome, RunError, console::Console};
 
 /// The last port of the serial line.
@@ -39,6 +42,8 @@ pub(super) struct Devices {
     memory: Memory,
     /// It sends into a buffer, which is emptied into the console after each access.
     serial: Serial<Interrupt, NoEvents, Vec<u8>>,
+    /// `None` until the guest asks for an interrupt.
+    host_interrupts: Option<HostInterrupts>,
 }
 
 impl Devices {
@@ -53,6 +58,7 @@ impl Devices {
             vm,
             memory,
             serial: Serial::new(Interrupt(interrupt), Vec::new()),
+            host_interrupts: None,
         })
     }
 
@@ -95,6 +101,25 @@ impl Devices {
             // Nobody there: a PC's bus takes the write.
             _ => Ok(()),
         }
+    }
+
+    /// The guest wrote the `address` of a request for an interrupt from the host.
+    ///
+    /// # Errors
+    ///
+    /// How this ends the run.
+    pub(super) fn interrupt_from_host(
+        &mut self,
+        vcpu: &VcpuFd,
+        address: u32,
+    ) -> Result<(), Outcome> {
+        let Self {
+            vm,
+            memory,
+            host_interrupts,
+            ..
+        } = self;
+        host_interrupt::on_write(host_interrupts, vm, vcpu, memory, address)
     }
 
     /// The guest reads from `port`.

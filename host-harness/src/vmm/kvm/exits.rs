@@ -44,6 +44,11 @@ pub(super) fn run(
                 let begun = steps.on_write(vcpu, value);
                 begun.and_then(|()| steps.behind_port(vcpu, memory))
             }
+            Ok(VcpuExit::IoOut(port::HOST_INTERRUPT, data)) => {
+                let address = devices::little_endian(data);
+                let asked = devices.interrupt_from_host(vcpu, address);
+                asked.and_then(|()| steps.behind_port(vcpu, memory))
+            }
             Ok(VcpuExit::Debug(stop)) => steps.on_stop(vcpu, memory, stop.pc),
             Ok(VcpuExit::IoOut(port, data)) => {
                 let written = devices.write(port, data, console);

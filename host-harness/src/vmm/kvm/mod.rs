@@ -6,6 +6,7 @@ mod cpu;
 mod decode;
 mod devices;
 mod exits;
+mod host_interrupt;
 mod probe;
 mod registers;
 mod stats;

@@ -1,57 +1,69 @@
-//! dormir: an executor of 64 whose tasks any vCPU may wake, with the timers, the clock and the interrupt
-//! entry that `bare::init` has set up.
+//! dormir: executors whose tasks any vCPU may wake, with the timers, the clock and the interrupt entry that
+//! `bare::init` has set up.
 
+use alloc::vec::Vec;
 use core::{
-    arch::naked_asm,
+    cell::RefCell,
     future::{Future, poll_fn},
     pin::pin,
     sync::atomic::{AtomicU64, Ordering},
 };
 
+use critical_section::Mutex;
 use dormir::{
-    arch::x86_64::tsc,
-    executor::{Executor, Runner, Shared, Up64},
-    idle::{Adaptive, Halt, Spin},
-    time::Timer,
+    Event,
+    arch::x86_64::interrupt::InterruptFrame,
+    executor::{AbortHandle, Capacity, Executor, Runner, Shared, Spawner, Up64, Up4096},
+    idle::{Adaptive, Halt, Idle, Spin},
+    platform::bare,
+    time::{Instant, Timer},
 };
+use dormir_bench_guest::stopwatch::stamp;
 
 use crate::{
+    load::{Busy, Load, MOST_BUSY, MOST_SLEEPERS, far_deadline},
     machine::machine,
-    players::{self, Player},
-    samples::Round,
-    stamps,
+    players::{self, PLAYERS, Player},
+    rounds::{Expected, Round},
+    stamps, turn,
 };
 
-static EXECUTOR: Executor<Up64> = Executor::new(Shared);
-
-/// dormir's own interrupt entry.
-static ENTRY: AtomicU64 = AtomicU64::new(0);
-
-/// Stamps, and enters dormir's own entry.
-///
-/// # Safety
-///
-/// To be entered by an interrupt only.
-#[unsafe(naked)]
-unsafe extern "C" fn stamped() {
-    naked_asm!(
-        "push rax",
-        "push rdx",
-        "rdtsc",
-        "mov dword ptr [rip + {stamp}], eax",
-        "mov dword ptr [rip + {stamp} + 4], edx",
-        "pop rdx",
-        "pop rax",
-        "jmp qword ptr [rip + {entry}]",
-        stamp = sym stamps::HANDLER,
-        entry = sym ENTRY,
-    )
+/// Executors of one kind.
+struct Pair<C: Capacity> {
+    plain: Executor<C>,
+    /// Its wakes are stamped.
+    hooked: Executor<C>,
 }
+
+/// For up to 64 tasks...
+static SMALL: Pair<Up64> = Pair {
+    plain: Executor::new(Shared),
+    hooked: Executor::new(Shared),
+};
+
+/// ... and for more.
+static LARGE: Pair<Up4096> = Pair {
+    plain: Executor::new(Shared),
+    hooked: Executor::new(Shared),
+};
+
+/// dormir's own entry of the timer's interrupt.
+static TIMER_ENTRY: AtomicU64 = AtomicU64::new(0);
+
+/// What the host's interrupt signals.
+static INTERRUPTED: Event = Event::new();
+
+extern "sysv64" fn on_host(_frame: &InterruptFrame) {
+    bare::end_of_interrupt();
+    INTERRUPTED.signal();
+}
+dormir::interrupt_entry!(host_entry => on_host);
 
 /// Before any other runtime has its turn.
 pub(crate) fn init() {
-    EXECUTOR.on_wake(stamps::wake);
-    ENTRY.store(machine().entry(), Ordering::Relaxed);
+    SMALL.hooked.on_wake(stamps::wake);
+    LARGE.hooked.on_wake(stamps::wake);
+    TIMER_ENTRY.store(machine().timer_entry(), Ordering::Relaxed);
 }
 
 /// How it waits.
@@ -74,56 +86,168 @@ impl Policy {
     }
 }
 
+/// How it waits, and what else it has to do.
+#[derive(Clone, Copy)]
+pub(crate) struct Setting {
+    pub(crate) policy: Policy,
+    pub(crate) load: Load,
+    /// Whether wakes are stamped.
+    pub(crate) stamps_wakes: bool,
+}
+
+impl Setting {
+    /// Whether a deadline is seen by its interrupt only.
+    pub(crate) fn needs_interrupt(self) -> bool {
+        self.policy == Policy::Halt || self.load.keeps_awake()
+    }
+
+    fn expected_of_deadline(self) -> Expected {
+        Expected {
+            sleep: !self.load.keeps_awake(),
+            handler: self.needs_interrupt(),
+        }
+    }
+
+    fn expected_of_host(self) -> Expected {
+        Expected {
+            sleep: !self.load.keeps_awake(),
+            handler: true,
+        }
+    }
+}
+
+/// A policy, with a stamp before each wait.
+struct Stamped<I>(I);
+
+impl<I: Idle> Idle for Stamped<I> {
+    #[inline]
+    fn wait(&mut self, until: Option<Instant>, idle: &dyn Fn() -> bool) {
+        stamps::fall_asleep();
+        self.0.wait(until, idle);
+    }
+}
+
 dormir::task! {
-    async fn sleeper(rounds: usize, policy: Policy), pool = 1 {
+    async fn sleeper(rounds: usize, expected: Expected), pool = 1 {
         for _ in 0..rounds {
-            let round = Round::begin();
-            let mut timer = pin!(Timer::at(machine().for_dormir(round.deadline)));
+            let round = Round::by_deadline(expected);
+            let mut timer = pin!(Timer::at(round.deadline()));
             let poll = poll_fn(|cx| {
-                let now = tsc::read();
+                let now = stamp();
                 timer.as_mut().poll(cx).map(|()| now)
             })
             .await;
-            match policy {
-                Policy::Halt => round.end(poll),
-                Policy::Adaptive | Policy::Spin => round.end_awake(poll),
-            }
+            round.end(poll);
         }
+        turn::end_one();
     }
 
-    fn player(player: Player) -> Player, pool = 2 { player }
+    async fn waiter(rounds: usize, expected: Expected), pool = 1 {
+        let mut interrupt = pin!(INTERRUPTED.wait().expect("nobody else waits for it"));
+        for _ in 0..rounds {
+            let round = Round::by_host(expected);
+            let poll = poll_fn(|cx| {
+                let now = stamp();
+                interrupt.as_mut().poll(cx).map(|_| now)
+            })
+            .await;
+            round.end(poll);
+        }
+        turn::end_one();
+    }
+
+    fn player(player: Player) -> Player, pool = PLAYERS { player }
+
+    async fn far_sleeper(deadline: Instant), pool = MOST_SLEEPERS {
+        Timer::at(deadline).await;
+    }
+
+    fn busy() -> Busy, pool = MOST_BUSY { Busy::for_a_turn() }
 }
 
 /// A task sleeps until so many deadlines, one after another.
-pub(crate) fn sleep(rounds: usize, policy: Policy) {
-    // SAFETY: it leaves all as it was, and enters the entry that has been there, which ends the interrupt.
-    unsafe { machine().on_interrupt(stamped) };
-    let mut runner = enter();
-    if runner
-        .spawner()
-        .spawn_detached(sleeper(rounds, policy))
-        .is_err()
-    {
-        panic!("there is room for one task");
-    }
-    match policy {
-        Policy::Halt => runner.run(Halt),
-        Policy::Adaptive => runner.run(Adaptive::new(Halt)),
-        Policy::Spin => runner.run(Spin::new()),
-    }
+pub(crate) fn sleep(rounds: usize, setting: Setting) {
+    take_turn(setting, setting.policy, 1, |spawner| {
+        let expected = setting.expected_of_deadline();
+        spawner.spawn_detached(sleeper(rounds, expected)).is_ok()
+    });
+}
+
+/// A task sleeps until so many interrupts from the host, one after another.
+pub(crate) fn sleep_until_host(rounds: usize, setting: Setting) {
+    take_turn(setting, setting.policy, 1, |spawner| {
+        let expected = setting.expected_of_host();
+        spawner.spawn_detached(waiter(rounds, expected)).is_ok()
+    });
 }
 
 /// Two tasks wake each other so many times.
-pub(crate) fn play(rounds: usize) {
-    let mut runner = enter();
-    for each in players::two(rounds) {
-        if runner.spawner().spawn_detached(player(each)).is_err() {
-            panic!("there is room for two tasks");
-        }
-    }
-    runner.run(Halt);
+pub(crate) fn play(rounds: usize, setting: Setting) {
+    take_turn(setting, Policy::Halt, PLAYERS, |spawner| {
+        players::two(rounds)
+            .into_iter()
+            .all(|each| spawner.spawn_detached(player(each)).is_ok())
+    });
 }
 
-fn enter() -> Runner<Up64, Shared> {
-    EXECUTOR.enter().expect("nobody is in it")
+/// Runs so many tasks, which `spawn` spawns, beside the load, until they have ended.
+fn take_turn(setting: Setting, policy: Policy, tasks: usize, spawn: impl FnOnce(&Spawner) -> bool) {
+    // SAFETY: the one is what `bare::init` put there; the other is made by `interrupt_entry!`. Each ends its
+    // interrupt.
+    unsafe { stamps::go_on_to(TIMER_ENTRY.load(Ordering::Relaxed), host_entry) };
+    turn::begin(tasks, abort_far_sleepers);
+    if matches!(setting.load, Load::Sleepers(_)) {
+        run(&LARGE, setting, policy, spawn);
+    } else {
+        run(&SMALL, setting, policy, spawn);
+    }
+}
+
+fn run<C: Capacity>(
+    executors: &'static Pair<C>,
+    setting: Setting,
+    policy: Policy,
+    spawn: impl FnOnce(&Spawner) -> bool,
+) {
+    let executor = match setting.stamps_wakes {
+        true => &executors.hooked,
+        false => &executors.plain,
+    };
+    let mut runner: Runner<C> = executor.enter().expect("nobody is in it");
+    let spawner = runner.spawner();
+    spawn_load(&spawner, setting.load);
+    assert!(spawn(&spawner), "there is room for a task or two");
+    match policy {
+        Policy::Halt => runner.run(Stamped(Halt)),
+        Policy::Adaptive => runner.run(Stamped(Adaptive::new(Halt))),
+        Policy::Spin => runner.run(Stamped(Spin::new())),
+    }
+}
+
+/// Those that sleep beyond the turn, which must end with it.
+static FAR_SLEEPERS: Mutex<RefCell<Vec<AbortHandle>>> = Mutex::new(RefCell::new(Vec::new()));
+
+fn spawn_load(spawner: &Spawner, load: Load) {
+    let room = "there is room for the load";
+    match load {
+        Load::None => {}
+        Load::Sleepers(tasks) => {
+            let spawned = (0..tasks).map(|_| {
+                let handle = spawner.spawn(far_sleeper(far_deadline())).ok();
+                handle.expect(room).abort_handle()
+            });
+            let spawned: Vec<_> = spawned.collect();
+            critical_section::with(|cs| FAR_SLEEPERS.replace(cs, spawned));
+        }
+        Load::Busy(tasks) => {
+            for _ in 0..tasks {
+                assert!(spawner.spawn_detached(busy()).is_ok(), "{room}");
+            }
+        }
+    }
+}
+
+fn abort_far_sleepers() {
+    let sleepers = critical_section::with(|cs| FAR_SLEEPERS.take(cs));
+    sleepers.iter().for_each(AbortHandle::abort);
 }

@@ -2,12 +2,14 @@
 
 use core::arch::{asm, naked_asm};
 
-use dormir::arch::x86_64::{interrupt::InterruptEntry, tsc};
+use dormir::{arch::x86_64::interrupt::InterruptEntry, platform::bare};
+use dormir_bench_guest::stopwatch::stamp;
 use x86_64::instructions::interrupts;
 
 use crate::{
-    machine::{Ending, machine},
-    samples::{self, Round},
+    host,
+    machine::{Ending, machine, now},
+    rounds::{Expected, Round, take_wake},
     stamps,
 };
 
@@ -16,7 +18,7 @@ macro_rules! bare_entry {
     ($entry:ident, $($end:literal),*) => {
         /// # Safety
         ///
-        /// To be entered by the timer's interrupt only.
+        /// To be entered by an interrupt only that is ended in this way.
         #[unsafe(naked)]
         unsafe extern "C" fn $entry() {
             naked_asm!(
@@ -47,9 +49,21 @@ bare_entry!(
     "pop rcx"
 );
 
+impl Ending {
+    /// The entry that ends an interrupt in this way.
+    fn entry(self) -> InterruptEntry {
+        match self {
+            Self::Pic => pic_entry,
+            Self::Xapic => xapic_entry,
+            Self::X2apic => x2apic_entry,
+        }
+    }
+}
+
 /// `sti; hlt`, and the TSC at the first instruction after the wake. Interrupts are masked again then.
 #[inline(always)]
 fn halt() -> u64 {
+    stamps::fall_asleep();
     let (low, high): (u64, u64);
     // SAFETY: the interrupt's entry changes no register and no memory but its stamp; the instructions
     // before and after are not said to leave memory alone, so the stamp is read after the halt.
@@ -62,24 +76,20 @@ fn halt() -> u64 {
 /// Sleeps until so many deadlines, one after another.
 pub(crate) fn sleep(rounds: usize) {
     let machine = machine();
-    let entry: InterruptEntry = match machine.ending() {
-        Ending::Pic => pic_entry,
-        Ending::Xapic => xapic_entry,
-        Ending::X2apic => x2apic_entry,
-    };
-    // SAFETY: it saves what it changes, returns by `iretq`, and ends the interrupt.
-    unsafe { machine.on_interrupt(entry) };
     interrupts::disable();
+    // SAFETY: it saves what it changes, returns by `iretq`, and ends the interrupt.
+    unsafe { machine.on_timer(machine.timer_ending().entry()) };
     for _ in 0..rounds {
-        let round = Round::begin();
+        let round = Round::by_deadline(Expected::HALT);
+        let deadline = round.deadline();
         loop {
-            machine.alarm.set(round.deadline);
-            if machine.now() >= round.deadline {
+            machine.alarm.set(deadline);
+            if now() >= deadline {
                 // It passed before the vCPU slept, so the alarm may not come: no sample.
                 break;
             }
             let woke = halt();
-            if machine.clock.at(woke) >= round.deadline {
+            if machine.clock.at(woke) >= deadline {
                 round.end(woke);
                 break;
             }
@@ -89,12 +99,30 @@ pub(crate) fn sleep(rounds: usize) {
     interrupts::enable();
 }
 
+/// Sleeps until so many interrupts from the host, one after another.
+pub(crate) fn sleep_until_host(rounds: usize) {
+    interrupts::disable();
+    // SAFETY: it saves what it changes, returns by `iretq`, and ends the interrupt.
+    unsafe { bare::set_interrupt_handler(stamps::HOST_VECTOR, machine().host_ending().entry()) };
+    for _ in 0..rounds {
+        let round = Round::by_host(Expected::HALT);
+        loop {
+            let woke = halt();
+            if host::injected().is_some() {
+                round.end(woke);
+                break;
+            }
+        }
+    }
+    interrupts::enable();
+}
+
 /// What a wake by a task costs where there is no task: two stamps, one after the other.
 pub(crate) fn stamp_twice(rounds: usize) {
     for _ in 0..rounds {
         stamps::clear();
-        let before = tsc::read();
-        let after = tsc::read();
-        samples::take_wake(before, after);
+        let before = stamp();
+        let after = stamp();
+        take_wake(before, after);
     }
 }

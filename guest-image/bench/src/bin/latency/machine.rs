@@ -1,10 +1,17 @@
-//! The clock and the alarm of the floor and of embassy, and whose interrupt goes where.
+//! The clock and the alarm that the runtimes share, and whose interrupt goes where.
 //!
-//! dormir has those that `bare::init` made, which that keeps to itself. These are made once more in the same
-//! way, of the same types, by what `bare::init` has found out.
+//! The clock is the one of dormir's timers, so a deadline is the same instant for all. dormir's own alarm is
+//! `bare::init`'s, which that keeps to itself: the one for the floor and for embassy is made once more in the
+//! same way, of the same type, by what `bare::init` has found out.
 
-use alloc::{boxed::Box, string::String, vec::Vec};
+use alloc::{boxed::Box, string::String};
+use core::{
+    cell::RefCell,
+    ptr,
+    sync::atomic::{AtomicPtr, Ordering},
+};
 
+use critical_section::Mutex;
 use dormir::{
     arch::x86_64::{
         alarm::{OneShotAlarm, PitAlarm, TscDeadlineAlarm},
@@ -14,19 +21,20 @@ use dormir::{
         tsc::TscClock,
         vector,
     },
-    platform::bare::{self, ClockSource, TimerSource},
-    time::{Alarm, Clock, Instant, TimerQueue},
+    platform::bare::{self, TimerSource},
+    time::{Alarm, Clock, Instant},
 };
+use dormir_bench_guest::{gates, random::Random};
 use spin::Once;
+use x86_64::registers::model_specific::Msr;
 
 /// What the runtimes share.
 pub(crate) struct Machine {
-    /// Its time is that of all rounds.
     pub(crate) clock: &'static TscClock,
     pub(crate) alarm: &'static dyn Alarm,
-    /// How far the clock of dormir's timers is ahead of this one.
-    ahead: i64,
-    /// The local APIC, if the interrupts come from there and not from the PIC.
+    /// Whether the timer is the PIT, whose interrupts come from the PIC.
+    by_pit: bool,
+    /// The local APIC, from which all other interrupts come.
     apic: Option<Apic>,
     /// The least time from a round's start to its deadline.
     interval_nanos: u64,
@@ -34,62 +42,54 @@ pub(crate) struct Machine {
 
 static MACHINE: Once<Machine> = Once::new();
 
-/// Makes clock and alarm.
+/// Finds the clock and makes the alarm.
 pub(crate) fn start(interval_us: u64) -> Result<(), String> {
     let found = bare::machine().ok_or("the machine is not set up")?;
-    let by_pvclock = match found.clock {
-        // SAFETY: ring 0, one vCPU, memory mapped one to one, as `bare::init` was promised.
-        ClockSource::Pvclock => unsafe { TscClock::start_pvclock() },
-        _ => None,
-    };
-    let clock = by_pvclock.unwrap_or_else(|| TscClock::start(found.tsc_hz));
-    let clock: &'static TscClock = Box::leak(Box::new(clock));
-    let (alarm, apic): (&'static dyn Alarm, _) = match (found.timer, found.apic) {
-        (TimerSource::Pit, _) => (Box::leak(Box::new(PitAlarm::new(clock))), None),
+    let clock = bare::clock().ok_or("the machine has no clock")?;
+    let alarm: &'static dyn Alarm = match (found.timer, found.apic) {
+        (TimerSource::Pit, _) => Box::leak(Box::new(PitAlarm::new(clock))),
         (TimerSource::TscDeadline, Some(apic)) => {
             // SAFETY: `bare::init` has seen the processor's TSC-deadline bit.
             let alarm = unsafe { TscDeadlineAlarm::new(apic, clock) };
-            (Box::leak(Box::new(alarm)), Some(apic))
+            Box::leak(Box::new(alarm))
         }
-        (_, Some(apic)) => {
-            let alarm = OneShotAlarm::new(apic, clock, found.timer_hz);
-            (Box::leak(Box::new(alarm)), Some(apic))
-        }
+        (_, Some(apic)) => Box::leak(Box::new(OneShotAlarm::new(apic, clock, found.timer_hz))),
         (_, None) => return Err("the timer's local APIC is missing".into()),
     };
-    static QUEUE: TimerQueue = TimerQueue::new();
-    QUEUE
-        .install(clock, alarm)
-        .map_err(|_| "the queue has a clock already")?;
+    CLOCK.store(ptr::from_ref(clock).cast_mut(), Ordering::Relaxed);
     MACHINE.call_once(|| Machine {
         clock,
         alarm,
-        ahead: ahead_of(&QUEUE),
-        apic,
+        by_pit: found.timer == TimerSource::Pit,
+        apic: found.apic,
         interval_nanos: interval_us.saturating_mul(1000),
     });
     Ok(())
 }
 
-/// How far the clock of dormir's timers is ahead of the one in `queue`. Both read the same TSC and make the same
-/// of it, from another zero. So the one is read between two readings of the other, by the same instructions:
-/// then it was read in the middle between them.
-fn ahead_of(queue: &TimerQueue) -> i64 {
-    #[inline(never)]
-    fn nanos(queue: &TimerQueue) -> i64 {
-        queue.now().as_nanos().cast_signed()
-    }
+/// How long the host waits, at least, before it injects an interrupt: by then the vCPU sleeps.
+const HOST_INTERVAL_NANOS: u64 = 1_000_000;
 
-    const READINGS: usize = 201;
-    let reading = |_| {
-        let before = nanos(TimerQueue::global());
-        let between = nanos(queue);
-        let after = nanos(TimerQueue::global());
-        before + (after - before) / 2 - between
-    };
-    let mut readings: Vec<i64> = (0..READINGS).map(reading).collect();
-    readings.sort_unstable();
-    readings[READINGS / 2]
+/// That long, and up to half as long again, so that the rounds do not fall into step with anything that the host
+/// does regularly.
+fn and_some_more(nanos: u64) -> u64 {
+    static RANDOM: Mutex<RefCell<Random>> =
+        Mutex::new(RefCell::new(Random::seeded(0x9e37_79b9_7f4a_7c15)));
+    let more = critical_section::with(|cs| RANDOM.borrow_ref_mut(cs).below(nanos / 2 + 1));
+    nanos.saturating_add(more)
+}
+
+/// The clock, without a look whether it is there.
+static CLOCK: AtomicPtr<TscClock> = AtomicPtr::new(ptr::null_mut());
+
+/// The time. It must not be asked for before [`start`].
+#[inline(always)]
+pub(crate) fn now() -> Instant {
+    let clock = CLOCK.load(Ordering::Relaxed);
+    debug_assert!(!clock.is_null());
+    // SAFETY: `start`, with which the guest begins, has put a static there; nobody asks for the time in a guest
+    // where it failed.
+    unsafe { &*clock }.now()
 }
 
 /// What [`start`] made.
@@ -98,7 +98,7 @@ pub(crate) fn machine() -> &'static Machine {
     MACHINE.get().expect("the guest begins with it")
 }
 
-/// A way to end a timer's interrupt.
+/// A way to end an interrupt.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ending {
     Pic,
@@ -106,32 +106,43 @@ pub(crate) enum Ending {
     X2apic,
 }
 
-impl Machine {
-    #[inline]
-    pub(crate) fn now(&self) -> Instant {
-        self.clock.now()
-    }
-
-    /// The same moment by the clock of dormir's timers.
-    pub(crate) fn for_dormir(&self, instant: Instant) -> Instant {
-        Instant::from_nanos(instant.as_nanos().saturating_add_signed(self.ahead))
-    }
-
-    /// Ends the timer's interrupt.
+impl Ending {
+    /// Ends the timer's interrupt in this way. Where it is known when this is compiled, nothing is looked up.
     #[inline(always)]
-    pub(crate) fn end_of_interrupt(&self) {
-        match self.apic {
-            Some(apic) => apic.end_of_interrupt(),
-            None => pic::end_of_interrupt(0),
+    pub(crate) fn end_timer_interrupt(self) {
+        match self {
+            Self::Pic => pic::end_of_interrupt(0),
+            Self::Xapic => {
+                // SAFETY: the local APIC's page is where it is after a reset, as `bare` uses it, and mapped one to
+                // one; its EOI register is at 0xb0.
+                unsafe { ptr::with_exposed_provenance_mut::<u32>(XAPIC_EOI).write_volatile(0) };
+            }
+            Self::X2apic => {
+                // SAFETY: it is the EOI register of the local APIC, which is in x2APIC mode.
+                unsafe { Msr::new(X2APIC_EOI).write(0) };
+            }
+        }
+    }
+}
+
+const XAPIC_EOI: usize = 0xfee0_00b0;
+const X2APIC_EOI: u32 = 0x80b;
+
+impl Machine {
+    /// How the timer's interrupt is ended.
+    pub(crate) fn timer_ending(&self) -> Ending {
+        if self.by_pit {
+            Ending::Pic
+        } else {
+            self.host_ending()
         }
     }
 
-    /// How the timer's interrupt is ended.
-    pub(crate) fn ending(&self) -> Ending {
+    /// How an interrupt from the host is ended, which the local APIC delivers.
+    pub(crate) fn host_ending(&self) -> Ending {
         match self.apic {
-            None => Ending::Pic,
             Some(apic) if apic.is_x2apic() => Ending::X2apic,
-            Some(_) => Ending::Xapic,
+            _ => Ending::Xapic,
         }
     }
 
@@ -140,47 +151,31 @@ impl Machine {
     /// # Safety
     ///
     /// `entry` must behave like one of `interrupt_entry!`, and end the timer's interrupt.
-    pub(crate) unsafe fn on_interrupt(&self, entry: InterruptEntry) {
+    pub(crate) unsafe fn on_timer(&self, entry: InterruptEntry) {
         // SAFETY: the caller's promise is the one asked for.
-        unsafe { bare::set_interrupt_handler(self.vector(), entry) };
+        unsafe { bare::set_interrupt_handler(self.timer_vector(), entry) };
     }
 
     /// Where the timer's interrupt enters at present.
-    pub(crate) fn entry(&self) -> u64 {
-        let table = x86_64::instructions::tables::sidt().base;
-        // Two words a gate (SDM vol. 3, figure 7-8).
-        let gate = table
-            .as_ptr::<[u64; 2]>()
-            .wrapping_add(self.vector().into());
-        // SAFETY: the table has a gate for each vector; memory is mapped one to one, and nobody writes there.
-        let [low, high] = unsafe { gate.read_volatile() };
-        high << 32 | (low >> 32 & 0xffff_0000) | (low & 0xffff)
+    pub(crate) fn timer_entry(&self) -> u64 {
+        gates::entry_of(self.timer_vector())
     }
 
-    fn vector(&self) -> u8 {
-        match self.apic {
-            Some(_) => vector::APIC_TIMER,
-            None => vector::PIT,
+    fn timer_vector(&self) -> u8 {
+        if self.by_pit {
+            vector::PIT
+        } else {
+            vector::APIC_TIMER
         }
     }
 
-    /// A deadline from now: one interval ahead, and up to half of one more, so that the rounds do not fall
-    /// into step with anything that the host does regularly.
-    pub(crate) fn deadline_after(&self, now: Instant) -> Instant {
-        let more = random() % (self.interval_nanos / 2 + 1);
-        Instant::from_nanos(now.as_nanos() + self.interval_nanos + more)
+    /// How long it is to be from the start of the next round to its deadline.
+    pub(crate) fn until_deadline(&self) -> u64 {
+        and_some_more(self.interval_nanos)
     }
-}
 
-/// A pseudo-random number: Marsaglia's xorshift with the shifts 13, 7 and 17, the same in every run.
-fn random() -> u64 {
-    use core::sync::atomic::{AtomicU64, Ordering};
-
-    static STATE: AtomicU64 = AtomicU64::new(0x9e37_79b9_7f4a_7c15);
-    let mut state = STATE.load(Ordering::Relaxed);
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    STATE.store(state, Ordering::Relaxed);
-    state
+    /// The same to the interrupt from the host.
+    pub(crate) fn until_interrupt(&self) -> u64 {
+        and_some_more(HOST_INTERVAL_NANOS)
+    }
 }

@@ -9,12 +9,13 @@ use core::{
 };
 
 use critical_section::Mutex;
-use dormir::arch::x86_64::tsc;
+use dormir_bench_guest::stopwatch::stamp;
 
-use crate::{samples, stamps};
+use crate::{rounds::take_wake, stamps, turn};
 
 /// The players' wakers.
-static WAKERS: [Mutex<RefCell<Option<Waker>>>; 2] = [const { Mutex::new(RefCell::new(None)) }; 2];
+static WAKERS: [Mutex<RefCell<Option<Waker>>>; PLAYERS] =
+    [const { Mutex::new(RefCell::new(None)) }; PLAYERS];
 
 /// The TSC just before the last wake; 0 if there was none.
 static BEFORE: AtomicU64 = AtomicU64::new(0);
@@ -27,8 +28,11 @@ pub(crate) struct Player {
     index: usize,
 }
 
+/// How many there are.
+pub(crate) const PLAYERS: usize = 2;
+
 /// Two of them, which wake each other so many times and then end.
-pub(crate) fn two(wakes: usize) -> [Player; 2] {
+pub(crate) fn two(wakes: usize) -> [Player; PLAYERS] {
     LEFT.store(wakes, Ordering::Relaxed);
     BEFORE.store(0, Ordering::Relaxed);
     for waker in &WAKERS {
@@ -45,10 +49,10 @@ impl Future for Player {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let now = tsc::read();
+        let now = stamp();
         let before = BEFORE.swap(0, Ordering::Relaxed);
         if before != 0 {
-            samples::take_wake(before, now);
+            take_wake(before, now);
         } else {
             let waker = cx.waker().clone();
             critical_section::with(|cs| WAKERS[self.index].borrow_ref_mut(cs).replace(waker));
@@ -61,11 +65,12 @@ impl Future for Player {
         if left == 0 {
             // The other one sees the same, and wakes nobody who has not ended.
             other.wake();
+            turn::end_one();
             return Poll::Ready(());
         }
         LEFT.store(left - 1, Ordering::Relaxed);
         stamps::clear();
-        let before = tsc::read();
+        let before = stamp();
         BEFORE.store(before, Ordering::Relaxed);
         other.wake_by_ref();
         Poll::Pending

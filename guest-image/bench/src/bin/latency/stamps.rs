@@ -1,34 +1,109 @@
 //! The stamps on the way of a wake: values of the TSC, the last of each kind.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::{
+    arch::naked_asm,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
-use dormir::arch::x86_64::tsc;
+use dormir::{
+    arch::x86_64::{interrupt::InterruptEntry, vector},
+    platform::bare,
+};
+use dormir_bench_guest::stopwatch::stamp;
 
-/// At the first instructions of the timer's interrupt. 0: there was none.
+use crate::machine::machine;
+
+/// The vector of the interrupts that the host injects.
+pub(crate) const HOST_VECTOR: u8 = vector::FREE;
+
+/// At the first instructions of the interrupt that is measured. 0: there was none.
 pub(crate) static HANDLER: AtomicU64 = AtomicU64::new(0);
 
 /// Where a task has been made ready. 0: none was.
 static WAKE: AtomicU64 = AtomicU64::new(0);
 
+/// Where the vCPU was about to halt, or to wait otherwise. 0: it was not.
+static ASLEEP: AtomicU64 = AtomicU64::new(0);
+
 /// Forgets the stamps.
 pub(crate) fn clear() {
-    HANDLER.store(0, Ordering::Relaxed);
-    WAKE.store(0, Ordering::Relaxed);
+    for stamp in [&HANDLER, &WAKE, &ASLEEP] {
+        stamp.store(0, Ordering::Relaxed);
+    }
 }
 
 /// A runtime calls this when it has made a task ready: dormir as the hook of its executor, embassy as its
 /// pender.
 #[inline]
 pub(crate) fn wake() {
-    WAKE.store(tsc::read(), Ordering::Relaxed);
+    WAKE.store(stamp(), Ordering::Relaxed);
+}
+
+/// A runtime calls this when it has found nothing to do, just before it waits for an interrupt.
+#[inline(always)]
+pub(crate) fn fall_asleep() {
+    ASLEEP.store(stamp(), Ordering::Relaxed);
 }
 
 /// The stamp of the interrupt, if there was one.
 pub(crate) fn handler() -> Option<u64> {
-    Some(HANDLER.load(Ordering::Relaxed)).filter(|&stamp| stamp != 0)
+    taken(&HANDLER)
 }
 
 /// The stamp of the wake, if there was one.
 pub(crate) fn woken() -> Option<u64> {
-    Some(WAKE.load(Ordering::Relaxed)).filter(|&stamp| stamp != 0)
+    taken(&WAKE)
+}
+
+/// When the vCPU was last about to wait, if it was.
+pub(crate) fn asleep() -> Option<u64> {
+    taken(&ASLEEP)
+}
+
+fn taken(stamp: &AtomicU64) -> Option<u64> {
+    Some(stamp.load(Ordering::Relaxed)).filter(|&stamp| stamp != 0)
+}
+
+/// Defines an interrupt entry that stamps before anything else, and goes on to the entry whose address stands
+/// in `$next`.
+macro_rules! stamping_entry {
+    ($entry:ident, $next:ident) => {
+        static $next: AtomicU64 = AtomicU64::new(0);
+
+        /// # Safety
+        ///
+        /// To be entered by an interrupt only.
+        #[unsafe(naked)]
+        unsafe extern "C" fn $entry() {
+            naked_asm!(
+                "push rax",
+                "push rdx",
+                "rdtsc",
+                "mov dword ptr [rip + {stamp}], eax",
+                "mov dword ptr [rip + {stamp} + 4], edx",
+                "pop rdx",
+                "pop rax",
+                "jmp qword ptr [rip + {next}]",
+                stamp = sym HANDLER,
+                next = sym $next,
+            )
+        }
+    };
+}
+stamping_entry!(stamping_timer_entry, TIMER_NEXT);
+stamping_entry!(stamping_host_entry, HOST_NEXT);
+
+/// From now on the timer's interrupts and those of the host are stamped, and enter these.
+///
+/// # Safety
+///
+/// `timer` is the address of an entry like those of `interrupt_entry!`, which ends the timer's interrupt; `host`
+/// is such an entry, which ends the local APIC's.
+pub(crate) unsafe fn go_on_to(timer: u64, host: InterruptEntry) {
+    TIMER_NEXT.store(timer, Ordering::Relaxed);
+    HOST_NEXT.store(host as usize as u64, Ordering::Relaxed);
+    // SAFETY: it leaves all as it was, and goes on to what the caller vouches for.
+    unsafe { machine().on_timer(stamping_timer_entry) };
+    // SAFETY: the same.
+    unsafe { bare::set_interrupt_handler(HOST_VECTOR, stamping_host_entry) };
 }

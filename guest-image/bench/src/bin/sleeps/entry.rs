@@ -13,7 +13,7 @@ use dormir::{
     arch::x86_64::vector,
     platform::bare::{self, Machine},
 };
-use x86_64::{instructions::tables, structures::idt::InterruptDescriptorTable};
+use dormir_bench_guest::gates;
 
 use crate::{
     executors,
@@ -43,12 +43,7 @@ static REAL: AtomicU64 = AtomicU64::new(0);
 
 /// Puts the stamping entry before dormir's.
 fn install() {
-    let table = tables::sidt().base.as_ptr::<InterruptDescriptorTable>();
-    // SAFETY: it is the table that is loaded, a static of dormir's, which is written by `set_handler` only:
-    // by nobody as long as this copy is made.
-    let table = unsafe { table.read() };
-    let real = table[vector::APIC_TIMER].handler_addr();
-    REAL.store(real.as_u64(), Ordering::Relaxed);
+    REAL.store(gates::entry_of(vector::APIC_TIMER), Ordering::Relaxed);
     // SAFETY: it changes nothing that it does not put back, and goes on to what was there, which
     // acknowledges the interrupt.
     unsafe { bare::set_interrupt_handler(vector::APIC_TIMER, stamping_entry) };

@@ -12,7 +12,7 @@ use core::{
 use alloc::boxed::Box;
 use critical_section::Mutex;
 use dormir::time::{Instant, Timer};
-use dormir_bench_guest::figures::Tally;
+use dormir_bench_guest::{figures::Tally, stopwatch::stamp};
 
 /// The TSC at the interrupt entry's first instruction, as [`entry`](crate::entry) stamps it; 0 if nobody
 /// does.
@@ -74,28 +74,15 @@ impl Future for Sleeper {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let stamp = marked_stamp();
+        mark();
+        let stamp = stamp();
         self.poll_at(stamp, cx)
     }
 }
 
-/// The TSC, behind an instruction that does nothing and that a VMM which steps through the guest knows by
-/// its sight.
+/// An instruction that does nothing and that a VMM which steps through the guest knows by its sight.
 #[inline(always)]
-fn marked_stamp() -> u64 {
-    let stamp;
-    // SAFETY: the first instruction changes nothing, and every x86-64 processor has RDTSC. The block is not
-    // said to leave memory alone, so no access to memory moves across it.
-    unsafe {
-        asm!(
-            "xchg bx, bx",
-            "rdtsc",
-            "shl rdx, 32",
-            "or rax, rdx",
-            out("rax") stamp,
-            out("rdx") _,
-            options(nostack),
-        );
-    }
-    stamp
+fn mark() {
+    // SAFETY: it changes nothing. It is not said to leave memory alone, so no access to memory moves across it.
+    unsafe { asm!("xchg bx, bx", options(nostack, preserves_flags)) };
 }

@@ -70,6 +70,9 @@ impl<'de> Deserialize<'de> for Distribution {
             }
             distribution.add(value, count);
         }
+        if distribution.len() == 0 {
+            return Err(D::Error::custom("a histogram without values"));
+        }
         Ok(distribution)
     }
 }
@@ -104,6 +107,15 @@ mod tests {
         let read: Distribution = serde_json::from_str(&json).expect("it can be read");
         let buckets = |distribution: &Distribution| distribution.buckets().collect::<Vec<_>>();
         assert_eq!(buckets(&read), buckets(&distribution));
-        assert!(serde_json::from_str::<Distribution>("[[5,0]]").is_err());
+    }
+
+    #[test]
+    fn what_is_no_distribution_is_refused() {
+        for bad in ["[[5,0]]", "[]", "[[1]]", "[[-1,1]]", "{}"] {
+            assert!(serde_json::from_str::<Distribution>(bad).is_err(), "{bad}");
+        }
+        let largest = format!("[[{0},{0}],[1,{0}]]", u64::MAX);
+        let read: Distribution = serde_json::from_str(&largest).expect("any numbers");
+        assert_eq!(read.len(), u64::MAX, "as many as can be counted");
     }
 }

@@ -108,11 +108,13 @@ pub(super) fn made_up_cell(runtime: &str, values: &[u64], points: &[(&str, u64)]
         vmm: "kvm".into(),
         timer: "tsc-deadline".into(),
         idle: "halt".into(),
-        path: "timer".into(),
+        load: "none".into(),
+        path: "deadline".into(),
         runtime: runtime.into(),
         tsc_hz: 2_000_000_000,
         missed: 0,
         early: 0,
+        uncertainty_ns: 0,
         spans: points.iter().map(span).collect(),
     }
 }
@@ -136,8 +138,9 @@ mod tests {
                      "hardware_assisted": false, "halt_poll_ns": 200_000, "qemu": null},
             "versions": {"rustc": "9.8.7"},
             "left_out": ["the moon is left out"],
-            "cells": [{"vmm": "kvm", "timer": "tsc-deadline", "idle": "halt", "path": "timer",
-                       "runtime": "dormir", "tsc_hz": 2_000_000_000, "missed": 0, "early": 0,
+            "cells": [{"vmm": "kvm", "timer": "tsc-deadline", "idle": "halt", "load": "none",
+                       "path": "deadline", "runtime": "dormir", "tsc_hz": 2_000_000_000,
+                       "missed": 0, "early": 0, "uncertainty_ns": 0,
                        "spans": [{"to": "poll", "histogram_ns": [[5, 2], [9, 1]]}]}],
         });
         assert_eq!(read, expected);

@@ -1,5 +1,6 @@
 //! Which guests are run, and how.
 
+use super::reading::RUNTIMES;
 use crate::vmm::{Accelerator, Machine, Outcome, RunConfig, RunError, UnknownName, Vmm, kvm, qemu};
 use std::{fmt, time::Duration};
 
@@ -25,7 +26,7 @@ const SLACK: Duration = Duration::from_secs(120);
 pub(in super::super) enum Extent {
     /// The best timer and the PIT, 2,000 samples or 10 s a cell.
     Usual,
-    /// Every timer and every idle policy, 10,000 samples or 60 s a cell.
+    /// Every timer, every idle policy and each load, 10,000 samples or 60 s a cell.
     Full,
 }
 
@@ -45,6 +46,40 @@ impl Extent {
     }
 }
 
+/// What the vCPU has to do besides waking the task that is measured. The floor has none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Load {
+    /// Nothing.
+    None,
+    /// So many other tasks sleep, each on a timer of its own.
+    Sleepers(u32),
+    /// So many other tasks are always ready.
+    Busy(u32),
+}
+
+impl Load {
+    /// How far ahead deadlines are, at least: so far that whoever has that much to do can set a timer and sleep
+    /// before they pass. embassy goes through all timers at each, which takes milliseconds where KVM emulates
+    /// instructions.
+    fn interval(self) -> Duration {
+        match self {
+            Self::None | Self::Busy(_) => Duration::from_millis(1),
+            Self::Sleepers(_) => Duration::from_millis(20),
+        }
+    }
+}
+
+/// `none`, `sleepers-1000`, `busy-10`.
+impl fmt::Display for Load {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("none"),
+            Self::Sleepers(tasks) => write!(f, "sleepers-{tasks}"),
+            Self::Busy(tasks) => write!(f, "busy-{tasks}"),
+        }
+    }
+}
+
 /// One run of the guest.
 #[derive(Clone, Debug)]
 pub struct Boot {
@@ -54,41 +89,56 @@ pub struct Boot {
     pub timer: Option<&'static str>,
     /// dormir's idle policy.
     pub idle: &'static str,
+    /// What else there is to do.
+    pub load: Load,
     /// How many samples each cell takes.
     pub samples: u32,
     /// How long a cell may take for them.
     pub limit: Duration,
 }
 
-/// `kvm, best timer`, `qemu-tcg/q35, pit`.
+/// `kvm, best timer`, `qemu-tcg/q35, pit, load busy-10`.
 impl fmt::Display for Boot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}, {}", self.vmm, self.timer.unwrap_or("best timer"))?;
         if self.idle != "halt" {
             write!(f, ", idle by {}", self.idle)?;
         }
+        if self.load != Load::None {
+            write!(f, ", load {}", self.load)?;
+        }
         Ok(())
     }
 }
 
-/// The runtimes that take turns in one guest.
-const RUNTIMES: u32 = 3;
-
 impl Boot {
+    /// The ways by which tasks are woken there. Only our own VMM injects interrupts when the guest asks for them,
+    /// and has a clock in common with it.
+    #[must_use]
+    pub fn paths(&self) -> &'static [&'static str] {
+        match self.vmm {
+            Vmm::Kvm => &["deadline", "host", "task"],
+            Vmm::Qemu(..) => &["deadline", "task"],
+        }
+    }
+
     /// How the guest is run.
     #[must_use]
     pub fn config(&self) -> RunConfig {
         let timer = self
             .timer
             .map_or(String::new(), |timer| format!(" timer={timer}"));
+        let cells = (self.paths().len() * RUNTIMES.len()) as u32;
         RunConfig {
-            // Each runtime may take the limit for its sleeps; what tasks' wakes take is nothing beside it.
-            timeout: self.limit * RUNTIMES + SLACK,
+            timeout: self.limit * cells + SLACK,
             arguments: format!(
-                "samples={} limit_ms={} idle={}{timer}",
+                "paths={} samples={} limit_ms={} interval_us={} idle={} load={}{timer}",
+                self.paths().join(","),
                 self.samples,
                 self.limit.as_millis(),
-                self.idle
+                self.load.interval().as_micros(),
+                self.idle,
+                self.load
             ),
             pit: self.timer == Some("pit"),
             ..RunConfig::new(self.vmm)
@@ -103,22 +153,29 @@ impl Boot {
 
 /// The guests to be run.
 pub(super) fn boots(vmms: &[Vmm], extent: Extent) -> Vec<Boot> {
-    let settings: &[(Option<&str>, &str)] = match extent {
-        Extent::Usual => &[(None, "halt"), (Some("pit"), "halt")],
+    type Setting = (Option<&'static str>, &'static str, Load);
+    let settings: &[Setting] = match extent {
+        Extent::Usual => &[
+            (None, "halt", Load::None),
+            (Some("pit"), "halt", Load::None),
+        ],
         Extent::Full => &[
-            (Some("tsc-deadline"), "halt"),
-            (Some("x2apic"), "halt"),
-            (Some("xapic"), "halt"),
-            (Some("pit"), "halt"),
-            (None, "adaptive"),
-            (None, "spin"),
+            (Some("tsc-deadline"), "halt", Load::None),
+            (Some("x2apic"), "halt", Load::None),
+            (Some("xapic"), "halt", Load::None),
+            (Some("pit"), "halt", Load::None),
+            (None, "adaptive", Load::None),
+            (None, "spin", Load::None),
+            (None, "halt", Load::Sleepers(1000)),
+            (None, "halt", Load::Busy(10)),
         ],
     };
     let boot = |vmm: Vmm| {
-        settings.iter().map(move |&(timer, idle)| Boot {
+        settings.iter().map(move |&(timer, idle, load)| Boot {
             vmm,
             timer,
             idle,
+            load,
             samples: extent.samples(),
             limit: extent.limit(),
         })
@@ -162,6 +219,17 @@ fn usable_given(
         sentences.push(format!("{} are left out: {lack}", names.join(", ")));
     }
     Ok((usable, sentences))
+}
+
+/// A sentence on the VMMs that inject no interrupts when the guest asks for them, if there are any.
+pub(super) fn without_host_path(vmms: &[Vmm]) -> Option<String> {
+    let without = vmms.iter().filter(|vmm| matches!(vmm, Vmm::Qemu(..)));
+    let names: Vec<String> = without.map(Vmm::to_string).collect();
+    let names = (!names.is_empty()).then(|| names.join(", "))?;
+    Some(format!(
+        "the path `host` is left out under {names}: QEMU does not stamp the interrupts that it injects by the \
+         guest's clock"
+    ))
 }
 
 /// Reads the name of a VMM; where its machine is left out, it is q35.
@@ -228,9 +296,42 @@ mod tests {
         let config = boots[1].config();
         assert_eq!(
             config.arguments,
-            "samples=2000 limit_ms=10000 idle=halt timer=pit"
+            "paths=deadline,host,task samples=2000 limit_ms=10000 interval_us=1000 idle=halt load=none timer=pit"
         );
         assert!(config.pit && !boots[0].config().pit);
         assert!(config.timeout > Duration::from_secs(30));
+    }
+
+    #[test]
+    fn a_full_run_has_every_timer_every_policy_and_each_load() {
+        let boots = boots(&[Vmm::Kvm], Extent::Full);
+        let said: Vec<_> = boots.iter().map(Boot::to_string).collect();
+        let expected = [
+            "kvm, tsc-deadline",
+            "kvm, x2apic",
+            "kvm, xapic",
+            "kvm, pit",
+            "kvm, best timer, idle by adaptive",
+            "kvm, best timer, idle by spin",
+            "kvm, best timer, load sleepers-1000",
+            "kvm, best timer, load busy-10",
+        ];
+        assert_eq!(said, expected);
+        let arguments = boots[6].config().arguments;
+        assert_eq!(
+            arguments,
+            "paths=deadline,host,task samples=10000 limit_ms=60000 interval_us=20000 idle=halt \
+             load=sleepers-1000"
+        );
+    }
+
+    #[test]
+    fn only_our_vmm_injects_and_that_is_said() {
+        let tcg = Vmm::Qemu(Accelerator::Tcg, Machine::Q35);
+        let sentence = without_host_path(&[Vmm::Kvm, tcg]).expect("one has it not");
+        assert!(sentence.contains("under qemu-tcg/q35:"), "{sentence}");
+        assert_eq!(without_host_path(&[Vmm::Kvm]), None);
+        let arguments = boots(&[tcg], Extent::Usual)[0].config().arguments;
+        assert!(arguments.starts_with("paths=deadline,task "), "{arguments}");
     }
 }

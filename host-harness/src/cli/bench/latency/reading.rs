@@ -1,14 +1,15 @@
 //! What the guest reports, and what it means.
 
-use super::distribution::Distribution;
-use crate::vmm::{Report, Vmm};
+use super::{
+    distribution::Distribution,
+    plan::Boot,
+    stamps::{NotLatencies, Stamper, Stamps, stamps, stat},
+};
+use crate::vmm::Report;
 use serde::{Deserialize, Serialize};
 
 /// The runtimes, the floor first.
 pub const RUNTIMES: [&str; 3] = ["floor", "dormir", "embassy"];
-
-/// The ways by which a task is woken.
-pub const PATHS: [&str; 2] = ["timer", "task"];
 
 /// One runtime, woken by one path, in one machine.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -16,19 +17,24 @@ pub(super) struct Cell {
     pub(super) vmm: String,
     pub(super) timer: String,
     pub(super) idle: String,
+    /// What else there is to do, apart from the floor.
+    pub(super) load: String,
     pub(super) path: String,
     pub(super) runtime: String,
     /// How often the guest's TSC counts in a second.
     pub(super) tsc_hz: u64,
-    /// Rounds without a sample: the deadline passed before the vCPU slept, or by the time that an early alarm
-    /// was answered.
+    /// Rounds without a sample: the vCPU was awake when they began, or an early alarm was answered so late that
+    /// the deadline had passed.
     pub(super) missed: u64,
     /// Samples whose last interrupt came before the deadline, though their poll came after it.
     pub(super) early: u64,
+    /// By how much the start of all spans may lie too early or too late; 0 where it is a reading of the same
+    /// clock as their ends.
+    pub(super) uncertainty_ns: u64,
     pub(super) spans: Vec<Span>,
 }
 
-/// From the deadline, or the call that wakes, to one point on the way.
+/// From the deadline, the moment at which the host injects, or the call that wakes, to one point on the way.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Span {
     /// `handler`, `wake` or `poll`.
@@ -55,201 +61,189 @@ pub(super) fn floor<'a>(
     Some(&span.distribution)
 }
 
-/// The samples of one cell, in nanoseconds since the start of each one's round.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stamps {
-    /// The deadline, or just before the call that wakes.
-    pub from: Vec<u64>,
-    /// The points on the way, in their order, by name.
-    pub points: Vec<(&'static str, Vec<u64>)>,
-    /// How many rounds gave no sample.
-    pub missed: u64,
-}
-
-/// A guest's report is not what this command expects.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotLatencies {
-    /// Something is not there, or twice as long as the rest.
-    #[error(
-        "the guest's report is not complete (`{0}`): build command and guest from the same sources"
-    )]
-    Incomplete(String),
-    /// A stamp was taken before the one that comes before it on the way.
-    #[error(
-        "the guest's stamps are out of order (`{0}`): its time-stamp counter went back, so pin the VMM to \
-         one processor, as with `taskset -c 1`, and measure again"
-    )]
-    Disorder(String),
-}
-
-/// The points on the way that a runtime stamps on a path. Where dormir does not just halt, it may see by itself
-/// that the deadline has passed, before the interrupt comes.
-fn points(path: &str, runtime: &str, idle: &str) -> impl Iterator<Item = &'static str> {
-    let has_handler = path == "timer" && (runtime != "dormir" || idle == "halt");
-    let has_wake = runtime != "floor";
-    [("handler", has_handler), ("wake", has_wake), ("poll", true)]
-        .into_iter()
-        .filter_map(|(point, is_there)| is_there.then_some(point))
-}
-
-/// The stamps of one cell, as they were reported, where dormir was idle by that policy.
-///
-/// # Errors
-///
-/// A series or a figure is missing, or the series are not of one length.
-pub fn stamps(
-    report: &Report,
-    path: &str,
-    runtime: &str,
-    idle: &str,
-) -> Result<Stamps, NotLatencies> {
-    let name = |what: &str| format!("{path}/{runtime}/{what}");
-    let series = |what: &str| {
-        let name = name(what);
-        let found = report.samples.iter().find(|(known, _)| *known == name);
-        found
-            .map(|(_, series)| series.clone())
-            .ok_or(NotLatencies::Incomplete(name))
-    };
-    let from = series("from")?;
-    let mut found = Vec::new();
-    for point in points(path, runtime, idle) {
-        let values = series(point)?;
-        if values.len() != from.len() {
-            return Err(NotLatencies::Incomplete(name(point)));
-        }
-        found.push((point, values));
-    }
-    Ok(Stamps {
-        from,
-        points: found,
-        missed: stat(report, &name("missed"))?,
-    })
-}
-
-fn stat(report: &Report, name: &str) -> Result<u64, NotLatencies> {
-    let found = report.stats.iter().find(|(known, _)| known == name);
-    found
-        .map(|(_, value)| *value)
-        .ok_or_else(|| NotLatencies::Incomplete(name.to_owned()))
+/// What one guest has measured.
+pub(super) struct Measured {
+    pub(super) cells: Vec<Cell>,
+    /// What gave no samples: sentences without their full stops.
+    pub(super) left_out: Vec<String>,
 }
 
 /// Reads all cells of one guest.
-pub(super) fn read(vmm: Vmm, idle: &str, report: &Report) -> Result<Vec<Cell>, NotLatencies> {
+///
+/// # Errors
+///
+/// The report is not what it should be.
+pub(super) fn read(boot: &Boot, report: &Report) -> Result<Measured, NotLatencies> {
     let timer = report
         .stats
         .iter()
         .find_map(|(name, _)| name.strip_prefix("source/"))
         .ok_or_else(|| NotLatencies::Incomplete("source".into()))?;
     let tsc_hz = stat(report, "tsc_hz")?;
-    let mut cells = Vec::new();
-    for path in PATHS {
+    let (mut cells, mut left_out) = (Vec::new(), Vec::new());
+    for &path in boot.paths() {
+        let uncertainty_ns = match path {
+            "host" => stat(report, "host/uncertainty_ns")?,
+            _ => 0,
+        };
         for runtime in RUNTIMES {
-            let stamps = stamps(report, path, runtime, idle)?;
-            stamps.check(&format!("{path}/{runtime}"))?;
-            cells.push(Cell {
-                vmm: vmm.to_string(),
+            let mut cell = Cell {
+                vmm: boot.vmm.to_string(),
                 timer: timer.to_owned(),
-                idle: idle.to_owned(),
+                idle: boot.idle.to_owned(),
+                load: boot.load.to_string(),
                 path: path.to_owned(),
                 runtime: runtime.to_owned(),
                 tsc_hz,
-                missed: stamps.missed,
-                early: stamps.early(),
-                spans: stamps.spans(),
-            });
+                missed: 0,
+                early: 0,
+                uncertainty_ns,
+                spans: Vec::new(),
+            };
+            for stamper in Stamper::of(boot, runtime) {
+                match stamps(boot, report, path, stamper) {
+                    Err(empty @ NotLatencies::Empty(..)) => {
+                        left_out.push(format!("{boot}: {empty}"));
+                    }
+                    stamps => cell.add(stamper, &stamps?)?,
+                }
+            }
+            if !cell.spans.is_empty() {
+                cells.push(cell);
+            }
         }
     }
-    Ok(cells)
+    Ok(Measured { cells, left_out })
 }
 
-impl Stamps {
-    /// That each point comes no earlier than the one before it, and the last no earlier than the deadline.
-    fn check(&self, name: &str) -> Result<(), NotLatencies> {
-        let disorder = || Err(NotLatencies::Disorder(name.to_owned()));
-        let is_before = |one: &[u64], other: &[u64]| one.iter().zip(other).all(|(a, b)| a <= b);
-        let mut ways = self.points.windows(2);
-        if !ways.all(|pair| is_before(&pair[0].1, &pair[1].1)) {
-            return disorder();
-        }
-        match self.points.last() {
-            Some((_, last)) if !is_before(&self.from, last) => disorder(),
-            _ => Ok(()),
-        }
-    }
+/// The points, in their order on the way.
+const POINTS: [&str; 3] = ["handler", "wake", "poll"];
 
-    /// How many samples have a point before their deadline.
-    fn early(&self) -> u64 {
-        let is_early = |index: usize| {
-            let mut points = self.points.iter();
-            points.any(|(_, values)| values[index] < self.from[index])
-        };
-        (0..self.from.len())
-            .filter(|&index| is_early(index))
-            .count() as u64
-    }
-
-    fn spans(&self) -> Vec<Span> {
-        let span = |(to, values): &(&str, Vec<u64>)| {
-            let late = values.iter().zip(&self.from);
-            Span {
-                to: (*to).to_owned(),
-                distribution: Distribution::of(late.map(|(at, from)| at.saturating_sub(*from))),
-            }
-        };
-        self.points.iter().map(span).collect()
+impl Cell {
+    /// Adds what was stamped: of who stamps wakes, the wakes; of others, the rest.
+    fn add(&mut self, stamper: Stamper, stamps: &Stamps) -> Result<(), NotLatencies> {
+        stamps.check(&format!("{}/{stamper}", self.path))?;
+        self.missed += stamps.missed;
+        self.early += stamps.early();
+        let spans = stamps.spans().into_iter();
+        self.spans
+            .extend(spans.filter(|span| (span.to == "wake") == stamper.stamps_wakes));
+        self.spans
+            .sort_by_key(|span| POINTS.iter().position(|point| *point == span.to));
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::plan::Load, *};
+    use crate::vmm::{Outcome, Vmm};
+    use std::time::Duration;
 
-    fn stamps(handler: [u64; 3], wake: [u64; 3], poll: [u64; 3]) -> Stamps {
-        Stamps {
-            from: vec![100, 200, 300],
-            points: vec![
-                ("handler", handler.to_vec()),
-                ("wake", wake.to_vec()),
-                ("poll", poll.to_vec()),
-            ],
-            missed: 0,
+    fn boot(load: Load) -> Boot {
+        Boot {
+            vmm: Vmm::Kvm,
+            timer: None,
+            idle: "halt",
+            load,
+            samples: 2,
+            limit: Duration::from_secs(1),
+        }
+    }
+
+    /// What the guest reports if each span takes as many nanoseconds as its name has letters.
+    fn report(boot: &Boot) -> Report {
+        let mut stats = vec![
+            ("source/tsc-deadline".into(), 1),
+            ("tsc_hz".into(), 1000),
+            ("host/uncertainty_ns".into(), 9),
+        ];
+        let mut samples = Vec::new();
+        for path in boot.paths() {
+            for stamper in RUNTIMES
+                .into_iter()
+                .flat_map(|name| Stamper::of(boot, name))
+            {
+                let name = |what: &str| format!("{path}/{stamper}/{what}");
+                stats.push((name("missed"), 1));
+                for (what, value) in [
+                    ("from", 100),
+                    ("handler", 107),
+                    ("wake", 108),
+                    ("poll", 109),
+                ] {
+                    samples.push((name(what), vec![value; 2]));
+                }
+            }
+        }
+        Report {
+            outcome: Outcome::Exited(0),
+            stats,
+            samples,
+            times: Vec::new(),
+            wall: Duration::ZERO,
+            counters: None,
+            stretches: Vec::new(),
         }
     }
 
     #[test]
-    fn spans_are_counted_from_the_deadline() {
-        let stamps = stamps([110, 220, 330], [120, 230, 340], [121, 231, 341]);
-        assert_eq!(stamps.check("cell"), Ok(()));
-        assert_eq!(stamps.early(), 0);
-        let spans = stamps.spans();
-        let names: Vec<_> = spans.iter().map(|span| &*span.to).collect();
-        assert_eq!(names, ["handler", "wake", "poll"]);
-        let buckets = |index: usize| spans[index].distribution.buckets().collect::<Vec<_>>();
-        assert_eq!(buckets(0), [(10, 1), (20, 1), (30, 1)]);
-        assert_eq!(buckets(2), [(21, 1), (31, 1), (41, 1)]);
+    fn each_path_and_runtime_is_a_cell_with_its_points_in_order() {
+        let boot = boot(Load::None);
+        let read = read(&boot, &report(&boot)).expect("it is complete");
+        assert_eq!(read.left_out, Vec::<String>::new());
+        let names = read.cells.iter().map(|cell| {
+            let points: Vec<_> = cell.spans.iter().map(|span| &*span.to).collect();
+            (
+                &*cell.path,
+                &*cell.runtime,
+                points.join(" "),
+                cell.missed,
+                cell.uncertainty_ns,
+            )
+        });
+        let names: Vec<_> = names.collect();
+        let all = || "handler wake poll".to_owned();
+        let expected = [
+            ("deadline", "floor", "handler poll".into(), 1, 0),
+            ("deadline", "dormir", all(), 2, 0),
+            ("deadline", "embassy", all(), 2, 0),
+            ("host", "floor", "handler poll".into(), 1, 9),
+            ("host", "dormir", all(), 2, 9),
+            ("host", "embassy", all(), 2, 9),
+            ("task", "floor", "poll".into(), 1, 0),
+            ("task", "dormir", "wake poll".into(), 2, 0),
+            ("task", "embassy", "wake poll".into(), 2, 0),
+        ];
+        assert_eq!(names, expected);
     }
 
     #[test]
-    fn stamps_out_of_order_are_refused() {
-        let handler = [110, 220, 330];
-        for bad in [
-            stamps(handler, [109, 230, 340], [121, 231, 341]),
-            stamps(handler, [120, 230, 340], [121, 229, 341]),
-            stamps([90, 220, 330], [95, 230, 340], [99, 231, 341]),
-        ] {
-            assert!(
-                matches!(bad.check("cell"), Err(NotLatencies::Disorder(_))),
-                "{bad:?}"
-            );
+    fn a_cell_without_samples_is_left_out_with_a_sentence() {
+        let boot = boot(Load::Busy(10));
+        let mut report = report(&boot);
+        report
+            .samples
+            .retain(|(name, _)| !name.starts_with("host/dormir/"));
+        let read = read(&boot, &report).expect("the rest is complete");
+        assert_eq!(read.cells.len(), 8);
+        assert_eq!(
+            read.left_out,
+            [
+                "kvm, best timer, load busy-10: none of the 1 rounds of `host/dormir/from` gave a sample"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_series_that_is_missing_or_short_is_refused() {
+        let boot = boot(Load::None);
+        for (name, length) in [("task/embassy+wake/wake", 0), ("deadline/floor/poll", 1)] {
+            let mut report = report(&boot);
+            let series = report.samples.iter_mut().find(|(found, _)| found == name);
+            series.expect("it is there").1.truncate(length);
+            let error = read(&boot, &report).map(|_| ()).expect_err(name);
+            assert_eq!(error, NotLatencies::Incomplete(name.into()));
         }
-    }
-
-    #[test]
-    fn an_interrupt_before_its_deadline_is_counted() {
-        let stamps = stamps([99, 220, 330], [120, 230, 340], [121, 231, 341]);
-        assert_eq!(stamps.check("cell"), Ok(()));
-        assert_eq!(stamps.early(), 1);
-        assert_eq!(stamps.spans()[0].distribution.quantile(0.0), 0);
     }
 }

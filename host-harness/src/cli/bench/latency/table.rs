@@ -12,13 +12,14 @@ use std::fmt::Write;
 const NOTES: &[&str] = &[
     "a figure is: nanoseconds / cycles of the guest's TSC / how many times the floor's. docs/benchmarks.md \
      says how each is taken and what it cannot say",
-    "timer: from the deadline to the first instructions of the interrupt's handler, to where the task has \
-     been made ready, to the task's poll. task: from just before one task wakes another to where that is \
-     done, and to the other's poll",
+    "deadline: from the deadline to the first instructions of the interrupt's handler, to where the task has \
+     been made ready, to the task's poll. host: the same from just before the host injects an interrupt \
+     that a task waits for. task: from just before one task wakes another to where that is done, and to the \
+     other's poll. Wakes are stamped in turns of their own",
     "floor: `sti; hlt` and a handler that only stamps and acknowledges, up to the first instruction after \
      the halt, which other runtimes' wake and poll are held against; on the path task, two stamps and \
      nothing between",
-    "dormir: Executor<Up64> with Shared. embassy: its raw executor with embassy-time and the queue that is \
+    "dormir: Executor<Up64> with Shared, Up4096 where the load is sleepers. embassy: its raw executor with embassy-time and the queue that is \
      integrated into tasks, on the same clock and alarm, idle by `sti; hlt`",
 ];
 
@@ -36,12 +37,12 @@ pub(super) fn text(document: &Document) -> String {
         .map(|(name, version)| format!("{name} {version}"))
         .collect();
     let _ = writeln!(text, "{}.\n", versions.join(", "));
-    let machine = |cell: &Cell| (cell.vmm.clone(), cell.timer.clone(), cell.idle.clone());
+    let machine = |cell: &Cell| [&cell.vmm, &cell.timer, &cell.idle, &cell.load].map(String::clone);
     for cells in document.cells.chunk_by(|a, b| machine(a) == machine(b)) {
-        let (vmm, timer, idle) = machine(&cells[0]);
+        let [vmm, timer, idle, load] = machine(&cells[0]);
         let _ = writeln!(
             text,
-            "{vmm}, {timer}, dormir idle by {idle}:\n\n{}",
+            "{vmm}, {timer}, dormir idle by {idle}, load {load}:\n\n{}",
             draw(cells)
         );
         for cell in cells {
@@ -62,19 +63,31 @@ pub(super) fn text(document: &Document) -> String {
 
 /// What went otherwise than a reader expects.
 fn remark(cell: &Cell) -> Option<String> {
-    let Cell {
-        path,
-        runtime,
-        missed,
-        early,
-        ..
-    } = cell;
-    (*missed > 0 || *early > 0).then(|| {
-        format!(
-            "{runtime}, {path}: {missed} rounds gave no sample, since the deadline passed while the vCPU was awake; \
-             {early} samples had their last interrupt before the deadline, and count as 0 there."
-        )
-    })
+    let mut remarks = Vec::new();
+    if cell.missed > 0 {
+        let start = match &*cell.path {
+            "host" => "the host injected the interrupt",
+            _ => "the deadline passed",
+        };
+        remarks.push(format!(
+            "{} rounds gave no sample, since {start} while the vCPU was awake",
+            cell.missed
+        ));
+    }
+    if cell.early > 0 {
+        remarks.push(format!(
+            "{} samples had their last interrupt before the start, and count as 0 there",
+            cell.early
+        ));
+    }
+    if cell.uncertainty_ns > 0 {
+        remarks.push(format!(
+            "the host's clock may be off by {} ns, as far as the guest can tell",
+            cell.uncertainty_ns
+        ));
+    }
+    let Cell { path, runtime, .. } = cell;
+    (!remarks.is_empty()).then(|| format!("{runtime}, {path}: {}.", remarks.join("; ")))
 }
 
 fn draw(cells: &[Cell]) -> Table {
@@ -127,6 +140,7 @@ mod tests {
             &[("handler", 10), ("wake", 20), ("poll", 30)],
         );
         embassy.missed = 7;
+        embassy.uncertainty_ns = 31;
         Document::for_test(vec![
             made_up_cell("floor", &values, &[("handler", 10), ("poll", 12)]),
             made_up_cell(
@@ -189,6 +203,8 @@ mod tests {
             assert!(above.contains(said), "{said}: {text}");
         }
         assert!(below.contains("\n- the moon is left out.\n"), "{text}");
-        assert!(below.contains("embassy, timer: 7 rounds"), "{text}");
+        assert!(below.contains("embassy, deadline: 7 rounds"), "{text}");
+        assert!(below.contains("may be off by 31 ns"), "{text}");
+        assert!(!below.contains("dormir, deadline: "), "{text}");
     }
 }

@@ -1,16 +1,15 @@
 //! embassy-time with the queue that is integrated into the tasks of embassy-executor: a task has one
 //! place in it, so n timers need n tasks.
 
-use core::{cell::RefCell, task::Waker};
-
-use critical_section::Mutex;
 use embassy_executor::raw::TaskPool;
 use embassy_time::{Instant, Timer};
-use embassy_time_driver::Driver;
-use embassy_time_queue_utils::Queue;
 
 use super::{Embassy, NAME};
-use dormir_bench_guest::{figures::Subject, stopwatch::Stopwatch};
+use dormir_bench_guest::{
+    embassy_driver::{AlarmDriver, Hardware},
+    figures::Subject,
+    stopwatch::Stopwatch,
+};
 
 use crate::{
     cases::Executor,
@@ -19,48 +18,25 @@ use crate::{
     timers::{self, NUMBERS, Timers},
 };
 
-/// The time driver, which does what those of embassy's hardware crates do.
-struct AlarmDriver {
-    queue: Mutex<RefCell<Queue>>,
-}
+/// The clock and the alarm of all cases.
+struct Counted;
 
-embassy_time_driver::time_driver_impl!(static DRIVER: AlarmDriver = AlarmDriver {
-    queue: Mutex::new(RefCell::new(Queue::new())),
-});
-
-impl Driver for AlarmDriver {
+impl Hardware for Counted {
     #[inline]
     fn now(&self) -> u64 {
         clock::now()
     }
 
-    fn schedule_wake(&self, at: u64, waker: &Waker) {
-        critical_section::with(|cs| {
-            let mut queue = self.queue.borrow_ref_mut(cs);
-            if queue.schedule_wake(at, waker) {
-                set_alarm(&mut queue);
-            }
-        });
+    #[inline]
+    fn set_alarm(&self, at: u64) -> bool {
+        clock::set_alarm(at);
+        clock::now() < at
     }
 }
 
-impl AlarmDriver {
-    /// The handler of the alarm's interrupt.
-    fn on_alarm(&self) {
-        critical_section::with(|cs| set_alarm(&mut self.queue.borrow_ref_mut(cs)));
-    }
-}
-
-/// Wakes what is due, and sets the alarm. What has passed meanwhile is due too.
-fn set_alarm(queue: &mut Queue) {
-    loop {
-        let next = queue.next_expiration(clock::now());
-        clock::set_alarm(next);
-        if clock::now() < next {
-            break;
-        }
-    }
-}
+embassy_time_driver::time_driver_impl!(
+    static DRIVER: AlarmDriver<Counted> = AlarmDriver::new(Counted)
+);
 
 impl sleepers::Timer for Timer {
     #[inline]
