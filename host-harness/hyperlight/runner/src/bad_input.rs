@@ -21,6 +21,7 @@ use crate::{
 pub(crate) const CASES: &[Case] = &[
     ("cancelled-wait", cancelled_wait),
     ("cancelled-before-its-call", cancelled_before_its_call),
+    ("cancelled-at-any-time", cancelled_at_any_time),
     ("never-returns", never_returns),
     ("guest-panics", guest_panics),
     ("deadline-too-far", deadline_too_far),
@@ -97,6 +98,33 @@ fn cancelled_before_its_call(guest: &Guest) -> Check {
         works(&mut sandbox)?;
     }
     Ok(())
+}
+
+/// Whenever the canceller comes, in the guest, in its wait, on the ways between or too late, the call ends in
+/// one of two ways, and the next one works.
+fn cancelled_at_any_time(guest: &Guest) -> Check {
+    // (With interrupts, a restore may leave the processor halted: see `cancelled_wait`.)
+    let host = Host::new().with_mode(Mode::HostWait)?;
+    let (mut sandbox, host) = guest.sandbox_of(host)?;
+    works(&mut sandbox)?;
+    let snapshot = sandbox.snapshot()?;
+    let (mut cancelled, mut ended) = (0, 0);
+    for round in 0..60 {
+        let canceller = host.canceller(&sandbox);
+        let delay = Duration::from_micros(round * 1500);
+        let nap = || sandbox.call::<u64>("overslept", 20_000_u64);
+        match cancelled_after(canceller, delay, nap).0 {
+            Err(HyperlightError::ExecutionCanceledByHost()) => {
+                cancelled += 1;
+                sandbox.restore(snapshot.clone())?;
+            }
+            Ok(_) => ended += 1,
+            Err(error) => return Err(format!("cancelled after {delay:?}: {error}").into()),
+        }
+        works(&mut sandbox)?;
+    }
+    println!("{cancelled} calls were cancelled, {ended} came to their end");
+    check(cancelled > 0, || "no call was cancelled".into())
 }
 
 /// It is cancelled at its limit.
