@@ -50,18 +50,21 @@ fn poisons(
     works(sandbox)
 }
 
-/// A wait of 10 s that is cancelled after 100 ms. A busy machine gets another try.
+/// Waits of 10 s that are cancelled after 100 ms: each ends by that, and the fastest of them says how fast.
 fn cancelled_wait(guest: &Guest) -> Check {
-    let mut took = Duration::MAX;
+    let mut fastest = Duration::MAX;
     for _ in 0..3 {
-        took = took.min(cancel_a_wait(guest)?);
-        if took < CANCELLED_WITHIN {
-            println!("the call ended {took:?} after it was cancelled");
-            return Ok(());
-        }
+        let took = cancel_a_wait(guest)?;
+        println!("a call ended {took:?} after it was cancelled");
+        check(took < LONG_WAIT / 2, || format!("it went on for {took:?}"))?;
+        fastest = fastest.min(took);
     }
-    Err(format!("it ended {took:?} after it was cancelled").into())
+    check(fastest < CANCELLED_WITHIN, || {
+        format!("the fastest ended {fastest:?} after it was cancelled")
+    })
 }
+
+const LONG_WAIT: Duration = Duration::from_secs(10);
 
 /// How long after it was cancelled the call ended.
 fn cancel_a_wait(guest: &Guest) -> Result<Duration, Box<dyn Error>> {
@@ -69,7 +72,7 @@ fn cancel_a_wait(guest: &Guest) -> Result<Duration, Box<dyn Error>> {
     works(&mut sandbox)?;
     let snapshot = sandbox.snapshot()?;
     let canceller = host.canceller(&sandbox);
-    let long = || sandbox.call::<u64>("overslept", 10_000_000_u64);
+    let long = || sandbox.call::<u64>("overslept", LONG_WAIT.as_micros() as u64);
     let (result, took) = cancelled_after(canceller, Duration::from_millis(100), long);
     says(result, &["cancelled"])?;
     check(sandbox.status().is_poisoned(), || {
