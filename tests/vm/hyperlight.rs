@@ -39,6 +39,7 @@ const CASES: &[&str] = &[
     "clock-through-restores",
     "cancelled-wait",
     "cancelled-before-its-call",
+    "cancelled-at-any-time",
     "never-returns",
     "guest-panics",
     "deadline-too-far",
