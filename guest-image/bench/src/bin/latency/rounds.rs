@@ -47,7 +47,7 @@ impl Round {
     pub(crate) fn by_deadline(expected: Expected) -> Self {
         stamps::clear();
         let began = now();
-        let nanos = began.as_nanos() + machine().until_deadline();
+        let nanos = began.as_nanos().saturating_add(machine().until_deadline());
         Self {
             began,
             start: Start::Deadline(Instant::from_nanos(nanos)),
