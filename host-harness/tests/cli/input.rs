@@ -292,16 +292,22 @@ fn figures_that_could_not_be_written_are_refused_before_anything_is_done() {
         machine.script(program, &note);
     }
     for file in ["/no/such/folder/counts.json", "/dev/null", "/"] {
-        for figures in ["--counts", "--latency", "--hyperlight"] {
-            let arguments = ["bench", figures, "--json", file];
-            let (status, stdout, stderr) = outcome(machine.cargo_vm().args(arguments));
-            assert_eq!(status, Some(125), "{file}: {stderr}");
-            assert!(is_error_line(&stderr), "{file}: {stderr}");
+        for options in [
+            &["--counts", "--json"][..],
+            &["--latency", "--json"],
+            &["--latency", "--html"],
+            &["--latency", "--svg"],
+        ] {
+            let mut command = machine.cargo_vm();
+            let (status, stdout, stderr) = outcome(command.arg("bench").args(options).arg(file));
+            assert_eq!(status, Some(125), "{options:?} {file}: {stderr}");
+            assert!(is_error_line(&stderr), "{options:?} {file}: {stderr}");
+            let option = options[1];
             assert!(
-                stderr.contains(&format!("{file} cannot be written")),
+                stderr.contains(&format!("{file} cannot be written")) && stderr.contains(option),
                 "{stderr}"
             );
-            assert!(stdout.is_empty(), "{file}: {stdout}");
+            assert!(stdout.is_empty(), "{options:?} {file}: {stdout}");
         }
     }
     assert_eq!(machine.logged(), "");
