@@ -235,6 +235,9 @@ impl TaskRef {
     }
 
     /// For a runner that goes: what it alone may drop is dropped, or left to the handle's holder.
+    // By itself: else each of an executor's places would get a copy of it.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn leave(self) {
         let header = critical(|cs| {
             let mark = self.flags(cs);

@@ -24,6 +24,8 @@ struct Leaving<C: Capacity, M: Cpus> {
 }
 
 impl<C: Capacity, M: Cpus> Leaving<C, M> {
+    #[cold]
+    #[inline(never)]
     fn leave_places(&mut self) {
         while self.next < C::TASKS {
             let place = self.executor.ready.place(self.next);
