@@ -54,7 +54,7 @@ use versions::Versions;
 /// to run; docs/benchmarks.md says how they are taken.
 ///
 /// --compare: what changed between the files that two runs of --latency --json wrote, with a 95 % interval
-/// by the bootstrap. The status is 0 whatever changed; with --fail-above it is 1 if one of dormir's figures
+/// by the bootstrap. The status is 0 whatever changed; with --fail-above it is 1 if one of dormir's medians
 /// became slower by more than that, in the whole interval.
 ///
 /// --html: the latencies as a page, one file that needs no other: distributions, the counts as bars, the sizes
@@ -116,7 +116,7 @@ pub(super) struct Arguments {
     /// Compares the latencies in two files that --latency --json wrote
     #[arg(long, num_args = 2, value_names = ["BEFORE", "AFTER"], conflicts_with = "figures")]
     compare: Vec<PathBuf>,
-    /// Ends with status 1 if a figure of dormir's became slower by more than so many percent
+    /// Ends with status 1 if a median of dormir's became slower by more than so many percent
     #[arg(long, value_name = "PERCENT", requires = "compare")]
     fail_above: Option<latency::Percentage>,
     #[command(flatten)]

@@ -168,6 +168,20 @@ fn only_what_is_slower_than_allowed_in_the_whole_interval_fails() {
 }
 
 #[test]
+fn a_worse_tail_is_no_failure() {
+    let before = run(4, 4);
+    let mut after = before.clone();
+    let mut values: Vec<u64> = spread(1000).iter().map(|value| value * 4).collect();
+    values
+        .iter_mut()
+        .step_by(50)
+        .for_each(|value| *value += 50_000);
+    after.cells[1].spans = made_up_cell("dormir", &values, &[("poll", 1)]).spans;
+    assert!(text(&before, &after).contains("slower"));
+    assert_eq!(failures(&before, &after, "0"), None);
+}
+
+#[test]
 fn what_others_take_is_no_failure() {
     assert_eq!(failures(&run(4, 4), &run(4, 9), "0"), None);
 }
