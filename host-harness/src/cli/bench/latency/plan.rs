@@ -15,9 +15,6 @@ pub(super) const PACKAGES: &[&str] = &[
     "embassy-time-queue-utils",
 ];
 
-/// The status of a guest whose machine lacks what it was asked for (`dormir_guest::SETUP_FAILED`).
-const SETUP_FAILED: u8 = 78;
-
 /// What a guest takes besides its samples: its boot, its report, a slow machine.
 const SLACK: Duration = Duration::from_secs(120);
 
@@ -147,7 +144,7 @@ impl Boot {
 
     /// Whether this end means that the machine has no such timer.
     pub(super) fn is_left_out(&self, outcome: &Outcome) -> bool {
-        self.timer.is_some() && *outcome == Outcome::Exited(SETUP_FAILED)
+        self.timer.is_some() && outcome.is_setup_failure()
     }
 }
 
