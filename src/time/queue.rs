@@ -93,7 +93,7 @@ impl TimerQueue {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            machine: AtomicPtr::new(ptr::from_ref(machine::NONE).cast_mut()),
+            machine: AtomicPtr::new(ptr::from_ref(&machine::NONE).cast_mut()),
             installed: spin::Once::new(),
             tree: Mutex::new(Tree::new()),
             head: AtomicU64::new(NEVER),

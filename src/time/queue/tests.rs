@@ -15,10 +15,12 @@ use std::{
     vec::Vec,
 };
 
+use super::{AlreadyInstalled, Machine};
 use crate::time::{
     Timer, TimerQueue,
     testing::{Recorder, Recording, at, counting, poll, queue, settle, waiting},
 };
+use crate::{leak::leak, platform::host::VirtualClock};
 
 #[test]
 fn a_thousand_timers_cost_one_alarm_write() {
@@ -140,6 +142,20 @@ fn nobody_turns_the_queue_and_the_alarm_is_off_whatever_interrupted_before() {
     settle(queue);
     assert_eq!(clock.alarm(), None, "nobody waits");
     drop((looked_at, slack_is_less));
+}
+
+/// Who looks while another thread installs the clock.
+#[test]
+fn a_clock_is_said_to_be_there_once_it_can_be_asked() {
+    let (queue, clock) = (leak(TimerQueue::new()), leak(VirtualClock::new()));
+    // The first half of `install`.
+    queue.installed.call_once(|| Machine {
+        clock,
+        alarm: clock,
+    });
+    assert!(!queue.has_clock() || queue.now() == at(0));
+    assert_eq!(queue.install(clock, clock), Err(AlreadyInstalled));
+    assert!(queue.has_clock() && queue.now() == at(0));
 }
 
 #[test]
