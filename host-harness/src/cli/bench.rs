@@ -96,13 +96,13 @@ pub(super) struct Arguments {
         long,
         value_name = "N",
         requires = "hyperlight",
-        conflicts_with_all = ["counts", "latency"],
+        conflicts_with_all = ["counts", "latency", "from", "compare"],
         value_parser = clap::value_parser!(u32).range(1..=100_000)
     )]
     samples: Option<u32>,
     /// Measures latency with every timer and idle policy and under load, 10,000 samples or 60 s a cell
     // (What it requires is not looked for if that conflicts with what is there.)
-    #[arg(long, requires = "latency", conflicts_with_all = ["counts", "hyperlight"])]
+    #[arg(long, requires = "latency", conflicts_with_all = ["counts", "hyperlight", "compare"])]
     full: bool,
     /// Also writes the figures to this file, as JSON; what it held before is replaced at the end
     #[arg(long, value_name = "FILE", requires = "figures")]
@@ -117,7 +117,7 @@ pub(super) struct Arguments {
     #[arg(long, num_args = 2, value_names = ["BEFORE", "AFTER"], conflicts_with = "figures")]
     compare: Vec<PathBuf>,
     /// Ends with status 1 if a median of dormir's became slower by more than so many percent
-    #[arg(long, value_name = "PERCENT", requires = "compare")]
+    #[arg(long, value_name = "PERCENT", requires = "compare", conflicts_with_all = ["figures", "from"])]
     fail_above: Option<latency::Percentage>,
     #[command(flatten)]
     installing: Installing,

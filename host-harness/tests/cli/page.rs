@@ -45,6 +45,8 @@ fn what_makes_no_page_is_refused_in_a_sentence_and_nothing_is_written() {
     );
     let newer = file("newer.json", r#"{"schema": 1000, "kind": "latency"}"#);
     let folder_name = text(folder.path());
+    let last = folder.path().file_name().expect("it has a name");
+    let page_by_another_name = path(&format!("../{}/page.html", text(last.as_ref())));
     for (line, reason) in [
         (
             vec!["--from", &counts, "--html", &page],
@@ -78,6 +80,17 @@ fn what_makes_no_page_is_refused_in_a_sentence_and_nothing_is_written() {
         (vec!["--from", &run, "--html", &run], "would be overwritten"),
         (
             vec!["--from", &run, "--html", &page, "--svg", &page],
+            "would be overwritten",
+        ),
+        (
+            vec![
+                "--from",
+                &run,
+                "--html",
+                &page,
+                "--svg",
+                &page_by_another_name,
+            ],
             "would be overwritten",
         ),
     ] {

@@ -44,7 +44,6 @@ pub(super) struct GivenTwice(PathBuf);
 impl Wanted<'_> {
     /// Makes sure that the drawings do not go where these files are, nor one where the other goes.
     pub(super) fn spare(self, files: &[PathBuf]) -> Result<(), GivenTwice> {
-        let place = |name: &Path| name.canonicalize().unwrap_or_else(|_| name.to_owned());
         let mut places: Vec<PathBuf> = files.iter().map(|name| place(name)).collect();
         for name in [self.html, self.svg].into_iter().flatten() {
             let place = place(name);
@@ -67,6 +66,17 @@ impl Wanted<'_> {
             svg: check("--svg", self.svg)?,
         })
     }
+}
+
+/// Where a file is, or would be: whatever it is called.
+fn place(name: &Path) -> PathBuf {
+    let to_be = || {
+        let folder = name.parent().filter(|folder| *folder != Path::new(""));
+        let folder = folder.unwrap_or(Path::new(".")).canonicalize().ok()?;
+        Some(folder.join(name.file_name()?))
+    };
+    let place = name.canonicalize().ok().or_else(to_be);
+    place.unwrap_or_else(|| name.to_owned())
 }
 
 impl Canvases {
