@@ -202,20 +202,29 @@ fn usable_given(
         Vmm::Qemu(Accelerator::Kvm, _) => no_kvm.is_none() && no_qemu.is_none(),
     };
     let asked: &[Vmm] = if wanted.is_empty() { &Vmm::ALL } else { wanted };
-    let (usable, lacking): (Vec<Vmm>, Vec<Vmm>) = asked.iter().partition(|vmm| can_be_used(vmm));
-    if lacking.is_empty() {
-        return Ok((usable, Vec::new()));
-    }
-    let is_refused = usable.is_empty() || !wanted.is_empty();
-    let names: Vec<String> = lacking.iter().map(Vmm::to_string).collect();
-    let mut sentences = Vec::new();
-    for lack in [no_kvm, no_qemu].into_iter().flatten() {
-        if is_refused {
-            return Err(lack);
+    let mut once: Vec<Vmm> = Vec::new();
+    for &vmm in asked {
+        if !once.contains(&vmm) {
+            once.push(vmm);
         }
-        sentences.push(format!("{} are left out: {lack}", names.join(", ")));
     }
-    Ok((usable, sentences))
+    let (usable, lacking): (Vec<Vmm>, Vec<Vmm>) = once.iter().partition(|vmm| can_be_used(vmm));
+    // Where some VMM is left, all others lack the same.
+    let lack = match lacking.first() {
+        None => None,
+        Some(Vmm::Kvm) => no_kvm,
+        Some(Vmm::Qemu(Accelerator::Tcg, _)) => no_qemu,
+        Some(Vmm::Qemu(Accelerator::Kvm, _)) => no_kvm.or(no_qemu),
+    };
+    let Some(lack) = lack else {
+        return Ok((usable, Vec::new()));
+    };
+    if usable.is_empty() || !wanted.is_empty() {
+        return Err(lack);
+    }
+    let names: Vec<String> = lacking.iter().map(Vmm::to_string).collect();
+    let sentence = format!("{} are left out: {lack}", names.join(", "));
+    Ok((usable, vec![sentence]))
 }
 
 /// A sentence on the VMMs that inject no interrupts when the guest asks for them, if there are any.
@@ -283,6 +292,26 @@ mod tests {
             let error = usable_given(wanted, denied(), no_qemu).expect_err("none is left");
             assert!(error.to_string().contains("may not be opened"), "{error}");
         }
+    }
+
+    #[test]
+    fn what_is_said_to_be_missing_is_what_the_vmm_needs() {
+        let tcg = Vmm::Qemu(Accelerator::Tcg, Machine::Q35);
+        let error = usable_given(
+            &[tcg],
+            Some(RunError::KvmMissing),
+            Some(RunError::KvmDenied),
+        );
+        // (Any other error will do for QEMU's.)
+        let sentence = error.expect_err("it needs QEMU").to_string();
+        assert!(sentence.contains("may not be opened"), "{sentence}");
+    }
+
+    #[test]
+    fn a_vmm_that_is_named_twice_is_measured_once() {
+        let tcg = Vmm::Qemu(Accelerator::Tcg, Machine::Q35);
+        let (vmms, _) = usable_given(&[tcg, Vmm::Kvm, tcg], None, None).expect("all are there");
+        assert_eq!(vmms, [tcg, Vmm::Kvm]);
     }
 
     #[test]
