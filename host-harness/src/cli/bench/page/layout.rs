@@ -278,7 +278,18 @@ mod tests {
         document.left_out = vec![evil.into()];
         document.versions.insert(evil.into(), evil.into());
         for cell in &mut document.cells {
-            (cell.vmm, cell.timer, cell.load) = (evil.into(), evil.into(), evil.into());
+            let Cell {
+                vmm,
+                timer,
+                idle,
+                load,
+                path,
+                runtime,
+                ..
+            } = cell;
+            for text in [vmm, timer, idle, load, path, runtime] {
+                *text = evil.into();
+            }
         }
         let drawn = drawn(&document);
         assert!(
