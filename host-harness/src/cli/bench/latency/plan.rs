@@ -1,6 +1,6 @@
 //! Which guests are run, and how.
 
-use super::reading::RUNTIMES;
+use super::{reading::RUNTIMES, stamps::Stamper};
 use crate::vmm::{Accelerator, Machine, Outcome, RunConfig, RunError, UnknownName, Vmm, kvm, qemu};
 use std::{fmt, time::Duration};
 
@@ -125,7 +125,10 @@ impl Boot {
         let timer = self
             .timer
             .map_or(String::new(), |timer| format!(" timer={timer}"));
-        let cells = (self.paths().len() * RUNTIMES.len()) as u32;
+        let stampers = RUNTIMES
+            .iter()
+            .flat_map(|runtime| Stamper::of(self, runtime));
+        let cells = (self.paths().len() * stampers.count()) as u32;
         RunConfig {
             timeout: self.limit * cells + SLACK,
             arguments: format!(
@@ -349,6 +352,15 @@ mod tests {
             "paths=deadline,host,task samples=10000 limit_ms=60000 interval_us=20000 idle=halt \
              load=sleepers-1000"
         );
+    }
+
+    /// Those in which wakes are stamped among them: each may take as long as the rest.
+    #[test]
+    fn a_guest_has_time_for_all_its_cells() {
+        for (boot, cells) in boots(&[Vmm::Kvm], Extent::Full).iter().zip([15; 7]) {
+            let config = boot.config();
+            assert!(config.timeout >= boot.limit * cells + SLACK, "{boot}");
+        }
     }
 
     #[test]
