@@ -111,7 +111,7 @@ pub(super) fn spin(
                 let deadline_passed = limit == until;
                 if deadline_passed {
                     // The timer's interrupt is late, or never comes.
-                    timers.on_interrupt();
+                    timers.on_deadline();
                 }
                 return deadline_passed;
             }

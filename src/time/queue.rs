@@ -53,7 +53,8 @@ pub struct TimerQueue {
     /// runner only, as is `live`.
     armed: AtomicU64,
     /// When the alarm interrupts, by what was last asked of it: 0 if it is off. It stays until the alarm is
-    /// set anew or turned off, since an interrupt may have been another's, and the alarm's still to come.
+    /// set anew or turned off, since an interrupt may have been another's, and the alarm's still to come; `NEVER`
+    /// where its deadline has passed and nobody has seen the interrupt.
     live: AtomicU64,
     /// Set by the timer's interrupt: look at the clock.
     due: AtomicBool,
@@ -154,23 +155,10 @@ impl TimerQueue {
         // again.
         if self.armed.load(Ordering::Relaxed) <= now.as_nanos() {
             self.armed.store(NEVER, Ordering::Relaxed);
+            self.expect_interrupt();
         }
         if self.head.load(Ordering::Relaxed) <= now.as_nanos() {
             self.expire(now);
-        }
-    }
-
-    /// Withdraws the alarm: nobody turns the queue for now. The next turn sets it again.
-    pub(crate) fn disarm(&self) {
-        self.armed.store(NEVER, Ordering::Relaxed);
-        let live = self.live.load(Ordering::Relaxed);
-        if live == 0 {
-            return;
-        }
-        self.live.store(0, Ordering::Relaxed);
-        // One whose time has passed has interrupted.
-        if self.now().as_nanos() < live {
-            self.machine().alarm.off();
         }
     }
 
@@ -284,7 +272,7 @@ impl TimerQueue {
         // An alarm may ignore a deadline that has passed by the time it is written, so what passed
         // meanwhile is due now, interrupt or not.
         if machine.clock.now() >= head {
-            self.answer_interrupt();
+            self.answer_unseen();
         }
     }
 

@@ -20,7 +20,11 @@ use crate::time::{
     Timer, TimerQueue,
     testing::{Recorder, Recording, at, counting, poll, queue, settle, waiting},
 };
-use crate::{leak::leak, platform::host::VirtualClock};
+use crate::{
+    idle::{Idle, Spin},
+    leak::leak,
+    platform::host::VirtualClock,
+};
 
 #[test]
 fn a_thousand_timers_cost_one_alarm_write() {
@@ -171,6 +175,32 @@ fn an_alarm_that_has_interrupted_is_not_written_to_be_turned_off() {
     settle(queue);
     queue.disarm();
     assert_eq!((alarm.writes(), alarm.offs()), (2, 1));
+}
+
+/// Who looks at the clock himself may see a deadline pass before the alarm interrupts.
+#[test]
+fn an_alarm_whose_interrupt_nobody_has_seen_is_turned_off() {
+    let passes_by: [fn(&'static TimerQueue); 2] = [TimerQueue::look, |queue| {
+        Spin::new()
+            .with_timers(queue)
+            .wait(Some(at(100)), &|| queue.is_settled())
+    }];
+    for look in passes_by {
+        let (queue, clock, alarm) = counting(0);
+        let _timer = waiting(queue, 100, Waker::noop());
+        settle(queue);
+        clock.pass(100);
+        look(queue);
+        settle(queue);
+        queue.disarm();
+        assert_eq!((clock.alarm(), alarm.offs()), (None, 1));
+    }
+    // It passes while the alarm is written.
+    let (queue, clock, alarm) = counting(200);
+    let _timer = waiting(queue, 100, Waker::noop());
+    settle(queue);
+    queue.disarm();
+    assert_eq!((clock.alarm(), alarm.offs()), (None, 1));
 }
 
 #[test]
