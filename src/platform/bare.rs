@@ -55,8 +55,8 @@ pub use crate::arch::x86_64::{
 pub struct Config {
     /// The timer to use; `None` takes the best that is present.
     pub timer: Option<TimerSource>,
-    /// The TSC's frequency in Hz (1 MHz to 100 GHz), for a clock that goes by the TSC alone. `None` finds it out, and goes by
-    /// KVM's paravirtual clock where there is one.
+    /// The TSC's frequency in Hz (1 MHz to 100 GHz), for a clock that goes by the TSC alone. `None` finds it
+    /// out, and goes by KVM's paravirtual clock where there is one.
     pub tsc_hz: Option<u64>,
 }
 

@@ -79,8 +79,8 @@ const MODELS: &[&str] = &[
 /// The tests that look at a page in a browser: what follows `cargo test`.
 const IN_A_BROWSER: &[&str] = &["--package=dormir-page-tests"];
 
-/// The longest time that the examples, the models, the browser's tests, or the library's own tests may take, their build
-/// included: many times the usual one.
+/// The longest time that the examples, the models, the browser's tests, or the library's own tests may take,
+/// their build included: many times the usual one.
 const LIMIT: Duration = Duration::from_secs(3600);
 
 pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {

@@ -171,7 +171,8 @@ pub fn spawn<F: Future + 'static>(task: Task<F>) -> Result<JoinHandle<F::Output>
 }
 
 /// Chooses the timer's period, where the sandbox has interrupts: one millisecond unless it is called. It holds
-/// from the next start of the timer on, which is at a call's first wait. The host allows 100 µs to 10 s; what lies outside is the nearest of these.
+/// from the next start of the timer on, which is at a call's first wait. The host allows 100 µs to 10 s; what
+/// lies outside is the nearest of these.
 ///
 /// A shorter one makes sleeps more exact and idling more costly. Choose it once, when the guest starts.
 ///
