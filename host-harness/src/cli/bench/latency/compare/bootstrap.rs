@@ -31,9 +31,10 @@ impl Side<'_> {
             Some(floor) => floor.quantile(part),
             None => 1,
         };
-        (nanos > 0 && floor > 0).then(|| Figure {
+        // As when it is resampled: what took no time can become slower too.
+        (floor > 0).then(|| Figure {
             nanos,
-            compared: nanos as f64 / floor as f64,
+            compared: nanos.max(1) as f64 / floor as f64,
             is_ratio: self.floor.is_some(),
         })
     }
@@ -80,7 +81,7 @@ pub(super) struct Change {
     pub(super) high: f64,
 }
 
-/// `None` where a distribution is empty, or a percentile 0: then there is no ratio.
+/// `None` where a distribution is empty, or a percentile of the floor's 0: then there is no ratio.
 pub(super) fn change(
     [before, after]: [Side<'_>; 2],
     part: f64,

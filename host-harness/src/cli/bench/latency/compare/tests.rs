@@ -181,6 +181,21 @@ fn a_worse_tail_is_no_failure() {
     assert_eq!(failures(&before, &after, "0"), None);
 }
 
+/// An alarm that often came early has a handler whose median is 0.
+#[test]
+fn what_took_no_time_can_become_slower_too() {
+    let with_median = |median: u64| {
+        let values = [vec![median; 1500], vec![5000; 500]].concat();
+        let mut document = run(4, 4);
+        document.cells[1].spans = made_up_cell("dormir", &values, &[("poll", 1)]).spans;
+        document
+    };
+    let (none, some) = (with_median(0), with_median(4000));
+    assert_eq!(failures(&none, &none, "0"), None);
+    assert_eq!(failures(&some, &none, "0"), None);
+    assert!(failures(&none, &some, "50").is_some());
+}
+
 #[test]
 fn what_others_take_is_no_failure() {
     assert_eq!(failures(&run(4, 4), &run(4, 9), "0"), None);
