@@ -1,11 +1,13 @@
 //! Which guests are run, and how.
 
-use super::reading::RUNTIMES;
 use crate::vmm::{Accelerator, Machine, Outcome, RunConfig, RunError, UnknownName, Vmm, kvm, qemu};
 use std::{fmt, time::Duration};
 
 /// The guest program.
 pub const PROGRAM: &str = "latency";
+
+/// The runtimes, the floor first.
+pub const RUNTIMES: [&str; 3] = ["floor", "dormir", "embassy"];
 
 /// The packages whose versions are shown with the figures.
 pub(super) const PACKAGES: &[&str] = &[
