@@ -3,8 +3,7 @@
 
 use dormir_harness::{
     cli::bench::latency::{
-        plan::{Boot, Load, PROGRAM},
-        reading::RUNTIMES,
+        plan::{Boot, Load, PROGRAM, RUNTIMES},
         stamps::{Stamper, Stamps, stamps},
     },
     vmm::{Accelerator, Machine, Vmm},

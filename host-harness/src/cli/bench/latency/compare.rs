@@ -10,8 +10,9 @@ mod gate;
 mod tests;
 
 use super::{
+    distribution::Span,
     document::Document,
-    reading::{Cell, Span, floor},
+    reading::{Cell, floor},
 };
 use bootstrap::{CONFIDENCE, Change, RESAMPLES, Side, change};
 use comfy_table::{CellAlignment, Table, presets};

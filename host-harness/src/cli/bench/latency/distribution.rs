@@ -19,6 +19,15 @@ pub(in super::super) const QUANTILES: [(&str, f64); 5] = [
     ("max", 1.0),
 ];
 
+/// From the deadline, the moment at which the host injects, or the call that wakes, to one point on the way.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(in super::super) struct Span {
+    /// `handler`, `wake` or `poll`.
+    pub(in super::super) to: String,
+    #[serde(rename = "histogram_ns")]
+    pub(in super::super) distribution: Distribution,
+}
+
 impl Distribution {
     pub(in super::super) fn of(nanos: impl IntoIterator<Item = u64>) -> Self {
         let mut distribution = Self::empty();

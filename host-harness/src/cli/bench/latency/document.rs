@@ -115,7 +115,7 @@ pub(in super::super) fn made_up_cell(
     values: &[u64],
     points: &[(&str, u64)],
 ) -> Cell {
-    use super::{distribution::Distribution, reading::Span};
+    use super::distribution::{Distribution, Span};
 
     let span = |&(to, factor): &(&str, u64)| Span {
         to: to.to_owned(),

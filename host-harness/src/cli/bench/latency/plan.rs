@@ -1,11 +1,13 @@
 //! Which guests are run, and how.
 
-use super::{reading::RUNTIMES, stamps::Stamper};
 use crate::vmm::{Accelerator, Machine, Outcome, RunConfig, RunError, UnknownName, Vmm, kvm, qemu};
 use std::{fmt, time::Duration};
 
 /// The guest program.
 pub const PROGRAM: &str = "latency";
+
+/// The runtimes, the floor first.
+pub const RUNTIMES: [&str; 3] = ["floor", "dormir", "embassy"];
 
 /// The packages whose versions are shown with the figures.
 pub(super) const PACKAGES: &[&str] = &[
@@ -125,10 +127,8 @@ impl Boot {
         let timer = self
             .timer
             .map_or(String::new(), |timer| format!(" timer={timer}"));
-        let stampers = RUNTIMES
-            .iter()
-            .flat_map(|runtime| Stamper::of(self, runtime));
-        let cells = (self.paths().len() * stampers.count()) as u32;
+        // Of each but the floor there is one more, in which wakes are stamped.
+        let cells = (self.paths().len() * (2 * RUNTIMES.len() - 1)) as u32;
         RunConfig {
             timeout: self.limit * cells + SLACK,
             arguments: format!(

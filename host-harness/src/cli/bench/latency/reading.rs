@@ -1,15 +1,12 @@
 //! What the guest reports, and what it means.
 
 use super::{
-    distribution::Distribution,
-    plan::Boot,
+    distribution::{Distribution, Span},
+    plan::{Boot, RUNTIMES},
     stamps::{NotLatencies, Stamper, Stamps, stamps, stat},
 };
 use crate::vmm::Report;
 use serde::{Deserialize, Serialize};
-
-/// The runtimes, the floor first.
-pub const RUNTIMES: [&str; 3] = ["floor", "dormir", "embassy"];
 
 /// One runtime, woken by one path, in one machine.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -32,15 +29,6 @@ pub(in super::super) struct Cell {
     /// clock as their ends.
     pub(in super::super) uncertainty_ns: u64,
     pub(in super::super) spans: Vec<Span>,
-}
-
-/// From the deadline, the moment at which the host injects, or the call that wakes, to one point on the way.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(in super::super) struct Span {
-    /// `handler`, `wake` or `poll`.
-    pub(in super::super) to: String,
-    #[serde(rename = "histogram_ns")]
-    pub(in super::super) distribution: Distribution,
 }
 
 /// What a span on a path is held against, among the cells of one machine: the floor's handler, or the first

@@ -1,9 +1,8 @@
 //! The stamps that the guest reports.
 
 use super::{
-    distribution::Distribution,
+    distribution::{Distribution, Span},
     plan::{Boot, Load},
-    reading::Span,
 };
 use crate::vmm::Report;
 use std::fmt;
@@ -41,7 +40,7 @@ pub enum NotLatencies {
 /// Who takes stamps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamper {
-    /// One of [`RUNTIMES`](super::reading::RUNTIMES).
+    /// One of [`RUNTIMES`](super::plan::RUNTIMES).
     pub runtime: &'static str,
     /// Whether wakes are stamped too. Polls come later for it, so they are stamped in turns of their own.
     pub stamps_wakes: bool,

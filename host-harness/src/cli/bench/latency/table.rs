@@ -1,9 +1,9 @@
 //! The figures as a table for each machine, with what must be known to judge them.
 
 use super::{
-    distribution::{Distribution, QUANTILES},
+    distribution::{Distribution, QUANTILES, Span},
     document::Document,
-    reading::{Cell, Span, floor},
+    reading::{Cell, floor},
 };
 use comfy_table::{CellAlignment, Table, presets};
 use std::fmt::Write;
