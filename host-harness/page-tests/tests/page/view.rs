@@ -11,13 +11,16 @@ use std::{
     error::Error,
     fs,
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{Arc, Condvar, Mutex, PoisonError},
     time::Duration,
 };
 use tempfile::TempDir;
 
 /// How long the browser may take for one thing.
 const LIMIT: Duration = Duration::from_secs(60);
+
+/// What is said on the console behind all that the page says.
+const END: &str = "nothing more is listened for";
 
 /// What is wrong with a page, and what is on it.
 const LOOK: &str = include_str!("look.js");
@@ -111,21 +114,38 @@ impl View {
         let found = tab.evaluate(LOOK, false)?.value;
         let found = found.ok_or("the browser does not say what it sees")?;
         let mut seen: Seen = serde_json::from_str(found.as_str().ok_or("no text")?)?;
+        // Events come on another thread than answers do: one that is waited for has all others before it.
+        tab.evaluate(&format!("console.log({END:?})"), false)?;
+        seen.wrong.extend(complaints.to_the_end()?);
         tab.close(false)?;
-        let complaints = complaints.lock().map_err(|_| "a listener panicked")?;
-        seen.wrong.extend(complaints.iter().cloned());
         Ok(seen)
     }
 }
 
-/// What the browser complains about from now on: errors and warnings, of scripts and of its own.
-fn listen(tab: &Arc<Tab>) -> Result<Arc<Mutex<Vec<String>>>, Box<dyn Error>> {
-    let complaints = Arc::new(Mutex::new(Vec::new()));
-    let heard = Arc::clone(&complaints);
-    let listener = move |event: &Event| {
+/// What the browser complains about: errors and warnings, of scripts and of its own.
+#[derive(Default)]
+struct Complaints {
+    heard: Mutex<Heard>,
+    has_ended: Condvar,
+}
+
+#[derive(Default)]
+struct Heard {
+    complaints: Vec<String>,
+    has_ended: bool,
+}
+
+impl Complaints {
+    fn hear(&self, event: &Event) {
         let complaint = match event {
             Event::LogEntryAdded(event) => format!("the browser says: {}", event.params.entry.text),
             Event::RuntimeConsoleAPICalled(event) => {
+                let first = event.params.args.first();
+                if first.and_then(|first| first.value.as_ref()) == Some(&END.into()) {
+                    self.heard().has_ended = true;
+                    self.has_ended.notify_all();
+                    return;
+                }
                 format!("the page says: {:?}", event.params.args)
             }
             Event::RuntimeExceptionThrown(event) => {
@@ -133,11 +153,32 @@ fn listen(tab: &Arc<Tab>) -> Result<Arc<Mutex<Vec<String>>>, Box<dyn Error>> {
             }
             _ => return,
         };
-        if let Ok(mut heard) = heard.lock() {
-            heard.push(complaint);
+        self.heard().complaints.push(complaint);
+    }
+
+    fn heard(&self) -> std::sync::MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All until [`END`] is said.
+    fn to_the_end(&self) -> Result<Vec<String>, Box<dyn Error>> {
+        let waited = self
+            .has_ended
+            .wait_timeout_while(self.heard(), LIMIT, |heard| !heard.has_ended);
+        let (heard, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+        if waited.timed_out() {
+            return Err("the browser does not say what it was told to say on its console".into());
         }
-    };
-    let listener: Arc<dyn EventListener<Event> + Send + Sync> = Arc::new(listener);
+        Ok(heard.complaints.clone())
+    }
+}
+
+/// Listens from now on.
+fn listen(tab: &Arc<Tab>) -> Result<Arc<Complaints>, Box<dyn Error>> {
+    let complaints = Arc::new(Complaints::default());
+    let heard = Arc::clone(&complaints);
+    let listener: Arc<dyn EventListener<Event> + Send + Sync> =
+        Arc::new(move |event: &Event| heard.hear(event));
     tab.add_event_listener(listener)?;
     tab.enable_log()?;
     tab.enable_runtime()?;
