@@ -22,7 +22,7 @@ use crate::{
     guest,
     setup::{self, Needs, Policy},
     stop::StopToken,
-    vmm::{Vmm, qemu},
+    vmm::{Outcome, Vmm, qemu},
     workspace::Workspace,
 };
 use compare::Comparison;
@@ -84,25 +84,19 @@ pub(super) fn run(wanted: &Wanted<'_>, stop: &StopToken) -> Ended {
         }
     }
 
-    let mut cells = Vec::new();
     let boots = plan::boots(&vmms, wanted.extent);
     let progress = Progress::of("measuring", boots.len());
-    for boot in &boots {
+    let collected = Collected::of(&boots, |boot| {
         progress.next(&boot.to_string());
-        match measure(boot, elf, stop)? {
-            Measured::Cells(found) => {
-                cells.extend(found.cells);
-                left_out.extend(found.left_out);
-            }
-            Measured::LeftOut(sentence) => left_out.push(sentence),
-            Measured::Failed(failure) => {
-                progress.end();
-                return failure.tell();
-            }
-        }
-    }
+        measure(boot, elf, stop)
+    });
     progress.end();
-    let mut document = Document::new(host, versions.to_map(), left_out, cells);
+    let broken = match collected.broken {
+        Some(broken) if collected.cells.is_empty() || broken.was_stopped() => return broken.end(),
+        broken => broken,
+    };
+    left_out.extend(collected.left_out);
+    let mut document = Document::new(host, versions.to_map(), left_out, collected.cells);
     (document.counts, document.images) = (counts, sizes);
     let shown = io::stdout().write_all(table::text(&document).as_bytes());
     // Whether or not anybody reads the table.
@@ -110,7 +104,67 @@ pub(super) fn run(wanted: &Wanted<'_>, stop: &StopToken) -> Ended {
         json.write(&document.to_json()?)?;
     }
     canvases.draw(&document)?;
-    ended(shown, 0)
+    match broken {
+        Some(broken) => broken.end(),
+        None => ended(shown, 0),
+    }
+}
+
+/// What came of one guest after the other. Where one fails, what was measured before it is kept.
+#[derive(Default)]
+struct Collected {
+    cells: Vec<reading::Cell>,
+    left_out: Vec<String>,
+    broken: Option<Broken>,
+}
+
+/// Why no more was measured.
+enum Broken {
+    Guest(Failure),
+    Error(Box<dyn std::error::Error>),
+}
+
+impl Broken {
+    fn was_stopped(&self) -> bool {
+        matches!(self, Self::Guest(failure) if failure.outcome == Outcome::Stopped)
+    }
+
+    fn end(self) -> Ended {
+        match self {
+            Self::Guest(failure) => failure.tell(),
+            Self::Error(error) => Err(error),
+        }
+    }
+}
+
+impl Collected {
+    fn of(
+        boots: &[Boot],
+        mut measure: impl FnMut(&Boot) -> Result<Measured, Box<dyn std::error::Error>>,
+    ) -> Self {
+        let mut collected = Self::default();
+        for boot in boots {
+            let broken = match measure(boot) {
+                Ok(Measured::Cells(found)) => {
+                    collected.cells.extend(found.cells);
+                    collected.left_out.extend(found.left_out);
+                    continue;
+                }
+                Ok(Measured::LeftOut(sentence)) => {
+                    collected.left_out.push(sentence);
+                    continue;
+                }
+                Ok(Measured::Failed(failure)) => Broken::Guest(failure),
+                Err(error) => Broken::Error(error),
+            };
+            collected.left_out.push(format!(
+                "{boot} and all that was to follow are left out: it failed"
+            ));
+            collected.broken = Some(broken);
+            break;
+        }
+        collected
+    }
 }
 
 /// Prints what changed from the figures in one file to those in the other. The status is 1 if dormir's have become
@@ -196,4 +250,50 @@ pub(super) enum Unreadable {
         document::SCHEMA
     )]
     Schema { name: PathBuf, found: u64 },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use document::made_up_cell;
+
+    /// Hours of measuring are not lost by the last guest.
+    #[test]
+    fn what_was_measured_before_a_guest_failed_is_kept() {
+        let boots = plan::boots(&Vmm::ALL, Extent::Usual);
+        for breaks in [true, false] {
+            let mut measured = 0;
+            let collected = Collected::of(&boots, |_| {
+                measured += 1;
+                match measured {
+                    1 => Ok(Measured::Cells(reading::Measured {
+                        cells: vec![made_up_cell("dormir", &[5], &[("poll", 1)])],
+                        left_out: vec!["there is no such path".into()],
+                    })),
+                    2 if breaks => Err("the report is not complete".into()),
+                    2 => Ok(Measured::Failed(Failure {
+                        what: PROGRAM,
+                        outcome: Outcome::Exited(7),
+                        console: Vec::new(),
+                    })),
+                    _ => panic!("nothing is measured after a failure"),
+                }
+            });
+            let failed = format!(
+                "{} and all that was to follow are left out: it failed",
+                boots[1]
+            );
+            assert_eq!(
+                collected.left_out,
+                ["there is no such path".to_owned(), failed]
+            );
+            assert_eq!(collected.cells.len(), 1);
+            let broken = collected.broken.expect("it failed");
+            assert!(!broken.was_stopped());
+            match broken.end() {
+                Ok(status) => assert_eq!((status, breaks), (7, false)),
+                Err(error) => assert_eq!(error.to_string(), "the report is not complete"),
+            }
+        }
+    }
 }
