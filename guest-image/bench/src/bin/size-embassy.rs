@@ -9,13 +9,10 @@ extern crate alloc;
 use alloc::boxed::Box;
 use core::{
     arch::asm,
-    cell::RefCell,
     ptr,
     sync::atomic::{AtomicBool, Ordering},
-    task::Waker,
 };
 
-use critical_section::Mutex;
 use dormir::{
     arch::x86_64::{
         alarm::{OneShotAlarm, PitAlarm, TscDeadlineAlarm},
@@ -28,10 +25,9 @@ use dormir::{
     platform::bare::{self, TimerSource},
     time::{Alarm, Clock, Instant},
 };
+use dormir_bench_guest::embassy_driver::{AlarmDriver, Hardware};
 use embassy_executor::raw::{self, TaskStorage};
 use embassy_time::{Duration, Timer};
-use embassy_time_driver::Driver;
-use embassy_time_queue_utils::Queue;
 use spin::Once;
 use x86_64::instructions::interrupts;
 
@@ -75,40 +71,21 @@ fn start() -> Result<(), &'static str> {
     Ok(())
 }
 
-struct AlarmDriver {
-    queue: Mutex<RefCell<Queue>>,
-}
+struct MachineTimer;
 
-embassy_time_driver::time_driver_impl!(static DRIVER: AlarmDriver = AlarmDriver {
-    queue: Mutex::new(RefCell::new(Queue::new())),
-});
+embassy_time_driver::time_driver_impl!(static DRIVER: AlarmDriver<MachineTimer> = AlarmDriver::new(MachineTimer));
 
-impl Driver for AlarmDriver {
+impl Hardware for MachineTimer {
     fn now(&self) -> u64 {
         machine().clock.now().as_nanos()
     }
 
-    fn schedule_wake(&self, at: u64, waker: &Waker) {
-        critical_section::with(|cs| {
-            let mut queue = self.queue.borrow_ref_mut(cs);
-            if queue.schedule_wake(at, waker) {
-                set_alarm(&mut queue);
-            }
-        });
-    }
-}
-
-/// Wakes what is due, and sets the alarm. What has passed meanwhile is due too.
-fn set_alarm(queue: &mut Queue) {
-    loop {
-        let next = queue.next_expiration(DRIVER.now());
-        if next == u64::MAX {
-            break;
+    fn set_alarm(&self, at: u64) -> bool {
+        if at == u64::MAX {
+            return true;
         }
-        machine().alarm.set(Instant::from_nanos(next));
-        if DRIVER.now() < next {
-            break;
-        }
+        machine().alarm.set(Instant::from_nanos(at));
+        self.now() < at
     }
 }
 
@@ -117,7 +94,7 @@ extern "sysv64" fn on_timer(_frame: &InterruptFrame) {
         Some(apic) => apic.end_of_interrupt(),
         None => pic::end_of_interrupt(0),
     }
-    critical_section::with(|cs| set_alarm(&mut DRIVER.queue.borrow_ref_mut(cs)));
+    DRIVER.on_alarm();
 }
 dormir::interrupt_entry!(timer_entry => on_timer);
 
