@@ -6,6 +6,7 @@
 
 extern crate alloc;
 
+pub mod alarm;
 pub mod embassy_driver;
 pub mod figures;
 pub mod gates;

@@ -14,18 +14,14 @@ use core::{
 };
 
 use dormir::{
-    arch::x86_64::{
-        alarm::{OneShotAlarm, PitAlarm, TscDeadlineAlarm},
-        apic::Apic,
-        interrupt::InterruptFrame,
-        pic,
-        tsc::TscClock,
-        vector,
-    },
+    arch::x86_64::{apic::Apic, interrupt::InterruptFrame, pic, tsc::TscClock, vector},
     platform::bare::{self, TimerSource},
     time::{Alarm, Clock, Instant},
 };
-use dormir_bench_guest::embassy_driver::{AlarmDriver, Hardware};
+use dormir_bench_guest::{
+    alarm,
+    embassy_driver::{AlarmDriver, Hardware},
+};
 use embassy_executor::raw::{self, TaskStorage};
 use embassy_time::{Duration, Timer};
 use spin::Once;
@@ -47,20 +43,9 @@ fn machine() -> &'static Machine {
 
 fn start() -> Result<(), &'static str> {
     let found = bare::machine().ok_or("the machine is not set up")?;
-    let clock: &'static TscClock = Box::leak(Box::new(TscClock::start(found.tsc_hz)));
-    let (alarm, apic): (&'static dyn Alarm, _) = match (found.timer, found.apic) {
-        (TimerSource::Pit, _) => (Box::leak(Box::new(PitAlarm::new(clock))), None),
-        (TimerSource::TscDeadline, Some(apic)) => {
-            // SAFETY: `bare::init` has seen the processor's TSC-deadline bit.
-            let alarm = unsafe { TscDeadlineAlarm::new(apic, clock) };
-            (Box::leak(Box::new(alarm)), Some(apic))
-        }
-        (_, Some(apic)) => {
-            let alarm = OneShotAlarm::new(apic, clock, found.timer_hz);
-            (Box::leak(Box::new(alarm)), Some(apic))
-        }
-        (_, None) => return Err("the timer's local APIC is missing"),
-    };
+    let clock = bare::clock().ok_or("the machine has no clock")?;
+    let alarm = alarm::another(found, clock)?;
+    let apic = found.apic.filter(|_| found.timer != TimerSource::Pit);
     MACHINE.call_once(|| Machine { clock, alarm, apic });
     let vector = match apic {
         Some(_) => vector::APIC_TIMER,

@@ -4,7 +4,6 @@
 use alloc::vec::Vec;
 use core::{
     cell::RefCell,
-    future::{Future, poll_fn},
     pin::pin,
     sync::atomic::{AtomicU64, Ordering},
 };
@@ -18,7 +17,6 @@ use dormir::{
     platform::bare,
     time::{Instant, Timer},
 };
-use dormir_bench_guest::stopwatch::stamp;
 
 use crate::{
     load::{Busy, Load, MOST_BUSY, MOST_SLEEPERS, far_deadline},
@@ -132,11 +130,7 @@ dormir::task! {
         for _ in 0..rounds {
             let round = Round::by_deadline(expected);
             let mut timer = pin!(Timer::at(round.deadline()));
-            let poll = poll_fn(|cx| {
-                let now = stamp();
-                timer.as_mut().poll(cx).map(|()| now)
-            })
-            .await;
+            let poll = stamps::last_poll(timer.as_mut()).await;
             round.end(poll);
         }
         turn::end_one();
@@ -146,11 +140,7 @@ dormir::task! {
         let mut interrupt = pin!(INTERRUPTED.wait().expect("nobody else waits for it"));
         for _ in 0..rounds {
             let round = Round::by_host(expected);
-            let poll = poll_fn(|cx| {
-                let now = stamp();
-                interrupt.as_mut().poll(cx).map(|_| now)
-            })
-            .await;
+            let poll = stamps::last_poll(interrupt.as_mut()).await;
             round.end(poll);
         }
         turn::end_one();

@@ -6,7 +6,7 @@ use alloc::boxed::Box;
 use core::{
     arch::asm,
     cell::Cell,
-    future::{Future, poll_fn},
+    future::Future,
     pin::pin,
     ptr,
     sync::atomic::{AtomicBool, Ordering},
@@ -17,10 +17,7 @@ use dormir::{
     platform::bare,
     time::Instant,
 };
-use dormir_bench_guest::{
-    embassy_driver::{AlarmDriver, Hardware},
-    stopwatch::stamp,
-};
+use dormir_bench_guest::embassy_driver::{AlarmDriver, Hardware};
 use embassy_executor::raw::{self, TaskStorage};
 use embassy_sync::{blocking_mutex::raw::CriticalSectionRawMutex, signal::Signal};
 use embassy_time::Timer;
@@ -101,11 +98,7 @@ async fn sleeper(rounds: usize, expected: Expected) {
     for _ in 0..rounds {
         let round = Round::by_deadline(expected);
         let mut timer = pin!(timer_at(round.deadline()));
-        let poll = poll_fn(|cx| {
-            let now = stamp();
-            timer.as_mut().poll(cx).map(|()| now)
-        })
-        .await;
+        let poll = stamps::last_poll(timer.as_mut()).await;
         round.end(poll);
     }
     turn::end_one();
@@ -115,11 +108,7 @@ async fn waiter(rounds: usize, expected: Expected) {
     for _ in 0..rounds {
         let round = Round::by_host(expected);
         let mut interrupt = pin!(INTERRUPTED.wait());
-        let poll = poll_fn(|cx| {
-            let now = stamp();
-            interrupt.as_mut().poll(cx).map(|()| now)
-        })
-        .await;
+        let poll = stamps::last_poll(interrupt.as_mut()).await;
         round.end(poll);
     }
     turn::end_one();

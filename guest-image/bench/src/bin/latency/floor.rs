@@ -10,43 +10,27 @@ use crate::{
     host,
     machine::{Ending, machine, now},
     rounds::{Expected, Round, take_wake},
-    stamps,
+    stamps::{self, stamping_entry},
 };
 
-/// Defines an interrupt entry that stamps, ends the interrupt, and does nothing else.
-macro_rules! bare_entry {
-    ($entry:ident, $($end:literal),*) => {
-        /// # Safety
-        ///
-        /// To be entered by an interrupt only that is ended in this way.
-        #[unsafe(naked)]
-        unsafe extern "C" fn $entry() {
-            naked_asm!(
-                "push rax",
-                "push rdx",
-                "rdtsc",
-                "mov dword ptr [rip + {stamp}], eax",
-                "mov dword ptr [rip + {stamp} + 4], edx",
-                $($end,)*
-                "pop rdx",
-                "pop rax",
-                "iretq",
-                stamp = sym stamps::HANDLER,
-            )
-        }
-    };
-}
-bare_entry!(pic_entry, "mov al, 0x20", "out 0x20, al");
+stamping_entry!(pic_entry, ["mov al, 0x20", "out 0x20, al"], "iretq");
 // The local APIC's page is where it is after a reset, as `bare` uses it. Its EOI register is at 0xb0.
-bare_entry!(xapic_entry, "mov eax, 0xfee000b0", "mov dword ptr [rax], 0");
-bare_entry!(
+stamping_entry!(
+    xapic_entry,
+    ["mov eax, 0xfee000b0", "mov dword ptr [rax], 0"],
+    "iretq"
+);
+stamping_entry!(
     x2apic_entry,
-    "push rcx",
-    "mov ecx, 0x80b",
-    "xor eax, eax",
-    "xor edx, edx",
-    "wrmsr",
-    "pop rcx"
+    [
+        "push rcx",
+        "mov ecx, 0x80b",
+        "xor eax, eax",
+        "xor edx, edx",
+        "wrmsr",
+        "pop rcx"
+    ],
+    "iretq"
 );
 
 impl Ending {

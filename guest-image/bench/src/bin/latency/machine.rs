@@ -1,10 +1,9 @@
 //! The clock and the alarm that the runtimes share, and whose interrupt goes where.
 //!
 //! The clock is the one of dormir's timers, so a deadline is the same instant for all. dormir's own alarm is
-//! `bare::init`'s, which that keeps to itself: the one for the floor and for embassy is made once more in the
-//! same way, of the same type, by what `bare::init` has found out.
+//! `bare::init`'s; the floor and embassy have [another](alarm::another).
 
-use alloc::{boxed::Box, string::String};
+use alloc::string::String;
 use core::{
     cell::RefCell,
     ptr,
@@ -13,18 +12,11 @@ use core::{
 
 use critical_section::Mutex;
 use dormir::{
-    arch::x86_64::{
-        alarm::{OneShotAlarm, PitAlarm, TscDeadlineAlarm},
-        apic::Apic,
-        interrupt::InterruptEntry,
-        pic,
-        tsc::TscClock,
-        vector,
-    },
+    arch::x86_64::{apic::Apic, interrupt::InterruptEntry, pic, tsc::TscClock, vector},
     platform::bare::{self, TimerSource},
     time::{Alarm, Clock, Instant},
 };
-use dormir_bench_guest::{gates, random::Random};
+use dormir_bench_guest::{alarm, gates, random::Random};
 use spin::Once;
 use x86_64::registers::model_specific::Msr;
 
@@ -46,16 +38,7 @@ static MACHINE: Once<Machine> = Once::new();
 pub(crate) fn start(interval_us: u64) -> Result<(), String> {
     let found = bare::machine().ok_or("the machine is not set up")?;
     let clock = bare::clock().ok_or("the machine has no clock")?;
-    let alarm: &'static dyn Alarm = match (found.timer, found.apic) {
-        (TimerSource::Pit, _) => Box::leak(Box::new(PitAlarm::new(clock))),
-        (TimerSource::TscDeadline, Some(apic)) => {
-            // SAFETY: `bare::init` has seen the processor's TSC-deadline bit.
-            let alarm = unsafe { TscDeadlineAlarm::new(apic, clock) };
-            Box::leak(Box::new(alarm))
-        }
-        (_, Some(apic)) => Box::leak(Box::new(OneShotAlarm::new(apic, clock, found.timer_hz))),
-        (_, None) => return Err("the timer's local APIC is missing".into()),
-    };
+    let alarm = alarm::another(found, clock)?;
     CLOCK.store(ptr::from_ref(clock).cast_mut(), Ordering::Relaxed);
     MACHINE.call_once(|| Machine {
         clock,
@@ -158,7 +141,9 @@ impl Machine {
 
     /// Where the timer's interrupt enters at present.
     pub(crate) fn timer_entry(&self) -> u64 {
-        gates::entry_of(self.timer_vector())
+        // SAFETY: `bare::init` has loaded the table, or there were no machine, and no handler of this guest
+        // changes it.
+        unsafe { gates::entry_of(self.timer_vector()) }
     }
 
     fn timer_vector(&self) -> u8 {

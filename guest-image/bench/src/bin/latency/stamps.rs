@@ -2,6 +2,8 @@
 
 use core::{
     arch::naked_asm,
+    future::{Future, poll_fn},
+    pin::Pin,
     sync::atomic::{AtomicU64, Ordering},
 };
 
@@ -60,19 +62,26 @@ pub(crate) fn asleep() -> Option<u64> {
     taken(&ASLEEP)
 }
 
+/// The moment of the poll with which `future` ends: its first instruction.
+#[inline(always)]
+pub(crate) fn last_poll<F: Future>(mut future: Pin<&mut F>) -> impl Future<Output = u64> {
+    poll_fn(move |cx| {
+        let now = stamp();
+        future.as_mut().poll(cx).map(|_| now)
+    })
+}
+
 fn taken(stamp: &AtomicU64) -> Option<u64> {
     Some(stamp.load(Ordering::Relaxed)).filter(|&stamp| stamp != 0)
 }
 
-/// Defines an interrupt entry that stamps before anything else, and goes on to the entry whose address stands
-/// in `$next`.
+/// Defines an interrupt entry that stamps before anything else, does `$then`, for which it has saved `rax` and
+/// `rdx`, and leaves by `$leave`.
 macro_rules! stamping_entry {
-    ($entry:ident, $next:ident) => {
-        static $next: AtomicU64 = AtomicU64::new(0);
-
+    ($entry:ident, [$($then:literal),*], $leave:literal $(, $next:ident)?) => {
         /// # Safety
         ///
-        /// To be entered by an interrupt only.
+        /// To be entered only by an interrupt that is ended in this way, or where it goes on to.
         #[unsafe(naked)]
         unsafe extern "C" fn $entry() {
             naked_asm!(
@@ -81,17 +90,33 @@ macro_rules! stamping_entry {
                 "rdtsc",
                 "mov dword ptr [rip + {stamp}], eax",
                 "mov dword ptr [rip + {stamp} + 4], edx",
+                $($then,)*
                 "pop rdx",
                 "pop rax",
-                "jmp qword ptr [rip + {next}]",
-                stamp = sym HANDLER,
-                next = sym $next,
+                $leave,
+                stamp = sym $crate::stamps::HANDLER,
+                $(next = sym $next,)?
             )
         }
     };
 }
-stamping_entry!(stamping_timer_entry, TIMER_NEXT);
-stamping_entry!(stamping_host_entry, HOST_NEXT);
+pub(crate) use stamping_entry;
+
+/// The addresses of the entries that stamped interrupts go on to.
+static TIMER_NEXT: AtomicU64 = AtomicU64::new(0);
+static HOST_NEXT: AtomicU64 = AtomicU64::new(0);
+stamping_entry!(
+    stamping_timer_entry,
+    [],
+    "jmp qword ptr [rip + {next}]",
+    TIMER_NEXT
+);
+stamping_entry!(
+    stamping_host_entry,
+    [],
+    "jmp qword ptr [rip + {next}]",
+    HOST_NEXT
+);
 
 /// From now on the timer's interrupts and those of the host are stamped, and enter these.
 ///

@@ -43,17 +43,13 @@ impl Document {
         use super::reading::{made_up, read};
         use crate::hyperlight::Mode;
 
-        let host = Host {
-            cpu: Some("A processor".into()),
-            kernel: None,
-            kvm_module: Some("kvm_pvm".into()),
-            hardware_assisted: Some(false),
-            halt_poll_ns: Some(200_000),
-            qemu: None,
-        };
         let versions = [("rustc".into(), "9.8.7".into())].into();
         let rows = Mode::ALL.map(|mode| read(mode, &made_up(mode)).expect("they can be read"));
-        Self::new(host, versions, rows.into_iter().flatten().collect())
+        Self::new(
+            Host::for_test(),
+            versions,
+            rows.into_iter().flatten().collect(),
+        )
     }
 }
 

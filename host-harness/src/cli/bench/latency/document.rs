@@ -95,16 +95,13 @@ impl Document {
 
     #[cfg(test)]
     pub(in super::super) fn for_test(cells: Vec<Cell>) -> Self {
-        let host = Host {
-            cpu: Some("A processor".into()),
-            kernel: None,
-            kvm_module: Some("kvm_pvm".into()),
-            hardware_assisted: Some(false),
-            halt_poll_ns: Some(200_000),
-            qemu: None,
-        };
         let versions = [("rustc".into(), "9.8.7".into())].into();
-        Self::new(host, versions, vec!["the moon is left out".into()], cells)
+        Self::new(
+            Host::for_test(),
+            versions,
+            vec!["the moon is left out".into()],
+            cells,
+        )
     }
 }
 

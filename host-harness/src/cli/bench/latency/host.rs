@@ -18,6 +18,19 @@ pub(in super::super) struct Host {
 }
 
 impl Host {
+    /// A made-up machine, whose KVM emulates.
+    #[cfg(test)]
+    pub(in super::super) fn for_test() -> Self {
+        Self {
+            cpu: Some("A processor".into()),
+            kernel: None,
+            kvm_module: Some("kvm_pvm".into()),
+            hardware_assisted: Some(false),
+            halt_poll_ns: Some(200_000),
+            qemu: None,
+        }
+    }
+
     pub(in super::super) fn look() -> Self {
         let line = |path: &str| {
             let text = fs::read_to_string(path).ok()?;
