@@ -46,6 +46,8 @@ mod ready;
 mod runner;
 mod spawn;
 mod spawn_error;
+#[cfg(doctest)]
+mod subtypes;
 mod task;
 mod task_macro;
 #[cfg(all(test, not(loom)))]

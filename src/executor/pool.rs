@@ -213,7 +213,8 @@ pub(super) mod heap {
         /// ```
         pub fn boxed(future: F) -> Self {
             let kind = const { &TaskType::new::<F>(release::<F>, type_name::<F>) };
-            Self { future, kind }
+            // SAFETY: it was made for this type.
+            unsafe { Self::new(kind, future) }
         }
     }
 

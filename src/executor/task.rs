@@ -3,6 +3,7 @@
 use core::{
     cell::{Cell, UnsafeCell},
     future::{Future, Ready},
+    marker::PhantomData,
     mem::{self, ManuallyDrop, MaybeUninit},
     pin::Pin,
     ptr::{self, NonNull},
@@ -320,6 +321,9 @@ unsafe fn keep(_kind: &'static TaskType, _header: NonNull<Header>) {}
 pub struct Task<F> {
     pub(super) future: F,
     pub(super) kind: &'static TaskType,
+    /// `kind` was made for futures of this very type. A subtype or a supertype of it may have another
+    /// implementation of `Future`, with another output: so a task is not converted to one of those.
+    invariant: PhantomData<fn(F) -> F>,
 }
 
 impl<F> Task<F> {
@@ -328,7 +332,11 @@ impl<F> Task<F> {
     /// `kind` was made for futures of type `F`.
     #[doc(hidden)]
     pub const unsafe fn new(kind: &'static TaskType, future: F) -> Self {
-        Self { future, kind }
+        Self {
+            future,
+            kind,
+            invariant: PhantomData,
+        }
     }
 
     /// The future alone.

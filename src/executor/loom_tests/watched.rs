@@ -40,7 +40,8 @@ impl Fate {
             ends,
         };
         let kind = const { &TaskType::new::<Watched<E>>(release::<E>, type_name::<E>) };
-        Task { future, kind }
+        // SAFETY: it was made for this type.
+        unsafe { Task::new(kind, future) }
     }
 
     pub(super) fn polls(&self) -> usize {

@@ -2,7 +2,10 @@
 //! go to another thread.
 
 use super::*;
-use crate::executor::task::{Header, TaskCell};
+use crate::{
+    executor::task::{Header, TaskCell},
+    time::{Ticker, WithDeadline},
+};
 use std::rc::Rc;
 
 /// Whether a type has a trait: the method of the type itself comes before that of the trait.
@@ -42,6 +45,25 @@ fn handles_and_tasks_go_where_what_they_carry_may_go() {
     assert!(is!(Task<u8>: Send) && !is!(Task<Rc<u8>>: Send));
     assert!(is!(SpawnError<u8>: Send) && !is!(SpawnError<Rc<u8>>: Send));
     assert!(is!(JoinHandle<core::marker::PhantomPinned>: Unpin));
+    // By a shared reference to a task nobody can reach its future.
+    assert!(is!(Task<u8>: Sync) && !is!(Task<Rc<u8>>: Sync));
+    assert!(is!(Task<u8>: Unpin) && !is!(Task<core::marker::PhantomPinned>: Unpin));
+}
+
+#[test]
+fn timers_and_events_may_move_and_what_is_linked_may_not() {
+    assert!(is!(Timer: Send) && !is!(Timer: Sync) && !is!(Timer: Unpin));
+    assert!(is!(Ticker: Send) && is!(Ticker: Sync));
+    assert!(is!(WithDeadline<u8>: Send) && !is!(WithDeadline<Rc<u8>>: Send));
+    assert!(is!(TimerQueue: Sync) && !is!(TimerQueue: Send));
+    assert!(is!(crate::Event: Send) && is!(crate::Event: Sync));
+    assert!(is!(crate::event::Wait<'static>: Send) && is!(crate::event::Wait<'static>: Sync));
+}
+
+/// They are reached from everywhere, and only the pool's free list is changed there.
+#[test]
+fn pools_and_tables_of_tasks_are_for_statics() {
+    assert!(is!(Pool<64, 8>: Sync) && is!(TaskType: Sync) && !is!(TaskType: Send));
 }
 
 #[test]

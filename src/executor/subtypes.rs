@@ -1,0 +1,102 @@
+//! Which public types the compiler may convert into one another because their parameters are subtypes: what
+//! must not compile, each with a twin that shows that nothing else in it is wrong.
+//!
+//! A [`Task`](super::Task) names functions that were made for one type of future, so it must be invariant in
+//! it, and so must what carries one. (Auto traits are tested in `tests/layout.rs`.)
+//!
+//! # A task's future
+//!
+//! `Future` may be implemented for two types of which one is a subtype of the other, with different outputs:
+//!
+//! ```compile_fail
+//! # #![allow(coherence_leak_check)]
+//! # use core::{future::Future, marker::PhantomData, pin::Pin, task::{Context, Poll}};
+//! # use dormir::executor::Task;
+//! # struct Either<T>(PhantomData<T>);
+//! # type Any = for<'a> fn(&'a ());
+//! # type Static = fn(&'static ());
+//! # impl Future for Either<Any> {
+//! #     type Output = usize;
+//! #     fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<usize> { Poll::Ready(1) }
+//! # }
+//! # impl Future for Either<Static> {
+//! #     type Output = String;
+//! #     fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<String> { Poll::Pending }
+//! # }
+//! dormir::task! { fn made() -> Either<Any>, pool = 1 { Either(PhantomData) } }
+//!
+//! let task: Task<Either<Static>> = made();
+//! ```
+//!
+//! ```
+//! # #![allow(coherence_leak_check)]
+//! # use core::{future::Future, marker::PhantomData, pin::Pin, task::{Context, Poll}};
+//! # use dormir::executor::Task;
+//! # struct Either<T>(PhantomData<T>);
+//! # type Any = for<'a> fn(&'a ());
+//! # type Static = fn(&'static ());
+//! # impl Future for Either<Any> {
+//! #     type Output = usize;
+//! #     fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<usize> { Poll::Ready(1) }
+//! # }
+//! # impl Future for Either<Static> {
+//! #     type Output = String;
+//! #     fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<String> { Poll::Pending }
+//! # }
+//! dormir::task! { fn made() -> Either<Any>, pool = 1 { Either(PhantomData) } }
+//!
+//! let task: Task<Either<Any>> = made();
+//! // The future itself is converted: its functions go with its type.
+//! let future: Either<Static> = task.into_future();
+//! ```
+//!
+//! # A task, and an error that carries one, in either direction
+//!
+//! ```compile_fail
+//! # use dormir::executor::Task;
+//! fn shorten<'a>(it: Task<&'static u8>) -> Task<&'a u8> { it }
+//! ```
+//!
+//! ```compile_fail
+//! # use dormir::executor::Task;
+//! fn lengthen(it: Task<fn(&'static u8)>) -> Task<fn(&u8)> { it }
+//! ```
+//!
+//! ```compile_fail
+//! # use dormir::executor::SpawnError;
+//! fn shorten<'a>(it: SpawnError<&'static u8>) -> SpawnError<&'a u8> { it }
+//! ```
+//!
+//! ```
+//! # use dormir::executor::{SpawnError, Task};
+//! fn task<'a>(it: Task<&'static u8>) -> Task<&'static u8> { it }
+//! fn error<'a>(it: SpawnError<&'static u8>) -> SpawnError<&'static u8> { it }
+//! fn future<'a>(it: Task<&'static u8>) -> &'a u8 { it.into_future() }
+//! ```
+//!
+//! # A handle
+//!
+//! It moves an output out, as a box does, so it may give a longer-lived one for a shorter-lived one, and not
+//! the reverse.
+//!
+//! ```
+//! # use dormir::executor::JoinHandle;
+//! fn shorten<'a>(it: JoinHandle<&'static u8>) -> JoinHandle<&'a u8> { it }
+//! ```
+//!
+//! ```compile_fail
+//! # use dormir::executor::JoinHandle;
+//! fn lengthen<'a>(it: JoinHandle<&'a u8>) -> JoinHandle<&'static u8> { it }
+//! ```
+//!
+//! # One who waits for an event
+//!
+//! ```
+//! # use dormir::event::Wait;
+//! fn shorten<'a>(it: Wait<'static>) -> Wait<'a> { it }
+//! ```
+//!
+//! ```compile_fail
+//! # use dormir::event::Wait;
+//! fn lengthen<'a>(it: Wait<'a>) -> Wait<'static> { it }
+//! ```
