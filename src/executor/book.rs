@@ -41,7 +41,7 @@ pub(crate) struct Book {
     /// Tasks that have ended and still have a place.
     pub(super) ended: AtomicUsize,
     /// How many tasks were spawned, times the lowest bit of a number.
-    pub(super) spawned: Mutex<Cell<u32>>,
+    pub(super) spawned: Mutex<Cell<u64>>,
     /// Whether there is a runner.
     is_entered: Mutex<Cell<bool>>,
     /// How often runners came and began to go: the number of the one that is there.
@@ -230,7 +230,7 @@ impl Book {
     /// [`JOINABLE`]: super::place::JOINABLE
     /// [`LOCAL`]: super::place::LOCAL
     #[inline(always)]
-    pub(crate) fn claim(&self, flags: u32, cs: CriticalSection<'_>) -> Option<Claimed> {
+    pub(crate) fn claim(&self, flags: u64, cs: CriticalSection<'_>) -> Option<Claimed> {
         let blocks = self.blocks.load(Ordering::Relaxed);
         let free = self.free.borrow(cs);
         let mut list = free.get();
@@ -246,14 +246,13 @@ impl Book {
                 task: &places.tasks[bit as usize],
             };
             found = Some((claimed, mark));
-            // With its sign.
-            (mark.load(Ordering::Relaxed).cast_signed() >> NUMBER).cast_unsigned()
+            (mark.load(Ordering::Relaxed) >> NUMBER) as u32
         })?;
         let (claimed, mark) = found?;
         free.set(list);
         add(&self.live, 1, cs);
         let spawned = self.spawned.borrow(cs);
-        spawned.set(spawned.get().wrapping_add(1 << NUMBER));
+        spawned.set(spawned.get() + (1 << NUMBER));
         mark.store(spawned.get() | LIVE | flags, Ordering::Relaxed);
         #[cfg(feature = "metrics")]
         claimed.place.counters().reset(claimed.place.bit());

@@ -207,8 +207,8 @@ impl<T> fmt::Debug for JoinHandle<T> {
 
 /// A way to abort a task, without its output: see [`JoinHandle::abort_handle`].
 ///
-/// It names the task by its place and its number: once the task is gone, it does nothing, also where
-/// another task has taken the place. (Numbers are given out anew after 2^26 tasks.)
+/// It names the task by its place and its number, which no other task has: once the task is gone, it does
+/// nothing, also where another task has taken the place.
 ///
 /// # Examples
 ///
@@ -231,7 +231,7 @@ impl<T> fmt::Debug for JoinHandle<T> {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy)]
-pub struct AbortHandle(Option<(TaskRef, u32)>);
+pub struct AbortHandle(Option<(TaskRef, u64)>);
 
 // SAFETY: it can only abort, which is done in a critical section.
 unsafe impl Send for AbortHandle {}
@@ -260,8 +260,8 @@ impl AbortHandle {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn abort(&self) {
-        if let Some((task, generation)) = self.0 {
-            task.abort(generation);
+        if let Some((task, number)) = self.0 {
+            task.abort(number);
         }
     }
 }

@@ -27,16 +27,16 @@ pub(crate) enum End<T> {
 }
 
 impl TaskRef {
-    fn flags(self, _cs: CriticalSection<'_>) -> u32 {
+    fn flags(self, _cs: CriticalSection<'_>) -> u64 {
         self.mark().load(Ordering::Relaxed)
     }
 
-    fn set_mark(self, mark: u32, _cs: CriticalSection<'_>) {
+    fn set_mark(self, mark: u64, _cs: CriticalSection<'_>) {
         self.mark().store(mark, Ordering::Release);
     }
 
     /// The number of the task that has the place.
-    pub(crate) fn task_number(self) -> u32 {
+    pub(crate) fn task_number(self) -> u64 {
         self.mark().load(Ordering::Relaxed) >> NUMBER
     }
 
@@ -46,7 +46,7 @@ impl TaskRef {
     }
 
     /// Asks the runner to drop the task of this number.
-    pub(crate) fn abort(self, number: u32) {
+    pub(crate) fn abort(self, number: u64) {
         let asked = critical(|cs| {
             let mark = self.flags(cs);
             if mark >> NUMBER != number {
@@ -173,7 +173,7 @@ impl TaskRef {
         critical(|cs| {
             let free = self.book().free.borrow(cs);
             let mut list = free.get();
-            self.set_mark(list.give_back(number) << NUMBER, cs);
+            self.set_mark(u64::from(list.give_back(number)) << NUMBER, cs);
             free.set(list);
             add(&self.book().ended, -1, cs);
         });

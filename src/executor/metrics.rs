@@ -96,8 +96,8 @@ pub struct Metrics {
 pub struct TaskMetrics {
     /// The function that made it.
     pub name: &'static str,
-    /// How many tasks were spawned on the executor when it was, itself included; modulo 2^26.
-    pub number: u32,
+    /// How many tasks were spawned on the executor when it was, itself included.
+    pub number: u64,
     /// How often it was polled.
     pub polls: u32,
     /// How often it was woken, its spawn included.

@@ -15,7 +15,7 @@ use super::{
     task::{Header, nobody},
 };
 use crate::sync::{
-    atomic::{AtomicPtr, AtomicU32, Ordering},
+    atomic::{AtomicPtr, AtomicU64, Ordering},
     const_new,
 };
 #[cfg(feature = "embassy-time")]
@@ -27,7 +27,7 @@ pub struct Places {
     pub(super) tasks: [AtomicPtr<Header>; BITS as usize],
     /// Of a place that is taken: the flags below, and from [`NUMBER`] up the number of its task. Of a free
     /// one: from there up the free list's link.
-    pub(super) marks: [AtomicU32; BITS as usize],
+    pub(super) marks: [AtomicU64; BITS as usize],
     /// The executor's book, which [`Book::open`] writes.
     pub(super) book: AtomicPtr<Book>,
     #[cfg(feature = "metrics")]
@@ -37,18 +37,19 @@ pub struct Places {
 }
 
 /// The future is there.
-pub(super) const LIVE: u32 = 1;
+pub(super) const LIVE: u64 = 1;
 /// The task is over, and the output is there unless it was aborted.
-pub(super) const ENDED: u32 = 1 << 1;
+pub(super) const ENDED: u64 = 1 << 1;
 /// There is no output.
-pub(super) const ABORTED: u32 = 1 << 2;
+pub(super) const ABORTED: u64 = 1 << 2;
 /// There is a join handle.
-pub(super) const JOINABLE: u32 = 1 << 3;
+pub(super) const JOINABLE: u64 = 1 << 3;
 /// The future may be polled and dropped only where the runner is that was there when it was spawned.
-pub(super) const LOCAL: u32 = 1 << 4;
+pub(super) const LOCAL: u64 = 1 << 4;
 /// The runner of a local task is gone; what is left is the handle's.
-pub(super) const ALONE: u32 = 1 << 5;
-/// The lowest bit of the task's number.
+pub(super) const ALONE: u64 = 1 << 5;
+/// The lowest bit of the task's number. The 58 bits from there up do not overflow: at a thousand million
+/// spawns a second that would take nine years.
 pub(super) const NUMBER: u32 = 6;
 
 impl Places {
@@ -58,7 +59,7 @@ impl Places {
             #[cfg(not(all(test, loom)))]
             return Self {
                 tasks: [const { AtomicPtr::new(ptr::null_mut()) }; BITS as usize],
-                marks: [const { AtomicU32::new(0) }; BITS as usize],
+                marks: [const { AtomicU64::new(0) }; BITS as usize],
                 book: AtomicPtr::new(ptr::null_mut()),
                 #[cfg(feature = "metrics")]
                 counters: TaskCounters::new(),
@@ -68,7 +69,7 @@ impl Places {
             #[cfg(all(test, loom))]
             return Self {
                 tasks: core::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
-                marks: core::array::from_fn(|_| AtomicU32::new(0)),
+                marks: core::array::from_fn(|_| AtomicU64::new(0)),
                 book: AtomicPtr::new(ptr::null_mut()),
                 #[cfg(feature = "metrics")]
                 counters: TaskCounters::new(),
@@ -102,7 +103,7 @@ impl TaskRef {
     }
 
     #[inline(always)]
-    pub(super) fn mark(self) -> &'static AtomicU32 {
+    pub(super) fn mark(self) -> &'static AtomicU64 {
         &self.block().places.marks[self.bit() as usize]
     }
 

@@ -259,7 +259,7 @@ impl fmt::Debug for RemoteSpawner {
 unsafe fn spawn<F: Future + 'static, H>(
     book: &'static Book,
     local: Option<Entry>,
-    joinable: u32,
+    joinable: u64,
     task: Task<F>,
     hold: unsafe fn(TaskRef, NonNull<Header>) -> H,
 ) -> Result<H, SpawnError<F>> {

@@ -12,7 +12,7 @@
 /// `'static`. Attributes and visibility are the function's.
 ///
 /// A place takes the future (or its output, where that is larger) and 32 bytes; the task's place in the
-/// executor takes 14, or 22 with the feature `metrics`.
+/// executor takes 18, or 26 with the feature `metrics`.
 ///
 /// # Examples
 ///

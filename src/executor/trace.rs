@@ -80,11 +80,11 @@ pub trait Trace: Sync {
 /// # Examples
 ///
 /// ```
-/// use core::sync::atomic::{AtomicU32, Ordering};
+/// use core::sync::atomic::{AtomicU64, Ordering};
 /// use dormir::executor::trace::{TaskId, Trace};
 ///
 /// /// Whose task ran last, by its number: for a crash report.
-/// static LAST: AtomicU32 = AtomicU32::new(0);
+/// static LAST: AtomicU64 = AtomicU64::new(0);
 ///
 /// struct NoteLast;
 /// impl Trace for NoteLast {
@@ -104,7 +104,7 @@ pub trait Trace: Sync {
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TaskId {
     place: usize,
-    number: u32,
+    number: u64,
 }
 
 impl TaskId {
@@ -118,7 +118,7 @@ impl TaskId {
         }
     }
 
-    /// How many tasks were spawned on its executor when it was, itself included; modulo 2^26. 0 for a task
+    /// How many tasks were spawned on its executor when it was, itself included. 0 for a task
     /// that was over, and its place free, when its waker was called.
     ///
     /// # Examples
@@ -143,7 +143,7 @@ impl TaskId {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]
-    pub const fn number(self) -> u32 {
+    pub const fn number(self) -> u64 {
         self.number
     }
 }

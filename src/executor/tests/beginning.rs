@@ -4,19 +4,19 @@ use super::*;
 use crate::{
     executor::{
         current,
-        place::{JOINABLE, LOCAL},
+        place::{JOINABLE, LOCAL, NUMBER},
     },
     sync::critical,
 };
 
 task! { async fn nothing(), pool = 1 {} }
 
-/// Claims the first place, where a task was that is over. The number is that task's again, as it is after
-/// 2^26 others.
+/// Claims the first place, where a task was that is over, for the same number: as though an abort handle
+/// knew the number of a task that has not begun.
 fn claim_again(
     executor: &'static Executor<Up64>,
     runner: &mut Runner<Up64>,
-    flags: u32,
+    flags: u64,
 ) -> AbortHandle {
     let handle = runner.spawner().spawn(nothing()).unwrap();
     let abort = handle.abort_handle();
@@ -29,6 +29,32 @@ fn claim_again(
     assert!(claimed.is_some());
     assert_eq!(executor.ready.place(0).task_number(), 1);
     abort
+}
+
+/// Numbers do not come round, at whatever width they might be kept in 32 bits.
+#[test]
+fn an_abort_handle_does_not_hit_a_task_that_is_spawned_long_after() {
+    task! { async fn waits(), pool = 1 { core::future::pending().await } }
+    let executor = executor::<Up64>();
+    let mut runner = executor.enter().unwrap();
+    let first = runner.spawner().spawn(waits()).unwrap();
+    let stale = first.abort_handle();
+    stale.abort();
+    runner.run(NeverIdle);
+    drop(first);
+    for width in 20..=32 {
+        // So many others were spawned meanwhile that the next one's number ends in the same bits.
+        critical(|cs| {
+            let next = (1 << width) << NUMBER;
+            executor.book.spawned.borrow(cs).set(next);
+        });
+        let other = runner.spawner().spawn(waits()).unwrap();
+        stale.abort();
+        runner.pass();
+        assert!(!other.is_finished(), "it was 2^{width} tasks later");
+        other.abort();
+        runner.run(NeverIdle);
+    }
 }
 
 #[test]

@@ -152,7 +152,7 @@ fn wake_stale(runner: &mut Runner<Up64>) {
 #[test]
 #[cfg_attr(miri, ignore = "Miri has no processes, and there is one trace in each")]
 fn a_stale_wake_is_no_poll() {
-    struct Polls(Mutex<Vec<(&'static str, u32)>>);
+    struct Polls(Mutex<Vec<(&'static str, u64)>>);
     impl Polls {
         fn note(&self, what: &'static str, task: TaskId) {
             self.0.lock().unwrap().push((what, task.number()));
