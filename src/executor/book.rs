@@ -15,6 +15,7 @@ use critical_section::{CriticalSection, Mutex};
 use super::{
     free_list::FreeList,
     place::{LIVE, NUMBER, Places, TaskRef},
+    probe::Woken,
     ready::{BITS, Block, Place},
     task::Header,
 };
@@ -31,8 +32,8 @@ pub(crate) struct Book {
     places: Mutex<Cell<u32>>,
     /// The functions of the executor's wakers.
     wakers: AtomicPtr<RawWakerVTable>,
-    /// How a task is woken: one of them.
-    wake: AtomicPtr<()>,
+    /// What sets a task's ready bit: a [`Set`].
+    set: AtomicPtr<()>,
     /// What a wake calls besides; null if nothing.
     hook: AtomicPtr<()>,
     pub(super) free: Mutex<Cell<FreeList>>,
@@ -82,14 +83,14 @@ impl Claimed {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Entry(u64);
 
-/// A waker's function.
-pub(super) type Wake = unsafe fn(*const ());
+/// Makes a task ready, and calls the hook of wakes if there is one.
+type Set = fn(TaskRef);
 
-/// The functions of a set's wakers.
+/// How the tasks of a ready set are woken.
 pub(crate) struct Wakers {
     pub(crate) vtable: &'static RawWakerVTable,
-    /// The one in it that wakes.
-    pub(crate) wake: Wake,
+    /// What its wakes do but for telling of it.
+    pub(crate) set: Set,
 }
 
 impl Book {
@@ -99,7 +100,7 @@ impl Book {
                 blocks: AtomicPtr::new(ptr::null_mut()),
                 places: Mutex::new(Cell::new(0)),
                 wakers: AtomicPtr::new(ptr::null_mut()),
-                wake: AtomicPtr::new(ptr::null_mut()),
+                set: AtomicPtr::new(ptr::null_mut()),
                 hook: AtomicPtr::new(ptr::null_mut()),
                 free: Mutex::new(Cell::new(FreeList::ALL)),
                 live: AtomicUsize::new(0),
@@ -146,7 +147,7 @@ impl Book {
     ///
     /// They are of the set whose blocks these are.
     unsafe fn set_wakers(&self, wakers: Wakers) {
-        self.wake.store(wakers.wake as *mut (), Ordering::Relaxed);
+        self.set.store(wakers.set as *mut (), Ordering::Relaxed);
         let vtable = ptr::from_ref(wakers.vtable).cast_mut();
         self.wakers.store(vtable, Ordering::Relaxed);
     }
@@ -259,14 +260,20 @@ impl Book {
         Some(claimed)
     }
 
-    /// Wakes the task in a place of this executor.
+    /// Makes the task in a place of this executor ready.
     #[inline(always)]
-    pub(crate) fn wake(&self, place: TaskRef) {
-        let wake = self.wake.load(Ordering::Relaxed);
+    pub(crate) fn set(&self, place: TaskRef) {
+        let set = self.set.load(Ordering::Relaxed);
         // SAFETY: a place was claimed, so `open` has stored a function of this type.
-        let wake = unsafe { mem::transmute::<*mut (), Wake>(wake) };
-        // SAFETY: it is one of the set's wakers' functions, and the place is linked.
-        unsafe { wake(place.data()) };
+        let set = unsafe { mem::transmute::<*mut (), Set>(set) };
+        set(place);
+    }
+
+    /// Wakes the task in a place of this executor.
+    pub(crate) fn wake(&self, place: TaskRef) {
+        let woken = Woken::count(place);
+        self.set(place);
+        woken.tell();
     }
 }
 

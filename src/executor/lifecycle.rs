@@ -14,7 +14,7 @@ use super::{
     book::add,
     current,
     place::{ABORTED, ALONE, ENDED, JOINABLE, LIVE, LOCAL, NUMBER, TaskRef},
-    probe,
+    probe::Ended,
     task::{Header, Verdict, nobody},
 };
 use crate::sync::{atomic::Ordering, critical};
@@ -207,7 +207,7 @@ impl TaskRef {
             Verdict::Ended => true,
             Verdict::Aborted => false,
         };
-        probe::ended(self, has_output);
+        let ended = Ended::count(self, has_output);
         #[cfg(feature = "embassy-time")]
         crate::time::embassy::forget(self.slot());
         let (joinable, joiner) = critical(|cs| {
@@ -232,6 +232,7 @@ impl TaskRef {
             // SAFETY: the future was dropped, and there is no handle.
             unsafe { self.release(header) };
         }
+        ended.tell();
     }
 
     /// For a runner that goes: what it alone may drop is dropped, or left to the handle's holder.

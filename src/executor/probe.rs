@@ -49,25 +49,62 @@ impl Spawned {
     }
 }
 
-/// A task's waker was called, in any context.
-#[inline(always)]
-pub(super) fn woken(task: TaskRef) {
-    #[cfg(feature = "metrics")]
-    {
-        task.counters().woken(task.bit());
-        task.book().metrics.woken();
-    }
+/// A task whose waker is called, in any context: which one it is, and told when it is ready.
+pub(super) struct Woken {
     #[cfg(feature = "trace")]
-    trace::with(|to| to.woken(TaskId::of(task)));
+    task: TaskId,
 }
 
-/// A task has ended, or was dropped.
-#[inline(always)]
-pub(super) fn ended(task: TaskRef, has_output: bool) {
-    #[cfg(feature = "metrics")]
-    task.book().metrics.ended();
+impl Woken {
+    #[inline(always)]
+    pub(super) fn count(task: TaskRef) -> Self {
+        #[cfg(feature = "metrics")]
+        {
+            task.counters().woken(task.bit());
+            task.book().metrics.woken();
+        }
+        Self {
+            #[cfg(feature = "trace")]
+            task: TaskId::of(task),
+        }
+    }
+
+    /// It is ready.
+    #[inline(always)]
+    pub(super) fn tell(self) {
+        #[cfg(feature = "trace")]
+        trace::with(|to| to.woken(self.task));
+    }
+}
+
+/// A task that ends, or whose future was dropped: known before its place is another's, and told when nothing
+/// is left to do.
+pub(super) struct Ended {
     #[cfg(feature = "trace")]
-    trace::with(|to| to.ended(TaskId::of(task), has_output));
+    task: TaskId,
+    #[cfg(feature = "trace")]
+    has_output: bool,
+}
+
+impl Ended {
+    #[inline(always)]
+    pub(super) fn count(task: TaskRef, has_output: bool) -> Self {
+        #[cfg(feature = "metrics")]
+        task.book().metrics.ended();
+        Self {
+            #[cfg(feature = "trace")]
+            task: TaskId::of(task),
+            #[cfg(feature = "trace")]
+            has_output,
+        }
+    }
+
+    /// It is over.
+    #[inline(always)]
+    pub(super) fn tell(self) {
+        #[cfg(feature = "trace")]
+        trace::with(|to| to.ended(self.task, self.has_output));
+    }
 }
 
 /// A pass begins.
@@ -98,19 +135,25 @@ impl Polling {
         header: NonNull<Header>,
         timers: &'static TimerQueue,
     ) -> Self {
+        // A trace or a clock that unwinds keeps the task from its poll: it stays ready.
+        #[cfg(any(feature = "metrics", feature = "trace"))]
+        let unpolled = Unpolled(task);
         #[cfg(feature = "trace")]
         let traced = (header.as_ptr() != nobody()).then(|| TaskId::of(task));
         #[cfg(feature = "trace")]
         if let Some(task) = traced {
             trace::with(|to| to.poll_begun(task));
         }
-        Self {
+        let polling = Self {
             #[cfg(feature = "metrics")]
             // SAFETY: as the caller says.
             timed: super::metrics::TimedPoll::begin(task, unsafe { header.as_ref() }, timers),
             #[cfg(feature = "trace")]
             task: traced,
-        }
+        };
+        #[cfg(any(feature = "metrics", feature = "trace"))]
+        core::mem::forget(unpolled);
+        polling
     }
 
     /// It ends, the task perhaps with it.
@@ -122,6 +165,17 @@ impl Polling {
         if let Some(task) = self.task {
             trace::with(|to| to.poll_ended(task));
         }
+    }
+}
+
+/// A task whose ready bit was cleared for a poll that does not come.
+#[cfg(any(feature = "metrics", feature = "trace"))]
+struct Unpolled(TaskRef);
+
+#[cfg(any(feature = "metrics", feature = "trace"))]
+impl Drop for Unpolled {
+    fn drop(&mut self) {
+        self.0.book().set(self.0);
     }
 }
 

@@ -6,7 +6,7 @@ use super::{
     book::{Book, Claimed, Entry},
     join::JoinHandle,
     place::{JOINABLE, LOCAL, TaskRef},
-    probe::Spawned,
+    probe::{Spawned, Woken},
     spawn_error::{SpawnError, SpawnLimit},
     task::{Header, Task, TaskCell},
 };
@@ -302,17 +302,18 @@ unsafe fn spawn<F: Future + 'static, H>(
     };
     // SAFETY: the cell was claimed from this type, whose future is `F`.
     unsafe { TaskCell::fill(header, kind, task.future) };
-    // What is foreign is called only once the task is in its place, where the runner finds it when it goes,
-    // and has its handle. By then it may be over, and its memory another task's.
-    let spawned = Spawned::count(claimed.place(), kind);
+    let place = claimed.place();
+    // What is foreign is called only once the task is in its place, has its handle and is ready: so it may
+    // drop the runner, or unwind. By then the task may be over, and its memory another's.
+    let (spawned, woken) = (Spawned::count(place, kind), Woken::count(place));
     // SAFETY: the cell is filled; the caller says that a future that is not `Send` is local. No foreign code
     // has run since its runner was there.
     unsafe { claimed.begin(header) };
     // SAFETY: as the caller says. What has a handle keeps its memory until the handle goes.
-    let held = unsafe { hold(claimed.place(), header) };
-    let wake = WakeOnDrop(book, claimed.place());
+    let held = unsafe { hold(place, header) };
+    book.set(place);
     spawned.tell();
-    drop(wake);
+    woken.tell();
     Ok(held)
 }
 
@@ -325,16 +326,6 @@ unsafe fn spawn<F: Future + 'static, H>(
 unsafe fn join<F: Future>(place: TaskRef, header: NonNull<Header>) -> JoinHandle<F::Output> {
     // SAFETY: as the caller says, and the output is the future's.
     unsafe { JoinHandle::new(place, header) }
-}
-
-/// Wakes a task that has begun, also where telling of it unwinds.
-struct WakeOnDrop(&'static Book, TaskRef);
-
-impl Drop for WakeOnDrop {
-    #[inline(always)]
-    fn drop(&mut self) {
-        self.0.wake(self.1);
-    }
 }
 
 #[cfg(feature = "alloc")]

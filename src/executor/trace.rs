@@ -9,8 +9,13 @@ use crate::sync::atomic::Ordering;
 ///
 /// # Contexts
 ///
-/// Each function says from where it is called. None may call into the executor that it is told of, nor
-/// panic.
+/// Each function says from where it is called. None may call into the executor that it is told of.
+///
+/// # Panics
+///
+/// Where panics unwind, one here goes on into whoever called: a waker, a spawner or the runner. What was to
+/// be told had been done before, so no wake is lost and nothing is dropped twice; a task whose `poll_begun`
+/// panicked is polled in the next pass.
 ///
 /// # Examples
 ///
@@ -41,14 +46,14 @@ use crate::sync::atomic::Ordering;
 /// ```
 pub trait Trace: Sync {
     /// A task was spawned: where [`Spawner`](super::Spawner) and [`RemoteSpawner`](super::RemoteSpawner)
-    /// are used, interrupt handlers among it. A waker of the task that had its place before may have it
-    /// polled on another vCPU before this is told.
+    /// are used, interrupt handlers among it. The task is ready by then: on another vCPU its polls may be
+    /// told before this is.
     fn spawned(&self, task: TaskId, name: &'static str) {
         let _ = (task, name);
     }
 
-    /// A waker of the task was called: in any context where that is done, NMI handlers among it. The task
-    /// may be over; then it is number 0, or the task that has its place now.
+    /// A waker of the task was called, and the task is ready: in any context where that is done, NMI handlers
+    /// among it. The task may be over; then it is number 0, or the task that has its place now.
     fn woken(&self, task: TaskId) {
         let _ = task;
     }
@@ -63,7 +68,8 @@ pub trait Trace: Sync {
         let _ = task;
     }
 
-    /// The task is over: `has_output` if it ended, or else it was dropped. By the runner.
+    /// The task is over: `has_output` if it ended, or else it was dropped. By the runner, which has woken
+    /// whoever awaits it. (Not told where that, or dropping its output, unwinds.)
     fn ended(&self, task: TaskId, has_output: bool) {
         let _ = (task, has_output);
     }

@@ -3,25 +3,26 @@
 use core::task::{RawWaker, RawWakerVTable};
 
 use super::{
-    Executor, book::Wakers, capacity::Capacity, cpus::Cpus, place::TaskRef, probe, ready::ReadySet,
+    Executor, book::Wakers, capacity::Capacity, cpus::Cpus, place::TaskRef, probe::Woken,
+    ready::ReadySet,
 };
 
 impl<C: Capacity, M: Cpus> Executor<C, M> {
     /// The functions of its wakers, whose data pointers are places of its ready set.
     pub(super) const WAKERS: Wakers = Wakers {
         vtable: &RawWakerVTable::new(Self::clone, Self::wake, Self::wake, |_| ()),
-        wake: Self::wake,
+        set: Self::set,
     };
 
     /// Those for an executor with a hook.
     pub(super) const HOOKED_WAKERS: Wakers = Wakers {
         vtable: &RawWakerVTable::new(
             Self::clone_hooked,
-            Self::wake_and_call,
-            Self::wake_and_call,
+            Self::wake_hooked,
+            Self::wake_hooked,
             |_| (),
         ),
-        wake: Self::wake_and_call,
+        set: Self::set_and_call,
     };
 
     /// # Safety
@@ -46,17 +47,29 @@ impl<C: Capacity, M: Cpus> Executor<C, M> {
     unsafe fn wake(data: *const ()) {
         // SAFETY: as the caller says.
         let task = unsafe { TaskRef::from_data(data) };
-        probe::woken(task);
-        ReadySet::<C, M>::set(task);
+        let woken = Woken::count(task);
+        Self::set(task);
+        woken.tell();
     }
 
     /// # Safety
     ///
     /// As [`wake`](Self::wake).
-    unsafe fn wake_and_call(data: *const ()) {
+    unsafe fn wake_hooked(data: *const ()) {
         // SAFETY: as the caller says.
         let task = unsafe { TaskRef::from_data(data) };
-        probe::woken(task);
+        let woken = Woken::count(task);
+        Self::set_and_call(task);
+        woken.tell();
+    }
+
+    #[inline(always)]
+    fn set(task: TaskRef) {
+        ReadySet::<C, M>::set(task);
+    }
+
+    #[inline(always)]
+    fn set_and_call(task: TaskRef) {
         if ReadySet::<C, M>::set(task) {
             task.book().call_hook();
         }

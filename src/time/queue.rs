@@ -5,7 +5,7 @@
 //! deadline is kept beside the tree, so that the idle check reads it in one load.
 
 use core::{
-    ptr,
+    mem, ptr,
     sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering},
     task::Waker,
 };
@@ -268,10 +268,13 @@ impl TimerQueue {
         }
         self.live.store(at, Ordering::Relaxed);
         self.armed.store(head.as_nanos(), Ordering::Relaxed);
+        let unarmed = Unarmed(self);
         machine.alarm.set(Instant::from_nanos(at));
         // An alarm may ignore a deadline that has passed by the time it is written, so what passed
         // meanwhile is due now, interrupt or not.
-        if machine.clock.now() >= head {
+        let has_passed = machine.clock.now() >= head;
+        mem::forget(unarmed);
+        if has_passed {
             self.answer_unseen();
         }
     }
@@ -373,6 +376,15 @@ impl TimerQueue {
         });
         // Foreign code: outside the section.
         drop(waker);
+    }
+}
+
+/// An alarm that is being set. Where that unwinds, it may not have been: it is set again at the next turn.
+struct Unarmed<'a>(&'a TimerQueue);
+
+impl Drop for Unarmed<'_> {
+    fn drop(&mut self) {
+        self.0.armed.store(NEVER, Ordering::Relaxed);
     }
 }
 

@@ -1,6 +1,7 @@
 //! The executor under test: against models, on several threads, at its limits, and where panics unwind.
 
 mod beginning;
+mod foreign_code;
 mod layout;
 mod lifecycle;
 mod lifecycle_model;

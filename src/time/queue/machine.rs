@@ -222,11 +222,11 @@ impl TimerQueue {
         if live == 0 {
             return;
         }
-        self.live.store(0, Ordering::Relaxed);
         // One whose time has passed has interrupted.
         if self.now().as_nanos() < live {
             self.machine().alarm.off();
         }
+        self.live.store(0, Ordering::Relaxed);
     }
 
     /// The deadline has passed by the clock, and nobody has seen its interrupt: as
