@@ -91,12 +91,14 @@ mod alone;
 pub mod arch;
 pub mod event;
 pub mod executor;
+mod hook;
 pub mod idle;
 #[cfg(test)]
 mod leak;
 pub mod platform;
 mod sync;
 pub mod time;
+mod vcpu;
 
 pub use event::Event;
 pub use executor::block_on::block_on;

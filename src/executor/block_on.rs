@@ -2,62 +2,101 @@
 
 use core::{
     future::Future,
-    pin::pin,
-    sync::atomic::{AtomicBool, Ordering},
+    pin::{Pin, pin},
+    ptr,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     task::{Context, Poll, RawWaker, RawWakerVTable, Waker},
 };
 
+use super::drive::{Work, drive};
+#[cfg(feature = "embassy-time")]
+use crate::time::embassy::Slot;
 use crate::{idle::Idle, time::TimerQueue};
 
-/// The ready flag of every `block_on`.
-///
-/// It is a static, so that a waker can never dangle: one that outlives its future sets the flag of
-/// whatever `block_on` runs next, and costs that one a poll.
-static READY: AtomicBool = AtomicBool::new(false);
+/// How many calls there can be at a time, nested ones and those on other vCPUs (threads) together.
+const FLAGS: u32 = u64::BITS;
 
-/// A future that is being run by itself, on the stack: whether it was woken.
+/// Whether the future of each call is to be polled.
 ///
-/// The flag is set from the beginning, and set again when this goes: what it took may have been an outer
-/// future's wake.
-pub(crate) struct Woken;
+/// They are statics, so that a waker can never dangle: one that outlives its future sets the flag of
+/// a later call, and costs that one a poll.
+static READY: [AtomicBool; FLAGS as usize] = [const { AtomicBool::new(false) }; FLAGS as usize];
 
-impl Woken {
-    pub(crate) fn begin() -> Self {
-        READY.store(true, Ordering::Release);
-        Self
+/// The flags that are taken, a bit each.
+static TAKEN: AtomicU64 = AtomicU64::new(0);
+
+/// A call's flag.
+struct Flag(u32);
+
+impl Flag {
+    /// Takes a free one. It is set.
+    fn take() -> Self {
+        let mut taken = TAKEN.load(Ordering::Relaxed);
+        loop {
+            let number = taken.trailing_ones();
+            assert!(
+                number < FLAGS,
+                "{FLAGS} calls of `block_on` are running: nest fewer, or spawn tasks on an executor"
+            );
+            let before = TAKEN.fetch_or(1 << number, Ordering::Acquire);
+            if before & 1 << number == 0 {
+                let flag = Self(number);
+                flag.ready().store(true, Ordering::Relaxed);
+                return flag;
+            }
+            taken = before;
+        }
+    }
+
+    fn ready(&self) -> &'static AtomicBool {
+        &READY[self.0 as usize]
     }
 
     /// Whether the future is to be polled. The flag is cleared before the poll: a wake that comes during it
     /// counts for the next one.
-    pub(crate) fn take(&self) -> bool {
-        READY.swap(false, Ordering::Acquire)
-    }
-
-    pub(crate) fn is_set(&self) -> bool {
-        READY.load(Ordering::Acquire)
+    fn is_woken(&self) -> bool {
+        self.ready().swap(false, Ordering::Acquire)
     }
 
     /// Sets the flag. Lock-free and without memory: may be called in any context, NMI included.
-    pub(crate) fn waker(&self) -> Waker {
-        const VTABLE: RawWakerVTable = RawWakerVTable::new(|_| RAW, wake, wake, |_| ());
-        const RAW: RawWaker = RawWaker::new(core::ptr::null(), &VTABLE);
-
-        fn wake(_: *const ()) {
-            // Not "if it is not set": a look could be older than what the waker has just written for the
-            // task, and the task would be polled without seeing that.
-            READY.store(true, Ordering::Release);
-        }
-
-        // SAFETY: the functions ignore the data pointer, touch nothing but a static atomic, and so keep
-        // the contract of `RawWakerVTable` in any number, thread or context.
-        unsafe { Waker::from_raw(RAW) }
+    fn waker(&self) -> Waker {
+        // SAFETY: the data pointer is that of a static flag, which is what the functions expect.
+        unsafe { Waker::new(ptr::from_ref(self.ready()).cast(), &WAKER) }
     }
 }
 
-impl Drop for Woken {
+impl Drop for Flag {
     fn drop(&mut self) {
-        READY.store(true, Ordering::Release);
+        #[cfg(feature = "embassy-time")]
+        crate::time::embassy::forget(&SLOTS[self.0 as usize]);
+        TAKEN.fetch_and(!(1 << self.0), Ordering::Release);
     }
+}
+
+/// The earliest deadline that each future's embassy timers asked for.
+#[cfg(feature = "embassy-time")]
+static SLOTS: [Slot; FLAGS as usize] = [const { Slot::new() }; FLAGS as usize];
+
+/// The embassy timers' entry of the future that `waker` wakes, if it is a call's.
+#[cfg(feature = "embassy-time")]
+pub(crate) fn slot_of(waker: &Waker) -> Option<&'static Slot> {
+    let is_ours = ptr::eq(waker.vtable(), &raw const WAKER);
+    is_ours.then(|| &SLOTS[waker.data().addr() - READY.as_ptr().addr()])
+}
+
+// The functions touch nothing but a static atomic, and so keep the contract in any number, thread or context.
+static WAKER: RawWakerVTable =
+    RawWakerVTable::new(|flag| RawWaker::new(flag, &WAKER), wake, wake, |_| ());
+
+/// # Safety
+///
+/// `flag` is the address of a static flag.
+unsafe fn wake(flag: *const ()) {
+    // SAFETY: as the caller says.
+    let flag = unsafe { &*flag.cast::<AtomicBool>() };
+    // Not "if it is not set": a look could be older than what the waker has just written for the
+    // task, and the task would be polled without seeing that.
+    flag.store(true, Ordering::Release);
 }
 
 /// Runs `future` to its end, waiting by `idle` whenever it is not ready, and serves the timers of the
@@ -68,9 +107,7 @@ impl Drop for Woken {
 ///
 /// It runs that future alone, not the tasks of an [`Executor`](crate::executor::Executor).
 ///
-/// Calls may be nested: an inner call that returns has the outer future polled once more, because the
-/// inner one may have taken a wake that was meant for it. Until the inner call returns, the outer
-/// future is not polled.
+/// Calls may be nested; until the inner call returns, the outer future is not polled. There can be 64 at a time.
 ///
 /// With interrupts masked, they are let in while the vCPU halts and at no other time: a future that is
 /// always ready then keeps its own timers waiting. And since halting unmasks them, a critical section
@@ -78,8 +115,13 @@ impl Drop for Woken {
 ///
 /// # Contexts
 ///
-/// For the main line of one vCPU. It must not be called from an interrupt handler, nor on two vCPUs
-/// (or host threads) at a time: all calls share one ready flag and one timer queue.
+/// For the main line of a vCPU (on a host: a thread); not for interrupt handlers. The global queue has one
+/// owner, see [`TimerQueue`]: futures that use its timers are for one vCPU at a time.
+///
+/// # Panics
+///
+/// Where the future does. If there are timers to serve, and another vCPU serves them. In the 65th call at
+/// a time.
 ///
 /// # Examples
 ///
@@ -89,33 +131,49 @@ impl Drop for Woken {
 /// assert_eq!(answer, 42);
 /// ```
 pub fn block_on<F: Future>(future: F, mut idle: impl Idle) -> F::Output {
-    let queue = TimerQueue::global();
-    let mut future = pin!(future);
-    let woken = Woken::begin();
-    let waker = woken.waker();
-    let mut context = Context::from_waker(&waker);
-    loop {
-        if woken.take()
-            && let Poll::Ready(output) = future.as_mut().poll(&mut context)
-        {
-            queue.disarm();
-            return output;
-        }
-        let next = queue.turn();
-        let idle_still = || !woken.is_set() && queue.is_settled();
-        if idle_still() {
-            // The look that counts is the one that `idle` takes with interrupts masked.
-            idle.wait(next, &idle_still);
-        }
+    let future = pin!(future);
+    let Ok(output) = drive(TimerQueue::global(), &mut Blocking::new(future), &mut idle);
+    output
+}
+
+/// One future, as what a run loop polls.
+pub(crate) struct Blocking<'a, F> {
+    future: Pin<&'a mut F>,
+    flag: Flag,
+}
+
+impl<'a, F: Future> Blocking<'a, F> {
+    pub(crate) fn new(future: Pin<&'a mut F>) -> Self {
+        let flag = Flag::take();
+        Self { future, flag }
     }
 }
 
-#[cfg(test)]
+impl<F: Future> Work for Blocking<'_, F> {
+    type Output = F::Output;
+
+    fn poll(&mut self) -> Option<F::Output> {
+        if !self.flag.is_woken() {
+            return None;
+        }
+        let waker = self.flag.waker();
+        match self.future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => Some(output),
+            Poll::Pending => None,
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        !self.flag.ready().load(Ordering::Acquire)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::time::Instant;
+    use crate::{alone::alone, time::Instant};
     use core::{future::poll_fn, sync::atomic::AtomicU32};
-    use std::{thread, time};
+    use std::{sync::mpsc, thread, time};
 
     /// Waits by asking, as a policy without an alarm does.
     struct Ask;
@@ -128,16 +186,63 @@ mod tests {
         }
     }
 
+    #[test]
+    fn calls_on_many_threads_and_in_each_other_do_not_take_each_others_wakes() {
+        let nested = |depth| {
+            let mut left = 100;
+            let turns = poll_fn(move |cx| {
+                cx.waker().wake_by_ref();
+                left -= 1;
+                if left == 0 {
+                    Poll::Ready(depth)
+                } else {
+                    Poll::Pending
+                }
+            });
+            block_on(turns, Ask)
+        };
+        let rounds = if cfg!(miri) { 3 } else { 2_000 };
+        let threads: [_; 4] = core::array::from_fn(|_| {
+            thread::spawn(move || {
+                for _ in 0..rounds {
+                    let outer = async { nested(1) + nested(2) };
+                    assert_eq!(block_on(outer, Ask), 3);
+                }
+            })
+        });
+        for thread in threads {
+            thread.join().expect("no wake is lost");
+        }
+    }
+
+    /// As many as there are flags, and then one more.
+    #[test]
+    fn the_sixty_fifth_call_says_that_there_are_too_many() {
+        fn nest(depth: u32) -> u32 {
+            let inner = async { if depth == 0 { 0 } else { 1 + nest(depth - 1) } };
+            block_on(inner, Ask)
+        }
+        alone(|| {
+            assert_eq!(nest(FLAGS - 1), FLAGS - 1);
+            let panic = std::panic::catch_unwind(|| nest(FLAGS)).expect_err("it is one too many");
+            let text = panic.downcast_ref::<std::string::String>();
+            assert!(text.is_some_and(|text| text.starts_with("64 calls of `block_on`")));
+            // All are free again.
+            assert_eq!(nest(FLAGS - 1), FLAGS - 1);
+        });
+    }
+
     /// What a waker has written before its wake is seen by the poll after it, however close it comes to
-    /// the poll for the wake before. (The one test here: all `block_on` calls share the flag.)
+    /// the poll for the wake before.
     #[test]
     fn a_wake_from_another_thread_is_not_lost() {
         const ROUNDS: u32 = 200_000;
         const DONE: u32 = u32::MAX;
         static WRITTEN: AtomicU32 = AtomicU32::new(0);
         static SEEN: AtomicU32 = AtomicU32::new(0);
-        let waker = Woken::begin().waker();
+        let (sender, receiver) = mpsc::channel::<Waker>();
         let other = thread::spawn(move || {
+            let waker = receiver.recv().expect("the first poll sends it");
             let write_and_wake = |value| {
                 WRITTEN.store(value, Ordering::Release);
                 waker.wake_by_ref();
@@ -158,7 +263,8 @@ mod tests {
             lost
         });
         block_on(
-            poll_fn(|_| {
+            poll_fn(|cx| {
+                let _ = sender.send(cx.waker().clone());
                 let written = WRITTEN.load(Ordering::Acquire);
                 SEEN.store(written, Ordering::Release);
                 if written == DONE {

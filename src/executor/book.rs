@@ -19,10 +19,18 @@ use super::{
     ready::{BITS, Block, Place},
     task::Header,
 };
-use crate::sync::{
-    atomic::{AtomicPtr, AtomicUsize, Ordering},
-    const_new, critical,
+use crate::{
+    hook::Hook,
+    sync::{
+        atomic::{AtomicPtr, AtomicUsize, Ordering},
+        const_new, critical,
+    },
+    time::TimerQueue,
 };
+
+/// How many words of the ready set a pass goes through between two looks at the timers: that is at most 512
+/// tasks.
+const WORDS_BETWEEN_LOOKS: u32 = 8;
 
 /// An executor, for those who need not know how large it is and who may wake.
 pub(crate) struct Book {
@@ -34,8 +42,8 @@ pub(crate) struct Book {
     wakers: AtomicPtr<RawWakerVTable>,
     /// What sets a task's ready bit: a [`Set`].
     set: AtomicPtr<()>,
-    /// What a wake calls besides; null if nothing.
-    hook: AtomicPtr<()>,
+    /// What a wake calls besides.
+    pub(super) hook: Hook,
     pub(super) free: Mutex<Cell<FreeList>>,
     /// Tasks that have not ended.
     pub(super) live: AtomicUsize,
@@ -45,6 +53,10 @@ pub(crate) struct Book {
     pub(super) spawned: Mutex<Cell<u64>>,
     /// Whether there is a runner.
     is_entered: Mutex<Cell<bool>>,
+    /// The runner's timers. They are here, as is the next, so that a pass needs one register for all.
+    timers: AtomicPtr<TimerQueue>,
+    /// How many words passes go through until the next look at the timers.
+    words_left: OfRunner,
     /// How often runners came and began to go: the number of the one that is there.
     entry: Mutex<Cell<u64>>,
     #[cfg(feature = "metrics")]
@@ -79,6 +91,13 @@ impl Claimed {
     }
 }
 
+/// What the runner alone uses.
+struct OfRunner(Cell<u32>);
+
+// SAFETY: there is one runner at a time, which is not `Send`; who makes the next one finds in a critical
+// section that there is none.
+unsafe impl Sync for OfRunner {}
+
 /// One stay of a runner.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Entry(u64);
@@ -101,12 +120,14 @@ impl Book {
                 places: Mutex::new(Cell::new(0)),
                 wakers: AtomicPtr::new(ptr::null_mut()),
                 set: AtomicPtr::new(ptr::null_mut()),
-                hook: AtomicPtr::new(ptr::null_mut()),
+                hook: Hook::none(),
                 free: Mutex::new(Cell::new(FreeList::ALL)),
                 live: AtomicUsize::new(0),
                 ended: AtomicUsize::new(0),
                 spawned: Mutex::new(Cell::new(0)),
                 is_entered: Mutex::new(Cell::new(false)),
+                timers: AtomicPtr::new(ptr::null_mut()),
+                words_left: OfRunner(Cell::new(0)),
                 entry: Mutex::new(Cell::new(0)),
                 #[cfg(feature = "metrics")]
                 metrics: super::metrics::Counters::new(),
@@ -159,25 +180,15 @@ impl Book {
         unsafe { &*self.wakers.load(Ordering::Relaxed) }
     }
 
-    /// Has `wakers` be used, and their [`call_hook`](Self::call_hook) call `hook`.
+    /// Makes wakes by `wakers`, which are used from now on, call `hook`.
     ///
     /// # Safety
     ///
     /// They are of the set whose blocks these are.
     pub(crate) unsafe fn on_wake(&self, hook: fn(), wakers: Wakers) {
-        self.hook.store(hook as *mut (), Ordering::Release);
+        self.hook.set(hook);
         // SAFETY: as the caller says.
         unsafe { self.set_wakers(wakers) };
-    }
-
-    pub(crate) fn call_hook(&self) {
-        let hook = self.hook.load(Ordering::Acquire);
-        if hook.is_null() {
-            return;
-        }
-        // SAFETY: not null, so `on_wake` stored a function of this type.
-        let hook = unsafe { mem::transmute::<*mut (), fn()>(hook) };
-        hook();
     }
 
     /// Tasks that have not ended.
@@ -197,8 +208,50 @@ impl Book {
             if self.is_entered.borrow(cs).replace(true) {
                 return None;
             }
+            self.set_timers(TimerQueue::global());
+            self.words_left.0.set(WORDS_BETWEEN_LOOKS);
             Some(Entry(self.next_entry(cs)))
         })
+    }
+
+    /// Which timers the runner serves.
+    pub(crate) fn set_timers(&self, timers: &'static TimerQueue) {
+        let timers = ptr::from_ref(timers).cast_mut();
+        self.timers.store(timers, Ordering::Relaxed);
+    }
+
+    /// The runner's timers.
+    #[inline(always)]
+    pub(crate) fn timers(&self) -> &'static TimerQueue {
+        // SAFETY: `enter` has stored the address of a static one.
+        unsafe { &*self.timers.load(Ordering::Relaxed) }
+    }
+
+    /// A pass goes on from one word to another. Returns whether it is to look at the timers.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the runner.
+    #[inline(always)]
+    pub(crate) unsafe fn next_word(&self) -> bool {
+        let left = self.words_left.0.get() - 1;
+        self.words_left.0.set(left);
+        if left != 0 {
+            return false;
+        }
+        // SAFETY: as the caller says.
+        unsafe { self.count_words_anew() };
+        self.timers().has_timers()
+    }
+
+    /// The timers are looked at, or the runner waits.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the runner.
+    #[inline(always)]
+    pub(crate) unsafe fn count_words_anew(&self) {
+        self.words_left.0.set(WORDS_BETWEEN_LOOKS);
     }
 
     /// The runner begins to go: its spawners spawn no more.

@@ -82,26 +82,21 @@ pub(crate) fn set(task: TaskRef) {
     CURRENT.store(task.data().cast_mut(), Ordering::Relaxed);
 }
 
-/// When it goes, also because a poll unwinds, no task is visited any more.
-pub(crate) struct Visits;
-
-impl Drop for Visits {
-    #[inline(always)]
-    fn drop(&mut self) {
-        CURRENT.store(ptr::null_mut(), Ordering::Relaxed);
-    }
-}
-
-/// While it lives, visits are somebody else's: when it goes, what was current before is so again.
+/// Which task was visited when others began to be, if one was: when this goes, also because a poll unwinds, it
+/// is that one again.
 pub(crate) struct OuterTask(*mut ());
 
 impl OuterTask {
+    pub(crate) const NONE: Self = Self(ptr::null_mut());
+
+    #[inline(always)]
     pub(crate) fn here() -> Self {
         Self(CURRENT.load(Ordering::Relaxed))
     }
 }
 
 impl Drop for OuterTask {
+    #[inline(always)]
     fn drop(&mut self) {
         CURRENT.store(self.0, Ordering::Relaxed);
     }

@@ -15,7 +15,7 @@ use super::{
     current,
     place::{ABORTED, ALONE, ENDED, JOINABLE, LIVE, LOCAL, NUMBER, TaskRef},
     probe::Ended,
-    task::{Header, Verdict, nobody},
+    task::{Header, Memory, Verdict, nobody},
 };
 use crate::sync::{atomic::Ordering, critical};
 
@@ -167,10 +167,16 @@ impl TaskRef {
     unsafe fn release(self, header: NonNull<Header>) {
         // SAFETY: as the caller says.
         let kind = unsafe { header.as_ref() }.kind();
-        // SAFETY: the same, and the type is the header's own.
-        unsafe { (kind.release)(kind, header) };
+        if let Memory::Heap(free) = &kind.memory {
+            // SAFETY: the same, and the type is the header's own.
+            unsafe { free(header) };
+        }
         let number = self.number();
         critical(|cs| {
+            if let Memory::Pool(pool, give_back) = &kind.memory {
+                // SAFETY: as above.
+                unsafe { give_back(pool, header, cs) };
+            }
             let free = self.book().free.borrow(cs);
             let mut list = free.get();
             self.set_mark(u64::from(list.give_back(number)) << NUMBER, cs);

@@ -301,7 +301,8 @@ pub(super) struct TimedPoll {
 }
 
 impl TimedPoll {
-    pub(super) fn begin(task: TaskRef, header: &Header, timers: &'static TimerQueue) -> Self {
+    pub(super) fn begin(task: TaskRef, header: &Header) -> Self {
+        let timers = task.book().timers();
         // A stale wake's visit is not a poll.
         let kind = (!ptr::eq(header, nobody())).then(|| header.kind());
         if kind.is_some() {

@@ -32,6 +32,7 @@ mod book;
 mod capacity;
 mod cpus;
 mod current;
+pub(crate) mod drive;
 mod free_list;
 mod join;
 mod lifecycle;

@@ -13,9 +13,8 @@ use critical_section::{CriticalSection, Mutex};
 use super::task::Task;
 use super::{
     free_list::FreeList,
-    task::{Header, TaskCell, TaskType},
+    task::{Header, Memory, TaskCell, TaskType},
 };
-use crate::sync::critical;
 
 /// The memory of a pool: the head of its free list, and `SIZE` bytes at an alignment of `ALIGN`. All
 /// zero, so that it costs no room in an image. Made by [`task!`](crate::task).
@@ -98,7 +97,6 @@ pub fn never_made<T>() -> T {
 }
 
 /// Which pool a type of tasks has.
-#[derive(Clone, Copy)]
 pub(super) struct PoolRef {
     free: &'static Mutex<Cell<FreeList>>,
     cells: *mut (),
@@ -124,17 +122,12 @@ impl TaskType {
         assert!(SIZE != 0, "a pool has room for one task at least");
         let places = SIZE / size_of::<TaskCell<F>>();
         assert!(places <= u32::MAX as usize / 2, "a pool is that large");
-        let mut kind = Self::new::<F>(release_pooled::<F>, name);
-        kind.pool = Some(PoolRef {
+        let pool = PoolRef {
             free: &pool.free,
             cells: pool.cells.get().cast(),
             places: places as u32,
-        });
-        kind
-    }
-
-    fn pool(&self) -> PoolRef {
-        self.pool.expect("only `pooled` uses these functions")
+        };
+        Self::new::<F>(Memory::Pool(pool, PoolRef::give_back::<F>), name)
     }
 }
 
@@ -146,7 +139,7 @@ impl PoolRef {
     /// The pool is one for `F`.
     #[inline(always)]
     pub(super) unsafe fn claim<F: Future>(
-        self,
+        &self,
         cs: CriticalSection<'_>,
     ) -> Option<NonNull<Header>> {
         let cells = self.cells.cast::<TaskCell<F>>();
@@ -160,27 +153,20 @@ impl PoolRef {
         free.set(list);
         NonNull::new(cells.wrapping_add(place as usize).cast())
     }
-}
 
-/// # Safety
-///
-/// `header` is from [`PoolRef::claim`] for `kind` and `F`; nobody uses it any more.
-unsafe fn release_pooled<F: Future>(kind: &'static TaskType, header: NonNull<Header>) {
-    let pool = kind.pool();
-    // SAFETY: the cell is one of the pool's.
-    let place = unsafe {
-        header
-            .cast::<TaskCell<F>>()
-            .as_ptr()
-            .offset_from_unsigned(pool.cells.cast())
-    };
-    critical(|cs| {
-        let free = pool.free.borrow(cs);
+    /// # Safety
+    ///
+    /// `header` is from [`claim`](Self::claim) of this pool for `F`; nobody uses it any more.
+    unsafe fn give_back<F: Future>(&self, header: NonNull<Header>, cs: CriticalSection<'_>) {
+        let cell = header.cast::<TaskCell<F>>().as_ptr();
+        // SAFETY: the cell is one of the pool's.
+        let place = unsafe { cell.offset_from_unsigned(self.cells.cast()) };
+        let free = self.free.borrow(cs);
         let mut list = free.get();
         // SAFETY: nobody uses the cell, and it is large enough.
         unsafe { header.cast::<u32>().write(list.give_back(place as u32)) };
         free.set(list);
-    });
+    }
 }
 
 #[cfg(feature = "alloc")]
@@ -212,7 +198,7 @@ pub(super) mod heap {
         /// # Ok::<(), Box<dyn std::error::Error>>(())
         /// ```
         pub fn boxed(future: F) -> Self {
-            let kind = const { &TaskType::new::<F>(release::<F>, type_name::<F>) };
+            let kind = const { &TaskType::new::<F>(Memory::Heap(free::<F>), type_name::<F>) };
             // SAFETY: it was made for this type.
             unsafe { Self::new(kind, future) }
         }
@@ -228,7 +214,7 @@ pub(super) mod heap {
     /// # Safety
     ///
     /// `header` is from [`allocate`] for `F`; nobody uses it any more, and what lay there was dropped.
-    unsafe fn release<F: Future>(_kind: &'static TaskType, header: NonNull<Header>) {
+    unsafe fn free<F: Future>(header: NonNull<Header>) {
         let cell = header.cast::<MaybeUninit<TaskCell<F>>>();
         // SAFETY: `allocate` made it as a box of this type.
         drop(unsafe { Box::from_raw(cell.as_ptr()) });

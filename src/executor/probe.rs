@@ -17,7 +17,6 @@ use super::{
     task::nobody,
     trace::{self, TaskId},
 };
-use crate::time::TimerQueue;
 
 /// A task that begins: what is known of it before it can be over, and is told when it is there.
 pub(super) struct Spawned {
@@ -124,17 +123,13 @@ pub(super) struct Polling {
 }
 
 impl Polling {
-    /// A poll begins. Its time is taken from the clock of `timers`, if there is one.
+    /// A poll begins. Its time is taken from the clock of the runner's timers, if there is one.
     ///
     /// # Safety
     ///
     /// `header` stands in the place `task`.
     #[inline(always)]
-    pub(super) unsafe fn begin(
-        task: TaskRef,
-        header: NonNull<Header>,
-        timers: &'static TimerQueue,
-    ) -> Self {
+    pub(super) unsafe fn begin(task: TaskRef, header: NonNull<Header>) -> Self {
         // A trace or a clock that unwinds keeps the task from its poll: it stays ready.
         #[cfg(any(feature = "metrics", feature = "trace"))]
         let unpolled = Unpolled(task);
@@ -147,7 +142,7 @@ impl Polling {
         let polling = Self {
             #[cfg(feature = "metrics")]
             // SAFETY: as the caller says.
-            timed: super::metrics::TimedPoll::begin(task, unsafe { header.as_ref() }, timers),
+            timed: super::metrics::TimedPoll::begin(task, unsafe { header.as_ref() }),
             #[cfg(feature = "trace")]
             task: traced,
         };
@@ -181,7 +176,9 @@ impl Drop for Unpolled {
 
 /// Waiting, as the idle policy does it.
 #[inline(always)]
-pub(super) fn waiting(book: &Book, timers: &'static TimerQueue, wait: impl FnOnce()) {
+pub(super) fn waiting(book: &Book, wait: impl FnOnce()) {
+    #[cfg(feature = "metrics")]
+    let timers = book.timers();
     #[cfg(feature = "trace")]
     trace::with(|to| to.idle_entered());
     #[cfg(feature = "metrics")]

@@ -46,18 +46,25 @@ impl Node {
         }
     }
 
-    /// The bits that are set, upwards; also those that are set meanwhile ahead of where it is. Each is
-    /// cleared before it is visited.
+    /// Clears the lowest bit of `word`, which are bits of this node that are set. Returns it, and a mask of the
+    /// bits above it.
     #[inline(always)]
-    fn take_bits<M: Cpus>(&self, mut visit: impl FnMut(u32)) {
-        let mut word = self.word.load(Ordering::Relaxed);
-        while word != 0 {
-            let bit = word.trailing_zeros();
-            M::clear(&self.word, bit);
-            let above = made_now(!1 << bit);
-            visit(bit);
-            word = self.word.load(Ordering::Relaxed) & above;
-        }
+    fn take_lowest<M: Cpus>(&self, word: u64) -> (u32, u64) {
+        let bit = word.trailing_zeros();
+        M::clear(&self.word, bit);
+        (bit, made_now(!1 << bit))
+    }
+
+    /// The bits that are set; those that are set meanwhile among them.
+    #[inline(always)]
+    fn bits(&self) -> u64 {
+        self.word.load(Ordering::Relaxed)
+    }
+
+    /// The first bit that is set, from the bit `from` on, which is below 64.
+    fn first_from(&self, from: u32) -> Option<u32> {
+        let word = self.word.load(Ordering::Relaxed) & (u64::MAX << from);
+        (word != 0).then(|| word.trailing_zeros())
     }
 
     fn link(&self, number: u32, parent: &Self) {
@@ -161,6 +168,27 @@ impl<P: 'static> Place<P> {
     }
 }
 
+/// What is done in a pass.
+pub trait Visitor<P> {
+    /// A task that was ready, whose bit has been cleared: with its block's places, its bit, and what its wakers
+    /// carry.
+    fn visit(&mut self, places: &P, bit: u32, data: *const ());
+
+    /// The pass goes on from one word to another.
+    fn between(&mut self);
+}
+
+#[cfg(test)]
+impl<P, V: FnMut(&P, u32, *const ()), B: FnMut()> Visitor<P> for (V, B) {
+    fn visit(&mut self, places: &P, bit: u32, data: *const ()) {
+        self.0(places, bit, data);
+    }
+
+    fn between(&mut self) {
+        self.1();
+    }
+}
+
 /// A level of the ready set, with those below it.
 pub trait Level {
     /// How many levels there are above the blocks.
@@ -184,8 +212,17 @@ pub trait Level {
         summaries: &[Node],
         blocks: &[Block<P>],
         number: u32,
-        visit: &mut impl FnMut(&P, u32, *const ()),
+        visitor: &mut impl Visitor<P>,
     );
+
+    /// Takes one task whose bit is set below a node of this level: the first from the task number `from` on,
+    /// counted below that node.
+    fn take<P, M: Cpus>(
+        summaries: &[Node],
+        blocks: &[Block<P>],
+        number: u32,
+        from: u32,
+    ) -> Option<u32>;
 }
 
 /// The blocks.
@@ -210,13 +247,29 @@ impl Level for Leaf {
         _summaries: &[Node],
         blocks: &[Block<P>],
         number: u32,
-        visit: &mut impl FnMut(&P, u32, *const ()),
+        visitor: &mut impl Visitor<P>,
     ) {
         let block = &blocks[number as usize];
         let data = ptr::from_ref(block).cast::<()>();
-        block.node.take_bits::<M>(|bit| {
-            visit(&block.places, bit, data.wrapping_byte_add(bit as usize));
-        });
+        let node = &block.node;
+        let mut word = node.bits();
+        while word != 0 {
+            let (bit, above) = node.take_lowest::<M>(word);
+            visitor.visit(&block.places, bit, data.wrapping_byte_add(bit as usize));
+            word = node.bits() & above;
+        }
+    }
+
+    fn take<P, M: Cpus>(
+        _summaries: &[Node],
+        blocks: &[Block<P>],
+        number: u32,
+        from: u32,
+    ) -> Option<u32> {
+        let node = &blocks[number as usize].node;
+        let bit = node.first_from(from)?;
+        M::clear(&node.word, bit);
+        Some(number * BITS + bit)
     }
 }
 
@@ -242,15 +295,52 @@ impl<const FIRST: usize, Below: Level> Level for Summary<FIRST, Below> {
         summaries: &[Node],
         blocks: &[Block<P>],
         number: u32,
-        visit: &mut impl FnMut(&P, u32, *const ()),
+        visitor: &mut impl Visitor<P>,
     ) {
         let node = Self::node(summaries, blocks, number);
-        node.take_bits::<M>(|bit| {
+        let mut word = node.bits();
+        if word == 0 {
+            return;
+        }
+        loop {
+            let (bit, above) = node.take_lowest::<M>(word);
             // A poll may unwind, on a host: then the tasks that are left below stay reachable.
             let restore = Restore::<M>(node, bit, PhantomData);
-            Below::pass::<P, M>(summaries, blocks, number * BITS + bit, visit);
+            Below::pass::<P, M>(summaries, blocks, number * BITS + bit, visitor);
             mem::forget(restore);
-        });
+            word = node.bits() & above;
+            if word == 0 {
+                return;
+            }
+            visitor.between();
+        }
+    }
+
+    fn take<P, M: Cpus>(
+        summaries: &[Node],
+        blocks: &[Block<P>],
+        number: u32,
+        mut from: u32,
+    ) -> Option<u32> {
+        let node = Self::node(summaries, blocks, number);
+        while let Some(bit) = node.first_from(from / Below::TASKS) {
+            if bit != from / Below::TASKS {
+                from = bit * Below::TASKS;
+            }
+            // As in a pass: cleared before the look below, and set again if there is more.
+            M::clear(&node.word, bit);
+            let child = number * BITS + bit;
+            let task = Below::take::<P, M>(summaries, blocks, child, from % Below::TASKS);
+            let below = Below::node(summaries, blocks, child);
+            if below.word.load(Ordering::Relaxed) != 0 {
+                M::set(&node.word, bit);
+            }
+            if task.is_some() || bit + 1 == BITS {
+                return task;
+            }
+            from = (bit + 1) * Below::TASKS;
+        }
+        None
     }
 }
 
@@ -328,10 +418,23 @@ impl<C: Capacity, M: Cpus> ReadySet<C, M> {
         true
     }
 
-    /// Visits each task that is ready, having cleared its bit: with its block's places, its bit, and
-    /// what its wakers carry.
+    /// Visits each task that is ready.
     #[inline(always)]
-    pub(crate) fn pass(&'static self, mut visit: impl FnMut(&Places, u32, *const ())) {
-        C::Root::pass::<_, M>(self.summaries.as_ref(), self.blocks.as_ref(), 0, &mut visit);
+    pub(crate) fn pass(&'static self, visitor: &mut impl Visitor<Places>) {
+        C::Root::pass::<_, M>(self.summaries.as_ref(), self.blocks.as_ref(), 0, visitor);
+    }
+
+    /// Clears the bit of one task that is ready, and returns its place: the first from place number `from`
+    /// on, or else the first of all.
+    pub(crate) fn take(&'static self, from: u32) -> Option<Place<Places>> {
+        let (summaries, blocks) = (self.summaries.as_ref(), self.blocks.as_ref());
+        let take = |from| C::Root::take::<_, M>(summaries, blocks, 0, from);
+        let number = take(from % C::TASKS).or_else(|| take(0))?;
+        Some(self.place(number))
+    }
+
+    /// Clears the bit of a task that is visited out of turn.
+    pub(crate) fn clear(place: Place<Places>) {
+        M::clear(&place.block().node.word, place.bit());
     }
 }

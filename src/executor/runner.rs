@@ -1,24 +1,28 @@
-//! The one who polls.
+//! The runner: it polls.
 
 mod leave;
 mod turn;
 
-use core::{fmt, marker::PhantomData};
+use core::{convert::Infallible, fmt, marker::PhantomData, ptr::NonNull};
 
 use super::{
     Executor,
-    book::Entry,
+    book::{Book, Entry},
     capacity::Capacity,
     cpus::{Cpus, Shared},
-    current::{OuterTask, Visits},
-    place::TaskRef,
+    current::OuterTask,
+    drive::{Rest, Return, Work, drive},
+    place::{Places, TaskRef},
     probe::{self, Polling},
+    ready::{ReadySet, Visitor},
     spawn::Spawner,
+    task::{Header, nobody},
 };
 pub use turn::Turn;
 
 use crate::{
     idle::Idle,
+    sync::atomic::Ordering,
     time::{Instant, TimerQueue},
 };
 
@@ -64,8 +68,9 @@ use crate::{
 /// ```
 pub struct Runner<C: Capacity, M: Cpus = Shared> {
     executor: &'static Executor<C, M>,
-    timers: &'static TimerQueue,
     entry: Entry,
+    /// From which place on [`step`](Self::step) looks for a task.
+    next_step: u32,
     /// It stays where it was made: futures need not be `Send`.
     not_send: PhantomData<*mut ()>,
 }
@@ -74,8 +79,8 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
     pub(super) fn new(executor: &'static Executor<C, M>, entry: Entry) -> Self {
         Self {
             executor,
-            timers: TimerQueue::global(),
             entry,
+            next_step: 0,
             not_send: PhantomData,
         }
     }
@@ -105,8 +110,8 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]
-    pub fn with_timers(mut self, timers: &'static TimerQueue) -> Self {
-        self.timers = timers;
+    pub fn with_timers(self, timers: &'static TimerQueue) -> Self {
+        self.executor.book.set_timers(timers);
         self
     }
 
@@ -173,17 +178,10 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
     /// assert!(Instant::now().saturating_since(start) >= Duration::from_secs(1));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn run(&mut self, mut idle: impl Idle) {
+    pub fn run(&mut self, idle: impl Idle) {
         let _outer = OuterTask::here();
-        loop {
-            let next = self.turn();
-            // The last task may have ended: then there is nothing to wait for.
-            if self.executor.tasks() == 0 && self.executor.ready.is_empty() {
-                break;
-            }
-            self.wait(next, &mut idle);
-        }
-        self.timers.disarm();
+        let (timers, mut rest) = (self.executor.book.timers(), self.rest(idle));
+        let Ok(()) = drive(timers, &mut UntilEmpty(self), &mut rest);
     }
 
     /// Runs for good, also while there is no task: for executors whose tasks are spawned by interrupt
@@ -216,26 +214,18 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
     /// # #[allow(unreachable_code)]
     /// # Ok::<(), dormir::executor::AlreadyEntered>(())
     /// ```
-    pub fn run_forever(&mut self, mut idle: impl Idle) -> ! {
-        loop {
-            let next = self.turn();
-            self.wait(next, &mut idle);
-        }
-    }
-
-    /// Polls what is ready, and serves the timers. Gives the next deadline.
-    #[inline]
-    fn turn(&mut self) -> Option<Instant> {
-        self.pass();
-        self.timers.turn()
+    pub fn run_forever(&mut self, idle: impl Idle) -> ! {
+        let _outer = OuterTask::here();
+        let (timers, mut rest) = (self.executor.book.timers(), self.rest(idle));
+        let Ok(never) = drive(timers, &mut Forever(self), &mut rest);
+        match never {}
     }
 
     /// One pass: polls each task that is ready, once, and those that are woken meanwhile ahead of it.
-    /// Timers are not served.
+    /// The timers' alarm is not set: that is for [`TimerQueue::turn`].
     ///
-    /// Called in a task of another executor, it leaves [`current_task`](super::current_task) without a name
-    /// until that task's next poll; [`run`](Self::run) and [`run_until_idle`](Self::run_until_idle) put
-    /// the name back.
+    /// In a long pass, of more than 512 tasks, the timers are looked at in between: a task whose deadline
+    /// has passed is polled then.
     ///
     /// # Panics
     ///
@@ -262,32 +252,68 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
     /// }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    #[inline]
+    // As a function of its own it would save all registers, for a pass in which nothing is ready too.
+    #[inline(always)]
     pub fn pass(&mut self) {
-        let _visits = Visits;
-        probe::pass(&self.executor.book);
-        self.executor.ready.pass(|places, bit, data| {
-            // SAFETY: the bit was set, so the place was taken.
-            let header = unsafe { places.task(bit) };
-            // SAFETY: the pass gives what wakers carry.
-            let task = unsafe { TaskRef::from_data(data) };
-            // SAFETY: the header stands in that place.
-            let polling = unsafe { Polling::begin(task, header, self.timers) };
-            // SAFETY: the same, and we are the runner.
-            unsafe { task.visit(header, self.executor.book.wakers()) };
-            polling.end();
-        });
+        let outer = OuterTask::here();
+        self.pass_within(outer);
     }
 
-    /// Waits if there is nothing else to do.
-    #[inline]
-    fn wait(&self, next: Option<Instant>, idle: &mut impl Idle) {
-        let idle_still = || self.is_idle();
-        if idle_still() {
-            // The look that counts is the one that `idle` takes with interrupts masked.
-            let wait = || idle.wait(next, &idle_still);
-            probe::waiting(&self.executor.book, self.timers, wait);
-            self.timers.look_after_wait();
+    /// A pass, after which `outer` is the current task again.
+    #[inline(always)]
+    fn pass_within(&mut self, outer: OuterTask) {
+        let _outer = outer;
+        let executor = self.executor;
+        probe::pass(&executor.book);
+        executor.ready.pass(&mut Pass(executor));
+    }
+
+    /// Polls one task that is ready. Returns `false` if none is.
+    ///
+    /// It takes them in turn, so each is polled again only after every other ready task has been. Timers are
+    /// not served: for loops that do other work between polls, and call [`TimerQueue::turn`].
+    ///
+    /// # Panics
+    ///
+    /// As [`run`](Self::run).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dormir::executor::{Executor, Shared, Up64};
+    ///
+    /// dormir::task! { async fn work(), pool = 2 {} }
+    ///
+    /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+    ///
+    /// let mut runner = EXECUTOR.enter()?;
+    /// runner.spawner().spawn_detached(work())?;
+    /// runner.spawner().spawn_detached(work())?;
+    /// assert!(runner.step());
+    /// assert_eq!(EXECUTOR.tasks(), 1);
+    /// assert!(runner.step());
+    /// assert!(!runner.step(), "none is left");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn step(&mut self) -> bool {
+        let _outer = OuterTask::here();
+        while let Some(task) = self.executor.ready.take(self.next_step) {
+            self.next_step = task.number() + 1;
+            let header = task.task().load(Ordering::Acquire);
+            // A stale wake's visit does nothing.
+            if let Some(header) = NonNull::new(header).filter(|task| task.as_ptr() != nobody()) {
+                // SAFETY: it stands there, the place is this executor's, and there is no other visit.
+                unsafe { self.executor.visit(task, header) };
+                return true;
+            }
+        }
+        false
+    }
+
+    fn rest<I: Idle>(&self, idle: I) -> Told<I> {
+        Told {
+            idle,
+            book: &self.executor.book,
         }
     }
 
@@ -313,7 +339,7 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
     #[must_use]
     #[inline]
     pub fn is_idle(&self) -> bool {
-        self.executor.ready.is_empty() && self.timers.is_settled()
+        self.executor.ready.is_empty() && self.executor.book.timers().is_settled()
     }
 
     /// Runs until no task is ready, and returns instead of waiting: for a loop that somebody else owns.
@@ -356,16 +382,142 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
     pub fn run_until_idle(&mut self) -> Turn {
         let _outer = OuterTask::here();
         // The loop may have slept by other means than the alarm.
-        self.timers.look();
-        loop {
-            let next_deadline = self.turn();
-            if self.is_idle() {
-                return Turn {
-                    tasks_left: self.executor.tasks(),
-                    next_deadline,
-                };
-            }
+        self.executor.book.timers().look();
+        let Err(next_deadline) =
+            drive(self.executor.book.timers(), &mut Forever(self), &mut Return);
+        Turn {
+            tasks_left: self.executor.tasks(),
+            next_deadline,
         }
+    }
+}
+
+/// A pass of an executor's runner.
+struct Pass<C: Capacity, M: Cpus>(&'static Executor<C, M>);
+
+impl<C: Capacity, M: Cpus> Visitor<Places> for Pass<C, M> {
+    #[inline(always)]
+    fn visit(&mut self, places: &Places, bit: u32, data: *const ()) {
+        // SAFETY: the bit was set, so the place was taken.
+        let header = unsafe { places.task(bit) };
+        // SAFETY: the pass gives what wakers carry.
+        let task = unsafe { TaskRef::from_data(data) };
+        // SAFETY: the header stands in that place, and the pass is the runner's.
+        unsafe { self.0.visit(task, header) };
+    }
+
+    #[inline(always)]
+    fn between(&mut self) {
+        // SAFETY: the pass is the runner's.
+        if unsafe { self.0.book.next_word() } {
+            // SAFETY: the same, and it is between two words.
+            unsafe { self.0.look_within_pass() };
+        }
+    }
+}
+
+/// For the runner.
+impl<C: Capacity, M: Cpus> Executor<C, M> {
+    /// Does with a task what is to be done.
+    ///
+    /// # Safety
+    ///
+    /// `header` stands in the place `task`, of this executor. The caller is the runner, and no other visit is
+    /// under way.
+    #[inline(always)]
+    unsafe fn visit(&self, task: TaskRef, header: NonNull<Header>) {
+        // SAFETY: as the caller says.
+        let polling = unsafe { Polling::begin(task, header) };
+        // SAFETY: the same.
+        unsafe { task.visit(header, self.book.wakers()) };
+        polling.end();
+    }
+
+    /// In the midst of a long pass: the tasks whose deadlines have passed are polled now, each once, in the
+    /// order of their deadlines. The pass may have left their places behind, and is long.
+    ///
+    /// By the clock, so it needs no interrupt, and no alarm either: that is set after the pass.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the runner, and no visit is under way.
+    #[cold]
+    #[inline(never)]
+    unsafe fn look_within_pass(&self) {
+        self.book.timers().look_and(|waker| {
+            waker.wake_by_ref();
+            let Some(task) = self.task_of(&waker) else {
+                return;
+            };
+            // What is woken is polled here and not by its bit.
+            ReadySet::<C, M>::clear(task);
+            let header = task.task().load(Ordering::Acquire);
+            if let Some(header) = NonNull::new(header) {
+                // SAFETY: it stands there, and the place is this executor's; the rest is as the caller says.
+                unsafe { self.visit(task, header) };
+            }
+        });
+    }
+}
+
+/// An executor's tasks, until none is left.
+struct UntilEmpty<'a, C: Capacity, M: Cpus>(&'a mut Runner<C, M>);
+
+impl<C: Capacity, M: Cpus> Work for UntilEmpty<'_, C, M> {
+    type Output = ();
+
+    #[inline(always)]
+    fn poll(&mut self) -> Option<()> {
+        self.0.pass_within(OuterTask::NONE);
+        // The last task may have ended: then there is nothing to wait for.
+        let executor = self.0.executor;
+        (executor.tasks() == 0 && executor.ready.is_empty()).then_some(())
+    }
+
+    #[inline(always)]
+    fn is_idle(&self) -> bool {
+        self.0.executor.ready.is_empty()
+    }
+}
+
+/// An executor's tasks, also while there is none.
+struct Forever<'a, C: Capacity, M: Cpus>(&'a mut Runner<C, M>);
+
+impl<C: Capacity, M: Cpus> Work for Forever<'_, C, M> {
+    type Output = Infallible;
+
+    #[inline(always)]
+    fn poll(&mut self) -> Option<Infallible> {
+        self.0.pass_within(OuterTask::NONE);
+        None
+    }
+
+    #[inline(always)]
+    fn is_idle(&self) -> bool {
+        self.0.executor.ready.is_empty()
+    }
+}
+
+/// An idle policy whose waits are told to metrics and trace.
+struct Told<I> {
+    idle: I,
+    book: &'static Book,
+}
+
+impl<I: Idle> Rest for Told<I> {
+    type End = Infallible;
+
+    #[inline(always)]
+    fn rest(
+        &mut self,
+        until: Option<Instant>,
+        is_idle: &dyn Fn() -> bool,
+    ) -> Result<(), Infallible> {
+        // SAFETY: it is the runner that waits. (So each wait is followed by the same instructions.)
+        unsafe { self.book.count_words_anew() };
+        let wait = || self.idle.wait(until, is_idle);
+        probe::waiting(self.book, wait);
+        Ok(())
     }
 }
 

@@ -8,7 +8,7 @@ use super::{
     place::{JOINABLE, LOCAL, TaskRef},
     probe::{Spawned, Woken},
     spawn_error::{SpawnError, SpawnLimit},
-    task::{Header, Task, TaskCell},
+    task::{Header, Memory, Task, TaskCell},
 };
 use crate::sync::critical;
 
@@ -265,37 +265,38 @@ unsafe fn spawn<F: Future + 'static, H>(
 ) -> Result<H, SpawnError<F>> {
     let kind = task.kind;
     // The heap is not asked inside the critical section.
-    let boxed = if kind.pool.is_none() {
-        allocate::<F>()
-    } else {
-        None
+    let boxed = match &kind.memory {
+        Memory::Pool(..) => None,
+        Memory::Heap(_) => allocate::<F>(),
     };
-    // Where there is no room for the task, memory that was found for it is given back outside the section.
-    type NoRoom = (SpawnLimit, Option<NonNull<Header>>);
-    let found = critical(|cs| -> Result<(NonNull<Header>, Claimed), NoRoom> {
+    let found = critical(|cs| -> Result<(NonNull<Header>, Claimed), SpawnLimit> {
         if local.is_some_and(|entry| !book.is_there(entry, cs)) {
-            return Err((SpawnLimit::RunnerGone, boxed));
+            return Err(SpawnLimit::RunnerGone);
         }
-        let header = match (boxed, kind.pool) {
-            (Some(header), _) => header,
-            (None, Some(pool)) => {
+        let header = match (&kind.memory, boxed) {
+            (Memory::Pool(pool, _), _) => {
                 // SAFETY: the task's future is `F`.
-                unsafe { pool.claim::<F>(cs) }.ok_or((SpawnLimit::PoolFull, None))?
+                unsafe { pool.claim::<F>(cs) }.ok_or(SpawnLimit::PoolFull)?
             }
-            (None, None) => unreachable!("a task has a pool or lies on the heap"),
+            (Memory::Heap(_), Some(header)) => header,
+            (Memory::Heap(_), None) => unreachable!("without a heap no task lies there"),
         };
         let local = if local.is_some() { LOCAL } else { 0 };
-        match book.claim(joinable | local, cs) {
-            Some(claimed) => Ok((header, claimed)),
-            None => Err((SpawnLimit::ExecutorFull, Some(header))),
+        if let Some(claimed) = book.claim(joinable | local, cs) {
+            return Ok((header, claimed));
         }
+        if let Memory::Pool(pool, give_back) = &kind.memory {
+            // SAFETY: it was claimed for this task, and nothing lies there.
+            unsafe { give_back(pool, header, cs) };
+        }
+        Err(SpawnLimit::ExecutorFull)
     });
     let (header, claimed) = match found {
         Ok(found) => found,
-        Err((limit, memory)) => {
-            if let Some(header) = memory {
-                // SAFETY: it was found for this task, and nothing lies there.
-                unsafe { (kind.release)(kind, header) };
+        Err(limit) => {
+            if let (Memory::Heap(free), Some(header)) = (&kind.memory, boxed) {
+                // SAFETY: it was allocated for this task, and nothing lies there.
+                unsafe { free(header) };
             }
             return Err(SpawnError::new(limit, task));
         }

@@ -34,6 +34,16 @@ pub(crate) enum Verdict {
     Over,
 }
 
+/// Where tasks of a type lie, and what gives the memory of one back. That is called once nobody uses it any
+/// more, and what lay there was dropped.
+pub(super) enum Memory {
+    Pool(
+        PoolRef,
+        unsafe fn(&PoolRef, NonNull<Header>, CriticalSection<'_>),
+    ),
+    Heap(unsafe fn(NonNull<Header>)),
+}
+
 /// What is known of a task without knowing its future. It lies in front of the future.
 #[repr(C)]
 pub(crate) struct Header {
@@ -71,8 +81,7 @@ union Body<F: Future> {
 /// What can be done with a task of one type: the functions know its future, their caller does not.
 #[doc(hidden)]
 pub struct TaskType {
-    /// Gives a task's memory back.
-    pub(super) release: unsafe fn(&'static TaskType, NonNull<Header>),
+    pub(super) memory: Memory,
     /// Visits a task that goes on.
     poll: Visit,
     /// Visits a task that was aborted.
@@ -85,21 +94,16 @@ pub struct TaskType {
     /// Whether dropping an output does anything.
     pub(super) output_needs_drop: bool,
     pub(super) name: fn() -> &'static str,
-    /// Where such tasks lie; `None` for the heap.
-    pub(super) pool: Option<PoolRef>,
 }
 
 // SAFETY: functions, numbers, and the address of a pool that is itself `Sync`.
 unsafe impl Sync for TaskType {}
 
 impl TaskType {
-    /// The type of tasks with future `F`, whose memory `release` takes back.
-    pub(super) const fn new<F: Future>(
-        release: unsafe fn(&'static TaskType, NonNull<Header>),
-        name: fn() -> &'static str,
-    ) -> Self {
+    /// The type of tasks with future `F`.
+    pub(super) const fn new<F: Future>(memory: Memory, name: fn() -> &'static str) -> Self {
         Self {
-            release,
+            memory,
             poll: poll::<F>,
             cancel: cancel::<F>,
             discard: discard::<F>,
@@ -107,7 +111,6 @@ impl TaskType {
             output_offset: mem::offset_of!(TaskCell<F>, body),
             output_needs_drop: mem::needs_drop::<F::Output>(),
             name,
-            pool: None,
         }
     }
 }
@@ -128,7 +131,7 @@ impl Header {
                 // All places that are free share this header.
                 cancel: nothing,
                 discard: nothing,
-                ..TaskType::new::<Ready<()>>(keep, || "nobody")
+                ..TaskType::new::<Ready<()>>(Memory::Heap(keep), || "nobody")
             };
             Self {
                 visit: AtomicPtr::new(nothing as *mut ()),
@@ -293,7 +296,7 @@ unsafe fn nothing(_: NonNull<Header>, _: TaskRef, _: &'static RawWakerVTable) {}
 /// # Safety
 ///
 /// None is needed: it is never called, since nobody gives [`nobody`] back.
-unsafe fn keep(_kind: &'static TaskType, _header: NonNull<Header>) {}
+unsafe fn keep(_header: NonNull<Header>) {}
 
 /// A future with the place that is kept for it: what a function of [`task!`](crate::task) returns, to
 /// be [spawned](super::Spawner::spawn).

@@ -1,6 +1,9 @@
 //! The functions of wakers: what a wake does.
 
-use core::task::{RawWaker, RawWakerVTable};
+use core::{
+    ptr,
+    task::{RawWaker, RawWakerVTable, Waker},
+};
 
 use super::{
     Executor, book::Wakers, capacity::Capacity, cpus::Cpus, place::TaskRef, probe::Woken,
@@ -24,6 +27,16 @@ impl<C: Capacity, M: Cpus> Executor<C, M> {
         ),
         set: Self::set_and_call,
     };
+
+    /// The task that `waker` wakes, if it is one of this executor's.
+    pub(super) fn task_of(&self, waker: &Waker) -> Option<TaskRef> {
+        if !ptr::eq(waker.vtable(), self.book.wakers()) {
+            return None;
+        }
+        // SAFETY: these functions go with the places of such executors.
+        let task = unsafe { TaskRef::from_data(waker.data()) };
+        ptr::eq(task.book(), &self.book).then_some(task)
+    }
 
     /// # Safety
     ///
@@ -71,7 +84,7 @@ impl<C: Capacity, M: Cpus> Executor<C, M> {
     #[inline(always)]
     fn set_and_call(task: TaskRef) {
         if ReadySet::<C, M>::set(task) {
-            task.book().call_hook();
+            task.book().hook.call();
         }
     }
 }

@@ -47,10 +47,10 @@
 //! that is there. It holds the earliest deadline that the task asked for since it was last woken by it. When
 //! that has passed, the task is polled, and its timers ask again; where the timer was dropped meanwhile, the
 //! task is polled for nothing, once. So there is no limit to the timers of tasks, nor to the tasks that have
-//! some. When a task ends, its node is taken out of the queue.
+//! some. When a task ends, its node is taken out of the queue. The same goes for the futures of `block_on`.
 //!
 //! *Other wakers* (those of `FuturesUnordered` and of what uses it, `join_all` of many futures; those of
-//! other executors, of `block_on`; a task's outside of its poll, or while a poll that another vCPU began
+//! other executors; a task's outside of its poll, or while a poll that another vCPU began
 //! later goes on) share a table of [`OTHER_WAKERS`] entries, one for each waker. embassy's
 //! timers do not say when they are dropped, so an entry is taken until its deadline has passed. When
 //! the table is full, the entries give way in turn: the one whose turn it is wakes its waker *early*, and
@@ -76,7 +76,7 @@ use embassy_time_driver::{Driver, TICK_HZ};
 pub(crate) use slot::Slot;
 
 use super::{Instant, TimerQueue};
-use crate::executor::slot_of;
+use crate::executor::{block_on, slot_of};
 use table::Table;
 use ticks::Ticks;
 
@@ -109,8 +109,8 @@ impl Driver for GlobalDriver {
         if queue.has_clock() && queue.now() >= deadline {
             return waker.wake_by_ref();
         }
-        match slot_of(waker) {
-            // SAFETY: tasks' slots are used with the global queue only, and their wakers are cloned and
+        match slot_of(waker).or_else(|| block_on::slot_of(waker)) {
+            // SAFETY: these slots are used with the global queue only, and their wakers are cloned and
             // dropped without any effect.
             Some(slot) => unsafe { slot.schedule(queue, deadline, waker) },
             // SAFETY: that table is used with the global queue only.
@@ -119,9 +119,9 @@ impl Driver for GlobalDriver {
     }
 }
 
-/// The task to which `slot` belongs is over: its deadline is taken out of the queue.
+/// The task, or the future of `block_on`, to which `slot` belongs is over: its deadline is taken out of the queue.
 pub(crate) fn forget(slot: &Slot) {
-    // SAFETY: tasks' slots are used with the global queue only.
+    // SAFETY: such slots are used with the global queue only.
     unsafe { slot.clear(TimerQueue::global()) };
 }
 

@@ -39,6 +39,7 @@ pub use delay::Delay;
 pub use instant::Instant;
 #[cfg(all(target_arch = "x86_64", target_os = "none", feature = "bare"))]
 pub(crate) use queue::GLOBAL;
+pub(crate) use queue::Served;
 pub use queue::{AlreadyInstalled, TimerQueue};
 pub use scale::Scale;
 pub use ticker::Ticker;

@@ -5,7 +5,7 @@
 //! deadline is kept beside the tree, so that the idle check reads it in one load.
 
 use core::{
-    mem, ptr,
+    ptr,
     sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering},
     task::Waker,
 };
@@ -13,10 +13,15 @@ use core::{
 use critical_section::Mutex;
 
 use super::{Instant, node::Node, tree::Tree};
+use crate::hook::Hook;
 pub use machine::AlreadyInstalled;
 use machine::Machine;
+use owner::Owner;
+pub(crate) use owner::Served;
 
 mod machine;
+mod owner;
+mod serve;
 
 /// [`Instant::NEVER`], as it lies in the atomics.
 const NEVER: u64 = Instant::NEVER.as_nanos();
@@ -25,7 +30,20 @@ const NEVER: u64 = Instant::NEVER.as_nanos();
 /// interrupts when the next one is.
 ///
 /// Most programs use the [global](Self::global) one and see it only through [`Timer`](super::Timer).
-/// An instance of one's own serves tests that run in parallel, or a second clock.
+/// An instance of one's own serves tests that run in parallel, a second clock, or another vCPU.
+///
+/// # A queue has one owner
+///
+/// It is served, and its alarm set, by one vCPU at a time (on a host: by one thread): its owner. That is the
+/// one whose run loop ([`Runner::run`](crate::executor::Runner::run) and its like,
+/// [`block_on`](crate::block_on)) first has timers of it to serve, until the loop ends. Loops may be nested,
+/// on that vCPU. A loop on another one panics once it would have to serve the queue: it needs a queue of its
+/// own, by [`Runner::with_timers`](crate::executor::Runner::with_timers), and timers of that queue, by
+/// [`timer`](Self::timer).
+///
+/// The timers of a queue may be polled and dropped on other vCPUs than the owner's, where the program's
+/// implementation of `critical-section` keeps vCPUs apart. Their deadlines are in time only if
+/// [`on_earlier`](Self::on_earlier) tells the owner.
 ///
 /// # Examples
 ///
@@ -60,6 +78,10 @@ pub struct TimerQueue {
     due: AtomicBool,
     /// How much later than a deadline the alarm may come, in nanoseconds.
     slack: AtomicU64,
+    /// Whose run loops serve it.
+    owner: Owner,
+    /// What tells the owner of an earlier deadline.
+    earlier: Hook,
 }
 
 // SAFETY: nodes are reached through the tree in critical sections only, so their links and wakers are
@@ -102,6 +124,8 @@ impl TimerQueue {
             live: AtomicU64::new(0),
             due: AtomicBool::new(false),
             slack: AtomicU64::new(0),
+            owner: Owner::nobody(),
+            earlier: Hook::none(),
         }
     }
 
@@ -142,24 +166,6 @@ impl TimerQueue {
     #[inline]
     pub fn on_interrupt(&self) {
         self.due.store(true, Ordering::Release);
-    }
-
-    /// Wakes what is due, though no interrupt came: for a loop that may have slept by other means than the
-    /// alarm. To be followed by a [`turn`](Self::turn).
-    pub(crate) fn look(&self) {
-        if self.head.load(Ordering::Relaxed) == NEVER {
-            return;
-        }
-        let now = self.now();
-        // An alarm that is still to come stays as it is. One whose time has passed may be over: it is set
-        // again.
-        if self.armed.load(Ordering::Relaxed) <= now.as_nanos() {
-            self.armed.store(NEVER, Ordering::Relaxed);
-            self.expect_interrupt();
-        }
-        if self.head.load(Ordering::Relaxed) <= now.as_nanos() {
-            self.expire(now);
-        }
     }
 
     /// Whether there is nothing for [`turn`](Self::turn) to do: no interrupt came, and no timer was
@@ -245,90 +251,6 @@ impl TimerQueue {
         (head != NEVER).then_some(Instant::from_nanos(head))
     }
 
-    /// After a wait: if the timer's interrupt ended it, wakes what is due, so that the pass that follows has
-    /// something to poll. [`turn`](Self::turn) does that too, a pass later.
-    #[inline(always)]
-    pub(crate) fn look_after_wait(&self) {
-        if self.due.load(Ordering::Relaxed) {
-            self.answer_interrupt();
-        } else if self.slack.load(Ordering::Relaxed) != 0 {
-            // Something else has ended the wait. What is due need not wait for the alarm, which is late.
-            self.look();
-        }
-    }
-
-    /// Sets the alarm for the earliest deadline.
-    #[inline(never)]
-    fn set_alarm(&self, head: Instant) {
-        let machine = self.machine();
-        let slack = self.slack.load(Ordering::Relaxed);
-        let mut at = head.as_nanos();
-        if slack != 0 {
-            at = at.saturating_add(slack).min(NEVER - 1);
-        }
-        self.live.store(at, Ordering::Relaxed);
-        self.armed.store(head.as_nanos(), Ordering::Relaxed);
-        let unarmed = Unarmed(self);
-        machine.alarm.set(Instant::from_nanos(at));
-        // An alarm may ignore a deadline that has passed by the time it is written, so what passed
-        // meanwhile is due now, interrupt or not.
-        let has_passed = machine.clock.now() >= head;
-        mem::forget(unarmed);
-        if has_passed {
-            self.answer_unseen();
-        }
-    }
-
-    /// The timer's interrupt came, or would have: what has passed is due.
-    #[inline(never)]
-    fn answer_interrupt(&self) {
-        // An interrupt that comes before this is answered by the look at the clock below.
-        self.due.store(false, Ordering::Relaxed);
-        if self.head.load(Ordering::Relaxed) != NEVER {
-            // The alarm is a one-shot: what fired is no longer set. If the interrupt was an older one, the
-            // alarm is merely written once more than necessary.
-            self.armed.store(NEVER, Ordering::Relaxed);
-            self.expire(self.now());
-        } else {
-            self.answer_for_nobody();
-        }
-    }
-
-    /// The timer's interrupt came, and no timer is in the queue.
-    #[cold]
-    #[inline(never)]
-    fn answer_for_nobody(&self) {
-        // If it was another one, nobody waits for that which is still to come.
-        self.disarm();
-    }
-
-    /// Wakes what is due, one node to a critical section, each task outside of it. Whoever comes here expects
-    /// something to be due, so the first look at a deadline is the one in the tree.
-    #[inline(always)]
-    fn expire(&self, now: Instant) {
-        while let Some(waker) = self.pop_due(now) {
-            waker.wake();
-            if self.head.load(Ordering::Relaxed) > now.as_nanos() {
-                break;
-            }
-        }
-    }
-
-    /// Takes the first node out if it is due, and gives its waker.
-    #[inline(always)]
-    fn pop_due(&self, now: Instant) -> Option<Waker> {
-        critical_section::with(|cs| {
-            let tree = self.tree.borrow(cs);
-            // A context that came between may have taken it out.
-            let node = tree.first().filter(|node| node.deadline() <= now)?;
-            // SAFETY: it was found there.
-            unsafe { tree.remove(node) };
-            self.head.store(first_deadline(tree), Ordering::Relaxed);
-            // SAFETY: it was in the queue until now.
-            Some(unsafe { node.fire(cs) })
-        })
-    }
-
     /// Puts `node` into the queue, which has `waker` be woken at its deadline.
     ///
     /// # Safety
@@ -351,6 +273,9 @@ impl TimerQueue {
                     .store(node.deadline().as_nanos(), Ordering::Relaxed);
             }
         });
+        if self.earlier.is_set() {
+            self.tell_of(node.deadline());
+        }
     }
 
     /// Takes `node` out of the queue if it is there.
@@ -362,7 +287,8 @@ impl TimerQueue {
     pub(super) unsafe fn unlink(&self, node: &Node) {
         let waker = critical_section::with(|cs| {
             if !node.is_waiting() {
-                return None;
+                // As in `pop_due`.
+                return Waker::noop().clone();
             }
             let tree = self.tree.borrow(cs);
             let was_first = tree.is_first(node);
@@ -372,19 +298,10 @@ impl TimerQueue {
                 self.head.store(first_deadline(tree), Ordering::Relaxed);
             }
             // SAFETY: it was in the queue until now.
-            Some(unsafe { node.give_up(cs) })
+            unsafe { node.give_up(cs) }
         });
         // Foreign code: outside the section.
         drop(waker);
-    }
-}
-
-/// An alarm that is being set. Where that unwinds, it may not have been: it is set again at the next turn.
-struct Unarmed<'a>(&'a TimerQueue);
-
-impl Drop for Unarmed<'_> {
-    fn drop(&mut self) {
-        self.0.armed.store(NEVER, Ordering::Relaxed);
     }
 }
 

@@ -7,7 +7,7 @@ use loom::{
     thread,
 };
 
-use super::{super::ready::ReadySet, Two, TwoWords, check, keep};
+use super::{super::place::Places, super::ready::ReadySet, Two, TwoWords, check, keep};
 use crate::executor::{Capacity, Cpus, Shared};
 
 /// Each of two threads writes something for its task, relaxed, and wakes the task, while so many passes are
@@ -18,6 +18,23 @@ pub(super) fn two_wakers<C: Capacity, M: Cpus>(tasks: [u32; 2], passes: u32) {
 
 /// The same, with `after_pass` called after each pass.
 pub(super) fn two_wakers_and<C: Capacity, M: Cpus>(tasks: [u32; 2], passes: u32, after_pass: fn()) {
+    let pass = move |set: &'static ReadySet<C, M>, visit: &mut dyn FnMut(*const ())| {
+        set.pass(&mut (|_: &Places, _, data| visit(data), || ()));
+        after_pass();
+    };
+    two_wakers_by(tasks, passes, pass);
+}
+
+/// The same, with whatever visits the tasks that are ready.
+fn two_wakers_by<C: Capacity, M: Cpus>(
+    tasks: [u32; 2],
+    passes: u32,
+    visit_all: impl Fn(&'static ReadySet<C, M>, &mut dyn FnMut(*const ()))
+    + Copy
+    + Send
+    + Sync
+    + 'static,
+) {
     check(move |first| {
         let set = keep(ReadySet::<C, M>::new());
         set.link();
@@ -32,14 +49,13 @@ pub(super) fn two_wakers_and<C: Capacity, M: Cpus>(tasks: [u32; 2], passes: u32,
         first.goes();
         let mut seen = [false; 2];
         let mut pass = || {
-            set.pass(|_, _, data| {
+            visit_all(set, &mut |data| {
                 for this in 0..2 {
                     if places[this].data() == data {
                         seen[this] = written[this].load(Relaxed);
                     }
                 }
             });
-            after_pass();
         };
         for _ in 0..passes {
             pass();
@@ -55,6 +71,30 @@ pub(super) fn two_wakers_and<C: Capacity, M: Cpus>(tasks: [u32; 2], passes: u32,
             "what was written before a wake is seen by a visit"
         );
     });
+}
+
+/// One task at a time, as a runner's step does.
+fn two_wakers_and_takes<C: Capacity>(tasks: [u32; 2]) {
+    two_wakers_by::<C, Shared>(tasks, 2, |set, visit| {
+        if let Some(place) = set.take(0) {
+            visit(place.data());
+        }
+    });
+}
+
+#[test]
+fn and_takes_of_neighbours() {
+    two_wakers_and_takes::<Two>([0, 1]);
+}
+
+#[test]
+fn and_takes_of_neighbours_below_a_summary() {
+    two_wakers_and_takes::<TwoWords>([0, 1]);
+}
+
+#[test]
+fn and_takes_of_two_words() {
+    two_wakers_and_takes::<TwoWords>([0, 64]);
 }
 
 #[test]

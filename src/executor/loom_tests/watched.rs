@@ -15,7 +15,7 @@ use super::{
     super::task::{Header, TaskCell},
     Plain, keep, keep_boxed,
 };
-use crate::executor::{Task, TaskType};
+use crate::executor::{Task, TaskType, task::Memory};
 
 /// What has become of a task. The counts are no part of the model: loom does not see them.
 #[derive(Default)]
@@ -39,7 +39,7 @@ impl Fate {
             fate: self,
             ends,
         };
-        let kind = const { &TaskType::new::<Watched<E>>(release::<E>, type_name::<E>) };
+        let kind = const { &TaskType::new::<Watched<E>>(Memory::Heap(free::<E>), type_name::<E>) };
         // SAFETY: it was made for this type.
         unsafe { Task::new(kind, future) }
     }
@@ -139,7 +139,7 @@ pub(super) fn released() -> usize {
 ///
 /// `header` is from the allocation of a task with that future; nobody uses it any more, and what lay there
 /// was dropped.
-unsafe fn release<E: Ends>(_kind: &'static TaskType, mut header: NonNull<Header>) {
+unsafe fn free<E: Ends>(mut header: NonNull<Header>) {
     let mut released = RELEASED.lock().expect("nobody panics here");
     let address = header.addr().get();
     assert!(!released.contains(&address), "memory is given back once");

@@ -85,7 +85,7 @@ fn a_claimed_place_has_no_name() {
         let executor = executor::<Up64>();
         let mut runner = executor.enter().unwrap();
         claim_again(executor, &mut runner, 0);
-        let _visits = current::Visits;
+        let _outer = current::OuterTask::here();
         current::set(executor.ready.place(0));
         assert_eq!(current_task(), None);
         #[cfg(feature = "metrics")]

@@ -155,25 +155,28 @@ fn follow<C: Capacity, M: Cpus>(script: &Script) -> Result<(), TestCaseError> {
         wakes.iter().for_each(|target| wake(target.number::<C>(0)));
         let before = model.borrow().visits;
         let passed = catch_unwind(AssertUnwindSafe(|| {
-            set.0.pass(|places, bit, data| {
-                // SAFETY: the pass gives what wakers carry.
-                let task = unsafe { TaskRef::from_data(data) };
-                let number = task.number();
-                let same: &Places = &task.block().places;
-                assert!(ptr::eq(places, same) && bit == number % 64);
-                if let Err(error) = model.borrow_mut().visit(number) {
-                    wrong.replace(Some(error));
-                }
-                let Some(visit) = visits.next() else { return };
-                visit
-                    .wakes
-                    .iter()
-                    .for_each(|target| wake(target.number::<C>(number)));
-                if visit.panics {
-                    // Without the hook, which would print it.
-                    resume_unwind(Box::new("as the script says"));
-                }
-            });
+            set.0.pass(&mut (
+                |places: &Places, bit, data| {
+                    // SAFETY: the pass gives what wakers carry.
+                    let task = unsafe { TaskRef::from_data(data) };
+                    let number = task.number();
+                    let same: &Places = &task.block().places;
+                    assert!(ptr::eq(places, same) && bit == number % 64);
+                    if let Err(error) = model.borrow_mut().visit(number) {
+                        wrong.replace(Some(error));
+                    }
+                    let Some(visit) = visits.next() else { return };
+                    visit
+                        .wakes
+                        .iter()
+                        .for_each(|target| wake(target.number::<C>(number)));
+                    if visit.panics {
+                        // Without the hook, which would print it.
+                        resume_unwind(Box::new("as the script says"));
+                    }
+                },
+                || (),
+            ));
         }));
         prop_assert_eq!(wrong.take(), None, "pass {}", round);
         let mut model = model.borrow_mut();
@@ -256,15 +259,55 @@ fn all_are_visited_in_order<C: Capacity, M: Cpus>() {
         assert_eq!(set.0.place(number).number(), number);
         set.wake(number);
     }
-    let mut next = 0;
-    set.0.pass(|_, _, data| {
-        // SAFETY: the pass gives what wakers carry.
-        let number = unsafe { TaskRef::from_data(data) }.number();
-        assert_eq!(number, next);
-        next += 1;
-    });
+    let (mut next, mut words) = (0, 1);
+    set.0.pass(&mut (
+        |_: &Places, _, data| {
+            // SAFETY: the pass gives what wakers carry.
+            let number = unsafe { TaskRef::from_data(data) }.number();
+            assert_eq!(number, next);
+            next += 1;
+        },
+        || words += 1,
+    ));
     assert_eq!(next, C::TASKS);
+    assert_eq!(words, C::TASKS / 64);
     assert!(set.0.is_empty());
+}
+
+/// One at a time: always the next that is set, and the lowest after the highest.
+fn takes_come_in_turn<C: Capacity, M: Cpus>(wakes: &[(Target, bool)]) -> Result<(), TestCaseError> {
+    let set = Set::<C, M>::new();
+    let (mut ready, mut from) = (BTreeSet::new(), 0);
+    for (target, takes) in wakes {
+        let number = target.number::<C>(from);
+        set.wake(number);
+        ready.insert(number);
+        if *takes {
+            let next = ready.range(from..).next().or(ready.first()).copied();
+            let taken = set.0.take(from).map(|place| place.number());
+            prop_assert_eq!(taken, next);
+            ready.remove(&next.expect("one is ready"));
+            from = taken.map_or(0, |taken| taken + 1);
+        }
+        prop_assert_eq!(set.0.is_empty(), ready.is_empty());
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(cases(1.0, 3))]
+
+    #[test]
+    fn takes_of_one_task_come_in_turn(
+        wakes in many((target(), any::<bool>()), 0..60)
+    ) {
+        takes_come_in_turn::<Up64, Shared>(&wakes)?;
+        takes_come_in_turn::<Up4096, Shared>(&wakes)?;
+        takes_come_in_turn::<Up4096, SingleVcpu>(&wakes)?;
+        if !cfg!(miri) {
+            takes_come_in_turn::<Up65536, Shared>(&wakes)?;
+        }
+    }
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use core::{
     cell::Cell,
+    convert::Infallible,
+    future::Future,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
@@ -15,7 +17,11 @@ use super::{
 };
 use crate::{
     arch::x86_64::halt::halt_if,
-    executor::{Executor, Runner, SingleVcpu, Spawner, Up4096},
+    executor::{
+        Executor, Runner, SingleVcpu, Spawner, Up4096,
+        block_on::Blocking,
+        drive::{Rest, Return, Work, drive},
+    },
     time::{Clock, Instant, TimerQueue},
 };
 
@@ -55,13 +61,8 @@ pub(super) fn spawner() -> Spawner {
 
 /// A call that runs tasks. When it goes, interrupts are as they were and the timer is off.
 pub(super) struct Running {
-    /// Always there; gone while the call ends.
-    runner: Option<GuestRunner>,
-    timers: &'static TimerQueue,
-    interrupts: bool,
-    longest_wait: Duration,
-    /// Whether the timer was started.
-    ticks: bool,
+    tasks: Tasks,
+    waits: Waits,
 }
 
 impl Running {
@@ -70,90 +71,136 @@ impl Running {
         if RUNS.load(Ordering::Relaxed) {
             return Err(Error::AlreadyRunning);
         }
-        let timers = TimerQueue::global();
         let reply = host::entry()?;
-        install_clock(timers)?;
+        install_clock(TimerQueue::global())?;
         spawner();
         RUNS.store(true, Ordering::Relaxed);
         Ok(Self {
-            runner: RUNNER.0.take(),
-            timers,
-            interrupts: reply.interrupts,
-            longest_wait: Duration::from_nanos(reply.longest_wait),
-            ticks: false,
+            tasks: Tasks(RUNNER.0.take()),
+            waits: Waits {
+                interrupts: reply.interrupts,
+                longest: Duration::from_nanos(reply.longest_wait),
+                ticks: false,
+            },
         })
     }
 
-    pub(super) fn runner(&mut self) -> &mut GuestRunner {
-        self.runner.as_mut().expect("it is there until the end")
+    /// Runs a future to its end, and the tasks meanwhile.
+    pub(super) fn block_on<F: Future>(
+        &mut self,
+        future: Blocking<'_, F>,
+    ) -> Result<F::Output, Error> {
+        let mut work = WithTasks(future, &mut self.tasks);
+        drive(TimerQueue::global(), &mut work, &mut self.waits)
     }
 
-    /// One pass: polls each ready task once, and serves the timers. Gives the next deadline.
-    pub(super) fn turn(&mut self) -> Option<Instant> {
-        self.runner().pass();
-        // No interrupt says that a deadline has passed, also where tasks are always ready.
-        self.timers.look();
-        self.timers.turn()
+    /// Runs the tasks until none is ready. Returns the next deadline.
+    pub(super) fn until_idle(&mut self) -> Option<Instant> {
+        let Err(next) = drive(TimerQueue::global(), &mut self.tasks, &mut Return);
+        next
     }
 
-    /// Whether no task is ready and no timer needs a turn.
-    pub(super) fn is_idle(&self) -> bool {
-        self.runner.as_ref().is_none_or(Runner::is_idle)
-    }
-
+    /// Tasks that have not ended.
     pub(super) fn tasks_left(&self) -> usize {
         EXECUTOR.tasks()
     }
+}
 
-    /// Waits until the next deadline, or not at all if `idle` says that something is ready.
-    pub(super) fn wait(
-        &mut self,
-        until: Option<Instant>,
-        idle: impl Fn(&Self) -> bool,
-    ) -> Result<(), Error> {
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.waits.ticks {
+            tick::stop();
+        }
+        TimerQueue::global().disarm();
+        RUNNER.0.set(self.tasks.0.take());
+        RUNS.store(false, Ordering::Relaxed);
+    }
+}
+
+/// The guest's tasks, by their runner, which is gone only while the call ends.
+struct Tasks(Option<GuestRunner>);
+
+impl Work for Tasks {
+    type Output = Infallible;
+
+    fn poll(&mut self) -> Option<Infallible> {
+        let runner = self.0.as_mut().expect("it is there until the end");
+        runner.pass();
+        // No interrupt says that a deadline has passed, also where tasks are always ready.
+        TimerQueue::global().look();
+        None
+    }
+
+    fn is_idle(&self) -> bool {
+        self.0.as_ref().is_none_or(Runner::is_idle)
+    }
+}
+
+/// A future and the guest's tasks. The future is polled between their passes.
+struct WithTasks<'a, 'b, F>(Blocking<'a, F>, &'b mut Tasks);
+
+impl<F: Future> Work for WithTasks<'_, '_, F> {
+    type Output = F::Output;
+
+    fn poll(&mut self) -> Option<F::Output> {
+        let output = self.0.poll();
+        if output.is_none() {
+            self.1.poll();
+        }
+        output
+    }
+
+    fn is_idle(&self) -> bool {
+        self.0.is_idle() && self.1.is_idle()
+    }
+}
+
+/// How a call waits.
+struct Waits {
+    interrupts: bool,
+    longest: Duration,
+    /// Whether the timer was started.
+    ticks: bool,
+}
+
+impl Rest for Waits {
+    type End = Error;
+
+    fn rest(&mut self, until: Option<Instant>, is_idle: &dyn Fn() -> bool) -> Result<(), Error> {
         // Only this vCPU's main line wakes tasks, and it is here.
         let until = until.ok_or(Error::NothingToWaitFor)?;
         let wait = until.saturating_since(CLOCK.now());
-        if wait > self.longest_wait {
-            let limit = self.longest_wait;
+        if wait > self.longest {
+            let limit = self.longest;
             return Err(Error::TooLong { wait, limit });
         }
         if wait.is_zero() {
             // Neither a call of the host nor a start of the timer for what is due.
         } else if self.interrupts {
-            self.halt(until, idle);
+            self.halt(until, is_idle);
         } else {
             host::wait(wait)?;
         }
         Ok(())
     }
+}
 
+impl Waits {
     /// Halts from tick to tick: that costs a look at the clock, not a turn of the tasks.
-    fn halt(&mut self, until: Instant, idle: impl Fn(&Self) -> bool) {
+    fn halt(&mut self, until: Instant, is_idle: &dyn Fn() -> bool) {
         let were_masked = !interrupts::are_enabled();
         if !self.ticks {
             // SAFETY: the host says that the sandbox has them; the rest is so in every Hyperlight guest.
             unsafe { tick::start() };
             self.ticks = true;
         }
-        let sleeps = || CLOCK.now() < until && idle(self);
+        let sleeps = || CLOCK.now() < until && is_idle();
         while sleeps() {
             halt_if(sleeps);
             if were_masked {
                 interrupts::disable();
             }
         }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if self.ticks {
-            tick::stop();
-        }
-        self.timers.disarm();
-        RUNNER.0.set(self.runner.take());
-        RUNS.store(false, Ordering::Relaxed);
     }
 }
 

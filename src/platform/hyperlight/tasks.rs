@@ -1,15 +1,10 @@
 //! What guest functions call.
 
-use core::{
-    future::Future,
-    pin::pin,
-    task::{Context, Poll},
-    time::Duration,
-};
+use core::{future::Future, pin::pin, time::Duration};
 
-use super::{error::Error, running, tick};
+use super::{clock::CLOCK, error::Error, running, tick};
 use crate::{
-    executor::{JoinHandle, SpawnError, Task, block_on::Woken},
+    executor::{JoinHandle, SpawnError, Task, block_on::Blocking},
     time::{Clock, Instant},
 };
 use running::Running;
@@ -47,22 +42,8 @@ use running::Running;
 /// ```
 pub fn block_on<F: Future>(future: F) -> Result<F::Output, Error> {
     let mut running = Running::enter()?;
-    let mut future = pin!(future);
-    let woken = Woken::begin();
-    let waker = woken.waker();
-    let mut context = Context::from_waker(&waker);
-    loop {
-        if woken.take()
-            && let Poll::Ready(output) = future.as_mut().poll(&mut context)
-        {
-            return Ok(output);
-        }
-        let next = running.turn();
-        let is_idle = |running: &Running| !woken.is_set() && running.is_idle();
-        if is_idle(&running) {
-            running.wait(next, is_idle)?;
-        }
-    }
+    let future = pin!(future);
+    running.block_on(Blocking::new(future))
 }
 
 /// What [`poll_once`] has left.
@@ -131,16 +112,12 @@ pub struct Turn {
 /// ```
 pub fn poll_once() -> Result<Turn, Error> {
     let mut running = Running::enter()?;
-    loop {
-        let next = running.turn();
-        if running.is_idle() {
-            let left = |at: Instant| at.saturating_since(super::clock::CLOCK.now());
-            return Ok(Turn {
-                tasks_left: running.tasks_left(),
-                next_in: next.map(left),
-            });
-        }
-    }
+    let next = running.until_idle();
+    let left = |at: Instant| at.saturating_since(CLOCK.now());
+    Ok(Turn {
+        tasks_left: running.tasks_left(),
+        next_in: next.map(left),
+    })
 }
 
 /// Has this guest's calls run `task`, of which there can be 4096 at a time. It may be called in tasks, in the

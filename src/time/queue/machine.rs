@@ -2,7 +2,7 @@
 
 use core::{ptr, sync::atomic::Ordering, time::Duration};
 
-use super::{NEVER, TimerQueue};
+use super::TimerQueue;
 use crate::time::{Alarm, Clock, Instant};
 
 pub(super) struct Machine {
@@ -213,41 +213,6 @@ impl TimerQueue {
     #[inline]
     pub fn now(&self) -> Instant {
         self.machine().clock.now()
-    }
-
-    /// Withdraws the alarm: nobody turns the queue for now. The next turn sets it again.
-    pub(crate) fn disarm(&self) {
-        self.armed.store(NEVER, Ordering::Relaxed);
-        let live = self.live.load(Ordering::Relaxed);
-        if live == 0 {
-            return;
-        }
-        // One whose time has passed has interrupted.
-        if self.now().as_nanos() < live {
-            self.machine().alarm.off();
-        }
-        self.live.store(0, Ordering::Relaxed);
-    }
-
-    /// The deadline has passed by the clock, and nobody has seen its interrupt: as
-    /// [`on_interrupt`](Self::on_interrupt), for the runner's idle policy.
-    pub(crate) fn on_deadline(&self) {
-        self.expect_interrupt();
-        self.on_interrupt();
-    }
-
-    /// If the alarm is on, it may interrupt at any time from now on.
-    pub(super) fn expect_interrupt(&self) {
-        if self.live.load(Ordering::Relaxed) != 0 {
-            self.live.store(NEVER, Ordering::Relaxed);
-        }
-    }
-
-    /// The deadline passed while the alarm was set for it, which may interrupt or not.
-    #[inline(never)]
-    pub(super) fn answer_unseen(&self) {
-        self.expect_interrupt();
-        self.answer_interrupt();
     }
 
     #[inline]

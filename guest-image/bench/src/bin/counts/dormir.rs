@@ -67,7 +67,7 @@ where
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn pass(&mut self) {
         self.runner.pass();
     }

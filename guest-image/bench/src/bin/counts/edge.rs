@@ -42,7 +42,7 @@ impl<F: Future + 'static, const C: usize> Executor<F> for Edge<C> {
         self.executor.spawn(task).detach();
     }
 
-    #[inline]
+    #[inline(always)]
     fn pass(&mut self) {
         while self.executor.try_tick() {}
     }

@@ -43,7 +43,7 @@ impl<F: Future + 'static, const N: usize> Executor<F> for Embassy<F, N> {
         self.executor.spawner().spawn(token);
     }
 
-    #[inline]
+    #[inline(always)]
     fn pass(&mut self) {
         // SAFETY: neither a task nor `pender` gets hold of the executor, so no call is within another.
         unsafe { self.executor.poll() };

@@ -29,7 +29,7 @@ impl<F: Future<Output = ()>> Executor<F> for FuturesUnordered<F> {
     }
 
     /// One call polls as many tasks as there are, or up to one that ends.
-    #[inline]
+    #[inline(always)]
     fn pass(&mut self) {
         while let Poll::Ready(Some(())) = poll(self) {}
     }

@@ -1,0 +1,91 @@
+//! The run loop, of which there is one: of [`Runner`](super::Runner), [`block_on`](crate::block_on) and
+//! Hyperlight's guest calls.
+
+use core::convert::Infallible;
+
+use crate::{
+    idle::Idle,
+    time::{Instant, Served, TimerQueue},
+};
+
+/// What a loop polls.
+pub(crate) trait Work {
+    /// What the loop ends with.
+    type Output;
+
+    /// Polls what is ready, once. Returns an output when there is nothing left to do.
+    fn poll(&mut self) -> Option<Self::Output>;
+
+    /// Whether nothing is ready. May be called with interrupts masked.
+    fn is_idle(&self) -> bool;
+}
+
+/// What a loop does when nothing is ready.
+pub(crate) trait Rest {
+    /// Why the loop ends although there is work left.
+    type End;
+
+    /// Waits, as [`Idle::wait`] does.
+    fn rest(&mut self, until: Option<Instant>, is_idle: &dyn Fn() -> bool)
+    -> Result<(), Self::End>;
+}
+
+impl<I: Idle> Rest for I {
+    type End = Infallible;
+
+    #[inline(always)]
+    fn rest(
+        &mut self,
+        until: Option<Instant>,
+        is_idle: &dyn Fn() -> bool,
+    ) -> Result<(), Infallible> {
+        self.wait(until, is_idle);
+        Ok(())
+    }
+}
+
+/// A loop that ends instead of waiting, with the next deadline.
+pub(crate) struct Return;
+
+impl Rest for Return {
+    type End = Option<Instant>;
+
+    #[inline(always)]
+    fn rest(
+        &mut self,
+        until: Option<Instant>,
+        _: &dyn Fn() -> bool,
+    ) -> Result<(), Option<Instant>> {
+        Err(until)
+    }
+}
+
+/// Polls `work` and serves `timers` until there is nothing left to do, resting whenever nothing is ready.
+///
+/// The alarm is off when it returns an output.
+///
+/// # Panics
+///
+/// If there are timers to serve, and another vCPU's loop serves them.
+#[inline(always)]
+pub(crate) fn drive<W: Work, R: Rest>(
+    timers: &'static TimerQueue,
+    work: &mut W,
+    rest: &mut R,
+) -> Result<W::Output, R::End> {
+    let mut served = Served::new(timers);
+    loop {
+        if let Some(output) = work.poll() {
+            served.disarm();
+            return Ok(output);
+        }
+        let next = served.turn();
+        let is_idle = || work.is_idle() && timers.is_settled();
+        if is_idle() {
+            served.expect(next);
+            // The look that counts is the one that an idle policy takes with interrupts masked.
+            rest.rest(next, &is_idle)?;
+            served.look_after_wait();
+        }
+    }
+}

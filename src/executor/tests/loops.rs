@@ -1,0 +1,215 @@
+//! What every run loop promises: the runner's three, and `block_on`.
+
+use super::*;
+use crate::time::Clock;
+use core::{cell::RefCell, time::Duration};
+
+/// Each wait is ended after a millisecond by a device's interrupt, unless the alarm comes first.
+#[derive(Clone, Copy)]
+struct Device {
+    timers: &'static TimerQueue,
+    clock: &'static VirtualClock,
+}
+
+impl Idle for Device {
+    fn wait(&mut self, _until: Option<Instant>, idle: &dyn Fn() -> bool) {
+        if idle() {
+            let later = self.clock.now().saturating_add(Duration::from_millis(1));
+            self.clock.advance_to(later, self.timers);
+        }
+    }
+}
+
+/// When a wait has ended, for whatever reason, what is due is served: the slack is for the alarm alone.
+#[test]
+fn slack_delays_nothing_once_a_wait_has_ended() {
+    task! { async fn sleep(timer: Timer), pool = 1 { timer.await } }
+    alone(|| {
+        let timers = TimerQueue::global();
+        let clock = leak(VirtualClock::new());
+        timers.install(clock, clock).expect("the first clock");
+        timers.set_slack(Duration::from_millis(100));
+        let device = Device { timers, clock };
+        let executor = executor::<Up64>();
+        let mut runner = executor.enter().unwrap();
+        let mut deadline = Instant::START;
+        let mut next = || {
+            deadline = deadline.saturating_add(Duration::from_millis(5));
+            deadline
+        };
+        let until = next();
+        crate::block_on(Timer::at(until), device);
+        assert_eq!(clock.now(), until, "block_on");
+
+        let until = next();
+        let spawner = runner.spawner();
+        spawner.spawn_detached(sleep(Timer::at(until))).unwrap();
+        runner.run(device);
+        assert_eq!(clock.now(), until, "run");
+
+        let until = next();
+        spawner.spawn_detached(sleep(Timer::at(until))).unwrap();
+        while runner.run_until_idle().tasks_left != 0 {
+            Device { timers, clock }.wait(None, &|| true);
+        }
+        assert_eq!(clock.now(), until, "run_until_idle");
+    });
+}
+
+/// A pass inside a task of another executor.
+#[test]
+fn the_outer_task_is_current_again_after_a_pass_and_a_step() {
+    task! {
+        async fn outer(inner: &'static Executor<Up64>), pool = 1 {
+            let mut runner = inner.enter().unwrap();
+            for work in [Runner::pass, |runner: &mut Runner<Up64>| assert!(runner.step())] {
+                runner.spawner().spawn_detached(inner_task()).unwrap();
+                work(&mut runner);
+                let name = current_task().expect("this one is polled");
+                assert!(name.ends_with("::outer"), "{name}");
+            }
+        }
+        async fn inner_task(), pool = 1 {
+            assert!(current_task().is_some_and(|name| name.ends_with("::inner_task")));
+        }
+    }
+    alone(|| {
+        let (executor, inner) = (executor::<Up64>(), executor::<Up64>());
+        let mut runner = executor.enter().unwrap();
+        runner.spawner().spawn_detached(outer(inner)).unwrap();
+        runner.run(NeverIdle);
+        assert_eq!(current_task(), None);
+    });
+}
+
+/// Steps poll one task each, in turn.
+#[test]
+fn a_step_polls_one_task_and_the_next_one_another() {
+    type Polls = std::rc::Rc<RefCell<Vec<usize>>>;
+    task! {
+        async fn ready(number: usize, polls: Polls), pool = 300 {
+            for _ in 0..3 {
+                polls.borrow_mut().push(number);
+                yield_now().await;
+            }
+        }
+    }
+    let executor = executor::<Up4096>();
+    let mut runner = executor.enter().unwrap();
+    let polls = Polls::default();
+    assert!(!runner.step(), "there is no task");
+    for number in 0..300 {
+        let task = ready(number, polls.clone());
+        runner.spawner().spawn_detached(task).unwrap();
+    }
+    for steps in 1..=900 {
+        assert!(runner.step());
+        assert_eq!(polls.borrow().len(), steps);
+    }
+    for turn in polls.borrow().chunks(300) {
+        assert!(turn.iter().copied().eq(0..300));
+    }
+    // Each has ended at its fourth poll.
+    (0..300).for_each(|_| assert!(runner.step()));
+    assert!(!runner.step() && runner.is_idle());
+    assert_eq!(executor.tasks(), 0);
+}
+
+/// A stale wake has nothing polled, and is no step.
+#[test]
+fn a_stale_wake_is_no_step() {
+    task! {
+        async fn leaves_its_waker(sender: std::sync::mpsc::Sender<Waker>), pool = 1 {
+            core::future::poll_fn(|cx| { sender.send(cx.waker().clone()).unwrap(); Poll::Ready(()) }).await;
+        }
+    }
+    let executor = executor::<Up64>();
+    let mut runner = executor.enter().unwrap();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    runner
+        .spawner()
+        .spawn_detached(leaves_its_waker(sender))
+        .unwrap();
+    assert!(runner.step());
+    receiver.recv().unwrap().wake();
+    assert!(!runner.step() && runner.is_idle());
+}
+
+/// A task whose deadline passes in a long pass is polled in it, though its place is behind: never more than
+/// 512 polls late. No alarm interrupts meanwhile.
+#[test]
+fn no_deadline_waits_for_the_end_of_a_long_pass() {
+    const BUSY: usize = 4_000;
+    task! {
+        async fn sleeper(station: Station, late: Arc<AtomicUsize>), pool = 1 {
+            for step in 1..60 {
+                let at = step * 197;
+                station.timer(at).await;
+                late.fetch_max((station.now() - at) as usize, Ordering::SeqCst);
+            }
+        }
+        async fn busy(station: Station), pool = 4_000 {
+            for _ in 0..4 {
+                station.clock.pass(1);
+                yield_now().await;
+            }
+        }
+    }
+    let station = Station::new();
+    let executor = executor::<Up4096>();
+    let mut runner = executor.enter().unwrap().with_timers(station.timers);
+    let late = Arc::default();
+    let spawner = runner.spawner();
+    spawner
+        .spawn_detached(sleeper(station, Arc::clone(&late)))
+        .unwrap();
+    runner.pass();
+    for _ in 0..BUSY {
+        spawner.spawn_detached(busy(station)).unwrap();
+    }
+    runner.run(station);
+    let late = late.load(Ordering::SeqCst);
+    assert!(late > 0 && late <= 512, "{late} polls late");
+}
+
+/// Timers that are always due take no turn from tasks that are ready.
+#[test]
+fn timers_that_are_always_due_starve_no_task() {
+    task! {
+        async fn ticks(station: Station), pool = 64 {
+            // Due again a nanosecond later, which is before the next look.
+            while station.now() < 20_000 {
+                let next = station.now() + 1;
+                station.timer(next).await;
+            }
+        }
+        async fn busy(station: Station, turns: Arc<AtomicUsize>), pool = 1_000 {
+            while station.now() < 20_000 {
+                station.clock.pass(1);
+                turns.fetch_add(1, Ordering::SeqCst);
+                yield_now().await;
+            }
+        }
+    }
+    let station = Station::new();
+    let executor = executor::<Up4096>();
+    let mut runner = executor.enter().unwrap().with_timers(station.timers);
+    let spawner = runner.spawner();
+    (0..64).for_each(|_| spawner.spawn_detached(ticks(station)).unwrap());
+    let turns: Vec<_> = (0..1_000)
+        .map(|_| {
+            let turns = Arc::default();
+            spawner
+                .spawn_detached(busy(station, Arc::clone(&turns)))
+                .unwrap();
+            turns
+        })
+        .collect();
+    runner.run(station);
+    let turns: Vec<_> = turns
+        .iter()
+        .map(|turns| turns.load(Ordering::SeqCst))
+        .collect();
+    let (least, most) = (turns.iter().min().unwrap(), turns.iter().max().unwrap());
+    assert!(*least >= 19 && most - least <= 1, "{least} to {most} turns");
+}
