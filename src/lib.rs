@@ -63,7 +63,7 @@
 //! | `embedded-hal` | yes | `time::Delay`, a busy wait behind `embedded_hal::delay::DelayNs` |
 //! | `embedded-hal-async` | no | `time::Delay`, a timer behind `embedded_hal_async::delay::DelayNs` |
 //! | `embassy-time` | no | `time::embassy`: `embassy_time`'s timers run on the global queue |
-//! | `alloc` | no | tasks on the heap: `Task::boxed` |
+//! | `alloc` | no | tasks on the heap: `Task::boxed`; room for more of `embassy_time`'s wakers |
 //! | `metrics` | no | `Executor::metrics`: polls, wakes, waits, the longest poll |
 //! | `trace` | no | `executor::trace`: hooks that are told what executors do |
 //! | `critical-section-impl` | no | an implementation of `critical-section` that masks interrupts, for guests with one vCPU |

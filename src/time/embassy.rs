@@ -51,12 +51,29 @@
 //!
 //! *Other wakers* (those of `FuturesUnordered` and of what uses it, `join_all` of many futures; those of
 //! other executors; a task's outside of its poll, or while a poll that another vCPU began
-//! later goes on) share a table of [`OTHER_WAKERS`] entries, one for each waker. embassy's
-//! timers do not say when they are dropped, so an entry is taken until its deadline has passed. When
-//! the table is full, the entries give way in turn: the one whose turn it is wakes its waker *early*, and
-//! [`early_wakes`] counts it. Whoever waits there asks again, at the cost of a poll, and so for as long as
-//! there are more wakers than entries; nobody is woken late, and what is not waited for any more is gone for
-//! good. Timers of [dormir's own](crate::time::Timer) have no such limit.
+//! later goes on) share a table, with an entry for each waker. It has [`OTHER_WAKERS`] entries, and
+//! a program that knows that it needs more adds them: [`MoreWakers`]. embassy's timers do not say
+//! when they are dropped, so an entry is taken until its deadline has passed. What is done when the
+//! table is full:
+//!
+//! - With the feature `alloc`, every waker in the table is woken, *early*, by the loop that runs
+//!   the tasks, after its pass. Whoever still waits asks again, and what nobody waits for any more
+//!   is gone. A table that is full again within the next 32 passes is too small: it grows to twice
+//!   its size. So it never has more than twice as many entries as there were wakers that asked
+//!   within so few passes. Each takes some 160 bytes of the heap, for good; none is allocated in an
+//!   interrupt handler or a critical section.
+//! - Without `alloc`, where the memory does not suffice, or until that loop looks, the entries give
+//!   way in turn: the one whose turn it is wakes its waker early. Whoever waits there asks again,
+//!   and drives out another one, for as long as there are more wakers than entries. So that the
+//!   processor rests all the same, the loop then makes a pause after each pass, though something is
+//!   ready: until the next deadline or interrupt, 1 ms at most. Each of these wakers costs up to
+//!   one poll a pause, and whatever else is ready without an interrupt waits for the end of the
+//!   pause. Nobody is woken late by more than that.
+//!
+//! [`early_wakes`] counts both, and [`most_wakers`] says how many entries would have been enough: a
+//! program that sees early wakes again and again adds as many, or has fewer wakers (a task for each
+//! of those futures in place of one task for all). Timers of [dormir's own](crate::time::Timer)
+//! have no such limit.
 //!
 //! # Contexts
 //!
@@ -65,27 +82,40 @@
 //!
 //! [`Runner`]: crate::executor::Runner
 
+#[cfg(feature = "alloc")]
+mod growth;
+mod kept;
+mod more;
+mod pace;
 mod slot;
 mod table;
 mod ticks;
 
-use core::task::Waker;
+use core::{ptr, task::Waker};
 
 use embassy_time_driver::{Driver, TICK_HZ};
 
+pub use more::{AlreadyAdded, MoreWakers};
 pub(crate) use slot::Slot;
 
 use super::{Instant, TimerQueue};
 use crate::executor::{block_on, slot_of};
-use table::Table;
+use pace::Pace;
+use table::{Entry, Table};
 use ticks::Ticks;
 
-/// How many wakers that are not of tasks can wait for embassy timers at a time without being woken early.
+/// How many wakers that are not of tasks can wait for embassy timers at a time without being woken
+/// early, if no [more room](MoreWakers) was added.
 pub const OTHER_WAKERS: usize = 64;
 
 type Rate = Ticks<TICK_HZ>;
 
-static OTHERS: Table<OTHER_WAKERS> = Table::new();
+static ENTRIES: [Entry; OTHER_WAKERS] = [const { Entry::new() }; OTHER_WAKERS];
+static OTHERS: Table = Table::new(&ENTRIES);
+
+#[cfg(feature = "alloc")]
+static GROWTH: growth::Growth = growth::Growth::new();
+static PACE: Pace = Pace::new();
 
 struct GlobalDriver;
 
@@ -125,7 +155,69 @@ pub(crate) fn forget(slot: &Slot) {
     unsafe { slot.clear(TimerQueue::global()) };
 }
 
-/// How often a waker was woken before its deadline because there were more than [`OTHER_WAKERS`].
+/// Whether it is the queue that embassy's timers are on.
+fn serves(queue: &TimerQueue) -> bool {
+    ptr::eq(queue, TimerQueue::global())
+}
+
+/// To be called by the loop that serves `queue` after each of its passes, before it turns the
+/// queue: makes room if the table was found full. Where it cannot, a [rest](rests) begins. In the
+/// usual case it is two loads.
+///
+/// It may allocate, and wakes foreign wakers: it is called in no critical section, and with
+/// interrupts as in a poll.
+#[allow(dead_code, reason = "the loops are to call it")]
+#[inline(always)]
+pub(crate) fn between_passes(queue: &TimerQueue) {
+    let is_overfull = OTHERS.is_overfull();
+    #[cfg(feature = "alloc")]
+    let is_overfull = is_overfull || GROWTH.counts_looks();
+    if is_overfull {
+        look(queue);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn look(queue: &TimerQueue) {
+    if !serves(queue) {
+        return;
+    }
+    let is_overfull = OTHERS.look();
+    #[cfg(feature = "alloc")]
+    // SAFETY: that table is used with the global queue only, which this is.
+    let is_overfull = unsafe { !GROWTH.look(is_overfull, &OTHERS, queue, growth::allocate) };
+    if is_overfull {
+        // SAFETY: it is used with the global queue only.
+        unsafe { PACE.begin(queue) };
+    }
+}
+
+/// Whether the loop that serves `queue` is to rest although something is ready: until the next
+/// deadline, which is at most 1 ms away. It begins no pass meanwhile, and asks
+/// [`TimerQueue::is_settled`] alone whether it may wait. A turn of the queue ends the rest when its
+/// time has passed.
+///
+/// It may be called with interrupts masked, and is one load where there is no rest.
+#[allow(dead_code, reason = "the loops are to call it")]
+#[inline(always)]
+pub(crate) fn rests(queue: &TimerQueue) -> bool {
+    PACE.rests() && serves(queue)
+}
+
+/// The rest is over, since something has interrupted it; or the loop ends that rested.
+#[allow(dead_code, reason = "the loops are to call it")]
+#[inline(always)]
+pub(crate) fn end_rest(queue: &TimerQueue) {
+    if rests(queue) {
+        // SAFETY: it is used with the global queue only, which this is.
+        unsafe { PACE.end(queue) };
+    }
+}
+
+/// How often a waker was woken before its deadline because the table [was
+/// full](self#where-deadlines-are-kept). If it rises for as long as the program runs, the table is
+/// too small; [`most_wakers`] says by how much.
 ///
 /// May be called in any context.
 ///
@@ -137,6 +229,29 @@ pub(crate) fn forget(slot: &Slot) {
 #[must_use]
 pub fn early_wakes() -> u64 {
     OTHERS.early_wakes()
+}
+
+/// How much room would have been enough, roughly: the most wakers that there was an entry for at a
+/// time, and with them those that gave way until the loop's next look.
+///
+/// May be called in any context.
+///
+/// # Examples
+///
+/// ```
+/// use dormir::{block_on, time::embassy::most_wakers};
+/// use embassy_time::Timer;
+/// use futures_util::future::join_all;
+///
+/// # dormir::platform::host::init();
+/// # let idle = dormir::platform::host::Skip;
+/// // In a guest: `let idle = dormir::idle::Halt;`
+/// block_on(join_all((0..50).map(|_| Timer::after_millis(20))), idle);
+/// assert_eq!(most_wakers(), 50);
+/// ```
+#[must_use]
+pub fn most_wakers() -> usize {
+    OTHERS.most()
 }
 
 #[cfg(all(test, not(loom)))]

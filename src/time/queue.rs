@@ -198,6 +198,12 @@ impl TimerQueue {
             && self.head.load(Ordering::Relaxed) >= self.armed.load(Ordering::Relaxed)
     }
 
+    /// The next deadline; [`Instant::NEVER`] if there is none.
+    #[cfg(feature = "embassy-time")]
+    pub(super) fn head(&self) -> Instant {
+        Instant::from_nanos(self.head.load(Ordering::Relaxed))
+    }
+
     /// One turn of the runner: if the timer's interrupt came, wakes the tasks whose deadlines have passed;
     /// if not, sets the alarm if the next deadline is earlier than what it is set to.
     ///

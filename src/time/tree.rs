@@ -17,6 +17,10 @@ use core::{
     ptr,
 };
 
+// As pure as the rest; asked by embassy's wakers only.
+#[cfg(any(test, feature = "embassy-time"))]
+mod search;
+
 /// What can be in a [`Tree`].
 pub(super) trait Node: Sized + 'static {
     /// The order. It stays the same while the node is in a tree.

@@ -3,78 +3,106 @@
 use core::{
     cell::{Cell, RefCell},
     ptr,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     task::{RawWaker, RawWakerVTable, Waker},
 };
 
 use critical_section::{CriticalSection, Mutex};
 
-use super::slot::Slot;
-use crate::time::{Instant, TimerQueue};
+use super::{kept::Kept, slot::Slot};
+use crate::time::{
+    Instant, TimerQueue,
+    tree::{self, Links, Tree},
+};
 
-/// `N` wakers, each with its earliest deadline.
+/// Wakers, each with its earliest deadline.
 ///
 /// The wakers are kept here and not in the queue's nodes: the nodes have [wakers](WAKE_ENTRY) of their
 /// entries. So foreign code (a waker's clone, wake and drop) runs outside of critical sections, and an entry
 /// can give its waker back when another one takes its place.
-pub(super) struct Table<const N: usize> {
-    entries: [Entry; N],
+///
+/// Each section is O(log n) steps in the number of entries. (Wakers with the same data and other
+/// functions come one after the other in the tree, and are looked at one by one: a program has few
+/// such functions.)
+pub(super) struct Table {
+    /// The first entries; others are [admitted](Self::admit) later.
+    own: &'static [Entry],
     /// For wakers without data. They are few (`block_on`'s is one), and a task with many wakers does not
     /// disturb them.
     one_more: Entry,
-    /// Which entry gives way next, when all are taken.
-    turn: Mutex<Cell<usize>>,
+    /// The entries that are taken, by the addresses of their wakers' data.
+    taken: Mutex<Tree<Entry>>,
+    lists: Mutex<Lists>,
+    /// Whether an entry gave way since the last [look](Self::look).
+    is_overfull: AtomicBool,
     early_wakes: AtomicU64,
+    most: AtomicUsize,
 }
 
-struct Entry {
+/// Which entries there are.
+struct Lists {
+    /// How many of the table's own were used. The others are in none of the lists.
+    used: Cell<usize>,
+    /// The first of those that are free.
+    free: Cell<Option<&'static Entry>>,
+    /// All of them, in a ring: the one before the one that gives way next.
+    last: Cell<Option<&'static Entry>>,
+    /// How many are in the ring, and how many are taken.
+    all: Cell<usize>,
+    taken: Cell<usize>,
+    /// How many gave way since the last look.
+    gave_way: Cell<usize>,
+}
+
+/// Room for a waker. What is not a slot or a tree's is used in critical sections only: the
+/// functions that do have the section's token.
+pub(super) struct Entry {
     slot: Slot,
+    links: Links<Self>,
+    /// The address by which its waker is found. It changes outside of the tree only.
+    address: Cell<usize>,
     /// `None` in a free entry.
-    waker: Mutex<RefCell<Option<Kept>>>,
+    waker: RefCell<Option<Kept>>,
+    next_free: Cell<Option<&'static Self>>,
+    /// The one that gives way after it.
+    next: Cell<Option<&'static Self>>,
+    /// There while it is taken.
+    table: Cell<Option<&'static Table>>,
 }
 
-/// A waker's clone, and the functions of the waker: the clone may have another copy of them.
-struct Kept {
-    clone: Waker,
-    functions: &'static RawWakerVTable,
-}
+// SAFETY: what it holds in cells is used in critical sections only, here and by the tree, which is
+// in a `Mutex`. Wakers are `Send`.
+unsafe impl Sync for Entry {}
 
-impl Kept {
-    fn new(waker: &Waker) -> Self {
-        Self {
-            clone: waker.clone(),
-            functions: waker.vtable(),
-        }
+impl tree::Node for Entry {
+    type Key = usize;
+
+    fn key(&self) -> usize {
+        self.address.get()
     }
 
-    /// Whether it would wake the same. The data's address means the same as long as a clone has it, so it must
-    /// be the clone's; the functions may be the first waker's too.
-    fn will_wake(&self, other: &Waker) -> bool {
-        self.clone.data() == other.data()
-            && (ptr::eq(self.clone.vtable(), other.vtable())
-                || ptr::eq(self.functions, other.vtable()))
+    fn links(&self) -> &Links<Self> {
+        &self.links
     }
 }
 
 impl Entry {
-    const fn new() -> Self {
+    /// All zero, so that it costs no room in an image.
+    pub(super) const fn new() -> Self {
         Self {
             slot: Slot::new(),
-            waker: Mutex::new(RefCell::new(None)),
+            links: Links::new(),
+            address: Cell::new(0),
+            waker: RefCell::new(None),
+            next_free: Cell::new(None),
+            next: Cell::new(None),
+            table: Cell::new(None),
         }
     }
 
-    fn replace(&self, waker: Option<Kept>, cs: CriticalSection<'_>) -> Option<Kept> {
-        self.waker.borrow(cs).replace(waker)
-    }
-
-    fn has(&self, waker: &Waker, cs: CriticalSection<'_>) -> bool {
-        let own = self.waker.borrow_ref(cs);
-        own.as_ref().is_some_and(|own| own.will_wake(waker))
-    }
-
-    fn is_free(&self, cs: CriticalSection<'_>) -> bool {
-        self.waker.borrow_ref(cs).is_none()
+    fn would_wake(&self, waker: &Waker, _cs: CriticalSection<'_>) -> bool {
+        let own = self.waker.borrow();
+        own.as_ref().is_some_and(|own| own.has_functions_of(waker))
     }
 
     /// Has the entry's waker be woken at `deadline`, unless it is to be woken earlier.
@@ -106,25 +134,55 @@ static WAKE_ENTRY: RawWakerVTable = RawWakerVTable::new(
 unsafe fn wake_entry(entry: *const ()) {
     // SAFETY: as the caller says.
     let entry = unsafe { &*entry.cast::<Entry>() };
-    if let Some(kept) = critical_section::with(|cs| entry.replace(None, cs)) {
-        kept.clone.wake();
+    let kept = critical_section::with(|cs| entry.table.get()?.free(entry, cs));
+    if let Some(kept) = kept {
+        kept.wake();
     }
 }
 
-impl<const N: usize> Table<N> {
-    pub(super) const fn new() -> Self {
-        assert!(N > 0, "an entry can give way");
+impl Table {
+    pub(super) const fn new(own: &'static [Entry]) -> Self {
+        assert!(!own.is_empty(), "an entry can give way");
         Self {
-            entries: [const { Entry::new() }; N],
+            own,
             one_more: Entry::new(),
-            turn: Mutex::new(Cell::new(0)),
+            taken: Mutex::new(Tree::new()),
+            lists: Mutex::new(Lists {
+                used: Cell::new(0),
+                free: Cell::new(None),
+                last: Cell::new(None),
+                all: Cell::new(0),
+                taken: Cell::new(0),
+                gave_way: Cell::new(0),
+            }),
+            is_overfull: AtomicBool::new(false),
             early_wakes: AtomicU64::new(0),
+            most: AtomicUsize::new(0),
         }
     }
 
-    /// How often an entry gave way.
+    /// How often a waker was woken before its deadline.
     pub(super) fn early_wakes(&self) -> u64 {
         self.early_wakes.load(Ordering::Relaxed)
+    }
+
+    /// The most entries that would have been used at a time.
+    pub(super) fn most(&self) -> usize {
+        self.most.load(Ordering::Relaxed)
+    }
+
+    /// Whether an entry gave way since the last [look](Self::look). It is one load.
+    #[inline(always)]
+    pub(super) fn is_overfull(&self) -> bool {
+        self.is_overfull.load(Ordering::Relaxed)
+    }
+
+    /// The same, once.
+    pub(super) fn look(&self) -> bool {
+        critical_section::with(|cs| {
+            self.is_overfull.store(false, Ordering::Relaxed);
+            self.lists.borrow(cs).gave_way.replace(0) > 0
+        })
     }
 
     /// Has `waker` be woken at `deadline` or earlier.
@@ -141,12 +199,14 @@ impl<const N: usize> Table<N> {
         let kept = Kept::new(waker);
         let (unused, gave_way) = critical_section::with(|cs| {
             let (entry, left) = match self.find(waker, cs) {
-                Found::Same(entry) => (entry, (Some(kept), None)),
-                Found::Other(entry) => {
+                Some(entry) => (entry, (Some(kept), None)),
+                None => {
+                    let (entry, gave_way) = self.take(kept.address() == 0, cs);
                     // What it waited for is not the new waker's.
                     // SAFETY: as the caller says.
                     unsafe { entry.slot.clear(queue) };
-                    (entry, (None, entry.replace(Some(kept), cs)))
+                    self.keep(kept, entry, cs);
+                    (entry, (None, gave_way))
                 }
             };
             // SAFETY: the same.
@@ -155,36 +215,141 @@ impl<const N: usize> Table<N> {
         });
         drop(unused);
         if let Some(kept) = gave_way {
-            kept.clone.wake();
+            kept.wake();
         }
     }
 
-    /// The entry of this waker, or else one that is free, or else the one whose turn it is to give way.
-    fn find(&'static self, waker: &Waker, cs: CriticalSection<'_>) -> Found {
-        let one_more = waker.data().is_null().then_some(&self.one_more);
-        let mut free = None;
-        for entry in one_more.into_iter().chain(&self.entries) {
-            if entry.has(waker, cs) {
-                return Found::Same(entry);
-            }
-            if free.is_none() && entry.is_free(cs) {
-                free = Some(entry);
+    /// The entry of this waker.
+    fn find(&self, waker: &Waker, cs: CriticalSection<'_>) -> Option<&'static Entry> {
+        let address = waker.data().addr();
+        let taken = self.taken.borrow(cs);
+        taken.find(&address, |entry| entry.would_wake(waker, cs))
+    }
+
+    /// Puts a waker into an entry that is in no list but the ring.
+    fn keep(&'static self, kept: Kept, entry: &'static Entry, cs: CriticalSection<'_>) {
+        entry.address.set(kept.address());
+        *entry.waker.borrow_mut() = Some(kept);
+        entry.table.set(Some(self));
+        // SAFETY: who comes here has taken it out of the tree, or it was free; it is static, and
+        // its address changes here only.
+        unsafe { self.taken.borrow(cs).insert(entry) };
+        let lists = self.lists.borrow(cs);
+        lists.taken.set(lists.taken.get() + 1);
+        let most = lists.taken.get() + lists.gave_way.get();
+        self.most.fetch_max(most, Ordering::Relaxed);
+    }
+
+    /// Takes the waker out of a taken entry, which is in no list then but the ring.
+    fn empty(&self, entry: &'static Entry, cs: CriticalSection<'_>) -> Option<Kept> {
+        let kept = entry.waker.take()?;
+        // SAFETY: an entry with a waker is in the tree.
+        unsafe { self.taken.borrow(cs).remove(entry) };
+        let lists = self.lists.borrow(cs);
+        lists.taken.set(lists.taken.get() - 1);
+        Some(kept)
+    }
+
+    /// Takes the waker out of an entry, which is free then. `None` if it was free.
+    fn free(&self, entry: &'static Entry, cs: CriticalSection<'_>) -> Option<Kept> {
+        let kept = self.empty(entry, cs)?;
+        if !ptr::eq(entry, &self.one_more) {
+            let lists = self.lists.borrow(cs);
+            entry.next_free.set(lists.free.replace(Some(entry)));
+        }
+        Some(kept)
+    }
+
+    /// An entry that is free, or else the one whose turn it is to give way, with the waker that was
+    /// in it.
+    fn take(
+        &'static self,
+        without_data: bool,
+        cs: CriticalSection<'_>,
+    ) -> (&'static Entry, Option<Kept>) {
+        let lists = self.lists.borrow(cs);
+        if without_data && self.one_more.waker.borrow().is_none() {
+            return (&self.one_more, None);
+        }
+        if let Some(entry) = lists.free.get() {
+            lists.free.set(entry.next_free.take());
+            return (entry, None);
+        }
+        if let Some(entry) = self.own.get(lists.used.get()) {
+            lists.used.set(lists.used.get() + 1);
+            lists.admit(entry);
+            return (entry, None);
+        }
+        let entry = lists.turn();
+        let kept = self.empty(entry, cs);
+        self.count_early(cs);
+        lists.gave_way.set(lists.gave_way.get() + 1);
+        self.is_overfull.store(true, Ordering::Relaxed);
+        (entry, kept)
+    }
+
+    fn count_early(&self, _cs: CriticalSection<'_>) {
+        let count = self.early_wakes.load(Ordering::Relaxed);
+        self.early_wakes.store(count + 1, Ordering::Relaxed);
+    }
+
+    /// Takes in more entries, which were in no table before: one to a critical section.
+    pub(super) fn admit(&self, more: &'static [Entry]) {
+        for entry in more {
+            critical_section::with(|cs| {
+                let lists = self.lists.borrow(cs);
+                lists.admit(entry);
+                entry.next_free.set(lists.free.replace(Some(entry)));
+            });
+        }
+    }
+
+    /// How many entries there are, but for the one more, and but for those of the table's own that
+    /// were never used.
+    #[cfg(feature = "alloc")]
+    pub(super) fn entries(&self) -> usize {
+        critical_section::with(|cs| self.lists.borrow(cs).all.get())
+    }
+
+    /// Has every entry give way, but the one more: one to a critical section.
+    ///
+    /// # Safety
+    ///
+    /// As [`schedule`](Self::schedule).
+    #[cfg(feature = "alloc")]
+    pub(super) unsafe fn let_all_go(&self, queue: &TimerQueue) {
+        for _ in 0..self.entries() {
+            let kept = critical_section::with(|cs| {
+                let entry = self.lists.borrow(cs).turn();
+                let kept = self.free(entry, cs)?;
+                // SAFETY: as the caller says.
+                unsafe { entry.slot.clear(queue) };
+                self.count_early(cs);
+                Some(kept)
+            });
+            if let Some(kept) = kept {
+                kept.wake();
             }
         }
-        Found::Other(free.unwrap_or_else(|| {
-            let turn = self.turn.borrow(cs);
-            let entry = &self.entries[turn.get()];
-            turn.set((turn.get() + 1) % N);
-            let count = self.early_wakes.load(Ordering::Relaxed);
-            self.early_wakes.store(count + 1, Ordering::Relaxed);
-            entry
-        }))
     }
 }
 
-enum Found {
-    /// It has that waker.
-    Same(&'static Entry),
-    /// It is free, or has another one.
-    Other(&'static Entry),
+impl Lists {
+    /// Puts an entry into the ring, as the last one whose turn it is.
+    fn admit(&self, entry: &'static Entry) {
+        let last = self.last.replace(Some(entry)).unwrap_or(entry);
+        entry.next.set(Some(last.next.get().unwrap_or(entry)));
+        last.next.set(Some(entry));
+        self.all.set(self.all.get() + 1);
+    }
+
+    /// The entry whose turn it is to give way: it becomes the last.
+    fn turn(&self) -> &'static Entry {
+        let last = self.last.get();
+        let Some(turn) = last.and_then(|last| last.next.get()) else {
+            unreachable!("an entry gives way when all are taken, and there is one")
+        };
+        self.last.set(Some(turn));
+        turn
+    }
 }

@@ -90,6 +90,20 @@ impl Pair {
         let first = self.tree.first().map(|item| item.number);
         assert_eq!(first, found.first().copied());
     }
+
+    /// Looks for each item by its key, and for what is not there.
+    fn find(&self) {
+        for key in 0..=255 {
+            let with_key: Vec<_> = self.model.range((key, 0)..=(key, usize::MAX)).collect();
+            let first = self.tree.find(&key, |_| true).map(|item| item.number);
+            assert_eq!(first, with_key.first().map(|(_, number)| **number));
+            assert!(self.tree.find(&key, |_| false).is_none());
+            for (_, number) in with_key {
+                let found = self.tree.find(&key, |item| item.number == *number);
+                assert!(found.is_some_and(|found| ptr::eq(found, &*self.items[*number])));
+            }
+        }
+    }
 }
 
 proptest! {
@@ -114,6 +128,7 @@ proptest! {
             }
             pair.look();
         }
+        pair.find();
         while !pair.model.is_empty() {
             pair.remove(0);
             pair.look();

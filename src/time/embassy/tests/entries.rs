@@ -5,26 +5,24 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
-        mpsc,
     },
     task::{RawWaker, RawWakerVTable, Wake, Waker},
-    thread,
-    time::Duration,
     vec::Vec,
 };
 
 use proptest::prelude::*;
 
+use super::table;
 use crate::{
     leak::leak,
     time::{
-        embassy::{slot::Slot, table::Table},
+        embassy::{slot::Slot, table::Entry},
         testing::{Recording, at, queue},
     },
 };
 
 /// That many wakers, by their numbers.
-fn wakers<const N: usize>(recording: &Recording) -> [Waker; N] {
+pub(super) fn wakers<const N: usize>(recording: &Recording) -> [Waker; N] {
     std::array::from_fn(|number| recording.waker(number))
 }
 
@@ -122,7 +120,8 @@ proptest! {
     fn a_table_wakes_early_only_if_it_is_full(steps in steps()) {
         const PLACES: usize = 3;
         let (queue, clock) = queue();
-        let table: &Table<PLACES> = leak(Table::new());
+        let table = table::<2>();
+        table.admit(leak([Entry::new()]));
         let sleepers = Recording::default();
         let wakers = wakers::<SLEEPERS>(&sleepers);
         let (mut now, mut model, mut early) = (100, Model::default(), 0);
@@ -161,7 +160,7 @@ proptest! {
 fn more_sleepers_than_places_all_end_and_none_early() {
     const MANY: usize = 20;
     let (queue, clock) = queue();
-    let table: &Table<4> = leak(Table::new());
+    let table = table::<4>();
     let sleepers = Recording::default();
     let wakers = wakers::<MANY>(&sleepers);
     let deadline = |who: usize| at(1000 * (1 + (who as u64 * 7) % MANY as u64));
@@ -194,7 +193,7 @@ fn more_sleepers_than_places_all_end_and_none_early() {
 fn what_nobody_waits_for_gives_way_once() {
     const PLACES: usize = 4;
     let (queue, _clock) = queue();
-    let table: &Table<PLACES> = leak(Table::new());
+    let table = table::<PLACES>();
     let sleepers = Recording::default();
     let (old, new) = (wakers::<PLACES>(&sleepers), wakers::<PLACES>(&sleepers));
     let ask = |waker, nanos| {
@@ -221,7 +220,7 @@ fn a_table_keeps_no_waker_longer_than_it_must() {
         fn wake(self: Arc<Self>) {}
     }
     let (queue, clock) = queue();
-    let table: &Table<1> = leak(Table::new());
+    let table = table::<1>();
     let ask = |idle: &Arc<Idle>, nanos| {
         // SAFETY: all calls are with this queue.
         unsafe { table.schedule(queue, at(nanos), &Waker::from(idle.clone())) };
@@ -248,7 +247,7 @@ fn a_waker_is_known_again_though_its_clone_looks_different() {
     static FIRSTS: RawWakerVTable =
         RawWakerVTable::new(|data| RawWaker::new(data, &CLONES), |_| (), |_| (), |_| ());
     let (queue, _clock) = queue();
-    let table: &Table<2> = leak(Table::new());
+    let table = table::<2>();
     // SAFETY: the functions do nothing.
     let waker = |data| unsafe { Waker::new(std::ptr::without_provenance(data), &FIRSTS) };
     let (first, second) = (waker(1), waker(2));
@@ -265,6 +264,60 @@ fn a_waker_is_known_again_though_its_clone_looks_different() {
     assert_eq!(table.early_wakes(), 1);
 }
 
+/// Their addresses in the tree are the same.
+#[test]
+fn wakers_with_the_same_data_and_other_functions_are_others() {
+    static WAKES: [AtomicUsize; 3] = [const { AtomicUsize::new(0) }; 3];
+    fn count<const NUMBER: usize>(_data: *const ()) {
+        WAKES[NUMBER].fetch_add(1, Ordering::SeqCst);
+    }
+    static COUNTS: [RawWakerVTable; 3] = [
+        RawWakerVTable::new(
+            |data| RawWaker::new(data, &COUNTS[0]),
+            count::<0>,
+            |_| (),
+            |_| (),
+        ),
+        RawWakerVTable::new(
+            |data| RawWaker::new(data, &COUNTS[1]),
+            count::<1>,
+            |_| (),
+            |_| (),
+        ),
+        RawWakerVTable::new(
+            |data| RawWaker::new(data, &COUNTS[2]),
+            count::<2>,
+            |_| (),
+            |_| (),
+        ),
+    ];
+    let (queue, clock) = queue();
+    let table = table::<9>();
+    for nanos in [30, 20, 10, 40] {
+        for data in 1..4 {
+            for (number, functions) in COUNTS.iter().enumerate() {
+                // SAFETY: the functions ignore the data.
+                let waker = unsafe { Waker::new(std::ptr::without_provenance(data), functions) };
+                // SAFETY: all calls are with this queue.
+                unsafe { table.schedule(queue, at(nanos + number as u64), &waker) };
+            }
+        }
+    }
+    assert_eq!(table.early_wakes(), 0);
+    let mut woken = [0; 3];
+    for (number, nanos) in [10, 11, 12].into_iter().enumerate() {
+        queue.turn();
+        clock.advance_to(at(nanos), queue);
+        queue.turn();
+        woken[number] = 3;
+        assert_eq!(
+            WAKES.each_ref().map(|wakes| wakes.load(Ordering::SeqCst)),
+            woken
+        );
+    }
+    assert_eq!(queue.turn(), None);
+}
+
 /// A waker without data, as `block_on`'s, has an entry that a task with many wakers does not take.
 #[test]
 fn wakers_without_data_have_an_entry_more() {
@@ -276,7 +329,7 @@ fn wakers_without_data_have_an_entry_more() {
         |_| (),
     );
     let (queue, clock) = queue();
-    let table: &Table<2> = leak(Table::new());
+    let table = table::<2>();
     let sleepers = Recording::default();
     let ask = |waker: &Waker, nanos| {
         // SAFETY: all calls are with this queue.
@@ -292,52 +345,4 @@ fn wakers_without_data_have_an_entry_more() {
     clock.advance_to(at(10), queue);
     queue.turn();
     assert_eq!(WAKES.load(Ordering::SeqCst), 1);
-}
-
-/// Clone, wake and drop of somebody else's waker may take as long as they like.
-#[test]
-fn foreign_code_runs_outside_of_critical_sections() {
-    /// Another thread enters a section meanwhile.
-    fn no_section_is_entered() {
-        let (entered, entering) = mpsc::channel();
-        thread::spawn(move || critical_section::with(|_| entered.send(())));
-        let limit = Duration::from_secs(20);
-        assert_eq!(entering.recv_timeout(limit), Ok(()), "we are in a section");
-    }
-    static CALLS: AtomicUsize = AtomicUsize::new(0);
-    fn called() {
-        CALLS.fetch_add(1, Ordering::SeqCst);
-        no_section_is_entered();
-    }
-    static FUNCTIONS: RawWakerVTable = RawWakerVTable::new(
-        |data| {
-            called();
-            RawWaker::new(data, &FUNCTIONS)
-        },
-        |_| called(),
-        |_| called(),
-        |_| called(),
-    );
-    let (queue, clock) = queue();
-    let table: &Table<1> = leak(Table::new());
-    let mut calls = 0;
-    let mut ask = |number: usize, nanos, expected: usize| {
-        // SAFETY: the functions ignore the data.
-        let waker = unsafe { Waker::new(std::ptr::without_provenance(number), &FUNCTIONS) };
-        // SAFETY: all calls are with this queue.
-        unsafe { table.schedule(queue, at(nanos), &waker) };
-        std::mem::forget(waker);
-        calls += expected;
-        assert_eq!(CALLS.load(Ordering::SeqCst), calls);
-    };
-    // Cloned.
-    ask(1, 10, 1);
-    // Cloned, and dropped again.
-    ask(1, 5, 2);
-    // Cloned; the other one is woken.
-    ask(2, 10, 2);
-    queue.turn();
-    clock.advance_to(at(10), queue);
-    queue.turn();
-    assert_eq!(CALLS.load(Ordering::SeqCst), calls + 1, "woken");
 }

@@ -2,6 +2,10 @@
 //! embassy's timers.
 
 mod entries;
+mod foreign;
+#[cfg(feature = "alloc")]
+mod growth;
+mod pace;
 // Miri has no processes, and these are of one process's global queue: each test has its own.
 #[cfg(not(miri))]
 mod programs;
@@ -9,13 +13,31 @@ mod threads;
 #[cfg(not(miri))]
 mod wakers;
 
+use std::{sync::mpsc, thread, time};
+
 use embassy_time::Duration;
 
+use super::table::{Entry, Table};
 use crate::{
     executor::{Capacity, Executor, Spawner},
+    leak::leak,
     platform::host::{self, Skip},
     time::TimerQueue,
 };
+
+/// Another thread enters a section meanwhile.
+fn no_section_is_entered() {
+    let (entered, entering) = mpsc::channel();
+    let other = thread::spawn(move || critical_section::with(|_| entered.send(())));
+    let limit = time::Duration::from_secs(20);
+    assert_eq!(entering.recv_timeout(limit), Ok(()), "we are in a section");
+    other.join().unwrap().unwrap();
+}
+
+/// A table of that many entries.
+fn table<const N: usize>() -> &'static Table {
+    leak(Table::new(leak([const { Entry::new() }; N])))
+}
 
 #[cfg_attr(miri, allow(dead_code, reason = "only those use it"))]
 fn ms(millis: u64) -> Duration {

@@ -10,14 +10,11 @@ use std::{
     time::Duration,
 };
 
+use super::table;
 use crate::{
     leak::leak,
     platform::host::VirtualClock,
-    time::{
-        Instant, TimerQueue,
-        embassy::{slot::Slot, table::Table},
-        testing::queue,
-    },
+    time::{Instant, TimerQueue, embassy::slot::Slot, testing::queue},
 };
 
 const ROUNDS: u64 = if cfg!(miri) { 20 } else { 2000 };
@@ -45,11 +42,13 @@ impl Drop for Leaving<'_> {
     }
 }
 
-/// Each thread asks with `ask`, by its number, and waits to be woken, until its deadline has passed.
+/// Whoever turns the queue also calls `look`. Each thread asks with `ask`, by its number, and waits
+/// to be woken, until its deadline has passed.
 fn all_are_woken(
     queue: &'static TimerQueue,
     clock: &'static VirtualClock,
     ask: impl Fn(usize, Instant, &Waker) + Sync,
+    look: impl Fn(),
 ) {
     let (left, ask) = (&AtomicUsize::new(THREADS), &ask);
     thread::scope(|scope| {
@@ -81,6 +80,7 @@ fn all_are_woken(
         }
         // The one runner.
         while left.load(Ordering::SeqCst) > 0 {
+            look();
             queue.turn();
             let next = queue.now().saturating_add(Duration::from_nanos(1));
             clock.advance_to(next, queue);
@@ -93,29 +93,50 @@ fn all_are_woken(
 fn of_slots_none_is_forgotten() {
     let (queue, clock) = queue();
     let slots = leak([const { Slot::new() }; THREADS]);
-    all_are_woken(queue, clock, |number, deadline, waker| {
+    let ask = |number: usize, deadline, waker: &Waker| {
         // SAFETY: all calls are with this queue; the wakers count references, and no more.
         unsafe { slots[number].schedule(queue, deadline, waker) };
-    });
+    };
+    all_are_woken(queue, clock, ask, || ());
 }
 
 #[test]
 fn of_a_table_with_room_none_is_early() {
     let (queue, clock) = queue();
-    let table: &Table<THREADS> = leak(Table::new());
-    all_are_woken(queue, clock, |_, deadline, waker| {
+    let table = table::<THREADS>();
+    let ask = |_, deadline, waker: &Waker| {
         // SAFETY: all calls are with this queue.
         unsafe { table.schedule(queue, deadline, waker) };
-    });
+    };
+    all_are_woken(queue, clock, ask, || ());
     assert_eq!(table.early_wakes(), 0);
 }
 
 #[test]
 fn of_a_table_that_is_too_small_none_is_forgotten() {
     let (queue, clock) = queue();
-    let table: &Table<1> = leak(Table::new());
-    all_are_woken(queue, clock, |_, deadline, waker| {
+    let table = table::<1>();
+    let ask = |_, deadline, waker: &Waker| {
         // SAFETY: all calls are with this queue.
         unsafe { table.schedule(queue, deadline, waker) };
+    };
+    all_are_woken(queue, clock, ask, || ());
+}
+
+#[cfg(feature = "alloc")]
+#[test]
+fn of_a_table_that_grows_none_is_forgotten() {
+    use crate::time::embassy::growth::{Growth, allocate};
+
+    let (queue, clock) = queue();
+    let (table, growth) = (table::<1>(), Growth::new());
+    let ask = |_, deadline, waker: &Waker| {
+        // SAFETY: all calls are with this queue.
+        unsafe { table.schedule(queue, deadline, waker) };
+    };
+    all_are_woken(queue, clock, ask, || {
+        // SAFETY: the same.
+        unsafe { growth.look(table.look(), table, queue, allocate) };
     });
+    assert!(table.entries() <= 2 * THREADS, "{}", table.entries());
 }

@@ -27,7 +27,7 @@ use crate::{
     idle::Idle,
     platform::host::{self, Skip},
     task,
-    time::embassy::{OTHER_WAKERS, early_wakes},
+    time::embassy::{AlreadyAdded, MoreWakers, OTHER_WAKERS, early_wakes, most_wakers},
 };
 
 /// Tasks have entries of their own, however many there are: only others share the table.
@@ -293,5 +293,28 @@ fn dropped_futures_with_wakers_of_their_own_give_way() {
             assert_eq!(Instant::now(), Instant::from_millis(round + 1));
             assert_eq!(early_wakes(), round * OTHER_WAKERS as u64);
         }
+    });
+}
+
+/// A program that says how many there will be.
+#[test]
+fn more_wakers_find_room_that_was_added_for_them() {
+    const MORE: usize = 100;
+    static FIRST: MoreWakers<1> = MoreWakers::new();
+    static SECOND: MoreWakers<{ MORE - 1 }> = MoreWakers::new();
+    alone(|| {
+        host::init();
+        assert_eq!(FIRST.add(), Ok(()));
+        assert_eq!(FIRST.add(), Err(AlreadyAdded));
+        block_on(naps(OTHER_WAKERS as u64 + 1, ms(0)), Skip);
+        // Also when the others were used.
+        assert_eq!(SECOND.add(), Ok(()));
+        let all = OTHER_WAKERS + MORE;
+        for _ in 0..3 {
+            block_on(naps(all as u64, ms(0)), Skip);
+            assert_eq!(early_wakes(), 0);
+        }
+        // The first of these has no waiting to do.
+        assert_eq!(most_wakers(), all - 1);
     });
 }

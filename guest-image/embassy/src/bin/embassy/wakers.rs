@@ -66,7 +66,7 @@ task! {
         ENDED.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Has its turns though the other one's wakers do not rest.
+    /// Has its turns though the other one's wakers are woken again and again.
     async fn neighbour(), pool = 1 {
         while ENDED.load(Ordering::Relaxed) == 0 {
             let start = Instant::now();

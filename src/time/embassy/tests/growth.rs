@@ -1,0 +1,187 @@
+//! A table that grows: when, by how much, where, and what is done if there is no memory.
+
+use std::{cell::Cell, task::Waker, vec::Vec};
+
+use super::{no_section_is_entered, table};
+use crate::time::{
+    Instant, TimerQueue,
+    embassy::{
+        growth::{Growth, allocate},
+        table::{Entry, Table},
+    },
+    testing::{Recording, at, queue},
+};
+
+/// A table that grows, and what was allocated for it.
+struct Growing {
+    queue: &'static TimerQueue,
+    table: &'static Table,
+    growth: Growth,
+    allocated: Cell<usize>,
+    /// Whether there is no memory.
+    fails: Cell<bool>,
+}
+
+impl Growing {
+    fn new(queue: &'static TimerQueue, table: &'static Table) -> Self {
+        Self {
+            queue,
+            table,
+            growth: Growth::new(),
+            allocated: Cell::new(0),
+            fails: Cell::new(false),
+        }
+    }
+
+    fn ask(&self, waker: &Waker, deadline: Instant) {
+        let before = self.allocated.get();
+        // SAFETY: all calls are with this queue.
+        unsafe { self.table.schedule(self.queue, deadline, waker) };
+        assert_eq!(
+            self.allocated.get(),
+            before,
+            "whoever asks may be an interrupt handler"
+        );
+    }
+
+    /// As after a pass. Whether there will be room.
+    fn look(&self) -> bool {
+        let is_overfull = self.table.look();
+        let allocate = |number| {
+            no_section_is_entered();
+            let entries = if self.fails.get() {
+                None
+            } else {
+                allocate(number)
+            };
+            self.allocated
+                .set(self.allocated.get() + entries.map_or(0, <[Entry]>::len));
+            entries
+        };
+        // SAFETY: the same.
+        unsafe {
+            self.growth
+                .look(is_overfull, self.table, self.queue, allocate)
+        }
+    }
+}
+
+/// Each asks again when it is woken, until it is not woken any more; so many of them.
+fn all_who_wait_ask<const WAKERS: usize>(growing: &Growing, sleepers: &Recording) -> usize {
+    let wakers = super::entries::wakers::<WAKERS>(sleepers);
+    let mut asking: Vec<usize> = (0..WAKERS).collect();
+    let mut asked = 0;
+    while !asking.is_empty() {
+        for who in asking {
+            growing.ask(&wakers[who], at(1000));
+            asked += 1;
+        }
+        assert!(growing.look());
+        asking = sleepers.take();
+    }
+    asked
+}
+
+#[test]
+fn a_table_that_is_too_small_doubles_until_all_have_room() {
+    const WAKERS: usize = 50;
+    let (queue, clock) = queue();
+    let growing = Growing::new(queue, table::<4>());
+    let sleepers = Recording::default();
+    let asked = all_who_wait_ask::<WAKERS>(&growing, &sleepers);
+    assert_eq!(growing.table.entries(), 64);
+    assert!(asked <= 7 * WAKERS, "{asked}");
+    assert_eq!(growing.table.early_wakes() as usize, asked - WAKERS);
+    assert!(growing.table.most() >= WAKERS);
+    // All are woken at their deadline, and next time they find room.
+    queue.turn();
+    clock.advance_to(at(1000), queue);
+    queue.turn();
+    let mut woken = sleepers.take();
+    woken.sort_unstable();
+    assert_eq!(woken, Vec::from_iter(0..WAKERS));
+    assert_eq!(all_who_wait_ask::<WAKERS>(&growing, &sleepers), WAKERS);
+    assert_eq!(growing.table.entries(), 64);
+}
+
+/// A time limit that was not reached, and that nobody waits for any more, is such a waker.
+#[test]
+fn stale_wakers_do_not_make_a_table_grow() {
+    const LIVE: usize = 3;
+    const PASSES: usize = if cfg!(miri) { 200 } else { 5000 };
+    let (queue, _clock) = queue();
+    let growing = Growing::new(queue, table::<64>());
+    let sleepers = Recording::default();
+    let live = super::entries::wakers::<LIVE>(&sleepers);
+    live.iter().for_each(|waker| growing.ask(waker, at(2000)));
+    for _ in 0..PASSES {
+        let stale = Recording::default();
+        growing.ask(&stale.waker(0), at(1000));
+        assert!(growing.look());
+        for who in sleepers.take() {
+            growing.ask(&live[who], at(2000));
+        }
+    }
+    assert_eq!(growing.allocated.get(), 0);
+    assert!(
+        growing.table.most() <= 65,
+        "no more than are there at a time"
+    );
+    let for_each = growing.table.early_wakes() as f64 / PASSES as f64;
+    assert!(
+        for_each < 1.1,
+        "each is woken for nothing once, and {LIVE} a few times more: {for_each}"
+    );
+}
+
+#[test]
+fn without_memory_all_give_way_in_turn_and_the_loop_rests() {
+    let (queue, _clock) = queue();
+    let growing = Growing::new(queue, table::<2>());
+    let sleepers = Recording::default();
+    let wakers = super::entries::wakers::<3>(&sleepers);
+    growing.fails.set(true);
+    let mut asking = Vec::from_iter(0..3);
+    let mut rests = 0;
+    for _ in 0..100 {
+        asking
+            .drain(..)
+            .for_each(|who| growing.ask(&wakers[who], at(1000)));
+        rests += usize::from(!growing.look());
+        asking = sleepers.take();
+        assert!(!asking.is_empty(), "there is no room for all");
+    }
+    assert!(
+        rests > 90,
+        "all but the few times that all were woken: {rests}"
+    );
+    // When there is memory, it is used.
+    growing.fails.set(false);
+    for _ in 0..5 {
+        asking
+            .drain(..)
+            .for_each(|who| growing.ask(&wakers[who], at(1000)));
+        assert!(growing.look());
+        asking = sleepers.take();
+    }
+    assert_eq!(asking, []);
+    assert_eq!(growing.table.entries(), 4);
+}
+
+/// So many that no address space has room for them.
+#[test]
+fn too_much_is_not_allocated_and_does_not_end_the_program() {
+    assert!(allocate(usize::MAX / 2).is_none());
+    // Miri ends with its own memory.
+    assert!(cfg!(miri) || allocate(isize::MAX as usize / size_of::<Entry>()).is_none());
+}
+
+/// What the documentation says of each.
+#[test]
+fn an_entry_takes_some_160_bytes() {
+    assert!(
+        (144..=168).contains(&size_of::<Entry>()),
+        "{}",
+        size_of::<Entry>()
+    );
+}

@@ -1,0 +1,47 @@
+//! Finding a node by its key.
+
+use super::{
+    Link, Node,
+    Side::{Left, Right},
+    Tree, place, side_of,
+};
+
+impl<N: Node> Tree<N> {
+    /// The first node, in order, that has this key and is what is looked for.
+    pub(in super::super) fn find(&self, key: &N::Key, is_it: impl Fn(&N) -> bool) -> Link<N> {
+        let (mut below, mut found) = (self.root.get(), None);
+        while let Some(node) = below {
+            if node.key() < *key {
+                below = place(node).child(Right);
+            } else {
+                found = Some(node);
+                below = place(node).child(Left);
+            }
+        }
+        loop {
+            let node = found.filter(|node| node.key() <= *key)?;
+            if is_it(node) {
+                return Some(node);
+            }
+            found = next(node);
+        }
+    }
+}
+
+/// The next node in the order.
+fn next<N: Node>(node: &'static N) -> Link<N> {
+    if let Some(mut later) = place(node).child(Right) {
+        while let Some(earlier) = place(later).child(Left) {
+            later = earlier;
+        }
+        return Some(later);
+    }
+    let mut below = node;
+    while let Some(above) = place(below).parent.get() {
+        if side_of(below, above) == Left {
+            return Some(above);
+        }
+        below = above;
+    }
+    None
+}
