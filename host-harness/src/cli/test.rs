@@ -23,10 +23,11 @@ use std::{
 /// Runs every test there is: on the host, in VMs, and models of the executor under loom.
 ///
 /// First comes `cargo test --all-features` in the top folder. If it passes, the library's own tests
-/// follow as most programs build it, with its default features and `alloc`: without metrics and trace.
-/// Then come the library's examples that need a machine, each as a guest in a VM, and the models, which
-/// are the library's own tests in a build for loom, in target/loom: loom tries the orders of what threads
-/// do. The status is cargo's; after a failure nothing more is run.
+/// follow as most programs build it, with its default features and `alloc`: without metrics and
+/// trace; and those of embassy's timers without a heap. Then come the library's examples that need
+/// a machine, each as a guest in a VM, and the models, which are the library's own tests in a build
+/// for loom, in target/loom: loom tries the orders of what threads do. The status is cargo's; after
+/// a failure nothing more is run.
 ///
 /// Arguments of `cargo test` stand for `--all-features` and choose among the first kind: with any, the
 /// others are left out. --vmm chooses the tests in VMs, tests/vm, of one VMM.
@@ -64,8 +65,18 @@ const KEPT: &[&str] = &[
     "RUST_TEST_THREADS",
 ];
 
-/// The library's own tests without metrics and trace: what follows `cargo test`.
-const UNMEASURED: &[&str] = &["--package=dormir", "--lib", "--features=alloc"];
+/// The library's own tests without metrics and trace, and those of embassy's timers without a heap:
+/// what follows `cargo test`.
+const OTHER_FEATURES: [&[&str]; 2] = [
+    &["--package=dormir", "--lib", "--features=alloc"],
+    &[
+        "--package=dormir",
+        "--lib",
+        "--no-default-features",
+        "--features=embassy-time",
+        "time::embassy",
+    ],
+];
 
 /// The tests that are models: what follows `cargo test`, but for the target folder.
 const MODELS: &[&str] = &[
@@ -116,11 +127,13 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
         return Ok(code(status));
     }
 
-    let mut unmeasured = cargo_test(&workspace);
-    unmeasured.args(UNMEASURED);
-    let status = process::run(&mut unmeasured, Scope::Group, LIMIT, stop)?;
-    if !status.success() {
-        return Ok(code(status));
+    for features in OTHER_FEATURES {
+        let mut tests = cargo_test(&workspace);
+        tests.args(features);
+        let status = process::run(&mut tests, Scope::Group, LIMIT, stop)?;
+        if !status.success() {
+            return Ok(code(status));
+        }
     }
 
     let mut examples = examples::command(&toolchain, &workspace, cargo_vm.as_deref())?;
