@@ -75,6 +75,14 @@
 //! of those futures in place of one task for all). Timers of [dormir's own](crate::time::Timer)
 //! have no such limit.
 //!
+//! # embassy-sync
+//!
+//! `embassy_sync` works as it is, but for one thing: several receivers (or senders) of one
+//! `Channel`, or several users of one `Mutex`, have one waker's place between them. The second
+//! one's waker drives out the first one's, which is woken for that, asks again, and drives out the
+//! second one's. As long as two wait the vCPU does not halt. Where more than one task waits for the
+//! same thing, take `async-channel`, `async-lock` or `maitake-sync`, which keep a waker for each.
+//!
 //! # Contexts
 //!
 //! Embassy timers may be polled in any context but NMI and machine check. A [`Runner`] that was given
