@@ -5,7 +5,7 @@ use core::convert::Infallible;
 
 use crate::{
     idle::Idle,
-    time::{Instant, Served, TimerQueue},
+    time::{Instant, Served, TimerQueue, pause},
 };
 
 /// What a loop polls.
@@ -75,17 +75,23 @@ pub(crate) fn drive<W: Work, R: Rest>(
 ) -> Result<W::Output, R::End> {
     let mut served = Served::new(timers);
     loop {
-        if let Some(output) = work.poll() {
-            served.disarm();
-            return Ok(output);
+        if !(pause::is_on(timers) && served.is_ours()) {
+            if let Some(output) = work.poll() {
+                pause::end(timers);
+                served.disarm();
+                return Ok(output);
+            }
+            pause::begin_if_needed(timers);
         }
         let next = served.turn();
-        let is_idle = || work.is_idle() && timers.is_settled();
+        let is_ours = served.is_ours();
+        let is_idle = || (work.is_idle() || is_ours && pause::is_on(timers)) && timers.is_settled();
         if is_idle() {
             served.expect(next);
             // The look that counts is the one that an idle policy takes with interrupts masked.
             rest.rest(next, &is_idle)?;
             served.look_after_wait();
+            pause::end(timers);
         }
     }
 }

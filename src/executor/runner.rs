@@ -23,7 +23,7 @@ pub use turn::Turn;
 use crate::{
     idle::Idle,
     sync::atomic::Ordering,
-    time::{Instant, TimerQueue},
+    time::{Instant, TimerQueue, pause},
 };
 
 /// What polls the tasks of an [`Executor`], where it was [entered](Executor::enter).
@@ -339,7 +339,8 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
     #[must_use]
     #[inline]
     pub fn is_idle(&self) -> bool {
-        self.executor.ready.is_empty() && self.executor.book.timers().is_settled()
+        let (ready, timers) = (&self.executor.ready, self.executor.book.timers());
+        (ready.is_empty() || pause::is_on(timers)) && timers.is_settled()
     }
 
     /// Runs until no task is ready, and returns instead of waiting: for a loop that somebody else owns.

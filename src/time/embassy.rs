@@ -174,7 +174,6 @@ fn serves(queue: &TimerQueue) -> bool {
 ///
 /// It may allocate, and wakes foreign wakers: it is called in no critical section, and with
 /// interrupts as in a poll.
-#[allow(dead_code, reason = "the loops are to call it")]
 #[inline(always)]
 pub(crate) fn between_passes(queue: &TimerQueue) {
     let is_overfull = OTHERS.is_overfull();
@@ -207,14 +206,12 @@ fn look(queue: &TimerQueue) {
 /// time has passed.
 ///
 /// It may be called with interrupts masked, and is one load where there is no rest.
-#[allow(dead_code, reason = "the loops are to call it")]
 #[inline(always)]
 pub(crate) fn rests(queue: &TimerQueue) -> bool {
     PACE.rests() && serves(queue)
 }
 
 /// The rest is over, since something has interrupted it; or the loop ends that rested.
-#[allow(dead_code, reason = "the loops are to call it")]
 #[inline(always)]
 pub(crate) fn end_rest(queue: &TimerQueue) {
     if rests(queue) {

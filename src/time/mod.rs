@@ -20,6 +20,7 @@ mod instant;
 ))]
 pub(crate) mod monotonic;
 mod node;
+pub(crate) mod pause;
 mod queue;
 #[cfg(any(
     test,

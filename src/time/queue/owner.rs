@@ -96,6 +96,12 @@ impl Served {
         Self { queue, is_ours }
     }
 
+    /// Whether this loop's vCPU owns the queue, now if it did not before.
+    #[inline(always)]
+    pub(crate) fn is_ours(&mut self) -> bool {
+        self.is_ours || self.try_own()
+    }
+
     /// [Turns](TimerQueue::turn) the queue.
     ///
     /// # Panics
@@ -130,11 +136,12 @@ impl Served {
 
     /// The loop has come to its end: the alarm goes off, unless it is another vCPU's.
     pub(crate) fn disarm(&mut self) {
-        if self.is_ours || self.try_own() {
+        if self.is_ours() {
             self.queue.disarm();
         }
     }
 
+    #[cold]
     fn try_own(&mut self) -> bool {
         self.is_ours = self.queue.owner.add();
         self.is_ours

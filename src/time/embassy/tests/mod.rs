@@ -9,6 +9,8 @@ mod pace;
 // Miri has no processes, and these are of one process's global queue: each test has its own.
 #[cfg(not(miri))]
 mod programs;
+#[cfg(not(miri))]
+mod storm;
 mod threads;
 #[cfg(not(miri))]
 mod wakers;

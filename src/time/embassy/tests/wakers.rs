@@ -24,7 +24,6 @@ use crate::{
     alone::alone,
     block_on,
     executor::{Executor, Shared, Up64, Up4096, yield_now},
-    idle::Idle,
     platform::host::{self, Skip},
     task,
     time::embassy::{AlreadyAdded, MoreWakers, OTHER_WAKERS, early_wakes, most_wakers},
@@ -244,18 +243,6 @@ async fn naps(number: u64, late: Duration) {
     assert!(naps.into_iter().eq(0..number));
 }
 
-/// Lets time pass though there is something to do: with too small a table the virtual clock would stand
-/// still.
-async fn pass_time(millis: u64) {
-    let end = Instant::now() + ms(millis);
-    while Instant::now() < end {
-        let soon =
-            crate::time::Instant::now().saturating_add(core::time::Duration::from_micros(50));
-        Skip.wait(Some(soon), &|| true);
-        yield_now().await;
-    }
-}
-
 /// `FuturesUnordered` polls each future with a waker of its own.
 #[test]
 fn futures_with_wakers_of_their_own_end_in_order() {
@@ -263,8 +250,10 @@ fn futures_with_wakers_of_their_own_end_in_order() {
     alone(|| {
         task! {
             async fn few(), pool = 1 { naps(OTHER_WAKERS as u64, ms(0)).await }
-            async fn many(), pool = 1 { naps(MANY, ms(1)).await }
-            async fn passing(), pool = 1 { pass_time(MANY).await }
+            async fn many(), pool = 1 {
+                // Where the table cannot grow, a wake may come while the vCPU rests.
+                naps(MANY, if cfg!(feature = "alloc") { ms(0) } else { ms(1) }).await
+            }
         }
         static EXECUTOR: Executor<Up64> = Executor::new(Shared);
         run(&EXECUTOR, |spawner| {
@@ -274,7 +263,6 @@ fn futures_with_wakers_of_their_own_end_in_order() {
         assert_eq!(early_wakes(), 0);
         run(&EXECUTOR, |spawner| {
             spawner.spawn_detached(many()).unwrap();
-            spawner.spawn_detached(passing()).unwrap();
         });
         assert!(early_wakes() > 0, "it was full");
     });
@@ -291,7 +279,10 @@ fn dropped_futures_with_wakers_of_their_own_give_way() {
             let limited = async { assert!(with_timeout(ms(1), sleeps).await.is_err()) };
             block_on(limited, Skip);
             assert_eq!(Instant::now(), Instant::from_millis(round + 1));
-            assert_eq!(early_wakes(), round * OTHER_WAKERS as u64);
+            // Each gives way once; a full table that can grow also has those woken who have just come.
+            let once = round * OTHER_WAKERS as u64;
+            let most = once * if cfg!(feature = "alloc") { 2 } else { 1 };
+            assert!((once..=most).contains(&early_wakes()), "{}", early_wakes());
         }
     });
 }

@@ -1,0 +1,223 @@
+//! Many wakers that are not of tasks: however many there are, the processor rests, and nobody is late.
+
+use std::{
+    cell::Cell,
+    future::{self, Future},
+    pin::pin,
+    rc::Rc,
+};
+
+use embassy_time::{Instant, Timer};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+
+use super::ms;
+use crate::{
+    alone::alone,
+    block_on,
+    executor::{Executor, Shared, Up64},
+    idle::Idle,
+    platform::host::{self, Skip},
+    task,
+    time::{
+        TimerQueue,
+        embassy::{OTHER_WAKERS, early_wakes, most_wakers},
+    },
+};
+
+const MILLIS: u64 = 500;
+
+/// What a storm took.
+#[derive(Default)]
+struct Counts {
+    polls: Cell<u64>,
+    waits: Cell<u64>,
+}
+
+impl Counts {
+    fn assert_calm(&self, wakers: usize) {
+        let (polls, waits, wakers) = (self.polls.get(), self.waits.get(), wakers as u64);
+        let room = OTHER_WAKERS as u64;
+        // Each is polled at the beginning and at the end.
+        let (most_polls, most_waits) = if wakers <= room {
+            (2 * wakers, 1)
+        } else if cfg!(feature = "alloc") {
+            // All are asked whether they still wait, once, and may be driven out before each doubling.
+            let doublings = u64::from(wakers.div_ceil(room).next_power_of_two().ilog2());
+            ((3 + doublings) * wakers, 1)
+        } else {
+            // Each may be driven out once a millisecond.
+            ((2 + MILLIS) * wakers, MILLIS + 1)
+        };
+        assert!(polls <= most_polls, "{polls} polls of {wakers}");
+        assert!(waits <= most_waits, "{waits} waits");
+        assert_eq!(early_wakes() == 0, wakers <= room);
+        assert!(most_wakers() >= wakers as usize, "{}", most_wakers());
+    }
+}
+
+/// Counts its waits, and advances the clock.
+struct Counted<'a>(&'a Cell<u64>);
+
+impl Idle for Counted<'_> {
+    fn wait(&mut self, until: Option<crate::time::Instant>, idle: &dyn Fn() -> bool) {
+        self.0.set(self.0.get() + 1);
+        Skip.wait(until, idle);
+    }
+}
+
+/// So many sleepers in one future, each of which is polled with a waker of its own.
+async fn storm(wakers: usize, counts: Rc<Counts>) {
+    let start = Instant::now();
+    let sleepers = (0..wakers).map(|_| async {
+        let mut timer = pin!(Timer::at(start + ms(MILLIS)));
+        future::poll_fn(|cx| {
+            counts.polls.set(counts.polls.get() + 1);
+            // Where it does not rest, the clock stands still.
+            assert!(
+                counts.polls.get() < 1000 * MILLIS + 10 * wakers as u64,
+                "it does not rest"
+            );
+            timer.as_mut().poll(cx)
+        })
+        .await;
+        assert_eq!(start.elapsed(), ms(MILLIS), "late, or early");
+    });
+    let sleepers: FuturesUnordered<_> = sleepers.collect();
+    assert_eq!(sleepers.count().await, wakers);
+}
+
+fn in_block_on(wakers: usize) {
+    host::init();
+    let counts = Rc::<Counts>::default();
+    block_on(storm(wakers, counts.clone()), Counted(&counts.waits));
+    counts.assert_calm(wakers);
+    assert_eq!(TimerQueue::global().turn(), None, "nothing is left behind");
+}
+
+task! {
+    async fn storm_task(wakers: usize, counts: Rc<Counts>), pool = 1 { storm(wakers, counts).await }
+}
+
+fn in_a_runner(wakers: usize) {
+    static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+    host::init();
+    let counts = Rc::<Counts>::default();
+    let mut runner = EXECUTOR.enter().unwrap();
+    let task = storm_task(wakers, counts.clone());
+    runner.spawner().spawn_detached(task).unwrap();
+    runner.run(Counted(&counts.waits));
+    counts.assert_calm(wakers);
+    assert_eq!(TimerQueue::global().turn(), None, "nothing is left behind");
+}
+
+/// A loop that somebody else owns, and that also runs the tasks when they are woken.
+fn in_somebodys_loop(wakers: usize) {
+    static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+    std::thread_local! {
+        static WOKEN: Cell<bool> = const { Cell::new(false) };
+    }
+    host::init();
+    EXECUTOR.on_wake(|| WOKEN.set(true));
+    let counts = Rc::<Counts>::default();
+    let mut runner = EXECUTOR.enter().unwrap();
+    let task = storm_task(wakers, counts.clone());
+    runner.spawner().spawn_detached(task).unwrap();
+    loop {
+        let turn = runner.run_until_idle();
+        if turn.tasks_left == 0 {
+            break;
+        }
+        assert!(turn.next_deadline.is_some());
+        // It counts as idle also while it rests.
+        assert!(runner.is_idle());
+        if !WOKEN.replace(false) {
+            Counted(&counts.waits).wait(turn.next_deadline, &|| runner.is_idle());
+        }
+    }
+    counts.assert_calm(wakers);
+    assert_eq!(TimerQueue::global().turn(), None, "nothing is left behind");
+}
+
+/// Each storm in a process of its own, in each of the loops.
+macro_rules! storms {
+    ($($name:ident: $wakers:expr),* $(,)?) => {$(
+        mod $name {
+            use super::*;
+
+            #[test]
+            fn in_block_on() {
+                // `block_on`'s waker is not asked with here.
+                alone(|| super::in_block_on($wakers));
+            }
+
+            #[test]
+            fn in_a_runner() {
+                alone(|| super::in_a_runner($wakers));
+            }
+
+            #[test]
+            fn in_somebodys_loop() {
+                alone(|| super::in_somebodys_loop($wakers));
+            }
+        }
+    )*};
+}
+
+storms! {
+    one_fewer_than_fit: OTHER_WAKERS - 1,
+    as_many_as_fit: OTHER_WAKERS,
+    one_too_many: OTHER_WAKERS + 1,
+    two_too_many: OTHER_WAKERS + 2,
+    twice_as_many_and_two: 2 * OTHER_WAKERS + 2,
+    a_thousand: 1000,
+}
+
+/// What an interrupt wakes is not kept waiting by a rest, but by the few polls of those who are woken early.
+#[cfg(not(feature = "alloc"))]
+#[test]
+fn an_interrupt_ends_a_rest() {
+    use crate::event::Event;
+
+    static DEVICE: Event = Event::new();
+    const SIGNALS: u64 = 20;
+
+    /// Each other wait is ended by a device, at once.
+    struct Interrupted(u64);
+
+    impl Idle for Interrupted {
+        fn wait(&mut self, until: Option<crate::time::Instant>, idle: &dyn Fn() -> bool) {
+            self.0 += 1;
+            if self.0.is_multiple_of(2) {
+                DEVICE.signal();
+            } else {
+                Skip.wait(until, idle);
+            }
+        }
+    }
+
+    task! {
+        async fn listen(ended: Rc<Cell<Instant>>), pool = 1 {
+            let start = Instant::now();
+            for signal in 1..=SIGNALS {
+                DEVICE.wait().unwrap().await;
+                // Between two signals there is one rest.
+                assert!(start.elapsed() <= ms(signal), "signal {signal}: {:?}", start.elapsed());
+            }
+            ended.set(Instant::now());
+        }
+    }
+
+    alone(|| {
+        static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+        host::init();
+        let (ended, counts) = (Rc::new(Cell::new(Instant::MAX)), Rc::<Counts>::default());
+        let mut runner = EXECUTOR.enter().unwrap();
+        let spawner = runner.spawner();
+        let task = storm_task(2 * OTHER_WAKERS, counts.clone());
+        spawner.spawn_detached(task).unwrap();
+        spawner.spawn_detached(listen(ended.clone())).unwrap();
+        runner.run(Interrupted(0));
+        assert!(ended.get() <= Instant::from_millis(SIGNALS));
+        assert!(early_wakes() > 0, "it rested");
+    });
+}
