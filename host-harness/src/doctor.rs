@@ -1,6 +1,8 @@
-//! `cargo vm doctor`: what is here, what each lack costs and how to mend it. Installs nothing.
+//! `cargo vm doctor`: what is here, what each lack costs, and what set-up would do about it. Installs nothing.
 
 use crate::{
+    setup::{self, Needs},
+    stop::StopToken,
     toolchain::{GuestToolchain, NoGuestToolchain},
     vmm::{
         Accelerator, Vmm,
@@ -17,18 +19,25 @@ pub(crate) struct Findings {
     kvm: Result<KvmInfo, String>,
     qemu: Result<String, String>,
     toolchain: Result<GuestToolchain, NoGuestToolchain>,
+    /// What set-up would do, a sentence for each lack.
+    set_up: Vec<String>,
 }
 
 impl Findings {
     /// Looks at this machine.
-    pub(crate) fn gather() -> Result<Self, WorkspaceGone> {
+    pub(crate) fn gather(stop: &StopToken) -> Result<Self, WorkspaceGone> {
         let workspace = Workspace::locate()?;
+        let all = Needs {
+            qemu: true,
+            browser: true,
+        };
         Ok(Self {
             kvm: kvm::probe().map_err(|error| error.to_string()),
             qemu: qemu::probe()
                 .map(|version| format!("usable, version {version}"))
                 .map_err(|error| error.to_string()),
             toolchain: GuestToolchain::detect(&workspace),
+            set_up: setup::outlook(&workspace, all, stop),
         })
     }
 
@@ -62,6 +71,7 @@ impl fmt::Display for Findings {
         section("KVM", &self.kvm_lines())?;
         section("QEMU", &self.qemu_lines())?;
         section("guests", &self.toolchain_lines())?;
+        section("set-up", &self.set_up)?;
         section("VMMs", &self.vmm_lines())
     }
 }
@@ -108,8 +118,7 @@ impl Findings {
             Ok(version) => vec![version.clone()],
             Err(lack) => vec![
                 lack.clone(),
-                "costs: no guest under QEMU, so `cargo vm test` fails; `cargo vm test` installs it"
-                    .into(),
+                "costs: no guest under QEMU, so `cargo vm test` fails".into(),
             ],
         }
     }
@@ -149,6 +158,7 @@ mod tests {
             }),
             qemu: Ok("usable, version 7.2.0".into()),
             toolchain: Ok(GuestToolchain::Target(Compiler::for_test())),
+            set_up: Vec::new(),
         }
     }
 

@@ -9,7 +9,7 @@ mod signals;
 mod table;
 mod test;
 
-use crate::{doctor::Findings, setup::Policy, vmm::Outcome};
+use crate::{doctor::Findings, setup::Policy, stop::StopToken, vmm::Outcome};
 use clap::{Parser, Subcommand};
 use std::{
     error::Error,
@@ -29,7 +29,7 @@ struct Arguments {
 // A verb without a text here has that of its arguments.
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Says which VMMs and compilers are here, what each lack costs and how to mend it
+    /// Says which VMMs and compilers are here, what each lack costs and what set-up would do about it
     ///
     /// Installs nothing. The status is 0 if guests can be built and run under at least one VMM.
     Doctor,
@@ -85,7 +85,7 @@ pub fn main() -> ExitCode {
         }
     };
     let ended = match arguments.command {
-        Verb::Doctor => doctor(),
+        Verb::Doctor => doctor(&stop),
         Verb::Bench(arguments) => bench::run(&arguments, &stop),
         Verb::Demo(arguments) => demo::run(&arguments, &stop),
         Verb::Run(arguments) => run::run(&arguments, &stop),
@@ -101,8 +101,8 @@ pub fn main() -> ExitCode {
     }))
 }
 
-fn doctor() -> Ended {
-    let findings = Findings::gather()?;
+fn doctor(stop: &StopToken) -> Ended {
+    let findings = Findings::gather(stop)?;
     let status = u8::from(!findings.can_run_guests());
     ended(write!(io::stdout(), "{findings}"), status)
 }

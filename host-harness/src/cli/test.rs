@@ -35,7 +35,8 @@ use std::{
 /// With --browser the page of `cargo vm bench --html` is then looked at in a browser.
 ///
 /// What the tests need and is not there is installed first: the compiler's library for guests, QEMU, unless
-/// --vmm names one that does without, and with --browser a browser, Debian's chromium-headless-shell.
+/// --vmm names one that does without, and with --browser a browser, Debian's chromium-headless-shell. No package is
+/// removed for it, but one that is built of QEMU's own source and stands in QEMU's way.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Runs only the tests of this VMM: kvm, qemu-tcg, qemu-kvm, hyperlight or hyperlight-interrupts; of QEMU's

@@ -1,7 +1,10 @@
 //! Set-ups of machines that exist only here.
 
+mod packages;
+
 use super::{
-    plan::{Apt, Chromium, Distribution, InTheWay, Privilege, Program},
+    plan::{Apt, Program},
+    step::{Chromium, Distribution, Privilege},
     *,
 };
 use crate::toolchain::{Compiler, NoGuestToolchain};
@@ -11,11 +14,21 @@ struct Fake {
     facts: Facts,
     works: Vec<Step>,
     done: Vec<String>,
+    /// What apt says that an installation would remove, or why it cannot be.
+    rehearsed: Rehearsed,
+    /// How many steps find apt's lock held by another program.
+    locked: u32,
+    paused: u32,
 }
 
-const INSTALL_TOOLCHAIN: Step = Step::InstallToolchain(Privilege::Root, Distribution::Web);
+const INSTALL_TOOLCHAIN: Step =
+    Step::Install(Privilege::Root, Software::Toolchain(Distribution::Web));
 
-const INSTALL_QEMU: Step = Step::InstallQemu(Privilege::Root, InTheWay::Stay);
+const INSTALL_QEMU: Step = Step::Install(Privilege::Root, Software::Qemu);
+
+const fn install_browser(chromium: Chromium) -> Step {
+    Step::Install(Privilege::Root, Software::Browser(chromium))
+}
 
 impl Fake {
     fn new(apt: Apt, works: &[Step]) -> Self {
@@ -30,6 +43,9 @@ impl Fake {
             },
             works: works.to_vec(),
             done: Vec::new(),
+            rehearsed: Rehearsed::Removes(Vec::new()),
+            locked: 0,
+            paused: 0,
         }
     }
 }
@@ -39,24 +55,47 @@ impl Host for Fake {
         self.facts.clone()
     }
 
+    fn rehearse(&mut self, _: Software) -> Result<Rehearsed, ProcessError> {
+        Ok(self.rehearsed.clone())
+    }
+
+    fn pause(&mut self) -> Result<(), ProcessError> {
+        self.paused += 1;
+        Ok(())
+    }
+
     fn carry_out(&mut self, step: &Step) -> Result<Done, ProcessError> {
+        if self.locked > 0 {
+            self.locked -= 1;
+            return Ok(failed(
+                "E: Could not get lock /a/lock. It is held by process 7 (apt-get)\n",
+            ));
+        }
         self.done.push(step.to_string());
         let success = self.works.contains(step);
         if success {
             match step {
-                Step::AddTarget | Step::InstallToolchain(..) => {
-                    self.facts.toolchain = Ok(toolchain());
-                }
-                Step::InstallQemu(..) => self.facts.qemu = Program::Usable,
-                Step::InstallBrowser(..) => self.facts.browser = Program::Usable,
                 Step::UpdatePackages(_) => {}
+                Step::AddTarget => self.facts.toolchain = Ok(toolchain()),
+                Step::Install(_, software) | Step::Replace(_, software, _) => match software {
+                    Software::Toolchain(_) => self.facts.toolchain = Ok(toolchain()),
+                    Software::Qemu => self.facts.qemu = Program::Usable,
+                    Software::Browser(_) => self.facts.browser = Program::Usable,
+                },
             }
         }
         Ok(Done {
             success,
-            status: "exit status: 1".into(),
-            output: "error: no\nnot today\n".into(),
+            ..failed("error: no\nnot today\n")
         })
+    }
+}
+
+fn failed(output: &str) -> Done {
+    Done {
+        success: false,
+        status: "exit status: 1".into(),
+        output: output.into(),
     }
 }
 
@@ -117,8 +156,8 @@ fn where_rustup_refuses_the_distribution_steps_in() {
         [
             "rustup target add x86_64-unknown-none",
             "apt-get update",
-            "apt-get install --yes --no-install-recommends --no-remove -o \
-             DPkg::Lock::Timeout=300 rustc-web cargo-web rust-web-src lld",
+            "apt-get install --yes --no-install-recommends --no-remove \
+             rustc-web cargo-web rust-web-src lld",
         ]
     );
     assert!(said.contains(&"  not today".to_owned()), "{said:?}");
@@ -146,8 +185,16 @@ impl Host for Unchanging {
         }
     }
 
+    fn rehearse(&mut self, software: Software) -> Result<Rehearsed, ProcessError> {
+        self.0.rehearse(software)
+    }
+
     fn carry_out(&mut self, step: &Step) -> Result<Done, ProcessError> {
         self.0.carry_out(step)
+    }
+
+    fn pause(&mut self) -> Result<(), ProcessError> {
+        self.0.pause()
     }
 }
 
@@ -202,25 +249,6 @@ fn qemu_is_installed_only_when_it_is_needed() {
         fake.done[1].ends_with(" qemu-system-x86"),
         "{:?}",
         fake.done
-    );
-}
-
-#[test]
-fn packages_in_qemus_way_are_removed_only_after_a_try_without() {
-    let works = [Step::InstallQemu(Privilege::Root, InTheWay::Go)];
-    let mut fake = Fake::new(Apt::Root, &works);
-    fake.facts.toolchain = Ok(toolchain());
-    fake.facts.qemu = Program::Missing;
-    let (said, result) = set_up_fake(&mut fake, BUILD_AND_QEMU, Policy::Install);
-    assert_eq!(result, Ok(()));
-    let removes: Vec<_> = fake.done[1..]
-        .iter()
-        .map(|done| !done.contains("--no-remove"))
-        .collect();
-    assert_eq!(removes, [false, true], "{:?}", fake.done);
-    assert!(
-        said.iter().any(|line| line.contains("in its way")),
-        "{said:?}"
     );
 }
 
@@ -314,7 +342,7 @@ fn sudo_is_used_where_there_is_one() {
     assert!(result.is_err());
     for done in &fake.done {
         assert!(
-            done.starts_with("sudo env DEBIAN_FRONTEND=noninteractive apt-get "),
+            done.starts_with("sudo env DEBIAN_FRONTEND=noninteractive LC_ALL=C apt-get "),
             "{done}"
         );
     }
@@ -342,42 +370,19 @@ fn where_there_is_no_apt_the_sentence_names_another_way() {
 }
 
 #[test]
-fn a_browser_is_installed_only_where_it_is_needed_and_by_the_smaller_package() {
-    let shell = Step::InstallBrowser(Privilege::Root, Chromium::HeadlessShell);
-    let mut fake = Fake::new(Apt::Root, &[Step::UpdatePackages(Privilege::Root), shell]);
-    fake.facts.toolchain = Ok(toolchain());
-    fake.facts.browser = Program::Missing;
-    let (said, result) = set_up_fake(&mut fake, BUILD_AND_QEMU, Policy::Install);
-    assert_eq!((said.len(), result), (0, Ok(())));
-    let (_, result) = set_up_fake(&mut fake, ALL, Policy::Refuse);
-    let error = result.expect_err("it may not install");
-    assert!(error.contains("a browser (`apt-get install "), "{error}");
-    let (_, result) = set_up_fake(&mut fake, ALL, Policy::Install);
-    assert_eq!(result, Ok(()));
-    let last = fake.done.last().expect("it was installed");
-    assert!(last.ends_with(" chromium-headless-shell"), "{last}");
-}
-
-#[test]
-fn where_there_is_no_small_browser_the_whole_one_is_installed() {
-    let whole = Step::InstallBrowser(Privilege::Root, Chromium::Whole);
-    let mut fake = Fake::new(Apt::Root, &[Step::UpdatePackages(Privilege::Root), whole]);
-    fake.facts.toolchain = Ok(toolchain());
-    fake.facts.browser = Program::Missing;
-    let (_, result) = set_up_fake(&mut fake, ALL, Policy::Install);
-    assert_eq!(result, Ok(()));
-    let last = fake.done.last().expect("it was installed");
-    assert!(last.ends_with(" chromium"), "{last}");
-}
-
-#[test]
 fn a_stop_ends_the_set_up() {
     struct Stopped;
     impl Host for Stopped {
         fn facts(&mut self, needs: Needs) -> Facts {
             Fake::new(Apt::Root, &[]).facts(needs)
         }
+        fn rehearse(&mut self, _: Software) -> Result<Rehearsed, ProcessError> {
+            Err(ProcessError::Stopped)
+        }
         fn carry_out(&mut self, _: &Step) -> Result<Done, ProcessError> {
+            Err(ProcessError::Stopped)
+        }
+        fn pause(&mut self) -> Result<(), ProcessError> {
             Err(ProcessError::Stopped)
         }
     }

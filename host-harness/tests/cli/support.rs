@@ -65,7 +65,8 @@ impl FakeMachine {
         machine
     }
 
-    fn bin(&self) -> PathBuf {
+    /// The folder that is its PATH.
+    pub(crate) fn bin(&self) -> PathBuf {
         self.folder.path().join("bin")
     }
 

@@ -1,0 +1,106 @@
+//! What an installation would do to packages that are there already, and whether it may.
+
+use super::step::{Removal, Software, Step};
+
+/// The source package that Debian and its descendants build QEMU from.
+const QEMU: &str = "qemu";
+
+/// The packages that a simulated run of apt says it would remove, with their versions.
+pub(super) fn removals(output: &str) -> Vec<(String, String)> {
+    let removal = |line: &str| {
+        let rest = line
+            .strip_prefix("Remv ")
+            .or_else(|| line.strip_prefix("Purg "))?;
+        let (package, rest) = rest.split_once(' ').unwrap_or((rest, ""));
+        let version = rest.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+        let version = version.map_or("of an unknown version", |(version, _)| version);
+        Some((package.to_owned(), version.to_owned()))
+    };
+    output.lines().filter_map(removal).collect()
+}
+
+/// Decides what becomes of a step for which these packages would be removed: what is built of QEMU's own
+/// source may go for QEMU (a `qemu-utils` newer than the distribution's QEMU is such a package), and
+/// nothing else for anything.
+///
+/// # Errors
+///
+/// It must not be done; the sentence says why not and what to run.
+pub(super) fn judge(step: Step, going: Vec<Removal>) -> Result<Step, String> {
+    let Step::Install(privilege, software) = step else {
+        return Ok(step);
+    };
+    if going.is_empty() {
+        return Ok(step);
+    }
+    let is_qemus = |gone: &Removal| gone.source.as_deref() == Some(QEMU);
+    if software == Software::Qemu && going.iter().all(is_qemus) {
+        return Ok(Step::Replace(privilege, software, going));
+    }
+    Err(format!(
+        "{} is not installed, since that would remove {}: if that may go, run `{}` as root, or {}",
+        software.what(),
+        Removal::list(&going),
+        software.by_hand(),
+        software.otherwise()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::step::Privilege, *};
+
+    fn removal(package: &str, source: Option<&str>) -> Removal {
+        Removal {
+            package: package.into(),
+            version: "1:10.0".into(),
+            source: source.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn removals_are_read_among_all_that_apt_prints() {
+        let output = "Reading package lists...\nThe following packages will be REMOVED:\n  qemu-utils\n\
+            Remv qemu-utils [1:10.0.2+ds-2+deb13u1~bpo12+1]\nPurg libold:i386 [2.3] [libnew:amd64 ]\n\
+            Remv odd\nInst qemu-system-x86 (1:7.2 Debian:12.15/oldstable [amd64])\n";
+        let expected = [
+            ("qemu-utils", "1:10.0.2+ds-2+deb13u1~bpo12+1"),
+            ("libold:i386", "2.3"),
+            ("odd", "of an unknown version"),
+        ];
+        let expected = expected.map(|(package, version)| (package.into(), version.into()));
+        assert_eq!(removals(output), expected);
+        assert!(removals("Remove nothing\n").is_empty());
+    }
+
+    #[test]
+    fn only_qemus_own_packages_go_and_only_for_qemu() {
+        let qemu = Step::Install(Privilege::Root, Software::Qemu);
+        let own = removal("qemu-utils", Some("qemu"));
+        assert_eq!(judge(qemu.clone(), Vec::new()), Ok(qemu.clone()));
+        let replaced = judge(qemu.clone(), vec![own.clone()]).expect("it may");
+        assert_eq!(
+            replaced.to_string(),
+            "apt-get install --yes --no-install-recommends qemu-system-x86 qemu-utils-"
+        );
+        let why = replaced.why();
+        assert!(why.contains("in place of qemu-utils 1:10.0"), "{why}");
+
+        for other in [
+            removal("libvirt", Some("libvirt")),
+            removal("qemu-like", None),
+        ] {
+            let refused = judge(qemu.clone(), vec![own.clone(), other.clone()]);
+            let sentence = refused.expect_err("it must not");
+            for part in [
+                &format!("{} 1:10.0", other.package),
+                "`apt-get install --no-install-recommends qemu-system-x86` as root",
+            ] {
+                assert!(sentence.contains(part), "{part}: {sentence}");
+            }
+        }
+        let browser = super::super::step::Chromium::HeadlessShell;
+        let browser = Step::Install(Privilege::Root, Software::Browser(browser));
+        assert!(judge(browser, vec![own]).is_err());
+    }
+}
