@@ -9,6 +9,7 @@ mod labels;
 mod layout;
 mod names;
 mod numbers;
+mod palette;
 mod picture;
 mod source;
 

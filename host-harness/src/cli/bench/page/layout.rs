@@ -12,7 +12,7 @@ use super::{
         },
         sizes, table,
     },
-    bars, chart, figures, is_one_guest, names,
+    bars, chart, figures, ink, is_one_guest, names, palette,
 };
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -35,7 +35,7 @@ pub(super) fn page(document: &Document) -> Markup {
                 meta http-equiv="Content-Security-Policy" content=(POLICY);
                 link rel="icon" href="data:,";
                 title { "dormir: wake latency" }
-                style { (PreEscaped(chart::STYLE)) (PreEscaped(STYLE)) }
+                style { (PreEscaped(palette::variables())) (PreEscaped(ink::page_style())) (PreEscaped(STYLE)) }
             }
             body {
                 @if let Some(warning) = warning { p.warning role="note" { (warning) } }

@@ -2,7 +2,9 @@
 
 use super::{
     super::latency::{document::Document, reading::Cell},
-    chart, figures, is_one_guest, is_plain_sleep, names, numbers,
+    chart, figures,
+    ink::{self, Ink},
+    is_one_guest, is_plain_sleep, names, numbers,
 };
 use maud::{Markup, PreEscaped, html};
 
@@ -74,15 +76,15 @@ pub(super) fn draw(document: &Document) -> Result<String, NothingToShow> {
             role="img" aria-labelledby="t d" font-family="system-ui, -apple-system, 'Segoe UI', sans-serif" {
             title id="t" { "How late a task is polled after its deadline" }
             desc id="d" { @for panel in &panels { (title(&panel[0])) ": " (figures::in_words(panel, "deadline")) " " } }
-            style { (PreEscaped(chart::STYLE)) }
-            rect width=(width) height=(height) rx="120" fill="var(--paper)" {}
+            style { ":root { color-scheme: light dark; }\n" (PreEscaped(ink::picture_style())) }
+            rect width=(width) height=(height) rx="120" fill=(Ink::Paper.light()) class=(Ink::Paper.class()) {}
             (lines(&above, MARGIN + LINE / 2, "600"))
-            text x=(MARGIN) y=(top - LINE) font-size=(chart::TEXT + 30) font-weight="600" fill="var(--ink)" { "From a timer's deadline to the poll of the task that sleeps until then" }
+            text x=(MARGIN) y=(top - LINE) font-size=(chart::TEXT + 30) font-weight="600" fill=(Ink::Text.light()) class=(Ink::Text.class()) { "From a timer's deadline to the poll of the task that sleeps until then" }
             @for (index, panel) in panels.iter().enumerate() {
                 @let (x, y) = place(index);
                 g transform={ "translate(" (x) " " (y) ")" } {
-                    text x="0" y=(LINE / 2) font-size=(chart::TEXT + 10) font-weight="600" fill="var(--ink)" { (title(&panel[0])) }
-                    text x="0" y=(LINE / 2 + LINE) font-size=(chart::TEXT - 20) fill="var(--soft)" { (medians(panel)) }
+                    text x="0" y=(LINE / 2) font-size=(chart::TEXT + 10) font-weight="600" fill=(Ink::Text.light()) class=(Ink::Text.class()) { (title(&panel[0])) }
+                    text x="0" y=(LINE / 2 + LINE) font-size=(chart::TEXT - 20) fill=(Ink::Axis.light()) class=(Ink::Axis.class()) { (medians(panel)) }
                     g transform={ "translate(0 " (HEAD) ")" } { (PreEscaped(chart::draw(&chart::series(panel)))) }
                 }
             }
@@ -114,7 +116,7 @@ fn medians(cells: &[Cell]) -> String {
 fn lines(lines: &[String], y: u32, weight: &str) -> Markup {
     html! {
         @for (index, line) in lines.iter().enumerate() {
-            text x=(MARGIN) y=(y + LINE * index as u32) font-size=(chart::TEXT - 10) font-weight=(weight) fill="var(--ink)" { (line) }
+            text x=(MARGIN) y=(y + LINE * index as u32) font-size=(chart::TEXT - 10) font-weight=(weight) fill=(Ink::Text.light()) class=(Ink::Text.class()) { (line) }
         }
     }
 }
@@ -142,6 +144,10 @@ fn printable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::{super::super::latency::document::made_up_cell, *};
+    use resvg::{
+        tiny_skia::{Pixmap, PremultipliedColorU8, Transform},
+        usvg::{Options, Tree},
+    };
 
     fn document() -> Document {
         let values: Vec<u64> = (1..=1000).map(|value| value * 100).collect();
@@ -167,6 +173,53 @@ mod tests {
         ] {
             assert!(drawn.contains(said), "{said}: {drawn}");
         }
+    }
+
+    const README: &str = include_str!("../../../../../docs/latency.svg");
+
+    /// How many opaque pixels of each colour there are, where nobody knows CSS variables.
+    fn pixels(drawn: &str) -> impl Fn(&str) -> usize {
+        let tree = Tree::from_str(drawn, &Options::default()).expect("an SVG file");
+        let size = tree.size().to_int_size();
+        let mut map = Pixmap::new(size.width(), size.height()).expect("room");
+        resvg::render(&tree, Transform::default(), &mut map.as_mut());
+        move |wanted| {
+            let is_it = |pixel: &&PremultipliedColorU8| {
+                let (red, green, blue) = (pixel.red(), pixel.green(), pixel.blue());
+                pixel.is_opaque() && format!("#{red:02x}{green:02x}{blue:02x}") == wanted
+            };
+            map.pixels().iter().filter(is_it).count()
+        }
+    }
+
+    #[test]
+    fn renderers_that_know_no_css_variables_draw_it_in_the_colours_of_light() {
+        for drawn in [&draw(&document()).expect("a picture"), README] {
+            let pixels = pixels(drawn);
+            let paper = pixels("#ffffff");
+            assert!(paper > 300_000, "the paper is white: {paper}");
+            let lines = [
+                ("floor", "#57606a"),
+                ("dormir", "#0a5cad"),
+                ("embassy", "#a84300"),
+            ];
+            for (line, colour) in lines {
+                let pixels = pixels(colour);
+                assert!(pixels > 100, "{line}: {pixels}");
+            }
+            assert_eq!(pixels("#000000"), 0, "nothing is black");
+            // Text needs fonts to be drawn, so its tags are looked at.
+            for text in drawn.split("<text ").skip(1) {
+                let tag = text.split('>').next().unwrap_or("");
+                assert!(tag.contains(" fill=\"#"), "{tag}");
+            }
+            assert!(!drawn.contains("var("), "{drawn}");
+        }
+    }
+
+    #[test]
+    fn the_readmes_picture_is_as_this_command_draws() {
+        assert!(README.contains(&ink::picture_style()));
     }
 
     #[test]
