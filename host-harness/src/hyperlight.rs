@@ -273,6 +273,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_documentation_has_guests_built_as_this_does() {
+        let documented = include_str!("../../docs/hyperlight.md");
+        let flags = GUEST_FLAGS.iter().map(|flag| format!("    \"{flag}\",\n"));
+        let flags = format!("rustflags = [\n{}]\n", flags.collect::<String>());
+        assert!(
+            documented.replace("\n   ", "\n").contains(&flags),
+            "{flags}"
+        );
+    }
+
+    #[test]
     fn a_mode_is_known_by_its_name() {
         for mode in Mode::ALL {
             assert_eq!(mode.to_string().parse(), Ok(mode));
