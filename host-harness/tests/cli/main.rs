@@ -3,5 +3,6 @@
 mod input;
 mod packages;
 mod page;
+mod security;
 mod setup;
 mod support;

@@ -107,6 +107,30 @@ mod tests {
     }
 
     #[test]
+    fn a_guest_is_given_no_network_no_disk_and_no_folder() {
+        for machine in [Machine::Q35, Machine::Microvm] {
+            let line = line(Accelerator::Tcg, machine, |_| {});
+            assert!(line.starts_with("-nodefaults -no-user-config "), "{line}");
+            let devices: Vec<_> = line.split("-device ").skip(1).collect();
+            let known = ["isa-debug-exit,", "isa-debugcon,", "isa-serial,"];
+            let is_known = |device: &&str| known.iter().any(|known| device.starts_with(known));
+            assert!(devices.iter().all(is_known) && devices.len() == 3, "{line}");
+            for other in [
+                "-net",
+                "-nic",
+                "-drive",
+                "-blockdev",
+                "-hd",
+                "-virtfs",
+                "-fsdev",
+                "-usb",
+            ] {
+                assert!(!line.contains(&format!(" {other}")), "{other}: {line}");
+            }
+        }
+    }
+
+    #[test]
     fn time_is_counted_in_instructions_only_where_asked() {
         assert!(!line(Accelerator::Tcg, Machine::Q35, |_| {}).contains("icount"));
         let line = line(Accelerator::Tcg, Machine::Q35, |config| {
