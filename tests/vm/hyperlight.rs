@@ -50,6 +50,8 @@ const CASES: &[&str] = &[
     "not-registered",
     "answers-nonsense",
     "no-interrupts",
+    "too-many-boxed-tasks",
+    "host-function-panics",
 ];
 
 /// The demos, and what they print.

@@ -43,6 +43,12 @@ fn asks_to_wait(nanos: u64) -> Result<Vec<u8>, HyperlightGuestError> {
     call_host("dormir_wait", (nanos,))
 }
 
+/// Calls a function of the host's that is not dormir's.
+#[guest_function]
+fn calls_the_host() -> Result<u64, HyperlightGuestError> {
+    call_host("of_the_user", ())
+}
+
 /// Runs tasks in a task.
 #[guest_function]
 fn nested() -> Result<i32, HyperlightGuestError> {

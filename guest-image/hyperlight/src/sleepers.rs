@@ -43,6 +43,30 @@ fn sleepers(tasks: u64, micros: u64) -> Result<u64, HyperlightGuestError> {
     Ok(elapsed.as_nanos() as u64)
 }
 
+/// So many tasks on the heap, each with a future of a little over 512 bytes, which sleep at the same time. How
+/// many had their bytes afterwards.
+#[guest_function]
+fn boxed_sleepers(tasks: u64, micros: u64) -> Result<u64, HyperlightGuestError> {
+    let until = Duration::from_micros(micros);
+    let kept = hyperlight::block_on(async {
+        let mut handles = Vec::new();
+        for task in 0..tasks {
+            let sleeper = Task::boxed(async move {
+                let bytes = core::hint::black_box([task as u8; 512]);
+                Timer::after(until).await;
+                bytes.iter().all(|byte| *byte == task as u8)
+            });
+            handles.push(hyperlight::spawn(sleeper).expect("there is room"));
+        }
+        let mut kept = 0;
+        for handle in handles {
+            kept += u64::from(handle.await.expect("nobody aborts it"));
+        }
+        kept
+    })?;
+    Ok(kept)
+}
+
 /// By how many nanoseconds one sleep was too long.
 #[guest_function]
 fn overslept(micros: u64) -> Result<u64, HyperlightGuestError> {

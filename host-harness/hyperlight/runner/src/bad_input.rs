@@ -2,6 +2,7 @@
 
 use std::{
     error::Error,
+    panic::{AssertUnwindSafe, catch_unwind},
     thread,
     time::{Duration, Instant},
 };
@@ -32,6 +33,8 @@ pub(crate) const CASES: &[Case] = &[
     ("not-registered", not_registered),
     ("answers-nonsense", answers_nonsense),
     ("no-interrupts", no_interrupts),
+    ("too-many-boxed-tasks", too_many_boxed_tasks),
+    ("host-function-panics", host_function_panics),
 ];
 
 /// That `call` poisons the sandbox with an error that says `words`, and that a restore helps.
@@ -291,4 +294,48 @@ fn no_interrupts(guest: &Guest) -> Check {
     thread::sleep(Duration::from_millis(1));
     Host::new().register(&mut sandbox)?;
     works(&mut sandbox)
+}
+
+/// What docs/hyperlight.md says of memory: how many fit, how it is said that more do not, what helps.
+fn too_many_boxed_tasks(guest: &Guest) -> Check {
+    let boxed = |builder: SandboxBuilder, tasks: u64| -> Result<(), Box<dyn Error>> {
+        let mut sandbox = builder.build()?;
+        Host::new().register(&mut sandbox)?;
+        let kept: u64 = sandbox.call("boxed_sleepers", (tasks, 20_000_u64))?;
+        check(kept == tasks, || {
+            format!("{kept} of {tasks} kept their bytes")
+        })
+    };
+    boxed(guest.builder(), 75)?;
+    let too_many = boxed(guest.builder(), 100).map_err(|error| error.to_string());
+    let sentence = too_many.err().ok_or("100 fit too")?;
+    check(sentence.contains("Out of physical memory"), || sentence)?;
+    boxed(
+        guest.builder().scratch_size(4 << 20).heap_size(2 << 20),
+        1000,
+    )
+}
+
+/// A function of the host's own that panics leaves Hyperlight's lock poisoned: no restore helps, a new sandbox
+/// does. One that returns an error poisons nothing.
+fn host_function_panics(guest: &Guest) -> Check {
+    let (mut sandbox, _host) = guest.sandbox()?;
+    let snapshot = sandbox.snapshot()?;
+    let fails = || -> Result<u64, HyperlightError> { Err(HyperlightError::Error("no".into())) };
+    sandbox.register_host_function("of_the_user", fails)?;
+    says(sandbox.call::<u64>("calls_the_host", ()), &["no"])?;
+    works(&mut sandbox)?;
+
+    let panics = || -> Result<u64, HyperlightError> { panic!("on purpose") };
+    let (mut sandbox, _host) = guest.sandbox()?;
+    sandbox.register_host_function("of_the_user", panics)?;
+    let call = AssertUnwindSafe(|| sandbox.call::<u64>("calls_the_host", ()));
+    check(catch_unwind(call).is_err(), || "the panic was kept".into())?;
+    says(sandbox.restore(snapshot.clone()), &["poisoned lock"])?;
+
+    let mut functions = HostFunctions::default();
+    let host = Host::new();
+    host.register(&mut functions)?;
+    let builder = SandboxBuilder::from_snapshot(snapshot).host_functions(functions);
+    works(&mut builder.build()?)
 }
