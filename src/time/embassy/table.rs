@@ -27,9 +27,6 @@ use crate::time::{
 pub(super) struct Table {
     /// The first entries; others are [admitted](Self::admit) later.
     own: &'static [Entry],
-    /// For wakers without data. They are few (`block_on`'s is one), and a task with many wakers does not
-    /// disturb them.
-    one_more: Entry,
     /// The entries that are taken, by the addresses of their wakers' data.
     taken: Mutex<Tree<Entry>>,
     lists: Mutex<Lists>,
@@ -145,7 +142,6 @@ impl Table {
         assert!(!own.is_empty(), "an entry can give way");
         Self {
             own,
-            one_more: Entry::new(),
             taken: Mutex::new(Tree::new()),
             lists: Mutex::new(Lists {
                 used: Cell::new(0),
@@ -201,7 +197,7 @@ impl Table {
             let (entry, left) = match self.find(waker, cs) {
                 Some(entry) => (entry, (Some(kept), None)),
                 None => {
-                    let (entry, gave_way) = self.take(kept.address() == 0, cs);
+                    let (entry, gave_way) = self.take(cs);
                     // What it waited for is not the new waker's.
                     // SAFETY: as the caller says.
                     unsafe { entry.slot.clear(queue) };
@@ -253,24 +249,15 @@ impl Table {
     /// Takes the waker out of an entry, which is free then. `None` if it was free.
     fn free(&self, entry: &'static Entry, cs: CriticalSection<'_>) -> Option<Kept> {
         let kept = self.empty(entry, cs)?;
-        if !ptr::eq(entry, &self.one_more) {
-            let lists = self.lists.borrow(cs);
-            entry.next_free.set(lists.free.replace(Some(entry)));
-        }
+        let lists = self.lists.borrow(cs);
+        entry.next_free.set(lists.free.replace(Some(entry)));
         Some(kept)
     }
 
     /// An entry that is free, or else the one whose turn it is to give way, with the waker that was
     /// in it.
-    fn take(
-        &'static self,
-        without_data: bool,
-        cs: CriticalSection<'_>,
-    ) -> (&'static Entry, Option<Kept>) {
+    fn take(&'static self, cs: CriticalSection<'_>) -> (&'static Entry, Option<Kept>) {
         let lists = self.lists.borrow(cs);
-        if without_data && self.one_more.waker.borrow().is_none() {
-            return (&self.one_more, None);
-        }
         if let Some(entry) = lists.free.get() {
             lists.free.set(entry.next_free.take());
             return (entry, None);
@@ -304,14 +291,14 @@ impl Table {
         }
     }
 
-    /// How many entries there are, but for the one more, and but for those of the table's own that
+    /// How many entries there are, but for those of the table's own that
     /// were never used.
     #[cfg(feature = "alloc")]
     pub(super) fn entries(&self) -> usize {
         critical_section::with(|cs| self.lists.borrow(cs).all.get())
     }
 
-    /// Has every entry give way, but the one more: one to a critical section.
+    /// Makes every entry give way: one to a critical section.
     ///
     /// # Safety
     ///

@@ -317,32 +317,3 @@ fn wakers_with_the_same_data_and_other_functions_are_others() {
     }
     assert_eq!(queue.turn(), None);
 }
-
-/// A waker without data, as `block_on`'s, has an entry that a task with many wakers does not take.
-#[test]
-fn wakers_without_data_have_an_entry_more() {
-    static WAKES: AtomicUsize = AtomicUsize::new(0);
-    static COUNT: RawWakerVTable = RawWakerVTable::new(
-        |_| RawWaker::new(std::ptr::null(), &COUNT),
-        |_| assert!(WAKES.fetch_add(1, Ordering::SeqCst) < 9),
-        |_| assert!(WAKES.fetch_add(1, Ordering::SeqCst) < 9),
-        |_| (),
-    );
-    let (queue, clock) = queue();
-    let table = table::<2>();
-    let sleepers = Recording::default();
-    let ask = |waker: &Waker, nanos| {
-        // SAFETY: all calls are with this queue.
-        unsafe { table.schedule(queue, at(nanos), waker) };
-    };
-    // SAFETY: the functions use a static counter and nothing else.
-    ask(&unsafe { Waker::new(std::ptr::null(), &COUNT) }, 10);
-    let wakers = wakers::<6>(&sleepers);
-    wakers.iter().for_each(|waker| ask(waker, 20));
-    assert_eq!(sleepers.take(), [0, 1, 2, 3]);
-    assert_eq!(WAKES.load(Ordering::SeqCst), 0);
-    queue.turn();
-    clock.advance_to(at(10), queue);
-    queue.turn();
-    assert_eq!(WAKES.load(Ordering::SeqCst), 1);
-}
