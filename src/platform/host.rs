@@ -2,6 +2,12 @@
 //!
 //! Time stands still but for [`Skip`], which does not wait: it advances the clock to the next
 //! deadline. A minute of sleep takes no time, and each run is the same.
+//!
+//! The clock of [`init`] is that of the [global queue](TimerQueue::global), which has one owner at a time, here
+//! a thread. `cargo test` runs tests side by side: those that use timers of that queue panic when another thread
+//! serves it. Run them one after another (`cargo test -- --test-threads=1`, or `cargo nextest run`, which has a
+//! process for each), or give each a [`VirtualClock`] and a [`TimerQueue`] of its own. Tests without timers need
+//! neither.
 
 use core::{
     sync::atomic::{AtomicU64, Ordering},
@@ -28,7 +34,7 @@ use crate::{
 /// assert_eq!(TIMERS.now(), Instant::from_nanos(7));
 /// # Ok::<(), dormir::time::AlreadyInstalled>(())
 /// ```
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct VirtualClock {
     now: AtomicU64,
     alarm: AtomicU64,
@@ -113,6 +119,12 @@ impl VirtualClock {
     pub fn alarm(&self) -> Option<Instant> {
         let at = Instant::from_nanos(self.alarm.load(Ordering::SeqCst));
         (at != Instant::NEVER).then_some(at)
+    }
+}
+
+impl Default for VirtualClock {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -216,6 +228,14 @@ mod tests {
             *self.0 += 1;
             Skip.wait(until, idle);
         }
+    }
+
+    #[test]
+    fn a_clock_by_default_is_a_new_one() {
+        let (default, timers) = (VirtualClock::default(), TimerQueue::new());
+        assert_eq!(default.alarm(), None);
+        default.advance_to(Instant::from_nanos(1), &timers);
+        assert!(timers.is_settled(), "no alarm was set, so none goes off");
     }
 
     /// The alarm is later than the deadline then.
