@@ -7,9 +7,15 @@ use core::{
 };
 
 use dormir::time::Instant;
-use dormir_abi::{port, port::ConsoleBuffer, record, record::Record};
+use dormir_abi::{
+    port,
+    port::ConsoleBuffer,
+    record,
+    record::{Nonce, Record},
+};
 use heapless::String;
-use x86_64::instructions::port::Port;
+use spin::Once;
+use x86_64::instructions::{interrupts::without_interrupts, port::Port};
 
 /// Where the console's bytes go; the first is what an unset static holds.
 #[derive(Clone, Copy)]
@@ -155,28 +161,68 @@ macro_rules! println {
     };
 }
 
-/// Tells the harness something. A record is one line: line feeds in it become blanks, and what is
-/// longer than a record may be is cut.
-pub fn write_record(record: Record<'_>) {
-    struct Line(String<{ record::MAX_LENGTH }>);
-    impl Write for Line {
-        fn write_str(&mut self, text: &str) -> fmt::Result {
-            for character in text.chars() {
-                let character = if character == '\n' { ' ' } else { character };
-                // One byte is kept for the line feed.
-                if self.0.len() + character.len_utf8() >= record::MAX_LENGTH {
-                    return Err(fmt::Error);
-                }
-                self.0.push(character).map_err(|_| fmt::Error)?;
+/// What tells this run's records from text that looks like one.
+static NONCE: Once<Nonce> = Once::new();
+
+/// Takes the nonce that the harness gave. Before it there are no records.
+pub(crate) fn init_records(nonce: Nonce) {
+    NONCE.call_once(|| nonce);
+}
+
+/// One line of fewer than `N` bytes: what is longer is cut, between two characters, and line feeds become blanks.
+pub(crate) struct Line<const N: usize>(String<N>);
+
+/// The text of a [`Record::Panic`] or [`Record::Exception`], which fits into a record.
+pub(crate) type Message = Line<{ record::MAX_LENGTH - Nonce::DIGITS - "\x1e exception \n".len() }>;
+
+impl<const N: usize> Line<N> {
+    /// What the end of a line is replaced with that is cut.
+    const CUT: &str = "...";
+
+    pub(crate) fn new(text: fmt::Arguments<'_>) -> Self {
+        let mut line = Self(String::new());
+        if line.write_fmt(text).is_err() {
+            while line.0.len() + Self::CUT.len() >= N {
+                line.0.pop();
             }
-            Ok(())
+            // There is room.
+            let _ = line.0.push_str(Self::CUT);
         }
+        line
     }
-    let mut line = Line(String::new());
-    // Cut where it is full.
-    let _ = write!(line, "{}{record}", char::from(record::MARK));
-    let _ = line.0.push('\n');
-    write_bytes(line.0.as_bytes());
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<const N: usize> Write for Line<N> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for character in text.chars() {
+            let character = if character == '\n' { ' ' } else { character };
+            // One byte is kept for the line feed.
+            if self.0.len() + character.len_utf8() >= N {
+                return Err(fmt::Error);
+            }
+            self.0.push(character).map_err(|_| fmt::Error)?;
+        }
+        Ok(())
+    }
+}
+
+/// Tells the harness something. A record is one line: line feeds in it become blanks, and what is
+/// longer than a record may be is cut. A guest that no harness launched has nobody to tell, and writes nothing.
+///
+/// Interrupts are masked meanwhile, so that no handler's text falls into it.
+pub fn write_record(record: Record<'_>) {
+    let Some(nonce) = NONCE.get() else {
+        return;
+    };
+    let mark = char::from(record::MARK);
+    let line = Line::<{ record::MAX_LENGTH }>::new(format_args!("{mark}{nonce} {record}"));
+    let mut line = line.0;
+    let _ = line.push('\n');
+    without_interrupts(|| write_bytes(line.as_bytes()));
 }
 
 /// Reports a figure to the harness. The name ends in its unit and has no white space.
@@ -189,7 +235,7 @@ pub fn report(name: &str, value: u64) {
 pub fn report_samples(name: &str, values: impl IntoIterator<Item = u64>) {
     /// The longest number, and the blank before it.
     const NUMBER: usize = 21;
-    let room = record::MAX_LENGTH - "samples ".len() - name.len() - 3;
+    let room = record::MAX_LENGTH - Nonce::DIGITS - "\x1e samples  \n".len() - name.len();
     let mut text = String::<{ record::MAX_LENGTH }>::new();
     for value in values {
         if text.len() + NUMBER > room {

@@ -1,7 +1,6 @@
 //! Panics and exceptions: said on the console, recorded for the harness, and the guest ends.
 
 use core::{
-    fmt::Write,
     panic::PanicInfo,
     sync::atomic::{AtomicPtr, Ordering},
 };
@@ -14,10 +13,13 @@ use dormir::{
     executor::current_task,
 };
 use dormir_abi::{exit as exit_code, record::Record};
-use heapless::String;
 use x86_64::registers::control::{Cr2, Cr3};
 
-use crate::{boot::image, console::write_record, exit, println};
+use crate::{
+    boot::image,
+    console::{Message, write_record},
+    exit, println,
+};
 
 #[panic_handler]
 fn on_panic(info: &PanicInfo<'_>) -> ! {
@@ -27,34 +29,30 @@ fn on_panic(info: &PanicInfo<'_>) -> ! {
     if let Some(task) = task {
         println!("in the task {task}");
     }
-    let mut text = String::<256>::new();
-    // Where it is too long, its beginning is told.
-    if let Some(task) = task {
-        let _ = write!(text, "task {task}: ");
-    }
-    let _ = match info.location() {
-        Some(place) => write!(text, "{place}: {}", info.message()),
-        None => write!(text, "{}", info.message()),
+    let message = info.message();
+    let text = match (task, info.location()) {
+        (Some(task), Some(place)) => Message::new(format_args!("task {task}: {place}: {message}")),
+        (Some(task), None) => Message::new(format_args!("task {task}: {message}")),
+        (None, Some(place)) => Message::new(format_args!("{place}: {message}")),
+        (None, None) => Message::new(format_args!("{message}")),
     };
-    write_record(Record::Panic(&text));
+    write_record(Record::Panic(text.as_str()));
     exit(exit_code::PANIC)
 }
 
 /// Ends the guest with what the exception was, where, and the registers.
 pub(crate) fn report(frame: &ExceptionFrame) -> ! {
-    let mut text = String::<256>::new();
     let overflow = frame.fault_address().and_then(image::overflowed_stack);
-    let _ = match overflow {
-        Some(stack) => write!(
-            text,
+    let text = match overflow {
+        Some(stack) => Message::new(format_args!(
             "stack overflow of the {stack}: {frame}, rsp {:#x}",
             frame.rsp
-        ),
-        None => write!(text, "{frame}"),
+        )),
+        None => Message::new(format_args!("{frame}")),
     };
-    println!("exception: {text}");
+    println!("exception: {}", text.as_str());
     print_registers(frame);
-    write_record(Record::Exception(&text));
+    write_record(Record::Exception(text.as_str()));
     exit(exit_code::EXCEPTION)
 }
 

@@ -45,7 +45,7 @@ mod fault;
 pub mod heap;
 mod termination;
 
-use dormir_abi::{exit as exit_code, port};
+use dormir_abi::{exit as exit_code, port, record::Record};
 pub use fault::set_nmi_handler;
 pub use termination::Termination;
 use x86_64::instructions::port::Port;
@@ -78,9 +78,11 @@ macro_rules! entry {
     };
 }
 
-/// Ends the guest, and with it the VM. Codes above [`dormir_abi::exit::MAX`] do not fit and become it.
+/// Ends the guest, and with it the VM. Codes above [`dormir_abi::exit::MAX`] do not fit through the exit port and
+/// become it there; the harness is told which it was, and says so.
 pub fn exit(code: u8) -> ! {
     x86_64::instructions::interrupts::disable();
+    console::write_record(Record::Exit(code.into()));
     // SAFETY: the exit port is the VMM's; where there is none, the write goes nowhere.
     unsafe { Port::<u32>::new(port::EXIT).write(exit_code::to_port_value(code)) };
     // The VM ends a moment after the write, and not at all where there is no such port.

@@ -2,7 +2,7 @@
 //! variable `DORMIR_BROWSER` names.
 
 use crate::{
-    process::{self, Child, Keep, ProcessError, Scope, die_with_this_thread},
+    process::{self, Child, Keep, ProcessError, Scope},
     stop::StopToken,
 };
 use std::{
@@ -101,7 +101,7 @@ fn unusable(program: &OsString, problem: String) -> BrowserError {
 }
 
 /// A browser that runs. When dropped, it is ended with all that it has started, and its profile is removed. It
-/// does not outlive the thread that started it either.
+/// does not outlive this process either.
 #[derive(Debug)]
 pub struct Browser {
     address: String,
@@ -122,7 +122,6 @@ impl Browser {
             .prefix("dormir-browser-")
             .tempdir()?;
         let mut command = command(&program, profile.path());
-        die_with_this_thread(&mut command);
         let mut child = Child::spawn(&mut command, Scope::Group)
             .map_err(|reason| unusable(&program, format!("cannot be started ({reason})")))?;
         let started = Instant::now();

@@ -3,6 +3,7 @@
 pub mod browser;
 pub mod cli;
 mod doctor;
+mod escape;
 pub mod guest;
 pub mod hyperlight;
 mod process;

@@ -14,8 +14,27 @@ type Expectation = fn(Vmm, &Outcome) -> bool;
 
 const ENDINGS: &[(&str, Expectation)] = &[
     ("end-exit-7", |_, outcome| *outcome == Outcome::Exited(7)),
+    ("end-exit-255", |_, outcome| {
+        *outcome == Outcome::Exited(255) && outcome.to_string().contains("code 255")
+    }),
+    ("end-marked-lines", |_, outcome| {
+        *outcome == Outcome::Exited(7)
+    }),
     ("end-panic", |_, outcome| {
         is_panic(outcome, "a panic of two lines") && is_panic(outcome, "endings.rs:")
+    }),
+    ("end-panic-long-value", |_, outcome| {
+        is_panic(outcome, &"a".repeat(300))
+    }),
+    ("end-panic-long-literal", |_, outcome| {
+        is_panic(outcome, "tried before. as an assertion") && is_panic(outcome, "tried before. ")
+    }),
+    // More than a record holds: its beginning, and a word that it goes on.
+    ("end-panic-long-error", |_, outcome| {
+        is_panic(outcome, "opening the device: \"éééé") && is_panic(outcome, "éé...")
+    }),
+    ("end-panic-long-list", |_, outcome| {
+        is_panic(outcome, "lists differ   left: [1, 1,") && is_panic(outcome, "right: [2, 2,")
     }),
     ("end-panic-in-task", |_, outcome| {
         is_panic(outcome, "task cases::endings::unlucky: ") && is_panic(outcome, ": no luck")
@@ -66,6 +85,9 @@ const ENDINGS: &[(&str, Expectation)] = &[
     }),
 ];
 
+/// What the case `end-marked-lines` prints.
+const MARKED: &str = "plain\n\x1e{\"level\":\"info\"}\n\x1epanic not really\n\x1estat x 5\nlast\n";
+
 fn executed_data(_: Vmm, outcome: &Outcome) -> bool {
     is_fault(outcome, "page fault executing protected address")
 }
@@ -112,6 +134,8 @@ pub(crate) fn trials() -> Vec<Trial> {
                 "the guest ended in another way",
             )?;
             let faulted = matches!(run.report.outcome, Outcome::Faulted(_));
+            let marked = *case != "end-marked-lines" || run.console == MARKED;
+            run.check(marked, "the console has lost a line")?;
             run.check(
                 !faulted || run.console.contains("rip 0x"),
                 "the registers are not on the console",

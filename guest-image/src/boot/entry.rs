@@ -2,11 +2,13 @@
 
 use core::arch::global_asm;
 
-use dormir_abi::direct_entry;
+use dormir_abi::{direct_entry, note};
 
 // The boot page tables map the first GiB one to one with 2 MiB pages, writable and executable: just
 // enough for `start` to build the real ones. They are data, so that nothing needs to fill them in.
 const _: () = assert!(direct_entry::IDENTITY_MAPPED_BYTES == 512 << 21);
+
+const _: () = assert!(matches!(note::NAME, b"dormir"));
 
 global_asm!(
     // The PVH note (Xen, public/elfnote.h): XEN_ELFNOTE_PHYS32_ENTRY is 18.
@@ -15,6 +17,10 @@ global_asm!(
     ".long 4, 4, 18",
     ".asciz \"Xen\"",
     ".long dormir_pvh_entry",
+    // It speaks in records (dormir_abi::note).
+    ".long 7, 0, {records}",
+    ".asciz \"dormir\"",
+    ".balign 4",
     ".popsection",
 
     ".pushsection .data.dormir_boot, \"aw\", @progbits",
@@ -85,6 +91,7 @@ global_asm!(
     ".popsection",
     start = sym super::start,
     direct = const DIRECT,
+    records = const note::RECORDS,
     options(att_syntax),
 );
 

@@ -3,10 +3,13 @@
 
 use core::{ffi::CStr, ops::Range};
 
+use dormir_abi::record::Nonce;
 use heapless::String;
 use spin::Once;
 
-/// The longest command line in bytes.
+use crate::console;
+
+/// The longest command line in bytes, without the harness's nonce.
 pub(crate) const MAX_COMMAND_LINE: usize = 1024;
 
 const MAGIC: u32 = 0x336e_c578;
@@ -60,7 +63,11 @@ pub(super) unsafe fn read(address: *const u8, image: u64) -> Result<Range<u64>, 
     if info.cmdline_paddr != 0 {
         // SAFETY: by the boot protocol, a string that ends in NUL is there.
         let text = unsafe { CStr::from_ptr(info.cmdline_paddr as *const _) };
-        let text = text.to_str().map_err(|_| "the command line is not UTF-8")?;
+        let (nonce, text) = Nonce::split_off(text.to_bytes());
+        if let Some(nonce) = nonce {
+            console::init_records(nonce);
+        }
+        let text = core::str::from_utf8(text).map_err(|_| "the command line is not UTF-8")?;
         let text =
             String::try_from(text).map_err(|_| "the command line has more than 1024 bytes")?;
         COMMAND_LINE.call_once(|| text);

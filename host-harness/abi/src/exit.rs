@@ -4,8 +4,10 @@
 //! 1 for reasons of its own: a triple fault under `-no-reboot` ends it with 0. So code 0 is sent as
 //! the value [`PASS_VALUE`], and the status 33 is the only pass.
 //!
-//! A status has eight bits, so QEMU keeps the low seven of a value: there a guest that sends 0x90, which
-//! stands for no code, ends like one that sends 0x10. Values from [`to_port_value`] have no more bits.
+//! A status has eight bits, so QEMU keeps the low seven of a value: there 0x90, which stands for no code, looks
+//! like 0x10. A guest that speaks in records says its code in one before it writes to the port
+//! ([`Record::Exit`](crate::record::Record::Exit)), and under QEMU has ended itself only if it did. Of a foreign
+//! guest's value nothing is known there but the low seven bits. Values from [`to_port_value`] have no more.
 
 /// The guest did what it was for.
 pub const SUCCESS: u8 = 0;
@@ -71,6 +73,22 @@ mod tests {
     fn thirty_three_is_the_only_pass() {
         for status in 0..256 {
             assert_eq!(from_qemu_status(status) == Some(SUCCESS), status == 33);
+        }
+    }
+
+    #[test]
+    fn of_all_32_bits_only_those_of_a_code_are_one() {
+        let corners = (0..32).flat_map(|bit| {
+            let high = 1_u32 << bit;
+            [high - 1, high, high + 1, high | PASS_VALUE, !high]
+        });
+        for value in corners.chain([u32::MAX]) {
+            let is_code = (PASS_VALUE..=0x7f).contains(&value);
+            let code = is_code.then(|| (value - PASS_VALUE) as u8);
+            assert_eq!(from_port_value(value), code, "{value:#x}");
+            let status = value.cast_signed();
+            let is_status = (0x21..=0xff).contains(&status) && status & 1 == 1;
+            assert_eq!(from_qemu_status(status).is_some(), is_status, "{status:#x}");
         }
     }
 

@@ -6,6 +6,7 @@
 #![no_std]
 
 pub mod exit;
+pub mod note;
 pub mod port;
 pub mod record;
 

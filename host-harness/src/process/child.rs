@@ -1,17 +1,33 @@
 //! A child process that does not outlive its [`Child`].
 
-use super::Scope;
-use rustix::process::{
-    Pid, Signal, WaitId, WaitIdOptions, getpid, getppid, kill_process, kill_process_group,
-    set_parent_process_death_signal, waitid,
+use super::{
+    Scope,
+    keeper::{self, Lifeline},
+};
+use rustix::{
+    io::{FdFlags, fcntl_setfd},
+    process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid},
 };
 use std::{
     io,
-    os::unix::process::CommandExt,
+    os::{
+        fd::{AsRawFd, BorrowedFd, RawFd},
+        unix::process::CommandExt,
+    },
     process::{self, ChildStderr, ChildStdout, Command, ExitStatus, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
-/// A child that was started. When dropped, it is killed and reaped, with all that its scope holds.
+/// How long a keeper may take to end everything before its group is killed.
+const KEEPER_LIMIT: Duration = Duration::from_secs(10);
+
+/// How often it is looked at meanwhile.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+
+/// A child that was started. When dropped, it is killed and reaped, with all that its scope holds. With
+/// [`Scope::Group`] the child is the program's keeper, which ends when nothing of the program is left, and as the
+/// program did.
 ///
 /// It is reaped at the very end only. Until then its id and its group's cannot be anyone else's, so
 /// that it is safe to signal them.
@@ -20,6 +36,8 @@ pub(crate) struct Child {
     process: process::Child,
     pid: Pid,
     scope: Scope,
+    /// Closed, it has the keeper end the program.
+    lifeline: Option<Lifeline>,
     reaped: bool,
 }
 
@@ -27,14 +45,16 @@ impl Child {
     /// Starts the program, with an empty standard input.
     pub(crate) fn spawn(command: &mut Command, scope: Scope) -> io::Result<Self> {
         command.stdin(Stdio::null());
+        let mut lifeline = None;
         if scope == Scope::Group {
-            command.process_group(0);
+            lifeline = Some(keeper::keep(command.process_group(0))?);
         }
         let process = command.spawn()?;
         Ok(Self {
             pid: Pid::from_child(&process),
             process,
             scope,
+            lifeline,
             reaped: false,
         })
     }
@@ -47,7 +67,7 @@ impl Child {
         self.process.stderr.take()
     }
 
-    /// Whether the child itself has ended.
+    /// Whether the child has ended.
     pub(crate) fn has_ended(&self) -> io::Result<bool> {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         loop {
@@ -83,13 +103,26 @@ impl Child {
 
     /// Kills the child and all that its scope holds, and reaps it.
     pub(crate) fn kill(&mut self) {
-        self.signal(Signal::KILL);
-        // A program under sudo cannot be killed by whoever is not root, and is not waited for.
-        if self.scope == Scope::Group || self.has_ended().unwrap_or(false) {
-            // The one failure is that it has been reaped.
-            let _ = self.process.wait();
-            self.reaped = true;
+        match self.scope {
+            Scope::Group => {
+                self.lifeline = None;
+                let asked = Instant::now();
+                while asked.elapsed() < KEEPER_LIMIT && !self.has_ended().unwrap_or(true) {
+                    thread::sleep(LOOK_EVERY);
+                }
+                self.signal(Signal::KILL);
+            }
+            Scope::Child => {
+                self.signal(Signal::KILL);
+                // A program under sudo cannot be killed by whoever is not root, and is not waited for.
+                if !self.has_ended().unwrap_or(false) {
+                    return;
+                }
+            }
         }
+        // The one failure is that it has been reaped.
+        let _ = self.process.wait();
+        self.reaped = true;
     }
 }
 
@@ -101,19 +134,16 @@ impl Drop for Child {
     }
 }
 
-/// Lets the kernel kill the child when the thread that starts it ends, however that ends. The thread
-/// must therefore wait for the child.
-pub(crate) fn die_with_this_thread(command: &mut Command) {
-    let parent = getpid();
+/// Lets the child have a file descriptor of this process, under the same number. Once it is started, this
+/// process should close its own.
+pub(crate) fn pass(command: &mut Command, file: &impl AsRawFd) -> RawFd {
+    let number = file.as_raw_fd();
     let in_child = move || {
-        set_parent_process_death_signal(Some(Signal::KILL))?;
-        // If the parent died before that, the signal never comes.
-        if getppid() != Some(parent) {
-            return Err(io::ErrorKind::BrokenPipe.into());
-        }
-        Ok(())
+        // SAFETY: whoever calls holds it open until the child is started.
+        let file = unsafe { BorrowedFd::borrow_raw(number) };
+        Ok(fcntl_setfd(file, FdFlags::empty())?)
     };
-    // SAFETY: between fork and exec only what is safe in a signal handler may be done. The closure
-    // makes two system calls and allocates nothing.
+    // SAFETY: between fork and exec only what is safe in a signal handler may be done, as this system call is.
     unsafe { command.pre_exec(in_child) };
+    number
 }

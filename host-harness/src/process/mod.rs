@@ -2,8 +2,9 @@
 //! left behind.
 
 mod child;
+mod keeper;
 
-pub(crate) use child::{Child, die_with_this_thread};
+pub(crate) use child::{Child, pass};
 
 use crate::stop::StopToken;
 use rustix::{
@@ -62,8 +63,9 @@ pub enum ProcessError {
 /// Which processes end with the child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scope {
-    /// The child and whatever it started: it leads a process group of its own, so a terminal's
-    /// Ctrl-C reaches it by way of the stop token only.
+    /// The child and whatever it started, also what has left its session or is orphaned; and all of it ends if
+    /// this process dies. It leads a process group of its own, so a terminal's Ctrl-C reaches it by way of the
+    /// stop token only.
     Group,
     /// The child alone, in this process's group: for a program that asks the terminal for a
     /// password, which a terminal allows its foreground group only.

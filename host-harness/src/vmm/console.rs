@@ -1,5 +1,8 @@
 //! The guest's console: text goes on to whoever reads it, records are taken out of it.
 
+mod said;
+mod splitter;
+
 use std::{
     io::{self, ErrorKind, Write},
     sync::atomic::{AtomicBool, Ordering},
@@ -7,91 +10,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dormir_abi::record::{self, MARK, MAX_LENGTH, Record};
+use dormir_abi::{exit, record::Nonce};
 
-use super::{GuestTime, Outcome};
+use super::Outcome;
+pub(crate) use said::Said;
+use splitter::Splitter;
 
 /// How long to wait before an output that could take no more is asked again.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Splits a stream of bytes into text and records, however it is cut into pieces.
-#[derive(Debug, Default)]
-struct Splitter {
-    /// The record that has begun, without its mark. It never grows beyond [`MAX_LENGTH`]: what is
-    /// longer is cut there, and the rest of the line dropped.
-    record: Option<Vec<u8>>,
-}
-
-impl Splitter {
-    /// Appends the text in `bytes` to `text`, and calls `on_record` with each record that ends.
-    fn split(&mut self, bytes: &[u8], text: &mut Vec<u8>, mut on_record: impl FnMut(&str)) {
-        for &byte in bytes {
-            match (&mut self.record, byte) {
-                (None, MARK) => self.record = Some(Vec::new()),
-                (None, _) => text.push(byte),
-                (Some(_), b'\n') => self.end(&mut on_record),
-                // The guest was interrupted in the middle of a record, by a fault that it reports.
-                (Some(_), MARK) => {
-                    self.end(&mut on_record);
-                    self.record = Some(Vec::new());
-                }
-                (Some(record), _) if record.len() < MAX_LENGTH => record.push(byte),
-                (Some(_), _) => {}
-            }
-        }
-    }
-
-    /// Ends the record that has begun, if any.
-    fn end(&mut self, mut on_record: impl FnMut(&str)) {
-        if let Some(record) = self.record.take() {
-            on_record(String::from_utf8_lossy(&record).trim_end_matches('\r'));
-        }
-    }
-}
-
-/// What the guest said in its records.
-#[derive(Debug, Default)]
-pub(super) struct Said {
-    /// The first panic or exception: later ones are its consequences.
-    verdict: Option<Outcome>,
-    pub(super) stats: Vec<(String, u64)>,
-    pub(super) samples: Vec<(String, Vec<u64>)>,
-    pub(super) times: Vec<GuestTime>,
-}
-
-impl Said {
-    /// Takes a record whose last byte came `at` this moment.
-    fn hear(&mut self, record: &str, at: Instant) {
-        match Record::parse(record) {
-            Some(Record::Panic(message)) => {
-                self.verdict
-                    .get_or_insert_with(|| Outcome::Panicked(message.to_owned()));
-            }
-            Some(Record::Exception(message)) => {
-                self.verdict
-                    .get_or_insert_with(|| Outcome::Faulted(message.to_owned()));
-            }
-            Some(Record::Stat { name, value }) => self.stats.push((name.to_owned(), value)),
-            Some(Record::Samples { name, values }) => {
-                self.hear_samples(name, record::values(values))
-            }
-            Some(Record::Time { nanos }) => self.times.push(GuestTime { nanos, at }),
-            // A kind of record that is newer than this harness: not text, so not for the console.
-            None => {}
-        }
-    }
-
-    /// Adds to the series of this name.
-    fn hear_samples(&mut self, name: &str, values: impl Iterator<Item = u64>) {
-        match self.samples.iter_mut().find(|(known, _)| known == name) {
-            Some((_, series)) => series.extend(values),
-            None => self.samples.push((name.to_owned(), values.collect())),
-        }
-    }
-}
-
 /// The console of one run.
-pub(super) struct Console<'a> {
+pub(crate) struct Console<'a> {
     out: &'a mut (dyn Write + Send),
     limit: u64,
     /// Set when the run is to end, whether the output has been taken or not.
@@ -103,13 +32,19 @@ pub(super) struct Console<'a> {
 }
 
 impl<'a> Console<'a> {
-    pub(super) fn new(out: &'a mut (dyn Write + Send), limit: u64, leave: &'a AtomicBool) -> Self {
+    /// That of a guest that was given this nonce: without one, it has no records.
+    pub(crate) fn new(
+        out: &'a mut (dyn Write + Send),
+        limit: u64,
+        leave: &'a AtomicBool,
+        nonce: Option<Nonce>,
+    ) -> Self {
         Self {
             out,
             limit,
             leave,
             written: 0,
-            splitter: Splitter::default(),
+            splitter: Splitter::new(nonce),
             said: Said::default(),
         }
     }
@@ -120,7 +55,7 @@ impl<'a> Console<'a> {
     ///
     /// How the run must end: the guest has written more than it may, nobody reads any more, or
     /// ([`Outcome::Stopped`]) the run was to end before somebody read.
-    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), Outcome> {
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Outcome> {
         let now = Instant::now();
         let room = usize::try_from(self.limit - self.written).unwrap_or(usize::MAX);
         let passed = &bytes[..bytes.len().min(room)];
@@ -129,7 +64,16 @@ impl<'a> Console<'a> {
         let mut text = Vec::with_capacity(passed.len());
         self.splitter
             .split(passed, &mut text, |record| self.said.hear(record, now));
-        let mut rest = text.as_slice();
+        self.pass_on(&text)?;
+        if passed.len() < bytes.len() {
+            return Err(Outcome::ConsoleFlooded { limit: self.limit });
+        }
+        Ok(())
+    }
+
+    /// Hands text to the output.
+    fn pass_on(&mut self, text: &[u8]) -> Result<(), Outcome> {
+        let mut rest = text;
         while !rest.is_empty() {
             let length = self.patiently(|out| match out.write(rest)? {
                 0 => Err(ErrorKind::WriteZero.into()),
@@ -139,9 +83,6 @@ impl<'a> Console<'a> {
         }
         if !text.is_empty() {
             self.patiently(|out| out.flush())?;
-        }
-        if passed.len() < bytes.len() {
-            return Err(Outcome::ConsoleFlooded { limit: self.limit });
         }
         Ok(())
     }
@@ -168,17 +109,24 @@ impl<'a> Console<'a> {
         }
     }
 
-    /// Whether the guest has not written anything yet.
-    pub(super) fn is_unused(&self) -> bool {
-        self.written == 0
+    /// The code that came through the exit port as `code`: the one that the guest said, if it was too large for
+    /// the port.
+    fn whole_code(&self, code: i32) -> i32 {
+        let largest = i32::from(exit::MAX);
+        let said = self.said.exit.filter(|said| *said > largest);
+        said.filter(|_| code == largest).unwrap_or(code)
     }
 
     /// Weighs how the run ended against what the guest said, and hands that out.
-    pub(super) fn conclude(mut self, ended: Outcome) -> (Outcome, Said) {
+    pub(crate) fn conclude(mut self, ended: Outcome) -> (Outcome, Said) {
         // A guest that died in the middle of its last record still said the most of it.
-        let now = Instant::now();
-        self.splitter.end(|record| self.said.hear(record, now));
+        let (now, mut text) = (Instant::now(), Vec::new());
+        self.splitter
+            .finish(&mut text, |record| self.said.hear(record, now));
+        // The run is over: what cannot be written at once is not waited for.
+        let _ = self.out.write_all(&text);
         let outcome = match (self.said.verdict.take(), ended) {
+            (None, Outcome::Exited(code)) => Outcome::Exited(self.whole_code(code)),
             (None, ended) => ended,
             // These came from outside, whatever the guest was at.
             (
@@ -206,6 +154,7 @@ impl<'a> Console<'a> {
 fn aftermath(ended: &Outcome) -> &'static str {
     match ended {
         Outcome::TripleFault { .. } => "it triple-faulted",
+        Outcome::PoweredOff => "it switched its machine off",
         Outcome::TimedOut { .. } => "it did not end before the time limit",
         Outcome::NotEmulated { .. } => "it executed an instruction that KVM cannot emulate",
         _ => "its VM ended",

@@ -152,7 +152,7 @@ pub enum RunError {
          another --vmm"
     )]
     QemuRefused {
-        /// What it wrote to standard error.
+        /// How it ended, and what it wrote to standard error.
         message: String,
     },
 }

@@ -5,7 +5,10 @@
 
 use std::{fs::File, io, ops::Range, path::Path};
 
-use dormir_abi::direct_entry::{IDENTITY_MAPPED_BYTES, LOWEST_IMAGE_ADDRESS};
+use dormir_abi::{
+    direct_entry::{IDENTITY_MAPPED_BYTES, LOWEST_IMAGE_ADDRESS},
+    note,
+};
 use object::{
     Endianness, ReadCache, ReadRef,
     elf::{self, FileHeader64, ProgramHeader64},
@@ -146,7 +149,7 @@ pub(super) struct Image {
     /// The open file: what was checked is what is loaded, even if the path changes.
     pub(super) file: File,
     entry: u64,
-    pvh_entry: Option<u64>,
+    notes: Notes,
     /// In the order of their addresses.
     segments: Vec<Segment>,
 }
@@ -167,14 +170,12 @@ impl Image {
             .map_err(|error| header_error(header, &data, &error))?;
 
         let mut segments = Vec::new();
-        let mut pvh_entry = None;
+        let mut notes = Notes::default();
         for program_header in program_headers {
             match program_header.p_type(endian) {
                 elf::PT_INTERP => return Err(ImageError::ForOperatingSystem),
                 elf::PT_LOAD => segments.extend(read_segment(program_header, &data)?),
-                elf::PT_NOTE if pvh_entry.is_none() => {
-                    pvh_entry = find_pvh_entry(program_header, &data)?;
-                }
+                elf::PT_NOTE => notes.read(program_header, &data)?,
                 _ => {}
             }
         }
@@ -183,7 +184,7 @@ impl Image {
         Ok(Self {
             file: data.into_inner(),
             entry,
-            pvh_entry,
+            notes,
             segments,
         })
     }
@@ -221,10 +222,15 @@ impl Image {
 
     /// Checks that there is a PVH entry, which QEMU uses.
     pub(super) fn check_pvh_entry(&self) -> Result<(), ImageError> {
-        match self.pvh_entry {
+        match self.notes.pvh_entry {
             Some(entry) if self.is_executable(entry) => Ok(()),
             _ => Err(ImageError::NoPvhEntry),
         }
+    }
+
+    /// Whether its guest speaks in records.
+    pub(super) fn has_records(&self) -> bool {
+        self.notes.records
     }
 
     fn is_executable(&self, address: u64) -> bool {
@@ -329,30 +335,43 @@ fn check_file_range(
     Ok(())
 }
 
-/// Looks for the PVH entry's address in a `PT_NOTE` segment.
-fn find_pvh_entry(
-    header: &ProgramHeader64<Endianness>,
-    data: &ReadCache<File>,
-) -> Result<Option<u64>, ImageError> {
-    let endian = Endianness::Little;
-    check_file_range(header, data, "a segment of notes")?;
-    if header.p_filesz(endian) > NOTES_LIMIT {
-        return Ok(None);
-    }
-    let damaged = |error: object::Error| ImageError::Damaged(error.to_string());
-    let Some(mut notes) = header.notes(endian, data).map_err(damaged)? else {
-        return Ok(None);
-    };
-    while let Some(note) = notes.next().map_err(damaged)? {
-        if note.name() == b"Xen" && note.n_type(endian).0 == PVH_ENTRY_NOTE {
-            // The address has four bytes, or eight of which the low ones count.
-            return Ok(note
-                .desc()
-                .first_chunk()
-                .map(|bytes| u64::from(u32::from_le_bytes(*bytes))));
+/// What an image's notes say.
+#[derive(Debug, Default)]
+struct Notes {
+    pvh_entry: Option<u64>,
+    /// There is dormir's own ([`dormir_abi::note`]).
+    records: bool,
+}
+
+impl Notes {
+    /// Adds those of a `PT_NOTE` segment. Of two of a kind the first counts.
+    fn read(
+        &mut self,
+        header: &ProgramHeader64<Endianness>,
+        data: &ReadCache<File>,
+    ) -> Result<(), ImageError> {
+        let endian = Endianness::Little;
+        check_file_range(header, data, "a segment of notes")?;
+        if header.p_filesz(endian) > NOTES_LIMIT {
+            return Ok(());
         }
+        let damaged = |error: object::Error| ImageError::Damaged(error.to_string());
+        let Some(mut notes) = header.notes(endian, data).map_err(damaged)? else {
+            return Ok(());
+        };
+        while let Some(note) = notes.next().map_err(damaged)? {
+            match (note.name(), note.n_type(endian).0) {
+                (b"Xen", PVH_ENTRY_NOTE) if self.pvh_entry.is_none() => {
+                    // The address has four bytes, or eight of which the low ones count.
+                    let address = note.desc().first_chunk();
+                    self.pvh_entry = address.map(|bytes| u32::from_le_bytes(*bytes).into());
+                }
+                (note::NAME, note::RECORDS) => self.records = true,
+                _ => {}
+            }
+        }
+        Ok(())
     }
-    Ok(None)
 }
 
 /// Sorts the segments by address, and checks that none overlaps another or the VMM's own tables.

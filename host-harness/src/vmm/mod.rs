@@ -9,6 +9,7 @@ pub mod qemu;
 mod steps;
 
 pub use crate::stop::StopToken;
+pub(crate) use console::{Console, Said};
 pub use error::RunError;
 pub use image::{ImageError, MAX_MEMORY_MIB, MIN_MEMORY_MIB};
 pub use outcome::Outcome;
@@ -22,7 +23,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use dormir_abi::record::{NONCE_ARGUMENT, Nonce};
 use image::Image;
+use rustix::rand::{GetRandomFlags, getrandom};
 
 /// The longest command line that a guest can be given, in bytes.
 pub const MAX_ARGUMENTS_LENGTH: usize = 4095;
@@ -184,9 +187,48 @@ pub struct Counters {
     pub emulated_instructions: Option<u64>,
 }
 
+/// What a guest is told, and how it is believed.
+#[derive(Debug)]
+struct Word {
+    /// What its records begin with. A foreign guest has none.
+    nonce: Option<Nonce>,
+    command_line: String,
+}
+
+impl Word {
+    /// For the guest of an image that has records, or of a foreign one.
+    fn new(has_records: bool, arguments: &str) -> Result<Self, RunError> {
+        if !has_records {
+            return Ok(Self {
+                nonce: None,
+                command_line: arguments.to_owned(),
+            });
+        }
+        let nonce = new_nonce()?;
+        let gap = if arguments.is_empty() { "" } else { " " };
+        Ok(Self {
+            nonce: Some(nonce),
+            command_line: format!("{NONCE_ARGUMENT}{nonce}{gap}{arguments}"),
+        })
+    }
+}
+
+/// A nonce that was never used.
+pub(crate) fn new_nonce() -> Result<Nonce, RunError> {
+    let mut bits = [0; 8];
+    getrandom(&mut bits, GetRandomFlags::empty()).map_err(|errno| RunError::Resource {
+        what: "a random number",
+        cause: errno.into(),
+    })?;
+    Ok(Nonce::new(u64::from_ne_bytes(bits)))
+}
+
 /// Runs the guest in the file `elf` and waits for its end.
 ///
-/// What the guest writes to its console goes to `console` as it comes, without the records in it.
+/// What the guest writes to its console goes to `console` as it comes, unchanged. A guest that is built with
+/// `dormir-guest` speaks in records between, which are taken out; they bear a nonce that is new in each run, so
+/// that no text can be taken for one. All that a foreign guest writes is text.
+///
 /// The call returns within moments of the time limit or of the [`StopToken`], and leaves no process
 /// and no thread behind. A `console` that cannot take more can fail with [`WouldBlock`] after a moment
 /// and is asked again until then; one that blocks in `write` for ever holds the call up.
@@ -208,14 +250,15 @@ pub fn run(
     };
     let image = Image::open(elf).map_err(problem)?;
     image.check_memory(config.memory_mib).map_err(problem)?;
+    let word = Word::new(image.has_records(), &config.arguments)?;
     match config.vmm {
         Vmm::Kvm => {
             let entry = image.direct_entry().map_err(problem)?;
-            kvm::run(image.file, entry, config, console)
+            kvm::run(image.file, entry, &word, config, console)
         }
         Vmm::Qemu(accelerator, machine) => {
             image.check_pvh_entry().map_err(problem)?;
-            qemu::run(elf, accelerator, machine, config, console)
+            qemu::run(elf, accelerator, machine, &word, config, console)
         }
     }
 }

@@ -4,12 +4,13 @@ use std::{fmt, time::Duration};
 
 use dormir_abi::exit;
 
-/// How a guest ended.
+/// How a guest ended. What is in it of the guest's own words, or of QEMU's, is escaped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// It ended itself with this exit code; 0 is the only success.
-    Exited(u8),
+    /// It ended itself with this exit code; 0 is the only success. Codes from 0 to
+    /// [`exit::MAX`](dormir_abi::exit::MAX) have a status of their own.
+    Exited(i32),
     /// It panicked, with this message and place.
     Panicked(String),
     /// A processor exception ended it.
@@ -19,6 +20,8 @@ pub enum Outcome {
         /// The last registers, several lines.
         registers: Option<String>,
     },
+    /// It switched its machine off and gave no exit code.
+    PoweredOff,
     /// It was still running at the time limit.
     TimedOut {
         /// The time limit.
@@ -64,23 +67,26 @@ impl Outcome {
     /// Whether the guest ended itself with exit code 0.
     #[must_use]
     pub fn is_success(&self) -> bool {
-        *self == Self::Exited(exit::SUCCESS)
+        *self == Self::Exited(exit::SUCCESS.into())
     }
 
     /// Whether the guest's machine lacks what it was asked for: the guest says what, on the console.
     #[must_use]
     pub fn is_setup_failure(&self) -> bool {
-        *self == Self::Exited(exit::SETUP_FAILED)
+        *self == Self::Exited(exit::SETUP_FAILED.into())
     }
 
     /// The exit status for a command that ran this guest: the guest's own code, or the one that
-    /// stands for the way it ended. Only a success is 0.
+    /// stands for the way it ended. Only a success is 0. A code of the guest that is negative or above 111 has no
+    /// status: it becomes 111, and the sentence names it.
     ///
     /// | status | the guest |
     /// | --- | --- |
-    /// | 0 to 111 | ended itself with this code |
+    /// | 0 to 110 | ended itself with this code |
+    /// | 111 | ended itself with this code, or one that is no status |
     /// | 101 | panicked |
     /// | 102 | was ended by a processor exception |
+    /// | 118 | switched its machine off without an exit code |
     /// | 119 | was stopped because its console could not be written |
     /// | 120 | triple-faulted |
     /// | 121 | executed an instruction that this KVM cannot emulate |
@@ -92,9 +98,10 @@ impl Outcome {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Exited(code) => *code,
+            Self::Exited(code) => u8::try_from(*code).map_or(exit::MAX, |code| code.min(exit::MAX)),
             Self::Panicked(_) => exit::PANIC,
             Self::Faulted(_) => exit::EXCEPTION,
+            Self::PoweredOff => 118,
             Self::ConsoleFailed(_) => 119,
             Self::TripleFault { .. } => 120,
             Self::NotEmulated { .. } => 121,
@@ -112,7 +119,13 @@ impl Outcome {
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Exited(exit::SUCCESS) => f.write_str("the guest ended with success"),
+            Self::Exited(0) => f.write_str("the guest ended with success"),
+            Self::Exited(code) if !(0..=exit::MAX.into()).contains(code) => write!(
+                f,
+                "the guest ended itself with exit code {code}, for which {} stands as the status: its console \
+                 says why, and codes from 0 to {0} have a status of their own",
+                exit::MAX
+            ),
             Self::Exited(code) => write!(
                 f,
                 "the guest ended itself with exit code {code}: its console says why"
@@ -131,6 +144,10 @@ impl fmt::Display for Outcome {
             Self::TripleFault { registers: None } => f.write_str(
                 "the guest triple-faulted or reset its machine: run it with --vmm kvm to see its \
                  last registers",
+            ),
+            Self::PoweredOff => f.write_str(
+                "the guest switched its machine off and gave no exit code: have it write one to the exit \
+                 port, as dormir_guest::exit does",
             ),
             Self::TimedOut { limit, place } => {
                 write!(
@@ -182,6 +199,7 @@ mod tests {
             Outcome::Panicked("src/main.rs:1:1: no".into()),
             Outcome::Faulted("page fault".into()),
             Outcome::TripleFault { registers: None },
+            Outcome::PoweredOff,
             Outcome::TimedOut {
                 limit: Duration::from_secs(1),
                 place: None,
@@ -205,6 +223,26 @@ mod tests {
         for outcome in one_of_each_failure() {
             assert!(!outcome.is_success(), "{outcome:?}");
             assert_ne!(outcome.exit_code(), 0, "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn no_code_of_32_bits_but_zero_becomes_success_or_another_end() {
+        let corners = (0..32).flat_map(|bit| {
+            let high = 1_u32 << bit;
+            [high - 1, high, high + 1, !high]
+        });
+        let statuses = [78, 101, 102, 119, 120, 121, 122, 123, 124, 125, 130, 141];
+        let all = corners.chain(0..1 << 10).chain([u32::MAX]).chain(statuses);
+        for code in all.map(u32::cast_signed) {
+            let outcome = Outcome::Exited(code);
+            let status = outcome.exit_code();
+            assert_eq!(outcome.is_success(), code == 0, "{code}");
+            assert_eq!(status == 0, code == 0, "{code}");
+            assert!(status <= exit::MAX, "{code}: {status}");
+            let is_status = (0..=i32::from(exit::MAX)).contains(&code);
+            assert_eq!(i32::from(status) == code, is_status, "{code}: {status}");
+            assert!(code == 0 || outcome.to_string().contains(&format!(" {code}")));
         }
     }
 

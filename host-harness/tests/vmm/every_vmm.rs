@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dormir_harness::vmm::{Accelerator, Machine, Outcome, Vmm, run};
+use dormir_harness::vmm::{Machine, Outcome, Vmm, run};
 
 use crate::{
     KVM, PATIENCE, TCG_Q35, config,
@@ -14,41 +14,12 @@ use crate::{
     launch, outcome, small_elf,
 };
 
-/// One test per VMM for each of these functions.
-macro_rules! under_every_vmm {
-    ($($case:ident)*) => {
-        under_every_vmm!(@vmm kvm, Vmm::Kvm, $($case)*);
-        under_every_vmm!(@vmm qemu_tcg_q35, TCG_Q35, $($case)*);
-        under_every_vmm!(
-            @vmm qemu_tcg_microvm, Vmm::Qemu(Accelerator::Tcg, Machine::Microvm), $($case)*
-        );
-        under_every_vmm!(
-            @vmm qemu_kvm_q35, Vmm::Qemu(Accelerator::Kvm, Machine::Q35), $($case)*
-        );
-        under_every_vmm!(
-            @vmm qemu_kvm_microvm, Vmm::Qemu(Accelerator::Kvm, Machine::Microvm), $($case)*
-        );
-    };
-    (@vmm $name:ident, $vmm:expr, $($case:ident)*) => {
-        mod $name {
-            use super::*;
-            $(
-                #[test]
-                fn $case() {
-                    super::$case($vmm);
-                }
-            )*
-        }
-    };
-}
-
 under_every_vmm! {
     a_guest_prints_and_ends
     every_exit_code_arrives
-    a_panic_and_its_message_arrive
-    an_exception_and_figures_arrive
     arguments_arrive_unchanged
     a_triple_fault_is_one
+    a_power_off_is_one
     a_guest_that_spins_is_timed_out
     a_guest_that_halts_for_ever_is_timed_out
     a_flood_is_stopped_at_the_limit
@@ -69,23 +40,8 @@ fn a_guest_prints_and_ends(vmm: Vmm) {
 
 fn every_exit_code_arrives(vmm: Vmm) {
     for code in [1, 2, 42, 111] {
-        assert_eq!(outcome(&exit(code), vmm), Outcome::Exited(code));
+        assert_eq!(outcome(&exit(code), vmm), Outcome::Exited(code.into()));
     }
-}
-
-fn a_panic_and_its_message_arrive(vmm: Vmm) {
-    let guest = [print(b"a\x1epanic src/x.rs:1:2: no\nb"), exit(101)].concat();
-    let (report, console) = launch(&guest, &config(vmm));
-    assert_eq!(report.outcome, Outcome::Panicked("src/x.rs:1:2: no".into()));
-    assert_eq!(console, "ab");
-}
-
-fn an_exception_and_figures_arrive(vmm: Vmm) {
-    let records = b"\x1estat polls 7\n\x1estat halted_ns 9\n\x1eexception page fault\n";
-    let (report, console) = launch(&[print(records), exit(102)].concat(), &config(vmm));
-    assert_eq!(report.outcome, Outcome::Faulted("page fault".into()));
-    assert_eq!(report.stats, [("polls".into(), 7), ("halted_ns".into(), 9)]);
-    assert_eq!(console, "");
 }
 
 fn arguments_arrive_unchanged(vmm: Vmm) {
@@ -115,6 +71,19 @@ fn a_triple_fault_is_one(vmm: Vmm) {
         }
         Outcome::TripleFault { registers: None } => assert_ne!(vmm, KVM),
         other => panic!("{other:?}"),
+    }
+}
+
+/// Where there is ACPI, which is on q35.
+fn a_power_off_is_one(vmm: Vmm) {
+    // mov dx, 0x604; mov ax, 0x2000; out dx, ax: to sleep for good
+    let mut code = vec![0x66, 0xba, 0x04, 0x06, 0x66, 0xb8, 0x00, 0x20, 0x66, 0xef];
+    if let Vmm::Qemu(_, Machine::Q35) = vmm {
+        code.extend(SPIN);
+        assert_eq!(outcome(&code, vmm), Outcome::PoweredOff);
+    } else {
+        code.extend(exit(5));
+        assert_eq!(outcome(&code, vmm), Outcome::Exited(5));
     }
 }
 

@@ -15,6 +15,13 @@ impl Guest {
         Self(write(&SmallElf::new(code).bytes()))
     }
 
+    /// One whose image says that it speaks in records.
+    pub(crate) fn with_records(code: &[u8]) -> Self {
+        let mut file = SmallElf::new(code);
+        file.say_that_there_are_records();
+        Self(write(&file.bytes()))
+    }
+
     pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }
@@ -34,9 +41,25 @@ pub(crate) fn print(text: &[u8]) -> Vec<u8> {
         .collect()
 }
 
+/// A record: `text` behind the mark and the nonce, which is the first word of the command line.
+pub(crate) fn record(in_rdi: bool, text: &str) -> Vec<u8> {
+    let nonce_at = dormir_abi::record::NONCE_ARGUMENT.len() as u8;
+    let mut code = print(&[dormir_abi::record::MARK]);
+    // mov esi, [start information + 0x18]; add esi, nonce_at; mov ecx, 16
+    code.extend([0x8b, if in_rdi { 0x77 } else { 0x73 }, 0x18]);
+    code.extend([0x83, 0xc6, nonce_at, 0xb9, 16, 0, 0, 0]);
+    // again: lodsb; out 0xe9, al; loop again
+    code.extend([0xac, 0xe6, 0xe9, 0xe2, 0xfb]);
+    code.extend(print(format!(" {text}\n").as_bytes()));
+    code
+}
+
 /// `mov eax, value; out 0xf4, eax`, and then halts: under QEMU the write takes effect later.
-pub(crate) fn exit_with_value(value: u8) -> Vec<u8> {
-    vec![0xb8, value, 0, 0, 0, 0xe7, 0xf4, 0xf4, 0xeb, 0xfd]
+pub(crate) fn exit_with_value(value: u32) -> Vec<u8> {
+    let mut code = vec![0xb8];
+    code.extend(value.to_le_bytes());
+    code.extend([0xe7, 0xf4, 0xf4, 0xeb, 0xfd]);
+    code
 }
 
 /// `jmp` to itself.
@@ -47,7 +70,7 @@ pub(crate) const HALT: &[u8] = &[0xf4];
 
 /// Ends with this exit code.
 pub(crate) fn exit(code: u8) -> Vec<u8> {
-    exit_with_value(code + 0x10)
+    exit_with_value(u32::from(code) + 0x10)
 }
 
 /// `ud2`, with no interrupt table to handle it.

@@ -65,7 +65,7 @@ fn count_leftovers() {
 }
 
 /// Processes whose command line contains `mark`, but for the command itself.
-fn processes_with(mark: &str) -> usize {
+pub(crate) fn processes_with(mark: &str) -> usize {
     let processes = fs::read_dir("/proc").expect("/proc").flatten();
     processes
         .filter_map(|process| fs::read(process.path().join("cmdline")).ok())
@@ -74,7 +74,7 @@ fn processes_with(mark: &str) -> usize {
         .count()
 }
 
-fn wait_for(what: impl Fn() -> bool) -> bool {
+pub(crate) fn wait_for(what: impl Fn() -> bool) -> bool {
     let started = Instant::now();
     while !what() {
         if started.elapsed() > Duration::from_secs(20) {

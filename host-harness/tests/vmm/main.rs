@@ -3,6 +3,37 @@
 //!
 //! A VMM that is not there makes its tests fail with the reason.
 
+/// One test per VMM for each of these functions.
+macro_rules! under_every_vmm {
+    ($($case:ident)*) => {
+        under_every_vmm!(@vmm kvm, Vmm::Kvm, $($case)*);
+        under_every_vmm!(
+            @vmm qemu_tcg_q35, Vmm::Qemu(Accelerator::Tcg, Machine::Q35), $($case)*
+        );
+        under_every_vmm!(
+            @vmm qemu_tcg_microvm, Vmm::Qemu(Accelerator::Tcg, Machine::Microvm), $($case)*
+        );
+        under_every_vmm!(
+            @vmm qemu_kvm_q35, Vmm::Qemu(Accelerator::Kvm, Machine::Q35), $($case)*
+        );
+        under_every_vmm!(
+            @vmm qemu_kvm_microvm, Vmm::Qemu(Accelerator::Kvm, Machine::Microvm), $($case)*
+        );
+    };
+    (@vmm $name:ident, $vmm:expr, $($case:ident)*) => {
+        mod $name {
+            use dormir_harness::vmm::*;
+            $(
+                #[test]
+                fn $case() {
+                    super::$case($vmm);
+                }
+            )*
+        }
+    };
+}
+
+mod broken_qemu;
 mod command;
 mod every_vmm;
 mod guests;
@@ -10,6 +41,7 @@ mod host_interrupt;
 mod hyperlight_bench;
 mod leftovers;
 mod our_vmm;
+mod records;
 mod refusals;
 mod small_elf;
 
@@ -31,8 +63,12 @@ fn config(vmm: Vmm) -> RunConfig {
     config
 }
 
+/// Runs a foreign guest.
 fn launch(code: &[u8], config: &RunConfig) -> (Report, String) {
-    let guest = Guest::new(code);
+    launch_guest(&Guest::new(code), config)
+}
+
+fn launch_guest(guest: &Guest, config: &RunConfig) -> (Report, String) {
     let mut console = Vec::new();
     let report = run(guest.path(), config, &mut console)
         .unwrap_or_else(|error| panic!("{} cannot run the guest: {error}", config.vmm));

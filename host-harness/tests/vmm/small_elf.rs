@@ -58,6 +58,17 @@ impl SmallElf {
         file
     }
 
+    /// Adds dormir's note to the one with the PVH entry.
+    pub(crate) fn say_that_there_are_records(&mut self) {
+        let (_, notes) = self.segments.last_mut().expect("the notes");
+        let name = [dormir_abi::note::NAME, b"\0"].concat();
+        for word in [name.len() as u32, 0, dormir_abi::note::RECORDS] {
+            notes.extend(word.to_le_bytes());
+        }
+        notes.extend(name);
+        notes.resize(notes.len().next_multiple_of(4), 0);
+    }
+
     /// Adds a segment whose physical and virtual address are the same.
     pub(crate) fn push(
         &mut self,

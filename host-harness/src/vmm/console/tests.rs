@@ -1,32 +1,85 @@
 use super::*;
+use dormir_abi::record::MAX_LENGTH;
 
 /// Nobody asks the runs of these tests to end.
 static GO_ON: AtomicBool = AtomicBool::new(false);
 
+/// That of the records here, which begin with [`BEGIN`].
+const NONCE: Nonce = Nonce::new(0x0123_4567_89ab_cdef);
+
+const BEGIN: &str = "\x1e0123456789abcdef ";
+
+/// Text with a `^` where a record begins.
+fn marked(text: &str) -> Vec<u8> {
+    text.replace('^', BEGIN).into_bytes()
+}
+
+fn console<'a>(out: &'a mut (dyn Write + Send), limit: u64) -> Console<'a> {
+    Console::new(out, limit, &GO_ON, Some(NONCE))
+}
+
 fn split(pieces: &[&[u8]]) -> (String, Vec<String>) {
-    let mut splitter = Splitter::default();
+    split_of(Some(NONCE), pieces)
+}
+
+fn split_of(nonce: Option<Nonce>, pieces: &[&[u8]]) -> (String, Vec<String>) {
+    let mut splitter = Splitter::new(nonce);
     let (mut text, mut records) = (Vec::new(), Vec::new());
     for piece in pieces {
         splitter.split(piece, &mut text, |record| records.push(record.to_owned()));
     }
+    splitter.finish(&mut text, |record| records.push(record.to_owned()));
     (String::from_utf8(text).unwrap(), records)
 }
 
-const MIXED: &[u8] =
-    b"one\n\x1estat polls 7\ntwo\x1epanic src/main.rs:1:2: no\r\nthree\n\x1e\n\x1enew kind\nend";
+const MIXED: &str = "one\n^stat polls 7\ntwo^panic src/main.rs:1:2: no\r\nthree\n^\n^new kind\nend";
 
 #[test]
 fn records_are_taken_out_wherever_the_stream_is_cut() {
     let text = "one\ntwothree\nend";
     let records = ["stat polls 7", "panic src/main.rs:1:2: no", "", "new kind"];
-    for cut in 0..=MIXED.len() {
-        let (head, tail) = MIXED.split_at(cut);
+    let mixed = marked(MIXED);
+    for cut in 0..=mixed.len() {
+        let (head, tail) = mixed.split_at(cut);
         let (found_text, found_records) = split(&[head, tail]);
         assert_eq!(found_text, text, "cut at {cut}");
         assert_eq!(found_records, records, "cut at {cut}");
     }
-    let bytes: Vec<&[u8]> = MIXED.chunks(1).collect();
+    let bytes: Vec<&[u8]> = mixed.chunks(1).collect();
     assert_eq!(split(&bytes).0, text);
+}
+
+#[test]
+fn what_has_another_nonce_or_none_is_text() {
+    let forged = "\x1e{\"a\": 1}\n\x1e\x1e\n\x1epanic no\n\x1e0123456789abcdee exit 0\n\x1e0123456789abcdef\
+                  exit 0\n\x1e0123456789ABCDEF exit 0\n\x1e0123456789\x1e0123456789abcde\n";
+    for cut in 0..=forged.len() {
+        let (head, tail) = forged.as_bytes().split_at(cut);
+        assert_eq!(
+            split(&[head, tail]),
+            (forged.into(), vec![]),
+            "cut at {cut}"
+        );
+    }
+    let cut_off = &BEGIN[..BEGIN.len() - 1];
+    assert_eq!(split(&[cut_off.as_bytes()]), (cut_off.into(), vec![]));
+    let behind = [cut_off.as_bytes(), &marked("^stat x 1\n")].concat();
+    assert_eq!(split(&[&behind]), (cut_off.into(), vec!["stat x 1".into()]));
+}
+
+#[test]
+fn a_foreign_guest_has_no_records() {
+    let mixed = marked(MIXED);
+    let (text, records) = split_of(None, &[&mixed]);
+    assert_eq!(text.as_bytes(), mixed);
+    assert!(records.is_empty());
+}
+
+#[test]
+fn a_mark_in_a_record_is_part_of_it() {
+    let (text, records) = split(&[&marked("^panic \x1estat x 1 \x1e0123 ^panic two\nend")]);
+    assert_eq!(text, "end");
+    assert_eq!(records, ["panic \x1estat x 1 \x1e0123 ", "panic two"]);
 }
 
 #[test]
@@ -36,8 +89,7 @@ fn a_partial_line_is_passed_at_once() {
 
 #[test]
 fn an_overlong_record_is_cut_and_the_text_after_it_is_kept() {
-    let mut bytes = vec![MARK];
-    bytes.extend_from_slice(b"panic ");
+    let mut bytes = marked("^panic ");
     bytes.resize(3 * MAX_LENGTH, b'x');
     bytes.extend_from_slice(b"\nafter");
     let (text, records) = split(&[&bytes]);
@@ -48,39 +100,36 @@ fn an_overlong_record_is_cut_and_the_text_after_it_is_kept() {
 
 #[test]
 fn a_record_inside_a_record_ends_the_first() {
-    let (text, records) = split(&[b"\x1epanic half\x1eexception whole\n"]);
+    let (text, records) = split(&[&marked("^panic half^exception whole\n")]);
     assert_eq!(text, "");
     assert_eq!(records, ["panic half", "exception whole"]);
 }
 
-fn conclude(bytes: &[u8], ended: Outcome) -> (Outcome, Vec<(String, u64)>) {
-    let (outcome, said) = conclude_with_all(bytes, ended);
+fn conclude(text: &str, ended: Outcome) -> (Outcome, Vec<(String, u64)>) {
+    let (outcome, said) = conclude_with_all(text, ended);
     (outcome, said.stats)
 }
 
-fn conclude_with_all(bytes: &[u8], ended: Outcome) -> (Outcome, Said) {
+fn conclude_with_all(text: &str, ended: Outcome) -> (Outcome, Said) {
     let mut out = Vec::new();
-    let mut console = Console::new(&mut out, 1 << 20, &GO_ON);
-    console.write(bytes).unwrap();
+    let mut console = console(&mut out, 1 << 20);
+    console.write(&marked(text)).unwrap();
     console.conclude(ended)
 }
 
 #[test]
 fn a_panic_record_makes_any_exit_code_a_panic() {
     for code in [0, 101] {
-        let (outcome, _) = conclude(b"\x1epanic here: no\n", Outcome::Exited(code));
+        let (outcome, _) = conclude("^panic here: no\n", Outcome::Exited(code));
         assert_eq!(outcome, Outcome::Panicked("here: no".into()));
     }
 }
 
 #[test]
 fn the_first_verdict_counts_and_an_unfinished_one_too() {
-    let (outcome, _) = conclude(
-        b"\x1eexception first\n\x1epanic second\n",
-        Outcome::Exited(101),
-    );
+    let (outcome, _) = conclude("^exception first\n^panic second\n", Outcome::Exited(101));
     assert_eq!(outcome, Outcome::Faulted("first".into()));
-    let (outcome, _) = conclude(b"\x1epanic cut of", Outcome::Exited(101));
+    let (outcome, _) = conclude("^panic cut of", Outcome::Exited(101));
     assert_eq!(outcome, Outcome::Panicked("cut of".into()));
 }
 
@@ -90,7 +139,7 @@ fn a_guest_that_hangs_after_its_panic_is_said_to() {
         limit: Duration::from_secs(1),
         place: None,
     };
-    let (outcome, _) = conclude(b"\x1epanic no\n", hang);
+    let (outcome, _) = conclude("^panic no\n", hang);
     let Outcome::Panicked(message) = outcome else {
         panic!("{outcome:?}");
     };
@@ -99,16 +148,13 @@ fn a_guest_that_hangs_after_its_panic_is_said_to() {
 
 #[test]
 fn a_run_that_was_stopped_is_stopped_whatever_the_guest_said() {
-    let (outcome, _) = conclude(b"\x1epanic no\n", Outcome::Stopped);
+    let (outcome, _) = conclude("^panic no\n", Outcome::Stopped);
     assert_eq!(outcome, Outcome::Stopped);
 }
 
 #[test]
 fn without_a_verdict_the_end_stands_and_the_figures_keep_their_order() {
-    let (outcome, stats) = conclude(
-        b"\x1estat polls 7\n\x1estat halted_ns 9\n",
-        Outcome::Exited(3),
-    );
+    let (outcome, stats) = conclude("^stat polls 7\n^stat halted_ns 9\n", Outcome::Exited(3));
     assert_eq!(outcome, Outcome::Exited(3));
     assert_eq!(stats, [("polls".into(), 7), ("halted_ns".into(), 9)]);
 }
@@ -117,7 +163,7 @@ fn without_a_verdict_the_end_stands_and_the_figures_keep_their_order() {
 fn times_are_kept_with_the_moment_of_their_coming() {
     let before = Instant::now();
     let ended = Outcome::Exited(0);
-    let (_, said) = conclude_with_all(b"\x1etime 7\ntext\x1etime 9\n", ended);
+    let (_, said) = conclude_with_all("^time 7\ntext^time 9\n", ended);
     assert!(said.stats.is_empty());
     let nanos: Vec<u64> = said.times.iter().map(|time| time.nanos).collect();
     assert_eq!(nanos, [7, 9]);
@@ -130,7 +176,7 @@ fn times_are_kept_with_the_moment_of_their_coming() {
 
 #[test]
 fn records_of_one_name_make_one_series() {
-    let records = b"\x1esamples a 1 2\n\x1esamples b 7\n\x1esamples a 3\n\x1esamples b x\n";
+    let records = "^samples a 1 2\n^samples b 7\n^samples a 3\n^samples b x\n";
     let (_, said) = conclude_with_all(records, Outcome::Exited(0));
     let expected = [("a".into(), vec![1, 2, 3]), ("b".into(), vec![7])];
     assert_eq!(said.samples, expected);
@@ -139,7 +185,7 @@ fn records_of_one_name_make_one_series() {
 #[test]
 fn a_flood_is_cut_at_the_limit() {
     let mut out = Vec::new();
-    let mut console = Console::new(&mut out, 5, &GO_ON);
+    let mut console = console(&mut out, 5);
     console.write(b"123").unwrap();
     assert_eq!(
         console.write(b"4567"),
@@ -151,7 +197,7 @@ fn a_flood_is_cut_at_the_limit() {
 #[test]
 fn exactly_the_limit_is_no_flood() {
     let mut out = Vec::new();
-    let mut console = Console::new(&mut out, 5, &GO_ON);
+    let mut console = console(&mut out, 5);
     assert_eq!(console.write(b"12345"), Ok(()));
 }
 
@@ -170,17 +216,15 @@ impl Write for Failing {
 #[test]
 fn a_closed_console_ends_the_run_but_records_do_not_notice() {
     let mut out = Failing(ErrorKind::BrokenPipe);
-    let mut console = Console::new(&mut out, 1 << 20, &GO_ON);
-    assert_eq!(console.write(b"\x1estat polls 1\n"), Ok(()));
+    let mut console = console(&mut out, 1 << 20);
+    assert_eq!(console.write(&marked("^stat polls 1\n")), Ok(()));
     assert_eq!(console.write(b"text"), Err(Outcome::ConsoleClosed));
 }
 
 #[test]
 fn an_output_that_fails_ends_the_run_with_the_reason() {
     let mut out = Failing(ErrorKind::StorageFull);
-    let Err(Outcome::ConsoleFailed(reason)) =
-        Console::new(&mut out, 1 << 20, &GO_ON).write(b"text")
-    else {
+    let Err(Outcome::ConsoleFailed(reason)) = console(&mut out, 1 << 20).write(b"text") else {
         panic!("it fails");
     };
     assert_eq!(reason, io::Error::from(ErrorKind::StorageFull).to_string());
@@ -191,7 +235,7 @@ fn an_output_that_takes_nothing_is_left_when_the_run_is_to_end() {
     for kind in [ErrorKind::WouldBlock, ErrorKind::Interrupted] {
         let mut out = Failing(kind);
         let leave = AtomicBool::new(true);
-        let mut console = Console::new(&mut out, 1 << 20, &leave);
+        let mut console = Console::new(&mut out, 1 << 20, &leave, None);
         assert_eq!(console.write(b"text"), Err(Outcome::Stopped));
     }
 }
@@ -217,7 +261,7 @@ fn an_output_that_takes_a_byte_now_and_then_gets_them_all() {
         }
     }
     let mut out = Slow::default();
-    let mut console = Console::new(&mut out, 1 << 20, &GO_ON);
+    let mut console = console(&mut out, 1 << 20);
     assert_eq!(console.write(b"slowly"), Ok(()));
     assert_eq!(out.taken, b"slowly");
 }

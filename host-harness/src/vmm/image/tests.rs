@@ -270,3 +270,13 @@ fn the_pvh_note_is_found_behind_others() {
     file.segments[1].1 = notes;
     open(&file.bytes()).unwrap().check_pvh_entry().unwrap();
 }
+
+#[test]
+fn dormirs_note_says_that_there_are_records() {
+    let mut file = SmallElf::new(&[0xf4]);
+    assert!(!open(&file.bytes()).unwrap().has_records());
+    file.say_that_there_are_records();
+    let image = open(&file.bytes()).unwrap();
+    assert!(image.has_records());
+    image.check_pvh_entry().unwrap();
+}

@@ -33,8 +33,8 @@ const MEMORY_MAP: GuestAddress = GuestAddress(0x5800);
 const COMMAND_LINE: GuestAddress = GuestAddress(0x6000);
 
 const _: () = assert!(
-    COMMAND_LINE.0 + (MAX_ARGUMENTS_LENGTH as u64) < LOWEST_IMAGE_ADDRESS,
-    "the command line and its NUL end below the image"
+    COMMAND_LINE.0 + (MAX_ARGUMENTS_LENGTH as u64) < LOWEST_IMAGE_ADDRESS - 64,
+    "the command line, with a nonce before it and a NUL behind it, ends below the image"
 );
 
 /// The descriptors behind the selectors 0x08 and 0x10: flat, ring 0, already marked as accessed so
@@ -67,7 +67,7 @@ const MEMORY_MAP_RAM: u32 = 1;
 pub(super) fn build_memory(
     mut image: File,
     memory_mib: u32,
-    arguments: &str,
+    command_line: &str,
 ) -> Result<Memory, RunError> {
     let failed = |step| move |cause: String| RunError::GuestMemory { step, cause };
     // The kernel gives real pages only where the guest or its image touches them.
@@ -86,7 +86,7 @@ pub(super) fn build_memory(
     write_tables(&memory)
         .map_err(|error| error.to_string())
         .map_err(failed("given page tables"))?;
-    write_start_info(&memory, bytes, arguments).map_err(failed("given its boot information"))?;
+    write_start_info(&memory, bytes, command_line).map_err(failed("given its boot information"))?;
     Ok(memory)
 }
 
@@ -106,8 +106,8 @@ fn write_tables(memory: &Memory) -> Result<(), vm_memory::GuestMemoryError> {
 }
 
 /// Writes the `hvm_start_info`, the memory map and the command line that it points to.
-fn write_start_info(memory: &Memory, bytes: u64, arguments: &str) -> Result<(), String> {
-    let mut command_line = arguments.as_bytes().to_vec();
+fn write_start_info(memory: &Memory, bytes: u64, command_line: &str) -> Result<(), String> {
+    let mut command_line = command_line.as_bytes().to_vec();
     command_line.push(0);
     memory
         .write_slice(&command_line, COMMAND_LINE)

@@ -167,7 +167,7 @@ fn outcome_of(value: u32) -> Outcome {
                  as dormir_abi::exit::to_port_value gives it"
             ))
         },
-        Outcome::Exited,
+        |code| Outcome::Exited(code.into()),
     )
 }
 
@@ -259,7 +259,7 @@ mod tests {
             outcome_of(little_endian(&[0x75, 0, 0, 0])),
             Outcome::Exited(101)
         );
-        for value in [0, 0xf, 0x80, u32::MAX] {
+        for value in [0, 0xf, 0x80, 0x90, 0x110, 0x1_0010, 0x8000_0010, u32::MAX] {
             assert!(matches!(outcome_of(value), Outcome::Died(_)), "{value:#x}");
         }
     }

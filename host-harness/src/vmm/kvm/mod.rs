@@ -21,7 +21,7 @@ use kvm_bindings::{KVM_PIT_SPEAKER_DUMMY, kvm_pit_config, kvm_userspace_memory_r
 use kvm_ioctls::{Kvm, VcpuFd, VmFd};
 use vm_memory::{GuestAddress, GuestMemoryBackend};
 
-use super::{Outcome, Report, RunConfig, RunError, console::Console};
+use super::{Outcome, Report, RunConfig, RunError, Word, console::Console};
 use boot::Memory;
 use devices::Devices;
 use exits::End;
@@ -47,13 +47,14 @@ struct Machine {
 pub(super) fn run(
     image: File,
     entry: u64,
+    word: &Word,
     config: &RunConfig,
     out: &mut (dyn Write + Send),
 ) -> Result<Report, RunError> {
     let started = Instant::now();
-    let mut machine = Machine::new(image, entry, config)?;
+    let mut machine = Machine::new(image, entry, &word.command_line, config)?;
     let leave = AtomicBool::new(false);
-    let mut console = Console::new(out, config.console_limit, &leave);
+    let mut console = Console::new(out, config.console_limit, &leave, word.nonce);
     let (end, exits, asked) = thread::run(
         started.checked_add(config.timeout),
         &config.stop,
@@ -84,9 +85,14 @@ pub(super) fn run(
 }
 
 impl Machine {
-    fn new(image: File, entry: u64, config: &RunConfig) -> Result<Self, RunError> {
+    fn new(
+        image: File,
+        entry: u64,
+        command_line: &str,
+        config: &RunConfig,
+    ) -> Result<Self, RunError> {
         let kvm = probe::open()?;
-        let memory = boot::build_memory(image, config.memory_mib, &config.arguments)?;
+        let memory = boot::build_memory(image, config.memory_mib, command_line)?;
         let vm = create_vm(&kvm, &memory, config.pit)?;
         let vcpu = vm
             .create_vcpu(0)

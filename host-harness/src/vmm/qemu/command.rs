@@ -1,16 +1,18 @@
 //! QEMU's command line.
 
-use std::{ffi::OsString, path::Path};
+use std::{ffi::OsString, os::fd::RawFd, path::Path};
 
 use dormir_abi::port::{DEBUG_CONSOLE, EXIT, SERIAL, SERIAL_IRQ};
 
 use crate::vmm::{Accelerator, Machine, RunConfig};
 
-/// QEMU's arguments for a guest.
+/// QEMU's arguments for a guest, with the file descriptor of the monitor that starts it.
 pub(super) fn arguments(
     elf: &Path,
     accelerator: Accelerator,
     machine: Machine,
+    command_line: &str,
+    monitor: RawFd,
     config: &RunConfig,
 ) -> Vec<OsString> {
     let mut arguments = Arguments(Vec::new());
@@ -20,6 +22,10 @@ pub(super) fn arguments(
     arguments.pair("-display", "none");
     // A triple fault is a reset, and would start the guest again and again.
     arguments.flag("-no-reboot");
+    // Until the monitor says so, the guest does not run.
+    arguments.flag("-S");
+    arguments.pair("-chardev", format!("socket,id=monitor,fd={monitor}"));
+    arguments.pair("-mon", "chardev=monitor,mode=control");
     arguments.pair("-m", format!("{}M", config.memory_mib));
     arguments.pair("-smp", "1");
     let accelerator_name = match accelerator {
@@ -64,7 +70,7 @@ pub(super) fn arguments(
     );
     // Neither option's value is split at commas, so nothing needs to be escaped.
     arguments.pair("-kernel", elf);
-    arguments.pair("-append", &config.arguments);
+    arguments.pair("-append", command_line);
     arguments.0
 }
 
@@ -89,17 +95,23 @@ mod tests {
     fn line(accelerator: Accelerator, machine: Machine, change: impl Fn(&mut RunConfig)) -> String {
         let mut config = RunConfig::new(Vmm::Qemu(accelerator, machine));
         change(&mut config);
-        arguments(Path::new("a,b"), accelerator, machine, &config)
-            .join(" ".as_ref())
-            .into_string()
-            .unwrap()
+        arguments(
+            Path::new("a,b"),
+            accelerator,
+            machine,
+            "timer=pit,x y",
+            7,
+            &config,
+        )
+        .join(" ".as_ref())
+        .into_string()
+        .unwrap()
     }
 
     #[test]
     fn paths_and_arguments_are_passed_as_they_are() {
-        let line = line(Accelerator::Tcg, Machine::Q35, |config| {
-            config.arguments = "timer=pit,x y".into();
-        });
+        let line = line(Accelerator::Tcg, Machine::Q35, |_| {});
+        assert!(line.contains("-chardev socket,id=monitor,fd=7 "), "{line}");
         assert!(
             line.ends_with("-kernel a,b -append timer=pit,x y"),
             "{line}"

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 
-use crate::vmm::Outcome;
+use crate::{escape::escape, vmm::Outcome};
 
 /// How much of it is kept.
 const LIMIT: u64 = 64 << 10;
@@ -43,8 +43,8 @@ impl Messages {
         Self(kept)
     }
 
-    /// All of it in one line, without the program's name before each message.
-    pub(super) fn summary(&self) -> String {
+    /// All of it in one line, escaped, without the program's name before each message; `None` if it is nothing.
+    pub(super) fn summary(&self) -> Option<String> {
         let lines = self
             .0
             .lines()
@@ -55,12 +55,15 @@ impl Messages {
                 .filter(|(program, _)| program.contains("qemu") && !program.contains(' '))
                 .map_or(line, |(_, message)| message)
         });
-        lines.collect::<Vec<_>>().join("; ")
+        let summary = escape(&lines.collect::<Vec<_>>().join("; "));
+        (!summary.is_empty()).then_some(summary)
     }
 
-    /// Whether QEMU was ended by a signal that it handles.
-    pub(super) fn names_signal(&self) -> bool {
-        self.0.contains("terminating on signal")
+    /// What a sentence on QEMU's end says in brackets.
+    pub(super) fn last_words(&self) -> String {
+        self.summary().map_or("without a message".into(), |words| {
+            format!("its last words: {words}")
+        })
     }
 
     /// What the dump of a vCPU that KVM gave up says.
@@ -69,6 +72,7 @@ impl Messages {
             (true, Some((address, bytes))) => Outcome::not_emulated(address, bytes),
             _ => {
                 let first = self.0.lines().next().unwrap_or("it does not say why");
+                let first = escape(first);
                 Outcome::Died(format!(
                     "KVM gave the vCPU up under QEMU ({first}): pass --vmm kvm to see more, or --vmm \
                      qemu-tcg"
@@ -161,7 +165,11 @@ mod tests {
             "qemu-system-x86_64: warning: no\n\n/usr/bin/qemu-system-x86_64: -m 1: bad value: 1\n",
         );
         assert_eq!(dumps, 0);
-        assert_eq!(messages.summary(), "warning: no; -m 1: bad value: 1");
+        let summary = messages.summary();
+        assert_eq!(summary.as_deref(), Some("warning: no; -m 1: bad value: 1"));
+        assert_eq!(read("\n \n").0.summary(), None);
+        let painted = read("qemu: \x1b[32mall is well\r\n").0.last_words();
+        assert_eq!(painted, "its last words: \\u{1b}[32mall is well");
     }
 
     #[test]

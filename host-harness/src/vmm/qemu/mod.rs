@@ -3,13 +3,17 @@
 
 mod command;
 mod messages;
+mod monitor;
 
 use std::{
+    collections::BTreeMap,
     ffi::OsString,
     io::{ErrorKind, Read, Write},
+    os::unix::net::UnixStream,
     path::Path,
     process::{Command, ExitStatus, Stdio},
     sync::{
+        Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
@@ -19,13 +23,18 @@ use std::{
 
 use dormir_abi::exit;
 
-use super::{Accelerator, Machine, Outcome, Report, RunConfig, RunError, console::Console, kvm};
+use super::{
+    Accelerator, Machine, Outcome, Report, RunConfig, RunError, Word,
+    console::{Console, Said},
+    kvm,
+};
 use crate::{
+    escape::escape,
     process::{self, Child, Keep, ProcessError, Scope},
     stop::StopToken,
 };
 use messages::Messages;
-use rustix::process::Signal;
+use monitor::{Heard, Shutdown};
 
 /// The environment variable that names the program.
 pub const PROGRAM_VARIABLE: &str = "DORMIR_QEMU";
@@ -58,26 +67,46 @@ pub(crate) fn one_is_named() -> bool {
     std::env::var_os(PROGRAM_VARIABLE).is_some_and(|program| !program.is_empty())
 }
 
-/// Finds out whether QEMU can be used, and gives its version, such as `7.2.22`.
+/// Finds out whether QEMU can be used, and gives its version, such as `7.2.22`. A program that could be is not
+/// asked again.
 ///
 /// # Errors
 ///
 /// Why not, and what to do about it.
 pub fn probe() -> Result<String, RunError> {
+    static USABLE: Mutex<BTreeMap<OsString, String>> = Mutex::new(BTreeMap::new());
     let program = program();
+    let known = || USABLE.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(version) = known().get(&program) {
+        return Ok(version.clone());
+    }
+    let version = ask_version(&program)?;
+    known().insert(program, version.clone());
+    Ok(version)
+}
+
+fn ask_version(program: &OsString) -> Result<String, RunError> {
     let name = || program.to_string_lossy().into_owned();
     let unusable = |problem| RunError::QemuUnusable {
         program: name(),
         problem,
     };
-    let mut command = Command::new(&program);
+    let mut command = Command::new(program);
     command.arg("--version");
     let never = StopToken::default();
     let scope = Scope::Group;
-    match process::capture(&mut command, Keep::Stdout, scope, VERSION_TIMEOUT, &never) {
+    match process::capture(&mut command, Keep::Both, scope, VERSION_TIMEOUT, &never) {
         Ok(answer) if answer.status.success() => messages::version(&answer.output)
             .ok_or_else(|| unusable("does not name a version of QEMU".into())),
-        Ok(answer) => Err(unusable(format!("failed with {}", answer.status))),
+        Ok(answer) => {
+            let last = answer
+                .output
+                .lines()
+                .last()
+                .unwrap_or("it does not say why");
+            let problem = format!("failed ({}, {})", answer.status, escape(last));
+            Err(unusable(problem))
+        }
         Err(ProcessError::Start { source, .. }) => Err(not_started(name(), source)),
         Err(ProcessError::TimedOut { limit, .. }) => {
             Err(unusable(format!("took more than {limit:?}")))
@@ -117,6 +146,7 @@ pub(super) fn run(
     elf: &Path,
     accelerator: Accelerator,
     machine: Machine,
+    word: &Word,
     config: &RunConfig,
     out: &mut (dyn Write + Send),
 ) -> Result<Report, RunError> {
@@ -124,29 +154,31 @@ pub(super) fn run(
         // For the same sentences as under our own VMM.
         kvm::probe()?;
     }
-    if one_is_named() {
-        // Another program's status would be taken for a guest's.
-        probe()?;
-    }
+    // Whatever else goes by its name is named here, and runs no guest.
+    probe()?;
     let started = Instant::now();
     let deadline = started.checked_add(config.timeout);
-    let mut child = start(elf, accelerator, machine, config)?;
+    let resource = |what| move |cause| RunError::Resource { what, cause };
+    let (monitor, other_end) =
+        monitor::open().map_err(resource("a connection to QEMU's monitor"))?;
+    let mut child = start(elf, accelerator, machine, word, other_end, config)?;
     let leave = AtomicBool::new(false);
-    let mut console = Console::new(out, config.console_limit, &leave);
-    let (end, messages) = attend(&mut child, &mut console, deadline, config, &leave)?;
+    let mut console = Console::new(out, config.console_limit, &leave, word.nonce);
+    let (end, messages, heard) =
+        attend(&mut child, monitor, &mut console, deadline, config, &leave)?;
     let wall = started.elapsed();
     let ended = match end {
         End::GaveUp => messages.gave_up(),
         End::Cut(outcome) => outcome,
         End::ByItself => {
-            let status = child.reap().map_err(|cause| RunError::Resource {
-                what: "QEMU's exit status",
-                cause,
-            })?;
-            ended_with(status, &messages, console.is_unused())?
+            let status = child.reap().map_err(resource("QEMU's exit status"))?;
+            ended_with(status, &messages, &heard)?
         }
     };
-    let (outcome, said) = console.conclude(ended);
+    let (mut outcome, said) = console.conclude(ended);
+    if word.nonce.is_some() {
+        outcome = said_by_guest(outcome, &said, &messages);
+    }
     Ok(Report {
         outcome,
         stats: said.stats,
@@ -164,28 +196,39 @@ fn start(
     elf: &Path,
     accelerator: Accelerator,
     machine: Machine,
+    word: &Word,
+    monitor: UnixStream,
     config: &RunConfig,
 ) -> Result<Child, RunError> {
     let program = program();
     let mut command = Command::new(&program);
+    let monitor_number = process::pass(&mut command, &monitor);
+    let line = &word.command_line;
     command
-        .args(command::arguments(elf, accelerator, machine, config))
+        .args(command::arguments(
+            elf,
+            accelerator,
+            machine,
+            line,
+            monitor_number,
+            config,
+        ))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    process::die_with_this_thread(&mut command);
     Child::spawn(&mut command, Scope::Group)
         .map_err(|cause| not_started(program.to_string_lossy().into_owned(), cause))
 }
 
 /// Reads QEMU's output until QEMU ends or must end. Then none of its processes runs any more, and
-/// both readers have ended.
+/// all readers have ended.
 fn attend(
     child: &mut Child,
+    monitor: UnixStream,
     console: &mut Console<'_>,
     deadline: Option<Instant>,
     config: &RunConfig,
     leave: &AtomicBool,
-) -> Result<(End, Messages), RunError> {
+) -> Result<(End, Messages, Heard), RunError> {
     let (stdout, stderr) = (child.take_stdout(), child.take_stderr());
     let failed = |cause| RunError::Resource {
         what: "a thread to read QEMU's output",
@@ -194,20 +237,24 @@ fn attend(
     scope(|scope| {
         let (sender, receiver) = channel();
         let of_stderr = sender.clone();
-        let of_console = Builder::new()
-            .name("qemu-stdout".into())
+        let reader = |name: &str| Builder::new().name(name.into());
+        let of_console = reader("qemu-stdout")
             .spawn_scoped(scope, move || forward(stdout, console, &sender))
             .map_err(failed)?;
-        let of_messages = Builder::new()
-            .name("qemu-stderr".into())
+        let others = reader("qemu-stderr")
             .spawn_scoped(scope, move || {
                 Messages::read(stderr, || drop(of_stderr.send(Event::GaveUp)))
             })
-            .map_err(|cause| {
-                // The scope waits for the first reader, which waits for QEMU.
-                child.kill();
-                failed(cause)
-            })?;
+            .and_then(|of_messages| {
+                let of_monitor = reader("qemu-monitor");
+                let of_monitor = of_monitor.spawn_scoped(scope, move || Heard::read(monitor))?;
+                Ok((of_messages, of_monitor))
+            });
+        let (of_messages, of_monitor) = others.map_err(|cause| {
+            // The scope waits for the first readers, which wait for QEMU.
+            child.kill();
+            failed(cause)
+        })?;
         let end = watch(child, &receiver, deadline, config);
         leave.store(true, Ordering::SeqCst);
         if !matches!(end, End::ByItself) {
@@ -216,7 +263,7 @@ fn attend(
         // They end now, for nobody holds QEMU's pipes any more. Joined, so that not even a thread
         // that is about to end is left.
         joined(of_console);
-        Ok((end, joined(of_messages)))
+        Ok((end, joined(of_messages), joined(of_monitor)))
     })
 }
 
@@ -269,9 +316,8 @@ fn watch(
         }
         // An error means that it is not ours to wait for, which cannot be.
         if !child_ended && child.has_ended().unwrap_or(true) {
+            // With all that it started, so that nobody holds the console open.
             child_ended = true;
-            // The program may be a script, and what it started may hold the console open.
-            child.signal(Signal::KILL);
         }
         if child_ended && console_ended {
             return End::ByItself;
@@ -294,76 +340,54 @@ fn watch(
 }
 
 /// What QEMU's exit status means.
-fn ended_with(
-    status: ExitStatus,
-    messages: &Messages,
-    console_unused: bool,
-) -> Result<Outcome, RunError> {
-    let summary = messages.summary();
+fn ended_with(status: ExitStatus, messages: &Messages, heard: &Heard) -> Result<Outcome, RunError> {
+    let last_words = messages.last_words();
+    if !heard.started {
+        let message = format!("{status}, {last_words}");
+        return Err(RunError::QemuRefused { message });
+    }
     let Some(code) = status.code() else {
         return Ok(Outcome::Died(format!(
-            "QEMU was ended ({status}): see whether the system ran out of memory, or who killed it"
+            "QEMU was ended ({status}, {last_words}): see whether the system ran out of memory, or who \
+             killed it"
         )));
     };
     if let Some(code) = exit::from_qemu_status(code) {
-        return Ok(Outcome::Exited(code));
+        return Ok(Outcome::Exited(code.into()));
     }
-    Ok(match code {
-        0 if messages.names_signal() => {
-            Outcome::Died(format!("QEMU was asked to end from outside ({summary})"))
-        }
-        // Under -no-reboot every reset ends QEMU so, and a triple fault is one.
-        0 => Outcome::TripleFault { registers: None },
-        1 if summary.is_empty() => Outcome::Died(
+    Ok(match (code, heard.shutdown) {
+        (0, Some(Shutdown::Reset)) => Outcome::TripleFault { registers: None },
+        (0, Some(Shutdown::PowerOff)) => Outcome::PoweredOff,
+        (0, Some(Shutdown::Other)) => Outcome::Died(format!(
+            "QEMU was asked to end from outside ({last_words}): see who did"
+        )),
+        (1, _) if messages.summary().is_none() => Outcome::Died(
             "it wrote 0 to the exit port, which stands for no exit code: send a code as \
              dormir_abi::exit::to_port_value gives it"
                 .into(),
         ),
-        1 if console_unused => return Err(RunError::QemuRefused { message: summary }),
         _ => Outcome::Died(format!(
-            "QEMU ended with status {code}, which stands for no exit code ({}): see whether its \
-             message explains it",
-            if summary.is_empty() {
-                "without a message"
-            } else {
-                &summary
-            }
+            "QEMU ended with status {code}, which stands for no exit code ({last_words}): see whether \
+             its message explains it"
         )),
     })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::os::unix::process::ExitStatusExt;
-
-    fn ended(status: i32, stderr: &str) -> Result<Outcome, RunError> {
-        let messages = Messages::read(Some(stderr.as_bytes()), || {});
-        ended_with(ExitStatus::from_raw(status), &messages, true)
-    }
-
-    fn exited(code: i32, stderr: &str) -> Result<Outcome, RunError> {
-        ended(code << 8, stderr)
-    }
-
-    #[test]
-    fn only_thirty_three_is_a_success() {
-        for code in 0..256 {
-            let success = exited(code, "").is_ok_and(|outcome| outcome.is_success());
-            assert_eq!(success, code == 33, "status {code}");
-        }
-    }
-
-    #[test]
-    fn each_other_end_is_what_it_is() {
-        assert_eq!(exited(35, "").unwrap(), Outcome::Exited(1));
-        let fault = Outcome::TripleFault { registers: None };
-        assert_eq!(exited(0, "").unwrap(), fault);
-        let ended_from_outside = exited(0, "qemu: terminating on signal 15 from pid 1\n");
-        assert!(matches!(ended_from_outside, Ok(Outcome::Died(_))));
-        assert!(matches!(exited(1, ""), Ok(Outcome::Died(_))));
-        assert!(matches!(ended(9, ""), Ok(Outcome::Died(_))));
-        let refused = exited(1, "qemu: -m 1: bad\n").unwrap_err().to_string();
-        assert!(refused.contains("-m 1: bad"), "{refused}");
+/// What remains of an exit code that only QEMU's status says: it counts if the guest said so too, for QEMU may
+/// have ended so by itself.
+fn said_by_guest(outcome: Outcome, said: &Said, messages: &Messages) -> Outcome {
+    let Outcome::Exited(code) = outcome else {
+        return outcome;
+    };
+    match said.exit {
+        Some(said) if said == code => outcome,
+        _ => Outcome::Died(format!(
+            "QEMU ended with the status of exit code {code}, and the guest did not say that it ends so \
+             ({}): have it end by dormir_guest::exit, and see whether this QEMU works",
+            messages.last_words()
+        )),
     }
 }
+
+#[cfg(test)]
+mod tests;

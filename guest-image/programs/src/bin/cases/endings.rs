@@ -12,9 +12,30 @@ use x86_64::instructions::interrupts;
 
 use crate::Case;
 
+/// A text of 160 bytes.
+macro_rules! long {
+    () => {
+        "as an assertion that explains itself at length has, in order that whoever reads it knows what went \
+         wrong, and where to look, and whom to ask, and what was tried before. "
+    };
+}
+
 pub(crate) const CASES: &[Case] = &[
     ("end-exit-7", || exit(7)),
+    ("end-exit-255", || exit(255)),
+    ("end-marked-lines", marked_lines),
     ("end-panic", || panic!("a panic\nof two lines")),
+    ("end-panic-long-value", || panic!("{}", "a".repeat(300))),
+    ("end-panic-long-literal", || {
+        panic!(concat!(long!(), long!()))
+    }),
+    ("end-panic-long-error", || {
+        let failed: Result<(), _> = Err("é".repeat(600));
+        failed.expect("opening the device");
+    }),
+    ("end-panic-long-list", || {
+        assert_eq!(alloc::vec![1; 150], alloc::vec![2; 150], "lists differ");
+    }),
     ("end-panic-in-task", panic_in_task),
     ("end-panic-after-task", panic_after_task),
     ("end-out-of-memory", out_of_memory),
@@ -51,6 +72,12 @@ task! {
         yield_now().await;
         panic!("no luck");
     }
+}
+
+/// What a JSON text sequence begins its records with is no word of this guest (RFC 7464).
+fn marked_lines() {
+    print!("plain\n\u{1e}{{\"level\":\"info\"}}\n\u{1e}panic not really\n\u{1e}stat x 5\nlast\n");
+    exit(7)
 }
 
 fn panic_in_task() {

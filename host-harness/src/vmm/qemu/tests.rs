@@ -1,0 +1,99 @@
+use super::*;
+use std::os::unix::process::ExitStatusExt;
+
+const STARTED: Heard = Heard {
+    started: true,
+    shutdown: None,
+};
+
+fn ended(status: i32, stderr: &str, heard: &Heard) -> Result<Outcome, RunError> {
+    let messages = Messages::read(Some(stderr.as_bytes()), || {});
+    ended_with(ExitStatus::from_raw(status), &messages, heard)
+}
+
+fn exited(code: i32, stderr: &str) -> Result<Outcome, RunError> {
+    ended(code << 8, stderr, &STARTED)
+}
+
+fn shut_down(reason: Shutdown) -> Outcome {
+    let heard = Heard {
+        shutdown: Some(reason),
+        ..STARTED
+    };
+    ended(0, "", &heard).unwrap()
+}
+
+#[test]
+fn only_thirty_three_is_a_success() {
+    for code in 0..256 {
+        let success = exited(code, "").is_ok_and(|outcome| outcome.is_success());
+        assert_eq!(success, code == 33, "status {code}");
+    }
+}
+
+#[test]
+fn each_other_end_is_what_it_is() {
+    assert_eq!(exited(35, "").unwrap(), Outcome::Exited(1));
+    let fault = Outcome::TripleFault { registers: None };
+    assert_eq!(shut_down(Shutdown::Reset), fault);
+    assert_eq!(shut_down(Shutdown::PowerOff), Outcome::PoweredOff);
+    assert!(matches!(shut_down(Shutdown::Other), Outcome::Died(_)));
+    assert!(matches!(exited(0, ""), Ok(Outcome::Died(_))));
+    assert!(matches!(exited(1, ""), Ok(Outcome::Died(_))));
+}
+
+/// As where the loader lacks a library, or a script goes by QEMU's name.
+#[test]
+fn before_the_guest_runs_no_end_is_its_result() {
+    let signals = 1..65;
+    for status in signals.chain((0..256).map(|code| code << 8)) {
+        let error = ended(status, "qemu: -m 1: bad\n", &Heard::default()).unwrap_err();
+        let sentence = error.to_string();
+        assert!(sentence.contains("-m 1: bad"), "{sentence}");
+        assert!(
+            sentence.contains(&ExitStatus::from_raw(status).to_string()),
+            "{sentence}"
+        );
+    }
+}
+
+#[test]
+fn a_signal_is_named_with_the_last_words() {
+    for signal in 1..65 {
+        let Ok(Outcome::Died(reason)) = ended(signal, "qemu: \x1b[32mno memory\n", &STARTED) else {
+            panic!("signal {signal}");
+        };
+        assert!(
+            reason.contains("last words: \\u{1b}[32mno memory"),
+            "{reason}"
+        );
+        assert!(
+            reason.contains(&ExitStatus::from_raw(signal).to_string()),
+            "{reason}"
+        );
+    }
+}
+
+#[test]
+fn a_code_counts_only_if_the_guest_said_it() {
+    let messages = Messages::default();
+    let said = |exit| {
+        let mut said = Said::default();
+        said.exit = exit;
+        said
+    };
+    for code in [0, 1, 47, 111] {
+        let ended = || Outcome::Exited(code);
+        let outcome = said_by_guest(ended(), &said(Some(code)), &messages);
+        assert_eq!(outcome, ended());
+        for other in [None, Some(code + 1), Some(code - 256)] {
+            let outcome = said_by_guest(ended(), &said(other), &messages);
+            assert!(
+                matches!(outcome, Outcome::Died(_)),
+                "{other:?}: {outcome:?}"
+            );
+        }
+    }
+    let other = said_by_guest(Outcome::Stopped, &said(None), &messages);
+    assert_eq!(other, Outcome::Stopped);
+}

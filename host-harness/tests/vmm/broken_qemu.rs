@@ -1,0 +1,145 @@
+//! QEMUs that are broken, or something else that goes by the name: none of their ends is a guest's result.
+
+use std::{
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    command::{DORMIR_QEMU, cargo_vm, script},
+    guests::{Guest, SPIN, exit, print, record},
+    leftovers::{processes_with, wait_for},
+};
+
+/// What a script does that says its version as QEMU does.
+const VERSION: &str = "[ \"$1\" = --version ] && exec echo 'QEMU emulator version 9.9.9'\n";
+
+/// A program in place of QEMU, which does this.
+fn program(folder: &Path, text: &str) -> std::path::PathBuf {
+    script(folder, "qemu-system-x86_64", &format!("{VERSION}{text}"))
+}
+
+fn run(guest: &Guest) -> Command {
+    let mut command = cargo_vm();
+    command
+        .args([
+            "run",
+            "--vmm",
+            "qemu-tcg",
+            "--memory",
+            "4",
+            "--timeout",
+            "30",
+        ])
+        .arg(guest.path());
+    command
+}
+
+fn ended(command: &mut Command) -> (Option<i32>, String) {
+    let output = command.output().expect("it runs");
+    let stderr = String::from_utf8(output.stderr).expect("text");
+    (output.status.code(), stderr)
+}
+
+#[test]
+fn what_ends_before_the_guest_runs_ends_for_no_guest() {
+    let path = std::env::var("PATH").expect("there is one");
+    for guest in [Guest::new(&exit(0)), Guest::with_records(&exit(0))] {
+        for (end, said) in [
+            ("exit 33", "exit status: 33, without a message"),
+            ("exit 0", "exit status: 0"),
+            (
+                "echo libx.so.1: no such file >&2; exit 127",
+                "libx.so.1: no such file",
+            ),
+            ("kill -KILL $$", "signal: 9"),
+            (
+                "printf '\\033[2Jlow' >&2; kill -SEGV $$",
+                "its last words: \\u{1b}[2Jlow",
+            ),
+        ] {
+            let folder = tempfile::tempdir().expect("a folder for the test");
+            let broken = program(folder.path(), end);
+            let mut named = run(&guest);
+            named.env(DORMIR_QEMU, broken);
+            let mut in_path = run(&guest);
+            in_path.env("PATH", format!("{}:{path}", folder.path().display()));
+            for mut command in [named, in_path] {
+                let (status, stderr) = ended(&mut command);
+                assert_eq!(status, Some(125), "{end}: {stderr}");
+                assert!(stderr.contains(said), "{end}: {stderr}");
+                assert!(!stderr.contains('\x1b'), "{end}: {stderr:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_one_in_path_is_asked_for_its_version_too() {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    script(
+        folder.path(),
+        "qemu-system-x86_64",
+        "echo no library >&2; exit 127",
+    );
+    let (status, stderr) = ended(run(&Guest::new(&exit(0))).env("PATH", folder.path()));
+    assert_eq!(status, Some(125), "{stderr}");
+    assert!(
+        stderr.contains("--version` failed (exit status: 127, no library)"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn one_that_fails_while_the_guest_runs_is_no_guests_end() {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let started = [print(b"!"), SPIN.to_vec()].concat();
+    let begin = "/usr/bin/qemu-system-x86_64 \"$@\" & sleep 2;";
+    for (guest, end, said) in [
+        (Guest::new(&started), "kill -KILL $$", "signal: 9"),
+        (
+            Guest::new(&started),
+            "echo oh >&2; kill -SEGV $$",
+            "its last words: oh",
+        ),
+        (Guest::new(&started), "exit 127", "exit code 47"),
+        (
+            Guest::with_records(&started),
+            "exit 127",
+            "exit code 47, and the guest did not say",
+        ),
+        (
+            Guest::with_records(&started),
+            "exit 33",
+            "exit code 0, and the guest did not say",
+        ),
+    ] {
+        let broken = program(folder.path(), &format!("{begin} {end}"));
+        let (status, stderr) = ended(run(&guest).env(DORMIR_QEMU, broken));
+        // Of a foreign guest the status is all that is known.
+        let expected = if stderr.contains("itself with exit code 47") {
+            47
+        } else {
+            123
+        };
+        assert_eq!(status, Some(expected), "{end}: {stderr}");
+        assert!(stderr.contains(said), "{end}: {stderr}");
+    }
+}
+
+#[test]
+fn what_leaves_the_session_of_a_wrapper_holds_nothing_up_and_ends() {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let mark = format!("1{:06}", std::process::id());
+    let wrapper = program(
+        folder.path(),
+        &format!("setsid sleep {mark} & exec /usr/bin/qemu-system-x86_64 \"$@\""),
+    );
+    let code = [record(false, "exit 0"), exit(0)].concat();
+    let started = Instant::now();
+    let (status, stderr) = ended(run(&Guest::with_records(&code)).env(DORMIR_QEMU, wrapper));
+    assert_eq!(status, Some(0), "{stderr}");
+    assert!(started.elapsed() < Duration::from_secs(20));
+    assert!(wait_for(|| processes_with(&mark) == 0), "it is gone");
+}
