@@ -7,18 +7,20 @@ use std::{
     env,
     ffi::OsString,
     fmt,
+    io::Write,
     path::{Path, PathBuf},
-    process::{Command, ExitStatus},
+    process::{Command, ExitStatus, Stdio},
     str::FromStr,
-    time::Duration,
+    sync::atomic::AtomicBool,
+    time::{Duration, Instant},
 };
 
 use crate::{
     guest::{BuildError, executable, run_cargo},
-    process::{self, Keep, ProcessError, Scope},
+    process::{self, Child, Keep, ProcessError, Scope},
     stop::StopToken,
     toolchain::{self, GuestToolchain, TARGET},
-    vmm::{RunError, kvm},
+    vmm::{self, Console, End, Limits, Messages, Outcome, RunError, kvm},
     workspace::Workspace,
 };
 
@@ -27,6 +29,11 @@ const GUEST: &str = "hyperlight";
 
 /// The program that runs it.
 const RUNNER: &str = "dormir-hyperlight-runner";
+
+/// The environment variable by which it is told its nonce, and the status with which it says that no guest ran to
+/// its end.
+const NONCE: &str = "DORMIR_NONCE";
+const NOT_RUN: i32 = 125;
 
 /// The package for hosts, and its example.
 const HOST: &str = "dormir-hyperlight-host";
@@ -246,25 +253,91 @@ impl Runner {
         Ran::of(&mut self.command(guest, what), limit, stop)
     }
 
-    /// As [`run`](Self::run), with what it prints on this program's standard output and error.
+    /// Has the guest program `guest` do what `what` names, a demo or a call of one of its functions, and waits for
+    /// its end. What it prints goes to `console` as it comes.
+    ///
+    /// The runner says in records how the guest ended, with a nonce that the guest cannot know.
     ///
     /// # Errors
     ///
-    /// As [`run`](Self::run).
+    /// The runner cannot be started, or could not run the guest.
     pub fn show(
         &self,
         guest: &Path,
         what: &str,
-        limit: Duration,
-        stop: &StopToken,
-    ) -> Result<ExitStatus, ProcessError> {
-        process::run(&mut self.command(guest, what), Scope::Group, limit, stop)
+        limits: &ShowLimits<'_>,
+        console: &mut (dyn Write + Send),
+    ) -> Result<Outcome, RunError> {
+        let nonce = vmm::new_nonce()?;
+        let mut command = self.command(guest, what);
+        command
+            .env(NONCE, nonce.as_str())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let started = Instant::now();
+        let mut child = Child::spawn(&mut command, Scope::Group).map_err(|cause| {
+            let program = self.program.clone();
+            RunError::RunnerStart { program, cause }
+        })?;
+        let leave = AtomicBool::new(false);
+        let mut console = Console::new(console, limits.console_limit, &leave, Some(nonce));
+        let of_run = Limits {
+            started,
+            timeout: limits.timeout,
+            stop: limits.stop,
+        };
+        let (end, messages) =
+            vmm::attend(&mut child, &mut console, &of_run, &leave, |stderr, _| {
+                Messages::read(stderr, || {})
+            })?;
+        let ended = match end {
+            End::Cut(outcome) => outcome,
+            End::ByItself | End::GaveUp => {
+                let status = child.reap().map_err(|cause| RunError::Resource {
+                    what: "the exit status of Hyperlight's runner",
+                    cause,
+                })?;
+                ended_with(status, console.exit_said(), &messages)?
+            }
+        };
+        let (outcome, _) = console.conclude(ended);
+        Ok(outcome)
     }
 
     fn command(&self, guest: &Path, what: &str) -> Command {
         let mut command = Command::new(&self.program);
         command.arg(self.mode.to_string()).arg(guest).arg(what);
         command
+    }
+}
+
+/// What a guest that is shown may take.
+#[derive(Clone, Copy, Debug)]
+pub struct ShowLimits<'a> {
+    /// How long it may take, its start included.
+    pub timeout: Duration,
+    /// How many bytes it may print.
+    pub console_limit: u64,
+    /// Ends it from outside.
+    pub stop: &'a StopToken,
+}
+
+/// What the end of a runner means that was to say `code` in a record.
+fn ended_with(
+    status: ExitStatus,
+    code: Option<i32>,
+    messages: &Messages,
+) -> Result<Outcome, RunError> {
+    match (status.code(), code) {
+        (Some(0), Some(code)) => Ok(Outcome::Exited(code)),
+        (Some(NOT_RUN), None) => Err(RunError::Hyperlight {
+            message: messages.last_words(),
+        }),
+        _ => Ok(Outcome::Died(format!(
+            "Hyperlight's runner ended ({status}, {}) and did not say how the guest did: see whether its \
+             message explains it",
+            messages.last_words()
+        ))),
     }
 }
 
@@ -281,6 +354,34 @@ mod tests {
             documented.replace("\n   ", "\n").contains(&flags),
             "{flags}"
         );
+    }
+
+    #[test]
+    fn a_runner_that_says_nothing_is_no_guests_end() {
+        use std::os::unix::process::ExitStatusExt;
+        let messages = Messages::read(Some(&b"\x1b[2Jno library\n"[..]), || {});
+        for raw in (0..256).map(|code| code << 8).chain(1..65) {
+            let status = ExitStatus::from_raw(raw);
+            let sentence = match ended_with(status, None, &messages) {
+                Ok(Outcome::Died(reason)) => reason,
+                Ok(other) => panic!("{status}: {other:?}"),
+                Err(error) => {
+                    assert_eq!(status.code(), Some(NOT_RUN));
+                    error.to_string()
+                }
+            };
+            assert!(sentence.contains("\\u{1b}[2Jno library"), "{sentence}");
+            let failed = ended_with(status, Some(0), &messages);
+            assert_eq!(
+                failed.is_ok_and(|outcome| outcome.is_success()),
+                raw == 0,
+                "{status}"
+            );
+        }
+        for code in [0, 1, 111, 124, 256, -1, i32::MIN, i32::MAX] {
+            let ended = ended_with(ExitStatus::from_raw(0), Some(code), &messages).unwrap();
+            assert_eq!(ended, Outcome::Exited(code));
+        }
     }
 
     #[test]

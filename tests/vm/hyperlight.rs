@@ -8,12 +8,14 @@ use std::{
 };
 
 use dormir_harness::{
-    hyperlight::{self, Mode, Ran, Runner},
+    hyperlight::{self, Mode, Ran, Runner, ShowLimits},
     toolchain::GuestToolchain,
-    vmm::StopToken,
+    vmm::{Outcome, RunError, StopToken},
     workspace::Workspace,
 };
 use libtest_mimic::{Failed, Trial};
+
+use crate::guest::is_panic;
 
 /// See the runner for what they are.
 const CASES: &[&str] = &[
@@ -75,6 +77,43 @@ const DEMOS: &[(&str, &str)] = &[
     ("roles", "hello\nhello from the stage\nhello again\n"),
 ];
 
+/// How calls end, by what the harness makes of it and what the guest has printed.
+const ENDINGS: &[(&str, Expectation)] = &[
+    ("code_0", |outcome, _| outcome.is_success()),
+    ("code_7", |outcome, _| *outcome == Outcome::Exited(7)),
+    ("code_124", |outcome, _| is_code(outcome, 124)),
+    ("code_256", |outcome, _| is_code(outcome, 256)),
+    ("code_65536", |outcome, _| is_code(outcome, 65536)),
+    ("code_minus_1", |outcome, _| is_code(outcome, -1)),
+    ("code_least", |outcome, _| is_code(outcome, i32::MIN)),
+    ("panics_at_length", |outcome, _| {
+        is_panic(outcome, &"a".repeat(600))
+    }),
+    ("panics_beyond_length", |outcome, _| {
+        is_panic(outcome, "1,024 bytes")
+    }),
+    ("panics_in_colours", |outcome, _| {
+        is_panic(outcome, "\\u{1b}[2J\\u{1b}[32m100 passed")
+    }),
+    ("passes_on_lies", |outcome, console| {
+        let lies = "\x1eexit 0\n\x1e0123456789abcdef exit 0\nexit 0\n";
+        *outcome == Outcome::Exited(3) && console == lies
+    }),
+    (
+        "no_such_function",
+        |outcome, _| matches!(outcome, Outcome::Died(reason) if reason.contains("no_such_function")),
+    ),
+];
+
+type Expectation = fn(&Outcome, &str) -> bool;
+
+/// A code that is no status is named, and becomes neither success nor another end.
+fn is_code(outcome: &Outcome, code: i32) -> bool {
+    *outcome == Outcome::Exited(code)
+        && outcome.exit_code() == 111
+        && outcome.to_string().contains(&format!("code {code},"))
+}
+
 /// How long a case may take: ten times what the longest takes where KVM emulates each instruction.
 const LIMIT: Duration = Duration::from_secs(900);
 
@@ -87,13 +126,17 @@ pub(crate) fn trials() -> Vec<Trial> {
             let prints = move || prints(mode, name, expected);
             Trial::test(format!("{mode}::demo-{name}"), prints)
         });
+        let endings = ENDINGS.iter().map(move |(function, expected)| {
+            let ends = move || ends(mode, &format!("call:{function}"), expected);
+            Trial::test(format!("{mode}::end-{function}"), ends)
+        });
         let others = [
             Trial::test(format!("{mode}::example-hello"), move || example(mode)),
             Trial::test(format!("{mode}::no-case-is-left-out"), move || {
                 no_case_is_left_out(mode)
             }),
         ];
-        cases.chain(demos).chain(others)
+        cases.chain(demos).chain(endings).chain(others)
     };
     Mode::ALL.into_iter().flat_map(in_mode).collect()
 }
@@ -114,17 +157,36 @@ fn guest() -> Result<&'static Path, Failed> {
     Ok(guest.as_deref().map_err(Clone::clone)?)
 }
 
-/// Has the mode's runner, which is built when it is first needed, do `what`.
-fn run(mode: Mode, what: &str) -> Result<Ran, Failed> {
+/// The mode's runner, which is built when it is first needed.
+fn runner(mode: Mode) -> Result<Runner, Failed> {
     static RUNNERS: [OnceLock<Result<Runner, String>>; 2] = [const { OnceLock::new() }; 2];
 
     hyperlight::probe()?;
-    let (guest, stop) = (guest()?, StopToken::default());
     let runner = RUNNERS[mode as usize].get_or_init(|| {
         let workspace = Workspace::locate().map_err(|error| error.to_string())?;
-        Runner::build(mode, &workspace, &stop).map_err(|error| error.to_string())
+        Runner::build(mode, &workspace, &StopToken::default()).map_err(|error| error.to_string())
     });
-    Ok(runner.clone()?.run(guest, what, LIMIT, &stop)?)
+    Ok(runner.clone()?)
+}
+
+/// Has the runner do `what`.
+fn run(mode: Mode, what: &str) -> Result<Ran, Failed> {
+    Ok(runner(mode)?.run(guest()?, what, LIMIT, &StopToken::default())?)
+}
+
+/// Has the runner show a demo or a call: how the guest ended, and what it printed.
+fn show(mode: Mode, what: &str) -> Result<(Outcome, String), Failed> {
+    let mut console = Vec::new();
+    let limits = ShowLimits {
+        timeout: LIMIT,
+        console_limit: 1 << 20,
+        stop: &StopToken::default(),
+    };
+    let outcome = match runner(mode)?.show(guest()?, what, &limits, &mut console) {
+        Err(RunError::Hyperlight { message }) => Outcome::Died(message),
+        outcome => outcome?,
+    };
+    Ok((outcome, String::from_utf8_lossy(&console).into_owned()))
 }
 
 /// The whole way that the documentation shows.
@@ -158,11 +220,17 @@ fn passes(mode: Mode, case: &str) -> Result<(), Failed> {
 }
 
 fn prints(mode: Mode, demo: &str, expected: &str) -> Result<(), Failed> {
-    let ran = run(mode, &format!("demo:{demo}"))?;
-    if ran.status.success() && ran.output == expected {
+    ends(mode, &format!("demo:{demo}"), |outcome, console| {
+        outcome.is_success() && console == expected
+    })
+}
+
+fn ends(mode: Mode, what: &str, expected: impl Fn(&Outcome, &str) -> bool) -> Result<(), Failed> {
+    let (outcome, console) = show(mode, what)?;
+    if expected(&outcome, &console) {
         Ok(())
     } else {
-        Err(format!("{}\n{}", ran.status, ran.output).into())
+        Err(format!("{outcome}\n{console}").into())
     }
 }
 

@@ -6,6 +6,7 @@ extern crate alloc;
 
 mod bench;
 mod demo;
+mod endings;
 mod misuse;
 mod polled;
 mod sleepers;

@@ -149,7 +149,10 @@ struct Shown {
 
 /// Runs one demo, with its console on standard output; what is wrong with it is said at once.
 fn show(demo: &Demo, elf: &Path, config: &RunConfig) -> Shown {
-    match vmm::run(elf, config, &mut Output) {
+    let mut output = Output::new(false);
+    let ran = vmm::run(elf, config, &mut output);
+    output.finish();
+    match ran {
         Ok(report) => {
             if !matches!(report.outcome, Outcome::Exited(0) | Outcome::ConsoleClosed) {
                 complain(format_args!("{}: {}", demo.name, report.outcome));

@@ -7,9 +7,10 @@ mod output;
 mod run;
 mod signals;
 mod table;
+mod terminal;
 mod test;
 
-use crate::{doctor::Findings, setup::Policy, stop::StopToken, vmm::Outcome};
+use crate::{doctor::Findings, escape::escape_lines, setup::Policy, stop::StopToken, vmm::Outcome};
 use clap::{Parser, Subcommand};
 use std::{
     error::Error,
@@ -128,8 +129,9 @@ fn complain(sentence: fmt::Arguments<'_>) {
     note(format_args!("error: {sentence}"));
 }
 
-/// Prints a line on standard error.
+/// Prints a line on standard error. What others wrote is in it as text only.
 fn note(line: fmt::Arguments<'_>) {
+    let line = escape_lines(&line.to_string());
     // Nobody is left to be told if standard error is gone.
     let _ = writeln!(io::stderr(), "{line}");
 }

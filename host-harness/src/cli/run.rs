@@ -1,14 +1,13 @@
 //! `cargo vm run`: one guest, as part of a script or as cargo's runner.
 
 use super::{
-    Ended, FAILURE,
+    Ended,
     choose::{Choice, Under},
     complain,
     output::Output,
 };
 use crate::{
-    hyperlight::{self, Runner},
-    process::ProcessError,
+    hyperlight::{self, Runner, ShowLimits},
     stop::StopToken,
     vmm::{self, MAX_MEMORY_MIB, MIN_MEMORY_MIB, Outcome, RunConfig},
     workspace::Workspace,
@@ -18,14 +17,23 @@ use std::{path::PathBuf, time::Duration};
 
 /// Runs one guest: its console on standard output, its exit code as the command's.
 ///
-/// A guest that does not end by itself gives a status of its own: 101 a panic, 102 a processor
-/// exception, 119 an output that cannot be written, 120 a triple fault, 121 an instruction that KVM
-/// cannot emulate, 122 too much output, 123 a VM that died, 124 the time limit, 130 Ctrl-C, 141 a
-/// closed output. 125 means that no guest was run.
+/// The status is the guest's exit code if that is one from 0 to 111. Any other code becomes 111, and a sentence
+/// names it. A guest that does not end by itself gives a status of its own: 101 a panic, 102 a processor
+/// exception, 118 a machine that it switched off, 119 an output that cannot be written, 120 a triple fault, 121
+/// an instruction that KVM cannot emulate, 122 too much output, 123 a VM that died, 124 the time limit, 130
+/// Ctrl-C, 141 a closed output. 125 means that no guest was run. Where 101 or 102 is the guest's own code, the
+/// sentence says so.
+///
+/// A guest that is built with dormir-guest says in records how it ends and what it measured; they bear a number
+/// that is new in each run, so that no text can be taken for one. Of any other guest all output is text, and the
+/// value that it writes to the exit port is its result, of which QEMU keeps the low seven bits.
+///
+/// On a terminal the console passes text, tabs and colours; whatever else a terminal would obey is shown escaped,
+/// unless --raw. Into a file or a pipe it passes unchanged.
 ///
 /// Of a Hyperlight guest (--vmm hyperlight, hyperlight-interrupts) it calls one function, whose name is the
-/// guest argument, and which takes nothing and returns an i32: the status. --memory, --console-limit and --pit
-/// are for other guests.
+/// guest argument, and which takes nothing and returns an i32: the exit code. --memory and --pit are for other
+/// guests.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// The guest: an ELF file for x86-64
@@ -41,6 +49,9 @@ pub(super) struct Arguments {
     /// How much the guest may write to its console, in MiB
     #[arg(long, value_name = "MiB", default_value_t = 16, value_parser = value_parser!(u64).range(1..=1 << 20))]
     console_limit: u64,
+    /// Passes the console to a terminal as it is
+    #[arg(long)]
+    raw: bool,
     /// Gives the harness's own VMM a PIT (QEMU's machines have one); also for the guest argument
     /// `timer=pit`. A VM with a PIT takes longer to end
     #[arg(long)]
@@ -81,28 +92,38 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
                 return Err(NoFunction.into());
             };
             hyperlight::probe()?;
-            let limit = Duration::from_secs(arguments.timeout);
             let runner = Runner::build(mode, &Workspace::locate()?, stop)?;
-            let what = format!("call:{function}");
-            return match runner.show(&arguments.elf, &what, limit, stop) {
-                Ok(status) => Ok(status.code().map_or(FAILURE, |code| code as u8)),
-                Err(timed_out @ ProcessError::TimedOut { .. }) => {
-                    complain(format_args!("{timed_out}"));
-                    let place = None;
-                    Ok(Outcome::TimedOut { limit, place }.exit_code())
-                }
-                Err(error) => Err(error.into()),
+            let limits = ShowLimits {
+                timeout: Duration::from_secs(arguments.timeout),
+                console_limit: arguments.console_limit << 20,
+                stop,
             };
+            let mut output = Output::new(arguments.raw);
+            let outcome = runner.show(
+                &arguments.elf,
+                &format!("call:{function}"),
+                &limits,
+                &mut output,
+            );
+            output.finish();
+            return Ok(ended_as(&outcome?));
         }
     };
     let config = arguments.config(vmm, stop);
-    let report = vmm::run(&arguments.elf, &config, &mut Output)?;
-    match &report.outcome {
+    let mut output = Output::new(arguments.raw);
+    let report = vmm::run(&arguments.elf, &config, &mut output);
+    output.finish();
+    Ok(ended_as(&report?.outcome))
+}
+
+/// Says how the guest ended, unless all is well; the status.
+fn ended_as(outcome: &Outcome) -> u8 {
+    match outcome {
         // Whoever closed the output, as `head` does, has had enough and knows it.
         Outcome::Exited(0) | Outcome::ConsoleClosed => {}
         outcome => complain(format_args!("{outcome}")),
     }
-    Ok(report.outcome.exit_code())
+    outcome.exit_code()
 }
 
 #[cfg(test)]

@@ -117,6 +117,11 @@ impl<'a> Console<'a> {
         said.filter(|_| code == largest).unwrap_or(code)
     }
 
+    /// The code with which the guest said that it ends itself.
+    pub(crate) fn exit_said(&self) -> Option<i32> {
+        self.said.exit
+    }
+
     /// Weighs how the run ended against what the guest said, and hands that out.
     pub(crate) fn conclude(mut self, ended: Outcome) -> (Outcome, Said) {
         // A guest that died in the middle of its last record still said the most of it.

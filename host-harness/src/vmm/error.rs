@@ -146,6 +146,20 @@ pub enum RunError {
         /// What it did.
         problem: String,
     },
+    /// No Hyperlight sandbox ran the guest, or none to its end.
+    #[error("Hyperlight could not run the guest: {message}")]
+    Hyperlight {
+        /// What the runner said.
+        message: String,
+    },
+    /// The program that runs Hyperlight guests could not be started.
+    #[error("`{}` could not be started ({cause}): build it again", program.display())]
+    RunnerStart {
+        /// The program.
+        program: PathBuf,
+        /// What the kernel answered.
+        cause: io::Error,
+    },
     /// QEMU refused its command line or could not set the machine up.
     #[error(
         "QEMU ended before it ran the guest ({message}): see whether its message explains it, or pass \

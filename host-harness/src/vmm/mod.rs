@@ -1,5 +1,6 @@
 //! Launching a guest: which VMM, with what limits, and what came of it.
 
+mod attend;
 mod console;
 mod error;
 mod image;
@@ -9,10 +10,12 @@ pub mod qemu;
 mod steps;
 
 pub use crate::stop::StopToken;
-pub(crate) use console::{Console, Said};
+pub(crate) use attend::{End, Limits, attend};
+pub(crate) use console::Console;
 pub use error::RunError;
 pub use image::{ImageError, MAX_MEMORY_MIB, MIN_MEMORY_MIB};
 pub use outcome::Outcome;
+pub(crate) use qemu::Messages;
 pub use steps::{Event, EventKind, Stretch};
 
 use std::{

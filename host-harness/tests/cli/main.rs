@@ -1,6 +1,7 @@
 //! The command as people use it, as far as no guest is needed.
 
 mod input;
+mod killed;
 mod packages;
 mod page;
 mod security;

@@ -44,6 +44,7 @@ mod our_vmm;
 mod records;
 mod refusals;
 mod small_elf;
+mod terminal;
 
 use std::time::Duration;
 

@@ -9,11 +9,11 @@ mod calls;
 mod polled;
 mod sandbox;
 mod snapshots;
+mod word;
 
-use std::{env, path::PathBuf, process::ExitCode};
+use std::{env, error::Error, path::PathBuf, process::ExitCode};
 
 use dormir_hyperlight_host::Host;
-use hyperlight_host::HyperlightError;
 use sandbox::{Check, Guest, MODE};
 
 /// A test case, and its name.
@@ -30,8 +30,7 @@ const USAGE: &str = "usage: dormir-hyperlight-runner MODE GUEST CASE, where MODE
                      hyperlight-interrupts, GUEST an ELF file, and CASE `list`, one of those it \
                      lists, `demo:NAME`, `call:FUNCTION`, or `bench:WHAT:SAMPLES:MILLISECONDS`";
 
-/// The status for a guest that panicked or was ended by an exception, and for one that was not run.
-const ABORTED: u8 = 101;
+/// The status where no guest ran to its end.
 const NOT_RUN: u8 = 125;
 
 fn main() -> ExitCode {
@@ -62,11 +61,10 @@ fn run() -> Result<u8, String> {
     }
     let guest = Guest::new(PathBuf::from(guest));
     if let Some(name) = case.strip_prefix("demo:") {
-        let ran = demo(&guest, name);
-        return ran.map(|()| 0).map_err(|error| error.to_string());
+        return Ok(word::tell(demo(&guest, name).map(|()| 0)));
     }
     if let Some(function) = case.strip_prefix("call:") {
-        return Ok(call(&guest, function));
+        return Ok(word::tell(call(&guest, function)));
     }
     if let Some(what) = case.strip_prefix("bench:") {
         let measured = bench::run(&guest, what);
@@ -87,25 +85,12 @@ fn demo(guest: &Guest, name: &str) -> Check {
     Ok(sandbox.call("demo", name.to_owned())?)
 }
 
-/// Calls the guest's function `function`, which returns the status.
-fn call(guest: &Guest, function: &str) -> u8 {
-    let called = guest.sandbox().map(|(mut sandbox, host)| {
-        let status = sandbox.call::<i32>(function, ());
-        drop(host);
-        status
-    });
-    match called {
-        Ok(Ok(status)) => status as u8,
-        Ok(Err(error)) => {
-            eprintln!("error: {error}");
-            let aborted = matches!(error, HyperlightError::GuestAborted(..));
-            if aborted { ABORTED } else { NOT_RUN }
-        }
-        Err(error) => {
-            eprintln!(
-                "error: no sandbox can be made of this guest ({error}): docs/hyperlight.md says how one is built"
-            );
-            NOT_RUN
-        }
-    }
+/// Calls the guest's function `function`, which returns the exit code.
+fn call(guest: &Guest, function: &str) -> Result<i32, Box<dyn Error>> {
+    let (mut sandbox, _host) = guest.sandbox().map_err(|error| {
+        format!(
+            "no sandbox can be made of this guest ({error}): docs/hyperlight.md says how one is built"
+        )
+    })?;
+    Ok(sandbox.call::<i32>(function, ())?)
 }

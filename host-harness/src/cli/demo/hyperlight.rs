@@ -2,10 +2,11 @@
 
 use super::{Demo, LIMIT};
 use crate::{
-    cli::{Ended, FAILURE, complain, ended},
-    hyperlight::{self, Mode, Runner},
+    cli::{Ended, FAILURE, complain, ended, output::Output},
+    hyperlight::{self, Mode, Runner, ShowLimits},
     setup::{self, Needs, Policy},
     stop::StopToken,
+    vmm::{Outcome, RunConfig, Vmm},
     workspace::Workspace,
 };
 use std::{
@@ -61,6 +62,11 @@ pub(super) fn run(
     let toolchain = setup::set_up(&workspace, Needs::default(), policy, stop)?;
     let guest = hyperlight::build_guest(&toolchain, &workspace, stop)?;
     let runner = Runner::build(mode, &workspace, stop)?;
+    let limits = ShowLimits {
+        timeout: LIMIT,
+        console_limit: RunConfig::new(Vmm::Kvm).console_limit,
+        stop,
+    };
     let mut status = 0;
     for (name, about) in chosen {
         let title = format!("== {name} ({mode}): {about}\n");
@@ -68,10 +74,23 @@ pub(super) fn run(
             return ended(Err(error), status);
         }
         let start = Instant::now();
-        let shown = runner.show(&guest, &format!("demo:{name}"), LIMIT, stop)?;
-        if !shown.success() {
-            complain(format_args!("{name}: the demo failed ({shown})"));
-            status = FAILURE;
+        let mut output = Output::new(false);
+        let shown = runner.show(&guest, &format!("demo:{name}"), &limits, &mut output);
+        output.finish();
+        match shown {
+            Ok(Outcome::Exited(0)) => {}
+            // The others are for nobody if nobody listens any more.
+            Ok(outcome @ (Outcome::Stopped | Outcome::ConsoleClosed)) => {
+                return Ok(outcome.exit_code());
+            }
+            Ok(outcome) => {
+                complain(format_args!("{name}: {outcome}"));
+                status = outcome.exit_code();
+            }
+            Err(error) => {
+                complain(format_args!("{name}: {error}"));
+                status = FAILURE;
+            }
         }
         let took = start.elapsed().as_secs_f64() * 1e3;
         if let Err(error) = writeln!(io::stdout(), "({took:.1} ms, with its sandbox)\n") {

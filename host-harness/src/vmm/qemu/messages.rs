@@ -12,11 +12,11 @@ const LAST_DUMP_LINE: &str = "Code=";
 
 /// What QEMU said on standard error.
 #[derive(Debug, Default)]
-pub(super) struct Messages(String);
+pub(crate) struct Messages(String);
 
 impl Messages {
     /// Reads to the end. `on_dump` is called when QEMU has dumped its vCPU.
-    pub(super) fn read(stderr: Option<impl Read>, on_dump: impl Fn()) -> Self {
+    pub(crate) fn read(stderr: Option<impl Read>, on_dump: impl Fn()) -> Self {
         let mut kept = String::new();
         let Some(stderr) = stderr else {
             return Self(kept);
@@ -44,7 +44,7 @@ impl Messages {
     }
 
     /// All of it in one line, escaped, without the program's name before each message; `None` if it is nothing.
-    pub(super) fn summary(&self) -> Option<String> {
+    pub(crate) fn summary(&self) -> Option<String> {
         let lines = self
             .0
             .lines()
@@ -60,7 +60,7 @@ impl Messages {
     }
 
     /// What a sentence on QEMU's end says in brackets.
-    pub(super) fn last_words(&self) -> String {
+    pub(crate) fn last_words(&self) -> String {
         self.summary().map_or("without a message".into(), |words| {
             format!("its last words: {words}")
         })

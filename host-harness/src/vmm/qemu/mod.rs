@@ -8,23 +8,18 @@ mod monitor;
 use std::{
     collections::BTreeMap,
     ffi::OsString,
-    io::{ErrorKind, Read, Write},
+    io::{ErrorKind, Write},
     os::unix::net::UnixStream,
     path::Path,
     process::{Command, ExitStatus, Stdio},
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
-    },
-    thread::{Builder, ScopedJoinHandle, scope, sleep},
+    sync::{Mutex, PoisonError, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
 use dormir_abi::exit;
 
 use super::{
-    Accelerator, Machine, Outcome, Report, RunConfig, RunError, Word,
+    Accelerator, End, Limits, Machine, Outcome, Report, RunConfig, RunError, Word, attend,
     console::{Console, Said},
     kvm,
 };
@@ -33,7 +28,7 @@ use crate::{
     process::{self, Child, Keep, ProcessError, Scope},
     stop::StopToken,
 };
-use messages::Messages;
+pub(crate) use messages::Messages;
 use monitor::{Heard, Shutdown};
 
 /// The environment variable that names the program.
@@ -42,17 +37,8 @@ pub const PROGRAM_VARIABLE: &str = "DORMIR_QEMU";
 /// The program that is looked for in `PATH` otherwise.
 const DEFAULT_PROGRAM: &str = "qemu-system-x86_64";
 
-/// How often the stop token and the process are looked at.
-const STOP_INTERVAL: Duration = Duration::from_millis(20);
-
-/// How often a process is looked at whose console has ended, so that it should end too.
-const END_INTERVAL: Duration = Duration::from_millis(1);
-
 /// How long `--version` may take.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// How much of the console is read at once.
-const CHUNK: usize = 16 << 10;
 
 /// The program to run, as the environment names it.
 fn program() -> OsString {
@@ -123,24 +109,6 @@ fn not_started(program: String, cause: std::io::Error) -> RunError {
     }
 }
 
-/// What the threads that read QEMU's output have to say.
-enum Event {
-    /// The console has ended: with QEMU's end, or because the run must end so.
-    ConsoleEnded(Result<(), Outcome>),
-    /// QEMU has dumped its vCPU on standard error, as it does when KVM gives it up. It then stops
-    /// the guest and waits, for ever.
-    GaveUp,
-}
-
-/// How a run of QEMU ended.
-enum End {
-    ByItself,
-    /// KVM gave up the vCPU.
-    GaveUp,
-    /// The run had to end so.
-    Cut(Outcome),
-}
-
 /// Runs a guest that was checked, and waits for its end.
 pub(super) fn run(
     elf: &Path,
@@ -157,15 +125,27 @@ pub(super) fn run(
     // Whatever else goes by its name is named here, and runs no guest.
     probe()?;
     let started = Instant::now();
-    let deadline = started.checked_add(config.timeout);
     let resource = |what| move |cause| RunError::Resource { what, cause };
     let (monitor, other_end) =
         monitor::open().map_err(resource("a connection to QEMU's monitor"))?;
     let mut child = start(elf, accelerator, machine, word, other_end, config)?;
     let leave = AtomicBool::new(false);
     let mut console = Console::new(out, config.console_limit, &leave, word.nonce);
-    let (end, messages, heard) =
-        attend(&mut child, monitor, &mut console, deadline, config, &leave)?;
+    let limits = Limits {
+        started,
+        timeout: config.timeout,
+        stop: &config.stop,
+    };
+    let (end, (messages, heard)) = attend(
+        &mut child,
+        &mut console,
+        &limits,
+        &leave,
+        |stderr, gave_up| {
+            // What the monitor says meanwhile waits in its socket: it is a few lines.
+            (Messages::read(stderr, gave_up), Heard::read(monitor))
+        },
+    )?;
     let wall = started.elapsed();
     let ended = match end {
         End::GaveUp => messages.gave_up(),
@@ -217,126 +197,6 @@ fn start(
         .stderr(Stdio::piped());
     Child::spawn(&mut command, Scope::Group)
         .map_err(|cause| not_started(program.to_string_lossy().into_owned(), cause))
-}
-
-/// Reads QEMU's output until QEMU ends or must end. Then none of its processes runs any more, and
-/// all readers have ended.
-fn attend(
-    child: &mut Child,
-    monitor: UnixStream,
-    console: &mut Console<'_>,
-    deadline: Option<Instant>,
-    config: &RunConfig,
-    leave: &AtomicBool,
-) -> Result<(End, Messages, Heard), RunError> {
-    let (stdout, stderr) = (child.take_stdout(), child.take_stderr());
-    let failed = |cause| RunError::Resource {
-        what: "a thread to read QEMU's output",
-        cause,
-    };
-    scope(|scope| {
-        let (sender, receiver) = channel();
-        let of_stderr = sender.clone();
-        let reader = |name: &str| Builder::new().name(name.into());
-        let of_console = reader("qemu-stdout")
-            .spawn_scoped(scope, move || forward(stdout, console, &sender))
-            .map_err(failed)?;
-        let others = reader("qemu-stderr")
-            .spawn_scoped(scope, move || {
-                Messages::read(stderr, || drop(of_stderr.send(Event::GaveUp)))
-            })
-            .and_then(|of_messages| {
-                let of_monitor = reader("qemu-monitor");
-                let of_monitor = of_monitor.spawn_scoped(scope, move || Heard::read(monitor))?;
-                Ok((of_messages, of_monitor))
-            });
-        let (of_messages, of_monitor) = others.map_err(|cause| {
-            // The scope waits for the first readers, which wait for QEMU.
-            child.kill();
-            failed(cause)
-        })?;
-        let end = watch(child, &receiver, deadline, config);
-        leave.store(true, Ordering::SeqCst);
-        if !matches!(end, End::ByItself) {
-            child.kill();
-        }
-        // They end now, for nobody holds QEMU's pipes any more. Joined, so that not even a thread
-        // that is about to end is left.
-        joined(of_console);
-        Ok((end, joined(of_messages), joined(of_monitor)))
-    })
-}
-
-/// What a thread gives at its end; its panic is passed on.
-fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
-    thread
-        .join()
-        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-}
-
-/// Passes the guest's output on until it ends or must end.
-fn forward(stdout: Option<impl Read>, console: &mut Console<'_>, sender: &Sender<Event>) {
-    let mut chunk = vec![0; CHUNK];
-    let mut result = Ok(());
-    if let Some(mut stdout) = stdout {
-        while result.is_ok() {
-            result = match stdout.read(&mut chunk) {
-                Ok(0) => break,
-                Ok(length) => console.write(&chunk[..length]),
-                Err(error) if error.kind() == ErrorKind::Interrupted => Ok(()),
-                // The pipe is broken in an unknown way: as good as ended.
-                Err(_) => break,
-            };
-        }
-    }
-    // Whoever would hear it may have seen the deadline first.
-    let _ = sender.send(Event::ConsoleEnded(result));
-}
-
-/// Waits for QEMU's end and for that of its console, or until the run must end.
-fn watch(
-    child: &mut Child,
-    receiver: &Receiver<Event>,
-    deadline: Option<Instant>,
-    config: &RunConfig,
-) -> End {
-    let (mut child_ended, mut console_ended) = (false, false);
-    loop {
-        if config.stop.is_stopped() {
-            return End::Cut(Outcome::Stopped);
-        }
-        let left = deadline.map_or(STOP_INTERVAL, |at| {
-            at.saturating_duration_since(Instant::now())
-        });
-        if left.is_zero() {
-            return End::Cut(Outcome::TimedOut {
-                limit: config.timeout,
-                place: None,
-            });
-        }
-        // An error means that it is not ours to wait for, which cannot be.
-        if !child_ended && child.has_ended().unwrap_or(true) {
-            // With all that it started, so that nobody holds the console open.
-            child_ended = true;
-        }
-        if child_ended && console_ended {
-            return End::ByItself;
-        }
-        let interval = if console_ended {
-            END_INTERVAL
-        } else {
-            STOP_INTERVAL
-        };
-        match receiver.recv_timeout(left.min(interval)) {
-            Ok(Event::ConsoleEnded(Ok(()))) => console_ended = true,
-            Ok(Event::ConsoleEnded(Err(outcome))) => return End::Cut(outcome),
-            Ok(Event::GaveUp) => return End::GaveUp,
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) if console_ended => sleep(END_INTERVAL),
-            // A reader panicked without a word; its panic is passed on when it is joined.
-            Err(RecvTimeoutError::Disconnected) => return End::GaveUp,
-        }
-    }
 }
 
 /// What QEMU's exit status means.
