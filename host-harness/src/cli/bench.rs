@@ -97,6 +97,7 @@ pub(super) struct Arguments {
         value_name = "N",
         requires = "hyperlight",
         conflicts_with_all = ["counts", "latency", "from", "compare"],
+        allow_negative_numbers = true,
         value_parser = clap::value_parser!(u32).range(1..=100_000)
     )]
     samples: Option<u32>,
@@ -117,7 +118,7 @@ pub(super) struct Arguments {
     #[arg(long, num_args = 2, value_names = ["BEFORE", "AFTER"], conflicts_with = "figures")]
     compare: Vec<PathBuf>,
     /// Ends with status 1 if a median of dormir's became slower by more than so many percent
-    #[arg(long, value_name = "PERCENT", requires = "compare", conflicts_with_all = ["figures", "from"])]
+    #[arg(long, value_name = "PERCENT", allow_negative_numbers = true, requires = "compare", conflicts_with_all = ["figures", "from"])]
     fail_above: Option<latency::Percentage>,
     #[command(flatten)]
     installing: Installing,

@@ -12,7 +12,7 @@ use crate::{
     vmm::{self, MAX_MEMORY_MIB, MIN_MEMORY_MIB, Outcome, RunConfig},
     workspace::Workspace,
 };
-use clap::value_parser;
+use clap::{builder::RangedI64ValueParser, value_parser};
 use std::{path::PathBuf, time::Duration};
 
 /// Runs one guest: its console on standard output, its exit code as the command's.
@@ -41,13 +41,13 @@ pub(super) struct Arguments {
     #[command(flatten)]
     choice: Choice,
     /// How long the guest may take, in seconds, its start included
-    #[arg(long, value_name = "S", default_value_t = 60, value_parser = value_parser!(u64).range(1..=86_400))]
+    #[arg(long, value_name = "S", default_value_t = 60, allow_negative_numbers = true, value_parser = RangedI64ValueParser::<u64>::new().range(1..=86_400))]
     timeout: u64,
     /// The guest's memory, in MiB
-    #[arg(long, value_name = "MiB", default_value_t = 64, value_parser = value_parser!(u32).range(i64::from(MIN_MEMORY_MIB)..=i64::from(MAX_MEMORY_MIB)))]
+    #[arg(long, value_name = "MiB", default_value_t = 64, allow_negative_numbers = true, value_parser = value_parser!(u32).range(i64::from(MIN_MEMORY_MIB)..=i64::from(MAX_MEMORY_MIB)))]
     memory: u32,
     /// How much the guest may write to its console, in MiB
-    #[arg(long, value_name = "MiB", default_value_t = 16, value_parser = value_parser!(u64).range(1..=1 << 20))]
+    #[arg(long, value_name = "MiB", default_value_t = 16, allow_negative_numbers = true, value_parser = RangedI64ValueParser::<u64>::new().range(1..=1 << 20))]
     console_limit: u64,
     /// Passes the console to a terminal as it is
     #[arg(long)]
@@ -182,6 +182,11 @@ mod tests {
     fn what_makes_no_sense_is_refused() {
         for line in [
             "guest --timeout 0",
+            "guest --timeout -1",
+            "guest --timeout 86401",
+            "guest --timeout 18446744073709551616",
+            "guest --memory -1",
+            "guest --console-limit -1",
             "guest --timeout 1.5",
             "guest --memory 0",
             "guest --memory 99999999999",

@@ -99,6 +99,10 @@ fn what_is_not_understood_is_named() {
         ("run guest --vmm vmware", "'vmware'"),
         ("run guest --machine isapc", "'isapc'"),
         ("run guest --timeout 0", "'0'"),
+        ("run guest --timeout -1", "-1 is not in 1..=86400"),
+        ("run guest --memory -1", "-1 is not in 2..=3072"),
+        ("run guest --console-limit -1", "-1 is not in 1..="),
+        ("bench --hyperlight --samples -1", "-1 is not in 1..=100000"),
         ("run guest --timeout soon", "'soon'"),
         ("run guest --memory 0", "'0'"),
         ("run guest --memory 1000000", "'1000000'"),
@@ -239,6 +243,59 @@ fn files_that_cannot_be_compared_are_refused_by_name() {
             "{stderr}"
         );
         assert!(stdout.is_empty(), "{name}: {stdout}");
+    }
+}
+
+#[test]
+fn a_file_without_end_is_refused() {
+    for line in [
+        "bench --compare /dev/zero /dev/zero",
+        "bench --from /dev/zero --html /tmp/never-written.html",
+    ] {
+        let start = Instant::now();
+        let (status, _, stderr) = outcome(cargo_vm().args(line.split(' ')));
+        assert!(start.elapsed() < Duration::from_secs(20), "{line}");
+        assert_eq!(status, Some(125), "{line}: {stderr}");
+        assert!(is_error_line(&stderr), "{line}: {stderr}");
+        assert!(
+            stderr.contains("/dev/zero cannot be read (it has more than"),
+            "{stderr}"
+        );
+    }
+}
+
+#[test]
+fn names_and_numbers_of_a_file_do_no_harm() {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("a file is written");
+        path.to_str().expect("text").to_owned()
+    };
+    let painted = latencies("[[1, 1]]", "[[1, 1]]").replace("\"kvm\"", "\"\\u001b[2Jkvm\"");
+    let painted = file("painted.json", &painted);
+    let (status, stdout, stderr) =
+        outcome(cargo_vm().args(["bench", "--compare", &painted, &painted]));
+    assert_eq!(status, Some(0), "{stderr}");
+    assert!(
+        stdout.contains("\\u{1b}[2Jkvm") && !stdout.contains('\x1b'),
+        "{stdout:?}"
+    );
+
+    let most = u64::MAX;
+    let counts = format!("[[1, {most}], [2, {most}], [3, 1]]");
+    let many = file("many.json", &latencies(&counts, &counts));
+    let page = text(&folder.path().join("page.html")).to_owned();
+    for arguments in [
+        ["bench", "--compare", &many, &many].as_slice(),
+        &["bench", "--from", &many, "--html", &page],
+    ] {
+        let (status, _, stderr) = outcome(cargo_vm().args(arguments));
+        assert_eq!(status, Some(125), "{stderr}");
+        assert!(
+            is_error_line(&stderr) && stderr.contains("more values"),
+            "{stderr}"
+        );
     }
 }
 

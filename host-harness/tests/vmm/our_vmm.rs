@@ -172,3 +172,24 @@ fn kvm_refuses_steps_for_what_is_no_vector() {
         other => panic!("{other:?}"),
     }
 }
+
+#[test]
+fn kvm_names_an_interrupt_table_at_the_end_of_all_addresses() {
+    let guest = [
+        0xbc, 0, 0, 0x09, 0, // mov esp, 0x90000
+        0x0f, 0x01, 0x1c, 0x25, 0x20, 0x00, 0x10, 0x00, // lidt [0x100020]
+        0x66, 0xba, 0xf8, 0x05, // mov dx, 0x5f8
+        0xb8, 0xff, 0, 0, 0,    // mov eax, 0xff
+        0xef, // out dx, eax: steps from here on
+        0xf4, // hlt
+        0, 0, 0, 0, 0, 0, 0, 0, // up to 0x100020
+        0xff, 0x0f, // the table's limit, and its address
+        0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+    ];
+    let mut config = config(KVM);
+    config.steps = true;
+    match launch(&guest, &config).0.outcome {
+        Outcome::Died(reason) => assert!(reason.contains("interrupt table"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+}

@@ -44,7 +44,9 @@ pub struct PerSleep(pub u64);
 impl PerSleep {
     /// The mean, rounded half up.
     fn mean(all: u64, sleeps: u64) -> Self {
-        Self((all * 1000 + sleeps / 2) / sleeps)
+        let (all, sleeps) = (u128::from(all), u128::from(sleeps));
+        let mean = (all * 1000 + sleeps / 2) / sleeps;
+        Self(u64::try_from(mean).unwrap_or(u64::MAX))
     }
 }
 
@@ -175,6 +177,13 @@ mod tests {
             addresses: Vec::new(),
             events: events.map(|(at, &kind)| Event { at, kind }).collect(),
         }
+    }
+
+    #[test]
+    fn any_figures_have_a_mean() {
+        assert_eq!(PerSleep::mean(u64::MAX, u64::MAX), PerSleep(1000));
+        assert_eq!(PerSleep::mean(u64::MAX, 1), PerSleep(u64::MAX));
+        assert_eq!(PerSleep::mean(1, u64::MAX), PerSleep(0));
     }
 
     #[test]

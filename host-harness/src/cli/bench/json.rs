@@ -4,8 +4,8 @@ use super::{Figures, counts::Count, exits::Exits, versions::Versions};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
-    fs::{self, OpenOptions, Permissions},
-    io::{self, ErrorKind, Write},
+    fs::{self, File, OpenOptions, Permissions},
+    io::{self, ErrorKind, Read, Write},
     os::unix::{ffi::OsStrExt, fs::PermissionsExt},
     path::{Path, PathBuf},
 };
@@ -13,6 +13,24 @@ use tempfile::{Builder, NamedTempFile};
 
 /// The layout of the document; another number is another layout.
 pub(super) const SCHEMA: u32 = 1;
+
+/// The largest file that is read: many times what all figures take.
+const LIMIT: u64 = 64 << 20;
+
+/// Reads a file with figures, or what comes through a pipe.
+pub(super) fn read(name: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let length = File::open(name)?
+        .take(LIMIT + 1)
+        .read_to_string(&mut text)?;
+    if length as u64 > LIMIT {
+        return Err(io::Error::other(format!(
+            "it has more than {} MiB",
+            LIMIT >> 20
+        )));
+    }
+    Ok(text)
+}
 
 /// All that was counted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

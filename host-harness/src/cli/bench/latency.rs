@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     cli::{Ended, complain, ended},
+    escape::{escape, escape_lines},
     guest,
     setup::{self, Needs, Policy},
     stop::StopToken,
@@ -172,7 +173,9 @@ impl Collected {
 pub(super) fn compare(before: &Path, after: &Path, allowed: Option<Percentage>) -> Ended {
     let (before, after) = (Document::read(before)?, Document::read(after)?);
     let comparison = Comparison::of(&before, &after)?;
-    let shown = io::stdout().write_all(comparison.text().as_bytes());
+    // Names are what the files call them.
+    let text = escape_lines(&comparison.text());
+    let shown = io::stdout().write_all(text.as_bytes());
     let failures = allowed.and_then(|allowed| comparison.failures(allowed));
     for line in failures.iter().flat_map(|text| text.lines()) {
         complain(format_args!("{line}"));
@@ -211,7 +214,7 @@ fn measure(
         }
         Err(failure) if boot.is_left_out(&failure.outcome) => Ok(Measured::LeftOut(format!(
             "{boot} is left out: the guest said `{}`",
-            String::from_utf8_lossy(&failure.console).trim()
+            escape(String::from_utf8_lossy(&failure.console).trim())
         ))),
         Err(failure) => Ok(Measured::Failed(failure)),
     }

@@ -182,6 +182,21 @@ fn records_of_one_name_make_one_series() {
     assert_eq!(said.samples, expected);
 }
 
+/// As many as a console holds: to look for each among all would take minutes.
+#[test]
+fn a_flood_of_names_is_taken_in_its_time() {
+    let text: String = (0..100_000)
+        .map(|number| format!("^samples {number} 1\n"))
+        .collect();
+    let mut out = Vec::new();
+    let mut console = console(&mut out, 1 << 30);
+    let started = Instant::now();
+    console.write(&marked(&text)).unwrap();
+    let (_, said) = console.conclude(Outcome::Exited(0));
+    assert_eq!(said.samples.len(), 100_000);
+    assert!(started.elapsed() < Duration::from_secs(10));
+}
+
 #[test]
 fn a_flood_is_cut_at_the_limit() {
     let mut out = Vec::new();

@@ -324,7 +324,8 @@ fn debug(vcpu: &VcpuFd, control: kvm_guest_debug) -> Result<(), Outcome> {
 fn entry(vcpu: &VcpuFd, memory: &Memory, vector: u8) -> Result<u64, Outcome> {
     let read = || -> Option<u64> {
         let table = vcpu.get_sregs().ok()?.idt.base;
-        let gate = table + GATE_BYTES * u64::from(vector);
+        // The guest says where its table is.
+        let gate = table.checked_add(GATE_BYTES * u64::from(vector))?;
         let gate: [u8; 16] = registers::read(vcpu, memory, gate)?;
         // SDM vol. 3, figure 7-8.
         let address = [

@@ -18,7 +18,7 @@ use bootstrap::{CONFIDENCE, Change, RESAMPLES, Side, change};
 use comfy_table::{CellAlignment, Table, presets};
 pub(in super::super) use gate::Percentage;
 use rand::{SeedableRng, rngs::StdRng};
-use std::fmt::Write;
+use std::{collections::HashMap, fmt::Write};
 
 /// The same in every run, so that the same files give the same text.
 const SEED: u64 = 6;
@@ -59,13 +59,14 @@ impl<'a> Comparison<'a> {
     pub(super) fn of(before: &'a Document, after: &'a Document) -> Result<Self, NothingInCommon> {
         let mut random = StdRng::seed_from_u64(SEED);
         let (mut rows, mut lost) = (Vec::new(), Vec::new());
+        let [olds, news] = [before, after].map(by_key);
         for old in &before.cells {
-            let cell = after.cells.iter().find(|cell| key(cell) == key(old));
+            let cell = news.get(&key(old)).copied();
             for same in &old.spans {
                 let name = name(old, same);
                 let span = cell.and_then(|cell| cell.spans.iter().find(|span| span.to == same.to));
                 let sides = (cell.zip(span)).and_then(|(cell, span)| {
-                    Some([side(before, old, same)?, side(after, cell, span)?])
+                    Some([side(&olds, old, same)?, side(&news, cell, span)?])
                 });
                 let changes = COMPARED.map(|(percentile, part)| {
                     let change = change(sides?, part, &mut random)?;
@@ -171,9 +172,10 @@ fn key(cell: &Cell) -> [&str; 6] {
     ]
 }
 
-/// What the runtimes of one guest have in common.
-fn machine(cell: &Cell) -> [&str; 4] {
-    [&cell.vmm, &cell.timer, &cell.idle, &cell.load]
+/// The cells of a document, each by its key: of two with the same the first.
+fn by_key(document: &Document) -> HashMap<[&str; 6], &Cell> {
+    let cells = document.cells.iter().rev();
+    cells.map(|cell| (key(cell), cell)).collect()
 }
 
 fn name<'a>(cell: &'a Cell, span: &'a Span) -> Name<'a> {
@@ -187,7 +189,11 @@ fn said(name: &Name<'_>) -> String {
 }
 
 /// A span with what it is held against; `None` if that is missing.
-fn side<'a>(document: &'a Document, cell: &'a Cell, span: &'a Span) -> Option<Side<'a>> {
+fn side<'a>(
+    cells: &HashMap<[&str; 6], &'a Cell>,
+    cell: &'a Cell,
+    span: &'a Span,
+) -> Option<Side<'a>> {
     let figures = &span.distribution;
     if cell.runtime == "floor" || cell.path == "task" {
         return Some(Side {
@@ -195,9 +201,9 @@ fn side<'a>(document: &'a Document, cell: &'a Cell, span: &'a Span) -> Option<Si
             floor: None,
         });
     }
-    let cells = document.cells.iter();
-    let in_machine = cells.filter(|other| machine(other) == machine(cell));
-    let floor = floor(in_machine, &cell.path, span)?;
+    let [vmm, timer, idle, load, path, _] = key(cell);
+    let of_floor = cells.get(&[vmm, timer, idle, load, path, "floor"])?;
+    let floor = floor([*of_floor], path, span)?;
     Some(Side {
         figures,
         floor: Some(floor),

@@ -6,6 +6,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 /// Significant decimal digits that are kept: values are exact to a thousandth.
 const DIGITS: u8 = 3;
 
+/// The most values that a file may claim: with more, sums of counts and shares of them are not exact.
+const MOST: u64 = 1 << 52;
+
 /// Durations in nanoseconds, with their counts.
 #[derive(Clone, Debug, PartialEq)]
 pub(in super::super) struct Distribution(Histogram<u64>);
@@ -73,10 +76,14 @@ impl Serialize for Distribution {
 impl<'de> Deserialize<'de> for Distribution {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut distribution = Self::empty();
+        let mut all = 0_u64;
         for (value, count) in Vec::<(u64, u64)>::deserialize(deserializer)? {
             if count == 0 {
                 return Err(D::Error::custom("a value that never occurred"));
             }
+            let sum = all.checked_add(count).filter(|all| *all <= MOST);
+            all = sum
+                .ok_or_else(|| D::Error::custom("a histogram of more values than there can be"))?;
             distribution.add(value, count);
         }
         if distribution.len() == 0 {
@@ -123,8 +130,13 @@ mod tests {
         for bad in ["[[5,0]]", "[]", "[[1]]", "[[-1,1]]", "{}"] {
             assert!(serde_json::from_str::<Distribution>(bad).is_err(), "{bad}");
         }
-        let largest = format!("[[{0},{0}],[1,{0}]]", u64::MAX);
-        let read: Distribution = serde_json::from_str(&largest).expect("any numbers");
-        assert_eq!(read.len(), u64::MAX, "as many as can be counted");
+        let largest = format!("[[{},{MOST}]]", u64::MAX);
+        let read: Distribution = serde_json::from_str(&largest).expect("any value");
+        assert_eq!(read.len(), MOST);
+        for counts in [[MOST, 1], [u64::MAX, u64::MAX], [1, u64::MAX]] {
+            let more = format!("[[1,{}],[2,{}]]", counts[0], counts[1]);
+            let error = serde_json::from_str::<Distribution>(&more).expect_err("too many");
+            assert!(error.to_string().contains("more values"), "{error}");
+        }
     }
 }

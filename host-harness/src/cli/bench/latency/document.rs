@@ -1,14 +1,17 @@
 //! The figures as JSON.
 
 use super::{
-    super::{json::CountsDocument, sizes::ImageSize},
+    super::{
+        json::{self, CountsDocument},
+        sizes::ImageSize,
+    },
     Unreadable,
     host::Host,
     reading::Cell,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, path::Path};
 
 /// The layout of the document; another number is another layout.
 pub(super) const SCHEMA: u32 = 1;
@@ -61,14 +64,14 @@ impl Document {
 
     /// Reads what [`to_json`](Self::to_json) gave.
     pub(in super::super) fn read(name: &Path) -> Result<Self, Unreadable> {
-        let text = fs::read_to_string(name).map_err(|reason| Unreadable::File {
+        let text = json::read(name).map_err(|reason| Unreadable::File {
             name: name.to_owned(),
             reason,
         })?;
         Self::parse(name, &text)
     }
 
-    fn parse(name: &Path, text: &str) -> Result<Self, Unreadable> {
+    pub(in super::super) fn parse(name: &Path, text: &str) -> Result<Self, Unreadable> {
         let name = name.to_owned();
         let document: Value = match serde_json::from_str(text) {
             Ok(document) => document,

@@ -111,8 +111,8 @@ impl Cell {
     /// Adds what was stamped: of who stamps wakes, the wakes; of others, the rest.
     fn add(&mut self, stamper: Stamper, stamps: &Stamps) -> Result<(), NotLatencies> {
         stamps.check(&format!("{}/{stamper}", self.path))?;
-        self.missed += stamps.missed;
-        self.early += stamps.early();
+        self.missed = self.missed.saturating_add(stamps.missed);
+        self.early = self.early.saturating_add(stamps.early());
         let spans = stamps.spans().into_iter();
         self.spans
             .extend(spans.filter(|span| (span.to == "wake") == stamper.stamps_wakes));

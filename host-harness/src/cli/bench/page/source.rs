@@ -5,10 +5,7 @@ use super::super::{
     latency::{Unreadable, document::Document, reading::Cell},
 };
 use serde_json::Value;
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 /// A file that no page can be drawn from, or files that do not make one.
 #[derive(Debug, thiserror::Error)]
@@ -54,11 +51,16 @@ pub(in super::super) fn read(names: &[PathBuf]) -> Result<Document, NoPage> {
             other: name.clone(),
             what,
         };
-        if let Some(found) = read_counts(name)? {
+        // Once: what comes through a pipe comes once.
+        let text = json::read(name).map_err(|reason| Unreadable::File {
+            name: name.clone(),
+            reason,
+        })?;
+        if let Some(found) = read_counts(name, &text)? {
             if let Some((one, _)) = counts.replace((name, found)) {
                 return Err(twice(one, "counts"));
             }
-        } else if let Some((one, _)) = latencies.replace((name, read_latencies(name)?)) {
+        } else if let Some((one, _)) = latencies.replace((name, read_latencies(name, &text)?)) {
             return Err(twice(one, "latencies"));
         }
     }
@@ -77,8 +79,8 @@ pub(in super::super) fn read(names: &[PathBuf]) -> Result<Document, NoPage> {
     Ok(document)
 }
 
-fn read_latencies(name: &Path) -> Result<Document, NoPage> {
-    let document = Document::read(name)?;
+fn read_latencies(name: &Path, text: &str) -> Result<Document, NoPage> {
+    let document = Document::parse(name, text)?;
     let is_empty = |cell: &&Cell| {
         let mut spans = cell.spans.iter();
         cell.spans.is_empty() || spans.any(|span| span.distribution.len() == 0)
@@ -95,9 +97,8 @@ fn read_latencies(name: &Path) -> Result<Document, NoPage> {
 }
 
 /// The counts, if it is such a file. What is wrong with any other, its own reader says.
-fn read_counts(name: &Path) -> Result<Option<CountsDocument>, NoPage> {
-    let text = fs::read_to_string(name).unwrap_or_default();
-    let Ok(found) = serde_json::from_str::<Value>(&text) else {
+fn read_counts(name: &Path, text: &str) -> Result<Option<CountsDocument>, NoPage> {
+    let Ok(found) = serde_json::from_str::<Value>(text) else {
         return Ok(None);
     };
     if found.get("kind").is_some() || !found.get("counts").is_some_and(Value::is_array) {
@@ -120,6 +121,7 @@ fn read_counts(name: &Path) -> Result<Option<CountsDocument>, NoPage> {
 #[cfg(test)]
 mod tests {
     use super::{super::super::latency::document::made_up_cell, *};
+    use std::fs;
 
     const COUNTS: &str = r#"{"schema": 1, "counts": [], "exits": [], "versions": {}}"#;
 

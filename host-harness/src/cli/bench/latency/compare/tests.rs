@@ -247,3 +247,24 @@ fn a_percentage_is_a_number_from_zero_on() {
         assert!(error.contains("--fail-above"), "{error}");
     }
 }
+
+/// As many as a file may have: to look for each among all would take hours.
+#[test]
+fn cells_are_not_searched_for_one_by_one() {
+    let mut cell = made_up_cell("dormir", &[], &[]);
+    let cells = |from: usize| {
+        let cells = (from..from + 50_000).map(|number| {
+            cell.vmm = format!("machine {number}");
+            cell.clone()
+        });
+        cells.collect::<Vec<_>>()
+    };
+    let mut cells = cells;
+    let (before, after) = (
+        Document::for_test(cells(0)),
+        Document::for_test(cells(50_000)),
+    );
+    let started = std::time::Instant::now();
+    assert!(Comparison::of(&before, &after).is_err());
+    assert!(started.elapsed() < std::time::Duration::from_secs(10));
+}
