@@ -4,6 +4,8 @@ pub mod browser;
 pub mod cli;
 mod doctor;
 mod escape;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod guest;
 pub mod hyperlight;
 mod process;

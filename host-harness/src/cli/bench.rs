@@ -371,3 +371,8 @@ fn run_guest(
         console,
     }))
 }
+
+/// What is done with the text of a file of figures, whatever it is.
+pub(crate) fn try_text(text: &str) {
+    page::try_text(text);
+}

@@ -7,7 +7,7 @@ mod output;
 mod run;
 mod signals;
 mod table;
-mod terminal;
+pub(crate) mod terminal;
 mod test;
 
 use crate::{doctor::Findings, escape::escape_lines, setup::Policy, stop::StopToken, vmm::Outcome};

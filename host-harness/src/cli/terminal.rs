@@ -12,7 +12,7 @@ const ESCAPE: u8 = 0x1b;
 
 /// Passes text on, however it is cut into pieces.
 #[derive(Debug, Default)]
-pub(super) struct Filter {
+pub(crate) struct Filter {
     /// The beginning of a character or of a sequence: what it is shows when more has come.
     held: Vec<u8>,
     /// The guest has set a colour, or another rendition, and not set it back.
@@ -33,7 +33,7 @@ enum Verdict {
 
 impl Filter {
     /// Appends to `out` what of `bytes`, and of what was held, is to be written.
-    pub(super) fn pass(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+    pub(crate) fn pass(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
         for &byte in bytes {
             self.held.push(byte);
             self.settle(out, false);
@@ -41,7 +41,7 @@ impl Filter {
     }
 
     /// Nothing more comes: appends what was held, and the terminal's own colours.
-    pub(super) fn finish(&mut self, out: &mut Vec<u8>) {
+    pub(crate) fn finish(&mut self, out: &mut Vec<u8>) {
         self.settle(out, true);
         if std::mem::take(&mut self.is_coloured) {
             out.extend(b"\x1b[0m");

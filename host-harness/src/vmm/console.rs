@@ -14,7 +14,7 @@ use dormir_abi::{exit, record::Nonce};
 
 use super::Outcome;
 pub(crate) use said::Said;
-use splitter::Splitter;
+pub(crate) use splitter::Splitter;
 
 /// How long to wait before an output that could take no more is asked again.
 const PAUSE: Duration = Duration::from_millis(1);

@@ -11,11 +11,11 @@ mod steps;
 
 pub use crate::stop::StopToken;
 pub(crate) use attend::{End, Limits, attend};
-pub(crate) use console::Console;
+pub(crate) use console::{Console, Splitter};
 pub use error::RunError;
 pub use image::{ImageError, MAX_MEMORY_MIB, MIN_MEMORY_MIB};
 pub use outcome::Outcome;
-pub(crate) use qemu::Messages;
+pub(crate) use qemu::{Heard, Messages};
 pub use steps::{Event, EventKind, Stretch};
 
 use std::{

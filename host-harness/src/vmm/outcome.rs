@@ -26,7 +26,7 @@ pub enum Outcome {
     TimedOut {
         /// The time limit.
         limit: Duration,
-        /// Where it was, if known: `halted at 0x...` or `running at 0x...`.
+        /// Where it was, if known: `halted at 0x...`, `running at 0x...`, or not even started.
         place: Option<String>,
     },
     /// It wrote more to its console than it may.
@@ -152,7 +152,7 @@ impl fmt::Display for Outcome {
             Self::TimedOut { limit, place } => {
                 write!(
                     f,
-                    "the guest was still running after its time limit of {limit:?}"
+                    "the guest had not ended at its time limit of {limit:?}"
                 )?;
                 if let Some(place) = place {
                     write!(f, ", {place}")?;

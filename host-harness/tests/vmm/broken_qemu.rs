@@ -23,15 +23,7 @@ fn program(folder: &Path, text: &str) -> std::path::PathBuf {
 fn run(guest: &Guest) -> Command {
     let mut command = cargo_vm();
     command
-        .args([
-            "run",
-            "--vmm",
-            "qemu-tcg",
-            "--memory",
-            "4",
-            "--timeout",
-            "30",
-        ])
+        .args(["run", "--vmm", "qemu-tcg", "--memory", "4"])
         .arg(guest.path());
     command
 }
@@ -73,6 +65,18 @@ fn what_ends_before_the_guest_runs_ends_for_no_guest() {
             }
         }
     }
+}
+
+#[test]
+fn one_that_does_not_start_the_guest_is_said_to() {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let hangs = program(folder.path(), "echo waiting >&2; sleep 1000");
+    let guest = Guest::new(&exit(0));
+    let mut command = run(&guest);
+    let (status, stderr) = ended(command.args(["--timeout", "2"]).env(DORMIR_QEMU, hangs));
+    assert_eq!(status, Some(124), "{stderr}");
+    let said = "QEMU had not started it (its last words: waiting)";
+    assert!(stderr.contains(said), "{stderr}");
 }
 
 #[test]

@@ -183,6 +183,13 @@ pub(super) fn compare(before: &Path, after: &Path, allowed: Option<Percentage>) 
     ended(shown, u8::from(failures.is_some()))
 }
 
+/// Compares a run with itself.
+pub(super) fn try_comparison(document: &Document) {
+    if let Ok(comparison) = Comparison::of(document, document) {
+        let _ = comparison.text();
+    }
+}
+
 /// QEMU is installed for whoever asked for it, or for everything; not where nothing may be installed.
 fn needs(wanted: &Wanted<'_>) -> Needs {
     let is_qemu = |vmm: &Vmm| matches!(vmm, Vmm::Qemu(..));

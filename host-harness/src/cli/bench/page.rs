@@ -149,3 +149,20 @@ fn is_one_guest(one: &Cell, other: &Cell) -> bool {
 fn is_plain_sleep(cell: &Cell) -> bool {
     (&*cell.path, &*cell.idle, &*cell.load) == ("deadline", "halt", "none")
 }
+
+/// What is done with the text of a file of figures, whatever it is.
+pub(super) fn try_text(text: &str) {
+    /// More would take long.
+    const SPANS: usize = 4;
+
+    let texts = [(PathBuf::from("figures.json"), text.to_owned())];
+    let Ok(document) = source::of_texts(&texts) else {
+        return;
+    };
+    let spans: usize = document.cells.iter().map(|cell| cell.spans.len()).sum();
+    if spans <= SPANS {
+        let _ = layout::page(&document);
+        let _ = picture::draw(&document);
+        super::latency::try_comparison(&document);
+    }
+}

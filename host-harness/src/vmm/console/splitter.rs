@@ -7,7 +7,7 @@ use dormir_abi::record::{MARK, MAX_LENGTH, Nonce};
 /// A record begins with the mark and the run's nonce, wherever that stands, and ends with its line. All else is
 /// text, marks with another nonce among it.
 #[derive(Debug)]
-pub(super) struct Splitter {
+pub(crate) struct Splitter {
     /// What a record begins with: mark, nonce, blank. Nothing, for a guest that has no records.
     beginning: Vec<u8>,
     /// How much of it has come.
@@ -19,7 +19,7 @@ pub(super) struct Splitter {
 
 impl Splitter {
     /// For a guest that was given this nonce.
-    pub(super) fn new(nonce: Option<Nonce>) -> Self {
+    pub(crate) fn new(nonce: Option<Nonce>) -> Self {
         let beginning = nonce.map(|nonce| {
             let mut beginning = vec![MARK];
             beginning.extend(nonce.as_str().bytes());
@@ -34,7 +34,7 @@ impl Splitter {
     }
 
     /// Appends the text in `bytes` to `text`, and calls `on_record` with each record that ends.
-    pub(super) fn split(
+    pub(crate) fn split(
         &mut self,
         bytes: &[u8],
         text: &mut Vec<u8>,
@@ -62,7 +62,7 @@ impl Splitter {
     }
 
     /// Ends the stream, and with it the record that has begun.
-    pub(super) fn finish(&mut self, text: &mut Vec<u8>, on_record: impl FnMut(&str)) {
+    pub(crate) fn finish(&mut self, text: &mut Vec<u8>, on_record: impl FnMut(&str)) {
         self.give_up_match(text);
         self.end_record(on_record);
     }

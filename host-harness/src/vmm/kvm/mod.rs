@@ -15,7 +15,7 @@ mod thread;
 
 pub use probe::{KvmInfo, probe};
 
-use std::{fs::File, io::Write, sync::atomic::AtomicBool, time::Instant};
+use std::{ffi::c_void, fs::File, io::Write, ptr, sync::atomic::AtomicBool, time::Instant};
 
 use kvm_bindings::{KVM_PIT_SPEAKER_DUMMY, kvm_pit_config, kvm_userspace_memory_region};
 use kvm_ioctls::{Kvm, VcpuFd, VmFd};
@@ -94,9 +94,13 @@ impl Machine {
         let kvm = probe::open()?;
         let memory = boot::build_memory(image, config.memory_mib, command_line)?;
         let vm = create_vm(&kvm, &memory, config.pit)?;
-        let vcpu = vm
+        let mut vcpu = vm
             .create_vcpu(0)
             .map_err(RunError::kvm("create the vCPU"))?;
+        let state = kvm
+            .get_vcpu_mmap_size()
+            .map_err(RunError::kvm("say how large a vCPU's state is"))?;
+        keep_from_forks(ptr::from_mut(vcpu.get_kvm_run()).cast(), state);
         let devices = Devices::new(vm, memory.clone())?;
         cpu::set_up(&kvm, &vcpu, entry)?;
         Ok(Self {
@@ -145,15 +149,24 @@ fn create_vm(kvm: &Kvm, memory: &Memory, pit: bool) -> Result<VmFd, RunError> {
     Ok(vm)
 }
 
+/// Keeps memory of the machine from the processes that this one forks: a keeper lives long, and would have the
+/// machine live as long, and a copy of each page that the guest writes.
+fn keep_from_forks(start: *mut c_void, bytes: usize) {
+    // SAFETY: it changes nothing in this process, and what a forked one does does not touch a machine. A refusal
+    // costs memory.
+    unsafe { libc::madvise(start, bytes, libc::MADV_DONTFORK) };
+}
+
 /// Gives the machine its memory.
 fn set_memory(vm: &VmFd, memory: &Memory) -> Result<(), RunError> {
-    let size = memory.iter().map(vm_memory::GuestMemoryRegion::len).sum();
+    let size: u64 = memory.iter().map(vm_memory::GuestMemoryRegion::len).sum();
     let host = memory
         .get_host_address(GuestAddress(0))
         .map_err(|error| RunError::GuestMemory {
             step: "found",
             cause: error.to_string(),
         })?;
+    keep_from_forks(host.cast(), size as usize);
     let region = kvm_userspace_memory_region {
         slot: 0,
         flags: 0,

@@ -106,7 +106,7 @@ impl Messages {
 /// The version in QEMU's answer to `--version`.
 pub(super) fn version(answer: &str) -> Option<String> {
     let (_, rest) = answer.split_once("QEMU emulator version ")?;
-    rest.split_whitespace().next().map(str::to_owned)
+    rest.split_whitespace().next().map(escape)
 }
 
 #[cfg(test)]

@@ -29,7 +29,8 @@ use crate::{
     stop::StopToken,
 };
 pub(crate) use messages::Messages;
-use monitor::{Heard, Shutdown};
+pub(crate) use monitor::Heard;
+use monitor::Shutdown;
 
 /// The environment variable that names the program.
 pub const PROGRAM_VARIABLE: &str = "DORMIR_QEMU";
@@ -149,6 +150,13 @@ pub(super) fn run(
     let wall = started.elapsed();
     let ended = match end {
         End::GaveUp => messages.gave_up(),
+        End::Cut(Outcome::TimedOut { limit, .. }) if !heard.started => Outcome::TimedOut {
+            limit,
+            place: Some(format!(
+                "and QEMU had not started it ({})",
+                messages.last_words()
+            )),
+        },
         End::Cut(outcome) => outcome,
         End::ByItself => {
             let status = child.reap().map_err(resource("QEMU's exit status"))?;

@@ -43,24 +43,33 @@ pub(in super::super) enum NoPage {
 
 /// Reads files with latencies, and with counts, of which there may be one each.
 pub(in super::super) fn read(names: &[PathBuf]) -> Result<Document, NoPage> {
-    let mut latencies: Option<(&PathBuf, Document)> = None;
-    let mut counts: Option<(&PathBuf, CountsDocument)> = None;
+    let mut texts = Vec::new();
     for name in names {
-        let twice = |one: &PathBuf, what| NoPage::Twice {
-            one: one.clone(),
-            other: name.clone(),
-            what,
-        };
         // Once: what comes through a pipe comes once.
         let text = json::read(name).map_err(|reason| Unreadable::File {
             name: name.clone(),
             reason,
         })?;
-        if let Some(found) = read_counts(name, &text)? {
+        texts.push((name.clone(), text));
+    }
+    of_texts(&texts)
+}
+
+/// The same of what the files have in them.
+pub(in super::super) fn of_texts(texts: &[(PathBuf, String)]) -> Result<Document, NoPage> {
+    let mut latencies: Option<(&PathBuf, Document)> = None;
+    let mut counts: Option<(&PathBuf, CountsDocument)> = None;
+    for (name, text) in texts {
+        let twice = |one: &PathBuf, what| NoPage::Twice {
+            one: one.clone(),
+            other: name.clone(),
+            what,
+        };
+        if let Some(found) = read_counts(name, text)? {
             if let Some((one, _)) = counts.replace((name, found)) {
                 return Err(twice(one, "counts"));
             }
-        } else if let Some((one, _)) = latencies.replace((name, read_latencies(name, &text)?)) {
+        } else if let Some((one, _)) = latencies.replace((name, read_latencies(name, text)?)) {
             return Err(twice(one, "latencies"));
         }
     }
