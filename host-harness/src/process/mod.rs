@@ -247,6 +247,49 @@ mod tests {
     }
 
     #[test]
+    fn a_status_is_the_programs_own() {
+        use std::os::unix::process::ExitStatusExt;
+        let run = |script: &str| {
+            let limit = Duration::from_secs(60);
+            run(
+                &mut shell(script),
+                Scope::Group,
+                limit,
+                &StopToken::default(),
+            )
+            .expect("it runs")
+        };
+        for code in [0, 1, 33, 127, 255] {
+            assert_eq!(run(&format!("exit {code}")).code(), Some(code));
+        }
+        for signal in [1, 2, 6, 9, 10, 11, 13, 15, 17, 34, 64] {
+            assert_eq!(
+                run(&format!("kill -{signal} $$; exit 3")).signal(),
+                expected(signal)
+            );
+        }
+        /// What does nothing by default lets the script go on.
+        fn expected(signal: i32) -> Option<i32> {
+            (signal != 17).then_some(signal)
+        }
+    }
+
+    /// Ended or not, orphaned or in a session of its own.
+    #[test]
+    fn what_leaves_the_session_ends_too() {
+        let (mut reader, writer) = io::pipe().expect("a pipe");
+        let mut command =
+            shell("(setsid sleep 1000 &) ; setsid sh -c 'setsid sleep 1000 & exit' & exit 5");
+        command.stdout(writer);
+        let limit = Duration::from_secs(60);
+        let status = run(&mut command, Scope::Group, limit, &StopToken::default());
+        assert_eq!(status.expect("a shell runs").code(), Some(5));
+        drop(command);
+        let mut output = String::new();
+        reader.read_to_string(&mut output).expect("the pipe closes");
+    }
+
+    #[test]
     fn a_missing_program_is_named() {
         let error = run(
             &mut Command::new("no-such-program-at-all"),
