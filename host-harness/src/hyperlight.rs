@@ -253,8 +253,8 @@ impl Runner {
         Ran::of(&mut self.command(guest, what), limit, stop)
     }
 
-    /// Has the guest program `guest` do what `what` names, a demo or a call of one of its functions, and waits for
-    /// its end. What it prints goes to `console` as it comes.
+    /// Runs a demo of the guest program `guest`, or calls one of its functions, as `what` names it, and waits for
+    /// the end. What the guest prints goes to `console` as it comes.
     ///
     /// The runner says in records how the guest ended, with a nonce that the guest cannot know.
     ///

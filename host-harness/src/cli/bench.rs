@@ -18,6 +18,7 @@ use super::{
     ended,
 };
 use crate::{
+    escape::escape_lines,
     guest::{self, Images},
     hyperlight::Mode,
     setup::{self, Needs},
@@ -346,7 +347,8 @@ impl Failure {
     /// Shows what the guest had to say, and gives its status.
     fn tell(self) -> Ended {
         // Nobody is left to be told if standard error is gone.
-        let _ = io::stderr().write_all(&self.console);
+        let console = escape_lines(&String::from_utf8_lossy(&self.console));
+        let _ = io::stderr().write_all(console.as_bytes());
         super::complain(format_args!("{}: {}", self.what, self.outcome));
         Ok(self.outcome.exit_code())
     }

@@ -11,7 +11,7 @@ use rustix::{
 use std::{
     io,
     os::{
-        fd::{AsRawFd, BorrowedFd, RawFd},
+        fd::{AsRawFd, OwnedFd, RawFd},
         unix::process::CommandExt,
     },
     process::{self, ChildStderr, ChildStdout, Command, ExitStatus, Stdio},
@@ -36,7 +36,7 @@ pub(crate) struct Child {
     process: process::Child,
     pid: Pid,
     scope: Scope,
-    /// Closed, it has the keeper end the program.
+    /// Closing it makes the keeper end the program.
     lifeline: Option<Lifeline>,
     reaped: bool,
 }
@@ -134,15 +134,11 @@ impl Drop for Child {
     }
 }
 
-/// Lets the child have a file descriptor of this process, under the same number. Once it is started, this
-/// process should close its own.
-pub(crate) fn pass(command: &mut Command, file: &impl AsRawFd) -> RawFd {
+/// Lets the child have a file descriptor, under the number that is returned. This process holds it as long as the
+/// command.
+pub(crate) fn pass(command: &mut Command, file: OwnedFd) -> RawFd {
     let number = file.as_raw_fd();
-    let in_child = move || {
-        // SAFETY: whoever calls holds it open until the child is started.
-        let file = unsafe { BorrowedFd::borrow_raw(number) };
-        Ok(fcntl_setfd(file, FdFlags::empty())?)
-    };
+    let in_child = move || Ok(fcntl_setfd(&file, FdFlags::empty())?);
     // SAFETY: between fork and exec only what is safe in a signal handler may be done, as this system call is.
     unsafe { command.pre_exec(in_child) };
     number

@@ -39,7 +39,7 @@ pub(super) struct Lifeline {
     _open: PipeWriter,
 }
 
-/// Has a keeper start the command, which must lead a process group.
+/// Lets a keeper start the command, which must lead a process group.
 pub(super) fn keep(command: &mut Command) -> io::Result<Lifeline> {
     let (watched, open) = io::pipe()?;
     let in_child = move || {

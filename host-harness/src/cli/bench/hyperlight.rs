@@ -7,6 +7,7 @@ mod table;
 use super::{json::Destination, latency::host::Host, progress::Progress, versions::Versions};
 use crate::{
     cli::{Ended, FAILURE, complain, ended},
+    escape::escape_lines,
     hyperlight::{self, Mode, Runner},
     setup::{self, Needs, Policy},
     stop::StopToken,
@@ -87,7 +88,7 @@ pub(super) fn run(wanted: &Wanted<'_>, stop: &StopToken) -> Ended {
             if !ran.status.success() {
                 progress.end();
                 // Nobody is left to be told if standard error is gone.
-                let _ = io::stderr().write_all(ran.output.as_bytes());
+                let _ = io::stderr().write_all(escape_lines(&ran.output).as_bytes());
                 complain(format_args!(
                     "{mode}: {name} could not be measured ({})",
                     ran.status

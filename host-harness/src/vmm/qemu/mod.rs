@@ -190,7 +190,7 @@ fn start(
 ) -> Result<Child, RunError> {
     let program = program();
     let mut command = Command::new(&program);
-    let monitor_number = process::pass(&mut command, &monitor);
+    let monitor_number = process::pass(&mut command, monitor.into());
     let line = &word.command_line;
     command
         .args(command::arguments(
