@@ -331,7 +331,7 @@ fn ended_with(
     match (status.code(), code) {
         (Some(0), Some(code)) => Ok(Outcome::Exited(code)),
         (Some(NOT_RUN), None) => Err(RunError::Hyperlight {
-            message: messages.last_words(),
+            message: messages.summary().unwrap_or("it does not say why".into()),
         }),
         _ => Ok(Outcome::Died(format!(
             "Hyperlight's runner ended ({status}, {}) and did not say how the guest did: see whether its \
