@@ -73,6 +73,12 @@ impl Drop for Flag {
     }
 }
 
+/// Whether `waker` wakes the future of a call.
+#[inline(always)]
+pub(super) fn has_made(waker: &Waker) -> bool {
+    ptr::eq(waker.vtable(), &raw const WAKER)
+}
+
 /// The earliest deadline that each future's embassy timers asked for.
 #[cfg(feature = "embassy-time")]
 static SLOTS: [Slot; FLAGS as usize] = [const { Slot::new() }; FLAGS as usize];
@@ -80,8 +86,7 @@ static SLOTS: [Slot; FLAGS as usize] = [const { Slot::new() }; FLAGS as usize];
 /// The embassy timers' entry of the future that `waker` wakes, if it is a call's.
 #[cfg(feature = "embassy-time")]
 pub(crate) fn slot_of(waker: &Waker) -> Option<&'static Slot> {
-    let is_ours = ptr::eq(waker.vtable(), &raw const WAKER);
-    is_ours.then(|| &SLOTS[waker.data().addr() - READY.as_ptr().addr()])
+    has_made(waker).then(|| &SLOTS[waker.data().addr() - READY.as_ptr().addr()])
 }
 
 // The functions touch nothing but a static atomic, and so keep the contract in any number, thread or context.

@@ -26,6 +26,7 @@ use crate::{
         const_new, critical,
     },
     time::TimerQueue,
+    vcpu,
 };
 
 /// How many words of the ready set a pass goes through between two looks at the timers: that is at most 512
@@ -51,8 +52,8 @@ pub(crate) struct Book {
     pub(super) ended: AtomicUsize,
     /// How many tasks were spawned, times the lowest bit of a number.
     pub(super) spawned: Mutex<Cell<u64>>,
-    /// Whether there is a runner.
-    is_entered: Mutex<Cell<bool>>,
+    /// On which vCPU there is a runner, if there is one.
+    entered_on: Mutex<Cell<Option<usize>>>,
     /// The runner's timers. They are here, as is the next, so that a pass needs one register for all.
     timers: AtomicPtr<TimerQueue>,
     /// How many words passes go through until the next look at the timers.
@@ -125,7 +126,7 @@ impl Book {
                 live: AtomicUsize::new(0),
                 ended: AtomicUsize::new(0),
                 spawned: Mutex::new(Cell::new(0)),
-                is_entered: Mutex::new(Cell::new(false)),
+                entered_on: Mutex::new(Cell::new(None)),
                 timers: AtomicPtr::new(ptr::null_mut()),
                 words_left: OfRunner(Cell::new(0)),
                 entry: Mutex::new(Cell::new(0)),
@@ -205,9 +206,11 @@ impl Book {
     /// Lets a runner in, and gives its number, unless there is one.
     pub(crate) fn enter(&self) -> Option<Entry> {
         critical(|cs| {
-            if self.is_entered.borrow(cs).replace(true) {
+            let entered_on = self.entered_on.borrow(cs);
+            if entered_on.get().is_some() {
                 return None;
             }
+            entered_on.set(Some(vcpu::current()));
             self.set_timers(TimerQueue::global());
             self.words_left.0.set(WORDS_BETWEEN_LOOKS);
             Some(Entry(self.next_entry(cs)))
@@ -263,7 +266,13 @@ impl Book {
 
     /// The runner has gone: another one may come.
     pub(crate) fn leave(&self) {
-        critical(|cs| self.is_entered.borrow(cs).set(false));
+        critical(|cs| self.entered_on.borrow(cs).set(None));
+    }
+
+    /// Whether the runner is on this vCPU.
+    pub(crate) fn is_entered_here(&self) -> bool {
+        let here = vcpu::current();
+        critical(|cs| self.entered_on.borrow(cs).get() == Some(here))
     }
 
     fn next_entry(&self, cs: CriticalSection<'_>) -> u64 {

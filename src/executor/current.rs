@@ -58,6 +58,28 @@ pub fn current_task() -> Option<&'static str> {
     })
 }
 
+/// Panics if `task` cannot end while the caller waits for it by `block_on`: the caller is a task of the same
+/// executor, whose runner is in its poll.
+///
+/// Known is that a task of the executor was visited last, and that its runner is on this vCPU. Where that task
+/// runs another executor's tasks, which wait, nothing is known.
+#[cold]
+#[inline(never)]
+pub(super) fn refuse_deadlock(task: TaskRef) {
+    let data = CURRENT.load(Ordering::Relaxed).cast_const();
+    if data.is_null() {
+        return;
+    }
+    // SAFETY: it was stored by `set`.
+    let current = unsafe { TaskRef::from_data(data) };
+    let is_same = ptr::eq(current.book(), task.book());
+    assert!(
+        !(is_same && task.book().is_entered_here()),
+        "a task waits by `block_on` for another task of its own executor, which cannot go on meanwhile: await \
+         the handle instead"
+    );
+}
+
 /// The embassy timers' entry of the task that is being polled, if `waker` is that task's.
 ///
 /// A waker says who it is by two addresses, and both are compared: a foreign waker may carry a task's data

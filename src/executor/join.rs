@@ -9,7 +9,7 @@ use core::{
     task::{Context, Poll},
 };
 
-use super::{lifecycle::End, place::TaskRef, task::Header};
+use super::{block_on, current, lifecycle::End, place::TaskRef, task::Header};
 
 /// A task's end, to be awaited: its output, or [`Aborted`].
 ///
@@ -172,7 +172,8 @@ impl<T> Future for JoinHandle<T> {
 
     /// # Panics
     ///
-    /// If it was ready before.
+    /// If it was ready before. If a task waits for it by [`block_on`](crate::block_on) and both are of one
+    /// executor, where that can be known.
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let (task, header) = self.task.expect("a join handle is awaited to its end once");
         // SAFETY: the task's output is a `T`, and after its end the handle forgets the task.
@@ -181,7 +182,12 @@ impl<T> Future for JoinHandle<T> {
             self.task = None;
         }
         match end {
-            End::NotYet => Poll::Pending,
+            End::NotYet => {
+                if block_on::has_made(cx.waker()) {
+                    current::refuse_deadlock(task);
+                }
+                Poll::Pending
+            }
             End::Output(output) => Poll::Ready(Ok(output)),
             End::Aborted => Poll::Ready(Err(Aborted)),
         }

@@ -256,6 +256,36 @@ impl Idle for Ask {
     }
 }
 
+/// Its runner is in the poll of the one that waits: the other cannot be polled.
+#[test]
+fn a_task_that_blocks_on_one_of_its_own_executor_says_so() {
+    task! {
+        async fn waits(), pool = 2 { pending().await }
+        async fn ends() -> u32, pool = 1 { 7 }
+        async fn blocks(spawner: Spawner), pool = 1 {
+            // Of one that has ended there is nothing to wait for.
+            let ends = spawner.spawn(ends()).unwrap();
+            turns(2).await;
+            assert_eq!(crate::block_on(ends, NeverIdle), Ok(7));
+            let other = spawner.spawn(waits()).unwrap();
+            let _ = crate::block_on(other, NeverIdle);
+        }
+    }
+    alone(|| {
+        let executor = executor::<Up64>();
+        let mut runner = executor.enter().unwrap();
+        let spawner = runner.spawner();
+        let other = spawner.spawn(waits()).unwrap();
+        spawner.spawn_detached(blocks(spawner)).unwrap();
+        let panic = catch_unwind(AssertUnwindSafe(|| runner.run_until_idle())).unwrap_err();
+        let text = panic.downcast_ref::<&str>().expect("a sentence");
+        assert!(text.contains("await the handle instead"), "{text}");
+        // Outside of tasks somebody else may end it: here the idle policy runs the tasks.
+        other.abort();
+        assert_eq!(crate::block_on(other, Turning(runner)), Err(Aborted));
+    });
+}
+
 #[test]
 fn block_on_awaits_handles_of_an_executor_on_another_thread() {
     task! { async fn echo(value: u64) -> u64, pool = 8 { turns(2).await; value } }
