@@ -10,6 +10,8 @@ use core::{
 
 use critical_section::Mutex;
 
+use crate::progress;
+
 /// How an interrupt handler tells a task that something has happened: the handler
 /// [signals](Self::signal), the task [waits](Self::wait).
 ///
@@ -96,6 +98,7 @@ impl Event {
             state.signals.set(state.signals.get().saturating_add(1));
             state.waker.take()
         });
+        progress::note();
         if let Some(waker) = waker {
             waker.wake();
         }

@@ -96,6 +96,7 @@ pub mod idle;
 #[cfg(test)]
 mod leak;
 pub mod platform;
+mod progress;
 mod sync;
 pub mod time;
 mod vcpu;

@@ -19,6 +19,7 @@ use super::{
     task::{Header, TaskType, nobody},
 };
 use crate::{
+    progress,
     sync::critical,
     time::{Instant, TimerQueue},
 };
@@ -55,6 +56,13 @@ pub struct Metrics {
     pub wakes: u64,
     /// Passes over the tasks that were ready.
     pub passes: u64,
+    /// Passes over ready tasks that came of nothing but the pass before: since then the executor has not
+    /// waited, no timer has fired and no [`Event`](crate::Event) was signalled. Tasks that wake themselves or
+    /// one another make such passes. If they never end, the vCPU never halts: two receivers of one channel that
+    /// has one waker's place, for example, drive each other out of it for ever.
+    pub restless_passes: u64,
+    /// The most of them in a row.
+    pub longest_restless: u64,
     /// Polls of tasks; the visits that drop a future or an output count too.
     pub polls: u64,
     /// How often the idle policy was asked to wait: with `Halt` these are the halts, but for those that a
@@ -207,6 +215,7 @@ pub(super) struct Counters {
     ended: AtomicU64,
     wakes: AtomicU64,
     passes: AtomicU64,
+    restless: Restless,
     polls: AtomicU64,
     waits: AtomicU64,
     waited_nanos: AtomicU64,
@@ -221,6 +230,7 @@ impl Counters {
             ended: AtomicU64::new(0),
             wakes: AtomicU64::new(0),
             passes: AtomicU64::new(0),
+            restless: Restless::new(),
             polls: AtomicU64::new(0),
             waits: AtomicU64::new(0),
             waited_nanos: AtomicU64::new(0),
@@ -241,13 +251,15 @@ impl Counters {
         self.wakes.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn pass(&self) {
+    pub(super) fn pass(&self, is_ready: bool) {
         self.passes.fetch_add(1, Ordering::Relaxed);
+        self.restless.pass(is_ready);
     }
 
     /// Waited once; how long, if there is a clock.
     pub(super) fn waited(&self, time: Option<Duration>) {
         self.waits.fetch_add(1, Ordering::Relaxed);
+        self.restless.end();
         self.waited_nanos
             .fetch_add(nanos(time.unwrap_or_default()), Ordering::Relaxed);
     }
@@ -279,12 +291,54 @@ impl Counters {
             ended: self.ended.load(Ordering::Relaxed),
             wakes: self.wakes.load(Ordering::Relaxed),
             passes: self.passes.load(Ordering::Relaxed),
+            restless_passes: self.restless.passes.load(Ordering::Relaxed),
+            longest_restless: self.restless.longest.load(Ordering::Relaxed),
             polls: self.polls.load(Ordering::Relaxed),
             waits: self.waits.load(Ordering::Relaxed),
             waited: Duration::from_nanos(self.waited_nanos.load(Ordering::Relaxed)),
             longest_poll: Duration::from_nanos(longest_poll),
             longest_poll_task: kind.map(|kind| (kind.name)()),
         }
+    }
+}
+
+/// Passes that came of nothing but the pass before. Only the runner writes it.
+struct Restless {
+    passes: AtomicU64,
+    longest: AtomicU64,
+    /// How many passes over ready tasks there were in a row, the first of which has a cause.
+    in_a_row: AtomicU64,
+    /// How many [causes](progress::causes) there had been at the last pass.
+    causes: AtomicU64,
+}
+
+impl Restless {
+    const fn new() -> Self {
+        Self {
+            passes: AtomicU64::new(0),
+            longest: AtomicU64::new(0),
+            in_a_row: AtomicU64::new(0),
+            causes: AtomicU64::new(0),
+        }
+    }
+
+    fn pass(&self, is_ready: bool) {
+        let causes = progress::causes();
+        if !is_ready || self.causes.swap(causes, Ordering::Relaxed) != causes {
+            self.end();
+        }
+        if !is_ready {
+            return;
+        }
+        let restless = self.in_a_row.fetch_add(1, Ordering::Relaxed);
+        if restless > 0 {
+            self.passes.fetch_add(1, Ordering::Relaxed);
+            self.longest.fetch_max(restless, Ordering::Relaxed);
+        }
+    }
+
+    fn end(&self) {
+        self.in_a_row.store(0, Ordering::Relaxed);
     }
 }
 

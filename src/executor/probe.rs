@@ -106,11 +106,11 @@ impl Ended {
     }
 }
 
-/// A pass begins.
+/// A pass begins, in which something is ready or not.
 #[inline(always)]
-pub(super) fn pass(book: &Book) {
+pub(super) fn pass(book: &Book, is_ready: impl FnOnce() -> bool) {
     #[cfg(feature = "metrics")]
-    book.metrics.pass();
+    book.metrics.pass(is_ready());
 }
 
 /// A poll, from its beginning until it is dropped.

@@ -1,29 +1,31 @@
 //! The runner: it polls.
 
 mod leave;
+mod loops;
 mod turn;
+mod visits;
 
-use core::{convert::Infallible, fmt, marker::PhantomData, ptr::NonNull};
+use core::{fmt, marker::PhantomData, ptr::NonNull};
 
 use super::{
     Executor,
-    book::{Book, Entry},
+    book::Entry,
     capacity::Capacity,
     cpus::{Cpus, Shared},
     current::OuterTask,
-    drive::{Rest, Return, Work, drive},
-    place::{Places, TaskRef},
-    probe::{self, Polling},
-    ready::{ReadySet, Visitor},
+    drive::{Return, drive},
+    probe,
     spawn::Spawner,
-    task::{Header, nobody},
+    task::nobody,
 };
+use loops::{Forever, UntilEmpty};
 pub use turn::Turn;
+use visits::Pass;
 
 use crate::{
     idle::Idle,
     sync::atomic::Ordering,
-    time::{Instant, TimerQueue, pause},
+    time::{TimerQueue, pause},
 };
 
 /// What polls the tasks of an [`Executor`], where it was [entered](Executor::enter).
@@ -264,7 +266,7 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
     fn pass_within(&mut self, outer: OuterTask) {
         let _outer = outer;
         let executor = self.executor;
-        probe::pass(&executor.book);
+        probe::pass(&executor.book, || !executor.ready.is_empty());
         executor.ready.pass(&mut Pass(executor));
     }
 
@@ -308,13 +310,6 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
             }
         }
         false
-    }
-
-    fn rest<I: Idle>(&self, idle: I) -> Told<I> {
-        Told {
-            idle,
-            book: &self.executor.book,
-        }
     }
 
     /// Whether no task is ready and no timer needs the runner. May be called with interrupts masked.
@@ -390,135 +385,6 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
             tasks_left: self.executor.tasks(),
             next_deadline,
         }
-    }
-}
-
-/// A pass of an executor's runner.
-struct Pass<C: Capacity, M: Cpus>(&'static Executor<C, M>);
-
-impl<C: Capacity, M: Cpus> Visitor<Places> for Pass<C, M> {
-    #[inline(always)]
-    fn visit(&mut self, places: &Places, bit: u32, data: *const ()) {
-        // SAFETY: the bit was set, so the place was taken.
-        let header = unsafe { places.task(bit) };
-        // SAFETY: the pass gives what wakers carry.
-        let task = unsafe { TaskRef::from_data(data) };
-        // SAFETY: the header stands in that place, and the pass is the runner's.
-        unsafe { self.0.visit(task, header) };
-    }
-
-    #[inline(always)]
-    fn between(&mut self) {
-        // SAFETY: the pass is the runner's.
-        if unsafe { self.0.book.next_word() } {
-            // SAFETY: the same, and it is between two words.
-            unsafe { self.0.look_within_pass() };
-        }
-    }
-}
-
-/// For the runner.
-impl<C: Capacity, M: Cpus> Executor<C, M> {
-    /// Does with a task what is to be done.
-    ///
-    /// # Safety
-    ///
-    /// `header` stands in the place `task`, of this executor. The caller is the runner, and no other visit is
-    /// under way.
-    #[inline(always)]
-    unsafe fn visit(&self, task: TaskRef, header: NonNull<Header>) {
-        // SAFETY: as the caller says.
-        let polling = unsafe { Polling::begin(task, header) };
-        // SAFETY: the same.
-        unsafe { task.visit(header, self.book.wakers()) };
-        polling.end();
-    }
-
-    /// In the midst of a long pass: the tasks whose deadlines have passed are polled now, each once, in the
-    /// order of their deadlines. The pass may have left their places behind, and is long.
-    ///
-    /// By the clock, so it needs no interrupt, and no alarm either: that is set after the pass.
-    ///
-    /// # Safety
-    ///
-    /// The caller is the runner, and no visit is under way.
-    #[cold]
-    #[inline(never)]
-    unsafe fn look_within_pass(&self) {
-        self.book.timers().look_and(|waker| {
-            waker.wake_by_ref();
-            let Some(task) = self.task_of(&waker) else {
-                return;
-            };
-            // What is woken is polled here and not by its bit.
-            ReadySet::<C, M>::clear(task);
-            let header = task.task().load(Ordering::Acquire);
-            if let Some(header) = NonNull::new(header) {
-                // SAFETY: it stands there, and the place is this executor's; the rest is as the caller says.
-                unsafe { self.visit(task, header) };
-            }
-        });
-    }
-}
-
-/// An executor's tasks, until none is left.
-struct UntilEmpty<'a, C: Capacity, M: Cpus>(&'a mut Runner<C, M>);
-
-impl<C: Capacity, M: Cpus> Work for UntilEmpty<'_, C, M> {
-    type Output = ();
-
-    #[inline(always)]
-    fn poll(&mut self) -> Option<()> {
-        self.0.pass_within(OuterTask::NONE);
-        // The last task may have ended: then there is nothing to wait for.
-        let executor = self.0.executor;
-        (executor.tasks() == 0 && executor.ready.is_empty()).then_some(())
-    }
-
-    #[inline(always)]
-    fn is_idle(&self) -> bool {
-        self.0.executor.ready.is_empty()
-    }
-}
-
-/// An executor's tasks, also while there is none.
-struct Forever<'a, C: Capacity, M: Cpus>(&'a mut Runner<C, M>);
-
-impl<C: Capacity, M: Cpus> Work for Forever<'_, C, M> {
-    type Output = Infallible;
-
-    #[inline(always)]
-    fn poll(&mut self) -> Option<Infallible> {
-        self.0.pass_within(OuterTask::NONE);
-        None
-    }
-
-    #[inline(always)]
-    fn is_idle(&self) -> bool {
-        self.0.executor.ready.is_empty()
-    }
-}
-
-/// An idle policy whose waits are told to metrics and trace.
-struct Told<I> {
-    idle: I,
-    book: &'static Book,
-}
-
-impl<I: Idle> Rest for Told<I> {
-    type End = Infallible;
-
-    #[inline(always)]
-    fn rest(
-        &mut self,
-        until: Option<Instant>,
-        is_idle: &dyn Fn() -> bool,
-    ) -> Result<(), Infallible> {
-        // SAFETY: it is the runner that waits. (So each wait is followed by the same instructions.)
-        unsafe { self.book.count_words_anew() };
-        let wait = || self.idle.wait(until, is_idle);
-        probe::waiting(self.book, wait);
-        Ok(())
     }
 }
 

@@ -7,9 +7,12 @@ use std::{boxed::Box, cell::RefCell, rc::Rc, vec::Vec};
 
 use super::*;
 use crate::{
+    Event,
+    alone::alone,
     executor::{Shared, Up64, yield_now},
     idle::Idle,
-    platform::host::VirtualClock,
+    platform::host::{Skip, VirtualClock, init},
+    time::Timer,
 };
 
 /// An executor, its timers, and the clock that they go by.
@@ -143,4 +146,70 @@ fn a_stale_wake_is_no_poll() {
     runner.run_until_idle();
     let metrics = executor.metrics();
     assert_eq!((metrics.polls, metrics.wakes), (1, 2));
+}
+
+/// Whoever waits takes the place of the other's waker, and wakes the other: as with two receivers of a channel
+/// that has room for one waker.
+#[test]
+fn tasks_that_drive_each_other_out_are_restless() {
+    crate::task! { async fn waits(place: Rc<RefCell<Option<Waker>>>), pool = 2 {
+        poll_fn(|cx| {
+            if let Some(other) = place.borrow_mut().replace(cx.waker().clone()) {
+                other.wake();
+            }
+            Poll::<()>::Pending
+        })
+        .await;
+    } }
+    let executor: &Executor<Up64> = Box::leak(Box::new(Executor::new(Shared)));
+    let mut runner = executor.enter().unwrap();
+    let place = Rc::default();
+    for _ in 0..2 {
+        runner
+            .spawner()
+            .spawn_detached(waits(Rc::clone(&place)))
+            .unwrap();
+    }
+    (0..100).for_each(|_| runner.pass());
+    let metrics = executor.metrics();
+    // The first had a cause. (Timers and events of tests on other threads are causes too.)
+    assert!(metrics.restless_passes > 50 && metrics.restless_passes < 100);
+    assert!(metrics.longest_restless > 0);
+}
+
+/// Timers and events are causes, and so is a wait's end.
+#[test]
+fn what_timers_and_events_have_woken_is_not_restless() {
+    crate::task! {
+        async fn sleeps(), pool = 1 {
+            for _ in 0..20 {
+                Timer::after(Duration::from_millis(1)).await;
+            }
+        }
+        async fn signals(event: &'static Event), pool = 1 {
+            for _ in 0..20 {
+                Timer::after(Duration::from_millis(1)).await;
+                event.signal();
+            }
+        }
+        async fn is_told(event: &'static Event), pool = 1 {
+            let mut wait = event.wait().unwrap();
+            for _ in 0..20 {
+                (&mut wait).await;
+            }
+        }
+    }
+    alone(|| {
+        init();
+        let executor: &Executor<Up64> = Box::leak(Box::new(Executor::new(Shared)));
+        let mut runner = executor.enter().unwrap();
+        let event = Box::leak(Box::new(Event::new()));
+        let spawner = runner.spawner();
+        spawner.spawn_detached(is_told(event)).unwrap();
+        spawner.spawn_detached(sleeps()).unwrap();
+        spawner.spawn_detached(signals(event)).unwrap();
+        runner.run(Skip);
+        let metrics = executor.metrics();
+        assert_eq!((metrics.restless_passes, metrics.longest_restless), (0, 0));
+    });
 }

@@ -3,7 +3,7 @@
 use core::{mem, sync::atomic::Ordering, task::Waker};
 
 use super::{NEVER, TimerQueue, first_deadline};
-use crate::time::Instant;
+use crate::{progress, time::Instant};
 
 impl TimerQueue {
     /// Wakes what is due, though no interrupt came: for a loop that may have slept by other means than the
@@ -130,6 +130,7 @@ impl TimerQueue {
     #[inline(always)]
     fn expire(&self, now: Instant, mut wake: impl FnMut(Waker)) {
         loop {
+            progress::note();
             wake(self.pop_due(now));
             if self.head.load(Ordering::Relaxed) > now.as_nanos() {
                 break;
