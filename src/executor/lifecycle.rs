@@ -73,18 +73,21 @@ impl TaskRef {
     pub(crate) unsafe fn join<T>(self, header: NonNull<Header>, waker: &Waker) -> End<T> {
         // SAFETY: while there is a handle, the task's memory is not given back.
         let header_ref = unsafe { header.as_ref() };
-        let mut waker = Some(waker.clone());
-        let mark = critical(|cs| {
-            let mark = self.flags(cs);
-            if mark & ENDED == 0 {
-                waker = header_ref.joiner.borrow(cs).replace(waker.take());
-            }
-            mark
-        });
-        // What was replaced is dropped outside the section.
-        drop(waker);
+        let mut mark = self.mark().load(Ordering::Acquire);
         if mark & ENDED == 0 {
-            return End::NotYet;
+            let mut waker = Some(waker.clone());
+            mark = critical(|cs| {
+                let mark = self.flags(cs);
+                if mark & ENDED == 0 {
+                    waker = header_ref.joiner.borrow(cs).replace(waker.take());
+                }
+                mark
+            });
+            // What was replaced is dropped outside the section.
+            drop(waker);
+            if mark & ENDED == 0 {
+                return End::NotYet;
+            }
         }
         let end = if mark & ABORTED == 0 {
             // SAFETY: there is room for the output in the cell.
@@ -167,22 +170,28 @@ impl TaskRef {
     unsafe fn release(self, header: NonNull<Header>) {
         // SAFETY: as the caller says.
         let kind = unsafe { header.as_ref() }.kind();
-        if let Memory::Heap(free) = &kind.memory {
-            // SAFETY: the same, and the type is the header's own.
-            unsafe { free(header) };
-        }
-        let number = self.number();
-        critical(|cs| {
-            if let Memory::Pool(pool, give_back) = &kind.memory {
-                // SAFETY: as above.
+        match &kind.memory {
+            Memory::Pool(pool, give_back) => critical(|cs| {
+                // SAFETY: the same, and the type is the header's own.
                 unsafe { give_back(pool, header, cs) };
+                self.give_back(cs);
+            }),
+            Memory::Heap(free) => {
+                // SAFETY: the same.
+                unsafe { free(header) };
+                critical(|cs| self.give_back(cs));
             }
-            let free = self.book().free.borrow(cs);
-            let mut list = free.get();
-            self.set_mark(u64::from(list.give_back(number)) << NUMBER, cs);
-            free.set(list);
-            add(&self.book().ended, -1, cs);
-        });
+        }
+    }
+
+    /// The place of a task that is gone is free from here on.
+    #[inline(always)]
+    fn give_back(self, cs: CriticalSection<'_>) {
+        let free = self.book().free.borrow(cs);
+        let mut list = free.get();
+        self.set_mark(u64::from(list.give_back(self.number())) << NUMBER, cs);
+        free.set(list);
+        add(&self.book().ended, -1, cs);
     }
 
     /// For the runner: does with the task what its header says.
