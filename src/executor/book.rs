@@ -14,6 +14,7 @@ use critical_section::{CriticalSection, Mutex};
 
 use super::{
     free_list::FreeList,
+    orphans::Orphans,
     place::{LIVE, NUMBER, Places, TaskRef},
     probe::Woken,
     ready::{BITS, Block, Place},
@@ -60,6 +61,7 @@ pub(crate) struct Book {
     words_left: OfRunner,
     /// How often runners came and began to go: the number of the one that is there.
     entry: Mutex<Cell<u64>>,
+    pub(super) orphans: Orphans,
     #[cfg(feature = "metrics")]
     pub(super) metrics: super::metrics::Counters,
 }
@@ -129,6 +131,7 @@ impl Book {
                 entered_on: Mutex::new(Cell::new(None)),
                 timers: AtomicPtr::new(ptr::null_mut()),
                 words_left: OfRunner(Cell::new(0)),
+                orphans: Orphans::none(),
                 entry: Mutex::new(Cell::new(0)),
                 #[cfg(feature = "metrics")]
                 metrics: super::metrics::Counters::new(),

@@ -141,8 +141,8 @@ impl TaskRef {
         match left {
             None => {}
             Some(Left::ToRunner) => self.book().wake(self),
-            // SAFETY: the output is there, and the handle was its only way out.
-            Some(Left::Output) => unsafe { self.drop_output(header) },
+            // SAFETY: the output is there, and the handle was its only way out; the handle is where it may be.
+            Some(Left::Output) => unsafe { self.drop_orphan(header) },
             // SAFETY: nothing is left there, and the handle is the last to know of it.
             Some(Left::Nothing) => unsafe { self.release(header) },
         }
@@ -153,7 +153,7 @@ impl TaskRef {
     /// # Safety
     ///
     /// The output is there, in the task with that header, and nobody else uses the task any more.
-    unsafe fn drop_output(self, header: NonNull<Header>) {
+    pub(super) unsafe fn drop_output(self, header: NonNull<Header>) {
         let release = Release(self, header);
         // SAFETY: the task's memory is given back below.
         let kind = unsafe { header.as_ref() }.kind();

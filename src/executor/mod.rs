@@ -40,6 +40,7 @@ mod lifecycle;
 mod loom_tests;
 #[cfg(feature = "metrics")]
 pub mod metrics;
+mod orphans;
 mod place;
 mod pool;
 mod probe;

@@ -151,8 +151,20 @@ impl Header {
     #[inline(always)]
     pub(crate) fn visit(&self) -> Visit {
         let visit = self.visit.load(Ordering::Acquire);
-        // SAFETY: nothing else than functions of that type is ever stored.
+        // SAFETY: nothing else than functions of that type is stored while a place has the task.
         unsafe { mem::transmute::<*mut (), Visit>(visit) }
+    }
+
+    /// Keeps the address of another header where the function of the next visit was, of a task that has ended
+    /// and is in no place: it is not visited again.
+    pub(super) fn set_next(&self, next: Option<NonNull<Self>>) {
+        let next = next.map_or(ptr::null_mut(), NonNull::as_ptr);
+        self.visit.store(next.cast(), Ordering::Relaxed);
+    }
+
+    /// That address.
+    pub(super) fn next(&self) -> Option<NonNull<Self>> {
+        NonNull::new(self.visit.load(Ordering::Relaxed).cast())
     }
 
     /// Has loom fail where a use of the header is not ordered before this, or comes after.

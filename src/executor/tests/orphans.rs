@@ -1,0 +1,75 @@
+//! Outputs that outlive their runner, and hold each other.
+#![cfg(feature = "alloc")]
+
+use super::*;
+
+/// Each output holds the handle of the task before.
+struct Chained {
+    _before: Option<Box<JoinHandle<Chained>>>,
+    _counted: Counted,
+}
+
+/// Once the runner is gone, outputs are dropped with their handles: one after the other, not one inside the
+/// other, which would overflow the stack.
+#[test]
+fn a_chain_of_outputs_that_hold_each_others_handles_is_dropped_on_any_stack() {
+    let links = if cfg!(miri) { 100 } else { 60_000 };
+    static EXECUTOR: Executor<Up65536> = Executor::new(Shared);
+    let executor = &EXECUTOR;
+    let mut runner = executor.enter().unwrap();
+    let drops = Drops::default();
+    let mut last = None;
+    for _ in 0..links {
+        let (held, counted) = (last.take().map(Box::new), drops.counted());
+        let task = Task::boxed(async move {
+            Chained {
+                _before: held,
+                _counted: counted,
+            }
+        });
+        last = Some(runner.spawner().spawn(task).unwrap());
+    }
+    runner.run(NeverIdle);
+    drop(runner);
+    assert_eq!(executor.book.ended(), links);
+    drop(last);
+    assert_eq!((drops.count(), executor.book.ended()), (links, 0));
+}
+
+/// The same where one of them unwinds: the others are dropped all the same.
+#[test]
+fn a_chain_of_outputs_goes_on_where_one_unwinds() {
+    struct Unwinding;
+    impl Drop for Unwinding {
+        fn drop(&mut self) {
+            std::panic::resume_unwind(Box::new("as the test wants it"));
+        }
+    }
+    struct Link {
+        _before: Option<Box<JoinHandle<Link>>>,
+        _counted: Counted,
+        _unwinding: Option<Unwinding>,
+    }
+    let executor = executor::<Up64>();
+    let mut runner = executor.enter().unwrap();
+    let drops = Drops::default();
+    let mut last = None;
+    for link in 0..30 {
+        let (held, counted) = (last.take().map(Box::new), drops.counted());
+        let unwinding = (link == 20).then(|| Unwinding);
+        let task = Task::boxed(async move {
+            Link {
+                _before: held,
+                _counted: counted,
+                _unwinding: unwinding,
+            }
+        });
+        last = Some(runner.spawner().spawn(task).unwrap());
+    }
+    runner.run(NeverIdle);
+    drop(runner);
+    let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(last)));
+    assert!(dropped.is_err());
+    assert_eq!((drops.count(), executor.book.ended()), (30, 0));
+    drop(executor.enter().unwrap());
+}
