@@ -27,7 +27,8 @@ use super::{
 /// # Contexts
 ///
 /// Timers may be made, polled, reset and dropped in any context but an NMI or machine-check handler:
-/// they use critical sections, which do not hold those off.
+/// they use critical sections, which do not hold those off. On another vCPU than the one that serves the queue,
+/// see [`TimerQueue`].
 ///
 /// # Examples
 ///
@@ -36,6 +37,26 @@ use super::{
 /// # use core::time::Duration;
 /// # use dormir::{block_on, platform::host::Skip, time::Timer};
 /// block_on(async { Timer::after(Duration::from_millis(5)).await }, Skip);
+/// ```
+///
+/// The queue knows a timer by its address, so it must be pinned before it is polled. `await` does that by
+/// itself; a `select` (here that of the crate `futures-util`) asks for it:
+///
+/// ```
+/// # dormir::platform::host::init();
+/// # use dormir::platform::host::Skip;
+/// use core::{pin::pin, time::Duration};
+/// use dormir::{block_on, time::Timer};
+/// use futures_util::future::{Either, select};
+///
+/// block_on(async {
+///     let job = pin!(async { 42 });
+///     let timer = pin!(Timer::after(Duration::from_secs(1)));
+///     match select(job, timer).await {
+///         Either::Left((answer, _timer)) => assert_eq!(answer, 42),
+///         Either::Right(((), _job)) => panic!("it took more than a second"),
+///     }
+/// }, Skip);
 /// ```
 #[must_use = "a timer does nothing until it is awaited"]
 // The node first: so it has the timer's address, which saves instructions wherever both are needed.
