@@ -10,6 +10,9 @@ pub mod note;
 pub mod port;
 pub mod record;
 
+/// The longest command line that a guest can be given, in bytes, without the NUL that ends it.
+pub const MAX_COMMAND_LINE: usize = 4095;
+
 /// The contract of the 64-bit entry (the ELF header's `e_entry`), which only the harness's own VMM uses.
 ///
 /// The vCPU starts in 64-bit mode: CR0 `0x8001_0033`, CR4 `0x620`, EFER `0x500`, flat segments,

@@ -19,8 +19,7 @@ pub enum RunError {
     },
     /// The memory asked for is outside what every VMM here can give.
     #[error(
-        "a guest cannot have {asked} MiB of memory: pass --memory with {} to {} (above it lie the \
-         addresses of the interrupt controllers)",
+        "a guest cannot have {asked} MiB of memory: pass --memory with {} to {}",
         super::image::MIN_MEMORY_MIB,
         super::image::MAX_MEMORY_MIB
     )]

@@ -1,189 +1,87 @@
 //! The guest's ELF file, read and checked before anything is launched.
 //!
 //! Every VMM gets the same checks, so that a wrong file is refused in the same words everywhere and
-//! at once. Only headers and notes are read here, however large the file is.
+//! at once. Only headers and notes are read for that, however large the file is. What is then loaded are
+//! the segments that were checked: into memory by our own VMM, and QEMU gets a file with just them.
 
-use std::{fs::File, io, ops::Range, path::Path};
+mod error;
+mod headers;
+mod load;
+mod source;
 
-use dormir_abi::{
-    direct_entry::{IDENTITY_MAPPED_BYTES, LOWEST_IMAGE_ADDRESS},
-    note,
-};
+pub use error::ImageError;
+pub(super) use source::{ImageFile, Source};
+
+use std::{ops::Range, path::Path};
+
+use dormir_abi::direct_entry::{IDENTITY_MAPPED_BYTES, LOWEST_IMAGE_ADDRESS};
 use object::{
-    Endianness, ReadCache, ReadRef,
-    elf::{self, FileHeader64, ProgramHeader64},
-    read::elf::{FileHeader, ProgramHeader},
+    LittleEndian as LE,
+    elf::{self, ProgramHeader64},
 };
+
+use headers::Notes;
 
 /// The least memory that a guest can have: the VMM's first MiB, and one for the guest.
 pub const MIN_MEMORY_MIB: u32 = 2;
 
-/// The most memory that a guest can have. Under our VMM it is one piece from address 0, and the last
-/// quarter of the first 4 GiB belongs to devices, among them the interrupt controllers.
-pub const MAX_MEMORY_MIB: u32 = 3072;
+/// The most memory that a guest can have: with the hole below 4 GiB, where devices are, it ends within the
+/// 64 GiB that every processor for this can address.
+pub const MAX_MEMORY_MIB: u32 = 60 << 10;
 
 /// Where an image must end. Of a memory that is larger than this, QEMU's q35 puts the rest above
 /// 4 GiB.
 const IMAGE_LIMIT_MIB: u64 = 2048;
 
-/// The type of the note that holds the address of the PVH entry (`XEN_ELFNOTE_PHYS32_ENTRY`).
-const PVH_ENTRY_NOTE: u32 = 18;
-
-/// A segment of notes that is larger than this is not one that a linker wrote; it is not read.
-const NOTES_LIMIT: u64 = 1 << 20;
-
-/// What is wrong with a guest's ELF file, as the end of a sentence that begins with its path.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ImageError {
-    /// Nothing has this path.
-    #[error("there is no such file: check the path, or build the guest first")]
-    Missing,
-    /// The path is a directory, a device or a pipe.
-    #[error("it is not a regular file: pass the path of the guest's ELF file")]
-    NotAFile,
-    /// It cannot be read.
-    #[error("it cannot be read ({0}): check its permissions")]
-    Unreadable(io::Error),
-    /// It does not begin as ELF files do.
-    #[error(
-        "it is not an ELF file: pass the file that `cargo build --target x86_64-unknown-none` made"
-    )]
-    NotElf,
-    /// A header or a segment lies beyond the file's end.
-    #[error("it is truncated, {what} lies beyond its end: build or copy it again")]
-    Truncated {
-        /// What is cut off.
-        what: &'static str,
-    },
-    /// A header contradicts the ELF format.
-    #[error("its ELF headers are damaged ({0}): build or copy it again")]
-    Damaged(String),
-    /// It is for another kind of machine.
-    #[error(
-        "it is for another machine ({found}), not for 64-bit x86: build it with --target x86_64-unknown-none"
-    )]
-    OtherMachine {
-        /// Which.
-        found: String,
-    },
-    /// It asks for a dynamic loader.
-    #[error(
-        "it is a program for an operating system (it asks for a dynamic loader): build it with --target x86_64-unknown-none"
-    )]
-    ForOperatingSystem,
-    /// There is nothing to put into memory.
-    #[error(
-        "it has no loadable segment: link it as an executable, with the linker script of the guest image"
-    )]
-    NoSegments,
-    /// Two segments claim the same memory.
-    #[error(
-        "its segments {:#x}..{:#x} and {:#x}..{:#x} overlap in memory: correct its linker script",
-        first.start, first.end, second.start, second.end
-    )]
-    Overlap {
-        /// The one that begins first.
-        first: Range<u64>,
-        /// The other.
-        second: Range<u64>,
-    },
-    /// A segment lies where the VMM puts its own tables.
-    #[error(
-        "its segment at {start:#x} lies below {LOWEST_IMAGE_ADDRESS:#x}, where the VMM's own tables \
-         are: link it to {LOWEST_IMAGE_ADDRESS:#x} or above"
-    )]
-    TooLow {
-        /// Where it begins.
-        start: u64,
-    },
-    /// A segment ends beyond the guest's memory.
-    #[error(
-        "it does not fit into {memory_mib} MiB of memory, the guest needs at least {needed_mib} MiB: \
-         pass --memory {needed_mib}"
-    )]
-    TooLittleMemory {
-        /// The memory it was to have.
-        memory_mib: u32,
-        /// The memory it needs.
-        needed_mib: u64,
-    },
-    /// A segment ends where not every guest has memory, however much it is given.
-    #[error(
-        "its segment {:#x}..{:#x} ends beyond the first {IMAGE_LIMIT_MIB} MiB: link it to a lower \
-         address",
-        segment.start, segment.end
-    )]
-    BeyondAnyMemory {
-        /// The segment.
-        segment: Range<u64>,
-    },
-    /// There is no 64-bit entry, which our VMM needs.
-    #[error(
-        "it has no entry for the VMM kvm (its ELF entry, {entry:#x}, is not in an executable segment \
-         below 1 GiB): name its 64-bit entry with ENTRY() in the linker script"
-    )]
-    NoDirectEntry {
-        /// The address in the ELF header.
-        entry: u64,
-    },
-    /// There is no PVH entry, which QEMU needs.
-    #[error(
-        "it has no entry for QEMU (no note XEN_ELFNOTE_PHYS32_ENTRY that names an address in an \
-         executable segment): link the guest image's boot code into it, or pass --vmm kvm"
-    )]
-    NoPvhEntry,
-}
-
 /// A loadable segment that takes up memory.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 struct Segment {
     /// Physical addresses.
     range: Range<u64>,
-    executable: bool,
+    flags: elf::ProgramFlags,
+    /// Where in the file its bytes are.
+    offset: u64,
+    /// How many bytes of it the file has, from its start on.
+    file_length: u64,
 }
 
 /// A guest's ELF file that is fit to be loaded.
 #[derive(Debug)]
-pub(super) struct Image {
-    /// The open file: what was checked is what is loaded, even if the path changes.
-    pub(super) file: File,
+pub(super) struct Image<S> {
+    source: S,
     entry: u64,
     notes: Notes,
     /// In the order of their addresses.
     segments: Vec<Segment>,
 }
 
-impl Image {
+impl Image<ImageFile> {
     /// Opens and checks the file, as far as that depends on no VMM and no amount of memory.
     pub(super) fn open(path: &Path) -> Result<Self, ImageError> {
-        // Asked of the path and not of the open file, because opening a pipe would wait for a writer.
-        let metadata = std::fs::metadata(path).map_err(unreadable)?;
-        if !metadata.is_file() {
-            return Err(ImageError::NotAFile);
-        }
-        let data = ReadCache::new(File::open(path).map_err(unreadable)?);
-        let header = parse_header(&data)?;
-        let endian = Endianness::Little;
-        let program_headers = header
-            .program_headers(endian, &data)
-            .map_err(|error| header_error(header, &data, &error))?;
+        Self::read(ImageFile::open(path)?)
+    }
+}
 
+impl<S: Source> Image<S> {
+    /// Reads and checks what there is.
+    pub(super) fn read(source: S) -> Result<Self, ImageError> {
+        let header = headers::file_header(&source)?;
+        let program_headers = headers::program_headers(&source, &header)?;
         let mut segments = Vec::new();
         let mut notes = Notes::default();
-        for program_header in program_headers {
-            match program_header.p_type(endian) {
+        for program_header in &program_headers {
+            match program_header.p_type.get(LE) {
                 elf::PT_INTERP => return Err(ImageError::ForOperatingSystem),
-                elf::PT_LOAD => segments.extend(read_segment(program_header, &data)?),
-                elf::PT_NOTE => notes.read(program_header, &data)?,
+                elf::PT_LOAD => segments.extend(read_segment(program_header, &source)?),
+                elf::PT_NOTE => notes.read(&source, program_header)?,
                 _ => {}
             }
         }
-        check_layout(&mut segments)?;
-        let entry = header.e_entry(endian);
+        check_type(header.e_type.get(LE))?;
+        check_layout(&mut segments, notes.image_end)?;
         Ok(Self {
-            file: data.into_inner(),
-            entry,
+            source,
+            entry: header.e_entry.get(LE),
             notes,
             segments,
         })
@@ -220,10 +118,12 @@ impl Image {
         }
     }
 
-    /// Checks that there is a PVH entry, which QEMU uses.
-    pub(super) fn check_pvh_entry(&self) -> Result<(), ImageError> {
+    /// The PVH entry, which QEMU uses.
+    pub(super) fn pvh_entry(&self) -> Result<u32, ImageError> {
         match self.notes.pvh_entry {
-            Some(entry) if self.is_executable(entry) => Ok(()),
+            // As QEMU reads it where the file is given to it without us.
+            Some((_, found)) if found != 4 => Err(ImageError::NoteAlignment { found }),
+            Some((entry, _)) if self.is_executable(entry.into()) => Ok(entry),
             _ => Err(ImageError::NoPvhEntry),
         }
     }
@@ -236,74 +136,39 @@ impl Image {
     fn is_executable(&self, address: u64) -> bool {
         self.segments
             .iter()
-            .any(|segment| segment.executable && segment.range.contains(&address))
+            .any(|segment| segment.flags.contains(elf::PF_X) && segment.range.contains(&address))
     }
 }
 
-fn unreadable(error: io::Error) -> ImageError {
-    match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => ImageError::Missing,
-        _ => ImageError::Unreadable(error),
-    }
-}
-
-/// Reads the ELF header, telling apart what the parser would call "unsupported" as a whole.
-fn parse_header(data: &ReadCache<File>) -> Result<&FileHeader64<Endianness>, ImageError> {
-    if data.read_bytes_at(0, 4) != Ok(&elf::ELFMAG) {
-        return Err(ImageError::NotElf);
-    }
-    // The two bytes after the magic say how wide and in which order everything else is.
-    let width_and_order = data.read_bytes_at(4, 2).unwrap_or_default();
-    let other = |found: String| Err(ImageError::OtherMachine { found });
-    match width_and_order {
-        [class, _] if *class == elf::ELFCLASS32.0 => return other("32-bit".into()),
-        [_, order] if *order == elf::ELFDATA2MSB.0 => return other("big-endian".into()),
-        _ => {}
-    }
-    if data
-        .len()
-        .is_ok_and(|length| length < size_of::<FileHeader64<Endianness>>() as u64)
-    {
-        return Err(ImageError::Truncated {
-            what: "the ELF header",
-        });
-    }
-    let header = FileHeader64::<Endianness>::parse(data)
-        .map_err(|error| ImageError::Damaged(error.to_string()))?;
-    let machine = header.e_machine(Endianness::Little);
-    if machine != elf::EM_X86_64 {
-        return other(format!("ELF machine number {}", machine.0));
-    }
-    Ok(header)
-}
-
-/// Tells a table that is cut off from one that is nonsense.
-fn header_error(
-    header: &FileHeader64<Endianness>,
-    data: &ReadCache<File>,
-    error: &object::Error,
-) -> ImageError {
-    let endian = Endianness::Little;
-    let table = u64::from(header.e_phnum(endian)) * u64::from(header.e_phentsize(endian));
-    let end = header.e_phoff(endian).saturating_add(table);
-    if data.len().is_ok_and(|length| end > length) {
-        ImageError::Truncated {
-            what: "the table of its segments",
+/// Checks that it is an executable that is linked to its addresses.
+fn check_type(file_type: elf::FileType) -> Result<(), ImageError> {
+    Err(ImageError::NotExecutable(match file_type {
+        elf::ET_EXEC => return Ok(()),
+        elf::ET_DYN => {
+            "it is position-independent, and nobody relocates it: link it with \
+             -Crelocation-model=static, or run it with --vmm hyperlight if it is a Hyperlight guest"
         }
-    } else {
-        ImageError::Damaged(error.to_string())
-    }
+        elf::ET_REL => {
+            "it is an object file, which is not linked yet: link it with the linker script of the \
+             guest image"
+        }
+        elf::ET_CORE => "it is what was in a program's memory when that crashed: pass a program",
+        _ => {
+            "its ELF type is none of those that there are: pass the file that `cargo build --target \
+             x86_64-unknown-none` made"
+        }
+    }))
 }
 
 /// Reads a `PT_LOAD` header; `None` if it takes up no memory.
 fn read_segment(
-    header: &ProgramHeader64<Endianness>,
-    data: &ReadCache<File>,
+    header: &ProgramHeader64<LE>,
+    source: &impl Source,
 ) -> Result<Option<Segment>, ImageError> {
-    let endian = Endianness::Little;
-    check_file_range(header, data, "a loadable segment")?;
-    let (start, size) = (header.p_paddr(endian), header.p_memsz(endian));
-    if header.p_filesz(endian) > size {
+    let (start, size) = (header.p_paddr.get(LE), header.p_memsz.get(LE));
+    let (offset, file_length) = (header.p_offset.get(LE), header.p_filesz.get(LE));
+    headers::check_within(source, offset, file_length, "a loadable segment")?;
+    if file_length > size {
         return Err(ImageError::Damaged(format!(
             "the segment at {start:#x} has more bytes in the file than in memory"
         )));
@@ -318,66 +183,17 @@ fn read_segment(
     })?;
     Ok(Some(Segment {
         range: start..end,
-        executable: header.p_flags(endian).contains(elf::PF_X),
+        flags: header.p_flags.get(LE),
+        offset,
+        file_length,
     }))
 }
 
-fn check_file_range(
-    header: &ProgramHeader64<Endianness>,
-    data: &ReadCache<File>,
-    what: &'static str,
-) -> Result<(), ImageError> {
-    let (offset, size) = header.file_range(Endianness::Little);
-    let end = offset.checked_add(size);
-    if size > 0 && end.is_none_or(|end| data.len().is_ok_and(|length| end > length)) {
-        return Err(ImageError::Truncated { what });
-    }
-    Ok(())
-}
-
-/// What an image's notes say.
-#[derive(Debug, Default)]
-struct Notes {
-    pvh_entry: Option<u64>,
-    /// There is dormir's own ([`dormir_abi::note`]).
-    records: bool,
-}
-
-impl Notes {
-    /// Adds those of a `PT_NOTE` segment. Of two of a kind the first counts.
-    fn read(
-        &mut self,
-        header: &ProgramHeader64<Endianness>,
-        data: &ReadCache<File>,
-    ) -> Result<(), ImageError> {
-        let endian = Endianness::Little;
-        check_file_range(header, data, "a segment of notes")?;
-        if header.p_filesz(endian) > NOTES_LIMIT {
-            return Ok(());
-        }
-        let damaged = |error: object::Error| ImageError::Damaged(error.to_string());
-        let Some(mut notes) = header.notes(endian, data).map_err(damaged)? else {
-            return Ok(());
-        };
-        while let Some(note) = notes.next().map_err(damaged)? {
-            match (note.name(), note.n_type(endian).0) {
-                (b"Xen", PVH_ENTRY_NOTE) if self.pvh_entry.is_none() => {
-                    // The address has four bytes, or eight of which the low ones count.
-                    let address = note.desc().first_chunk();
-                    self.pvh_entry = address.map(|bytes| u32::from_le_bytes(*bytes).into());
-                }
-                (note::NAME, note::RECORDS) => self.records = true,
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Sorts the segments by address, and checks that none overlaps another or the VMM's own tables.
-fn check_layout(segments: &mut [Segment]) -> Result<(), ImageError> {
+/// Sorts the segments by address, and checks that none overlaps another, the VMM's own tables, or what
+/// lies behind the image.
+fn check_layout(segments: &mut [Segment], image_end: Option<u64>) -> Result<(), ImageError> {
     segments.sort_by_key(|segment| segment.range.start);
-    let Some(first) = segments.first() else {
+    let (Some(first), Some(last)) = (segments.first(), segments.last()) else {
         return Err(ImageError::NoSegments);
     };
     if first.range.start < LOWEST_IMAGE_ADDRESS {
@@ -393,7 +209,13 @@ fn check_layout(segments: &mut [Segment]) -> Result<(), ImageError> {
             });
         }
     }
-    Ok(())
+    match image_end {
+        Some(end) if last.range.end > end => Err(ImageError::BehindTheEnd {
+            segment: last.range.clone(),
+            end,
+        }),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod console;
 mod error;
 mod image;
 pub mod kvm;
+mod limit;
 mod outcome;
 pub mod qemu;
 mod steps;
@@ -28,10 +29,11 @@ use std::{
 
 use dormir_abi::record::{NONCE_ARGUMENT, Nonce};
 use image::Image;
+use limit::{Limit, Unstarted};
 use rustix::rand::{GetRandomFlags, getrandom};
 
 /// The longest command line that a guest can be given, in bytes.
-pub const MAX_ARGUMENTS_LENGTH: usize = 4095;
+pub const MAX_ARGUMENTS_LENGTH: usize = dormir_abi::MAX_COMMAND_LINE;
 
 /// A virtual machine monitor and, for QEMU, its accelerator and machine type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -246,6 +248,28 @@ pub fn run(
     config: &RunConfig,
     console: &mut (dyn Write + Send),
 ) -> Result<Report, RunError> {
+    let started = Instant::now();
+    match launch(elf, config, console) {
+        Ok(report) => Ok(report),
+        Err(Unstarted::Refused(error)) => Err(error),
+        Err(Unstarted::Cut(outcome)) => Ok(Report {
+            outcome,
+            stats: Vec::new(),
+            samples: Vec::new(),
+            times: Vec::new(),
+            wall: started.elapsed(),
+            counters: None,
+            stretches: Vec::new(),
+        }),
+    }
+}
+
+fn launch(
+    elf: &Path,
+    config: &RunConfig,
+    console: &mut (dyn Write + Send),
+) -> Result<Report, Unstarted> {
+    let limit = Limit::new(config);
     config.check()?;
     let problem = |problem| RunError::Image {
         path: elf.to_owned(),
@@ -257,11 +281,12 @@ pub fn run(
     match config.vmm {
         Vmm::Kvm => {
             let entry = image.direct_entry().map_err(problem)?;
-            kvm::run(image.file, entry, &word, config, console)
+            kvm::run(&image, entry, &word, config, &limit, console)
         }
         Vmm::Qemu(accelerator, machine) => {
-            image.check_pvh_entry().map_err(problem)?;
-            qemu::run(elf, accelerator, machine, &word, config, console)
+            let entry = image.pvh_entry().map_err(problem)?;
+            let how = (accelerator, machine);
+            qemu::run(&image, entry, how, &word, config, &limit, console)
         }
     }
 }

@@ -76,7 +76,7 @@ fn kvm_names_what_a_guest_did_wrong() {
 
 #[test]
 fn kvm_runs_guests_of_the_least_and_of_the_most_memory() {
-    for memory_mib in [2, 3072] {
+    for memory_mib in [2, 3073, 61440] {
         let mut config = config(KVM);
         config.memory_mib = memory_mib;
         assert_eq!(launch(&exit(0), &config).0.outcome, Outcome::Exited(0));

@@ -8,14 +8,14 @@ use tempfile::NamedTempFile;
 use super::*;
 
 #[path = "../../../tests/vmm/small_elf.rs"]
-mod small_elf;
+pub(super) mod small_elf;
 
 use small_elf::{CODE_ADDRESS, SmallElf};
 
 const HALT: &[u8] = &[0xf4];
 const MIB: u64 = 1 << 20;
 
-fn open(bytes: &[u8]) -> Result<Image, ImageError> {
+fn open(bytes: &[u8]) -> Result<Image<ImageFile>, ImageError> {
     let mut file = NamedTempFile::new().unwrap();
     file.write_all(bytes).unwrap();
     Image::open(file.path())
@@ -29,7 +29,7 @@ fn refusal(file: &SmallElf) -> ImageError {
 fn a_guest_with_both_entries_is_accepted() {
     let image = open(&SmallElf::new(HALT).bytes()).unwrap();
     assert_eq!(image.direct_entry().unwrap(), CODE_ADDRESS);
-    image.check_pvh_entry().unwrap();
+    assert_eq!(u64::from(image.pvh_entry().unwrap()), CODE_ADDRESS);
     image.check_memory(2).unwrap();
 }
 
@@ -42,7 +42,7 @@ fn what_is_not_there_is_missing() {
 }
 
 #[test]
-fn a_directory_and_a_pipe_are_no_files_and_do_not_hang() {
+fn a_directory_a_pipe_and_a_device_are_no_files_and_do_not_hang() {
     let directory = tempfile::tempdir().unwrap();
     let pipe = directory.path().join("pipe");
     assert!(
@@ -52,7 +52,7 @@ fn a_directory_and_a_pipe_are_no_files_and_do_not_hang() {
             .unwrap()
             .success()
     );
-    for path in [directory.path(), &pipe] {
+    for path in [directory.path(), &pipe, Path::new("/dev/zero")] {
         let error = Image::open(path).unwrap_err();
         assert!(matches!(error, ImageError::NotAFile), "{error:?}");
     }
@@ -253,8 +253,94 @@ fn without_a_note_that_names_code_there_is_no_entry_for_qemu() {
     elsewhere.segments[1].1[16] = 1;
     for file in [none, other_type, other_name, elsewhere] {
         let image = open(&file.bytes()).unwrap();
-        let error = image.check_pvh_entry().unwrap_err();
+        let error = image.pvh_entry().unwrap_err();
         assert!(matches!(error, ImageError::NoPvhEntry), "{error:?}");
+    }
+}
+
+/// A note of eight bytes.
+fn note(owner: &[u8; 8], kind: u32, value: u64) -> Vec<u8> {
+    let words = [7, 8, kind].map(u32::to_le_bytes);
+    [words.as_flattened(), owner, &value.to_le_bytes()].concat()
+}
+
+#[test]
+fn what_reaches_beyond_the_images_end_is_refused() {
+    let with_end = |end| {
+        let mut file = SmallElf::new(&[0xf4; 8]);
+        let end = note(b"dormir\0\0", dormir_abi::note::IMAGE_END, end);
+        file.segments[1].1.extend(end);
+        file
+    };
+    open(&with_end(CODE_ADDRESS + 8).bytes()).unwrap();
+    let error = refusal(&with_end(CODE_ADDRESS + 7)).to_string();
+    assert!(
+        error.contains("0x100000..0x100008 reaches beyond the end of the image, 0x100007"),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_alignment_in_which_qemu_finds_no_note_is_refused() {
+    let mut file = SmallElf::new(HALT);
+    file.segments[1].0.p_align = U64::new(LE, 8);
+    let image = open(&file.bytes()).unwrap();
+    let error = image.pvh_entry().unwrap_err();
+    assert!(matches!(error, ImageError::NoteAlignment { found: 8 }));
+    image.direct_entry().unwrap();
+}
+
+#[test]
+fn headers_beyond_the_limit_are_refused_at_once() {
+    // As many notes, of as many bytes, as take two minutes to read one by one.
+    let mut file = SmallElf::new(HALT);
+    let (header, _) = file.segments.pop().unwrap();
+    file.segments
+        .extend((0..2000).map(|_| (header, Vec::new())));
+    let mut bytes = file.bytes();
+    bytes.resize(bytes.len() + (5 << 20), 0);
+    for index in 1..2000 {
+        let at = 64 + 56 * index;
+        let offset = (64 + 56 * 2001 + 4 * index) as u64;
+        bytes[at + 8..at + 16].copy_from_slice(&offset.to_le_bytes());
+        bytes[at + 32..at + 40].copy_from_slice(&MIB.to_le_bytes());
+    }
+    let started = Instant::now();
+    let error = open(&bytes).unwrap_err();
+    assert!(matches!(error, ImageError::TooManySegments { found: 2001 }));
+
+    // As many as are let through: their notes are too many, and then not looked at.
+    bytes[56] = 128;
+    bytes[57] = 0;
+    let image = open(&bytes).unwrap();
+    assert!(matches!(image.pvh_entry(), Err(ImageError::NoPvhEntry)));
+    assert!(started.elapsed().as_secs() < 1);
+}
+
+#[test]
+fn a_number_of_headers_that_stands_elsewhere_is_refused() {
+    let mut bytes = SmallElf::new(HALT).bytes();
+    bytes[56..58].copy_from_slice(&u16::MAX.to_le_bytes());
+    let error = open(&bytes).unwrap_err();
+    assert!(matches!(
+        error,
+        ImageError::TooManySegments { found: 65535 }
+    ));
+}
+
+#[test]
+fn only_an_executable_is_one() {
+    for (kind, word) in [
+        (elf::ET_DYN, "-Crelocation-model=static"),
+        (elf::ET_REL, "object file"),
+        (elf::ET_CORE, "crashed"),
+        (elf::ET_NONE, "none of those"),
+    ] {
+        let mut file = SmallElf::new(HALT);
+        file.header.e_type = U16::new(LE, kind);
+        let error = refusal(&file);
+        assert!(matches!(error, ImageError::NotExecutable(_)), "{error:?}");
+        assert!(error.to_string().contains(word), "{error}");
     }
 }
 
@@ -268,7 +354,7 @@ fn the_pvh_note_is_found_behind_others() {
     }
     notes.extend(pvh);
     file.segments[1].1 = notes;
-    open(&file.bytes()).unwrap().check_pvh_entry().unwrap();
+    open(&file.bytes()).unwrap().pvh_entry().unwrap();
 }
 
 #[test]
@@ -278,5 +364,5 @@ fn dormirs_note_says_that_there_are_records() {
     file.say_that_there_are_records();
     let image = open(&file.bytes()).unwrap();
     assert!(image.has_records());
-    image.check_pvh_entry().unwrap();
+    image.pvh_entry().unwrap();
 }

@@ -1,22 +1,20 @@
 //! What lies in the guest's memory when it is entered: its image, and the tables of
 //! [`dormir_abi::direct_entry`].
 
-use std::fs::File;
-
 use dormir_abi::direct_entry::{IDENTITY_MAPPED_BYTES, LOWEST_IMAGE_ADDRESS};
 use linux_loader::{
     configurator::{BootConfigurator, BootParams, pvh::PvhBootConfigurator},
-    loader::{
-        KernelLoader,
-        elf::{
-            Elf,
-            start_info::{hvm_memmap_table_entry, hvm_start_info},
-        },
-    },
+    loader::elf::start_info::{hvm_memmap_table_entry, hvm_start_info},
 };
-use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+use vm_memory::{
+    Address, Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
+};
 
-use crate::vmm::{MAX_ARGUMENTS_LENGTH, RunError};
+use crate::vmm::{
+    MAX_ARGUMENTS_LENGTH, RunError,
+    image::{Image, ImageFile},
+    limit::{Limit, Unstarted},
+};
 
 /// The guest's memory.
 pub(super) type Memory = GuestMemoryMmap<()>;
@@ -56,6 +54,11 @@ const _: () = assert!(
     "one page directory maps it all"
 );
 
+/// Where the memory has a hole: up to 4 GiB are the addresses of devices, among them the interrupt
+/// controllers.
+const HOLE: u64 = 3 << 30;
+const HOLE_END: u64 = 4 << 30;
+
 /// `XEN_HVM_START_MAGIC_VALUE`.
 const START_INFO_MAGIC: u32 = 0x336e_c578;
 /// The first version with a memory map.
@@ -65,29 +68,36 @@ const MEMORY_MAP_RAM: u32 = 1;
 
 /// Makes a guest's memory and fills it for the entry.
 pub(super) fn build_memory(
-    mut image: File,
+    image: &Image<ImageFile>,
     memory_mib: u32,
     command_line: &str,
-) -> Result<Memory, RunError> {
+    limit: &Limit<'_>,
+) -> Result<Memory, Unstarted> {
     let failed = |step| move |cause: String| RunError::GuestMemory { step, cause };
-    // The kernel gives real pages only where the guest or its image touches them.
-    let bytes = u64::from(memory_mib) << 20;
-    let memory = usize::try_from(bytes)
-        .map_err(|error| error.to_string())
-        .and_then(|size| {
-            Memory::from_ranges(&[(GuestAddress(0), size)]).map_err(|error| error.to_string())
-        })
-        .map_err(failed("reserved"))?;
-
-    // An offset, even of nothing, says that the notes need not be looked at. They were, up to a limit
-    // on their size that this loader does not have.
-    Elf::load(&memory, Some(GuestAddress(0)), &mut image, None)
-        .map_err(|error| RunError::NotLoaded(error.to_string()))?;
+    let memory = reserve(u64::from(memory_mib) << 20).map_err(failed("reserved"))?;
+    image.load(limit, |address, bytes| {
+        memory
+            .write_slice(bytes, GuestAddress(address))
+            .map_err(|error| error.to_string())
+    })?;
     write_tables(&memory)
         .map_err(|error| error.to_string())
         .map_err(failed("given page tables"))?;
-    write_start_info(&memory, bytes, command_line).map_err(failed("given its boot information"))?;
+    write_start_info(&memory, command_line).map_err(failed("given its boot information"))?;
     Ok(memory)
+}
+
+/// Memory of this size, around the hole. The kernel gives real pages only where the guest or its image
+/// touches them.
+fn reserve(bytes: u64) -> Result<Memory, String> {
+    let pieces = [(0, bytes.min(HOLE)), (HOLE_END, bytes.saturating_sub(HOLE))];
+    let ranges = pieces
+        .into_iter()
+        .filter(|(_, size)| *size > 0)
+        .map(|(start, size)| Ok((GuestAddress(start), usize::try_from(size)?)))
+        .collect::<Result<Vec<_>, std::num::TryFromIntError>>()
+        .map_err(|error| error.to_string())?;
+    Memory::from_ranges(&ranges).map_err(|error| error.to_string())
 }
 
 /// Writes the page tables and the segment descriptors.
@@ -106,19 +116,20 @@ fn write_tables(memory: &Memory) -> Result<(), vm_memory::GuestMemoryError> {
 }
 
 /// Writes the `hvm_start_info`, the memory map and the command line that it points to.
-fn write_start_info(memory: &Memory, bytes: u64, command_line: &str) -> Result<(), String> {
+fn write_start_info(memory: &Memory, command_line: &str) -> Result<(), String> {
     let mut command_line = command_line.as_bytes().to_vec();
     command_line.push(0);
     memory
         .write_slice(&command_line, COMMAND_LINE)
         .map_err(|error| error.to_string())?;
 
-    let memory_map = [hvm_memmap_table_entry {
-        addr: 0,
-        size: bytes,
+    let entry = |piece: &vm_memory::GuestRegionMmap<()>| hvm_memmap_table_entry {
+        addr: piece.start_addr().raw_value(),
+        size: piece.len(),
         type_: MEMORY_MAP_RAM,
         reserved: 0,
-    }];
+    };
+    let memory_map: Vec<_> = memory.iter().map(entry).collect();
     let start_info = hvm_start_info {
         magic: START_INFO_MAGIC,
         version: START_INFO_VERSION,
@@ -162,7 +173,7 @@ mod tests {
     #[test]
     fn the_start_info_leads_to_the_command_line_and_the_memory() {
         let memory = Memory::from_ranges(&[(GuestAddress(0), 2 << 20)]).unwrap();
-        write_start_info(&memory, 2 << 20, "timer=pit a,b").unwrap();
+        write_start_info(&memory, "timer=pit a,b").unwrap();
         let start_info: hvm_start_info = memory.read_obj(START_INFO).unwrap();
         assert_eq!((start_info.magic, start_info.version), (0x336e_c578, 1));
         let mut command_line = [0; 14];
@@ -175,5 +186,20 @@ mod tests {
             .read_obj(GuestAddress(start_info.memmap_paddr))
             .unwrap();
         assert_eq!((entry.addr, entry.size, entry.type_), (0, 2 << 20, 1));
+    }
+
+    #[test]
+    fn memory_has_a_hole_below_4_gib_and_the_rest_above() {
+        let pieces = |bytes| -> Vec<(u64, u64)> {
+            let memory = reserve(bytes).unwrap();
+            let pieces = memory
+                .iter()
+                .map(|piece| (piece.start_addr().0, piece.len()));
+            pieces.collect()
+        };
+        assert_eq!(pieces(2 << 20), [(0, 2 << 20)]);
+        assert_eq!(pieces(3 << 30), [(0, 3 << 30)]);
+        let just_above = (3 << 30) + (1 << 20);
+        assert_eq!(pieces(just_above), [(0, 3 << 30), (4 << 30, 1 << 20)]);
     }
 }

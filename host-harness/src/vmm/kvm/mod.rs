@@ -15,13 +15,18 @@ mod thread;
 
 pub use probe::{KvmInfo, probe};
 
-use std::{ffi::c_void, fs::File, io::Write, ptr, sync::atomic::AtomicBool, time::Instant};
+use std::{ffi::c_void, io::Write, ptr, sync::atomic::AtomicBool, time::Instant};
 
 use kvm_bindings::{KVM_PIT_SPEAKER_DUMMY, kvm_pit_config, kvm_userspace_memory_region};
 use kvm_ioctls::{Kvm, VcpuFd, VmFd};
-use vm_memory::{GuestAddress, GuestMemoryBackend};
+use vm_memory::{Address, GuestMemoryBackend, GuestMemoryRegion};
 
-use super::{Outcome, Report, RunConfig, RunError, Word, console::Console};
+use super::{
+    Outcome, Report, RunConfig, RunError, Word,
+    console::Console,
+    image::{Image, ImageFile},
+    limit::{Limit, Unstarted},
+};
 use boot::Memory;
 use devices::Devices;
 use exits::End;
@@ -45,22 +50,20 @@ struct Machine {
 
 /// Runs a guest that was checked, and waits for its end.
 pub(super) fn run(
-    image: File,
+    image: &Image<ImageFile>,
     entry: u64,
     word: &Word,
     config: &RunConfig,
+    limit: &Limit<'_>,
     out: &mut (dyn Write + Send),
-) -> Result<Report, RunError> {
+) -> Result<Report, Unstarted> {
     let started = Instant::now();
-    let mut machine = Machine::new(image, entry, &word.command_line, config)?;
+    let mut machine = Machine::new(image, entry, &word.command_line, config, limit)?;
     let leave = AtomicBool::new(false);
     let mut console = Console::new(out, config.console_limit, &leave, word.nonce);
-    let (end, exits, asked) = thread::run(
-        started.checked_add(config.timeout),
-        &config.stop,
-        &leave,
-        || machine.run(&mut console, &leave),
-    )?;
+    let (end, exits, asked) = thread::run(limit.deadline(), &config.stop, &leave, || {
+        machine.run(&mut console, &leave)
+    })?;
     let ended = match (end, asked) {
         (End::Guest(outcome), _) => outcome,
         (End::Asked, Some(Asked::OutOfTime)) => Outcome::TimedOut {
@@ -86,13 +89,14 @@ pub(super) fn run(
 
 impl Machine {
     fn new(
-        image: File,
+        image: &Image<ImageFile>,
         entry: u64,
         command_line: &str,
         config: &RunConfig,
-    ) -> Result<Self, RunError> {
+        limit: &Limit<'_>,
+    ) -> Result<Self, Unstarted> {
         let kvm = probe::open()?;
-        let memory = boot::build_memory(image, config.memory_mib, command_line)?;
+        let memory = boot::build_memory(image, config.memory_mib, command_line, limit)?;
         let vm = create_vm(&kvm, &memory, config.pit)?;
         let mut vcpu = vm
             .create_vcpu(0)
@@ -159,24 +163,20 @@ fn keep_from_forks(start: *mut c_void, bytes: usize) {
 
 /// Gives the machine its memory.
 fn set_memory(vm: &VmFd, memory: &Memory) -> Result<(), RunError> {
-    let size: u64 = memory.iter().map(vm_memory::GuestMemoryRegion::len).sum();
-    let host = memory
-        .get_host_address(GuestAddress(0))
-        .map_err(|error| RunError::GuestMemory {
-            step: "found",
-            cause: error.to_string(),
-        })?;
-    keep_from_forks(host.cast(), size as usize);
-    let region = kvm_userspace_memory_region {
-        slot: 0,
-        flags: 0,
-        guest_phys_addr: 0,
-        memory_size: size,
-        userspace_addr: host as u64,
-    };
-    // SAFETY: the region is the one mapping behind `memory`, whole, and no other region overlaps
-    // it. `Machine` keeps the mapping until after the vCPU is closed, without which the kernel does
-    // not touch it.
-    unsafe { vm.set_user_memory_region(region) }
-        .map_err(RunError::kvm("give the machine its memory"))
+    for (slot, piece) in (0..).zip(memory.iter()) {
+        keep_from_forks(piece.as_ptr().cast(), piece.len() as usize);
+        let region = kvm_userspace_memory_region {
+            slot,
+            flags: 0,
+            guest_phys_addr: piece.start_addr().raw_value(),
+            memory_size: piece.len(),
+            userspace_addr: piece.as_ptr() as u64,
+        };
+        // SAFETY: the region is one of the mappings behind `memory`, whole, and no other region overlaps
+        // it. `Machine` keeps the mapping until after the vCPU is closed, without which the kernel does
+        // not touch it.
+        unsafe { vm.set_user_memory_region(region) }
+            .map_err(RunError::kvm("give the machine its memory"))?;
+    }
+    Ok(())
 }

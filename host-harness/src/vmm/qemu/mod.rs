@@ -2,6 +2,7 @@
 //! `DORMIR_QEMU` names.
 
 mod command;
+mod kernel;
 mod messages;
 mod monitor;
 
@@ -21,13 +22,16 @@ use dormir_abi::exit;
 use super::{
     Accelerator, End, Limits, Machine, Outcome, Report, RunConfig, RunError, Word, attend,
     console::{Console, Said},
+    image::{Image, ImageFile},
     kvm,
+    limit::{Limit, Unstarted},
 };
 use crate::{
     escape::escape,
     process::{self, Child, Keep, ProcessError, Scope},
     stop::StopToken,
 };
+use kernel::Kernel;
 pub(crate) use messages::Messages;
 pub(crate) use monitor::Heard;
 use monitor::Shutdown;
@@ -112,28 +116,30 @@ fn not_started(program: String, cause: std::io::Error) -> RunError {
 
 /// Runs a guest that was checked, and waits for its end.
 pub(super) fn run(
-    elf: &Path,
-    accelerator: Accelerator,
-    machine: Machine,
+    image: &Image<ImageFile>,
+    entry: u32,
+    (accelerator, machine): (Accelerator, Machine),
     word: &Word,
     config: &RunConfig,
+    limit: &Limit<'_>,
     out: &mut (dyn Write + Send),
-) -> Result<Report, RunError> {
+) -> Result<Report, Unstarted> {
     if accelerator == Accelerator::Kvm {
         // For the same sentences as under our own VMM.
         kvm::probe()?;
     }
     // Whatever else goes by its name is named here, and runs no guest.
     probe()?;
+    let kernel = Kernel::new(image, entry, limit)?;
     let started = Instant::now();
     let resource = |what| move |cause| RunError::Resource { what, cause };
     let (monitor, other_end) =
         monitor::open().map_err(resource("a connection to QEMU's monitor"))?;
-    let mut child = start(elf, accelerator, machine, word, other_end, config)?;
+    let mut child = start(kernel.path(), accelerator, machine, word, other_end, config)?;
     let leave = AtomicBool::new(false);
     let mut console = Console::new(out, config.console_limit, &leave, word.nonce);
     let limits = Limits {
-        started,
+        started: limit.started(),
         timeout: config.timeout,
         stop: &config.stop,
     };
