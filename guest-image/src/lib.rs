@@ -23,7 +23,10 @@
 //! `main` runs, interrupts are unmasked and there are: page tables of its own (nothing writable is
 //! executable; address 0 and a page under each stack are unmapped), an interrupt table in which every
 //! exception is reported with its registers, the clock and the timer, and a heap (feature `alloc`)
-//! over the RAM behind the image, by the crate `embedded-alloc`.
+//! over the RAM that is free: see [`memory`], which without that feature is the program's.
+//!
+//! Constructors (C's `__attribute__((constructor))`, the crates `ctor` and `inventory`) run when console
+//! and heap are there, with interrupts masked, before the timer is set up.
 //!
 //! # Arguments
 //!
@@ -34,6 +37,14 @@
 //!
 //! The final link needs `-C relocation-model=static -C link-arg=-Tdormir.ld` as rustflags, as this
 //! repository's `.cargo/config.toml` gives them; this package's build script says where the script is.
+//!
+//! The stack of `main` has 256 KiB. `-C link-arg=--defsym=__stack_size=0x100000` makes it a MiB large; the
+//! size is in bytes, a multiple of 4,096, and at least 16,384. An overflow ends in a page below it that is
+//! not mapped, and is reported.
+//!
+//! A static in a section of its own (`#[link_section]`, the crate `linkme`) lies among those of its kind,
+//! and keeps its value. Where the section's name is a C identifier, the linker says by `__start_NAME` and
+//! `__stop_NAME` where it is.
 #![no_std]
 #![cfg(target_os = "none")]
 
@@ -43,6 +54,7 @@ pub mod console;
 mod fault;
 #[cfg(feature = "alloc")]
 pub mod heap;
+pub mod memory;
 mod termination;
 
 use dormir_abi::{exit as exit_code, port, record::Record};

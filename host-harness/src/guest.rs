@@ -48,6 +48,7 @@ const PROGRAMS: &str = "dormir-programs";
 /// The packages of the other guest programs, and their names. Their dependencies and features (other
 /// runtimes, a driver for embassy-time) are to reach no other program.
 const APART: &[(&str, &[&str])] = &[
+    ("dormir-bare-guest", &["bare"]),
     (
         "dormir-bench-guest",
         &[

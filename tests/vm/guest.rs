@@ -55,12 +55,15 @@ pub(crate) fn images() -> Result<&'static Images, Failed> {
             let workspace = Workspace::locate()?;
             let toolchain = GuestToolchain::detect(&workspace)?;
             let names = [
+                "bare",
+                "big-image",
                 "cases",
                 "clock",
                 "counts",
                 "demo",
                 "embassy",
                 "hello",
+                "image",
                 "latency",
                 "size-dormir",
                 "size-embassy",

@@ -11,6 +11,7 @@ mod embassy;
 mod endings;
 mod guest;
 mod hyperlight;
+mod image;
 mod latency;
 mod serial;
 mod sizes;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         timers::trials(),
         endings::trials(),
         embassy::trials(),
+        image::trials(),
         serial::trials(),
         sweep::trials(),
         counts::trials(),

@@ -4,9 +4,14 @@ use core::arch::global_asm;
 
 use dormir_abi::{direct_entry, note};
 
-// The boot page tables map the first GiB one to one with 2 MiB pages, writable and executable: just
-// enough for `start` to build the real ones. They are data, so that nothing needs to fill them in.
-const _: () = assert!(direct_entry::IDENTITY_MAPPED_BYTES == 512 << 21);
+/// How much of memory, from address 0, the boot page tables map one to one with 2 MiB pages, writable
+/// and executable: as far as an image can reach, and enough for `start` to build the real ones. The
+/// tables are data, so that nothing needs to fill them in.
+pub(super) const BOOT_MAPPED_BYTES: u64 = 2 << 30;
+
+// The 64-bit entry comes with tables that need not reach as far. Its code, the first of the image, lies
+// within them.
+const _: () = assert!(direct_entry::IDENTITY_MAPPED_BYTES >= 4 << 20);
 
 const _: () = assert!(matches!(note::NAME, b"dormir"));
 
@@ -21,6 +26,23 @@ global_asm!(
     ".long 7, 0, {records}",
     ".asciz \"dormir\"",
     ".balign 4",
+    // For the harness, which refuses an image with segments behind its end. QEMU reads the first note.
+    ".long 7, 8, {image_end}",
+    ".asciz \"dormir\"",
+    ".balign 4",
+    ".quad __image_end",
+    ".popsection",
+
+    // Nothing, for the linker: it puts a section that the script does not name behind the last of its
+    // kind that has something in it. So there is one of each kind of large sections, and the stacks are
+    // of a kind (large, zero at first) that hardly another section is of.
+    ".pushsection .ltext, \"axl\", @progbits",
+    ".popsection",
+    ".pushsection .lrodata, \"al\", @progbits",
+    ".popsection",
+    ".pushsection .ldata, \"awl\", @progbits",
+    ".popsection",
+    ".pushsection .stacks, \"awl\", @nobits",
     ".popsection",
 
     ".pushsection .data.dormir_boot, \"aw\", @progbits",
@@ -30,10 +52,11 @@ global_asm!(
     ".fill 511, 8, 0",
     "dormir_boot_pdpt:",
     ".quad dormir_boot_pd + 0x3",
-    ".fill 511, 8, 0",
+    ".quad dormir_boot_pd + 0x1003",
+    ".fill 510, 8, 0",
     "dormir_boot_pd:",
     ".set dormir_page, 0",
-    ".rept 512",
+    ".rept {boot_pages}",
     ".quad (dormir_page << 21) + 0x83", // present, writable, 2 MiB
     ".set dormir_page, dormir_page + 1",
     ".endr",
@@ -82,6 +105,8 @@ global_asm!(
     "dormir_direct_entry:",
     "cli",
     "cld",
+    "movl $dormir_boot_pml4, %eax",
+    "movq %rax, %cr3",
     "movl ${direct}, %esi",
     "dormir_start:",
     "movabsq $__stack_top, %rsp",
@@ -92,6 +117,8 @@ global_asm!(
     start = sym super::start,
     direct = const DIRECT,
     records = const note::RECORDS,
+    boot_pages = const BOOT_MAPPED_BYTES >> 21,
+    image_end = const note::IMAGE_END,
     options(att_syntax),
 );
 

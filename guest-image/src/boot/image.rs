@@ -25,6 +25,8 @@ symbols! {
     rodata: __rodata_start .. __rodata_end;
     /// Statics: read, write.
     data: __data_start .. __data_end;
+    /// The addresses of the constructors, eight bytes each.
+    constructors: __init_array_start .. __init_array_end;
     /// The stack of `main`.
     stack: __stack_bottom .. __stack_top;
     /// The double fault's stack.

@@ -2,12 +2,12 @@
 
 mod entry;
 pub(crate) mod image;
-mod paging;
+pub(crate) mod paging;
 pub(crate) mod start_info;
 
-use dormir::platform::bare::{self, Config, FaultStacks};
+use dormir::platform::bare::{self, Config, FaultStacks, InitError};
 
-use crate::{args, console, exit, fault, println};
+use crate::{args, console, exit, fault, memory, println};
 
 unsafe extern "Rust" {
     /// The program, as `entry!` exports it.
@@ -29,33 +29,48 @@ extern "sysv64" fn start(start_info: *const u8, entry: u32) -> ! {
     unsafe { bare::install_tables(stacks, fault::report, fault::on_nmi) };
     // SAFETY: `start_info` is what the VMM passed; nothing has been unmapped or written yet.
     let ram = unsafe { start_info::read(start_info, image::whole().start) };
-    // SAFETY: ring 0; the boot tables map 1 GiB; nothing but the image is in use in its RAM.
-    let free = ram.and_then(|ram| unsafe { paging::init(ram) });
-    let free = free.unwrap_or_else(|error| fail(&error));
+    let ram = ram.unwrap_or_else(|error| fail(&error));
+    // SAFETY: ring 0; the entry loaded the boot tables; nothing but the image is in use in its RAM.
+    let free = unsafe { paging::init(&ram) }.unwrap_or_else(|error| fail(&error));
     #[cfg(feature = "alloc")]
-    // SAFETY: mapped, writable, used by nothing else; called once.
-    unsafe {
-        crate::heap::init(free)
-    };
-    #[cfg(not(feature = "alloc"))]
-    let _ = free;
+    for piece in &free {
+        // SAFETY: mapped, writable, used by nothing else; each piece is given once.
+        unsafe { crate::heap::add(piece.clone()) };
+    }
+    memory::keep(ram, free);
+    construct();
 
     if dormir_guest_owns_machine() {
         exit(dormir_guest_main());
     }
     let timer = args::value("timer").map(|name| name.parse().unwrap_or_else(|error| fail(&error)));
+    let tsc_hz = args::value("tsc_hz").map(|hz| {
+        hz.parse()
+            .unwrap_or_else(|_| fail(&"the argument tsc_hz= takes the TSC's frequency in Hz"))
+    });
     // SAFETY: ring 0, the one vCPU, interrupts masked, tables installed; memory is mapped one to one,
     // the APICs uncached.
-    if let Err(error) = unsafe {
-        bare::init(Config {
-            timer,
-            tsc_hz: None,
-        })
-    } {
-        fail(&error);
+    match unsafe { bare::init(Config { timer, tsc_hz }) } {
+        Ok(_) => {}
+        Err(error @ (InitError::NoTscFrequency | InitError::ImplausibleTscFrequency { .. })) => {
+            fail(&format_args!("{error} (here by the argument tsc_hz=HZ)"))
+        }
+        Err(error) => fail(&error),
     }
     x86_64::instructions::interrupts::enable();
     exit(dormir_guest_main())
+}
+
+/// Calls the constructors: what C's `__attribute__((constructor))` and crates such as `ctor` and
+/// `inventory` leave in `.init_array`, in the linker's order.
+fn construct() {
+    for address in image::constructors().step_by(size_of::<extern "C" fn()>()) {
+        let constructor = address as *const extern "C" fn();
+        // SAFETY: the linker script sets the range about the section, whose words are the addresses of
+        // functions of this type.
+        let constructor = unsafe { constructor.read() };
+        constructor();
+    }
 }
 
 /// What stands in the way of `main`, in a sentence.

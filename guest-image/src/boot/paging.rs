@@ -9,25 +9,30 @@ use x86_64::{
     structures::paging::{PageTable, PageTableFlags, PhysFrame, page_table::PageTableEntry},
 };
 
-use super::image;
+use super::{entry::BOOT_MAPPED_BYTES, image};
+use crate::memory::Pieces;
 
 const PAGE: u64 = 4 << 10;
 const LARGE_PAGE: u64 = 2 << 20;
 
 /// I/O APIC and local APIC: the two large pages from 0xfec0_0000.
-const APICS: Range<u64> = 0xfec0_0000..0xff00_0000;
+pub(crate) const APICS: Range<u64> = 0xfec0_0000..0xff00_0000;
 
 /// Builds the tables in the RAM behind the image, loads them, and returns the RAM that is left.
 ///
 /// # Safety
 ///
-/// Ring 0; memory up to 1 GiB is mapped one to one; `ram` is the RAM that holds the image and nothing
-/// in it behind the image is in use; called once.
-pub(super) unsafe fn init(ram: Range<u64>) -> Result<Range<u64>, &'static str> {
-    let ram_end = ram.end.min(APICS.start) & !(PAGE - 1);
+/// Ring 0; the boot page tables are loaded; `ram` is the RAM from the image's start on, and nothing in
+/// it but the image is in use; called once.
+pub(super) unsafe fn init(ram: &Pieces) -> Result<Pieces, &'static str> {
+    let image = image::whole();
+    let around = |piece: &&Range<u64>| piece.contains(&image.start) && piece.end >= image.end;
+    let Some(home) = ram.iter().find(around) else {
+        return Err("too little memory: it ends within the image");
+    };
     let mut frames = Frames {
-        next: image::whole().end.next_multiple_of(PAGE),
-        end: ram_end.min(dormir_abi::direct_entry::IDENTITY_MAPPED_BYTES),
+        next: image.end.next_multiple_of(PAGE),
+        end: home.end.min(BOOT_MAPPED_BYTES),
     };
     let root = frames.take()?;
     // SAFETY: a zeroed frame of its own, mapped one to one.
@@ -46,8 +51,15 @@ pub(super) unsafe fn init(ram: Range<u64>) -> Result<Range<u64>, &'static str> {
     for (_, stack) in image::stacks() {
         map(tables, &mut frames, stack, writable)?;
     }
-    let behind = image::whole().end.next_multiple_of(PAGE);
-    map(tables, &mut frames, behind..ram_end, writable)?;
+    // Behind the image, where the tables are, and wherever else there is some.
+    let unused = |piece: &Range<u64>, next| match piece == home {
+        true => next..piece.end,
+        false => piece.clone(),
+    };
+    let behind = frames.next;
+    for piece in ram {
+        map(tables, &mut frames, unused(piece, behind), writable)?;
+    }
     map(tables, &mut frames, APICS, uncached)?;
 
     // SAFETY: every x86-64 processor that this image boots on has NX; it only gives meaning to a bit.
@@ -61,7 +73,11 @@ pub(super) unsafe fn init(ram: Range<u64>) -> Result<Range<u64>, &'static str> {
     }
     // SAFETY: has read-only pages be read-only for ring 0 too.
     unsafe { Cr0::update(|flags| flags.insert(Cr0Flags::WRITE_PROTECT)) };
-    Ok(frames.next..ram_end)
+    Ok(ram
+        .iter()
+        .map(|piece| unused(piece, frames.next))
+        .filter(|piece| !piece.is_empty())
+        .collect())
 }
 
 /// Frames for tables, taken one after another from the RAM behind the image.

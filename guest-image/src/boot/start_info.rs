@@ -1,16 +1,13 @@
 //! What the VMM says: the command line and the memory map of `hvm_start_info` (Xen,
 //! public/arch-x86/hvm/start_info.h), copied out before the page tables leave it unmapped.
 
-use core::{ffi::CStr, ops::Range};
+use core::ffi::CStr;
 
-use dormir_abi::record::Nonce;
+use dormir_abi::{MAX_COMMAND_LINE, record::Nonce};
 use heapless::String;
 use spin::Once;
 
-use crate::console;
-
-/// The longest command line in bytes, without the harness's nonce.
-pub(crate) const MAX_COMMAND_LINE: usize = 1024;
+use crate::{console, memory::Pieces};
 
 const MAGIC: u32 = 0x336e_c578;
 const MEMORY_TYPE_RAM: u32 = 1;
@@ -45,14 +42,13 @@ pub(crate) fn command_line() -> &'static str {
     COMMAND_LINE.get().map_or("", String::as_str)
 }
 
-/// Reads the structure at `address`: keeps the command line, and returns the range of RAM that holds
-/// `image`.
+/// Reads the structure at `address`: keeps the command line, and returns the RAM from `image` on.
 ///
 /// # Safety
 ///
 /// `address` must be what the VMM passed to the entry, and the low memory that it points to must still
 /// be mapped and untouched.
-pub(super) unsafe fn read(address: *const u8, image: u64) -> Result<Range<u64>, &'static str> {
+pub(super) unsafe fn read(address: *const u8, image: u64) -> Result<Pieces, &'static str> {
     // SAFETY: by the boot protocol, a start info structure is there, 4-byte aligned at least.
     let info = unsafe { address.cast::<StartInfo>().read_unaligned() };
     if info.magic != MAGIC {
@@ -69,20 +65,19 @@ pub(super) unsafe fn read(address: *const u8, image: u64) -> Result<Range<u64>, 
         }
         let text = core::str::from_utf8(text).map_err(|_| "the command line is not UTF-8")?;
         let text =
-            String::try_from(text).map_err(|_| "the command line has more than 1024 bytes")?;
+            String::try_from(text).map_err(|_| "the command line has more than 4095 bytes")?;
         COMMAND_LINE.call_once(|| text);
     }
     if info.version == 0 || info.memmap_paddr == 0 {
         return Err("the VMM passed no memory map (start info version 0)");
     }
-    for index in 0..info.memmap_entries as usize {
+    let entries = (0..info.memmap_entries as usize).map(|index| {
         let entry = (info.memmap_paddr as *const MemoryMapEntry).wrapping_add(index);
         // SAFETY: by the boot protocol, `memmap_entries` entries are there.
-        let entry = unsafe { entry.read_unaligned() };
-        let range = entry.address..entry.address.saturating_add(entry.size);
-        if entry.kind == MEMORY_TYPE_RAM && range.contains(&image) {
-            return Ok(range);
-        }
-    }
-    Err("the VMM's memory map has no RAM where the image lies")
+        unsafe { entry.read_unaligned() }
+    });
+    let ram = entries
+        .filter(|entry| entry.kind == MEMORY_TYPE_RAM)
+        .map(|entry| entry.address..entry.address.saturating_add(entry.size));
+    crate::memory::pieces(ram, image)
 }

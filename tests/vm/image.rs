@@ -1,0 +1,80 @@
+//! What of a guest is where: its sections, its constructors, its stack, its memory.
+
+use dormir_harness::vmm::Vmm;
+use libtest_mimic::{Failed, Trial};
+
+use crate::guest::{Run, boot, config, on_every_vmm};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    [
+        on_every_vmm("image-sections-are-kept", |vmm| passes(vmm, "sections")),
+        on_every_vmm("image-constructors-run", constructors),
+        on_every_vmm("image-stack-is-as-large-as-asked-for", |vmm| {
+            passes(vmm, "stack")
+        }),
+        on_every_vmm("image-beyond-1-gib", beyond_1_gib),
+        on_every_vmm("image-memory", |vmm| memory(vmm, 64)),
+        on_every_vmm("image-memory-above-4-gib", |vmm| memory(vmm, 5000)),
+        on_every_vmm("image-without-heap", without_heap),
+        on_every_vmm("image-argument-bytes", arguments),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn run(vmm: Vmm, case: &str, memory_mib: u32) -> Result<Run, Failed> {
+    let mut config = config(vmm, format!("case={case}"));
+    config.memory_mib = memory_mib;
+    boot("image", &config)?.succeeded()
+}
+
+fn passes(vmm: Vmm, case: &str) -> Result<(), Failed> {
+    run(vmm, case, 64).map(drop)
+}
+
+fn constructors(vmm: Vmm) -> Result<(), Failed> {
+    let run = run(vmm, "constructors", 64)?;
+    run.check(
+        run.console == "constructor first\nconstructor usual\n",
+        "the constructors did not print, or not once each",
+    )
+}
+
+fn beyond_1_gib(vmm: Vmm) -> Result<(), Failed> {
+    let mut config = config(vmm, "");
+    config.memory_mib = 1200;
+    boot("big-image", &config)?.succeeded()?;
+    Ok(())
+}
+
+/// All memory is found and can be had, but for some MiB: the VMM's, the image's, the page tables'.
+fn memory(vmm: Vmm, memory_mib: u32) -> Result<(), Failed> {
+    const SMALL: u64 = 16;
+    let run = run(vmm, "memory", memory_mib)?;
+    let all = u64::from(memory_mib) - SMALL..=u64::from(memory_mib);
+    for stat in ["ram_mib", "had_mib"] {
+        let found = run.stat(stat)?;
+        run.check(all.contains(&found), &format!("{stat} is {found}"))?;
+    }
+    let is_large = memory_mib > 4096;
+    let (pieces, end) = (run.stat("pieces")?, run.stat("end_mib")?);
+    run.check(
+        (pieces > 1) == is_large && (end > 4096) == is_large,
+        &format!("{pieces} pieces, up to {end} MiB"),
+    )
+}
+
+fn without_heap(vmm: Vmm) -> Result<(), Failed> {
+    let run = boot("bare", &config(vmm, ""))?.succeeded()?;
+    let is_known = run.console.ends_with(" MiB of 1\n");
+    run.check(is_known, "it found no memory, or more than one piece")
+}
+
+/// As many bytes as the harness takes reach the program.
+fn arguments(vmm: Vmm) -> Result<(), Failed> {
+    let case = "case=list ";
+    let long = "x".repeat(dormir_harness::vmm::MAX_ARGUMENTS_LENGTH - case.len());
+    boot("cases", &config(vmm, format!("{case}{long}")))?.succeeded()?;
+    Ok(())
+}
