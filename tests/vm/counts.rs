@@ -13,8 +13,11 @@ const MAX: u32 = 100;
 /// How many tasks there are in the cases without timers...
 const TASKS: [u64; 2] = [1, 64];
 
-/// ... and how many timers in those with.
+/// ... how many timers in those with ...
 const TIMERS: [u64; 3] = [1, 10, 100];
+
+/// ... and how many blocks in those of the heap.
+const BLOCKS: [u64; 2] = [1, 64];
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -31,6 +34,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         Trial::test(
             "qemu-tcg/q35::timer-counts-of-ten-thousand-within-bounds",
             many_timers_within_bounds,
+        ),
+        Trial::test(
+            "qemu-tcg/q35::heap-counts-within-bounds",
+            heap_within_bounds,
         ),
     ]
 }
@@ -60,6 +67,14 @@ fn is_of_timers(case: &str) -> bool {
     case.starts_with("timer_")
 }
 
+fn is_of_heap(case: &str) -> bool {
+    case.starts_with("heap_")
+}
+
+fn is_counted_one_by_one(case: &str) -> bool {
+    is_of_timers(case) || is_of_heap(case) || case == "spawn_boxed"
+}
+
 /// Each runtime reports each case at each number of tasks or timers, once, and another run says the same.
 /// What was counted one by one has a worst operation, and it takes no less than the mean.
 fn complete_and_repeat() -> Result<(), Failed> {
@@ -76,8 +91,8 @@ fn complete_and_repeat() -> Result<(), Failed> {
             return Err(format!("nothing takes no instruction: {count:?}").into());
         }
         let has_its_worst = |count: &Count| match count.worst {
-            Some(worst) => is_of_timers(&count.case) && worst * 10 >= count.instructions.0,
-            None => !is_of_timers(&count.case),
+            Some(worst) => is_counted_one_by_one(&count.case) && worst * 10 >= count.instructions.0,
+            None => !is_counted_one_by_one(&count.case),
         };
         if let Some(count) = counts.iter().find(|count| !has_its_worst(count)) {
             return Err(format!("the worst operation is wrong: {count:?}").into());
@@ -104,6 +119,9 @@ fn expected(runtime: &'static str) -> Vec<Key<'static>> {
             let numbers: &[u64] = match (case.name, runtime) {
                 // The guest program `sleeps` counts it.
                 (ISR_TO_POLL, _) => &[],
+                (name, "heap") if is_of_heap(name) => &BLOCKS,
+                (name, runtime) if is_of_heap(name) || runtime == "heap" => &[],
+                ("spawn_boxed", runtime) if runtime != "dormir" => &[],
                 // Its tasks have no results.
                 ("join", "embassy") => &[],
                 (name, "dormir" | "embassy") if is_of_timers(name) => &TIMERS,
@@ -135,6 +153,7 @@ fn within_bounds() -> Result<(), Failed> {
         };
         let bound = match (&*count.case, peer) {
             ("spawn", _) => of_capacity([650, 670, 700]),
+            ("spawn_boxed", _) => of_capacity([1850, 1870, 1900]),
             ("wake_poll", _) => of_capacity([450, 600, 850]),
             ("ping_pong", _) => of_capacity([550, 620, 750]),
             (_, Some(peer)) if count.capacity == Some(64) => peer.instructions.0,
@@ -233,4 +252,20 @@ fn many_timers_within_bounds() -> Result<(), Failed> {
         return Err(format!("{found} rows: {counts:?}").into());
     }
     Ok(())
+}
+
+/// However many blocks there are, and however they lie, no operation of the heap takes more than so many
+/// instructions, with interrupts masked.
+fn heap_within_bounds() -> Result<(), Failed> {
+    let counts = count_up_to("heap", 100_000)?;
+    if counts.len() != 10 {
+        return Err(format!("{} rows: {counts:?}", counts.len()).into());
+    }
+    match counts
+        .iter()
+        .find(|count| count.worst.is_none_or(|worst| worst > 200))
+    {
+        Some(count) => Err(format!("one takes more than 200 instructions: {count:?}").into()),
+        None => Ok(()),
+    }
 }

@@ -52,6 +52,12 @@ pub const RUNTIMES: &[Runtime] = &[
         note: "FuturesUnordered, a pass by poll_next with a waker that does nothing. Futures lie on the \
                heap, whose cost is in spawn and join",
     },
+    Runtime {
+        name: "heap",
+        packages: &["rlsf"],
+        note: "no runtime, but dormir-guest's heap: what a box costs, wherever one is made. n is how many \
+               blocks there are, of up to 4 KiB. Interrupts are masked meanwhile, so the worst holds them up",
+    },
 ];
 
 /// What holds for all runtimes alike.
@@ -62,8 +68,7 @@ pub(super) const NOTES: &[&str] = &[
      the first deadline passes, that timer is made anew, one is cancelled, and that one is made anew; new \
      deadlines lie among those that are pending. Clock and alarm are the bench's own and the same for \
      all: one RDTSC and an addition, and one store",
-    "the heap is embedded-alloc's, empty before each case, and masks interrupts while it works, as \
-     critical sections do",
+    "the heap is TLSF, by the crate rlsf, and masks interrupts while it works, as critical sections do",
     "isr_to_poll: behind it stands the timer. With xapic it is counted as the rest is, the mean of 100; with \
      the others our own VMM steps through it under KVM, where it waits for 3 sleeps. What is dormir's lies \
      between: the handler with its acknowledgement, the return to the loop, the timer's way out of the \
@@ -113,6 +118,10 @@ pub const CASES: &[Case] = &[
         about: "n tasks spawned and not yet polled, per task",
     },
     Case {
+        name: "spawn_boxed",
+        about: "the same of tasks on the heap (Task::boxed), one by one",
+    },
+    Case {
         name: "join",
         about: "n tasks spawned, ended at their first poll, and their results taken, per task",
     },
@@ -136,6 +145,14 @@ pub const CASES: &[Case] = &[
                 is what the alarm's handler and the needless poll take at its deadline",
     },
     Case {
+        name: "heap_alloc",
+        about: "a block allocated while there are n others, of any size, in no order",
+    },
+    Case {
+        name: "heap_free",
+        about: "one of them freed",
+    },
+    Case {
         name: ISR_TO_POLL,
         about: "the vCPU halts in Runner::run until a task's timer is due: from the first instruction of \
                 the timer interrupt's entry to the first of that task's future",
@@ -149,7 +166,8 @@ pub(super) fn cases_help() -> String {
     let names: Vec<_> = RUNTIMES.iter().map(|runtime| runtime.name).collect();
     format!(
         "The runtimes: {}.\n\nThe cases, at n = 1, 64, 1024, 4096 and 65536 tasks that only return \
-         Pending, and of timers at n = 1, 10, 100, 1000, 4000, 10000 and 100000 (isr_to_poll: at 1):{cases}\n\n{}",
+         Pending, of timers at n = 1, 10, 100, 1000, 4000, 10000 and 100000 (isr_to_poll: at 1), and of the \
+         heap at n = 1, 64, 1000, 10000 and 100000 blocks:{cases}\n\n{}",
         names.join(", "),
         super::exits::ABOUT
     )

@@ -5,7 +5,10 @@ use core::{hint::black_box, task::Waker};
 use alloc::vec::Vec;
 use dormir_guest::heap;
 
-use dormir_bench_guest::{figures::Subject, stopwatch::Stopwatch};
+use dormir_bench_guest::{
+    figures::{Subject, Tally},
+    stopwatch::Stopwatch,
+};
 
 use crate::tasks::{self, Idle, Pair, Player};
 
@@ -76,6 +79,18 @@ pub(crate) fn idle(executor: &mut impl Executor<Idle>, watch: &Stopwatch, subjec
     let empty_pass = watch.count(|| (0..REPEATS).for_each(|_| executor.pass()));
     assert_eq!(tasks::polls(|| executor.pass()), 0, "all have been polled");
     subject.report("empty_pass", empty_pass, REPEATS);
+    release(wakers, executor);
+}
+
+/// `spawn_boxed`: n tasks spawned that each lie on the heap, one by one.
+pub(crate) fn boxed(executor: &mut impl Executor<Idle>, watch: &Stopwatch, subject: &Subject) {
+    let n = black_box(subject.n);
+    let mut spawn = Tally::new();
+    for index in 0..n {
+        spawn.add(watch.count(|| executor.spawn(Idle::new(index))));
+    }
+    subject.report_tally("spawn_boxed", &spawn);
+    let wakers = tasks::wakers(n, || executor.pass());
     release(wakers, executor);
 }
 

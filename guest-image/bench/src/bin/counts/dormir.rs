@@ -107,6 +107,8 @@ pub(crate) fn run(watch: &Stopwatch, max: usize) {
                     cpus: Some($cpus_name),
                 };
                 cases::idle(&mut Dormir::enter(&IDLE, idle), watch, &subject);
+                static BOXED: Executor<$capacity, $cpus_type> = Executor::new($cpus);
+                cases::boxed(&mut Dormir::enter(&BOXED, Task::boxed), watch, &subject);
                 cases::join(&mut Dormir::enter(&ENDING, ending), watch, &subject);
                 const PLAYERS: usize = cases::players($n);
                 ::dormir::task! { fn player(task: Player) -> Player, pool = PLAYERS { task } }

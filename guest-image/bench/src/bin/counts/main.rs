@@ -17,6 +17,7 @@ mod dormir;
 mod edge;
 mod embassy;
 mod futures_unordered;
+mod heap;
 mod sleepers;
 mod tasks;
 mod timers;
@@ -41,6 +42,7 @@ const RUNTIMES: &[Runtime] = &[
     (embassy::NAME, embassy::run),
     (edge::NAME, edge::run),
     (futures_unordered::NAME, futures_unordered::run),
+    (heap::NAME, heap::run),
 ];
 
 fn main() -> Result<(), String> {
