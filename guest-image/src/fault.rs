@@ -18,12 +18,13 @@ use x86_64::registers::control::{Cr2, Cr3};
 use crate::{
     boot::image,
     console::{Message, write_record},
-    exit, println,
+    exit, panic_hook, println,
 };
 
 #[panic_handler]
 fn on_panic(info: &PanicInfo<'_>) -> ! {
     x86_64::instructions::interrupts::disable();
+    panic_hook::call(info);
     let task = current_task();
     println!("{info}");
     if let Some(task) = task {

@@ -30,8 +30,10 @@
 //!
 //! # Arguments
 //!
-//! The command line is a list of words, see [`args`]. `timer=pit|xapic|x2apic|tsc-deadline` forces a
-//! timer; a guest that is asked for one that the machine lacks ends with [`SETUP_FAILED`].
+//! The command line is a list of words, see [`args`], of up to 4,095 bytes.
+//! `timer=pit|xapic|x2apic|tsc-deadline` forces a timer; a guest that is asked for one that the machine lacks
+//! ends with [`SETUP_FAILED`]. `tsc_hz=HZ` says how fast the TSC counts, where neither the hypervisor nor the
+//! processor does and there is no PIT to measure it; the clock then goes by the TSC alone.
 //!
 //! # Linking
 //!
@@ -55,10 +57,12 @@ mod fault;
 #[cfg(feature = "alloc")]
 pub mod heap;
 pub mod memory;
+mod panic_hook;
 mod termination;
 
 use dormir_abi::{exit as exit_code, port, record::Record};
 pub use fault::set_nmi_handler;
+pub use panic_hook::set_panic_hook;
 pub use termination::Termination;
 use x86_64::instructions::port::Port;
 
@@ -68,7 +72,8 @@ pub const SETUP_FAILED: u8 = exit_code::SETUP_FAILED;
 /// Makes a function the program: `fn()`, or one that returns a [`Termination`].
 ///
 /// `entry!(main, owns_machine)` is for a guest that sets up its timers itself: `main` is entered with
-/// interrupts masked, before `dormir::platform::bare::init`, and the argument `timer=` is not read.
+/// interrupts masked, before `dormir::platform::bare::init`, and the arguments `timer=` and `tsc_hz=` are
+/// not read.
 #[macro_export]
 macro_rules! entry {
     ($main:path) => {

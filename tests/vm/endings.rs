@@ -42,6 +42,15 @@ const ENDINGS: &[(&str, Expectation)] = &[
     ("end-panic-after-task", |_, outcome| {
         is_panic(outcome, "the luck is over") && !is_panic(outcome, "lucky")
     }),
+    ("end-panic-hook", |_, outcome| {
+        is_panic(outcome, "the first panic")
+    }),
+    ("end-panic-hook-exits", |_, outcome| {
+        *outcome == Outcome::Exited(9)
+    }),
+    ("end-panic-in-hook", |_, outcome| {
+        is_panic(outcome, "again: the first panic")
+    }),
     ("end-out-of-memory", |_, outcome| {
         is_panic(outcome, "memory allocation of 1099511627776")
     }),
@@ -132,6 +141,10 @@ pub(crate) fn trials() -> Vec<Trial> {
             run.check(
                 expected(vmm, &run.report.outcome),
                 "the guest ended in another way",
+            )?;
+            run.check(
+                *case != "end-panic-hook" || run.console.starts_with("the hook was called\n"),
+                "the hook was not called first",
             )?;
             let faulted = matches!(run.report.outcome, Outcome::Faulted(_));
             let marked = *case != "end-marked-lines" || run.console == MARKED;

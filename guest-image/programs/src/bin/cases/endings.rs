@@ -1,6 +1,6 @@
 //! The ways to end other than by success. None of these returns.
 
-use core::arch::asm;
+use core::{arch::asm, panic::PanicInfo};
 
 use dormir::{
     executor::{Executor, SingleVcpu, Up64, yield_now},
@@ -38,6 +38,13 @@ pub(crate) const CASES: &[Case] = &[
     }),
     ("end-panic-in-task", panic_in_task),
     ("end-panic-after-task", panic_after_task),
+    ("end-panic-hook", || {
+        panic_with(|_| print!("the hook was called\n"))
+    }),
+    ("end-panic-hook-exits", || panic_with(|_| exit(9))),
+    ("end-panic-in-hook", || {
+        panic_with(|info| panic!("again: {}", info.message()))
+    }),
     ("end-out-of-memory", out_of_memory),
     ("end-page-fault", page_fault),
     ("end-null-pointer", null_pointer),
@@ -96,6 +103,11 @@ fn panic_after_task() {
         .expect("there is room");
     runner.run(Halt);
     panic!("the luck is over");
+}
+
+fn panic_with(hook: fn(&PanicInfo<'_>)) {
+    dormir_guest::set_panic_hook(hook);
+    panic!("the first panic");
 }
 
 fn out_of_memory() {
