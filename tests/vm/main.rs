@@ -13,6 +13,7 @@ mod guest;
 mod hyperlight;
 mod image;
 mod latency;
+mod odd_machines;
 mod serial;
 mod sizes;
 mod sleeps;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         endings::trials(),
         embassy::trials(),
         image::trials(),
+        odd_machines::trials(),
         serial::trials(),
         sweep::trials(),
         counts::trials(),

@@ -60,6 +60,34 @@ pub fn init() {
     }
 }
 
+/// Whether there is a PIC: writes a mask and asks for it. All lines are masked then, as after [`init`].
+///
+/// # Examples
+///
+/// ```
+/// # dormir_guest::entry!(main, owns_machine);
+/// use dormir::{arch::x86_64::{pic, pit}, platform::bare::{self, Config, TimerSource}};
+///
+/// pic::init();
+/// // The PIT's interrupts come through the PIC.
+/// let timer = (pit::is_present() && pic::is_present()).then_some(TimerSource::Pit);
+/// let config = Config { timer, ..Config::default() };
+/// // SAFETY: ring 0, one vCPU, interrupts masked, tables and pages as they must be; called once.
+/// let machine = unsafe { bare::init(config) }?;
+/// # assert!(timer.is_none_or(|timer| timer == machine.timer));
+/// # Ok::<(), bare::InitError>(())
+/// ```
+#[must_use]
+pub fn is_present() -> bool {
+    // The line of the second controller, which has all of its own masked: so nothing comes through.
+    const ALL_BUT_SECOND: u8 = !(1 << 2);
+    write(SECOND_DATA, 0xff);
+    write(FIRST_DATA, ALL_BUT_SECOND);
+    let answer = read(FIRST_DATA);
+    write(FIRST_DATA, 0xff);
+    answer == ALL_BUT_SECOND
+}
+
 /// Lets line `irq` through; for 8 to 15 also the line by which the second controller reaches the
 /// first. Not from an interrupt handler: it reads the mask and writes it back.
 ///

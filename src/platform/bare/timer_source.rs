@@ -3,7 +3,7 @@
 use core::{fmt, str::FromStr};
 
 use super::InitError;
-use crate::arch::x86_64::{apic, cpuid, pit};
+use crate::arch::x86_64::{apic, cpuid, pic, pit};
 
 /// Which timer interrupts.
 ///
@@ -43,6 +43,9 @@ impl TimerSource {
         let has_apic = cpuid::has_apic();
         match self {
             Self::Pit if !pit::is_present() => Some("no PIT answers on port 0x40"),
+            Self::Pit if !pic::is_present() => {
+                Some("no PIC answers on port 0x21, through which the PIT's interrupts come")
+            }
             Self::Xapic | Self::X2apic | Self::TscDeadline if !has_apic => {
                 Some("it has no local APIC (CPUID.01H:EDX.9 is clear)")
             }

@@ -1,0 +1,89 @@
+//! Machines that the harness does not make: without a PIC, without a PIT.
+
+use std::{env, time::Duration};
+
+use assert_cmd::Command;
+use dormir_abi::exit;
+use libtest_mimic::{Failed, Trial};
+
+use crate::guest::images;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        Trial::test(
+            "qemu-tcg/microvm::pit-without-a-pic-is-refused",
+            without_pic,
+        ),
+        Trial::test("qemu-tcg/microvm::tsc-hz-where-nobody-tells", without_pit),
+    ]
+}
+
+/// How long a guest may take.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Boots `hello` on a microvm with these options: its exit code, if it is one, and its console.
+fn hello(options: &str, arguments: &str) -> Result<(Option<u8>, String), Failed> {
+    let program = env::var("DORMIR_QEMU").unwrap_or_else(|_| "qemu-system-x86_64".into());
+    let output = Command::new(program)
+        .args(["-nodefaults", "-no-user-config", "-no-reboot"])
+        .args(["-display", "none", "-m", "64M", "-cpu", "max"])
+        .args([
+            "-machine",
+            &format!("microvm,accel=tcg,rtc=on,isa-serial=off,{options}"),
+        ])
+        .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"])
+        .args(["-chardev", "stdio,id=console,signal=off"])
+        .args(["-device", "isa-debugcon,iobase=0xe9,chardev=console"])
+        .arg("-kernel")
+        .arg(images()?.get("hello")?)
+        .args(["-append", arguments])
+        .timeout(LIMIT)
+        .output()?;
+    let console = String::from_utf8_lossy(&output.stdout).into_owned();
+    Ok((
+        output.status.code().and_then(exit::from_qemu_status),
+        console,
+    ))
+}
+
+fn is(ended: (Option<u8>, String), code: u8, text: &str) -> Result<(), Failed> {
+    if ended.0 == Some(code) && ended.1.contains(text) {
+        return Ok(());
+    }
+    Err(format!("not ended with {code} and `{text}`, but: {ended:?}").into())
+}
+
+/// The PIT's interrupts come through the PIC: without one, nobody would end a sleep.
+fn without_pic() -> Result<(), Failed> {
+    is(
+        hello("pit=on,pic=off", "timer=pit")?,
+        exit::SETUP_FAILED,
+        "no PIC answers",
+    )?;
+    is(
+        hello("pit=on,pic=on", "timer=pit")?,
+        exit::SUCCESS,
+        "hello again",
+    )
+}
+
+/// Without a PIT nobody can say how fast the TSC counts, but the argument.
+fn without_pit() -> Result<(), Failed> {
+    let machine = "pit=off,pic=on";
+    is(hello(machine, "")?, exit::SETUP_FAILED, "tsc_hz=HZ")?;
+    is(
+        hello(machine, "tsc_hz=1000000000")?,
+        exit::SUCCESS,
+        "hello again",
+    )?;
+    is(
+        hello(machine, "tsc_hz=999")?,
+        exit::SETUP_FAILED,
+        "999 times a second",
+    )?;
+    is(
+        hello(machine, "tsc_hz=fast")?,
+        exit::SETUP_FAILED,
+        "frequency in Hz",
+    )
+}
