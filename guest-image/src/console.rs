@@ -71,7 +71,7 @@ fn write_bytes(bytes: &[u8]) {
                 address: chunk.as_ptr() as u64,
                 length: chunk.len() as u64,
             };
-            // The image and its RAM lie below 4 GiB, so the address fits.
+            // Stacks are part of the image, which lies below 2 GiB, so the address fits.
             let address = (&raw const buffer) as u32;
             // SAFETY: the VMM reads the buffer, which outlives the write. The instruction is not said
             // to leave memory alone, so the compiler has the buffer and the text in memory by then.

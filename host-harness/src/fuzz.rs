@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use dormir_abi::record::{self, NONCE_ARGUMENT, Nonce, Record};
 
+pub use crate::vmm::fuzz_image as elf;
 use crate::{
     cli::{bench, terminal::Filter},
     escape::{escape, is_command},
@@ -15,7 +16,12 @@ use crate::{
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target here.
-pub const TARGETS: &[Target] = &[("records", records), ("console", console), ("json", json)];
+pub const TARGETS: &[Target] = &[
+    ("records", records),
+    ("console", console),
+    ("json", json),
+    ("elf", elf),
+];
 
 /// The nonce of the console's records, all zeros.
 const NONCE: Nonce = Nonce::new(0);

@@ -5,11 +5,13 @@
 //! the segments that were checked: into memory by our own VMM, and QEMU gets a file with just them.
 
 mod error;
+mod fuzz;
 mod headers;
 mod load;
 mod source;
 
 pub use error::ImageError;
+pub use fuzz::fuzz_image;
 pub(super) use source::{ImageFile, Source};
 
 use std::{ops::Range, path::Path};

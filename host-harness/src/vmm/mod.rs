@@ -14,6 +14,8 @@ pub use crate::stop::StopToken;
 pub(crate) use attend::{End, Limits, attend};
 pub(crate) use console::{Console, Splitter};
 pub use error::RunError;
+#[doc(hidden)]
+pub use image::fuzz_image;
 pub use image::{ImageError, MAX_MEMORY_MIB, MIN_MEMORY_MIB};
 pub use outcome::Outcome;
 pub(crate) use qemu::{Heard, Messages};
