@@ -30,8 +30,9 @@ pub(super) unsafe fn init(ram: &Pieces) -> Result<Pieces, &'static str> {
     let Some(home) = ram.iter().find(around) else {
         return Err("too little memory: it ends within the image");
     };
+    let behind = image.end.next_multiple_of(PAGE);
     let mut frames = Frames {
-        next: image.end.next_multiple_of(PAGE),
+        next: behind,
         end: home.end.min(BOOT_MAPPED_BYTES),
     };
     let root = frames.take()?;
@@ -56,7 +57,6 @@ pub(super) unsafe fn init(ram: &Pieces) -> Result<Pieces, &'static str> {
         true => next..piece.end,
         false => piece.clone(),
     };
-    let behind = frames.next;
     for piece in ram {
         map(tables, &mut frames, unused(piece, behind), writable)?;
     }
