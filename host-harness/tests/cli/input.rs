@@ -100,7 +100,7 @@ fn what_is_not_understood_is_named() {
         ("run guest --machine isapc", "'isapc'"),
         ("run guest --timeout 0", "'0'"),
         ("run guest --timeout -1", "-1 is not in 1..=86400"),
-        ("run guest --memory -1", "-1 is not in 2..=3072"),
+        ("run guest --memory -1", "-1 is not in 2..=61440"),
         ("run guest --console-limit -1", "-1 is not in 1..="),
         ("bench --hyperlight --samples -1", "-1 is not in 1..=100000"),
         ("run guest --timeout soon", "'soon'"),

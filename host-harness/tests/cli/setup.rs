@@ -192,6 +192,7 @@ fn the_tests_of_one_vmm_are_chosen_by_its_name_and_need_what_it_needs() {
 
 /// How the library's own tests are run without metrics and trace.
 const AS_IT_SHIPS: &str = "test --locked --package=dormir --lib --features=alloc";
+const WITHOUT_HEAP: &str = "test --locked --package=dormir --lib --no-default-features --features=embassy-time time::embassy";
 
 #[test]
 fn the_library_as_it_ships_examples_in_vms_and_models_follow_the_tests() {
@@ -206,11 +207,12 @@ fn the_library_as_it_ships_examples_in_vms_and_models_follow_the_tests() {
     let (status, stdout, stderr) = outcome(&mut command);
     assert_eq!(status, Some(7), "{stderr}");
     let lines: Vec<_> = stdout.lines().collect();
-    let [tests, as_it_ships, examples, models] = lines[..] else {
-        panic!("cargo is called four times: {stdout}")
+    let [tests, as_it_ships, without_heap, examples, models] = lines[..] else {
+        panic!("cargo is called five times: {stdout}")
     };
     assert_eq!(tests, "test --locked --all-features");
     assert_eq!(as_it_ships, AS_IT_SHIPS);
+    assert_eq!(without_heap, WITHOUT_HEAP);
     assert!(
         examples.starts_with(
             "test --locked --release --doc --package dormir --target x86_64-unknown-none"
@@ -253,7 +255,7 @@ fn nothing_more_is_run_after_a_failure() {
     assert_eq!(status, Some(8), "an example fails");
     assert_eq!(
         stdout,
-        format!("test --locked --all-features\n{AS_IT_SHIPS}\n"),
+        format!("test --locked --all-features\n{AS_IT_SHIPS}\n{WITHOUT_HEAP}\n"),
         "without models"
     );
 }
