@@ -187,11 +187,12 @@ impl TaskRef {
     /// The place of a task that is gone is free from here on.
     #[inline(always)]
     fn give_back(self, cs: CriticalSection<'_>) {
-        let free = self.book().free.borrow(cs);
+        let book = self.book();
+        let free = book.free.borrow(cs);
         let mut list = free.get();
         self.set_mark(u64::from(list.give_back(self.number())) << NUMBER, cs);
         free.set(list);
-        add(&self.book().ended, -1, cs);
+        add(&book.ended, -1, cs);
     }
 
     /// For the runner: does with the task what its header says.
@@ -230,8 +231,9 @@ impl TaskRef {
             let aborted = if has_output { 0 } else { ABORTED };
             self.set_mark(mark & !LIVE | ENDED | aborted, cs);
             self.task().store(nobody(), Ordering::Relaxed);
-            add(&self.book().live, -1, cs);
-            add(&self.book().ended, 1, cs);
+            let book = self.book();
+            add(&book.live, -1, cs);
+            add(&book.ended, 1, cs);
             // SAFETY: the memory is given back by us, or by the handle's holder once we leave the section.
             let joiner = unsafe { header.as_ref() }.joiner.borrow(cs).take();
             (mark & JOINABLE != 0, joiner)
