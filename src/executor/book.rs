@@ -13,6 +13,7 @@ use core::{
 use critical_section::{CriticalSection, Mutex};
 
 use super::{
+    current,
     free_list::FreeList,
     orphans::Orphans,
     place::{LIVE, NUMBER, Places, TaskRef},
@@ -59,6 +60,8 @@ pub(crate) struct Book {
     timers: AtomicPtr<TimerQueue>,
     /// How many words passes go through until the next look at the timers.
     words_left: OfRunner,
+    /// The task in which the runner was entered, if it was in one, as [`current`](super::current) has it.
+    outer: AtomicPtr<()>,
     /// How often runners came and began to go: the number of the one that is there.
     entry: Mutex<Cell<u64>>,
     pub(super) orphans: Orphans,
@@ -131,6 +134,7 @@ impl Book {
                 entered_on: Mutex::new(Cell::new(None)),
                 timers: AtomicPtr::new(ptr::null_mut()),
                 words_left: OfRunner(Cell::new(0)),
+                outer: AtomicPtr::new(ptr::null_mut()),
                 orphans: Orphans::none(),
                 entry: Mutex::new(Cell::new(0)),
                 #[cfg(feature = "metrics")]
@@ -216,8 +220,15 @@ impl Book {
             entered_on.set(Some(vcpu::current()));
             self.set_timers(TimerQueue::global());
             self.words_left.0.set(WORDS_BETWEEN_LOOKS);
+            self.outer.store(current::get(), Ordering::Relaxed);
             Some(Entry(self.next_entry(cs)))
         })
+    }
+
+    /// The task in which the runner was entered; null if it was in none.
+    #[inline(always)]
+    pub(crate) fn outer(&self) -> *mut () {
+        self.outer.load(Ordering::Relaxed)
     }
 
     /// Which timers the runner serves.

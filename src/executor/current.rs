@@ -8,7 +8,7 @@ use core::{
 #[cfg(feature = "embassy-time")]
 use core::task::Waker;
 
-use super::place::TaskRef;
+use super::{book::Book, place::TaskRef};
 use crate::sync::critical;
 #[cfg(feature = "embassy-time")]
 use crate::time::embassy::Slot;
@@ -98,6 +98,22 @@ pub(crate) fn slot_of(waker: &Waker) -> Option<&'static Slot> {
     ptr::eq(task.book().wakers(), waker.vtable()).then(|| task.slot())
 }
 
+/// What [`set`] has stored, or null.
+pub(crate) fn get() -> *mut () {
+    CURRENT.load(Ordering::Relaxed)
+}
+
+/// When this goes, also because a poll unwinds, the runner's pass is over: the task in which it was entered is
+/// visited again, if there is one.
+pub(crate) struct InPass(pub(crate) &'static Book);
+
+impl Drop for InPass {
+    #[inline(always)]
+    fn drop(&mut self) {
+        CURRENT.store(self.0.outer(), Ordering::Relaxed);
+    }
+}
+
 /// This task is visited now.
 #[inline(always)]
 pub(crate) fn set(task: TaskRef) {
@@ -109,8 +125,6 @@ pub(crate) fn set(task: TaskRef) {
 pub(crate) struct OuterTask(*mut ());
 
 impl OuterTask {
-    pub(crate) const NONE: Self = Self(ptr::null_mut());
-
     #[inline(always)]
     pub(crate) fn here() -> Self {
         Self(CURRENT.load(Ordering::Relaxed))

@@ -228,14 +228,15 @@ impl TaskRef {
         crate::time::embassy::forget(self.slot());
         let (joinable, joiner) = critical(|cs| {
             let mark = self.flags(cs);
-            let aborted = if has_output { 0 } else { ABORTED };
-            self.set_mark(mark & !LIVE | ENDED | aborted, cs);
             self.task().store(nobody(), Ordering::Relaxed);
             let book = self.book();
             add(&book.live, -1, cs);
             add(&book.ended, 1, cs);
             // SAFETY: the memory is given back by us, or by the handle's holder once we leave the section.
             let joiner = unsafe { header.as_ref() }.joiner.borrow(cs).take();
+            // Last: the handle's holder asks for it outside of sections, and may then free the memory.
+            let aborted = if has_output { 0 } else { ABORTED };
+            self.set_mark(mark & !LIVE | ENDED | aborted, cs);
             (mark & JOINABLE != 0, joiner)
         });
         if joinable {

@@ -240,7 +240,13 @@ impl<C: Capacity, M: Cpus> ReadySet<C, M> {
     /// Visits each task that is ready.
     #[inline(always)]
     pub(crate) fn pass(&'static self, visitor: &mut impl Visitor<Places>) {
-        C::Root::pass::<_, M>(self.summaries.as_ref(), self.blocks.as_ref(), 0, visitor);
+        let word = self.root().bits();
+        if word == 0 {
+            return;
+        }
+        let _pass = visitor.begin();
+        let (summaries, blocks) = (self.summaries.as_ref(), self.blocks.as_ref());
+        C::Root::pass::<_, M>(summaries, blocks, 0, word, visitor);
     }
 
     /// Clears the bit of one task that is ready, and returns its place: the first from place number `from`

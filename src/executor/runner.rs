@@ -257,14 +257,6 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
     // As a function of its own it would save all registers, for a pass in which nothing is ready too.
     #[inline(always)]
     pub fn pass(&mut self) {
-        let outer = OuterTask::here();
-        self.pass_within(outer);
-    }
-
-    /// A pass, after which `outer` is the current task again.
-    #[inline(always)]
-    fn pass_within(&mut self, outer: OuterTask) {
-        let _outer = outer;
         let executor = self.executor;
         probe::pass(&executor.book, || !executor.ready.is_empty());
         executor.ready.pass(&mut Pass(executor));

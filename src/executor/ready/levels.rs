@@ -7,6 +7,12 @@ use crate::{executor::cpus::Cpus, sync::atomic::Ordering};
 
 /// What is done in a pass.
 pub trait Visitor<P> {
+    /// What is kept while there is a pass.
+    type Pass;
+
+    /// A pass begins, in which a task is ready.
+    fn begin(&self) -> Self::Pass;
+
     /// A task that was ready, whose bit has been cleared: with its block's places, its bit, and what its wakers
     /// carry.
     fn visit(&mut self, places: &P, bit: u32, data: *const ());
@@ -17,6 +23,10 @@ pub trait Visitor<P> {
 
 #[cfg(test)]
 impl<P, V: FnMut(&P, u32, *const ()), B: FnMut()> Visitor<P> for (V, B) {
+    type Pass = ();
+
+    fn begin(&self) {}
+
     fn visit(&mut self, places: &P, bit: u32, data: *const ()) {
         self.0(places, bit, data);
     }
@@ -44,11 +54,13 @@ pub trait Level {
     /// The node of this level with that number.
     fn node<'a, P>(summaries: &'a [Node], blocks: &'a [Block<P>], number: u32) -> &'a Node;
 
-    /// Visits each task whose bit is set below a node of this level, in order, once.
+    /// Visits each task whose bit is set below a node of this level, in order, once. `word` are the bits of that
+    /// node, of which one is set at least.
     fn pass<P, M: Cpus>(
         summaries: &[Node],
         blocks: &[Block<P>],
         number: u32,
+        word: u64,
         visitor: &mut impl Visitor<P>,
     );
 
@@ -84,16 +96,18 @@ impl Level for Leaf {
         _summaries: &[Node],
         blocks: &[Block<P>],
         number: u32,
+        mut word: u64,
         visitor: &mut impl Visitor<P>,
     ) {
         let block = &blocks[number as usize];
         let data = ptr::from_ref(block).cast::<()>();
-        let node = &block.node;
-        let mut word = node.bits();
-        while word != 0 {
-            let (bit, above) = node.take_lowest::<M>(word);
+        loop {
+            let (bit, above) = block.node.take_lowest::<M>(word);
             visitor.visit(&block.places, bit, data.wrapping_byte_add(bit as usize));
-            word = node.bits() & above;
+            word = block.node.bits() & above;
+            if word == 0 {
+                return;
+            }
         }
     }
 
@@ -132,18 +146,19 @@ impl<const FIRST: usize, Below: Level> Level for Summary<FIRST, Below> {
         summaries: &[Node],
         blocks: &[Block<P>],
         number: u32,
+        mut word: u64,
         visitor: &mut impl Visitor<P>,
     ) {
         let node = Self::node(summaries, blocks, number);
-        let mut word = node.bits();
-        if word == 0 {
-            return;
-        }
         loop {
             let (bit, above) = node.take_lowest::<M>(word);
             // A poll may unwind, on a host: then the tasks that are left below stay reachable.
             let restore = Restore::<M>(node, bit, PhantomData);
-            Below::pass::<P, M>(summaries, blocks, number * BITS + bit, visitor);
+            let child = number * BITS + bit;
+            let below = Below::node(summaries, blocks, child).bits();
+            if below != 0 {
+                Below::pass::<P, M>(summaries, blocks, child, below, visitor);
+            }
             mem::forget(restore);
             word = node.bits() & above;
             if word == 0 {

@@ -7,7 +7,6 @@ use super::{
         book::Book,
         capacity::Capacity,
         cpus::Cpus,
-        current::OuterTask,
         drive::{Rest, Work},
         probe,
     },
@@ -32,7 +31,7 @@ impl<C: Capacity, M: Cpus> Work for UntilEmpty<'_, C, M> {
 
     #[inline(always)]
     fn poll(&mut self) -> Option<()> {
-        self.0.pass_within(OuterTask::NONE);
+        self.0.pass();
         // The last task may have ended: then there is nothing to wait for.
         let executor = self.0.executor;
         (executor.tasks() == 0 && executor.ready.is_empty()).then_some(())
@@ -52,7 +51,7 @@ impl<C: Capacity, M: Cpus> Work for Forever<'_, C, M> {
 
     #[inline(always)]
     fn poll(&mut self) -> Option<Infallible> {
-        self.0.pass_within(OuterTask::NONE);
+        self.0.pass();
         None
     }
 

@@ -6,6 +6,7 @@ use super::super::{
     Executor,
     capacity::Capacity,
     cpus::Cpus,
+    current::InPass,
     place::{Places, TaskRef},
     probe::Polling,
     ready::{ReadySet, Visitor},
@@ -17,6 +18,13 @@ use crate::sync::atomic::Ordering;
 pub(super) struct Pass<C: Capacity, M: Cpus>(pub(super) &'static Executor<C, M>);
 
 impl<C: Capacity, M: Cpus> Visitor<Places> for Pass<C, M> {
+    type Pass = InPass;
+
+    #[inline(always)]
+    fn begin(&self) -> InPass {
+        InPass(&self.0.book)
+    }
+
     #[inline(always)]
     fn visit(&mut self, places: &Places, bit: u32, data: *const ()) {
         // SAFETY: the bit was set, so the place was taken.

@@ -306,7 +306,7 @@ fn too_many_boxed_tasks(guest: &Guest) -> Check {
             format!("{kept} of {tasks} kept their bytes")
         })
     };
-    boxed(guest.builder(), 75)?;
+    boxed(guest.builder(), 64)?;
     let too_many = boxed(guest.builder(), 100).map_err(|error| error.to_string());
     let sentence = too_many.err().ok_or("100 fit too")?;
     check(sentence.contains("Out of physical memory"), || sentence)?;
