@@ -168,7 +168,8 @@ fn within_bounds() -> Result<(), Failed> {
     Ok(())
 }
 
-/// In an executor of one size, an operation takes as long with 64 tasks as with one, give or take a tenth.
+/// In an executor of one size, an operation takes as long with 64 tasks as with one, give or take a tenth, or the
+/// one instruction that the compiler may need for the loop around it.
 fn flat() -> Result<(), Failed> {
     // Those that are not shared out among n tasks.
     const OPERATIONS: [&str; 5] = [
@@ -189,7 +190,7 @@ fn flat() -> Result<(), Failed> {
         };
         let many = counts.iter().find(is_same).ok_or("a row is missing")?;
         let (few, many) = (one.instructions.0, many.instructions.0);
-        if few.abs_diff(many) * 10 > few {
+        if few.abs_diff(many) > (few / 10).max(10) {
             return Err(format!("{one:?}, but {many} tenths with {} tasks", TASKS[1]).into());
         }
     }
