@@ -8,7 +8,8 @@ use core::ops::Range;
 use heapless::Vec;
 use spin::Once;
 
-use crate::boot::paging::APICS;
+/// I/O APIC and local APIC: the two large pages from 0xfec0_0000.
+pub(crate) const APICS: Range<u64> = 0xfec0_0000..0xff00_0000;
 
 /// Pieces of RAM, whole pages, in the order of their addresses, without overlaps.
 pub(crate) type Pieces = Vec<Range<u64>, 32>;

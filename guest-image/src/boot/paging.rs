@@ -10,13 +10,10 @@ use x86_64::{
 };
 
 use super::{entry::BOOT_MAPPED_BYTES, image};
-use crate::memory::Pieces;
+use crate::memory::{APICS, Pieces};
 
 const PAGE: u64 = 4 << 10;
 const LARGE_PAGE: u64 = 2 << 20;
-
-/// I/O APIC and local APIC: the two large pages from 0xfec0_0000.
-pub(crate) const APICS: Range<u64> = 0xfec0_0000..0xff00_0000;
 
 /// Builds the tables in the RAM behind the image, loads them, and returns the RAM that is left.
 ///
