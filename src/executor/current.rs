@@ -58,8 +58,8 @@ pub fn current_task() -> Option<&'static str> {
     })
 }
 
-/// Panics if `task` cannot end while the caller waits for it by `block_on`: the caller is a task of the same
-/// executor, whose runner is in its poll.
+/// Panics if `task` cannot end while the caller waits for nothing else by `block_on`: the caller is a task of the
+/// same executor, whose runner is in its poll.
 ///
 /// Known is that a task of the executor was visited last, and that its runner is on this vCPU. Where that task
 /// runs another executor's tasks, which wait, nothing is known.

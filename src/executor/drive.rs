@@ -62,11 +62,11 @@ impl Rest for Return {
 
 /// Polls `work` and serves `timers` until there is nothing left to do, resting whenever nothing is ready.
 ///
-/// The alarm is off when it returns an output.
+/// The alarm is off when it returns an output, unless it is set for timers that this loop has nothing to do with.
 ///
 /// # Panics
 ///
-/// If there are timers to serve, and another vCPU's loop serves them.
+/// If it would wait, there are timers, and another vCPU's loop serves them.
 #[inline(always)]
 pub(crate) fn drive<W: Work, R: Rest>(
     timers: &'static TimerQueue,
@@ -77,21 +77,29 @@ pub(crate) fn drive<W: Work, R: Rest>(
     loop {
         if !(pause::is_on(timers) && served.is_ours()) {
             if let Some(output) = work.poll() {
-                pause::end(timers);
+                if pause::is_on(timers) && served.is_ours() {
+                    pause::end(timers);
+                }
                 served.disarm();
                 return Ok(output);
             }
             pause::begin_if_needed(timers);
         }
         let next = served.turn();
-        let is_ours = served.is_ours();
-        let is_idle = || (work.is_idle() || is_ours && pause::is_on(timers)) && timers.is_settled();
+        let pauses = pause::is_on(timers) && served.is_ours();
+        let rests = || work.is_idle() || pauses && pause::is_on(timers);
+        if !rests() {
+            continue;
+        }
+        served.begin_to_wait();
+        let is_idle = || rests() && timers.is_settled();
         if is_idle() {
-            served.expect(next);
             // The look that counts is the one that an idle policy takes with interrupts masked.
             rest.rest(next, &is_idle)?;
             served.look_after_wait();
-            pause::end(timers);
+            if pauses {
+                pause::end(timers);
+            }
         }
     }
 }

@@ -172,8 +172,8 @@ impl<T> Future for JoinHandle<T> {
 
     /// # Panics
     ///
-    /// If it was ready before. If a task waits for it by [`block_on`](crate::block_on) and both are of one
-    /// executor, where that can be known.
+    /// If it was ready before. If a task waits for it, and for nothing else, by [`block_on`](crate::block_on), and
+    /// both are of one executor: the other task could never go on.
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let (task, header) = self.task.expect("a join handle is awaited to its end once");
         // SAFETY: the task's output is a `T`, and after its end the handle forgets the task.
@@ -183,7 +183,7 @@ impl<T> Future for JoinHandle<T> {
         }
         match end {
             End::NotYet => {
-                if block_on::has_made(cx.waker()) {
+                if block_on::waits_for_nothing_but(&*self, cx.waker()) {
                     current::refuse_deadlock(task);
                 }
                 Poll::Pending

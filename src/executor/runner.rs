@@ -260,6 +260,7 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
         let executor = self.executor;
         probe::pass(&executor.book, || !executor.ready.is_empty());
         executor.ready.pass(&mut Pass(executor));
+        pause::begin_if_needed(executor.book.timers());
     }
 
     /// Polls one task that is ready. Returns `false` if none is.
@@ -327,7 +328,8 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
     #[inline]
     pub fn is_idle(&self) -> bool {
         let (ready, timers) = (&self.executor.ready, self.executor.book.timers());
-        (ready.is_empty() || pause::is_on(timers)) && timers.is_settled()
+        let pauses = || pause::is_on(timers) && !timers.is_served_elsewhere();
+        (ready.is_empty() || pauses()) && timers.is_settled()
     }
 
     /// Runs until no task is ready, and returns instead of waiting: for a loop that somebody else owns.
@@ -370,7 +372,10 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
     pub fn run_until_idle(&mut self) -> Turn {
         let _outer = OuterTask::here();
         // The loop may have slept by other means than the alarm.
-        self.executor.book.timers().look();
+        let timers = self.executor.book.timers();
+        if !timers.is_served_elsewhere() {
+            timers.look();
+        }
         let Err(next_deadline) =
             drive(self.executor.book.timers(), &mut Forever(self), &mut Return);
         Turn {

@@ -4,10 +4,10 @@
 //! deadline. A minute of sleep takes no time, and each run is the same.
 //!
 //! The clock of [`init`] is that of the [global queue](TimerQueue::global), which has one owner at a time, here
-//! a thread. `cargo test` runs tests side by side: those that use timers of that queue panic when another thread
-//! serves it. Run them one after another (`cargo test -- --test-threads=1`, or `cargo nextest run`, which has a
-//! process for each), or give each a [`VirtualClock`] and a [`TimerQueue`] of its own. Tests without timers need
-//! neither.
+//! a thread. `cargo test` runs tests side by side, so one that waits panics while another thread has timers in that
+//! queue. Run them one after another (`cargo test -- --test-threads=1`, or `cargo nextest run`, which has a
+//! process for each), or give each a [`VirtualClock`] and a [`TimerQueue`] of its own. Tests whose tasks and futures
+//! are always ready need neither.
 
 use core::{
     sync::atomic::{AtomicU64, Ordering},

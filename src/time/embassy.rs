@@ -187,7 +187,7 @@ pub(crate) fn between_passes(queue: &TimerQueue) {
 #[cold]
 #[inline(never)]
 fn look(queue: &TimerQueue) {
-    if !serves(queue) {
+    if !serves(queue) || queue.is_served_elsewhere() {
         return;
     }
     let is_overfull = OTHERS.look();

@@ -36,9 +36,10 @@ const NEVER: u64 = Instant::NEVER.as_nanos();
 ///
 /// It is served, and its alarm set, by one vCPU at a time (on a host: by one thread): its owner. That is the
 /// one whose run loop ([`Runner::run`](crate::executor::Runner::run) and its like,
-/// [`block_on`](crate::block_on)) first has timers of it to serve, until the loop ends. Loops may be nested,
-/// on that vCPU. A loop on another one panics once it would have to serve the queue: it needs a queue of its
-/// own, by [`Runner::with_timers`](crate::executor::Runner::with_timers), and timers of that queue, by
+/// [`block_on`](crate::block_on)) first finds timers in it, until the loop ends. Loops may be nested, on that
+/// vCPU. A loop on another one leaves the queue alone; it panics if it would wait while there are timers in the
+/// queue, since they may be its own: it needs a queue of its own, by
+/// [`Runner::with_timers`](crate::executor::Runner::with_timers), and timers of that queue, by
 /// [`timer`](Self::timer).
 ///
 /// The timers of a queue may be polled and dropped on other vCPUs than the owner's, where the program's

@@ -17,8 +17,8 @@ pub trait Visitor<P> {
     /// carry.
     fn visit(&mut self, places: &P, bit: u32, data: *const ());
 
-    /// The pass goes on from one word to another.
-    fn between(&mut self);
+    /// The pass goes on from one word to another. Returns whether tasks may have been woken.
+    fn between(&mut self) -> bool;
 }
 
 #[cfg(test)]
@@ -31,8 +31,9 @@ impl<P, V: FnMut(&P, u32, *const ()), B: FnMut()> Visitor<P> for (V, B) {
         self.0(places, bit, data);
     }
 
-    fn between(&mut self) {
+    fn between(&mut self) -> bool {
         self.1();
+        true
     }
 }
 
@@ -164,7 +165,9 @@ impl<const FIRST: usize, Below: Level> Level for Summary<FIRST, Below> {
             if word == 0 {
                 return;
             }
-            visitor.between();
+            if visitor.between() {
+                word = node.bits() & above;
+            }
         }
     }
 

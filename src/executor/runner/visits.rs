@@ -36,12 +36,14 @@ impl<C: Capacity, M: Cpus> Visitor<Places> for Pass<C, M> {
     }
 
     #[inline(always)]
-    fn between(&mut self) {
+    fn between(&mut self) -> bool {
         // SAFETY: the pass is the runner's.
-        if unsafe { self.0.book.next_word() } {
+        let is_time = unsafe { self.0.book.next_word() };
+        if is_time {
             // SAFETY: the same, and it is between two words.
             unsafe { self.0.look_within_pass() };
         }
+        is_time
     }
 }
 
@@ -73,7 +75,11 @@ impl<C: Capacity, M: Cpus> Executor<C, M> {
     #[cold]
     #[inline(never)]
     unsafe fn look_within_pass(&self) {
-        self.book.timers().look_and(|waker| {
+        let timers = self.book.timers();
+        if timers.is_served_elsewhere() {
+            return;
+        }
+        timers.look_and(|waker| {
             waker.wake_by_ref();
             let Some(task) = self.task_of(&waker) else {
                 return;

@@ -135,6 +135,7 @@ fn run_program() {
     let (timers, made) = (leak(TimerQueue::new()), Made::default());
     timers.install(machine, machine).expect("the first clock");
     executor.on_wake(call);
+    timers.on_earlier(call);
     let mut runner = executor.enter().unwrap().with_timers(timers);
     let spawner = runner.spawner();
     let mut handle = None;

@@ -3,7 +3,10 @@
 //! Which task is current, and the ready flag of `block_on`, are one for all: each test is alone.
 
 use super::*;
-use core::future::{pending, poll_fn, ready};
+use core::{
+    future::{pending, poll_fn, ready},
+    pin::Pin,
+};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::mpsc,
@@ -267,7 +270,12 @@ fn a_task_that_blocks_on_one_of_its_own_executor_says_so() {
             let ends = spawner.spawn(ends()).unwrap();
             turns(2).await;
             assert_eq!(crate::block_on(ends, NeverIdle), Ok(7));
-            let other = spawner.spawn(waits()).unwrap();
+            let mut other = spawner.spawn(waits()).unwrap();
+            // To ask is not to wait.
+            crate::block_on(poll_fn(|cx| {
+                assert!(Pin::new(&mut other).poll(cx).is_pending());
+                Poll::Ready(())
+            }), NeverIdle);
             let _ = crate::block_on(other, NeverIdle);
         }
     }

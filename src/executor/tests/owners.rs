@@ -165,7 +165,7 @@ fn a_queue_is_served_on_one_thread_at_a_time() {
         });
         start.recv().unwrap();
         thread::sleep(time::Duration::from_millis(100));
-        // Loops without timers may name the queue.
+        // Loops that need not wait may name the queue.
         let executor = executor::<Up64>();
         let mut runner = executor.enter().unwrap();
         runner.spawner().spawn_detached(nothing()).unwrap();
@@ -179,6 +179,10 @@ fn a_queue_is_served_on_one_thread_at_a_time() {
                 NeverIdle
             ),
             7
+        );
+        assert!(
+            MACHINE.alarm.lock().unwrap().is_some(),
+            "the owner's alarm is on"
         );
         // One with a timer is refused, by each kind of loop.
         let text = refusal(|| crate::block_on(Timer::after(Duration::from_millis(20)), NeverIdle));
@@ -230,4 +234,28 @@ fn each_thread_has_a_queue_of_its_own() {
     for thread in threads {
         thread.join().expect("all sleeps end");
     }
+}
+
+/// Between two calls of `run_until_idle` nobody owns the queue, but its alarm is set. A loop on another thread that
+/// has no timers leaves it alone.
+#[test]
+fn a_loop_without_timers_turns_nobodys_alarm_off() {
+    let station = Station::new();
+    task! { async fn sleeper(station: Station) -> u64, pool = 1 { station.timer(1000).await; station.now() } }
+    let executor = executor::<Up64>();
+    let mut runner = executor.enter().unwrap().with_timers(station.timers);
+    let handle = runner.spawner().spawn(sleeper(station)).unwrap();
+    let deadline = Some(Instant::from_nanos(1000));
+    assert_eq!(runner.run_until_idle().next_deadline, deadline);
+    let other = thread::spawn(move || {
+        task! { async fn nothing(), pool = 1 {} }
+        let other = self::executor::<Up64>();
+        let mut runner = other.enter().unwrap().with_timers(station.timers);
+        runner.spawner().spawn_detached(nothing()).unwrap();
+        runner.run(NeverIdle);
+    });
+    other.join().expect("it needs no timers");
+    assert_eq!(station.clock.alarm(), deadline);
+    runner.run(station);
+    assert_eq!(end_of(handle), Ok(1000));
 }

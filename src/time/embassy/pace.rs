@@ -58,8 +58,8 @@ impl Pace {
     pub(super) unsafe fn begin(&'static self, queue: &TimerQueue) {
         // SAFETY: the data pointer is what the functions expect, and they may be called anywhere.
         let waker = unsafe { Waker::new(ptr::from_ref(self).cast(), &END) };
-        self.rests.store(true, Ordering::Relaxed);
         let end = queue.now().saturating_add(PACE).min(queue.head());
+        self.rests.store(true, Ordering::Relaxed);
         // SAFETY: as the caller says; such a waker is cloned and dropped without any effect.
         unsafe { self.end.schedule(queue, end, &waker) };
     }

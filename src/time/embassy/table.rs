@@ -137,6 +137,17 @@ unsafe fn wake_entry(entry: *const ()) {
     }
 }
 
+/// A waker that has to be woken, also where what comes before unwinds: the queue may call a hook.
+struct WakeOnDrop(Option<Kept>);
+
+impl Drop for WakeOnDrop {
+    fn drop(&mut self) {
+        if let Some(kept) = self.0.take() {
+            kept.wake();
+        }
+    }
+}
+
 impl Table {
     pub(super) const fn new(own: &'static [Entry]) -> Self {
         assert!(!own.is_empty(), "an entry can give way");
@@ -192,27 +203,23 @@ impl Table {
         deadline: Instant,
         waker: &Waker,
     ) {
-        let kept = Kept::new(waker);
-        let (unused, gave_way) = critical_section::with(|cs| {
-            let (entry, left) = match self.find(waker, cs) {
-                Some(entry) => (entry, (Some(kept), None)),
-                None => {
-                    let (entry, gave_way) = self.take(cs);
-                    // What it waited for is not the new waker's.
-                    // SAFETY: as the caller says.
-                    unsafe { entry.slot.clear(queue) };
+        let (mut kept, mut gave_way) = (Some(Kept::new(waker)), WakeOnDrop(None));
+        critical_section::with(|cs| {
+            let entry = self.find(waker, cs).unwrap_or_else(|| {
+                let (entry, old) = self.take(cs);
+                gave_way.0 = old;
+                // What it waited for is not the new waker's.
+                // SAFETY: as the caller says.
+                unsafe { entry.slot.clear(queue) };
+                if let Some(kept) = kept.take() {
                     self.keep(kept, entry, cs);
-                    (entry, (None, gave_way))
                 }
-            };
+                entry
+            });
             // SAFETY: the same.
             unsafe { entry.schedule(queue, deadline) };
-            left
         });
-        drop(unused);
-        if let Some(kept) = gave_way {
-            kept.wake();
-        }
+        // What is not kept and what gave way go outside of the section.
     }
 
     /// The entry of this waker.

@@ -29,6 +29,13 @@ impl Owner {
         })
     }
 
+    /// Whether it is another vCPU's.
+    fn is_elsewhere(&self) -> bool {
+        let here = vcpu::current();
+        let (vcpu, loops) = critical_section::with(|cs| self.0.borrow(cs).get());
+        loops != 0 && vcpu != here
+    }
+
     fn remove(&self) {
         critical_section::with(|cs| {
             let owner = self.0.borrow(cs);
@@ -70,6 +77,12 @@ impl TimerQueue {
         self.earlier.set(hook);
     }
 
+    /// Whether another vCPU's loop serves it: then nobody else does, nor goes by its rests.
+    #[cold]
+    pub(crate) fn is_served_elsewhere(&self) -> bool {
+        self.owner.is_elsewhere()
+    }
+
     /// A timer with this deadline was put into the queue.
     #[cold]
     #[inline(never)]
@@ -82,9 +95,8 @@ impl TimerQueue {
 
 /// A queue, as one run loop serves it.
 ///
-/// The loop's vCPU owns the queue from the first timer that there is to serve, or to wait for, until the loop
-/// ends. So loops on several vCPUs may name the same queue, the global one for example, as long as timers are
-/// used on one of them.
+/// The loop's vCPU owns the queue from the first timer that there is to serve until the loop ends. A loop that finds
+/// it owned by another vCPU leaves it alone, and must not wait while there are timers in it: they may be its own.
 pub(crate) struct Served {
     queue: &'static TimerQueue,
     is_ours: bool,
@@ -96,33 +108,32 @@ impl Served {
         Self { queue, is_ours }
     }
 
-    /// Whether this loop's vCPU owns the queue, now if it did not before.
+    /// Whether this loop's vCPU owns the queue, now if nobody did.
     #[inline(always)]
     pub(crate) fn is_ours(&mut self) -> bool {
         self.is_ours || self.try_own()
     }
 
-    /// [Turns](TimerQueue::turn) the queue.
-    ///
-    /// # Panics
-    ///
-    /// If there is something to serve, and another vCPU owns the queue.
+    /// [Turns](TimerQueue::turn) the queue if there is something in it and it is ours.
     #[inline(always)]
     pub(crate) fn turn(&mut self) -> Option<Instant> {
-        if !self.is_ours && !self.queue.is_settled() {
-            self.own();
-        }
-        self.queue.turn()
+        let is_ours = self.is_ours || self.is_used() && self.try_own();
+        if is_ours { self.queue.turn() } else { None }
     }
 
-    /// Before a wait until `next`.
+    /// Whether there is something to serve.
+    fn is_used(&self) -> bool {
+        self.queue.has_timers() || !self.queue.is_settled()
+    }
+
+    /// To be called before a wait.
     ///
     /// # Panics
     ///
-    /// As [`turn`](Self::turn): the alarm may have been set before this loop began.
+    /// If there are timers in the queue, and another vCPU owns it.
     #[inline(always)]
-    pub(crate) fn expect(&mut self, next: Option<Instant>) {
-        if !self.is_ours && next.is_some() {
+    pub(crate) fn begin_to_wait(&mut self) {
+        if !self.is_ours && self.queue.has_timers() {
             self.own();
         }
     }
@@ -131,12 +142,14 @@ impl Served {
     /// does that too, a pass later.
     #[inline(always)]
     pub(crate) fn look_after_wait(&self) {
-        self.queue.look_after_wait();
+        if self.is_ours {
+            self.queue.look_after_wait();
+        }
     }
 
-    /// The loop has come to its end: the alarm goes off, unless it is another vCPU's.
+    /// The loop has come to its end: the alarm goes off, unless it is set for somebody else.
     pub(crate) fn disarm(&mut self) {
-        if self.is_ours() {
+        if self.is_ours || !self.queue.has_timers() && self.try_own() {
             self.queue.disarm();
         }
     }
@@ -152,10 +165,10 @@ impl Served {
     fn own(&mut self) {
         assert!(
             self.try_own(),
-            "another vCPU (on a host: another thread) serves this timer queue, which has one owner at a time: \
-             give each vCPU a queue of its own, by `Runner::with_timers` and `TimerQueue::timer`. `block_on`, \
-             `Timer::after` and `platform::host` use the global queue; tests that do run one after another with \
-             `cargo test -- --test-threads=1`"
+            "another vCPU (on a host: another thread) serves this timer queue, which has one owner at a time, and a \
+             loop that waits needs a queue of its own: give its executor one by `Runner::with_timers`, and use \
+             `TimerQueue::timer`. `block_on`, `Timer::after` and `platform::host` use the global queue; tests that \
+             do run one after another with `cargo test -- --test-threads=1`"
         );
     }
 }

@@ -130,7 +130,6 @@ impl TimerQueue {
     #[inline(always)]
     fn expire(&self, now: Instant, mut wake: impl FnMut(Waker)) {
         loop {
-            progress::note();
             wake(self.pop_due(now));
             if self.head.load(Ordering::Relaxed) > now.as_nanos() {
                 break;
@@ -148,6 +147,7 @@ impl TimerQueue {
                 // A context that came between has taken it out.
                 return Waker::noop().clone();
             };
+            progress::note();
             // SAFETY: it was found there.
             unsafe { tree.remove(node) };
             self.head.store(first_deadline(tree), Ordering::Relaxed);
