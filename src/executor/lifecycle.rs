@@ -234,6 +234,10 @@ impl TaskRef {
             add(&book.ended, 1, cs);
             // SAFETY: the memory is given back by us, or by the handle's holder once we leave the section.
             let joiner = unsafe { header.as_ref() }.joiner.borrow(cs).take();
+            // loom does not see the joiner's cell. This it sees.
+            #[cfg(all(test, loom))]
+            // SAFETY: as above.
+            let _ = unsafe { header.as_ref() }.visit();
             // Last: the handle's holder asks for it outside of sections, and may then free the memory.
             let aborted = if has_output { 0 } else { ABORTED };
             self.set_mark(mark & !LIVE | ENDED | aborted, cs);
