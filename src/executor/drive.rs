@@ -83,7 +83,7 @@ pub(crate) fn drive<W: Work, R: Rest>(
                 served.disarm();
                 return Ok(output);
             }
-            pause::begin_if_needed(timers);
+            pause::begin_if_needed(|| timers);
         }
         let next = served.turn();
         let pauses = pause::is_on(timers) && served.is_ours();

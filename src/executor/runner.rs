@@ -260,7 +260,7 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
         let executor = self.executor;
         probe::pass(&executor.book, || !executor.ready.is_empty());
         executor.ready.pass(&mut Pass(executor));
-        pause::begin_if_needed(executor.book.timers());
+        pause::begin_if_needed(|| executor.book.timers());
     }
 
     /// Polls one task that is ready. Returns `false` if none is.

@@ -9,11 +9,12 @@ use super::TimerQueue;
 #[cfg(feature = "embassy-time")]
 use super::embassy;
 
-/// To be called after each pass, before the queue is turned.
+/// To be called after each pass, before the queue is turned. Without the driver `queue` is not called: an
+/// atomic load that nothing uses would still be made.
 #[inline(always)]
-pub(crate) fn begin_if_needed(queue: &TimerQueue) {
+pub(crate) fn begin_if_needed<'a>(queue: impl FnOnce() -> &'a TimerQueue) {
     #[cfg(feature = "embassy-time")]
-    embassy::between_passes(queue);
+    embassy::between_passes(queue());
 }
 
 /// Whether there is to be no pass until the queue's next deadline, although something is ready.

@@ -154,7 +154,7 @@ fn within_bounds() -> Result<(), Failed> {
         let bound = match (&*count.case, peer) {
             ("spawn", _) => of_capacity([650, 670, 700]),
             ("spawn_boxed", _) => of_capacity([1850, 1870, 1900]),
-            ("wake_poll", _) => of_capacity([460, 625, 885]),
+            ("wake_poll", _) => of_capacity([450, 610, 860]),
             ("ping_pong", _) => of_capacity([550, 620, 750]),
             (_, Some(peer)) if count.capacity == Some(64) => peer.instructions.0,
             // embassy's tasks have no results.
