@@ -204,7 +204,7 @@ impl<F: Future> Work for Blocking<'_, F> {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::{alone::alone, time::Instant};
+    use crate::{alone::alone, idle::IdleContext};
     use core::{future::poll_fn, sync::atomic::AtomicU32};
     use std::{sync::mpsc, thread, time};
 
@@ -212,8 +212,8 @@ mod tests {
     struct Ask;
 
     impl Idle for Ask {
-        fn wait(&mut self, _until: Option<Instant>, idle: &dyn Fn() -> bool) {
-            while idle() {
+        fn wait(&mut self, cx: &IdleContext<'_>) {
+            while cx.is_idle() {
                 core::hint::spin_loop();
             }
         }

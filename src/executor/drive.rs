@@ -4,7 +4,7 @@
 use core::convert::Infallible;
 
 use crate::{
-    idle::Idle,
+    idle::{Idle, IdleContext},
     time::{Instant, Served, TimerQueue, pause},
 };
 
@@ -26,20 +26,15 @@ pub(crate) trait Rest {
     type End;
 
     /// Waits, as [`Idle::wait`] does.
-    fn rest(&mut self, until: Option<Instant>, is_idle: &dyn Fn() -> bool)
-    -> Result<(), Self::End>;
+    fn rest(&mut self, cx: &IdleContext<'_>) -> Result<(), Self::End>;
 }
 
 impl<I: Idle> Rest for I {
     type End = Infallible;
 
     #[inline(always)]
-    fn rest(
-        &mut self,
-        until: Option<Instant>,
-        is_idle: &dyn Fn() -> bool,
-    ) -> Result<(), Infallible> {
-        self.wait(until, is_idle);
+    fn rest(&mut self, cx: &IdleContext<'_>) -> Result<(), Infallible> {
+        self.wait(cx);
         Ok(())
     }
 }
@@ -51,12 +46,8 @@ impl Rest for Return {
     type End = Option<Instant>;
 
     #[inline(always)]
-    fn rest(
-        &mut self,
-        until: Option<Instant>,
-        _: &dyn Fn() -> bool,
-    ) -> Result<(), Option<Instant>> {
-        Err(until)
+    fn rest(&mut self, cx: &IdleContext<'_>) -> Result<(), Option<Instant>> {
+        Err(cx.deadline())
     }
 }
 
@@ -95,7 +86,7 @@ pub(crate) fn drive<W: Work, R: Rest>(
         let is_idle = || rests() && timers.is_settled();
         if is_idle() {
             // The look that counts is the one that an idle policy takes with interrupts masked.
-            rest.rest(next, &is_idle)?;
+            rest.rest(&IdleContext::new(timers, next, &is_idle))?;
             served.look_after_wait();
             if pauses {
                 pause::end(timers);

@@ -1,9 +1,7 @@
 //! Spinning before a halt.
 
-use core::fmt;
-
-use super::{Idle, SpinBound, spin::spin};
-use crate::time::{Instant, TimerQueue};
+use super::{Idle, IdleContext, SpinBound, spin::spin};
+use crate::time::Instant;
 
 /// Spins while a wake is likely to come soon, then waits by another policy, usually `Halt`.
 ///
@@ -40,18 +38,16 @@ use crate::time::{Instant, TimerQueue};
 ///     Adaptive::new(Halt),
 /// );
 /// ```
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Adaptive<I> {
     idle: I,
     bound: SpinBound,
-    timers: &'static TimerQueue,
     /// When the wait began that an interrupt for nobody has cut short.
     since: Option<Instant>,
 }
 
 impl<I> Adaptive<I> {
-    /// Spins as a default [`SpinBound`] says, then waits by `idle`. The clock is that of the
-    /// [global queue](TimerQueue::global).
+    /// Spins as a default [`SpinBound`] says, then waits by `idle`.
     ///
     /// # Examples
     ///
@@ -70,7 +66,6 @@ impl<I> Adaptive<I> {
         Self {
             idle,
             bound: SpinBound::default(),
-            timers: TimerQueue::global(),
             since: None,
         }
     }
@@ -95,30 +90,6 @@ impl<I> Adaptive<I> {
         self
     }
 
-    /// Takes the clock of `timers`: the queue that the executor serves, if it is not the global one.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # #[cfg(target_os = "none")] dormir_guest::entry!(main);
-    /// # #[cfg(not(target_os = "none"))] use dormir::platform::host::Skip as Halt;
-    /// # #[cfg(target_os = "none")]
-    /// use dormir::idle::Halt;
-    /// use dormir::{executor::{Executor, Shared, Up64}, idle::Adaptive, time::TimerQueue};
-    ///
-    /// static TIMERS: TimerQueue = TimerQueue::new();
-    /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
-    ///
-    /// let mut runner = EXECUTOR.enter()?.with_timers(&TIMERS);
-    /// runner.run(Adaptive::new(Halt).with_timers(&TIMERS));
-    /// # Ok::<(), dormir::executor::AlreadyEntered>(())
-    /// ```
-    #[must_use]
-    pub fn with_timers(mut self, timers: &'static TimerQueue) -> Self {
-        self.timers = timers;
-        self
-    }
-
     /// The bound that it has learnt.
     ///
     /// # Examples
@@ -139,39 +110,25 @@ impl<I> Adaptive<I> {
     }
 }
 
-impl<I: Default> Default for Adaptive<I> {
-    fn default() -> Self {
-        Self::new(I::default())
-    }
-}
-
-impl<I: fmt::Debug> fmt::Debug for Adaptive<I> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Adaptive")
-            .field("idle", &self.idle)
-            .field("bound", &self.bound)
-            .finish_non_exhaustive()
-    }
-}
-
 impl<I: Idle> Idle for Adaptive<I> {
-    fn wait(&mut self, until: Option<Instant>, idle: &dyn Fn() -> bool) {
-        if !self.timers.has_clock() {
-            return self.idle.wait(until, idle);
+    fn wait(&mut self, cx: &IdleContext<'_>) {
+        let timers = cx.timers();
+        if !timers.has_clock() {
+            return self.idle.wait(cx);
         }
-        let start = self.since.take().unwrap_or_else(|| self.timers.now());
+        let start = self.since.take().unwrap_or_else(|| timers.now());
         let bound = self.bound.get();
         // What the spin has seen to its end was not longer than the bound: there is nothing to learn.
-        if !bound.is_zero() && spin(self.timers, until, start.saturating_add(bound), idle) {
+        if !bound.is_zero() && spin(cx, start.saturating_add(bound)) {
             return;
         }
-        self.idle.wait(until, idle);
-        if idle() {
+        self.idle.wait(cx);
+        if cx.is_idle() {
             // The wait goes on, without another spin. (If a wake comes before the executor looks, the
             // next wait is taken for a longer one than it is: the bound shrinks once too often.)
             self.since = Some(start);
         } else {
-            let wait = self.timers.now().saturating_since(start);
+            let wait = timers.now().saturating_since(start);
             self.bound.wait_was(wait);
         }
     }
@@ -180,7 +137,10 @@ impl<I: Idle> Idle for Adaptive<I> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::idle::test_clock::{TICK, TickingClock, ticking};
+    use crate::{
+        idle::test_clock::{TICK, TickingClock, ticking},
+        time::TimerQueue,
+    };
     use core::time::Duration;
     use std::cell::Cell;
 
@@ -211,9 +171,7 @@ mod tests {
                 scene: self,
                 interrupt: Instant::NEVER,
             };
-            Adaptive::new(halt)
-                .with_timers(self.timers)
-                .with_bound(bound)
+            Adaptive::new(halt).with_bound(bound)
         }
 
         /// One that has learnt to spin for 400 ticks, which is its maximum.
@@ -230,8 +188,13 @@ mod tests {
         fn wait(&self, idle: &mut Adaptive<HaltUntil<'_>>, ticks: u64) -> u32 {
             self.ready.set(self.after(ticks));
             let before = self.halts.get();
-            idle.wait(None, &|| self.is_idle());
+            self.wait_until(idle, None);
             self.halts.get() - before
+        }
+
+        fn wait_until(&self, idle: &mut impl Idle, deadline: Option<Instant>) {
+            let is_idle = || self.is_idle();
+            idle.wait(&IdleContext::new(self.timers, deadline, &is_idle));
         }
 
         fn after(&self, ticks: u64) -> Instant {
@@ -250,9 +213,9 @@ mod tests {
     }
 
     impl Idle for HaltUntil<'_> {
-        fn wait(&mut self, until: Option<Instant>, idle: &dyn Fn() -> bool) {
-            if idle() {
-                let until = until.unwrap_or(Instant::NEVER);
+        fn wait(&mut self, cx: &IdleContext<'_>) {
+            if cx.is_idle() {
+                let until = cx.deadline().unwrap_or(Instant::NEVER);
                 let end = self.scene.ready.get().min(until).min(self.interrupt);
                 assert_ne!(end, Instant::NEVER, "sleeps for good");
                 self.interrupt = Instant::NEVER;
@@ -312,7 +275,7 @@ mod tests {
         let halts = scene.halts.get();
         scene.ready.set(Instant::NEVER);
         let deadline = scene.after(20);
-        idle.wait(Some(deadline), &|| scene.is_idle());
+        scene.wait_until(&mut idle, Some(deadline));
         assert_eq!(scene.halts.get(), halts);
         assert_eq!(scene.clock.shown(), deadline, "neither early nor late");
         assert!(
@@ -330,10 +293,10 @@ mod tests {
         scene.ready.set(scene.after(1000));
         for interrupt in [500, 100, 100] {
             idle.idle.interrupt = scene.after(interrupt);
-            idle.wait(None, &|| scene.is_idle());
+            scene.wait_until(&mut idle, None);
             assert!(scene.is_idle());
         }
-        idle.wait(None, &|| scene.is_idle());
+        scene.wait_until(&mut idle, None);
         assert!(!scene.is_idle());
         assert_eq!(scene.halts.get() - halts, 4);
         // 400 in the spin, one for each wait's look whether it is over, the start, the end.
@@ -353,15 +316,15 @@ mod tests {
     fn without_a_clock_it_is_the_other_policy() {
         struct Count(u32);
         impl Idle for Count {
-            fn wait(&mut self, until: Option<Instant>, _idle: &dyn Fn() -> bool) {
-                assert_eq!(until, None);
+            fn wait(&mut self, cx: &IdleContext<'_>) {
+                assert_eq!(cx.deadline(), None);
                 self.0 += 1;
             }
         }
         static TIMERS: TimerQueue = TimerQueue::new();
-        let mut idle = Adaptive::new(Count(0)).with_timers(&TIMERS);
-        idle.wait(None, &|| true);
-        idle.wait(None, &|| false);
+        let mut idle = Adaptive::new(Count(0));
+        idle.wait(&IdleContext::new(&TIMERS, None, &|| true));
+        idle.wait(&IdleContext::new(&TIMERS, None, &|| false));
         assert_eq!(idle.idle.0, 2);
     }
 }

@@ -1,7 +1,7 @@
 //! Halting the vCPU.
 
-use super::Idle;
-use crate::{arch::x86_64::halt::halt_if, time::Instant};
+use super::{Idle, IdleContext};
+use crate::arch::x86_64::halt::halt_if;
 
 /// Halts the vCPU with `hlt` until the next interrupt.
 ///
@@ -21,11 +21,11 @@ use crate::{arch::x86_64::halt::halt_if, time::Instant};
 pub struct Halt;
 
 impl Idle for Halt {
-    fn wait(&mut self, _until: Option<Instant>, idle: &dyn Fn() -> bool) {
+    fn wait(&mut self, cx: &IdleContext<'_>) {
         use x86_64::instructions::interrupts;
 
         let were_masked = !interrupts::are_enabled();
-        halt_if(idle);
+        halt_if(|| cx.is_idle());
         if were_masked {
             interrupts::disable();
         }

@@ -2,12 +2,11 @@
 
 use core::time::Duration;
 
-use super::Idle;
-use crate::time::Instant;
+use super::{Idle, IdleContext};
 
 /// Another policy, with a count of the waits and of the time spent in them.
 ///
-/// It reads the global clock twice for each wait.
+/// It reads the clock of the loop's timers twice for each wait. Where there is no clock, it counts the waits.
 ///
 /// # Examples
 ///
@@ -38,7 +37,7 @@ impl<I> Metered<I> {
     /// ```
     /// use dormir::idle::{Metered, Spin};
     ///
-    /// let idle = Metered::new(Spin::new());
+    /// let idle = Metered::new(Spin);
     /// assert_eq!(idle.waits(), 0);
     /// ```
     pub const fn new(idle: I) -> Self {
@@ -95,10 +94,13 @@ impl<I> Metered<I> {
 }
 
 impl<I: Idle> Idle for Metered<I> {
-    fn wait(&mut self, until: Option<Instant>, idle: &dyn Fn() -> bool) {
-        let start = Instant::now();
-        self.idle.wait(until, idle);
+    fn wait(&mut self, cx: &IdleContext<'_>) {
+        let timers = cx.timers();
+        let start = timers.has_clock().then(|| timers.now());
+        self.idle.wait(cx);
         self.waits += 1;
-        self.waited += Instant::now().saturating_since(start);
+        if let Some(start) = start {
+            self.waited += timers.now().saturating_since(start);
+        }
     }
 }

@@ -1,9 +1,7 @@
 //! Waiting without a halt.
 
-use core::fmt;
-
-use super::Idle;
-use crate::time::{Instant, TimerQueue};
+use super::{Idle, IdleContext};
+use crate::time::Instant;
 
 /// Never halts: looks again and again until there is something to do.
 ///
@@ -25,90 +23,31 @@ use crate::time::{Instant, TimerQueue};
 /// use core::time::Duration;
 /// use dormir::{block_on, idle::Spin, time::Timer};
 ///
-/// block_on(async { Timer::after(Duration::from_micros(5)).await }, Spin::new());
+/// block_on(async { Timer::after(Duration::from_micros(5)).await }, Spin);
 /// # }
 /// ```
-#[derive(Clone, Copy)]
-pub struct Spin {
-    timers: &'static TimerQueue,
-}
-
-impl Spin {
-    /// Spins by the clock of the [global queue](TimerQueue::global).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # #[cfg(target_os = "none")] dormir_guest::entry!(main);
-    /// use dormir::{block_on, executor::yield_now, idle::Spin};
-    ///
-    /// block_on(yield_now(), Spin::new());
-    /// ```
-    #[must_use]
-    pub fn new() -> Self {
-        Self {
-            timers: TimerQueue::global(),
-        }
-    }
-
-    /// Spins by the clock of `timers`: the queue that the executor serves, if it is not the global
-    /// one.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # #[cfg(target_os = "none")] dormir_guest::entry!(main);
-    /// use dormir::{executor::{Executor, Shared, Up64}, idle::Spin, time::TimerQueue};
-    ///
-    /// static TIMERS: TimerQueue = TimerQueue::new();
-    /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
-    ///
-    /// let mut runner = EXECUTOR.enter()?.with_timers(&TIMERS);
-    /// runner.run(Spin::new().with_timers(&TIMERS));
-    /// # Ok::<(), dormir::executor::AlreadyEntered>(())
-    /// ```
-    #[must_use]
-    pub const fn with_timers(mut self, timers: &'static TimerQueue) -> Self {
-        self.timers = timers;
-        self
-    }
-}
-
-impl Default for Spin {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl fmt::Debug for Spin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Spin").finish_non_exhaustive()
-    }
-}
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Spin;
 
 impl Idle for Spin {
-    fn wait(&mut self, until: Option<Instant>, idle: &dyn Fn() -> bool) {
-        spin(self.timers, until, Instant::NEVER, idle);
+    fn wait(&mut self, cx: &IdleContext<'_>) {
+        spin(cx, Instant::NEVER);
     }
 }
 
-/// Looks until there is something to do, which is also when the deadline `until` has passed, or until
-/// `end`. Returns whether there is.
+/// Looks until there is something to do, which is also when the deadline has passed, or until `end`.
+/// Returns whether there is.
 ///
 /// Interrupts are let in meanwhile.
-pub(super) fn spin(
-    timers: &TimerQueue,
-    until: Option<Instant>,
-    end: Instant,
-    idle: &dyn Fn() -> bool,
-) -> bool {
-    let until = until.unwrap_or(Instant::NEVER);
-    let limit = until.min(end);
+pub(super) fn spin(cx: &IdleContext<'_>, end: Instant) -> bool {
+    let timers = cx.timers();
+    let deadline = cx.deadline().unwrap_or(Instant::NEVER);
+    let limit = deadline.min(end);
     with_interrupts(|| {
-        while idle() {
+        while cx.is_idle() {
             // Where there is no limit, there may be no clock.
             if limit != Instant::NEVER && timers.now() >= limit {
-                let deadline_passed = limit == until;
+                let deadline_passed = limit == deadline;
                 if deadline_passed {
                     // The timer's interrupt is late, or never comes.
                     timers.on_deadline();
@@ -145,7 +84,10 @@ fn with_interrupts<R>(wait: impl FnOnce() -> R) -> R {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::idle::test_clock::{TICK, ticking};
+    use crate::{
+        idle::test_clock::{TICK, ticking},
+        time::TimerQueue,
+    };
     use std::cell::Cell;
 
     fn at(ticks: u64) -> Instant {
@@ -157,7 +99,7 @@ mod tests {
         let (timers, clock) = ticking();
         let looks = Cell::new(0);
         let idle = || looks.replace(looks.get() + 1) < 5;
-        Spin::new().with_timers(timers).wait(Some(at(1000)), &idle);
+        Spin.wait(&IdleContext::new(timers, Some(at(1000)), &idle));
         assert_eq!(looks.get(), 6, "it looks no more once there is work");
         assert_eq!(clock.reads(), 5, "it looks at the clock between two looks");
         assert!(timers.is_settled(), "no deadline has passed");
@@ -167,9 +109,8 @@ mod tests {
     #[test]
     fn a_deadline_that_has_passed_ends_it_and_is_told_to_the_queue() {
         let (timers, clock) = ticking();
-        Spin::new()
-            .with_timers(timers)
-            .wait(Some(at(7)), &|| timers.is_settled());
+        let is_idle = || timers.is_settled();
+        Spin.wait(&IdleContext::new(timers, Some(at(7)), &is_idle));
         assert!(!timers.is_settled());
         assert_eq!(clock.reads(), 7, "it ends with the first look that sees it");
     }
@@ -177,12 +118,13 @@ mod tests {
     #[test]
     fn the_end_of_a_spin_is_no_deadline() {
         let (timers, clock) = ticking();
-        assert!(!spin(timers, None, at(3), &|| true));
-        assert!(!spin(timers, Some(at(100)), at(5), &|| true));
+        let wait = |deadline| IdleContext::new(timers, deadline, &|| true);
+        assert!(!spin(&wait(None), at(3)));
+        assert!(!spin(&wait(Some(at(100))), at(5)));
         assert_eq!(clock.reads(), 5);
         assert!(timers.is_settled());
         assert!(
-            spin(timers, Some(at(9)), at(9), &|| true),
+            spin(&wait(Some(at(9))), at(9)),
             "a deadline goes before an end"
         );
         assert!(!timers.is_settled());
@@ -194,7 +136,7 @@ mod tests {
         static TIMERS: TimerQueue = TimerQueue::new();
         let looks = Cell::new(0);
         let idle = || looks.replace(looks.get() + 1) < 5;
-        Spin::new().with_timers(&TIMERS).wait(None, &idle);
+        Spin.wait(&IdleContext::new(&TIMERS, None, &idle));
         assert_eq!(looks.get(), 6);
     }
 }

@@ -15,7 +15,7 @@ use core::{
 };
 
 use crate::{
-    idle::Idle,
+    idle::{Idle, IdleContext},
     time::{Alarm, Clock, Instant, TimerQueue},
 };
 
@@ -201,11 +201,13 @@ pub fn init() {
 pub struct Skip;
 
 impl Idle for Skip {
-    fn wait(&mut self, until: Option<Instant>, idle: &dyn Fn() -> bool) {
-        if !idle() {
+    fn wait(&mut self, cx: &IdleContext<'_>) {
+        if !cx.is_idle() {
             return;
         }
-        let until = until.expect("nothing is ready and no timer is set: this would sleep for good");
+        let until = cx
+            .deadline()
+            .expect("nothing is ready and no timer is set: this would sleep for good");
         // One nanosecond at least, so that a clock that a test set ahead still moves.
         let next = until.max(CLOCK.now().saturating_add(Duration::from_nanos(1)));
         let timers = TimerQueue::global();
@@ -224,9 +226,9 @@ mod tests {
     struct Counted<'a>(&'a mut u32);
 
     impl Idle for Counted<'_> {
-        fn wait(&mut self, until: Option<Instant>, idle: &dyn Fn() -> bool) {
+        fn wait(&mut self, cx: &IdleContext<'_>) {
             *self.0 += 1;
-            Skip.wait(until, idle);
+            Skip.wait(cx);
         }
     }
 

@@ -114,7 +114,7 @@ fn woken_around_another() -> Result<i32, HyperlightGuestError> {
                 return Poll::Ready(());
             }
             context.waker().wake_by_ref();
-            dormir::block_on(Timer::after(Duration::from_millis(1)), Spin::new());
+            dormir::block_on(Timer::after(Duration::from_millis(1)), Spin);
             Poll::Pending
         })
         .await;

@@ -16,16 +16,15 @@ use super::{
 };
 use crate::{
     executor::{Capacity, Cpus, Executor, Shared},
-    idle::Idle,
-    time::Instant,
+    idle::{Idle, IdleContext},
 };
 
 /// Sleeps until it is no longer idle: for good, where a wake is lost, which is when loom loses patience.
 struct Sleep;
 
 impl Idle for Sleep {
-    fn wait(&mut self, _until: Option<Instant>, idle: &dyn Fn() -> bool) {
-        while idle() {
+    fn wait(&mut self, cx: &IdleContext<'_>) {
+        while cx.is_idle() {
             thread::yield_now();
         }
     }

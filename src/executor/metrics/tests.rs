@@ -10,7 +10,7 @@ use crate::{
     Event,
     alone::alone,
     executor::{Shared, Up64, yield_now},
-    idle::Idle,
+    idle::{Idle, IdleContext},
     platform::host::{Skip, VirtualClock, init},
     time::Timer,
 };
@@ -37,8 +37,8 @@ fn machine() -> &'static Machine {
 struct Advance(&'static Machine);
 
 impl Idle for Advance {
-    fn wait(&mut self, until: Option<Instant>, _idle: &dyn Fn() -> bool) {
-        let until = until.expect("a timer is set");
+    fn wait(&mut self, cx: &IdleContext<'_>) {
+        let until = cx.deadline().expect("a timer is set");
         self.0.clock.advance_to(until, &self.0.timers);
     }
 }

@@ -12,7 +12,7 @@ use super::{
     },
     Runner,
 };
-use crate::{idle::Idle, time::Instant};
+use crate::idle::{Idle, IdleContext};
 
 impl<C: Capacity, M: Cpus> Runner<C, M> {
     pub(super) fn rest<I: Idle>(&self, idle: I) -> Told<I> {
@@ -71,14 +71,10 @@ impl<I: Idle> Rest for Told<I> {
     type End = Infallible;
 
     #[inline(always)]
-    fn rest(
-        &mut self,
-        until: Option<Instant>,
-        is_idle: &dyn Fn() -> bool,
-    ) -> Result<(), Infallible> {
+    fn rest(&mut self, cx: &IdleContext<'_>) -> Result<(), Infallible> {
         // SAFETY: it is the runner that waits. (So each wait is followed by the same instructions.)
         unsafe { self.book.count_words_anew() };
-        let wait = || self.idle.wait(until, is_idle);
+        let wait = || self.idle.wait(cx);
         probe::waiting(self.book, wait);
         Ok(())
     }

@@ -92,13 +92,15 @@ impl Alarm for Machine {
 struct Wait(&'static Machine, &'static TimerQueue);
 
 impl Idle for Wait {
-    fn wait(&mut self, until: Option<Instant>, idle: &dyn Fn() -> bool) {
+    fn wait(&mut self, cx: &IdleContext<'_>) {
         call();
-        if idle() {
+        if cx.is_idle() {
             let alarm = self.0.alarm.swap(OFF, Ordering::SeqCst);
             assert_ne!(
-                alarm, OFF,
-                "nothing ends this wait, which is until {until:?}"
+                alarm,
+                OFF,
+                "nothing ends this wait, which is until {:?}",
+                cx.deadline()
             );
             self.0.now.fetch_max(alarm, Ordering::SeqCst);
             self.1.on_interrupt();

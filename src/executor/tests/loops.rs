@@ -12,8 +12,8 @@ struct Device {
 }
 
 impl Idle for Device {
-    fn wait(&mut self, _until: Option<Instant>, idle: &dyn Fn() -> bool) {
-        if idle() {
+    fn wait(&mut self, cx: &IdleContext<'_>) {
+        if cx.is_idle() {
             let later = self.clock.now().saturating_add(Duration::from_millis(1));
             self.clock.advance_to(later, self.timers);
         }
@@ -50,7 +50,8 @@ fn slack_delays_nothing_once_a_wait_has_ended() {
         let until = next();
         spawner.spawn_detached(sleep(Timer::at(until))).unwrap();
         while runner.run_until_idle().tasks_left != 0 {
-            Device { timers, clock }.wait(None, &|| true);
+            let cx = IdleContext::new(timers, None, &|| true);
+            Device { timers, clock }.wait(&cx);
         }
         assert_eq!(clock.now(), until, "run_until_idle");
     });

@@ -35,7 +35,7 @@ use proptest::prelude::ProptestConfig;
 use super::*;
 use crate::{
     alone::alone,
-    idle::Idle,
+    idle::{Idle, IdleContext},
     leak::leak,
     platform::host::VirtualClock,
     task,
@@ -92,9 +92,9 @@ impl Station {
 }
 
 impl Idle for Station {
-    fn wait(&mut self, until: Option<Instant>, idle: &dyn Fn() -> bool) {
-        if idle() {
-            let until = until.expect("something to wait for");
+    fn wait(&mut self, cx: &IdleContext<'_>) {
+        if cx.is_idle() {
+            let until = cx.deadline().expect("something to wait for");
             self.clock.advance_to(until, self.timers);
         }
     }
@@ -104,8 +104,9 @@ impl Idle for Station {
 struct NeverIdle;
 
 impl Idle for NeverIdle {
-    fn wait(&mut self, until: Option<Instant>, _idle: &dyn Fn() -> bool) {
-        panic!("nothing is ready, and the next deadline is {until:?}");
+    fn wait(&mut self, cx: &IdleContext<'_>) {
+        let deadline = cx.deadline();
+        panic!("nothing is ready, and the next deadline is {deadline:?}");
     }
 }
 

@@ -96,9 +96,9 @@ fn no_task_is_current_when_its_output_is_dropped() {
 fn no_task_is_current_while_the_executor_waits_or_serves_timers() {
     struct Watching(Station);
     impl Idle for Watching {
-        fn wait(&mut self, until: Option<Instant>, idle: &dyn Fn() -> bool) {
+        fn wait(&mut self, cx: &IdleContext<'_>) {
             assert_eq!(current_task(), None);
-            self.0.wait(until, idle);
+            self.0.wait(cx);
         }
     }
     task! { async fn sleeper(station: Station), pool = 1 { station.timer(5).await; assert_current("::sleeper"); } }
@@ -204,8 +204,8 @@ fn a_task_runs_another_executor_to_its_end() {
 struct Turning(Runner<Up64>);
 
 impl Idle for Turning {
-    fn wait(&mut self, _until: Option<Instant>, idle: &dyn Fn() -> bool) {
-        assert!(idle());
+    fn wait(&mut self, cx: &IdleContext<'_>) {
+        assert!(cx.is_idle());
         self.0.run_until_idle();
     }
 }
@@ -252,8 +252,8 @@ fn block_on_awaits_a_handle_in_and_out_of_tasks() {
 struct Ask;
 
 impl Idle for Ask {
-    fn wait(&mut self, _until: Option<Instant>, idle: &dyn Fn() -> bool) {
-        while idle() {
+    fn wait(&mut self, cx: &IdleContext<'_>) {
+        while cx.is_idle() {
             std::thread::yield_now();
         }
     }

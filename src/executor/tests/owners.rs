@@ -57,10 +57,10 @@ impl Machine {
 struct Sleep(&'static Machine, &'static TimerQueue);
 
 impl Idle for Sleep {
-    fn wait(&mut self, _until: Option<Instant>, idle: &dyn Fn() -> bool) {
+    fn wait(&mut self, cx: &IdleContext<'_>) {
         let Self(machine, timers) = self;
         let mut kicked = machine.kicked.lock().unwrap();
-        if !idle() {
+        if !cx.is_idle() {
             return;
         }
         loop {

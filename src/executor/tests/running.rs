@@ -77,13 +77,13 @@ fn sleepers_go_on_in_the_order_of_their_deadlines() {
 fn the_idle_policy_is_told_the_next_deadline_and_asked_only_when_nothing_is_ready() {
     struct Listing(Station, Rc<std::cell::RefCell<Vec<Option<u64>>>>);
     impl Idle for Listing {
-        fn wait(&mut self, until: Option<Instant>, idle: &dyn Fn() -> bool) {
-            assert!(idle(), "asked to wait with something to do");
-            let listed = until.map(Instant::as_nanos);
+        fn wait(&mut self, cx: &IdleContext<'_>) {
+            assert!(cx.is_idle(), "asked to wait with something to do");
+            let listed = cx.deadline().map(Instant::as_nanos);
             self.1.borrow_mut().push(listed);
             // Waking early is allowed at any time.
             if self.1.borrow().len().is_multiple_of(2) {
-                self.0.wait(until, idle);
+                self.0.wait(cx);
             }
         }
     }
@@ -214,8 +214,8 @@ fn run_forever_waits_also_while_there_is_no_task() {
     /// Spawns a task at each of its first waits, as an interrupt handler does.
     struct Spawning(RemoteSpawner, u32);
     impl Idle for Spawning {
-        fn wait(&mut self, until: Option<Instant>, _idle: &dyn Fn() -> bool) {
-            assert_eq!(until, None);
+        fn wait(&mut self, cx: &IdleContext<'_>) {
+            assert_eq!(cx.deadline(), None);
             if self.1 == 0 {
                 resume_unwind(Box::new("it has waited often enough"));
             }
@@ -235,10 +235,10 @@ fn run_forever_waits_also_while_there_is_no_task() {
 fn a_policy_that_spawns_or_wakes_keeps_run_going() {
     struct Waking(Waker);
     impl Idle for Waking {
-        fn wait(&mut self, _until: Option<Instant>, idle: &dyn Fn() -> bool) {
-            assert!(idle());
+        fn wait(&mut self, cx: &IdleContext<'_>) {
+            assert!(cx.is_idle());
             self.0.wake_by_ref();
-            assert!(!idle(), "it was woken");
+            assert!(!cx.is_idle(), "it was woken");
         }
     }
     task! {
@@ -331,8 +331,8 @@ fn a_runner_waits_for_nobody_when_its_only_task_waits_for_good() {
 struct Refusing;
 
 impl Idle for Refusing {
-    fn wait(&mut self, until: Option<Instant>, idle: &dyn Fn() -> bool) {
-        assert!(until.is_none() && idle());
+    fn wait(&mut self, cx: &IdleContext<'_>) {
+        assert!(cx.deadline().is_none() && cx.is_idle());
         resume_unwind(Box::new("nothing to wait for"));
     }
 }

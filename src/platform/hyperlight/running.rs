@@ -22,6 +22,7 @@ use crate::{
         block_on::Blocking,
         drive::{Rest, Return, Work, drive},
     },
+    idle::IdleContext,
     time::{Clock, Instant, TimerQueue},
 };
 
@@ -166,9 +167,9 @@ struct Waits {
 impl Rest for Waits {
     type End = Error;
 
-    fn rest(&mut self, until: Option<Instant>, is_idle: &dyn Fn() -> bool) -> Result<(), Error> {
+    fn rest(&mut self, cx: &IdleContext<'_>) -> Result<(), Error> {
         // Only this vCPU's main line wakes tasks, and it is here.
-        let until = until.ok_or(Error::NothingToWaitFor)?;
+        let until = cx.deadline().ok_or(Error::NothingToWaitFor)?;
         let wait = until.saturating_since(CLOCK.now());
         if wait > self.longest {
             let limit = self.longest;
@@ -177,7 +178,7 @@ impl Rest for Waits {
         if wait.is_zero() {
             // Neither a call of the host nor a start of the timer for what is due.
         } else if self.interrupts {
-            self.halt(until, is_idle);
+            self.halt(until, cx);
         } else {
             host::wait(wait)?;
         }
@@ -187,14 +188,14 @@ impl Rest for Waits {
 
 impl Waits {
     /// Halts from tick to tick: that costs a look at the clock, not a turn of the tasks.
-    fn halt(&mut self, until: Instant, is_idle: &dyn Fn() -> bool) {
+    fn halt(&mut self, until: Instant, cx: &IdleContext<'_>) {
         let were_masked = !interrupts::are_enabled();
         if !self.ticks {
             // SAFETY: the host says that the sandbox has them; the rest is so in every Hyperlight guest.
             unsafe { tick::start() };
             self.ticks = true;
         }
-        let sleeps = || CLOCK.now() < until && is_idle();
+        let sleeps = || CLOCK.now() < until && cx.is_idle();
         while sleeps() {
             halt_if(sleeps);
             if were_masked {

@@ -21,7 +21,7 @@ use crate::time::{
     testing::{Recorder, Recording, at, counting, poll, queue, settle, waiting},
 };
 use crate::{
-    idle::{Idle, Spin},
+    idle::{Idle, IdleContext, Spin},
     leak::leak,
     platform::host::VirtualClock,
 };
@@ -181,9 +181,8 @@ fn an_alarm_that_has_interrupted_is_not_written_to_be_turned_off() {
 #[test]
 fn an_alarm_whose_interrupt_nobody_has_seen_is_turned_off() {
     let passes_by: [fn(&'static TimerQueue); 2] = [TimerQueue::look, |queue| {
-        Spin::new()
-            .with_timers(queue)
-            .wait(Some(at(100)), &|| queue.is_settled())
+        let is_settled = || queue.is_settled();
+        Spin.wait(&IdleContext::new(queue, Some(at(100)), &is_settled));
     }];
     for look in passes_by {
         let (queue, clock, alarm) = counting(0);

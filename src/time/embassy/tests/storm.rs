@@ -15,7 +15,7 @@ use crate::{
     alone::alone,
     block_on,
     executor::{Executor, Shared, Up64},
-    idle::Idle,
+    idle::{Idle, IdleContext},
     platform::host::{self, Skip},
     task,
     time::{
@@ -59,9 +59,9 @@ impl Counts {
 struct Counted<'a>(&'a Cell<u64>);
 
 impl Idle for Counted<'_> {
-    fn wait(&mut self, until: Option<crate::time::Instant>, idle: &dyn Fn() -> bool) {
+    fn wait(&mut self, cx: &IdleContext<'_>) {
         self.0.set(self.0.get() + 1);
-        Skip.wait(until, idle);
+        Skip.wait(cx);
     }
 }
 
@@ -131,7 +131,9 @@ fn in_somebodys_loop(wakers: usize) {
         // It counts as idle also while it rests.
         assert!(runner.is_idle());
         if !WOKEN.replace(false) {
-            Counted(&counts.waits).wait(turn.next_deadline, &|| runner.is_idle());
+            let (timers, is_idle) = (TimerQueue::global(), || runner.is_idle());
+            let cx = IdleContext::new(timers, turn.next_deadline, &is_idle);
+            Counted(&counts.waits).wait(&cx);
         }
     }
     counts.assert_calm(wakers);
@@ -185,12 +187,12 @@ fn an_interrupt_ends_a_rest() {
     struct Interrupted(u64);
 
     impl Idle for Interrupted {
-        fn wait(&mut self, until: Option<crate::time::Instant>, idle: &dyn Fn() -> bool) {
+        fn wait(&mut self, cx: &IdleContext<'_>) {
             self.0 += 1;
             if self.0.is_multiple_of(2) {
                 DEVICE.signal();
             } else {
-                Skip.wait(until, idle);
+                Skip.wait(cx);
             }
         }
     }

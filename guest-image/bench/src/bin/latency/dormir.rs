@@ -13,7 +13,7 @@ use dormir::{
     Event,
     arch::x86_64::interrupt::InterruptFrame,
     executor::{AbortHandle, Capacity, Executor, Runner, Shared, Spawner, Up64, Up4096},
-    idle::{Adaptive, Halt, Idle, Spin},
+    idle::{Adaptive, Halt, Idle, IdleContext, Spin},
     platform::bare,
     time::{Instant, Timer},
 };
@@ -119,9 +119,9 @@ struct Stamped<I>(I);
 
 impl<I: Idle> Idle for Stamped<I> {
     #[inline]
-    fn wait(&mut self, until: Option<Instant>, idle: &dyn Fn() -> bool) {
+    fn wait(&mut self, cx: &IdleContext<'_>) {
         stamps::fall_asleep();
-        self.0.wait(until, idle);
+        self.0.wait(cx);
     }
 }
 
@@ -210,7 +210,7 @@ fn run<C: Capacity>(
     match policy {
         Policy::Halt => runner.run(Stamped(Halt)),
         Policy::Adaptive => runner.run(Stamped(Adaptive::new(Halt))),
-        Policy::Spin => runner.run(Stamped(Spin::new())),
+        Policy::Spin => runner.run(Stamped(Spin)),
     }
 }
 

@@ -9,7 +9,7 @@ use alloc::format;
 use dormir::{
     arch::x86_64::{alarm::OneShotAlarm, interrupt::InterruptFrame, tsc::TscClock, vector},
     executor::{Executor, Shared, Up64},
-    idle::{Halt, Idle},
+    idle::{Halt, Idle, IdleContext},
     interrupt_entry,
     platform::bare::{self, Machine},
     time::{Alarm, Instant, TimerQueue},
@@ -121,13 +121,13 @@ impl Alarm for CountedAlarm {
 struct CountedHalt;
 
 impl Idle for CountedHalt {
-    fn wait(&mut self, until: Option<Instant>, idle: &dyn Fn() -> bool) {
+    fn wait(&mut self, cx: &IdleContext<'_>) {
         // It halts if the answer is yes, and only then.
         let counted = || {
-            let halts = idle();
+            let halts = cx.is_idle();
             HALTS.fetch_add(halts.into(), Ordering::Relaxed);
             halts
         };
-        Halt.wait(until, &counted);
+        Halt.wait(&IdleContext::new(cx.timers(), cx.deadline(), &counted));
     }
 }

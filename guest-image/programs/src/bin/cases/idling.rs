@@ -18,7 +18,7 @@ use crate::{
 
 pub(crate) const CASES: &[Case] = &[
     ("idle-spin-never-halts", spin_never_halts),
-    ("idle-spin-ends-sleeps", || sleeps_end(Spin::new())),
+    ("idle-spin-ends-sleeps", || sleeps_end(Spin)),
     ("idle-adaptive-ends-sleeps", || {
         sleeps_end(Adaptive::new(Halt))
     }),
@@ -53,7 +53,7 @@ fn wakes_with_interrupts_masked(device: &Device, mut idle: impl Idle) {
 
 fn spin_never_halts() {
     let device = events::device();
-    wakes_with_interrupts_masked(&device, Spin::new());
+    wakes_with_interrupts_masked(&device, Spin);
     assert_eq!(device.halts_ended(), 0, "halts");
 }
 

@@ -4,27 +4,26 @@ use core::arch::asm;
 
 use dormir::{
     arch::x86_64::halt,
-    idle::{Halt, Idle},
-    time::Instant,
+    idle::{Halt, Idle, IdleContext},
 };
 use x86_64::instructions::interrupts;
 
 /// How a policy waits.
-pub(crate) type Wait = fn(&dyn Fn() -> bool);
+pub(crate) type Wait = fn(&IdleContext<'_>);
 
 /// A function as a policy.
 pub(crate) struct By(pub(crate) Wait);
 
 impl Idle for By {
-    fn wait(&mut self, _until: Option<Instant>, idle: &dyn Fn() -> bool) {
-        (self.0)(idle);
+    fn wait(&mut self, cx: &IdleContext<'_>) {
+        (self.0)(cx);
     }
 }
 
 /// The policy that an argument names.
 pub(crate) fn by_name(name: &str) -> Option<Wait> {
     match name {
-        "halt" => Some(|idle| Halt.wait(None, idle)),
+        "halt" => Some(|cx| Halt.wait(cx)),
         "no-check" => Some(no_check),
         "check-before-mask" => Some(check_before_mask),
         "sti-hlt-apart" => Some(sti_hlt_apart),
@@ -35,22 +34,22 @@ pub(crate) fn by_name(name: &str) -> Option<Wait> {
 }
 
 /// Halts without a last look: a wake since the poll is slept on.
-fn no_check(_idle: &dyn Fn() -> bool) {
+fn no_check(_cx: &IdleContext<'_>) {
     halt::halt_if(|| true);
 }
 
 /// Looks, then masks: a wake between the two is slept on.
-fn check_before_mask(idle: &dyn Fn() -> bool) {
-    if idle() {
+fn check_before_mask(cx: &IdleContext<'_>) {
+    if cx.is_idle() {
         halt::halt_if(|| true);
     }
 }
 
 /// One instruction between `sti` and `hlt`: an interrupt that was pending comes after it, and is slept
 /// on.
-fn sti_hlt_apart(idle: &dyn Fn() -> bool) {
+fn sti_hlt_apart(cx: &IdleContext<'_>) {
     interrupts::disable();
-    if idle() {
+    if cx.is_idle() {
         // SAFETY: unmasks interrupts and waits for one; touches no memory and no stack.
         unsafe { asm!("sti", "nop", "hlt", options(nostack)) };
     } else {
@@ -59,9 +58,9 @@ fn sti_hlt_apart(idle: &dyn Fn() -> bool) {
 }
 
 /// Right for interrupts, but the NMI handler knows nothing of it: an NMI after the look is slept on.
-fn nmi_forgotten(idle: &dyn Fn() -> bool) {
+fn nmi_forgotten(cx: &IdleContext<'_>) {
     interrupts::disable();
-    if idle() {
+    if cx.is_idle() {
         // SAFETY: as above.
         unsafe { asm!("sti", "hlt", options(nostack)) };
     } else {
@@ -70,9 +69,9 @@ fn nmi_forgotten(idle: &dyn Fn() -> bool) {
 }
 
 /// Lowers the NMI handler's flag after the look and not before it: an NMI during the look is slept on.
-fn nmi_flag_lowered_late(idle: &dyn Fn() -> bool) {
+fn nmi_flag_lowered_late(cx: &IdleContext<'_>) {
     interrupts::disable();
-    if idle() {
+    if cx.is_idle() {
         halt::halt_if(|| true);
     } else {
         interrupts::enable();

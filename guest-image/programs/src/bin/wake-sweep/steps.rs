@@ -4,8 +4,7 @@ use core::sync::atomic::Ordering;
 
 use dormir::{
     arch::x86_64::pit,
-    idle::{Halt, Idle},
-    time::Instant,
+    idle::{Halt, Idle, IdleContext},
 };
 use dormir_guest::{exit, println};
 use dormir_programs::{hit, machine::PIT_CAME};
@@ -41,9 +40,9 @@ struct Step {
 }
 
 impl Idle for Steps {
-    fn wait(&mut self, until: Option<Instant>, idle: &dyn Fn() -> bool) {
+    fn wait(&mut self, cx: &IdleContext<'_>) {
         if self.now.is_some() && !PIT_CAME.load(Ordering::Relaxed) {
-            return Halt.wait(until, idle);
+            return Halt.wait(cx);
         }
         if let Some(step) = self.now {
             self.report(step);

@@ -11,7 +11,7 @@ use core::{
 use dormir::{
     arch::x86_64::halt::halt_if,
     executor::{Cpus, Executor, Up64, Up4096, yield_now},
-    idle::{Halt, Idle},
+    idle::{Halt, Idle, IdleContext},
     platform::bare,
     task,
     time::{Instant, Timer, TimerQueue},
@@ -37,10 +37,10 @@ struct InterruptAtWait {
 }
 
 impl Idle for InterruptAtWait {
-    fn wait(&mut self, until: Option<Instant>, idle: &dyn Fn() -> bool) {
-        assert_eq!(until, Some(self.deadline));
+    fn wait(&mut self, cx: &IdleContext<'_>) {
+        assert_eq!(cx.deadline(), Some(self.deadline));
         self.device.interrupt();
-        Halt.wait(until, idle);
+        Halt.wait(cx);
     }
 }
 

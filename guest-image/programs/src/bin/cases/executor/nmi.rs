@@ -11,10 +11,9 @@ use core::{
 use dormir::{
     arch::x86_64::interrupt::InterruptFrame,
     executor::{Cpus, Executor, Up64},
-    idle::{Halt, Idle},
+    idle::{Halt, Idle, IdleContext},
     platform::bare,
     task,
-    time::Instant,
 };
 use dormir_guest::set_nmi_handler;
 use x86_64::registers::model_specific::Msr;
@@ -61,14 +60,15 @@ fn send_nmi() {
 struct NmiAfterTheLook;
 
 impl Idle for NmiAfterTheLook {
-    fn wait(&mut self, until: Option<Instant>, idle: &dyn Fn() -> bool) {
-        Halt.wait(until, &|| {
-            let nothing_to_do = idle();
-            if nothing_to_do {
+    fn wait(&mut self, cx: &IdleContext<'_>) {
+        let is_idle = || {
+            let is_idle = cx.is_idle();
+            if is_idle {
                 send_nmi();
             }
-            nothing_to_do
-        });
+            is_idle
+        };
+        Halt.wait(&IdleContext::new(cx.timers(), cx.deadline(), &is_idle));
     }
 }
 

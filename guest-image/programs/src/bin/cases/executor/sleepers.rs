@@ -5,7 +5,7 @@ use core::{cell::Cell, time::Duration};
 
 use dormir::{
     executor::{Cpus, Executor, Runner, Shared, SingleVcpu, Up65536},
-    idle::{Halt, Idle},
+    idle::{Halt, Idle, IdleContext},
     task,
     time::{Instant, Timer},
 };
@@ -40,9 +40,9 @@ task! {
 struct Counting(&'static Ends);
 
 impl Idle for Counting {
-    fn wait(&mut self, until: Option<Instant>, idle: &dyn Fn() -> bool) {
+    fn wait(&mut self, cx: &IdleContext<'_>) {
         self.0.waits.set(self.0.waits.get() + 1);
-        Halt.wait(until, idle);
+        Halt.wait(cx);
     }
 }
 

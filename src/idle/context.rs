@@ -1,0 +1,84 @@
+//! What an idle policy is given for one wait.
+
+use core::fmt;
+
+use crate::time::{Instant, TimerQueue};
+
+/// One wait of a run loop: until when, whether there is still nothing to do, and the loop's timers.
+///
+/// A run loop makes one for each wait. A policy passes it on to the policy that it wraps.
+///
+/// # Examples
+///
+/// A run loop without an executor, which waits by a policy:
+///
+/// ```
+/// use core::cell::Cell;
+/// use dormir::{idle::{Idle, IdleContext, Spin}, time::TimerQueue};
+///
+/// static TIMERS: TimerQueue = TimerQueue::new();
+///
+/// let work = Cell::new(3_u32);
+/// // Nothing to do, the first two times.
+/// let is_idle = || work.replace(work.get().saturating_sub(1)) > 1;
+/// let deadline = TIMERS.turn();
+/// Spin.wait(&IdleContext::new(&TIMERS, deadline, &is_idle));
+/// assert_eq!(work.get(), 0);
+/// ```
+#[derive(Clone, Copy)]
+pub struct IdleContext<'a> {
+    timers: &'a TimerQueue,
+    deadline: Option<Instant>,
+    is_idle: &'a dyn Fn() -> bool,
+}
+
+impl<'a> IdleContext<'a> {
+    /// A wait until `deadline`, which [`TimerQueue::turn`] of `timers` has returned, for as long as `is_idle`
+    /// returns `true`.
+    ///
+    /// `is_idle` also asks [`TimerQueue::is_settled`], where the loop serves timers. It is called with
+    /// interrupts masked or not, any number of times.
+    #[must_use]
+    #[inline]
+    pub const fn new(
+        timers: &'a TimerQueue,
+        deadline: Option<Instant>,
+        is_idle: &'a dyn Fn() -> bool,
+    ) -> Self {
+        Self {
+            timers,
+            deadline,
+            is_idle,
+        }
+    }
+
+    /// The next deadline, if there is one. The alarm is set to it, or up to the queue's
+    /// [slack](TimerQueue::set_slack) later.
+    #[must_use]
+    #[inline]
+    pub const fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Whether there is still nothing to do. May be called with interrupts masked, and any number of times.
+    #[must_use]
+    #[inline]
+    pub fn is_idle(&self) -> bool {
+        (self.is_idle)()
+    }
+
+    /// The queue that the run loop serves: its clock is the one that deadlines are measured by.
+    #[must_use]
+    #[inline]
+    pub const fn timers(&self) -> &'a TimerQueue {
+        self.timers
+    }
+}
+
+impl fmt::Debug for IdleContext<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IdleContext")
+            .field("deadline", &self.deadline)
+            .finish_non_exhaustive()
+    }
+}
