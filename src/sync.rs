@@ -23,6 +23,18 @@ macro_rules! const_new {
 }
 pub(crate) use const_new;
 
+/// An array whose elements are each made by `$element`: a constant expression, but under loom.
+macro_rules! array {
+    ($element:expr) => {{
+        #[cfg(not(all(test, loom)))]
+        let array = [const { $element }; _];
+        #[cfg(all(test, loom))]
+        let array = ::core::array::from_fn(|_| $element);
+        array
+    }};
+}
+pub(crate) use array;
+
 /// Runs `section` with every other context but NMIs held off.
 #[cfg(not(all(test, loom)))]
 #[inline(always)]

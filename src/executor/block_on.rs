@@ -1,4 +1,4 @@
-//! One future, on the stack, to its end.
+//! `block_on`: runs one future, which lies on the stack.
 
 use core::{
     future::Future,
@@ -8,31 +8,28 @@ use core::{
     task::{Context, Poll, RawWaker, RawWakerVTable, Waker},
 };
 
-use super::{
-    drive::{Work, drive},
-    join::JoinHandle,
-};
+use super::drive::{Work, drive};
 #[cfg(feature = "embassy-time")]
 use crate::time::embassy::Slot;
 use crate::{idle::Idle, time::TimerQueue};
 
-/// How many calls there can be at a time, nested ones and those on other vCPUs (threads) together.
+/// The number of calls that can run at once, nested ones and those on other vCPUs (threads) together.
 const FLAGS: u32 = u64::BITS;
 
-/// Whether the future of each call is to be polled.
+/// Whether each call's future is to be polled.
 ///
-/// They are statics, so that a waker can never dangle: one that outlives its future sets the flag of
-/// a later call, and costs that one a poll.
+/// They are statics, so that a waker can never dangle. A waker that outlives its future sets the flag of a
+/// later call, which costs a poll.
 static READY: [AtomicBool; FLAGS as usize] = [const { AtomicBool::new(false) }; FLAGS as usize];
 
-/// The flags that are taken, a bit each.
+/// The flags that are in use, one bit each.
 static TAKEN: AtomicU64 = AtomicU64::new(0);
 
 /// A call's flag.
 struct Flag(u32);
 
 impl Flag {
-    /// Takes a free one. It is set.
+    /// Takes a free flag, and sets it.
     fn take() -> Self {
         let mut taken = TAKEN.load(Ordering::Relaxed);
         loop {
@@ -55,13 +52,13 @@ impl Flag {
         &READY[self.0 as usize]
     }
 
-    /// Whether the future is to be polled. The flag is cleared before the poll: a wake that comes during it
-    /// counts for the next one.
+    /// Whether the future is to be polled. The flag is cleared before the poll, so a wake during the poll
+    /// leads to another one.
     fn is_woken(&self) -> bool {
         self.ready().swap(false, Ordering::Acquire)
     }
 
-    /// Sets the flag. Lock-free and without memory: may be called in any context, NMI included.
+    /// A waker that sets the flag: lock-free, without memory, in any context, NMI included.
     fn waker(&self) -> Waker {
         // SAFETY: the data pointer is that of a static flag, which is what the functions expect.
         unsafe { Waker::new(ptr::from_ref(self.ready()).cast(), &WAKER) }
@@ -76,37 +73,41 @@ impl Drop for Flag {
     }
 }
 
-/// Where the future of each call lies that is as large as a handle; null for others.
+/// The address of each call's future, if it is as large as a join handle, or else null.
 static AS_LARGE_AS_A_HANDLE: [AtomicPtr<()>; FLAGS as usize] =
     [const { AtomicPtr::new(ptr::null_mut()) }; FLAGS as usize];
 
-/// Whether `handle` is the whole future of the call that `waker` is of, so that the call waits for nothing else.
+/// The size of a [`JoinHandle`](super::JoinHandle), in bytes.
+pub(super) const JOIN_HANDLE_SIZE: usize = 2 * size_of::<*const ()>();
+
+/// Whether the join handle at `handle` is the whole future of the call that `waker` belongs to, so that the
+/// call waits for nothing else.
 #[inline(always)]
-pub(super) fn waits_for_nothing_but<T>(handle: &JoinHandle<T>, waker: &Waker) -> bool {
+pub(super) fn waits_for_nothing_but(handle: *const (), waker: &Waker) -> bool {
     let is_whole = |number: usize| {
         let future = AS_LARGE_AS_A_HANDLE[number].load(Ordering::Relaxed);
-        ptr::eq(future.cast(), handle)
+        ptr::eq(future, handle)
     };
     has_made(waker) && is_whole(number_of(waker))
 }
 
-/// Whether `waker` wakes the future of a call.
+/// Whether `waker` belongs to a call.
 #[inline(always)]
 fn has_made(waker: &Waker) -> bool {
     ptr::eq(waker.vtable(), &raw const WAKER)
 }
 
-/// The number of the call that `waker` is of.
+/// The number of the call that `waker` belongs to.
 #[inline(always)]
 fn number_of(waker: &Waker) -> usize {
     waker.data().addr() - READY.as_ptr().addr()
 }
 
-/// The earliest deadline that each future's embassy timers asked for.
+/// The earliest deadline that each call's embassy timers asked for.
 #[cfg(feature = "embassy-time")]
 static SLOTS: [Slot; FLAGS as usize] = [const { Slot::new() }; FLAGS as usize];
 
-/// The embassy timers' entry of the future that `waker` wakes, if it is a call's.
+/// Returns the embassy timers' entry of the call that `waker` belongs to, if it belongs to one.
 #[cfg(feature = "embassy-time")]
 pub(crate) fn slot_of(waker: &Waker) -> Option<&'static Slot> {
     has_made(waker).then(|| &SLOTS[number_of(waker)])
@@ -128,35 +129,35 @@ unsafe fn wake(flag: *const ()) {
     flag.store(true, Ordering::Release);
 }
 
-/// Runs `future` to its end, waiting by `idle` whenever it is not ready, and serves the timers of the
-/// [global queue](TimerQueue::global) meanwhile.
+/// Runs `future` to its end and returns its output. Serves the timers of the
+/// [global queue](TimerQueue::global), and calls `idle` whenever the future is not ready.
 ///
-/// The future is pinned on the stack. Interrupts may be masked or not: they are as they were when
-/// `block_on` returns (but `idle` unmasks them while it halts). The alarm is off then.
+/// The future is pinned on the stack. `block_on` does not run the tasks of an
+/// [`Executor`](crate::executor::Executor). Calls may be nested; until the inner call returns, the outer
+/// future is not polled. At most 64 calls can run at once.
 ///
-/// It runs that future alone, not the tasks of an [`Executor`](crate::executor::Executor).
-///
-/// Calls may be nested; until the inner call returns, the outer future is not polled. There can be 64 at a time.
-///
-/// With interrupts masked, they are let in while the vCPU halts and at no other time: a future that is
-/// always ready then keeps its own timers waiting. And since halting unmasks them, a critical section
-/// around `block_on` would not be one.
+/// When it returns, interrupts are masked or not as they were before, and the alarm is off, unless it is set
+/// for timers of another loop. If it is called with interrupts masked, they are unmasked only while the vCPU
+/// halts: a future that is always ready then keeps its own timers waiting. And since halting unmasks them, a
+/// critical section around `block_on` would not be one.
 ///
 /// # Contexts
 ///
 /// For the main line of a vCPU (on a host: a thread); not for interrupt handlers. The global queue has one
-/// owner, see [`TimerQueue`]: futures that use its timers are for one vCPU at a time.
+/// owner, see [`TimerQueue`]: futures that use its timers must run on one vCPU at a time.
 ///
 /// # Panics
 ///
-/// Where the future does. If it would wait while there are timers in the global queue and another vCPU serves
-/// them. In the 65th call at a time.
+/// If the poll of the future panics. If it would wait while there are timers in the global queue and
+/// another vCPU serves them. If 64 calls are running.
 ///
 /// # Examples
 ///
 /// ```
-/// # let idle = dormir::platform::host::Skip;
-/// let answer = dormir::block_on(async { 6 * 7 }, idle);
+/// use dormir::{block_on, platform::host};
+///
+/// // In a guest: `block_on(async { 6 * 7 }, idle::Halt)`.
+/// let answer = block_on(async { 6 * 7 }, host::Skip);
 /// assert_eq!(answer, 42);
 /// ```
 pub fn block_on<F: Future>(future: F, mut idle: impl Idle) -> F::Output {
@@ -165,7 +166,7 @@ pub fn block_on<F: Future>(future: F, mut idle: impl Idle) -> F::Output {
     output
 }
 
-/// One future, as what a run loop polls.
+/// A future, for the run loop.
 pub(crate) struct Blocking<'a, F> {
     future: Pin<&'a mut F>,
     flag: Flag,
@@ -174,10 +175,14 @@ pub(crate) struct Blocking<'a, F> {
 impl<'a, F: Future> Blocking<'a, F> {
     pub(crate) fn new(future: Pin<&'a mut F>) -> Self {
         let flag = Flag::take();
-        let is_as_large = size_of::<F>() == size_of::<JoinHandle<()>>();
-        let place = ptr::from_ref(&*future).cast_mut().cast::<()>();
-        let place = if is_as_large { place } else { ptr::null_mut() };
-        AS_LARGE_AS_A_HANDLE[flag.0 as usize].store(place, Ordering::Relaxed);
+        let is_as_large = size_of::<F>() == JOIN_HANDLE_SIZE;
+        let address = ptr::from_ref(&*future).cast_mut().cast::<()>();
+        let address = if is_as_large {
+            address
+        } else {
+            ptr::null_mut()
+        };
+        AS_LARGE_AS_A_HANDLE[flag.0 as usize].store(address, Ordering::Relaxed);
         Self { future, flag }
     }
 }
@@ -208,7 +213,7 @@ mod tests {
     use core::{future::poll_fn, sync::atomic::AtomicU32};
     use std::{sync::mpsc, thread, time};
 
-    /// Waits by asking, as a policy without an alarm does.
+    /// Waits by polling, as a policy without an alarm does.
     struct Ask;
 
     impl Idle for Ask {
@@ -248,7 +253,7 @@ mod tests {
         }
     }
 
-    /// As many as there are flags, and then one more.
+    /// The 64th call succeeds; the 65th panics.
     #[test]
     fn the_sixty_fifth_call_says_that_there_are_too_many() {
         fn nest(depth: u32) -> u32 {

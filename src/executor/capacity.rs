@@ -1,9 +1,13 @@
 //! How many tasks an executor has room for.
 
 use super::{
-    place::Places,
-    ready::{Block, Leaf, Level, Node, Summary},
+    ready::{
+        levels::{Leaf, Level, Summary},
+        node::Node,
+    },
+    slot::Block,
 };
+use crate::sync::array;
 
 /// How many tasks an [`Executor`](super::Executor) has room for: [`Up64`], [`Up4096`] or [`Up65536`].
 ///
@@ -31,27 +35,41 @@ pub trait Capacity: sealed::Sealed + Send + Sync + 'static {
 pub(crate) mod sealed {
     use super::*;
 
-    /// What the executor needs to know of a capacity.
+    /// The memory that a capacity stands for.
     pub trait Sealed {
         /// The ready set's levels, from the root.
         type Root: Level;
         /// The words above the blocks, the root first.
-        type Summaries: AsRef<[Node]> + Send + Sync;
-        /// The tasks' places.
-        type Blocks: AsRef<[Block<Places>]> + Send + Sync;
-
-        /// No bit is set.
-        #[cfg(not(all(test, loom)))]
-        const SUMMARIES: Self::Summaries;
-        /// No place is taken.
-        #[cfg(not(all(test, loom)))]
-        const BLOCKS: Self::Blocks;
-
-        #[cfg(all(test, loom))]
-        fn summaries() -> Self::Summaries;
-        #[cfg(all(test, loom))]
-        fn blocks() -> Self::Blocks;
+        type Summaries: AsRef<[Node]> + Initial + Send + Sync;
+        /// The tasks' slots.
+        type Blocks: AsRef<[Block]> + Initial + Send + Sync;
     }
+
+    /// The initial value: no bit is set, and no slot is taken.
+    pub trait Initial {
+        #[cfg(not(all(test, loom)))]
+        const INITIAL: Self;
+        #[cfg(all(test, loom))]
+        fn initial() -> Self;
+    }
+
+    macro_rules! arrays_of {
+        ($($element:ident)*) => {$(
+            impl<const N: usize> Initial for [$element; N] {
+                #[cfg(not(all(test, loom)))]
+                #[allow(
+                    clippy::declare_interior_mutable_const,
+                    reason = "it is an initial value"
+                )]
+                const INITIAL: Self = array!($element::new());
+                #[cfg(all(test, loom))]
+                fn initial() -> Self {
+                    array!($element::new())
+                }
+            }
+        )*};
+    }
+    arrays_of!(Node Block);
 }
 
 macro_rules! capacities {
@@ -64,30 +82,10 @@ macro_rules! capacities {
             const TASKS: u32 = $tasks;
         }
 
-        #[allow(
-            clippy::declare_interior_mutable_const,
-            clippy::zero_repeat_side_effects,
-            reason = "they are initial values, without side effects"
-        )]
         impl sealed::Sealed for $name {
             type Root = $root;
             type Summaries = [Node; $summaries];
-            type Blocks = [Block<Places>; $blocks];
-
-            #[cfg(not(all(test, loom)))]
-            const SUMMARIES: Self::Summaries = [const { Node::new() }; $summaries];
-            #[cfg(not(all(test, loom)))]
-            const BLOCKS: Self::Blocks = [const { Block::new(Places::new()) }; $blocks];
-
-            #[cfg(all(test, loom))]
-            fn summaries() -> Self::Summaries {
-                core::array::from_fn(|_| Node::new())
-            }
-
-            #[cfg(all(test, loom))]
-            fn blocks() -> Self::Blocks {
-                core::array::from_fn(|_| Block::new(Places::new()))
-            }
+            type Blocks = [Block; $blocks];
         }
     )*};
 }

@@ -1,4 +1,4 @@
-//! Which task is being polled, for panic messages.
+//! The task that is being polled: for panic messages, and for embassy's timers.
 
 use core::{
     ptr,
@@ -8,18 +8,18 @@ use core::{
 #[cfg(feature = "embassy-time")]
 use core::task::Waker;
 
-use super::{book::Book, place::TaskRef};
+use super::{executor_core::ExecutorCore, task_ref::TaskRef};
 use crate::sync::critical;
 #[cfg(feature = "embassy-time")]
 use crate::time::embassy::Slot;
 
-/// The place that was last visited, as its wakers carry it; null outside of passes.
+/// The task that is being visited, as its wakers carry it; null outside of passes.
 static CURRENT: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 
-/// The name of the task that is being polled, by any executor: for panic handlers. `None` outside of
-/// polls.
+/// Returns the name of the task that is being polled, by any executor: for panic handlers. `None` outside
+/// of polls.
 ///
-/// With several executors on several vCPUs (or threads) it is the one whose poll began last.
+/// With executors on several vCPUs (or threads), it is the task whose poll began last.
 ///
 /// # Contexts
 ///
@@ -54,15 +54,15 @@ pub fn current_task() -> Option<&'static str> {
         let task = unsafe { TaskRef::from_data(data) };
         let header = task.live_task(cs)?;
         // SAFETY: it is valid within the section.
-        Some((unsafe { header.as_ref() }.kind().name)())
+        Some((unsafe { header.as_ref() }.vtable().name)())
     })
 }
 
-/// Panics if `task` cannot end while the caller waits for nothing else by `block_on`: the caller is a task of the
-/// same executor, whose runner is in its poll.
+/// Panics if `task` can never end, since the caller waits for nothing else by `block_on`: the caller is a
+/// task of the same executor, and the runner is in its poll.
 ///
-/// Known is that a task of the executor was visited last, and that its runner is on this vCPU. Where that task
-/// runs another executor's tasks, which wait, nothing is known.
+/// It is recognised if a task of the executor was visited last, and its runner is on this vCPU; not where
+/// that task runs another executor's tasks, which wait.
 #[cold]
 #[inline(never)]
 pub(super) fn refuse_deadlock(task: TaskRef) {
@@ -72,40 +72,40 @@ pub(super) fn refuse_deadlock(task: TaskRef) {
     }
     // SAFETY: it was stored by `set`.
     let current = unsafe { TaskRef::from_data(data) };
-    let is_same = ptr::eq(current.book(), task.book());
+    let is_same = ptr::eq(current.core(), task.core());
     assert!(
-        !(is_same && task.book().is_entered_here()),
+        !(is_same && task.core().is_entered_here()),
         "a task waits by `block_on` for another task of its own executor, which cannot go on meanwhile: await \
          the handle instead"
     );
 }
 
-/// The embassy timers' entry of the task that is being polled, if `waker` is that task's.
+/// Returns the embassy timers' entry of the task that is being polled, if `waker` is that task's.
 ///
-/// A waker says who it is by two addresses, and both are compared: a foreign waker may carry a task's data
-/// pointer with functions of its own. (To compare the functions with a list of executors', in place of the
-/// task's own, would not do: the compiler may have several copies of them.) So no waker is taken for
-/// another task's. One that is not recognised is used in another task's poll, or is a clone with another
-/// copy of the functions.
+/// A waker is identified by two addresses, and both are compared: a foreign waker may carry a task's data
+/// pointer with functions of its own. (The functions are compared with the task's own, and not with a list
+/// of all executors', since the compiler may make several copies of them.) So no waker is taken for another
+/// task's. A waker is not recognised if it is used in another task's poll, or is a clone with another copy
+/// of the functions.
 #[cfg(feature = "embassy-time")]
 pub(crate) fn slot_of(waker: &Waker) -> Option<&'static Slot> {
     let data = CURRENT.load(Ordering::Relaxed).cast_const();
     if data.is_null() || data != waker.data() {
         return None;
     }
-    // SAFETY: it was stored by `set`. Places are static, so it does not matter whether the visit is over.
+    // SAFETY: it was stored by `set`. Slots are static, so it does not matter whether the visit is over.
     let task = unsafe { TaskRef::from_data(data) };
-    ptr::eq(task.book().wakers(), waker.vtable()).then(|| task.slot())
+    ptr::eq(task.core().wakers(), waker.vtable()).then(|| task.deadline())
 }
 
-/// What [`set`] has stored, or null.
+/// Returns what [`set`] has stored, or null.
 pub(crate) fn get() -> *mut () {
     CURRENT.load(Ordering::Relaxed)
 }
 
-/// When this goes, also because a poll unwinds, the runner's pass is over: the task in which it was entered is
-/// visited again, if there is one.
-pub(crate) struct InPass(pub(crate) &'static Book);
+/// A pass. When it is dropped, also because a poll unwinds, the current task is again the one in which the
+/// runner was entered, if there is one.
+pub(crate) struct InPass(pub(crate) &'static ExecutorCore);
 
 impl Drop for InPass {
     #[inline(always)]
@@ -114,14 +114,14 @@ impl Drop for InPass {
     }
 }
 
-/// This task is visited now.
+/// Makes `task` the current one.
 #[inline(always)]
 pub(crate) fn set(task: TaskRef) {
     CURRENT.store(task.data().cast_mut(), Ordering::Relaxed);
 }
 
-/// Which task was visited when others began to be, if one was: when this goes, also because a poll unwinds, it
-/// is that one again.
+/// The task that was current before a runner was used. When this is dropped, also because a poll unwinds, it
+/// is current again.
 pub(crate) struct OuterTask(*mut ());
 
 impl OuterTask {

@@ -1,37 +1,37 @@
-//! Free places, last in, first out.
+//! A list of free slots, last in, first out.
 
-/// The head of a list of free places `0..places`.
+/// The head of a list of free slots, which are numbered from 0.
 ///
-/// A free place keeps a link: how far behind the place after it the next free one lies. So a list whose
-/// memory is all zero has every place free, in order, and costs no room in an image.
+/// A free slot stores a link: the distance from the slot after it to the next free one. So in a list
+/// whose memory is all zero every slot is free, in order, and the list takes no room in an image.
 ///
-/// It is for use inside critical sections.
+/// It is used in critical sections.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FreeList {
     head: u32,
 }
 
 impl FreeList {
-    /// All places are free.
+    /// All slots are free.
     pub(crate) const ALL: Self = Self { head: 0 };
 
-    /// Takes a free place, whose link `link` reads; `None` if there is none.
+    /// Takes a free slot of `slots`, whose link `link` reads; `None` if none is free.
     #[inline(always)]
-    pub(crate) fn take(&mut self, places: u32, link: impl FnOnce(u32) -> u32) -> Option<u32> {
-        let place = self.head;
-        if place == places {
+    pub(crate) fn take(&mut self, slots: u32, link: impl FnOnce(u32) -> u32) -> Option<u32> {
+        let slot = self.head;
+        if slot == slots {
             return None;
         }
-        self.head = (place + 1).wrapping_add(link(place));
-        Some(place)
+        self.head = (slot + 1).wrapping_add(link(slot));
+        Some(slot)
     }
 
-    /// Gives a place back and returns the link that is to be kept with it.
+    /// Makes a slot free. Returns the link that is to be stored in it.
     #[inline(always)]
     #[must_use]
-    pub(crate) fn give_back(&mut self, place: u32) -> u32 {
-        let link = self.head.wrapping_sub(place + 1);
-        self.head = place;
+    pub(crate) fn give_back(&mut self, slot: u32) -> u32 {
+        let link = self.head.wrapping_sub(slot + 1);
+        self.head = slot;
         link
     }
 }
@@ -43,27 +43,27 @@ mod tests {
     use std::{collections::HashSet, vec, vec::Vec};
 
     #[test]
-    fn untouched_places_come_in_order() {
+    fn untouched_slots_come_in_order() {
         let mut list = FreeList::ALL;
         let taken: Vec<_> = std::iter::from_fn(|| list.take(4, |_| 0)).collect();
         assert_eq!(taken, [0, 1, 2, 3]);
     }
 
     proptest! {
-        /// Whatever is taken and given back: no place is given out twice, and all that are free are.
+        /// Whatever is taken and given back: no slot is taken twice, and every free slot is.
         #[test]
-        fn each_place_is_given_out_once(places in 1_u32..20, steps in prop::collection::vec(any::<(bool, u32)>(), 0..200)) {
+        fn each_slot_is_taken_once(slots in 1_u32..20, steps in prop::collection::vec(any::<(bool, u32)>(), 0..200)) {
             let mut list = FreeList::ALL;
-            let mut links = vec![0; places as usize];
+            let mut links = vec![0; slots as usize];
             let mut taken: Vec<u32> = Vec::new();
             for (take, which) in steps {
                 if take {
-                    let place = list.take(places, |place| links[place as usize]);
-                    prop_assert_eq!(place.is_none(), taken.len() == places as usize);
-                    taken.extend(place);
+                    let slot = list.take(slots, |slot| links[slot as usize]);
+                    prop_assert_eq!(slot.is_none(), taken.len() == slots as usize);
+                    taken.extend(slot);
                 } else if !taken.is_empty() {
-                    let place = taken.swap_remove(which as usize % taken.len());
-                    links[place as usize] = list.give_back(place);
+                    let slot = taken.swap_remove(which as usize % taken.len());
+                    links[slot as usize] = list.give_back(slot);
                 }
                 prop_assert_eq!(taken.iter().collect::<HashSet<_>>().len(), taken.len());
             }

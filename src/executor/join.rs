@@ -1,21 +1,21 @@
-//! What a spawner gives back: the end of a task, and a way to bring it about.
+//! What a spawner returns: the handle that awaits or aborts a task.
 
 use core::{
     fmt,
     future::Future,
     marker::PhantomData,
     pin::Pin,
-    ptr::NonNull,
+    ptr::{self, NonNull},
     task::{Context, Poll},
 };
 
-use super::{block_on, current, lifecycle::End, place::TaskRef, task::Header};
+use super::{block_on, current, header::Header, lifecycle::Joined, task_ref::TaskRef};
 
-/// A task's end, to be awaited: its output, or [`Aborted`].
+/// Awaits the end of a task: its output, or [`Aborted`].
 ///
-/// Dropping the handle leaves the task alone ("detaches" it). The task's place in its pool and in the
-/// executor is taken until the handle is awaited or dropped; a handle that is forgotten keeps it for
-/// good.
+/// Dropping the handle detaches the task, which goes on. The task's memory in its pool and its slot in
+/// the executor are in use until the handle is awaited to its end or dropped; a handle that is forgotten
+/// keeps them permanently.
 ///
 /// # Cancel safety
 ///
@@ -23,13 +23,12 @@ use super::{block_on, current, lifecycle::End, place::TaskRef, task::Header};
 ///
 /// # Contexts
 ///
-/// May be polled and dropped in any context but NMI, on another vCPU only where the program's
-/// implementation of `critical-section` keeps vCPUs apart (see [`Shared`](super::Shared)). Dropping a handle
-/// never drops the task, and leaves an output that nobody took to the runner; it is dropped with the handle
-/// only where the runner of a local task is gone.
+/// May be polled and dropped in any context but NMI; on another vCPU only where the program's
+/// implementation of `critical-section` keeps vCPUs apart (see [`Shared`](super::Shared)).
 ///
-/// The handle of a boxed task (`Task::boxed`) that has ended frees the task's memory where it is
-/// awaited or dropped: in an interrupt handler only if the allocator may be used there.
+/// Dropping a handle never drops the task's future, but it drops an output that was not taken, and frees
+/// the memory of a boxed task (`Task::boxed`) that has ended, as awaiting its end does. In an interrupt
+/// handler that is right only if the output may be dropped, and the allocator used, there.
 ///
 /// # Examples
 ///
@@ -60,10 +59,12 @@ use super::{block_on, current, lifecycle::End, place::TaskRef, task::Header};
 /// ```
 #[must_use = "a handle is for awaiting the task's end; drop it to leave the task alone"]
 pub struct JoinHandle<T> {
-    /// `None` once the end was taken.
+    /// `None` once the handle has returned the end.
     task: Option<(TaskRef, NonNull<Header>)>,
     output: PhantomData<T>,
 }
+
+const _: () = assert!(size_of::<JoinHandle<()>>() == block_on::JOIN_HANDLE_SIZE);
 
 // SAFETY: the handle moves a `T` from where the task ended to where it is awaited; all else that it
 // reaches is used in critical sections.
@@ -83,31 +84,18 @@ impl<T> JoinHandle<T> {
         }
     }
 
-    /// Asks the runner to drop the task at its next pass. Its handle then gives [`Aborted`], unless the
-    /// task has ended before. May be called in any context but NMI.
+    /// Asks the runner to drop the task's future in its next pass. Awaiting the handle then returns
+    /// [`Aborted`], unless the task has ended before.
     ///
-    /// # Examples
+    /// # Contexts
     ///
-    /// ```
-    /// use dormir::executor::{Aborted, Executor, Shared, Up64};
-    ///
-    /// dormir::task! { async fn forever(), pool = 1 { core::future::pending().await } }
-    ///
-    /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
-    ///
-    /// # let idle = dormir::platform::host::Skip;
-    /// let mut runner = EXECUTOR.enter()?;
-    /// let handle = runner.spawner().spawn(forever())?;
-    /// handle.abort();
-    /// runner.run(idle);
-    /// assert!(matches!(dormir::block_on(handle, idle), Err(Aborted { .. })));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// Any but NMI.
     pub fn abort(&self) {
         self.abort_handle().abort();
     }
 
-    /// A handle that can only [`abort`](Self::abort). It may be copied, and outlive the task.
+    /// Returns a handle that can only [`abort`](Self::abort) the task. It can be copied, and may outlive the
+    /// task.
     ///
     /// # Examples
     ///
@@ -140,24 +128,7 @@ impl<T> JoinHandle<T> {
         AbortHandle(self.task.map(|(task, _)| (task, task.task_number())))
     }
 
-    /// Whether the task has ended or was dropped, so that awaiting the handle does not wait.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use dormir::executor::{Executor, Shared, Up64};
-    ///
-    /// dormir::task! { async fn work(), pool = 1 {} }
-    ///
-    /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
-    ///
-    /// let mut runner = EXECUTOR.enter()?;
-    /// let handle = runner.spawner().spawn(work())?;
-    /// assert!(!handle.is_finished());
-    /// runner.run_until_idle();
-    /// assert!(handle.is_finished());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// Whether the task has ended or was aborted, so that awaiting the handle does not wait.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.task.is_none_or(|(task, _)| task.has_ended())
@@ -172,24 +143,25 @@ impl<T> Future for JoinHandle<T> {
 
     /// # Panics
     ///
-    /// If it was ready before. If a task waits for it, and for nothing else, by [`block_on`](crate::block_on), and
-    /// both are of one executor: the other task could never go on.
+    /// If it has returned `Ready` before. If a task of the same executor waits for it, and for nothing
+    /// else, by [`block_on`](crate::block_on): the awaited task could never go on.
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let (task, header) = self.task.expect("a join handle is awaited to its end once");
         // SAFETY: the task's output is a `T`, and after its end the handle forgets the task.
-        let end = unsafe { task.join::<T>(header, cx.waker()) };
-        if !matches!(end, End::NotYet) {
+        let joined = unsafe { task.join::<T>(header, cx.waker()) };
+        if !matches!(joined, Joined::NotYet) {
             self.task = None;
         }
-        match end {
-            End::NotYet => {
-                if block_on::waits_for_nothing_but(&*self, cx.waker()) {
+        match joined {
+            Joined::NotYet => {
+                let handle = ptr::from_ref(&*self).cast();
+                if block_on::waits_for_nothing_but(handle, cx.waker()) {
                     current::refuse_deadlock(task);
                 }
                 Poll::Pending
             }
-            End::Output(output) => Poll::Ready(Ok(output)),
-            End::Aborted => Poll::Ready(Err(Aborted)),
+            Joined::Output(output) => Poll::Ready(Ok(output)),
+            Joined::Aborted => Poll::Ready(Err(Aborted)),
         }
     }
 }
@@ -211,10 +183,10 @@ impl<T> fmt::Debug for JoinHandle<T> {
     }
 }
 
-/// A way to abort a task, without its output: see [`JoinHandle::abort_handle`].
+/// Aborts a task: see [`JoinHandle::abort_handle`].
 ///
-/// It names the task by its place and its number, which no other task has: once the task is gone, it does
-/// nothing, also where another task has taken the place.
+/// It identifies the task by its slot and its number, which no other task has. Once the task has ended,
+/// it does nothing, also where another task has the slot.
 ///
 /// # Examples
 ///
@@ -230,7 +202,7 @@ impl<T> fmt::Debug for JoinHandle<T> {
 /// runner.run_until_idle();
 /// first.abort();
 /// runner.run_until_idle();
-/// // The next task has the same place, and is not meant.
+/// // The next task has the same slot, and is not aborted.
 /// runner.spawner().spawn_detached(forever())?;
 /// first.abort();
 /// assert_eq!(runner.run_until_idle().tasks_left, 1);
@@ -245,26 +217,11 @@ unsafe impl Send for AbortHandle {}
 unsafe impl Sync for AbortHandle {}
 
 impl AbortHandle {
-    /// Asks the runner to drop the task, see [`JoinHandle::abort`]. May be called in any context but
-    /// NMI.
+    /// Asks the runner to drop the task's future: see [`JoinHandle::abort`].
     ///
-    /// # Examples
+    /// # Contexts
     ///
-    /// ```
-    /// use dormir::executor::{Executor, Shared, Up64};
-    ///
-    /// dormir::task! { async fn forever(), pool = 1 { core::future::pending().await } }
-    ///
-    /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
-    ///
-    /// let mut runner = EXECUTOR.enter()?;
-    /// // The join handle is dropped; the task goes on.
-    /// let abort = runner.spawner().spawn(forever())?.abort_handle();
-    /// assert_eq!(runner.run_until_idle().tasks_left, 1);
-    /// abort.abort();
-    /// assert_eq!(runner.run_until_idle().tasks_left, 0);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// Any but NMI.
     pub fn abort(&self) {
         if let Some((task, number)) = self.0 {
             task.abort(number);
@@ -304,7 +261,7 @@ pub struct Aborted;
 
 impl fmt::Display for Aborted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the task was dropped before its end: it was aborted, or its runner is gone")
+        f.write_str("the task was dropped before its end: it was aborted, its poll panicked, or its runner is gone")
     }
 }
 

@@ -1,7 +1,7 @@
-//! What becomes of a task: aborted, ended, joined, given up, and its place given back.
+//! The life of a task after its spawn: aborted, ended, joined, detached.
 //!
-//! All changes are made in critical sections. The pass asks for nothing: it calls what the task's header
-//! says is to be done, which is nothing where the task is over.
+//! All changes are made in critical sections. A pass reads none of this: it calls the function in the
+//! task's [`Header`], or that of [`vacant`] where the task has ended.
 
 use core::{
     ptr::NonNull,
@@ -11,16 +11,26 @@ use core::{
 use critical_section::CriticalSection;
 
 use super::{
-    book::add,
     current,
-    place::{ABORTED, ALONE, ENDED, JOINABLE, LIVE, LOCAL, NUMBER, TaskRef},
+    executor_core::add,
+    header::{Header, vacant},
     probe::Ended,
-    task::{Header, Memory, Verdict, nobody},
+    slot::{ABORTED, ENDED, JOINABLE, LIVE, LOCAL, NUMBER},
+    task_ref::TaskRef,
 };
 use crate::sync::{atomic::Ordering, critical};
 
-/// What the end of a task has left.
-pub(crate) enum End<T> {
+/// How a task has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Completion {
+    /// With an output, which lies where the future lay.
+    Output,
+    /// Its future was dropped.
+    Aborted,
+}
+
+/// What [`join`](TaskRef::join) finds.
+pub(crate) enum Joined<T> {
     NotYet,
     Output(T),
     Aborted,
@@ -28,28 +38,17 @@ pub(crate) enum End<T> {
 
 impl TaskRef {
     fn flags(self, _cs: CriticalSection<'_>) -> u64 {
-        self.mark().load(Ordering::Relaxed)
+        self.state().load(Ordering::Relaxed)
     }
 
-    fn set_mark(self, mark: u64, _cs: CriticalSection<'_>) {
-        self.mark().store(mark, Ordering::Release);
-    }
-
-    /// The number of the task that has the place.
-    pub(crate) fn task_number(self) -> u64 {
-        self.mark().load(Ordering::Relaxed) >> NUMBER
-    }
-
-    /// Whether the task is over.
-    pub(crate) fn has_ended(self) -> bool {
-        self.mark().load(Ordering::Acquire) & ENDED != 0
+    fn set_state(self, state: u64, _cs: CriticalSection<'_>) {
+        self.state().store(state, Ordering::Release);
     }
 
     /// Asks the runner to drop the task of this number.
     pub(crate) fn abort(self, number: u64) {
         let asked = critical(|cs| {
-            let mark = self.flags(cs);
-            if mark >> NUMBER != number {
+            if self.flags(cs) >> NUMBER != number {
                 return false;
             }
             let Some(header) = self.live_task(cs) else {
@@ -60,252 +59,160 @@ impl TaskRef {
             true
         });
         if asked {
-            self.book().wake(self);
+            self.core().wake(self);
         }
     }
 
-    /// For the holder of the join handle: takes what the task left, or leaves a waker for the end.
+    /// For the holder of the join handle: takes what the task left, or leaves a waker for its end.
     ///
     /// # Safety
     ///
     /// `header` is the task's, and `T` the output of its future. The handle is not used again once this
-    /// has given something else than `NotYet`.
-    pub(crate) unsafe fn join<T>(self, header: NonNull<Header>, waker: &Waker) -> End<T> {
+    /// has returned something else than `NotYet`.
+    pub(crate) unsafe fn join<T>(self, header: NonNull<Header>, waker: &Waker) -> Joined<T> {
         // SAFETY: while there is a handle, the task's memory is not given back.
         let header_ref = unsafe { header.as_ref() };
-        let mut mark = self.mark().load(Ordering::Acquire);
-        if mark & ENDED == 0 {
+        let mut state = self.state().load(Ordering::Acquire);
+        if state & ENDED == 0 {
             let mut waker = Some(waker.clone());
-            mark = critical(|cs| {
-                let mark = self.flags(cs);
-                if mark & ENDED == 0 {
+            state = critical(|cs| {
+                let state = self.flags(cs);
+                if state & ENDED == 0 {
                     waker = header_ref.joiner.borrow(cs).replace(waker.take());
                 }
-                mark
+                state
             });
             // What was replaced is dropped outside the section.
             drop(waker);
-            if mark & ENDED == 0 {
-                return End::NotYet;
+            if state & ENDED == 0 {
+                return Joined::NotYet;
             }
         }
-        let end = if mark & ABORTED == 0 {
+        let joined = if state & ABORTED == 0 {
             // SAFETY: there is room for the output in the cell.
-            let output = unsafe { header.byte_add(header_ref.kind().output_offset) };
-            // SAFETY: the task has ended and was not aborted, so its output is there; the handle's
-            // holder is the only one who takes it.
-            End::Output(unsafe { output.cast::<T>().read() })
+            let output = unsafe { header.byte_add(header_ref.vtable().output_offset) };
+            // SAFETY: the task has ended and was not aborted, so its output is there; only the handle's
+            // holder takes it.
+            Joined::Output(unsafe { output.cast::<T>().read() })
         } else {
-            End::Aborted
+            Joined::Aborted
         };
-        // SAFETY: nothing is left there, and the handle is the last to know of it.
+        // SAFETY: nothing is left there, and the handle was the last reference to the task.
         unsafe { self.release(header) };
-        end
+        joined
     }
 
-    /// Gives up the join handle. An output that nobody took is left to the runner to drop. Where the
-    /// runner of a local task is gone, it is dropped here: the handle is where the output may be.
+    /// Gives up the join handle. An output that was not taken is dropped here.
     ///
     /// # Safety
     ///
     /// `header` is the task's, and the handle is not used again.
     pub(crate) unsafe fn detach(self, header: NonNull<Header>) {
-        enum Left {
-            ToRunner,
-            Output,
-            Nothing,
-        }
         // SAFETY: while there is a handle, the task's memory is not given back.
         let header_ref = unsafe { header.as_ref() };
         let mut joiner = None;
-        let left = critical(|cs| {
-            let mark = self.flags(cs);
-            if mark & ENDED == 0 {
-                self.set_mark(mark & !JOINABLE, cs);
+        let state = critical(|cs| {
+            let state = self.flags(cs);
+            if state & ENDED == 0 {
+                self.set_state(state & !JOINABLE, cs);
                 joiner = header_ref.joiner.borrow(cs).take();
-                return None;
             }
-            if mark & ABORTED != 0 || !header_ref.kind().output_needs_drop {
-                return Some(Left::Nothing);
-            }
-            if mark & ALONE != 0 {
-                return Some(Left::Output);
-            }
-            self.set_mark(mark & !JOINABLE, cs);
-            header_ref.discard(cs);
-            self.task().store(header.as_ptr(), Ordering::Release);
-            Some(Left::ToRunner)
+            state
         });
-        // Nobody waits any more. Dropped outside the section.
+        // Dropped outside the section.
         drop(joiner);
-        match left {
-            None => {}
-            Some(Left::ToRunner) => self.book().wake(self),
-            // SAFETY: the output is there, and the handle was its only way out; the handle is where it may be.
-            Some(Left::Output) => unsafe { self.drop_orphan(header) },
-            // SAFETY: nothing is left there, and the handle is the last to know of it.
-            Some(Left::Nothing) => unsafe { self.release(header) },
+        if state & ENDED == 0 {
+            return;
+        }
+        if state & ABORTED == 0 {
+            // SAFETY: the output is there, the handle was the last reference to it, and an output that
+            // is not `Send` has a handle that is not `Send`.
+            unsafe { self.drop_output(header) };
+        } else {
+            // SAFETY: nothing is left there, and the handle was the last reference to the task.
+            unsafe { self.release(header) };
         }
     }
 
-    /// Drops the output and gives the place back.
+    /// For the runner: does what the task's header says.
     ///
     /// # Safety
     ///
-    /// The output is there, in the task with that header, and nobody else uses the task any more.
-    pub(super) unsafe fn drop_output(self, header: NonNull<Header>) {
-        let release = Release(self, header);
-        // SAFETY: the task's memory is given back below.
-        let kind = unsafe { header.as_ref() }.kind();
-        // SAFETY: as the caller says; the type is the header's own.
-        unsafe { (kind.drop_output)(header) };
-        drop(release);
-    }
-
-    /// Gives back the memory of a task that is over, and its place.
-    ///
-    /// # Safety
-    ///
-    /// There is neither future nor output, and nobody uses the task any more.
-    unsafe fn release(self, header: NonNull<Header>) {
-        // SAFETY: as the caller says.
-        let kind = unsafe { header.as_ref() }.kind();
-        match &kind.memory {
-            Memory::Pool(pool, give_back) => critical(|cs| {
-                // SAFETY: the same, and the type is the header's own.
-                unsafe { give_back(pool, header, cs) };
-                self.give_back(cs);
-            }),
-            Memory::Heap(free) => {
-                // SAFETY: the same.
-                unsafe { free(header) };
-                critical(|cs| self.give_back(cs));
-            }
-        }
-    }
-
-    /// The place of a task that is gone is free from here on.
-    #[inline(always)]
-    fn give_back(self, cs: CriticalSection<'_>) {
-        let book = self.book();
-        let free = book.free.borrow(cs);
-        let mut list = free.get();
-        self.set_mark(u64::from(list.give_back(self.number())) << NUMBER, cs);
-        free.set(list);
-        add(&book.ended, -1, cs);
-    }
-
-    /// For the runner: does with the task what its header says.
-    ///
-    /// # Safety
-    ///
-    /// `header` stands in the place, and the caller is the runner.
+    /// `header` is in the slot, and the caller is the runner.
     #[inline(always)]
     pub(crate) unsafe fn visit(self, header: NonNull<Header>, wakers: &'static RawWakerVTable) {
         current::set(self);
-        // SAFETY: what stands in a place is valid until the runner, or somebody whom the runner has let
-        // have it by taking it out of the place, gives it back.
+        // SAFETY: what is in a slot is valid until the runner has taken it out.
         let visit = unsafe { header.as_ref() }.visit();
         // SAFETY: the header says what is to be done, and only the runner does it.
         unsafe { visit(header, self, wakers) };
     }
 
-    /// For the runner: what has become of the task that it has just visited.
+    /// For the runner: the task that it has just visited has ended.
     #[cold]
     #[inline(never)]
-    pub(crate) fn conclude(self, header: NonNull<Header>, verdict: Verdict) {
-        let has_output = match verdict {
-            Verdict::Over => {
-                self.task().store(nobody(), Ordering::Relaxed);
-                // SAFETY: the output was dropped, and there is no handle.
-                return unsafe { self.release(header) };
-            }
-            Verdict::Ended => true,
-            Verdict::Aborted => false,
-        };
+    pub(crate) fn complete(self, header: NonNull<Header>, completion: Completion) {
+        let has_output = completion == Completion::Output;
         let ended = Ended::count(self, has_output);
         #[cfg(feature = "embassy-time")]
-        crate::time::embassy::forget(self.slot());
+        crate::time::embassy::forget(self.deadline());
         let (joinable, joiner) = critical(|cs| {
-            let mark = self.flags(cs);
-            self.task().store(nobody(), Ordering::Relaxed);
-            let book = self.book();
-            add(&book.live, -1, cs);
-            add(&book.ended, 1, cs);
+            let state = self.flags(cs);
+            self.task().store(vacant(), Ordering::Relaxed);
+            let core = self.core();
+            add(&core.live, -1, cs);
+            add(&core.ended, 1, cs);
             // SAFETY: the memory is given back by us, or by the handle's holder once we leave the section.
             let joiner = unsafe { header.as_ref() }.joiner.borrow(cs).take();
-            // loom does not see the joiner's cell. This it sees.
+            // loom does not see the use of the joiner's cell, but that of this one.
             #[cfg(all(test, loom))]
             // SAFETY: as above.
             let _ = unsafe { header.as_ref() }.visit();
-            // Last: the handle's holder asks for it outside of sections, and may then free the memory.
+            // Last: the handle's holder reads it outside of sections, and may then free the memory.
             let aborted = if has_output { 0 } else { ABORTED };
-            self.set_mark(mark & !LIVE | ENDED | aborted, cs);
-            (mark & JOINABLE != 0, joiner)
+            self.set_state(state & !LIVE | ENDED | aborted, cs);
+            (state & JOINABLE != 0, joiner)
         });
         if joinable {
             if let Some(joiner) = joiner {
                 joiner.wake();
             }
         } else if has_output {
-            // SAFETY: the output is there, and nobody else can want it.
+            // SAFETY: the output is there, and there is no handle that could want it.
             unsafe { self.drop_output(header) };
         } else {
             // SAFETY: the future was dropped, and there is no handle.
             unsafe { self.release(header) };
         }
-        ended.tell();
+        ended.report();
     }
 
-    /// For a runner that goes: what it alone may drop is dropped, or left to the handle's holder.
-    // By itself: else each of an executor's places would get a copy of it.
+    /// For a runner that goes: drops the future of a live task that is local to it.
+    // A function of its own: else there would be a copy of it for each of an executor's slots.
     #[cold]
     #[inline(never)]
     pub(crate) fn leave(self) {
         let header = critical(|cs| {
-            let mark = self.flags(cs);
-            if mark & LOCAL == 0 || mark & (LIVE | ENDED) == 0 {
+            if self.flags(cs) & LOCAL == 0 {
                 return None;
             }
-            if mark & LIVE != 0 {
-                let header = self.live_task(cs)?;
-                // SAFETY: it is valid within the section.
-                unsafe { header.as_ref() }.cancel(cs);
-                return Some(header);
-            }
-            if mark & JOINABLE != 0 {
-                self.set_mark(mark | ALONE, cs);
-                return None;
-            }
-            NonNull::new(self.task().load(Ordering::Relaxed))
+            let header = self.live_task(cs)?;
+            // SAFETY: it is valid within the section.
+            unsafe { header.as_ref() }.cancel(cs);
+            Some(header)
         });
         if let Some(header) = header {
-            // SAFETY: the place is taken, and its runner, still the only one, is here.
-            unsafe { self.visit(header, self.book().wakers()) };
+            // SAFETY: the slot is live, and the caller is its runner, still the only one.
+            unsafe { self.visit(header, self.core().wakers()) };
         }
     }
 }
 
-/// Gives a place back, also where dropping its output unwinds.
-struct Release(TaskRef, NonNull<Header>);
-
-impl Drop for Release {
-    fn drop(&mut self) {
-        // SAFETY: `drop_output` makes it for a task that nobody uses any more.
-        unsafe { self.0.release(self.1) };
-    }
-}
-
-/// Concludes a visit that unwound: the future is gone, or else the output is.
+/// Completes a task whose poll or whose future's drop unwound: the future is gone.
 pub(super) struct Unwound(pub(super) TaskRef, pub(super) NonNull<Header>);
 
 impl Drop for Unwound {
     fn drop(&mut self) {
-        let verdict = if self.0.has_ended() {
-            Verdict::Over
-        } else {
-            Verdict::Aborted
-        };
-        self.0.conclude(self.1, verdict);
+        self.0.complete(self.1, Completion::Aborted);
     }
 }

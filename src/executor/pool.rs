@@ -1,4 +1,4 @@
-//! Where tasks lie: static pools, and the heap.
+//! Static pools of task memory.
 
 use core::{
     cell::{Cell, UnsafeCell},
@@ -9,15 +9,14 @@ use core::{
 
 use critical_section::{CriticalSection, Mutex};
 
-#[cfg(feature = "alloc")]
-use super::task::Task;
 use super::{
     free_list::FreeList,
-    task::{Header, Memory, TaskCell, TaskType},
+    header::{Header, Memory, PoolRef, TaskVTable},
+    task::TaskCell,
 };
 
-/// The memory of a pool: the head of its free list, and `SIZE` bytes at an alignment of `ALIGN`. All
-/// zero, so that it costs no room in an image. Made by [`task!`](crate::task).
+/// The memory of a pool: the head of its free list, and `SIZE` bytes at an alignment of `ALIGN`. It is
+/// all zero, so that it takes no room in an image. Made by [`task!`](crate::task).
 #[doc(hidden)]
 #[repr(C)]
 pub struct Pool<const SIZE: usize, const ALIGN: usize>
@@ -54,7 +53,7 @@ where
 #[doc(hidden)]
 pub struct Align<const ALIGN: usize>;
 
-/// The alignments that there are.
+/// The alignments of pools.
 #[doc(hidden)]
 #[diagnostic::on_unimplemented(
     message = "a task in a pool is aligned to 4096 bytes at most, and this one to more",
@@ -90,21 +89,14 @@ pub const fn cell_align<F: Future>(_make: &impl FnOnce() -> F) -> usize {
     align_of::<TaskCell<F>>()
 }
 
-/// An argument for a call that only its type is wanted of.
+/// An argument of a call that is never made: only the type of its result is used.
 #[doc(hidden)]
 pub fn never_made<T>() -> T {
     unreachable!("only the type of the call is used")
 }
 
-/// Which pool a type of tasks has.
-pub(super) struct PoolRef {
-    free: &'static Mutex<Cell<FreeList>>,
-    cells: *mut (),
-    places: u32,
-}
-
-impl TaskType {
-    /// The type of tasks that `make` makes the futures of, and that lie in `pool`.
+impl TaskVTable {
+    /// The functions of tasks that lie in `pool`, with the futures that `make` makes.
     ///
     /// # Safety
     ///
@@ -120,12 +112,12 @@ impl TaskType {
     {
         assert!(ALIGN == align_of::<TaskCell<F>>(), "a pool for these tasks");
         assert!(SIZE != 0, "a pool has room for one task at least");
-        let places = SIZE / size_of::<TaskCell<F>>();
-        assert!(places <= u32::MAX as usize / 2, "a pool is that large");
+        let count = SIZE / size_of::<TaskCell<F>>();
+        assert!(count <= u32::MAX as usize / 2, "a pool is that large");
         let pool = PoolRef {
             free: &pool.free,
             cells: pool.cells.get().cast(),
-            places: places as u32,
+            count: count as u32,
         };
         Self::new::<F>(Memory::Pool(pool, PoolRef::give_back::<F>), name)
     }
@@ -145,83 +137,26 @@ impl PoolRef {
         let cells = self.cells.cast::<TaskCell<F>>();
         let free = self.free.borrow(cs);
         let mut list = free.get();
-        let place = list.take(self.places, |place| {
-            let link = cells.wrapping_add(place as usize).cast::<u32>();
-            // SAFETY: the place is in the pool and free: its memory is zero, or begins with the link.
+        let cell = list.take(self.count, |cell| {
+            let link = cells.wrapping_add(cell as usize).cast::<u32>();
+            // SAFETY: the cell is in the pool and free: its memory is zero, or begins with the link.
             unsafe { link.read() }
         })?;
         free.set(list);
-        NonNull::new(cells.wrapping_add(place as usize).cast())
+        NonNull::new(cells.wrapping_add(cell as usize).cast())
     }
 
     /// # Safety
     ///
-    /// `header` is from [`claim`](Self::claim) of this pool for `F`; nobody uses it any more.
+    /// `header` is from [`claim`](Self::claim) of this pool for `F`; nothing uses it any more.
     unsafe fn give_back<F: Future>(&self, header: NonNull<Header>, cs: CriticalSection<'_>) {
         let cell = header.cast::<TaskCell<F>>().as_ptr();
         // SAFETY: the cell is one of the pool's.
-        let place = unsafe { cell.offset_from_unsigned(self.cells.cast()) };
+        let number = unsafe { cell.offset_from_unsigned(self.cells.cast()) };
         let free = self.free.borrow(cs);
         let mut list = free.get();
-        // SAFETY: nobody uses the cell, and it is large enough.
-        unsafe { header.cast::<u32>().write(list.give_back(place as u32)) };
+        // SAFETY: nothing uses the cell, and it is large enough.
+        unsafe { header.cast::<u32>().write(list.give_back(number as u32)) };
         free.set(list);
-    }
-}
-
-#[cfg(feature = "alloc")]
-pub(super) mod heap {
-    use super::*;
-    use core::any::type_name;
-    use std_alloc::boxed::Box;
-
-    impl<F: Future> Task<F> {
-        /// A task that lies on the heap: any number of them, as long as the heap lasts. Where it does
-        /// not, spawning ends as the program's allocator says.
-        ///
-        /// # Contexts
-        ///
-        /// Any. Its memory is allocated where it is spawned, and freed by the runner or where its handle is
-        /// awaited or dropped after its end: in an interrupt handler these need an allocator that may be used
-        /// there.
-        ///
-        /// # Cost
-        ///
-        /// An allocation more than a task of a pool: with `dormir-guest`'s heap some 120 instructions, whatever
-        /// else is allocated, with interrupts masked meanwhile.
-        ///
-        /// # Examples
-        ///
-        /// ```
-        /// use dormir::executor::{Executor, Shared, Task, Up64};
-        ///
-        /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
-        /// let mut runner = EXECUTOR.enter()?;
-        /// let text = String::from("any future");
-        /// runner.spawner().spawn(Task::boxed(async move { drop(text) }))?;
-        /// assert_eq!(runner.run_until_idle().tasks_left, 0);
-        /// # Ok::<(), Box<dyn std::error::Error>>(())
-        /// ```
-        pub fn boxed(future: F) -> Self {
-            let kind = const { &TaskType::new::<F>(Memory::Heap(free::<F>), type_name::<F>) };
-            // SAFETY: it was made for this type.
-            unsafe { Self::new(kind, future) }
-        }
-    }
-
-    /// Memory for a task with future `F`.
-    pub(crate) fn allocate<F: Future>() -> NonNull<Header> {
-        let cell = Box::into_raw(Box::<TaskCell<F>>::new_uninit());
-        // SAFETY: a box is not null.
-        unsafe { NonNull::new_unchecked(cell.cast()) }
-    }
-
-    /// # Safety
-    ///
-    /// `header` is from [`allocate`] for `F`; nobody uses it any more, and what lay there was dropped.
-    unsafe fn free<F: Future>(header: NonNull<Header>) {
-        let cell = header.cast::<MaybeUninit<TaskCell<F>>>();
-        // SAFETY: `allocate` made it as a box of this type.
-        drop(unsafe { Box::from_raw(cell.as_ptr()) });
     }
 }

@@ -1,24 +1,24 @@
-//! Where the executor says what it does, to [`metrics`](super::metrics) and [`trace`](super::trace). With
-//! both features off nothing is left of it.
+//! The executor's reports to [`metrics`](super::metrics) and [`trace`](super::trace). Without these
+//! features nothing is left of them.
 #![cfg_attr(
     not(all(feature = "metrics", feature = "trace")),
-    allow(unused_variables, reason = "what is told depends on who wants to know")
+    allow(unused_variables, reason = "what is used depends on the features")
 )]
 
 use core::ptr::NonNull;
 
 use super::{
-    book::Book,
-    place::TaskRef,
-    task::{Header, TaskType},
+    executor_core::ExecutorCore,
+    header::{Header, TaskVTable},
+    task_ref::TaskRef,
 };
 #[cfg(feature = "trace")]
 use super::{
-    task::nobody,
+    header::vacant,
     trace::{self, TaskId},
 };
 
-/// A task that begins: what is known of it before it can be over, and is told when it is there.
+/// A task that is spawned: counted before it can end, and reported when it has begun.
 pub(super) struct Spawned {
     #[cfg(feature = "trace")]
     task: TaskId,
@@ -27,28 +27,28 @@ pub(super) struct Spawned {
 }
 
 impl Spawned {
-    /// A task of that type is about to begin in this place.
+    /// A task with that vtable is about to begin.
     #[inline(always)]
-    pub(super) fn count(task: TaskRef, kind: &'static TaskType) -> Self {
+    pub(super) fn count(task: TaskRef, vtable: &'static TaskVTable) -> Self {
         #[cfg(feature = "metrics")]
-        task.book().metrics.spawned();
+        task.core().metrics.spawned();
         Self {
             #[cfg(feature = "trace")]
             task: TaskId::of(task),
             #[cfg(feature = "trace")]
-            name: (kind.name)(),
+            name: (vtable.name)(),
         }
     }
 
-    /// It has begun. What is called here is the user's, and may drop the runner, or unwind.
+    /// It has begun. This calls the user's code, which may drop the runner, or unwind.
     #[inline(always)]
-    pub(super) fn tell(self) {
+    pub(super) fn report(self) {
         #[cfg(feature = "trace")]
         trace::with(|to| to.spawned(self.task, self.name));
     }
 }
 
-/// A task whose waker is called, in any context: which one it is, and told when it is ready.
+/// A task that is woken, in any context: counted before, and reported when it is ready.
 pub(super) struct Woken {
     #[cfg(feature = "trace")]
     task: TaskId,
@@ -60,7 +60,7 @@ impl Woken {
         #[cfg(feature = "metrics")]
         {
             task.counters().woken(task.bit());
-            task.book().metrics.woken();
+            task.core().metrics.woken();
         }
         Self {
             #[cfg(feature = "trace")]
@@ -70,14 +70,14 @@ impl Woken {
 
     /// It is ready.
     #[inline(always)]
-    pub(super) fn tell(self) {
+    pub(super) fn report(self) {
         #[cfg(feature = "trace")]
         trace::with(|to| to.woken(self.task));
     }
 }
 
-/// A task that ends, or whose future was dropped: known before its place is another's, and told when nothing
-/// is left to do.
+/// A task that has ended: counted before its slot can be another's, and reported when nothing is left
+/// to do.
 pub(super) struct Ended {
     #[cfg(feature = "trace")]
     task: TaskId,
@@ -89,7 +89,7 @@ impl Ended {
     #[inline(always)]
     pub(super) fn count(task: TaskRef, has_output: bool) -> Self {
         #[cfg(feature = "metrics")]
-        task.book().metrics.ended();
+        task.core().metrics.ended();
         Self {
             #[cfg(feature = "trace")]
             task: TaskId::of(task),
@@ -98,9 +98,9 @@ impl Ended {
         }
     }
 
-    /// It is over.
+    /// Nothing is left to do.
     #[inline(always)]
-    pub(super) fn tell(self) {
+    pub(super) fn report(self) {
         #[cfg(feature = "trace")]
         trace::with(|to| to.ended(self.task, self.has_output));
     }
@@ -108,16 +108,16 @@ impl Ended {
 
 /// A pass begins, in which something is ready or not.
 #[inline(always)]
-pub(super) fn pass(book: &Book, is_ready: impl FnOnce() -> bool) {
+pub(super) fn pass(core: &ExecutorCore, is_ready: impl FnOnce() -> bool) {
     #[cfg(feature = "metrics")]
-    book.metrics.pass(is_ready());
+    core.metrics.pass(is_ready());
 }
 
 /// A poll, from its beginning until it is dropped.
 pub(super) struct Polling {
     #[cfg(feature = "metrics")]
-    timed: super::metrics::TimedPoll,
-    /// `None` for a stale wake's visit, which is no poll.
+    timed: super::metrics::poll::TimedPoll,
+    /// `None` for the visit of a stale wake, which is not a poll.
     #[cfg(feature = "trace")]
     task: Option<TaskId>,
 }
@@ -127,14 +127,14 @@ impl Polling {
     ///
     /// # Safety
     ///
-    /// `header` stands in the place `task`.
+    /// `header` is in the slot `task`.
     #[inline(always)]
     pub(super) unsafe fn begin(task: TaskRef, header: NonNull<Header>) -> Self {
         // A trace or a clock that unwinds keeps the task from its poll: it stays ready.
         #[cfg(any(feature = "metrics", feature = "trace"))]
         let unpolled = Unpolled(task);
         #[cfg(feature = "trace")]
-        let traced = (header.as_ptr() != nobody()).then(|| TaskId::of(task));
+        let traced = (header.as_ptr() != vacant()).then(|| TaskId::of(task));
         #[cfg(feature = "trace")]
         if let Some(task) = traced {
             trace::with(|to| to.poll_begun(task));
@@ -142,7 +142,7 @@ impl Polling {
         let polling = Self {
             #[cfg(feature = "metrics")]
             // SAFETY: as the caller says.
-            timed: super::metrics::TimedPoll::begin(task, unsafe { header.as_ref() }),
+            timed: super::metrics::poll::TimedPoll::begin(task, unsafe { header.as_ref() }),
             #[cfg(feature = "trace")]
             task: traced,
         };
@@ -151,7 +151,7 @@ impl Polling {
         polling
     }
 
-    /// It ends, the task perhaps with it.
+    /// The poll ends, and perhaps the task with it.
     #[inline(always)]
     pub(super) fn end(self) {
         #[cfg(feature = "metrics")]
@@ -163,29 +163,30 @@ impl Polling {
     }
 }
 
-/// A task whose ready bit was cleared for a poll that does not come.
+/// A task whose ready bit was cleared, for a poll that does not come: it is made ready again. That calls
+/// the hook of wakes, also while it unwinds: a hook that unwinds then aborts the process.
 #[cfg(any(feature = "metrics", feature = "trace"))]
 struct Unpolled(TaskRef);
 
 #[cfg(any(feature = "metrics", feature = "trace"))]
 impl Drop for Unpolled {
     fn drop(&mut self) {
-        self.0.book().set(self.0);
+        self.0.core().set_ready(self.0);
     }
 }
 
 /// Waiting, as the idle policy does it.
 #[inline(always)]
-pub(super) fn waiting(book: &Book, wait: impl FnOnce()) {
+pub(super) fn waiting(core: &ExecutorCore, wait: impl FnOnce()) {
     #[cfg(feature = "metrics")]
-    let timers = book.timers();
+    let timers = core.timers();
     #[cfg(feature = "trace")]
     trace::with(|to| to.idle_entered());
     #[cfg(feature = "metrics")]
     let start = timers.has_clock().then(|| timers.now());
     wait();
     #[cfg(feature = "metrics")]
-    book.metrics
+    core.metrics
         .waited(start.map(|start| timers.now().saturating_since(start)));
     #[cfg(feature = "trace")]
     trace::with(|to| to.idle_left());

@@ -1,176 +1,28 @@
-//! The ready set: one bit a task, and above each 64 words a word that says which of them to look at.
+//! The ready set: one bit a task, and above each 64 words a word that tells which of them to look at.
 //!
 //! A wake sets the task's bit and, if it was clear, the bits above it. A pass goes down from the root:
 //! it clears a summary bit *before* it looks at the word below, and a task's bit *before* it visits the
-//! task, so a wake that comes at any moment either is seen or sets the bits anew.
+//! task. So a wake that comes at any moment is either seen, or sets the bits again.
 //!
-//! Each word is looked at again after each visit, from the visited bit upwards: what was woken meanwhile
-//! ahead of the pass is visited in it, and what lies behind, a task that woke itself among it, in the
-//! next one. So a task has its second turn only after every task that was ready at its first.
-//!
-//! A waker's data pointer is the address of the task's word, which is aligned to 64 bytes, plus the
-//! task's bit in the low six bits. The set is a static: no waker dangles.
+//! A pass reads each word again after each visit, from the visited bit upwards: what was woken
+//! meanwhile ahead of the pass is visited in this pass; what was woken behind it, such as a task that
+//! woke itself, in the next one. So a task is visited again only after every other task that was ready
+//! at its first visit.
 
-mod levels;
+pub(super) mod levels;
+pub(super) mod node;
 
-use core::{marker::PhantomData, ptr};
+use core::marker::PhantomData;
 
-use super::{capacity::Capacity, cpus::Cpus, place::Places};
-use crate::sync::{
-    atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering},
-    const_new,
+use super::{
+    capacity::{Capacity, sealed::Initial},
+    cpus::Cpus,
+    slot::Block,
+    task_ref::TaskRef,
 };
-
-pub(super) use levels::{Leaf, Level, Summary, Visitor};
-
-/// Bits in a word.
-pub(crate) const BITS: u32 = u64::BITS;
-
-/// A word of the ready set, and the way up from it.
-#[repr(C, align(64))]
-pub struct Node {
-    word: AtomicU64,
-    /// The node above, which [`ReadySet::link`] writes.
-    parent: AtomicPtr<Node>,
-    /// This node's bit in the one above.
-    parent_mask: AtomicU64,
-    /// How many nodes of its level lie before this one. Written with `parent`.
-    number: AtomicU32,
-}
-
-impl Node {
-    const_new! {
-        pub(crate) fn new() -> Self {
-            Self {
-                word: AtomicU64::new(0),
-                parent: AtomicPtr::new(ptr::null_mut()),
-                parent_mask: AtomicU64::new(0),
-                number: AtomicU32::new(0),
-            }
-        }
-    }
-
-    /// Clears the lowest bit of `word`, which are bits of this node that are set. Returns it, and a mask of the
-    /// bits above it.
-    #[inline(always)]
-    fn take_lowest<M: Cpus>(&self, word: u64) -> (u32, u64) {
-        let bit = word.trailing_zeros();
-        M::clear(&self.word, bit);
-        (bit, made_now(!1 << bit))
-    }
-
-    /// The bits that are set; those that are set meanwhile among them.
-    #[inline(always)]
-    fn bits(&self) -> u64 {
-        self.word.load(Ordering::Relaxed)
-    }
-
-    /// The first bit that is set, from the bit `from` on, which is below 64.
-    fn first_from(&self, from: u32) -> Option<u32> {
-        let word = self.word.load(Ordering::Relaxed) & (u64::MAX << from);
-        (word != 0).then(|| word.trailing_zeros())
-    }
-
-    fn link(&self, number: u32, parent: &Self) {
-        self.number.store(number, Ordering::Relaxed);
-        let parent = ptr::from_ref(parent).cast_mut();
-        self.parent.store(parent, Ordering::Relaxed);
-        self.parent_mask
-            .store(1 << (number % BITS), Ordering::Relaxed);
-    }
-}
-
-/// The same, made here and not where it is used: left to itself, the compiler makes a mask after the visit,
-/// and keeps the bit for that, at four more instructions a visit.
-#[inline(always)]
-fn made_now(mask: u64) -> u64 {
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
-    {
-        let mut mask = mask;
-        // SAFETY: it does nothing.
-        unsafe {
-            core::arch::asm!("/* {0} */", inout(reg) mask, options(nomem, nostack, preserves_flags));
-        }
-        mask
-    }
-    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-    mask
-}
-
-/// 64 tasks: their word, and whatever else there is of each.
-#[repr(C, align(64))]
-pub struct Block<P> {
-    node: Node,
-    pub(crate) places: P,
-}
-
-impl<P> Block<P> {
-    const_new! {
-        pub(crate) fn new(places: P) -> Self {
-            Self { node: Node::new(), places }
-        }
-    }
-}
-
-/// One task of a ready set: what its wakers carry.
-pub(crate) struct Place<P> {
-    data: *const (),
-    block: PhantomData<*const Block<P>>,
-}
-
-impl<P> Clone for Place<P> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<P> Copy for Place<P> {}
-
-impl<P: 'static> Place<P> {
-    #[inline(always)]
-    pub(crate) fn new(block: *const Block<P>, bit: u32) -> Self {
-        Self {
-            data: block.cast::<()>().wrapping_byte_add(bit as usize),
-            block: PhantomData,
-        }
-    }
-
-    /// The place that a waker's data pointer stands for.
-    ///
-    /// # Safety
-    ///
-    /// `data` is from [`data`](Self::data), of a place with the same `P`.
-    #[inline(always)]
-    pub(crate) unsafe fn from_data(data: *const ()) -> Self {
-        Self {
-            data,
-            block: PhantomData,
-        }
-    }
-
-    /// For a waker.
-    #[inline(always)]
-    pub(crate) fn data(self) -> *const () {
-        self.data
-    }
-
-    #[inline(always)]
-    pub(crate) fn bit(self) -> u32 {
-        self.data.addr() as u32 % BITS
-    }
-
-    #[inline(always)]
-    pub(crate) fn block(self) -> &'static Block<P> {
-        let block = self.data.map_addr(|addr| addr & !(BITS as usize - 1));
-        // SAFETY: blocks are aligned to 64 bytes, so this is the address of one, of a static set.
-        unsafe { &*block.cast::<Block<P>>() }
-    }
-
-    /// Its number in the set.
-    pub(crate) fn number(self) -> u32 {
-        self.block().node.number.load(Ordering::Relaxed) * BITS + self.bit()
-    }
-}
+use crate::sync::{atomic::Ordering, const_new};
+use levels::{Level, Visitor};
+use node::{BITS, Node};
 
 /// Which tasks are ready.
 pub(crate) struct ReadySet<C: Capacity, M: Cpus> {
@@ -185,13 +37,13 @@ impl<C: Capacity, M: Cpus> ReadySet<C, M> {
         pub(crate) fn new() -> Self {
             Self {
                 #[cfg(not(all(test, loom)))]
-                summaries: C::SUMMARIES,
+                summaries: C::Summaries::INITIAL,
                 #[cfg(not(all(test, loom)))]
-                blocks: C::BLOCKS,
+                blocks: C::Blocks::INITIAL,
                 #[cfg(all(test, loom))]
-                summaries: C::summaries(),
+                summaries: C::Summaries::initial(),
                 #[cfg(all(test, loom))]
-                blocks: C::blocks(),
+                blocks: C::Blocks::initial(),
                 cpus: PhantomData,
             }
         }
@@ -207,25 +59,34 @@ impl<C: Capacity, M: Cpus> ReadySet<C, M> {
         self.root().word.load(Ordering::Acquire) == 0
     }
 
-    /// The place with that number.
+    /// The slot with that number.
     #[inline(always)]
-    pub(crate) fn place(&'static self, number: u32) -> Place<Places> {
-        let block = &self.blocks.as_ref()[(number / BITS) as usize];
-        Place::new(block, number % BITS)
+    pub(crate) fn slot(&'static self, number: u32) -> TaskRef {
+        let block: *const Block = &self.blocks.as_ref()[(number / BITS) as usize];
+        TaskRef::new(block.cast(), number % BITS)
     }
 
-    /// Makes all places reachable; to be called before a bit is first set. It may be called again.
-    pub(crate) fn link(&'static self) -> &'static [Block<Places>] {
+    /// The slot that `data` is a [`TaskRef`] of, if it is one of this set's.
+    pub(crate) fn slot_of(&'static self, data: *const ()) -> Option<TaskRef> {
+        let blocks = self.blocks.as_ref();
+        let offset = data.addr().checked_sub(blocks.as_ptr().addr())?;
+        let (block, bit) = (offset / size_of::<Block>(), offset % size_of::<Block>());
+        let is_slot = block < blocks.len() && bit < BITS as usize;
+        is_slot.then(|| TaskRef::new((&raw const blocks[block]).cast(), bit as u32))
+    }
+
+    /// Makes all slots reachable. To be called before a bit is first set; may be called again.
+    pub(crate) fn link(&'static self) -> &'static [Block] {
         C::Root::link(self.summaries.as_ref(), self.blocks.as_ref());
         self.blocks.as_ref()
     }
 
-    /// A wake: sets the bit of a task that is [linked](Self::link), and those above it. In any context.
-    /// Says whether the bit was clear.
+    /// A wake: sets the bit of a task of a [linked](Self::link) set, and the bits above it. In any
+    /// context. Returns whether the bit was clear.
     #[inline(always)]
-    pub(crate) fn set(place: Place<Places>) -> bool {
-        let mut node = &place.block().node;
-        if !M::set(&node.word, place.data.addr() as u32) {
+    pub(crate) fn set(task: TaskRef) -> bool {
+        let mut node = &task.block().node;
+        if !M::set(&node.word, task.data().addr() as u32) {
             return false;
         }
         for _ in 0..C::Root::SUMMARIES {
@@ -239,27 +100,27 @@ impl<C: Capacity, M: Cpus> ReadySet<C, M> {
 
     /// Visits each task that is ready.
     #[inline(always)]
-    pub(crate) fn pass(&'static self, visitor: &mut impl Visitor<Places>) {
+    pub(crate) fn pass(&'static self, visitor: &mut impl Visitor) {
         let word = self.root().bits();
         if word == 0 {
             return;
         }
         let _pass = visitor.begin();
         let (summaries, blocks) = (self.summaries.as_ref(), self.blocks.as_ref());
-        C::Root::pass::<_, M>(summaries, blocks, 0, word, visitor);
+        C::Root::pass::<M>(summaries, blocks, 0, word, visitor);
     }
 
-    /// Clears the bit of one task that is ready, and returns its place: the first from place number `from`
-    /// on, or else the first of all.
-    pub(crate) fn take(&'static self, from: u32) -> Option<Place<Places>> {
+    /// Clears the bit of one task that is ready, and returns that task: the first from slot number
+    /// `from` on, or else the first of all.
+    pub(crate) fn take(&'static self, from: u32) -> Option<TaskRef> {
         let (summaries, blocks) = (self.summaries.as_ref(), self.blocks.as_ref());
-        let take = |from| C::Root::take::<_, M>(summaries, blocks, 0, from);
+        let take = |from| C::Root::take::<M>(summaries, blocks, 0, from);
         let number = take(from % C::TASKS).or_else(|| take(0))?;
-        Some(self.place(number))
+        Some(self.slot(number))
     }
 
     /// Clears the bit of a task that is visited out of turn.
-    pub(crate) fn clear(place: Place<Places>) {
-        M::clear(&place.block().node.word, place.bit());
+    pub(crate) fn clear(task: TaskRef) {
+        M::clear(&task.block().node.word, task.bit());
     }
 }

@@ -1,4 +1,4 @@
-//! The runner: it polls.
+//! The runner, which polls an executor's tasks.
 
 mod leave;
 mod loops;
@@ -8,15 +8,15 @@ mod visits;
 use core::{fmt, marker::PhantomData, ptr::NonNull};
 
 use super::{
-    Executor,
-    book::Entry,
     capacity::Capacity,
     cpus::{Cpus, Shared},
-    current::OuterTask,
+    current::{self, OuterTask},
     drive::{Return, drive},
+    executor::{AlreadyEntered, Executor},
+    executor_core::RunnerId,
+    header::vacant,
     probe,
     spawn::Spawner,
-    task::nobody,
 };
 use loops::{Forever, UntilEmpty};
 pub use turn::Turn;
@@ -28,17 +28,18 @@ use crate::{
     time::{TimerQueue, pause},
 };
 
-/// What polls the tasks of an [`Executor`], where it was [entered](Executor::enter).
+/// Polls the tasks of an [`Executor`], where it was [entered](Executor::enter).
 ///
-/// When it goes, the futures that were spawned by its [`Spawner`] and have not ended are dropped, since
-/// they may not leave the place where it was; their handles give [`Aborted`](super::Aborted). Tasks that
-/// were spawned [remotely](Executor::remote) wait for the next runner. If there is a task left, or a handle
-/// of one, it looks at every place of the executor, each in a critical section of its own.
+/// When a runner is dropped, it drops the futures that its [`Spawner`] has spawned and that have not
+/// ended, since they may not leave the thread or vCPU of the runner; their handles return
+/// [`Aborted`](super::Aborted). Tasks that were spawned [remotely](Executor::remote) wait for the next
+/// runner. If there is a task left, or a handle of one, it looks at every slot of the executor, each in a
+/// critical section of its own.
 ///
-/// A runner that is forgotten (`core::mem::forget`) closes its executor for good: [`Executor::enter`] says
-/// that there is one already.
+/// A runner that is forgotten (`core::mem::forget`) closes its executor permanently: [`Executor::enter`]
+/// then returns an error.
 ///
-/// It stays where it was made:
+/// A runner is not `Send`:
 ///
 /// ```compile_fail,E0277
 /// # use dormir::executor::{Executor, Shared, Up64};
@@ -70,24 +71,47 @@ use crate::{
 /// ```
 pub struct Runner<C: Capacity, M: Cpus = Shared> {
     executor: &'static Executor<C, M>,
-    entry: Entry,
-    /// From which place on [`step`](Self::step) looks for a task.
+    id: RunnerId,
+    /// The number of the slot from which on [`step`](Self::step) looks for a task.
     next_step: u32,
-    /// It stays where it was made: futures need not be `Send`.
+    /// It is not `Send`, since futures need not be.
     not_send: PhantomData<*mut ()>,
 }
 
+impl<C: Capacity, M: Cpus> Executor<C, M> {
+    /// Returns the runner, of which there is one at a time. It stays where it is made.
+    ///
+    /// The first call of this, of [`remote`](Self::remote) or of [`on_wake`](Self::on_wake) writes to each
+    /// block of 64 slots, of which [`Up65536`](super::Up65536) has 1,024: call one of them before
+    /// interrupts matter.
+    ///
+    /// # Contexts
+    ///
+    /// Any but NMI; it uses a critical section.
+    ///
+    /// # Errors
+    ///
+    /// [`AlreadyEntered`] while there is another one.
+    pub fn enter(&'static self) -> Result<Runner<C, M>, AlreadyEntered> {
+        self.open();
+        match self.core.enter(current::get()) {
+            Some(id) => Ok(Runner::new(self, id)),
+            None => Err(AlreadyEntered),
+        }
+    }
+}
+
 impl<C: Capacity, M: Cpus> Runner<C, M> {
-    pub(super) fn new(executor: &'static Executor<C, M>, entry: Entry) -> Self {
+    fn new(executor: &'static Executor<C, M>, id: RunnerId) -> Self {
         Self {
             executor,
-            entry,
+            id,
             next_step: 0,
             not_send: PhantomData,
         }
     }
 
-    /// Serves `timers` in place of the [global queue](TimerQueue::global).
+    /// Makes the runner serve `timers` instead of the [global queue](TimerQueue::global).
     ///
     /// # Examples
     ///
@@ -113,121 +137,75 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
     /// ```
     #[must_use]
     pub fn with_timers(self, timers: &'static TimerQueue) -> Self {
-        self.executor.book.set_timers(timers);
+        self.executor.core.set_timers(timers);
         self
     }
 
-    /// A spawner for any `'static` future, to be used here and in tasks.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use dormir::executor::{Executor, Shared, Spawner, Up64};
-    ///
-    /// dormir::task! {
-    ///     async fn parent(spawner: Spawner), pool = 1 {
-    ///         spawner.spawn_detached(child()).expect("there is room");
-    ///     }
-    ///
-    ///     async fn child(), pool = 1 {}
-    /// }
-    ///
-    /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
-    ///
-    /// let mut runner = EXECUTOR.enter()?;
-    /// let spawner = runner.spawner();
-    /// spawner.spawn_detached(parent(spawner))?;
-    /// runner.run(dormir::platform::host::Skip);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// Returns a spawner for any `'static` future, to be used here and in tasks.
     #[must_use]
     pub fn spawner(&self) -> Spawner {
-        Spawner::new(&self.executor.book, self.entry)
+        Spawner::new(&self.executor.core, self.id)
     }
 
-    /// Runs until no task is left, waiting by `idle` whenever none is ready. Timers are served
-    /// meanwhile.
+    /// Runs the tasks until none is left. Serves the timers, and calls `idle` whenever no task is ready.
     ///
-    /// When it returns, interrupts are masked or not as they were, and the alarm is off. Tasks that
-    /// have ended but whose handles are still there do not count as left.
+    /// A task that has ended is not left, even if its handle still exists. When `run` returns, interrupts
+    /// are masked or not as they were before, and the alarm is off, unless it is set for timers of another
+    /// loop.
     ///
-    /// With interrupts masked, they are let in while `idle` waits and at no other time: a task that is always
-    /// ready then keeps all timers waiting.
+    /// If it is called with interrupts masked, they are unmasked only while `idle` waits: a task that is
+    /// always ready then keeps all timers waiting.
     ///
     /// # Panics
     ///
-    /// Where a task does. (A guest ends then. Where panics unwind, the task is dropped, its handle
-    /// gives [`Aborted`](super::Aborted), no other task's wake is lost, and the runner may be used
-    /// again.)
+    /// If the poll of a task panics. (This ends a guest. Where panics unwind, the task is dropped, its
+    /// handle returns [`Aborted`](super::Aborted), no other task's wake is lost, and the runner can be used
+    /// again.) If it would wait while there are timers in its queue and another vCPU's loop serves them.
     ///
     /// # Examples
     ///
     /// ```
     /// use core::time::Duration;
-    /// use dormir::{executor::{Executor, Shared, Up64}, time::{Instant, Timer}};
+    /// use dormir::{
+    ///     executor::{Executor, Shared, Up64}, platform::host, time::{Instant, Timer},
+    /// };
     ///
     /// dormir::task! { async fn nap(), pool = 1 { Timer::after(Duration::from_secs(1)).await } }
     ///
     /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
     ///
-    /// # dormir::platform::host::init();
-    /// # let idle = dormir::platform::host::Skip;
-    /// # // In a guest: `let idle = dormir::idle::Halt;`
+    /// host::init(); // In a guest: `platform::bare::init`.
     /// let mut runner = EXECUTOR.enter()?;
     /// runner.spawner().spawn_detached(nap())?;
     /// let start = Instant::now();
-    /// runner.run(idle);
+    /// runner.run(host::Skip); // In a guest: `idle::Halt`.
     /// assert!(Instant::now().saturating_since(start) >= Duration::from_secs(1));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn run(&mut self, idle: impl Idle) {
         let _outer = OuterTask::here();
-        let (timers, mut rest) = (self.executor.book.timers(), self.rest(idle));
+        let (timers, mut rest) = (self.executor.core.timers(), self.rest(idle));
         let Ok(()) = drive(timers, &mut UntilEmpty(self), &mut rest);
     }
 
-    /// Runs for good, also while there is no task: for executors whose tasks are spawned by interrupt
+    /// Runs permanently, also while there is no task: for executors whose tasks are spawned by interrupt
     /// handlers.
     ///
     /// # Panics
     ///
     /// As [`run`](Self::run).
-    ///
-    /// # Examples
-    ///
-    /// It does not return, so this is only compiled here:
-    ///
-    /// ```no_run
-    /// use dormir::executor::{Executor, Shared, Up64};
-    ///
-    /// dormir::task! { async fn answer(packet: u32), pool = 8 { println!("packet {packet}") } }
-    ///
-    /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
-    ///
-    /// /// Called by the device's interrupt handler.
-    /// fn on_packet(packet: u32) {
-    ///     // Where there is no room, the packet is dropped.
-    ///     let _ = EXECUTOR.remote().spawn_detached(answer(packet));
-    /// }
-    ///
-    /// # let idle = dormir::platform::host::Skip;
-    /// # // In a guest: `let idle = dormir::idle::Halt;`
-    /// EXECUTOR.enter()?.run_forever(idle);
-    /// # #[allow(unreachable_code)]
-    /// # Ok::<(), dormir::executor::AlreadyEntered>(())
-    /// ```
     pub fn run_forever(&mut self, idle: impl Idle) -> ! {
         let _outer = OuterTask::here();
-        let (timers, mut rest) = (self.executor.book.timers(), self.rest(idle));
+        let (timers, mut rest) = (self.executor.core.timers(), self.rest(idle));
         let Ok(never) = drive(timers, &mut Forever(self), &mut rest);
         match never {}
     }
 
-    /// One pass: polls each task that is ready, once, and those that are woken meanwhile ahead of it.
-    /// The timers' alarm is not set: that is for [`TimerQueue::turn`].
+    /// Runs one pass: polls each ready task once, and tasks that are woken during the pass ahead of it.
+    /// The alarm is not set: call [`TimerQueue::turn`] afterwards.
     ///
-    /// In a long pass, of more than 512 tasks, the timers are looked at in between: a task whose deadline
-    /// has passed is polled then.
+    /// A pass over more than 512 tasks looks at the timers in between, and polls tasks whose deadlines have
+    /// passed.
     ///
     /// # Panics
     ///
@@ -258,15 +236,15 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
     #[inline(always)]
     pub fn pass(&mut self) {
         let executor = self.executor;
-        probe::pass(&executor.book, || !executor.ready.is_empty());
+        probe::pass(&executor.core, || !executor.ready.is_empty());
         executor.ready.pass(&mut Pass(executor));
-        pause::begin_if_needed(|| executor.book.timers());
+        pause::begin_if_needed(|| executor.core.timers());
     }
 
     /// Polls one task that is ready. Returns `false` if none is.
     ///
-    /// It takes them in turn, so each is polled again only after every other ready task has been. Timers are
-    /// not served: for loops that do other work between polls, and call [`TimerQueue::turn`].
+    /// Each task is polled again only after every other ready task has been. Timers are not served: this is
+    /// for loops that do other work between polls, and call [`TimerQueue::turn`].
     ///
     /// # Panics
     ///
@@ -293,10 +271,10 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
     pub fn step(&mut self) -> bool {
         let _outer = OuterTask::here();
         while let Some(task) = self.executor.ready.take(self.next_step) {
-            self.next_step = task.number() + 1;
+            self.next_step = task.slot_number() + 1;
             let header = task.task().load(Ordering::Acquire);
             // A stale wake's visit does nothing.
-            if let Some(header) = NonNull::new(header).filter(|task| task.as_ptr() != nobody()) {
+            if let Some(header) = NonNull::new(header).filter(|task| task.as_ptr() != vacant()) {
                 // SAFETY: it stands there, the place is this executor's, and there is no other visit.
                 unsafe { self.executor.visit(task, header) };
                 return true;
@@ -306,28 +284,10 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
     }
 
     /// Whether no task is ready and no timer needs the runner. May be called with interrupts masked.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use dormir::executor::{Executor, Shared, Up64};
-    ///
-    /// dormir::task! { async fn work(), pool = 1 {} }
-    ///
-    /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
-    ///
-    /// let mut runner = EXECUTOR.enter()?;
-    /// assert!(runner.is_idle());
-    /// runner.spawner().spawn_detached(work())?;
-    /// assert!(!runner.is_idle(), "a task is ready");
-    /// runner.pass();
-    /// assert!(runner.is_idle());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     #[must_use]
     #[inline]
     pub fn is_idle(&self) -> bool {
-        let (ready, timers) = (&self.executor.ready, self.executor.book.timers());
+        let (ready, timers) = (&self.executor.ready, self.executor.core.timers());
         let pauses = || pause::is_on(timers) && !timers.is_served_elsewhere();
         (ready.is_empty() || pauses()) && timers.is_settled()
     }
@@ -372,12 +332,12 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
     pub fn run_until_idle(&mut self) -> Turn {
         let _outer = OuterTask::here();
         // The loop may have slept by other means than the alarm.
-        let timers = self.executor.book.timers();
+        let timers = self.executor.core.timers();
         if !timers.is_served_elsewhere() {
             timers.look();
         }
         let Err(next_deadline) =
-            drive(self.executor.book.timers(), &mut Forever(self), &mut Return);
+            drive(self.executor.core.timers(), &mut Forever(self), &mut Return);
         Turn {
             tasks_left: self.executor.tasks(),
             next_deadline,

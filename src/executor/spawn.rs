@@ -3,12 +3,17 @@
 use core::{fmt, future::Future, marker::PhantomData, ptr::NonNull};
 
 use super::{
-    book::{Book, Claimed, Entry},
+    capacity::Capacity,
+    cpus::Cpus,
+    executor::Executor,
+    executor_core::{ExecutorCore, RunnerId},
+    header::{Header, Memory},
     join::JoinHandle,
-    place::{JOINABLE, LOCAL, TaskRef},
     probe::{Spawned, Woken},
-    spawn_error::{SpawnError, SpawnLimit},
-    task::{Header, Memory, Task, TaskCell},
+    slot::{Claimed, JOINABLE, LOCAL},
+    spawn_error::{SpawnError, SpawnErrorKind},
+    task::{Task, TaskCell},
+    task_ref::TaskRef,
 };
 use crate::sync::critical;
 
@@ -53,46 +58,44 @@ use crate::sync::critical;
 /// ```
 #[derive(Clone, Copy)]
 pub struct Spawner {
-    book: &'static Book,
-    entry: Entry,
+    core: &'static ExecutorCore,
+    runner: RunnerId,
     /// It stays where the runner is.
     not_send: PhantomData<*mut ()>,
 }
 
 impl Spawner {
-    pub(super) const fn new(book: &'static Book, entry: Entry) -> Self {
+    pub(super) const fn new(core: &'static ExecutorCore, runner: RunnerId) -> Self {
         Self {
-            book,
-            entry,
+            core,
+            runner,
             not_send: PhantomData,
         }
     }
 
-    /// Has the runner poll `task` from its next pass on.
+    /// Spawns `task`: the runner polls it from its next pass on.
     ///
-    /// It takes a constant time, at any size of pool and executor.
+    /// The time that this takes does not depend on the sizes of pool and executor.
     ///
     /// # Errors
     ///
-    /// Where there is no room, the error says which of pool and executor is full, and gives the task
-    /// back.
+    /// Where there is no room, or the runner is gone. The error tells which, and contains the task.
     ///
     /// # Examples
     ///
     /// ```
-    /// use dormir::executor::{Executor, Shared, SpawnLimit, Up64};
+    /// use dormir::{executor::{Executor, Shared, SpawnErrorKind, Up64}, platform::host};
     ///
     /// dormir::task! { async fn add(a: u32, b: u32) -> u32, pool = 1 { a + b } }
     ///
     /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
     ///
-    /// # let idle = dormir::platform::host::Skip;
     /// let mut runner = EXECUTOR.enter()?;
     /// let sum = runner.spawner().spawn(add(1, 2))?;
-    /// let full = runner.spawner().spawn(add(3, 4)).expect_err("its pool has one place");
-    /// assert_eq!(full.limit(), SpawnLimit::PoolFull);
-    /// runner.run(idle);
-    /// assert_eq!(dormir::block_on(sum, idle), Ok(3));
+    /// let full = runner.spawner().spawn(add(3, 4)).expect_err("one can exist at once");
+    /// assert_eq!(full.kind(), SpawnErrorKind::PoolFull);
+    /// runner.run(host::Skip);
+    /// assert_eq!(dormir::block_on(sum, host::Skip), Ok(3));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[inline]
@@ -101,32 +104,18 @@ impl Spawner {
         task: Task<F>,
     ) -> Result<JoinHandle<F::Output>, SpawnError<F>> {
         // SAFETY: where this spawner is, the runner is; when the runner goes, it drops the future.
-        unsafe { spawn(self.book, Some(self.entry), JOINABLE, task, join::<F>) }
+        unsafe { spawn(self.core, Some(self.runner), JOINABLE, task, join::<F>) }
     }
 
-    /// As [`spawn`](Self::spawn), without a handle. It is a little cheaper than to drop one.
+    /// As [`spawn`](Self::spawn), without a handle. It costs a little less than dropping the handle.
     ///
     /// # Errors
     ///
     /// As [`spawn`](Self::spawn).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use dormir::executor::{Executor, Shared, Up64};
-    ///
-    /// dormir::task! { async fn greet(), pool = 1 { println!("hello") } }
-    ///
-    /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
-    /// let mut runner = EXECUTOR.enter()?;
-    /// runner.spawner().spawn_detached(greet())?;
-    /// runner.run(dormir::platform::host::Skip);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     #[inline]
     pub fn spawn_detached<F: Future + 'static>(&self, task: Task<F>) -> Result<(), SpawnError<F>> {
         // SAFETY: where this spawner is, the runner is; when the runner goes, it drops the future.
-        unsafe { spawn(self.book, Some(self.entry), 0, task, |_, _| ()) }
+        unsafe { spawn(self.core, Some(self.runner), 0, task, |_, _| ()) }
     }
 }
 
@@ -172,12 +161,45 @@ impl fmt::Debug for Spawner {
 /// ```
 #[derive(Clone, Copy)]
 pub struct RemoteSpawner {
-    book: &'static Book,
+    core: &'static ExecutorCore,
+}
+
+impl<C: Capacity, M: Cpus> Executor<C, M> {
+    /// Returns a spawner for use anywhere.
+    ///
+    /// # Contexts
+    ///
+    /// Any but NMI. The first call takes long, see [`enter`](Self::enter); each later one is a load.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dormir::{executor::{Executor, Shared, Up64}, platform::host};
+    ///
+    /// dormir::task! { async fn answer(packet: u32), pool = 8 { println!("packet {packet}") } }
+    ///
+    /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+    ///
+    /// /// Called by the device's interrupt handler.
+    /// fn on_packet(packet: u32) {
+    ///     if let Err(error) = EXECUTOR.remote().spawn_detached(answer(packet)) {
+    ///         println!("packet {packet} is lost: {error}");
+    ///     }
+    /// }
+    /// # on_packet(1);
+    /// # EXECUTOR.enter()?.run(host::Skip);
+    /// # Ok::<(), dormir::executor::AlreadyEntered>(())
+    /// ```
+    #[must_use]
+    pub fn remote(&'static self) -> RemoteSpawner {
+        self.open();
+        RemoteSpawner::new(&self.core)
+    }
 }
 
 impl RemoteSpawner {
-    pub(super) const fn new(book: &'static Book) -> Self {
-        Self { book }
+    const fn new(core: &'static ExecutorCore) -> Self {
+        Self { core }
     }
 
     /// As [`Spawner::spawn`].
@@ -185,23 +207,6 @@ impl RemoteSpawner {
     /// # Errors
     ///
     /// As [`Spawner::spawn`]; the runner need not be there.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use dormir::executor::{Executor, Shared, Up64};
-    ///
-    /// dormir::task! { async fn length(text: String) -> usize, pool = 1 { text.len() } }
-    ///
-    /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
-    ///
-    /// # let idle = dormir::platform::host::Skip;
-    /// let other = std::thread::spawn(|| EXECUTOR.remote().spawn(length("text".into())));
-    /// let handle = other.join().expect("the thread ends")?;
-    /// EXECUTOR.enter()?.run(idle);
-    /// assert_eq!(dormir::block_on(handle, idle), Ok(4));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     #[inline]
     pub fn spawn<F>(&self, task: Task<F>) -> Result<JoinHandle<F::Output>, SpawnError<F>>
     where
@@ -209,29 +214,14 @@ impl RemoteSpawner {
         F::Output: Send,
     {
         // SAFETY: the future is `Send`, and so is its output.
-        unsafe { spawn(self.book, None, JOINABLE, task, join::<F>) }
+        unsafe { spawn(self.core, None, JOINABLE, task, join::<F>) }
     }
 
-    /// As [`spawn`](Self::spawn), without a handle. It is a little cheaper than to drop one.
+    /// As [`spawn`](Self::spawn), without a handle. It costs a little less than dropping the handle.
     ///
     /// # Errors
     ///
     /// As [`spawn`](Self::spawn).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use dormir::executor::{Executor, Shared, Up64};
-    ///
-    /// dormir::task! { async fn note(time: u64), pool = 4 { println!("it was {time}") } }
-    ///
-    /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
-    ///
-    /// // Before there is a runner.
-    /// EXECUTOR.remote().spawn_detached(note(7))?;
-    /// EXECUTOR.enter()?.run(dormir::platform::host::Skip);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     #[inline]
     pub fn spawn_detached<F>(&self, task: Task<F>) -> Result<(), SpawnError<F>>
     where
@@ -239,7 +229,7 @@ impl RemoteSpawner {
         F::Output: Send,
     {
         // SAFETY: the future is `Send`, and so is its output.
-        unsafe { spawn(self.book, None, 0, task, |_, _| ()) }
+        unsafe { spawn(self.core, None, 0, task, |_, _| ()) }
     }
 }
 
@@ -249,72 +239,75 @@ impl fmt::Debug for RemoteSpawner {
     }
 }
 
-/// Spawns a task, and gives what `hold` makes of its place and header: a join handle, or nothing.
+/// Spawns a task, and returns what `hold` makes of it.
+///
+/// `local` is the caller's runner, if the task is to stay where that runner is. `joinable` is
+/// [`JOINABLE`] or 0.
 ///
 /// # Safety
 ///
-/// Unless future and output are `Send`: `local` is the runner that is where the caller is. `hold` makes the
-/// task's one handle if `joinable` is [`JOINABLE`], and nothing if it is 0.
+/// Future and output are `Send`, or there is a local runner, and the caller is where it is. `hold` makes
+/// the one handle of the task if that is joinable.
 #[inline(always)]
 unsafe fn spawn<F: Future + 'static, H>(
-    book: &'static Book,
-    local: Option<Entry>,
+    core: &'static ExecutorCore,
+    local: Option<RunnerId>,
     joinable: u64,
     task: Task<F>,
     hold: unsafe fn(TaskRef, NonNull<Header>) -> H,
 ) -> Result<H, SpawnError<F>> {
-    let kind = task.kind;
-    // The heap is not asked inside the critical section.
-    let boxed = match &kind.memory {
+    let vtable = task.vtable;
+    // Memory is not allocated inside the critical section.
+    let boxed = match &vtable.memory {
         Memory::Pool(..) => None,
         Memory::Heap(_) => allocate::<F>(),
     };
-    let found = critical(|cs| -> Result<(NonNull<Header>, Claimed), SpawnLimit> {
-        if local.is_some_and(|entry| !book.is_there(entry, cs)) {
-            return Err(SpawnLimit::RunnerGone);
+    let found = critical(|cs| -> Result<(NonNull<Header>, Claimed), SpawnErrorKind> {
+        if local.is_some_and(|runner| !core.has_runner(runner, cs)) {
+            return Err(SpawnErrorKind::RunnerGone);
         }
-        let header = match (&kind.memory, boxed) {
+        let header = match (&vtable.memory, boxed) {
             (Memory::Pool(pool, _), _) => {
                 // SAFETY: the task's future is `F`.
-                unsafe { pool.claim::<F>(cs) }.ok_or(SpawnLimit::PoolFull)?
+                unsafe { pool.claim::<F>(cs) }.ok_or(SpawnErrorKind::PoolFull)?
             }
             (Memory::Heap(_), Some(header)) => header,
-            (Memory::Heap(_), None) => unreachable!("without a heap no task lies there"),
+            (Memory::Heap(_), None) => unreachable!("only with a heap is there such a task"),
         };
         let local = if local.is_some() { LOCAL } else { 0 };
-        if let Some(claimed) = book.claim(joinable | local, cs) {
+        if let Some(claimed) = core.claim(joinable | local, cs) {
             return Ok((header, claimed));
         }
-        if let Memory::Pool(pool, give_back) = &kind.memory {
+        if let Memory::Pool(pool, give_back) = &vtable.memory {
             // SAFETY: it was claimed for this task, and nothing lies there.
             unsafe { give_back(pool, header, cs) };
         }
-        Err(SpawnLimit::ExecutorFull)
+        Err(SpawnErrorKind::ExecutorFull)
     });
     let (header, claimed) = match found {
         Ok(found) => found,
-        Err(limit) => {
-            if let (Memory::Heap(free), Some(header)) = (&kind.memory, boxed) {
+        Err(kind) => {
+            if let (Memory::Heap(free), Some(header)) = (&vtable.memory, boxed) {
                 // SAFETY: it was allocated for this task, and nothing lies there.
                 unsafe { free(header) };
             }
-            return Err(SpawnError::new(limit, task));
+            return Err(SpawnError::new(kind, task));
         }
     };
-    // SAFETY: the cell was claimed from this type, whose future is `F`.
-    unsafe { TaskCell::fill(header, kind, task.future) };
-    let place = claimed.place();
-    // What is foreign is called only once the task is in its place, has its handle and is ready: so it may
-    // drop the runner, or unwind. By then the task may be over, and its memory another's.
-    let (spawned, woken) = (Spawned::count(place, kind), Woken::count(place));
-    // SAFETY: the cell is filled; the caller says that a future that is not `Send` is local. No foreign code
-    // has run since its runner was there.
+    // SAFETY: the cell was claimed by means of this vtable, whose future is `F`.
+    unsafe { TaskCell::fill(header, vtable, task.future) };
+    let slot = claimed.slot();
+    // The user's code is called only once the task is in its slot, has its handle and is ready: so it
+    // may drop the runner, or unwind. By then the task may have ended, and its memory be another's.
+    let (spawned, woken) = (Spawned::count(slot, vtable), Woken::count(slot));
+    // SAFETY: the cell is filled; the caller says that a future that is not `Send` is local. None of the
+    // user's code has run since its runner was there.
     unsafe { claimed.begin(header) };
     // SAFETY: as the caller says. What has a handle keeps its memory until the handle goes.
-    let held = unsafe { hold(place, header) };
-    book.set(place);
-    spawned.tell();
-    woken.tell();
+    let held = unsafe { hold(slot, header) };
+    core.set_ready(slot);
+    spawned.report();
+    woken.report();
     Ok(held)
 }
 
@@ -324,21 +317,18 @@ unsafe fn spawn<F: Future + 'static, H>(
 ///
 /// It is the task's one handle.
 #[inline(always)]
-unsafe fn join<F: Future>(place: TaskRef, header: NonNull<Header>) -> JoinHandle<F::Output> {
+unsafe fn join<F: Future>(slot: TaskRef, header: NonNull<Header>) -> JoinHandle<F::Output> {
     // SAFETY: as the caller says, and the output is the future's.
-    unsafe { JoinHandle::new(place, header) }
+    unsafe { JoinHandle::new(slot, header) }
 }
 
 #[cfg(feature = "alloc")]
 fn allocate<F: Future>() -> Option<NonNull<Header>> {
-    Some(super::pool::heap::allocate::<F>())
+    Some(super::heap::allocate::<F>())
 }
 
 #[cfg(not(feature = "alloc"))]
-#[expect(
-    clippy::extra_unused_type_parameters,
-    reason = "it has one where there is a heap"
-)]
+#[expect(clippy::extra_unused_type_parameters, reason = "the other one uses it")]
 fn allocate<F: Future>() -> Option<NonNull<Header>> {
     None
 }

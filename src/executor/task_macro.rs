@@ -1,18 +1,18 @@
-//! `task!`: functions whose futures have places in static pools.
+//! `task!`: functions whose futures lie in static pools.
 
-/// Makes functions whose futures have a static pool of places, to be
+/// Makes functions whose futures lie in a static pool, to be
 /// [spawned](crate::executor::Spawner::spawn) without a heap.
 ///
 /// `async fn name(args) -> Output, pool = N { .. }` becomes a function that returns a
-/// [`Task`](crate::executor::Task); `N` of these tasks can be there at a time: a number, a constant, or an
-/// expression in parentheses. Without `async`, `fn
-/// name(args) -> SomeFuture, pool = N { .. }` is for futures that are made otherwise.
+/// [`Task`](crate::executor::Task). `N` of these tasks can exist at once; it is a number, a constant, or
+/// an expression in parentheses. Without `async`, `fn name(args) -> SomeFuture, pool = N { .. }` is for
+/// futures that are made otherwise.
 ///
-/// Arguments are plain names (without `mut`), and types without generic parameters; futures must be
+/// Arguments are plain names (without `mut`), of types without generic parameters; futures must be
 /// `'static`. Attributes and visibility are the function's.
 ///
-/// A place takes the future (or its output, where that is larger) and 32 bytes; the task's place in the
-/// executor takes 18, or 26 with the feature `metrics`.
+/// A task takes its future (or its output, where that is larger) and 32 bytes in the pool. In the executor
+/// it takes 17 bytes, 25 with the feature `metrics`.
 ///
 /// # Examples
 ///
@@ -32,7 +32,7 @@ macro_rules! task {
     () => {};
     (
         $(#[$attribute:meta])*
-        $vis:vis async fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $output:ty)?, pool = $places:tt $body:block
+        $vis:vis async fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $output:ty)?, pool = $count:tt $body:block
         $($rest:tt)*
     ) => {
         $(#[$attribute])*
@@ -40,19 +40,19 @@ macro_rules! task {
             impl ::core::future::Future<Output = $crate::task!(@output $($output)?)> + use<>
         > {
             async fn dormir_task_body($($arg: $ty),*) $(-> $output)? $body
-            $crate::task!(@pooled $name, dormir_task_body, [$($arg: $ty),*], $places)
+            $crate::task!(@pooled $name, dormir_task_body, [$($arg: $ty),*], $count)
         }
         $crate::task! { $($rest)* }
     };
     (
         $(#[$attribute:meta])*
-        $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) -> $future:ty, pool = $places:tt $body:block
+        $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) -> $future:ty, pool = $count:tt $body:block
         $($rest:tt)*
     ) => {
         $(#[$attribute])*
         $vis fn $name($($arg: $ty),*) -> $crate::executor::Task<$future> {
             fn dormir_task_body($($arg: $ty),*) -> $future $body
-            $crate::task!(@pooled $name, dormir_task_body, [$($arg: $ty),*], $places)
+            $crate::task!(@pooled $name, dormir_task_body, [$($arg: $ty),*], $count)
         }
         $crate::task! { $($rest)* }
     };
@@ -79,38 +79,38 @@ macro_rules! task {
     };
     (@output) => { () };
     (@output $output:ty) => { $output };
-    (@pooled $name:ident, $body:ident, [$($arg:ident: $ty:ty),*], $places:tt) => {{
+    (@pooled $name:ident, $body:ident, [$($arg:ident: $ty:ty),*], $count:tt) => {{
         use $crate::executor as dormir_executor;
-        // Items are not hygienic: these names must be nobody's in arguments' types and in `$places`.
+        // Items are not hygienic: no argument's type and no `$count` may use these names.
         const DORMIR_TASK_SIZE: usize =
             dormir_executor::cell_size(&|| $body($(dormir_executor::never_made::<$ty>()),*));
         const DORMIR_TASK_ALIGN: usize =
             dormir_executor::cell_align(&|| $body($(dormir_executor::never_made::<$ty>()),*));
-        const DORMIR_TASK_PLACES: usize = {
-            let places: usize = $places;
+        const DORMIR_TASK_COUNT: usize = {
+            let count: usize = $count;
             ::core::assert!(
-                places != 0,
+                count != 0,
                 ::core::concat!(
                     "the pool of `",
                     ::core::stringify!($name),
-                    "` has no place for a task: write `pool = 1`, or as many as there are to be at a time"
+                    "` has no room for a task: write `pool = 1`, or the number of tasks that exist at once"
                 )
             );
-            places
+            count
         };
         static DORMIR_TASK_POOL: dormir_executor::Pool<
-            { DORMIR_TASK_SIZE * DORMIR_TASK_PLACES },
+            { DORMIR_TASK_SIZE * DORMIR_TASK_COUNT },
             DORMIR_TASK_ALIGN,
         > = dormir_executor::Pool::new();
-        // SAFETY: nobody else names the pool.
-        static DORMIR_TASK_TYPE: dormir_executor::TaskType = unsafe {
-            dormir_executor::TaskType::pooled(
+        // SAFETY: the pool is used here only.
+        static DORMIR_TASK_VTABLE: dormir_executor::TaskVTable = unsafe {
+            dormir_executor::TaskVTable::pooled(
                 &|| $body($(dormir_executor::never_made::<$ty>()),*),
                 &DORMIR_TASK_POOL,
                 || ::core::concat!(::core::module_path!(), "::", ::core::stringify!($name)),
             )
         };
-        // SAFETY: the type was made for the futures of that function.
-        unsafe { dormir_executor::Task::new(&DORMIR_TASK_TYPE, $body($($arg),*)) }
+        // SAFETY: the vtable was made for the futures of that function.
+        unsafe { dormir_executor::Task::new(&DORMIR_TASK_VTABLE, $body($($arg),*)) }
     }};
 }

@@ -1,40 +1,44 @@
-//! What an executor does, as it happens. With the feature `trace`; without it this costs nothing.
+//! Hooks that are called when an executor does something. They need the feature `trace`; without it they
+//! cost nothing.
 
 use core::fmt;
 
-use super::place::{ENDED, LIVE, NUMBER, TaskRef};
+use super::{
+    slot::{ENDED, LIVE, NUMBER},
+    task_ref::TaskRef,
+};
 use crate::sync::atomic::Ordering;
 
-/// Is told what all executors do. See [`install`].
+/// Hooks that all executors call. See [`install`].
 ///
 /// # Contexts
 ///
-/// Each function says from where it is called. None may call into the executor that it is told of.
+/// Each method tells from where it is called. None may call into the executor that calls it.
 ///
 /// # Panics
 ///
-/// Where panics unwind, one here goes on into whoever called: a waker, a spawner or the runner. What was to
-/// be told had been done before, so no wake is lost and nothing is dropped twice; a task whose `poll_begun`
-/// panicked is polled in the next pass.
+/// Where panics unwind, a panic of a hook goes on into its caller: a waker, a spawner or the runner. The
+/// hook is called after what it reports has been done, so no wake is lost and nothing is dropped twice. A
+/// task whose `poll_begun` panicked is polled in the next pass.
 ///
 /// # Examples
 ///
 /// ```
 /// use dormir::executor::trace::{TaskId, Trace};
 ///
-/// /// Says all that happens.
+/// /// Prints all that happens.
 /// struct Print;
 ///
 /// impl Trace for Print {
 ///     fn spawned(&self, task: TaskId, name: &'static str) { println!("{task} spawned: {name}") }
 ///     fn woken(&self, task: TaskId) { println!("{task} woken") }
 ///     fn poll_begun(&self, task: TaskId) { println!("{task} polled") }
-///     fn poll_ended(&self, task: TaskId) { println!("{task} waits or is over") }
+///     fn poll_ended(&self, task: TaskId) { println!("{task} polled, and waits or has ended") }
 ///     fn ended(&self, task: TaskId, has_output: bool) {
 ///         println!("{task} {}", if has_output { "ended" } else { "dropped" });
 ///     }
 ///     fn idle_entered(&self) { println!("idle") }
-///     fn idle_left(&self) { println!("idle no more") }
+///     fn idle_left(&self) { println!("no longer idle") }
 /// }
 /// # use dormir::executor::{Executor, Shared, Up64, trace};
 /// # dormir::task! { async fn nothing(), pool = 1 {} }
@@ -45,43 +49,45 @@ use crate::sync::atomic::Ordering;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait Trace: Sync {
-    /// A task was spawned: where [`Spawner`](super::Spawner) and [`RemoteSpawner`](super::RemoteSpawner)
-    /// are used, interrupt handlers among it. The task is ready by then: on another vCPU its polls may be
-    /// told before this is.
+    /// A task was spawned. Called where [`Spawner`](super::Spawner) and
+    /// [`RemoteSpawner`](super::RemoteSpawner) are used, which includes interrupt handlers. The task is ready
+    /// by then: its polls on another vCPU may be reported before this.
     fn spawned(&self, task: TaskId, name: &'static str) {
         let _ = (task, name);
     }
 
-    /// A waker of the task was called, and the task is ready: in any context where that is done, NMI handlers
-    /// among it. The task may be over; then it is number 0, or the task that has its place now.
+    /// A waker of the task was called, and the task is ready. Called in the context of the wake, which
+    /// includes NMI handlers. If the task has ended, it is number 0, or the task that has its slot now.
     fn woken(&self, task: TaskId) {
         let _ = task;
     }
 
-    /// The task is polled from here on. By the runner.
+    /// A poll of the task begins. Called by the runner.
     fn poll_begun(&self, task: TaskId) {
         let _ = task;
     }
 
-    /// The poll is over, and so is the task if [`ended`](Self::ended) was called for it. By the runner.
+    /// The poll has returned. Called by the runner. The task has ended if [`ended`](Self::ended) was called
+    /// for it before.
     fn poll_ended(&self, task: TaskId) {
         let _ = task;
     }
 
-    /// The task is over: `has_output` if it ended, or else it was dropped. By the runner, which has woken
-    /// whoever awaits it. (Not told where that, or dropping its output, unwinds.)
+    /// The task has ended, with an output or, if not `has_output`, since its future was dropped. Called by
+    /// the runner, after it has woken the task that awaits the end. (Not called where that, or the drop of
+    /// the output, unwinds.)
     fn ended(&self, task: TaskId, has_output: bool) {
         let _ = (task, has_output);
     }
 
-    /// Nothing is ready: the idle policy is asked to wait. By the runner.
+    /// Nothing is ready, and the idle policy is called. Called by the runner.
     fn idle_entered(&self) {}
 
-    /// The idle policy has returned. By the runner.
+    /// The idle policy has returned. Called by the runner.
     fn idle_left(&self) {}
 }
 
-/// A task, for telling it from others.
+/// Identifies a task.
 ///
 /// # Examples
 ///
@@ -89,11 +95,11 @@ pub trait Trace: Sync {
 /// use core::sync::atomic::{AtomicU64, Ordering};
 /// use dormir::executor::trace::{TaskId, Trace};
 ///
-/// /// Whose task ran last, by its number: for a crash report.
+/// /// The number of the task that ran last, for a crash report.
 /// static LAST: AtomicU64 = AtomicU64::new(0);
 ///
-/// struct NoteLast;
-/// impl Trace for NoteLast {
+/// struct StoreLast;
+/// impl Trace for StoreLast {
 ///     fn poll_begun(&self, task: TaskId) {
 ///         LAST.store(task.number(), Ordering::Relaxed);
 ///     }
@@ -101,7 +107,7 @@ pub trait Trace: Sync {
 /// # use dormir::executor::{Executor, Shared, Up64, trace};
 /// # dormir::task! { async fn nothing(), pool = 1 {} }
 /// # static EXECUTOR: Executor<Up64> = Executor::new(Shared);
-/// # trace::install(&NoteLast)?;
+/// # trace::install(&StoreLast)?;
 /// # EXECUTOR.remote().spawn_detached(nothing())?;
 /// # EXECUTOR.enter()?.run(dormir::platform::host::Skip);
 /// # assert_eq!(LAST.load(Ordering::Relaxed), 1);
@@ -109,45 +115,23 @@ pub trait Trace: Sync {
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TaskId {
-    place: usize,
+    slot: usize,
     number: u64,
 }
 
 impl TaskId {
     pub(super) fn of(task: TaskRef) -> Self {
-        let mark = task.mark().load(Ordering::Relaxed);
-        // A free place has a link of the free list there.
-        let is_taken = mark & (LIVE | ENDED) != 0;
+        let state = task.state().load(Ordering::Relaxed);
+        // A free slot has a link of the free list there.
+        let is_taken = state & (LIVE | ENDED) != 0;
         Self {
-            place: task.data().addr(),
-            number: if is_taken { mark >> NUMBER } else { 0 },
+            slot: task.data().addr(),
+            number: if is_taken { state >> NUMBER } else { 0 },
         }
     }
 
-    /// How many tasks were spawned on its executor when it was, itself included. 0 for a task
-    /// that was over, and its place free, when its waker was called.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use dormir::executor::trace::{TaskId, Trace};
-    ///
-    /// struct First;
-    /// impl Trace for First {
-    ///     fn ended(&self, task: TaskId, _has_output: bool) {
-    ///         if task.number() == 1 {
-    ///             println!("the executor's first task is over");
-    ///         }
-    ///     }
-    /// }
-    /// # use dormir::executor::{Executor, Shared, Up64, trace};
-    /// # dormir::task! { async fn nothing(), pool = 1 {} }
-    /// # static EXECUTOR: Executor<Up64> = Executor::new(Shared);
-    /// # trace::install(&First)?;
-    /// # EXECUTOR.remote().spawn_detached(nothing())?;
-    /// # EXECUTOR.enter()?.run(dormir::platform::host::Skip);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// Returns the task's number: the executor's first task has number 1. It is 0 for a task that had
+    /// ended, and whose slot was free, when its waker was called.
     #[must_use]
     pub const fn number(self) -> u64 {
         self.number
@@ -168,7 +152,7 @@ impl fmt::Display for TaskId {
 
 static TRACE: spin::Once<&'static dyn Trace> = spin::Once::new();
 
-/// There is a trace already.
+/// The error of [`install`]: a trace is installed already.
 ///
 /// # Examples
 ///
@@ -195,7 +179,7 @@ impl fmt::Display for AlreadyTraced {
 
 impl core::error::Error for AlreadyTraced {}
 
-/// Has `trace` be told what all executors do from now on.
+/// Makes all executors call the hooks of `trace`, from now on and permanently.
 ///
 /// # Errors
 ///

@@ -1,68 +1,65 @@
 //! The functions of wakers: what a wake does.
 
 use core::{
-    ptr,
-    task::{RawWaker, RawWakerVTable, Waker},
+    marker::PhantomData,
+    task::{RawWaker, RawWakerVTable},
 };
 
 use super::{
-    Executor, book::Wakers, capacity::Capacity, cpus::Cpus, place::TaskRef, probe::Woken,
+    capacity::Capacity,
+    cpus::Cpus,
+    executor_core::{ExecutorCore, Wakers},
+    probe::Woken,
     ready::ReadySet,
+    task_ref::TaskRef,
 };
 
-impl<C: Capacity, M: Cpus> Executor<C, M> {
-    /// The functions of its wakers, whose data pointers are places of its ready set.
-    pub(super) const WAKERS: Wakers = Wakers {
+/// The wakers of executors of one capacity. Their data pointers are [`TaskRef`]s.
+pub(super) struct Functions<C, M>(PhantomData<(C, M)>);
+
+impl<C: Capacity, M: Cpus> Functions<C, M> {
+    /// For an executor without a hook.
+    pub(super) const PLAIN: Wakers = Wakers {
         vtable: &RawWakerVTable::new(Self::clone, Self::wake, Self::wake, |_| ()),
-        set: Self::set,
+        set_ready: Self::set_ready,
     };
 
-    /// Those for an executor with a hook.
-    pub(super) const HOOKED_WAKERS: Wakers = Wakers {
+    /// For an executor with a hook: [`Executor::on_wake`](super::executor::Executor::on_wake).
+    pub(super) const HOOKED: Wakers = Wakers {
         vtable: &RawWakerVTable::new(
             Self::clone_hooked,
             Self::wake_hooked,
             Self::wake_hooked,
             |_| (),
         ),
-        set: Self::set_and_call,
+        set_ready: Self::set_ready_and_call,
     };
-
-    /// The task that `waker` wakes, if it is one of this executor's.
-    pub(super) fn task_of(&self, waker: &Waker) -> Option<TaskRef> {
-        if !ptr::eq(waker.vtable(), self.book.wakers()) {
-            return None;
-        }
-        // SAFETY: these functions go with the places of such executors.
-        let task = unsafe { TaskRef::from_data(waker.data()) };
-        ptr::eq(task.book(), &self.book).then_some(task)
-    }
 
     /// # Safety
     ///
-    /// None is needed; it is that of wakers' functions.
+    /// It has no requirements of its own; it has the type of wakers' functions.
     unsafe fn clone(data: *const ()) -> RawWaker {
-        RawWaker::new(data, Self::WAKERS.vtable)
+        RawWaker::new(data, Self::PLAIN.vtable)
     }
 
     /// # Safety
     ///
     /// As [`clone`](Self::clone).
     unsafe fn clone_hooked(data: *const ()) -> RawWaker {
-        RawWaker::new(data, Self::HOOKED_WAKERS.vtable)
+        RawWaker::new(data, Self::HOOKED.vtable)
     }
 
-    /// Sets a ready bit: lock-free, without memory, in any context, NMI included.
+    /// Sets a ready bit. Lock-free, without memory, in any context, NMI included.
     ///
     /// # Safety
     ///
-    /// `data` is of the ready set of such an executor.
+    /// `data` is a [`TaskRef`]'s, of an executor of this capacity.
     unsafe fn wake(data: *const ()) {
         // SAFETY: as the caller says.
         let task = unsafe { TaskRef::from_data(data) };
         let woken = Woken::count(task);
-        Self::set(task);
-        woken.tell();
+        Self::set_ready(task);
+        woken.report();
     }
 
     /// # Safety
@@ -72,19 +69,28 @@ impl<C: Capacity, M: Cpus> Executor<C, M> {
         // SAFETY: as the caller says.
         let task = unsafe { TaskRef::from_data(data) };
         let woken = Woken::count(task);
-        Self::set_and_call(task);
-        woken.tell();
+        Self::set_ready_and_call(task);
+        woken.report();
     }
 
     #[inline(always)]
-    fn set(task: TaskRef) {
+    fn set_ready(task: TaskRef) {
         ReadySet::<C, M>::set(task);
     }
 
     #[inline(always)]
-    fn set_and_call(task: TaskRef) {
+    fn set_ready_and_call(task: TaskRef) {
         if ReadySet::<C, M>::set(task) {
-            task.book().hook.call();
+            task.core().hook.call();
         }
+    }
+}
+
+impl ExecutorCore {
+    /// Wakes a task of this executor.
+    pub(crate) fn wake(&self, task: TaskRef) {
+        let woken = Woken::count(task);
+        self.set_ready(task);
+        woken.report();
     }
 }

@@ -39,7 +39,7 @@ fn wake_against_abort() {
         );
         fate.assert_is_over();
         assert_eq!(released(), 1);
-        assert_eq!(executor.book.ended(), 0, "places that are taken");
+        assert_eq!(executor.core.ended(), 0, "slots that are in use");
     });
 }
 
@@ -66,11 +66,11 @@ fn abort_against_the_end() {
         drop(end);
         fate.assert_is_over();
         assert_eq!(released(), 1);
-        assert_eq!(executor.book.ended(), 0, "places that are taken");
+        assert_eq!(executor.core.ended(), 0, "slots that are in use");
     });
 }
 
-/// The place is another task's soon, which must not be what is aborted.
+/// The slot is another task's soon, which must not be what is aborted.
 #[test]
 fn abort_against_the_next_task() {
     check(|first| {
@@ -97,7 +97,7 @@ fn abort_against_the_next_task() {
         drop(end);
         if fates[0].polls() == 1 {
             let wakers = fates.map(Fate::waker);
-            assert!(wakers[0].will_wake(&wakers[1]), "they had one place");
+            assert!(wakers[0].will_wake(&wakers[1]), "they had one slot");
         }
         for fate in fates {
             fate.assert_is_over();
@@ -107,7 +107,7 @@ fn abort_against_the_next_task() {
 }
 
 /// The same, once numbers are given out anew: the second task may be aborted by the first one's handle, at any
-/// moment from its place being claimed, and is over all the same.
+/// moment from its slot being claimed, and is over all the same.
 #[test]
 fn abort_against_the_next_task_of_that_number() {
     check(|first| {
@@ -117,7 +117,7 @@ fn abort_against_the_next_task_of_that_number() {
         let spawned = executor.remote().spawn(fates[0].task(|| true));
         let abort = spawned.expect("there is room").abort_handle();
         assert_eq!(runner.run_until_idle().tasks_left, 0);
-        critical(|cs| executor.book.spawned.borrow(cs).set(0));
+        critical(|cs| executor.core.spawned.borrow(cs).set(0));
         let thread = thread::spawn(move || abort.abort());
         first.goes();
         let spawned = executor.remote().spawn(fates[1].task(|| true));
@@ -132,8 +132,8 @@ fn abort_against_the_next_task_of_that_number() {
             fate.assert_is_over();
         }
         assert_eq!(released(), 2);
-        assert_eq!(executor.book.live(), 0);
-        assert_eq!(executor.book.ended(), 0, "places that are taken");
+        assert_eq!(executor.core.live(), 0);
+        assert_eq!(executor.core.ended(), 0, "slots that are in use");
     });
 }
 
@@ -159,6 +159,6 @@ fn abort_against_detaching_and_the_end() {
         assert_eq!(runner.run_until_idle().tasks_left, 0, "it is over");
         fate.assert_is_over();
         assert_eq!(released(), 1);
-        assert_eq!(executor.book.ended(), 0, "places that are taken");
+        assert_eq!(executor.core.ended(), 0, "slots that are in use");
     });
 }

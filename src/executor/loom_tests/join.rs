@@ -75,7 +75,7 @@ fn against_the_end(other: impl Fn(JoinHandle<Output>) + Copy + Send + Sync + 'st
         fate.assert_is_over();
         assert_eq!(fate.polls(), 1);
         assert_eq!(released(), 1);
-        assert_eq!(executor.book.ended(), 0, "places that are taken");
+        assert_eq!(executor.core.ended(), 0, "slots that are in use");
     });
 }
 
@@ -132,7 +132,7 @@ fn awaiting_against_abort() {
         waiting.join().expect("it does not panic");
         fate.assert_is_over();
         assert_eq!(released(), 1);
-        assert_eq!(executor.book.ended(), 0, "places that are taken");
+        assert_eq!(executor.core.ended(), 0, "slots that are in use");
     });
 }
 
@@ -153,9 +153,9 @@ fn against_leaving(ends: bool, other: impl Fn(JoinHandle<Output>) + Copy + Send 
         fate.assert_is_over();
         assert_eq!(released(), 1);
         assert_eq!(
-            executor.tasks() + executor.book.ended(),
+            executor.tasks() + executor.core.ended(),
             0,
-            "places that are taken"
+            "slots that are in use"
         );
     });
 }

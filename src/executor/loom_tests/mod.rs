@@ -37,8 +37,11 @@ use loom::cell::UnsafeCell;
 use super::{
     AlreadyEntered, Capacity, Cpus, Executor, Runner,
     capacity::sealed::Sealed,
-    place::Places,
-    ready::{Block, Leaf, Node, Summary},
+    ready::{
+        levels::{Leaf, Summary},
+        node::Node,
+    },
+    slot::Block,
 };
 use crate::time::TimerQueue;
 
@@ -125,15 +128,7 @@ impl Capacity for Two {
 impl Sealed for Two {
     type Root = Leaf;
     type Summaries = [Node; 0];
-    type Blocks = [Block<Places>; 1];
-
-    fn summaries() -> Self::Summaries {
-        []
-    }
-
-    fn blocks() -> Self::Blocks {
-        [Block::new(Places::new())]
-    }
+    type Blocks = [Block; 1];
 }
 
 /// Two words below one.
@@ -146,13 +141,5 @@ impl Capacity for TwoWords {
 impl Sealed for TwoWords {
     type Root = Summary<0, Leaf>;
     type Summaries = [Node; 1];
-    type Blocks = [Block<Places>; 2];
-
-    fn summaries() -> Self::Summaries {
-        [Node::new()]
-    }
-
-    fn blocks() -> Self::Blocks {
-        core::array::from_fn(|_| Block::new(Places::new()))
-    }
+    type Blocks = [Block; 2];
 }

@@ -7,7 +7,7 @@ use loom::{
     thread,
 };
 
-use super::{super::place::Places, super::ready::ReadySet, Two, TwoWords, check, keep};
+use super::{super::ready::ReadySet, super::slot::Block, Two, TwoWords, check, keep};
 use crate::executor::{Capacity, Cpus, Shared};
 
 /// Each of two threads writes something for its task, relaxed, and wakes the task, while so many passes are
@@ -19,7 +19,7 @@ pub(super) fn two_wakers<C: Capacity, M: Cpus>(tasks: [u32; 2], passes: u32) {
 /// The same, with `after_pass` called after each pass.
 pub(super) fn two_wakers_and<C: Capacity, M: Cpus>(tasks: [u32; 2], passes: u32, after_pass: fn()) {
     let pass = move |set: &'static ReadySet<C, M>, visit: &mut dyn FnMut(*const ())| {
-        set.pass(&mut (|_: &Places, _, data| visit(data), || ()));
+        set.pass(&mut (|_: &Block, _, data| visit(data), || ()));
         after_pass();
     };
     two_wakers_by(tasks, passes, pass);
@@ -39,11 +39,11 @@ fn two_wakers_by<C: Capacity, M: Cpus>(
         let set = keep(ReadySet::<C, M>::new());
         set.link();
         let written: &[AtomicBool; 2] = keep(array::from_fn(|_| AtomicBool::new(false)));
-        let places = tasks.map(|task| set.place(task));
+        let slots = tasks.map(|task| set.slot(task));
         let threads = array::from_fn::<_, 2, _>(|this| {
             thread::spawn(move || {
                 written[this].store(true, Relaxed);
-                ReadySet::<C, M>::set(set.place(tasks[this]));
+                ReadySet::<C, M>::set(set.slot(tasks[this]));
             })
         });
         first.goes();
@@ -51,7 +51,7 @@ fn two_wakers_by<C: Capacity, M: Cpus>(
         let mut pass = || {
             visit_all(set, &mut |data| {
                 for this in 0..2 {
-                    if places[this].data() == data {
+                    if slots[this].data() == data {
                         seen[this] = written[this].load(Relaxed);
                     }
                 }
@@ -76,8 +76,8 @@ fn two_wakers_by<C: Capacity, M: Cpus>(
 /// One task at a time, as a runner's step does.
 fn two_wakers_and_takes<C: Capacity>(tasks: [u32; 2]) {
     two_wakers_by::<C, Shared>(tasks, 2, |set, visit| {
-        if let Some(place) = set.take(0) {
-            visit(place.data());
+        if let Some(slot) = set.take(0) {
+            visit(slot.data());
         }
     });
 }

@@ -53,7 +53,7 @@ fn spawn_against_run<C: Capacity>() {
             fate.assert_is_over();
         }
         assert_eq!(released(), 2);
-        assert!(runner.is_idle() && executor.tasks() + executor.book.ended() == 0);
+        assert!(runner.is_idle() && executor.tasks() + executor.core.ended() == 0);
     });
 }
 

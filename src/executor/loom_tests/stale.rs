@@ -8,7 +8,7 @@ use super::{
 };
 use crate::executor::{Executor, Shared};
 
-/// A waker of a task that is over has the runner visit the place, in which a thread begins another task: that
+/// A waker of a task that is over has the runner visit the slot, in which a thread begins another task: that
 /// one is polled once it is there, and not before.
 #[test]
 fn stale_wake_against_spawn() {
@@ -34,7 +34,7 @@ fn stale_wake_against_spawn() {
         }
         assert_eq!(runner.run_until_idle().tasks_left, 0);
         let wakers = fates.map(Fate::waker);
-        assert!(wakers[0].will_wake(&wakers[1]), "they had one place");
+        assert!(wakers[0].will_wake(&wakers[1]), "they had one slot");
         for fate in fates {
             assert_eq!(fate.polls(), 1);
             fate.assert_is_over();

@@ -12,10 +12,10 @@ use core::{
 use std::{boxed::Box, sync::Mutex, thread, vec::Vec};
 
 use super::{
-    super::task::{Header, TaskCell},
+    super::{header::Header, task::TaskCell},
     Plain, keep, keep_boxed,
 };
-use crate::executor::{Task, TaskType, task::Memory};
+use crate::executor::{Task, TaskVTable, header::Memory};
 
 /// What has become of a task. The counts are no part of the model: loom does not see them.
 #[derive(Default)]
@@ -39,7 +39,8 @@ impl Fate {
             fate: self,
             ends,
         };
-        let kind = const { &TaskType::new::<Watched<E>>(Memory::Heap(free::<E>), type_name::<E>) };
+        let kind =
+            const { &TaskVTable::new::<Watched<E>>(Memory::Heap(free::<E>), type_name::<E>) };
         // SAFETY: it was made for this type.
         unsafe { Task::new(kind, future) }
     }

@@ -12,7 +12,7 @@ use crate::{
     executor::{Shared, Up64, yield_now},
     idle::{Idle, IdleContext},
     platform::host::{Skip, VirtualClock, init},
-    time::Timer,
+    time::{Timer, TimerQueue},
 };
 
 /// An executor, its timers, and the clock that they go by.
@@ -103,7 +103,7 @@ fn what_a_task_did_is_counted_from_its_beginning() {
     let executor: &Executor<Up64> = Box::leak(Box::new(Executor::new(Shared)));
     let mut runner = executor.enter().unwrap();
     let spawner = runner.spawner();
-    // A task in whose place the next one will be.
+    // A task in whose slot the next one will be.
     spawner.spawn_detached(yields(7)).unwrap();
     runner.run_until_idle();
 

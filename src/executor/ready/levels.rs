@@ -2,33 +2,35 @@
 
 use core::{marker::PhantomData, mem, ptr};
 
-use super::{BITS, Block, Node};
-use crate::{executor::cpus::Cpus, sync::atomic::Ordering};
+use super::node::{BITS, Node};
+use crate::{
+    executor::{cpus::Cpus, slot::Block},
+    sync::atomic::Ordering,
+};
 
-/// What is done in a pass.
-pub trait Visitor<P> {
-    /// What is kept while there is a pass.
+/// What a pass does with the tasks that are ready.
+pub trait Visitor {
+    /// What is kept during the pass.
     type Pass;
 
     /// A pass begins, in which a task is ready.
     fn begin(&self) -> Self::Pass;
 
-    /// A task that was ready, whose bit has been cleared: with its block's places, its bit, and what its wakers
-    /// carry.
-    fn visit(&mut self, places: &P, bit: u32, data: *const ());
+    /// Visits a task that was ready, and whose bit has been cleared. `data` is what its wakers carry.
+    fn visit(&mut self, block: &Block, bit: u32, data: *const ());
 
-    /// The pass goes on from one word to another. Returns whether tasks may have been woken.
+    /// The pass goes on from one word to another. Returns whether tasks may have been woken here.
     fn between(&mut self) -> bool;
 }
 
 #[cfg(test)]
-impl<P, V: FnMut(&P, u32, *const ()), B: FnMut()> Visitor<P> for (V, B) {
+impl<V: FnMut(&Block, u32, *const ()), B: FnMut()> Visitor for (V, B) {
     type Pass = ();
 
     fn begin(&self) {}
 
-    fn visit(&mut self, places: &P, bit: u32, data: *const ()) {
-        self.0(places, bit, data);
+    fn visit(&mut self, block: &Block, bit: u32, data: *const ()) {
+        self.0(block, bit, data);
     }
 
     fn between(&mut self) -> bool {
@@ -39,72 +41,67 @@ impl<P, V: FnMut(&P, u32, *const ()), B: FnMut()> Visitor<P> for (V, B) {
 
 /// A level of the ready set, with those below it.
 pub trait Level {
-    /// How many levels there are above the blocks.
+    /// The number of levels above the blocks.
     const SUMMARIES: u32;
-    /// How many tasks lie below each node.
+    /// The number of tasks below each node.
     const TASKS: u32;
 
-    /// Writes the ways up to this level from all nodes below.
-    fn link<P>(summaries: &[Node], blocks: &[Block<P>]);
+    /// Writes the ways up to this level from all nodes below it.
+    fn link(summaries: &[Node], blocks: &[Block]);
 
-    /// How many nodes this level has.
-    fn count<P>(blocks: &[Block<P>]) -> u32 {
+    /// The number of nodes of this level.
+    fn count(blocks: &[Block]) -> u32 {
         blocks.len() as u32 * BITS / Self::TASKS
     }
 
     /// The node of this level with that number.
-    fn node<'a, P>(summaries: &'a [Node], blocks: &'a [Block<P>], number: u32) -> &'a Node;
+    fn node<'a>(summaries: &'a [Node], blocks: &'a [Block], number: u32) -> &'a Node;
 
-    /// Visits each task whose bit is set below a node of this level, in order, once. `word` are the bits of that
-    /// node, of which one is set at least.
-    fn pass<P, M: Cpus>(
+    /// Visits each task whose bit is set below a node of this level, in order, once. `word` is that
+    /// node's, and not 0.
+    fn pass<M: Cpus>(
         summaries: &[Node],
-        blocks: &[Block<P>],
+        blocks: &[Block],
         number: u32,
         word: u64,
-        visitor: &mut impl Visitor<P>,
+        visitor: &mut impl Visitor,
     );
 
-    /// Takes one task whose bit is set below a node of this level: the first from the task number `from` on,
-    /// counted below that node.
-    fn take<P, M: Cpus>(
-        summaries: &[Node],
-        blocks: &[Block<P>],
-        number: u32,
-        from: u32,
-    ) -> Option<u32>;
+    /// Clears the bit of one task below a node of this level, and returns its number: the first from
+    /// `from` on. Numbers are counted from the node's first task.
+    fn take<M: Cpus>(summaries: &[Node], blocks: &[Block], number: u32, from: u32) -> Option<u32>;
 }
 
 /// The blocks.
 pub struct Leaf;
 
-/// Words that have a bit for each node of the level below; the first of them is summary number `FIRST`.
+/// Words with a bit for each node of the level below. The first of them is summary number `FIRST`.
 pub struct Summary<const FIRST: usize, Below>(PhantomData<Below>);
 
 impl Level for Leaf {
     const SUMMARIES: u32 = 0;
     const TASKS: u32 = BITS;
 
-    fn link<P>(_summaries: &[Node], _blocks: &[Block<P>]) {}
+    fn link(_summaries: &[Node], _blocks: &[Block]) {}
 
     #[inline(always)]
-    fn node<'a, P>(_summaries: &'a [Node], blocks: &'a [Block<P>], number: u32) -> &'a Node {
+    fn node<'a>(_summaries: &'a [Node], blocks: &'a [Block], number: u32) -> &'a Node {
         &blocks[number as usize].node
     }
 
     #[inline(always)]
-    fn pass<P, M: Cpus>(
+    fn pass<M: Cpus>(
         _summaries: &[Node],
-        blocks: &[Block<P>],
+        blocks: &[Block],
         number: u32,
         mut word: u64,
-        visitor: &mut impl Visitor<P>,
+        visitor: &mut impl Visitor,
     ) {
         let block = &blocks[number as usize];
         let data = ptr::from_ref(block).cast::<()>();
         loop {
             let (bit, above) = block.node.take_lowest::<M>(word);
-            visitor.visit(&block.places, bit, data.wrapping_byte_add(bit as usize));
+            visitor.visit(block, bit, data.wrapping_byte_add(bit as usize));
             word = block.node.bits() & above;
             if word == 0 {
                 return;
@@ -112,12 +109,7 @@ impl Level for Leaf {
         }
     }
 
-    fn take<P, M: Cpus>(
-        _summaries: &[Node],
-        blocks: &[Block<P>],
-        number: u32,
-        from: u32,
-    ) -> Option<u32> {
+    fn take<M: Cpus>(_summaries: &[Node], blocks: &[Block], number: u32, from: u32) -> Option<u32> {
         let node = &blocks[number as usize].node;
         let bit = node.first_from(from)?;
         M::clear(&node.word, bit);
@@ -129,7 +121,7 @@ impl<const FIRST: usize, Below: Level> Level for Summary<FIRST, Below> {
     const SUMMARIES: u32 = Below::SUMMARIES + 1;
     const TASKS: u32 = Below::TASKS * BITS;
 
-    fn link<P>(summaries: &[Node], blocks: &[Block<P>]) {
+    fn link(summaries: &[Node], blocks: &[Block]) {
         Below::link(summaries, blocks);
         for number in 0..Below::count(blocks) {
             let parent = Self::node(summaries, blocks, number / BITS);
@@ -138,27 +130,27 @@ impl<const FIRST: usize, Below: Level> Level for Summary<FIRST, Below> {
     }
 
     #[inline(always)]
-    fn node<'a, P>(summaries: &'a [Node], _blocks: &'a [Block<P>], number: u32) -> &'a Node {
+    fn node<'a>(summaries: &'a [Node], _blocks: &'a [Block], number: u32) -> &'a Node {
         &summaries[FIRST + number as usize]
     }
 
     #[inline(always)]
-    fn pass<P, M: Cpus>(
+    fn pass<M: Cpus>(
         summaries: &[Node],
-        blocks: &[Block<P>],
+        blocks: &[Block],
         number: u32,
         mut word: u64,
-        visitor: &mut impl Visitor<P>,
+        visitor: &mut impl Visitor,
     ) {
         let node = Self::node(summaries, blocks, number);
         loop {
             let (bit, above) = node.take_lowest::<M>(word);
-            // A poll may unwind, on a host: then the tasks that are left below stay reachable.
+            // A poll may unwind, on a host: then the tasks that are left below must stay reachable.
             let restore = Restore::<M>(node, bit, PhantomData);
             let child = number * BITS + bit;
             let below = Below::node(summaries, blocks, child).bits();
             if below != 0 {
-                Below::pass::<P, M>(summaries, blocks, child, below, visitor);
+                Below::pass::<M>(summaries, blocks, child, below, visitor);
             }
             mem::forget(restore);
             word = node.bits() & above;
@@ -167,7 +159,8 @@ impl<const FIRST: usize, Below: Level> Level for Summary<FIRST, Below> {
             }
             if visitor.between() {
                 word = node.bits() & above;
-                // Never so: only the pass clears these bits. But the compiler is to know it.
+                // This never happens, since only the pass clears these bits; but it tells the compiler
+                // that the word is not 0, which saves five instructions.
                 if word == 0 {
                     return;
                 }
@@ -175,9 +168,9 @@ impl<const FIRST: usize, Below: Level> Level for Summary<FIRST, Below> {
         }
     }
 
-    fn take<P, M: Cpus>(
+    fn take<M: Cpus>(
         summaries: &[Node],
-        blocks: &[Block<P>],
+        blocks: &[Block],
         number: u32,
         mut from: u32,
     ) -> Option<u32> {
@@ -186,10 +179,10 @@ impl<const FIRST: usize, Below: Level> Level for Summary<FIRST, Below> {
             if bit != from / Below::TASKS {
                 from = bit * Below::TASKS;
             }
-            // As in a pass: cleared before the look below, and set again if there is more.
+            // As in a pass: cleared before the look below. Set again if there is more.
             M::clear(&node.word, bit);
             let child = number * BITS + bit;
-            let task = Below::take::<P, M>(summaries, blocks, child, from % Below::TASKS);
+            let task = Below::take::<M>(summaries, blocks, child, from % Below::TASKS);
             let below = Below::node(summaries, blocks, child);
             if below.word.load(Ordering::Relaxed) != 0 {
                 M::set(&node.word, bit);

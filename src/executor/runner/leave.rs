@@ -1,23 +1,24 @@
-//! A runner that goes: what only it may drop is dropped.
+//! The drop of a runner: it drops the futures that only it may drop.
 
-use super::{Capacity, Cpus, Executor, OuterTask, Runner};
+use super::Runner;
+use crate::executor::{capacity::Capacity, cpus::Cpus, current::OuterTask, executor::Executor};
 
 impl<C: Capacity, M: Cpus> Drop for Runner<C, M> {
     fn drop(&mut self) {
         let _outer = OuterTask::here();
-        let book = &self.executor.book;
+        let core = &self.executor.core;
         // A future that is dropped may try to spawn.
-        book.begin_to_leave();
-        let is_empty = book.live() + book.ended() == 0;
+        core.begin_to_leave();
+        let is_empty = core.live() + core.ended() == 0;
         let mut leaving = Leaving {
             executor: self.executor,
             next: if is_empty { C::TASKS } else { 0 },
         };
-        leaving.leave_places();
+        leaving.leave_slots();
     }
 }
 
-/// Leaves one place after the other. Where dropping a future unwinds, the others are left all the same.
+/// Leaves one slot after the other, also where dropping a future unwinds.
 struct Leaving<C: Capacity, M: Cpus> {
     executor: &'static Executor<C, M>,
     next: u32,
@@ -26,18 +27,18 @@ struct Leaving<C: Capacity, M: Cpus> {
 impl<C: Capacity, M: Cpus> Leaving<C, M> {
     #[cold]
     #[inline(never)]
-    fn leave_places(&mut self) {
+    fn leave_slots(&mut self) {
         while self.next < C::TASKS {
-            let place = self.executor.ready.place(self.next);
+            let slot = self.executor.ready.slot(self.next);
             self.next += 1;
-            place.leave();
+            slot.leave();
         }
     }
 }
 
 impl<C: Capacity, M: Cpus> Drop for Leaving<C, M> {
     fn drop(&mut self) {
-        self.leave_places();
-        self.executor.book.leave();
+        self.leave_slots();
+        self.executor.core.leave();
     }
 }

@@ -1,24 +1,24 @@
-//! What a runner's loops poll, and how they rest.
+//! What a runner's loops poll, and how they wait.
 
 use core::convert::Infallible;
 
-use super::{
-    super::{
-        book::Book,
+use super::Runner;
+use crate::{
+    executor::{
         capacity::Capacity,
         cpus::Cpus,
         drive::{Rest, Work},
+        executor_core::ExecutorCore,
         probe,
     },
-    Runner,
+    idle::{Idle, IdleContext},
 };
-use crate::idle::{Idle, IdleContext};
 
 impl<C: Capacity, M: Cpus> Runner<C, M> {
-    pub(super) fn rest<I: Idle>(&self, idle: I) -> Told<I> {
-        Told {
+    pub(super) fn rest<I: Idle>(&self, idle: I) -> Reported<I> {
+        Reported {
             idle,
-            book: &self.executor.book,
+            core: &self.executor.core,
         }
     }
 }
@@ -61,21 +61,22 @@ impl<C: Capacity, M: Cpus> Work for Forever<'_, C, M> {
     }
 }
 
-/// An idle policy whose waits are told to metrics and trace.
-pub(super) struct Told<I> {
+/// An idle policy whose waits are reported to metrics and trace.
+pub(super) struct Reported<I> {
     idle: I,
-    book: &'static Book,
+    core: &'static ExecutorCore,
 }
 
-impl<I: Idle> Rest for Told<I> {
+impl<I: Idle> Rest for Reported<I> {
     type End = Infallible;
 
     #[inline(always)]
     fn rest(&mut self, cx: &IdleContext<'_>) -> Result<(), Infallible> {
-        // SAFETY: it is the runner that waits. (So each wait is followed by the same instructions.)
-        unsafe { self.book.count_words_anew() };
+        // SAFETY: the caller is the runner's loop. (It is done at each wait, so that the same
+        // instructions follow each.)
+        unsafe { self.core.restart_word_count() };
         let wait = || self.idle.wait(cx);
-        probe::waiting(self.book, wait);
+        probe::waiting(self.core, wait);
         Ok(())
     }
 }

@@ -1,19 +1,21 @@
-//! What a runner leaves to a loop of somebody else.
+//! What `run_until_idle` returns.
 
 use crate::time::Instant;
 
-/// What [`Runner::run_until_idle`](super::Runner::run_until_idle) has left.
+/// What is left when [`Runner::run_until_idle`](super::Runner::run_until_idle) returns.
 ///
 /// # Examples
 ///
 /// ```
-/// use dormir::{executor::{Executor, Shared, Turn, Up64}, time::{Instant, Timer}};
+/// use dormir::{
+///     executor::{Executor, Shared, Turn, Up64}, platform::host, time::{Instant, Timer},
+/// };
 ///
 /// dormir::task! { async fn nap(until: Instant), pool = 1 { Timer::at(until).await } }
 ///
 /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
 ///
-/// # dormir::platform::host::init();
+/// host::init();
 /// let until = Instant::from_nanos(5_000_000);
 /// let mut runner = EXECUTOR.enter()?;
 /// runner.spawner().spawn_detached(nap(until))?;
@@ -24,8 +26,8 @@ use crate::time::Instant;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Turn {
-    /// Tasks that have not ended.
+    /// The number of tasks that have not ended.
     pub tasks_left: usize,
-    /// When the next timer ends; `None` if there is none.
+    /// The next deadline; `None` if there is no timer.
     pub next_deadline: Option<Instant>,
 }

@@ -1,44 +1,47 @@
-//! What the runner does with tasks: it visits them, in a pass or out of turn.
+//! The runner's visits of tasks: in a pass, or out of turn.
 
 use core::ptr::NonNull;
 
-use super::super::{
-    Executor,
-    capacity::Capacity,
-    cpus::Cpus,
-    current::InPass,
-    place::{Places, TaskRef},
-    probe::Polling,
-    ready::{ReadySet, Visitor},
-    task::Header,
+use crate::{
+    executor::{
+        capacity::Capacity,
+        cpus::Cpus,
+        current::InPass,
+        executor::Executor,
+        header::Header,
+        probe::Polling,
+        ready::{ReadySet, levels::Visitor},
+        slot::Block,
+        task_ref::TaskRef,
+    },
+    sync::atomic::Ordering,
 };
-use crate::sync::atomic::Ordering;
 
 /// A pass of an executor's runner.
 pub(super) struct Pass<C: Capacity, M: Cpus>(pub(super) &'static Executor<C, M>);
 
-impl<C: Capacity, M: Cpus> Visitor<Places> for Pass<C, M> {
+impl<C: Capacity, M: Cpus> Visitor for Pass<C, M> {
     type Pass = InPass;
 
     #[inline(always)]
     fn begin(&self) -> InPass {
-        InPass(&self.0.book)
+        InPass(&self.0.core)
     }
 
     #[inline(always)]
-    fn visit(&mut self, places: &Places, bit: u32, data: *const ()) {
-        // SAFETY: the bit was set, so the place was taken.
-        let header = unsafe { places.task(bit) };
-        // SAFETY: the pass gives what wakers carry.
+    fn visit(&mut self, block: &Block, bit: u32, data: *const ()) {
+        // SAFETY: the bit was set, so the slot was used.
+        let header = unsafe { block.task(bit) };
+        // SAFETY: `data` is what wakers carry.
         let task = unsafe { TaskRef::from_data(data) };
-        // SAFETY: the header stands in that place, and the pass is the runner's.
+        // SAFETY: the header is in that slot, and the pass is the runner's.
         unsafe { self.0.visit(task, header) };
     }
 
     #[inline(always)]
     fn between(&mut self) -> bool {
         // SAFETY: the pass is the runner's.
-        let is_time = unsafe { self.0.book.next_word() };
+        let is_time = unsafe { self.0.core.next_word() };
         if is_time {
             // SAFETY: the same, and it is between two words.
             unsafe { self.0.look_within_pass() };
@@ -49,46 +52,47 @@ impl<C: Capacity, M: Cpus> Visitor<Places> for Pass<C, M> {
 
 /// For the runner.
 impl<C: Capacity, M: Cpus> Executor<C, M> {
-    /// Does with a task what is to be done.
+    /// Visits a task: does what its header says.
     ///
     /// # Safety
     ///
-    /// `header` stands in the place `task`, of this executor. The caller is the runner, and no other visit is
-    /// under way.
+    /// `header` is in the slot `task`, of this executor. The caller is the runner, and during no other
+    /// visit.
     #[inline(always)]
     pub(super) unsafe fn visit(&self, task: TaskRef, header: NonNull<Header>) {
         // SAFETY: as the caller says.
         let polling = unsafe { Polling::begin(task, header) };
         // SAFETY: the same.
-        unsafe { task.visit(header, self.book.wakers()) };
+        unsafe { task.visit(header, self.core.wakers()) };
         polling.end();
     }
 
-    /// In the midst of a long pass: the tasks whose deadlines have passed are polled now, each once, in the
-    /// order of their deadlines. The pass may have left their places behind, and is long.
+    /// During a long pass: polls the tasks whose deadlines have passed, each once, in the order of their
+    /// deadlines. Else they could wait for the next pass, since this one may be past their slots.
     ///
-    /// By the clock, so it needs no interrupt, and no alarm either: that is set after the pass.
+    /// It goes by the clock, so it needs no interrupt and no alarm. The alarm is set after the pass.
     ///
     /// # Safety
     ///
-    /// The caller is the runner, and no visit is under way.
+    /// The caller is the runner, and during no visit.
     #[cold]
     #[inline(never)]
-    unsafe fn look_within_pass(&self) {
-        let timers = self.book.timers();
+    unsafe fn look_within_pass(&'static self) {
+        let timers = self.core.timers();
         if timers.is_served_elsewhere() {
             return;
         }
         timers.look_and(|waker| {
             waker.wake_by_ref();
-            let Some(task) = self.task_of(&waker) else {
+            // A waker of another kind that carries the address of a slot leads to a poll for nothing.
+            let Some(task) = self.ready.slot_of(waker.data()) else {
                 return;
             };
-            // What is woken is polled here and not by its bit.
+            // The task is polled here, and not by its bit.
             ReadySet::<C, M>::clear(task);
             let header = task.task().load(Ordering::Acquire);
             if let Some(header) = NonNull::new(header) {
-                // SAFETY: it stands there, and the place is this executor's; the rest is as the caller says.
+                // SAFETY: it is in the slot, which is this executor's; the rest is as the caller says.
                 unsafe { self.visit(task, header) };
             }
         });

@@ -1,17 +1,17 @@
-//! A place that is claimed and has no task yet: nobody else may take it for one that has.
+//! A claimed slot without a task must not be taken for one that has a task.
 
 use super::*;
 use crate::{
     executor::{
         current,
-        place::{JOINABLE, LOCAL, NUMBER},
+        slot::{JOINABLE, LOCAL, NUMBER},
     },
     sync::critical,
 };
 
 task! { async fn nothing(), pool = 1 {} }
 
-/// Claims the first place, where a task was that is over, for the same number: as though an abort handle
+/// Claims the first slot, whose task has ended, for the same number: as though an abort handle
 /// knew the number of a task that has not begun.
 fn claim_again(
     executor: &'static Executor<Up64>,
@@ -23,11 +23,11 @@ fn claim_again(
     drop(handle);
     runner.run(NeverIdle);
     let claimed = critical(|cs| {
-        executor.book.spawned.borrow(cs).set(0);
-        executor.book.claim(flags, cs)
+        executor.core.spawned.borrow(cs).set(0);
+        executor.core.claim(flags, cs)
     });
     assert!(claimed.is_some());
-    assert_eq!(executor.ready.place(0).task_number(), 1);
+    assert_eq!(executor.ready.slot(0).task_number(), 1);
     abort
 }
 
@@ -46,7 +46,7 @@ fn an_abort_handle_does_not_hit_a_task_that_is_spawned_long_after() {
         // So many others were spawned meanwhile that the next one's number ends in the same bits.
         critical(|cs| {
             let next = (1 << width) << NUMBER;
-            executor.book.spawned.borrow(cs).set(next);
+            executor.core.spawned.borrow(cs).set(next);
         });
         let other = runner.spawner().spawn(waits()).unwrap();
         stale.abort();
@@ -64,7 +64,7 @@ fn an_abort_of_a_claimed_place_aborts_nobody() {
         let mut runner = executor.enter().unwrap();
         claim_again(executor, &mut runner, JOINABLE).abort();
         runner.pass();
-        assert_eq!((executor.tasks(), executor.book.ended()), (1, 0));
+        assert_eq!((executor.tasks(), executor.core.ended()), (1, 0));
     });
 }
 
@@ -75,7 +75,7 @@ fn a_runner_that_goes_leaves_a_claimed_place_alone() {
         let mut runner = executor.enter().unwrap();
         claim_again(executor, &mut runner, JOINABLE | LOCAL);
         drop(runner);
-        assert_eq!((executor.tasks(), executor.book.ended()), (1, 0));
+        assert_eq!((executor.tasks(), executor.core.ended()), (1, 0));
     });
 }
 
@@ -86,7 +86,7 @@ fn a_claimed_place_has_no_name() {
         let mut runner = executor.enter().unwrap();
         claim_again(executor, &mut runner, 0);
         let _outer = current::OuterTask::here();
-        current::set(executor.ready.place(0));
+        current::set(executor.ready.slot(0));
         assert_eq!(current_task(), None);
         #[cfg(feature = "metrics")]
         executor.for_each_task(|task| panic!("there is no task, but {task:?}"));

@@ -154,7 +154,7 @@ fn run_program() {
     }
     // What a handle has left.
     while unwinds(|| runner.run(Wait(machine, timers))) {}
-    assert_eq!((executor.tasks(), executor.book.ended()), (0, 0));
+    assert_eq!((executor.tasks(), executor.core.ended()), (0, 0));
     let left = made.0.lock().unwrap().0.len();
     assert_eq!(left, 0, "what was made is dropped");
     drop(runner);

@@ -67,7 +67,7 @@ fn a_future_that_is_dropped_may_let_go_of_other_handles_and_its_own() {
             }
             assert!(slot.borrow().is_none(), "it was dropped");
             drop(kept);
-            assert_eq!((executor.tasks(), executor.book.ended()), (0, 0));
+            assert_eq!((executor.tasks(), executor.core.ended()), (0, 0));
         }
     }
 }
@@ -101,7 +101,7 @@ fn an_output_that_is_dropped_may_abort_spawn_and_let_go() {
         assert_eq!(end_of(said), Ok(7));
     }
     assert_eq!(ran.get(), 2);
-    assert_eq!((executor.tasks(), executor.book.ended()), (0, 0));
+    assert_eq!((executor.tasks(), executor.core.ended()), (0, 0));
 }
 
 /// An output that holds the handle of another task whose output holds a handle, and so on.
@@ -123,7 +123,7 @@ fn a_chain_of_handles_in_outputs_is_let_go_to_its_end() {
             handle = spawner.spawn(gives(Box::new(value))).unwrap();
         }
         runner.pass();
-        assert_eq!((executor.book.ended(), drops.count()), (LENGTH, 0));
+        assert_eq!((executor.core.ended(), drops.count()), (LENGTH, 0));
         if leaves {
             // With the runner gone, the first handle's holder drops them all.
             drop(runner);
@@ -133,7 +133,7 @@ fn a_chain_of_handles_in_outputs_is_let_go_to_its_end() {
             runner.run(NeverIdle);
         }
         assert_eq!(
-            (executor.tasks(), executor.book.ended(), drops.count()),
+            (executor.tasks(), executor.core.ended(), drops.count()),
             (0, 0, LENGTH)
         );
     }
@@ -163,7 +163,7 @@ fn a_joiner_may_take_the_output_while_it_is_being_woken() {
         let waker = Waker::from(Arc::new(Acting(Mutex::new(Box::new(move || {
             let handle = taken.lock().unwrap().take().expect("it is woken once");
             drop(end_of(handle).expect("it has ended"));
-            // And have the place taken anew, before the end is through.
+            // And have the slot taken anew, before the end is through.
             remote.spawn_detached(task(next.counted())).unwrap();
         })))));
         let mut handle = slot.lock().unwrap().take().unwrap();
@@ -175,7 +175,7 @@ fn a_joiner_may_take_the_output_while_it_is_being_woken() {
         slot.lock().unwrap().replace(handle);
         runner.run(NeverIdle);
         assert_eq!(drops.count(), 2 * (round + 1));
-        assert_eq!((executor.tasks(), executor.book.ended()), (0, 0));
+        assert_eq!((executor.tasks(), executor.core.ended()), (0, 0));
     }
 }
 
@@ -283,30 +283,29 @@ fn an_output_that_needs_no_drop_frees_its_place_with_the_handle() {
     for _ in 0..3 {
         let handle = runner.spawner().spawn(task()).unwrap();
         runner.pass();
-        assert_eq!(executor.book.ended(), 1);
+        assert_eq!(executor.core.ended(), 1);
         drop(handle);
-        assert_eq!(executor.book.ended(), 0);
+        assert_eq!(executor.core.ended(), 0);
     }
     assert!(runner.is_idle(), "nothing is left to the runner");
 }
 
-/// No pass comes between the handle's end and the runner's.
 #[test]
-fn an_output_that_was_left_to_a_runner_is_dropped_when_it_goes() {
+fn an_output_that_was_not_taken_is_dropped_with_its_handle() {
     let executor = executor::<Up64>();
     let mut runner = executor.enter().unwrap();
     let drops = Drops::default();
     let value = || -> Box<dyn core::any::Any> { Box::new(drops.counted()) };
-    let left = runner.spawner().spawn(gives(value())).unwrap();
-    let held = runner.spawner().spawn(gives(value())).unwrap();
+    let first = runner.spawner().spawn(gives(value())).unwrap();
+    let second = runner.spawner().spawn(gives(value())).unwrap();
     runner.pass();
-    drop(left);
-    assert_eq!(drops.count(), 0);
+    drop(first);
+    assert_eq!((executor.core.ended(), drops.count()), (1, 1));
+    // Also once the runner is gone.
     drop(runner);
-    assert_eq!((executor.book.ended(), drops.count()), (1, 1));
-    // This one is its handle's.
-    drop(held);
-    assert_eq!((executor.book.ended(), drops.count()), (0, 2));
+    assert_eq!((executor.core.ended(), drops.count()), (1, 1));
+    drop(second);
+    assert_eq!((executor.core.ended(), drops.count()), (0, 2));
 }
 
 #[test]
@@ -323,7 +322,7 @@ fn a_forgotten_handle_keeps_its_place_and_its_output() {
     drop(runner);
     executor.enter().unwrap().run(NeverIdle);
     assert_eq!(
-        (executor.tasks(), executor.book.ended(), drops.count()),
+        (executor.tasks(), executor.core.ended(), drops.count()),
         (0, 1, 0)
     );
 }

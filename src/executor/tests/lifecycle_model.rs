@@ -9,7 +9,7 @@ mod model;
 mod scripted;
 
 use super::*;
-use act::{Act, Ending, Place, Plan};
+use act::{Act, Ending, Origin, Plan};
 use bench::Bench;
 use proptest::{collection::vec as many, prelude::*};
 
@@ -39,11 +39,11 @@ fn ending() -> impl Strategy<Value = Ending> {
 
 /// What can be done with tasks, from anywhere.
 fn act() -> impl Strategy<Value = Act> {
-    let place = prop_oneof![Just(Place::Local), Just(Place::Remote)];
-    let spawn = (place, any::<bool>(), any::<bool>(), ending());
+    let origin = prop_oneof![Just(Origin::Local), Just(Origin::Remote)];
+    let spawn = (origin, any::<bool>(), any::<bool>(), ending());
     prop_oneof![
-        6 => spawn.prop_map(|(place, joinable, dropping, ending)| Act::Spawn {
-            place,
+        6 => spawn.prop_map(|(origin, joinable, dropping, ending)| Act::Spawn {
+            origin,
             joinable,
             dropping,
             ending,

@@ -136,7 +136,7 @@ fn a_stale_wake_is_no_step() {
     assert!(!runner.step() && runner.is_idle());
 }
 
-/// A task whose deadline passes in a long pass is polled in it, though its place is behind: never more than
+/// A task whose deadline passes in a long pass is polled in it, though its slot is behind: never more than
 /// 512 polls late. No alarm interrupts meanwhile.
 #[test]
 fn no_deadline_waits_for_the_end_of_a_long_pass() {

@@ -7,7 +7,7 @@ mod lifecycle;
 mod lifecycle_model;
 mod loops;
 mod nesting;
-mod orphans;
+mod output_chains;
 mod owners;
 mod ready_model;
 mod running;

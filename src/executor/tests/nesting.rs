@@ -163,7 +163,7 @@ fn after_a_task_that_panicked_none_is_current() {
             runner.spawner().spawn_detached(bad()).unwrap();
             assert!(catch_unwind(AssertUnwindSafe(|| pass(&mut runner))).is_err());
             assert_eq!(current_task(), None);
-            // It takes the place of the one that panicked.
+            // It takes the slot of the one that panicked.
             runner.spawner().spawn_detached(next()).unwrap();
             assert_eq!(current_task(), None);
             runner.run(NeverIdle);

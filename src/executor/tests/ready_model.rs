@@ -1,10 +1,7 @@
 //! The ready set against a model: a sorted set of numbers.
 
 use super::*;
-use crate::executor::{
-    place::{Places, TaskRef},
-    ready::ReadySet,
-};
+use crate::executor::{ready::ReadySet, slot::Block, task_ref::TaskRef};
 use proptest::{collection::vec as many, prelude::*};
 use std::{
     alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error},
@@ -32,7 +29,7 @@ impl<C: Capacity, M: Cpus> Set<C, M> {
     }
 
     fn wake(&self, number: u32) -> bool {
-        ReadySet::<C, M>::set(self.0.place(number))
+        ReadySet::<C, M>::set(self.0.slot(number))
     }
 }
 
@@ -156,12 +153,11 @@ fn follow<C: Capacity, M: Cpus>(script: &Script) -> Result<(), TestCaseError> {
         let before = model.borrow().visits;
         let passed = catch_unwind(AssertUnwindSafe(|| {
             set.0.pass(&mut (
-                |places: &Places, bit, data| {
+                |block: &Block, bit, data| {
                     // SAFETY: the pass gives what wakers carry.
                     let task = unsafe { TaskRef::from_data(data) };
-                    let number = task.number();
-                    let same: &Places = &task.block().places;
-                    assert!(ptr::eq(places, same) && bit == number % 64);
+                    let number = task.slot_number();
+                    assert!(ptr::eq(block, task.block()) && bit == number % 64);
                     if let Err(error) = model.borrow_mut().visit(number) {
                         wrong.replace(Some(error));
                     }
@@ -256,14 +252,14 @@ fn all_are_visited_in_order<C: Capacity, M: Cpus>() {
     let set = Set::<C, M>::new();
     assert!(set.0.is_empty());
     for number in (0..C::TASKS).rev() {
-        assert_eq!(set.0.place(number).number(), number);
+        assert_eq!(set.0.slot(number).slot_number(), number);
         set.wake(number);
     }
     let (mut next, mut words) = (0, 1);
     set.0.pass(&mut (
-        |_: &Places, _, data| {
+        |_: &Block, _, data| {
             // SAFETY: the pass gives what wakers carry.
-            let number = unsafe { TaskRef::from_data(data) }.number();
+            let number = unsafe { TaskRef::from_data(data) }.slot_number();
             assert_eq!(number, next);
             next += 1;
         },
@@ -284,7 +280,7 @@ fn takes_come_in_turn<C: Capacity, M: Cpus>(wakes: &[(Target, bool)]) -> Result<
         ready.insert(number);
         if *takes {
             let next = ready.range(from..).next().or(ready.first()).copied();
-            let taken = set.0.take(from).map(|place| place.number());
+            let taken = set.0.take(from).map(TaskRef::slot_number);
             prop_assert_eq!(taken, next);
             ready.remove(&next.expect("one is ready"));
             from = taken.map_or(0, |taken| taken + 1);

@@ -24,10 +24,10 @@ fn run_ends_with_the_last_task_whatever_handles_there_are() {
     let handles = [(); 3].map(|()| spawner.spawn(task()).unwrap());
     assert_eq!(executor.tasks(), 3);
     runner.run(NeverIdle);
-    assert_eq!((executor.tasks(), executor.book.ended()), (0, 3));
+    assert_eq!((executor.tasks(), executor.core.ended()), (0, 3));
     assert!(handles.iter().all(JoinHandle::is_finished));
     assert_eq!(handles.map(end_of), [Ok(7); 3]);
-    assert_eq!(executor.book.ended(), 0);
+    assert_eq!(executor.core.ended(), 0);
 }
 
 #[test]

@@ -16,23 +16,26 @@ fn a_full_pool_and_a_full_executor_are_told_apart_and_give_the_task_back() {
     let drops = Drops::default();
     let handles = [(); 2].map(|()| spawner.spawn(few(drops.counted())).unwrap());
     let refused = remote.spawn(few(drops.counted())).unwrap_err();
-    assert_eq!(refused.limit(), SpawnLimit::PoolFull);
+    assert_eq!(refused.kind(), SpawnErrorKind::PoolFull);
     assert!(refused.to_string().contains("pool"), "{refused}");
     let refused_few = refused.into_task();
 
     let many_handles: Vec<_> = (0..62).map(|n| spawner.spawn(many(n)).unwrap()).collect();
     let refused = spawner.spawn(many(62)).unwrap_err();
-    assert_eq!(refused.limit(), SpawnLimit::ExecutorFull);
+    assert_eq!(refused.kind(), SpawnErrorKind::ExecutorFull);
     assert!(refused.to_string().contains("executor"), "{refused}");
     let refused_many = remote.spawn(refused.into_task()).unwrap_err().into_task();
     let refused = spawner.spawn_detached(many(63)).unwrap_err();
-    assert_eq!(refused.limit(), SpawnLimit::ExecutorFull);
-    assert_eq!(crate::block_on(refused.into_future(), NeverIdle), 63);
+    assert_eq!(refused.kind(), SpawnErrorKind::ExecutorFull);
+    assert_eq!(
+        crate::block_on(refused.into_task().into_future(), NeverIdle),
+        63
+    );
     assert_eq!(executor.tasks(), 64);
 
-    // Tasks that have ended keep their places until their handles are gone.
+    // Tasks that have ended keep their slots until their handles are gone.
     runner.run(NeverIdle);
-    assert_eq!((executor.tasks(), executor.book.ended()), (0, 64));
+    assert_eq!((executor.tasks(), executor.core.ended()), (0, 64));
     let refused_few = spawner.spawn(refused_few).unwrap_err().into_task();
     let refused_many = spawner.spawn(refused_many).unwrap_err().into_task();
     assert_eq!(drops.count(), 0);
@@ -40,11 +43,9 @@ fn a_full_pool_and_a_full_executor_are_told_apart_and_give_the_task_back() {
     drop(end_of(one).unwrap());
     assert_eq!(drops.count(), 1);
     let few_again = spawner.spawn(refused_few).unwrap();
-    // The output of the one whose handle is dropped is the runner's to drop.
-    drop(two);
-    assert_eq!(drops.count(), 1);
+    // An output that was not taken is dropped with its handle, which gives its slot back.
     let refused_many = spawner.spawn(refused_many).unwrap_err().into_task();
-    runner.run(NeverIdle);
+    drop(two);
     assert_eq!(drops.count(), 2);
     let many_again = remote.spawn(refused_many).unwrap();
     runner.run(NeverIdle);
@@ -55,17 +56,17 @@ fn a_full_pool_and_a_full_executor_are_told_apart_and_give_the_task_back() {
         .map(|handle| end_of(handle).unwrap())
         .collect();
     assert_eq!(ends, (0..62).collect::<Vec<_>>());
-    assert_eq!((executor.book.ended(), drops.count()), (0, 3));
+    assert_eq!((executor.core.ended(), drops.count()), (0, 3));
 }
 
 #[test]
-fn no_place_is_lost_or_given_out_twice() {
+fn no_slot_is_lost_or_given_out_twice() {
     task! {
         async fn task(number: usize, taken: Arc<Mutex<BTreeSet<usize>>>) -> (usize, usize), pool = 64 {
-            let place = poll_fn(|cx| Poll::Ready(cx.waker().data().addr() % 64)).await;
-            assert!(taken.lock().unwrap().insert(place), "two tasks have place {place}");
+            let slot = poll_fn(|cx| Poll::Ready(cx.waker().data().addr() % 64)).await;
+            assert!(taken.lock().unwrap().insert(slot), "two tasks have slot {slot}");
             turns(number % 3).await;
-            (number, place)
+            (number, slot)
         }
     }
     let executor = executor::<Up64>();
@@ -79,17 +80,17 @@ fn no_place_is_lost_or_given_out_twice() {
         }
         let another = task(0, Arc::clone(&taken));
         assert_eq!(
-            runner.spawner().spawn(another).unwrap_err().limit(),
-            SpawnLimit::PoolFull
+            runner.spawner().spawn(another).unwrap_err().kind(),
+            SpawnErrorKind::PoolFull
         );
         runner.run(NeverIdle);
         assert_eq!(taken.lock().unwrap().len(), 64);
         // Some go, in another order each time.
         for step in 0..40 {
             let (number, handle) = handles.swap_remove((round * 31 + step * 7) % handles.len());
-            let (output, place) = end_of(handle).unwrap();
+            let (output, slot) = end_of(handle).unwrap();
             assert_eq!(output, number);
-            taken.lock().unwrap().remove(&place);
+            taken.lock().unwrap().remove(&slot);
         }
     }
 }
@@ -103,11 +104,17 @@ fn a_pool_serves_all_executors_and_keeps_its_own_count() {
     one.spawn_detached(task()).unwrap();
     two.spawn_detached(task()).unwrap();
     one.spawn_detached(task()).unwrap();
-    assert_eq!(two.spawn(task()).unwrap_err().limit(), SpawnLimit::PoolFull);
+    assert_eq!(
+        two.spawn(task()).unwrap_err().kind(),
+        SpawnErrorKind::PoolFull
+    );
     drop(runners.0);
     two.spawn_detached(task()).unwrap();
     two.spawn_detached(task()).unwrap();
-    assert_eq!(two.spawn(task()).unwrap_err().limit(), SpawnLimit::PoolFull);
+    assert_eq!(
+        two.spawn(task()).unwrap_err().kind(),
+        SpawnErrorKind::PoolFull
+    );
     drop(runners.1);
 }
 
@@ -120,7 +127,7 @@ fn spawners_of_a_runner_that_is_gone_spawn_no_more() {
     drop(runner);
     for _ in 0..2 {
         let refused = old.spawn(task(drops.counted())).unwrap_err();
-        assert_eq!(refused.limit(), SpawnLimit::RunnerGone);
+        assert_eq!(refused.kind(), SpawnErrorKind::RunnerGone);
         assert!(refused.to_string().contains("runner"), "{refused}");
         assert_eq!(drops.count(), 0);
         let refused = refused.into_task();
@@ -139,7 +146,7 @@ fn futures_that_a_runner_drops_cannot_spawn_local_tasks() {
     impl Drop for Spawning {
         fn drop(&mut self) {
             let local = self.0.spawn(late(self.2.counted()));
-            assert_eq!(local.unwrap_err().limit(), SpawnLimit::RunnerGone);
+            assert_eq!(local.unwrap_err().kind(), SpawnErrorKind::RunnerGone);
             self.1.spawn_detached(late(self.2.counted())).unwrap();
         }
     }
@@ -193,7 +200,7 @@ fn futures_and_outputs_lie_at_their_alignment() {
     assert_eq!(nothings.map(end_of), [Ok(()); 3]);
 }
 
-/// As many tasks as there are places, all polled, all ended; and one more is refused.
+/// As many tasks as there are slots, all polled, all ended; and one more is refused.
 macro_rules! fills {
     ($name:ident, $capacity:ty, $tasks:literal) => {
         #[test]
@@ -217,8 +224,8 @@ macro_rules! fills {
                     .map(|number| spawner.spawn(task(number)).unwrap())
                     .collect();
                 assert_eq!(
-                    spawner.spawn(task(0)).unwrap_err().limit(),
-                    SpawnLimit::ExecutorFull
+                    spawner.spawn(task(0)).unwrap_err().kind(),
+                    SpawnErrorKind::ExecutorFull
                 );
                 assert_eq!(EXECUTOR.tasks(), $tasks);
                 runner.pass();
@@ -231,7 +238,7 @@ macro_rules! fills {
             // Those that a runner leaves.
             (0..$tasks).for_each(|number| runner.spawner().spawn_detached(task(number)).unwrap());
             drop(runner);
-            assert_eq!((EXECUTOR.tasks(), EXECUTOR.book.ended()), (0, 0));
+            assert_eq!((EXECUTOR.tasks(), EXECUTOR.core.ended()), (0, 0));
         }
     };
 }
@@ -259,7 +266,7 @@ mod on_the_heap {
             .map(|number| spawner.spawn(task(number)).unwrap())
             .collect();
         let refused = spawner.spawn(task(64)).unwrap_err();
-        assert_eq!(refused.limit(), SpawnLimit::ExecutorFull);
+        assert_eq!(refused.kind(), SpawnErrorKind::ExecutorFull);
         runner.run(NeverIdle);
         for (number, handle) in handles.into_iter().enumerate() {
             match number % 4 {
@@ -276,7 +283,7 @@ mod on_the_heap {
         runner.pass();
         drop(runner);
         assert_eq!(
-            (executor.tasks(), executor.book.ended(), drops.count()),
+            (executor.tasks(), executor.core.ended(), drops.count()),
             (0, 0, 65)
         );
         // Refused for want of a runner, and dropped with the error.
@@ -298,13 +305,13 @@ fn constants_of_the_users_mean_what_they_mean_outside_of_the_macro() {
         async fn pool(bytes: [u8; POOL]) -> [u8; POOL], pool = POOL { bytes }
         fn kind(bytes: [u8; TYPE]) -> core::future::Ready<[u8; TYPE]>, pool = TYPE { ready(bytes) }
     }
-    fn places<F: Future + 'static>(task: impl Fn() -> Task<F>) -> usize {
+    fn slots<F: Future + 'static>(task: impl Fn() -> Task<F>) -> usize {
         let runner = executor::<Up64>().enter().unwrap();
         let spawner = runner.spawner();
         core::iter::from_fn(|| spawner.spawn_detached(task()).ok()).count()
     }
-    assert_eq!(places(|| size([0; SIZE])), 3);
-    assert_eq!(places(|| align([0; ALIGN])), 5);
-    assert_eq!(places(|| pool([0; POOL])), 7);
-    assert_eq!(places(|| kind([0; TYPE])), 9);
+    assert_eq!(slots(|| size([0; SIZE])), 3);
+    assert_eq!(slots(|| align([0; ALIGN])), 5);
+    assert_eq!(slots(|| pool([0; POOL])), 7);
+    assert_eq!(slots(|| kind([0; TYPE])), 9);
 }

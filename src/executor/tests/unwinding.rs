@@ -1,4 +1,4 @@
-//! Where panics unwind, as they do on a host: nothing is dropped twice, no wake is lost, no place is kept.
+//! Where panics unwind, as they do on a host: nothing is dropped twice, no wake is lost, no slot is kept.
 
 use super::*;
 use core::{
@@ -44,17 +44,17 @@ fn unwinds(body: impl FnOnce()) -> bool {
     catch_unwind(AssertUnwindSafe(body)).is_err()
 }
 
-/// All 64 places can be taken, again and again: the executor has lost none.
-fn all_places_are_there(executor: &'static Executor<Up64>, runner: &mut Runner<Up64>) {
+/// All 64 slots can be taken, again and again: the executor has lost none.
+fn all_slots_are_free(executor: &'static Executor<Up64>, runner: &mut Runner<Up64>) {
     task! { async fn fills(), pool = 64 { turns(1).await; } }
-    assert_eq!((executor.tasks(), executor.book.ended()), (0, 0));
+    assert_eq!((executor.tasks(), executor.core.ended()), (0, 0));
     let spawner = runner.spawner();
     for _ in 0..2 {
-        (0..64).for_each(|_| spawner.spawn_detached(fills()).expect("a place"));
+        (0..64).for_each(|_| spawner.spawn_detached(fills()).expect("a slot"));
         runner.pass();
         assert_eq!(executor.tasks(), 64);
         runner.run(NeverIdle);
-        assert_eq!((executor.tasks(), executor.book.ended()), (0, 0));
+        assert_eq!((executor.tasks(), executor.core.ended()), (0, 0));
     }
 }
 
@@ -88,7 +88,7 @@ fn a_task_that_panics_is_dropped_and_the_others_keep_their_wakes() {
     runner.run(NeverIdle);
     assert_eq!(polled.load(Ordering::SeqCst), 500);
     assert_eq!((end_of(bad), drops.count()), (Err(Aborted), 2));
-    assert_eq!((executor.tasks(), executor.book.ended()), (0, 0));
+    assert_eq!((executor.tasks(), executor.core.ended()), (0, 0));
 }
 
 #[test]
@@ -104,13 +104,13 @@ fn an_output_of_a_detached_task_may_panic_when_it_is_dropped() {
             .unwrap();
         assert!(unwinds(|| runner.pass()));
         assert_eq!(drops.count(), round);
-        assert_eq!((executor.tasks(), executor.book.ended()), (0, 0));
+        assert_eq!((executor.tasks(), executor.core.ended()), (0, 0));
     }
-    all_places_are_there(executor, &mut runner);
+    all_slots_are_free(executor, &mut runner);
 }
 
 #[test]
-fn an_output_that_the_handle_left_may_panic_when_it_is_dropped() {
+fn an_output_may_panic_when_it_is_dropped_with_its_handle() {
     task! { fn task(output: Unwinding) -> core::future::Ready<Unwinding>, pool = 1 { ready(output) } }
     let executor = executor::<Up64>();
     let mut runner = executor.enter().unwrap();
@@ -121,12 +121,11 @@ fn an_output_that_the_handle_left_may_panic_when_it_is_dropped() {
             .spawn(task(Unwinding(drops.clone())))
             .unwrap();
         runner.pass();
-        drop(handle);
-        assert!(unwinds(|| runner.pass()));
+        assert!(unwinds(|| drop(handle)));
         assert_eq!(drops.count(), round);
     }
-    all_places_are_there(executor, &mut runner);
-    // Where the runner is gone, it is the handle that drops it.
+    all_slots_are_free(executor, &mut runner);
+    // Also once the runner is gone.
     let handle = runner
         .spawner()
         .spawn(task(Unwinding(drops.clone())))
@@ -135,7 +134,7 @@ fn an_output_that_the_handle_left_may_panic_when_it_is_dropped() {
     drop(runner);
     assert!(unwinds(|| drop(handle)));
     assert_eq!(drops.count(), 4);
-    all_places_are_there(executor, &mut executor.enter().unwrap());
+    all_slots_are_free(executor, &mut executor.enter().unwrap());
 }
 
 #[test]
@@ -157,7 +156,7 @@ fn a_future_that_panics_when_it_is_dropped_at_its_end_takes_its_output_along() {
         assert!(handle.is_none_or(|handle| end_of(handle).is_err()));
     }
     assert_eq!((outputs.count(), futures.count()), (2, 2));
-    all_places_are_there(executor, &mut runner);
+    all_slots_are_free(executor, &mut runner);
 }
 
 #[test]
@@ -183,7 +182,7 @@ fn a_future_that_panics_when_it_is_aborted_is_aborted() {
         assert!(handle.is_none_or(|handle| end_of(handle) == Err(Aborted)));
     }
     assert_eq!(drops.count(), 2);
-    all_places_are_there(executor, &mut runner);
+    all_slots_are_free(executor, &mut runner);
 }
 
 #[test]
@@ -211,7 +210,7 @@ fn a_runner_that_goes_drops_all_that_is_local_though_one_panics() {
     assert_eq!(end_of(bad), Err(Aborted));
     assert_eq!(end_of(after), Err(Aborted));
     let mut runner = executor.enter().expect("the runner is gone");
-    all_places_are_there(executor, &mut runner);
+    all_slots_are_free(executor, &mut runner);
 }
 
 /// A waker whose wake unwinds.
@@ -241,7 +240,7 @@ fn a_joiner_that_panics_when_it_is_woken_still_gets_the_output() {
         drop(end_of(handle).unwrap());
         assert_eq!(drops.count(), round + 1);
     }
-    all_places_are_there(executor, &mut runner);
+    all_slots_are_free(executor, &mut runner);
 }
 
 #[test]
@@ -262,7 +261,7 @@ fn a_joiner_that_panics_when_it_is_woken_still_learns_of_an_abort() {
         assert!(unwinds(|| runner.pass()));
         assert_eq!(end_of(handle), Err(Aborted));
     }
-    all_places_are_there(executor, &mut runner);
+    all_slots_are_free(executor, &mut runner);
 }
 
 /// A task that has another one's handle, and both panic: each in a pass of its own.
@@ -288,5 +287,5 @@ fn panics_in_one_pass_after_another_each_end_one_task() {
         .map(|number| (number % 2 == 1).then_some(number))
         .collect();
     assert_eq!(ends, expected);
-    assert_eq!(vec![executor.tasks(), executor.book.ended()], [0, 0]);
+    assert_eq!(vec![executor.tasks(), executor.core.ended()], [0, 0]);
 }

@@ -51,7 +51,7 @@ fn wakers_of_tasks_that_are_over_do_no_harm() {
     aborted.abort();
     use_all();
     runner.pass();
-    assert_eq!((executor.tasks(), executor.book.ended()), (1, 2));
+    assert_eq!((executor.tasks(), executor.core.ended()), (1, 2));
     use_all();
     runner.pass();
     assert_eq!((end_of(ended), end_of(aborted)), (Ok(()), Err(Aborted)));
@@ -60,7 +60,7 @@ fn wakers_of_tasks_that_are_over_do_no_harm() {
     let mut runner = executor.enter().unwrap();
     runner.run(NeverIdle);
     assert_eq!((executor.tasks(), kept.borrow().len()), (0, 3));
-    // The places are taken anew: a stale waker costs their tasks a poll, at most one in a pass.
+    // The slots are taken anew: a stale waker costs their tasks a poll, at most one in a pass.
     let polls = Arc::default();
     let handle = runner.spawner().spawn(counts(Arc::clone(&polls))).unwrap();
     runner.pass();
@@ -77,7 +77,7 @@ fn wakers_of_tasks_that_are_over_do_no_harm() {
 }
 
 #[test]
-fn stale_wakers_and_abort_handles_find_a_discarded_output_intact() {
+fn stale_wakers_and_abort_handles_leave_an_output_alone() {
     task! { async fn ends(kept: Kept, counted: Counted) -> Counted, pool = 1 { keep(&kept).await; counted } }
     let executor = executor::<Up64>();
     let mut runner = executor.enter().unwrap();
@@ -89,15 +89,15 @@ fn stale_wakers_and_abort_handles_find_a_discarded_output_intact() {
             .unwrap();
         let abort = handle.abort_handle();
         runner.pass();
-        // A visit between the end and what becomes of the output.
+        // A visit between the task's end and the handle's.
         kept.borrow().iter().for_each(use_up);
         abort.abort();
         runner.pass();
         assert_eq!(drops.count(), round);
         drop(handle);
+        assert_eq!(drops.count(), round + 1);
         abort.abort();
         kept.borrow().iter().for_each(use_up);
-        assert_eq!(drops.count(), round);
         runner.pass();
         assert_eq!(drops.count(), round + 1);
     }
@@ -119,7 +119,7 @@ fn an_abort_handle_hits_no_later_task_in_the_same_place() {
         assert_eq!(end_of(handle), Ok(8));
         old.iter().for_each(AbortHandle::abort);
     }
-    assert_eq!((executor.tasks(), executor.book.ended()), (0, 0));
+    assert_eq!((executor.tasks(), executor.core.ended()), (0, 0));
 }
 
 #[test]
@@ -144,7 +144,6 @@ fn the_hook_is_called_once_for_each_task_that_becomes_ready() {
     static HOOKED: AtomicUsize = AtomicUsize::new(0);
     task! { async fn task(kept: Kept), pool = 2 { keep(&kept).await; pending().await } }
     let executor = executor::<Up4096>();
-    executor.on_wake(|| panic!("another one takes its place"));
     executor.on_wake(|| {
         HOOKED.fetch_add(1, Ordering::SeqCst);
     });
@@ -175,41 +174,31 @@ fn the_hook_is_called_once_for_each_task_that_becomes_ready() {
     runner.run_until_idle();
 }
 
-/// As two do that use the executor for the first time, one of them with a hook.
+/// A waker that was made before would not call the hook.
 #[test]
-fn an_executor_that_is_opened_again_keeps_its_hook() {
+fn a_hook_that_comes_too_late_is_refused() {
     static HOOKED: AtomicUsize = AtomicUsize::new(0);
     task! { async fn task(), pool = 1 {} }
-    let executor = executor::<Up64>();
-    executor.on_wake(|| {
+    fn count() {
         HOOKED.fetch_add(1, Ordering::SeqCst);
-    });
-    let blocks = executor.ready.link();
-    // SAFETY: blocks and wakers are those of this executor's set.
-    unsafe { executor.book.open(blocks, Executor::<Up64>::WAKERS) };
-    executor.remote().spawn_detached(task()).unwrap();
+    }
+    let refuses = |executor: &'static Executor<Up64>| {
+        let late = std::panic::AssertUnwindSafe(|| executor.on_wake(|| ()));
+        let panic = std::panic::catch_unwind(late).expect_err("it is too late");
+        let text = panic.downcast_ref::<&str>().expect("it says why");
+        assert!(text.contains("before `enter`"), "{text}");
+    };
+    let (hooked, entered, remote) = (executor(), executor(), executor());
+    hooked.on_wake(count);
+    refuses(hooked);
+    drop(entered.enter().unwrap());
+    refuses(entered);
+    let _ = remote.remote();
+    refuses(remote);
+    // The first hook stays.
+    hooked.remote().spawn_detached(task()).unwrap();
     assert_eq!(HOOKED.load(Ordering::SeqCst), 1);
-    executor.enter().unwrap().run(NeverIdle);
-}
-
-#[test]
-fn the_hook_is_called_when_an_output_is_left_to_the_runner() {
-    static HOOKED: AtomicUsize = AtomicUsize::new(0);
-    task! { async fn task(counted: Counted) -> Counted, pool = 1 { counted } }
-    let executor = executor::<Up64>();
-    executor.on_wake(|| {
-        HOOKED.fetch_add(1, Ordering::SeqCst);
-    });
-    let mut runner = executor.enter().unwrap();
-    let drops = Drops::default();
-    let handle = runner.spawner().spawn(task(drops.counted())).unwrap();
-    runner.run_until_idle();
-    HOOKED.store(0, Ordering::SeqCst);
-    drop(handle);
-    assert_eq!((HOOKED.load(Ordering::SeqCst), drops.count()), (1, 0));
-    assert!(!runner.is_idle());
-    runner.run_until_idle();
-    assert_eq!(drops.count(), 1);
+    hooked.enter().unwrap().run(NeverIdle);
 }
 
 /// A loop that sleeps by other means, as `run_until_idle` describes it: no wake of another thread is lost.

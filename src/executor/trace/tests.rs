@@ -139,7 +139,7 @@ crate::task! {
     }
 }
 
-/// Has the runner visit a place whose task is over.
+/// Has the runner visit a slot whose task has ended.
 fn wake_stale(runner: &mut Runner<Up64>) {
     let kept = Rc::default();
     let task = leaves_waker(Rc::clone(&kept));
@@ -173,7 +173,7 @@ fn a_stale_wake_is_no_poll() {
         static TRACE: Polls = Polls(Mutex::new(Vec::new()));
         static EXECUTOR: Executor<Up64> = Executor::new(Shared);
         let mut runner = EXECUTOR.enter().unwrap();
-        // So that what the free list has in the place's mark is no zero.
+        // So that what the free list has in the slot's state is not zero.
         let handles = [(); 2].map(|()| runner.spawner().spawn(waits(Rc::default())).unwrap());
         for handle in handles {
             handle.abort();
@@ -212,7 +212,7 @@ fn where_the_trace_unwinds_neither_task_nor_place_is_lost() {
             TRACE.0.store(true, Ordering::Relaxed);
             catch_unwind(AssertUnwindSafe(body)).is_err()
         };
-        let places = || (EXECUTOR.tasks(), EXECUTOR.book.ended());
+        let slots = || (EXECUTOR.tasks(), EXECUTOR.core.ended());
         install(&TRACE).unwrap();
         let mut runner = EXECUTOR.enter().unwrap();
         wake_stale(&mut runner);
@@ -222,13 +222,13 @@ fn where_the_trace_unwinds_neither_task_nor_place_is_lost() {
         assert!(unwinds(&|| drop(
             spawner.spawn_detached(waits(kept.clone()))
         )));
-        assert_eq!(places(), (2, 0));
+        assert_eq!(slots(), (2, 0));
         drop(runner);
-        assert_eq!((places(), Rc::strong_count(&kept)), ((0, 0), 1));
+        assert_eq!((slots(), Rc::strong_count(&kept)), ((0, 0), 1));
 
         let mut runner = EXECUTOR.enter().unwrap();
         wake_stale(&mut runner);
-        assert_eq!(places(), (0, 0));
+        assert_eq!(slots(), (0, 0));
         // What was spawned is run, though nobody was told of it.
         let waker = Rc::default();
         let spawner = runner.spawner();
@@ -237,7 +237,7 @@ fn where_the_trace_unwinds_neither_task_nor_place_is_lost() {
         )));
         runner.run_until_idle();
         assert!(waker.borrow().is_some());
-        assert_eq!(places(), (0, 0));
+        assert_eq!(slots(), (0, 0));
     });
 }
 
@@ -258,7 +258,7 @@ fn where_the_trace_drops_the_runner_the_task_goes_with_it() {
     alone(|| {
         static EXECUTOR: Executor<Up64> = Executor::new(Shared);
         install(&DropsRunner).unwrap();
-        // At a place's first use, and later.
+        // At a slot's first use, and later.
         for _ in 0..2 {
             for joined in [true, false] {
                 let runner = EXECUTOR.enter().unwrap();
@@ -273,7 +273,7 @@ fn where_the_trace_drops_the_runner_the_task_goes_with_it() {
                     spawner.spawn_detached(waits(kept.clone())).unwrap();
                     assert_eq!(Rc::strong_count(&kept), 1, "it is the runner that drops it");
                 }
-                assert_eq!((EXECUTOR.tasks(), EXECUTOR.book.ended()), (0, 0));
+                assert_eq!((EXECUTOR.tasks(), EXECUTOR.core.ended()), (0, 0));
                 // The wake that the spawn ended with is a stale one.
                 assert_eq!(EXECUTOR.enter().unwrap().run_until_idle().tasks_left, 0);
             }

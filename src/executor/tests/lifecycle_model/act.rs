@@ -12,7 +12,7 @@ use std::sync::MutexGuard;
 #[derive(Clone, Debug)]
 pub(super) enum Act {
     Spawn {
-        place: Place,
+        origin: Origin,
         joinable: bool,
         dropping: bool,
         ending: Ending,
@@ -33,7 +33,7 @@ pub(super) enum Act {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum Origin {
     Local,
     Remote,
 }
@@ -94,18 +94,18 @@ impl World {
     pub(super) fn act(&self, act: Act, by: Option<usize>) {
         match act {
             Act::Spawn {
-                place,
+                origin,
                 joinable,
                 dropping,
                 ending,
-            } => self.spawn(place, joinable, dropping, ending),
+            } => self.spawn(origin, joinable, dropping, ending),
             Act::SpawnMany(number) => {
                 let ending = if number % 2 == 0 {
                     Ending::Wait
                 } else {
                     Ending::End
                 };
-                (0..number).for_each(|_| self.spawn(Place::Remote, false, true, ending));
+                (0..number).for_each(|_| self.spawn(Origin::Remote, false, true, ending));
             }
             Act::SpawnAgain => {
                 let refused = self.state().refused.pop();
@@ -140,13 +140,13 @@ impl World {
         }
     }
 
-    fn spawn(&self, place: Place, joinable: bool, dropping: bool, ending: Ending) {
+    fn spawn(&self, origin: Origin, joinable: bool, dropping: bool, ending: Ending) {
         let mut state = self.state();
         let number = state.model.tasks.len();
         state
             .model
             .tasks
-            .push(Known::new(place == Place::Local, dropping));
+            .push(Known::new(origin == Origin::Local, dropping));
         state.plans.push(Plan {
             acts: Vec::new(),
             ending,
@@ -164,17 +164,17 @@ impl World {
         let spawners = state.spawners.expect("a bench sets them");
         let limit = state.model.limit(number);
         let known = state.model.task(number);
-        let place = if known.is_local {
-            Place::Local
+        let origin = if known.is_local {
+            Origin::Local
         } else {
-            Place::Remote
+            Origin::Remote
         };
         known.is_spawned = true;
         known.is_live = true;
         known.is_ready = true;
         known.handle = if joinable { Handle::Held } else { Handle::Gone };
         drop(state);
-        let spawned = task.spawn(spawners, place, joinable);
+        let spawned = task.spawn(spawners, origin, joinable);
         let mut state = self.state();
         let met = spawned.as_ref().err().map(|(limit, _)| *limit);
         state.model.expect(
@@ -203,7 +203,7 @@ impl World {
         let Some(waker) = state.model.task(task).waker.clone() else {
             return;
         };
-        state.model.wake_place(&waker);
+        state.model.wake_slot(&waker);
         drop(state);
         waker.wake();
     }
@@ -268,20 +268,15 @@ impl World {
         };
         let known = state.model.task(task);
         known.handle = Handle::Gone;
-        let is_alone = known.is_alone;
-        if is_alone {
-            state.model.holder_drops = Some(task);
-        }
+        state.model.holder_drops = Some(task);
         drop(state);
         drop(handle);
         let mut state = self.state();
         state.model.holder_drops = None;
         let is_kept = state.model.task(task).has_output();
-        state.model.expect(
-            !(is_alone && is_kept),
-            "nobody else can drop its output",
-            task,
-        );
+        state
+            .model
+            .expect(!is_kept, "its output goes with its handle", task);
     }
 
     /// Whether each handle knows whether its task has ended.

@@ -52,9 +52,9 @@ impl Bench {
     pub(super) fn pass(&mut self) {
         let model =
             |change: &mut dyn FnMut(&mut model::Model)| change(&mut self.world.state().model);
-        let mut duties = (Vec::new(), Vec::new());
+        let mut ready = Vec::new();
         model(&mut |model| {
-            duties = model.duties();
+            ready = model.ready();
             model.pass += 1;
             model.is_running = true;
         });
@@ -64,18 +64,13 @@ impl Bench {
             model.is_running = false;
             // A pass that unwound has not come to all.
             if passed.is_ok() {
-                model.check_after_runner(&duties.0, &duties.1);
+                model.check_after_pass(&ready);
             }
         });
     }
 
     pub(super) fn leave(&mut self, acts: Vec<Act>) {
         let mut state = self.world.state();
-        let (_, outputs) = state.model.duties();
-        let local = outputs
-            .into_iter()
-            .filter(|&task| state.model.tasks[task].is_local);
-        let local: Vec<_> = local.collect();
         state.model.pass += 1;
         state.model.is_running = true;
         state.model.is_leaving = true;
@@ -85,7 +80,6 @@ impl Bench {
         let mut state = self.world.state();
         state.model.is_running = false;
         state.model.is_leaving = false;
-        state.model.check_after_runner(&[], &local);
         state.model.check_after_leaving();
         drop(state);
         // Local tasks are refused, also by the spawners of runners that were there long ago.
@@ -105,9 +99,9 @@ impl Bench {
         state.model.check_joiners();
         let wrong = &state.model.wrong;
         prop_assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-        let (live, places) = (state.model.live(), state.model.places());
+        let (live, slots) = (state.model.live(), state.model.slots());
         prop_assert_eq!(self.executor.tasks(), live);
-        prop_assert_eq!(self.executor.book.ended(), places - live);
+        prop_assert_eq!(self.executor.core.ended(), slots - live);
         Ok(())
     }
 

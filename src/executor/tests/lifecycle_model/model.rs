@@ -34,8 +34,6 @@ pub(super) struct Task {
     pub(super) waker: Option<Waker>,
     pub(super) handle: Handle,
     pub(super) end: Option<End>,
-    /// It is local and ended, and its runner is gone.
-    pub(super) is_alone: bool,
     pub(super) futures_dropped: u32,
     pub(super) outputs_made: u32,
     pub(super) outputs_dropped: u32,
@@ -61,7 +59,6 @@ impl Task {
             waker: None,
             handle: Handle::Gone,
             end: None,
-            is_alone: false,
             futures_dropped: 0,
             outputs_made: 0,
             outputs_dropped: 0,
@@ -71,8 +68,8 @@ impl Task {
         }
     }
 
-    /// Whether it takes a place of the executor and of its pool.
-    pub(super) fn has_place(&self) -> bool {
+    /// Whether it takes a slot of the executor and of its pool.
+    pub(super) fn has_slot(&self) -> bool {
         self.is_live || self.end.is_some() && (self.handle != Handle::Gone || self.has_output())
     }
 
@@ -111,20 +108,20 @@ impl Model {
         self.tasks.iter().filter(|task| task.is_live).count()
     }
 
-    pub(super) fn places(&self) -> usize {
-        self.tasks.iter().filter(|task| task.has_place()).count()
+    pub(super) fn slots(&self) -> usize {
+        self.tasks.iter().filter(|task| task.has_slot()).count()
     }
 
-    pub(super) fn places_in_pool(&self, is_dropping: bool) -> usize {
+    pub(super) fn slots_in_pool(&self, is_dropping: bool) -> usize {
         let same = self
             .tasks
             .iter()
             .filter(|task| task.is_dropping == is_dropping);
-        same.filter(|task| task.has_place()).count()
+        same.filter(|task| task.has_slot()).count()
     }
 
     /// Why this task cannot be spawned now, if it cannot.
-    pub(super) fn limit(&self, number: usize) -> Option<SpawnLimit> {
+    pub(super) fn limit(&self, number: usize) -> Option<SpawnErrorKind> {
         let task = &self.tasks[number];
         let pool = if task.is_dropping {
             scripted::DROPPING
@@ -132,11 +129,11 @@ impl Model {
             scripted::PLAIN
         };
         if task.is_local && !self.has_runner {
-            Some(SpawnLimit::RunnerGone)
-        } else if self.places_in_pool(task.is_dropping) == pool {
-            Some(SpawnLimit::PoolFull)
-        } else if self.places() == 64 {
-            Some(SpawnLimit::ExecutorFull)
+            Some(SpawnErrorKind::RunnerGone)
+        } else if self.slots_in_pool(task.is_dropping) == pool {
+            Some(SpawnErrorKind::PoolFull)
+        } else if self.slots() == 64 {
+            Some(SpawnErrorKind::ExecutorFull)
         } else {
             None
         }
@@ -195,8 +192,8 @@ impl Model {
         self.expect(is_right && may_drop, "its output is dropped", number);
     }
 
-    /// The bit of this place is set: a stale waker may wake another task than its own.
-    pub(super) fn wake_place(&mut self, waker: &Waker) {
+    /// The bit of this slot is set: a stale waker may wake another task than its own.
+    pub(super) fn wake_slot(&mut self, waker: &Waker) {
         for task in self.tasks.iter_mut().filter(|task| task.is_live) {
             if task
                 .waker
@@ -208,16 +205,12 @@ impl Model {
         }
     }
 
-    /// What a pass, or a runner that goes, was to see to and did not.
-    pub(super) fn check_after_runner(&mut self, were_ready: &[usize], had_outputs: &[usize]) {
+    /// A pass visits each task that was ready.
+    pub(super) fn check_after_pass(&mut self, were_ready: &[usize]) {
         for &number in were_ready {
             let pass = self.pass;
             let was_visited = self.task(number).visited == pass;
             self.expect(was_visited, "not visited", number);
-        }
-        for &number in had_outputs {
-            let is_dropped = !self.task(number).has_output();
-            self.expect(is_dropped, "its output is not dropped", number);
         }
     }
 
@@ -225,25 +218,19 @@ impl Model {
     pub(super) fn check_after_leaving(&mut self) {
         for number in 0..self.tasks.len() {
             let task = self.task(number);
-            task.is_alone |= task.is_local && task.end.is_some() && task.handle != Handle::Gone;
             let is_right = !(task.is_local && task.is_live);
             self.expect(is_right, "its runner is gone", number);
         }
     }
 
-    /// Tasks that are ready, and those whose outputs were left to the runner.
-    pub(super) fn duties(&self) -> (Vec<usize>, Vec<usize>) {
-        let all = || self.tasks.iter().enumerate();
-        let ready = all().filter(|(_, task)| task.is_ready);
-        let outputs = all()
-            .filter(|(_, task)| task.handle == Handle::Gone && !task.is_alone && task.has_output());
-        (
-            ready.map(|(number, _)| number).collect(),
-            outputs.map(|(number, _)| number).collect(),
-        )
+    /// The tasks that are ready.
+    pub(super) fn ready(&self) -> Vec<usize> {
+        let all = self.tasks.iter().enumerate();
+        let ready = all.filter(|(_, task)| task.is_ready);
+        ready.map(|(number, _)| number).collect()
     }
 
-    /// Nobody keeps a waker but who is to be woken.
+    /// The waker of a joiner is kept only until it is woken.
     pub(super) fn check_joiners(&mut self) {
         for number in 0..self.tasks.len() {
             let task = self.task(number);

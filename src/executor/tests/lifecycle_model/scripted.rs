@@ -1,14 +1,11 @@
 //! Tasks that do as they are told and say what becomes of them.
 
 use super::{
-    act::{Ending, Place, World},
+    act::{Ending, Origin, World},
     model::End,
     *,
 };
-use crate::executor::{
-    pool::Pool,
-    task::{TaskCell, TaskType},
-};
+use crate::executor::{header::TaskVTable, pool::Pool, task::TaskCell};
 use core::{cell::Cell, marker::PhantomData, mem, pin::Pin};
 use std::{panic::resume_unwind, thread_local};
 
@@ -24,8 +21,8 @@ pub(super) const DROPPING: usize = 70;
 
 #[derive(Clone, Copy)]
 pub(super) struct Kinds {
-    plain: &'static TaskType,
-    dropping: &'static TaskType,
+    plain: &'static TaskVTable,
+    dropping: &'static TaskVTable,
 }
 
 #[derive(Clone, Copy)]
@@ -45,9 +42,9 @@ impl Kinds {
         let make_dropping = || -> Scripted<Dropping> { unreachable!() };
         Self {
             // SAFETY: the pool is new, and is for this type.
-            plain: leak(unsafe { TaskType::pooled(&make_plain, plain, || "plain") }),
+            plain: leak(unsafe { TaskVTable::pooled(&make_plain, plain, || "plain") }),
             // SAFETY: the same.
-            dropping: leak(unsafe { TaskType::pooled(&make_dropping, dropping, || "dropping") }),
+            dropping: leak(unsafe { TaskVTable::pooled(&make_dropping, dropping, || "dropping") }),
         }
     }
 }
@@ -139,7 +136,7 @@ pub(super) enum AnyOutput {
     Dropping(Dropping),
 }
 
-fn scripted<O>(kind: &'static TaskType, number: usize, world: World) -> Task<Scripted<O>> {
+fn scripted<O>(kind: &'static TaskVTable, number: usize, world: World) -> Task<Scripted<O>> {
     let future = Scripted {
         number,
         world,
@@ -150,22 +147,22 @@ fn scripted<O>(kind: &'static TaskType, number: usize, world: World) -> Task<Scr
 }
 
 /// A handle, if there is one; or why not, and the task.
-type Spawned<H, T> = Result<Option<H>, (SpawnLimit, T)>;
+type Spawned<H, T> = Result<Option<H>, (SpawnErrorKind, T)>;
 
 fn spawn<O: Output>(
     task: Task<Scripted<O>>,
     spawners: Spawners,
-    place: Place,
+    origin: Origin,
     joinable: bool,
 ) -> Spawned<JoinHandle<O>, Task<Scripted<O>>> {
     let local = || SPAWNER.get().expect("a bench sets it");
-    let spawned = match (place, joinable) {
-        (Place::Local, true) => local().spawn(task).map(Some),
-        (Place::Local, false) => local().spawn_detached(task).map(|()| None),
-        (Place::Remote, true) => spawners.remote.spawn(task).map(Some),
-        (Place::Remote, false) => spawners.remote.spawn_detached(task).map(|()| None),
+    let spawned = match (origin, joinable) {
+        (Origin::Local, true) => local().spawn(task).map(Some),
+        (Origin::Local, false) => local().spawn_detached(task).map(|()| None),
+        (Origin::Remote, true) => spawners.remote.spawn(task).map(Some),
+        (Origin::Remote, false) => spawners.remote.spawn_detached(task).map(|()| None),
     };
-    spawned.map_err(|error| (error.limit(), error.into_task()))
+    spawned.map_err(|error| (error.kind(), error.into_task()))
 }
 
 impl AnyTask {
@@ -180,15 +177,15 @@ impl AnyTask {
     pub(super) fn spawn(
         self,
         spawners: Spawners,
-        place: Place,
+        origin: Origin,
         joinable: bool,
     ) -> Spawned<AnyHandle, Self> {
         match self {
-            Self::Plain(task) => match spawn(task, spawners, place, joinable) {
+            Self::Plain(task) => match spawn(task, spawners, origin, joinable) {
                 Ok(handle) => Ok(handle.map(AnyHandle::Plain)),
                 Err((limit, task)) => Err((limit, Self::Plain(task))),
             },
-            Self::Dropping(task) => match spawn(task, spawners, place, joinable) {
+            Self::Dropping(task) => match spawn(task, spawners, origin, joinable) {
                 Ok(handle) => Ok(handle.map(AnyHandle::Dropping)),
                 Err((limit, task)) => Err((limit, Self::Dropping(task))),
             },

@@ -79,7 +79,7 @@ fn a_block_on_in_a_task_has_timers_too() {
     });
 }
 
-/// The executor's hook changes the functions of its wakers.
+/// The wakers of an executor with a hook have other functions.
 #[test]
 fn tasks_with_a_wake_hook_are_recognised() {
     alone(|| {
@@ -87,12 +87,12 @@ fn tasks_with_a_wake_hook_are_recognised() {
         task! {
             async fn sleeper(), pool = TASKS {
                 Timer::after(ms(1)).await;
-                EXECUTOR.on_wake(|| ());
                 Timer::after(ms(1)).await;
                 assert_eq!(Instant::now(), Instant::from_millis(2));
             }
         }
         static EXECUTOR: Executor<Up4096> = Executor::new(Shared);
+        EXECUTOR.on_wake(|| ());
         run(&EXECUTOR, |spawner| {
             for _ in 0..TASKS {
                 spawner.spawn_detached(sleeper()).unwrap();

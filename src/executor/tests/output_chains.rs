@@ -31,9 +31,9 @@ fn a_chain_of_outputs_that_hold_each_others_handles_is_dropped_on_any_stack() {
     }
     runner.run(NeverIdle);
     drop(runner);
-    assert_eq!(executor.book.ended(), links);
+    assert_eq!(executor.core.ended(), links);
     drop(last);
-    assert_eq!((drops.count(), executor.book.ended()), (links, 0));
+    assert_eq!((drops.count(), executor.core.ended()), (links, 0));
 }
 
 /// The same where one of them unwinds: the others are dropped all the same.
@@ -70,6 +70,6 @@ fn a_chain_of_outputs_goes_on_where_one_unwinds() {
     drop(runner);
     let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(last)));
     assert!(dropped.is_err());
-    assert_eq!((drops.count(), executor.book.ended()), (30, 0));
+    assert_eq!((drops.count(), executor.core.ended()), (30, 0));
     drop(executor.enter().unwrap());
 }

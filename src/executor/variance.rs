@@ -1,8 +1,8 @@
-//! Which public types the compiler may convert into one another because their parameters are subtypes: what
-//! must not compile, each with a twin that shows that nothing else in it is wrong.
+//! The variance of public types: conversions that must not compile, each with a twin that does and so shows
+//! that nothing else in it is wrong. (Auto traits are tested in `tests/layout.rs`.)
 //!
-//! A [`Task`](super::Task) names functions that were made for one type of future, so it must be invariant in
-//! it, and so must what carries one. (Auto traits are tested in `tests/layout.rs`.)
+//! A [`Task`](super::Task) points to functions that were made for one type of future. So it must be
+//! invariant in that type, and so must each type that contains one.
 //!
 //! # A task's future
 //!
@@ -50,7 +50,7 @@
 //! let future: Either<Static> = task.into_future();
 //! ```
 //!
-//! # A task, and an error that carries one, in either direction
+//! # A task, and an error that contains one, in either direction
 //!
 //! ```compile_fail
 //! # use dormir::executor::Task;
@@ -71,13 +71,11 @@
 //! # use dormir::executor::{SpawnError, Task};
 //! fn task<'a>(it: Task<&'static u8>) -> Task<&'static u8> { it }
 //! fn error<'a>(it: SpawnError<&'static u8>) -> SpawnError<&'static u8> { it }
-//! fn future<'a>(it: Task<&'static u8>) -> &'a u8 { it.into_future() }
 //! ```
 //!
 //! # A handle
 //!
-//! It moves an output out, as a box does, so it may give a longer-lived one for a shorter-lived one, and not
-//! the reverse.
+//! It is covariant in its output, as a box is.
 //!
 //! ```
 //! # use dormir::executor::JoinHandle;
@@ -89,7 +87,7 @@
 //! fn lengthen<'a>(it: JoinHandle<&'a u8>) -> JoinHandle<&'static u8> { it }
 //! ```
 //!
-//! # One who waits for an event
+//! # The future of an event
 //!
 //! ```
 //! # use dormir::event::Wait;

@@ -1,0 +1,280 @@
+//! The part of an executor that depends neither on its capacity nor on which contexts may wake its
+//! tasks, so that spawners and handles need not know them either.
+
+use core::{
+    cell::Cell,
+    mem,
+    ptr::{self, NonNull},
+    task::RawWakerVTable,
+};
+
+use critical_section::{CriticalSection, Mutex};
+
+#[cfg(feature = "metrics")]
+use super::metrics::counters::Counters;
+use super::{free_list::FreeList, header::Header, ready::node::Node, task_ref::TaskRef};
+use crate::{
+    hook::Hook,
+    sync::{
+        atomic::{AtomicPtr, AtomicUsize, Ordering},
+        const_new, critical,
+    },
+    time::TimerQueue,
+    vcpu,
+};
+
+/// The number of words of the ready set that a pass goes through between two looks at the timers: at
+/// most 512 tasks.
+const WORDS_BETWEEN_LOOKS: u32 = 8;
+
+/// An executor without its ready set.
+pub(crate) struct ExecutorCore {
+    /// The first of the executor's blocks, by its node; null until [`open`](Self::open).
+    pub(super) blocks: AtomicPtr<Node>,
+    /// The number of slots.
+    pub(super) slots: Mutex<Cell<u32>>,
+    /// The functions of the executor's wakers.
+    wakers: AtomicPtr<RawWakerVTable>,
+    /// The function that sets a task's ready bit: a [`SetReady`].
+    set_ready: AtomicPtr<()>,
+    /// What a wake calls besides.
+    pub(super) hook: Hook,
+    /// The free slots.
+    pub(super) free: Mutex<Cell<FreeList>>,
+    /// The number of tasks that have not ended.
+    pub(super) live: AtomicUsize,
+    /// The number of tasks that have ended and still have a slot.
+    pub(super) ended: AtomicUsize,
+    /// The number of tasks that were spawned, times the lowest bit of a task number.
+    pub(super) spawned: Mutex<Cell<u64>>,
+    /// The vCPU that has the runner, if there is one.
+    entered_on: Mutex<Cell<Option<usize>>>,
+    /// The runner's timers. They are here, as are the next two, so that a pass needs one register for
+    /// all.
+    timers: AtomicPtr<TimerQueue>,
+    /// The number of words that passes go through until the next look at the timers.
+    words_left: RunnerOnly,
+    /// The task in which the runner was entered, if it was in one, as
+    /// [`current`](super::current) stores it.
+    outer: AtomicPtr<()>,
+    /// The number of runners that have come or begun to go: the id of the one that is there.
+    runner: Mutex<Cell<u64>>,
+    /// The outputs that are to be dropped, see [`release`](super::release).
+    pub(super) outputs: OutputQueue,
+    #[cfg(feature = "metrics")]
+    pub(super) metrics: Counters,
+}
+
+/// What only the runner uses.
+struct RunnerOnly(Cell<u32>);
+
+// SAFETY: there is one runner at a time, and it is not `Send`. The critical section in which the next
+// one is made orders its uses after those of the one before.
+unsafe impl Sync for RunnerOnly {}
+
+/// Which runner: each stay in the executor has its own.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RunnerId(u64);
+
+/// Sets a task's ready bit, and calls the hook of wakes if there is one.
+type SetReady = fn(TaskRef);
+
+/// How the tasks of a ready set are woken.
+pub(crate) struct Wakers {
+    pub(crate) vtable: &'static RawWakerVTable,
+    /// What a wake does, without metrics and trace.
+    pub(crate) set_ready: SetReady,
+}
+
+/// Outputs that wait for being dropped. [`release`](super::release) explains it.
+pub(super) struct OutputQueue(pub(super) Mutex<Cell<Outputs>>);
+
+#[derive(Clone, Copy)]
+pub(super) struct Outputs {
+    /// The vCPU (on a host: the thread) that is dropping outputs.
+    pub(super) dropped_on: Option<usize>,
+    /// The task whose output it drops next. Each task's header has the next one's address.
+    pub(super) next: Option<NonNull<Header>>,
+}
+
+// SAFETY: the headers are used only by the vCPU that left them there, and `Outputs` itself in critical
+// sections.
+unsafe impl Send for Outputs {}
+
+impl Outputs {
+    /// No output is being dropped.
+    pub(super) const NONE: Self = Self {
+        dropped_on: None,
+        next: None,
+    };
+}
+
+impl ExecutorCore {
+    const_new! {
+        pub(crate) fn new() -> Self {
+            Self {
+                blocks: AtomicPtr::new(ptr::null_mut()),
+                slots: Mutex::new(Cell::new(0)),
+                wakers: AtomicPtr::new(ptr::null_mut()),
+                set_ready: AtomicPtr::new(ptr::null_mut()),
+                hook: Hook::none(),
+                free: Mutex::new(Cell::new(FreeList::ALL)),
+                live: AtomicUsize::new(0),
+                ended: AtomicUsize::new(0),
+                spawned: Mutex::new(Cell::new(0)),
+                entered_on: Mutex::new(Cell::new(None)),
+                timers: AtomicPtr::new(ptr::null_mut()),
+                words_left: RunnerOnly(Cell::new(0)),
+                outer: AtomicPtr::new(ptr::null_mut()),
+                outputs: OutputQueue(Mutex::new(Cell::new(Outputs::NONE))),
+                runner: Mutex::new(Cell::new(0)),
+                #[cfg(feature = "metrics")]
+                metrics: Counters::new(),
+            }
+        }
+    }
+
+    /// Whether [`open`](Self::open) has been called.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.blocks.load(Ordering::Acquire).is_null()
+    }
+
+    /// Stores how tasks are woken.
+    ///
+    /// # Safety
+    ///
+    /// `wakers` are those of this executor's ready set.
+    pub(super) unsafe fn set_wakers(&self, wakers: Wakers) {
+        self.set_ready
+            .store(wakers.set_ready as *mut (), Ordering::Relaxed);
+        let vtable = ptr::from_ref(wakers.vtable).cast_mut();
+        self.wakers.store(vtable, Ordering::Relaxed);
+    }
+
+    /// The functions of the wakers that tasks are polled with.
+    #[inline(always)]
+    pub(crate) fn wakers(&self) -> &'static RawWakerVTable {
+        // SAFETY: `open`, which comes first, has stored a static table.
+        unsafe { &*self.wakers.load(Ordering::Relaxed) }
+    }
+
+    /// Sets the ready bit of a task of this executor, and calls the hook of wakes if there is one.
+    #[inline(always)]
+    pub(crate) fn set_ready(&self, task: TaskRef) {
+        let set_ready = self.set_ready.load(Ordering::Relaxed);
+        // SAFETY: a slot was claimed, so `open` has stored a function of this type.
+        let set_ready = unsafe { mem::transmute::<*mut (), SetReady>(set_ready) };
+        set_ready(task);
+    }
+
+    /// The number of tasks that have not ended.
+    #[inline]
+    pub(crate) fn live(&self) -> usize {
+        self.live.load(Ordering::Acquire)
+    }
+
+    /// The number of tasks that have ended, and whose outputs or handles still exist.
+    pub(crate) fn ended(&self) -> usize {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    /// Admits a runner and returns its id, unless there is one.
+    ///
+    /// `outer` is the task in which it is entered; null if it is in none.
+    pub(crate) fn enter(&self, outer: *mut ()) -> Option<RunnerId> {
+        critical(|cs| {
+            let entered_on = self.entered_on.borrow(cs);
+            if entered_on.get().is_some() {
+                return None;
+            }
+            entered_on.set(Some(vcpu::current()));
+            self.set_timers(TimerQueue::global());
+            self.words_left.0.set(WORDS_BETWEEN_LOOKS);
+            self.outer.store(outer, Ordering::Relaxed);
+            Some(RunnerId(self.next_runner(cs)))
+        })
+    }
+
+    /// The task in which the runner was entered; null if it was in none.
+    #[inline(always)]
+    pub(crate) fn outer(&self) -> *mut () {
+        self.outer.load(Ordering::Relaxed)
+    }
+
+    /// Makes the runner serve `timers`.
+    pub(crate) fn set_timers(&self, timers: &'static TimerQueue) {
+        let timers = ptr::from_ref(timers).cast_mut();
+        self.timers.store(timers, Ordering::Relaxed);
+    }
+
+    /// The runner's timers.
+    #[inline(always)]
+    pub(crate) fn timers(&self) -> &'static TimerQueue {
+        // SAFETY: `enter` has stored the address of a static one.
+        unsafe { &*self.timers.load(Ordering::Relaxed) }
+    }
+
+    /// Counts a word of a pass. Returns whether the pass is to look at the timers.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the runner.
+    #[inline(always)]
+    pub(crate) unsafe fn next_word(&self) -> bool {
+        let left = self.words_left.0.get() - 1;
+        self.words_left.0.set(left);
+        if left != 0 {
+            return false;
+        }
+        // SAFETY: as the caller says.
+        unsafe { self.restart_word_count() };
+        self.timers().has_timers()
+    }
+
+    /// Counts words from here: the runner looks at the timers, or waits.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the runner.
+    #[inline(always)]
+    pub(crate) unsafe fn restart_word_count(&self) {
+        self.words_left.0.set(WORDS_BETWEEN_LOOKS);
+    }
+
+    /// The runner begins to go: its spawners spawn no more.
+    pub(crate) fn begin_to_leave(&self) {
+        critical(|cs| {
+            self.next_runner(cs);
+        });
+    }
+
+    /// The runner has gone: another one may come.
+    pub(crate) fn leave(&self) {
+        critical(|cs| self.entered_on.borrow(cs).set(None));
+    }
+
+    /// Whether the runner is on this vCPU.
+    pub(crate) fn is_entered_here(&self) -> bool {
+        let here = vcpu::current();
+        critical(|cs| self.entered_on.borrow(cs).get() == Some(here))
+    }
+
+    fn next_runner(&self, cs: CriticalSection<'_>) -> u64 {
+        let runner = self.runner.borrow(cs);
+        runner.set(runner.get() + 1);
+        runner.get()
+    }
+
+    /// Whether this runner is there, and has not begun to go.
+    #[inline(always)]
+    pub(crate) fn has_runner(&self, runner: RunnerId, cs: CriticalSection<'_>) -> bool {
+        self.runner.borrow(cs).get() == runner.0
+    }
+}
+
+/// Adds `change` to one of the counts.
+#[inline(always)]
+pub(super) fn add(count: &AtomicUsize, change: isize, _cs: CriticalSection<'_>) {
+    let sum = count.load(Ordering::Relaxed).wrapping_add_signed(change);
+    count.store(sum, Ordering::Release);
+}

@@ -1,0 +1,44 @@
+//! A poll whose time is taken.
+
+use core::{ptr, sync::atomic::Ordering};
+
+use crate::{
+    executor::{
+        header::{Header, TaskVTable, vacant},
+        task_ref::TaskRef,
+    },
+    time::{Instant, TimerQueue},
+};
+
+/// A poll whose time is taken.
+pub(in crate::executor) struct TimedPoll {
+    task: TaskRef,
+    vtable: Option<&'static TaskVTable>,
+    timers: &'static TimerQueue,
+    start: Option<Instant>,
+}
+
+impl TimedPoll {
+    pub(in crate::executor) fn begin(task: TaskRef, header: &Header) -> Self {
+        let timers = task.core().timers();
+        // A stale wake's visit is not a poll.
+        let vtable = (!ptr::eq(header, vacant())).then(|| header.vtable());
+        if vtable.is_some() {
+            let bit = task.bit() as usize;
+            task.counters().polls[bit].fetch_add(1, Ordering::Relaxed);
+        }
+        Self {
+            task,
+            vtable,
+            timers,
+            start: timers.has_clock().then(|| timers.now()),
+        }
+    }
+
+    pub(in crate::executor) fn end(self) {
+        let Some(vtable) = self.vtable else { return };
+        let now = |start| self.timers.now().saturating_since(start);
+        let time = self.start.map(now).unwrap_or_default();
+        self.task.core().metrics.polled(time, vtable);
+    }
+}

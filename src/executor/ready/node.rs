@@ -1,0 +1,90 @@
+//! A word of the ready set, and the way up from it.
+
+use core::ptr;
+
+use crate::{
+    executor::cpus::Cpus,
+    sync::{
+        atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering},
+        const_new,
+    },
+};
+
+/// Bits in a word.
+pub(crate) const BITS: u32 = u64::BITS;
+
+/// A word with a bit for each task of a block, or for each node of the level below.
+#[repr(C)]
+pub struct Node {
+    pub(super) word: AtomicU64,
+    /// The node above, which [`link`](Self::link) writes.
+    pub(super) parent: AtomicPtr<Node>,
+    /// This node's bit in the one above.
+    pub(super) parent_mask: AtomicU64,
+    /// The number of nodes of its level before this one. Written with `parent`.
+    number: AtomicU32,
+}
+
+impl Node {
+    const_new! {
+        pub(crate) fn new() -> Self {
+            Self {
+                word: AtomicU64::new(0),
+                parent: AtomicPtr::new(ptr::null_mut()),
+                parent_mask: AtomicU64::new(0),
+                number: AtomicU32::new(0),
+            }
+        }
+    }
+
+    /// Clears the lowest bit of `word`, whose bits are set in this node. Returns that bit, and a mask
+    /// of the bits above it.
+    #[inline(always)]
+    pub(super) fn take_lowest<M: Cpus>(&self, word: u64) -> (u32, u64) {
+        let bit = word.trailing_zeros();
+        M::clear(&self.word, bit);
+        (bit, computed_here(!1 << bit))
+    }
+
+    /// The bits that are set now.
+    #[inline(always)]
+    pub(super) fn bits(&self) -> u64 {
+        self.word.load(Ordering::Relaxed)
+    }
+
+    /// The first bit that is set, from the bit `from` on, which is below 64.
+    pub(super) fn first_from(&self, from: u32) -> Option<u32> {
+        let word = self.word.load(Ordering::Relaxed) & (u64::MAX << from);
+        (word != 0).then(|| word.trailing_zeros())
+    }
+
+    pub(super) fn link(&self, number: u32, parent: &Self) {
+        self.number.store(number, Ordering::Relaxed);
+        let parent = ptr::from_ref(parent).cast_mut();
+        self.parent.store(parent, Ordering::Relaxed);
+        self.parent_mask
+            .store(1 << (number % BITS), Ordering::Relaxed);
+    }
+
+    /// The number of nodes of its level before this one; 0 until the set is linked.
+    pub(crate) fn number(&self) -> u32 {
+        self.number.load(Ordering::Relaxed)
+    }
+}
+
+/// Returns `mask`, computed before the visit. Left to itself, the compiler computes a mask after the
+/// visit, and keeps the bit for that, which takes four more instructions a visit.
+#[inline(always)]
+fn computed_here(mask: u64) -> u64 {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    {
+        let mut mask = mask;
+        // SAFETY: an empty instruction sequence changes nothing.
+        unsafe {
+            core::arch::asm!("/* {0} */", inout(reg) mask, options(nomem, nostack, preserves_flags));
+        }
+        mask
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    mask
+}

@@ -1,0 +1,158 @@
+//! The release of a task that is over: its output is dropped, and its memory and slot are given back.
+//!
+//! An output may hold the join handle of another task that has ended, whose output is dropped with that
+//! handle, and so on. If each were dropped inside the one before, a long chain would overflow the stack.
+//! So an output that is to be dropped while another one of the same executor is being dropped, on the
+//! same vCPU, is left to the outer drop to go on with. (While two vCPUs drop outputs of one executor at
+//! a time, the second one's chains are nested.)
+
+use core::{mem, ptr::NonNull, task::Waker};
+
+use critical_section::CriticalSection;
+
+use super::{
+    executor_core::{OutputQueue, Outputs},
+    header::{Header, Memory},
+    task_ref::TaskRef,
+};
+use crate::{sync::critical, vcpu};
+
+impl TaskRef {
+    /// Drops the output of a task and releases the task: now, or after the output that is being dropped
+    /// on this vCPU.
+    ///
+    /// # Safety
+    ///
+    /// The output is there, in the task with that header, and nothing else uses the task any more. It
+    /// may be dropped on this vCPU.
+    pub(super) unsafe fn drop_output(self, header: NonNull<Header>) {
+        // SAFETY: as the caller says.
+        if !unsafe { header.as_ref() }.vtable().output_needs_drop {
+            // SAFETY: the same, and nothing is left to be dropped.
+            return unsafe { self.release(header) };
+        }
+        let (here, queue) = (vcpu::current(), &self.core().outputs);
+        let dropped_on = critical(|cs| {
+            let outputs = queue.0.borrow(cs);
+            let Outputs { dropped_on, next } = outputs.get();
+            if dropped_on == Some(here) {
+                // SAFETY: as the caller says; the task stays until it is taken from the queue.
+                unsafe { header.as_ref() }.chain(self, next, cs);
+                let next = Some(header);
+                outputs.set(Outputs { dropped_on, next });
+            } else if dropped_on.is_none() {
+                let dropped_on = Some(here);
+                outputs.set(Outputs { dropped_on, next });
+            }
+            dropped_on
+        });
+        match dropped_on {
+            None => {
+                let rest = Rest(queue);
+                // SAFETY: as the caller says.
+                unsafe { self.drop_now(header) };
+                drop(rest);
+            }
+            Some(vcpu) if vcpu == here => {}
+            // SAFETY: as the caller says.
+            Some(_) => unsafe { self.drop_now(header) },
+        }
+    }
+
+    /// Drops the output of a task and releases the task, also where the drop unwinds.
+    ///
+    /// # Safety
+    ///
+    /// As [`drop_output`](Self::drop_output).
+    unsafe fn drop_now(self, header: NonNull<Header>) {
+        let release = Release(self, header);
+        // SAFETY: the task's memory is given back below.
+        let vtable = unsafe { header.as_ref() }.vtable();
+        // SAFETY: as the caller says; the vtable is the header's own.
+        unsafe { (vtable.drop_output)(header) };
+        drop(release);
+    }
+
+    /// Gives back the memory of a task that is over, and its slot.
+    ///
+    /// # Safety
+    ///
+    /// There is neither future nor output, and nothing uses the task any more.
+    pub(super) unsafe fn release(self, header: NonNull<Header>) {
+        // SAFETY: as the caller says.
+        let vtable = unsafe { header.as_ref() }.vtable();
+        match &vtable.memory {
+            Memory::Pool(pool, give_back) => critical(|cs| {
+                // SAFETY: the same, and the vtable is the header's own.
+                unsafe { give_back(pool, header, cs) };
+                self.free(cs);
+            }),
+            Memory::Heap(free) => {
+                // SAFETY: the same.
+                unsafe { free(header) };
+                critical(|cs| self.free(cs));
+            }
+        }
+    }
+}
+
+/// Releases a task whose output was dropped, or whose output's drop unwinds.
+struct Release(TaskRef, NonNull<Header>);
+
+impl Drop for Release {
+    fn drop(&mut self) {
+        // SAFETY: `drop_now` makes it for a task that nothing uses any more.
+        unsafe { self.0.release(self.1) };
+    }
+}
+
+/// Drops the outputs that were left meanwhile, also where dropping one unwinds.
+struct Rest<'a>(&'a OutputQueue);
+
+impl Drop for Rest<'_> {
+    fn drop(&mut self) {
+        while let Some((task, header)) = critical(|cs| self.take(cs)) {
+            let rest = Rest(self.0);
+            // SAFETY: `drop_output` has left it, on this vCPU.
+            unsafe { task.drop_now(header) };
+            mem::forget(rest);
+        }
+    }
+}
+
+impl Rest<'_> {
+    /// The next one. If there is none, no output is being dropped from here on.
+    fn take(&self, cs: CriticalSection<'_>) -> Option<(TaskRef, NonNull<Header>)> {
+        let outputs = self.0.0.borrow(cs);
+        let Some(header) = outputs.get().next else {
+            outputs.set(Outputs::NONE);
+            return None;
+        };
+        // SAFETY: it was left there, and nothing else uses it.
+        let (task, next) = unsafe { header.as_ref() }.unchain(cs);
+        outputs.set(Outputs {
+            next,
+            ..outputs.get()
+        });
+        Some((task, header))
+    }
+}
+
+impl Header {
+    /// Stores in the header of an ended task, which is in no slot, which task it is and which one
+    /// follows.
+    fn chain(&self, task: TaskRef, next: Option<NonNull<Self>>, cs: CriticalSection<'_>) {
+        self.set_next(next);
+        // SAFETY: the executor's functions keep the contract of wakers.
+        let waker = unsafe { Waker::new(task.data(), task.core().wakers()) };
+        self.joiner.borrow(cs).set(Some(waker));
+    }
+
+    /// What [`chain`](Self::chain) has stored.
+    fn unchain(&self, cs: CriticalSection<'_>) -> (TaskRef, Option<NonNull<Self>>) {
+        let waker = self.joiner.borrow(cs).take();
+        let data = waker.expect("it was chained").data();
+        // SAFETY: it is a task's.
+        (unsafe { TaskRef::from_data(data) }, self.next())
+    }
+}
