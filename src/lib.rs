@@ -1,8 +1,8 @@
 //! An async executor for x86-64 micro-VM guests: no operating system, no heap, no threads.
 //!
-//! A waker sets an atomic ready bit. When none is set the vCPU executes `hlt`, and there is no moment
-//! between the last look and the `hlt` in which a wake could be lost. Timer futures are driven by the PIT
-//! or the local APIC.
+//! A waker sets an atomic ready bit. When none is set the vCPU executes `hlt`, and there is no
+//! moment between the last look and the `hlt` in which a wake could be lost. Timer futures are
+//! driven by the PIT or the local APIC.
 //!
 //! ```
 //! use core::time::Duration;
@@ -36,18 +36,19 @@
 //!
 //! # Where to find what
 //!
-//! Tasks, spawning and joining: [`executor`] and [`task!`]. Timers: [`time`]. Interrupt handlers that
-//! tasks wait for: [`Event`]. What is done when nothing is ready: [`idle`]. The machine:
+//! Tasks, spawning and joining: [`executor`] and [`task!`]. Timers: [`time`]. Interrupt handlers
+//! that tasks wait for: [`Event`]. What is done when nothing is ready: [`idle`]. The machine:
 //! `platform::bare`. Joins, selects and streams are those of the crate `futures-util`.
 //!
 //! # The way of a wake
 //!
-//! The timer's interrupt enters through `interrupt_entry!` (`arch::x86_64::interrupt`) and comes to the
-//! handler in `platform::bare`, which acknowledges it and calls [`TimerQueue::on_interrupt`]: a flag is
-//! set. The loop in [`Runner::run`] (or [`block_on`]) sees the flag and calls [`TimerQueue::turn`], which
-//! wakes the tasks whose deadlines have passed and writes the next alarm. The loop polls what was woken,
-//! and when nothing is left to do it asks its [`Idle`] policy to wait: `idle::Halt` takes a last look with
-//! interrupts masked and executes `sti; hlt` (`arch::x86_64::halt`).
+//! The timer's interrupt enters through `interrupt_entry!` (`arch::x86_64::interrupt`) and comes to
+//! the handler in `platform::bare`, which acknowledges it and calls [`TimerQueue::on_interrupt`]: a
+//! flag is set. The loop in [`Runner::run`] (or [`block_on`]) sees the flag and calls
+//! [`TimerQueue::turn`], which wakes the tasks whose deadlines have passed and writes the next
+//! alarm. The loop polls what was woken, and when nothing is left to do it asks its [`Idle`] policy
+//! to wait: `idle::Halt` takes a last look with interrupts masked and executes `sti; hlt`
+//! (`arch::x86_64::halt`).
 //!
 //! [`Idle`]: idle::Idle
 //! [`Runner::run`]: executor::Runner::run

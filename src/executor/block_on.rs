@@ -13,13 +13,14 @@ use super::drive::{Work, drive};
 use crate::time::embassy::Slot;
 use crate::{idle::Idle, time::TimerQueue};
 
-/// The number of calls that can run at once, nested ones and those on other vCPUs (threads) together.
+/// The number of calls that can run at once, nested ones and those on other vCPUs (threads)
+/// together.
 const FLAGS: u32 = u64::BITS;
 
 /// Whether each call's future is to be polled.
 ///
-/// They are statics, so that a waker can never dangle. A waker that outlives its future sets the flag of a
-/// later call, which costs a poll.
+/// They are statics, so that a waker can never dangle. A waker that outlives its future sets the
+/// flag of a later call, which costs a poll.
 static READY: [AtomicBool; FLAGS as usize] = [const { AtomicBool::new(false) }; FLAGS as usize];
 
 /// The flags that are in use, one bit each.
@@ -52,8 +53,8 @@ impl Flag {
         &READY[self.0 as usize]
     }
 
-    /// Whether the future is to be polled. The flag is cleared before the poll, so a wake during the poll
-    /// leads to another one.
+    /// Whether the future is to be polled. The flag is cleared before the poll, so a wake during
+    /// the poll leads to another one.
     fn is_woken(&self) -> bool {
         self.ready().swap(false, Ordering::Acquire)
     }
@@ -80,8 +81,8 @@ static AS_LARGE_AS_A_HANDLE: [AtomicPtr<()>; FLAGS as usize] =
 /// The size of a [`JoinHandle`](super::JoinHandle), in bytes.
 pub(super) const JOIN_HANDLE_SIZE: usize = 2 * size_of::<*const ()>();
 
-/// Whether the join handle at `handle` is the whole future of the call that `waker` belongs to, so that the
-/// call waits for nothing else.
+/// Whether the join handle at `handle` is the whole future of the call that `waker` belongs to, so
+/// that the call waits for nothing else.
 #[inline(always)]
 pub(super) fn waits_for_nothing_but(handle: *const (), waker: &Waker) -> bool {
     let is_whole = |number: usize| {
@@ -113,7 +114,8 @@ pub(crate) fn slot_of(waker: &Waker) -> Option<&'static Slot> {
     has_made(waker).then(|| &SLOTS[number_of(waker)])
 }
 
-// The functions touch nothing but a static atomic, and so keep the contract in any number, thread or context.
+// The functions touch nothing but a static atomic, and so keep the contract in any number, thread
+// or context.
 static WAKER: RawWakerVTable =
     RawWakerVTable::new(|flag| RawWaker::new(flag, &WAKER), wake, wake, |_| ());
 
@@ -124,8 +126,8 @@ unsafe fn wake(flag: *const ()) {
     // SAFETY: as the caller says.
     let flag = unsafe { &*flag.cast::<AtomicBool>() };
     // Not "if it is not set": a look could be older than what the waker has just written for the
-    // task, and the task would be polled without seeing that. (Of two wakers that store one after the
-    // other, the poll sees what both have written, since x86 keeps the order of all stores.)
+    // task, and the task would be polled without seeing that. (Of two wakers that store one after
+    // the other, the poll sees what both have written, since x86 keeps the order of all stores.)
     flag.store(true, Ordering::Release);
 }
 
@@ -136,20 +138,20 @@ unsafe fn wake(flag: *const ()) {
 /// [`Executor`](crate::executor::Executor). Calls may be nested; until the inner call returns, the outer
 /// future is not polled. At most 64 calls can run at once.
 ///
-/// When it returns, interrupts are masked or not as they were before, and the alarm is off, unless it is set
-/// for timers of another loop. If it is called with interrupts masked, they are unmasked only while the vCPU
-/// halts: a future that is always ready then keeps its own timers waiting. And since halting unmasks them, a
-/// critical section around `block_on` would not be one.
+/// When it returns, interrupts are masked or not as they were before, and the alarm is off, unless
+/// it is set for timers of another loop. If it is called with interrupts masked, they are unmasked
+/// only while the vCPU halts: a future that is always ready then keeps its own timers waiting. And
+/// since halting unmasks them, a critical section around `block_on` would not be one.
 ///
 /// # Contexts
 ///
-/// For the main line of a vCPU (on a host: a thread); not for interrupt handlers. The global queue has one
-/// owner, see [`TimerQueue`]: futures that use its timers must run on one vCPU at a time.
+/// For the main line of a vCPU (on a host: a thread); not for interrupt handlers. The global queue
+/// has one owner, see [`TimerQueue`]: futures that use its timers must run on one vCPU at a time.
 ///
 /// # Panics
 ///
-/// If the poll of the future panics. If it would wait while there are timers in the global queue and
-/// another vCPU serves them. If 64 calls are running.
+/// If the poll of the future panics. If it would wait while there are timers in the global queue
+/// and another vCPU serves them. If 64 calls are running.
 ///
 /// # Examples
 ///
@@ -270,8 +272,8 @@ mod tests {
         });
     }
 
-    /// What a waker has written before its wake is seen by the poll after it, however close it comes to
-    /// the poll for the wake before.
+    /// What a waker has written before its wake is seen by the poll after it, however close it
+    /// comes to the poll for the wake before.
     #[test]
     fn a_wake_from_another_thread_is_not_lost() {
         const ROUNDS: u32 = if cfg!(miri) { 100 } else { 200_000 };

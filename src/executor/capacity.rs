@@ -9,10 +9,11 @@ use super::{
 };
 use crate::sync::array;
 
-/// How many tasks an [`Executor`](super::Executor) has room for: [`Up64`], [`Up4096`] or [`Up65536`].
+/// How many tasks an [`Executor`](super::Executor) has room for: [`Up64`], [`Up4096`] or
+/// [`Up65536`].
 ///
-/// These are types, and three, because a ready set has one, two or three levels, and what a wake and a
-/// pass do at each level is decided when they are compiled.
+/// These are types, and three, because a ready set has one, two or three levels, and what a wake
+/// and a pass do at each level is decided when they are compiled.
 ///
 /// # Examples
 ///

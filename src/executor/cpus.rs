@@ -6,8 +6,8 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 /// [`Executor`](super::Executor) that decides whether a wake needs locked instructions.
 ///
 /// [`Shared`] is always right. [`SingleVcpu`] is cheaper and says, by an unsafe constructor, that one
-/// vCPU is all there is. It is a type and not a cargo feature, because features unify: one crate that
-/// asks for the cheaper form would have it for all.
+/// vCPU is all there is. It is a type and not a cargo feature, because features unify: one crate
+/// that asks for the cheaper form would have it for all.
 ///
 /// # Examples
 ///
@@ -22,11 +22,12 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 ///
 /// # Safety
 ///
-/// Each operation must be indivisible with regard to every context that may wake a task of the executor
-/// (of the contexts that the type's constructor allows), NMI handlers included.
+/// Each operation must be indivisible with regard to every context that may wake a task of the
+/// executor (of the contexts that the type's constructor allows), NMI handlers included.
 pub unsafe trait Cpus: Copy + Send + Sync + 'static {
-    /// Sets bit `bit` modulo 64 of `word`, and says `false` only if it was set already. What the caller has
-    /// written before is seen by whoever clears the bit afterwards, also where it was set already.
+    /// Sets bit `bit` modulo 64 of `word`, and says `false` only if it was set already. What the
+    /// caller has written before is seen by whoever clears the bit afterwards, also where it was
+    /// set already.
     ///
     /// # Examples
     ///
@@ -71,14 +72,15 @@ pub unsafe trait Cpus: Copy + Send + Sync + 'static {
 
 /// Tasks may be woken from any vCPU or thread. One locked instruction for each word that changes.
 ///
-/// That is for wakes, which use no critical section. Spawns, aborts, handles and timers do: they may be used
-/// on another vCPU than the runner's only with an implementation of `critical-section` that keeps vCPUs
-/// apart. The one that dormir brings (the feature `critical-section-impl`) masks the interrupts of its own
-/// vCPU and nothing else.
+/// That is for wakes, which use no critical section. Spawns, aborts, handles and timers do: they
+/// may be used on another vCPU than the runner's only with an implementation of `critical-section`
+/// that keeps vCPUs apart. The one that dormir brings (the feature `critical-section-impl`) masks
+/// the interrupts of its own vCPU and nothing else.
 ///
-/// A wake on another vCPU does not end the runner's halt, see [`Executor::on_wake`](super::Executor::on_wake).
-/// Without a hook there, a wake on the runner's own vCPU can be delayed too, until its next interrupt: in an
-/// executor of more than 64, if it comes while another vCPU is in the midst of waking the same task.
+/// A wake on another vCPU does not end the runner's halt, see
+/// [`Executor::on_wake`](super::Executor::on_wake). Without a hook there, a wake on the runner's
+/// own vCPU can be delayed too, until its next interrupt: in an executor of more than 64, if it
+/// comes while another vCPU is in the midst of waking the same task.
 ///
 /// # Examples
 ///
@@ -102,8 +104,8 @@ pub struct Shared;
 unsafe impl Cpus for Shared {
     #[inline(always)]
     fn set(word: &AtomicU64, bit: u32) -> bool {
-        // It changes the word also where the bit is set: a look could be older than what the waker has
-        // written for the task. As one expression it becomes `lock bts`.
+        // It changes the word also where the bit is set: a look could be older than what the waker
+        // has written for the task. As one expression it becomes `lock bts`.
         let mask = 1 << (bit % 64);
         word.fetch_or(mask, Ordering::AcqRel) & mask == 0
     }
@@ -116,9 +118,8 @@ unsafe impl Cpus for Shared {
     #[cfg(all(target_arch = "x86_64", not(any(loom, miri))))]
     #[inline(always)]
     fn clear(word: &AtomicU64, bit: u32) {
-        // As `fetch_and` it would take two instructions more, for the mask.
-        // SAFETY: one write to a live atomic, of a bit that is in it. Not `nomem`: the compiler moves no
-        // access across.
+        // As `fetch_and` it would take two instructions more, for the mask. SAFETY: one write to a
+        // live atomic, of a bit that is in it. Not `nomem`: the compiler moves no access across.
         unsafe {
             core::arch::asm!(
                 "lock btr qword ptr [{word}], {bit:r}",
@@ -210,8 +211,8 @@ unsafe impl Cpus for SingleVcpu {
     #[cfg(all(target_arch = "x86_64", not(any(loom, miri))))]
     #[inline(always)]
     fn clear(word: &AtomicU64, bit: u32) {
-        // SAFETY: one write to a live atomic, of a bit that is in it. Not `nomem`: the compiler moves no
-        // access across.
+        // SAFETY: one write to a live atomic, of a bit that is in it. Not `nomem`: the compiler
+        // moves no access across.
         unsafe {
             core::arch::asm!(
                 "btr qword ptr [{word}], {bit:r}",

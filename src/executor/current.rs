@@ -16,8 +16,8 @@ use crate::time::embassy::Slot;
 /// The task that is being visited, as its wakers carry it; null outside of passes.
 static CURRENT: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 
-/// Returns the name of the task that is being polled, by any executor: for panic handlers. `None` outside
-/// of polls.
+/// Returns the name of the task that is being polled, by any executor: for panic handlers. `None`
+/// outside of polls.
 ///
 /// With executors on several vCPUs (or threads), it is the task whose poll began last.
 ///
@@ -58,11 +58,11 @@ pub fn current_task() -> Option<&'static str> {
     })
 }
 
-/// Panics if `task` can never end, since the caller waits for nothing else by `block_on`: the caller is a
-/// task of the same executor, and the runner is in its poll.
+/// Panics if `task` can never end, since the caller waits for nothing else by `block_on`: the
+/// caller is a task of the same executor, and the runner is in its poll.
 ///
-/// It is recognised if a task of the executor was visited last, and its runner is on this vCPU; not where
-/// that task runs another executor's tasks, which wait.
+/// It is recognised if a task of the executor was visited last, and its runner is on this vCPU; not
+/// where that task runs another executor's tasks, which wait.
 #[cold]
 #[inline(never)]
 pub(super) fn refuse_deadlock(task: TaskRef) {
@@ -82,18 +82,19 @@ pub(super) fn refuse_deadlock(task: TaskRef) {
 
 /// Returns the embassy timers' entry of the task that is being polled, if `waker` is that task's.
 ///
-/// A waker is identified by two addresses, and both are compared: a foreign waker may carry a task's data
-/// pointer with functions of its own. (The functions are compared with the task's own, and not with a list
-/// of all executors', since the compiler may make several copies of them.) So no waker is taken for another
-/// task's. A waker is not recognised if it is used in another task's poll, or is a clone with another copy
-/// of the functions.
+/// A waker is identified by two addresses, and both are compared: a foreign waker may carry a
+/// task's data pointer with functions of its own. (The functions are compared with the task's own,
+/// and not with a list of all executors', since the compiler may make several copies of them.) So
+/// no waker is taken for another task's. A waker is not recognised if it is used in another task's
+/// poll, or is a clone with another copy of the functions.
 #[cfg(feature = "embassy-time")]
 pub(crate) fn slot_of(waker: &Waker) -> Option<&'static Slot> {
     let data = CURRENT.load(Ordering::Relaxed).cast_const();
     if data.is_null() || data != waker.data() {
         return None;
     }
-    // SAFETY: it was stored by `set`. Slots are static, so it does not matter whether the visit is over.
+    // SAFETY: it was stored by `set`. Slots are static, so it does not matter whether the visit is
+    // over.
     let task = unsafe { TaskRef::from_data(data) };
     ptr::eq(task.core().wakers(), waker.vtable()).then(|| task.deadline())
 }
@@ -103,8 +104,8 @@ pub(crate) fn get() -> *mut () {
     CURRENT.load(Ordering::Relaxed)
 }
 
-/// A pass. When it is dropped, also because a poll unwinds, the current task is again the one in which the
-/// runner was entered, if there is one.
+/// A pass. When it is dropped, also because a poll unwinds, the current task is again the one in
+/// which the runner was entered, if there is one.
 pub(crate) struct InPass(pub(crate) &'static ExecutorCore);
 
 impl Drop for InPass {
@@ -120,8 +121,8 @@ pub(crate) fn set(task: TaskRef) {
     CURRENT.store(task.data().cast_mut(), Ordering::Relaxed);
 }
 
-/// The task that was current before a runner was used. When this is dropped, also because a poll unwinds, it
-/// is current again.
+/// The task that was current before a runner was used. When this is dropped, also because a poll
+/// unwinds, it is current again.
 pub(crate) struct OuterTask(*mut ());
 
 impl OuterTask {

@@ -1,5 +1,5 @@
-//! The run loop, of which there is one: of [`Runner`](super::Runner), [`block_on`](crate::block_on) and
-//! Hyperlight's guest calls.
+//! The run loop, of which there is one: of [`Runner`](super::Runner), [`block_on`](crate::block_on)
+//! and Hyperlight's guest calls.
 
 use core::convert::Infallible;
 
@@ -51,9 +51,11 @@ impl Rest for Return {
     }
 }
 
-/// Polls `work` and serves `timers` until there is nothing left to do, resting whenever nothing is ready.
+/// Polls `work` and serves `timers` until there is nothing left to do, resting whenever nothing is
+/// ready.
 ///
-/// The alarm is off when it returns an output, unless it is set for timers that this loop has nothing to do with.
+/// The alarm is off when it returns an output, unless it is set for timers that this loop has
+/// nothing to do with.
 ///
 /// # Panics
 ///

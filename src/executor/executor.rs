@@ -11,8 +11,8 @@ use super::{
 };
 use crate::sync::const_new;
 
-/// An executor: slots for tasks, and the set of those that are ready. It lies in a static, whose memory
-/// is all zero until it is used.
+/// An executor: slots for tasks, and the set of those that are ready. It lies in a static, whose
+/// memory is all zero until it is used.
 ///
 /// `C` is the number of tasks that can exist at once, `M` tells from where they may be woken.
 ///
@@ -93,18 +93,19 @@ impl<C: Capacity, M: Cpus> Executor<C, M> {
     /// policy](crate::idle::Idle), or to interrupt another vCPU.
     ///
     /// It is called after each wake of a task that was not ready, in the context of the wake: an
-    /// interrupt handler, or an NMI handler if tasks are woken there. With [`SingleVcpu`](super::SingleVcpu),
-    /// which does not look whether the task is ready, it is called after each wake.
+    /// interrupt handler, or an NMI handler if tasks are woken there. With
+    /// [`SingleVcpu`](super::SingleVcpu), which does not look whether the task is ready, it is
+    /// called after each wake.
     ///
     /// # Contexts
     ///
-    /// Any but NMI. The first call of this, of [`enter`](Self::enter) or of [`remote`](Self::remote) takes
-    /// long, see there.
+    /// Any but NMI. The first call of this, of [`enter`](Self::enter) or of
+    /// [`remote`](Self::remote) takes long, see there.
     ///
     /// # Panics
     ///
-    /// If the executor has a hook, or [`enter`](Self::enter) or [`remote`](Self::remote) was called before:
-    /// wakers could exist that do not call the hook.
+    /// If the executor has a hook, or [`enter`](Self::enter) or [`remote`](Self::remote) was called
+    /// before: wakers could exist that do not call the hook.
     ///
     /// # Examples
     ///
@@ -130,7 +131,8 @@ impl<C: Capacity, M: Cpus> Executor<C, M> {
         );
     }
 
-    /// Makes the slots reachable, and makes wakes call `hook`. Returns whether it was the first call.
+    /// Makes the slots reachable, and makes wakes call `hook`. Returns whether it was the first
+    /// call.
     pub(super) fn open_with_hook(&'static self, hook: fn()) -> bool {
         let blocks = self.ready.link();
         // SAFETY: the blocks are this set's, and linked, and the wakers are this set's.

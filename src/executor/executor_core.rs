@@ -23,8 +23,8 @@ use crate::{
     vcpu,
 };
 
-/// The number of words of the ready set that a pass goes through between two looks at the timers: at
-/// most 512 tasks.
+/// The number of words of the ready set that a pass goes through between two looks at the timers:
+/// at most 512 tasks.
 const WORDS_BETWEEN_LOOKS: u32 = 8;
 
 /// An executor without its ready set.
@@ -49,8 +49,8 @@ pub(crate) struct ExecutorCore {
     pub(super) spawned: Mutex<Cell<u64>>,
     /// The vCPU that has the runner, if there is one.
     entered_on: Mutex<Cell<Option<usize>>>,
-    /// The runner's timers. They are here, as are the next two, so that a pass needs one register for
-    /// all.
+    /// The runner's timers. They are here, as are the next two, so that a pass needs one register
+    /// for all.
     timers: AtomicPtr<TimerQueue>,
     /// The number of words that passes go through until the next look at the timers.
     words_left: RunnerOnly,
@@ -68,8 +68,8 @@ pub(crate) struct ExecutorCore {
 /// What only the runner uses.
 struct RunnerOnly(Cell<u32>);
 
-// SAFETY: there is one runner at a time, and it is not `Send`. The critical section in which the next
-// one is made orders its uses after those of the one before.
+// SAFETY: there is one runner at a time, and it is not `Send`. The critical section in which the
+// next one is made orders its uses after those of the one before.
 unsafe impl Sync for RunnerOnly {}
 
 /// Which runner: each stay in the executor has its own.
@@ -97,8 +97,8 @@ pub(super) struct Outputs {
     pub(super) next: Option<NonNull<Header>>,
 }
 
-// SAFETY: the headers are used only by the vCPU that left them there, and `Outputs` itself in critical
-// sections.
+// SAFETY: the headers are used only by the vCPU that left them there, and `Outputs` itself in
+// critical sections.
 unsafe impl Send for Outputs {}
 
 impl Outputs {

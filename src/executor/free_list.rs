@@ -2,8 +2,9 @@
 
 /// The head of a list of free slots, which are numbered from 0.
 ///
-/// A free slot stores a link: the distance from the slot after it to the next free one. So in a list
-/// whose memory is all zero every slot is free, in order, and the list takes no room in an image.
+/// A free slot stores a link: the distance from the slot after it to the next free one. So in a
+/// list whose memory is all zero every slot is free, in order, and the list takes no room in an
+/// image.
 ///
 /// It is used in critical sections.
 #[derive(Clone, Copy, Debug)]

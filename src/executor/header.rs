@@ -131,8 +131,8 @@ impl Header {
         self.visit.store(cancel, Ordering::Release);
     }
 
-    /// Stores the address of another header in the place of the visit of an ended task, which is not
-    /// visited again.
+    /// Stores the address of another header in the place of the visit of an ended task, which is
+    /// not visited again.
     pub(super) fn set_next(&self, next: Option<NonNull<Self>>) {
         let next = next.map_or(ptr::null_mut(), NonNull::as_ptr);
         self.visit.store(next.cast(), Ordering::Relaxed);

@@ -15,14 +15,14 @@ impl<F: Future> Task<F> {
     ///
     /// # Contexts
     ///
-    /// Any. Its memory is allocated where it is spawned, and freed by the runner or where its handle is
-    /// awaited or dropped after its end: in an interrupt handler these need an allocator that may be used
-    /// there.
+    /// Any. Its memory is allocated where it is spawned, and freed by the runner or where its
+    /// handle is awaited or dropped after its end: in an interrupt handler these need an allocator
+    /// that may be used there.
     ///
     /// # Cost
     ///
-    /// An allocation more than a task of a pool: with `dormir-guest`'s heap some 120 instructions, whatever
-    /// else is allocated, with interrupts masked meanwhile.
+    /// An allocation more than a task of a pool: with `dormir-guest`'s heap some 120 instructions,
+    /// whatever else is allocated, with interrupts masked meanwhile.
     ///
     /// # Examples
     ///

@@ -13,9 +13,9 @@ use super::{block_on, current, header::Header, lifecycle::Joined, task_ref::Task
 
 /// Awaits the end of a task: its output, or [`Aborted`].
 ///
-/// Dropping the handle detaches the task, which goes on. The task's memory in its pool and its slot in
-/// the executor are in use until the handle is awaited to its end or dropped; a handle that is forgotten
-/// keeps them permanently.
+/// Dropping the handle detaches the task, which goes on. The task's memory in its pool and its slot
+/// in the executor are in use until the handle is awaited to its end or dropped; a handle that is
+/// forgotten keeps them permanently.
 ///
 /// # Cancel safety
 ///
@@ -26,9 +26,10 @@ use super::{block_on, current, header::Header, lifecycle::Joined, task_ref::Task
 /// May be polled and dropped in any context but NMI; on another vCPU only where the program's
 /// implementation of `critical-section` keeps vCPUs apart (see [`Shared`](super::Shared)).
 ///
-/// Dropping a handle never drops the task's future, but it drops an output that was not taken, and frees
-/// the memory of a boxed task (`Task::boxed`) that has ended, as awaiting its end does. In an interrupt
-/// handler that is right only if the output may be dropped, and the allocator used, there.
+/// Dropping a handle never drops the task's future, but it drops an output that was not taken, and
+/// frees the memory of a boxed task (`Task::boxed`) that has ended, as awaiting its end does. In an
+/// interrupt handler that is right only if the output may be dropped, and the allocator used,
+/// there.
 ///
 /// # Examples
 ///
@@ -94,8 +95,8 @@ impl<T> JoinHandle<T> {
         self.abort_handle().abort();
     }
 
-    /// Returns a handle that can only [`abort`](Self::abort) the task. It can be copied, and may outlive the
-    /// task.
+    /// Returns a handle that can only [`abort`](Self::abort) the task. It can be copied, and may
+    /// outlive the task.
     ///
     /// # Examples
     ///
@@ -143,8 +144,8 @@ impl<T> Future for JoinHandle<T> {
 
     /// # Panics
     ///
-    /// If it has returned `Ready` before. If a task of the same executor waits for it, and for nothing
-    /// else, by [`block_on`](crate::block_on): the awaited task could never go on.
+    /// If it has returned `Ready` before. If a task of the same executor waits for it, and for
+    /// nothing else, by [`block_on`](crate::block_on): the awaited task could never go on.
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let (task, header) = self.task.expect("a join handle is awaited to its end once");
         // SAFETY: the task's output is a `T`, and after its end the handle forgets the task.
@@ -185,8 +186,8 @@ impl<T> fmt::Debug for JoinHandle<T> {
 
 /// Aborts a task: see [`JoinHandle::abort_handle`].
 ///
-/// It identifies the task by its slot and its number, which no other task has. Once the task has ended,
-/// it does nothing, also where another task has the slot.
+/// It identifies the task by its slot and its number, which no other task has. Once the task has
+/// ended, it does nothing, also where another task has the slot.
 ///
 /// # Examples
 ///

@@ -1,7 +1,7 @@
 //! The life of a task after its spawn: aborted, ended, joined, detached.
 //!
-//! All changes are made in critical sections. A pass reads none of this: it calls the function in the
-//! task's [`Header`], or that of [`vacant`] where the task has ended.
+//! All changes are made in critical sections. A pass reads none of this: it calls the function in
+//! the task's [`Header`], or that of [`vacant`] where the task has ended.
 
 use core::{
     ptr::NonNull,
@@ -67,8 +67,8 @@ impl TaskRef {
     ///
     /// # Safety
     ///
-    /// `header` is the task's, and `T` the output of its future. The handle is not used again once this
-    /// has returned something else than `NotYet`.
+    /// `header` is the task's, and `T` the output of its future. The handle is not used again once
+    /// this has returned something else than `NotYet`.
     pub(crate) unsafe fn join<T>(self, header: NonNull<Header>, waker: &Waker) -> Joined<T> {
         // SAFETY: while there is a handle, the task's memory is not given back.
         let header_ref = unsafe { header.as_ref() };
@@ -91,8 +91,8 @@ impl TaskRef {
         let joined = if state & ABORTED == 0 {
             // SAFETY: there is room for the output in the cell.
             let output = unsafe { header.byte_add(header_ref.vtable().output_offset) };
-            // SAFETY: the task has ended and was not aborted, so its output is there; only the handle's
-            // holder takes it.
+            // SAFETY: the task has ended and was not aborted, so its output is there; only the
+            // handle's holder takes it.
             Joined::Output(unsafe { output.cast::<T>().read() })
         } else {
             Joined::Aborted
@@ -125,8 +125,8 @@ impl TaskRef {
             return;
         }
         if state & ABORTED == 0 {
-            // SAFETY: the output is there, the handle was the last reference to it, and an output that
-            // is not `Send` has a handle that is not `Send`.
+            // SAFETY: the output is there, the handle was the last reference to it, and an output
+            // that is not `Send` has a handle that is not `Send`.
             unsafe { self.drop_output(header) };
         } else {
             // SAFETY: nothing is left there, and the handle was the last reference to the task.
@@ -162,7 +162,8 @@ impl TaskRef {
             let core = self.core();
             add(&core.live, -1, cs);
             add(&core.ended, 1, cs);
-            // SAFETY: the memory is given back by us, or by the handle's holder once we leave the section.
+            // SAFETY: the memory is given back by us, or by the handle's holder once we leave the
+            // section.
             let joiner = unsafe { header.as_ref() }.joiner.borrow(cs).take();
             // loom does not see the use of the joiner's cell, but that of this one.
             #[cfg(all(test, loom))]

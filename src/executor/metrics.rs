@@ -1,8 +1,8 @@
 //! Counts of what an executor and its tasks have done, which can be read at any time. They need the
 //! feature `metrics`; without it they cost nothing.
 //!
-//! The counters wrap at their width. They are kept by relaxed atomic operations, so counts that are read
-//! together may be a step apart.
+//! The counters wrap at their width. They are kept by relaxed atomic operations, so counts that are
+//! read together may be a step apart.
 
 pub(super) mod counters;
 pub(super) mod poll;
@@ -40,22 +40,23 @@ pub struct Metrics {
     pub spawned: u64,
     /// Tasks that have ended or were dropped.
     pub ended: u64,
-    /// Calls of tasks' wakers, also of tasks that were ready already or have ended. Spawns and aborts
-    /// wake the task too, and count.
+    /// Calls of tasks' wakers, also of tasks that were ready already or have ended. Spawns and
+    /// aborts wake the task too, and count.
     pub wakes: u64,
     /// Passes over the tasks that were ready.
     pub passes: u64,
-    /// Passes over ready tasks that came of nothing but the pass before: since then the executor has not
-    /// waited, no timer has fired and no [`Event`](crate::Event) was signalled. Tasks that wake themselves or
-    /// one another make such passes. If they never end, the vCPU never halts: two receivers of one channel that
-    /// has one waker's place, for example, drive each other out of it for ever.
+    /// Passes over ready tasks that came of nothing but the pass before: since then the executor
+    /// has not waited, no timer has fired and no [`Event`](crate::Event) was signalled. Tasks that
+    /// wake themselves or one another make such passes. If they never end, the vCPU never halts:
+    /// two receivers of one channel that has one waker's place, for example, drive each other out
+    /// of it for ever.
     pub restless_passes: u64,
     /// The largest number of them in a row.
     pub longest_restless: u64,
     /// Polls of tasks; the visits that drop a future count too.
     pub polls: u64,
-    /// The number of calls of the idle policy. With `Halt` these are the halts, except those that a wake
-    /// at the last moment prevented.
+    /// The number of calls of the idle policy. With `Halt` these are the halts, except those that a
+    /// wake at the last moment prevented.
     pub waits: u64,
     /// The total time of these calls.
     pub waited: Duration,

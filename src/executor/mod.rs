@@ -1,8 +1,9 @@
 //! Executors, tasks, and their handles. [`block_on`](crate::block_on) runs one future without an
 //! executor.
 //!
-//! An [`Executor`] is a static with slots for tasks. [`Executor::enter`] returns its [`Runner`], which
-//! polls the tasks; spawners spawn them: a [`Spawner`] where the runner is, a [`RemoteSpawner`] anywhere.
+//! An [`Executor`] is a static with slots for tasks. [`Executor::enter`] returns its [`Runner`],
+//! which polls the tasks; spawners spawn them: a [`Spawner`] where the runner is, a
+//! [`RemoteSpawner`] anywhere.
 //! [`task!`](crate::task) makes functions whose futures can be spawned without a heap.
 //!
 //! ```

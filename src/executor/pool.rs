@@ -2,6 +2,7 @@
 
 use core::{
     cell::{Cell, UnsafeCell},
+    fmt,
     future::Future,
     mem::MaybeUninit,
     ptr::NonNull,
@@ -15,8 +16,8 @@ use super::{
     task::TaskCell,
 };
 
-/// The memory of a pool: the head of its free list, and `SIZE` bytes at an alignment of `ALIGN`. It is
-/// all zero, so that it takes no room in an image. Made by [`task!`](crate::task).
+/// The memory of a pool: the head of its free list, and `SIZE` bytes at an alignment of `ALIGN`. It
+/// is all zero, so that it takes no room in an image. Made by [`task!`](crate::task).
 #[doc(hidden)]
 #[repr(C)]
 pub struct Pool<const SIZE: usize, const ALIGN: usize>
@@ -49,8 +50,20 @@ where
     }
 }
 
+impl<const SIZE: usize, const ALIGN: usize> fmt::Debug for Pool<SIZE, ALIGN>
+where
+    Align<ALIGN>: Aligned,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool")
+            .field("bytes", &SIZE)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Alignments as types.
 #[doc(hidden)]
+#[derive(Debug)]
 pub struct Align<const ALIGN: usize>;
 
 /// The alignments of pools.
@@ -68,6 +81,7 @@ pub trait Aligned {
 macro_rules! alignments {
     ($($align:literal $name:ident)*) => {$(
         #[doc(hidden)]
+        #[derive(Debug)]
         #[repr(align($align))]
         pub struct $name;
         impl Aligned for Align<$align> {
@@ -139,7 +153,8 @@ impl PoolRef {
         let mut list = free.get();
         let cell = list.take(self.count, |cell| {
             let link = cells.wrapping_add(cell as usize).cast::<u32>();
-            // SAFETY: the cell is in the pool and free: its memory is zero, or begins with the link.
+            // SAFETY: the cell is in the pool and free: its memory is zero, or begins with the
+            // link.
             unsafe { link.read() }
         })?;
         free.set(list);

@@ -76,8 +76,8 @@ impl Woken {
     }
 }
 
-/// A task that has ended: counted before its slot can be another's, and reported when nothing is left
-/// to do.
+/// A task that has ended: counted before its slot can be another's, and reported when nothing is
+/// left to do.
 pub(super) struct Ended {
     #[cfg(feature = "trace")]
     task: TaskId,
@@ -163,8 +163,8 @@ impl Polling {
     }
 }
 
-/// A task whose ready bit was cleared, for a poll that does not come: it is made ready again. That calls
-/// the hook of wakes, also while it unwinds: a hook that unwinds then aborts the process.
+/// A task whose ready bit was cleared, for a poll that does not come: it is made ready again. That
+/// calls the hook of wakes, also while it unwinds: a hook that unwinds then aborts the process.
 #[cfg(any(feature = "metrics", feature = "trace"))]
 struct Unpolled(TaskRef);
 

@@ -1,13 +1,14 @@
-//! The ready set: one bit a task, and above each 64 words a word that tells which of them to look at.
+//! The ready set: one bit a task, and above each 64 words a word that tells which of them to look
+//! at.
 //!
-//! A wake sets the task's bit and, if it was clear, the bits above it. A pass goes down from the root:
-//! it clears a summary bit *before* it looks at the word below, and a task's bit *before* it visits the
-//! task. So a wake that comes at any moment is either seen, or sets the bits again.
+//! A wake sets the task's bit and, if it was clear, the bits above it. A pass goes down from the
+//! root: it clears a summary bit *before* it looks at the word below, and a task's bit *before* it
+//! visits the task. So a wake that comes at any moment is either seen, or sets the bits again.
 //!
 //! A pass reads each word again after each visit, from the visited bit upwards: what was woken
-//! meanwhile ahead of the pass is visited in this pass; what was woken behind it, such as a task that
-//! woke itself, in the next one. So a task is visited again only after every other task that was ready
-//! at its first visit.
+//! meanwhile ahead of the pass is visited in this pass; what was woken behind it, such as a task
+//! that woke itself, in the next one. So a task is visited again only after every other task that
+//! was ready at its first visit.
 
 pub(super) mod levels;
 pub(super) mod node;

@@ -1,10 +1,11 @@
-//! The release of a task that is over: its output is dropped, and its memory and slot are given back.
+//! The release of a task that is over: its output is dropped, and its memory and slot are given
+//! back.
 //!
-//! An output may hold the join handle of another task that has ended, whose output is dropped with that
-//! handle, and so on. If each were dropped inside the one before, a long chain would overflow the stack.
-//! So an output that is to be dropped while another one of the same executor is being dropped, on the
-//! same vCPU, is left to the outer drop to go on with. (While two vCPUs drop outputs of one executor at
-//! a time, the second one's chains are nested.)
+//! An output may hold the join handle of another task that has ended, whose output is dropped with
+//! that handle, and so on. If each were dropped inside the one before, a long chain would overflow
+//! the stack. So an output that is to be dropped while another one of the same executor is being
+//! dropped, on the same vCPU, is left to the outer drop to go on with. (While two vCPUs drop
+//! outputs of one executor at a time, the second one's chains are nested.)
 
 use core::{mem, ptr::NonNull, task::Waker};
 
@@ -18,13 +19,13 @@ use super::{
 use crate::{sync::critical, vcpu};
 
 impl TaskRef {
-    /// Drops the output of a task and releases the task: now, or after the output that is being dropped
-    /// on this vCPU.
+    /// Drops the output of a task and releases the task: now, or after the output that is being
+    /// dropped on this vCPU.
     ///
     /// # Safety
     ///
-    /// The output is there, in the task with that header, and nothing else uses the task any more. It
-    /// may be dropped on this vCPU.
+    /// The output is there, in the task with that header, and nothing else uses the task any more.
+    /// It may be dropped on this vCPU.
     pub(super) unsafe fn drop_output(self, header: NonNull<Header>) {
         // SAFETY: as the caller says.
         if !unsafe { header.as_ref() }.vtable().output_needs_drop {

@@ -30,14 +30,14 @@ use crate::{
 
 /// Polls the tasks of an [`Executor`], where it was [entered](Executor::enter).
 ///
-/// When a runner is dropped, it drops the futures that its [`Spawner`] has spawned and that have not
-/// ended, since they may not leave the thread or vCPU of the runner; their handles return
+/// When a runner is dropped, it drops the futures that its [`Spawner`] has spawned and that have
+/// not ended, since they may not leave the thread or vCPU of the runner; their handles return
 /// [`Aborted`](super::Aborted). Tasks that were spawned [remotely](Executor::remote) wait for the next
-/// runner. If there is a task left, or a handle of one, it looks at every slot of the executor, each in a
-/// critical section of its own.
+/// runner. If there is a task left, or a handle of one, it looks at every slot of the executor,
+/// each in a critical section of its own.
 ///
-/// A runner that is forgotten (`core::mem::forget`) closes its executor permanently: [`Executor::enter`]
-/// then returns an error.
+/// A runner that is forgotten (`core::mem::forget`) closes its executor permanently:
+/// [`Executor::enter`] then returns an error.
 ///
 /// A runner is not `Send`:
 ///
@@ -81,9 +81,9 @@ pub struct Runner<C: Capacity, M: Cpus = Shared> {
 impl<C: Capacity, M: Cpus> Executor<C, M> {
     /// Returns the runner, of which there is one at a time. It stays where it is made.
     ///
-    /// The first call of this, of [`remote`](Self::remote) or of [`on_wake`](Self::on_wake) writes to each
-    /// block of 64 slots, of which [`Up65536`](super::Up65536) has 1,024: call one of them before
-    /// interrupts matter.
+    /// The first call of this, of [`remote`](Self::remote) or of [`on_wake`](Self::on_wake) writes
+    /// to each block of 64 slots, of which [`Up65536`](super::Up65536) has 1,024: call one of them
+    /// before interrupts matter.
     ///
     /// # Contexts
     ///
@@ -147,20 +147,22 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
         Spawner::new(&self.executor.core, self.id)
     }
 
-    /// Runs the tasks until none is left. Serves the timers, and calls `idle` whenever no task is ready.
+    /// Runs the tasks until none is left. Serves the timers, and calls `idle` whenever no task is
+    /// ready.
     ///
-    /// A task that has ended is not left, even if its handle still exists. When `run` returns, interrupts
-    /// are masked or not as they were before, and the alarm is off, unless it is set for timers of another
-    /// loop.
+    /// A task that has ended is not left, even if its handle still exists. When `run` returns,
+    /// interrupts are masked or not as they were before, and the alarm is off, unless it is set for
+    /// timers of another loop.
     ///
-    /// If it is called with interrupts masked, they are unmasked only while `idle` waits: a task that is
-    /// always ready then keeps all timers waiting.
+    /// If it is called with interrupts masked, they are unmasked only while `idle` waits: a task
+    /// that is always ready then keeps all timers waiting.
     ///
     /// # Panics
     ///
-    /// If the poll of a task panics. (This ends a guest. Where panics unwind, the task is dropped, its
-    /// handle returns [`Aborted`](super::Aborted), no other task's wake is lost, and the runner can be used
-    /// again.) If it would wait while there are timers in its queue and another vCPU's loop serves them.
+    /// If the poll of a task panics. (This ends a guest. Where panics unwind, the task is dropped,
+    /// its handle returns [`Aborted`](super::Aborted), no other task's wake is lost, and the runner
+    /// can be used again.) If it would wait while there are timers in its queue and another vCPU's
+    /// loop serves them.
     ///
     /// # Examples
     ///
@@ -188,8 +190,8 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
         let Ok(()) = drive(timers, &mut UntilEmpty(self), &mut rest);
     }
 
-    /// Runs permanently, also while there is no task: for executors whose tasks are spawned by interrupt
-    /// handlers.
+    /// Runs permanently, also while there is no task: for executors whose tasks are spawned by
+    /// interrupt handlers.
     ///
     /// # Panics
     ///
@@ -201,11 +203,11 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
         match never {}
     }
 
-    /// Runs one pass: polls each ready task once, and tasks that are woken during the pass ahead of it.
-    /// The alarm is not set: call [`TimerQueue::turn`] afterwards.
+    /// Runs one pass: polls each ready task once, and tasks that are woken during the pass ahead of
+    /// it. The alarm is not set: call [`TimerQueue::turn`] afterwards.
     ///
-    /// A pass over more than 512 tasks looks at the timers in between, and polls tasks whose deadlines have
-    /// passed.
+    /// A pass over more than 512 tasks looks at the timers in between, and polls tasks whose
+    /// deadlines have passed.
     ///
     /// # Panics
     ///
@@ -232,7 +234,8 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
     /// }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    // As a function of its own it would save all registers, for a pass in which nothing is ready too.
+    // As a function of its own it would save all registers, for a pass in which nothing is ready
+    // too.
     #[inline(always)]
     pub fn pass(&mut self) {
         let executor = self.executor;
@@ -243,8 +246,8 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
 
     /// Polls one task that is ready. Returns `false` if none is.
     ///
-    /// Each task is polled again only after every other ready task has been. Timers are not served: this is
-    /// for loops that do other work between polls, and call [`TimerQueue::turn`].
+    /// Each task is polled again only after every other ready task has been. Timers are not served:
+    /// this is for loops that do other work between polls, and call [`TimerQueue::turn`].
     ///
     /// # Panics
     ///
@@ -275,7 +278,8 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
             let header = task.task().load(Ordering::Acquire);
             // A stale wake's visit does nothing.
             if let Some(header) = NonNull::new(header).filter(|task| task.as_ptr() != vacant()) {
-                // SAFETY: it stands there, the place is this executor's, and there is no other visit.
+                // SAFETY: it stands there, the place is this executor's, and there is no other
+                // visit.
                 unsafe { self.executor.visit(task, header) };
                 return true;
             }
@@ -283,7 +287,8 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
         false
     }
 
-    /// Whether no task is ready and no timer needs the runner. May be called with interrupts masked.
+    /// Whether no task is ready and no timer needs the runner. May be called with interrupts
+    /// masked.
     #[must_use]
     #[inline]
     pub fn is_idle(&self) -> bool {
@@ -292,15 +297,18 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
         (ready.is_empty() || pauses()) && timers.is_settled()
     }
 
-    /// Runs until no task is ready, and returns instead of waiting: for a loop that somebody else owns.
+    /// Runs until no task is ready, and returns instead of waiting: for a loop that somebody else
+    /// owns.
     ///
-    /// That loop calls it again when the deadline has passed, when the timer's interrupt came, when a
-    /// task was woken, which it learns by [`Executor::on_wake`], or when another context (an interrupt handler)
-    /// has polled a timer: no hook tells of that. To sleep without losing a wake it asks
+    /// That loop calls it again when the deadline has passed, when the timer's interrupt came, when
+    /// a task was woken, which it learns by [`Executor::on_wake`], or when another context (an
+    /// interrupt handler) has polled a timer: no hook tells of that. To sleep without losing a wake
+    /// it asks
     /// [`is_idle`](Self::is_idle) with interrupts masked (or between taking note of the hook's calls
     /// and waiting for them).
     ///
-    /// Tasks that wake themselves keep it from returning; such a loop calls [`pass`](Self::pass) and
+    /// Tasks that wake themselves keep it from returning; such a loop calls [`pass`](Self::pass)
+    /// and
     /// [`TimerQueue::turn`], and [`TimerQueue::on_interrupt`] before that if it may have slept by other means
     /// than the alarm.
     ///

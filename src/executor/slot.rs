@@ -1,9 +1,12 @@
 //! The slots of an executor: 64 in a block, beside their word of the ready set.
 //!
-//! A slot is *free*, *live* (it has a task with a future) or *ended* (its task has ended, and the join
-//! handle may still want the output). Its state is changed in critical sections.
+//! A slot is *free*, *live* (it has a task with a future) or *ended* (its task has ended, and the
+//! join handle may still want the output). Its state is changed in critical sections.
 
-use core::ptr::{self, NonNull};
+use core::{
+    fmt,
+    ptr::{self, NonNull},
+};
 
 use critical_section::CriticalSection;
 
@@ -31,8 +34,8 @@ pub struct Block {
     core: AtomicPtr<ExecutorCore>,
     /// The task of each slot. Of a slot that is not live: [`vacant`], or null if it was never used.
     tasks: [AtomicPtr<Header>; BITS as usize],
-    /// Of a slot that is not free: the flags below, and from [`NUMBER`] up the number of its task. Of
-    /// a free one: from there up its link in the free list.
+    /// Of a slot that is not free: the flags below, and from [`NUMBER`] up the number of its task.
+    /// Of a free one: from there up its link in the free list.
     states: [AtomicU64; BITS as usize],
     #[cfg(feature = "metrics")]
     counters: TaskCounters,
@@ -85,6 +88,14 @@ impl Block {
     }
 }
 
+impl fmt::Debug for Block {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Block")
+            .field("node", &self.node)
+            .finish_non_exhaustive()
+    }
+}
+
 impl TaskRef {
     #[inline(always)]
     pub(crate) fn block(self) -> &'static Block {
@@ -119,9 +130,11 @@ impl TaskRef {
         self.state().load(Ordering::Acquire) & ENDED != 0
     }
 
-    /// The task of a live slot. There is none between the claim of a slot and the begin of its task.
+    /// The task of a live slot. There is none between the claim of a slot and the begin of its
+    /// task.
     ///
-    /// It is valid within the section: the runner takes it out of a live slot in a section of its own.
+    /// It is valid within the section: the runner takes it out of a live slot in a section of its
+    /// own.
     pub(super) fn live_task(self, _cs: CriticalSection<'_>) -> Option<NonNull<Header>> {
         if self.state().load(Ordering::Relaxed) & LIVE == 0 {
             return None;
@@ -178,13 +191,14 @@ impl Claimed {
 
     /// Puts a task into the slot. It is then to be woken.
     ///
-    /// From here on the waker of an earlier task, or its abort handle once task numbers are used again,
-    /// may make the runner visit the slot: the task may end at any moment.
+    /// From here on the waker of an earlier task, or its abort handle once task numbers are used
+    /// again, may make the runner visit the slot: the task may end at any moment.
     ///
     /// # Safety
     ///
-    /// `header` is that of a filled cell, which belongs to the slot from here on. If its future is not
-    /// `Send`, the slot was claimed as local, where the runner is, and the runner has been there since.
+    /// `header` is that of a filled cell, which belongs to the slot from here on. If its future is
+    /// not `Send`, the slot was claimed as local, where the runner is, and the runner has been
+    /// there since.
     #[inline(always)]
     pub(crate) unsafe fn begin(self, header: NonNull<Header>) {
         self.task.store(header.as_ptr(), Ordering::Release);
@@ -192,8 +206,8 @@ impl Claimed {
 }
 
 impl ExecutorCore {
-    /// Makes the slots reachable, and stores how tasks are woken, at the first call. Returns whether it
-    /// was the first.
+    /// Makes the slots reachable, and stores how tasks are woken, at the first call. Returns
+    /// whether it was the first.
     ///
     /// # Safety
     ///
@@ -224,8 +238,8 @@ impl ExecutorCore {
         })
     }
 
-    /// Takes a free slot, for a task with these flags: [`JOINABLE`], [`LOCAL`]. The task counts as live
-    /// from here on.
+    /// Takes a free slot, for a task with these flags: [`JOINABLE`], [`LOCAL`]. The task counts as
+    /// live from here on.
     #[inline(always)]
     pub(crate) fn claim(&self, flags: u64, cs: CriticalSection<'_>) -> Option<Claimed> {
         let blocks = self.blocks.load(Ordering::Relaxed).cast::<Block>();

@@ -107,7 +107,8 @@ impl Spawner {
         unsafe { spawn(self.core, Some(self.runner), JOINABLE, task, join::<F>) }
     }
 
-    /// As [`spawn`](Self::spawn), without a handle. It costs a little less than dropping the handle.
+    /// As [`spawn`](Self::spawn), without a handle. It costs a little less than dropping the
+    /// handle.
     ///
     /// # Errors
     ///
@@ -169,7 +170,8 @@ impl<C: Capacity, M: Cpus> Executor<C, M> {
     ///
     /// # Contexts
     ///
-    /// Any but NMI. The first call takes long, see [`enter`](Self::enter); each later one is a load.
+    /// Any but NMI. The first call takes long, see [`enter`](Self::enter); each later one is a
+    /// load.
     ///
     /// # Examples
     ///
@@ -217,7 +219,8 @@ impl RemoteSpawner {
         unsafe { spawn(self.core, None, JOINABLE, task, join::<F>) }
     }
 
-    /// As [`spawn`](Self::spawn), without a handle. It costs a little less than dropping the handle.
+    /// As [`spawn`](Self::spawn), without a handle. It costs a little less than dropping the
+    /// handle.
     ///
     /// # Errors
     ///
@@ -246,8 +249,8 @@ impl fmt::Debug for RemoteSpawner {
 ///
 /// # Safety
 ///
-/// Future and output are `Send`, or there is a local runner, and the caller is where it is. `hold` makes
-/// the one handle of the task if that is joinable.
+/// Future and output are `Send`, or there is a local runner, and the caller is where it is. `hold`
+/// makes the one handle of the task if that is joinable.
 #[inline(always)]
 unsafe fn spawn<F: Future + 'static, H>(
     core: &'static ExecutorCore,
@@ -297,11 +300,12 @@ unsafe fn spawn<F: Future + 'static, H>(
     // SAFETY: the cell was claimed by means of this vtable, whose future is `F`.
     unsafe { TaskCell::fill(header, vtable, task.future) };
     let slot = claimed.slot();
-    // The user's code is called only once the task is in its slot, has its handle and is ready: so it
-    // may drop the runner, or unwind. By then the task may have ended, and its memory be another's.
+    // The user's code is called only once the task is in its slot, has its handle and is ready: so
+    // it may drop the runner, or unwind. By then the task may have ended, and its memory be
+    // another's.
     let (spawned, woken) = (Spawned::count(slot, vtable), Woken::count(slot));
-    // SAFETY: the cell is filled; the caller says that a future that is not `Send` is local. None of the
-    // user's code has run since its runner was there.
+    // SAFETY: the cell is filled; the caller says that a future that is not `Send` is local. None
+    // of the user's code has run since its runner was there.
     unsafe { claimed.begin(header) };
     // SAFETY: as the caller says. What has a handle keeps its memory until the handle goes.
     let held = unsafe { hold(slot, header) };

@@ -50,7 +50,8 @@ impl<F: Future> TaskCell<F> {
     ///
     /// # Safety
     ///
-    /// `header` was claimed for a task with this vtable, whose future is `F`, and nothing lies there yet.
+    /// `header` was claimed for a task with this vtable, whose future is `F`, and nothing lies
+    /// there yet.
     #[inline(always)]
     pub(super) unsafe fn fill(header: NonNull<Header>, vtable: &'static TaskVTable, future: F) {
         // SAFETY: the caller's cell is one for this future.
@@ -75,8 +76,8 @@ impl<F: Future> TaskCell<F> {
 
 /// # Safety
 ///
-/// `header` is that of a `TaskCell<F>` whose future has not ended, and is in the slot `task`. The caller
-/// is the runner, and `wakers` are its executor's.
+/// `header` is that of a `TaskCell<F>` whose future has not ended, and is in the slot `task`. The
+/// caller is the runner, and `wakers` are its executor's.
 unsafe fn poll<F: Future>(header: NonNull<Header>, task: TaskRef, wakers: &'static RawWakerVTable) {
     // SAFETY: it is the header of such a cell.
     let body = unsafe { TaskCell::<F>::body(header) };
@@ -144,8 +145,8 @@ unsafe fn drop_output<F: Future>(header: NonNull<Header>) {
 /// A future that can be [spawned](super::Spawner::spawn): what a function of [`task!`](crate::task)
 /// returns, or `Task::boxed` (feature `alloc`).
 ///
-/// It does nothing until it is spawned, and takes no memory in its pool until then. A task may also be
-/// awaited in place, without being spawned.
+/// It does nothing until it is spawned, and takes no memory in its pool until then. A task may also
+/// be awaited in place, without being spawned.
 ///
 /// # Examples
 ///
@@ -170,8 +171,9 @@ unsafe fn drop_output<F: Future>(header: NonNull<Header>) {
 pub struct Task<F> {
     pub(super) future: F,
     pub(super) vtable: &'static TaskVTable,
-    /// `vtable` was made for futures of this very type. A subtype or a supertype of it may have another
-    /// implementation of `Future`, with another output: so a task is not converted to one of those.
+    /// `vtable` was made for futures of this very type. A subtype or a supertype of it may have
+    /// another implementation of `Future`, with another output: so a task is not converted to one
+    /// of those.
     invariant: PhantomData<fn(F) -> F>,
 }
 

@@ -5,14 +5,14 @@
 ///
 /// `async fn name(args) -> Output, pool = N { .. }` becomes a function that returns a
 /// [`Task`](crate::executor::Task). `N` of these tasks can exist at once; it is a number, a constant, or
-/// an expression in parentheses. Without `async`, `fn name(args) -> SomeFuture, pool = N { .. }` is for
-/// futures that are made otherwise.
+/// an expression in parentheses. Without `async`, `fn name(args) -> SomeFuture, pool = N { .. }` is
+/// for futures that are made otherwise.
 ///
 /// Arguments are plain names (without `mut`), of types without generic parameters; futures must be
 /// `'static`. Attributes and visibility are the function's.
 ///
-/// A task takes its future (or its output, where that is larger) and 32 bytes in the pool. In the executor
-/// it takes 17 bytes, 25 with the feature `metrics`.
+/// A task takes its future (or its output, where that is larger) and 32 bytes in the pool. In the
+/// executor it takes 17 bytes, 25 with the feature `metrics`.
 ///
 /// # Examples
 ///

@@ -4,8 +4,9 @@ use super::ready::node::BITS;
 
 /// A slot of an executor, and the task in it.
 ///
-/// It is the address of the slot's [`Block`](super::slot::Block), which is aligned to 64 bytes, plus
-/// the slot's number in the block in the low six bits. Executors are statics, so it never dangles.
+/// It is the address of the slot's [`Block`](super::slot::Block), which is aligned to 64 bytes,
+/// plus the slot's number in the block in the low six bits. Executors are statics, so it never
+/// dangles.
 #[derive(Clone, Copy)]
 pub(crate) struct TaskRef(*const ());
 

@@ -1,5 +1,5 @@
-//! Hooks that are called when an executor does something. They need the feature `trace`; without it they
-//! cost nothing.
+//! Hooks that are called when an executor does something. They need the feature `trace`; without it
+//! they cost nothing.
 
 use core::fmt;
 
@@ -17,9 +17,9 @@ use crate::sync::atomic::Ordering;
 ///
 /// # Panics
 ///
-/// Where panics unwind, a panic of a hook goes on into its caller: a waker, a spawner or the runner. The
-/// hook is called after what it reports has been done, so no wake is lost and nothing is dropped twice. A
-/// task whose `poll_begun` panicked is polled in the next pass.
+/// Where panics unwind, a panic of a hook goes on into its caller: a waker, a spawner or the
+/// runner. The hook is called after what it reports has been done, so no wake is lost and nothing
+/// is dropped twice. A task whose `poll_begun` panicked is polled in the next pass.
 ///
 /// # Examples
 ///
@@ -56,8 +56,9 @@ pub trait Trace: Sync {
         let _ = (task, name);
     }
 
-    /// A waker of the task was called, and the task is ready. Called in the context of the wake, which
-    /// includes NMI handlers. If the task has ended, it is number 0, or the task that has its slot now.
+    /// A waker of the task was called, and the task is ready. Called in the context of the wake,
+    /// which includes NMI handlers. If the task has ended, it is number 0, or the task that has its
+    /// slot now.
     fn woken(&self, task: TaskId) {
         let _ = task;
     }
@@ -67,15 +68,15 @@ pub trait Trace: Sync {
         let _ = task;
     }
 
-    /// The poll has returned. Called by the runner. The task has ended if [`ended`](Self::ended) was called
-    /// for it before.
+    /// The poll has returned. Called by the runner. The task has ended if [`ended`](Self::ended)
+    /// was called for it before.
     fn poll_ended(&self, task: TaskId) {
         let _ = task;
     }
 
-    /// The task has ended, with an output or, if not `has_output`, since its future was dropped. Called by
-    /// the runner, after it has woken the task that awaits the end. (Not called where that, or the drop of
-    /// the output, unwinds.)
+    /// The task has ended, with an output or, if not `has_output`, since its future was dropped.
+    /// Called by the runner, after it has woken the task that awaits the end. (Not called where
+    /// that, or the drop of the output, unwinds.)
     fn ended(&self, task: TaskId, has_output: bool) {
         let _ = (task, has_output);
     }
@@ -130,8 +131,8 @@ impl TaskId {
         }
     }
 
-    /// Returns the task's number: the executor's first task has number 1. It is 0 for a task that had
-    /// ended, and whose slot was free, when its waker was called.
+    /// Returns the task's number: the executor's first task has number 1. It is 0 for a task that
+    /// had ended, and whose slot was free, when its waker was called.
     #[must_use]
     pub const fn number(self) -> u64 {
         self.number

@@ -1,12 +1,13 @@
-//! The variance of public types: conversions that must not compile, each with a twin that does and so shows
-//! that nothing else in it is wrong. (Auto traits are tested in `tests/layout.rs`.)
+//! The variance of public types: conversions that must not compile, each with a twin that does and
+//! so shows that nothing else in it is wrong. (Auto traits are tested in `tests/layout.rs`.)
 //!
 //! A [`Task`](super::Task) points to functions that were made for one type of future. So it must be
 //! invariant in that type, and so must each type that contains one.
 //!
 //! # A task's future
 //!
-//! `Future` may be implemented for two types of which one is a subtype of the other, with different outputs:
+//! `Future` may be implemented for two types of which one is a subtype of the other, with different
+//! outputs:
 //!
 //! ```compile_fail
 //! # #![allow(coherence_leak_check)]

@@ -106,8 +106,8 @@ fn abort_against_the_next_task() {
     });
 }
 
-/// The same, once numbers are given out anew: the second task may be aborted by the first one's handle, at any
-/// moment from its slot being claimed, and is over all the same.
+/// The same, once numbers are given out anew: the second task may be aborted by the first one's
+/// handle, at any moment from its slot being claimed, and is over all the same.
 #[test]
 fn abort_against_the_next_task_of_that_number() {
     check(|first| {

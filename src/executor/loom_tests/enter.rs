@@ -11,8 +11,8 @@ use super::{
 };
 use crate::executor::{Executor, Shared};
 
-/// A task is polled by two runners, one after the other, on two threads: what the first one's poll has done
-/// is there for the second one's.
+/// A task is polled by two runners, one after the other, on two threads: what the first one's poll
+/// has done is there for the second one's.
 #[test]
 fn two_who_enter() {
     check(|first| {

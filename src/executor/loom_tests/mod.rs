@@ -1,18 +1,20 @@
-//! Models of the executor, for loom: it tries the orders of what threads do, and the values that a load may
-//! give, until it has seen all that can make a difference. `cargo vm test` runs them; by hand:
+//! Models of the executor, for loom: it tries the orders of what threads do, and the values that a
+//! load may give, until it has seen all that can make a difference. `cargo vm test` runs them; by
+//! hand:
 //!
 //! ```text
 //! RUSTFLAGS="--cfg loom" cargo test --release -p dormir --lib --features alloc loom
 //! ```
 //!
-//! loom sees what goes through [`crate::sync`]: atomics, and critical sections, as one lock. Plain memory it
-//! sees where the models' futures and outputs have some ([`Plain`]). Its threads stand for vCPUs, so
+//! loom sees what goes through [`crate::sync`]: atomics, and critical sections, as one lock. Plain
+//! memory it sees where the models' futures and outputs have some ([`Plain`]). Its threads stand
+//! for vCPUs, so
 //! [`SingleVcpu`](super::SingleVcpu), which is for one, has no models: interrupts at each instruction of one
 //! vCPU are what the guest program `wake-sweep` tries.
 //!
-//! The models use boxed tasks, since a static pool would outlive an execution, and small executors, since
-//! each atomic costs time in each execution. A model in which somebody waits for good fails because loom
-//! loses patience: it "exceeds the maximum number of branches".
+//! The models use boxed tasks, since a static pool would outlive an execution, and small executors,
+//! since each atomic costs time in each execution. A model in which somebody waits for good fails
+//! because loom loses patience: it "exceeds the maximum number of branches".
 
 mod abort;
 mod enter;
@@ -60,8 +62,8 @@ fn check(model: impl Fn(First) + Copy + Send + Sync + 'static) {
 
 /// Who goes first in the execution that loom begins with.
 ///
-/// It derives the others from conflicting accesses, but overlooks a conflict where the thread that changes a
-/// word has loaded it just before, so it is given two to begin with.
+/// It derives the others from conflicting accesses, but overlooks a conflict where the thread that
+/// changes a word has loaded it just before, so it is given two to begin with.
 #[derive(Clone, Copy, Debug)]
 enum First {
     Runner,
@@ -89,8 +91,8 @@ fn keep_boxed<T: Send + 'static>(value: Box<T>) -> &'static T {
     }
     let kept: *const T = &*value;
     KEPT.lock().expect("nobody panics here").push(value);
-    // SAFETY: the box stays where it is until loom drops its statics, when the threads of the execution have
-    // ended. Nothing of one execution is used in another.
+    // SAFETY: the box stays where it is until loom drops its statics, when the threads of the
+    // execution have ended. Nothing of one execution is used in another.
     unsafe { &*kept }
 }
 

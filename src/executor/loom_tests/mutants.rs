@@ -31,8 +31,8 @@ trait Mutant: Copy + Send + Sync + 'static {
 #[derive(Clone, Copy)]
 struct Wrong<T>(T);
 
-// SAFETY: they break the contract, and that is what they are for. Nothing of what the models below do depends on
-// it but what they assert.
+// SAFETY: they break the contract, and that is what they are for. Nothing of what the models below
+// do depends on it but what they assert.
 unsafe impl<T: Mutant> Cpus for Wrong<T> {
     fn set(word: &AtomicU64, bit: u32) -> bool {
         T::set(word, bit)
@@ -188,8 +188,8 @@ fn a_wake_that_does_not_release_the_summary() {
     two_wakers::<TwoWords, Wrong<RaisesRelaxed>>([0, 1], 2);
 }
 
-/// Clears a bit only when the next one is cleared, or when the pass is over: after the visit, and after the
-/// look at the word below.
+/// Clears a bit only when the next one is cleared, or when the pass is over: after the visit, and
+/// after the look at the word below.
 #[derive(Clone, Copy)]
 struct ClearsLate;
 

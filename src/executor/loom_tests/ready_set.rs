@@ -10,8 +10,9 @@ use loom::{
 use super::{super::ready::ReadySet, super::slot::Block, Two, TwoWords, check, keep};
 use crate::executor::{Capacity, Cpus, Shared};
 
-/// Each of two threads writes something for its task, relaxed, and wakes the task, while so many passes are
-/// made. Once nothing is ready, each task must have been visited by somebody who saw what was written for it.
+/// Each of two threads writes something for its task, relaxed, and wakes the task, while so many
+/// passes are made. Once nothing is ready, each task must have been visited by somebody who saw
+/// what was written for it.
 pub(super) fn two_wakers<C: Capacity, M: Cpus>(tasks: [u32; 2], passes: u32) {
     two_wakers_and::<C, M>(tasks, passes, || ());
 }

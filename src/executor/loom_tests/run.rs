@@ -19,7 +19,8 @@ use crate::{
     idle::{Idle, IdleContext},
 };
 
-/// Sleeps until it is no longer idle: for good, where a wake is lost, which is when loom loses patience.
+/// Sleeps until it is no longer idle: for good, where a wake is lost, which is when loom loses
+/// patience.
 struct Sleep;
 
 impl Idle for Sleep {
@@ -30,8 +31,8 @@ impl Idle for Sleep {
     }
 }
 
-/// A thread spawns a task while the runner's only task ends, and `run` with it: this run polls the new task,
-/// or else the next one does.
+/// A thread spawns a task while the runner's only task ends, and `run` with it: this run polls the
+/// new task, or else the next one does.
 fn spawn_against_run<C: Capacity>() {
     check(|first| {
         let executor = keep(Executor::<C>::new(Shared));
@@ -100,8 +101,8 @@ fn wake_against_sleep_below_a_summary() {
     wake_against_run::<TwoWords>();
 }
 
-/// A loop of somebody else's sleeps until it hears of a wake by the hook, while a thread spawns a task or,
-/// where that was polled before, wakes it.
+/// A loop of somebody else's sleeps until it hears of a wake by the hook, while a thread spawns a
+/// task or, where that was polled before, wakes it.
 pub(super) fn wake_against_listening<M: Cpus>(cpus: M, was_polled: bool) {
     loom::lazy_static! {
         static ref HEARD: AtomicUsize = AtomicUsize::new(0);

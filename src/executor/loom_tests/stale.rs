@@ -8,8 +8,8 @@ use super::{
 };
 use crate::executor::{Executor, Shared};
 
-/// A waker of a task that is over has the runner visit the slot, in which a thread begins another task: that
-/// one is polled once it is there, and not before.
+/// A waker of a task that is over has the runner visit the slot, in which a thread begins another
+/// task: that one is polled once it is there, and not before.
 #[test]
 fn stale_wake_against_spawn() {
     check(|first| {

@@ -138,8 +138,8 @@ pub(super) fn released() -> usize {
 
 /// # Safety
 ///
-/// `header` is from the allocation of a task with that future; nobody uses it any more, and what lay there
-/// was dropped.
+/// `header` is from the allocation of a task with that future; nobody uses it any more, and what
+/// lay there was dropped.
 unsafe fn free<E: Ends>(mut header: NonNull<Header>) {
     let mut released = RELEASED.lock().expect("nobody panics here");
     let address = header.addr().get();
@@ -151,6 +151,7 @@ unsafe fn free<E: Ends>(mut header: NonNull<Header>) {
     let cell = header.cast::<MaybeUninit<TaskCell<Watched<E>>>>();
     // SAFETY: it was allocated as a box of this type.
     let cell = unsafe { Box::from_raw(cell.as_ptr()) };
-    // So that its address is nobody else's, and a late use a failure of the model and not of its process.
+    // So that its address is nobody else's, and a late use a failure of the model and not of its
+    // process.
     keep_boxed(cell);
 }

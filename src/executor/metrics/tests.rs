@@ -148,8 +148,8 @@ fn a_stale_wake_is_no_poll() {
     assert_eq!((metrics.polls, metrics.wakes), (1, 2));
 }
 
-/// Whoever waits takes the place of the other's waker, and wakes the other: as with two receivers of a channel
-/// that has room for one waker.
+/// Whoever waits takes the place of the other's waker, and wakes the other: as with two receivers
+/// of a channel that has room for one waker.
 #[test]
 fn tasks_that_drive_each_other_out_are_restless() {
     crate::task! { async fn waits(place: Rc<RefCell<Option<Waker>>>), pool = 2 {

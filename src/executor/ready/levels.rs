@@ -16,7 +16,8 @@ pub trait Visitor {
     /// A pass begins, in which a task is ready.
     fn begin(&self) -> Self::Pass;
 
-    /// Visits a task that was ready, and whose bit has been cleared. `data` is what its wakers carry.
+    /// Visits a task that was ready, and whose bit has been cleared. `data` is what its wakers
+    /// carry.
     fn visit(&mut self, block: &Block, bit: u32, data: *const ());
 
     /// The pass goes on from one word to another. Returns whether tasks may have been woken here.
@@ -67,15 +68,17 @@ pub trait Level {
         visitor: &mut impl Visitor,
     );
 
-    /// Clears the bit of one task below a node of this level, and returns its number: the first from
-    /// `from` on. Numbers are counted from the node's first task.
+    /// Clears the bit of one task below a node of this level, and returns its number: the first
+    /// from `from` on. Numbers are counted from the node's first task.
     fn take<M: Cpus>(summaries: &[Node], blocks: &[Block], number: u32, from: u32) -> Option<u32>;
 }
 
 /// The blocks.
+#[derive(Debug)]
 pub struct Leaf;
 
 /// Words with a bit for each node of the level below. The first of them is summary number `FIRST`.
+#[derive(Debug)]
 pub struct Summary<const FIRST: usize, Below>(PhantomData<Below>);
 
 impl Level for Leaf {
@@ -159,8 +162,8 @@ impl<const FIRST: usize, Below: Level> Level for Summary<FIRST, Below> {
             }
             if visitor.between() {
                 word = node.bits() & above;
-                // This never happens, since only the pass clears these bits; but it tells the compiler
-                // that the word is not 0, which saves five instructions.
+                // This never happens, since only the pass clears these bits; but it tells the
+                // compiler that the word is not 0, which saves five instructions.
                 if word == 0 {
                     return;
                 }

@@ -14,6 +14,7 @@ use crate::{
 pub(crate) const BITS: u32 = u64::BITS;
 
 /// A word with a bit for each task of a block, or for each node of the level below.
+#[derive(Debug)]
 #[repr(C)]
 pub struct Node {
     pub(super) word: AtomicU64,
@@ -37,8 +38,8 @@ impl Node {
         }
     }
 
-    /// Clears the lowest bit of `word`, whose bits are set in this node. Returns that bit, and a mask
-    /// of the bits above it.
+    /// Clears the lowest bit of `word`, whose bits are set in this node. Returns that bit, and a
+    /// mask of the bits above it.
     #[inline(always)]
     pub(super) fn take_lowest<M: Cpus>(&self, word: u64) -> (u32, u64) {
         let bit = word.trailing_zeros();
@@ -72,8 +73,8 @@ impl Node {
     }
 }
 
-/// Returns `mask`, computed before the visit. Left to itself, the compiler computes a mask after the
-/// visit, and keeps the bit for that, which takes four more instructions a visit.
+/// Returns `mask`, computed before the visit. Left to itself, the compiler computes a mask after
+/// the visit, and keeps the bit for that, which takes four more instructions a visit.
 #[inline(always)]
 fn computed_here(mask: u64) -> u64 {
     #[cfg(all(target_arch = "x86_64", not(miri)))]

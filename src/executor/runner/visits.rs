@@ -56,8 +56,8 @@ impl<C: Capacity, M: Cpus> Executor<C, M> {
     ///
     /// # Safety
     ///
-    /// `header` is in the slot `task`, of this executor. The caller is the runner, and during no other
-    /// visit.
+    /// `header` is in the slot `task`, of this executor. The caller is the runner, and during no
+    /// other visit.
     #[inline(always)]
     pub(super) unsafe fn visit(&self, task: TaskRef, header: NonNull<Header>) {
         // SAFETY: as the caller says.
@@ -67,10 +67,12 @@ impl<C: Capacity, M: Cpus> Executor<C, M> {
         polling.end();
     }
 
-    /// During a long pass: polls the tasks whose deadlines have passed, each once, in the order of their
-    /// deadlines. Else they could wait for the next pass, since this one may be past their slots.
+    /// During a long pass: polls the tasks whose deadlines have passed, each once, in the order of
+    /// their deadlines. Else they could wait for the next pass, since this one may be past their
+    /// slots.
     ///
-    /// It goes by the clock, so it needs no interrupt and no alarm. The alarm is set after the pass.
+    /// It goes by the clock, so it needs no interrupt and no alarm. The alarm is set after the
+    /// pass.
     ///
     /// # Safety
     ///
@@ -84,7 +86,8 @@ impl<C: Capacity, M: Cpus> Executor<C, M> {
         }
         timers.look_and(|waker| {
             waker.wake_by_ref();
-            // A waker of another kind that carries the address of a slot leads to a poll for nothing.
+            // A waker of another kind that carries the address of a slot leads to a poll for
+            // nothing.
             let Some(task) = self.ready.slot_of(waker.data()) else {
                 return;
             };
@@ -92,7 +95,8 @@ impl<C: Capacity, M: Cpus> Executor<C, M> {
             ReadySet::<C, M>::clear(task);
             let header = task.task().load(Ordering::Acquire);
             if let Some(header) = NonNull::new(header) {
-                // SAFETY: it is in the slot, which is this executor's; the rest is as the caller says.
+                // SAFETY: it is in the slot, which is this executor's; the rest is as the caller
+                // says.
                 unsafe { self.visit(task, header) };
             }
         });

@@ -1,5 +1,6 @@
-//! Foreign code that unwinds: trace hooks, clock, alarm, idle policy, the hook of wakes. Whichever call it is,
-//! nothing is dropped twice, no task is forgotten, and no deadline is left without an alarm.
+//! Foreign code that unwinds: trace hooks, clock, alarm, idle policy, the hook of wakes. Whichever
+//! call it is, nothing is dropped twice, no task is forgotten, and no deadline is left without an
+//! alarm.
 
 use super::*;
 use crate::time::{Alarm, Clock};
@@ -59,7 +60,8 @@ impl Drop for One {
     }
 }
 
-/// A machine whose clock, alarm and idle policy may unwind. It waits for the alarm and nothing else.
+/// A machine whose clock, alarm and idle policy may unwind. It waits for the alarm and nothing
+/// else.
 #[derive(Default)]
 struct Machine {
     now: AtomicU64,

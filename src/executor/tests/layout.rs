@@ -1,5 +1,5 @@
-//! What is known when it is compiled: sizes, what lies in memory that an image does not hold, and what may
-//! go to another thread.
+//! What is known when it is compiled: sizes, what lies in memory that an image does not hold, and
+//! what may go to another thread.
 
 use super::*;
 use crate::{
@@ -87,7 +87,8 @@ fn a_cell_takes_the_future_or_the_output_and_a_header() {
     assert_eq!(ALIGN, 256);
 }
 
-/// 17 bytes a task, 32 for each word above the blocks, and the core. Metrics take eight bytes a task.
+/// 17 bytes a task, 32 for each word above the blocks, and the core. Metrics take eight bytes a
+/// task.
 #[test]
 #[cfg(not(feature = "embassy-time"))]
 fn an_executor_takes_seventeen_bytes_a_task() {

@@ -1,4 +1,5 @@
-//! Turns of a task's life that the model does not come by: foreign code that runs in the midst of them.
+//! Turns of a task's life that the model does not come by: foreign code that runs in the midst of
+//! them.
 
 use super::*;
 use core::{

@@ -1,7 +1,7 @@
 //! The lives of tasks against a model, under every interleaving of what can be done with them.
 //!
-//! The futures tell the model of each poll and drop, as it happens, and the model says whether that was
-//! right; so it need not know in which order a pass visits.
+//! The futures tell the model of each poll and drop, as it happens, and the model says whether that
+//! was right; so it need not know in which order a pass visits.
 
 mod act;
 mod bench;

@@ -20,7 +20,8 @@ impl Idle for Device {
     }
 }
 
-/// When a wait has ended, for whatever reason, what is due is served: the slack is for the alarm alone.
+/// When a wait has ended, for whatever reason, what is due is served: the slack is for the alarm
+/// alone.
 #[test]
 fn slack_delays_nothing_once_a_wait_has_ended() {
     task! { async fn sleep(timer: Timer), pool = 1 { timer.await } }
@@ -136,8 +137,8 @@ fn a_stale_wake_is_no_step() {
     assert!(!runner.step() && runner.is_idle());
 }
 
-/// A task whose deadline passes in a long pass is polled in it, though its slot is behind: never more than
-/// 512 polls late. No alarm interrupts meanwhile.
+/// A task whose deadline passes in a long pass is polled in it, though its slot is behind: never
+/// more than 512 polls late. No alarm interrupts meanwhile.
 #[test]
 fn no_deadline_waits_for_the_end_of_a_long_pass() {
     const BUSY: usize = 4_000;

@@ -1,4 +1,5 @@
-//! The executor under test: against models, on several threads, at its limits, and where panics unwind.
+//! The executor under test: against models, on several threads, at its limits, and where panics
+//! unwind.
 
 mod beginning;
 mod foreign_code;
@@ -47,8 +48,8 @@ fn executor<C: Capacity>() -> &'static Executor<C> {
     leak(Executor::new(Shared))
 }
 
-/// So many times the usual number of cases; and how many under Miri, which takes a thousand times as long.
-/// No files.
+/// So many times the usual number of cases; and how many under Miri, which takes a thousand times
+/// as long. No files.
 fn cases(times: f32, under_miri: u32) -> ProptestConfig {
     let config = ProptestConfig {
         failure_persistence: None,
@@ -62,8 +63,8 @@ fn cases(times: f32, under_miri: u32) -> ProptestConfig {
     ProptestConfig { cases, ..config }
 }
 
-/// A queue with a virtual clock of the test's own. As an idle policy it advances the clock to the next
-/// deadline.
+/// A queue with a virtual clock of the test's own. As an idle policy it advances the clock to the
+/// next deadline.
 #[derive(Clone, Copy)]
 struct Station {
     timers: &'static TimerQueue,

@@ -1,4 +1,5 @@
-//! A task that runs another executor, or `block_on`; and what `current_task` says in the midst of it.
+//! A task that runs another executor, or `block_on`; and what `current_task` says in the midst of
+//! it.
 //!
 //! Which task is current, and the ready flag of `block_on`, are one for all: each test is alone.
 

@@ -9,8 +9,8 @@ struct Chained {
     _counted: Counted,
 }
 
-/// Once the runner is gone, outputs are dropped with their handles: one after the other, not one inside the
-/// other, which would overflow the stack.
+/// Once the runner is gone, outputs are dropped with their handles: one after the other, not one
+/// inside the other, which would overflow the stack.
 #[test]
 fn a_chain_of_outputs_that_hold_each_others_handles_is_dropped_on_any_stack() {
     let links = if cfg!(miri) { 100 } else { 60_000 };

@@ -236,8 +236,8 @@ fn each_thread_has_a_queue_of_its_own() {
     }
 }
 
-/// Between two calls of `run_until_idle` nobody owns the queue, but its alarm is set. A loop on another thread that
-/// has no timers leaves it alone.
+/// Between two calls of `run_until_idle` nobody owns the queue, but its alarm is set. A loop on
+/// another thread that has no timers leaves it alone.
 #[test]
 fn a_loop_without_timers_turns_nobodys_alarm_off() {
     let station = Station::new();

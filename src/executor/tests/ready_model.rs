@@ -21,8 +21,8 @@ impl<C: Capacity, M: Cpus> Set<C, M> {
         if memory.is_null() {
             handle_alloc_error(layout);
         }
-        // SAFETY: a set that is all zero is what `ReadySet::new` makes; it lives as long as `self`, and
-        // no waker of it is used for longer.
+        // SAFETY: a set that is all zero is what `ReadySet::new` makes; it lives as long as `self`,
+        // and no waker of it is used for longer.
         let set = unsafe { &*memory.cast::<ReadySet<C, M>>() };
         set.link();
         Self(set, memory)

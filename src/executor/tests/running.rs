@@ -166,7 +166,8 @@ fn a_pass_polls_each_ready_task_once_and_serves_no_timer() {
     assert_eq!(executor.tasks(), 10);
 }
 
-/// A task that wakes itself a thousand times, beside one sleeper, on a clock that each poll moves on.
+/// A task that wakes itself a thousand times, beside one sleeper, on a clock that each poll moves
+/// on.
 #[test]
 fn a_task_that_wakes_itself_keeps_no_sleeper_waiting() {
     type Passes = Rc<Cell<u64>>;

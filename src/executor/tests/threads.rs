@@ -1,5 +1,5 @@
-//! Several threads at the same executor: what one writes before a wake the task sees, and every future and
-//! output is dropped once, whoever aborts, joins and lets go.
+//! Several threads at the same executor: what one writes before a wake the task sees, and every
+//! future and output is dropped once, whoever aborts, joins and lets go.
 
 use super::*;
 use core::{future::poll_fn, pin::Pin};

@@ -1,4 +1,5 @@
-//! Where panics unwind, as they do on a host: nothing is dropped twice, no wake is lost, no slot is kept.
+//! Where panics unwind, as they do on a host: nothing is dropped twice, no wake is lost, no slot is
+//! kept.
 
 use super::*;
 use core::{

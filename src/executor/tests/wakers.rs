@@ -201,7 +201,8 @@ fn a_hook_that_comes_too_late_is_refused() {
     hooked.enter().unwrap().run(NeverIdle);
 }
 
-/// A loop that sleeps by other means, as `run_until_idle` describes it: no wake of another thread is lost.
+/// A loop that sleeps by other means, as `run_until_idle` describes it: no wake of another thread
+/// is lost.
 #[test]
 fn a_loop_that_sleeps_until_the_hook_loses_no_wake() {
     static BELL: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());

@@ -8,7 +8,8 @@ use super::{
 use core::mem;
 use std::sync::MutexGuard;
 
-/// Something that can be done with tasks from anywhere. Tasks are numbers, modulo how many there are.
+/// Something that can be done with tasks from anywhere. Tasks are numbers, modulo how many there
+/// are.
 #[derive(Clone, Debug)]
 pub(super) enum Act {
     Spawn {
