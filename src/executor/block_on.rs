@@ -257,7 +257,7 @@ mod tests {
 
     /// The 64th call succeeds; the 65th panics.
     #[test]
-    fn the_sixty_fifth_call_says_that_there_are_too_many() {
+    fn the_sixty_fifth_call_panics() {
         fn nest(depth: u32) -> u32 {
             let inner = async { if depth == 0 { 0 } else { 1 + nest(depth - 1) } };
             block_on(inner, Ask)

@@ -1,4 +1,4 @@
-//! How many tasks an executor has room for.
+//! The number of tasks that can exist in an executor at once.
 
 use super::{
     ready::{
@@ -9,7 +9,8 @@ use super::{
 };
 use crate::sync::array;
 
-/// How many tasks an [`Executor`](super::Executor) has room for: [`Up64`], [`Up4096`] or
+/// The number of tasks that can exist at once in an [`Executor`](super::Executor): [`Up64`],
+/// [`Up4096`] or
 /// [`Up65536`].
 ///
 /// These are types, and three, because a ready set has one, two or three levels, and what a wake
@@ -29,7 +30,7 @@ use crate::sync::array;
 /// # assert_eq!(load(&EXECUTOR), 0);
 /// ```
 pub trait Capacity: sealed::Sealed + Send + Sync + 'static {
-    /// How many tasks.
+    /// The number of tasks.
     const TASKS: u32;
 }
 

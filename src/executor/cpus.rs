@@ -1,11 +1,11 @@
-//! Who may wake: another vCPU, or only interrupt handlers of the one that polls.
+//! From where tasks may be woken: from any vCPU, or only from the one that polls them.
 
 use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// How the words of a ready set are changed: it is the type parameter of an
 /// [`Executor`](super::Executor) that decides whether a wake needs locked instructions.
 ///
-/// [`Shared`] is always right. [`SingleVcpu`] is cheaper and says, by an unsafe constructor, that one
+/// [`Shared`] is always right. [`SingleVcpu`] is cheaper, and by its unsafe constructor a program promises that one
 /// vCPU is all there is. It is a type and not a cargo feature, because features unify: one crate
 /// that asks for the cheaper form would have it for all.
 ///
@@ -25,9 +25,9 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 /// Each operation must be indivisible with regard to every context that may wake a task of the
 /// executor (of the contexts that the type's constructor allows), NMI handlers included.
 pub unsafe trait Cpus: Copy + Send + Sync + 'static {
-    /// Sets bit `bit` modulo 64 of `word`, and says `false` only if it was set already. What the
-    /// caller has written before is seen by whoever clears the bit afterwards, also where it was
-    /// set already.
+    /// Sets bit `bit` modulo 64 of `word`. Returns `false` only if it was set already. What the
+    /// caller has written before is seen by the context that clears the bit afterwards, also where
+    /// it was set already.
     ///
     /// # Examples
     ///
@@ -80,7 +80,7 @@ pub unsafe trait Cpus: Copy + Send + Sync + 'static {
 /// A wake on another vCPU does not end the runner's halt, see
 /// [`Executor::on_wake`](super::Executor::on_wake). Without a hook there, a wake on the runner's
 /// own vCPU can be delayed too, until its next interrupt: in an executor of more than 64, if it
-/// comes while another vCPU is in the midst of waking the same task.
+/// comes while another vCPU is waking the same task.
 ///
 /// # Examples
 ///
@@ -161,7 +161,7 @@ unsafe impl Cpus for Shared {
 pub struct SingleVcpu(());
 
 impl SingleVcpu {
-    /// Says that one vCPU is all there is.
+    /// Promises that there is one vCPU.
     ///
     /// # Safety
     ///

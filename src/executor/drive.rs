@@ -1,5 +1,5 @@
-//! The run loop, of which there is one: of [`Runner`](super::Runner), [`block_on`](crate::block_on)
-//! and Hyperlight's guest calls.
+//! The run loop of [`Runner`](super::Runner), [`block_on`](crate::block_on) and Hyperlight's guest
+//! calls.
 
 use core::convert::Infallible;
 
@@ -8,9 +8,9 @@ use crate::{
     time::{Instant, Served, TimerQueue, pause},
 };
 
-/// What a loop polls.
+/// The tasks or the future that a loop polls.
 pub(crate) trait Work {
-    /// What the loop ends with.
+    /// What the loop returns.
     type Output;
 
     /// Polls what is ready, once. Returns an output when there is nothing left to do.
@@ -39,7 +39,7 @@ impl<I: Idle> Rest for I {
     }
 }
 
-/// A loop that ends instead of waiting, with the next deadline.
+/// For a loop that returns the next deadline instead of waiting.
 pub(crate) struct Return;
 
 impl Rest for Return {
@@ -51,7 +51,7 @@ impl Rest for Return {
     }
 }
 
-/// Polls `work` and serves `timers` until there is nothing left to do, resting whenever nothing is
+/// Polls `work` and serves `timers` until `work` has an output, and rests whenever nothing is
 /// ready.
 ///
 /// The alarm is off when it returns an output, unless it is set for timers that this loop has
@@ -67,7 +67,9 @@ pub(crate) fn drive<W: Work, R: Rest>(
     rest: &mut R,
 ) -> Result<W::Output, R::End> {
     let mut served = Served::new(timers);
+    // The numbers are those of the path of a wake in the crate's documentation.
     loop {
+        // 4. Poll. (There is no pass during a pause, see `time::pause`.)
         if !(pause::is_on(timers) && served.is_ours()) {
             if let Some(output) = work.poll() {
                 if pause::is_on(timers) && served.is_ours() {
@@ -78,17 +80,21 @@ pub(crate) fn drive<W: Work, R: Rest>(
             }
             pause::begin_if_needed(|| timers);
         }
+        // 5. Alarm.
         let next = served.turn();
         let pauses = pause::is_on(timers) && served.is_ours();
         let rests = || work.is_idle() || pauses && pause::is_on(timers);
         if !rests() {
             continue;
         }
+        // 6. Halt. This look only saves the call of a policy that would return at once. The look
+        //    that
+        // counts is the one that the policy takes with interrupts masked.
         served.begin_to_wait();
         let is_idle = || rests() && timers.is_settled();
         if is_idle() {
-            // The look that counts is the one that an idle policy takes with interrupts masked.
             rest.rest(&IdleContext::new(timers, next, &is_idle))?;
+            // 3. Wake.
             served.look_after_wait();
             if pauses {
                 pause::end(timers);

@@ -42,7 +42,7 @@ pub(crate) struct Header {
     /// A [`Visit`]. Changed in critical sections; read by the runner.
     visit: AtomicPtr<()>,
     vtable: &'static TaskVTable,
-    /// The waker of whoever awaits the task's end.
+    /// The waker that is called at the task's end.
     pub(crate) joiner: Mutex<Cell<Option<Waker>>>,
 }
 

@@ -10,8 +10,8 @@ use super::{
 };
 
 impl<F: Future> Task<F> {
-    /// A task that lies on the heap: any number of them, as long as the heap lasts. Where it does
-    /// not, spawning ends as the program's allocator says.
+    /// Makes a task that lies on the heap. If the heap is full, spawning it calls the program's
+    /// allocation error handler.
     ///
     /// # Contexts
     ///

@@ -34,7 +34,7 @@ use super::{block_on, current, header::Header, lifecycle::Joined, task_ref::Task
 /// # Examples
 ///
 /// ```
-/// use dormir::executor::{Executor, Shared, Up64};
+/// use dormir::{block_on, executor::{Executor, Shared, Up64}, platform::host};
 ///
 /// dormir::task! { async fn add(a: u32, b: u32) -> u32, pool = 1 { a + b } }
 ///
@@ -42,7 +42,7 @@ use super::{block_on, current, header::Header, lifecycle::Joined, task_ref::Task
 /// let mut runner = EXECUTOR.enter()?;
 /// let sum = runner.spawner().spawn(add(2, 3))?;
 /// runner.run_until_idle();
-/// assert_eq!(dormir::block_on(sum, dormir::platform::host::Skip), Ok(5));
+/// assert_eq!(block_on(sum, host::Skip), Ok(5));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
@@ -102,7 +102,9 @@ impl<T> JoinHandle<T> {
     ///
     /// ```
     /// use core::time::Duration;
-    /// use dormir::{executor::{AbortHandle, Executor, Shared, Up64}, time::Timer};
+    /// use dormir::{
+    ///     block_on, executor::{AbortHandle, Executor, Shared, Up64}, platform::host, time::Timer,
+    /// };
     ///
     /// dormir::task! {
     ///     async fn forever(), pool = 1 { core::future::pending().await }
@@ -115,13 +117,12 @@ impl<T> JoinHandle<T> {
     ///
     /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
     ///
-    /// # dormir::platform::host::init();
-    /// # let idle = dormir::platform::host::Skip;
+    /// host::init();
     /// let mut runner = EXECUTOR.enter()?;
     /// let handle = runner.spawner().spawn(forever())?;
     /// runner.spawner().spawn_detached(limit(handle.abort_handle()))?;
-    /// runner.run(idle);
-    /// assert!(dormir::block_on(handle, idle).is_err());
+    /// runner.run(host::Skip);
+    /// assert!(block_on(handle, host::Skip).is_err());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]
@@ -242,17 +243,16 @@ impl fmt::Debug for AbortHandle {
 /// # Examples
 ///
 /// ```
-/// use dormir::executor::{Executor, Shared, Up64};
+/// use dormir::{block_on, executor::{Executor, Shared, Up64}, platform::host};
 ///
 /// dormir::task! { async fn forever(), pool = 1 { core::future::pending().await } }
 ///
 /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
 ///
-/// # let idle = dormir::platform::host::Skip;
 /// let runner = EXECUTOR.enter()?;
 /// let handle = runner.spawner().spawn(forever())?;
 /// drop(runner);
-/// let aborted = dormir::block_on(handle, idle).expect_err("its runner is gone");
+/// let aborted = block_on(handle, host::Skip).expect_err("its runner is gone");
 /// println!("{aborted}");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

@@ -48,22 +48,22 @@ mod loom_tests;
 pub mod metrics;
 mod pool;
 mod probe;
-mod ready;
+pub(crate) mod ready;
 mod release;
 mod runner;
 mod slot;
 mod spawn;
 mod spawn_error;
-mod task;
+pub(crate) mod task;
 mod task_macro;
-mod task_ref;
+pub(crate) mod task_ref;
 #[cfg(all(test, not(loom)))]
 mod tests;
 #[cfg(feature = "trace")]
 pub mod trace;
 #[cfg(doctest)]
 mod variance;
-mod wakers;
+pub(crate) mod wakers;
 mod yield_now;
 
 pub use self::{

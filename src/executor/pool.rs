@@ -29,7 +29,8 @@ where
     cells: UnsafeCell<[MaybeUninit<u8>; SIZE]>,
 }
 
-// SAFETY: the free list is used in critical sections; a cell belongs to whoever took it from there.
+// SAFETY: the free list is used in critical sections; a cell belongs to the caller that took it
+// from there.
 unsafe impl<const SIZE: usize, const ALIGN: usize> Sync for Pool<SIZE, ALIGN> where
     Align<ALIGN>: Aligned
 {
@@ -125,7 +126,7 @@ impl TaskVTable {
         Align<ALIGN>: Aligned,
     {
         assert!(ALIGN == align_of::<TaskCell<F>>(), "a pool for these tasks");
-        assert!(SIZE != 0, "a pool has room for one task at least");
+        assert!(SIZE != 0, "a pool holds at least one task");
         let count = SIZE / size_of::<TaskCell<F>>();
         assert!(count <= u32::MAX as usize / 2, "a pool is that large");
         let pool = PoolRef {

@@ -11,7 +11,7 @@
 //! was ready at its first visit.
 
 pub(super) mod levels;
-pub(super) mod node;
+pub(crate) mod node;
 
 use core::marker::PhantomData;
 

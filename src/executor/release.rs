@@ -1,11 +1,11 @@
-//! The release of a task that is over: its output is dropped, and its memory and slot are given
+//! The release of a task that has ended: its output is dropped, and its memory and slot are given
 //! back.
 //!
 //! An output may hold the join handle of another task that has ended, whose output is dropped with
 //! that handle, and so on. If each were dropped inside the one before, a long chain would overflow
 //! the stack. So an output that is to be dropped while another one of the same executor is being
 //! dropped, on the same vCPU, is left to the outer drop to go on with. (While two vCPUs drop
-//! outputs of one executor at a time, the second one's chains are nested.)
+//! outputs of one executor at once, the second one's chains are nested.)
 
 use core::{mem, ptr::NonNull, task::Waker};
 
@@ -74,7 +74,7 @@ impl TaskRef {
         drop(release);
     }
 
-    /// Gives back the memory of a task that is over, and its slot.
+    /// Gives back the memory of a task that has ended, and its slot.
     ///
     /// # Safety
     ///

@@ -203,8 +203,9 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
         match never {}
     }
 
-    /// Runs one pass: polls each ready task once, and tasks that are woken during the pass ahead of
-    /// it. The alarm is not set: call [`TimerQueue::turn`] afterwards.
+    /// Runs one pass: polls each ready task once, in the order of their slots (not of their
+    /// spawns), and tasks that are woken during the pass ahead of it. The alarm is not set: call
+    /// [`TimerQueue::turn`] afterwards.
     ///
     /// A pass over more than 512 tasks looks at the timers in between, and polls tasks whose
     /// deadlines have passed.
@@ -297,7 +298,7 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
         (ready.is_empty() || pauses()) && timers.is_settled()
     }
 
-    /// Runs until no task is ready, and returns instead of waiting: for a loop that somebody else
+    /// Runs until no task is ready, and returns instead of waiting: for a loop that another library
     /// owns.
     ///
     /// That loop calls it again when the deadline has passed, when the timer's interrupt came, when
@@ -329,7 +330,7 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
     /// EXECUTOR.on_wake(|| WOKEN.store(true, Ordering::Release));
     /// let mut runner = EXECUTOR.enter()?;
     /// # runner.spawner().spawn_detached(work())?;
-    /// // The loop that somebody else owns; it would also wait for other things.
+    /// // The other library's loop. It would also wait for other things.
     /// while WOKEN.swap(false, Ordering::Acquire) {
     ///     let turn = runner.run_until_idle();
     ///     println!("{} tasks left, next at {:?}", turn.tasks_left, turn.next_deadline);

@@ -33,7 +33,7 @@ use crate::sync::critical;
 /// dormir::task! {
 ///     async fn parent(spawner: Spawner) -> u32, pool = 1 {
 ///         let child = spawner.spawn(child(20)).expect("the pool has room");
-///         child.await.expect("nobody aborts it") + 1
+///         child.await.expect("it is not aborted") + 1
 ///     }
 /// }
 /// dormir::task! { async fn child(n: u32) -> u32, pool = 1 { n * 2 } }

@@ -78,7 +78,11 @@ impl<F: Future> TaskCell<F> {
 ///
 /// `header` is that of a `TaskCell<F>` whose future has not ended, and is in the slot `task`. The
 /// caller is the runner, and `wakers` are its executor's.
-unsafe fn poll<F: Future>(header: NonNull<Header>, task: TaskRef, wakers: &'static RawWakerVTable) {
+pub(crate) unsafe fn poll<F: Future>(
+    header: NonNull<Header>,
+    task: TaskRef,
+    wakers: &'static RawWakerVTable,
+) {
     // SAFETY: it is the header of such a cell.
     let body = unsafe { TaskCell::<F>::body(header) };
     let mut future = body.cast::<F>();

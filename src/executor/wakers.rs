@@ -15,7 +15,7 @@ use super::{
 };
 
 /// The wakers of executors of one capacity. Their data pointers are [`TaskRef`]s.
-pub(super) struct Functions<C, M>(PhantomData<(C, M)>);
+pub(crate) struct Functions<C, M>(PhantomData<(C, M)>);
 
 impl<C: Capacity, M: Cpus> Functions<C, M> {
     /// For an executor without a hook.
@@ -54,7 +54,7 @@ impl<C: Capacity, M: Cpus> Functions<C, M> {
     /// # Safety
     ///
     /// `data` is a [`TaskRef`]'s, of an executor of this capacity.
-    unsafe fn wake(data: *const ()) {
+    pub(crate) unsafe fn wake(data: *const ()) {
         // SAFETY: as the caller says.
         let task = unsafe { TaskRef::from_data(data) };
         let woken = Woken::count(task);

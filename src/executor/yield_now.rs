@@ -1,4 +1,4 @@
-//! Giving the others a turn.
+//! A future that lets other tasks run.
 
 use core::{
     future::Future,
@@ -43,7 +43,7 @@ pub fn yield_now() -> YieldNow {
 /// ```
 /// use dormir::executor::{YieldNow, yield_now};
 ///
-/// /// Gives the others a turn after every 64th step.
+/// /// Lets other tasks run after every 64th step.
 /// async fn steps(count: u32) {
 ///     for step in 1..=count {
 ///         if step % 64 == 0 {

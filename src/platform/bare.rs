@@ -25,7 +25,7 @@ use crate::{
 };
 
 mod error;
-mod tick;
+pub(crate) mod tick;
 mod timer_source;
 
 pub use error::InitError;

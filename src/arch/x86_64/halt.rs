@@ -29,6 +29,7 @@ global_asm!(
     "    sti",
     ".globl dormir_halt_instruction",
     "dormir_halt_instruction:",
+    // The one halt. `sti` holds interrupts off until it has begun.
     "    hlt",
     "    ret",
     ".globl dormir_halt_over",
@@ -41,7 +42,7 @@ global_asm!(
 );
 
 unsafe extern "C" {
-    safe fn dormir_halt();
+    pub(crate) safe fn dormir_halt();
     static dormir_halt_window: u8;
     static dormir_halt_instruction: u8;
     static dormir_halt_over: u8;

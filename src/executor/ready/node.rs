@@ -40,8 +40,11 @@ impl Node {
 
     /// Clears the lowest bit of `word`, whose bits are set in this node. Returns that bit, and a
     /// mask of the bits above it.
+    ///
+    /// A pass clears each bit here, before it looks at what the bit stands for: a task, or a word
+    /// below. So a wake that comes later sets the bit again.
     #[inline(always)]
-    pub(super) fn take_lowest<M: Cpus>(&self, word: u64) -> (u32, u64) {
+    pub(crate) fn take_lowest<M: Cpus>(&self, word: u64) -> (u32, u64) {
         let bit = word.trailing_zeros();
         M::clear(&self.word, bit);
         (bit, computed_here(!1 << bit))
