@@ -48,12 +48,12 @@ use crate::progress;
 /// assert_eq!(dormir::block_on(receive(), idle), Ok(2));
 /// ```
 pub struct Event {
-    state: Mutex<State>,
+    state: Mutex<EventState>,
 }
 
 /// While there are signals, there is no waker: a signal takes it, and a poll that finds signals leaves
 /// none.
-struct State {
+struct EventState {
     /// Those that nobody has taken yet.
     signals: Cell<u32>,
     /// Whether there is a [`Wait`].
@@ -72,7 +72,7 @@ impl Event {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            state: Mutex::new(State {
+            state: Mutex::new(EventState {
                 signals: Cell::new(0),
                 awaited: Cell::new(false),
                 waker: Cell::new(None),
@@ -147,12 +147,12 @@ impl Event {
     }
 
     /// One critical section. No foreign code runs in it: a waker's clone, wake and drop come after it.
-    fn locked<R>(&self, section: impl FnOnce(&State) -> R) -> R {
+    fn locked<R>(&self, section: impl FnOnce(&EventState) -> R) -> R {
         critical_section::with(|cs| section(self.state.borrow(cs)))
     }
 }
 
-impl State {
+impl EventState {
     /// Whether the stored waker wakes the same task as `other`.
     fn will_wake(&self, other: &Waker) -> bool {
         let stored = self.waker.take();

@@ -138,8 +138,6 @@ extern crate alloc as std_alloc;
 #[cfg(test)]
 extern crate std;
 
-#[cfg(all(test, not(loom)))]
-mod alone;
 #[cfg(all(
     target_arch = "x86_64",
     target_os = "none",
@@ -154,11 +152,11 @@ pub mod event;
 pub mod executor;
 mod hook;
 pub mod idle;
-#[cfg(test)]
-mod leak;
 pub mod platform;
 mod progress;
 mod sync;
+#[cfg(test)]
+mod test_support;
 pub mod time;
 mod vcpu;
 

@@ -10,7 +10,7 @@ use core::{
 
 use super::drive::{Work, drive};
 #[cfg(feature = "embassy-time")]
-use crate::time::embassy::Slot;
+use crate::time::embassy::DeadlineSlot;
 use crate::{idle::Idle, time::TimerQueue};
 
 /// The number of calls that can run at once, nested ones and those on other vCPUs (threads)
@@ -106,11 +106,11 @@ fn number_of(waker: &Waker) -> usize {
 
 /// The earliest deadline that each call's embassy timers asked for.
 #[cfg(feature = "embassy-time")]
-static SLOTS: [Slot; FLAGS as usize] = [const { Slot::new() }; FLAGS as usize];
+static SLOTS: [DeadlineSlot; FLAGS as usize] = [const { DeadlineSlot::new() }; FLAGS as usize];
 
 /// Returns the embassy timers' entry of the call that `waker` belongs to, if it belongs to one.
 #[cfg(feature = "embassy-time")]
-pub(crate) fn slot_of(waker: &Waker) -> Option<&'static Slot> {
+pub(crate) fn slot_of(waker: &Waker) -> Option<&'static DeadlineSlot> {
     has_made(waker).then(|| &SLOTS[number_of(waker)])
 }
 
@@ -211,7 +211,7 @@ impl<F: Future> Work for Blocking<'_, F> {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::{alone::alone, idle::IdleContext};
+    use crate::{idle::IdleContext, test_support::alone};
     use core::{future::poll_fn, sync::atomic::AtomicU32};
     use std::{sync::mpsc, thread, time};
 

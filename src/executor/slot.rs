@@ -24,7 +24,7 @@ use crate::sync::{
     const_new, critical,
 };
 #[cfg(feature = "embassy-time")]
-use crate::time::embassy::Slot as Deadline;
+use crate::time::embassy::DeadlineSlot;
 
 /// 64 slots: the word with their ready bits, and the rest of each.
 #[repr(C, align(64))]
@@ -40,7 +40,7 @@ pub struct Block {
     #[cfg(feature = "metrics")]
     counters: TaskCounters,
     #[cfg(feature = "embassy-time")]
-    deadlines: [Deadline; BITS as usize],
+    deadlines: [DeadlineSlot; BITS as usize],
 }
 
 /// The future is there.
@@ -69,7 +69,7 @@ impl Block {
                 #[cfg(feature = "metrics")]
                 counters: TaskCounters::new(),
                 #[cfg(feature = "embassy-time")]
-                deadlines: [const { Deadline::new() }; BITS as usize],
+                deadlines: [const { DeadlineSlot::new() }; BITS as usize],
             }
         }
     }
@@ -158,7 +158,7 @@ impl TaskRef {
 
     /// The earliest deadline that the task's embassy timers asked for.
     #[cfg(feature = "embassy-time")]
-    pub(super) fn deadline(self) -> &'static Deadline {
+    pub(super) fn deadline(self) -> &'static DeadlineSlot {
         &self.block().deadlines[self.bit() as usize]
     }
 

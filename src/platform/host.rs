@@ -220,7 +220,7 @@ impl Idle for Skip {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::{alone::alone, block_on, time::Timer};
+    use crate::{block_on, test_support::alone, time::Timer};
 
     /// Waits as `Skip` does, and counts.
     struct Counted<'a>(&'a mut u32);

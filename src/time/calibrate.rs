@@ -17,7 +17,7 @@ pub(crate) struct Sample {
 }
 
 /// What one measurement gave.
-enum Measured {
+enum Measurement {
     Hz(u64),
     /// The vCPU was away for so long that the counters mean nothing.
     Spoiled,
@@ -38,12 +38,12 @@ pub(crate) fn frequency<F: FnMut() -> Option<Sample>>(
     let mut done = 0;
     for _ in 0..ATTEMPTS {
         match measure(known_hz, span, start()) {
-            Measured::Hz(measured) => {
+            Measurement::Hz(measured) => {
                 hz[done] = measured;
                 done += 1;
             }
-            Measured::Spoiled => {}
-            Measured::StandsStill => return None,
+            Measurement::Spoiled => {}
+            Measurement::StandsStill => return None,
         }
         if done == MEASUREMENTS {
             hz.sort_unstable();
@@ -53,14 +53,14 @@ pub(crate) fn frequency<F: FnMut() -> Option<Sample>>(
     None
 }
 
-fn measure(known_hz: u64, span: u64, mut sample: impl FnMut() -> Option<Sample>) -> Measured {
+fn measure(known_hz: u64, span: u64, mut sample: impl FnMut() -> Option<Sample>) -> Measurement {
     let Some(first) = sample() else {
-        return Measured::Spoiled;
+        return Measurement::Spoiled;
     };
     let (mut last_known, mut unchanged) = (first.known, 0);
     loop {
         let Some(now) = sample() else {
-            return Measured::Spoiled;
+            return Measurement::Spoiled;
         };
         if now.known - first.known >= span {
             break;
@@ -72,19 +72,19 @@ fn measure(known_hz: u64, span: u64, mut sample: impl FnMut() -> Option<Sample>)
         };
         last_known = now.known;
         if unchanged == READS_OF_A_STANDSTILL {
-            return Measured::StandsStill;
+            return Measurement::StandsStill;
         }
     }
     // The sample that crossed the end may have done so because the vCPU was away in the midst of it;
     // this one was not chosen by that.
     let Some(last) = sample() else {
-        return Measured::Spoiled;
+        return Measurement::Spoiled;
     };
     let (known, unknown) = (last.known - first.known, last.unknown - first.unknown);
     let hz = u128::from(unknown) * u128::from(known_hz) / u128::from(known);
     match u64::try_from(hz) {
-        Ok(0) | Err(_) => Measured::StandsStill,
-        Ok(hz) => Measured::Hz(hz),
+        Ok(0) | Err(_) => Measurement::StandsStill,
+        Ok(hz) => Measurement::Hz(hz),
     }
 }
 

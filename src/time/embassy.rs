@@ -104,22 +104,22 @@ use core::{ptr, task::Waker};
 use embassy_time_driver::{Driver, TICK_HZ};
 
 pub use more::{AlreadyAdded, MoreWakers};
-pub(crate) use slot::Slot;
+pub(crate) use slot::DeadlineSlot;
 
 use super::{Instant, TimerQueue};
 use crate::executor::{block_on, slot_of};
 use pace::Pace;
-use table::{Entry, Table};
+use table::{TableEntry, WakerTable};
 use ticks::Ticks;
 
 /// How many wakers that are not of tasks can wait for embassy timers at a time without being woken
 /// early, if no [more room](MoreWakers) was added.
 pub const OTHER_WAKERS: usize = 64;
 
-type Rate = Ticks<TICK_HZ>;
+type DriverTicks = Ticks<TICK_HZ>;
 
-static ENTRIES: [Entry; OTHER_WAKERS] = [const { Entry::new() }; OTHER_WAKERS];
-static OTHERS: Table = Table::new(&ENTRIES);
+static ENTRIES: [TableEntry; OTHER_WAKERS] = [const { TableEntry::new() }; OTHER_WAKERS];
+static OTHERS: WakerTable = WakerTable::new(&ENTRIES);
 
 #[cfg(feature = "alloc")]
 static GROWTH: growth::Growth = growth::Growth::new();
@@ -133,14 +133,14 @@ impl Driver for GlobalDriver {
     fn now(&self) -> u64 {
         let queue = TimerQueue::global();
         if queue.has_clock() {
-            Rate::at(queue.now())
+            DriverTicks::at(queue.now())
         } else {
             0
         }
     }
 
     fn schedule_wake(&self, at: u64, waker: &Waker) {
-        let (queue, deadline) = (TimerQueue::global(), Rate::deadline(at));
+        let (queue, deadline) = (TimerQueue::global(), DriverTicks::deadline(at));
         if deadline == Instant::NEVER {
             return;
         }
@@ -158,7 +158,7 @@ impl Driver for GlobalDriver {
 }
 
 /// The task, or the future of `block_on`, to which `slot` belongs is over: its deadline is taken out of the queue.
-pub(crate) fn forget(slot: &Slot) {
+pub(crate) fn forget(slot: &DeadlineSlot) {
     // SAFETY: such slots are used with the global queue only.
     unsafe { slot.clear(TimerQueue::global()) };
 }

@@ -6,13 +6,13 @@
     all(target_arch = "x86_64", target_os = "none", feature = "bare")
 ))]
 pub(crate) mod calibrate;
-#[cfg(test)]
-mod complaints;
 #[cfg(any(feature = "embedded-hal", feature = "embedded-hal-async"))]
 mod delay;
 #[cfg(feature = "embassy-time")]
 pub mod embassy;
 mod instant;
+#[cfg(test)]
+mod regressions;
 // As for `calibrate`.
 #[cfg(any(
     test,

@@ -23,20 +23,20 @@ use super::{
 };
 
 /// A timer's place in the queue. Its owner is the [`Timer`](super::Timer) around it.
-pub(super) struct Node {
+pub(super) struct TimerNode {
     links: Links<Self>,
     /// Written by the owner while unlinked, so that the tree's order never changes under it.
     deadline: Cell<Instant>,
     /// There while the node waits, and used in critical sections only then.
     waker: UnsafeCell<MaybeUninit<Waker>>,
-    /// A [`State`]. Only the owner moves it to and from idle; the runner has it fire.
+    /// A [`NodeState`]. Only the owner moves it to and from idle; the runner has it fire.
     state: AtomicU8,
     _pinned: PhantomPinned,
 }
 
 /// Where a node is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum NodeState {
     /// Not in the queue: it waits for its first poll.
     Idle,
     /// In the queue.
@@ -45,7 +45,7 @@ pub(super) enum State {
     Fired,
 }
 
-impl tree::Node for Node {
+impl tree::TreeNode for TimerNode {
     type Key = Instant;
 
     #[inline(always)]
@@ -59,14 +59,14 @@ impl tree::Node for Node {
     }
 }
 
-impl Node {
+impl TimerNode {
     #[inline(always)]
     pub(super) const fn new(deadline: Instant) -> Self {
         Self {
             links: Links::new(),
             deadline: Cell::new(deadline),
             waker: UnsafeCell::new(MaybeUninit::uninit()),
-            state: AtomicU8::new(State::Idle as u8),
+            state: AtomicU8::new(NodeState::Idle as u8),
             _pinned: PhantomPinned,
         }
     }
@@ -77,38 +77,38 @@ impl Node {
     }
 
     #[inline(always)]
-    pub(super) fn state(&self) -> State {
-        const IDLE: u8 = State::Idle as u8;
-        const WAITING: u8 = State::Waiting as u8;
+    pub(super) fn state(&self) -> NodeState {
+        const IDLE: u8 = NodeState::Idle as u8;
+        const WAITING: u8 = NodeState::Waiting as u8;
         match self.state.load(Ordering::Acquire) {
-            IDLE => State::Idle,
-            WAITING => State::Waiting,
-            _ => State::Fired,
+            IDLE => NodeState::Idle,
+            WAITING => NodeState::Waiting,
+            _ => NodeState::Fired,
         }
     }
 
     #[inline(always)]
-    fn set_state(&self, state: State) {
+    fn set_state(&self, state: NodeState) {
         self.state.store(state as u8, Ordering::Release);
     }
 
     #[inline(always)]
     pub(super) fn is_waiting(&self) -> bool {
-        self.state() == State::Waiting
+        self.state() == NodeState::Waiting
     }
 
     /// A new deadline for a node that is not in the queue.
     pub(super) fn rewind(&self, deadline: Instant) {
         debug_assert!(!self.is_waiting(), "the tree's order would change");
         self.deadline.set(deadline);
-        self.set_state(State::Idle);
+        self.set_state(NodeState::Idle);
     }
 
     /// The deadline of a node that is not in the queue has passed.
     #[inline(always)]
     pub(super) fn mark_fired(&self) {
         debug_assert!(!self.is_waiting(), "it would be left in the tree");
-        self.set_state(State::Fired);
+        self.set_state(NodeState::Fired);
     }
 
     /// It comes into the queue: that waker is woken.
@@ -121,7 +121,7 @@ impl Node {
         // SAFETY: outside of the queue only its owner knows of it, who is the caller.
         let place = unsafe { &mut *self.waker.get() };
         place.write(waker);
-        self.set_state(State::Waiting);
+        self.set_state(NodeState::Waiting);
     }
 
     /// It has been taken out of the queue because its deadline has passed. Gives its waker.
@@ -134,7 +134,7 @@ impl Node {
         // SAFETY: as the caller says.
         let waker = unsafe { self.take_waker(cs) };
         // The owner may let go of the node from here on.
-        self.set_state(State::Fired);
+        self.set_state(NodeState::Fired);
         waker
     }
 
@@ -147,7 +147,7 @@ impl Node {
     pub(super) unsafe fn give_up(&self, cs: CriticalSection<'_>) -> Waker {
         // SAFETY: as the caller says.
         let waker = unsafe { self.take_waker(cs) };
-        self.set_state(State::Idle);
+        self.set_state(NodeState::Idle);
         waker
     }
 

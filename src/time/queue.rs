@@ -12,14 +12,14 @@ use core::{
 
 use critical_section::Mutex;
 
-use super::{Instant, node::Node, tree::Tree};
+use super::{Instant, node::TimerNode, tree::Tree};
 use crate::hook::Hook;
-pub use machine::AlreadyInstalled;
-use machine::Machine;
+pub use devices::AlreadyInstalled;
+use devices::Devices;
 use owner::Owner;
 pub(crate) use owner::Served;
 
-mod machine;
+mod devices;
 mod owner;
 mod serve;
 
@@ -63,9 +63,9 @@ const NEVER: u64 = Instant::NEVER.as_nanos();
 /// ```
 pub struct TimerQueue {
     /// The one in `installed`, or one that panics: so nobody asks whether there is one.
-    machine: AtomicPtr<Machine>,
-    installed: spin::Once<Machine>,
-    tree: Mutex<Tree<Node>>,
+    devices: AtomicPtr<Devices>,
+    installed: spin::Once<Devices>,
+    tree: Mutex<Tree<TimerNode>>,
     /// The earliest deadline in the tree; `NEVER` if it is empty. Written with the tree.
     head: AtomicU64,
     /// The deadline that the alarm is set for; `NEVER` if the next one is to be set anew. Written by the
@@ -87,7 +87,7 @@ pub struct TimerQueue {
 
 // SAFETY: nodes are reached through the tree in critical sections only, so their links and wakers are
 // never used from two contexts at a time; what is read outside one is atomic. The wakers that go from
-// context to context are `Send`, and the references in `machine` are to `Sync` things.
+// context to context are `Send`, and the references in `devices` are to `Sync` things.
 unsafe impl Sync for TimerQueue {}
 
 /// The queue of [`TimerQueue::global`].
@@ -117,7 +117,7 @@ impl TimerQueue {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            machine: AtomicPtr::new(ptr::from_ref(&machine::NONE).cast_mut()),
+            devices: AtomicPtr::new(ptr::from_ref(&devices::NONE).cast_mut()),
             installed: spin::Once::new(),
             tree: Mutex::new(Tree::new()),
             head: AtomicU64::new(NEVER),
@@ -265,7 +265,7 @@ impl TimerQueue {
     /// `node` is idle. It must stay where it is, and be passed to [`unlink`](Self::unlink) of this queue
     /// before its memory is reused.
     #[inline(never)]
-    pub(super) unsafe fn link(&self, node: &Node, waker: &Waker) {
+    pub(super) unsafe fn link(&self, node: &TimerNode, waker: &Waker) {
         // Cloning a waker is foreign code: it runs outside the critical section.
         let waker = waker.clone();
         critical_section::with(|cs| {
@@ -291,7 +291,7 @@ impl TimerQueue {
     ///
     /// If the node was linked since it was made or unlinked, it was to this queue.
     #[inline(never)]
-    pub(super) unsafe fn unlink(&self, node: &Node) {
+    pub(super) unsafe fn unlink(&self, node: &TimerNode) {
         let waker = critical_section::with(|cs| {
             if !node.is_waiting() {
                 // As in `pop_due`.
@@ -314,7 +314,7 @@ impl TimerQueue {
 
 /// The deadline of the tree's first node; `NEVER` if it is empty.
 #[inline(always)]
-fn first_deadline(tree: &Tree<Node>) -> u64 {
+fn first_deadline(tree: &Tree<TimerNode>) -> u64 {
     tree.first()
         .map_or(NEVER, |node| node.deadline().as_nanos())
 }

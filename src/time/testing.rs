@@ -14,7 +14,7 @@ use std::{
 };
 
 use super::{Alarm, Clock, Instant, Timer, TimerQueue};
-use crate::{leak::leak, platform::host::VirtualClock};
+use crate::{platform::host::VirtualClock, test_support::leak};
 
 pub(super) fn at(nanos: u64) -> Instant {
     Instant::from_nanos(nanos)

@@ -9,7 +9,7 @@ use core::{
 
 use super::{
     Instant, TimerQueue,
-    node::{Node, State},
+    node::{NodeState, TimerNode},
 };
 
 /// A future that ends at its deadline: never before it, and with the poll that the timer's interrupt
@@ -62,7 +62,7 @@ use super::{
 // The node first: so it has the timer's address, which saves instructions wherever both are needed.
 #[repr(C)]
 pub struct Timer {
-    node: Node,
+    node: TimerNode,
     queue: &'static TimerQueue,
 }
 
@@ -213,7 +213,7 @@ impl TimerQueue {
     #[inline(always)]
     pub const fn timer(&'static self, deadline: Instant) -> Timer {
         Timer {
-            node: Node::new(deadline),
+            node: TimerNode::new(deadline),
             queue: self,
         }
     }
@@ -228,21 +228,21 @@ impl Future for Timer {
     #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         match self.node.state() {
-            State::Idle if self.deadline() == Instant::NEVER => Poll::Pending,
+            NodeState::Idle if self.deadline() == Instant::NEVER => Poll::Pending,
             // Though the queue would find it: a future that is polled once and dropped, as in a `select`,
             // must not miss its deadline for good.
-            State::Idle if self.deadline() <= self.queue.now() => {
+            NodeState::Idle if self.deadline() <= self.queue.now() => {
                 self.node.mark_fired();
                 Poll::Ready(())
             }
-            State::Idle => {
+            NodeState::Idle => {
                 // SAFETY: the node is idle; the timer is pinned, so it stays in place until `drop`, which
                 // unlinks it.
                 unsafe { self.queue.link(&self.node, cx.waker()) };
                 Poll::Pending
             }
-            State::Waiting => self.poll_again(cx.waker()),
-            State::Fired => Poll::Ready(()),
+            NodeState::Waiting => self.poll_again(cx.waker()),
+            NodeState::Fired => Poll::Ready(()),
         }
     }
 }
@@ -260,7 +260,7 @@ impl Timer {
                 self.node.exchange_waker(waker, cs)
             }));
         }
-        if self.node.state() == State::Fired {
+        if self.node.state() == NodeState::Fired {
             Poll::Ready(())
         } else {
             Poll::Pending

@@ -22,7 +22,7 @@ use core::{
 mod search;
 
 /// What can be in a [`Tree`].
-pub(super) trait Node: Sized + 'static {
+pub(super) trait TreeNode: Sized + 'static {
     /// The order. It stays the same while the node is in a tree.
     type Key: PartialOrd;
 
@@ -34,10 +34,10 @@ type Link<N> = Option<&'static N>;
 
 /// Room for a node's place in the tree. Until the node is inserted there is nothing in it, so that a timer
 /// is made with few instructions.
-pub(super) struct Links<N: 'static>(UnsafeCell<MaybeUninit<Place<N>>>);
+pub(super) struct Links<N: 'static>(UnsafeCell<MaybeUninit<Position<N>>>);
 
 /// A node's place in the tree.
-struct Place<N: 'static> {
+struct Position<N: 'static> {
     parent: Cell<Link<N>>,
     children: [Cell<Link<N>>; 2],
     is_red: Cell<bool>,
@@ -75,7 +75,7 @@ impl<N> Links<N> {
     unsafe fn fill(&self, parent: Link<N>, is_red: bool) {
         // SAFETY: outside of trees nobody else uses it.
         let room = unsafe { &mut *self.0.get() };
-        room.write(Place {
+        room.write(Position {
             parent: Cell::new(parent),
             children: [Cell::new(None), Cell::new(None)],
             is_red: Cell::new(is_red),
@@ -85,7 +85,7 @@ impl<N> Links<N> {
 
 /// The place of a node of the tree: only those are asked.
 #[inline(always)]
-fn place<N: Node>(node: &'static N) -> &'static Place<N> {
+fn place<N: TreeNode>(node: &'static N) -> &'static Position<N> {
     // SAFETY: it is written only by `fill`, before the node is in a tree, so that there is no other
     // reference to it then.
     let room = unsafe { &*node.links().0.get() };
@@ -94,7 +94,7 @@ fn place<N: Node>(node: &'static N) -> &'static Place<N> {
     unsafe { room.assume_init_ref() }
 }
 
-impl<N> Place<N> {
+impl<N> Position<N> {
     #[inline(always)]
     fn child(&self, side: Side) -> Link<N> {
         self.children[side as usize].get()
@@ -126,13 +126,13 @@ fn same<N>(one: Link<N>, other: &'static N) -> bool {
     one.is_some_and(|one| ptr::eq(one, other))
 }
 
-fn is_red<N: Node>(node: Link<N>) -> bool {
+fn is_red<N: TreeNode>(node: Link<N>) -> bool {
     node.is_some_and(|node| place(node).is_red.get())
 }
 
 /// On which side `child` is below `parent`.
 #[inline(always)]
-fn side_of<N: Node>(child: &'static N, parent: &'static N) -> Side {
+fn side_of<N: TreeNode>(child: &'static N, parent: &'static N) -> Side {
     if same(place(parent).child(Left), child) {
         Left
     } else {
@@ -142,7 +142,7 @@ fn side_of<N: Node>(child: &'static N, parent: &'static N) -> Side {
 
 /// The next node on the way down to where this key belongs, or on which side there is none.
 #[inline(always)]
-fn below<N: Node>(node: &'static N, key: &N::Key) -> Result<&'static N, Side> {
+fn below<N: TreeNode>(node: &'static N, key: &N::Key) -> Result<&'static N, Side> {
     if *key < node.key() {
         place(node).child(Left).ok_or(Left)
     } else {
@@ -150,7 +150,7 @@ fn below<N: Node>(node: &'static N, key: &N::Key) -> Result<&'static N, Side> {
     }
 }
 
-impl<N: Node> Tree<N> {
+impl<N: TreeNode> Tree<N> {
     /// The node with the least key; of those, the one that was inserted first.
     #[inline(always)]
     pub(super) fn first(&self) -> Link<N> {

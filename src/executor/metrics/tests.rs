@@ -8,10 +8,10 @@ use std::{boxed::Box, cell::RefCell, rc::Rc, vec::Vec};
 use super::*;
 use crate::{
     Event,
-    alone::alone,
     executor::{Shared, Up64, yield_now},
     idle::{Idle, IdleContext},
     platform::host::{Skip, VirtualClock, init},
+    test_support::alone,
     time::{Timer, TimerQueue},
 };
 

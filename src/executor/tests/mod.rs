@@ -35,11 +35,10 @@ use proptest::prelude::ProptestConfig;
 
 use super::*;
 use crate::{
-    alone::alone,
     idle::{Idle, IdleContext},
-    leak::leak,
     platform::host::VirtualClock,
     task,
+    test_support::{alone, leak},
     time::{Instant, Timer, TimerQueue},
 };
 

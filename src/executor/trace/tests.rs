@@ -15,9 +15,9 @@ use std::{
 
 use super::*;
 use crate::{
-    alone::alone,
     executor::{Aborted, Executor, Runner, Shared, Up64, yield_now},
     platform::host::{Skip, init},
+    test_support::alone,
     time::Timer,
 };
 

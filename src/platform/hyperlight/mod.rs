@@ -67,4 +67,4 @@ mod tick;
 #[cfg(all(target_arch = "x86_64", target_os = "none"))]
 pub use error::Error;
 #[cfg(all(target_arch = "x86_64", target_os = "none"))]
-pub use tasks::{Turn, block_on, poll_once, set_tick_period, spawn, tick_period, ticks};
+pub use tasks::{Polled, block_on, poll_once, set_tick_period, spawn, tick_period, ticks};

@@ -52,13 +52,13 @@ pub fn block_on<F: Future>(future: F) -> Result<F::Output, Error> {
 ///
 /// ```no_run
 /// # use dormir_guest as _;
-/// use dormir::hyperlight::{self, Turn};
+/// use dormir::hyperlight::{self, Polled};
 /// use hyperlight_guest::error::HyperlightGuestError;
 ///
 /// /// In how many microseconds the host is to call again; -1 when all tasks have ended. With
 /// /// `#[guest_function]`.
 /// fn poll() -> Result<i64, HyperlightGuestError> {
-///     let Turn { tasks_left, next_in, .. } = hyperlight::poll_once()?;
+///     let Polled { tasks_left, next_in, .. } = hyperlight::poll_once()?;
 ///     Ok(match next_in {
 ///         Some(next_in) => next_in.as_micros() as i64,
 ///         None if tasks_left == 0 => -1,
@@ -68,7 +68,7 @@ pub fn block_on<F: Future>(future: F) -> Result<F::Output, Error> {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Turn {
+pub struct Polled {
     /// Tasks that have not ended.
     pub tasks_left: usize,
     /// What is left until the next timer ends; `None` if there is none.
@@ -110,11 +110,11 @@ pub struct Turn {
 ///     Ok(turn.next_in.map_or(u64::MAX, |left| left.as_nanos() as u64))
 /// }
 /// ```
-pub fn poll_once() -> Result<Turn, Error> {
+pub fn poll_once() -> Result<Polled, Error> {
     let mut running = Running::enter()?;
     let next = running.until_idle();
     let left = |at: Instant| at.saturating_since(CLOCK.now());
-    Ok(Turn {
+    Ok(Polled {
         tasks_left: running.tasks_left(),
         next_in: next.map(left),
     })

@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use std_alloc::vec::Vec;
 
-use super::table::{Entry, Table};
+use super::table::{TableEntry, WakerTable};
 use crate::time::TimerQueue;
 
 /// Within so many looks at the table all who were woken have asked again, also where a task has so
@@ -42,13 +42,13 @@ impl Growth {
     ///
     /// # Safety
     ///
-    /// All calls for one table, here and of [`Table::schedule`], are with the same queue.
+    /// All calls for one table, here and of [`WakerTable::schedule`], are with the same queue.
     pub(super) unsafe fn look(
         &self,
         is_overfull: bool,
-        table: &'static Table,
+        table: &'static WakerTable,
         queue: &TimerQueue,
-        allocate: impl FnOnce(usize) -> Option<&'static [Entry]>,
+        allocate: impl FnOnce(usize) -> Option<&'static [TableEntry]>,
     ) -> bool {
         let looks = self.looks.load(Ordering::Relaxed);
         if !is_overfull {
@@ -74,9 +74,9 @@ impl Growth {
 }
 
 /// So many entries on the heap, for good; `None` if there is not as much memory.
-pub(super) fn allocate(number: usize) -> Option<&'static [Entry]> {
+pub(super) fn allocate(number: usize) -> Option<&'static [TableEntry]> {
     let mut entries = Vec::new();
     entries.try_reserve_exact(number).ok()?;
-    entries.extend((0..number).map(|_| Entry::new()));
+    entries.extend((0..number).map(|_| TableEntry::new()));
     Some(entries.leak())
 }

@@ -6,12 +6,12 @@ use core::{
 };
 
 /// A waker's clone, and the functions of the waker: the clone may have another copy of them.
-pub(super) struct Kept {
+pub(super) struct KeptWaker {
     clone: Waker,
     functions: &'static RawWakerVTable,
 }
 
-impl Kept {
+impl KeptWaker {
     pub(super) fn new(waker: &Waker) -> Self {
         Self {
             clone: waker.clone(),

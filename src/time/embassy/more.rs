@@ -5,7 +5,7 @@ use core::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use super::{OTHERS, table::Entry};
+use super::{OTHERS, table::TableEntry};
 
 /// Room for `N` more wakers that are not of tasks, beside the [`OTHER_WAKERS`](super::OTHER_WAKERS)
 /// that there is room for anyway. It lies in a static, which is all zero until it is used; each
@@ -23,7 +23,7 @@ use super::{OTHERS, table::Entry};
 /// # Ok::<(), dormir::time::embassy::AlreadyAdded>(())
 /// ```
 pub struct MoreWakers<const N: usize> {
-    entries: [Entry; N],
+    entries: [TableEntry; N],
     is_added: AtomicBool,
 }
 
@@ -83,7 +83,7 @@ impl<const N: usize> MoreWakers<N> {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            entries: [const { Entry::new() }; N],
+            entries: [const { TableEntry::new() }; N],
             is_added: AtomicBool::new(false),
         }
     }

@@ -8,7 +8,7 @@ use core::{
     time::Duration,
 };
 
-use super::slot::Slot;
+use super::slot::DeadlineSlot;
 use crate::time::TimerQueue;
 
 /// How long the loop rests at most.
@@ -17,7 +17,7 @@ pub(super) const PACE: Duration = Duration::from_millis(1);
 /// The end of a rest, among the deadlines of a queue: so the alarm is set for it, and whoever asks
 /// for the next deadline hears of it.
 pub(super) struct Pace {
-    end: Slot,
+    end: DeadlineSlot,
     rests: AtomicBool,
 }
 
@@ -39,7 +39,7 @@ unsafe fn end(pace: *const ()) {
 impl Pace {
     pub(super) const fn new() -> Self {
         Self {
-            end: Slot::new(),
+            end: DeadlineSlot::new(),
             rests: AtomicBool::new(false),
         }
     }

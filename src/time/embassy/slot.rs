@@ -2,23 +2,23 @@
 
 use core::task::Waker;
 
-use crate::time::{Instant, TimerQueue, node::Node};
+use crate::time::{Instant, TimerQueue, node::TimerNode};
 
 /// A node with the earliest deadline at which its waker is to be woken. Tasks have one each, beside their
 /// places, and so have the entries of the [table](super::table).
 ///
 /// It may be used from any context that the queue may be used from: each operation is one critical section.
-pub(crate) struct Slot(Node);
+pub(crate) struct DeadlineSlot(TimerNode);
 
 // SAFETY: what the node holds in `Cell`s is used in critical sections only, here and by the queue.
-unsafe impl Sync for Slot {}
+unsafe impl Sync for DeadlineSlot {}
 // SAFETY: the same. (Only a slot that was never used can be moved at all.)
-unsafe impl Send for Slot {}
+unsafe impl Send for DeadlineSlot {}
 
-impl Slot {
+impl DeadlineSlot {
     /// All zero.
     pub(crate) const fn new() -> Self {
-        Self(Node::new(Instant::START))
+        Self(TimerNode::new(Instant::START))
     }
 
     /// Has `waker` be woken at `deadline`, unless it is to be woken earlier. The queue forgets the deadline

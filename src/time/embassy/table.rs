@@ -9,7 +9,7 @@ use core::{
 
 use critical_section::{CriticalSection, Mutex};
 
-use super::{kept::Kept, slot::Slot};
+use super::{kept::KeptWaker, slot::DeadlineSlot};
 use crate::time::{
     Instant, TimerQueue,
     tree::{self, Links, Tree},
@@ -24,11 +24,11 @@ use crate::time::{
 /// Each section is O(log n) steps in the number of entries. (Wakers with the same data and other
 /// functions come one after the other in the tree, and are looked at one by one: a program has few
 /// such functions.)
-pub(super) struct Table {
+pub(super) struct WakerTable {
     /// The first entries; others are [admitted](Self::admit) later.
-    own: &'static [Entry],
+    own: &'static [TableEntry],
     /// The entries that are taken, by the addresses of their wakers' data.
-    taken: Mutex<Tree<Entry>>,
+    taken: Mutex<Tree<TableEntry>>,
     lists: Mutex<Lists>,
     /// Whether an entry gave way since the last [look](Self::look).
     is_overfull: AtomicBool,
@@ -41,9 +41,9 @@ struct Lists {
     /// How many of the table's own were used. The others are in none of the lists.
     used: Cell<usize>,
     /// The first of those that are free.
-    free: Cell<Option<&'static Entry>>,
+    free: Cell<Option<&'static TableEntry>>,
     /// All of them, in a ring: the one before the one that gives way next.
-    last: Cell<Option<&'static Entry>>,
+    last: Cell<Option<&'static TableEntry>>,
     /// How many are in the ring, and how many are taken.
     all: Cell<usize>,
     taken: Cell<usize>,
@@ -53,25 +53,25 @@ struct Lists {
 
 /// Room for a waker. What is not a slot or a tree's is used in critical sections only: the
 /// functions that do have the section's token.
-pub(super) struct Entry {
-    slot: Slot,
+pub(super) struct TableEntry {
+    slot: DeadlineSlot,
     links: Links<Self>,
     /// The address by which its waker is found. It changes outside of the tree only.
     address: Cell<usize>,
     /// `None` in a free entry.
-    waker: RefCell<Option<Kept>>,
+    waker: RefCell<Option<KeptWaker>>,
     next_free: Cell<Option<&'static Self>>,
     /// The one that gives way after it.
     next: Cell<Option<&'static Self>>,
     /// There while it is taken.
-    table: Cell<Option<&'static Table>>,
+    table: Cell<Option<&'static WakerTable>>,
 }
 
 // SAFETY: what it holds in cells is used in critical sections only, here and by the tree, which is
 // in a `Mutex`. Wakers are `Send`.
-unsafe impl Sync for Entry {}
+unsafe impl Sync for TableEntry {}
 
-impl tree::Node for Entry {
+impl tree::TreeNode for TableEntry {
     type Key = usize;
 
     fn key(&self) -> usize {
@@ -83,11 +83,11 @@ impl tree::Node for Entry {
     }
 }
 
-impl Entry {
+impl TableEntry {
     /// All zero, so that it costs no room in an image.
     pub(super) const fn new() -> Self {
         Self {
-            slot: Slot::new(),
+            slot: DeadlineSlot::new(),
             links: Links::new(),
             address: Cell::new(0),
             waker: RefCell::new(None),
@@ -127,10 +127,10 @@ static WAKE_ENTRY: RawWakerVTable = RawWakerVTable::new(
 ///
 /// # Safety
 ///
-/// `entry` is the address of a static [`Entry`].
+/// `entry` is the address of a static [`TableEntry`].
 unsafe fn wake_entry(entry: *const ()) {
     // SAFETY: as the caller says.
-    let entry = unsafe { &*entry.cast::<Entry>() };
+    let entry = unsafe { &*entry.cast::<TableEntry>() };
     let kept = critical_section::with(|cs| entry.table.get()?.free(entry, cs));
     if let Some(kept) = kept {
         kept.wake();
@@ -138,7 +138,7 @@ unsafe fn wake_entry(entry: *const ()) {
 }
 
 /// A waker that has to be woken, also where what comes before unwinds: the queue may call a hook.
-struct WakeOnDrop(Option<Kept>);
+struct WakeOnDrop(Option<KeptWaker>);
 
 impl Drop for WakeOnDrop {
     fn drop(&mut self) {
@@ -148,8 +148,8 @@ impl Drop for WakeOnDrop {
     }
 }
 
-impl Table {
-    pub(super) const fn new(own: &'static [Entry]) -> Self {
+impl WakerTable {
+    pub(super) const fn new(own: &'static [TableEntry]) -> Self {
         assert!(!own.is_empty(), "an entry can give way");
         Self {
             own,
@@ -203,7 +203,7 @@ impl Table {
         deadline: Instant,
         waker: &Waker,
     ) {
-        let (mut kept, mut gave_way) = (Some(Kept::new(waker)), WakeOnDrop(None));
+        let (mut kept, mut gave_way) = (Some(KeptWaker::new(waker)), WakeOnDrop(None));
         critical_section::with(|cs| {
             let entry = self.find(waker, cs).unwrap_or_else(|| {
                 let (entry, old) = self.take(cs);
@@ -223,14 +223,14 @@ impl Table {
     }
 
     /// The entry of this waker.
-    fn find(&self, waker: &Waker, cs: CriticalSection<'_>) -> Option<&'static Entry> {
+    fn find(&self, waker: &Waker, cs: CriticalSection<'_>) -> Option<&'static TableEntry> {
         let address = waker.data().addr();
         let taken = self.taken.borrow(cs);
         taken.find(&address, |entry| entry.would_wake(waker, cs))
     }
 
     /// Puts a waker into an entry that is in no list but the ring.
-    fn keep(&'static self, kept: Kept, entry: &'static Entry, cs: CriticalSection<'_>) {
+    fn keep(&'static self, kept: KeptWaker, entry: &'static TableEntry, cs: CriticalSection<'_>) {
         entry.address.set(kept.address());
         *entry.waker.borrow_mut() = Some(kept);
         entry.table.set(Some(self));
@@ -244,7 +244,7 @@ impl Table {
     }
 
     /// Takes the waker out of a taken entry, which is in no list then but the ring.
-    fn empty(&self, entry: &'static Entry, cs: CriticalSection<'_>) -> Option<Kept> {
+    fn empty(&self, entry: &'static TableEntry, cs: CriticalSection<'_>) -> Option<KeptWaker> {
         let kept = entry.waker.take()?;
         // SAFETY: an entry with a waker is in the tree.
         unsafe { self.taken.borrow(cs).remove(entry) };
@@ -254,7 +254,7 @@ impl Table {
     }
 
     /// Takes the waker out of an entry, which is free then. `None` if it was free.
-    fn free(&self, entry: &'static Entry, cs: CriticalSection<'_>) -> Option<Kept> {
+    fn free(&self, entry: &'static TableEntry, cs: CriticalSection<'_>) -> Option<KeptWaker> {
         let kept = self.empty(entry, cs)?;
         let lists = self.lists.borrow(cs);
         entry.next_free.set(lists.free.replace(Some(entry)));
@@ -263,7 +263,7 @@ impl Table {
 
     /// An entry that is free, or else the one whose turn it is to give way, with the waker that was
     /// in it.
-    fn take(&'static self, cs: CriticalSection<'_>) -> (&'static Entry, Option<Kept>) {
+    fn take(&'static self, cs: CriticalSection<'_>) -> (&'static TableEntry, Option<KeptWaker>) {
         let lists = self.lists.borrow(cs);
         if let Some(entry) = lists.free.get() {
             lists.free.set(entry.next_free.take());
@@ -288,7 +288,7 @@ impl Table {
     }
 
     /// Takes in more entries, which were in no table before: one to a critical section.
-    pub(super) fn admit(&self, more: &'static [Entry]) {
+    pub(super) fn admit(&self, more: &'static [TableEntry]) {
         for entry in more {
             critical_section::with(|cs| {
                 let lists = self.lists.borrow(cs);
@@ -330,7 +330,7 @@ impl Table {
 
 impl Lists {
     /// Puts an entry into the ring, as the last one whose turn it is.
-    fn admit(&self, entry: &'static Entry) {
+    fn admit(&self, entry: &'static TableEntry) {
         let last = self.last.replace(Some(entry)).unwrap_or(entry);
         entry.next.set(Some(last.next.get().unwrap_or(entry)));
         last.next.set(Some(entry));
@@ -338,7 +338,7 @@ impl Lists {
     }
 
     /// The entry whose turn it is to give way: it becomes the last.
-    fn turn(&self) -> &'static Entry {
+    fn turn(&self) -> &'static TableEntry {
         let last = self.last.get();
         let Some(turn) = last.and_then(|last| last.next.get()) else {
             unreachable!("an entry gives way when all are taken, and there is one")

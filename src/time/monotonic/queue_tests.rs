@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 use super::{Monotonic, Readers};
 use crate::{
-    leak::leak,
+    test_support::leak,
     time::{
         Alarm, Clock, Instant, Timer, TimerQueue,
         testing::{Recording, waiting},

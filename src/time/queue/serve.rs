@@ -57,7 +57,7 @@ impl TimerQueue {
         self.live.store(at, Ordering::Relaxed);
         self.armed.store(head.as_nanos(), Ordering::Relaxed);
         let unarmed = Unarmed(self);
-        self.machine().alarm.set(Instant::from_nanos(at));
+        self.devices().alarm.set(Instant::from_nanos(at));
         // An alarm may ignore a deadline that has passed by the time it is written, so what passed
         // meanwhile is due now, interrupt or not.
         let has_passed = self.now() >= head;
@@ -99,7 +99,7 @@ impl TimerQueue {
         }
         // One whose time has passed has interrupted.
         if self.now().as_nanos() < live {
-            self.machine().alarm.off();
+            self.devices().alarm.off();
         }
         self.live.store(0, Ordering::Relaxed);
     }

@@ -15,15 +15,15 @@ use std::{
     vec::Vec,
 };
 
-use super::{AlreadyInstalled, Machine};
+use super::{AlreadyInstalled, Devices};
 use crate::time::{
     Timer, TimerQueue,
     testing::{Recorder, Recording, at, counting, poll, queue, settle, waiting},
 };
 use crate::{
     idle::{Idle, IdleContext, Spin},
-    leak::leak,
     platform::host::VirtualClock,
+    test_support::leak,
 };
 
 #[test]
@@ -153,7 +153,7 @@ fn nobody_turns_the_queue_and_the_alarm_is_off_whatever_interrupted_before() {
 fn a_clock_is_said_to_be_there_once_it_can_be_asked() {
     let (queue, clock) = (leak(TimerQueue::new()), leak(VirtualClock::new()));
     // The first half of `install`.
-    queue.installed.call_once(|| Machine {
+    queue.installed.call_once(|| Devices {
         clock,
         alarm: clock,
     });

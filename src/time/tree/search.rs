@@ -1,12 +1,12 @@
 //! Finding a node by its key.
 
 use super::{
-    Link, Node,
+    Link,
     Side::{Left, Right},
-    Tree, place, side_of,
+    Tree, TreeNode, place, side_of,
 };
 
-impl<N: Node> Tree<N> {
+impl<N: TreeNode> Tree<N> {
     /// The first node, in order, that has this key and is what is looked for.
     pub(in super::super) fn find(&self, key: &N::Key, is_it: impl Fn(&N) -> bool) -> Link<N> {
         let (mut below, mut found) = (self.root.get(), None);
@@ -29,7 +29,7 @@ impl<N: Node> Tree<N> {
 }
 
 /// The next node in the order.
-fn next<N: Node>(node: &'static N) -> Link<N> {
+fn next<N: TreeNode>(node: &'static N) -> Link<N> {
     if let Some(mut later) = place(node).child(Right) {
         while let Some(earlier) = place(later).child(Left) {
             later = earlier;

@@ -12,7 +12,7 @@ struct Item {
     links: Links<Self>,
 }
 
-impl Node for Item {
+impl TreeNode for Item {
     type Key = u8;
 
     fn key(&self) -> u8 {

@@ -14,9 +14,9 @@ use proptest::prelude::*;
 
 use super::table;
 use crate::{
-    leak::leak,
+    test_support::leak,
     time::{
-        embassy::{slot::Slot, table::Entry},
+        embassy::{slot::DeadlineSlot, table::TableEntry},
         testing::{Recording, at, queue},
     },
 };
@@ -87,7 +87,7 @@ proptest! {
     #[test]
     fn slots_keep_the_earliest_deadline(steps in steps()) {
         let (queue, clock) = queue();
-        let slots: &[Slot; SLEEPERS] = leak([const { Slot::new() }; SLEEPERS]);
+        let slots: &[DeadlineSlot; SLEEPERS] = leak([const { DeadlineSlot::new() }; SLEEPERS]);
         let sleepers = Recording::default();
         let wakers = wakers::<SLEEPERS>(&sleepers);
         let (mut now, mut model) = (100, Model::default());
@@ -121,7 +121,7 @@ proptest! {
         const PLACES: usize = 3;
         let (queue, clock) = queue();
         let table = table::<2>();
-        table.admit(leak([Entry::new()]));
+        table.admit(leak([TableEntry::new()]));
         let sleepers = Recording::default();
         let wakers = wakers::<SLEEPERS>(&sleepers);
         let (mut now, mut model, mut early) = (100, Model::default(), 0);

@@ -7,7 +7,7 @@ use crate::time::{
     Instant, TimerQueue,
     embassy::{
         growth::{Growth, allocate},
-        table::{Entry, Table},
+        table::{TableEntry, WakerTable},
     },
     testing::{Recording, at, queue},
 };
@@ -15,7 +15,7 @@ use crate::time::{
 /// A table that grows, and what was allocated for it.
 struct Growing {
     queue: &'static TimerQueue,
-    table: &'static Table,
+    table: &'static WakerTable,
     growth: Growth,
     allocated: Cell<usize>,
     /// Whether there is no memory.
@@ -23,7 +23,7 @@ struct Growing {
 }
 
 impl Growing {
-    fn new(queue: &'static TimerQueue, table: &'static Table) -> Self {
+    fn new(queue: &'static TimerQueue, table: &'static WakerTable) -> Self {
         Self {
             queue,
             table,
@@ -55,7 +55,7 @@ impl Growing {
                 allocate(number)
             };
             self.allocated
-                .set(self.allocated.get() + entries.map_or(0, <[Entry]>::len));
+                .set(self.allocated.get() + entries.map_or(0, <[TableEntry]>::len));
             entries
         };
         // SAFETY: the same.
@@ -173,15 +173,15 @@ fn without_memory_all_give_way_in_turn_and_the_loop_rests() {
 fn too_much_is_not_allocated_and_does_not_end_the_program() {
     assert!(allocate(usize::MAX / 2).is_none());
     // Miri ends with its own memory.
-    assert!(cfg!(miri) || allocate(isize::MAX as usize / size_of::<Entry>()).is_none());
+    assert!(cfg!(miri) || allocate(isize::MAX as usize / size_of::<TableEntry>()).is_none());
 }
 
 /// What the documentation says of each.
 #[test]
 fn an_entry_takes_some_160_bytes() {
     assert!(
-        (144..=168).contains(&size_of::<Entry>()),
+        (144..=168).contains(&size_of::<TableEntry>()),
         "{}",
-        size_of::<Entry>()
+        size_of::<TableEntry>()
     );
 }

@@ -19,11 +19,11 @@ use std::{sync::mpsc, thread, time};
 
 use embassy_time::Duration;
 
-use super::table::{Entry, Table};
+use super::table::{TableEntry, WakerTable};
 use crate::{
     executor::{Capacity, Executor, Spawner},
-    leak::leak,
     platform::host::{self, Skip},
+    test_support::leak,
     time::TimerQueue,
 };
 
@@ -37,8 +37,8 @@ fn no_section_is_entered() {
 }
 
 /// A table of that many entries.
-fn table<const N: usize>() -> &'static Table {
-    leak(Table::new(leak([const { Entry::new() }; N])))
+fn table<const N: usize>() -> &'static WakerTable {
+    leak(WakerTable::new(leak([const { TableEntry::new() }; N])))
 }
 
 #[cfg_attr(miri, allow(dead_code, reason = "only those use it"))]

@@ -14,12 +14,12 @@ use futures_util::future::{Either, join, select};
 
 use super::{ms, run};
 use crate::{
-    alone::alone,
     block_on,
     event::Event,
     executor::{Executor, Shared, Up64},
     platform::host::{self, Skip},
     task,
+    test_support::alone,
     time::{TimerQueue, embassy::early_wakes},
 };
 

@@ -12,12 +12,12 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use super::ms;
 use crate::{
-    alone::alone,
     block_on,
     executor::{Executor, Shared, Up64},
     idle::{Idle, IdleContext},
     platform::host::{self, Skip},
     task,
+    test_support::alone,
     time::{
         TimerQueue,
         embassy::{OTHER_WAKERS, early_wakes, most_wakers},

@@ -12,9 +12,9 @@ use std::{
 
 use super::table;
 use crate::{
-    leak::leak,
     platform::host::VirtualClock,
-    time::{Instant, TimerQueue, embassy::slot::Slot, testing::queue},
+    test_support::leak,
+    time::{Instant, TimerQueue, embassy::slot::DeadlineSlot, testing::queue},
 };
 
 const ROUNDS: u64 = if cfg!(miri) { 20 } else { 2000 };
@@ -92,7 +92,7 @@ fn all_are_woken(
 #[test]
 fn of_slots_none_is_forgotten() {
     let (queue, clock) = queue();
-    let slots = leak([const { Slot::new() }; THREADS]);
+    let slots = leak([const { DeadlineSlot::new() }; THREADS]);
     let ask = |number: usize, deadline, waker: &Waker| {
         // SAFETY: all calls are with this queue; the wakers count references, and no more.
         unsafe { slots[number].schedule(queue, deadline, waker) };

@@ -21,11 +21,11 @@ use futures_util::{
 
 use super::{ms, run};
 use crate::{
-    alone::alone,
     block_on,
     executor::{Executor, Shared, Up64, Up4096, yield_now},
     platform::host::{self, Skip},
     task,
+    test_support::alone,
     time::embassy::{AlreadyAdded, MoreWakers, OTHER_WAKERS, early_wakes, most_wakers},
 };
 

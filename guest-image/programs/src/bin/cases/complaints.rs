@@ -1,5 +1,5 @@
 //! What users of other runtimes' timers complain of, where a machine shows more than the host's tests
-//! (`src/time/complaints.rs`) do.
+//! (`src/time/regressions.rs`) do.
 
 use alloc::vec::Vec;
 use core::{

@@ -5,13 +5,13 @@ use core::{ptr, sync::atomic::Ordering, time::Duration};
 use super::TimerQueue;
 use crate::time::{Alarm, Clock, Instant};
 
-pub(super) struct Machine {
+pub(super) struct Devices {
     pub(super) clock: &'static dyn Clock,
     pub(super) alarm: &'static dyn Alarm,
 }
 
 /// What a queue goes by that has no clock.
-pub(super) static NONE: Machine = Machine {
+pub(super) static NONE: Devices = Devices {
     clock: &NotInstalled,
     alarm: &NotInstalled,
 };
@@ -99,12 +99,12 @@ impl TimerQueue {
         alarm: &'static dyn Alarm,
     ) -> Result<(), AlreadyInstalled> {
         let mut first = false;
-        let machine = self.installed.call_once(|| {
+        let devices = self.installed.call_once(|| {
             first = true;
-            Machine { clock, alarm }
+            Devices { clock, alarm }
         });
-        self.machine
-            .store(ptr::from_ref(machine).cast_mut(), Ordering::Release);
+        self.devices
+            .store(ptr::from_ref(devices).cast_mut(), Ordering::Release);
         if first { Ok(()) } else { Err(AlreadyInstalled) }
     }
 
@@ -187,7 +187,7 @@ impl TimerQueue {
     #[must_use]
     pub fn has_clock(&self) -> bool {
         // Not by `installed`: whoever installs one writes that first, and until then nobody finds the clock.
-        !ptr::eq(self.machine.load(Ordering::Acquire), &NONE)
+        !ptr::eq(self.devices.load(Ordering::Acquire), &NONE)
     }
 
     /// The time now.
@@ -212,14 +212,14 @@ impl TimerQueue {
     #[must_use]
     #[inline]
     pub fn now(&self) -> Instant {
-        self.machine().clock.now()
+        self.devices().clock.now()
     }
 
     #[inline]
-    pub(super) fn machine(&self) -> &Machine {
-        let machine = self.machine.load(Ordering::Acquire);
+    pub(super) fn devices(&self) -> &Devices {
+        let devices = self.devices.load(Ordering::Acquire);
         // SAFETY: it points to the static; or into `installed` of this queue, which `install` has borrowed for
         // good, so that it stays where it is, and which is written once, before.
-        unsafe { &*machine }
+        unsafe { &*devices }
     }
 }

@@ -1,5 +1,6 @@
-//! Tests that share something with all others of their process.
+//! What the library's tests share: a process of a test's own, and statics made at run time.
 
+#[cfg(not(loom))]
 use std::{
     any::type_name,
     env, eprintln,
@@ -8,12 +9,19 @@ use std::{
     thread,
     time::Duration,
 };
+use std::{
+    boxed::Box,
+    sync::{Mutex, atomic::AtomicPtr},
+    vec::Vec,
+};
 
-/// How long it may take: many times what the slowest does.
+/// The limit for one test: many times what the slowest takes.
+#[cfg(not(loom))]
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Runs `body`, a closure in a test, in a process of its own: for what all of a process share, and tests on
-/// other threads would disturb.
+/// Runs `body`, a closure in a test, in a process of its own, for tests of state that all tests of a process
+/// share.
+#[cfg(not(loom))]
 pub(crate) fn alone<F: FnOnce()>(body: F) {
     const ALONE: &str = "DORMIR_TEST_ALONE";
     // Miri has no processes, and runs one test at a time.
@@ -21,10 +29,10 @@ pub(crate) fn alone<F: FnOnce()>(body: F) {
         return body();
     }
     if env::var_os(ALONE).is_some() {
-        // On a clock that stands still nothing ends what does not rest.
+        // On a virtual clock, nothing ends a loop that never waits.
         thread::spawn(|| {
             thread::sleep(LIMIT);
-            eprintln!("it takes longer than {} s", LIMIT.as_secs());
+            eprintln!("the test takes longer than {} s", LIMIT.as_secs());
             process::abort();
         });
         return body();
@@ -45,4 +53,15 @@ pub(crate) fn alone<F: FnOnce()>(body: F) {
         output.status,
         String::from_utf8_lossy(&output.stderr),
     );
+}
+
+/// Makes `value` a static. It stays reachable, so that leak checkers report only what a test leaks besides.
+pub(crate) fn leak<T: Sync + 'static>(value: T) -> &'static T {
+    static KEPT: Mutex<Vec<AtomicPtr<()>>> = Mutex::new(Vec::new());
+    let pointer = Box::into_raw(Box::new(value));
+    KEPT.lock()
+        .unwrap()
+        .push(AtomicPtr::new(pointer.cast::<()>()));
+    // SAFETY: the box is never freed, and the list only keeps its address.
+    unsafe { &*pointer }
 }
