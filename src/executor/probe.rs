@@ -187,7 +187,7 @@ pub(super) fn waiting(core: &ExecutorCore, wait: impl FnOnce()) {
     wait();
     #[cfg(feature = "metrics")]
     core.metrics
-        .waited(start.map(|start| timers.now().saturating_since(start)));
+        .waited(start.map(|start| timers.now().saturating_duration_since(start)));
     #[cfg(feature = "trace")]
     trace::with(|to| to.idle_left());
 }

@@ -181,7 +181,7 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
     /// runner.spawner().spawn_detached(nap())?;
     /// let start = Instant::now();
     /// runner.run(host::Skip); // In a guest: `idle::Halt`.
-    /// assert!(Instant::now().saturating_since(start) >= Duration::from_secs(1));
+    /// assert!(Instant::now().saturating_duration_since(start) >= Duration::from_secs(1));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn run(&mut self, idle: impl Idle) {

@@ -128,7 +128,7 @@ impl<I: Idle> Idle for Adaptive<I> {
             // next wait is taken for a longer one than it is: the bound shrinks once too often.)
             self.since = Some(start);
         } else {
-            let wait = timers.now().saturating_since(start);
+            let wait = timers.now().saturating_duration_since(start);
             self.bound.wait_was(wait);
         }
     }

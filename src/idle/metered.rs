@@ -84,7 +84,7 @@ impl<I> Metered<I> {
     /// let start = Instant::now();
     /// let mut idle = Metered::new(idle);
     /// block_on(async { Timer::after(Duration::from_secs(1)).await }, &mut idle);
-    /// let busy = Instant::now().saturating_since(start) - idle.waited();
+    /// let busy = Instant::now().saturating_duration_since(start) - idle.waited();
     /// println!("the vCPU was busy for {busy:?}");
     /// ```
     #[must_use]
@@ -100,7 +100,7 @@ impl<I: Idle> Idle for Metered<I> {
         self.idle.wait(cx);
         self.waits += 1;
         if let Some(start) = start {
-            self.waited += timers.now().saturating_since(start);
+            self.waited += timers.now().saturating_duration_since(start);
         }
     }
 }

@@ -163,7 +163,7 @@ static CLOCK: VirtualClock = VirtualClock::new();
 /// let start = Instant::now();
 /// // No time passes meanwhile but on the virtual clock.
 /// block_on(async { Timer::after(Duration::from_secs(3600)).await }, host::Skip);
-/// assert_eq!(Instant::now().saturating_since(start), Duration::from_secs(3600));
+/// assert_eq!(Instant::now().saturating_duration_since(start), Duration::from_secs(3600));
 /// ```
 pub fn init() {
     static INSTALLED: spin::Once = spin::Once::new();

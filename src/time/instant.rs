@@ -56,7 +56,7 @@ impl Instant {
     /// let start = Instant::now();
     /// # let work = || ();
     /// work();
-    /// println!("the work took {:?}", Instant::now().saturating_since(start));
+    /// println!("the work took {:?}", Instant::now().saturating_duration_since(start));
     /// ```
     #[must_use]
     pub fn now() -> Self {
@@ -115,7 +115,7 @@ impl Instant {
     /// ```
     #[must_use]
     pub fn elapsed(self) -> Duration {
-        Self::now().saturating_since(self)
+        Self::now().saturating_duration_since(self)
     }
 
     /// The instant `duration` later, or [`NEVER`](Self::NEVER) where that is out of range.
@@ -220,13 +220,12 @@ impl Instant {
     /// use dormir::time::Instant;
     ///
     /// let (earlier, later) = (Instant::from_nanos(10), Instant::from_nanos(13));
-    /// assert_eq!(later.saturating_since(earlier), Duration::from_nanos(3));
-    /// assert_eq!(earlier.saturating_since(later), Duration::ZERO);
+    /// assert_eq!(later.saturating_duration_since(earlier), Duration::from_nanos(3));
+    /// assert_eq!(earlier.saturating_duration_since(later), Duration::ZERO);
     /// ```
     #[must_use]
     #[doc(alias = "duration_since")]
-    #[doc(alias = "saturating_duration_since")]
-    pub const fn saturating_since(self, earlier: Self) -> Duration {
+    pub const fn saturating_duration_since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
@@ -239,14 +238,13 @@ impl Instant {
     ///
     /// /// How long until a deadline, if it has not passed.
     /// fn left(deadline: Instant, now: Instant) -> Option<core::time::Duration> {
-    ///     deadline.checked_since(now)
+    ///     deadline.checked_duration_since(now)
     /// }
     /// # assert_eq!(left(Instant::START, Instant::from_nanos(1)), None);
     /// # assert_eq!(left(Instant::from_nanos(1), Instant::START).map(|left| left.as_nanos()), Some(1));
     /// ```
     #[must_use]
-    #[doc(alias = "checked_duration_since")]
-    pub const fn checked_since(self, earlier: Self) -> Option<Duration> {
+    pub const fn checked_duration_since(self, earlier: Self) -> Option<Duration> {
         match self.0.checked_sub(earlier.0) {
             Some(nanos) => Some(Duration::from_nanos(nanos)),
             None => None,
@@ -331,11 +329,11 @@ mod tests {
     #[test]
     fn differences_say_which_is_later() {
         let (a, b) = (Instant::from_nanos(10), Instant::from_nanos(13));
-        assert_eq!(b.saturating_since(a), of(3));
-        assert_eq!(a.saturating_since(b), Duration::ZERO);
-        assert_eq!(b.checked_since(a), Some(of(3)));
-        assert_eq!(a.checked_since(a), Some(Duration::ZERO));
-        assert_eq!(a.checked_since(b), None);
+        assert_eq!(b.saturating_duration_since(a), of(3));
+        assert_eq!(a.saturating_duration_since(b), Duration::ZERO);
+        assert_eq!(b.checked_duration_since(a), Some(of(3)));
+        assert_eq!(a.checked_duration_since(a), Some(Duration::ZERO));
+        assert_eq!(a.checked_duration_since(b), None);
     }
 
     #[test]

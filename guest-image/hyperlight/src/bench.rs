@@ -55,7 +55,7 @@ fn oversleeps(
             }
             let until = Instant::now().saturating_add(Duration::from_micros(micros));
             Timer::at(until).await;
-            let nanos = Instant::now().saturating_since(until).as_nanos() as u64;
+            let nanos = Instant::now().saturating_duration_since(until).as_nanos() as u64;
             late.extend(nanos.to_le_bytes());
         }
         late

@@ -19,7 +19,7 @@ dormir::task! {
         Timer::at(until).await;
         let end = Instant::now();
         assert!(end >= until, "woken at {end}, before {until}");
-        end.saturating_since(until)
+        end.saturating_duration_since(until)
     }
 }
 
@@ -38,7 +38,7 @@ fn sleepers(tasks: u64, micros: u64) -> Result<u64, HyperlightGuestError> {
         for handle in handles {
             handle.await.expect("nobody aborts it");
         }
-        Instant::now().saturating_since(start)
+        Instant::now().saturating_duration_since(start)
     })?;
     Ok(elapsed.as_nanos() as u64)
 }
@@ -73,7 +73,7 @@ fn overslept(micros: u64) -> Result<u64, HyperlightGuestError> {
     let late = hyperlight::block_on(async {
         let until = Instant::now().saturating_add(Duration::from_micros(micros));
         Timer::at(until).await;
-        Instant::now().saturating_since(until)
+        Instant::now().saturating_duration_since(until)
     })?;
     Ok(late.as_nanos() as u64)
 }

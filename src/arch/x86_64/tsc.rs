@@ -244,7 +244,7 @@ impl TscClock {
     /// let machine = bare::machine().expect("the machine is set up");
     /// let clock = TscClock::start(machine.tsc_hz);
     /// block_on(async { Timer::after(Duration::from_millis(1)).await }, Halt);
-    /// let latency = clock.at(tsc::read()).saturating_since(clock.at(bare::last_timer_interrupt()));
+    /// let latency = clock.at(tsc::read()).saturating_duration_since(clock.at(bare::last_timer_interrupt()));
     /// dormir_guest::println!("awake {latency:?} after the interrupt");
     /// ```
     #[must_use]

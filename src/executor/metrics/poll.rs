@@ -37,7 +37,7 @@ impl TimedPoll {
 
     pub(in crate::executor) fn end(self) {
         let Some(vtable) = self.vtable else { return };
-        let now = |start| self.timers.now().saturating_since(start);
+        let now = |start| self.timers.now().saturating_duration_since(start);
         let time = self.start.map(now).unwrap_or_default();
         self.task.core().metrics.polled(time, vtable);
     }

@@ -170,7 +170,7 @@ impl Rest for Waits {
     fn rest(&mut self, cx: &IdleContext<'_>) -> Result<(), Error> {
         // Only this vCPU's main line wakes tasks, and it is here.
         let until = cx.deadline().ok_or(Error::NothingToWaitFor)?;
-        let wait = until.saturating_since(CLOCK.now());
+        let wait = until.saturating_duration_since(CLOCK.now());
         if wait > self.longest {
             let limit = self.longest;
             return Err(Error::TooLong { wait, limit });

@@ -113,7 +113,7 @@ pub struct Polled {
 pub fn poll_once() -> Result<Polled, Error> {
     let mut running = Running::enter()?;
     let next = running.until_idle();
-    let left = |at: Instant| at.saturating_since(CLOCK.now());
+    let left = |at: Instant| at.saturating_duration_since(CLOCK.now());
     Ok(Polled {
         tasks_left: running.tasks_left(),
         next_in: next.map(left),

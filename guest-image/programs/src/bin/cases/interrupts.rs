@@ -113,7 +113,7 @@ fn handler_sets_timer() {
     );
     interrupts::enable();
     assert_eq!(device.interrupts(), 1);
-    let slept = Instant::now().saturating_since(start);
+    let slept = Instant::now().saturating_duration_since(start);
     assert!(slept >= Duration::from_millis(200), "woken after {slept:?}");
 }
 

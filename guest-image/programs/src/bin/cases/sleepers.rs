@@ -60,7 +60,7 @@ fn time_to_begin(sleepers: u64) -> Duration {
     let mut all = pin!(join_all((0..sleepers).map(|_| Timer::at(far))));
     let mut context = Context::from_waker(Waker::noop());
     assert!(all.as_mut().poll(&mut context).is_pending());
-    Instant::now().saturating_since(start)
+    Instant::now().saturating_duration_since(start)
 }
 
 /// Sleepers with the same deadline all end, in the order in which they began to wait.

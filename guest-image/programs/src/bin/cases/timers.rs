@@ -136,7 +136,7 @@ fn timer_source() {
         );
     }
     // 210 ms of naps. Ten times that is not lateness but a wrong scale.
-    let took = Instant::now().saturating_since(start);
+    let took = Instant::now().saturating_duration_since(start);
     assert!(
         took < Duration::from_millis(2100),
         "{took:?} for 210 ms of naps"
@@ -275,7 +275,7 @@ fn delay_is_never_short() {
     for nanos in [0, 1, 1_000, 1_000_000] {
         let start = Instant::now();
         Delay.delay_ns(nanos);
-        let waited = Instant::now().saturating_since(start);
+        let waited = Instant::now().saturating_duration_since(start);
         assert!(
             waited >= Duration::from_nanos(nanos.into()),
             "{waited:?} for {nanos} ns"

@@ -237,7 +237,7 @@ async fn ahead(by: By) {
     assert_woken(&[]);
     by.ahead(HOUR * 4 + HOUR / 2);
     nap(Duration::from_millis(20)).await;
-    let jumped = Instant::now().saturating_since(before);
+    let jumped = Instant::now().saturating_duration_since(before);
     assert!(
         (HOUR * 4..HOUR * 5).contains(&jumped),
         "the clock went {jumped:?}"
@@ -257,7 +257,7 @@ async fn ahead_of_pvclock(by: By) {
     nap(Duration::from_millis(5)).await;
     by.ahead(HOUR * 3);
     nap(Duration::from_millis(200)).await;
-    let went = Instant::now().saturating_since(before);
+    let went = Instant::now().saturating_duration_since(before);
     assert!(went < HOUR / 60, "the clock went {went:?}");
     assert_woken(&[1]);
     drop(timers);
@@ -279,7 +279,7 @@ async fn back(by: By, length: Duration) {
     }
     nap(Duration::from_millis(300)).await;
     assert_woken(&[1, 2, 3]);
-    let went = Instant::now().saturating_since(before);
+    let went = Instant::now().saturating_duration_since(before);
     assert!(
         (Duration::from_millis(300)..HOUR / 60).contains(&went),
         "the clock went {went:?}"

@@ -29,7 +29,10 @@ pub(crate) fn timed<T>(program: impl FnOnce() -> T) -> T {
     let start = Instant::now();
     let interrupts = bare::timer_interrupts();
     let output = program();
-    report("elapsed_ns", nanos(Instant::now().saturating_since(start)));
+    report(
+        "elapsed_ns",
+        nanos(Instant::now().saturating_duration_since(start)),
+    );
     report("timer_interrupts", bare::timer_interrupts() - interrupts);
     let polls = POLLS.load(Ordering::Relaxed);
     if polls > 0 {

@@ -71,7 +71,7 @@ task! {
         println!("hello from the stage");
         let start = Instant::now();
         timer.await;
-        report("pause_ns", measure::nanos(Instant::now().saturating_since(start)));
+        report("pause_ns", measure::nanos(Instant::now().saturating_duration_since(start)));
         println!("hello again");
     }
 }

@@ -22,7 +22,7 @@ task! {
     async fn sleeper(nap: Duration), pool = SLEEPERS {
         let start = Instant::now();
         Timer::after(nap).await;
-        assert!(Instant::now().saturating_since(start) >= nap, "a sleeper was woken too early");
+        assert!(Instant::now().saturating_duration_since(start) >= nap, "a sleeper was woken too early");
     }
 }
 

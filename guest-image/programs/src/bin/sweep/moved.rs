@@ -58,7 +58,7 @@ pub(crate) fn poll() -> Poll<u64> {
         let waker = moved.waker.clone();
         let ended = moved.timer.as_mut().poll(&mut Context::from_waker(&waker));
         ended.map(|()| {
-            let late = Instant::now().saturating_since(moved.timer.deadline());
+            let late = Instant::now().saturating_duration_since(moved.timer.deadline());
             late.as_nanos() as u64
         })
     })

@@ -97,7 +97,7 @@ fn deadline_after(step: u32, wait: Wait) -> Outcome {
     pit::set(1193);
     let deadline = Instant::now().saturating_add(Duration::from_nanos(step.into()));
     block_on(Timer::at(deadline), By(wait));
-    let late = Instant::now().saturating_since(deadline);
+    let late = Instant::now().saturating_duration_since(deadline);
     Outcome {
         interrupted: 0,
         late: late.as_nanos() as u64,

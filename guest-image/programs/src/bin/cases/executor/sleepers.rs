@@ -67,7 +67,8 @@ fn end_in_order<M: Cpus>(executor: &'static Executor<Up65536, M>) {
     // A tenth of them is tried, to see how long it takes.
     let began = Instant::now();
     drop(put_to_sleep(executor, SLEEPERS / 10, HOUR, ends));
-    let mut time = Instant::now().saturating_since(began) * 12 + Duration::from_millis(200);
+    let mut time =
+        Instant::now().saturating_duration_since(began) * 12 + Duration::from_millis(200);
     assert_eq!(executor.tasks(), 0, "tasks outlived their runner");
 
     let mut runner = loop {
