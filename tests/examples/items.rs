@@ -4,17 +4,17 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde_json::Value;
 
-/// A public item that is to have an example.
+/// A public item, with the examples in its documentation.
 #[derive(Debug)]
 pub(crate) struct Item {
     pub(crate) file: String,
     pub(crate) line: u64,
     pub(crate) examples: Vec<Example>,
-    /// Whether it is a method of a trait whose own example defines it.
-    pub(crate) is_shown_by_its_trait: bool,
+    /// Whether it must have an example. Methods need none.
+    pub(crate) needs_example: bool,
 }
 
-/// An example that is compiled.
+/// An example that the compiler checks.
 #[derive(Debug)]
 pub(crate) struct Example {
     pub(crate) is_run: bool,
@@ -22,7 +22,7 @@ pub(crate) struct Example {
 }
 
 impl Example {
-    /// Whether it is a guest, which is run in a VM.
+    /// Whether it is a guest, which runs in a VM.
     pub(crate) fn is_guest(&self) -> bool {
         self.code.contains("dormir_guest::entry!(")
     }
@@ -52,7 +52,7 @@ pub(crate) fn examples(docs: &str) -> Vec<Example> {
     examples
 }
 
-/// The public items of a crate that are to have examples, by their paths.
+/// The public functions, methods, macros, types and traits of a crate, by path.
 pub(crate) fn public(json: &Value) -> BTreeMap<String, Item> {
     let mut walk = Walk {
         index: &json["index"],
@@ -65,17 +65,18 @@ pub(crate) fn public(json: &Value) -> BTreeMap<String, Item> {
 
 struct Walk<'a> {
     index: &'a Value,
-    /// Some items can be reached in two ways.
+    /// Some items can be reached by two paths.
     seen: HashSet<u64>,
     items: BTreeMap<String, Item>,
 }
 
 impl<'a> Walk<'a> {
-    /// Visits an item, which lies in `above`, perhaps by another name than its own, and those in it.
+    /// Visits an item of the module or type `above`, and the items inside it. A `use` may give it
+    /// another name.
     fn visit(&mut self, id: &'a Value, above: &str, alias: Option<&str>) {
         let item = self.entry(id);
         let (Some(number), Some((kind, inner))) = (id.as_u64(), inner(item)) else {
-            // Another crate's.
+            // An item of another crate.
             return;
         };
         if kind == "use" {
@@ -98,30 +99,31 @@ impl<'a> Walk<'a> {
         match kind {
             "module" => self.visit_all(&inner["items"], &path),
             "struct" | "enum" | "union" => {
-                self.add(&path, item, false);
+                self.add(&path, item, true);
                 for id in list(&inner["impls"]) {
                     let block = &self.entry(id)["inner"]["impl"];
                     if block["trait"].is_null() {
-                        self.visit_all(&block["items"], &path);
+                        self.add_methods(&block["items"], &path);
                     }
                 }
             }
             "trait" => {
-                self.add(&path, item, false);
-                let shown = examples(docs(item));
-                for id in list(&inner["items"]) {
-                    let method = self.entry(id);
-                    if method["inner"].get("function").is_some() {
-                        let name = method["name"].as_str().unwrap_or_default();
-                        let definition = format!("fn {name}(");
-                        let is_shown = shown.iter().any(|it| it.code.contains(&definition));
-                        self.add(&format!("{path}::{name}"), method, is_shown);
-                    }
-                }
+                self.add(&path, item, true);
+                self.add_methods(&inner["items"], &path);
             }
-            "function" | "macro" | "proc_macro" | "type_alias" => self.add(&path, item, false),
+            "function" | "macro" | "proc_macro" | "type_alias" => self.add(&path, item, true),
             // Constants and statics.
             _ => {}
+        }
+    }
+
+    fn add_methods(&mut self, ids: &'a Value, path: &str) {
+        for id in list(ids) {
+            let method = self.entry(id);
+            if method["inner"].get("function").is_some() {
+                let name = method["name"].as_str().unwrap_or_default();
+                self.add(&format!("{path}::{name}"), method, false);
+            }
         }
     }
 
@@ -131,26 +133,26 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// What is said of an item; null of one of another crate.
+    /// The index's entry for an item; null for an item of another crate.
     fn entry(&self, id: &Value) -> &'a Value {
         id.as_u64()
             .and_then(|id| self.index.get(id.to_string()))
             .unwrap_or(&Value::Null)
     }
 
-    fn add(&mut self, path: &str, item: &Value, is_shown_by_its_trait: bool) {
+    fn add(&mut self, path: &str, item: &Value, needs_example: bool) {
         let span = &item["span"];
         let item = Item {
             file: span["filename"].as_str().unwrap_or_default().to_owned(),
             line: span["begin"][0].as_u64().unwrap_or_default(),
             examples: examples(docs(item)),
-            is_shown_by_its_trait,
+            needs_example,
         };
         self.items.insert(path.to_owned(), item);
     }
 }
 
-/// Of what kind an item is, and what is said of it as such.
+/// An item's kind, and the fields of that kind.
 fn inner(item: &Value) -> Option<(&str, &Value)> {
     let (kind, inner) = item["inner"].as_object()?.iter().next()?;
     Some((kind, inner))

@@ -1,10 +1,10 @@
-//! Every public item of the library has an example, and that example is run: on the host by
-//! `cargo test`, or as a guest by `cargo vm test`. (Those of Hyperlight guests are compiled by the latter.)
+//! Each public type, trait, macro and module-level function of the library has an example, and each
+//! example runs: on the host by `cargo test`, or as a guest by `cargo vm test`. (The latter
+//! compiles those of Hyperlight guests, and does not run them.)
 //!
-//! Rustdoc says which items there are, and what their documentation is. (Its own lint for this passes
-//! over whatever is re-exported from a private module, and wants examples of `impl` blocks.) What counts
-//! are functions, methods, macros, types and traits. Constants, variants, fields and modules need none,
-//! nor do a trait's methods that the trait's own example defines.
+//! Rustdoc lists the items and their documentation as JSON. (Its own lint passes over items that
+//! are re-exported from a private module, and asks for examples of `impl` blocks.) Methods,
+//! constants, variants, fields and modules need no example; one that is there must run too.
 
 mod items;
 
@@ -23,22 +23,22 @@ use dormir_harness::{
 use items::{Example, Item};
 use serde_json::Value;
 
-/// How long rustdoc may take, the build of what the library depends on included.
+/// The time limit of rustdoc, with the build of the library's dependencies.
 const LIMIT: Duration = Duration::from_secs(30 * 60);
 
-/// Examples that are compiled and not run, each with the reason.
+/// Examples that are only compiled, each with the reason.
 const NOT_RUN: &[(&str, &str)] = &[(
     "dormir::executor::Runner::run_forever",
     "it does not return",
 )];
 
-/// Where items are whose examples are compiled for guests and not run: they are parts of Hyperlight guests, and
-/// call a host. What they show the cases of `tests/vm/hyperlight.rs` run.
+/// The path of items whose examples are compiled for guests and not run: they are parts of
+/// Hyperlight guests, and call a host. The cases in `tests/vm/hyperlight.rs` run the same calls.
 const HYPERLIGHT: &str = "::hyperlight::";
 
-/// The library's public items, by path, as rustdoc shows them for the host or for guests.
+/// The library's public items, by path, as rustdoc lists them for the host or for guests.
 fn documented(guest: bool) -> BTreeMap<String, Item> {
-    let workspace = Workspace::locate().expect("the sources are there");
+    let workspace = Workspace::locate().expect("the test runs in a checkout");
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("documented");
     let (mut command, folder) = if guest {
         let toolchain = GuestToolchain::detect(&workspace).expect("guests can be built");
@@ -50,7 +50,7 @@ fn documented(guest: bool) -> BTreeMap<String, Item> {
         )
     };
     command
-        // The release compiler refuses to write JSON without it.
+        // A stable compiler writes JSON only with this.
         .env("RUSTC_BOOTSTRAP", "1")
         .args(["rustdoc", "--locked", "--quiet", "--lib", "--all-features"])
         .args(["--package", "dormir"])
@@ -60,16 +60,16 @@ fn documented(guest: bool) -> BTreeMap<String, Item> {
         .args(["--", "-Zunstable-options", "--output-format=json"])
         .current_dir(workspace.root());
     Command::from_std(command).timeout(LIMIT).assert().success();
-    let json = fs::read_to_string(folder.join("dormir.json")).expect("rustdoc has written it");
-    let json: Value = serde_json::from_str(&json).expect("it is JSON");
+    let json = fs::read_to_string(folder.join("dormir.json")).expect("rustdoc wrote a file");
+    let json: Value = serde_json::from_str(&json).expect("rustdoc wrote JSON");
     items::public(&json)
 }
 
-/// Fails with all that is wrong at once.
+/// Fails if there are any `items`, and lists them all.
 #[track_caller]
-fn assert_none(complaint: &str, items: &BTreeSet<String>) {
+fn assert_none(problem: &str, items: &BTreeSet<String>) {
     let lines = Vec::from_iter(items.iter().map(String::as_str)).join("\n  ");
-    assert!(items.is_empty(), "{complaint}:\n  {lines}\n");
+    assert!(items.is_empty(), "{problem}:\n  {lines}\n");
 }
 
 fn line(path: &str, item: &Item) -> String {
@@ -77,9 +77,9 @@ fn line(path: &str, item: &Item) -> String {
 }
 
 #[test]
-fn every_public_item_has_an_example_that_is_run() {
+fn public_items_have_examples_and_every_example_runs() {
     let (host, guest) = (documented(false), documented(true));
-    // What rustdoc writes may change: none of these is missed.
+    // The format of rustdoc's JSON may change: these items must be in it.
     for (items, path) in [
         (&host, "dormir::event::Event"),
         (&host, "dormir::event::Event::signal"),
@@ -94,7 +94,7 @@ fn every_public_item_has_an_example_that_is_run() {
         (&guest, "dormir::platform::bare::TimerSource"),
         (&guest, "dormir::platform::hyperlight::block_on"),
     ] {
-        assert!(items.contains_key(path), "{path} is missed");
+        assert!(items.contains_key(path), "{path} is not listed");
     }
 
     let mut without = BTreeSet::new();
@@ -105,12 +105,12 @@ fn every_public_item_has_an_example_that_is_run() {
     let guests = all().filter(|(_, item)| item.examples.iter().any(Example::is_guest));
     let files_with_guests: BTreeSet<_> = guests.map(|(_, item)| &item.file).collect();
     for (path, item) in all() {
-        if item.examples.is_empty() && !item.is_shown_by_its_trait {
+        if item.examples.is_empty() && item.needs_example {
             without.insert(line(path, item));
         }
         let is_hyperlight = path.contains(HYPERLIGHT);
-        let may_rest = is_hyperlight || NOT_RUN.iter().any(|(exempt, _)| exempt == path);
-        if !may_rest && item.examples.iter().any(|example| !example.is_run) {
+        let is_exempt = is_hyperlight || NOT_RUN.iter().any(|(exempt, _)| exempt == path);
+        if !is_exempt && item.examples.iter().any(|example| !example.is_run) {
             not_run.insert(line(path, item));
         }
         let needs_machine = !host.contains_key(path) && !is_hyperlight;
@@ -123,21 +123,24 @@ fn every_public_item_has_an_example_that_is_run() {
         }
     }
     assert_none("public items without an example", &without);
-    assert_none("examples that are not run, for no known reason", &not_run);
     assert_none(
-        "examples that need a machine and are no guests",
+        "examples that are not run, without a reason in `NOT_RUN`",
+        &not_run,
+    );
+    assert_none(
+        "examples that need a machine, but are not guests",
         &not_guests,
     );
-    // They are run by the file.
+    // `cargo vm test` runs the examples of a file together.
     assert_none(
-        "examples that are no guests, in a file with some that are",
+        "examples that are not guests, in a file with examples that are",
         &beside_guests,
     );
     for (path, _) in NOT_RUN {
         let item = host.get(*path).or_else(|| guest.get(*path));
         assert!(
             item.is_some_and(|item| item.examples.iter().any(|example| !example.is_run)),
-            "{path} needs no exemption"
+            "{path} is in `NOT_RUN`, but its examples run"
         );
     }
 }
