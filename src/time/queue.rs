@@ -1,8 +1,67 @@
-//! The timer queue: who waits for which instant, and what the alarm is set to.
+//! The timer queue: pending timers in the order of their deadlines, a clock, and an alarm for the
+//! earliest one.
 //!
-//! The queue is a [tree](super::tree) whose nodes lie in the timer futures themselves, so it needs no heap
-//! and has no fixed size. Each operation on it is one critical section of O(log n) steps; the earliest
-//! deadline is kept beside the tree, so that the idle check reads it in one load.
+//! The queue is a [tree](super::tree) whose nodes lie in the timer futures themselves, so it needs
+//! no heap and has no fixed size. Each operation on it is one critical section of O(log n) steps.
+//! The earliest deadline, `head`, is kept beside the tree, so that the idle check reads it in one
+//! load.
+//!
+//! # States
+//!
+//! ```text
+//!   +---------+           link            +-----------+
+//!   |  EMPTY  | ------------------------> |  UNARMED  | <-----------------+
+//!   +---------+ <------------------------ +-----------+                   |
+//!        ^       unlink of the last timer    |     ^                      |
+//!        |                             turn: |     | link of a timer      |
+//!        |                       alarm.set() |     | earlier than `armed` |
+//!        |                                   v     |                      |
+//!        |                                +-----------+                   |
+//!        |                                |   ARMED   |                   |
+//!        |                                +-----------+                   |
+//!        |                                      |                         |
+//!        |                         on_interrupt | (in each state)         |
+//!        |                                      v                         |
+//!        |  turn: wakes what is due       +-----------+  turn: the same,  |
+//!        +------------------------------- |    DUE    | ------------------+
+//!           no timer is left              +-----------+  others are left
+//! ```
+//!
+//! | state | `due` | `head` and `armed` | [settled](TimerQueue::is_settled) |
+//! | --- | --- | --- | --- |
+//! | EMPTY | `false` | both `NEVER` | yes |
+//! | UNARMED | `false` | `head < armed` | no |
+//! | ARMED | `false` | `armed <= head`, and `armed` is not `NEVER` | yes |
+//! | DUE | `true` | any | no |
+//!
+//! - UNARMED, [`turn`](TimerQueue::turn): `set_alarm` stores `live` and `armed = head`, and sets
+//!   the alarm. An alarm may ignore a deadline that passes meanwhile. So `set_alarm` then looks at
+//!   the clock, and if the deadline has passed, does what `turn` does in DUE.
+//! - DUE, `turn`: `answer_interrupt` stores `due = false` and `armed = NEVER`, looks at the clock,
+//!   takes each timer whose deadline has passed out of the tree and wakes its waker. With no timer
+//!   in the tree it turns the alarm off instead, if that is still to come. After a wait the loop
+//!   does this before its pass, by `look_after_wait`.
+//! - DUE goes to UNARMED and not to ARMED: the woken tasks run before the alarm is set, since they
+//!   often wait for an earlier deadline. Until then the queue is not settled, so the loop does not
+//!   halt.
+//! - `unlink` leaves `armed` and the alarm as they are, also when it empties the tree: one
+//!   interrupt that finds nothing due costs less than an alarm write for each timer that is
+//!   dropped. A queue that is UNARMED only by the timer that `unlink` takes out is ARMED again.
+//! - `look`, which needs no interrupt, wakes what is due in any state. A loop that ends calls
+//!   `disarm`: the alarm is off, and `armed` is `NEVER`.
+//!
+//! # Who writes what
+//!
+//! - The tree and `head`: `link` and `unlink`, in any context but NMI and machine check, and on any
+//!   vCPU; `expire` in the run loop. Always both, in one critical section.
+//! - `due`: `on_interrupt` and the timer's interrupt entry set it, in any context.
+//!   `answer_interrupt` clears it, in the run loop.
+//! - `armed`: `set_alarm`, `answer_interrupt`, `look` and `disarm`, in the run loop.
+//! - `live`: `set_alarm`, `look` and `disarm`, in the run loop; `on_deadline`, in its idle policy.
+//!
+//! The run loop is that of the queue's [owner](TimerQueue#a-queue-has-one-owner), or one that calls
+//! `turn` itself. It runs on one vCPU, not in interrupt handlers, and its idle policy runs inside
+//! it. So nothing else writes `armed` or `live` between a load and a store of theirs.
 
 use core::{
     ptr,
@@ -23,32 +82,33 @@ mod devices;
 mod owner;
 mod serve;
 
-/// [`Instant::NEVER`], as it lies in the atomics.
+/// [`Instant::NEVER`], as the atomics store it.
 const NEVER: u64 = Instant::NEVER.as_nanos();
 
-/// Timers in the order of their deadlines, with the clock that says what is due and the alarm that
-/// interrupts when the next one is.
+/// Timers in the order of their deadlines, with the clock that they are measured by and the alarm
+/// that interrupts at the next one.
 ///
-/// Most programs use the [global](Self::global) one and see it only through [`Timer`](super::Timer).
-/// An instance of one's own serves tests that run in parallel, a second clock, or another vCPU.
+/// Most programs use the [global](Self::global) queue, through [`Timer`](super::Timer). Other
+/// instances are for tests that run in parallel, a second clock, or another vCPU.
 ///
 /// # A queue has one owner
 ///
-/// It is served, and its alarm set, by one vCPU at a time (on a host: by one thread): its owner. That is the
-/// one whose run loop ([`Runner::run`](crate::executor::Runner::run) and its like,
-/// [`block_on`](crate::block_on)) first finds timers in it, until the loop ends. Loops may be nested, on that
-/// vCPU. A loop on another one leaves the queue alone; it panics if it would wait while there are timers in the
-/// queue, since they may be its own: it needs a queue of its own, by
+/// One vCPU at a time (on a host: one thread) serves the queue and sets its alarm: its owner. A run
+/// loop ([`Runner::run`](crate::executor::Runner::run) and the other `run` methods,
+/// [`block_on`](crate::block_on)) makes its vCPU the owner when it first finds timers in the queue,
+/// until the loop ends. Loops may be nested on that vCPU. A loop on another vCPU leaves the queue
+/// alone. It panics if it would wait while there are timers in the queue, since these may be its
+/// own: it needs a queue of its own, by
 /// [`Runner::with_timers`](crate::executor::Runner::with_timers), and timers of that queue, by
 /// [`timer`](Self::timer).
 ///
-/// The timers of a queue may be polled and dropped on other vCPUs than the owner's, where the program's
-/// implementation of `critical-section` keeps vCPUs apart. Their deadlines are in time only if
-/// [`on_earlier`](Self::on_earlier) tells the owner.
+/// Other vCPUs may poll and drop the queue's timers, if the program's implementation of
+/// `critical-section` excludes other vCPUs. Their deadlines are met in time only if
+/// [`on_earlier`](Self::on_earlier) notifies the owner.
 ///
 /// # Examples
 ///
-/// A guest that has an interrupt table of its own says so when its timer interrupts:
+/// A guest with an interrupt table of its own reports the timer's interrupt:
 ///
 /// ```
 /// use dormir::time::TimerQueue;
@@ -62,32 +122,33 @@ const NEVER: u64 = Instant::NEVER.as_nanos();
 /// # assert!(!TimerQueue::global().is_settled());
 /// ```
 pub struct TimerQueue {
-    /// The one in `installed`, or one that panics: so nobody asks whether there is one.
+    /// The value of `installed`, or devices that panic: so no caller has to check.
     devices: AtomicPtr<Devices>,
     installed: spin::Once<Devices>,
     tree: Mutex<Tree<TimerNode>>,
-    /// The earliest deadline in the tree; `NEVER` if it is empty. Written with the tree.
+    /// The earliest deadline in the tree; `NEVER` if it is empty.
     head: AtomicU64,
-    /// The deadline that the alarm is set for; `NEVER` if the next one is to be set anew. Written by the
-    /// runner only, as is `live`.
+    /// The deadline that the alarm is set for; `NEVER` if the alarm must be set for the next one.
     armed: AtomicU64,
-    /// When the alarm interrupts, by what was last asked of it: 0 if it is off. It stays until the alarm is
-    /// set anew or turned off, since an interrupt may have been another's, and the alarm's still to come; `NEVER`
-    /// where its deadline has passed and nobody has seen the interrupt.
+    /// When the alarm will interrupt, as last set: `head` plus the slack. 0 if it is off. `NEVER`
+    /// if its time has passed and its interrupt was not seen, so that it may still come.
+    ///
+    /// It stays when an interrupt comes: that may have been an earlier one, and the alarm's is
+    /// still to come.
     live: AtomicU64,
-    /// Set by the timer's interrupt: look at the clock.
+    /// Set by the timer's interrupt: the clock must be looked at.
     due: AtomicBool,
     /// How much later than a deadline the alarm may come, in nanoseconds.
     slack: AtomicU64,
-    /// Whose run loops serve it.
+    /// The vCPU whose run loops serve the queue.
     owner: Owner,
-    /// What tells the owner of an earlier deadline.
+    /// Notifies the owner of an earlier deadline.
     earlier: Hook,
 }
 
-// SAFETY: nodes are reached through the tree in critical sections only, so their links and wakers are
-// never used from two contexts at a time; what is read outside one is atomic. The wakers that go from
-// context to context are `Send`, and the references in `devices` are to `Sync` things.
+// SAFETY: nodes are reached through the tree in critical sections only, so no two contexts use
+// their links and wakers at once; all that is read outside of one is atomic. Wakers, which move
+// between contexts, are `Send`, and the references in `devices` are to `Sync` types.
 unsafe impl Sync for TimerQueue {}
 
 /// The queue of [`TimerQueue::global`].
@@ -100,24 +161,15 @@ impl Default for TimerQueue {
 }
 
 impl TimerQueue {
-    /// Where `due` lies, for interrupt entries: they store a one there.
+    /// The offset of `due`, for interrupt entries: they store a one there.
     #[cfg(all(target_arch = "x86_64", target_os = "none", feature = "bare"))]
     pub(crate) const DUE: usize = core::mem::offset_of!(Self, due);
 
     /// An empty queue without a clock.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use dormir::time::TimerQueue;
-    ///
-    /// static TIMERS: TimerQueue = TimerQueue::new();
-    /// assert!(!TIMERS.has_clock());
-    /// ```
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            devices: AtomicPtr::new(ptr::from_ref(&devices::NONE).cast_mut()),
+            devices: AtomicPtr::new(ptr::from_ref(&devices::NOT_INSTALLED).cast_mut()),
             installed: spin::Once::new(),
             tree: Mutex::new(Tree::new()),
             head: AtomicU64::new(NEVER),
@@ -125,73 +177,28 @@ impl TimerQueue {
             live: AtomicU64::new(0),
             due: AtomicBool::new(false),
             slack: AtomicU64::new(0),
-            owner: Owner::nobody(),
+            owner: Owner::none(),
             earlier: Hook::none(),
         }
     }
 
     /// The queue of [`Timer::after`](super::Timer::after) and of [`block_on`](crate::block_on).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use dormir::time::{Instant, TimerQueue};
-    ///
-    /// # dormir::platform::host::init();
-    /// assert_eq!(TimerQueue::global().now(), Instant::now());
-    /// ```
     #[must_use]
     #[inline]
     pub fn global() -> &'static Self {
         &GLOBAL
     }
 
-    /// To be called by the handler of the timer's interrupt, after it has acknowledged it: says that
-    /// the clock is worth a look. Lock-free; may be called in any context, NMI included.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use dormir::time::TimerQueue;
-    ///
-    /// static TIMERS: TimerQueue = TimerQueue::new();
-    ///
-    /// /// The handler of the timer's interrupt.
-    /// fn on_timer() {
-    ///     // Acknowledge the interrupt, then:
-    ///     TIMERS.on_interrupt();
-    /// }
-    /// on_timer();
-    /// assert!(!TIMERS.is_settled(), "the runner is to look at the clock");
-    /// ```
+    /// Reports the timer's interrupt, so that the run loop looks at the clock. The interrupt's
+    /// handler calls it after it has acknowledged the interrupt. Lock-free; may be called in any
+    /// context, NMI included.
     #[inline]
     pub fn on_interrupt(&self) {
         self.due.store(true, Ordering::Release);
     }
 
-    /// Whether there is nothing for [`turn`](Self::turn) to do: no interrupt came, and no timer was
-    /// added that is earlier than the alarm. Three loads; meant for the idle check, with interrupts
-    /// masked.
-    ///
-    /// # Examples
-    ///
-    /// A loop of one's own, which halts as long as there is nothing to do:
-    ///
-    /// ```
-    /// use dormir::{platform::host::VirtualClock, time::{Instant, TimerQueue}};
-    ///
-    /// static CLOCK: VirtualClock = VirtualClock::new();
-    /// static TIMERS: TimerQueue = TimerQueue::new();
-    /// # let halt_until = |deadline: Option<Instant>| { CLOCK.pass(1); TIMERS.on_interrupt(); };
-    ///
-    /// TIMERS.install(&CLOCK, &CLOCK)?;
-    /// let deadline = TIMERS.turn();
-    /// if TIMERS.is_settled() {
-    ///     halt_until(deadline);
-    /// }
-    /// assert!(!TIMERS.is_settled(), "an interrupt came");
-    /// # Ok::<(), dormir::time::AlreadyInstalled>(())
-    /// ```
+    /// Whether [`turn`](Self::turn) has nothing to do: no interrupt came, and no timer is earlier
+    /// than the alarm. Three loads; meant for the idle check, with interrupts masked.
     #[must_use]
     #[inline]
     pub fn is_settled(&self) -> bool {
@@ -205,22 +212,23 @@ impl TimerQueue {
         Instant::from_nanos(self.head.load(Ordering::Relaxed))
     }
 
-    /// One turn of the runner: if the timer's interrupt came, wakes the tasks whose deadlines have passed;
-    /// if not, sets the alarm if the next deadline is earlier than what it is set to.
+    /// Does one turn of the loop: if the timer's interrupt came, wakes the tasks whose deadlines
+    /// have passed; if not, sets the alarm if the next deadline is earlier than the one it is set
+    /// for.
     ///
-    /// So the alarm is not set for what comes after a deadline until the tasks that were woken have been
-    /// polled, which often have an earlier one. Until then the queue is not [settled](Self::is_settled): do
-    /// not halt then, but turn it again.
+    /// So after a deadline the alarm is not set for the next one until the woken tasks have been
+    /// polled, since they often wait for an earlier one. Until then the queue is not
+    /// [settled](Self::is_settled): do not halt, but call `turn` again.
     ///
-    /// When the last timer goes, the alarm stays as it is: one interrupt that finds nothing due costs
-    /// less than a write for each timer that is dropped.
+    /// When the last timer is dropped, the alarm stays as it is: one interrupt that finds nothing
+    /// due costs less than an alarm write for each timer that is dropped.
     ///
-    /// Returns the next deadline. It is called between polls by the one loop that runs tasks
-    /// ([`block_on`](crate::block_on) does it); not from interrupt handlers.
+    /// Returns the next deadline. To be called between polls by the one loop that runs tasks; not
+    /// by interrupt handlers. [`block_on`](crate::block_on) and `Runner::run` call it themselves.
     ///
     /// # Panics
     ///
-    /// If timers are waiting and no clock is installed.
+    /// If timers are pending and no clock is installed.
     ///
     /// # Examples
     ///
@@ -238,7 +246,7 @@ impl TimerQueue {
     /// TIMERS.install(&CLOCK, &CLOCK)?;
     /// let mut runner = EXECUTOR.enter()?.with_timers(&TIMERS);
     /// # runner.spawner().spawn_detached(wait(TIMERS.timer(Instant::from_nanos(5))))?;
-    /// // A pass of a loop of one's own: the tasks, then the timers, whose alarm it sets.
+    /// // One round of your own loop: the tasks, then the timers.
     /// runner.pass();
     /// let next = TIMERS.turn();
     /// assert_eq!(CLOCK.alarm(), next);
@@ -258,22 +266,22 @@ impl TimerQueue {
         (head != NEVER).then_some(Instant::from_nanos(head))
     }
 
-    /// Puts `node` into the queue, which has `waker` be woken at its deadline.
+    /// Puts `node` into the queue, which wakes `waker` at its deadline.
     ///
     /// # Safety
     ///
-    /// `node` is idle. It must stay where it is, and be passed to [`unlink`](Self::unlink) of this queue
-    /// before its memory is reused.
+    /// `node` is idle. It must stay where it is, and be passed to [`unlink`](Self::unlink) of this
+    /// queue before its memory is reused.
     #[inline(never)]
     pub(super) unsafe fn link(&self, node: &TimerNode, waker: &Waker) {
         // Cloning a waker is foreign code: it runs outside the critical section.
         let waker = waker.clone();
         critical_section::with(|cs| {
-            // SAFETY: it is not in the queue, where only its owner puts it.
+            // SAFETY: the node is idle, so it is not in the queue.
             unsafe { node.wait(waker, cs) };
             let tree = self.tree.borrow(cs);
-            // SAFETY: the caller says that the node stays in place until `unlink`, which removes it; its
-            // deadline changes outside of the queue only.
+            // SAFETY: the caller promises that the node stays in place until `unlink`, which
+            // removes it; its deadline changes outside of the queue only.
             unsafe { tree.insert(node) };
             if tree.is_first(node) {
                 self.head
@@ -281,15 +289,15 @@ impl TimerQueue {
             }
         });
         if self.earlier.is_set() {
-            self.tell_of(node.deadline());
+            self.notify_owner(node.deadline());
         }
     }
 
-    /// Takes `node` out of the queue if it is there.
+    /// Takes `node` out of the queue if it is in it.
     ///
     /// # Safety
     ///
-    /// If the node was linked since it was made or unlinked, it was to this queue.
+    /// If the node is in a queue, it is in this one.
     #[inline(never)]
     pub(super) unsafe fn unlink(&self, node: &TimerNode) {
         let waker = critical_section::with(|cs| {
@@ -299,15 +307,15 @@ impl TimerQueue {
             }
             let tree = self.tree.borrow(cs);
             let was_first = tree.is_first(node);
-            // SAFETY: who waits is in a tree, and the caller says that it is this one.
+            // SAFETY: a waiting node is in a tree, and the caller promises that it is this one.
             unsafe { tree.remove(node) };
             if was_first {
                 self.head.store(first_deadline(tree), Ordering::Relaxed);
             }
-            // SAFETY: it was in the queue until now.
+            // SAFETY: the node was in the queue until now.
             unsafe { node.give_up(cs) }
         });
-        // Foreign code: outside the section.
+        // Dropping a waker is foreign code: it runs outside the critical section.
         drop(waker);
     }
 }

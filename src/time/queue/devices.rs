@@ -1,4 +1,4 @@
-//! The clock and the alarm of a queue, and how exact the alarm has to be.
+//! The clock and the alarm of a queue, and the slack of the alarm.
 
 use core::{ptr, sync::atomic::Ordering, time::Duration};
 
@@ -10,8 +10,8 @@ pub(super) struct Devices {
     pub(super) alarm: &'static dyn Alarm,
 }
 
-/// What a queue goes by that has no clock.
-pub(super) static NONE: Devices = Devices {
+/// The devices of a queue without a clock: they panic.
+pub(super) static NOT_INSTALLED: Devices = Devices {
     clock: &NotInstalled,
     alarm: &NotInstalled,
 };
@@ -20,30 +20,28 @@ struct NotInstalled;
 
 impl NotInstalled {
     #[cold]
-    fn refuse() -> ! {
-        panic!(
-            "no clock is installed: call dormir::platform::bare::init (or TimerQueue::install) first"
-        )
+    fn fail() -> ! {
+        panic!("no clock is installed: call `platform::bare::init` or `TimerQueue::install` first")
     }
 }
 
 impl Clock for NotInstalled {
     fn now(&self) -> Instant {
-        Self::refuse()
+        Self::fail()
     }
 }
 
 impl Alarm for NotInstalled {
     fn set(&self, _at: Instant) {
-        Self::refuse()
+        Self::fail()
     }
 
     fn off(&self) {
-        Self::refuse()
+        Self::fail()
     }
 }
 
-/// A clock was installed before.
+/// The queue has a clock already.
 ///
 /// # Examples
 ///
@@ -65,7 +63,7 @@ pub struct AlreadyInstalled;
 impl core::fmt::Display for AlreadyInstalled {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(
-            "this timer queue has a clock already; install one once, before the first timer",
+            "this timer queue already has a clock; install one clock, once, before the first timer",
         )
     }
 }
@@ -73,26 +71,14 @@ impl core::fmt::Display for AlreadyInstalled {
 impl core::error::Error for AlreadyInstalled {}
 
 impl TimerQueue {
-    /// Gives the queue its clock and its alarm. A platform's `init` does this for the global queue.
+    /// Installs the queue's clock and alarm. A platform's `init` does this for the global queue.
     ///
-    /// Call it with interrupts masked: a timer that is used from an interrupt handler meanwhile would
-    /// wait for this call forever.
+    /// Call it with interrupts masked: a timer that an interrupt handler uses meanwhile would wait
+    /// for this call forever.
     ///
     /// # Errors
     ///
     /// [`AlreadyInstalled`] if it was called before; the first clock stays.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use dormir::{platform::host::VirtualClock, time::TimerQueue};
-    ///
-    /// static CLOCK: VirtualClock = VirtualClock::new();
-    ///
-    /// // A guest gives its own clock and alarm, or those of `arch::x86_64`.
-    /// TimerQueue::global().install(&CLOCK, &CLOCK)?;
-    /// # Ok::<(), dormir::time::AlreadyInstalled>(())
-    /// ```
     pub fn install(
         &'static self,
         clock: &'static dyn Clock,
@@ -108,14 +94,14 @@ impl TimerQueue {
         if first { Ok(()) } else { Err(AlreadyInstalled) }
     }
 
-    /// Lets the alarm come up to `slack` after a deadline, so that all deadlines within that time are served
-    /// by one interrupt: fewer exits from the VM, and longer sleep. None by default, and for none a timer is
-    /// as exact as the hardware.
+    /// Allows the alarm to come up to `slack` after a deadline, so that one interrupt serves all
+    /// deadlines within that time: fewer exits from the VM, and longer sleep. Zero by default: then
+    /// a timer is as exact as the hardware.
     ///
-    /// No timer ends early. Whenever a wait of the vCPU ends, for whatever reason, what is due is served; one
-    /// that never rests serves it up to the slack late.
+    /// No timer ends early. Whenever a wait of the vCPU ends, for any reason, what is due is
+    /// served; a vCPU that never waits serves it up to the slack late.
     ///
-    /// It counts from the next time that the alarm is set. A slack beyond 2⁶⁴ - 1 nanoseconds is that long.
+    /// It takes effect the next time that the alarm is set. It is at most 2⁶⁴ - 1 nanoseconds.
     ///
     /// # Contexts
     ///
@@ -152,42 +138,18 @@ impl TimerQueue {
         self.slack.store(nanos, Ordering::Relaxed);
     }
 
-    /// How much later than a deadline the alarm may come.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use core::time::Duration;
-    /// use dormir::time::TimerQueue;
-    ///
-    /// assert_eq!(TimerQueue::new().slack(), Duration::ZERO);
-    /// ```
+    /// How much later than a deadline the alarm may come: see [`set_slack`](Self::set_slack).
     #[must_use]
     #[inline]
     pub fn slack(&self) -> Duration {
         Duration::from_nanos(self.slack.load(Ordering::Relaxed))
     }
 
-    /// Whether it has a clock.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use dormir::time::{Instant, TimerQueue};
-    ///
-    /// /// For a log that begins before there is a clock.
-    /// fn time_stamp() -> Option<Instant> {
-    ///     let timers = TimerQueue::global();
-    ///     timers.has_clock().then(|| timers.now())
-    /// }
-    /// # assert_eq!(time_stamp(), None);
-    /// # dormir::platform::host::init();
-    /// # assert!(time_stamp().is_some());
-    /// ```
+    /// Whether a clock is installed.
     #[must_use]
     pub fn has_clock(&self) -> bool {
-        // Not by `installed`: whoever installs one writes that first, and until then nobody finds the clock.
-        !ptr::eq(self.devices.load(Ordering::Acquire), &NONE)
+        // Not `installed`: `install` stores that first, and `now` reads `devices`.
+        !ptr::eq(self.devices.load(Ordering::Acquire), &NOT_INSTALLED)
     }
 
     /// The time now.
@@ -195,20 +157,6 @@ impl TimerQueue {
     /// # Panics
     ///
     /// If no clock is installed.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use dormir::{platform::host::VirtualClock, time::{Instant, TimerQueue}};
-    ///
-    /// static CLOCK: VirtualClock = VirtualClock::new();
-    /// static TIMERS: TimerQueue = TimerQueue::new();
-    ///
-    /// TIMERS.install(&CLOCK, &CLOCK)?;
-    /// CLOCK.pass(7);
-    /// assert_eq!(TIMERS.now(), Instant::from_nanos(7));
-    /// # Ok::<(), dormir::time::AlreadyInstalled>(())
-    /// ```
     #[must_use]
     #[inline]
     pub fn now(&self) -> Instant {
@@ -218,8 +166,9 @@ impl TimerQueue {
     #[inline]
     pub(super) fn devices(&self) -> &Devices {
         let devices = self.devices.load(Ordering::Acquire);
-        // SAFETY: it points to the static; or into `installed` of this queue, which `install` has borrowed for
-        // good, so that it stays where it is, and which is written once, before.
+        // SAFETY: it points to the static, or into `installed` of this queue. `install` borrowed
+        // that for `'static`, so it stays where it is, and it is written once, before the pointer
+        // is stored.
         unsafe { &*devices }
     }
 }

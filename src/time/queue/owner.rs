@@ -1,4 +1,4 @@
-//! Who serves a queue: the run loops of one vCPU at a time.
+//! The owner of a queue: the vCPU whose run loops serve it.
 
 use core::{cell::Cell, sync::atomic::Ordering};
 
@@ -7,15 +7,16 @@ use critical_section::Mutex;
 use super::TimerQueue;
 use crate::{time::Instant, vcpu};
 
-/// The vCPU whose run loops serve a queue, and how many they are: a task may run another loop.
+/// The vCPU whose run loops serve a queue, and the number of these loops: a task may run another
+/// loop.
 pub(super) struct Owner(Mutex<Cell<(usize, u32)>>);
 
 impl Owner {
-    pub(super) const fn nobody() -> Self {
+    pub(super) const fn none() -> Self {
         Self(Mutex::new(Cell::new((0, 0))))
     }
 
-    /// One more loop on this vCPU. Returns `false` if another vCPU owns the queue.
+    /// Adds a loop on this vCPU. Returns `false` if another vCPU owns the queue.
     fn add(&self) -> bool {
         let here = vcpu::current();
         critical_section::with(|cs| {
@@ -29,7 +30,7 @@ impl Owner {
         })
     }
 
-    /// Whether it is another vCPU's.
+    /// Whether another vCPU owns the queue.
     fn is_elsewhere(&self) -> bool {
         let here = vcpu::current();
         let (vcpu, loops) = critical_section::with(|cs| self.0.borrow(cs).get());
@@ -46,17 +47,18 @@ impl Owner {
 }
 
 impl TimerQueue {
-    /// Makes the queue call `hook`, in place of an earlier one, whenever a timer is polled whose deadline is
-    /// earlier than all others: for a queue whose timers are polled on other vCPUs than its owner's.
+    /// Makes the queue call `hook`, in place of an earlier hook, whenever a timer is polled whose
+    /// deadline is earlier than all others: for a queue whose timers are polled on other vCPUs than
+    /// its owner.
     ///
-    /// The owner may be asleep then, and its alarm set to a later deadline. The hook ends that sleep: by an
-    /// interrupt that it sends to the owner's vCPU, or by what the owner's [idle policy](crate::idle::Idle)
-    /// waits for. (Timers that are polled on the owner's vCPU call it too, and need it only in a loop that
-    /// sleeps by other means than an idle policy.)
+    /// The owner may be asleep, with its alarm set to a later deadline. The hook ends that sleep:
+    /// it sends an interrupt to the owner, or does whatever the owner's [idle
+    /// policy](crate::idle::Idle) waits for. (Timers that are polled on the owner call it too. They
+    /// need it only in a loop that sleeps by other means than an idle policy.)
     ///
     /// # Contexts
     ///
-    /// Any. The hook is called in the context of the poll, which may be an interrupt handler or inside a
+    /// Any. The hook runs in the context of the poll, which may be an interrupt handler or a
     /// critical section.
     ///
     /// # Examples
@@ -77,26 +79,28 @@ impl TimerQueue {
         self.earlier.set(hook);
     }
 
-    /// Whether another vCPU's loop serves it: then nobody else does, nor goes by its rests.
+    /// Whether a loop of another vCPU serves the queue. Then no loop of this vCPU does, nor pauses
+    /// for it.
     #[cold]
     pub(crate) fn is_served_elsewhere(&self) -> bool {
         self.owner.is_elsewhere()
     }
 
-    /// A timer with this deadline was put into the queue.
+    /// Calls the hook if this deadline, of a timer that was just linked, is the earliest.
     #[cold]
     #[inline(never)]
-    pub(super) fn tell_of(&self, deadline: Instant) {
+    pub(super) fn notify_owner(&self, deadline: Instant) {
         if self.head.load(Ordering::Relaxed) >= deadline.as_nanos() {
             self.earlier.call();
         }
     }
 }
 
-/// A queue, as one run loop serves it.
+/// One run loop's service of a queue.
 ///
-/// The loop's vCPU owns the queue from the first timer that there is to serve until the loop ends. A loop that finds
-/// it owned by another vCPU leaves it alone, and must not wait while there are timers in it: they may be its own.
+/// The loop's vCPU owns the queue from the first timer that the loop finds in it until the loop
+/// ends. A loop that finds another owner leaves the queue alone. It must not wait while there are
+/// timers in the queue: they may be its own.
 pub(crate) struct Served {
     queue: &'static TimerQueue,
     is_ours: bool,
@@ -108,20 +112,20 @@ impl Served {
         Self { queue, is_ours }
     }
 
-    /// Whether this loop's vCPU owns the queue, now if nobody did.
+    /// Whether this loop's vCPU owns the queue. It becomes the owner if there was none.
     #[inline(always)]
     pub(crate) fn is_ours(&mut self) -> bool {
         self.is_ours || self.try_own()
     }
 
-    /// [Turns](TimerQueue::turn) the queue if there is something in it and it is ours.
+    /// [Turns](TimerQueue::turn) the queue if it is in use and ours.
     #[inline(always)]
     pub(crate) fn turn(&mut self) -> Option<Instant> {
         let is_ours = self.is_ours || self.is_used() && self.try_own();
         if is_ours { self.queue.turn() } else { None }
     }
 
-    /// Whether there is something to serve.
+    /// Whether the queue has a timer, or something to do.
     fn is_used(&self) -> bool {
         self.queue.has_timers() || !self.queue.is_settled()
     }
@@ -130,7 +134,7 @@ impl Served {
     ///
     /// # Panics
     ///
-    /// If there are timers in the queue, and another vCPU owns it.
+    /// If there are timers in the queue and another vCPU owns it.
     #[inline(always)]
     pub(crate) fn begin_to_wait(&mut self) {
         if !self.is_ours && self.queue.has_timers() {
@@ -138,8 +142,8 @@ impl Served {
         }
     }
 
-    /// After a wait: wakes what is due, so that the pass that follows has something to poll. [`turn`](Self::turn)
-    /// does that too, a pass later.
+    /// To be called after a wait: wakes what is due, so that the next pass has something to poll.
+    /// [`turn`](Self::turn) would do that one pass later.
     #[inline(always)]
     pub(crate) fn look_after_wait(&self) {
         if self.is_ours {
@@ -147,7 +151,7 @@ impl Served {
         }
     }
 
-    /// The loop has come to its end: the alarm goes off, unless it is set for somebody else.
+    /// Ends the service: turns the alarm off, unless another loop needs it.
     pub(crate) fn disarm(&mut self) {
         if self.is_ours || !self.queue.has_timers() && self.try_own() {
             self.queue.disarm();
@@ -165,10 +169,11 @@ impl Served {
     fn own(&mut self) {
         assert!(
             self.try_own(),
-            "another vCPU (on a host: another thread) serves this timer queue, which has one owner at a time, and a \
-             loop that waits needs a queue of its own: give its executor one by `Runner::with_timers`, and use \
-             `TimerQueue::timer`. `block_on`, `Timer::after` and `platform::host` use the global queue; tests that \
-             do run one after another with `cargo test -- --test-threads=1`"
+            "another vCPU (on a host: another thread) serves this timer queue, which has one \
+             owner at a time. A loop that waits needs a queue of its own: give its executor one by \
+             `Runner::with_timers`, and use `TimerQueue::timer`. `block_on`, `Timer::after` and \
+             `platform::host` use the global queue; tests that do must run one after another, by \
+             `cargo test -- --test-threads=1`"
         );
     }
 }

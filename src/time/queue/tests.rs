@@ -1,5 +1,5 @@
-//! The queue's promises one by one; in files of their own, the queue against a sorted model, and many
-//! timers at a time.
+//! The queue's guarantees one by one. In other files: the queue against a sorted model, and many
+//! timers at once.
 
 mod many;
 mod model;
@@ -43,7 +43,7 @@ fn a_thousand_timers_cost_one_alarm_write() {
     let _earlier = waiting(queue, 3000, Waker::noop());
     assert!(
         !queue.is_settled(),
-        "an earlier timer than the alarm must not be slept on"
+        "a timer that is earlier than the alarm must not be slept through"
     );
     settle(queue);
     assert_eq!(alarm.writes(), 2);
@@ -73,7 +73,7 @@ fn deadlines_within_the_slack_are_served_by_one_interrupt() {
     let _timers = deadlines.map(|at| waiting(queue, at, &recording.waker(at as usize)));
     assert_eq!(settle(queue), Some(at(100)), "the deadline is what it was");
     assert_eq!((clock.alarm(), alarm.writes()), (Some(at(110)), 1));
-    // Nobody is early, and whoever looks in between serves what is due.
+    // No timer is early, and a look in between serves what is due.
     clock.advance_to(at(104), queue);
     assert_eq!((settle(queue), recording.take()), (Some(at(100)), vec![]));
     queue.on_interrupt();
@@ -83,7 +83,7 @@ fn deadlines_within_the_slack_are_served_by_one_interrupt() {
     settle(queue);
     assert_eq!(recording.take(), [105, 110, 111]);
     assert_eq!(alarm.writes(), 2);
-    // A wait that something else ends serves what is due.
+    // A wait that something else ended serves what is due.
     let _due = waiting(queue, 200, &recording.waker(200));
     settle(queue);
     clock.advance_to(at(199), queue);
@@ -92,7 +92,7 @@ fn deadlines_within_the_slack_are_served_by_one_interrupt() {
     clock.advance_to(at(203), queue);
     queue.look_after_wait();
     assert_eq!(recording.take(), [200]);
-    // At the end of the range it is the last instant, and not never.
+    // At the end of the range it is the last instant, and not `NEVER`.
     queue.set_slack(Duration::MAX);
     let _last = waiting(queue, u64::MAX - 5, &recording.waker(0));
     settle(queue);
@@ -101,7 +101,7 @@ fn deadlines_within_the_slack_are_served_by_one_interrupt() {
 }
 
 #[test]
-fn an_early_alarm_is_a_reason_to_look_and_no_more() {
+fn an_early_alarm_only_causes_a_look_at_the_clock() {
     let (queue, clock) = queue();
     let recording = Recording::default();
     let _timer = waiting(queue, 100, &recording.waker(1));
@@ -110,12 +110,12 @@ fn an_early_alarm_is_a_reason_to_look_and_no_more() {
     assert!(!queue.is_settled());
     assert_eq!(settle(queue), Some(at(100)));
     assert!(recording.take().is_empty());
-    assert_eq!(clock.alarm(), Some(at(100)), "the alarm is asked for again");
+    assert_eq!(clock.alarm(), Some(at(100)), "the alarm is set again");
 }
 
-/// What another interrupt ended is not the alarm: that is still to come.
+/// After another interrupt than the alarm's, the alarm is still to come.
 #[test]
-fn nobody_turns_the_queue_and_the_alarm_is_off_whatever_interrupted_before() {
+fn disarm_turns_the_alarm_off_after_any_interrupt() {
     let (queue, clock) = queue();
     let stray = waiting(queue, 100, Waker::noop());
     settle(queue);
@@ -126,7 +126,7 @@ fn nobody_turns_the_queue_and_the_alarm_is_off_whatever_interrupted_before() {
     queue.disarm();
     assert_eq!(clock.alarm(), None);
 
-    // With slack, who looks before the alarm serves what is due.
+    // With slack, a look before the alarm serves what is due.
     queue.set_slack(Duration::from_nanos(10));
     let looked_at = waiting(queue, 200, Waker::noop());
     settle(queue);
@@ -135,7 +135,7 @@ fn nobody_turns_the_queue_and_the_alarm_is_off_whatever_interrupted_before() {
     queue.disarm();
     assert_eq!(clock.alarm(), None);
 
-    // The slack that counts is that with which the alarm was set.
+    // The slack that counts is the one with which the alarm was set.
     let slack_is_less = waiting(queue, 300, Waker::noop());
     settle(queue);
     queue.set_slack(Duration::ZERO);
@@ -144,13 +144,13 @@ fn nobody_turns_the_queue_and_the_alarm_is_off_whatever_interrupted_before() {
     settle(queue);
     queue.on_interrupt();
     settle(queue);
-    assert_eq!(clock.alarm(), None, "nobody waits");
+    assert_eq!(clock.alarm(), None, "no timer is pending");
     drop((looked_at, slack_is_less));
 }
 
-/// Who looks while another thread installs the clock.
+/// A read while another thread installs the clock.
 #[test]
-fn a_clock_is_said_to_be_there_once_it_can_be_asked() {
+fn has_clock_is_true_only_once_the_clock_can_be_read() {
     let (queue, clock) = (leak(TimerQueue::new()), leak(VirtualClock::new()));
     // The first half of `install`.
     queue.installed.call_once(|| Devices {
@@ -163,7 +163,7 @@ fn a_clock_is_said_to_be_there_once_it_can_be_asked() {
 }
 
 #[test]
-fn an_alarm_that_has_interrupted_is_not_written_to_be_turned_off() {
+fn disarm_does_not_write_an_alarm_that_has_interrupted() {
     let (queue, clock, alarm) = counting(0);
     let _timer = waiting(queue, 100, Waker::noop());
     settle(queue);
@@ -177,9 +177,9 @@ fn an_alarm_that_has_interrupted_is_not_written_to_be_turned_off() {
     assert_eq!((alarm.writes(), alarm.offs()), (2, 1));
 }
 
-/// Who looks at the clock himself may see a deadline pass before the alarm interrupts.
+/// A loop that looks at the clock may see a deadline pass before the alarm interrupts.
 #[test]
-fn an_alarm_whose_interrupt_nobody_has_seen_is_turned_off() {
+fn disarm_turns_off_an_alarm_whose_interrupt_was_not_seen() {
     let passes_by: [fn(&'static TimerQueue); 2] = [TimerQueue::look, |queue| {
         let is_settled = || queue.is_settled();
         Spin.wait(&IdleContext::new(queue, Some(at(100)), &is_settled));
@@ -203,7 +203,7 @@ fn an_alarm_whose_interrupt_nobody_has_seen_is_turned_off() {
 }
 
 #[test]
-fn dropped_timers_leave_nothing_behind() {
+fn dropped_timers_leave_nothing_in_the_queue() {
     let (queue, _clock) = queue();
     let timers: Vec<_> = (1..100).map(|n| waiting(queue, n, Waker::noop())).collect();
     assert_eq!(settle(queue), Some(at(1)));
@@ -212,7 +212,7 @@ fn dropped_timers_leave_nothing_behind() {
 }
 
 #[test]
-fn a_waker_is_let_go_when_its_timer_ends_is_reset_or_is_dropped() {
+fn a_waker_is_dropped_when_its_timer_ends_is_reset_or_is_dropped() {
     let (queue, clock) = queue();
     let counted = Arc::new(Recorder {
         number: 0,
@@ -243,7 +243,7 @@ fn never_is_not_queued() {
     assert_eq!(settle(queue), Some(at(u64::MAX - 1)));
 }
 
-/// A waker whose clone, wake and drop use the queue that they are called from.
+/// A waker whose clone, wake and drop use the queue that calls them.
 #[test]
 fn foreign_wakers_may_use_the_queue() {
     struct Meddler(&'static TimerQueue);
@@ -271,18 +271,19 @@ fn foreign_wakers_may_use_the_queue() {
     assert!(poll(&mut timer, Waker::noop()).is_ready());
 }
 
-/// Pinned memory that is forgotten stays as it is, so its node may be woken still.
+/// Forgotten pinned memory stays as it is, so its node may still be woken.
 #[test]
 fn a_forgotten_timer_is_sound() {
     let (queue, clock) = queue();
     let recording = Recording::default();
-    // SAFETY: the timer is not moved. Nor is it dropped: only its memory is kept, so as not to leak it.
+    // SAFETY: the timer is neither moved nor dropped. Only its memory is kept, so that it is not
+    // leaked.
     let timer = unsafe { Pin::into_inner_unchecked(waiting(queue, 10, &recording.waker(1))) };
     let memory = Box::into_raw(timer).cast::<ManuallyDrop<Timer>>();
     clock.advance_to(at(10), queue);
     queue.on_interrupt();
     settle(queue);
     assert_eq!(recording.take(), [1]);
-    // SAFETY: it came from a box of a type of the same form.
+    // SAFETY: it came from a box of a type with the same layout.
     drop(unsafe { Box::from_raw(memory) });
 }

@@ -1,19 +1,19 @@
-//! Many timers at a time.
+//! Many timers at once.
 
 use std::{pin::Pin, vec::Vec};
 
 use super::*;
 
-/// Under Miri, which takes a thousand times as long, fewer.
+/// Fewer under Miri, which is a thousand times as slow.
 const MANY: usize = if cfg!(miri) { 300 } else { 100_000 };
 
-/// A fixed sequence that looks like chance.
+/// A fixed sequence that looks random.
 fn scrambled(index: usize) -> u64 {
     (index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20
 }
 
-/// A hundred thousand timers wait at once; some are moved, some are dropped, and the others end in order,
-/// each once.
+/// A hundred thousand timers are pending at once. Some are reset, some are dropped; the others end
+/// in order, each once.
 #[test]
 fn a_hundred_thousand_timers_at_once() {
     let (queue, clock, alarm) = counting(0);
@@ -36,10 +36,10 @@ fn a_hundred_thousand_timers_at_once() {
     let mut expected: Vec<usize> = (0..MANY).filter(|number| number % 5 != 0).collect();
     expected.sort_by_key(deadline);
 
-    // By alarms first, one at a time, and the others in a few leaps.
+    // At first by one alarm after another, then in a few jumps of the clock.
     let mut woken = Vec::new();
     for _ in 0..100 {
-        let next = settle(queue).expect("timers are left");
+        let next = settle(queue).expect("there are timers left");
         assert_eq!(Some(next), clock.alarm());
         clock.advance_to(next, queue);
         settle(queue);
@@ -61,16 +61,16 @@ fn a_hundred_thousand_timers_at_once() {
     );
 }
 
-/// The clock leaps ahead by hours, as when a snapshot is restored: what is due by then ends at once, each
-/// timer once, in order. What is due later waits for its time.
+/// The clock jumps ahead by hours, as when a snapshot is restored: timers that are due by then end
+/// at once, each once, in order. Later ones wait for their time.
 #[test]
-fn a_jump_of_hours_ends_what_is_due_once_and_in_order() {
+fn a_jump_of_hours_ends_due_timers_once_and_in_order() {
     const SECOND: u64 = 1_000_000_000;
     const HOUR: u64 = 3600 * SECOND;
     let (queue, clock, alarm) = counting(0);
     let recording = Recording::default();
     clock.advance_to(at(SECOND), queue);
-    // One each two minutes, made in a scrambled order: 7 is prime to 300. Ten hours in all.
+    // One every two minutes, for ten hours, made in a scrambled order: 7 and 300 are coprime.
     let timers: Vec<_> = (0..300)
         .map(|n| n * 7 % 300)
         .map(|n| waiting(queue, (n as u64 + 1) * 120 * SECOND, &recording.waker(n)))
@@ -82,7 +82,7 @@ fn a_jump_of_hours_ends_what_is_due_once_and_in_order() {
     assert_eq!(settle(queue), Some(at(5 * HOUR + 120 * SECOND)));
     assert_eq!(recording.take(), (0..150).collect::<Vec<_>>());
     assert_eq!(alarm.writes(), 2, "one before the jump, and one after it");
-    // A ticker gives one tick for all that it missed.
+    // A ticker returns one tick for all that it missed.
     let mut next = std::boxed::Box::pin(ticker.next());
     assert_eq!(
         poll(&mut next, Waker::noop()),
@@ -101,15 +101,15 @@ fn a_jump_of_hours_ends_what_is_due_once_and_in_order() {
     drop(timers);
 }
 
-/// Timers with the same deadline end in the order in which they began to wait.
+/// Timers with the same deadline end in the order of their first polls.
 #[test]
-fn equal_deadlines_end_in_the_order_in_which_they_began_to_wait() {
+fn equal_deadlines_end_in_the_order_of_first_polls() {
     let (queue, clock) = queue();
     let recording = Recording::default();
     let mut timers: Vec<_> = (0..100)
         .map(|n| waiting(queue, 10 + n as u64 % 2, &recording.waker(n)))
         .collect();
-    // A reset makes it begin anew; a poll by another task does not.
+    // A reset changes the order; a poll by another task does not.
     timers[40].as_mut().reset(at(10));
     assert!(poll(&mut timers[40], &recording.waker(40)).is_pending());
     assert!(poll(&mut timers[20], &recording.waker(20)).is_pending());

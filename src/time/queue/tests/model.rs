@@ -22,30 +22,30 @@ use crate::{
     },
 };
 
-/// So many operations on the queue are made in each run, at least, and so many of each kind.
+/// The minimum of operations in each run, and of each kind of them.
 const OPERATIONS: u64 = 1_000_000;
 const OF_EACH_KIND: u64 = 100_000;
 
-/// A step's numbers choose among the timers that there are.
+/// One step. Its numbers select among the timers that exist.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Advance(u64),
     Insert(Deadline),
     Reset(usize, Deadline),
     Cancel(usize),
-    /// By another task than before. A timer that has ended is let go.
+    /// Polled by another task than before. A timer that has ended is dropped.
     Poll(usize),
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Deadline {
     At(u64),
-    /// So far from now. Few distinct ones, so that equal deadlines are common.
+    /// The distance from now. Few distinct ones, so that equal deadlines are common.
     Ahead(u64),
     Ago(u64),
 }
 
-/// A step for each number: a strategy of strategies would take longer than the test.
+/// The step for a number: a strategy of strategies would take longer than the test.
 fn step(random: u64) -> Step {
     let index = (random >> 32) as usize;
     let small = random >> 8 & 0xff;
@@ -66,12 +66,12 @@ fn step(random: u64) -> Step {
     }
 }
 
-/// Where the clock begins: at either end, or between.
+/// The start of the clock: at either end, or in between.
 fn start() -> impl Strategy<Value = u64> {
     prop_oneof![Just(0), Just(1 << 40), Just(u64::MAX - 4000)]
 }
 
-/// What was done to the queue.
+/// Counts of the operations on the queue.
 #[derive(Debug, Default)]
 struct Counts {
     inserted: u64,
@@ -80,7 +80,7 @@ struct Counts {
     expired: u64,
 }
 
-/// A timer, and its key in the model when it was last put there.
+/// A timer, and its last key in the model.
 struct Held {
     timer: Pin<Box<Timer>>,
     key: (u64, u64),
@@ -91,11 +91,11 @@ struct Pair {
     clock: &'static VirtualClock,
     recording: Recording,
     timers: Vec<Held>,
-    /// Who is woken, by deadline and then by the order in which they began to wait.
+    /// The wakes to come, by deadline and then by the order of first polls.
     model: BTreeMap<(u64, u64), usize>,
     now: u64,
     armings: u64,
-    /// Each poll is another task's.
+    /// Each poll is by another task.
     polls: usize,
 }
 
@@ -147,7 +147,7 @@ impl Pair {
             }
             Step::Cancel(index) if !self.timers.is_empty() => {
                 let held = self.timers.swap_remove(some(index));
-                // One that has ended is only dropped.
+                // A timer that has ended is only dropped.
                 counts.cancelled += u64::from(self.model.remove(&held.key).is_some());
             }
             Step::Poll(index) if !self.timers.is_empty() => {
@@ -161,7 +161,7 @@ impl Pair {
         Ok(())
     }
 
-    /// Polls that timer, and says whether it has ended. If not, the model knows of it.
+    /// Polls the timer, and returns whether it has ended. If not, it is added to the model.
     fn poll(&mut self, index: usize) -> Result<bool, TestCaseError> {
         self.polls += 1;
         let held = &mut self.timers[index];
@@ -193,8 +193,8 @@ impl Pair {
     }
 }
 
-/// That just those were woken who are due, in the order of their deadlines. (The order of equal ones has
-/// a test of its own.)
+/// Checks that exactly the due tasks were woken, in the order of their deadlines. (The order of
+/// equal deadlines has a test of its own.)
 fn same_but_for_equal_deadlines(
     woken: &[usize],
     due: &BTreeMap<(u64, u64), usize>,
@@ -211,14 +211,14 @@ fn same_but_for_equal_deadlines(
         due
     );
     let once: BTreeSet<usize> = woken.iter().copied().collect();
-    prop_assert_eq!(once.len(), woken.len(), "someone was woken twice");
-    prop_assert_eq!(woken.len(), due.len(), "someone was not woken");
+    prop_assert_eq!(once.len(), woken.len(), "a task was woken twice");
+    prop_assert_eq!(woken.len(), due.len(), "a task was not woken");
     Ok(())
 }
 
 #[test]
-fn a_million_operations_as_a_sorted_model_has_them() {
-    // Miri takes a thousand times as long.
+fn a_million_operations_equal_a_sorted_model() {
+    // Miri is a thousand times as slow.
     let (cases, longest) = if cfg!(miri) { (4, 100) } else { (420, 8000) };
     let mut runner = TestRunner::new(ProptestConfig {
         cases,
