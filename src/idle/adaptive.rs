@@ -1,26 +1,27 @@
-//! Spinning before a halt.
+//! A policy that spins before it waits by another one.
 
 use super::{Idle, IdleContext, SpinBound, spin::spin};
 use crate::time::Instant;
 
 /// Spins while a wake is likely to come soon, then waits by another policy, usually `Halt`.
 ///
-/// A wake that comes while it spins costs no halt and no exit from the VM. How long it spins it learns
-/// from how long the last waits were, see [`SpinBound`]: where they are all short it spins up to
-/// 200 µs, where they are long not at all.
+/// A wake that comes while it spins costs no halt and no exit from the VM. It learns how long to
+/// spin from the length of the last waits, see [`SpinBound`]: up to 200 µs if they are all short,
+/// not at all if they are long.
 ///
-/// The spin delays no timer: interrupts come in meanwhile, and a deadline that has passed ends it, by
-/// its interrupt or by the clock, whichever is first.
+/// The spin delays no timer: interrupts are unmasked meanwhile, and the deadline ends it, by the
+/// alarm's interrupt or by the clock, whichever comes first.
 ///
-/// It reads the clock at the beginning of a wait, once for each look while it spins, and at the end of
-/// a wait that the other policy has ended. Where there is no clock, it is the other policy.
+/// It reads the clock at the beginning of a wait, once for each check while it spins, and at the
+/// end of a wait by the other policy. If the loop's timer queue has no clock, it waits by the other
+/// policy only.
 ///
 /// # Contexts
 ///
-/// Interrupts are let in while it spins, also where they were masked before, as `Halt` does: it never
-/// spins blind to what it waits for. (That needs the feature `bare`; without it, the flag stays as it
-/// is.) The last look before a halt is that of the other policy, with interrupts masked or not as they
-/// were.
+/// Interrupts are unmasked while it spins, also if they were masked before, as with `Halt`: it
+/// could not see what it waits for otherwise. (That needs the feature `bare`; without it, the flag
+/// stays as it is.) The other policy takes the last look before a halt, and is called with the
+/// interrupt flag as it was.
 ///
 /// # Examples
 ///
@@ -42,26 +43,12 @@ use crate::time::Instant;
 pub struct Adaptive<I> {
     idle: I,
     bound: SpinBound,
-    /// When the wait began that an interrupt for nobody has cut short.
+    /// The beginning of a wait that an interrupt ended without a wake: the wait goes on.
     since: Option<Instant>,
 }
 
 impl<I> Adaptive<I> {
-    /// Spins as a default [`SpinBound`] says, then waits by `idle`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # #[cfg(target_os = "none")] dormir_guest::entry!(main);
-    /// # #[cfg(not(target_os = "none"))] use dormir::platform::host::Skip as Halt;
-    /// # #[cfg(target_os = "none")]
-    /// use dormir::idle::Halt;
-    /// use dormir::idle::Adaptive;
-    ///
-    /// # #[cfg(not(target_os = "none"))] dormir::platform::host::init();
-    /// let idle = Adaptive::new(Halt);
-    /// assert_eq!(dormir::block_on(async { 6 * 7 }, idle), 42);
-    /// ```
+    /// Spins by a default [`SpinBound`], then waits by `idle`.
     pub fn new(idle: I) -> Self {
         Self {
             idle,
@@ -70,40 +57,14 @@ impl<I> Adaptive<I> {
         }
     }
 
-    /// Spins as `bound` says.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # #[cfg(target_os = "none")] dormir_guest::entry!(main);
-    /// # #[cfg(not(target_os = "none"))] use dormir::platform::host::Skip as Halt;
-    /// use core::time::Duration;
-    /// # #[cfg(target_os = "none")]
-    /// use dormir::idle::Halt;
-    /// use dormir::idle::{Adaptive, SpinBound};
-    ///
-    /// let idle = Adaptive::new(Halt).with_bound(SpinBound::new(Duration::from_micros(20)));
-    /// ```
+    /// Sets the bound of the spin.
     #[must_use]
     pub fn with_bound(mut self, bound: SpinBound) -> Self {
         self.bound = bound;
         self
     }
 
-    /// The bound that it has learnt.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # #[cfg(target_os = "none")] dormir_guest::entry!(main);
-    /// # #[cfg(not(target_os = "none"))] use dormir::platform::host::Skip as Halt;
-    /// use core::time::Duration;
-    /// # #[cfg(target_os = "none")]
-    /// use dormir::idle::Halt;
-    /// use dormir::idle::Adaptive;
-    ///
-    /// assert_eq!(Adaptive::new(Halt).bound().get(), Duration::ZERO);
-    /// ```
+    /// The bound, as learnt so far.
     #[must_use]
     pub const fn bound(&self) -> &SpinBound {
         &self.bound
@@ -118,14 +79,14 @@ impl<I: Idle> Idle for Adaptive<I> {
         }
         let start = self.since.take().unwrap_or_else(|| timers.now());
         let bound = self.bound.get();
-        // What the spin has seen to its end was not longer than the bound: there is nothing to learn.
+        // A wait that ends within the spin is not longer than the bound: there is nothing to learn.
         if !bound.is_zero() && spin(cx, start.saturating_add(bound)) {
             return;
         }
         self.idle.wait(cx);
         if cx.is_idle() {
-            // The wait goes on, without another spin. (If a wake comes before the executor looks, the
-            // next wait is taken for a longer one than it is: the bound shrinks once too often.)
+            // The wait goes on, without another spin. (If a wake comes before the run loop's next
+            // check, the next wait counts as longer than it is: the bound shrinks once too often.)
             self.since = Some(start);
         } else {
             let wait = timers.now().saturating_duration_since(start);
@@ -144,7 +105,7 @@ mod tests {
     use core::time::Duration;
     use std::cell::Cell;
 
-    /// A wait in the tests: there is work once the clock has reached `ready`.
+    /// A wait in a test: there is work once the clock has reached `ready`.
     struct Scene {
         timers: &'static TimerQueue,
         clock: &'static TickingClock,
@@ -174,7 +135,7 @@ mod tests {
             Adaptive::new(halt).with_bound(bound)
         }
 
-        /// One that has learnt to spin for 400 ticks, which is its maximum.
+        /// A policy that has learnt to spin for 400 ticks, which is its maximum.
         fn adaptive_that_spins(&self) -> Adaptive<HaltUntil<'_>> {
             let mut idle = self.adaptive(400);
             for _ in 0..3 {
@@ -184,7 +145,7 @@ mod tests {
             idle
         }
 
-        /// One wait that is woken so many ticks after it has begun; how often it halted.
+        /// Does one wait that is woken `ticks` after it has begun. Returns how often it halted.
         fn wait(&self, idle: &mut Adaptive<HaltUntil<'_>>, ticks: u64) -> u32 {
             self.ready.set(self.after(ticks));
             let before = self.halts.get();
@@ -217,7 +178,7 @@ mod tests {
             if cx.is_idle() {
                 let until = cx.deadline().unwrap_or(Instant::NEVER);
                 let end = self.scene.ready.get().min(until).min(self.interrupt);
-                assert_ne!(end, Instant::NEVER, "sleeps for good");
+                assert_ne!(end, Instant::NEVER, "nothing ends this sleep");
                 self.interrupt = Instant::NEVER;
                 self.scene.clock.show(end);
                 if end == until {
@@ -242,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn long_waits_have_it_halt_at_once() {
+    fn after_long_waits_it_halts_at_once() {
         let scene = Scene::new();
         let mut idle = scene.adaptive_that_spins();
         for expected in [200, 100, 50] {
@@ -258,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn work_that_is_there_already_is_neither_waited_for_nor_halted_over() {
+    fn work_that_is_already_there_needs_no_wait_and_no_halt() {
         let scene = Scene::new();
         assert_eq!(scene.wait(&mut scene.adaptive(400), 0), 0, "halted");
         let mut idle = scene.adaptive_that_spins();
@@ -267,7 +228,7 @@ mod tests {
         assert_eq!(scene.clock.reads() - reads, 1, "the start of the wait");
     }
 
-    /// A deadline within the spin ends it when it has passed, without a halt and without an interrupt.
+    /// A deadline that passes during the spin ends it, without a halt and without an interrupt.
     #[test]
     fn a_deadline_ends_the_spin() {
         let scene = Scene::new();
@@ -284,9 +245,10 @@ mod tests {
         );
     }
 
-    /// Interrupts that wake nobody neither begin a spin anew nor make a long wait look like short ones.
+    /// Interrupts that wake no task do not start another spin, and do not split a long wait into
+    /// short ones.
     #[test]
-    fn interrupts_for_nobody_are_part_of_one_wait() {
+    fn interrupts_without_a_wake_are_part_of_one_wait() {
         let scene = Scene::new();
         let mut idle = scene.adaptive_that_spins();
         let (reads, halts) = (scene.clock.reads(), scene.halts.get());
@@ -299,7 +261,7 @@ mod tests {
         scene.wait_until(&mut idle, None);
         assert!(!scene.is_idle());
         assert_eq!(scene.halts.get() - halts, 4);
-        // 400 in the spin, one for each wait's look whether it is over, the start, the end.
+        // 400 in the spin, one for each wait's check, one for the start, one for the end.
         assert!(
             (401..=406).contains(&(scene.clock.reads() - reads)),
             "it spun once, for the bound"
@@ -311,9 +273,9 @@ mod tests {
         );
     }
 
-    /// No clock is installed in this queue.
+    /// This queue has no clock.
     #[test]
-    fn without_a_clock_it_is_the_other_policy() {
+    fn without_a_clock_it_waits_by_the_other_policy() {
         struct Count(u32);
         impl Idle for Count {
             fn wait(&mut self, cx: &IdleContext<'_>) {

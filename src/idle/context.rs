@@ -4,13 +4,13 @@ use core::fmt;
 
 use crate::time::{Instant, TimerQueue};
 
-/// One wait of a run loop: until when, whether there is still nothing to do, and the loop's timers.
+/// One wait of a run loop: its deadline, the idle check, and the timer queue that the loop serves.
 ///
-/// A run loop makes one for each wait. A policy passes it on to the policy that it wraps.
+/// A run loop makes one for each wait. A policy that wraps another one passes it on.
 ///
 /// # Examples
 ///
-/// A run loop without an executor, which waits by a policy:
+/// A loop of your own, without an executor:
 ///
 /// ```
 /// use core::cell::Cell;
@@ -33,11 +33,11 @@ pub struct IdleContext<'a> {
 }
 
 impl<'a> IdleContext<'a> {
-    /// A wait until `deadline`, which [`TimerQueue::turn`] of `timers` has returned, for as long as `is_idle`
+    /// A wait until `deadline`, as returned by [`TimerQueue::turn`] of `timers`, while `is_idle`
     /// returns `true`.
     ///
-    /// `is_idle` also asks [`TimerQueue::is_settled`], where the loop serves timers. It is called with
-    /// interrupts masked or not, any number of times.
+    /// `is_idle` must include [`TimerQueue::is_settled`] if the loop serves timers. It may be
+    /// called with interrupts masked, and any number of times.
     #[must_use]
     #[inline]
     pub const fn new(
@@ -60,14 +60,15 @@ impl<'a> IdleContext<'a> {
         self.deadline
     }
 
-    /// Whether there is still nothing to do. May be called with interrupts masked, and any number of times.
+    /// Whether there is still nothing to do. May be called with interrupts masked, and any number
+    /// of times.
     #[must_use]
     #[inline]
     pub fn is_idle(&self) -> bool {
         (self.is_idle)()
     }
 
-    /// The queue that the run loop serves: its clock is the one that deadlines are measured by.
+    /// The queue that the run loop serves, with the clock that the deadline is measured by.
     #[must_use]
     #[inline]
     pub const fn timers(&self) -> &'a TimerQueue {

@@ -3,10 +3,10 @@
 use super::{Idle, IdleContext};
 use crate::arch::x86_64::halt::halt_if;
 
-/// Halts the vCPU with `hlt` until the next interrupt.
+/// Halts the vCPU by `hlt` until the next interrupt.
 ///
-/// Needs interrupts that can come: without a timer or a device that is set up to interrupt, the vCPU
-/// sleeps for good.
+/// An interrupt must be able to come: without a timer or a device that is set up to interrupt, the
+/// vCPU never wakes up.
 ///
 /// # Examples
 ///

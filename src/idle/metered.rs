@@ -1,23 +1,23 @@
-//! How often and how long a policy waits.
+//! A policy that counts the waits of another one.
 
 use core::time::Duration;
 
 use super::{Idle, IdleContext};
 
-/// Another policy, with a count of the waits and of the time spent in them.
+/// Wraps another policy, and counts its waits and the time spent in them.
 ///
-/// It reads the clock of the loop's timers twice for each wait. Where there is no clock, it counts the waits.
+/// It reads the clock of the loop's timer queue twice for each wait. If that has no clock, it only
+/// counts the waits.
 ///
 /// # Examples
 ///
 /// ```
 /// use core::time::Duration;
 /// use dormir::{block_on, idle::Metered, time::Timer};
+/// use dormir::platform::host::{self, Skip};
 ///
-/// # dormir::platform::host::init();
-/// # let idle = dormir::platform::host::Skip;
-/// // In a guest: `let idle = dormir::idle::Halt;`
-/// let mut idle = Metered::new(idle);
+/// host::init(); // A virtual clock, for the host. A guest waits by `idle::Halt`.
+/// let mut idle = Metered::new(Skip);
 /// block_on(async { Timer::after(Duration::from_secs(1)).await }, &mut idle);
 /// println!("{} waits took {:?}", idle.waits(), idle.waited());
 /// # assert_eq!((idle.waits(), idle.waited()), (1, Duration::from_secs(1)));
@@ -30,16 +30,7 @@ pub struct Metered<I> {
 }
 
 impl<I> Metered<I> {
-    /// Counts what `idle` does.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use dormir::idle::{Metered, Spin};
-    ///
-    /// let idle = Metered::new(Spin);
-    /// assert_eq!(idle.waits(), 0);
-    /// ```
+    /// Counts the waits of `idle`.
     pub const fn new(idle: I) -> Self {
         Self {
             idle,
@@ -48,45 +39,13 @@ impl<I> Metered<I> {
         }
     }
 
-    /// How many waits there were, those that ended at once included.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use core::time::Duration;
-    /// use dormir::{block_on, idle::Metered, time::Timer};
-    ///
-    /// # dormir::platform::host::init();
-    /// # let idle = dormir::platform::host::Skip;
-    /// # // In a guest: `let idle = dormir::idle::Halt;`
-    /// let mut idle = Metered::new(idle);
-    /// block_on(async { Timer::after(Duration::from_secs(1)).await }, &mut idle);
-    /// block_on(async { Timer::after(Duration::ZERO).await }, &mut idle);
-    /// println!("{} waits", idle.waits());
-    /// # assert_eq!(idle.waits(), 1);
-    /// ```
+    /// The number of waits, including those that ended at once.
     #[must_use]
     pub const fn waits(&self) -> u64 {
         self.waits
     }
 
-    /// How long they took together.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use core::time::Duration;
-    /// use dormir::{block_on, idle::Metered, time::{Instant, Timer}};
-    ///
-    /// # dormir::platform::host::init();
-    /// # let idle = dormir::platform::host::Skip;
-    /// # // In a guest: `let idle = dormir::idle::Halt;`
-    /// let start = Instant::now();
-    /// let mut idle = Metered::new(idle);
-    /// block_on(async { Timer::after(Duration::from_secs(1)).await }, &mut idle);
-    /// let busy = Instant::now().saturating_duration_since(start) - idle.waited();
-    /// println!("the vCPU was busy for {busy:?}");
-    /// ```
+    /// The time spent in all waits.
     #[must_use]
     pub const fn waited(&self) -> Duration {
         self.waited

@@ -1,11 +1,11 @@
-//! What the executor does when no task is ready.
+//! Idle policies: what a run loop does when nothing is ready.
 //!
 //! | policy | what it does |
 //! | --- | --- |
 //! | `Halt` | halts the vCPU until the next interrupt |
 //! | [`Adaptive`] | spins while a wake is likely to come soon, then waits by another policy |
 //! | [`Spin`] | never halts |
-//! | [`Metered`] | counts what another policy does |
+//! | [`Metered`] | wraps another policy, and counts its waits |
 
 mod adaptive;
 mod context;
@@ -25,20 +25,20 @@ pub use metered::Metered;
 pub use spin::Spin;
 pub use spin_bound::SpinBound;
 
-/// A way to wait until there may be something to do.
+/// A policy for waiting until there may be something to do.
 ///
-/// # The race that an implementation must not lose
+/// # The race that an implementation must avoid
 ///
-/// A wake may come at any moment, also after the executor's last look and before the wait. So the
-/// order is: mask interrupts, ask [`IdleContext::is_idle`], and only if it answers `true` wait in a way that a
-/// masked, pending interrupt ends at once (`Halt` does it with `sti; hlt`). What masking does not hold off
-/// (NMIs) needs care of its own, see `arch::x86_64::halt`. An implementation that asks
-/// before it masks, or that leaves an instruction between unmasking and waiting, can sleep on a wake
-/// that has already been.
+/// A wake may come at any moment, also between the loop's last look and the wait. So the order is:
+/// mask interrupts, ask [`IdleContext::is_idle`], and only if it returns `true` wait in a way that
+/// a pending interrupt ends at once (`Halt` does it with `sti; hlt`). Masking does not hold off
+/// NMIs: they need care of their own, see `arch::x86_64::halt`. An implementation that asks before
+/// it masks, or that leaves an instruction between unmasking and waiting, can sleep through a wake
+/// that has already come.
 ///
 /// # Examples
 ///
-/// A policy around another one, which shares its care for the race:
+/// A policy that wraps another one, which handles the race:
 ///
 /// ```
 /// use dormir::idle::{Idle, IdleContext};
@@ -54,17 +54,17 @@ pub use spin_bound::SpinBound;
 /// }
 /// ```
 pub trait Idle {
-    /// Waits until an interrupt came or the deadline has passed, or not at all if there is something to do.
+    /// Waits until an interrupt comes or the deadline passes. Returns at once if there is something
+    /// to do.
     ///
-    /// Returning early, for any reason, is always allowed. A policy that waits by other means than an
-    /// interrupt, and finds that the deadline has passed, calls
-    /// [`TimerQueue::on_interrupt`](crate::time::TimerQueue::on_interrupt), or the loop does not look at the
-    /// clock.
+    /// It may return early, for any reason. A policy that waits by other means than an interrupt
+    /// must call [`TimerQueue::on_interrupt`](crate::time::TimerQueue::on_interrupt) when the
+    /// deadline has passed, or the loop will not look at the clock.
     ///
-    /// Interrupts are masked or not afterwards as they were before.
+    /// The interrupt flag is afterwards as it was before.
     ///
-    /// A wake from another vCPU does not end the wait, unless
-    /// [`Executor::on_wake`](crate::executor::Executor::on_wake) makes it send an interrupt.
+    /// A wake from another vCPU does not end the wait, unless the hook of
+    /// [`Executor::on_wake`](crate::executor::Executor::on_wake) sends an interrupt.
     fn wait(&mut self, cx: &IdleContext<'_>);
 }
 

@@ -1,17 +1,17 @@
-//! Waiting without a halt.
+//! A policy that never halts.
 
 use super::{Idle, IdleContext};
 use crate::time::Instant;
 
-/// Never halts: looks again and again until there is something to do.
+/// Never halts: checks again and again until there is something to do.
 ///
-/// For measurements without the cost of a halt, and for machines where no interrupt comes: a deadline
-/// that has passed ends the wait by the clock, whether its interrupt comes or not. It takes all of
-/// the vCPU's time.
+/// For measurements without the cost of a halt, and for machines without interrupts: the clock ends
+/// the wait when the deadline has passed, whether its interrupt comes or not. It uses all of the
+/// vCPU's time.
 ///
 /// # Contexts
 ///
-/// Interrupts are let in while it waits, also where they were masked before, as `Halt` does. (That
+/// Interrupts are unmasked while it waits, also if they were masked before, as with `Halt`. (That
 /// needs the feature `bare`; without it, the flag stays as it is.)
 ///
 /// # Examples
@@ -35,17 +35,17 @@ impl Idle for Spin {
     }
 }
 
-/// Looks until there is something to do, which is also when the deadline has passed, or until `end`.
-/// Returns whether there is.
+/// Checks until there is something to do or `end` has passed. Returns whether there is something to
+/// do: also when the deadline has passed.
 ///
-/// Interrupts are let in meanwhile.
+/// Interrupts are unmasked meanwhile.
 pub(super) fn spin(cx: &IdleContext<'_>, end: Instant) -> bool {
     let timers = cx.timers();
     let deadline = cx.deadline().unwrap_or(Instant::NEVER);
     let limit = deadline.min(end);
     with_interrupts(|| {
         while cx.is_idle() {
-            // Where there is no limit, there may be no clock.
+            // Without a limit, there may be no clock.
             if limit != Instant::NEVER && timers.now() >= limit {
                 let deadline_passed = limit == deadline;
                 if deadline_passed {
@@ -95,28 +95,28 @@ mod tests {
     }
 
     #[test]
-    fn a_wake_ends_it() {
+    fn a_wake_ends_the_wait() {
         let (timers, clock) = ticking();
         let looks = Cell::new(0);
         let idle = || looks.replace(looks.get() + 1) < 5;
         Spin.wait(&IdleContext::new(timers, Some(at(1000)), &idle));
-        assert_eq!(looks.get(), 6, "it looks no more once there is work");
-        assert_eq!(clock.reads(), 5, "it looks at the clock between two looks");
+        assert_eq!(looks.get(), 6, "it does not check again once there is work");
+        assert_eq!(clock.reads(), 5, "it reads the clock between two checks");
         assert!(timers.is_settled(), "no deadline has passed");
     }
 
-    /// Without an interrupt nobody else would have the queue look at its clock.
+    /// Without an interrupt, nothing else makes the queue look at its clock.
     #[test]
-    fn a_deadline_that_has_passed_ends_it_and_is_told_to_the_queue() {
+    fn a_passed_deadline_ends_the_wait_and_is_reported_to_the_queue() {
         let (timers, clock) = ticking();
         let is_idle = || timers.is_settled();
         Spin.wait(&IdleContext::new(timers, Some(at(7)), &is_idle));
         assert!(!timers.is_settled());
-        assert_eq!(clock.reads(), 7, "it ends with the first look that sees it");
+        assert_eq!(clock.reads(), 7, "it ends with the first read that sees it");
     }
 
     #[test]
-    fn the_end_of_a_spin_is_no_deadline() {
+    fn the_end_of_a_spin_is_not_a_deadline() {
         let (timers, clock) = ticking();
         let wait = |deadline| IdleContext::new(timers, deadline, &|| true);
         assert!(!spin(&wait(None), at(3)));
@@ -125,14 +125,14 @@ mod tests {
         assert!(timers.is_settled());
         assert!(
             spin(&wait(Some(at(9))), at(9)),
-            "a deadline goes before an end"
+            "a deadline counts before an end"
         );
         assert!(!timers.is_settled());
     }
 
-    /// No clock is installed in this queue.
+    /// This queue has no clock.
     #[test]
-    fn without_a_deadline_it_needs_no_clock() {
+    fn a_wait_without_a_deadline_needs_no_clock() {
         static TIMERS: TimerQueue = TimerQueue::new();
         let looks = Cell::new(0);
         let idle = || looks.replace(looks.get() + 1) < 5;

@@ -1,20 +1,20 @@
-//! How long to spin, learnt from how long waits were.
+//! The length of a spin, learnt from the length of waits.
 
 use core::time::Duration;
 
-/// How long [`Adaptive`](super::Adaptive) spins before it waits by its other policy.
+/// The longest time that [`Adaptive`](super::Adaptive) spins before it waits by its other policy.
 ///
-/// The rule is that of Linux's haltpoll governor (`drivers/cpuidle/governors/haltpoll.c`), and so are
-/// the defaults (`Documentation/virt/guest-halt-polling.rst`). It begins at zero; a wait of
+/// The rule and the defaults are those of Linux's haltpoll governor
+/// (`drivers/cpuidle/governors/haltpoll.c`, `Documentation/virt/guest-halt-polling.rst`). The bound
+/// begins at zero. Each wait changes it:
 ///
-/// | length | does to the bound | for |
+/// | length of the wait | the bound | because |
 /// | --- | --- | --- |
-/// | at most the bound | nothing | the spin has seen its end |
-/// | at most the maximum | grows it | a longer spin would have seen its end |
-/// | more | shrinks it | no spin that is allowed would have |
+/// | at most the bound | stays | the spin has seen its end |
+/// | at most the maximum | grows | a longer spin would have seen its end |
+/// | longer | shrinks | no allowed spin would have seen its end |
 ///
-/// What it costs is processor time of the host, which others could have used: at most the maximum for
-/// each wait.
+/// A spin costs processor time of the host: at most the maximum for each wait.
 ///
 /// # Examples
 ///
@@ -42,27 +42,17 @@ impl SpinBound {
     /// The default maximum: 200 µs, as haltpoll's `guest_halt_poll_ns`.
     pub const MAX: Duration = Duration::from_micros(200);
 
-    /// The default of the least bound after it has grown: 50 µs, as haltpoll's
+    /// The default of the smallest bound above zero that it grows to: 50 µs, as haltpoll's
     /// `guest_halt_poll_grow_start`.
     pub const GROW_START: Duration = Duration::from_micros(50);
 
-    /// The default factor by which it grows, as haltpoll's `guest_halt_poll_grow`.
+    /// The default factor of growth, as haltpoll's `guest_halt_poll_grow`.
     pub const GROW: u32 = 2;
 
-    /// The default divisor by which it shrinks, as haltpoll's `guest_halt_poll_shrink`.
+    /// The default divisor of shrinking, as haltpoll's `guest_halt_poll_shrink`.
     pub const SHRINK: u32 = 2;
 
-    /// A bound that is zero, and never more than `max`. With a `max` of zero there is no spin at all.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use core::time::Duration;
-    /// # use dormir::idle::SpinBound;
-    /// let mut bound = SpinBound::new(Duration::from_micros(20));
-    /// bound.wait_was(Duration::from_micros(10));
-    /// assert_eq!(bound.get(), Duration::from_micros(20));
-    /// ```
+    /// A bound of zero that never exceeds `max`. With a `max` of zero there is no spin at all.
     #[must_use]
     pub const fn new(max: Duration) -> Self {
         Self {
@@ -74,19 +64,7 @@ impl SpinBound {
         }
     }
 
-    /// Has it grow by `factor`, and from zero to `start`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use core::time::Duration;
-    /// # use dormir::idle::SpinBound;
-    /// let ten = Duration::from_micros(10);
-    /// let mut bound = SpinBound::default().with_growth(ten, 3);
-    /// bound.wait_was(ten * 10);
-    /// bound.wait_was(ten * 10);
-    /// assert_eq!(bound.get(), ten * 3);
-    /// ```
+    /// Makes the bound grow by `factor`, and from zero to `start`.
     #[must_use]
     pub const fn with_growth(mut self, start: Duration, factor: u32) -> Self {
         self.grow_start = start;
@@ -94,19 +72,8 @@ impl SpinBound {
         self
     }
 
-    /// Has it shrink by `divisor`: with 1 it never shrinks, as without haltpoll's
+    /// Makes the bound shrink by `divisor`. With 1 it never shrinks, as without haltpoll's
     /// `guest_halt_poll_allow_shrink`; with 0 it becomes zero at once.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use core::time::Duration;
-    /// # use dormir::idle::SpinBound;
-    /// let mut bound = SpinBound::default().with_shrink(0);
-    /// bound.wait_was(Duration::from_micros(100));
-    /// bound.wait_was(Duration::from_secs(1));
-    /// assert_eq!(bound.get(), Duration::ZERO);
-    /// ```
     #[must_use]
     pub const fn with_shrink(mut self, divisor: u32) -> Self {
         self.shrink = divisor;
@@ -114,40 +81,13 @@ impl SpinBound {
     }
 
     /// The bound now: at most the maximum.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use core::time::Duration;
-    /// # use dormir::idle::SpinBound;
-    /// let mut bound = SpinBound::new(Duration::from_micros(80));
-    /// assert_eq!(bound.get(), Duration::ZERO);
-    /// for _ in 0..10 {
-    ///     bound.wait_was(Duration::from_micros(80));
-    /// }
-    /// assert_eq!(bound.get(), Duration::from_micros(80), "the maximum");
-    /// ```
     #[must_use]
     pub const fn get(&self) -> Duration {
         self.bound
     }
 
-    /// Learns from a wait of this length, from when nothing was left to do until there was something,
-    /// the spin included.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use core::time::Duration;
-    /// # use dormir::idle::SpinBound;
-    /// let mut bound = SpinBound::default();
-    /// // A spin would have seen the end of these, and none the end of the last.
-    /// for micros in [30, 60, 120, 5000] {
-    ///     bound.wait_was(Duration::from_micros(micros));
-    ///     println!("{:?}", bound.get());
-    /// }
-    /// assert_eq!(bound.get(), Duration::from_micros(100));
-    /// ```
+    /// Learns from a wait of this length: from when nothing was left to do until there was
+    /// something, including the spin.
     pub fn wait_was(&mut self, wait: Duration) {
         if wait > self.max {
             self.bound = self.bound.checked_div(self.shrink).unwrap_or_default();
@@ -173,8 +113,8 @@ mod tests {
         Duration::from_micros(micros)
     }
 
-    /// Bound, wait, bound afterwards, by haltpoll's defaults. Those are the rules of its
-    /// `adjust_poll_limit`, each at its edges.
+    /// Bound, wait, bound afterwards, by haltpoll's defaults: the rules of its `adjust_poll_limit`,
+    /// each at its edges.
     #[test]
     fn the_rules_are_those_of_haltpoll() {
         let table = [
@@ -241,7 +181,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_never_leaves_its_range(
+        fn the_bound_never_exceeds_its_maximum(
             mut bound in any_bound(),
             waits in prop::collection::vec(0..3_000_000_000_u64, 0..50),
         ) {
@@ -251,10 +191,10 @@ mod tests {
             }
         }
 
-        /// Waits that are all as long as the maximum bring the bound up to it; shorter ones to their
-        /// length at least, so that the spin sees them end.
+        /// If all waits are as long as the maximum, the bound grows to it; if they are shorter, it
+        /// grows at least to their length, so that the spin sees their end.
         #[test]
-        fn soon_wakes_are_reached(
+        fn the_bound_reaches_short_waits(
             max in 1..1_000_000_000_u64,
             part in 0.0..=1.0_f64,
             before in prop::collection::vec(0..3_000_000_000_u64, 0..20),
@@ -270,7 +210,7 @@ mod tests {
         }
 
         #[test]
-        fn long_waits_end_the_spinning(
+        fn long_waits_shrink_the_bound_to_zero(
             max in 1..1_000_000_000_u64,
             before in prop::collection::vec(0..3_000_000_000_u64, 0..20),
         ) {

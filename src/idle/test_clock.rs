@@ -1,4 +1,4 @@
-//! A clock for tests of what spins: it moves by being read.
+//! A clock for tests of spins: each read advances it.
 
 use std::{
     boxed::Box,
@@ -7,7 +7,7 @@ use std::{
 
 use crate::time::{Alarm, Clock, Instant, TimerQueue};
 
-/// By how many nanoseconds each look moves the clock.
+/// The nanoseconds by which each read advances the clock.
 pub(super) const TICK: u64 = 1000;
 
 #[derive(Default)]
@@ -17,7 +17,7 @@ pub(super) struct TickingClock {
 }
 
 impl TickingClock {
-    /// What the next look will see, less the tick.
+    /// The result of the next read, less the tick.
     pub(super) fn shown(&self) -> Instant {
         Instant::from_nanos(self.now.load(Ordering::Relaxed))
     }
@@ -38,14 +38,14 @@ impl Clock for TickingClock {
     }
 }
 
-/// No interrupt ever comes.
+/// An alarm that never interrupts.
 impl Alarm for TickingClock {
     fn set(&self, _at: Instant) {}
 
     fn off(&self) {}
 }
 
-/// A queue of its own with such a clock.
+/// A new queue with such a clock.
 pub(super) fn ticking() -> (&'static TimerQueue, &'static TickingClock) {
     let clock: &TickingClock = Box::leak(Box::default());
     let timers: &TimerQueue = Box::leak(Box::default());
