@@ -1,4 +1,4 @@
-//! Signals from interrupt handlers to a task.
+//! Events: signals from interrupt handlers to a task.
 
 use core::{
     cell::Cell,
@@ -12,21 +12,22 @@ use critical_section::Mutex;
 
 use crate::progress;
 
-/// How an interrupt handler tells a task that something has happened: the handler
-/// [signals](Self::signal), the task [waits](Self::wait).
+/// A counter of signals that a task can wait for. An interrupt handler [signals](Self::signal), the
+/// task [waits](Self::wait).
 ///
-/// Signals are counted, so none is lost that comes while the task is busy: the next wait ends at once
-/// and says how many there were. One task waits at a time.
+/// Signals are counted, so none is lost while the task is busy: the next wait ends at once and
+/// returns their number. One task waits at a time.
 ///
 /// # Contexts
 ///
-/// Everything here may be used in any context but an NMI or machine-check handler: it uses critical
+/// All methods may be called in any context but NMI and machine-check handlers: they use critical
 /// sections, which do not hold those off.
 ///
 /// # Examples
 ///
 /// ```
 /// use dormir::{Event, event::AlreadyAwaited};
+/// use dormir::platform::host::{self, Skip};
 ///
 /// static RECEIVED: Event = Event::new();
 ///
@@ -42,33 +43,25 @@ use crate::progress;
 ///
 /// on_packet();
 /// on_packet();
-/// # dormir::platform::host::init();
-/// # let idle = dormir::platform::host::Skip;
-/// // In a guest: `let idle = dormir::idle::Halt;`
-/// assert_eq!(dormir::block_on(receive(), idle), Ok(2));
+/// host::init(); // A virtual clock, for the host. A guest waits by `idle::Halt`.
+/// assert_eq!(dormir::block_on(receive(), Skip), Ok(2));
 /// ```
 pub struct Event {
     state: Mutex<EventState>,
 }
 
-/// While there are signals, there is no waker: a signal takes it, and a poll that finds signals leaves
-/// none.
+/// While there are signals, there is no waker: a signal takes the waker, and a poll that finds
+/// signals stores none.
 struct EventState {
-    /// Those that nobody has taken yet.
+    /// Signals that were not taken yet.
     signals: Cell<u32>,
-    /// Whether there is a [`Wait`].
+    /// Whether a [`Wait`] exists.
     awaited: Cell<bool>,
     waker: Cell<Option<Waker>>,
 }
 
 impl Event {
     /// An event without signals.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// static TICK: dormir::Event = dormir::Event::new();
-    /// ```
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -80,19 +73,12 @@ impl Event {
         }
     }
 
-    /// Counts one signal and wakes the task that waits, if one does. The count stops at [`u32::MAX`].
+    /// Counts one signal, and wakes the waiting task if there is one. The count stops at
+    /// [`u32::MAX`].
     ///
     /// # Contexts
     ///
     /// Any but an NMI or machine-check handler.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # let event = dormir::Event::new();
-    /// event.signal();
-    /// assert_eq!(event.take(), 1);
-    /// ```
     pub fn signal(&self) {
         let waker = self.locked(|state| {
             state.signals.set(state.signals.get().saturating_add(1));
@@ -104,8 +90,9 @@ impl Event {
         }
     }
 
-    /// Takes the place of the one who waits. The future ends as soon as there is a signal, with the
-    /// number of those that were not taken before; the place is free again when the future is dropped.
+    /// Returns a future that waits for the next signal, and ends with the number of signals that
+    /// were not taken before. There can be one such future at once; dropping it makes room for the
+    /// next.
     ///
     /// # Errors
     ///
@@ -129,24 +116,15 @@ impl Event {
         }
     }
 
-    /// Takes the signals that have come, without waiting: 0 if there are none.
+    /// Takes the signals so far, without waiting, and returns their number.
     ///
-    /// What is taken here does not end a [`Wait`] any more.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # let event = dormir::Event::new();
-    /// event.signal();
-    /// event.signal();
-    /// assert_eq!(event.take(), 2);
-    /// assert_eq!(event.take(), 0);
-    /// ```
+    /// A signal that is taken here does not end a [`Wait`].
     pub fn take(&self) -> u32 {
         self.locked(|state| state.signals.take())
     }
 
-    /// One critical section. No foreign code runs in it: a waker's clone, wake and drop come after it.
+    /// Runs `section` in a critical section. No foreign code runs in it: a waker is cloned, woken
+    /// and dropped outside.
     fn locked<R>(&self, section: impl FnOnce(&EventState) -> R) -> R {
         critical_section::with(|cs| section(self.state.borrow(cs)))
     }
@@ -178,15 +156,16 @@ impl fmt::Debug for Event {
     }
 }
 
-/// A future that ends when its [`Event`] has signals, with their number: at least 1. It takes them.
+/// A future that ends when its [`Event`] has signals. It takes them and returns their number, which
+/// is at least 1.
 ///
-/// It may be polled again after it has ended, and then waits for further signals: a task that waits in
-/// a loop can keep its place.
+/// It may be polled again after it has ended, and then waits for further signals: a task that waits
+/// in a loop can keep it.
 ///
 /// # Cancel safety
 ///
-/// Dropping it gives up the place. Signals that it has not given out stay counted, for the next one.
-/// (Forgetting it, as by [`core::mem::forget`], keeps the place taken for good.)
+/// Dropping it lets another task wait. Signals that it has not returned stay counted, for the next
+/// `Wait`. (Forgetting it, by [`core::mem::forget`], keeps others from waiting permanently.)
 ///
 /// # Examples
 ///
@@ -205,7 +184,7 @@ impl fmt::Debug for Event {
 /// # Ok::<(), dormir::event::AlreadyAwaited>(())
 /// ```
 #[derive(Debug)]
-#[must_use = "it waits only when it is awaited; dropping it gives up the place"]
+#[must_use = "it waits only when it is awaited"]
 pub struct Wait<'a> {
     event: &'a Event,
 }
@@ -244,14 +223,14 @@ impl Drop for Wait<'_> {
     }
 }
 
-/// The event has a [`Wait`] already.
+/// Another [`Wait`] of the event exists.
 ///
 /// # Examples
 ///
 /// ```
 /// # let event = dormir::Event::new();
 /// let _wait = event.wait();
-/// let refused = event.wait().expect_err("the place is taken");
+/// let refused = event.wait().expect_err("there is one already");
 /// println!("{refused}");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -261,7 +240,8 @@ pub struct AlreadyAwaited;
 impl fmt::Display for AlreadyAwaited {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "another task waits for this event already: give each task an event of its own, or drop the other `Wait` first",
+            "another task already waits for this event: give each task an event of its own, or \
+             drop the other `Wait` first",
         )
     }
 }

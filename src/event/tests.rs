@@ -12,7 +12,7 @@ use std::{
     vec::Vec,
 };
 
-/// Counts its wakes.
+/// A waker that counts its wakes.
 #[derive(Default)]
 struct Counter(AtomicU32);
 
@@ -28,14 +28,14 @@ impl Wake for Counter {
     }
 }
 
-/// Polls as a task that `waker` wakes.
+/// Polls with `waker`.
 fn poll<W: Wake + Send + Sync + 'static>(wait: &mut Wait<'_>, waker: &Arc<W>) -> Poll<u32> {
     let waker = Waker::from(Arc::clone(waker));
     Pin::new(wait).poll(&mut Context::from_waker(&waker))
 }
 
 #[test]
-fn a_wait_gives_the_signals_since_the_last() {
+fn a_wait_returns_the_signals_since_the_last() {
     let (event, task) = (Event::new(), Arc::new(Counter::default()));
     (0..3).for_each(|_| event.signal());
     let mut wait = event.wait().unwrap();
@@ -59,7 +59,7 @@ fn the_count_saturates() {
 }
 
 #[test]
-fn signals_that_were_taken_elsewhere_end_no_wait() {
+fn taken_signals_do_not_end_a_wait() {
     let (event, task) = (Event::new(), Arc::new(Counter::default()));
     let mut wait = event.wait().unwrap();
     assert_eq!(poll(&mut wait, &task), Poll::Pending);
@@ -72,7 +72,7 @@ fn signals_that_were_taken_elsewhere_end_no_wait() {
 }
 
 #[test]
-fn a_dropped_wait_loses_no_signal_and_wakes_nobody() {
+fn a_dropped_wait_loses_no_signal_and_is_not_woken() {
     let (event, task) = (Event::new(), Arc::new(Counter::default()));
     let mut wait = event.wait().unwrap();
     assert_eq!(poll(&mut wait, &task), Poll::Pending);
@@ -84,12 +84,12 @@ fn a_dropped_wait_loses_no_signal_and_wakes_nobody() {
     drop(wait);
     assert_eq!(Arc::strong_count(&task), 1, "its waker is dropped with it");
     event.signal();
-    assert_eq!(task.wakes(), 1, "of the first wait alone");
+    assert_eq!(task.wakes(), 1, "by the first wait only");
     assert_eq!(event.take(), 1);
 }
 
 #[test]
-fn a_second_waiter_is_refused_until_the_first_is_gone() {
+fn a_second_wait_is_an_error_until_the_first_is_dropped() {
     let (event, task) = (Event::new(), Arc::new(Counter::default()));
     let mut first = event.wait().unwrap();
     assert_eq!(event.wait().unwrap_err(), AlreadyAwaited);
@@ -97,28 +97,32 @@ fn a_second_waiter_is_refused_until_the_first_is_gone() {
     assert_eq!(event.wait().unwrap_err(), AlreadyAwaited);
     event.signal();
     assert_eq!(poll(&mut first, &task), Poll::Ready(1));
-    assert!(event.wait().is_err(), "a refused waiter took the place");
+    assert!(event.wait().is_err(), "a refused wait counts as one");
     drop(first);
-    drop(event.wait().expect("the place is free"));
+    drop(event.wait().expect("there is no other wait"));
     assert!(event.wait().is_ok());
 }
 
 #[test]
-fn the_last_waker_is_woken_and_kept_once() {
+fn the_last_waker_is_stored_once_and_woken() {
     let event = Event::new();
     let (first, last) = (Arc::new(Counter::default()), Arc::new(Counter::default()));
     let mut wait = event.wait().unwrap();
     assert_eq!(poll(&mut wait, &first), Poll::Pending);
     assert_eq!(poll(&mut wait, &last), Poll::Pending);
-    assert_eq!(Arc::strong_count(&first), 1, "the one before is dropped");
+    assert_eq!(
+        Arc::strong_count(&first),
+        1,
+        "the previous waker is dropped"
+    );
     assert_eq!(poll(&mut wait, &last), Poll::Pending);
-    assert_eq!(Arc::strong_count(&last), 2, "itself and the event's");
+    assert_eq!(Arc::strong_count(&last), 2, "itself and the stored one");
     event.signal();
     assert_eq!((first.wakes(), last.wakes()), (0, 1));
 }
 
-/// That no critical section is held: another thread can enter one. (The sections of the tests may
-/// be nested, so this thread could not tell.)
+/// Asserts that no critical section is held: another thread can enter one. (Critical sections of
+/// the tests may be nested, so this thread could not tell.)
 fn assert_outside_sections() {
     let (sender, entered) = mpsc::channel();
     thread::spawn(move || critical_section::with(|_| sender.send(())));
@@ -145,7 +149,7 @@ fn foreign_code_runs_outside_critical_sections() {
         |_| called(1),
         |_| called(2),
     );
-    // Two that wake different tasks: they differ in their data.
+    // Two wakers of different tasks: they differ in their data.
     let [one, two] = [1, 2].map(|number| {
         // SAFETY: the functions ignore the data, and touch nothing but statics.
         unsafe { Waker::new(core::ptr::without_provenance(number), &VTABLE) }
@@ -155,19 +159,24 @@ fn foreign_code_runs_outside_critical_sections() {
     let mut poll = |waker| Pin::new(&mut wait).poll(&mut Context::from_waker(waker));
     assert_eq!(poll(&one), Poll::Pending);
     assert_eq!(poll(&two), Poll::Pending);
-    assert_eq!(poll(&two), Poll::Pending, "and stays the same, not cloned");
+    assert_eq!(
+        poll(&two),
+        Poll::Pending,
+        "the waker is the same, and not cloned"
+    );
     event.signal();
     assert_eq!(poll(&one), Poll::Ready(1));
     assert_eq!(poll(&one), Poll::Pending);
     drop(wait);
     let calls = CALLS.each_ref().map(|calls| calls.load(Ordering::SeqCst));
-    // Dropped: the first when it was replaced, and the last with the wait.
+    // Dropped: the first when it was replaced, the last with the wait.
     assert_eq!(calls, [3, 1, 2], "clones, wakes, drops");
 }
 
-/// A poll looks for signals, clones the waker and stores it: what comes between is not slept on.
+/// A poll checks for signals, clones the waker and stores it: a signal in between must not be
+/// missed.
 #[test]
-fn a_signal_in_the_midst_of_a_poll_ends_it() {
+fn a_signal_during_a_poll_ends_it() {
     use core::task::{RawWaker, RawWakerVTable};
 
     static EVENT: Event = Event::new();
@@ -187,7 +196,7 @@ fn a_signal_in_the_midst_of_a_poll_ends_it() {
     assert_eq!(poll, Poll::Ready(1));
 }
 
-/// Wakes a parked thread.
+/// A waker of a parked thread.
 struct Unpark(thread::Thread);
 
 impl Wake for Unpark {
@@ -196,7 +205,7 @@ impl Wake for Unpark {
     }
 }
 
-/// Waits by parking; panics if nothing comes for long.
+/// Waits by parking. Panics if no signal comes for long.
 fn await_signals(wait: &mut Wait<'_>) -> u32 {
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut wait = pin!(wait);
@@ -208,13 +217,13 @@ fn await_signals(wait: &mut Wait<'_>) -> u32 {
         }
         assert!(
             start.elapsed() < Duration::from_secs(30),
-            "a signal woke nobody"
+            "a signal did not wake the thread"
         );
     }
 }
 
 /// Signals from other threads: none is lost, and none is counted twice, whether the waiter keeps
-/// its place or gives it up between two waits or before one has ended.
+/// its `Wait`, drops it between two waits, or drops it before it has ended.
 #[test]
 fn signals_from_other_threads_are_all_counted() {
     const THREADS: u32 = 3;
