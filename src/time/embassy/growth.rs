@@ -1,9 +1,9 @@
-//! A table that is too small grows, on the heap.
+//! Growth of a full table, on the heap.
 //!
-//! Most of what fills a table may be stale: embassy's timers do not say when they are dropped, so
-//! the waker of a time limit that was not reached keeps its entry until then. So a full table first
-//! has everybody wake who is in it. Who still waits asks again; what is stale is gone. Only a table
-//! that is full again soon is too small.
+//! Most entries of a full table may be stale: embassy's timers do not report when they are dropped,
+//! so the waker of a time limit that was not reached keeps its entry until then. So a full table
+//! first wakes every waker in it. Timers that still wait ask again; stale entries are free. Only a
+//! table that is soon full again is too small.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -12,14 +12,14 @@ use std_alloc::vec::Vec;
 use super::table::{TableEntry, WakerTable};
 use crate::time::TimerQueue;
 
-/// Within so many looks at the table all who were woken have asked again, also where a task has so
-/// many futures that it goes through them in several polls.
+/// The number of looks at the table within which all woken wakers have asked again, even if a task
+/// has so many futures that it needs several polls for them.
 const LOOKS: u32 = 32;
 
-/// How a table grows. It is for the main line of the runner: the allocator may take its time, and
-/// may not be for interrupt handlers.
+/// The state of a table's growth. For the run loop only: the allocator may be slow, and may not be
+/// usable in interrupt handlers.
 pub(super) struct Growth {
-    /// For so many looks more, a full table is one that is too small.
+    /// For this number of looks, a full table counts as too small.
     looks: AtomicU32,
 }
 
@@ -30,14 +30,14 @@ impl Growth {
         }
     }
 
-    /// Whether the next look counts, also where no entry gave way.
+    /// Whether the next look counts, also if no entry was evicted.
     #[inline(always)]
     pub(super) fn counts_looks(&self) -> bool {
         self.looks.load(Ordering::Relaxed) > 0
     }
 
-    /// A look at the table, in which an entry gave way since the last one, or none did. Returns
-    /// whether there will be room now. `allocate` makes as many entries as it is asked for, or
+    /// Looks at the table, in which an entry was evicted since the last look (`is_overfull`) or
+    /// not. Returns whether there is room now. `allocate` makes the requested number of entries, or
     /// none.
     ///
     /// # Safety
@@ -57,23 +57,23 @@ impl Growth {
         }
         if looks == 0 {
             self.looks.store(LOOKS, Ordering::Relaxed);
-            // SAFETY: as the caller says.
-            unsafe { table.let_all_go(queue) };
+            // SAFETY: as the caller promises.
+            unsafe { table.evict_all(queue) };
         } else {
             self.looks.store(looks - 1, Ordering::Relaxed);
-            // As many again: each doubling is paid for by those who came since the last one.
+            // Doubles the table, so that the cost per entry is constant.
             let Some(more) = allocate(table.entries()) else {
                 return false;
             };
             table.admit(more);
         }
-        // What gave way meanwhile, to an interrupt handler's waker, had no room yet.
+        // An eviction meanwhile, by an interrupt handler's waker, happened before there was room.
         table.look();
         true
     }
 }
 
-/// So many entries on the heap, for good; `None` if there is not as much memory.
+/// Allocates entries on the heap, permanently; `None` if there is not enough memory.
 pub(super) fn allocate(number: usize) -> Option<&'static [TableEntry]> {
     let mut entries = Vec::new();
     entries.try_reserve_exact(number).ok()?;

@@ -1,11 +1,11 @@
-//! A waker that is kept for somebody who asked with it.
+//! A waker that the table keeps, and how it is recognized.
 
 use core::{
     ptr,
     task::{RawWakerVTable, Waker},
 };
 
-/// A waker's clone, and the functions of the waker: the clone may have another copy of them.
+/// A waker's clone, and the vtable of the waker itself: the clone may have another copy of it.
 pub(super) struct KeptWaker {
     clone: Waker,
     functions: &'static RawWakerVTable,
@@ -19,14 +19,14 @@ impl KeptWaker {
         }
     }
 
-    /// By what it is looked for. The data's address means the same as long as a clone has it, so it
-    /// must be the clone's.
+    /// The key for the search. It is the clone's data address: an address stays unique while a
+    /// clone holds it.
     pub(super) fn address(&self) -> usize {
         self.clone.data().addr()
     }
 
-    /// Whether it would wake the same as a waker with the same data. The functions may be the first
-    /// waker's too.
+    /// Whether it wakes the same task as `other`, which has the same data. `other` may have the
+    /// vtable of the clone or of the original.
     pub(super) fn has_functions_of(&self, other: &Waker) -> bool {
         ptr::eq(self.clone.vtable(), other.vtable()) || ptr::eq(self.functions, other.vtable())
     }

@@ -1,4 +1,4 @@
-//! More entries than the table has by itself, for a program that knows how many it needs.
+//! Additional entries for the table, in a static of the program.
 
 use core::{
     fmt,
@@ -7,9 +7,9 @@ use core::{
 
 use super::{OTHERS, table::TableEntry};
 
-/// Room for `N` more wakers that are not of tasks, beside the [`OTHER_WAKERS`](super::OTHER_WAKERS)
-/// that there is room for anyway. It lies in a static, which is all zero until it is used; each
-/// takes some 160 bytes.
+/// Room for `N` wakers other than those of tasks, in addition to
+/// [`OTHER_WAKERS`](super::OTHER_WAKERS). To be put in a static, which is all zero until it is
+/// used; each waker takes some 160 bytes.
 ///
 /// # Examples
 ///
@@ -27,7 +27,7 @@ pub struct MoreWakers<const N: usize> {
     is_added: AtomicBool,
 }
 
-/// The room was added before.
+/// The room was already added.
 ///
 /// # Examples
 ///
@@ -37,7 +37,7 @@ pub struct MoreWakers<const N: usize> {
 /// static MORE: MoreWakers<10> = MoreWakers::new();
 ///
 /// MORE.add()?;
-/// let refused = MORE.add().expect_err("it was added");
+/// let refused = MORE.add().expect_err("it was already added");
 /// println!("{refused}");
 /// # Ok::<(), dormir::time::embassy::AlreadyAdded>(())
 /// ```
@@ -48,7 +48,8 @@ pub struct AlreadyAdded;
 impl fmt::Display for AlreadyAdded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "this room for wakers was added already; add each `MoreWakers` once, and another one for more",
+            "this room for wakers was already added: add each `MoreWakers` once, and another for \
+             more",
         )
     }
 }
@@ -71,15 +72,7 @@ impl<const N: usize> fmt::Debug for MoreWakers<N> {
 }
 
 impl<const N: usize> MoreWakers<N> {
-    /// Room that is not used until it is [added](Self::add).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use dormir::time::embassy::MoreWakers;
-    ///
-    /// static MORE: MoreWakers<1000> = MoreWakers::new();
-    /// ```
+    /// New room, not used until it is [added](Self::add).
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -88,35 +81,16 @@ impl<const N: usize> MoreWakers<N> {
         }
     }
 
-    /// Adds it to what there is, for good.
+    /// Adds the room, permanently.
     ///
     /// # Contexts
     ///
-    /// Any but NMI and machine check, at any time. It takes a short critical section for each of
-    /// the `N` entries.
+    /// Any but NMI and machine-check handlers, at any time. It takes a short critical section for
+    /// each of the `N` entries.
     ///
     /// # Errors
     ///
     /// [`AlreadyAdded`] if it was called before.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use dormir::{block_on, time::embassy::{MoreWakers, OTHER_WAKERS, early_wakes}};
-    /// use embassy_time::Timer;
-    /// use futures_util::future::join_all;
-    ///
-    /// const CONNECTIONS: usize = 500;
-    /// static MORE: MoreWakers<{ CONNECTIONS - OTHER_WAKERS }> = MoreWakers::new();
-    ///
-    /// # dormir::platform::host::init();
-    /// # let idle = dormir::platform::host::Skip;
-    /// // In a guest: `let idle = dormir::idle::Halt;`
-    /// MORE.add()?;
-    /// block_on(join_all((0..CONNECTIONS).map(|_| Timer::after_millis(20))), idle);
-    /// assert_eq!(early_wakes(), 0);
-    /// # Ok::<(), dormir::time::embassy::AlreadyAdded>(())
-    /// ```
     pub fn add(&'static self) -> Result<(), AlreadyAdded> {
         if self.is_added.swap(true, Ordering::Relaxed) {
             return Err(AlreadyAdded);

@@ -1,4 +1,4 @@
-//! A rest of the loop while the table is too small, so that early wakes do not keep the processor
+//! The run loop's pause while the table is too small, so that early wakes do not keep the vCPU
 //! busy.
 
 use core::{
@@ -11,46 +11,46 @@ use core::{
 use super::slot::DeadlineSlot;
 use crate::time::TimerQueue;
 
-/// How long the loop rests at most.
+/// The longest pause.
 pub(super) const PACE: Duration = Duration::from_millis(1);
 
-/// The end of a rest, among the deadlines of a queue: so the alarm is set for it, and whoever asks
-/// for the next deadline hears of it.
+/// A pause, whose end is one of the queue's deadlines: so the alarm is set for it, and the next
+/// deadline includes it.
 pub(super) struct Pace {
     end: DeadlineSlot,
-    rests: AtomicBool,
+    is_on: AtomicBool,
 }
 
-/// The wakers of the ends: their data pointers are paces, which are static.
+/// The wakers of the ends. Their data pointers are addresses of static paces.
 static END: RawWakerVTable =
     RawWakerVTable::new(|pace| RawWaker::new(pace, &END), end, end, |_| ());
 
-/// The rest is over.
+/// Ends the pause.
 ///
 /// # Safety
 ///
 /// `pace` is the address of a static [`Pace`].
 unsafe fn end(pace: *const ()) {
-    // SAFETY: as the caller says.
+    // SAFETY: as the caller promises.
     let pace = unsafe { &*pace.cast::<Pace>() };
-    pace.rests.store(false, Ordering::Relaxed);
+    pace.is_on.store(false, Ordering::Relaxed);
 }
 
 impl Pace {
     pub(super) const fn new() -> Self {
         Self {
             end: DeadlineSlot::new(),
-            rests: AtomicBool::new(false),
+            is_on: AtomicBool::new(false),
         }
     }
 
-    /// Whether the loop is to rest.
+    /// Whether the loop must pause.
     #[inline(always)]
-    pub(super) fn rests(&self) -> bool {
-        self.rests.load(Ordering::Relaxed)
+    pub(super) fn is_on(&self) -> bool {
+        self.is_on.load(Ordering::Relaxed)
     }
 
-    /// A rest begins, if none is on: until the next deadline, or for [`PACE`].
+    /// Begins a pause, until the next deadline, but no longer than [`PACE`].
     ///
     /// # Safety
     ///
@@ -59,19 +59,19 @@ impl Pace {
         // SAFETY: the data pointer is what the functions expect, and they may be called anywhere.
         let waker = unsafe { Waker::new(ptr::from_ref(self).cast(), &END) };
         let end = queue.now().saturating_add(PACE).min(queue.head());
-        self.rests.store(true, Ordering::Relaxed);
-        // SAFETY: as the caller says; such a waker is cloned and dropped without any effect.
+        self.is_on.store(true, Ordering::Relaxed);
+        // SAFETY: as the caller promises; cloning and dropping this waker has no effect.
         unsafe { self.end.schedule(queue, end, &waker) };
     }
 
-    /// The rest is over, if one is on.
+    /// Ends the pause, if there is one.
     ///
     /// # Safety
     ///
     /// As [`begin`](Self::begin).
     pub(super) unsafe fn end(&self, queue: &TimerQueue) {
-        self.rests.store(false, Ordering::Relaxed);
-        // SAFETY: as the caller says.
+        self.is_on.store(false, Ordering::Relaxed);
+        // SAFETY: as the caller promises.
         unsafe { self.end.clear(queue) };
     }
 }

@@ -1,18 +1,19 @@
-//! An entry of the queue that lies in a static and belongs to one waker.
+//! A queue node in a static, for the deadlines of one waker.
 
 use core::task::Waker;
 
 use crate::time::{Instant, TimerQueue, node::TimerNode};
 
-/// A node with the earliest deadline at which its waker is to be woken. Tasks have one each, beside their
-/// places, and so have the entries of the [table](super::table).
+/// A node with the earliest deadline of its waker. Each task slot of an executor has one, and each
+/// entry of the [table](super::table).
 ///
-/// It may be used from any context that the queue may be used from: each operation is one critical section.
+/// It may be used in any context in which the queue may be used: each operation is one critical
+/// section.
 pub(crate) struct DeadlineSlot(TimerNode);
 
-// SAFETY: what the node holds in `Cell`s is used in critical sections only, here and by the queue.
+// SAFETY: the node's `Cell`s are used in critical sections only, here and by the queue.
 unsafe impl Sync for DeadlineSlot {}
-// SAFETY: the same. (Only a slot that was never used can be moved at all.)
+// SAFETY: the same. (And only a slot that was never used can be moved.)
 unsafe impl Send for DeadlineSlot {}
 
 impl DeadlineSlot {
@@ -21,13 +22,14 @@ impl DeadlineSlot {
         Self(TimerNode::new(Instant::START))
     }
 
-    /// Has `waker` be woken at `deadline`, unless it is to be woken earlier. The queue forgets the deadline
-    /// when it wakes it.
+    /// Makes the queue wake `waker` at `deadline`, unless the slot has an earlier deadline. The
+    /// wake frees the slot.
     ///
     /// # Safety
     ///
-    /// All calls for one slot, here and of [`clear`](Self::clear), are with the same queue. To clone and to
-    /// drop the waker runs no foreign code: it is done in a critical section.
+    /// All calls for one slot, of this method and of [`clear`](Self::clear), are with the same
+    /// queue. Cloning and dropping the waker runs no foreign code: it happens in a critical
+    /// section.
     pub(crate) unsafe fn schedule(
         &'static self,
         queue: &TimerQueue,
@@ -39,7 +41,7 @@ impl DeadlineSlot {
                 if self.0.deadline() <= deadline {
                     return;
                 }
-                // SAFETY: the caller says that it is this queue.
+                // SAFETY: the caller promises that it is this queue.
                 unsafe { queue.unlink(&self.0) };
             }
             self.0.rewind(deadline);
@@ -48,15 +50,15 @@ impl DeadlineSlot {
         });
     }
 
-    /// Forgets the deadline.
+    /// Removes the deadline.
     ///
     /// # Safety
     ///
     /// As [`schedule`](Self::schedule).
     pub(crate) unsafe fn clear(&self, queue: &TimerQueue) {
-        // Without a critical section for those that never had a deadline.
+        // No critical section for slots without a deadline.
         if self.0.is_waiting() {
-            // SAFETY: the caller says that it is this queue.
+            // SAFETY: the caller promises that it is this queue.
             critical_section::with(|_| unsafe { queue.unlink(&self.0) });
         }
     }

@@ -1,4 +1,4 @@
-//! The deadlines of wakers that have no entry of their own.
+//! The table of wakers that have no slot of their own, and their deadlines.
 
 use core::{
     cell::{Cell, RefCell},
@@ -17,58 +17,57 @@ use crate::time::{
 
 /// Wakers, each with its earliest deadline.
 ///
-/// The wakers are kept here and not in the queue's nodes: the nodes have [wakers](WAKE_ENTRY) of their
-/// entries. So foreign code (a waker's clone, wake and drop) runs outside of critical sections, and an entry
-/// can give its waker back when another one takes its place.
+/// The wakers are kept here and not in the queue's nodes, which have [wakers of the
+/// entries](WAKE_ENTRY). So foreign code (a waker's clone, wake and drop) runs outside of critical
+/// sections, and an entry can return its waker when it is evicted.
 ///
-/// Each section is O(log n) steps in the number of entries. (Wakers with the same data and other
-/// functions come one after the other in the tree, and are looked at one by one: a program has few
-/// such functions.)
+/// Each critical section is O(log n) steps in the number of entries. (Wakers with the same data and
+/// different vtables are neighbours in the tree, and are compared one by one: a program has few
+/// such vtables.)
 pub(super) struct WakerTable {
     /// The first entries; others are [admitted](Self::admit) later.
     own: &'static [TableEntry],
-    /// The entries that are taken, by the addresses of their wakers' data.
+    /// The taken entries, by the data addresses of their wakers.
     taken: Mutex<Tree<TableEntry>>,
     lists: Mutex<Lists>,
-    /// Whether an entry gave way since the last [look](Self::look).
+    /// Whether an entry was evicted since the last [look](Self::look).
     is_overfull: AtomicBool,
     early_wakes: AtomicU64,
     most: AtomicUsize,
 }
 
-/// Which entries there are.
+/// The lists of entries.
 struct Lists {
-    /// How many of the table's own were used. The others are in none of the lists.
+    /// How many of the table's own entries were ever used. The others are in no list.
     used: Cell<usize>,
-    /// The first of those that are free.
+    /// The first free entry.
     free: Cell<Option<&'static TableEntry>>,
-    /// All of them, in a ring: the one before the one that gives way next.
+    /// A ring of all entries: the one before the next to be evicted.
     last: Cell<Option<&'static TableEntry>>,
-    /// How many are in the ring, and how many are taken.
+    /// The number of entries in the ring, and of taken ones.
     all: Cell<usize>,
     taken: Cell<usize>,
-    /// How many gave way since the last look.
-    gave_way: Cell<usize>,
+    /// How many were evicted since the last look.
+    evicted: Cell<usize>,
 }
 
-/// Room for a waker. What is not a slot or a tree's is used in critical sections only: the
-/// functions that do have the section's token.
+/// Room for a waker. All fields but the slot are used in critical sections only.
 pub(super) struct TableEntry {
     slot: DeadlineSlot,
     links: Links<Self>,
-    /// The address by which its waker is found. It changes outside of the tree only.
+    /// The key of the tree: the data address of its waker. Changes outside of the tree only.
     address: Cell<usize>,
     /// `None` in a free entry.
     waker: RefCell<Option<KeptWaker>>,
     next_free: Cell<Option<&'static Self>>,
-    /// The one that gives way after it.
+    /// The entry to be evicted after this one.
     next: Cell<Option<&'static Self>>,
-    /// There while it is taken.
+    /// Set while the entry is taken.
     table: Cell<Option<&'static WakerTable>>,
 }
 
-// SAFETY: what it holds in cells is used in critical sections only, here and by the tree, which is
-// in a `Mutex`. Wakers are `Send`.
+// SAFETY: its cells are used in critical sections only, here and by the tree, which is in a
+// `Mutex`. Wakers are `Send`.
 unsafe impl Sync for TableEntry {}
 
 impl tree::TreeNode for TableEntry {
@@ -84,7 +83,7 @@ impl tree::TreeNode for TableEntry {
 }
 
 impl TableEntry {
-    /// All zero, so that it costs no room in an image.
+    /// All zero, so that it takes no space in an image.
     pub(super) const fn new() -> Self {
         Self {
             slot: DeadlineSlot::new(),
@@ -102,7 +101,8 @@ impl TableEntry {
         own.as_ref().is_some_and(|own| own.has_functions_of(waker))
     }
 
-    /// Has the entry's waker be woken at `deadline`, unless it is to be woken earlier.
+    /// Makes the queue wake the entry's waker at `deadline`, unless the entry has an earlier
+    /// deadline.
     ///
     /// # Safety
     ///
@@ -110,12 +110,12 @@ impl TableEntry {
     unsafe fn schedule(&'static self, queue: &TimerQueue, deadline: Instant) {
         // SAFETY: the data pointer is what the functions expect, and they may be called anywhere.
         let waker = unsafe { Waker::new(ptr::from_ref(self).cast(), &WAKE_ENTRY) };
-        // SAFETY: as the caller says; such a waker is cloned and dropped without any effect.
+        // SAFETY: as the caller promises; cloning and dropping this waker has no effect.
         unsafe { self.slot.schedule(queue, deadline, &waker) };
     }
 }
 
-/// The wakers that the queue knows: their data pointers are entries, which are static.
+/// The vtable of the queue's wakers. Their data pointers are addresses of static entries.
 static WAKE_ENTRY: RawWakerVTable = RawWakerVTable::new(
     |entry| RawWaker::new(entry, &WAKE_ENTRY),
     wake_entry,
@@ -123,13 +123,13 @@ static WAKE_ENTRY: RawWakerVTable = RawWakerVTable::new(
     |_| (),
 );
 
-/// Wakes the waker in an entry, which is free from then on.
+/// Frees an entry, and wakes its waker.
 ///
 /// # Safety
 ///
 /// `entry` is the address of a static [`TableEntry`].
 unsafe fn wake_entry(entry: *const ()) {
-    // SAFETY: as the caller says.
+    // SAFETY: as the caller promises.
     let entry = unsafe { &*entry.cast::<TableEntry>() };
     let kept = critical_section::with(|cs| entry.table.get()?.free(entry, cs));
     if let Some(kept) = kept {
@@ -137,7 +137,7 @@ unsafe fn wake_entry(entry: *const ()) {
     }
 }
 
-/// A waker that has to be woken, also where what comes before unwinds: the queue may call a hook.
+/// A waker that is woken on drop, also if the code before that unwinds: the queue may call a hook.
 struct WakeOnDrop(Option<KeptWaker>);
 
 impl Drop for WakeOnDrop {
@@ -150,7 +150,7 @@ impl Drop for WakeOnDrop {
 
 impl WakerTable {
     pub(super) const fn new(own: &'static [TableEntry]) -> Self {
-        assert!(!own.is_empty(), "an entry can give way");
+        assert!(!own.is_empty(), "there is an entry to evict");
         Self {
             own,
             taken: Mutex::new(Tree::new()),
@@ -160,7 +160,7 @@ impl WakerTable {
                 last: Cell::new(None),
                 all: Cell::new(0),
                 taken: Cell::new(0),
-                gave_way: Cell::new(0),
+                evicted: Cell::new(0),
             }),
             is_overfull: AtomicBool::new(false),
             early_wakes: AtomicU64::new(0),
@@ -168,31 +168,31 @@ impl WakerTable {
         }
     }
 
-    /// How often a waker was woken before its deadline.
+    /// The number of wakers that were woken before their deadlines.
     pub(super) fn early_wakes(&self) -> u64 {
         self.early_wakes.load(Ordering::Relaxed)
     }
 
-    /// The most entries that would have been used at a time.
+    /// The number of entries that would have been enough.
     pub(super) fn most(&self) -> usize {
         self.most.load(Ordering::Relaxed)
     }
 
-    /// Whether an entry gave way since the last [look](Self::look). It is one load.
+    /// Whether an entry was evicted since the last [look](Self::look). It is one load.
     #[inline(always)]
     pub(super) fn is_overfull(&self) -> bool {
         self.is_overfull.load(Ordering::Relaxed)
     }
 
-    /// The same, once.
+    /// The same, and resets it.
     pub(super) fn look(&self) -> bool {
         critical_section::with(|cs| {
             self.is_overfull.store(false, Ordering::Relaxed);
-            self.lists.borrow(cs).gave_way.replace(0) > 0
+            self.lists.borrow(cs).evicted.replace(0) > 0
         })
     }
 
-    /// Has `waker` be woken at `deadline` or earlier.
+    /// Makes the queue wake `waker` at `deadline` or earlier.
     ///
     /// # Safety
     ///
@@ -203,13 +203,12 @@ impl WakerTable {
         deadline: Instant,
         waker: &Waker,
     ) {
-        let (mut kept, mut gave_way) = (Some(KeptWaker::new(waker)), WakeOnDrop(None));
+        let (mut kept, mut evicted) = (Some(KeptWaker::new(waker)), WakeOnDrop(None));
         critical_section::with(|cs| {
             let entry = self.find(waker, cs).unwrap_or_else(|| {
                 let (entry, old) = self.take(cs);
-                gave_way.0 = old;
-                // What it waited for is not the new waker's.
-                // SAFETY: as the caller says.
+                evicted.0 = old;
+                // The old waker's deadline is not the new one's. SAFETY: as the caller promises.
                 unsafe { entry.slot.clear(queue) };
                 if let Some(kept) = kept.take() {
                     self.keep(kept, entry, cs);
@@ -219,31 +218,31 @@ impl WakerTable {
             // SAFETY: the same.
             unsafe { entry.schedule(queue, deadline) };
         });
-        // What is not kept and what gave way go outside of the section.
+        // A clone that is not kept is dropped, and an evicted waker woken, outside of the section.
     }
 
-    /// The entry of this waker.
+    /// The entry of this waker, if it has one.
     fn find(&self, waker: &Waker, cs: CriticalSection<'_>) -> Option<&'static TableEntry> {
         let address = waker.data().addr();
         let taken = self.taken.borrow(cs);
         taken.find(&address, |entry| entry.would_wake(waker, cs))
     }
 
-    /// Puts a waker into an entry that is in no list but the ring.
+    /// Puts a waker into an entry that is in the ring only.
     fn keep(&'static self, kept: KeptWaker, entry: &'static TableEntry, cs: CriticalSection<'_>) {
         entry.address.set(kept.address());
         *entry.waker.borrow_mut() = Some(kept);
         entry.table.set(Some(self));
-        // SAFETY: who comes here has taken it out of the tree, or it was free; it is static, and
-        // its address changes here only.
+        // SAFETY: the entry is not in the tree: it was free, or the caller has taken it out. It is
+        // static, and its key changes only here.
         unsafe { self.taken.borrow(cs).insert(entry) };
         let lists = self.lists.borrow(cs);
         lists.taken.set(lists.taken.get() + 1);
-        let most = lists.taken.get() + lists.gave_way.get();
+        let most = lists.taken.get() + lists.evicted.get();
         self.most.fetch_max(most, Ordering::Relaxed);
     }
 
-    /// Takes the waker out of a taken entry, which is in no list then but the ring.
+    /// Takes the waker out of a taken entry, which is then in the ring only.
     fn empty(&self, entry: &'static TableEntry, cs: CriticalSection<'_>) -> Option<KeptWaker> {
         let kept = entry.waker.take()?;
         // SAFETY: an entry with a waker is in the tree.
@@ -253,7 +252,7 @@ impl WakerTable {
         Some(kept)
     }
 
-    /// Takes the waker out of an entry, which is free then. `None` if it was free.
+    /// Takes the waker out of an entry, and frees that. `None` if it was free.
     fn free(&self, entry: &'static TableEntry, cs: CriticalSection<'_>) -> Option<KeptWaker> {
         let kept = self.empty(entry, cs)?;
         let lists = self.lists.borrow(cs);
@@ -261,8 +260,7 @@ impl WakerTable {
         Some(kept)
     }
 
-    /// An entry that is free, or else the one whose turn it is to give way, with the waker that was
-    /// in it.
+    /// Returns a free entry, or else evicts one and returns it with its waker.
     fn take(&'static self, cs: CriticalSection<'_>) -> (&'static TableEntry, Option<KeptWaker>) {
         let lists = self.lists.borrow(cs);
         if let Some(entry) = lists.free.get() {
@@ -274,10 +272,10 @@ impl WakerTable {
             lists.admit(entry);
             return (entry, None);
         }
-        let entry = lists.turn();
+        let entry = lists.next_evicted();
         let kept = self.empty(entry, cs);
         self.count_early(cs);
-        lists.gave_way.set(lists.gave_way.get() + 1);
+        lists.evicted.set(lists.evicted.get() + 1);
         self.is_overfull.store(true, Ordering::Relaxed);
         (entry, kept)
     }
@@ -287,7 +285,7 @@ impl WakerTable {
         self.early_wakes.store(count + 1, Ordering::Relaxed);
     }
 
-    /// Takes in more entries, which were in no table before: one to a critical section.
+    /// Adds entries, which were in no table before: one in each critical section.
     pub(super) fn admit(&self, more: &'static [TableEntry]) {
         for entry in more {
             critical_section::with(|cs| {
@@ -298,25 +296,24 @@ impl WakerTable {
         }
     }
 
-    /// How many entries there are, but for those of the table's own that
-    /// were never used.
+    /// The number of entries, without the table's own that were never used.
     #[cfg(feature = "alloc")]
     pub(super) fn entries(&self) -> usize {
         critical_section::with(|cs| self.lists.borrow(cs).all.get())
     }
 
-    /// Makes every entry give way: one to a critical section.
+    /// Evicts every entry, one in each critical section, and frees it.
     ///
     /// # Safety
     ///
     /// As [`schedule`](Self::schedule).
     #[cfg(feature = "alloc")]
-    pub(super) unsafe fn let_all_go(&self, queue: &TimerQueue) {
+    pub(super) unsafe fn evict_all(&self, queue: &TimerQueue) {
         for _ in 0..self.entries() {
             let kept = critical_section::with(|cs| {
-                let entry = self.lists.borrow(cs).turn();
+                let entry = self.lists.borrow(cs).next_evicted();
                 let kept = self.free(entry, cs)?;
-                // SAFETY: as the caller says.
+                // SAFETY: as the caller promises.
                 unsafe { entry.slot.clear(queue) };
                 self.count_early(cs);
                 Some(kept)
@@ -329,7 +326,7 @@ impl WakerTable {
 }
 
 impl Lists {
-    /// Puts an entry into the ring, as the last one whose turn it is.
+    /// Puts an entry into the ring, as the last one to be evicted.
     fn admit(&self, entry: &'static TableEntry) {
         let last = self.last.replace(Some(entry)).unwrap_or(entry);
         entry.next.set(Some(last.next.get().unwrap_or(entry)));
@@ -337,11 +334,11 @@ impl Lists {
         self.all.set(self.all.get() + 1);
     }
 
-    /// The entry whose turn it is to give way: it becomes the last.
-    fn turn(&self) -> &'static TableEntry {
+    /// The next entry to be evicted. It becomes the last.
+    fn next_evicted(&self) -> &'static TableEntry {
         let last = self.last.get();
         let Some(turn) = last.and_then(|last| last.next.get()) else {
-            unreachable!("an entry gives way when all are taken, and there is one")
+            unreachable!("an entry is evicted when all are taken, so there is one")
         };
         self.last.set(Some(turn));
         turn

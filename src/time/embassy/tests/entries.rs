@@ -1,4 +1,5 @@
-//! Entries against models: nobody is woken late, nobody twice, and early only where a full table says so.
+//! Entries against models: no wake is late or double, and wakes are early only if the table is
+//! full.
 
 use std::{
     collections::BTreeMap,
@@ -21,7 +22,7 @@ use crate::{
     },
 };
 
-/// That many wakers, by their numbers.
+/// Wakers with the numbers from 0.
 pub(super) fn wakers<const N: usize>(recording: &Recording) -> [Waker; N] {
     std::array::from_fn(|number| recording.waker(number))
 }
@@ -30,7 +31,7 @@ const SLEEPERS: usize = 7;
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// So many nanoseconds before or after now.
+    /// Nanoseconds before or after now.
     Schedule(usize, i64),
     Clear(usize),
     Advance(u64),
@@ -53,7 +54,7 @@ fn cases() -> ProptestConfig {
     }
 }
 
-/// The earliest deadline of each sleeper since it was last woken.
+/// Each sleeper's earliest deadline since its last wake.
 #[derive(Default)]
 struct Model(BTreeMap<usize, u64>);
 
@@ -63,7 +64,7 @@ impl Model {
         *earliest = deadline.min(*earliest);
     }
 
-    /// Those were woken by a turn of the queue at `now`.
+    /// Checks the wakes of a turn of the queue at `now`.
     fn turned(&mut self, woken: &[usize], now: u64) {
         let mut last = 0;
         for who in woken {
@@ -97,7 +98,7 @@ proptest! {
                 Step::Schedule(who, after) => {
                     let deadline = now.saturating_add_signed(after);
                     model.schedule(who, deadline);
-                    // SAFETY: all calls are with this queue; the wakers count, and no more.
+                    // SAFETY: all calls are with this queue; the wakers only count.
                     unsafe { slots[who].schedule(queue, at(deadline), &wakers[who]) };
                 }
                 Step::Clear(who) => {
@@ -157,7 +158,7 @@ proptest! {
 
 /// Sleepers that ask again when they are woken early, as embassy's timers do.
 #[test]
-fn more_sleepers_than_places_all_end_and_none_early() {
+fn more_sleepers_than_entries_all_end_and_none_early() {
     const MANY: usize = 20;
     let (queue, clock) = queue();
     let table = table::<4>();
@@ -177,7 +178,7 @@ fn more_sleepers_than_places_all_end_and_none_early() {
         }
         queue.turn();
         asking = sleepers.take();
-        // A little at a time: the vCPU does not rest while the table is too small.
+        // In small steps: the vCPU does not halt while the table is too small.
         clock.advance_to(at(queue.now().as_nanos() + 50), queue);
     }
     let mut in_order = ended.clone();
@@ -188,9 +189,9 @@ fn more_sleepers_than_places_all_end_and_none_early() {
     assert_eq!(queue.turn(), None);
 }
 
-/// Timers that were dropped: nobody waits for their wakers any more, which embassy does not tell.
+/// Timers that were dropped, which embassy does not report.
 #[test]
-fn what_nobody_waits_for_gives_way_once() {
+fn stale_entries_are_evicted_once() {
     const PLACES: usize = 4;
     let (queue, _clock) = queue();
     let table = table::<PLACES>();
@@ -202,7 +203,7 @@ fn what_nobody_waits_for_gives_way_once() {
     };
     old.iter().for_each(|waker| ask(waker, 1000));
     assert!(sleepers.take().is_empty());
-    // Later than all others, so it is not the deadline that decides.
+    // Later than all others, so the deadline does not decide.
     new.iter().for_each(|waker| ask(waker, 2000));
     assert_eq!(sleepers.take(), [0, 1, 2, 3]);
     for _ in 0..10 {
@@ -212,9 +213,9 @@ fn what_nobody_waits_for_gives_way_once() {
     assert_eq!(table.early_wakes(), PLACES as u64);
 }
 
-/// A waker that is kept costs its owner memory.
+/// A kept waker keeps its task's memory.
 #[test]
-fn a_table_keeps_no_waker_longer_than_it_must() {
+fn a_table_keeps_no_waker_longer_than_needed() {
     struct Idle;
     impl Wake for Idle {
         fn wake(self: Arc<Self>) {}
@@ -231,17 +232,17 @@ fn a_table_keeps_no_waker_longer_than_it_must() {
     ask(&first, 20);
     assert_eq!(Arc::strong_count(&first), 2);
     ask(&second, 30);
-    assert_eq!(Arc::strong_count(&first), 1, "it gave way");
+    assert_eq!(Arc::strong_count(&first), 1, "it was evicted");
     queue.turn();
     clock.advance_to(at(30), queue);
     queue.turn();
     assert_eq!(Arc::strong_count(&second), 1, "it was woken");
 }
 
-/// The compiler may give a waker's clone another copy of the functions; then it is not the same to
-/// `Waker::will_wake`.
+/// The compiler may give a waker's clone another copy of the vtable; then `Waker::will_wake`
+/// returns `false`.
 #[test]
-fn a_waker_is_known_again_though_its_clone_looks_different() {
+fn a_waker_is_recognized_though_its_clone_has_another_vtable() {
     static CLONES: RawWakerVTable =
         RawWakerVTable::new(|data| RawWaker::new(data, &CLONES), |_| (), |_| (), |_| ());
     static FIRSTS: RawWakerVTable =
@@ -264,9 +265,9 @@ fn a_waker_is_known_again_though_its_clone_looks_different() {
     assert_eq!(table.early_wakes(), 1);
 }
 
-/// Their addresses in the tree are the same.
+/// Their keys in the tree are the same.
 #[test]
-fn wakers_with_the_same_data_and_other_functions_are_others() {
+fn wakers_with_the_same_data_and_other_vtables_are_different() {
     static WAKES: [AtomicUsize; 3] = [const { AtomicUsize::new(0) }; 3];
     fn count<const NUMBER: usize>(_data: *const ()) {
         WAKES[NUMBER].fetch_add(1, Ordering::SeqCst);

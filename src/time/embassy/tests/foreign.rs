@@ -1,4 +1,4 @@
-//! The code of other people's wakers.
+//! Foreign code: wakers that are not dormir's.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -8,7 +8,7 @@ use std::{
 use super::{no_section_is_entered, table};
 use crate::time::testing::{at, queue};
 
-/// Clone, wake and drop of somebody else's waker may take as long as they like.
+/// Clone, wake and drop of a foreign waker may take any time.
 #[test]
 fn foreign_code_runs_outside_of_critical_sections() {
     static CALLS: AtomicUsize = AtomicUsize::new(0);
@@ -56,7 +56,7 @@ fn foreign_code_runs_outside_of_critical_sections() {
         unsafe { table.schedule(queue, at(20), &waker) };
         std::mem::forget(waker);
         // SAFETY: the same.
-        unsafe { table.let_all_go(queue) };
+        unsafe { table.evict_all(queue) };
         calls += 2;
         assert_eq!(CALLS.load(Ordering::SeqCst), calls, "cloned, and woken");
         assert_eq!(queue.turn(), None);

@@ -1,4 +1,4 @@
-//! A table that grows: when, by how much, where, and what is done if there is no memory.
+//! Growth of the table: when, by how much, in which context, and without memory.
 
 use std::{cell::Cell, task::Waker, vec::Vec};
 
@@ -12,13 +12,13 @@ use crate::time::{
     testing::{Recording, at, queue},
 };
 
-/// A table that grows, and what was allocated for it.
+/// A growing table, and what was allocated for it.
 struct Growing {
     queue: &'static TimerQueue,
     table: &'static WakerTable,
     growth: Growth,
     allocated: Cell<usize>,
-    /// Whether there is no memory.
+    /// Whether allocations fail.
     fails: Cell<bool>,
 }
 
@@ -40,11 +40,11 @@ impl Growing {
         assert_eq!(
             self.allocated.get(),
             before,
-            "whoever asks may be an interrupt handler"
+            "`schedule` may run in an interrupt handler"
         );
     }
 
-    /// As after a pass. Whether there will be room.
+    /// Looks as the loop does after a pass. Returns whether there is room now.
     fn look(&self) -> bool {
         let is_overfull = self.table.look();
         let allocate = |number| {
@@ -66,7 +66,7 @@ impl Growing {
     }
 }
 
-/// Each asks again when it is woken, until it is not woken any more; so many of them.
+/// Makes each sleeper ask again when it is woken, until none is woken. Returns the number of calls.
 fn all_who_wait_ask<const WAKERS: usize>(growing: &Growing, sleepers: &Recording) -> usize {
     let wakers = super::entries::wakers::<WAKERS>(sleepers);
     let mut asking: Vec<usize> = (0..WAKERS).collect();
@@ -93,7 +93,7 @@ fn a_table_that_is_too_small_doubles_until_all_have_room() {
     assert!(asked <= 7 * WAKERS, "{asked}");
     assert_eq!(growing.table.early_wakes() as usize, asked - WAKERS);
     assert!(growing.table.most() >= WAKERS);
-    // All are woken at their deadline, and next time they find room.
+    // All are woken at their deadline. The next time there is room for all.
     queue.turn();
     clock.advance_to(at(1000), queue);
     queue.turn();
@@ -104,7 +104,7 @@ fn a_table_that_is_too_small_doubles_until_all_have_room() {
     assert_eq!(growing.table.entries(), 64);
 }
 
-/// A time limit that was not reached, and that nobody waits for any more, is such a waker.
+/// Wakers of time limits that were not reached are stale.
 #[test]
 fn stale_wakers_do_not_make_a_table_grow() {
     const LIVE: usize = 3;
@@ -123,39 +123,36 @@ fn stale_wakers_do_not_make_a_table_grow() {
         }
     }
     assert_eq!(growing.allocated.get(), 0);
-    assert!(
-        growing.table.most() <= 65,
-        "no more than are there at a time"
-    );
+    assert!(growing.table.most() <= 65, "no more than exist at once");
     let for_each = growing.table.early_wakes() as f64 / PASSES as f64;
     assert!(
         for_each < 1.1,
-        "each is woken for nothing once, and {LIVE} a few times more: {for_each}"
+        "each has one spurious wake, and {LIVE} have a few more: {for_each}"
     );
 }
 
 #[test]
-fn without_memory_all_give_way_in_turn_and_the_loop_rests() {
+fn without_memory_entries_are_evicted_in_turn_and_the_loop_pauses() {
     let (queue, _clock) = queue();
     let growing = Growing::new(queue, table::<2>());
     let sleepers = Recording::default();
     let wakers = super::entries::wakers::<3>(&sleepers);
     growing.fails.set(true);
     let mut asking = Vec::from_iter(0..3);
-    let mut rests = 0;
+    let mut pauses = 0;
     for _ in 0..100 {
         asking
             .drain(..)
             .for_each(|who| growing.ask(&wakers[who], at(1000)));
-        rests += usize::from(!growing.look());
+        pauses += usize::from(!growing.look());
         asking = sleepers.take();
         assert!(!asking.is_empty(), "there is no room for all");
     }
     assert!(
-        rests > 90,
-        "all but the few times that all were woken: {rests}"
+        pauses > 90,
+        "a pause each time but the few when all were woken: {pauses}"
     );
-    // When there is memory, it is used.
+    // Once there is memory, it is used.
     growing.fails.set(false);
     for _ in 0..5 {
         asking
@@ -168,15 +165,15 @@ fn without_memory_all_give_way_in_turn_and_the_loop_rests() {
     assert_eq!(growing.table.entries(), 4);
 }
 
-/// So many that no address space has room for them.
+/// More entries than fit into any address space.
 #[test]
-fn too_much_is_not_allocated_and_does_not_end_the_program() {
+fn an_impossible_allocation_does_not_end_the_program() {
     assert!(allocate(usize::MAX / 2).is_none());
-    // Miri ends with its own memory.
+    // Under Miri, too large an allocation ends the process.
     assert!(cfg!(miri) || allocate(isize::MAX as usize / size_of::<TableEntry>()).is_none());
 }
 
-/// What the documentation says of each.
+/// The size in the documentation.
 #[test]
 fn an_entry_takes_some_160_bytes() {
     assert!(

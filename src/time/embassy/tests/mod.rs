@@ -53,5 +53,9 @@ fn run<C: Capacity>(executor: &'static Executor<C>, spawn: impl FnOnce(Spawner))
     let mut runner = executor.enter().expect("no other runner");
     spawn(runner.spawner());
     runner.run(Skip);
-    assert_eq!(TimerQueue::global().turn(), None, "nothing is left behind");
+    assert_eq!(
+        TimerQueue::global().turn(),
+        None,
+        "nothing is left in the queue"
+    );
 }

@@ -1,4 +1,4 @@
-//! The rest of the loop.
+//! The loop's pause.
 
 use std::time::Duration;
 
@@ -10,27 +10,27 @@ use crate::time::{
 };
 
 #[test]
-fn a_rest_ends_when_its_time_has_passed() {
+fn a_pause_ends_when_its_time_has_passed() {
     let (queue, clock) = queue();
     let pace: &Pace = leak(Pace::new());
     clock.advance_to(at(500), queue);
     let end = at(500).saturating_add(PACE);
-    assert!(!pace.rests());
+    assert!(!pace.is_on());
     for now in [500, 700] {
         clock.advance_to(at(now), queue);
         // SAFETY: all calls are with this queue.
         unsafe { pace.begin(queue) };
-        assert!(pace.rests());
-        assert_eq!(settle(queue), Some(end), "it does not begin anew");
+        assert!(pace.is_on());
+        assert_eq!(settle(queue), Some(end), "it is not extended");
     }
     assert_eq!(clock.alarm(), Some(end));
     clock.advance_to(end, queue);
     assert_eq!(settle(queue), None);
-    assert!(!pace.rests());
+    assert!(!pace.is_on());
 }
 
 #[test]
-fn a_rest_ends_with_the_next_deadline() {
+fn a_pause_ends_at_the_next_deadline() {
     let (queue, clock) = queue();
     let pace: &Pace = leak(Pace::new());
     let recording = Recording::default();
@@ -40,18 +40,18 @@ fn a_rest_ends_with_the_next_deadline() {
     assert_eq!(settle(queue), Some(at(100)));
     clock.advance_to(at(100), queue);
     settle(queue);
-    assert_eq!((recording.take(), pace.rests()), ([1].to_vec(), false));
-    // What is due already is not rested upon.
+    assert_eq!((recording.take(), pace.is_on()), ([1].to_vec(), false));
+    // There is no pause while something is due.
     let _due = waiting(queue, 200, &recording.waker(2));
     clock.pass(100);
     // SAFETY: the same.
     unsafe { pace.begin(queue) };
     settle(queue);
-    assert_eq!((recording.take(), pace.rests()), ([2].to_vec(), false));
+    assert_eq!((recording.take(), pace.is_on()), ([2].to_vec(), false));
 }
 
 #[test]
-fn a_rest_that_is_interrupted_leaves_no_deadline() {
+fn an_interrupted_pause_leaves_no_deadline() {
     let (queue, clock) = queue();
     let pace: &Pace = leak(Pace::new());
     // SAFETY: all calls are with this queue.
@@ -59,9 +59,9 @@ fn a_rest_that_is_interrupted_leaves_no_deadline() {
     settle(queue);
     // SAFETY: the same.
     unsafe { pace.end(queue) };
-    assert!(!pace.rests());
+    assert!(!pace.is_on());
     assert_eq!(settle(queue), None);
-    // At the end of time too.
+    // At the end of the range too.
     clock.advance_to(Instant::from_nanos(u64::MAX - 10), queue);
     // SAFETY: the same.
     unsafe { pace.begin(queue) };

@@ -1,5 +1,5 @@
-//! Programs as users write them, on the virtual clock. All are of one process's global queue, so each test
-//! has a process of its own.
+//! Programs as users write them, on the virtual clock. They use the global queue, so each test runs
+//! in a process of its own.
 
 use std::{
     cell::RefCell,
@@ -23,7 +23,7 @@ use crate::{
     time::{TimerQueue, embassy::early_wakes},
 };
 
-/// Who came when, in milliseconds.
+/// Names, with times in milliseconds.
 type Log = Rc<RefCell<Vec<(&'static str, u64)>>>;
 
 fn note(log: &Log, who: &'static str) {
@@ -32,7 +32,7 @@ fn note(log: &Log, who: &'static str) {
 }
 
 #[test]
-fn the_clock_is_zero_before_there_is_one() {
+fn the_time_is_zero_before_a_clock_is_installed() {
     alone(|| {
         assert_eq!(Instant::now().as_ticks(), 0);
         host::init();
@@ -42,7 +42,7 @@ fn the_clock_is_zero_before_there_is_one() {
 }
 
 #[test]
-fn timers_tickers_and_timeouts_end_when_they_say() {
+fn timers_tickers_and_timeouts_end_in_time() {
     alone(|| {
         task! {
             async fn sleeper(log: Log), pool = 1 {
@@ -56,7 +56,7 @@ fn timers_tickers_and_timeouts_end_when_they_say() {
                 for work in [3, 0, 14, 2] {
                     ticker.next().await;
                     note(&log, "tick");
-                    // Late work does not move the ticks that follow.
+                    // Late work does not move the ticks after it.
                     Timer::after(ms(work)).await;
                 }
             }
@@ -91,16 +91,22 @@ fn timers_tickers_and_timeouts_end_when_they_say() {
     });
 }
 
-/// The deadlines of one task do not drive out one another, in whichever order they are asked for.
+/// The deadlines of one task do not replace each other, in any order of their polls.
 #[test]
 fn the_timers_of_one_task_all_end() {
     alone(|| {
         task! {
             async fn both(log: Log), pool = 1 {
                 let (first, second) = (Timer::after(ms(3)), Timer::after(ms(5)));
-                join(async { first.await; note(&log, "early") }, async { second.await; note(&log, "late") }).await;
+                join(
+                    async { first.await; note(&log, "early") },
+                    async { second.await; note(&log, "late") },
+                ).await;
                 let (first, second) = (Timer::after(ms(5)), Timer::after(ms(3)));
-                join(async { first.await; note(&log, "late") }, async { second.await; note(&log, "early") }).await;
+                join(
+                    async { first.await; note(&log, "late") },
+                    async { second.await; note(&log, "early") },
+                ).await;
                 let never = pin!(Timer::at(Instant::MAX));
                 assert!(matches!(select(never, pin!(Timer::after(ms(1)))).await, Either::Right(_)));
                 note(&log, "not disturbed by never");
@@ -122,9 +128,9 @@ fn the_timers_of_one_task_all_end() {
     });
 }
 
-/// What a task waited for when it ended, or was aborted, is not waited for any more.
+/// A task that ends or is aborted leaves no deadline in the queue.
 #[test]
-fn a_task_that_is_over_leaves_no_deadline() {
+fn a_task_that_has_ended_leaves_no_deadline() {
     alone(|| {
         static GO: Event = Event::new();
         task! {
@@ -154,9 +160,9 @@ fn a_task_that_is_over_leaves_no_deadline() {
     });
 }
 
-/// A deadline that nobody waits for any more, earlier than the next one, costs its task one poll.
+/// The deadline of a dropped timer, earlier than the next one, costs its task one poll.
 #[test]
-fn a_stale_deadline_wakes_once_for_nothing() {
+fn a_stale_deadline_causes_one_spurious_poll() {
     alone(|| {
         static GO: Event = Event::new();
         task! {

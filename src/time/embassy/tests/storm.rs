@@ -1,4 +1,5 @@
-//! Many wakers that are not of tasks: however many there are, the processor rests, and nobody is late.
+//! Many wakers other than those of tasks: for any number of them the vCPU halts, and no wake is
+//! late.
 
 use std::{
     cell::Cell,
@@ -26,7 +27,7 @@ use crate::{
 
 const MILLIS: u64 = 500;
 
-/// What a storm took.
+/// The polls and waits of a storm.
 #[derive(Default)]
 struct Counts {
     polls: Cell<u64>,
@@ -41,11 +42,11 @@ impl Counts {
         let (most_polls, most_waits) = if wakers <= room {
             (2 * wakers, 1)
         } else if cfg!(feature = "alloc") {
-            // All are asked whether they still wait, once, and may be driven out before each doubling.
+            // All are woken once to ask again, and may be evicted before each doubling.
             let doublings = u64::from(wakers.div_ceil(room).next_power_of_two().ilog2());
             ((3 + doublings) * wakers, 1)
         } else {
-            // Each may be driven out once a millisecond.
+            // Each may be evicted once a millisecond.
             ((2 + MILLIS) * wakers, MILLIS + 1)
         };
         assert!(polls <= most_polls, "{polls} polls of {wakers}");
@@ -65,17 +66,17 @@ impl Idle for Counted<'_> {
     }
 }
 
-/// So many sleepers in one future, each of which is polled with a waker of its own.
+/// Sleepers in one future, each of which is polled with a waker of its own.
 async fn storm(wakers: usize, counts: Rc<Counts>) {
     let start = Instant::now();
     let sleepers = (0..wakers).map(|_| async {
         let mut timer = pin!(Timer::at(start + ms(MILLIS)));
         future::poll_fn(|cx| {
             counts.polls.set(counts.polls.get() + 1);
-            // Where it does not rest, the clock stands still.
+            // Without a pause, the clock stands still.
             assert!(
                 counts.polls.get() < 1000 * MILLIS + 10 * wakers as u64,
-                "it does not rest"
+                "the loop does not pause"
             );
             timer.as_mut().poll(cx)
         })
@@ -91,7 +92,11 @@ fn in_block_on(wakers: usize) {
     let counts = Rc::<Counts>::default();
     block_on(storm(wakers, counts.clone()), Counted(&counts.waits));
     counts.assert_calm(wakers);
-    assert_eq!(TimerQueue::global().turn(), None, "nothing is left behind");
+    assert_eq!(
+        TimerQueue::global().turn(),
+        None,
+        "nothing is left in the queue"
+    );
 }
 
 task! {
@@ -107,11 +112,15 @@ fn in_a_runner(wakers: usize) {
     runner.spawner().spawn_detached(task).unwrap();
     runner.run(Counted(&counts.waits));
     counts.assert_calm(wakers);
-    assert_eq!(TimerQueue::global().turn(), None, "nothing is left behind");
+    assert_eq!(
+        TimerQueue::global().turn(),
+        None,
+        "nothing is left in the queue"
+    );
 }
 
-/// A loop that somebody else owns, and that also runs the tasks when they are woken.
-fn in_somebodys_loop(wakers: usize) {
+/// A loop of the program, which also runs the tasks when they are woken.
+fn in_a_foreign_loop(wakers: usize) {
     static EXECUTOR: Executor<Up64> = Executor::new(Shared);
     std::thread_local! {
         static WOKEN: Cell<bool> = const { Cell::new(false) };
@@ -128,7 +137,7 @@ fn in_somebodys_loop(wakers: usize) {
             break;
         }
         assert!(turn.next_deadline.is_some());
-        // It counts as idle also while it rests.
+        // It counts as idle also during a pause.
         assert!(runner.is_idle());
         if !WOKEN.replace(false) {
             let (timers, is_idle) = (TimerQueue::global(), || runner.is_idle());
@@ -137,10 +146,14 @@ fn in_somebodys_loop(wakers: usize) {
         }
     }
     counts.assert_calm(wakers);
-    assert_eq!(TimerQueue::global().turn(), None, "nothing is left behind");
+    assert_eq!(
+        TimerQueue::global().turn(),
+        None,
+        "nothing is left in the queue"
+    );
 }
 
-/// Each storm in a process of its own, in each of the loops.
+/// Each storm runs in a process of its own, in each of the loops.
 macro_rules! storms {
     ($($name:ident: $wakers:expr),* $(,)?) => {$(
         mod $name {
@@ -148,7 +161,7 @@ macro_rules! storms {
 
             #[test]
             fn in_block_on() {
-                // `block_on`'s waker is not asked with here.
+                // The timers do not use `block_on`'s own waker here.
                 alone(|| super::in_block_on($wakers));
             }
 
@@ -158,8 +171,8 @@ macro_rules! storms {
             }
 
             #[test]
-            fn in_somebodys_loop() {
-                alone(|| super::in_somebodys_loop($wakers));
+            fn in_a_foreign_loop() {
+                alone(|| super::in_a_foreign_loop($wakers));
             }
         }
     )*};
@@ -174,16 +187,16 @@ storms! {
     a_thousand: 1000,
 }
 
-/// What an interrupt wakes is not kept waiting by a rest, but by the few polls of those who are woken early.
+/// A pause does not delay what an interrupt wakes; only the few polls of early wakes do.
 #[cfg(not(feature = "alloc"))]
 #[test]
-fn an_interrupt_ends_a_rest() {
+fn an_interrupt_ends_a_pause() {
     use crate::event::Event;
 
     static DEVICE: Event = Event::new();
     const SIGNALS: u64 = 20;
 
-    /// Each other wait is ended by a device, at once.
+    /// Every other wait is ended at once, by a device.
     struct Interrupted(u64);
 
     impl Idle for Interrupted {
@@ -202,7 +215,7 @@ fn an_interrupt_ends_a_rest() {
             let start = Instant::now();
             for signal in 1..=SIGNALS {
                 DEVICE.wait().unwrap().await;
-                // Between two signals there is one rest.
+                // Between two signals there is one pause.
                 assert!(start.elapsed() <= ms(signal), "signal {signal}: {:?}", start.elapsed());
             }
             ended.set(Instant::now());
@@ -220,6 +233,6 @@ fn an_interrupt_ends_a_rest() {
         spawner.spawn_detached(listen(ended.clone())).unwrap();
         runner.run(Interrupted(0));
         assert!(ended.get() <= Instant::from_millis(SIGNALS));
-        assert!(early_wakes() > 0, "it rested");
+        assert!(early_wakes() > 0, "it paused");
     });
 }

@@ -1,4 +1,4 @@
-//! Several threads ask to be woken while another one turns the queue.
+//! Several threads schedule wakes while another one turns the queue.
 
 use std::{
     sync::{
@@ -20,7 +20,7 @@ use crate::{
 const ROUNDS: u64 = if cfg!(miri) { 20 } else { 2000 };
 const THREADS: usize = 3;
 
-/// Wakes a thread.
+/// A waker that unparks a thread.
 struct Unpark {
     thread: thread::Thread,
     woken: AtomicBool,
@@ -33,7 +33,7 @@ impl Wake for Unpark {
     }
 }
 
-/// One thread less, also where it panics.
+/// Counts a thread that has ended, also by a panic.
 struct Leaving<'a>(&'a AtomicUsize);
 
 impl Drop for Leaving<'_> {
@@ -42,8 +42,8 @@ impl Drop for Leaving<'_> {
     }
 }
 
-/// Whoever turns the queue also calls `look`. Each thread asks with `ask`, by its number, and waits
-/// to be woken, until its deadline has passed.
+/// The thread that turns the queue also calls `look`. Each other thread calls `ask` with its number
+/// and waits for its wake, until its deadline has passed.
 fn all_are_woken(
     queue: &'static TimerQueue,
     clock: &'static VirtualClock,
@@ -66,19 +66,22 @@ fn all_are_woken(
                     while queue.now() < deadline {
                         unpark.woken.store(false, Ordering::SeqCst);
                         ask(number, deadline, &waker);
-                        // A lost wake is a hang: the limit is for that.
+                        // The limit detects a lost wake.
                         for _ in 0..200 {
                             if unpark.woken.load(Ordering::SeqCst) {
                                 break;
                             }
                             thread::park_timeout(Duration::from_millis(100));
                         }
-                        assert!(unpark.woken.load(Ordering::SeqCst), "nobody woke {number}");
+                        assert!(
+                            unpark.woken.load(Ordering::SeqCst),
+                            "{number} was not woken"
+                        );
                     }
                 }
             });
         }
-        // The one runner.
+        // The run loop.
         while left.load(Ordering::SeqCst) > 0 {
             look();
             queue.turn();
@@ -90,18 +93,18 @@ fn all_are_woken(
 }
 
 #[test]
-fn of_slots_none_is_forgotten() {
+fn no_slot_is_forgotten() {
     let (queue, clock) = queue();
     let slots = leak([const { DeadlineSlot::new() }; THREADS]);
     let ask = |number: usize, deadline, waker: &Waker| {
-        // SAFETY: all calls are with this queue; the wakers count references, and no more.
+        // SAFETY: all calls are with this queue; the wakers only count references.
         unsafe { slots[number].schedule(queue, deadline, waker) };
     };
     all_are_woken(queue, clock, ask, || ());
 }
 
 #[test]
-fn of_a_table_with_room_none_is_early() {
+fn in_a_table_with_room_no_wake_is_early() {
     let (queue, clock) = queue();
     let table = table::<THREADS>();
     let ask = |_, deadline, waker: &Waker| {
@@ -113,7 +116,7 @@ fn of_a_table_with_room_none_is_early() {
 }
 
 #[test]
-fn of_a_table_that_is_too_small_none_is_forgotten() {
+fn in_a_table_that_is_too_small_no_wake_is_lost() {
     let (queue, clock) = queue();
     let table = table::<1>();
     let ask = |_, deadline, waker: &Waker| {
@@ -125,7 +128,7 @@ fn of_a_table_that_is_too_small_none_is_forgotten() {
 
 #[cfg(feature = "alloc")]
 #[test]
-fn of_a_table_that_grows_none_is_forgotten() {
+fn in_a_table_that_grows_no_wake_is_lost() {
     use crate::time::embassy::growth::{Growth, allocate};
 
     let (queue, clock) = queue();

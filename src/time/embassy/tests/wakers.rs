@@ -1,4 +1,4 @@
-//! Whose a waker is: the task that is polled has its own entry, and all others the table.
+//! How wakers are assigned: the polled task uses its own slot, all others the table.
 
 use std::{
     boxed::Box,
@@ -29,9 +29,9 @@ use crate::{
     time::embassy::{AlreadyAdded, MoreWakers, OTHER_WAKERS, early_wakes, most_wakers},
 };
 
-/// Tasks have entries of their own, however many there are: only others share the table.
+/// Each task has a slot of its own, for any number of tasks: only other wakers share the table.
 #[test]
-fn tasks_take_no_place_in_the_table() {
+fn tasks_use_no_entries_of_the_table() {
     alone(|| {
         const TASKS: usize = 20 * OTHER_WAKERS;
         task! {
@@ -58,7 +58,7 @@ fn tasks_take_no_place_in_the_table() {
     });
 }
 
-/// A `block_on` in a task has its own waker, and the task's is recognised afterwards.
+/// A `block_on` in a task has its own waker, and the task's is recognized afterwards.
 #[test]
 fn a_block_on_in_a_task_has_timers_too() {
     alone(|| {
@@ -81,7 +81,7 @@ fn a_block_on_in_a_task_has_timers_too() {
 
 /// The wakers of an executor with a hook have other functions.
 #[test]
-fn tasks_with_a_wake_hook_are_recognised() {
+fn tasks_with_a_wake_hook_are_recognized() {
     alone(|| {
         const TASKS: usize = 2 * OTHER_WAKERS;
         task! {
@@ -102,15 +102,15 @@ fn tasks_with_a_wake_hook_are_recognised() {
     });
 }
 
-/// A waker with a task's data and functions of its own is somebody else's: the task's earlier deadline does
-/// not do for it, since only those functions know whom to poll.
+/// A waker with a task's data and another vtable is not the task's: the task's earlier deadline
+/// must not replace its own, since only its vtable knows what to wake.
 #[test]
-fn a_waker_around_a_tasks_is_not_the_tasks() {
+fn a_waker_around_a_tasks_waker_is_not_the_tasks() {
     static WAKES: AtomicUsize = AtomicUsize::new(0);
     static INNER: AtomicPtr<Waker> = AtomicPtr::new(ptr::null_mut());
     fn wake() {
         WAKES.fetch_add(1, Ordering::SeqCst);
-        // SAFETY: the test has stored it, for good.
+        // SAFETY: the test has stored it permanently.
         unsafe { &*INNER.load(Ordering::SeqCst) }.wake_by_ref();
     }
     static AROUND: RawWakerVTable = RawWakerVTable::new(
@@ -122,7 +122,8 @@ fn a_waker_around_a_tasks_is_not_the_tasks() {
     alone(|| {
         task! {
             async fn observed(), pool = 1 {
-                let (mut own, mut other) = (pin!(Timer::after(ms(3)).fuse()), pin!(Timer::after(ms(5))));
+                let mut own = pin!(Timer::after(ms(3)).fuse());
+                let mut other = pin!(Timer::after(ms(5)));
                 let mut is_first = true;
                 future::poll_fn(|cx| {
                     let _ = own.as_mut().poll(cx);
@@ -146,7 +147,7 @@ fn a_waker_around_a_tasks_is_not_the_tasks() {
     });
 }
 
-/// Nor does a task's deadline do for another task, on whose behalf it asks.
+/// Nor must a task's deadline replace that of another task whose waker it uses.
 #[test]
 fn a_task_may_ask_for_another_one() {
     alone(|| {
@@ -183,8 +184,8 @@ fn a_task_may_ask_for_another_one() {
     });
 }
 
-/// As a handler or another thread may: it is no poll of the task's, so the task's waker is one of the
-/// others there.
+/// A handler or another thread may use a task's waker. That is not a poll of the task, so the waker
+/// is one of the others there.
 #[test]
 fn a_tasks_waker_may_be_used_elsewhere() {
     alone(|| {
@@ -227,8 +228,8 @@ fn a_tasks_waker_may_be_used_elsewhere() {
     });
 }
 
-/// Sleeps of 0 to `number` milliseconds, each with a waker of its own: they end in order, none early, and
-/// if there is room for them none late.
+/// Sleeps of 0 to `number` milliseconds, each with a waker of its own: they end in order, none
+/// early, and if there is room for all, none late.
 async fn naps(number: u64, late: Duration) {
     let start = Instant::now();
     let naps = (0..number)
@@ -251,7 +252,7 @@ fn futures_with_wakers_of_their_own_end_in_order() {
         task! {
             async fn few(), pool = 1 { naps(OTHER_WAKERS as u64, ms(0)).await }
             async fn many(), pool = 1 {
-                // Where the table cannot grow, a wake may come while the vCPU rests.
+                // If the table cannot grow, a wake may come during a pause.
                 naps(MANY, if cfg!(feature = "alloc") { ms(0) } else { ms(1) }).await
             }
         }
@@ -268,9 +269,9 @@ fn futures_with_wakers_of_their_own_end_in_order() {
     });
 }
 
-/// The same, of sleeps that are dropped: their entries do not stay taken.
+/// The same for sleeps that are dropped: their entries do not stay taken.
 #[test]
-fn dropped_futures_with_wakers_of_their_own_give_way() {
+fn entries_of_dropped_futures_are_evicted() {
     alone(|| {
         host::init();
         let hours = || (0..OTHER_WAKERS).map(|_| Timer::after(Duration::from_secs(3600)));
@@ -279,7 +280,8 @@ fn dropped_futures_with_wakers_of_their_own_give_way() {
             let limited = async { assert!(with_timeout(ms(1), sleeps).await.is_err()) };
             block_on(limited, Skip);
             assert_eq!(Instant::now(), Instant::from_millis(round + 1));
-            // Each gives way once; a full table that can grow also has those woken who have just come.
+            // Each is evicted once; a full table that can grow also wakes those that have just
+            // come.
             let once = round * OTHER_WAKERS as u64;
             let most = once * if cfg!(feature = "alloc") { 2 } else { 1 };
             assert!((once..=most).contains(&early_wakes()), "{}", early_wakes());
@@ -287,9 +289,9 @@ fn dropped_futures_with_wakers_of_their_own_give_way() {
     });
 }
 
-/// A program that says how many there will be.
+/// A program that adds the entries it needs.
 #[test]
-fn more_wakers_find_room_that_was_added_for_them() {
+fn more_wakers_use_the_added_room() {
     const MORE: usize = 100;
     static FIRST: MoreWakers<1> = MoreWakers::new();
     static SECOND: MoreWakers<{ MORE - 1 }> = MoreWakers::new();
@@ -298,14 +300,14 @@ fn more_wakers_find_room_that_was_added_for_them() {
         assert_eq!(FIRST.add(), Ok(()));
         assert_eq!(FIRST.add(), Err(AlreadyAdded));
         block_on(naps(OTHER_WAKERS as u64 + 1, ms(0)), Skip);
-        // Also when the others were used.
+        // Also after the first ones were used.
         assert_eq!(SECOND.add(), Ok(()));
         let all = OTHER_WAKERS + MORE;
         for _ in 0..3 {
             block_on(naps(all as u64, ms(0)), Skip);
             assert_eq!(early_wakes(), 0);
         }
-        // The first of these has no waiting to do.
+        // The first of these does not wait.
         assert_eq!(most_wakers(), all - 1);
     });
 }
