@@ -1,12 +1,13 @@
-//! A virtual clock, so that the loop that guests run can be run, and tested, in a host process.
+//! A virtual clock, so that tests in a host process can run the same loop as guests.
 //!
-//! Time stands still but for [`Skip`], which does not wait: it advances the clock to the next
-//! deadline. A minute of sleep takes no time, and each run is the same.
+//! Time stands still, except that [`Skip`] advances the clock to the next deadline in place of a
+//! wait. A minute of sleep takes no time, and each run is the same.
 //!
-//! The clock of [`init`] is that of the [global queue](TimerQueue::global), which has one owner at a time, here
-//! a thread. `cargo test` runs tests side by side, so one that waits panics while another thread has timers in that
-//! queue. Run them one after another (`cargo test -- --test-threads=1`, or `cargo nextest run`, which has a
-//! process for each), or give each a [`VirtualClock`] and a [`TimerQueue`] of its own. Tests whose tasks and futures
+//! [`init`] installs the clock of the [global queue](TimerQueue::global), which has one owner at a
+//! time, here a thread. `cargo test` runs tests in parallel, and a test that waits panics while
+//! another thread serves that queue. So run tests one after another
+//! (`cargo test -- --test-threads=1`, or `cargo nextest run`, which runs each in a process), or
+//! give each test a [`VirtualClock`] and a [`TimerQueue`] of its own. Tests whose tasks and futures
 //! are always ready need neither.
 
 use core::{
@@ -19,7 +20,7 @@ use crate::{
     time::{Alarm, Clock, Instant, TimerQueue},
 };
 
-/// A clock that shows what it is told, with an alarm that goes off when it is told so.
+/// A clock and an alarm that move only when they are told to.
 ///
 /// # Examples
 ///
@@ -42,16 +43,6 @@ pub struct VirtualClock {
 
 impl VirtualClock {
     /// A clock at [`Instant::START`].
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use dormir::{platform::host::VirtualClock, time::{Clock, Instant}};
-    ///
-    /// let clock = VirtualClock::new();
-    /// assert_eq!(clock.now(), Instant::START);
-    /// assert_eq!(clock.alarm(), None);
-    /// ```
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -60,21 +51,8 @@ impl VirtualClock {
         }
     }
 
-    /// Advances the clock to `to` (it never goes back), and has `queue` interrupted if its alarm was
-    /// set to a time that has come.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use dormir::{platform::host::VirtualClock, time::{Alarm, Instant, TimerQueue}};
-    ///
-    /// let (clock, timers) = (VirtualClock::new(), TimerQueue::new());
-    /// clock.set(Instant::from_nanos(5));
-    /// clock.advance_to(Instant::from_nanos(4), &timers);
-    /// assert!(timers.is_settled());
-    /// clock.advance_to(Instant::from_nanos(6), &timers);
-    /// assert!(!timers.is_settled(), "the alarm went off");
-    /// ```
+    /// Advances the clock to `to` (it never goes back). If the alarm's time has come, it interrupts
+    /// `queue`.
     pub fn advance_to(&self, to: Instant, queue: &TimerQueue) {
         self.now.fetch_max(to.as_nanos(), Ordering::SeqCst);
         if self.alarm.load(Ordering::SeqCst) <= self.now.load(Ordering::SeqCst) {
@@ -83,38 +61,13 @@ impl VirtualClock {
         }
     }
 
-    /// Advances the clock by so many nanoseconds, past its alarm if need be, which stays silent.
-    ///
-    /// # Examples
-    ///
-    /// A test in which time passes between two looks at the clock:
-    ///
-    /// ```
-    /// use dormir::{platform::host::VirtualClock, time::{Alarm, Clock, Instant}};
-    ///
-    /// let clock = VirtualClock::new();
-    /// clock.set(Instant::from_nanos(5));
-    /// clock.pass(8);
-    /// assert_eq!(clock.now(), Instant::from_nanos(8));
-    /// assert!(clock.alarm().is_some(), "nobody heard it");
-    /// ```
+    /// Advances the clock by `nanos` nanoseconds without an interrupt, even past its alarm: for
+    /// tests in which time passes between two reads of the clock.
     pub fn pass(&self, nanos: u64) {
         self.now.fetch_add(nanos, Ordering::SeqCst);
     }
 
-    /// What the alarm is set to, if it is.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use dormir::{platform::host::VirtualClock, time::{Alarm, Instant}};
-    ///
-    /// let clock = VirtualClock::new();
-    /// clock.set(Instant::from_nanos(5));
-    /// assert_eq!(clock.alarm(), Some(Instant::from_nanos(5)));
-    /// clock.off();
-    /// assert_eq!(clock.alarm(), None);
-    /// ```
+    /// The instant that the alarm is set to, if it is on.
     #[must_use]
     pub fn alarm(&self) -> Option<Instant> {
         let at = Instant::from_nanos(self.alarm.load(Ordering::SeqCst));
@@ -147,11 +100,11 @@ impl Alarm for VirtualClock {
 
 static CLOCK: VirtualClock = VirtualClock::new();
 
-/// Gives the global queue a virtual clock. May be called more than once.
+/// Installs a virtual clock in the global queue. May be called more than once.
 ///
 /// # Panics
 ///
-/// If another clock is installed already.
+/// If another clock is already installed.
 ///
 /// # Examples
 ///
@@ -161,7 +114,7 @@ static CLOCK: VirtualClock = VirtualClock::new();
 ///
 /// host::init();
 /// let start = Instant::now();
-/// // No time passes meanwhile but on the virtual clock.
+/// // Takes no real time.
 /// block_on(async { Timer::after(Duration::from_secs(3600)).await }, host::Skip);
 /// assert_eq!(Instant::now().saturating_duration_since(start), Duration::from_secs(3600));
 /// ```
@@ -170,7 +123,7 @@ pub fn init() {
     INSTALLED.call_once(|| {
         TimerQueue::global()
             .install(&CLOCK, &CLOCK)
-            .expect("platform::host::init goes before any other clock");
+            .expect("`platform::host::init` must install the first clock");
     });
 }
 
@@ -178,8 +131,8 @@ pub fn init() {
 ///
 /// # Panics
 ///
-/// `wait` panics when there is nothing to wait for: no deadline, and nothing ready. In a guest that
-/// would be a `hlt` which nothing ends.
+/// `wait` panics if there is nothing to wait for: nothing is ready, and there is no deadline. In a
+/// guest, that would be a `hlt` that nothing ends.
 ///
 /// # Examples
 ///
@@ -207,12 +160,12 @@ impl Idle for Skip {
         }
         let until = cx
             .deadline()
-            .expect("nothing is ready and no timer is set: this would sleep for good");
-        // One nanosecond at least, so that a clock that a test set ahead still moves.
+            .expect("nothing is ready and no timer is set: this wait would never end");
+        // At least one nanosecond, so that the clock moves also if the deadline has passed.
         let next = until.max(CLOCK.now().saturating_add(Duration::from_nanos(1)));
         let timers = TimerQueue::global();
         CLOCK.advance_to(next, timers);
-        // With slack the alarm is later than the deadline.
+        // With slack, the alarm is later than the deadline.
         timers.on_interrupt();
     }
 }
@@ -222,7 +175,7 @@ mod tests {
     use super::*;
     use crate::{block_on, test_support::alone, time::Timer};
 
-    /// Waits as `Skip` does, and counts.
+    /// Waits by `Skip`, and counts.
     struct Counted<'a>(&'a mut u32);
 
     impl Idle for Counted<'_> {
@@ -233,14 +186,14 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_by_default_is_a_new_one() {
+    fn a_default_clock_is_a_new_one() {
         let (default, timers) = (VirtualClock::default(), TimerQueue::new());
         assert_eq!(default.alarm(), None);
         default.advance_to(Instant::from_nanos(1), &timers);
         assert!(timers.is_settled(), "no alarm was set, so none goes off");
     }
 
-    /// The alarm is later than the deadline then.
+    /// Though the alarm is later than the deadline.
     #[test]
     fn a_sleep_with_slack_is_one_wait() {
         alone(|| {

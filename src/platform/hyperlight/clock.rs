@@ -1,11 +1,12 @@
-//! The guest's clock: the TSC from the host's last word on, and through restored snapshots.
+//! The guest's clock: the TSC, adjusted by the host's replies, and continued over restored
+//! snapshots.
 //!
-//! The host says the time at each entry and after each wait. The TSC counts on from there, and each further
-//! word bounds how far it may have gone wrong: its frequency need not be exact.
+//! The host reports the time at each entry and after each wait. The TSC counts from there, and each
+//! further reply bounds its error, so its frequency need not be exact.
 //!
-//! A restore puts this clock's own memory back too. The host then tells another generation, perhaps with
-//! times from another epoch; the clock goes on from what it last showed, as if the guest had been suspended.
-//! So what was left of a sleep is still left, on whichever host.
+//! Restoring a snapshot restores this clock's memory too. The host then reports another generation,
+//! perhaps with times from another epoch. The clock continues from its last reading, as if the
+//! guest had been suspended. So the rest of a pending sleep still has to pass, on any host.
 
 use crate::time::{Instant, Scale};
 
@@ -13,19 +14,19 @@ use super::reply::Reply;
 
 const NANOS_HZ: u64 = 1_000_000_000;
 
-/// What the clock counts from. All zero before the first entry.
+/// The state of the clock. All zero before the first entry.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Anchored {
-    /// The TSC at a word of the host's, and what the clock showed then.
+    /// The TSC at one of the host's replies, and the clock's reading then.
     tsc: u64,
     nanos: u64,
     to_nanos: Option<Scale>,
-    /// What the clock showed, and the host said, when the generation began.
+    /// The clock's reading and the host's time when the generation began.
     base: u64,
     host_base: u64,
     generation: u64,
     stamp: u64,
-    /// What the clock showed last.
+    /// The last reading.
     shown: u64,
 }
 
@@ -43,16 +44,16 @@ impl Anchored {
         }
     }
 
-    /// What the host is told at an entry: the generation and the stamp that it gave last.
+    /// The generation and the stamp of the host's last reply, which the guest sends at an entry.
     pub(super) fn identity(&self) -> (u64, u64) {
         (self.generation, self.stamp)
     }
 
-    /// Takes the host's word, which was spoken between these two readings of the TSC. Whether it is of another
-    /// generation than the word before.
+    /// Takes a reply of the host, which was sent between these two values of the TSC. Returns
+    /// whether it is of another generation than the reply before.
     ///
-    /// As long as it counts within those bounds the TSC is kept to: it is exact where the way to the host and
-    /// back is long.
+    /// While the TSC is within these bounds it is not adjusted: it is more exact than a slow round
+    /// trip to the host.
     pub(super) fn anchor(&mut self, reply: &Reply, before: u64, after: u64) -> bool {
         self.stamp = reply.stamp;
         let is_new = self.generation != reply.generation;
@@ -61,8 +62,8 @@ impl Anchored {
             self.to_nanos = Some(Scale::new(reply.tsc_hz, NANOS_HZ));
             self.base = self.shown;
             self.host_base = reply.now;
-            // As early as it can have been: a word that comes back faster would else move the clock on, and end
-            // a sleep early.
+            // The earliest possible: otherwise a faster reply would advance the clock, and end a
+            // sleep early.
             (self.tsc, self.nanos) = (before, self.base);
             return true;
         }
@@ -76,17 +77,17 @@ impl Anchored {
         false
     }
 
-    /// What the TSC says, by the host's last word that mattered.
+    /// The time at a value of the TSC, by the last reply that adjusted it.
     fn at(&self, tsc: u64) -> u64 {
-        // Where the TSC went back, time stands still until the host's next word.
+        // If the TSC went back, time stands still until the host's next reply.
         let ticks = tsc.saturating_sub(self.tsc);
         let since = self.to_nanos.map_or(0, |to_nanos| to_nanos.down(ticks));
         self.nanos.saturating_add(since)
     }
 
-    /// The time when the TSC is `tsc`.
+    /// Reads the clock, when the TSC is `tsc`.
     pub(super) fn now(&mut self, tsc: u64) -> Instant {
-        // It never goes back. The end is not `NEVER`, which is no time that comes.
+        // It never goes back, and never reaches `NEVER`.
         self.shown = self.at(tsc).min(u64::MAX - 1).max(self.shown);
         Instant::from_nanos(self.shown)
     }
@@ -119,7 +120,7 @@ mod here {
             self.with(|clock| clock.identity())
         }
 
-        /// Takes the host's word, which came just now, for what was asked when the TSC was `before`.
+        /// Takes a reply that came just now, to a request that was sent when the TSC was `before`.
         pub(in super::super) fn anchor(&self, reply: &Reply, before: u64) {
             self.with(|clock| clock.anchor(reply, before, tsc()));
         }
@@ -136,7 +137,7 @@ mod here {
         unsafe { _rdtsc() }
     }
 
-    /// There is nothing to set: the idle policy looks at the clock.
+    /// An alarm that does nothing: the idle policy looks at the clock.
     pub(in super::super) struct NoAlarm;
 
     impl Alarm for NoAlarm {
@@ -155,7 +156,7 @@ mod tests {
     /// A TSC that counts microseconds.
     const HZ: u64 = 1_000_000;
 
-    fn word(generation: u64, now: u64) -> Reply {
+    fn reply(generation: u64, now: u64) -> Reply {
         Reply {
             status: Status::Done,
             interrupts: false,
@@ -170,101 +171,102 @@ mod tests {
     #[test]
     fn it_starts_at_zero_and_counts_with_the_tsc() {
         let mut clock = Anchored::new();
-        assert_eq!(clock.now(500), Instant::START, "nobody has said anything");
-        assert!(clock.anchor(&word(1, 5_000_000), 90, 100));
+        assert_eq!(clock.now(500), Instant::START, "there was no reply yet");
+        assert!(clock.anchor(&reply(1, 5_000_000), 90, 100));
         assert_eq!(clock.now(100), Instant::from_nanos(10_000));
         assert_eq!(clock.now(103), Instant::from_nanos(13_000));
         assert_eq!(clock.identity(), (1, 7));
     }
 
     #[test]
-    fn a_word_between_the_bounds_changes_nothing() {
+    fn a_reply_within_the_bounds_changes_nothing() {
         let mut clock = Anchored::new();
-        clock.anchor(&word(1, 5_000), 100, 110);
-        // The guest asked at 100 µs, by its clock, and heard at 400 µs that it was 250 µs.
-        assert!(!clock.anchor(&word(1, 255_000), 200, 500));
+        clock.anchor(&reply(1, 5_000), 100, 110);
+        // The guest asked at 100 µs by its clock; the reply at 400 µs said 250 µs.
+        assert!(!clock.anchor(&reply(1, 255_000), 200, 500));
         assert_eq!(clock.now(500), Instant::from_nanos(400_000));
     }
 
     #[test]
-    fn a_slow_tsc_is_put_right() {
+    fn a_slow_tsc_is_corrected() {
         let mut clock = Anchored::new();
-        clock.anchor(&word(1, 5_000), 100, 110);
-        clock.anchor(&word(1, 905_000), 200, 500);
+        clock.anchor(&reply(1, 5_000), 100, 110);
+        clock.anchor(&reply(1, 905_000), 200, 500);
         assert_eq!(clock.now(501), Instant::from_nanos(901_000));
-        // It went back.
-        clock.anchor(&word(1, 1_905_000), 20, 30);
+        // The TSC went back.
+        clock.anchor(&reply(1, 1_905_000), 20, 30);
         assert_eq!(clock.now(31), Instant::from_nanos(1_901_000));
     }
 
     #[test]
-    fn a_fast_tsc_is_put_right_but_time_never_goes_back() {
+    fn a_fast_tsc_is_corrected_but_time_never_goes_back() {
         let mut clock = Anchored::new();
-        clock.anchor(&word(1, 5_000), 100, 110);
+        clock.anchor(&reply(1, 5_000), 100, 110);
         assert_eq!(clock.now(1_000), Instant::from_nanos(900_000));
-        clock.anchor(&word(1, 605_000), 1_000, 1_010);
+        clock.anchor(&reply(1, 605_000), 1_000, 1_010);
         assert_eq!(clock.now(1_010), Instant::from_nanos(900_000));
         assert_eq!(clock.now(1_301), Instant::from_nanos(901_000));
     }
 
     #[test]
-    fn a_restore_suspends_it() {
+    fn a_restore_suspends_the_clock() {
         let mut clock = Anchored::new();
-        clock.anchor(&word(1, 5_000), 100, 110);
+        clock.anchor(&reply(1, 5_000), 100, 110);
         assert_eq!(clock.now(140), Instant::from_nanos(40_000));
         // Another host, with another epoch and another TSC.
-        assert!(clock.anchor(&word(9, 77), 1, 3));
+        assert!(clock.anchor(&reply(9, 77), 1, 3));
         assert_eq!(clock.now(3), Instant::from_nanos(42_000));
-        clock.anchor(&word(9, 10_077), 11, 11);
+        clock.anchor(&reply(9, 10_077), 11, 11);
         assert_eq!(clock.now(12), Instant::from_nanos(51_000));
     }
 
     #[test]
     fn the_end_of_time_is_no_overflow() {
         let mut clock = Anchored::new();
-        clock.anchor(&word(1, 0), 0, 0);
-        clock.anchor(&word(1, u64::MAX), 0, 0);
+        clock.anchor(&reply(1, 0), 0, 0);
+        clock.anchor(&reply(1, u64::MAX), 0, 0);
         assert_eq!(clock.now(u64::MAX), Instant::from_nanos(u64::MAX - 1));
-        clock.anchor(&word(2, u64::MAX), u64::MAX, u64::MAX);
+        clock.anchor(&reply(2, u64::MAX), u64::MAX, u64::MAX);
         assert_eq!(clock.now(0), Instant::from_nanos(u64::MAX - 1));
     }
 
     proptest! {
         #[test]
         fn it_never_goes_back(
-            words in proptest::collection::vec(
+            replies in proptest::collection::vec(
                 (1u64..4, any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>()),
                 1..40,
             ),
         ) {
             let mut clock = Anchored::new();
             let mut last = Instant::START;
-            for (generation, now, before, after, read) in words {
-                clock.anchor(&word(generation, now), before, after);
+            for (generation, now, before, after, read) in replies {
+                clock.anchor(&reply(generation, now), before, after);
                 let shown = clock.now(read);
                 prop_assert!(shown >= last && shown != Instant::NEVER);
                 last = shown;
             }
         }
 
-        /// Whatever the way to the host takes, and with a TSC that is some parts in a million fast or slow,
-        /// it is never further off than that way.
+        /// With a TSC that is some parts in a million fast or slow, its error is never larger than
+        /// the round trip to the host.
         #[test]
-        fn it_stays_near_the_hosts(
+        fn it_stays_near_the_hosts_time(
             hz in 999_900u64..1_000_100,
             calls in proptest::collection::vec((0u64..1_000_000, 0u64..500, 0u64..500), 1..40),
         ) {
             let mut clock = Anchored::new();
             let mut micros = 10;
-            clock.anchor(&Reply { tsc_hz: hz, ..word(1, micros * 1000) }, 10, 10);
+            clock.anchor(&Reply { tsc_hz: hz, ..reply(1, micros * 1000) }, 10, 10);
             for (rest, there, back) in calls {
                 let before = micros + rest;
                 micros = before + there + back;
-                let reply = Reply { tsc_hz: hz, ..word(1, (before + there) * 1000) };
+                let reply = Reply { tsc_hz: hz, ..reply(1, (before + there) * 1000) };
                 clock.anchor(&reply, before, micros);
                 let shown = clock.now(micros).as_nanos();
                 let off = shown.abs_diff((micros - 10) * 1000);
-                prop_assert!(off <= (there + back) * 1000 + 1000 + 200 * (there + back), "{off} ns");
+                let trip = there + back;
+                prop_assert!(off <= trip * 1000 + 1000 + 200 * trip, "{off} ns");
             }
         }
     }

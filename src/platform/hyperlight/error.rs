@@ -1,13 +1,13 @@
-//! Why a guest call cannot wait.
+//! The error of guest calls that cannot run tasks.
 
 use core::{fmt, time::Duration};
 
 use hyperlight_guest::error::{ErrorCode, HyperlightGuestError};
 use std_alloc::string::{String, ToString};
 
-/// Why tasks cannot be run in this guest call. None of them poisons the sandbox.
+/// Why a guest call cannot run tasks or cannot wait. None of these poisons the sandbox.
 ///
-/// It becomes Hyperlight's own error by `?`.
+/// `?` converts it to Hyperlight's error.
 ///
 /// # Examples
 ///
@@ -33,27 +33,28 @@ use std_alloc::string::{String, ToString};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
-    /// The host did not answer the call of one of its functions.
+    /// A call of one of the host's functions failed.
     NotRegistered {
         /// The name of the function.
         function: &'static str,
-        /// What Hyperlight says.
+        /// Hyperlight's error message.
         reason: String,
     },
-    /// The host answered something that this library does not understand.
+    /// This library does not understand the host's reply.
     BadReply {
         /// The name of the function.
         function: &'static str,
     },
-    /// Tasks are being run already, in this very call.
+    /// This call already runs tasks.
     AlreadyRunning,
-    /// The global timer queue was given another clock.
+    /// The global timer queue has another clock.
     OtherClock,
-    /// Nothing is ready, no timer is set, and nobody else could wake a task: it would sleep for good.
+    /// Nothing is ready, no timer is set, and nothing else can wake a task: the wait would never
+    /// end.
     NothingToWaitFor,
-    /// The next deadline is farther away than the host lets a guest wait.
+    /// The time until the next deadline is longer than the host allows a guest to wait.
     TooLong {
-        /// What is left until the deadline.
+        /// The time until the deadline.
         wait: Duration,
         /// The host's limit.
         limit: Duration,
@@ -67,27 +68,36 @@ impl fmt::Display for Error {
         match self {
             Self::NotRegistered { function, reason } => write!(
                 f,
-                "the host function `{function}` cannot be called ({reason}): register it on the sandbox with the crate dormir-hyperlight-host, `Host::new().register(&mut sandbox)`, before the call"
+                "the host function `{function}` cannot be called ({reason}): before the call, \
+                 register it on the sandbox with the crate dormir-hyperlight-host, by \
+                 `Host::new().register(&mut sandbox)`"
             ),
             Self::BadReply { function } => write!(
                 f,
-                "the host function `{function}` answered what dormir {} does not understand: give the host the dormir-hyperlight-host of the same version",
+                "dormir {} does not understand the reply of the host function `{function}`: give \
+                 the host the dormir-hyperlight-host of the same version",
                 env!("CARGO_PKG_VERSION")
             ),
             Self::AlreadyRunning => f.write_str(
-                "this guest call runs tasks already: spawn from tasks with `dormir::hyperlight::spawn`, and await",
+                "this guest call already runs tasks: in tasks, use `dormir::hyperlight::spawn` \
+                 and await",
             ),
             Self::OtherClock => f.write_str(
-                "the global timer queue has another clock: in a Hyperlight guest, let `dormir::hyperlight` install it",
+                "the global timer queue has another clock: in a Hyperlight guest, \
+                 `dormir::hyperlight` installs it",
             ),
             Self::NothingToWaitFor => f.write_str(
-                "no task is ready, no timer is set, and nothing outside can wake a task in this guest: it would sleep for good; look for a future that nobody completes, or return to the host with `poll_once`",
+                "no task is ready, no timer is set, and nothing outside can wake a task in this \
+                 guest, so this wait would never end: look for a future that is never completed, \
+                 or return to the host by `poll_once`",
             ),
             Self::TooLong { wait, limit } => write!(
                 f,
-                "the next deadline is {wait:?} away and the host lets a guest wait for {limit:?} at most: sleep in shorter pieces, or raise the limit with `Host::with_longest_wait`"
+                "the next deadline is {wait:?} away, and the host allows a guest to wait for at \
+                 most {limit:?}: sleep in shorter steps, or raise the limit by \
+                 `Host::with_longest_wait`"
             ),
-            Self::Cancelled => f.write_str("the wait was cancelled by the host"),
+            Self::Cancelled => f.write_str("the host cancelled the wait"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The two host functions.
+//! Calls of the two host functions.
 
 use core::time::Duration;
 
@@ -17,13 +17,14 @@ use super::{
 const ENTRY: &str = "dormir_entry";
 const WAIT: &str = "dormir_wait";
 
-/// Asks the host for mode, time and generation, and sets the clock. Once at the beginning of each call.
+/// Asks the host for mode, time and generation, and adjusts the clock. To be called once, at the
+/// beginning of each guest call.
 pub(super) fn entry() -> Result<Reply, Error> {
     let (generation, stamp) = CLOCK.identity();
     call(ENTRY, &[VERSION, generation, stamp])
 }
 
-/// Has the host wait, and sets the clock.
+/// Makes the host wait, and adjusts the clock.
 pub(super) fn wait(duration: Duration) -> Result<(), Error> {
     let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
     let reply = call(WAIT, &[nanos])?;

@@ -19,7 +19,7 @@
 //!         let naps = [30, 10, 20].map(|millis| hyperlight::spawn(nap(millis)));
 //!         let mut total = 0;
 //!         for nap in naps {
-//!             total += nap.expect("there is room").await.expect("nobody aborts it");
+//!             total += nap.expect("there is room").await.expect("it is not aborted");
 //!         }
 //!         total
 //!     })?;
@@ -27,25 +27,25 @@
 //! }
 //! ```
 //!
-//! The host registers two functions with the crate dormir-hyperlight-host: `dormir_entry`, which each call
-//! asks for the mode and the time, and `dormir_wait`.
+//! The host registers two functions, with the crate dormir-hyperlight-host: `dormir_entry`, which
+//! each guest call asks for the mode and the time, and `dormir_wait`.
 //!
 //! # The two modes
 //!
-//! *Without `hw-interrupts`*, Hyperlight's default, an idle guest asks the host to wait until the next
-//! deadline. It never halts and writes to no interrupt controller: either would end the call and poison the
-//! sandbox. So the mode is the host's to say; a guest could not find it out.
+//! *Without `hw-interrupts`*, Hyperlight's default, an idle guest asks the host to wait until the
+//! next deadline. It does not halt or write to an interrupt controller: either would end the call
+//! and poison the sandbox. So the guest cannot find out the mode itself: the host tells it.
 //!
-//! *With `hw-interrupts`*, an idle guest halts. A timer ticks at one fixed [period](set_tick_period), from
-//! the call's first wait to its end, and after each tick the clock is looked at. So a sleep ends up to one
-//! period late, and the call up to one period after that, since the host waits for the timer's thread. The
-//! timer, the interrupt controllers, vector 0x20 and the second entry of the interrupt stack table are
-//! dormir's in such a guest.
+//! *With `hw-interrupts`*, an idle guest halts. A timer ticks with a fixed
+//! [period](set_tick_period), from the call's first wait to its end, and after each tick the guest
+//! looks at the clock. So a sleep ends up to one period late, and the call up to one period after
+//! that, since the host waits for the timer's thread. In such a guest dormir uses the timer, the
+//! interrupt controllers, vector 0x20 and the second entry of the interrupt stack table.
 //!
 //! # Restored snapshots
 //!
-//! The clock goes on from what it last showed, as if the guest had been suspended: of a sleep that was
-//! pending, what was left is still left, on this host or on another.
+//! The clock continues from its last reading, as if the guest had been suspended: the rest of a
+//! pending sleep still has to pass, on this host or on another.
 //!
 //! # Contexts
 //!

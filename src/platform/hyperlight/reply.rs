@@ -1,39 +1,39 @@
-//! What the host answers, as bytes. The other side is `reply.rs` of the crate dormir-hyperlight-host.
+//! The host's replies, as bytes. `reply.rs` of the crate dormir-hyperlight-host writes them.
 
-/// The form of the answers that this library understands.
+/// The version of the format.
 pub(super) const VERSION: u64 = 1;
 
-/// How many words of eight bytes, little-endian, an answer has.
+/// The number of words in a reply: eight bytes each, little-endian.
 const WORDS: usize = 8;
 
-/// An answer to `dormir_entry` or `dormir_wait`.
+/// A reply to `dormir_entry` or `dormir_wait`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Reply {
     pub(super) status: Status,
     pub(super) interrupts: bool,
-    /// Which life of the guest's memory this is: another one after a restore. Not zero.
+    /// The generation of the guest's memory, which changes when a snapshot is restored. Not zero.
     pub(super) generation: u64,
-    /// What the guest is to say at its next entry, so that the host sees whether its memory was restored.
+    /// Sent back by the guest at its next entry: it shows the host whether the memory was restored.
     pub(super) stamp: u64,
-    /// The host's time, in nanoseconds from an instant of its own.
+    /// The host's time, in nanoseconds since an epoch of its own.
     pub(super) now: u64,
-    /// How fast the TSC counts. Not zero.
+    /// The frequency of the TSC. Not zero.
     pub(super) tsc_hz: u64,
     /// The longest wait that the host allows, in nanoseconds.
     pub(super) longest_wait: u64,
 }
 
-/// How the call ended.
+/// The result of the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Status {
     Done,
-    /// The wait would be longer than the host allows. It has not begun.
+    /// The wait would be longer than the host allows, and has not begun.
     TooLong,
     Cancelled,
 }
 
 impl Reply {
-    /// `None` if this is no answer of this version.
+    /// Parses a reply; `None` if it is not a valid reply of this version.
     pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
         let (words, rest) = bytes.as_chunks::<8>();
         let words: &[[u8; 8]; WORDS] = words.try_into().ok()?;
@@ -60,7 +60,7 @@ impl Reply {
         let is_sound = rest.is_empty()
             && word(0) == VERSION
             && reply.generation != 0
-            // A clock needs a frequency that makes a scale: one tick is at most a second.
+            // The clock needs a frequency: one tick is at most a second.
             && reply.tsc_hz != 0;
         is_sound.then_some(reply)
     }
@@ -79,7 +79,7 @@ mod tests {
     const SOUND: [u64; WORDS] = [VERSION, 0, 1, 2, 3, 4, 5, 6];
 
     #[test]
-    fn an_answer_is_read_word_by_word() {
+    fn a_reply_is_parsed_word_by_word() {
         let expected = Reply {
             status: Status::Done,
             interrupts: true,
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_is_refused() {
+    fn invalid_replies_are_rejected() {
         for (index, wrong) in [(0, 2), (1, 3), (2, 2), (3, 0), (6, 0)] {
             let mut words = SOUND;
             words[index] = wrong;
@@ -107,7 +107,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(bytes: Vec<u8>) {
+        fn no_bytes_cause_a_panic(bytes: Vec<u8>) {
             let _ = Reply::parse(&bytes);
         }
     }

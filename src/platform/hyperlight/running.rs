@@ -33,25 +33,25 @@ static EXECUTOR: Executor<Up4096, SingleVcpu> = Executor::new(unsafe { SingleVcp
 
 static ALARM: NoAlarm = NoAlarm;
 
-/// Whether a call runs tasks now.
+/// Whether a call is running tasks.
 static RUNS: AtomicBool = AtomicBool::new(false);
 
-/// Of the guest's main line.
+/// State of the guest's main line.
 struct MainLine<T>(Cell<Option<T>>);
 
-// SAFETY: a guest has one vCPU, and this module's functions are for its main line, not for interrupt
-// handlers. So there is one context that uses it.
+// SAFETY: a guest has one vCPU, and this module's functions are for its main line, not for
+// interrupt handlers. So only one context uses it.
 unsafe impl<T> Sync for MainLine<T> {}
 
-/// The runner, while no call has it. It stays for as long as the guest lives, and the tasks with it.
+/// The runner, while no call uses it. It lives as long as the guest, and the tasks with it.
 static RUNNER: MainLine<GuestRunner> = MainLine(Cell::new(None));
 
 static SPAWNER: MainLine<Spawner> = MainLine(Cell::new(None));
 
-/// A spawner for the guest's tasks, inside of calls that run them and outside.
+/// A spawner for the guest's tasks, for calls that run them and for others.
 pub(super) fn spawner() -> Spawner {
     let spawner = SPAWNER.0.get().unwrap_or_else(|| {
-        let runner = EXECUTOR.enter().expect("it is entered here, once");
+        let runner = EXECUTOR.enter().expect("it is entered only here, once");
         let spawner = runner.spawner();
         RUNNER.0.set(Some(runner));
         spawner
@@ -60,14 +60,14 @@ pub(super) fn spawner() -> Spawner {
     spawner
 }
 
-/// A call that runs tasks. When it goes, interrupts are as they were and the timer is off.
+/// A guest call that runs tasks. Dropping it turns the timer off; the interrupt flag is as before.
 pub(super) struct Running {
     tasks: Tasks,
     waits: Waits,
 }
 
 impl Running {
-    /// Begins the call: asks the host what time it is, and in which mode the sandbox is.
+    /// Begins the call: asks the host for the time and the sandbox's mode.
     pub(super) fn enter() -> Result<Self, Error> {
         if RUNS.load(Ordering::Relaxed) {
             return Err(Error::AlreadyRunning);
@@ -101,7 +101,7 @@ impl Running {
         next
     }
 
-    /// Tasks that have not ended.
+    /// The number of tasks that have not ended.
     pub(super) fn tasks_left(&self) -> usize {
         EXECUTOR.tasks()
     }
@@ -118,16 +118,16 @@ impl Drop for Running {
     }
 }
 
-/// The guest's tasks, by their runner, which is gone only while the call ends.
+/// The guest's tasks. The runner is `None` only while the call ends.
 struct Tasks(Option<GuestRunner>);
 
 impl Work for Tasks {
     type Output = Infallible;
 
     fn poll(&mut self) -> Option<Infallible> {
-        let runner = self.0.as_mut().expect("it is there until the end");
+        let runner = self.0.as_mut().expect("it is there until the call ends");
         runner.pass();
-        // No interrupt says that a deadline has passed, also where tasks are always ready.
+        // No interrupt reports deadlines. So this must look, even if tasks are always ready.
         TimerQueue::global().look();
         None
     }
@@ -156,7 +156,7 @@ impl<F: Future> Work for WithTasks<'_, '_, F> {
     }
 }
 
-/// How a call waits.
+/// The idle policy of a call.
 struct Waits {
     interrupts: bool,
     longest: Duration,
@@ -168,7 +168,7 @@ impl Rest for Waits {
     type End = Error;
 
     fn rest(&mut self, cx: &IdleContext<'_>) -> Result<(), Error> {
-        // Only this vCPU's main line wakes tasks, and it is here.
+        // Only this main line wakes tasks, and it waits here.
         let until = cx.deadline().ok_or(Error::NothingToWaitFor)?;
         let wait = until.saturating_duration_since(CLOCK.now());
         if wait > self.longest {
@@ -176,7 +176,7 @@ impl Rest for Waits {
             return Err(Error::TooLong { wait, limit });
         }
         if wait.is_zero() {
-            // Neither a call of the host nor a start of the timer for what is due.
+            // Already due: needs no call of the host and no timer.
         } else if self.interrupts {
             self.halt(until, cx);
         } else {
@@ -187,11 +187,12 @@ impl Rest for Waits {
 }
 
 impl Waits {
-    /// Halts from tick to tick: that costs a look at the clock, not a turn of the tasks.
+    /// Halts from tick to tick. Each tick costs a look at the clock, but no pass.
     fn halt(&mut self, until: Instant, cx: &IdleContext<'_>) {
         let were_masked = !interrupts::are_enabled();
         if !self.ticks {
-            // SAFETY: the host says that the sandbox has them; the rest is so in every Hyperlight guest.
+            // SAFETY: the host reported interrupts; the other conditions hold in every Hyperlight
+            // guest.
             unsafe { tick::start() };
             self.ticks = true;
         }
@@ -205,7 +206,7 @@ impl Waits {
     }
 }
 
-/// Gives the queue its clock, in the guest's first call.
+/// Installs the queue's clock, in the guest's first call.
 fn install_clock(timers: &'static TimerQueue) -> Result<(), Error> {
     static INSTALLED: AtomicBool = AtomicBool::new(false);
     if INSTALLED.load(Ordering::Relaxed) {

@@ -1,4 +1,4 @@
-//! What guest functions call.
+//! The functions that guest functions call.
 
 use core::{future::Future, pin::pin, time::Duration};
 
@@ -9,19 +9,21 @@ use crate::{
 };
 use running::Running;
 
-/// Runs `future` to its end, and the guest's tasks meanwhile: those that were [spawned](spawn) in this call,
-/// and those that earlier calls left.
+/// Runs `future` to its end, and the guest's tasks meanwhile: those that were [spawned](spawn) in
+/// this call, and those left by earlier calls.
 ///
-/// Tasks that have not ended when it returns are kept. They go on in the next call that runs tasks.
+/// Tasks that have not ended when it returns are kept, and continue in the next call that runs
+/// tasks.
 ///
 /// # Errors
 ///
-/// The host's functions are not registered; the call runs tasks already; or it cannot wait, because there is
-/// no deadline or one too far away. The future is dropped then, and the sandbox is not poisoned.
+/// If the host's functions are not registered, if the call already runs tasks, or if it cannot
+/// wait: there is no deadline, or it is too far away. Then the future is dropped, and the sandbox
+/// is not poisoned.
 ///
 /// # Panics
 ///
-/// Where the future or a task does, which ends the call and poisons the sandbox.
+/// If the future or a task does, which ends the call and poisons the sandbox.
 ///
 /// # Examples
 ///
@@ -46,7 +48,7 @@ pub fn block_on<F: Future>(future: F) -> Result<F::Output, Error> {
     running.block_on(Blocking::new(future))
 }
 
-/// What [`poll_once`] has left.
+/// What is left after [`poll_once`].
 ///
 /// # Examples
 ///
@@ -55,8 +57,8 @@ pub fn block_on<F: Future>(future: F) -> Result<F::Output, Error> {
 /// use dormir::hyperlight::{self, Polled};
 /// use hyperlight_guest::error::HyperlightGuestError;
 ///
-/// /// In how many microseconds the host is to call again; -1 when all tasks have ended. With
-/// /// `#[guest_function]`.
+/// /// Microseconds until the host should call again; -1 when all tasks have ended.
+/// // With `#[guest_function]`.
 /// fn poll() -> Result<i64, HyperlightGuestError> {
 ///     let Polled { tasks_left, next_in, .. } = hyperlight::poll_once()?;
 ///     Ok(match next_in {
@@ -69,24 +71,24 @@ pub fn block_on<F: Future>(future: F) -> Result<F::Output, Error> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Polled {
-    /// Tasks that have not ended.
+    /// The number of tasks that have not ended.
     pub tasks_left: usize,
-    /// What is left until the next timer ends; `None` if there is none.
+    /// The time until the next timer ends; `None` if there is no timer.
     pub next_in: Option<Duration>,
 }
 
-/// Polls what is ready until nothing is, and returns instead of waiting: for hosts that schedule guests
-/// themselves. The tasks are kept, and so are their timers.
+/// Runs tasks until none is ready, and returns instead of waiting: for hosts that schedule guests
+/// themselves. The tasks and their timers are kept.
 ///
-/// Tasks that wake themselves again and again keep it from returning.
+/// While a task keeps waking itself, it does not return.
 ///
 /// # Errors
 ///
-/// The host's functions are not registered, or the call runs tasks already.
+/// If the host's functions are not registered, or if the call already runs tasks.
 ///
 /// # Panics
 ///
-/// Where a task does, which ends the call and poisons the sandbox.
+/// If a task does, which ends the call and poisons the sandbox.
 ///
 /// # Examples
 ///
@@ -120,12 +122,13 @@ pub fn poll_once() -> Result<Polled, Error> {
     })
 }
 
-/// Has this guest's calls run `task`, of which there can be 4096 at a time. It may be called in tasks, in the
-/// future of [`block_on`], and in calls that run none.
+/// Spawns a task, which this guest's calls run. Up to 4096 tasks can exist at once. May be called
+/// in tasks, in the future of [`block_on`], and in calls that run no tasks.
 ///
 /// # Errors
 ///
-/// Where there is no room, the error says which of pool and executor is full, and gives the task back.
+/// If there is no room. The error reports whether the pool or the executor is full, and returns the
+/// task.
 ///
 /// # Examples
 ///
@@ -134,11 +137,11 @@ pub fn poll_once() -> Result<Polled, Error> {
 /// use dormir::{executor::Task, hyperlight};
 /// use hyperlight_guest::error::HyperlightGuestError;
 ///
-/// // With `#[guest_function]`. On the heap; `task!` makes tasks that need none.
+/// // With `#[guest_function]`. This task is on the heap; `task!` makes tasks without one.
 /// fn length(text: &'static str) -> Result<u64, HyperlightGuestError> {
 ///     let length = hyperlight::block_on(async move {
 ///         let task = hyperlight::spawn(Task::boxed(async move { text.len() }));
-///         task.expect("there is room").await.expect("nobody aborts it")
+///         task.expect("there is room").await.expect("it is not aborted")
 ///     })?;
 ///     Ok(length as u64)
 /// }
@@ -147,11 +150,12 @@ pub fn spawn<F: Future + 'static>(task: Task<F>) -> Result<JoinHandle<F::Output>
     running::spawner().spawn(task)
 }
 
-/// Chooses the timer's period, where the sandbox has interrupts: one millisecond unless it is called. It holds
-/// from the next start of the timer on, which is at a call's first wait. The host allows 100 µs to 10 s; what
-/// lies outside is the nearest of these.
+/// Sets the timer's period in sandboxes with interrupts: one millisecond by default. It takes
+/// effect at the next start of the timer, which is at a call's first wait. The host allows 100 µs
+/// to 10 s; other values are clamped.
 ///
-/// A shorter one makes sleeps more exact and idling more costly. Choose it once, when the guest starts.
+/// A shorter period makes sleeps more exact, and idling more costly. Set it once, when the guest
+/// starts.
 ///
 /// # Examples
 ///
@@ -187,7 +191,7 @@ pub fn tick_period() -> Duration {
     tick::period()
 }
 
-/// How often the timer has ticked in this guest's life. Zero in a sandbox without interrupts.
+/// The number of timer ticks since the guest started. Zero in a sandbox without interrupts.
 ///
 /// # Examples
 ///

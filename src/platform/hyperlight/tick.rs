@@ -1,12 +1,12 @@
-//! The periodic timer of a sandbox with `hw-interrupts`, and the interrupt that it raises.
+//! The periodic timer of a sandbox with `hw-interrupts`, and its interrupt handler.
 //!
-//! Hyperlight's own tables are used as they lie: the interrupt table, which `sidt` finds, and the task state
-//! segment, by way of the descriptor table. Both are written again in each call that waits, and the
-//! controllers initialized, because a restored snapshot undoes them.
+//! It uses Hyperlight's own tables: the interrupt table, found by `sidt`, and the task state
+//! segment, found through the descriptor table. Each call that waits writes both again and
+//! initializes the controllers, because restoring a snapshot undoes that.
 //!
-//! The handler does the least: it counts and acknowledges. It has a stack of its own. On the interrupted
-//! stack, or on the one of the exceptions, a page that is still to be copied on write would be touched in the
-//! midst of the delivery.
+//! The handler only counts and acknowledges. It has a stack of its own: on the interrupted stack,
+//! or on that of the exceptions, the delivery could touch a page that is still to be copied on
+//! write.
 
 use core::{
     arch::{asm, global_asm},
@@ -33,29 +33,29 @@ const LONGEST: u32 = 10_000_000;
 /// The timer's line at the first interrupt controller.
 const TIMER_LINE: u8 = 0;
 
-/// Which entry of the interrupt stack table is ours: Hyperlight uses the first.
+/// Our entry of the interrupt stack table: Hyperlight uses the first.
 const STACK_INDEX: u64 = 2;
-/// Where that entry lies in the task state segment (SDM vol. 3, figure 9-11).
+/// The offset of that entry in the task state segment (SDM vol. 3, figure 9-11).
 const STACK_ENTRY: u64 = 0x2c;
 
 /// Present, ring 0, 64-bit interrupt gate: interrupts are masked in the handler.
 const GATE: u64 = 0x8e;
 
-/// What the handler needs is 48 bytes. A page of its own is touched as a whole, and by nobody else.
+/// The handler needs 48 bytes. A page of its own is written by nothing else.
 #[repr(C, align(4096))]
 struct Stack(UnsafeCell<[u8; 4096]>);
 
-// SAFETY: the processor alone uses it, in one interrupt at a time.
+// SAFETY: only the processor uses it, in one interrupt at a time.
 unsafe impl Sync for Stack {}
 
 static STACK: Stack = Stack(UnsafeCell::new([0; 4096]));
 
-/// How many ticks there were in this guest's life.
+/// The number of ticks since the guest started.
 static TICKS: AtomicU64 = AtomicU64::new(0);
 
 static PERIOD: AtomicU32 = AtomicU32::new(1000);
 
-// Saves what it changes (`iretq` brings the flags back), so it may come between any two instructions.
+// It saves the registers that it changes, and `iretq` restores the flags.
 global_asm!(
     ".pushsection .text.dormir_hyperlight_tick, \"ax\", @progbits",
     ".type dormir_hyperlight_tick, @function",
@@ -90,27 +90,27 @@ pub(super) fn period() -> Duration {
     Duration::from_micros(PERIOD.load(Ordering::Relaxed).into())
 }
 
-/// Has the timer tick until [`stop`].
+/// Starts the timer, which ticks until [`stop`].
 ///
 /// # Safety
 ///
-/// The sandbox has `hw-interrupts`: without, the first write to an interrupt controller poisons it. Ring 0,
-/// one vCPU, and the descriptor tables as Hyperlight makes them.
+/// The sandbox has `hw-interrupts`: without them, the first write to an interrupt controller
+/// poisons it. Ring 0, one vCPU, and Hyperlight's descriptor tables.
 pub(super) unsafe fn start() {
     interrupts::without_interrupts(|| {
-        // SAFETY: as the caller says.
+        // SAFETY: as the caller promises.
         unsafe { install() };
-        // An edge that came since is forgotten here, and so is a tick of an earlier call.
+        // This drops a pending edge, and a tick of an earlier call.
         pic::init();
         pic::unmask(TIMER_LINE);
     });
-    // SAFETY: the port is the timer's, which interrupts by what has just been set up.
+    // SAFETY: the port is the timer's, and the handler of its interrupt was just installed.
     unsafe { Port::new(TIMER_PORT).write(PERIOD.load(Ordering::Relaxed)) }
 }
 
-/// Stops the timer: the host waits for its thread, up to one period.
+/// Stops the timer. The host waits for the timer's thread, up to one period.
 pub(super) fn stop() {
-    // SAFETY: the port is the timer's; it stops.
+    // SAFETY: the port is the timer's; this stops it.
     unsafe { Port::new(TIMER_PORT).write(0_u32) }
 }
 
@@ -127,21 +127,21 @@ unsafe fn install() {
     // SAFETY: the same.
     unsafe { asm!("str {0:x}", out(reg) task, options(nomem, nostack, preserves_flags)) };
 
-    // The page is there, and our own, before the processor needs it.
+    // Makes the page present and writable before the processor needs it.
     let stack = STACK.0.get().cast::<u8>();
-    // SAFETY: it is our static, which is in use in an interrupt only, and those are masked.
+    // SAFETY: it is our static, used in an interrupt only, and interrupts are masked.
     unsafe { stack.write_volatile(0) };
     TICKS.store(ticks(), Ordering::Relaxed);
 
     let descriptor = sgdt().base.as_u64() + u64::from(task & !7);
     // SAFETY: the task register names a descriptor in that table, which Hyperlight keeps mapped.
     let low = unsafe { (descriptor as *const u64).read_volatile() };
-    // SAFETY: one of a task has two words.
+    // SAFETY: a task state segment's descriptor has two words.
     let high = unsafe { ((descriptor + 8) as *const u64).read_volatile() };
     let entry = segment_base(low, high) + STACK_ENTRY;
     let top = stack as u64 + size_of::<Stack>() as u64;
-    // The segment is packed: its 64-bit fields are aligned to 32 bits.
-    // SAFETY: the segment is mapped and writable, and Hyperlight leaves this entry to the guest.
+    // The segment is packed: its 64-bit fields are aligned to 32 bits. SAFETY: the segment is
+    // mapped and writable, and Hyperlight leaves this entry to the guest.
     unsafe { (entry as *mut u32).write_volatile(top as u32) };
     // SAFETY: the same.
     unsafe { ((entry + 4) as *mut u32).write_volatile((top >> 32) as u32) };
@@ -149,7 +149,7 @@ unsafe fn install() {
     let handler = (&raw const dormir_hyperlight_tick) as u64;
     let gate = sidt().base.as_u64() + 16 * u64::from(vector::PIT);
     let (low, high) = gate_of(handler, selector);
-    // SAFETY: the table has 256 entries and is writable, and the vector is no exception's.
+    // SAFETY: the table has 256 entries and is writable, and the vector is not an exception's.
     unsafe { ((gate + 8) as *mut u64).write_volatile(high) };
     // SAFETY: the same.
     unsafe { (gate as *mut u64).write_volatile(low) };
