@@ -1,4 +1,4 @@
-//! A function that a program may give, to be called from any context.
+//! Hooks: functions of the program, to be called in any context.
 
 use core::{
     mem, ptr,

@@ -1,5 +1,6 @@
-//! What comes from outside and lets tasks go on: timers that fire, events that are signalled. For metrics, which
-//! tell passes that follow from it from passes that tasks cause among themselves.
+//! A count of causes from outside that let tasks go on: timers that fire, events that are
+//! signalled. Metrics use it to tell passes with such a cause from passes that tasks cause among
+//! themselves.
 
 #[cfg(feature = "metrics")]
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -7,14 +8,14 @@ use core::sync::atomic::{AtomicU64, Ordering};
 #[cfg(feature = "metrics")]
 static CAUSES: AtomicU64 = AtomicU64::new(0);
 
-/// A timer has fired, or an event was signalled.
+/// Counts a cause: a timer has fired, or an event was signalled.
 #[inline(always)]
 pub(crate) fn note() {
     #[cfg(feature = "metrics")]
     CAUSES.fetch_add(1, Ordering::Relaxed);
 }
 
-/// How often that was.
+/// The number of causes so far.
 #[cfg(feature = "metrics")]
 pub(crate) fn causes() -> u64 {
     CAUSES.load(Ordering::Relaxed)

@@ -19,8 +19,8 @@ use std::{
 #[cfg(not(loom))]
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Runs `body`, a closure in a test, in a process of its own, for tests of state that all tests of a process
-/// share.
+/// Runs `body`, a closure in a test, in a process of its own, for tests of state that all tests of
+/// a process share.
 #[cfg(not(loom))]
 pub(crate) fn alone<F: FnOnce()>(body: F) {
     const ALONE: &str = "DORMIR_TEST_ALONE";
@@ -55,7 +55,8 @@ pub(crate) fn alone<F: FnOnce()>(body: F) {
     );
 }
 
-/// Makes `value` a static. It stays reachable, so that leak checkers report only what a test leaks besides.
+/// Makes `value` a static. It stays reachable, so that leak checkers report only what a test leaks
+/// besides.
 pub(crate) fn leak<T: Sync + 'static>(value: T) -> &'static T {
     static KEPT: Mutex<Vec<AtomicPtr<()>>> = Mutex::new(Vec::new());
     let pointer = Box::into_raw(Box::new(value));

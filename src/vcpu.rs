@@ -1,9 +1,9 @@
-//! Which vCPU runs this: on a host, which thread.
+//! The current vCPU; on a host, the current thread.
 
 #[cfg(any(unix, windows))]
 extern crate std;
 
-/// A number that no other vCPU has, as long as this one is what it is; 0 where vCPUs cannot be told apart.
+/// A number that no other vCPU has at the same time; 0 if vCPUs cannot be distinguished.
 #[cfg(any(unix, windows))]
 pub(crate) fn current() -> usize {
     std::thread_local! {
@@ -12,9 +12,9 @@ pub(crate) fn current() -> usize {
     HERE.with(|here| core::ptr::from_ref(here).addr())
 }
 
-/// Each vCPU has a task state segment of its own: `ltr` refuses one that is in use (SDM vol. 2, LTR). So the
-/// place of its descriptor tells vCPUs apart. Without one (`bare::install_tables` loads one) none is told from
-/// the others.
+/// Each vCPU has a task state segment of its own: `ltr` refuses one that is in use (SDM vol. 2,
+/// LTR). So the address of its descriptor identifies the vCPU. Without a task state segment
+/// (`bare::install_tables` loads one) vCPUs cannot be distinguished.
 #[cfg(all(target_arch = "x86_64", target_os = "none", feature = "bare"))]
 pub(crate) fn current() -> usize {
     let task: u16;

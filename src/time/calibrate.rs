@@ -1,34 +1,34 @@
-//! Measuring one counter against another.
+//! Measures the frequency of one counter by another.
 
-/// How many measurements are made. The vCPU can lose the processor between the two reads of a sample,
-/// which spoils that measurement: the median of several is not touched by one such.
+/// The number of measurements. The vCPU can lose the processor between the two reads of a sample,
+/// which spoils that measurement; it does not change the median of several.
 const MEASUREMENTS: usize = 5;
-/// How often a measurement is begun before the counters are given up.
+/// The limit of attempts to measure.
 const ATTEMPTS: usize = 20;
-/// After so many reads without a change a counter stands still: no counter that is of use here is so
-/// slow, and no machine so fast.
+/// A counter that does not change in this number of reads stands still: no usable counter is that
+/// slow, and no machine that fast.
 const READS_OF_A_STANDSTILL: u32 = 10_000;
 
-/// The ticks of two counters since the measurement began, read one just after the other.
+/// The ticks of two counters since the measurement began, read one right after the other.
 #[derive(Clone, Copy)]
 pub(crate) struct Sample {
     pub(crate) known: u64,
     pub(crate) unknown: u64,
 }
 
-/// What one measurement gave.
+/// The result of one measurement.
 enum Measurement {
     Hz(u64),
-    /// The vCPU was away for so long that the counters mean nothing.
+    /// The vCPU lost the processor for so long that the counters mean nothing.
     Spoiled,
     StandsStill,
 }
 
-/// How often the unknown counter counts in a second, if the known one counts `known_hz` times.
+/// Returns the frequency of the unknown counter, if that of the known one is `known_hz`. `None` if
+/// a counter stands still.
 ///
-/// `start` begins a measurement and gives a function that samples, which answers `None` where the
-/// measurement is spoiled. A measurement lasts `span` ticks of the known counter. `None` if a counter
-/// stands still.
+/// `start` begins a measurement and returns a function that takes samples, or returns `None` if the
+/// measurement is spoiled. A measurement lasts `span` ticks of the known counter.
 pub(crate) fn frequency<F: FnMut() -> Option<Sample>>(
     known_hz: u64,
     span: u64,
@@ -75,8 +75,8 @@ fn measure(known_hz: u64, span: u64, mut sample: impl FnMut() -> Option<Sample>)
             return Measurement::StandsStill;
         }
     }
-    // The sample that crossed the end may have done so because the vCPU was away in the midst of it;
-    // this one was not chosen by that.
+    // The sample that crossed the end may have done so because the vCPU lost the processor during
+    // it. The next one is not selected by that.
     let Some(last) = sample() else {
         return Measurement::Spoiled;
     };
@@ -93,8 +93,9 @@ mod tests {
     use super::*;
     use std::cell::Cell;
 
-    /// Counters of 1 MHz and 3 GHz; each read takes a microsecond, and `away` says how many more the
-    /// vCPU is away before the known and before the unknown counter is read the given time.
+    /// Counters of 1 MHz and 3 GHz. Each read takes a microsecond. `away` returns how many
+    /// microseconds more the vCPU is away before the known and the unknown counter are read, for
+    /// the number of the read.
     fn measured(away: impl Fn(u32) -> (u64, u64)) -> Option<u64> {
         let (micros, reads) = (Cell::new(0), Cell::new(0));
         frequency(1_000_000, 10_000, || {
@@ -118,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn being_away_before_the_reads_does_no_harm() {
+    fn being_away_before_the_reads_changes_nothing() {
         assert_eq!(
             measured(|read| (u64::from(read % 1000 == 0) * 5000, 0)),
             Some(3_000_000_000)
@@ -126,8 +127,8 @@ mod tests {
     }
 
     #[test]
-    fn being_away_between_the_reads_of_the_sample_that_ends_a_window_does_no_harm() {
-        // The sample after it is read anew.
+    fn being_away_between_the_reads_of_the_last_sample_changes_nothing() {
+        // Another sample is read after it.
         assert_eq!(
             measured(|read| (0, u64::from(read % 9000 == 0) * 5000)),
             Some(3_000_000_000)
@@ -135,8 +136,8 @@ mod tests {
     }
 
     #[test]
-    fn one_spoiled_window_is_left_out() {
-        // The first window's first sample, and one that is away for longer than the counter lasts.
+    fn one_spoiled_measurement_does_not_count() {
+        // In the first sample, and once for longer than the counter lasts.
         assert_eq!(
             measured(|read| (0, u64::from(read == 1) * 9000)),
             Some(3_000_000_000)
@@ -148,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_counter_that_stands_still_is_given_up_soon() {
+    fn a_counter_that_stands_still_is_reported_soon() {
         let reads = Cell::new(0);
         let stopped = frequency(1_000_000, 10_000, || {
             || {

@@ -1,4 +1,4 @@
-//! Pauses, for drivers.
+//! Delays for drivers: `embedded_hal`'s and `embedded_hal_async`'s `DelayNs`.
 
 use core::time::Duration;
 
@@ -7,26 +7,28 @@ use super::Instant;
 #[cfg(feature = "embedded-hal-async")]
 use super::Timer;
 
-/// Pauses of drivers that take a delay of `embedded_hal` or of `embedded_hal_async`. No pause is short: each
-/// lasts at least as long as was asked for, by the clock of the global queue, and in one piece, whatever
-/// the unit.
+/// A delay for drivers that take one of `embedded_hal` or `embedded_hal_async`. Each delay lasts at
+/// least as long as requested, by the clock of the global queue, and is one wait, whatever the
+/// unit.
 ///
-/// - `embedded_hal::delay::DelayNs` (feature `embedded-hal`) is a busy wait: it reads the clock until the
-///   time has passed. The vCPU does not rest, and no task runs meanwhile. For the short pauses of drivers
-///   that are not async. (With the host's virtual clock, which stands still meanwhile, it would never end.)
-/// - `embedded_hal_async::delay::DelayNs` (feature `embedded-hal-async`) is a [`Timer`](super::Timer): other
-///   tasks run meanwhile, or the vCPU rests. It counts from the first poll, and is as cancel safe.
+/// - `embedded_hal::delay::DelayNs` (feature `embedded-hal`) is a busy wait: it reads the clock
+///   until the time has passed. The vCPU does not halt, and no task runs meanwhile. For short
+///   delays in drivers that are not async. (With the host's virtual clock, which stands still
+///   meanwhile, it would never end.)
+/// - `embedded_hal_async::delay::DelayNs` (feature `embedded-hal-async`) is a
+///   [`Timer`](super::Timer): other tasks run meanwhile, or the vCPU halts. It counts from the
+///   first poll, and is as cancel safe as a timer.
 ///
-/// The methods have the same names. Where both traits are in scope, say which:
+/// The methods of both traits have the same names. If both are in scope, name the trait:
 /// `embedded_hal::delay::DelayNs::delay_us(&mut Delay, 10)`.
 ///
 /// # Contexts
 ///
-/// The busy wait may be used in any context, the timer in any but an NMI or machine-check handler.
+/// The busy wait may be used in any context, the timer in any but NMI and machine-check handlers.
 ///
 /// # Panics
 ///
-/// A pause panics if no clock is installed.
+/// A delay panics if no clock is installed.
 ///
 /// # Examples
 ///
@@ -48,27 +50,26 @@ use super::Timer;
 /// # #[cfg(target_os = "none")] dormir_guest::entry!(main);
 /// # #[cfg(all(not(target_os = "none"), feature = "embedded-hal-async"))] {
 /// use dormir::{block_on, time::Delay};
+/// use dormir::platform::host::{self, Skip};
 /// use embedded_hal_async::delay::DelayNs;
 ///
-/// # dormir::platform::host::init();
-/// # let idle = dormir::platform::host::Skip;
-/// # // In a guest: `let idle = dormir::idle::Halt;`
-/// /// A driver, as one finds them.
+/// host::init(); // A virtual clock, for the host. A guest waits by `idle::Halt`.
+/// /// Part of a driver.
 /// async fn start_sensor(delay: &mut impl DelayNs) {
 ///     // Power it on, then:
 ///     delay.delay_ms(20).await;
 /// }
 /// # let mut start = dormir::time::Instant::now();
-/// block_on(start_sensor(&mut Delay), idle);
+/// block_on(start_sensor(&mut Delay), Skip);
 /// # assert_eq!(start.elapsed(), core::time::Duration::from_millis(20));
 /// # start = dormir::time::Instant::now();
-/// # block_on(Delay.delay_ms(u32::MAX), idle);
+/// # block_on(Delay.delay_ms(u32::MAX), Skip);
 /// # assert_eq!(start.elapsed(), core::time::Duration::from_millis(u32::MAX.into()));
 /// # start = dormir::time::Instant::now();
-/// # block_on(Delay.delay_us(u32::MAX), idle);
+/// # block_on(Delay.delay_us(u32::MAX), Skip);
 /// # assert_eq!(start.elapsed(), core::time::Duration::from_micros(u32::MAX.into()));
 /// # start = dormir::time::Instant::now();
-/// # block_on(Delay.delay_ns(7), idle);
+/// # block_on(Delay.delay_ns(7), Skip);
 /// # assert_eq!(start.elapsed(), core::time::Duration::from_nanos(7));
 /// # }
 /// ```
@@ -78,22 +79,22 @@ pub struct Delay;
 #[cfg(feature = "embedded-hal")]
 impl embedded_hal::delay::DelayNs for Delay {
     fn delay_ns(&mut self, ns: u32) {
-        wait(Instant::now, Duration::from_nanos(ns.into()));
+        busy_wait(Instant::now, Duration::from_nanos(ns.into()));
     }
 
-    // The trait's own are made of shorter ones, each of which would be late.
+    // The trait's default methods add up shorter delays, each of which would be late.
     fn delay_us(&mut self, us: u32) {
-        wait(Instant::now, Duration::from_micros(us.into()));
+        busy_wait(Instant::now, Duration::from_micros(us.into()));
     }
 
     fn delay_ms(&mut self, ms: u32) {
-        wait(Instant::now, Duration::from_millis(ms.into()));
+        busy_wait(Instant::now, Duration::from_millis(ms.into()));
     }
 }
 
 /// Reads the clock until the time has passed.
 #[cfg(feature = "embedded-hal")]
-fn wait(now: impl Fn() -> Instant, duration: Duration) {
+fn busy_wait(now: impl Fn() -> Instant, duration: Duration) {
     let end = now().saturating_add(duration);
     while now() < end {
         core::hint::spin_loop();
@@ -106,7 +107,7 @@ impl embedded_hal_async::delay::DelayNs for Delay {
         Timer::after(Duration::from_nanos(ns.into())).await;
     }
 
-    // The trait's own are made of shorter ones, with an interrupt for each.
+    // The trait's default methods add up shorter delays, with an interrupt for each.
     async fn delay_us(&mut self, us: u32) {
         Timer::after(Duration::from_micros(us.into())).await;
     }
@@ -122,20 +123,20 @@ mod tests {
     use core::cell::Cell;
 
     #[test]
-    fn a_busy_wait_is_over_when_its_time_is_and_no_sooner() {
+    fn a_busy_wait_ends_at_its_time_and_not_before() {
         for (start, nanos, end) in [
             (5, 0, 6),
             (5, 1, 6),
             (5, 30, 35),
             (u64::MAX - 9, 8, u64::MAX - 1),
         ] {
-            // Each look at the clock takes a nanosecond.
+            // Each read of the clock takes a nanosecond.
             let looks = Cell::new(0);
             let now = || {
                 looks.set(looks.get() + 1);
                 Instant::from_nanos(start + looks.get() - 1)
             };
-            wait(now, Duration::from_nanos(nanos));
+            busy_wait(now, Duration::from_nanos(nanos));
             assert_eq!(start + looks.get() - 1, end, "{nanos} ns from {start}");
         }
     }

@@ -1,25 +1,26 @@
-//! A point in time.
+//! Instants: points in time.
 
 use core::{fmt, time::Duration};
 
 use super::TimerQueue;
 
-/// Nanoseconds since the platform's clock was started, in 64 bits: 584 years.
+/// A point in time: nanoseconds since the platform's clock was started, in 64 bits (584 years).
 ///
-/// There are no operators, so that each use says what happens at the ends of the range: `checked_`
-/// gives `None` there, `saturating_` the nearest that there is, and nothing panics. [`NEVER`](Self::NEVER)
-/// plus or minus a duration is still never, so that a deadline may be moved without a look at it.
+/// There are no operators, so that each use states what happens at the ends of the range:
+/// `checked_` methods return `None` there, `saturating_` methods the nearest value, and none
+/// panics. [`NEVER`](Self::NEVER) plus or minus a duration is still `NEVER`, so a deadline may be
+/// moved without a check for it.
 ///
-/// Instants are in order, and `NEVER` is later than all others.
+/// `NEVER` is later than all other instants.
 ///
 /// # Examples
 ///
 /// ```
 /// use core::time::Duration;
 /// use dormir::time::{Instant, Timer};
+/// use dormir::platform::host::{self, Skip};
 ///
-/// # dormir::platform::host::init();
-/// # let idle = dormir::platform::host::Skip;
+/// host::init(); // A virtual clock, for the host. A guest waits by `idle::Halt`.
 /// /// Ticks once a second, without drift.
 /// async fn tick(times: u32) {
 ///     let mut next = Instant::now();
@@ -28,7 +29,7 @@ use super::TimerQueue;
 ///         Timer::at(next).await;
 ///     }
 /// }
-/// # dormir::block_on(tick(3), idle);
+/// # dormir::block_on(tick(3), Skip);
 /// # assert_eq!(Instant::now(), Instant::from_nanos(3_000_000_000));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,7 +39,7 @@ impl Instant {
     /// When the clock was started.
     pub const START: Self = Self(0);
 
-    /// Never: no clock reaches it, and a timer set to it is not put into the queue.
+    /// An instant that no clock reaches. A timer set to it is not put into the queue.
     pub const NEVER: Self = Self(u64::MAX);
 
     /// The time now, by the clock of the global [`TimerQueue`].
@@ -46,90 +47,35 @@ impl Instant {
     /// # Panics
     ///
     /// If no clock is installed; a platform's `init` installs one.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use dormir::time::Instant;
-    ///
-    /// # dormir::platform::host::init();
-    /// let start = Instant::now();
-    /// # let work = || ();
-    /// work();
-    /// println!("the work took {:?}", Instant::now().saturating_duration_since(start));
-    /// ```
     #[must_use]
     pub fn now() -> Self {
         TimerQueue::global().now()
     }
 
     /// The instant `nanos` nanoseconds after [`START`](Self::START).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use dormir::time::Instant;
-    ///
-    /// let second = Instant::from_nanos(1_000_000_000);
-    /// assert_eq!(second.to_string(), "1.000000000 s");
-    /// ```
     #[must_use]
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
     }
 
     /// Nanoseconds since [`START`](Self::START).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use core::time::Duration;
-    /// use dormir::time::Instant;
-    ///
-    /// let later = Instant::START.saturating_add(Duration::from_millis(2));
-    /// assert_eq!(later.as_nanos(), 2_000_000);
-    /// ```
     #[must_use]
     pub const fn as_nanos(self) -> u64 {
         self.0
     }
 
-    /// How long ago this was, by the clock of the global [`TimerQueue`]; zero if it is still to come.
+    /// The time since this instant, by the clock of the global [`TimerQueue`]; zero if it is in the
+    /// future.
     ///
     /// # Panics
     ///
     /// If no clock is installed.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use core::time::Duration;
-    /// use dormir::{block_on, time::{Instant, Timer}};
-    ///
-    /// # dormir::platform::host::init();
-    /// # let idle = dormir::platform::host::Skip;
-    /// # // In a guest: `let idle = dormir::idle::Halt;`
-    /// let start = Instant::now();
-    /// block_on(async { Timer::after(Duration::from_millis(5)).await }, idle);
-    /// assert!(start.elapsed() >= Duration::from_millis(5));
-    /// ```
     #[must_use]
     pub fn elapsed(self) -> Duration {
         Self::now().saturating_duration_since(self)
     }
 
-    /// The instant `duration` later, or [`NEVER`](Self::NEVER) where that is out of range.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use core::time::Duration;
-    /// use dormir::time::Instant;
-    ///
-    /// let second = Instant::START.saturating_add(Duration::from_secs(1));
-    /// assert_eq!(second, Instant::from_nanos(1_000_000_000));
-    /// assert_eq!(second.saturating_add(Duration::MAX), Instant::NEVER);
-    /// ```
+    /// The instant `duration` later; [`NEVER`](Self::NEVER) if that is out of range.
     #[must_use]
     pub const fn saturating_add(self, duration: Duration) -> Self {
         match self.checked_add(duration) {
@@ -138,20 +84,8 @@ impl Instant {
         }
     }
 
-    /// The instant `duration` later, or `None` where that is out of range: where it would be
-    /// [`NEVER`](Self::NEVER) or beyond. So it is `None` for `NEVER` itself.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use core::time::Duration;
-    /// use dormir::time::Instant;
-    ///
-    /// let second = Instant::from_nanos(1_000_000_000);
-    /// assert_eq!(Instant::START.checked_add(Duration::from_secs(1)), Some(second));
-    /// assert_eq!(second.checked_add(Duration::MAX), None);
-    /// assert_eq!(Instant::NEVER.checked_add(Duration::ZERO), None);
-    /// ```
+    /// The instant `duration` later; `None` if that is out of range, which begins at
+    /// [`NEVER`](Self::NEVER). So it is `None` for `NEVER` itself.
     #[must_use]
     pub const fn checked_add(self, duration: Duration) -> Option<Self> {
         match self.0.checked_add(nanos(duration)) {
@@ -160,23 +94,8 @@ impl Instant {
         }
     }
 
-    /// The instant `duration` earlier, or [`START`](Self::START) where that is out of range.
-    /// [`NEVER`](Self::NEVER) stays never.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use core::time::Duration;
-    /// use dormir::time::Instant;
-    ///
-    /// /// When to warn that a deadline is near: never, if there is none.
-    /// fn warning(deadline: Instant) -> Instant {
-    ///     deadline.saturating_sub(Duration::from_secs(1))
-    /// }
-    /// assert_eq!(warning(Instant::from_nanos(1_000_000_005)), Instant::from_nanos(5));
-    /// assert_eq!(warning(Instant::from_nanos(5)), Instant::START);
-    /// assert_eq!(warning(Instant::NEVER), Instant::NEVER);
-    /// ```
+    /// The instant `duration` earlier; [`START`](Self::START) if that is out of range.
+    /// [`NEVER`](Self::NEVER) stays `NEVER`.
     #[must_use]
     pub const fn saturating_sub(self, duration: Duration) -> Self {
         if self.0 == Self::NEVER.0 {
@@ -185,20 +104,8 @@ impl Instant {
         Self(self.0.saturating_sub(nanos(duration)))
     }
 
-    /// The instant `duration` earlier, or `None` where that is out of range: where it would be before
-    /// [`START`](Self::START), and for [`NEVER`](Self::NEVER).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use core::time::Duration;
-    /// use dormir::time::Instant;
-    ///
-    /// let second = Instant::from_nanos(1_000_000_000);
-    /// assert_eq!(second.checked_sub(Duration::from_secs(1)), Some(Instant::START));
-    /// assert_eq!(second.checked_sub(Duration::from_secs(2)), None);
-    /// assert_eq!(Instant::NEVER.checked_sub(Duration::ZERO), None);
-    /// ```
+    /// The instant `duration` earlier; `None` if that is before [`START`](Self::START), and for
+    /// [`NEVER`](Self::NEVER).
     #[must_use]
     pub const fn checked_sub(self, duration: Duration) -> Option<Self> {
         if self.0 == Self::NEVER.0 {
@@ -210,39 +117,15 @@ impl Instant {
         }
     }
 
-    /// How long after `earlier` this is; zero if it is not after it. ([`NEVER`](Self::NEVER) counts as the
-    /// last nanosecond of the range here: it is centuries after all others.)
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use core::time::Duration;
-    /// use dormir::time::Instant;
-    ///
-    /// let (earlier, later) = (Instant::from_nanos(10), Instant::from_nanos(13));
-    /// assert_eq!(later.saturating_duration_since(earlier), Duration::from_nanos(3));
-    /// assert_eq!(earlier.saturating_duration_since(later), Duration::ZERO);
-    /// ```
+    /// The time from `earlier` to this instant; zero if `earlier` is later. ([`NEVER`](Self::NEVER)
+    /// counts as the last nanosecond of the range here.)
     #[must_use]
     #[doc(alias = "duration_since")]
     pub const fn saturating_duration_since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
-    /// How long after `earlier` this is, or `None` if it is before it.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use dormir::time::Instant;
-    ///
-    /// /// How long until a deadline, if it has not passed.
-    /// fn left(deadline: Instant, now: Instant) -> Option<core::time::Duration> {
-    ///     deadline.checked_duration_since(now)
-    /// }
-    /// # assert_eq!(left(Instant::START, Instant::from_nanos(1)), None);
-    /// # assert_eq!(left(Instant::from_nanos(1), Instant::START).map(|left| left.as_nanos()), Some(1));
-    /// ```
+    /// The time from `earlier` to this instant; `None` if `earlier` is later.
     #[must_use]
     pub const fn checked_duration_since(self, earlier: Self) -> Option<Duration> {
         match self.0.checked_sub(earlier.0) {
@@ -252,7 +135,7 @@ impl Instant {
     }
 }
 
-/// In nanoseconds, which saturate.
+/// The duration in nanoseconds; saturates.
 pub(super) const fn nanos(duration: Duration) -> u64 {
     let nanos = duration.as_nanos();
     if nanos > u64::MAX as u128 {
@@ -287,25 +170,25 @@ mod tests {
     }
 
     #[test]
-    fn addition_ends_before_never() {
+    fn addition_saturates_at_never() {
         let late = Instant::from_nanos(u64::MAX - 5);
         let last = Instant::from_nanos(u64::MAX - 1);
         assert_eq!(late.checked_add(of(4)), Some(last));
         assert_eq!(late.saturating_add(of(4)), last);
-        // Five would be `NEVER`, which is no time that comes.
+        // Five would be `NEVER`.
         for too_long in [of(5), of(6), of(u64::MAX), Duration::MAX] {
             assert_eq!(late.checked_add(too_long), None, "{too_long:?}");
             assert_eq!(late.saturating_add(too_long), Instant::NEVER);
         }
         assert_eq!(Instant::START.checked_add(of(u64::MAX - 1)), Some(last));
         assert_eq!(Instant::START.checked_add(of(u64::MAX)), None);
-        // More nanoseconds than 64 bits hold: none of the upper ones is cut off.
+        // More nanoseconds than 64 bits hold: the upper bits are not cut off.
         let wraps = Duration::from_nanos(u64::MAX).saturating_add(of(3));
         assert_eq!(Instant::START.checked_add(wraps), None);
     }
 
     #[test]
-    fn subtraction_ends_at_the_start() {
+    fn subtraction_saturates_at_the_start() {
         let early = Instant::from_nanos(5);
         assert_eq!(early.checked_sub(of(5)), Some(Instant::START));
         assert_eq!(early.saturating_sub(of(5)), Instant::START);
@@ -327,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn differences_say_which_is_later() {
+    fn differences_depend_on_the_order() {
         let (a, b) = (Instant::from_nanos(10), Instant::from_nanos(13));
         assert_eq!(b.saturating_duration_since(a), of(3));
         assert_eq!(a.saturating_duration_since(b), Duration::ZERO);

@@ -1,6 +1,6 @@
-//! Time: instants, the timer queue and the futures that wait on it.
+//! Time: instants, the timer queue, and timer futures.
 
-// Pure, so that the host tests it; used by the bare machine only.
+// Pure, and tested on the host; used by `platform::bare` only.
 #[cfg(any(
     test,
     all(target_arch = "x86_64", target_os = "none", feature = "bare")
@@ -47,11 +47,11 @@ pub use ticker::Ticker;
 pub use timeout::{TimedOut, WithDeadline, with_deadline, with_timeout};
 pub use timer::Timer;
 
-/// A source of time.
+/// A clock that timers are measured by.
 ///
 /// # Examples
 ///
-/// A device's counter of microseconds:
+/// A device's microsecond counter:
 ///
 /// ```
 /// use core::sync::atomic::{AtomicU64, Ordering};
@@ -75,15 +75,14 @@ pub trait Clock: Sync {
 
 /// A one-shot interrupt that ends the vCPU's `hlt`.
 ///
-/// An alarm may come early, or come when it was not asked for: the runner looks at the clock, finds
-/// nothing due and sets it again. It must never be lost: once `set` has returned, an interrupt comes
-/// at or soon after `at`, unless `at` had already passed when `set` looked. The caller looks at the
-/// clock after each `set` to see that case; an alarm therefore needs no care for deadlines in the
-/// past.
+/// An alarm may come early, or without a request: the run loop looks at the clock, finds nothing
+/// due and sets it again. It must never be lost: once `set` has returned, an interrupt comes at or
+/// soon after `at`, unless `at` had already passed when `set` looked. The caller looks at the clock
+/// after each `set` to catch that case, so an alarm may ignore deadlines in the past.
 ///
 /// # Examples
 ///
-/// A device that compares its counter of microseconds with a register:
+/// A device that compares its microsecond counter with a register:
 ///
 /// ```
 /// use core::sync::atomic::{AtomicU64, Ordering};
@@ -93,7 +92,7 @@ pub trait Clock: Sync {
 ///
 /// impl Alarm for Compare<'_> {
 ///     fn set(&self, at: Instant) {
-///         // Rounded up: an alarm that is early would be set again.
+///         // Rounded up: an early alarm would be set again.
 ///         self.0.store(at.as_nanos().div_ceil(1000), Ordering::Relaxed);
 ///     }
 ///
@@ -106,11 +105,11 @@ pub trait Clock: Sync {
 /// # assert_eq!(register.into_inner(), 2);
 /// ```
 pub trait Alarm: Sync {
-    /// Asks for an interrupt at `at`, in place of the one that was asked for before.
+    /// Requests an interrupt at `at`, in place of the one that was requested before.
     ///
-    /// Where `at` lies farther ahead than the hardware counts, the interrupt comes early.
+    /// If `at` is farther ahead than the hardware can count, the interrupt comes early.
     fn set(&self, at: Instant);
 
-    /// Withdraws the request. An interrupt that was on its way may still come.
+    /// Withdraws the request. An interrupt that is already pending may still come.
     fn off(&self);
 }

@@ -1,58 +1,60 @@
-//! A time that never goes back, from a counter that may.
+//! A time that never goes back, from a counter that may go back.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-/// Where the time begins, so far from zero that a counter which is set back does not wrap: what is
-/// earlier than the start is below it.
+/// The start of the time, so far from zero that a counter which is set back does not wrap: earlier
+/// times are below it.
 const START: u64 = 1 << 62;
-/// Where a jump ahead is not believed, however slow the counter: as far from the upper end.
+/// A jump ahead to this value is not believed, however slow the counter: it is as far from the
+/// upper end.
 const TOO_LATE: u64 = 3 << 62;
-/// Nor where it would lead beyond what an `Instant` can say: 2^64 nanoseconds.
+/// Nor is a jump beyond the range of an `Instant`: 2^64 nanoseconds.
 const TOO_LATE_SECONDS: u64 = u64::MAX / 1_000_000_000;
 
-/// Makes a time, in a counter's ticks, that never goes back although the counter does.
+/// A time in a counter's ticks that never goes back, although the counter may.
 ///
-/// The time is the counter plus an offset. The largest time that was shown is kept. A counter that is
-/// less than a second behind it (two vCPUs' counters differ, or a processor reads it early) holds the
-/// time there until it has caught up. One that is farther behind was set back, as when a snapshot is
-/// restored: then the offset is changed, and the time goes on from where it was. A jump ahead is a jump of
-/// the time; one of more than a minute is told of, as the counter may have been set ahead.
+/// The time is the counter plus an offset. The highest time that was returned is kept. A counter
+/// that is less than a second behind it (two vCPUs' counters differ, or a processor reads it early)
+/// holds the time there until it has caught up. A counter that is farther behind was set back, as
+/// when a snapshot is restored: then the offset changes, and the time goes on from where it was. If
+/// the counter jumps ahead, so does the time; a jump of more than a minute is reported, as the
+/// counter may have been set ahead.
 ///
-/// Any context may read it, also in the midst of another's reading.
+/// Any context may read it, also during the read of another.
 pub(crate) struct Monotonic {
-    /// The largest time that was shown.
+    /// The highest time that was returned.
     highest: AtomicU64,
-    /// What is added to the counter; may be negative, so sums wrap.
+    /// Added to the counter; may be negative, so sums wrap.
     offset: AtomicU64,
     /// Ticks in a minute.
     minute: u64,
-    /// Where a jump ahead is not believed.
+    /// The time from which on a jump ahead is not believed.
     too_late: u64,
 }
 
-/// One look at the time.
+/// One read of the time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Reading {
     /// Ticks since the start.
     pub(crate) elapsed: u64,
-    /// How many ticks the counter has yet to count until the time moves again.
+    /// The ticks that the counter must still count until the time moves again.
     pub(crate) held: u64,
-    /// Whether the counter was set back or ahead, or may have been: nobody has read it for a minute.
+    /// Whether the counter was set back or ahead, or may have been: it was not read for a minute.
     pub(crate) jumped: bool,
 }
 
-/// Who else may be reading the time.
+/// Other contexts that may read the time at once.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Readers {
-    /// Whoever interrupts this vCPU. Of another vCPU that reads at the same moment, a larger time may
-    /// be forgotten. Then the time can fall short of it by what the vCPUs' counters differ.
+    /// Contexts that interrupt this vCPU. If another vCPU reads at the same moment, its higher time
+    /// may be forgotten. Then the time can go back by the difference of the vCPUs' counters.
     ThisVcpu,
-    /// Any vCPU: with locked instructions.
+    /// Any vCPU: uses locked instructions.
     AnyVcpu,
 }
 
 impl Monotonic {
-    /// A time that starts now, when the counter shows `count` and counts `second` ticks in a second.
+    /// A time that starts now, with the counter at `count` and `second` ticks in a second.
     pub(crate) const fn start(count: u64, second: u64) -> Self {
         let too_late = START.saturating_add(second.saturating_mul(TOO_LATE_SECONDS));
         Self {
@@ -67,24 +69,24 @@ impl Monotonic {
         }
     }
 
-    /// Ticks since the start, by what `counter` reads; `None` where it cannot be read, or where there is more
-    /// to be done, which [`read`](Self::read) does. Short, since a clock is read often.
+    /// Returns the ticks since the start, by `counter`. `None` if that cannot be read, or in an
+    /// unusual case, which [`read`](Self::read) handles. Short, since clocks are read often.
     #[inline(always)]
     pub(crate) fn usual(&self, counter: impl FnOnce() -> Option<u64>) -> Option<u64> {
-        // The counter is read last. A reader who was away in between would otherwise find it far behind the
-        // largest time, or add the new offset to what was counted before a step.
+        // The counter is read last. Otherwise a reader that was interrupted in between would find
+        // it far behind the highest time, or add a new offset to an old count.
         let highest = self.highest.load(Ordering::Relaxed);
         let offset = self.offset.load(Ordering::Relaxed);
         let time = counter()?.wrapping_add(offset);
         let is_usual = !self.is_unusual(time, highest);
-        // Who interrupted this and stored a later time has it kept.
+        // If an interrupting reader has stored a later time, that is kept.
         (is_usual && replace(&self.highest, highest, time, Readers::ThisVcpu)).then(|| time - START)
     }
 
-    /// The time now, by what `counter` reads.
+    /// The time now, by `counter`.
     pub(crate) fn read(&self, readers: Readers, mut counter: impl FnMut() -> u64) -> Reading {
         loop {
-            // In this order, see `usual`.
+            // For the order, see `usual`.
             let highest = self.highest.load(Ordering::Relaxed);
             let offset = self.offset.load(Ordering::Relaxed);
             let count = counter();
@@ -103,15 +105,15 @@ impl Monotonic {
         }
     }
 
-    /// Whether the time is behind the largest one, or more than a minute ahead. (Without a sign, what is
-    /// behind is far ahead.)
+    /// Whether the time is behind the highest one, or more than a minute ahead. (The difference is
+    /// unsigned: a time that is behind counts as far ahead.)
     #[inline(always)]
     fn is_unusual(&self, time: u64, highest: u64) -> bool {
         time.wrapping_sub(highest) > self.minute
     }
 
-    /// What is shown when the counter is behind the largest time or far ahead of it; `None` if it is to be
-    /// read again, because another reader has seen more.
+    /// The reading when the counter is behind the highest time or far ahead of it; `None` if
+    /// another reader has stored a later time, so that the counter must be read again.
     fn unusual(&self, readers: Readers, highest: u64, offset: u64, count: u64) -> Option<Reading> {
         let time = count.wrapping_add(offset);
         let (shown, held, jumped) = if (highest..self.too_late).contains(&time) {
@@ -131,7 +133,7 @@ impl Monotonic {
         })
     }
 
-    /// The time at which the counter had this value, by the present offset.
+    /// The time at which the counter had this value, by the current offset.
     #[inline]
     pub(crate) fn at(&self, count: u64) -> u64 {
         let time = count.wrapping_add(self.offset.load(Ordering::Relaxed));
@@ -139,8 +141,8 @@ impl Monotonic {
     }
 }
 
-/// Stores `new` in place of `old`; says `false`, and changes nothing, if another value is there. No
-/// interrupt comes in the midst of it.
+/// Stores `new` in place of `old`; returns `false`, and changes nothing, if there is another value.
+/// An interrupt cannot split it.
 #[inline(always)]
 fn replace(word: &AtomicU64, old: u64, new: u64, readers: Readers) -> bool {
     #[cfg(all(target_arch = "x86_64", target_os = "none"))]

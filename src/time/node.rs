@@ -1,11 +1,11 @@
-//! A timer's node: its deadline, its place in the queue, and who is woken.
+//! A timer's node in the queue: its deadline, its tree links, and its waker.
 //!
 //! # Why a node may lie in a future
 //!
-//! A node is linked only through `Pin<&mut Timer>`. Pinning promises that the memory is not reused
-//! before the timer's `drop` has run, and `drop` unlinks. `mem::forget` on a pinned timer therefore
-//! leaks the memory with the node still valid in it, and forgetting an unpinned timer forgets one
-//! that was never linked.
+//! A node is linked only through `Pin<&mut Timer>`. Pinning guarantees that the memory is not
+//! reused before the timer's `drop` has run, and `drop` unlinks the node. So `mem::forget` of a
+//! pinned timer leaks the memory with a valid node in it, and `mem::forget` of an unpinned timer
+//! forgets a node that was never linked.
 
 use core::{
     cell::{Cell, UnsafeCell},
@@ -22,26 +22,26 @@ use super::{
     tree::{self, Links},
 };
 
-/// A timer's place in the queue. Its owner is the [`Timer`](super::Timer) around it.
+/// A timer's node in the queue. Its owner is the [`Timer`](super::Timer) that contains it.
 pub(super) struct TimerNode {
     links: Links<Self>,
     /// Written by the owner while unlinked, so that the tree's order never changes under it.
     deadline: Cell<Instant>,
-    /// There while the node waits, and used in critical sections only then.
+    /// Initialized while the node waits; then used in critical sections only.
     waker: UnsafeCell<MaybeUninit<Waker>>,
-    /// A [`NodeState`]. Only the owner moves it to and from idle; the runner has it fire.
+    /// A [`NodeState`]. The owner changes it to and from `Idle`, the run loop to `Fired`.
     state: AtomicU8,
     _pinned: PhantomPinned,
 }
 
-/// Where a node is in its life.
+/// The state of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NodeState {
-    /// Not in the queue: it waits for its first poll.
+    /// Not in the queue: not polled since it was made or reset.
     Idle,
     /// In the queue.
     Waiting,
-    /// Its deadline has passed, and it has been taken out of the queue.
+    /// Not in the queue: its deadline has passed.
     Fired,
 }
 
@@ -97,55 +97,55 @@ impl TimerNode {
         self.state() == NodeState::Waiting
     }
 
-    /// A new deadline for a node that is not in the queue.
+    /// Sets a new deadline. The node must not be in the queue.
     pub(super) fn rewind(&self, deadline: Instant) {
         debug_assert!(!self.is_waiting(), "the tree's order would change");
         self.deadline.set(deadline);
         self.set_state(NodeState::Idle);
     }
 
-    /// The deadline of a node that is not in the queue has passed.
+    /// Notes that the deadline has passed. The node must not be in the queue.
     #[inline(always)]
     pub(super) fn mark_fired(&self) {
-        debug_assert!(!self.is_waiting(), "it would be left in the tree");
+        debug_assert!(!self.is_waiting(), "it would stay in the tree");
         self.set_state(NodeState::Fired);
     }
 
-    /// It comes into the queue: that waker is woken.
+    /// Stores the waker: the node is about to be put into the queue.
     ///
     /// # Safety
     ///
-    /// It is idle.
+    /// The node is idle.
     #[inline(always)]
     pub(super) unsafe fn wait(&self, waker: Waker, _cs: CriticalSection<'_>) {
-        // SAFETY: outside of the queue only its owner knows of it, who is the caller.
+        // SAFETY: while the node is not in the queue, only its owner uses it, which is the caller.
         let place = unsafe { &mut *self.waker.get() };
         place.write(waker);
         self.set_state(NodeState::Waiting);
     }
 
-    /// It has been taken out of the queue because its deadline has passed. Gives its waker.
+    /// Returns the waker: the node was taken out of the queue because its deadline has passed.
     ///
     /// # Safety
     ///
-    /// It was waiting.
+    /// The node was waiting.
     #[inline(always)]
     pub(super) unsafe fn fire(&self, cs: CriticalSection<'_>) -> Waker {
-        // SAFETY: as the caller says.
+        // SAFETY: as the caller promises.
         let waker = unsafe { self.take_waker(cs) };
-        // The owner may let go of the node from here on.
+        // From here on the owner may free the node.
         self.set_state(NodeState::Fired);
         waker
     }
 
-    /// It has been taken out of the queue before its deadline. Gives its waker.
+    /// Returns the waker: the node was taken out of the queue before its deadline.
     ///
     /// # Safety
     ///
-    /// It was waiting.
+    /// The node was waiting.
     #[inline(always)]
     pub(super) unsafe fn give_up(&self, cs: CriticalSection<'_>) -> Waker {
-        // SAFETY: as the caller says.
+        // SAFETY: as the caller promises.
         let waker = unsafe { self.take_waker(cs) };
         self.set_state(NodeState::Idle);
         waker
@@ -153,23 +153,23 @@ impl TimerNode {
 
     /// # Safety
     ///
-    /// It was waiting, and is no longer.
+    /// The node was waiting, and no longer is after this call.
     #[inline(always)]
     unsafe fn take_waker(&self, _cs: CriticalSection<'_>) -> Waker {
         // SAFETY: the waker is used in critical sections only.
         let place = unsafe { &*self.waker.get() };
-        // SAFETY: it has been there since the node began to wait, and is not read again.
+        // SAFETY: it is initialized since the node began to wait, and is not read again.
         unsafe { place.assume_init_read() }
     }
 
-    /// Has another waker be woken, and gives back the one that was. If the node does not wait, that is the new one.
+    /// Replaces the waker, and returns the old one; if the node does not wait, returns the new one.
     pub(super) fn exchange_waker(&self, waker: Waker, _cs: CriticalSection<'_>) -> Waker {
         if !self.is_waiting() {
             return waker;
         }
         // SAFETY: the waker is used in critical sections only.
         let place = unsafe { &mut *self.waker.get() };
-        // SAFETY: it is there while the node waits.
+        // SAFETY: it is initialized while the node waits.
         let stored = unsafe { place.assume_init_mut() };
         core::mem::replace(stored, waker)
     }
@@ -181,7 +181,7 @@ impl TimerNode {
         }
         // SAFETY: the waker is used in critical sections only.
         let place = unsafe { &*self.waker.get() };
-        // SAFETY: it is there while the node waits.
+        // SAFETY: it is initialized while the node waits.
         unsafe { place.assume_init_ref() }.will_wake(other)
     }
 }

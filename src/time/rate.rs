@@ -1,10 +1,10 @@
-//! How fast the TSC counts and what time it was at one of its values, as KVM's paravirtual clock gives them.
+//! The TSC's rate, and the time at one of its values, as KVM's paravirtual clock reports them.
 
-/// A rate of ticks: `2^-(32 - shift) * mul` nanoseconds each.
+/// A rate of ticks that last `2^-(32 - shift) * mul` nanoseconds each.
 ///
-/// That is how `struct pvclock_vcpu_time_info` has it: ticks, shifted left by `tsc_shift` (right, if it
-/// is negative), times `tsc_to_system_mul`, of which the upper of two words of 32 bits counts
-/// (Linux, `Documentation/virt/kvm/x86/msr.rst`, `MSR_KVM_SYSTEM_TIME_NEW`).
+/// This is the format of `struct pvclock_vcpu_time_info`: ticks, shifted left by `tsc_shift`
+/// (right, if it is negative), times `tsc_to_system_mul`, shifted right by 32 bits (Linux,
+/// `Documentation/virt/kvm/x86/msr.rst`, `MSR_KVM_SYSTEM_TIME_NEW`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rate {
     mul: u32,
@@ -12,7 +12,7 @@ pub(crate) struct Rate {
 }
 
 impl Rate {
-    /// `None` if it is no rate: nobody has filled the structure in.
+    /// `None` if the values are not a rate: the structure was not filled in.
     pub(crate) const fn new(mul: u32, shift: i8) -> Option<Self> {
         if mul == 0 || shift < -31 || shift > 31 {
             return None;
@@ -20,24 +20,24 @@ impl Rate {
         Some(Self { mul, shift })
     }
 
-    /// The same without a look at the values. From bad ones come bad times, and nothing else.
+    /// The same without a check. Bad values lead to bad times, and nothing worse.
     #[inline]
     pub(crate) const fn unchecked(mul: u32, shift: i8) -> Self {
         Self { mul, shift }
     }
 
-    /// Nanoseconds in so many ticks, negative ones too. Rounds down; wraps beyond 64 bits.
+    /// Converts ticks, also negative ones, to nanoseconds. Rounds down; wraps beyond 64 bits.
     ///
-    /// One multiplication to 128 bits and one shift. (The definition shifts to the right before it
-    /// multiplies and loses those bits: less than a nanosecond.)
+    /// One multiplication to 128 bits and one shift. (The definition shifts right before it
+    /// multiplies, and loses those bits: less than a nanosecond.)
     #[inline(always)]
     pub(crate) const fn nanos(self, ticks: i64) -> i64 {
         let product = ticks as i128 * self.mul as i128;
         (product >> ((32 - self.shift as i32) & 63)) as i64
     }
 
-    /// Ticks in so many nanoseconds, rounded up; may be one more, or `2^-shift` more if `shift` is
-    /// negative. Saturates.
+    /// Converts nanoseconds to ticks, rounded up. The result may be one tick too high, or
+    /// `2^-shift` if `shift` is negative. Saturates.
     #[inline]
     pub(crate) fn ticks(self, nanos: u64) -> u64 {
         let mul = u64::from(self.mul.max(1));
@@ -54,7 +54,7 @@ impl Rate {
         }
     }
 
-    /// Ticks in a second; `None` if a 64-bit number cannot say it.
+    /// Ticks in a second; `None` if that does not fit into 64 bits.
     pub(crate) fn hz(self) -> Option<u64> {
         let scaled = (1_000_000_000_u128 << 32) / u128::from(self.mul.max(1));
         let hz = if self.shift >= 0 {
@@ -66,30 +66,30 @@ impl Rate {
     }
 }
 
-/// The time that it was when the counter had a value; from then on it counts at a rate.
+/// The time at one value of the counter, and the rate from there on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Line {
     pub(crate) count: u64,
-    /// The time then, in nanoseconds.
+    /// The time at `count`, in nanoseconds.
     pub(crate) nanos: u64,
     pub(crate) rate: Rate,
 }
 
 impl Line {
-    /// By how much two lines' times for a value of the counter may differ, in nanoseconds, for it to be the
-    /// same counter: KVM corrects the time a little whenever it writes its structure.
+    /// The largest difference, in nanoseconds, between two lines' times at one value of the same
+    /// counter: KVM corrects the time a little whenever it writes its structure.
     const CORRECTION: u64 = 10_000;
 
-    /// The time at which the counter has this value; before the line's own too. Wraps.
+    /// The time when the counter has this value, which may be below `self.count`. Wraps.
     #[inline(always)]
     pub(crate) const fn nanos_at(&self, count: u64) -> u64 {
         let since = count.wrapping_sub(self.count) as i64;
         self.nanos.wrapping_add(self.rate.nanos(since) as u64)
     }
 
-    /// Whether an alarm that was set by the line before, as a value of the counter, is out of place by this
-    /// one, now that the counter has the value `count`: the counter was set back or ahead, or counts at
-    /// another rate.
+    /// Whether an alarm that was set by the line `before`, as a value of the counter, is wrong by
+    /// this line, now that the counter is at `count`: the counter was set back or ahead, or its
+    /// rate changed.
     pub(crate) fn is_another_than(&self, before: &Self, count: u64) -> bool {
         let now = self.nanos_at(count);
         let correction = now.wrapping_sub(before.nanos_at(count)) as i64;
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// As the definition has it.
+    /// The conversion as defined.
     fn defined(ticks: u64, mul: u32, shift: i8) -> u128 {
         let ticks = u128::from(ticks);
         let shifted = if shift < 0 {
@@ -113,7 +113,7 @@ mod tests {
         (shifted * u128::from(mul)) >> 32
     }
 
-    /// Those that KVM gives: `mul` has its upper bit set, ticks of 16 MHz to 16 GHz.
+    /// Values that KVM reports: the highest bit of `mul` is set, the frequency is 16 MHz to 16 GHz.
     fn given() -> impl Strategy<Value = (u32, i8)> {
         (1u32 << 31..=u32::MAX, -4i8..=6)
     }
@@ -122,7 +122,7 @@ mod tests {
         #[test]
         fn nanos_are_those_of_the_definition(ticks in 0..1u64 << 56, mul: u32, shift in -31i8..=6) {
             let nanos = Rate::unchecked(mul, shift).nanos(ticks as i64);
-            // 56 bits of ticks times 32 of `mul` to the power of the shift.
+            // 56 bits of ticks times 32 bits of `mul`, shifted.
             if let Ok(expected) = i64::try_from(defined(ticks, mul, shift)) {
                 prop_assert!((0..=1).contains(&(nanos - expected)), "{nanos} for {expected}");
                 prop_assert!(shift < 0 || nanos == expected);
@@ -136,19 +136,20 @@ mod tests {
             prop_assert!((0..=1).contains(&-(rate.nanos(-ticks) + rate.nanos(ticks))));
         }
 
-        /// An alarm is not early, nor late by more than the ticks of a shift.
+        /// An alarm is not early, and at most `2^-shift` ticks late.
         #[test]
-        fn so_many_ticks_take_so_long(nanos in 0..1u64 << 56, (mul, shift) in given()) {
+        fn ticks_are_rounded_up(nanos in 0..1u64 << 56, (mul, shift) in given()) {
             let rate = Rate::unchecked(mul, shift);
             let ticks = rate.ticks(nanos);
-            // The least number of ticks that takes as long, exactly.
+            // The exact minimum.
             let least = (u128::from(nanos) << (32 - shift)).div_ceil(u128::from(mul));
             let more = u128::from(ticks).checked_sub(least);
-            prop_assert!(more.is_some_and(|more| more <= 1 << (-shift).max(1)), "{ticks} for {least}");
+            let most = 1 << (-shift).max(1);
+            prop_assert!(more.is_some_and(|more| more <= most), "{ticks} for {least}");
         }
 
         #[test]
-        fn no_values_are_too_much(nanos: u64, ticks: i64, mul: u32, shift: i8) {
+        fn no_value_causes_a_panic(nanos: u64, ticks: i64, mul: u32, shift: i8) {
             let rate = Rate::unchecked(mul, shift);
             rate.nanos(ticks);
             rate.ticks(nanos);
@@ -167,7 +168,7 @@ mod tests {
     const NANO: Rate = Rate::unchecked(1 << 31, 1);
 
     #[test]
-    fn a_time_that_goes_on_is_the_same_line() {
+    fn a_corrected_time_is_the_same_line() {
         let line = |count, nanos| Line {
             count,
             nanos,
@@ -176,13 +177,13 @@ mod tests {
         let before = line(1_000_000_000, 5_000);
         assert_eq!(before.nanos_at(1_000_000_007), 5_007);
         assert_eq!(before.nanos_at(999_999_993), 4_993);
-        // KVM has written it anew a second later, and corrected it.
+        // KVM wrote it again a second later, and corrected it.
         for nanos in [1_000_005_000, 1_000_005_900, 1_000_004_100] {
             assert!(!line(2_000_000_000, nanos).is_another_than(&before, 2_000_000_123));
         }
     }
 
-    /// Also one that has been set back to a value that it had after KVM wrote the line before.
+    /// Also if it was set back to a value that it had after KVM wrote the line before.
     #[test]
     fn a_counter_that_was_set_back_or_ahead_is_another_line() {
         let before = Line {
@@ -190,7 +191,7 @@ mod tests {
             nanos: 5_000,
             rate: NANO,
         };
-        // Ten seconds on, by the time.
+        // Ten seconds later, by the time.
         let nanos = 10_000_005_000;
         for count in [
             10_500_000_000,
@@ -228,13 +229,13 @@ mod tests {
         ] {
             assert_eq!(Rate::new(1 << 31, shift).and_then(Rate::hz), Some(hz));
         }
-        // 2.4 GHz, as KVM gives it.
+        // 2.4 GHz, as KVM reports it.
         let hz = Rate::new(3_579_139_413, -1).and_then(Rate::hz).unwrap();
         assert!(hz.abs_diff(2_400_000_000) < 100, "{hz}");
     }
 
     #[test]
-    fn what_nobody_filled_in_is_none() {
+    fn an_empty_structure_is_no_rate() {
         assert_eq!(Rate::new(0, 0), None);
         assert_eq!(Rate::new(1 << 31, 32), None);
         assert_eq!(Rate::new(1 << 31, -32), None);

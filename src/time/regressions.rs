@@ -1,4 +1,4 @@
-//! What users of other runtimes' timers complain of: a test for each, by its name.
+//! Bugs that users of other runtimes' timers reported: a test for each.
 
 use std::{boxed::Box, pin::Pin, sync::Arc, task::Waker, vec::Vec};
 
@@ -14,8 +14,8 @@ use super::{
 };
 use crate::platform::host;
 
-/// A deadline that has passed, before the alarm is written or while it is, freezes nothing: it is due, and
-/// the alarm is set for those that follow.
+/// A deadline that passes before or while the alarm is written does not stop the timers: it is due,
+/// and the alarm is set for the deadlines after it.
 #[test]
 fn alarm_in_the_past() {
     let (queue, clock, alarm) = counting(100);
@@ -38,7 +38,7 @@ fn alarm_in_the_past() {
     assert_eq!(settle(queue), Some(at(5000)));
     assert_eq!(recording.take(), [3]);
     assert_eq!(clock.alarm(), Some(at(5000)));
-    // It passes while the alarm is set for another, of which no interrupt comes.
+    // It passes while the alarm is set for another deadline, and no interrupt comes.
     let _missed = waiting(queue, 4500, &recording.waker(4));
     settle(queue);
     clock.pass(10_000);
@@ -47,7 +47,8 @@ fn alarm_in_the_past() {
     assert_eq!(recording.take(), [4, 2]);
 }
 
-/// "Never" is not a deadline: nothing is queued or armed for it, and the others are served as without it.
+/// `NEVER` is not a deadline: no node and no alarm is needed for it, and other timers are served as
+/// without it.
 #[test]
 fn sentinel_deadline() {
     let (queue, clock, alarm) = counting(0);
@@ -57,7 +58,11 @@ fn sentinel_deadline() {
         list: Arc::default(),
     });
     let mut never = waiting(queue, u64::MAX, &Waker::from(task.clone()));
-    assert_eq!(Arc::strong_count(&task), 1, "who waits for good is queued");
+    assert_eq!(
+        Arc::strong_count(&task),
+        1,
+        "a timer that never ends is in the queue"
+    );
     let mut limited = Box::pin(queue.with_deadline(Instant::NEVER, pending::<()>()));
     assert!(poll(&mut limited, Waker::noop()).is_pending());
     let mut ticker = queue.ticker(Instant::NEVER, Duration::from_secs(1));
@@ -71,11 +76,15 @@ fn sentinel_deadline() {
     clock.advance_to(at(10), queue);
     assert_eq!(settle(queue), None);
     assert_eq!(recording.take(), [1]);
-    assert_eq!(alarm.writes(), 1, "nothing is armed after the last timer");
+    assert_eq!(
+        alarm.writes(),
+        1,
+        "the alarm is not set after the last timer"
+    );
     assert_eq!(clock.alarm(), None);
     drop(one);
 
-    // The last instant is one, and the clock may come there.
+    // The last instant is a deadline: the clock may reach it.
     let mut last = waiting(queue, u64::MAX - 1, &recording.waker(2));
     assert_eq!(settle(queue), Some(at(u64::MAX - 1)));
     // From never to a deadline, and back.
@@ -96,7 +105,7 @@ fn sentinel_deadline() {
     assert!(poll(&mut tick, Waker::noop()).is_pending());
 }
 
-/// However late it is and however long the duration, the sum is not in the past.
+/// The sum of now and a duration is never in the past.
 #[test]
 fn overflow_in_now_plus_duration() {
     let (queue, clock) = queue();
@@ -121,7 +130,7 @@ fn overflow_in_now_plus_duration() {
             assert_eq!(settle(queue), None);
         }
     }
-    // On the global queue, whose clock stands at some time or other.
+    // On the global queue, at any time of its clock.
     host::init();
     assert_eq!(Timer::after(Duration::MAX).deadline(), Instant::NEVER);
     assert_eq!(Ticker::every(Duration::MAX).deadline(), Instant::NEVER);
@@ -129,7 +138,8 @@ fn overflow_in_now_plus_duration() {
     assert!(poll(&mut limited, Waker::noop()).is_pending());
 }
 
-/// Deadlines that are nearer than the alarm can be written cost no write each, and the queue settles.
+/// Deadlines that pass faster than the alarm can be written do not cost a write each, and the queue
+/// settles.
 #[test]
 fn near_deadline_storm() {
     // Ten deadlines pass in the time of one write.
@@ -157,7 +167,7 @@ fn near_deadline_storm() {
     }
     assert!(alarm.writes() - before <= 1000, "more writes than sleeps");
 
-    // Ticks that pass faster than they are awaited are given as one, without an alarm.
+    // Ticks that pass faster than they are awaited are returned as one, without an alarm.
     let before = alarm.writes();
     let mut ticker = queue.ticker(queue.now(), Duration::from_nanos(1));
     for _ in 0..1000 {
@@ -168,7 +178,7 @@ fn near_deadline_storm() {
     assert_eq!(alarm.writes(), before);
 }
 
-/// Timers that are dropped before they end leave no node, no waker and no alarm behind.
+/// Timers that are dropped before they end leave no node, no waker and no alarm.
 #[test]
 fn cancelled_timers_pile_up() {
     const HOUR: Duration = Duration::from_secs(3600);
@@ -179,7 +189,7 @@ fn cancelled_timers_pile_up() {
         list: Arc::default(),
     });
     let waker = Waker::from(task.clone());
-    // Answers that come after a microsecond, each with an hour's limit.
+    // Answers that come after a microsecond, each with a limit of an hour.
     for _ in 0..TIMES {
         let mut polls = 0;
         let answer = core::future::poll_fn(|_| {
@@ -201,10 +211,14 @@ fn cancelled_timers_pile_up() {
         drop(limited);
         assert_eq!(settle(queue), None);
     }
-    assert_eq!(alarm.writes(), 1, "the first alarm serves until it is due");
-    assert_eq!(Arc::strong_count(&task), 2, "a waker is kept");
+    assert_eq!(
+        alarm.writes(),
+        1,
+        "the alarm is not set again before it is due"
+    );
+    assert_eq!(Arc::strong_count(&task), 2, "a waker was not dropped");
 
-    // Many at once, of which one stays.
+    // Many at once; all but one are dropped.
     let stays = waiting(queue, 2 * HOUR.as_nanos() as u64, &waker);
     let dropped: Vec<_> = (0..TIMES)
         .map(|n| waiting(queue, HOUR.as_nanos() as u64 + n as u64, &waker))
@@ -213,14 +227,14 @@ fn cancelled_timers_pile_up() {
     assert_eq!(Arc::strong_count(&task), 3);
     assert_eq!(settle(queue), Some(stays.deadline()));
     assert!(alarm.writes() <= 2);
-    // The alarm that was set for the dropped ones comes, wakes nobody, and is set for the one that stays.
+    // The alarm for the dropped timers comes, wakes no task, and is set for the remaining timer.
     clock.advance_to(at(HOUR.as_nanos() as u64 + 1_000_000_000), queue);
     assert_eq!(settle(queue), Some(stays.deadline()));
     assert!(task.list.lock().unwrap().is_empty());
     assert_eq!(clock.alarm(), Some(stays.deadline()));
 }
 
-/// Who polled a timer last is woken, and no one else; the waker before is let go at once.
+/// A timer wakes only the last waker that polled it. The waker before is dropped at once.
 #[test]
 fn waker_not_refreshed() {
     let (queue, clock) = queue();
@@ -234,8 +248,12 @@ fn waker_not_refreshed() {
     assert!(poll(&mut timer, &Waker::from(counted.clone())).is_pending());
     assert_eq!(Arc::strong_count(&counted), 2);
     assert!(poll(&mut timer, &last).is_pending());
-    assert_eq!(Arc::strong_count(&counted), 1, "an old waker is kept");
-    // The same through what holds a timer.
+    assert_eq!(
+        Arc::strong_count(&counted),
+        1,
+        "an old waker was not dropped"
+    );
+    // The same for futures that contain a timer.
     let mut limited = Box::pin(queue.with_deadline(at(20), pending::<()>()));
     let mut ticker = queue.ticker(at(30), Duration::from_secs(1));
     let mut tick = Box::pin(ticker.next());

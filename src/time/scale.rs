@@ -1,10 +1,11 @@
-//! From the ticks of one counter to those of another.
+//! Conversion between the ticks of two counters.
 
-/// A fixed-point factor: how many ticks of one frequency are how many of another.
+/// A fixed-point factor that converts ticks of one frequency to ticks of another.
 ///
 /// A conversion is one multiplication and one shift. Between nanoseconds and a counter of 1 MHz to
-/// 100 GHz its error is below one part in five million, and one tick. So a factor and its inverse
-/// drift apart over long spans: convert what is left until a deadline, not the deadline itself.
+/// 100 GHz, its error is below one part in five million plus one tick. So a factor and its inverse
+/// drift apart over long spans: convert the time that is left until a deadline, not the deadline
+/// itself.
 ///
 /// # Examples
 ///
@@ -23,26 +24,16 @@ pub struct Scale {
 }
 
 impl Scale {
-    /// From ticks at `from_hz` to ticks at `to_hz`.
+    /// The factor from ticks at `from_hz` to ticks at `to_hz`.
     ///
     /// # Panics
     ///
     /// If a frequency is zero, or if `to_hz` is 2³² times `from_hz` or more.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use dormir::time::Scale;
-    ///
-    /// /// From nanoseconds to ticks of the PIT.
-    /// const TO_PIT: Scale = Scale::new(1_000_000_000, 1_193_182);
-    /// assert_eq!(TO_PIT.down(1_000_000), 1193);
-    /// ```
     #[must_use]
     pub const fn new(from_hz: u64, to_hz: u64) -> Self {
         assert!(
             from_hz != 0 && to_hz != 0,
-            "a counter that stands still has no scale"
+            "a frequency of zero has no scale"
         );
         let factor = (((to_hz as u128) << 32) + (from_hz as u128 / 2)) / from_hz as u128;
         assert!(
@@ -55,24 +46,14 @@ impl Scale {
     }
 
     /// Converts and rounds down; saturates at `u64::MAX`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use dormir::time::Scale;
-    ///
-    /// // A clock shows no time that has not come.
-    /// let to_nanos = Scale::new(4_000_000_000, 1_000_000_000);
-    /// assert_eq!(to_nanos.down(7), 1);
-    /// assert_eq!(Scale::new(1, 1_000_000_000).down(u64::MAX), u64::MAX);
-    /// ```
     #[must_use]
     #[inline]
     pub const fn down(self, ticks: u64) -> u64 {
         saturate((ticks as u128 * self.factor as u128) >> 32)
     }
 
-    /// As [`down`](Self::down), for what is known to fit: else it wraps. It takes a third of the instructions.
+    /// As [`down`](Self::down), but wraps if the result does not fit. It takes a third of the
+    /// instructions.
     #[cfg(all(target_arch = "x86_64", target_os = "none", feature = "bare"))]
     #[inline(always)]
     pub(crate) const fn down_within_range(self, ticks: u64) -> u64 {
@@ -80,16 +61,6 @@ impl Scale {
     }
 
     /// Converts and rounds up; saturates at `u64::MAX`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use dormir::time::Scale;
-    ///
-    /// // An alarm is rather late by a tick than early.
-    /// let to_ticks = Scale::new(1_000_000_000, 1_000_000);
-    /// assert_eq!(to_ticks.up(1500), 2);
-    /// ```
     #[must_use]
     #[inline]
     pub const fn up(self, ticks: u64) -> u64 {
@@ -114,7 +85,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn error_is_below_a_fifth_of_a_millionth_and_a_tick(
+        fn the_error_is_below_one_in_five_million_and_a_tick(
             hz in 1_000_000u64..100_000_000_000,
             nanos in 0u64..86_400 * NANOS,
         ) {
@@ -125,7 +96,7 @@ mod tests {
         }
 
         #[test]
-        fn the_way_back_is_as_exact(
+        fn the_inverse_is_as_exact(
             hz in 1_000_000u64..100_000_000_000,
             ticks in 0u64..1 << 50,
         ) {

@@ -1,5 +1,5 @@
-//! What the tests here have in common: queues with a virtual clock of their own, wakers that write down
-//! whom they wake, and an alarm that counts.
+//! Test support for timers: queues with a virtual clock of their own, wakers that record their
+//! wakes, and an alarm that counts.
 
 use std::{
     boxed::Box,
@@ -20,14 +20,14 @@ pub(super) fn at(nanos: u64) -> Instant {
     Instant::from_nanos(nanos)
 }
 
-/// A queue of its own with a virtual clock.
+/// A new queue with a virtual clock.
 pub(super) fn queue() -> (&'static TimerQueue, &'static VirtualClock) {
     let (queue, clock) = (leak(TimerQueue::new()), leak(VirtualClock::new()));
     queue.install(clock, clock).expect("the first clock");
     (queue, clock)
 }
 
-/// Wakes are written into a list, by number.
+/// A waker that appends its number to a list.
 pub(super) struct Recorder {
     pub(super) number: usize,
     pub(super) list: Arc<Mutex<Vec<usize>>>,
@@ -39,12 +39,12 @@ impl Wake for Recorder {
     }
 }
 
-/// The list of such wakes.
+/// The list of these wakes.
 #[derive(Default)]
 pub(super) struct Recording(Arc<Mutex<Vec<usize>>>);
 
 impl Recording {
-    /// A waker that writes this number.
+    /// A waker with this number.
     pub(super) fn waker(&self, number: usize) -> Waker {
         Waker::from(Arc::new(Recorder {
             number,
@@ -52,7 +52,7 @@ impl Recording {
         }))
     }
 
-    /// What was written since the last look.
+    /// The numbers of the wakes since the last call.
     pub(super) fn take(&self) -> Vec<usize> {
         std::mem::take(&mut self.0.lock().unwrap())
     }
@@ -62,7 +62,7 @@ pub(super) fn poll<F: Future>(future: &mut Pin<Box<F>>, waker: &Waker) -> Poll<F
     future.as_mut().poll(&mut Context::from_waker(waker))
 }
 
-/// Turns the queue until there is nothing to do, as a runner does which no task keeps busy. Gives the next
+/// Turns the queue until it is settled, as a run loop without ready tasks does. Returns the next
 /// deadline.
 pub(super) fn settle(queue: &TimerQueue) -> Option<Instant> {
     for _ in 0..10_000 {
@@ -74,14 +74,14 @@ pub(super) fn settle(queue: &TimerQueue) -> Option<Instant> {
     panic!("the queue does not settle");
 }
 
-/// A timer that has been polled once and waits.
+/// A timer that has been polled once and is pending.
 pub(super) fn waiting(queue: &'static TimerQueue, deadline: u64, waker: &Waker) -> Pin<Box<Timer>> {
     let mut timer = Box::pin(queue.timer(at(deadline)));
     assert!(poll(&mut timer, waker).is_pending());
     timer
 }
 
-/// An alarm that counts its writes, and lets time pass while it is written.
+/// An alarm that counts its writes. Each write takes time.
 pub(super) struct CountingAlarm {
     clock: &'static VirtualClock,
     writes: AtomicU64,
@@ -105,7 +105,7 @@ impl Alarm for CountingAlarm {
     fn set(&self, deadline: Instant) {
         self.writes.fetch_add(1, Ordering::Relaxed);
         self.clock.pass(self.takes);
-        // What has passed by now is ignored, as the contract allows.
+        // It ignores a deadline that has passed, as the contract allows.
         if self.clock.now() < deadline {
             self.clock.set(deadline);
         } else {
@@ -119,7 +119,7 @@ impl Alarm for CountingAlarm {
     }
 }
 
-/// A queue with such an alarm, each write of which takes so many nanoseconds.
+/// A new queue with such an alarm. Each write takes `takes` nanoseconds.
 pub(super) fn counting(
     takes: u64,
 ) -> (

@@ -1,4 +1,4 @@
-//! A time limit for a future.
+//! Time limits for futures.
 
 use core::{
     fmt,
@@ -10,14 +10,14 @@ use core::{
 
 use super::{Instant, Timer, TimerQueue};
 
-/// Awaits `future`, but no longer than `limit` from this call on; on the global queue. A limit beyond the
-/// range of [`Instant`] is none: the sum saturates at [`Instant::NEVER`].
+/// Awaits `future`, but no longer than `limit` from this call on; on the global queue. A limit
+/// beyond the range of [`Instant`] is no limit: the sum saturates at [`Instant::NEVER`].
 ///
-/// What [`WithDeadline`] says of ties, of cancelling and of contexts holds here.
+/// For ties, cancel safety and contexts see [`WithDeadline`].
 ///
 /// # Errors
 ///
-/// The future gives [`TimedOut`] where the limit passes first.
+/// The future returns [`TimedOut`] if the limit passes first.
 ///
 /// # Panics
 ///
@@ -28,97 +28,72 @@ use super::{Instant, Timer, TimerQueue};
 /// ```
 /// use core::{future, time::Duration};
 /// use dormir::{block_on, time::{Timer, with_timeout}};
+/// use dormir::platform::host::{self, Skip};
 ///
-/// # dormir::platform::host::init();
-/// # let idle = dormir::platform::host::Skip;
-/// # // In a guest: `let idle = dormir::idle::Halt;`
+/// host::init(); // A virtual clock, for the host. A guest waits by `idle::Halt`.
 /// block_on(async {
 ///     let second = Duration::from_secs(1);
 ///     assert_eq!(with_timeout(second * 2, Timer::after(second)).await, Ok(()));
 ///     let error = with_timeout(second, future::pending::<()>()).await.unwrap_err();
 ///     println!("{error}");
-/// }, idle);
+/// }, Skip);
 /// ```
 ///
-/// One that was cut off is dropped. To go on with it afterwards, lend it:
+/// A future that timed out is dropped. To continue with it, pass a pinned reference:
 ///
 /// ```
 /// use core::{pin::pin, time::Duration};
 /// use dormir::{block_on, time::{Timer, with_timeout}};
+/// use dormir::platform::host::{self, Skip};
 ///
-/// # dormir::platform::host::init();
-/// # let idle = dormir::platform::host::Skip;
-/// # // In a guest: `let idle = dormir::idle::Halt;`
+/// host::init(); // A virtual clock, for the host. A guest waits by `idle::Halt`.
 /// block_on(async {
 ///     let mut work = pin!(async { Timer::after(Duration::from_secs(3)).await; 42 });
 ///     while with_timeout(Duration::from_secs(1), work.as_mut()).await.is_err() {
 ///         println!("still at work");
 ///     }
-/// }, idle);
+/// }, Skip);
 /// ```
 pub fn with_timeout<F: IntoFuture>(limit: Duration, future: F) -> WithDeadline<F::IntoFuture> {
     with_deadline(Instant::now().saturating_add(limit), future)
 }
 
-/// Awaits `future`, but not beyond `deadline`; on the global queue. With [`Instant::NEVER`] there is no
-/// limit, and no timer is put into the queue.
+/// Awaits `future`, but not beyond `deadline`; on the global queue. With [`Instant::NEVER`] there
+/// is no limit, and no timer is put into the queue.
 ///
 /// # Errors
 ///
-/// The future gives [`TimedOut`] where the deadline passes first.
+/// The future returns [`TimedOut`] if the deadline passes first.
 ///
 /// # Examples
 ///
-/// Several steps with one limit for all:
+/// One limit for several steps:
 ///
 /// ```
 /// use core::time::Duration;
 /// use dormir::{block_on, time::{Instant, TimedOut, Timer, with_deadline}};
+/// use dormir::platform::host::{self, Skip};
 ///
 /// # async fn send() { Timer::after(Duration::from_millis(30)).await }
 /// # async fn receive() -> u32 { Timer::after(Duration::from_millis(30)).await; 7 }
-/// /// An answer, or that there was none in time.
+/// /// Returns an answer, or an error if there was none in time.
 /// async fn ask(deadline: Instant) -> Result<u32, TimedOut> {
 ///     with_deadline(deadline, send()).await?;
 ///     with_deadline(deadline, receive()).await
 /// }
 ///
-/// # dormir::platform::host::init();
-/// # let idle = dormir::platform::host::Skip;
-/// # // In a guest: `let idle = dormir::idle::Halt;`
+/// host::init(); // A virtual clock, for the host. A guest waits by `idle::Halt`.
 /// let deadline = Instant::now().saturating_add(Duration::from_millis(50));
-/// assert!(block_on(ask(deadline), idle).is_err());
+/// assert!(block_on(ask(deadline), Skip).is_err());
 /// assert_eq!(Instant::now(), deadline);
-/// # assert_eq!(block_on(ask(Instant::NEVER), idle), Ok(7));
+/// # assert_eq!(block_on(ask(Instant::NEVER), Skip), Ok(7));
 /// ```
 pub fn with_deadline<F: IntoFuture>(deadline: Instant, future: F) -> WithDeadline<F::IntoFuture> {
     TimerQueue::global().with_deadline(deadline, future)
 }
 
 impl TimerQueue {
-    /// As [`with_deadline`], on this queue.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use core::{future, pin::pin, task::{Context, Poll, Waker}};
-    /// use dormir::{platform::host::VirtualClock, time::{Instant, TimedOut, TimerQueue}};
-    ///
-    /// static CLOCK: VirtualClock = VirtualClock::new();
-    /// static TIMERS: TimerQueue = TimerQueue::new();
-    ///
-    /// TIMERS.install(&CLOCK, &CLOCK)?;
-    /// let limited = TIMERS.with_deadline(Instant::from_nanos(5), future::pending::<()>());
-    /// # let mut limited = pin!(limited);
-    /// # let mut context = Context::from_waker(Waker::noop());
-    /// # use core::future::Future;
-    /// # assert!(limited.as_mut().poll(&mut context).is_pending());
-    /// # CLOCK.pass(5);
-    /// # TIMERS.on_interrupt();
-    /// # TIMERS.turn();
-    /// # let Poll::Ready(Err(TimedOut { .. })) = limited.poll(&mut context) else { panic!() };
-    /// # Ok::<(), dormir::time::AlreadyInstalled>(())
-    /// ```
+    /// The same as the function [`with_deadline`], on this queue.
     pub fn with_deadline<F: IntoFuture>(
         &'static self,
         deadline: Instant,
@@ -131,28 +106,29 @@ impl TimerQueue {
     }
 }
 
-/// A future with a time limit: what [`with_timeout`] and [`with_deadline`] give.
+/// A future with a time limit, as returned by [`with_timeout`] and [`with_deadline`].
 ///
 /// # Which wins
 ///
-/// The future is polled first. If it is ready, its output is given, also where the deadline has passed: so
-/// one that is ready at once never times out, not even with a limit of zero. If it is pending, and only
-/// then, the clock counts.
+/// The future is polled first. If it is ready, its output is returned, even if the deadline has
+/// passed: a future that is ready at once never times out, not even with a limit of zero. The clock
+/// counts only if the future is pending.
 ///
 /// # Cancel safety
 ///
-/// Dropping it drops the future, and takes the timer out of the queue. It holds both, and nothing on a
-/// heap. After [`TimedOut`] the future is still there until it is dropped; an `await` drops it at once.
+/// Dropping it drops the future, and takes the timer out of the queue. It holds both, and nothing
+/// on a heap. After [`TimedOut`] the future still exists until `WithDeadline` is dropped; an
+/// `await` drops it at once.
 ///
-/// It is cancel safe as far as the future is: a limit that passes cancels that one.
+/// It is as cancel safe as the future, which is cancelled when the limit passes.
 ///
 /// # Contexts
 ///
-/// As with [`Timer`]: any but an NMI or machine-check handler.
+/// Any but NMI and machine-check handlers, as with [`Timer`].
 ///
 /// # Panics
 ///
-/// Polling it panics where the future does, and where that is pending, the deadline is not
+/// Polling it panics if the future does; and if the future is pending, the deadline is not
 /// [`Instant::NEVER`] and the queue has no clock.
 ///
 /// # Examples
@@ -160,14 +136,13 @@ impl TimerQueue {
 /// ```
 /// use core::{future::Ready, time::Duration};
 /// use dormir::{block_on, time::{WithDeadline, with_timeout}};
+/// use dormir::platform::host::{self, Skip};
 ///
-/// # dormir::platform::host::init();
-/// # let idle = dormir::platform::host::Skip;
-/// # // In a guest: `let idle = dormir::idle::Halt;`
+/// host::init(); // A virtual clock, for the host. A guest waits by `idle::Halt`.
 /// let limited: WithDeadline<Ready<u32>> = with_timeout(Duration::ZERO, core::future::ready(7));
-/// assert_eq!(block_on(limited, idle), Ok(7));
+/// assert_eq!(block_on(limited, Skip), Ok(7));
 /// ```
-// An `async` block would do the same with no unsafe code, but takes twice the future's size.
+// An `async` block would do the same without unsafe code, but takes twice the future's size.
 #[must_use = "a future does nothing until it is awaited"]
 pub struct WithDeadline<F> {
     timer: Timer,
@@ -178,13 +153,13 @@ impl<F: Future> Future for WithDeadline<F> {
     type Output = Result<F::Output, TimedOut>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        // SAFETY: the future is pinned where `self` is: nothing moves it out, `self` has no `Drop`, no
-        // packed representation, and is `Unpin` only if the future is.
+        // SAFETY: the future is pinned whenever `self` is: nothing moves it out; `self` has no
+        // `Drop` and no packed representation, and is `Unpin` only if the future is.
         let future = unsafe { self.as_mut().map_unchecked_mut(|this| &mut this.future) };
         if let Poll::Ready(output) = future.poll(cx) {
             return Poll::Ready(Ok(output));
         }
-        // SAFETY: the same of the timer (which is never `Unpin`).
+        // SAFETY: the same for the timer (which is never `Unpin`).
         let timer = unsafe { self.map_unchecked_mut(|this| &mut this.timer) };
         timer.poll(cx).map(|()| Err(TimedOut))
     }
@@ -206,12 +181,11 @@ impl<F: fmt::Debug> fmt::Debug for WithDeadline<F> {
 /// ```
 /// use core::{future, time::Duration};
 /// use dormir::{block_on, time::{TimedOut, with_timeout}};
+/// use dormir::platform::host::{self, Skip};
 ///
-/// # dormir::platform::host::init();
-/// # let idle = dormir::platform::host::Skip;
-/// # // In a guest: `let idle = dormir::idle::Halt;`
+/// host::init(); // A virtual clock, for the host. A guest waits by `idle::Halt`.
 /// let limited = with_timeout(Duration::from_secs(1), future::pending::<()>());
-/// let error: TimedOut = block_on(limited, idle).unwrap_err();
+/// let error: TimedOut = block_on(limited, Skip).unwrap_err();
 /// assert!(error.to_string().contains("time limit"));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -221,7 +195,8 @@ pub struct TimedOut;
 impl fmt::Display for TimedOut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "the time limit passed before the future ended; give it more time, or see what it waits for",
+            "the time limit passed before the future ended: give it more time, or check what it \
+             waits for",
         )
     }
 }

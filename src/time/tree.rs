@@ -1,15 +1,16 @@
-//! A red-black tree whose nodes lie elsewhere: in timers.
+//! An intrusive red-black tree: its nodes lie in timers.
 //!
-//! It asks for no memory, and no operation on it takes more than O(log n) steps. The first node is kept
-//! beside the root, so that to find it takes one step, and to take it out a few more: its right subtree
-//! is at most one node, and it has no left one.
+//! It allocates nothing, and no operation takes more than O(log n) steps. The first node is kept
+//! beside the root, so finding it takes one step, and removing it a few more: it has no left child,
+//! and its right subtree is at most one node.
 //!
-//! Nodes refer to each other as if they were static. They are not: who inserts a node promises that it
-//! stays until it is removed, and that promise is the only unsafe thing here. When a node is removed,
-//! nothing in the tree refers to it any more.
+//! Nodes refer to each other as if they were static. They are not: the caller of `insert` promises
+//! that the node stays valid until it is removed, and that promise is the only unsafe part. After a
+//! node is removed, nothing in the tree refers to it.
 //!
-//! The rules, after Guibas and Sedgewick: no red node has a red child, and all ways from the root down to
-//! a missing child go through equally many black nodes. So none is more than twice as long as another.
+//! The rules, after Guibas and Sedgewick: no red node has a red child, and all paths from the root
+//! down to a missing child have the same number of black nodes. So no path is more than twice as
+//! long as another.
 
 use core::{
     cell::{Cell, UnsafeCell},
@@ -17,13 +18,13 @@ use core::{
     ptr,
 };
 
-// As pure as the rest; asked by embassy's wakers only.
+// Used by embassy's wakers only.
 #[cfg(any(test, feature = "embassy-time"))]
 mod search;
 
-/// What can be in a [`Tree`].
+/// A node of a [`Tree`].
 pub(super) trait TreeNode: Sized + 'static {
-    /// The order. It stays the same while the node is in a tree.
+    /// The sort key. It must not change while the node is in a tree.
     type Key: PartialOrd;
 
     fn key(&self) -> Self::Key;
@@ -32,11 +33,11 @@ pub(super) trait TreeNode: Sized + 'static {
 
 type Link<N> = Option<&'static N>;
 
-/// Room for a node's place in the tree. Until the node is inserted there is nothing in it, so that a timer
-/// is made with few instructions.
+/// A node's position in the tree. It is uninitialized until the node is inserted, so that making a
+/// timer takes few instructions.
 pub(super) struct Links<N: 'static>(UnsafeCell<MaybeUninit<Position<N>>>);
 
-/// A node's place in the tree.
+/// A node's position in the tree.
 struct Position<N: 'static> {
     parent: Cell<Link<N>>,
     children: [Cell<Link<N>>; 2],
@@ -66,14 +67,14 @@ impl<N> Links<N> {
         Self(UnsafeCell::new(MaybeUninit::uninit()))
     }
 
-    /// Gives the node its first place, as a leaf.
+    /// Initializes the node's position, as a leaf.
     ///
     /// # Safety
     ///
     /// The node is in no tree.
     #[inline(always)]
     unsafe fn fill(&self, parent: Link<N>, is_red: bool) {
-        // SAFETY: outside of trees nobody else uses it.
+        // SAFETY: nothing else uses the links of a node that is in no tree.
         let room = unsafe { &mut *self.0.get() };
         room.write(Position {
             parent: Cell::new(parent),
@@ -83,14 +84,14 @@ impl<N> Links<N> {
     }
 }
 
-/// The place of a node of the tree: only those are asked.
+/// The position of a node, which must be in the tree.
 #[inline(always)]
 fn place<N: TreeNode>(node: &'static N) -> &'static Position<N> {
-    // SAFETY: it is written only by `fill`, before the node is in a tree, so that there is no other
-    // reference to it then.
+    // SAFETY: only `fill` writes it, before the node is in a tree, when there is no other reference
+    // to it.
     let room = unsafe { &*node.links().0.get() };
-    // SAFETY: the functions of this module come by a node in two ways: from the tree, into which `insert`
-    // puts it, having filled it; or in `remove`, whose caller says that it is in the tree.
+    // SAFETY: the functions of this module get a node from the tree, where `insert` has filled it;
+    // or in `remove`, whose caller promises that the node is in the tree.
     unsafe { room.assume_init_ref() }
 }
 
@@ -106,7 +107,7 @@ impl<N> Position<N> {
     }
 }
 
-/// Nodes in the order of their keys; those with equal keys in the order in which they were inserted.
+/// Nodes in the order of their keys; nodes with equal keys in the order of their insertion.
 pub(super) struct Tree<N: 'static> {
     root: Cell<Link<N>>,
     first: Cell<Link<N>>,
@@ -130,7 +131,7 @@ fn is_red<N: TreeNode>(node: Link<N>) -> bool {
     node.is_some_and(|node| place(node).is_red.get())
 }
 
-/// On which side `child` is below `parent`.
+/// The side of `parent` that `child` is on.
 #[inline(always)]
 fn side_of<N: TreeNode>(child: &'static N, parent: &'static N) -> Side {
     if same(place(parent).child(Left), child) {
@@ -140,7 +141,7 @@ fn side_of<N: TreeNode>(child: &'static N, parent: &'static N) -> Side {
     }
 }
 
-/// The next node on the way down to where this key belongs, or on which side there is none.
+/// The next node on the path down to this key's position, or the side where a child is missing.
 #[inline(always)]
 fn below<N: TreeNode>(node: &'static N, key: &N::Key) -> Result<&'static N, Side> {
     if *key < node.key() {
@@ -151,7 +152,7 @@ fn below<N: TreeNode>(node: &'static N, key: &N::Key) -> Result<&'static N, Side
 }
 
 impl<N: TreeNode> Tree<N> {
-    /// The node with the least key; of those, the one that was inserted first.
+    /// The node with the smallest key; of several, the one that was inserted first.
     #[inline(always)]
     pub(super) fn first(&self) -> Link<N> {
         self.first.get()
@@ -166,22 +167,22 @@ impl<N: TreeNode> Tree<N> {
     ///
     /// # Safety
     ///
-    /// `node` is in no tree, and stays where it is, valid and with its key unchanged, until it is
+    /// `node` is in no tree. It stays in place and valid, and its key unchanged, until it is
     /// [removed](Self::remove).
     #[inline(always)]
     pub(super) unsafe fn insert(&self, node: &N) {
-        // SAFETY: the reference is used only until the node is removed, and the caller says that it is
-        // valid until then.
+        // SAFETY: the reference is used only until the node is removed, and the caller promises
+        // that it is valid until then.
         let node = unsafe { &*ptr::from_ref(node) };
         let Some(mut parent) = self.root.get() else {
-            // SAFETY: the caller says that it is in no tree.
+            // SAFETY: the caller promises that it is in no tree.
             unsafe { node.links().fill(None, false) };
             self.root.set(Some(node));
             self.first.set(Some(node));
             return;
         };
         let key = node.key();
-        // Two steps a round: with one, its end would be copied to its beginning.
+        // Two steps a round: with one, the compiler adds a move to each.
         loop {
             match below(parent, &key) {
                 Ok(next) => match below(next, &key) {
@@ -193,10 +194,10 @@ impl<N: TreeNode> Tree<N> {
         }
     }
 
-    /// Puts a new node where `parent` has no child.
+    /// Attaches a new node where `parent` has no child.
     #[inline(always)]
     fn hang(&self, node: &'static N, parent: &'static N, side: Side) {
-        // SAFETY: nobody knows of the node yet.
+        // SAFETY: the node is not in the tree yet.
         unsafe { node.links().fill(Some(parent), true) };
         place(parent).set_child(side, Some(node));
         if side == Left && self.is_first(parent) {
@@ -211,10 +212,10 @@ impl<N: TreeNode> Tree<N> {
     ///
     /// # Safety
     ///
-    /// It is in this tree.
+    /// The node is in this tree.
     #[inline(always)]
     pub(super) unsafe fn remove(&self, node: &N) {
-        // SAFETY: the caller says that the node is in the tree, and so valid.
+        // SAFETY: the caller promises that the node is in the tree, and so valid.
         let node = unsafe { &*ptr::from_ref(node) };
         let links = place(node);
         let parent = links.parent.get();
@@ -246,7 +247,8 @@ impl<N: TreeNode> Tree<N> {
         }
     }
 
-    /// Removes a node with two children: the next one, which has no left child, takes its place.
+    /// Removes a node with two children: the next node in order, which has no left child, takes its
+    /// position.
     #[inline(never)]
     fn remove_inner(&self, node: &'static N, left: &'static N, right: &'static N) {
         let mut next = right;
@@ -256,7 +258,7 @@ impl<N: TreeNode> Tree<N> {
         let (links, of_next) = (place(node), place(next));
         let child = of_next.child(Right);
         let was_red = of_next.is_red.get();
-        // Where a node is missing then.
+        // Where a node will be missing.
         let (gap, side) = match of_next.parent.get() {
             Some(parent) if !ptr::eq(parent, node) => {
                 place(parent).set_child(Left, child);
@@ -280,7 +282,7 @@ impl<N: TreeNode> Tree<N> {
         }
     }
 
-    /// Puts `other` where `node` was below `parent`.
+    /// Attaches `other` where `node` was below `parent`.
     #[inline(always)]
     fn replace(&self, parent: Link<N>, node: &'static N, other: &'static N) {
         place(other).parent.set(parent);
@@ -290,13 +292,13 @@ impl<N: TreeNode> Tree<N> {
         }
     }
 
-    /// Turns the edge between `node` and the child that is not on this side, so that `node` goes down on
-    /// it, and gives the child, which has its place now.
+    /// Rotates `node` down to this side. Returns the child from the other side, which is now in its
+    /// position.
     #[inline(always)]
     fn rotate(&self, node: &'static N, down: Side) -> &'static N {
         let links = place(node);
         let Some(child) = links.child(down.other()) else {
-            unreachable!("what is turned has a child there")
+            unreachable!("a rotated node has a child on the other side")
         };
         let of_child = place(child);
         let inner = of_child.child(down);
@@ -310,7 +312,7 @@ impl<N: TreeNode> Tree<N> {
         child
     }
 
-    /// `node` and its parent are both red.
+    /// Restores the rules when `node` and its parent are both red.
     #[inline(never)]
     fn mend_insert(&self, mut node: &'static N, mut parent: &'static N) {
         // A red node is not the root.
@@ -342,20 +344,20 @@ impl<N: TreeNode> Tree<N> {
         }
     }
 
-    /// Below `parent`, on this side, a black node is missing on each way down.
+    /// Restores the rules when each path below this side of `parent` lacks a black node.
     #[inline(never)]
     fn mend_remove(&self, mut parent: &'static N, mut side: Side) {
         loop {
             let links = place(parent);
             let Some(mut sibling) = links.child(side.other()) else {
-                unreachable!("where a black node is missing, there is one beside it")
+                unreachable!("a path that lacks a black node has a sibling")
             };
             if place(sibling).is_red.get() {
                 self.rotate(parent, side);
                 place(sibling).is_red.set(false);
                 links.is_red.set(true);
                 let Some(inner) = links.child(side.other()) else {
-                    unreachable!("a red node had two children, or none")
+                    unreachable!("a red node has two children, or none")
                 };
                 sibling = inner;
             }
@@ -364,7 +366,7 @@ impl<N: TreeNode> Tree<N> {
             if outer.is_some() || is_red(place(sibling).child(side)) {
                 match outer {
                     Some(outer) => place(outer).is_red.set(false),
-                    // The inner one is red: it comes to the top.
+                    // The inner child is red: it moves up.
                     None => {
                         self.rotate(sibling, side.other());
                     }
@@ -377,7 +379,7 @@ impl<N: TreeNode> Tree<N> {
             if links.is_red.replace(false) {
                 return;
             }
-            // Now it is missing on each way through `parent`.
+            // Now each path through `parent` lacks a black node.
             let Some(above) = links.parent.get() else {
                 return;
             };

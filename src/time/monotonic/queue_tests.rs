@@ -1,4 +1,4 @@
-//! A queue whose clock and alarm go by a counter that is set back and ahead.
+//! A queue with a clock and an alarm by a counter that is set back and ahead.
 
 use std::{boxed::Box, pin::Pin, vec::Vec};
 
@@ -22,7 +22,7 @@ const SECOND: u64 = 1_000_000_000;
 const HOUR: u64 = 3600 * SECOND;
 const OFF: u64 = u64::MAX;
 
-/// As a TSC of 1 GHz with its deadline register, with the clock and the alarm that go by them.
+/// A counter like a TSC of 1 GHz with its deadline register, with a clock and an alarm by them.
 struct Counter {
     count: AtomicU64,
     deadline: AtomicU64,
@@ -43,7 +43,7 @@ impl Counter {
         counter
     }
 
-    /// Elapsed time, the time for which it stands still, and the counter.
+    /// Elapsed time, the ticks for which it is held, and the counter.
     fn look(&self) -> (u64, u64, u64) {
         let count = || self.count.load(Ordering::Relaxed);
         if let Some(elapsed) = self.time.usual(|| Some(count())) {
@@ -68,7 +68,7 @@ impl Counter {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// As a runner does until it would halt.
+    /// Does what a run loop does until it would halt.
     fn settle(&self) -> Option<Instant> {
         for _ in 0..1000 {
             let next = self.queue.turn();
@@ -104,9 +104,9 @@ impl Alarm for Counter {
     }
 }
 
-/// What is due fires once, in order, and what is not does not.
+/// Timers that are due fire once, in order, and no others.
 #[test]
-fn a_jump_ahead_by_hours_fires_what_is_due_once_in_order() {
+fn a_jump_ahead_by_hours_fires_due_timers_once_in_order() {
     let counter = Counter::install();
     let woken = Recording::default();
     let timers = [3, 1, 5, 2, 4].map(|hours| counter.timer(hours as u64 * HOUR, hours, &woken));
@@ -121,10 +121,10 @@ fn a_jump_ahead_by_hours_fires_what_is_due_once_in_order() {
     drop(timers);
 }
 
-/// Where the alarm does not follow the counter (KVM's, when a guest writes its TSC), the next reader of the
-/// clock has the queue look.
+/// If the alarm does not follow the counter (KVM's, when a guest writes its TSC), the next read of
+/// the clock makes the queue look.
 #[test]
-fn a_jump_that_the_alarm_missed_is_seen_by_who_reads_the_clock() {
+fn the_next_read_of_the_clock_sees_a_jump_that_the_alarm_missed() {
     let counter = Counter::install();
     let woken = Recording::default();
     let timer = counter.timer(HOUR, 1, &woken);
@@ -132,7 +132,7 @@ fn a_jump_that_the_alarm_missed_is_seen_by_who_reads_the_clock() {
     counter.off();
     counter.set(counter.count() + 2 * HOUR);
     counter.settle();
-    assert!(woken.take().is_empty(), "nobody has read the clock");
+    assert!(woken.take().is_empty(), "the clock was not read");
     counter.now();
     counter.settle();
     assert_eq!(woken.take(), [1]);
@@ -140,7 +140,7 @@ fn a_jump_that_the_alarm_missed_is_seen_by_who_reads_the_clock() {
 }
 
 #[test]
-fn timers_go_on_after_a_step_back() {
+fn timers_continue_after_a_step_back() {
     let counter = Counter::install();
     let woken = Recording::default();
     let timers = [20, 10].map(|millis| counter.timer(millis as u64 * 1_000_000, millis, &woken));
@@ -180,10 +180,10 @@ fn act() -> impl Strategy<Value = Act> {
 }
 
 proptest! {
-    /// Time never goes back; timers fire in order, none early and none twice; and once the clock was read
-    /// after a jump, no alarm lies behind its deadline.
+    /// Time never goes back; timers fire in order, none early and none twice; and after the first
+    /// read of the clock after a jump, no alarm is later than its deadline.
     #[test]
-    fn whatever_the_counter_does(acts in prop::collection::vec(act(), 1..60)) {
+    fn any_sequence_of_steps_and_jumps(acts in prop::collection::vec(act(), 1..60)) {
         let counter = Counter::install();
         let woken = Recording::default();
         let mut timers: Vec<Option<Pin<Box<Timer>>>> = Vec::new();
@@ -214,9 +214,10 @@ proptest! {
             let earliest = timers.iter().flatten().map(|timer| timer.deadline()).min();
             prop_assert_eq!(earliest, next, "a timer was lost");
             if let Some(next) = next {
-                prop_assert!(next.as_nanos() > now, "not fired although due");
+                prop_assert!(next.as_nanos() > now, "due, but did not fire");
                 let alarm = counter.deadline.load(Ordering::Relaxed);
-                prop_assert!(alarm <= count + (next.as_nanos() - now) + held, "slept past");
+                let latest = count + (next.as_nanos() - now) + held;
+                prop_assert!(alarm <= latest, "the alarm is later than the deadline");
             }
         }
     }

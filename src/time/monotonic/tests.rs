@@ -19,7 +19,7 @@ fn read(clock: &Monotonic, count: u64) -> Reading {
     read_by(clock, Readers::ThisVcpu, || count)
 }
 
-/// As a clock does it.
+/// Reads the time as a clock does.
 fn read_by(clock: &Monotonic, readers: Readers, mut counter: impl FnMut() -> u64) -> Reading {
     let usual = match readers {
         Readers::ThisVcpu => clock.usual(|| Some(counter())),
@@ -35,7 +35,7 @@ fn read_by(clock: &Monotonic, readers: Readers, mut counter: impl FnMut() -> u64
     }
 }
 
-/// Any value, with those near the ends and those a little apart more often than not.
+/// Any value; often one near the ends, or near to others.
 fn count() -> impl Strategy<Value = u64> {
     prop_oneof![
         any::<u64>(),
@@ -47,7 +47,10 @@ fn count() -> impl Strategy<Value = u64> {
 
 proptest! {
     #[test]
-    fn no_sequence_of_counts_makes_it_go_back(start in count(), counts in prop::collection::vec(count(), 0..100)) {
+    fn no_sequence_of_counts_makes_it_go_back(
+        start in count(),
+        counts in prop::collection::vec(count(), 0..100),
+    ) {
         let clock = clock(start);
         let mut last = 0;
         for count in counts {
@@ -58,10 +61,13 @@ proptest! {
     }
 
     #[test]
-    fn it_counts_as_the_counter_does_until_that_is_set_back(start: u64, steps in prop::collection::vec(0..1u64 << 46, 0..100)) {
+    fn it_follows_a_counter_that_is_not_set_back(
+        start: u64,
+        steps in prop::collection::vec(0..1u64 << 46, 0..100),
+    ) {
         let (clock, mut count, mut elapsed) = (clock(start), start, 0);
         for step in steps {
-            // Wrapping is to be set back, see below.
+            // A wrap is a step back, see below.
             let Some(next) = count.checked_add(step) else { break };
             (count, elapsed) = (next, elapsed + step);
             let reading = read(&clock, count);
@@ -71,7 +77,7 @@ proptest! {
     }
 
     #[test]
-    fn after_it_was_set_back_it_goes_on_at_the_right_rate(
+    fn after_a_step_back_it_continues_at_the_same_rate(
         start in 0..1u64 << 60,
         ran in 0..1u64 << 50,
         back in SECOND..1 << 60,
@@ -91,7 +97,7 @@ proptest! {
     }
 
     #[test]
-    fn a_small_step_back_holds_it_until_the_counter_has_caught_up(
+    fn a_small_step_back_holds_the_time_until_the_counter_has_caught_up(
         start in SECOND..u64::MAX / 2,
         ran in 0..1u64 << 50,
         back in 1..SECOND,
@@ -106,9 +112,9 @@ proptest! {
         prop_assert_eq!(later.held, back.saturating_sub(then));
     }
 
-    /// Each reading is interrupted by the next, and so on, whatever the counter shows meanwhile.
+    /// Each read is interrupted by the next, with any value of the counter.
     #[test]
-    fn a_reader_that_is_interrupted_makes_none_go_back(
+    fn an_interrupted_read_does_not_make_the_time_go_back(
         start in count(),
         rounds in prop::collection::vec(prop::collection::vec(count(), 1..6), 1..20),
     ) {
@@ -120,8 +126,8 @@ proptest! {
     }
 }
 
-/// Reads the first count. What interrupts it reads the others, one time before and one time after the
-/// counter was read.
+/// Reads the first count. An interrupting read takes the others, in turn before and after the
+/// counter is read.
 fn nested(clock: &Monotonic, counts: &[u64], last: &Cell<u64>) {
     let Some((&count, inner)) = counts.split_first() else {
         return;
@@ -133,20 +139,20 @@ fn nested(clock: &Monotonic, counts: &[u64], last: &Cell<u64>) {
             nested(clock, inner, last);
             count
         } else {
-            // Read again, since it was interrupted: the counter has not stood still meanwhile.
+            // Read again after an interruption: the counter has moved on.
             inner.last().copied().unwrap_or(count)
         }
     });
     assert!(reading.elapsed >= before, "it went back");
     last.set(last.get().max(reading.elapsed));
-    // Who comes after all of them.
+    // A read after all of them.
     let after = read_by(clock, Readers::ThisVcpu, || count);
-    assert!(after.elapsed >= last.get(), "it forgot a reading");
+    assert!(after.elapsed >= last.get(), "it forgot a higher time");
     last.set(after.elapsed);
 }
 
 #[test]
-fn a_step_back_of_exactly_a_second_is_no_small_one() {
+fn a_step_back_of_exactly_a_second_is_not_small() {
     for (back, elapsed_later) in [(SECOND - 1, 11), (SECOND, 10 + SECOND)] {
         let clock = clock(5 * SECOND);
         read(&clock, 5 * SECOND + 10);
@@ -165,7 +171,7 @@ fn a_counter_that_cannot_be_read_changes_nothing() {
 }
 
 #[test]
-fn a_counter_that_wraps_goes_on() {
+fn a_wrap_of_the_counter_does_not_stop_the_time() {
     let clock = clock(u64::MAX - 5);
     assert_eq!(read(&clock, u64::MAX).elapsed, 5);
     assert_eq!(read(&clock, 3).elapsed, 9);
@@ -182,7 +188,7 @@ fn a_jump_by_a_century_is_not_believed() {
     };
     assert_eq!(read(&clock, 1 << 63), unbelieved);
     assert_eq!(read(&clock, (1 << 63) + 1).elapsed, 6);
-    // Believed ones, as far as they go, come no nearer to the end.
+    // No sequence of believed jumps leads nearer to the end.
     let mut last = 6;
     for count in (0..64).map(|bit| 1 << bit).cycle().take(1000) {
         let elapsed = read(&clock, count).elapsed;
@@ -192,7 +198,7 @@ fn a_jump_by_a_century_is_not_believed() {
 }
 
 #[test]
-fn a_jump_ahead_is_one_of_the_time_and_stays() {
+fn a_jump_ahead_moves_the_time_permanently() {
     let clock = clock(7);
     let hours = 5 * 3600 * SECOND;
     let ahead = read(&clock, 7 + hours);
@@ -203,15 +209,15 @@ fn a_jump_ahead_is_one_of_the_time_and_stays() {
 }
 
 #[test]
-fn what_was_before_the_start_is_at_the_start() {
+fn a_count_before_the_start_is_at_the_start() {
     let clock = clock(1000);
     assert_eq!(clock.at(1), 0);
     assert_eq!(clock.at(1001), 1);
 }
 
-/// Threads stand for vCPUs, whose counters differ, and which are set back together now and then.
+/// Each thread is a vCPU. Their counters differ, and are sometimes set back together.
 #[test]
-fn no_thread_sees_it_go_back() {
+fn no_thread_sees_the_time_go_back() {
     const THREADS: u64 = 4;
     let rounds = if cfg!(miri) { 200 } else { 50_000 };
     let (clock, counter, shown) = (clock(0), AtomicU64::new(0), AtomicU64::new(0));
@@ -224,7 +230,7 @@ fn no_thread_sees_it_go_back() {
                         if thread == 0 && round % 1000 == 999 {
                             counter.store(0, Ordering::SeqCst);
                         }
-                        // Whatever any thread has been shown by now.
+                        // The highest time that any thread has read.
                         let before = shown.load(Ordering::SeqCst);
                         let reading = read_by(clock, Readers::AnyVcpu, || {
                             let count = counter.fetch_add(1 + SECOND / 500, Ordering::SeqCst);

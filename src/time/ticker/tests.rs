@@ -16,10 +16,10 @@ fn next(ticker: &mut Ticker) -> Option<u64> {
 }
 
 #[test]
-fn ticks_are_where_they_were_however_late_they_are_taken() {
+fn a_late_tick_does_not_move_the_others() {
     let (queue, clock) = queue();
     let mut ticker = queue.ticker(at(7), Duration::from_nanos(10));
-    // When it looks, and what it is given: the ticks are at 7, 17, 27...
+    // The time of each call and its result. The ticks are at 7, 17, 27...
     for (now, missed) in [
         (6, None),
         (7, Some(0)),
@@ -41,7 +41,7 @@ fn ticks_are_where_they_were_however_late_they_are_taken() {
 }
 
 #[test]
-fn each_tick_is_given_or_missed() {
+fn each_tick_is_returned_or_counted_as_missed() {
     const PERIOD: u64 = 13;
     let (queue, clock) = queue();
     let mut ticker = queue.ticker(at(PERIOD), Duration::from_nanos(PERIOD));
@@ -69,7 +69,7 @@ fn a_tick_that_was_awaited_and_dropped_is_not_lost() {
             let mut wait = pin!(ticker.next());
             let poll = wait.as_mut().poll(&mut Context::from_waker(&waker));
             assert!(poll.is_pending());
-            // It is due and its task is woken, but it is dropped before it is polled.
+            // It is due and its task is woken, but the future is dropped before it is polled.
             settle(queue);
             clock.advance_to(at(now), queue);
             settle(queue);
@@ -77,13 +77,13 @@ fn a_tick_that_was_awaited_and_dropped_is_not_lost() {
         }
         assert_eq!(next(&mut ticker), Some(0));
     }
-    // Nor does one that is dropped leave anything in the queue.
+    // A dropped future leaves nothing in the queue.
     assert_eq!(next(&mut ticker), None);
     assert_eq!(settle(queue), None);
 }
 
 #[test]
-fn a_reset_begins_anew() {
+fn a_reset_restarts_the_ticker() {
     let (queue, clock) = queue();
     let mut ticker = queue.ticker(at(10), Duration::from_nanos(10));
     clock.advance_to(at(1003), queue);
@@ -116,18 +116,18 @@ fn a_period_beyond_the_range_never_passes() {
         let (queue, clock) = queue();
         let mut ticker = queue.ticker(at(5), period);
         clock.advance_to(at(u64::MAX - 2), queue);
-        assert_eq!(next(&mut ticker), Some(0), "the first has a place");
+        assert_eq!(next(&mut ticker), Some(0), "the first tick is in range");
         assert_eq!(ticker.deadline(), Instant::NEVER);
         clock.advance_to(at(u64::MAX - 1), queue);
         assert_eq!(next(&mut ticker), None);
-        assert_eq!(settle(queue), None, "never is not queued");
+        assert_eq!(settle(queue), None, "`NEVER` is not queued");
         ticker.reset();
         assert_eq!(ticker.deadline(), Instant::NEVER);
     }
 }
 
 #[test]
-fn ticks_end_where_the_range_does() {
+fn ticks_end_at_the_end_of_the_range() {
     let (queue, clock) = queue();
     let mut ticker = queue.ticker(at(u64::MAX - 25), Duration::from_nanos(10));
     clock.advance_to(at(u64::MAX - 1), queue);

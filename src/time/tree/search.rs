@@ -1,4 +1,4 @@
-//! Finding a node by its key.
+//! Search for a node by its key.
 
 use super::{
     Link,
@@ -7,7 +7,7 @@ use super::{
 };
 
 impl<N: TreeNode> Tree<N> {
-    /// The first node, in order, that has this key and is what is looked for.
+    /// The first node in order that has this key and for which `is_it` returns `true`.
     pub(in super::super) fn find(&self, key: &N::Key, is_it: impl Fn(&N) -> bool) -> Link<N> {
         let (mut below, mut found) = (self.root.get(), None);
         while let Some(node) = below {

@@ -1,4 +1,4 @@
-//! The tree against a sorted model, and by its own rules.
+//! The tree against a sorted model, and its rules.
 
 use std::{boxed::Box, collections::BTreeMap, vec::Vec};
 
@@ -24,7 +24,7 @@ impl TreeNode for Item {
     }
 }
 
-/// Looks at all nodes, in order: gives how many black nodes are on each way down.
+/// Checks all nodes in order. Returns the number of black nodes on each path down.
 fn look(node: Link<Item>, parent: Link<Item>, found: &mut Vec<usize>) -> u32 {
     let Some(node) = node else { return 0 };
     let links = place(node);
@@ -36,16 +36,13 @@ fn look(node: Link<Item>, parent: Link<Item>, found: &mut Vec<usize>) -> u32 {
     let left = look(links.child(Left), Some(node), found);
     found.push(node.number);
     let right = look(links.child(Right), Some(node), found);
-    assert_eq!(left, right, "as many black nodes on each way");
+    assert_eq!(left, right, "each path has the same number of black nodes");
     left + u32::from(!links.is_red.get())
 }
 
-/// Items that stay where they are, a tree of some of them, and the model of that.
+/// Items that stay in place, a tree of some of them, and the model of that tree.
 #[derive(Default)]
-#[expect(
-    clippy::vec_box,
-    reason = "items stay where they are when the list grows"
-)]
+#[expect(clippy::vec_box, reason = "items stay in place when the list grows")]
 struct Pair {
     items: Vec<Box<Item>>,
     tree: Tree<Item>,
@@ -73,13 +70,13 @@ impl Pair {
         self.model.insert((key, number), number);
     }
 
-    /// Removes the item that is at this place in the order.
+    /// Removes the item at this position in the order.
     fn remove(&mut self, place: usize) {
         let Some((key, number)) = self.model.iter().nth(place).map(|(k, n)| (*k, *n)) else {
             return;
         };
         self.model.remove(&key);
-        // SAFETY: the model says that it is in the tree.
+        // SAFETY: the model contains it, so it is in the tree.
         unsafe { self.tree.remove(&self.items[number]) };
     }
 
@@ -91,7 +88,7 @@ impl Pair {
         assert_eq!(first, found.first().copied());
     }
 
-    /// Looks for each item by its key, and for what is not there.
+    /// Searches for each item by its key, and for missing items.
     fn find(&self) {
         for key in 0..=255 {
             let with_key: Vec<_> = self.model.range((key, 0)..=(key, usize::MAX)).collect();
@@ -113,9 +110,9 @@ proptest! {
         ..ProptestConfig::default()
     })]
 
-    /// Whatever is inserted and removed, in whatever order: few keys, so that many are equal.
+    /// Any sequence of insertions and removals. The keys are few, so that many are equal.
     #[test]
-    fn the_tree_is_as_the_model_says(
+    fn the_tree_equals_the_model(
         keys in 1..=255u8,
         steps in many((0..3u8, any::<u8>()), 1..400),
     ) {
@@ -136,9 +133,10 @@ proptest! {
     }
 }
 
-/// As many removals as insertions, of nodes with two children too, at a size where all cases occur.
+/// As many removals as insertions, also of nodes with two children, at a size where all cases
+/// occur.
 #[test]
-fn each_node_of_a_hundred_can_be_the_next_to_go() {
+fn each_of_a_hundred_nodes_can_be_removed() {
     const NODES: usize = if cfg!(miri) { 20 } else { 100 };
     for place in 0..NODES {
         let mut pair = Pair::default();
@@ -148,7 +146,7 @@ fn each_node_of_a_hundred_can_be_the_next_to_go() {
     }
 }
 
-/// No way down is longer than twice the logarithm.
+/// No path down is longer than twice the logarithm.
 #[test]
 fn a_tree_of_sorted_keys_is_not_deep() {
     fn depth(node: Link<Item>) -> usize {
