@@ -136,7 +136,7 @@ fn expected(runtime: &'static str) -> Vec<Key<'static>> {
 
 /// In an executor of 64, each operation takes at most what it takes with embassy. But a spawn: embassy's
 /// finds a place at once in a pool of one, so it has a bound of its own, at every n. In larger ones each level
-/// may take some more (ARCHITECTURE.md says which instructions those are), and no more than that.
+/// may take some more (docs/costs.md lists those instructions), and no more than that.
 fn within_bounds() -> Result<(), Failed> {
     let embassy = count("embassy")?;
     for count in count("dormir")?
