@@ -152,6 +152,8 @@ pub mod event;
 pub mod executor;
 mod hook;
 pub mod idle;
+#[cfg(all(doctest, target_os = "none"))]
+mod pages;
 pub mod platform;
 mod progress;
 mod sync;

@@ -35,9 +35,8 @@ const RUNNER: &str = "dormir-hyperlight-runner";
 const NONCE: &str = "DORMIR_NONCE";
 const NOT_RUN: i32 = 125;
 
-/// The package for hosts, and its example.
+/// The package for hosts.
 const HOST: &str = "dormir-hyperlight-host";
-const EXAMPLE: &str = "hello";
 
 /// How a Hyperlight guest is compiled and linked: what `cargo hyperlight` passes, for a target without vector
 /// registers.
@@ -140,6 +139,31 @@ pub fn build_guest(
     workspace: &Workspace,
     stop: &StopToken,
 ) -> Result<PathBuf, BuildError> {
+    guest_target(toolchain, workspace, "--bin", GUEST, stop)
+}
+
+/// Builds the example `name` of the guest's package.
+///
+/// # Errors
+///
+/// The build failed, took too long, or was stopped.
+pub fn build_guest_example(
+    toolchain: &GuestToolchain,
+    workspace: &Workspace,
+    name: &str,
+    stop: &StopToken,
+) -> Result<PathBuf, BuildError> {
+    guest_target(toolchain, workspace, "--example", name, stop)
+}
+
+/// Builds one program of the guest's package, of the kind that the option `kind` selects.
+fn guest_target(
+    toolchain: &GuestToolchain,
+    workspace: &Workspace,
+    kind: &str,
+    name: &str,
+    stop: &StopToken,
+) -> Result<PathBuf, BuildError> {
     let mut command = toolchain.command();
     command
         // In place of those of the configuration files, which are for guests that boot.
@@ -147,39 +171,39 @@ pub fn build_guest(
         .args(["build", "--locked", "--release", "--target", TARGET])
         .arg("--target-dir")
         .arg(workspace.hyperlight_target("guest"))
-        .args(["--message-format=json-render-diagnostics", "--bin", GUEST])
+        .args(["--message-format=json-render-diagnostics", kind, name])
         .current_dir(workspace.hyperlight_guest());
-    executable(&run_cargo(&mut command, stop)?, GUEST)
+    executable(&run_cargo(&mut command, stop)?, name)
 }
 
-/// Builds the example of `dormir-hyperlight-host`: a host from beginning to end.
+/// Builds the example `name` of `dormir-hyperlight-host`: a host from beginning to end.
 ///
 /// # Errors
 ///
 /// The build failed, took too long, or was stopped.
-pub fn build_example(
+pub fn build_host_example(
     mode: Mode,
     workspace: &Workspace,
+    name: &str,
     stop: &StopToken,
 ) -> Result<PathBuf, BuildError> {
     let mut command = build(mode, workspace);
     // With the runner's package, so that what both depend on has the same features and is there already.
-    command.args(["--package", HOST, "--package", RUNNER, "--example", EXAMPLE]);
-    executable(&run_cargo(&mut command, stop)?, EXAMPLE)
+    command.args(["--package", HOST, "--package", RUNNER, "--example", name]);
+    executable(&run_cargo(&mut command, stop)?, name)
 }
 
-/// Has the example run the guest program `guest`, at most for `limit`.
+/// Runs an example of `dormir-hyperlight-host`, at most for `limit`.
 ///
 /// # Errors
 ///
 /// It cannot be started, took too long, or was stopped.
 pub fn run_example(
-    program: &Path,
-    guest: &Path,
+    command: &mut Command,
     limit: Duration,
     stop: &StopToken,
 ) -> Result<Ran, ProcessError> {
-    Ran::of(Command::new(program).arg(guest), limit, stop)
+    Ran::of(command, limit, stop)
 }
 
 /// A build of the host's workspace for one mode, to which packages are to be added.

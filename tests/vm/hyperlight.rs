@@ -3,6 +3,7 @@
 
 use std::{
     path::{Path, PathBuf},
+    process::Command,
     sync::OnceLock,
     time::Duration,
 };
@@ -115,7 +116,7 @@ fn is_code(outcome: &Outcome, code: i32) -> bool {
 }
 
 /// How long a case may take: ten times what the longest takes where KVM emulates each instruction.
-const LIMIT: Duration = Duration::from_secs(900);
+pub(crate) const LIMIT: Duration = Duration::from_secs(900);
 
 pub(crate) fn trials() -> Vec<Trial> {
     let in_mode = |mode: Mode| {
@@ -193,8 +194,8 @@ fn show(mode: Mode, what: &str) -> Result<(Outcome, String), Failed> {
 fn example(mode: Mode) -> Result<(), Failed> {
     hyperlight::probe()?;
     let stop = StopToken::default();
-    let program = hyperlight::build_example(mode, &Workspace::locate()?, &stop)?;
-    let ran = hyperlight::run_example(&program, guest()?, LIMIT, &stop)?;
+    let program = hyperlight::build_host_example(mode, &Workspace::locate()?, "hello", &stop)?;
+    let ran = hyperlight::run_example(Command::new(program).arg(guest()?), LIMIT, &stop)?;
     let mut expected = vec!["ten tasks slept: ", "cancelled after 100 ms"];
     if mode == Mode::HostWait {
         expected.push("and again: ");

@@ -14,6 +14,7 @@ mod hyperlight;
 mod image;
 mod latency;
 mod odd_machines;
+mod pages;
 mod serial;
 mod sizes;
 mod sleeps;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         embassy::trials(),
         image::trials(),
         odd_machines::trials(),
+        pages::trials(),
         serial::trials(),
         sweep::trials(),
         counts::trials(),

@@ -1,5 +1,6 @@
 //! The command as people use it, as far as no guest is needed.
 
+mod documents;
 mod figures;
 mod input;
 mod killed;

@@ -1,4 +1,4 @@
-//! The library's examples that need a machine: guests, each booted in a VM.
+//! The library's examples that need a machine, and those of README and `docs`: guests, each booted in a VM.
 //!
 //! Rustdoc compiles an example for the guests' target and gives it to cargo's runner for that target,
 //! `.cargo/run-guest`. The guest's exit code decides.
@@ -18,6 +18,9 @@ const MARK: &str = "dormir_guest::entry!(";
 
 /// What makes an example a part of a Hyperlight guest, which is compiled and not run.
 const COMPILED_MARK: &str = "# use dormir_guest as _;";
+
+/// What is in the names of the examples in the README and in `docs`: the library's module that takes them in.
+const PAGES: &str = "pages::";
 
 /// Why the examples cannot be run.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +63,7 @@ pub(super) fn command(
         .arg(workspace.guest_target())
         .arg("--")
         .args(files(workspace.root())?)
+        .arg(PAGES)
         .current_dir(workspace.root());
     if let Some(cargo_vm) = cargo_vm {
         // Else the runner asks a cargo for it, once for each example.
