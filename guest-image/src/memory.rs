@@ -70,12 +70,16 @@ pub(crate) fn pieces(
         for part in [start..APICS.start, APICS.end..CANONICAL_END] {
             let first = range.start.max(part.start).next_multiple_of(PAGE);
             let end = range.end.min(part.end) & !(PAGE - 1);
-            if first < end && pieces.push(first..end).is_err() {
+            if first >= end {
+                continue;
+            }
+            let is_behind = |piece: &Range<u64>| piece.start > first;
+            let index = pieces.iter().position(is_behind).unwrap_or(pieces.len());
+            if pieces.insert(index, first..end).is_err() {
                 return Err("the VMM's memory map has more than 32 pieces of RAM");
             }
         }
     }
-    pieces.sort_unstable_by_key(|piece| piece.start);
     let mut taken = 0;
     for piece in &mut pieces {
         piece.start = piece.start.max(taken);

@@ -165,9 +165,10 @@ impl fmt::Display for ExceptionFrame {
     }
 }
 
-// A stub of 16 bytes for each vector. It pushes a zero where the processor pushes no error code (the
-// mask has a bit for each exception that has one), then its vector. Twenty-two words are on the
-// stack then, which the processor had aligned: the call is made at a multiple of 16.
+// A stub of 8 bytes for each vector. It pushes a zero where the processor pushes no error code (the
+// mask has a bit for each exception that has one). Its call pushes an address within the stub, from
+// which the vector is calculated. Twenty-two words are on the stack then, which the processor had
+// aligned: the call of the handler is made at a multiple of 16.
 global_asm!(
     ".pushsection .text.dormir_exceptions, \"ax\", @progbits",
     ".balign 16",
@@ -175,12 +176,11 @@ global_asm!(
     "dormir_exception_stubs:",
     ".set dormir_vector, 0",
     ".rept 256",
-    "    .balign 16",
+    "    .balign 8",
     "    .if dormir_vector >= 32 || ((0x60227d00 >> dormir_vector) & 1) == 0",
     "    pushq $0",
     "    .endif",
-    "    pushq $dormir_vector",
-    "    jmp dormir_exception_common",
+    "    call dormir_exception_common",
     "    .set dormir_vector, dormir_vector + 1",
     ".endr",
     "dormir_exception_common:",
@@ -199,6 +199,10 @@ global_asm!(
     "    pushq %r13",
     "    pushq %r14",
     "    pushq %r15",
+    // The call's return address, above the 15 registers, becomes the vector.
+    "    leaq dormir_exception_stubs(%rip), %rax",
+    "    subq %rax, 120(%rsp)",
+    "    shrq $3, 120(%rsp)",
     "    cld",
     "    movq %rsp, %rdi",
     "    call {handler}",
@@ -209,7 +213,7 @@ global_asm!(
 );
 
 /// Bytes from one stub to the next.
-const STUB_STRIDE: u64 = 16;
+const STUB_STRIDE: u64 = 8;
 
 unsafe extern "C" {
     static dormir_exception_stubs: u8;

@@ -4,7 +4,12 @@ use core::cell::RefCell;
 
 use critical_section::Mutex;
 use spin::Once;
-use x86_64::{VirtAddr, structures::idt::InterruptDescriptorTable};
+use x86_64::{
+    VirtAddr,
+    instructions::tables::lidt,
+    registers::segmentation::{CS, Segment},
+    structures::DescriptorTablePointer,
+};
 
 use super::{
     exceptions,
@@ -15,59 +20,96 @@ use super::{
 };
 use crate::interrupt_entry;
 
-static TABLE: Mutex<RefCell<InterruptDescriptorTable>> =
-    Mutex::new(RefCell::new(InterruptDescriptorTable::new()));
+const NMI: usize = 2;
+const DOUBLE_FAULT: usize = 8;
+const MACHINE_CHECK: usize = 18;
+
+/// A gate (SDM vol. 3, figure 7-8): the address of an entry, in three pieces, and how it is entered.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Gate {
+    address_low: u16,
+    segment: u16,
+    /// Which stack of the task state segment the processor switches to, from 1 on; 0 for none.
+    stack: u8,
+    attributes: u8,
+    address_middle: u16,
+    address_high: u32,
+    reserved: u32,
+}
+
+impl Gate {
+    /// Present, ring 0, type 14: an interrupt gate, which masks interrupts.
+    const INTERRUPT: u8 = 0x8e;
+
+    const MISSING: Self = Self {
+        address_low: 0,
+        segment: 0,
+        stack: 0,
+        attributes: 0,
+        address_middle: 0,
+        address_high: 0,
+        reserved: 0,
+    };
+
+    /// Leads to `address`, in the current code segment, on the interrupted stack.
+    fn to(address: u64) -> Self {
+        Self {
+            address_low: address as u16,
+            segment: CS::get_reg().0,
+            stack: 0,
+            attributes: Self::INTERRUPT,
+            address_middle: (address >> 16) as u16,
+            address_high: (address >> 32) as u32,
+            reserved: 0,
+        }
+    }
+}
+
+#[repr(C, align(16))]
+struct Table([Gate; 256]);
+
+static TABLE: Mutex<RefCell<Table>> = Mutex::new(RefCell::new(Table([Gate::MISSING; 256])));
 
 static NMI_HANDLER: Once<fn(&InterruptFrame)> = Once::new();
 
-/// Fills the table with the exceptions, the spurious interrupts and NMI, and loads it.
+/// Fills the table and loads it: exceptions and unexpected interrupts go to `on_exception`, NMIs to
+/// `on_nmi`, spurious interrupts nowhere.
 ///
 /// # Safety
 ///
 /// Ring 0, interrupts masked, and [`segments::load`] has been called.
-///
-/// # Examples
-///
-/// ```
-/// # dormir_guest::entry!(main, owns_machine);
-/// use dormir::arch::x86_64::{exceptions::ExceptionFrame, idt, interrupt::InterruptFrame};
-///
-/// fn on_exception(frame: &ExceptionFrame) -> ! {
-///     dormir_guest::println!("{frame}");
-///     dormir_guest::exit(1)
-/// }
-///
-/// fn on_nmi(_frame: &InterruptFrame) {}
-///
-/// // SAFETY: ring 0, interrupts masked, and the segments are loaded.
-/// unsafe { idt::load(on_exception, on_nmi) };
-/// ```
-pub unsafe fn load(on_exception: fn(&ExceptionFrame) -> !, on_nmi: fn(&InterruptFrame)) {
+pub(crate) unsafe fn load(on_exception: fn(&ExceptionFrame) -> !, on_nmi: fn(&InterruptFrame)) {
     exceptions::HANDLER.call_once(|| on_exception);
     NMI_HANDLER.call_once(|| on_nmi);
     critical_section::with(|cs| {
-        let mut table = TABLE.borrow_ref_mut(cs);
-        // SAFETY: the stubs are entries for the exceptions whose number they push.
-        unsafe { fill_exceptions(&mut table) };
-        for vector in vector::EXCEPTIONS..=u8::MAX {
-            let address = VirtAddr::new(exceptions::stub(vector));
-            // SAFETY: the stub is an entry for an interrupt, which pushes no error code.
-            unsafe { table[vector].set_handler_addr(address) };
+        let Table(gates) = &mut *TABLE.borrow_ref_mut(cs);
+        for (vector, gate) in (0..=u8::MAX).zip(gates.iter_mut()) {
+            *gate = Gate::to(exceptions::stub(vector));
         }
-    });
-    let entries: [(u8, InterruptEntry); 3] = [
-        (vector::SPURIOUS, spurious_entry),
-        (vector::PIC_FIRST + 7, irq7_entry),
-        (vector::PIC_SECOND + 7, irq15_entry),
-    ];
-    for (vector, entry) in entries {
-        // SAFETY: made by `interrupt_entry!`, each for what comes on its vector.
-        unsafe { set_handler(vector, entry) };
-    }
-    critical_section::with(|cs| {
-        let table = TABLE.borrow_ref(cs);
-        // SAFETY: the table is in a static, and is written to by this module only, entry by entry.
-        unsafe { table.load_unsafe() };
+        for (vector, entry) in [
+            (NMI, nmi_entry as InterruptEntry),
+            (vector::SPURIOUS.into(), spurious_entry),
+            ((vector::PIC_FIRST + 7).into(), irq7_entry),
+            ((vector::PIC_SECOND + 7).into(), irq15_entry),
+        ] {
+            gates[vector] = Gate::to(entry as usize as u64);
+        }
+        for (vector, stack) in [
+            (NMI, segments::NMI_STACK),
+            (DOUBLE_FAULT, segments::DOUBLE_FAULT_STACK),
+            (MACHINE_CHECK, segments::MACHINE_CHECK_STACK),
+        ] {
+            gates[vector].stack = stack as u8 + 1;
+        }
+        let pointer = DescriptorTablePointer {
+            limit: (size_of::<Table>() - 1) as u16,
+            base: VirtAddr::from_ptr(gates),
+        };
+        // SAFETY: the table is in a static, and only this module writes to it, gate by gate. Each
+        // gate leads to a stub of its exception or to an entry made by `interrupt_entry!`; the stacks
+        // are those that `segments::load` has put at these indices.
+        unsafe { lidt(&pointer) };
     });
 }
 
@@ -81,82 +123,16 @@ pub unsafe fn load(on_exception: fn(&ExceptionFrame) -> !, on_nmi: fn(&Interrupt
 /// # Panics
 ///
 /// If `vector` is an exception's (below 32).
-///
-/// # Examples
-///
-/// ```
-/// # dormir_guest::entry!(main, owns_machine);
-/// use dormir::{
-///     arch::x86_64::{idt, interrupt::InterruptFrame, pic, vector},
-///     interrupt_entry, time::TimerQueue,
-/// };
-///
-/// extern "sysv64" fn on_timer(_frame: &InterruptFrame) {
-///     pic::end_of_interrupt(0);
-///     TimerQueue::global().on_interrupt();
-/// }
-/// interrupt_entry!(timer_entry => on_timer);
-///
-/// // SAFETY: made by `interrupt_entry!`, and ends the PIC's interrupt.
-/// unsafe { idt::set_handler(vector::PIT, timer_entry) };
-/// ```
-pub unsafe fn set_handler(vector: u8, entry: InterruptEntry) {
+#[inline(never)]
+pub(crate) unsafe fn set_handler(vector: u8, entry: InterruptEntry) {
     vector::assert_interrupt(vector);
     critical_section::with(|cs| {
-        let mut table = TABLE.borrow_ref_mut(cs);
-        let address = VirtAddr::new(entry as usize as u64);
-        // SAFETY: the caller says that it is an interrupt entry.
-        unsafe { table[vector].set_handler_addr(address) };
+        let Table(gates) = &mut *TABLE.borrow_ref_mut(cs);
+        gates[usize::from(vector)] = Gate::to(entry as usize as u64);
     });
 }
 
-/// # Safety
-///
-/// As for the fields' `set_handler_addr`: the stubs must be entries for their exceptions.
-unsafe fn fill_exceptions(table: &mut InterruptDescriptorTable) {
-    macro_rules! fill {
-        ($($number:literal $field:ident $(on $stack:expr)?),* $(,)?) => {$({
-            let address = VirtAddr::new(exceptions::stub($number));
-            // SAFETY: the stub pushes what this exception does not, as the caller says.
-            let _options = unsafe { table.$field.set_handler_addr(address) };
-            $(
-                // SAFETY: `segments::load` has put a stack at this index.
-                unsafe { _options.set_stack_index($stack) };
-            )?
-        })*};
-    }
-    fill!(
-        0 divide_error,
-        1 debug,
-        3 breakpoint,
-        4 overflow,
-        5 bound_range_exceeded,
-        6 invalid_opcode,
-        7 device_not_available,
-        8 double_fault on segments::DOUBLE_FAULT_STACK,
-        10 invalid_tss,
-        11 segment_not_present,
-        12 stack_segment_fault,
-        13 general_protection_fault,
-        14 page_fault,
-        16 x87_floating_point,
-        17 alignment_check,
-        18 machine_check on segments::MACHINE_CHECK_STACK,
-        19 simd_floating_point,
-        20 virtualization,
-        21 cp_protection_exception,
-        28 hv_injection_exception,
-        29 vmm_communication_exception,
-        30 security_exception,
-    );
-    let address = VirtAddr::new(nmi_entry as *const () as u64);
-    // SAFETY: made by `interrupt_entry!`, for an exception without an error code.
-    let options = unsafe { table.non_maskable_interrupt.set_handler_addr(address) };
-    // SAFETY: `segments::load` has put a stack at this index.
-    unsafe { options.set_stack_index(segments::NMI_STACK) };
-}
-
-/// The one handler that changes where the interrupted code goes on.
+/// The only handler that changes where the interrupted code continues.
 extern "sysv64" fn on_nmi(frame: &mut InterruptFrame) {
     if let Some(handler) = NMI_HANDLER.get() {
         handler(frame);
@@ -165,7 +141,8 @@ extern "sysv64" fn on_nmi(frame: &mut InterruptFrame) {
 }
 interrupt_entry!(@entry () nmi_entry => on_nmi as extern "sysv64" fn(&mut InterruptFrame));
 
-/// Not in service, so it must get no EOI: that would end another interrupt (SDM vol. 3, 12.9).
+/// A spurious interrupt is not in service. It gets no EOI, which would end another interrupt (SDM
+/// vol. 3, 12.9).
 extern "sysv64" fn on_spurious(_frame: &InterruptFrame) {}
 interrupt_entry!(spurious_entry => on_spurious);
 
