@@ -1,4 +1,4 @@
-//! An alarm beside dormir's own.
+//! A second alarm, besides the one that dormir uses itself.
 
 use alloc::boxed::Box;
 
@@ -11,12 +11,11 @@ use dormir::{
     time::Alarm,
 };
 
-/// An alarm of the type of `bare::init`'s, which that keeps to itself, made in the same way by what it has found
-/// out.
+/// Makes an alarm of the same type as that of `bare::init`, which keeps its own private, from what
+/// `bare::init` has found.
 ///
 /// # Errors
-///
-/// What the machine lacks.
+/// The machine lacks the timer's local APIC.
 pub fn another(
     found: &Machine,
     clock: &'static TscClock,

@@ -1,5 +1,5 @@
-//! A time driver for embassy-time, with the queue that is integrated into the tasks of embassy-executor. It
-//! does what those of embassy's hardware crates do, on any clock and alarm.
+//! A time driver for embassy-time that uses the queue integrated into embassy-executor's tasks. It
+//! does what the drivers of embassy's hardware crates do, on any clock and alarm.
 
 use core::{cell::RefCell, task::Waker};
 
@@ -7,23 +7,24 @@ use critical_section::Mutex;
 use embassy_time_driver::Driver;
 use embassy_time_queue_utils::Queue;
 
-/// What a hardware crate knows of its machine.
+/// The clock and the alarm of a machine, which a hardware crate provides.
 pub trait Hardware {
-    /// The time in nanoseconds.
+    /// Returns the time in nanoseconds.
     fn now(&self) -> u64;
 
-    /// Sets the alarm. Whether `at` is still to come: one that has passed meanwhile may give no interrupt.
+    /// Sets the alarm, and returns whether `at` is still in the future. If it has passed meanwhile,
+    /// the interrupt may not come.
     fn set_alarm(&self, at: u64) -> bool;
 }
 
-/// The driver.
+/// The time driver.
 pub struct AlarmDriver<H> {
     hardware: H,
     queue: Mutex<RefCell<Queue>>,
 }
 
 impl<H: Hardware> AlarmDriver<H> {
-    /// A driver without timers.
+    /// Makes a driver without timers.
     pub const fn new(hardware: H) -> Self {
         Self {
             hardware,
@@ -37,7 +38,8 @@ impl<H: Hardware> AlarmDriver<H> {
         critical_section::with(|cs| self.set_alarm(&mut self.queue.borrow_ref_mut(cs)));
     }
 
-    /// Wakes what is due, and sets the alarm. What has passed meanwhile is due too.
+    /// Wakes the tasks whose timers are due, and sets the alarm; repeats if a deadline has passed
+    /// meanwhile.
     #[inline]
     fn set_alarm(&self, queue: &mut Queue) {
         loop {

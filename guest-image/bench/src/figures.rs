@@ -1,4 +1,4 @@
-//! The figures, as they are reported to the harness.
+//! Figures, and how they are reported to the harness.
 
 use core::fmt::Write;
 
@@ -6,7 +6,7 @@ use alloc::string::String;
 
 use dormir::platform::bare::TimerSource;
 
-/// What operations took that were counted one by one.
+/// The sum and the maximum of operations that are counted one by one.
 #[derive(Default)]
 pub struct Tally {
     operations: u64,
@@ -15,7 +15,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// No operation yet.
+    /// An empty tally.
     pub const fn new() -> Self {
         Self {
             operations: 0,
@@ -32,40 +32,41 @@ impl Tally {
     }
 }
 
-/// What a figure is of, apart from the case.
+/// What a figure is about, besides the case.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject {
     /// The runtime's name.
     pub runtime: &'static str,
     /// How many tasks there are; in the cases of timers, how many timers.
     pub n: usize,
-    /// How many there is room for, where that is fixed.
+    /// The capacity, where it is fixed.
     pub capacity: Option<usize>,
-    /// Whether other vCPUs may wake (`shared`) or not (`single`), where the runtime has the choice.
+    /// Whether other vCPUs may wake (`shared`) or not (`single`), where the runtime offers the
+    /// choice.
     pub cpus: Option<&'static str>,
 }
 
 impl Subject {
-    /// Reports what one of `operations` takes that took `instructions` together: in tenths, rounded
-    /// half up, under the name `RUNTIME/CASE/N/CAPACITY/CPUS/instructions_x10`. What does not apply
-    /// is a dash.
+    /// Reports the mean of `operations` that took `instructions` in total: in tenths, rounded half
+    /// up, under the name `RUNTIME/CASE/N/CAPACITY/CPUS/instructions_x10`. A part that does not
+    /// apply is a dash.
     pub fn report(&self, case: &str, instructions: u64, operations: usize) {
         let tenths = mean_x10(instructions, operations as u64);
         self.report_as(case, None, "instructions_x10", tenths);
     }
 
-    /// Reports the mean of what was tallied, as [`report`](Self::report) does, and then the worst, in
-    /// instructions, under the same name but for `worst` at its end.
+    /// Reports the mean of a tally, as [`report`](Self::report) does, and then the worst operation,
+    /// in instructions, under the same name with `worst` as its last part.
     pub fn report_tally(&self, case: &str, tally: &Tally) {
         self.report_tally_as(case, None, tally);
     }
 
-    /// The same of a case that depends on the timer, whose name stands behind CPUS.
+    /// Does the same for a case that depends on the timer, whose name follows CPUS.
     pub fn report_tally_with(&self, case: &str, timer: TimerSource, tally: &Tally) {
         self.report_tally_as(case, Some(timer), tally);
     }
 
-    /// Reports something else of a case that depends on the timer, under the name
+    /// Reports another value of a case that depends on the timer, under the name
     /// `RUNTIME/CASE/N/CAPACITY/CPUS/TIMER/what`.
     pub fn report_with(&self, case: &str, timer: TimerSource, what: &str, value: u64) {
         self.report_as(case, Some(timer), what, value);
@@ -85,7 +86,7 @@ impl Subject {
         let mut name = String::new();
         let Self { runtime, n, .. } = self;
         let cpus = self.cpus.unwrap_or("-");
-        // Writing to a string does not fail.
+        // Writing to a string never fails.
         let _ = write!(name, "{runtime}/{case}/{n}/");
         let _ = match self.capacity {
             Some(capacity) => write!(name, "{capacity}"),
@@ -100,7 +101,7 @@ impl Subject {
     }
 }
 
-/// The mean in tenths, rounded half up.
+/// Returns the mean in tenths, rounded half up.
 fn mean_x10(instructions: u64, operations: u64) -> u64 {
     (instructions * 10 + operations / 2) / operations
 }

@@ -1,16 +1,17 @@
-//! The interrupt table, as it is.
+//! Reads the interrupt table.
 
 use x86_64::{instructions::tables, structures::idt::InterruptDescriptorTable};
 
-/// Where the interrupt with this vector enters at present; it is none of the processor's exceptions.
+/// Returns the address of the handler that `vector` has now. `vector` must not be that of a
+/// processor exception.
 ///
 /// # Safety
-///
-/// dormir's interrupt table is loaded, and nobody changes it meanwhile, an interrupt handler included.
+/// dormir's interrupt table must be loaded, and must not change during the call, not even from an
+/// interrupt handler.
 #[must_use]
 pub unsafe fn entry_of(vector: u8) -> u64 {
     let table = tables::sidt().base.as_ptr::<InterruptDescriptorTable>();
-    // SAFETY: it is the table that is loaded, which the caller says is dormir's and not being changed.
+    // SAFETY: this is the loaded table; by the caller's promise it is dormir's and does not change.
     let table = unsafe { table.read() };
     table[vector].handler_addr().as_u64()
 }

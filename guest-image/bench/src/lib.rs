@@ -1,7 +1,7 @@
-//! What the benchmarks have in common.
+//! Code that the benchmarks share.
 //!
-//! The programs that count run under QEMU's `-icount shift=0,sleep=off`, where the TSC counts the guest's
-//! instructions.
+//! The programs that count run under QEMU's `-icount shift=0,sleep=off`, where the TSC counts the
+//! guest's instructions.
 #![no_std]
 
 extern crate alloc;

@@ -1,22 +1,22 @@
-//! Counting instructions.
+//! Counts instructions.
 
 use core::arch::asm;
 
 /// Counts the instructions of a piece of code: with `-icount shift=0`, the TSC counts each as one.
 pub struct Stopwatch {
-    /// What two stamps count with nothing between them.
+    /// What two consecutive stamps count with nothing between them.
     own_cost: u64,
 }
 
 impl Stopwatch {
-    /// A stopwatch that knows its own cost.
+    /// Makes a stopwatch that has measured its own cost.
     pub fn calibrated() -> Self {
         let raw = Self { own_cost: 0 };
         let own_cost = raw.count(|| {});
         Self { own_cost }
     }
 
-    /// How many instructions `work` takes.
+    /// Counts the instructions of `work`.
     #[inline(always)]
     pub fn count(&self, work: impl FnOnce()) -> u64 {
         let start = stamp();
@@ -24,19 +24,19 @@ impl Stopwatch {
         self.between(start, stamp())
     }
 
-    /// How many instructions there are between two stamps.
+    /// Returns the number of instructions between two stamps.
     #[inline(always)]
     pub fn between(&self, start: u64, end: u64) -> u64 {
         end - start - self.own_cost
     }
 }
 
-/// The TSC, always read by the same three instructions.
+/// Reads the TSC, always by the same three instructions.
 #[inline(always)]
 pub fn stamp() -> u64 {
     let stamp;
-    // SAFETY: every x86-64 processor has RDTSC. The block is not said to leave memory alone, so the
-    // compiler moves no access to memory from one side of it to the other.
+    // SAFETY: every x86-64 processor has RDTSC. The block has no `nomem`, so the compiler moves no
+    // memory access across it.
     unsafe {
         asm!(
             "rdtsc",

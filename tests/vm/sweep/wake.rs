@@ -1,48 +1,49 @@
-//! The sweep over wake, pass and idle check, in an executor of one word and in one of two levels.
+//! The wake sweep: over wake, pass and idle check, in an executor of one word and in one of two
+//! levels.
 
 use libtest_mimic::{Failed, Trial};
 
-use super::{Step, check_way, none_lost, run, some_lost};
+use super::{Step, check_path, none_lost, run, some_lost};
 
 const PROGRAM: &str = "wake-sweep";
 
-/// The way from the poll that arms the interrupt, through those of the tasks that it wakes, to `hlt` has
-/// some 300 instructions; the rest of the steps find it asleep.
+/// The path from the poll that arms the interrupt, through the polls of the tasks that it wakes, to
+/// `hlt` has some 300 instructions; in the remaining steps the vCPU is asleep.
 const STEPS: u32 = 500;
 
-/// Sizes of executors, and whom the handler wakes there: see the guest program's `cast`.
+/// Executor sizes, and the tasks that the handler wakes: see the guest program's module `fixture`.
 const EXECUTORS: [(&str, &[&str]); 2] = [
-    ("64", &["itself", "behind", "ahead", "led"]),
+    ("64", &["itself", "behind", "ahead", "woken"]),
     (
         "4096",
         &[
             "itself",
             "behind",
             "ahead",
-            "led",
+            "woken",
             "empty-word-behind",
             "empty-word-ahead",
-            "behind-led-far",
-            "led-far",
+            "behind-woken-far",
+            "woken-far",
         ],
     ),
 ];
 
-/// Each mutant of `Cpus`, with the size of the executor, and whose wake must be lost there. A mistake that
-/// words and summaries have in common is to be caught in both.
+/// Each mutant of `Cpus`, with the executor's size and the task whose wake must be lost. A mistake
+/// that affects both words and summaries is caught in both.
 const MUTANTS: [(&str, &str, &str); 9] = [
     ("clear-in-three", "64", "ahead"),
     ("clear-in-three", "4096", "empty-word-ahead"),
     ("clear-late", "64", "itself"),
-    ("clear-late", "4096", "behind-led-far"),
+    ("clear-late", "4096", "behind-woken-far"),
     ("set-in-three", "64", "behind"),
-    ("set-in-three", "4096", "behind-led-far"),
+    ("set-in-three", "4096", "behind-woken-far"),
     ("raise-in-three", "4096", "empty-word-behind"),
     ("raise-not-in-handlers", "4096", "empty-word-ahead"),
-    ("raise-if-word-was-empty", "4096", "behind-led-far"),
+    ("raise-if-word-was-empty", "4096", "behind-woken-far"),
 ];
 
-/// The tests of the real thing, then those of the mutants.
+/// The tests of the real implementations, then those of the mutants.
 pub(super) fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
     for cpus in ["shared", "single"] {
@@ -70,28 +71,28 @@ struct Swept {
     victim: &'static str,
     /// Step K is element K - 1.
     steps: Vec<Step>,
-    /// Polls that nobody had woken for.
-    stray_polls: u64,
+    /// Polls without a wake.
+    spurious_polls: u64,
 }
 
 impl Swept {
-    /// Lines of `VICTIM STEP 0xADDRESS LATE STRAY-POLLS`.
+    /// Lines of `VICTIM STEP 0xADDRESS LATE SPURIOUS-POLLS`.
     fn parse(victim: &'static str, lines: &[&str]) -> Option<Self> {
         let mut swept = Self {
             victim,
             steps: Vec::new(),
-            stray_polls: 0,
+            spurious_polls: 0,
         };
         for (index, line) in lines.iter().enumerate() {
             let words: Vec<&str> = line.split(' ').collect();
-            let [name, step @ .., stray_polls] = &words[..] else {
+            let [name, step @ .., spurious_polls] = &words[..] else {
                 return None;
             };
             if *name != victim {
                 return None;
             }
             swept.steps.push(Step::parse(index, step)?);
-            swept.stray_polls += stray_polls.parse::<u64>().ok()?;
+            swept.spurious_polls += spurious_polls.parse::<u64>().ok()?;
         }
         Some(swept)
     }
@@ -117,7 +118,7 @@ fn sweep(
     let expected = victims.len() * STEPS as usize;
     run.check(
         lines.len() == expected,
-        "there are not as many steps as asked for",
+        "the number of steps is not as asked for",
     )?;
     let sweeps = victims.iter().zip(lines.chunks(STEPS as usize));
     let parsed: Option<Vec<Swept>> = sweeps
@@ -126,35 +127,35 @@ fn sweep(
     Ok(parsed.ok_or_else(|| format!("not the sweep's output:\n{}", run.console))?)
 }
 
-/// At each instruction of the way, by NMI and by interrupt: whoever is woken there is polled soon, and
-/// nobody is polled whom nobody woke.
+/// At each instruction of the path, by NMI and by interrupt: a task that is woken there is polled
+/// soon, and no task is polled without a wake.
 fn every_instruction(cpus: &str, tasks: &str, victims: &[&'static str]) -> Result<(), Failed> {
-    let mut ways = Vec::new();
+    let mut paths = Vec::new();
     for via in ["nmi", "interrupt"] {
         let mut swept = sweep(via, cpus, tasks, victims)?;
         for of_victim in &swept {
             let name = format!("{via}, waking `{}`", of_victim.victim);
             none_lost(&of_victim.steps, &name)?;
-            if of_victim.stray_polls != 0 {
-                return Err(format!("{name}: tasks were polled that nobody had woken").into());
+            if of_victim.spurious_polls != 0 {
+                return Err(format!("{name}: tasks were polled without a wake").into());
             }
-            // Up to the interrupt all is the same, whomever its handler wakes.
+            // Up to the interrupt the path is the same, whichever task its handler wakes.
             if !of_victim.addresses().eq(swept[0].addresses()) {
-                return Err(format!("{name}: the way is another one").into());
+                return Err(format!("{name}: the path is different").into());
             }
         }
-        ways.push(swept.swap_remove(0).steps);
+        paths.push(swept.swap_remove(0).steps);
     }
     let listing = format!("wake-path-{cpus}-{tasks}.txt");
-    let locked = check_way(PROGRAM, &ways[0], &ways[1], &listing)?;
-    // The way has one wake and poll in an executor of 64, two in one of 4096.
+    let locked = check_path(PROGRAM, &paths[0], &paths[1], &listing)?;
+    // The path has one wake and poll in an executor of 64, two in one of 4096.
     let expected = match (cpus, tasks) {
         ("single", _) => 0,
         (_, "64") => 2,
         _ => 2 * 4,
     };
     if locked != expected {
-        return Err(format!("{locked} locked instructions on the way, not {expected}").into());
+        return Err(format!("{locked} locked instructions on the path, not {expected}").into());
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! One task of dormir's executor sleeps ten times: how large is a guest that does little else?
+//! A small guest whose image size is measured: one task of dormir's executor sleeps ten times.
 #![no_std]
 #![no_main]
 
@@ -25,7 +25,7 @@ dormir::task! {
 fn main() -> Result<(), &'static str> {
     let mut runner = EXECUTOR
         .enter()
-        .map_err(|_| "somebody is in the executor")?;
+        .map_err(|_| "the executor is already entered")?;
     runner
         .spawner()
         .spawn_detached(sleeper())

@@ -1,6 +1,6 @@
-//! One task of embassy's executor sleeps ten times: how large is a guest that does little else? The clock, the
-//! alarm and the interrupt's entry are of the same types as dormir's; the driver does what those of embassy's
-//! hardware crates do.
+//! A small guest whose image size is measured: one task of embassy's executor sleeps ten times.
+//! Clock, alarm and interrupt entry have the same types as dormir's; the driver does what those of
+//! embassy's hardware crates do.
 #![no_std]
 #![no_main]
 
@@ -29,15 +29,15 @@ use x86_64::instructions::interrupts;
 
 dormir_guest::entry!(main);
 
-struct Machine {
+struct TimerParts {
     clock: &'static TscClock,
     alarm: &'static dyn Alarm,
     apic: Option<Apic>,
 }
 
-static MACHINE: Once<Machine> = Once::new();
+static MACHINE: Once<TimerParts> = Once::new();
 
-fn machine() -> &'static Machine {
+fn machine() -> &'static TimerParts {
     MACHINE.get().expect("the guest begins with it")
 }
 
@@ -46,21 +46,23 @@ fn start() -> Result<(), &'static str> {
     let clock = bare::clock().ok_or("the machine has no clock")?;
     let alarm = alarm::another(found, clock)?;
     let apic = found.apic.filter(|_| found.timer != TimerSource::Pit);
-    MACHINE.call_once(|| Machine { clock, alarm, apic });
+    MACHINE.call_once(|| TimerParts { clock, alarm, apic });
     let vector = match apic {
         Some(_) => vector::APIC_TIMER,
         None => vector::PIT,
     };
-    // SAFETY: it is made by `interrupt_entry!`, and ends the interrupt.
+    // SAFETY: made by `interrupt_entry!`; it ends the interrupt.
     unsafe { bare::set_interrupt_handler(vector, timer_entry) };
     Ok(())
 }
 
-struct MachineTimer;
+struct EmbassyHardware;
 
-embassy_time_driver::time_driver_impl!(static DRIVER: AlarmDriver<MachineTimer> = AlarmDriver::new(MachineTimer));
+embassy_time_driver::time_driver_impl!(
+    static DRIVER: AlarmDriver<EmbassyHardware> = AlarmDriver::new(EmbassyHardware)
+);
 
-impl Hardware for MachineTimer {
+impl Hardware for EmbassyHardware {
     fn now(&self) -> u64 {
         machine().clock.now().as_nanos()
     }
@@ -83,7 +85,7 @@ extern "sysv64" fn on_timer(_frame: &InterruptFrame) {
 }
 dormir::interrupt_entry!(timer_entry => on_timer);
 
-/// Whether something has become ready since the loop last looked.
+/// Whether a task has become ready since the loop last checked.
 static PENDED: AtomicBool = AtomicBool::new(false);
 
 #[unsafe(export_name = "__pender")]
@@ -109,14 +111,14 @@ fn main() -> Result<(), &'static str> {
         .map_err(|_| "there is no room for the task")?;
     executor.spawner().spawn(task);
     while !IS_DONE.load(Ordering::Relaxed) {
-        // SAFETY: neither the task nor `pender` gets hold of the executor, so no call is within another.
+        // SAFETY: neither the task nor `pender` has access to the executor, so calls do not nest.
         unsafe { executor.poll() };
         interrupts::disable();
         if PENDED.swap(false, Ordering::Acquire) || IS_DONE.load(Ordering::Relaxed) {
             interrupts::enable();
         } else {
-            // SAFETY: every interrupt has an entry that saves what it changes. Not `nomem`: what the handler
-            // wrote is read after the halt.
+            // SAFETY: every interrupt has an entry that saves what it changes. Not `nomem`: what
+            // the handler wrote is read after the halt.
             unsafe { asm!("sti", "hlt", options(nostack)) };
         }
     }

@@ -1,4 +1,4 @@
-//! Boots and ends: what every guest takes, before it has a runtime.
+//! A guest that boots and exits: the image size of every guest without a runtime.
 #![no_std]
 #![no_main]
 

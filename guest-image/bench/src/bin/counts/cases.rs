@@ -1,4 +1,4 @@
-//! The cases.
+//! The cases that every runtime runs.
 
 use core::{hint::black_box, task::Waker};
 
@@ -10,38 +10,42 @@ use dormir_bench_guest::{
     stopwatch::Stopwatch,
 };
 
-use crate::tasks::{self, Idle, Pair, Player};
+use crate::tasks::{self, IdleTask, PingPong, PingPongTask};
 
-/// How often an operation is repeated whose mean is reported.
+/// How often an operation is repeated if its mean is reported.
 const REPEATS: usize = 100;
 
 /// How often the two tasks of `ping_pong` are switched.
 const SWITCHES: usize = 10_000;
 
-/// An executor with room for as many tasks `F` as it will be given.
-pub(crate) trait Executor<F: Future> {
-    /// Spawns a task that nobody waits for.
+/// An executor with room for as many tasks `F` as a case spawns.
+pub(crate) trait BenchExecutor<F: Future> {
+    /// Spawns a detached task.
     fn spawn(&mut self, task: F);
 
     /// One pass: polls the tasks that are ready.
     fn pass(&mut self);
 }
 
-/// An executor whose tasks' results can be had.
+/// An executor whose tasks can be joined.
 pub(crate) trait Join {
-    /// Spawns the tasks 0 to n - 1, has them end, takes their results, and returns their sum.
+    /// Spawns tasks 0 to n - 1, runs them to completion, and returns the sum of their results.
     fn join(&mut self, n: usize) -> usize;
 }
 
 /// `spawn`, and the cases of tasks that do nothing when they are polled.
-pub(crate) fn idle(executor: &mut impl Executor<Idle>, watch: &Stopwatch, subject: &Subject) {
-    // So that the code is the same for each n.
+pub(crate) fn idle(
+    executor: &mut impl BenchExecutor<IdleTask>,
+    watch: &Stopwatch,
+    subject: &Subject,
+) {
+    // Keeps the code the same for each n.
     let n = black_box(subject.n);
-    let spawn = watch.count(|| (0..n).for_each(|index| executor.spawn(Idle::new(index))));
+    let spawn = watch.count(|| (0..n).for_each(|index| executor.spawn(IdleTask::new(index))));
     subject.report("spawn", spawn, n);
 
     let wakers = tasks::wakers(n, || executor.pass());
-    // Also the first time that the tasks take the way of those that follow.
+    // Also warms up the path that the following polls take.
     let polls = tasks::polls(|| {
         wakers.iter().for_each(|waker| waker.wake_by_ref());
         executor.pass();
@@ -82,36 +86,40 @@ pub(crate) fn idle(executor: &mut impl Executor<Idle>, watch: &Stopwatch, subjec
     release(wakers, executor);
 }
 
-/// `spawn_boxed`: n tasks spawned that each lie on the heap, one by one.
-pub(crate) fn boxed(executor: &mut impl Executor<Idle>, watch: &Stopwatch, subject: &Subject) {
+/// `spawn_boxed`: spawns n tasks one by one, each in a heap allocation of its own.
+pub(crate) fn boxed(
+    executor: &mut impl BenchExecutor<IdleTask>,
+    watch: &Stopwatch,
+    subject: &Subject,
+) {
     let n = black_box(subject.n);
     let mut spawn = Tally::new();
     for index in 0..n {
-        spawn.add(watch.count(|| executor.spawn(Idle::new(index))));
+        spawn.add(watch.count(|| executor.spawn(IdleTask::new(index))));
     }
     subject.report_tally("spawn_boxed", &spawn);
     let wakers = tasks::wakers(n, || executor.pass());
     release(wakers, executor);
 }
 
-/// How many tasks `ping_pong` has, of n.
-pub(crate) const fn players(n: usize) -> usize {
+/// How many tasks `ping_pong` spawns for n.
+pub(crate) const fn ping_pong_size(n: usize) -> usize {
     if n < 2 { 2 } else { n }
 }
 
-/// `ping_pong`: two tasks that wake each other, one spawned before the other, idle ones and one after
-/// them.
+/// `ping_pong`: two tasks that wake each other. One is spawned before the idle tasks, the other
+/// after them.
 pub(crate) fn ping_pong(
-    executor: &mut impl Executor<Player>,
+    executor: &mut impl BenchExecutor<PingPongTask>,
     watch: &Stopwatch,
     subject: &Subject,
 ) {
     let n = black_box(subject.n);
-    let pair = Pair::new();
-    let [first, second] = pair.players();
+    let pair = PingPong::new();
+    let [first, second] = pair.tasks();
     executor.spawn(first);
-    let beside = players(n) - 2;
-    (0..beside).for_each(|index| executor.spawn(Player::Beside(Idle::new(index))));
+    let beside = ping_pong_size(n) - 2;
+    (0..beside).for_each(|index| executor.spawn(PingPongTask::Idle(IdleTask::new(index))));
     executor.spawn(second);
     let idle = tasks::wakers(beside, || executor.pass());
     let count = watch.count(|| {
@@ -126,13 +134,13 @@ pub(crate) fn ping_pong(
     release(idle, executor);
 }
 
-/// Gives up the last wakers of tasks. Some runtimes come to those to free them.
-fn release<F: Future>(wakers: Vec<Waker>, executor: &mut impl Executor<F>) {
+/// Drops the last wakers of tasks, which some runtimes need in order to free the tasks.
+fn release<F: Future>(wakers: Vec<Waker>, executor: &mut impl BenchExecutor<F>) {
     drop(wakers);
     executor.pass();
 }
 
-/// `join`: n tasks spawned, ended, and their results taken.
+/// `join`: spawns n tasks, runs them to completion and takes their results.
 pub(crate) fn join(executor: &mut impl Join, watch: &Stopwatch, subject: &Subject) {
     let n = black_box(subject.n);
     let mut sum = 0;
@@ -141,10 +149,10 @@ pub(crate) fn join(executor: &mut impl Join, watch: &Stopwatch, subject: &Subjec
     subject.report("join", count, n);
 }
 
-/// Counts something that must give all its memory back, so that what follows finds the heap as this
-/// did.
+/// Runs `count`, which must free all its memory, so that the next case finds the heap in the same
+/// state.
 pub(crate) fn on_a_clean_heap(count: impl FnOnce()) {
     let used = heap::used();
     count();
-    assert_eq!(heap::used(), used, "all memory is given back");
+    assert_eq!(heap::used(), used, "all memory is freed");
 }

@@ -1,5 +1,5 @@
-//! The clock and the alarm of the cases with timers: the same, and as cheap as they can be, for every
-//! runtime.
+//! The clock and the alarm of the timer cases: the same for every runtime, and as cheap as
+//! possible.
 
 use core::{
     arch::x86_64::_rdtsc,
@@ -12,7 +12,7 @@ static AHEAD: AtomicU64 = AtomicU64::new(0);
 /// What the alarm is set to.
 static ALARM: AtomicU64 = AtomicU64::new(u64::MAX);
 
-/// The time in nanoseconds: the TSC, which counts each instruction as one, moved ahead.
+/// Returns the time in nanoseconds: the TSC, which advances by one per instruction, plus [`AHEAD`].
 #[inline]
 pub(crate) fn now() -> u64 {
     // SAFETY: every x86-64 processor has RDTSC.
@@ -20,19 +20,19 @@ pub(crate) fn now() -> u64 {
     tsc + AHEAD.load(Ordering::Relaxed)
 }
 
-/// Lets the time pass until `instant`, which is still to come.
+/// Moves the clock ahead to `instant`, which must be in the future.
 pub(crate) fn advance_to(instant: u64) {
-    let left = instant.checked_sub(now()).expect("it is still to come");
+    let left = instant.checked_sub(now()).expect("it is in the future");
     AHEAD.fetch_add(left, Ordering::Relaxed);
 }
 
-/// Sets the alarm, whose interrupt the cases make by hand.
+/// Sets the alarm. The cases call its handler themselves.
 #[inline]
 pub(crate) fn set_alarm(at: u64) {
     ALARM.store(at, Ordering::Relaxed);
 }
 
-/// What the alarm is set to.
+/// Returns what the alarm is set to.
 pub(crate) fn alarm() -> u64 {
     ALARM.load(Ordering::Relaxed)
 }

@@ -1,4 +1,4 @@
-//! dormir: every capacity, woken from any vCPU or from one, a pass by `Runner::pass`.
+//! dormir: every capacity, with `Shared` and `SingleVcpu`; a pass is `Runner::pass`.
 
 mod timers;
 
@@ -17,12 +17,12 @@ use dormir_bench_guest::{figures::Subject, stopwatch::Stopwatch};
 
 use crate::{
     cases::{self, Join},
-    tasks::{Ending, Idle, Player},
+    tasks::{EndingTask, IdleTask, PingPongTask},
 };
 
 pub(crate) const NAME: &str = "dormir";
 
-/// An executor that was entered, and the function whose tasks it is given.
+/// An entered executor, and the function that makes its tasks.
 struct Dormir<C: Capacity, M: Cpus, T> {
     runner: Runner<C, M>,
     spawner: Spawner,
@@ -53,7 +53,7 @@ impl<C: Capacity, M: Cpus, T> Dormir<C, M, T> {
     }
 }
 
-impl<C, M, F, T> cases::Executor<F> for Dormir<C, M, T>
+impl<C, M, F, T> cases::BenchExecutor<F> for Dormir<C, M, T>
 where
     C: Capacity,
     M: Cpus,
@@ -73,18 +73,18 @@ where
     }
 }
 
-impl<C: Capacity, M: Cpus, T: Fn(Ending) -> Task<Ending>> Join for Dormir<C, M, T> {
+impl<C: Capacity, M: Cpus, T: Fn(EndingTask) -> Task<EndingTask>> Join for Dormir<C, M, T> {
     #[inline]
     fn join(&mut self, n: usize) -> usize {
         for index in 0..n {
-            let handle = self.spawn(Ending(index));
+            let handle = self.spawn(EndingTask(index));
             self.handles.push(handle);
         }
         self.runner.pass();
         let mut cx = Context::from_waker(Waker::noop());
         let take = |mut handle: JoinHandle<usize>| match Pin::new(&mut handle).poll(&mut cx) {
             Poll::Ready(Ok(result)) => result,
-            _ => panic!("it has ended"),
+            _ => panic!("it has completed"),
         };
         self.handles.drain(..).map(take).sum()
     }
@@ -95,8 +95,8 @@ pub(crate) fn run(watch: &Stopwatch, max: usize) {
         ($capacity:ident $cpus_name:literal $cpus_type:ty, $cpus:expr, $($n:literal)*) => {$(
             if $n <= max {
                 ::dormir::task! {
-                    fn idle(task: Idle) -> Idle, pool = $n { task }
-                    fn ending(task: Ending) -> Ending, pool = $n { task }
+                    fn idle(task: IdleTask) -> IdleTask, pool = $n { task }
+                    fn ending(task: EndingTask) -> EndingTask, pool = $n { task }
                 }
                 static IDLE: Executor<$capacity, $cpus_type> = Executor::new($cpus);
                 static ENDING: Executor<$capacity, $cpus_type> = Executor::new($cpus);
@@ -110,10 +110,12 @@ pub(crate) fn run(watch: &Stopwatch, max: usize) {
                 static BOXED: Executor<$capacity, $cpus_type> = Executor::new($cpus);
                 cases::boxed(&mut Dormir::enter(&BOXED, Task::boxed), watch, &subject);
                 cases::join(&mut Dormir::enter(&ENDING, ending), watch, &subject);
-                const PLAYERS: usize = cases::players($n);
-                ::dormir::task! { fn player(task: Player) -> Player, pool = PLAYERS { task } }
-                static PLAYING: Executor<$capacity, $cpus_type> = Executor::new($cpus);
-                cases::ping_pong(&mut Dormir::enter(&PLAYING, player), watch, &subject);
+                const SIZE: usize = cases::ping_pong_size($n);
+                ::dormir::task! {
+                    fn ping_pong(task: PingPongTask) -> PingPongTask, pool = SIZE { task }
+                }
+                static PING_PONG: Executor<$capacity, $cpus_type> = Executor::new($cpus);
+                cases::ping_pong(&mut Dormir::enter(&PING_PONG, ping_pong), watch, &subject);
             }
         )*};
     }

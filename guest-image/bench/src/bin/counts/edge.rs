@@ -1,5 +1,5 @@
-//! edge-executor: its `LocalExecutor` with the queue of fixed capacity, each pass by `try_tick`, the
-//! cheapest way that it documents. Tasks come from the heap, and so does the queue, once.
+//! edge-executor: its `LocalExecutor` with the queue of fixed capacity, each pass by `try_tick`,
+//! the cheapest way that it documents. Tasks are allocated on the heap, and so is the queue, once.
 
 use alloc::vec::Vec;
 use core::{
@@ -12,13 +12,13 @@ use edge_executor::{BoundQueue, LocalExecutor, Task};
 use dormir_bench_guest::{figures::Subject, stopwatch::Stopwatch};
 
 use crate::{
-    cases::{self, Executor, Join, on_a_clean_heap},
-    tasks::Ending,
+    cases::{self, BenchExecutor, Join, on_a_clean_heap},
+    tasks::EndingTask,
 };
 
 pub(crate) const NAME: &str = "edge";
 
-/// An executor with room for C tasks that are ready.
+/// An executor with room for C ready tasks.
 struct Edge<const C: usize> {
     executor: LocalExecutor<'static, BoundQueue<C>>,
     handles: Vec<Task<usize>>,
@@ -27,7 +27,7 @@ struct Edge<const C: usize> {
 impl<const C: usize> Edge<C> {
     fn new() -> Self {
         let executor = LocalExecutor::new();
-        // The queue is allocated at the first use; that is no task's cost.
+        // The queue is allocated at the first use, which is not part of a task's cost.
         assert!(!executor.try_tick(), "there is no task yet");
         Self {
             executor,
@@ -36,7 +36,7 @@ impl<const C: usize> Edge<C> {
     }
 }
 
-impl<F: Future + 'static, const C: usize> Executor<F> for Edge<C> {
+impl<F: Future + 'static, const C: usize> BenchExecutor<F> for Edge<C> {
     #[inline]
     fn spawn(&mut self, task: F) {
         self.executor.spawn(task).detach();
@@ -52,13 +52,13 @@ impl<const C: usize> Join for Edge<C> {
     #[inline]
     fn join(&mut self, n: usize) -> usize {
         for index in 0..n {
-            self.handles.push(self.executor.spawn(Ending(index)));
+            self.handles.push(self.executor.spawn(EndingTask(index)));
         }
         while self.executor.try_tick() {}
         let mut cx = Context::from_waker(Waker::noop());
         let take = |mut handle: Task<usize>| match Pin::new(&mut handle).poll(&mut cx) {
             Poll::Ready(result) => result,
-            Poll::Pending => panic!("it has ended"),
+            Poll::Pending => panic!("it has completed"),
         };
         self.handles.drain(..).map(take).sum()
     }
@@ -77,9 +77,10 @@ pub(crate) fn run(watch: &Stopwatch, max: usize) {
                 let subject = with_room_for($n);
                 on_a_clean_heap(|| cases::idle(&mut Edge::<$n>::new(), watch, &subject));
                 on_a_clean_heap(|| cases::join(&mut Edge::<$n>::new(), watch, &subject));
-                let subject = with_room_for(cases::players($n));
+                let subject = with_room_for(cases::ping_pong_size($n));
                 on_a_clean_heap(|| {
-                    cases::ping_pong(&mut Edge::<{ cases::players($n) }>::new(), watch, &subject);
+                    const SIZE: usize = cases::ping_pong_size($n);
+                    cases::ping_pong(&mut Edge::<SIZE>::new(), watch, &subject);
                 });
             }
         )*};

@@ -1,4 +1,4 @@
-//! embassy-executor: its raw executor, which is what its ready-made ones are made of. Its tasks have no
+//! embassy-executor: the raw executor, on which its platform executors are built. Its tasks have no
 //! results, so there is no `join`. Its timers are embassy-time's.
 
 mod timers;
@@ -11,13 +11,14 @@ use embassy_executor::raw::{self, TaskPool};
 use dormir_bench_guest::{figures::Subject, stopwatch::Stopwatch};
 
 use crate::{
-    cases::{self, Executor},
-    tasks::{Idle, Player},
+    cases::{self, BenchExecutor},
+    tasks::{IdleTask, PingPongTask},
 };
 
 pub(crate) const NAME: &str = "embassy";
 
-/// What embassy calls when something has become ready: the loop that called `poll` looks again anyway.
+/// embassy calls this when a task has become ready. Nothing to do: the loop that calls `poll`
+/// checks again anyway.
 #[unsafe(export_name = "__pender")]
 fn pender(_context: *mut ()) {}
 
@@ -34,7 +35,7 @@ impl<F: Future + 'static, const N: usize> Embassy<F, N> {
     }
 }
 
-impl<F: Future + 'static, const N: usize> Executor<F> for Embassy<F, N> {
+impl<F: Future + 'static, const N: usize> BenchExecutor<F> for Embassy<F, N> {
     #[inline]
     fn spawn(&mut self, task: F) {
         let Ok(token) = self.pool.spawn(|| task) else {
@@ -45,7 +46,7 @@ impl<F: Future + 'static, const N: usize> Executor<F> for Embassy<F, N> {
 
     #[inline(always)]
     fn pass(&mut self) {
-        // SAFETY: neither a task nor `pender` gets hold of the executor, so no call is within another.
+        // SAFETY: neither a task nor `pender` has access to the executor, so calls do not nest.
         unsafe { self.executor.poll() };
     }
 }
@@ -54,8 +55,9 @@ pub(crate) fn run(watch: &Stopwatch, max: usize) {
     macro_rules! with {
         ($($n:literal)*) => {$(
             if $n <= max {
-                static IDLE: TaskPool<Idle, $n> = TaskPool::new();
-                static PLAYERS: TaskPool<Player, { cases::players($n) }> = TaskPool::new();
+                static IDLE: TaskPool<IdleTask, $n> = TaskPool::new();
+                const SIZE: usize = cases::ping_pong_size($n);
+                static PING_PONG: TaskPool<PingPongTask, SIZE> = TaskPool::new();
                 let with_room_for = |capacity| Subject {
                     runtime: NAME,
                     n: $n,
@@ -63,8 +65,8 @@ pub(crate) fn run(watch: &Stopwatch, max: usize) {
                     cpus: None,
                 };
                 cases::idle(&mut Embassy::new(&IDLE), watch, &with_room_for($n));
-                let subject = with_room_for(cases::players($n));
-                cases::ping_pong(&mut Embassy::new(&PLAYERS), watch, &subject);
+                let subject = with_room_for(cases::ping_pong_size($n));
+                cases::ping_pong(&mut Embassy::new(&PING_PONG), watch, &subject);
             }
         )*};
     }

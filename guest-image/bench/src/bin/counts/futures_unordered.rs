@@ -1,4 +1,5 @@
-//! futures-util's `FuturesUnordered`, polled as a stream by one task. Its futures come from the heap.
+//! futures-util's `FuturesUnordered`, polled as a stream by one task. Its futures are allocated on
+//! the heap.
 
 use core::{
     pin::Pin,
@@ -10,36 +11,36 @@ use futures_util::stream::{FuturesUnordered, Stream};
 use dormir_bench_guest::{figures::Subject, stopwatch::Stopwatch};
 
 use crate::{
-    cases::{self, Executor, Join, on_a_clean_heap},
-    tasks::Ending,
+    cases::{self, BenchExecutor, Join, on_a_clean_heap},
+    tasks::EndingTask,
 };
 
 pub(crate) const NAME: &str = "futures-unordered";
 
-/// The next result, of a set that is polled by a task that nobody needs to wake.
+/// Polls for the next result, with a waker that does nothing.
 #[inline]
 fn poll<F: Future>(set: &mut FuturesUnordered<F>) -> Poll<Option<F::Output>> {
     Pin::new(set).poll_next(&mut Context::from_waker(Waker::noop()))
 }
 
-impl<F: Future<Output = ()>> Executor<F> for FuturesUnordered<F> {
+impl<F: Future<Output = ()>> BenchExecutor<F> for FuturesUnordered<F> {
     #[inline]
     fn spawn(&mut self, task: F) {
         self.push(task);
     }
 
-    /// One call polls as many tasks as there are, or up to one that ends.
+    /// One poll of the set polls all ready tasks, or returns at the first that completes.
     #[inline(always)]
     fn pass(&mut self) {
         while let Poll::Ready(Some(())) = poll(self) {}
     }
 }
 
-impl Join for FuturesUnordered<Ending> {
+impl Join for FuturesUnordered<EndingTask> {
     #[inline]
     fn join(&mut self, n: usize) -> usize {
         for index in 0..n {
-            self.push(Ending(index));
+            self.push(EndingTask(index));
         }
         let mut sum = 0;
         while let Poll::Ready(Some(result)) = poll(self) {

@@ -1,5 +1,5 @@
-//! The heap, whose cost is in everything that is boxed. It masks interrupts while it works, so its worst
-//! operation holds them up.
+//! The heap allocator, whose cost is part of every boxed task. It masks interrupts during an
+//! operation, so its worst operation delays them.
 
 use core::hint::black_box;
 
@@ -16,10 +16,10 @@ pub(crate) const NAME: &str = "heap";
 /// How many blocks there are.
 const NUMBERS: [usize; 5] = [1, 64, 1000, 10_000, 100_000];
 
-/// How many of them are freed, and as many allocated.
+/// How many blocks are freed; as many are allocated.
 const ROUNDS: usize = 5000;
 
-/// The largest block in bytes. They are as often small as large: each power of two as often.
+/// The largest block in bytes. Sizes are spread evenly over the powers of two.
 const LARGEST: u64 = 4096;
 
 pub(crate) fn run(watch: &Stopwatch, max: usize) {
@@ -28,8 +28,8 @@ pub(crate) fn run(watch: &Stopwatch, max: usize) {
     }
 }
 
-/// `heap_alloc` and `heap_free`: a block of any size freed, and one of another size allocated, while there
-/// are n others. Which one is freed has no order, so that the free ones lie scattered.
+/// `heap_alloc` and `heap_free`: allocates a block of random size and frees another, while n others
+/// exist. The freed block is chosen at random, which fragments the heap.
 fn count(watch: &Stopwatch, n: usize) {
     let mut random = Random::seeded(0x9e37_79b9_7f4a_7c15);
     let mut size = || {

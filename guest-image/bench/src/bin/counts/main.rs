@@ -1,11 +1,13 @@
-//! What runtimes cost in instructions, case by case.
+//! Counts what runtimes cost, in instructions, case by case.
 //!
 //! Runs under QEMU's `-icount shift=0,sleep=off`, where the TSC counts instructions. `runtime=NAME`
-//! chooses one runtime, `runtime=list` prints the names, and `max=N` leaves out what needs more than
-//! N tasks or timers. Each figure is reported to the harness, see [`dormir_bench_guest::figures`].
+//! chooses one runtime, `runtime=list` prints the names, and `max=N` leaves out what needs more
+//! than N tasks or timers. Each figure is reported to the harness, see
+//! [`dormir_bench_guest::figures`].
 //!
 //! A runtime is a module with a function `run`: it makes executors with room for N tasks and hands
-//! them to the [`cases`], which are the same for all; and those with timers to the cases of [`timers`].
+//! them to the [`cases`], which are the same for all; and those with timers to the cases of
+//! [`timers`].
 #![no_std]
 #![no_main]
 
@@ -31,10 +33,11 @@ use x86_64::instructions::interrupts;
 
 dormir_guest::entry!(main, owns_machine);
 
-/// With `-icount shift=0` an instruction takes 1 ns. Measuring that would take most of the time.
+/// With `-icount shift=0` an instruction takes 1 ns. Given as a constant, since measuring it would
+/// take most of the run.
 const TSC_HZ: u64 = 1_000_000_000;
 
-/// A runtime's name, and what counts it: all cases with at most so many tasks.
+/// A runtime's name, and the function that runs all its cases with at most a given number of tasks.
 type Runtime = (&'static str, fn(&Stopwatch, usize));
 
 const RUNTIMES: &[Runtime] = &[
@@ -64,15 +67,16 @@ fn main() -> Result<(), String> {
     Ok(())
 }
 
-/// Sets the machine up as every guest has it: interrupts are unmasked, so that critical sections cost
-/// what they do there, but no timer is armed, so that none comes.
+/// Sets up the machine as in every guest. Interrupts are unmasked, so that critical sections have
+/// their usual cost, but no timer is armed, so that none arrives.
 fn init_machine() -> Result<(), bare::InitError> {
     let config = Config {
         timer: None,
         tsc_hz: Some(TSC_HZ),
     };
-    // SAFETY: ring 0, the one vCPU, interrupts masked by the entry, whose tables are installed; memory
-    // is mapped one to one, the APICs uncached; called once, and nothing else drives the timers.
+    // SAFETY: ring 0, the one vCPU, interrupts masked by the entry, whose tables are installed;
+    // memory is mapped one to one, the APICs uncached; called once, and nothing else drives the
+    // timers.
     unsafe { bare::init(config) }?;
     interrupts::enable();
     Ok(())

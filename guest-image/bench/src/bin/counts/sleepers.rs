@@ -1,4 +1,4 @@
-//! The tasks that wait for timers, the same for every runtime.
+//! The tasks that await timers, the same for every runtime.
 
 use core::{
     mem,
@@ -13,56 +13,56 @@ use dormir_bench_guest::stopwatch::{Stopwatch, stamp};
 
 use crate::tasks;
 
-/// A runtime's future that waits for an instant.
-pub(crate) trait Timer: Future<Output = ()> {
-    /// Waits for this instant of the [clock](crate::clock).
+/// A runtime's timer future.
+pub(crate) trait BenchTimer: Future<Output = ()> {
+    /// Makes a timer for this instant of the [clock](crate::clock).
     fn at(nanos: u64) -> Self;
 }
 
-/// What the polled [`Sleeper`]s do.
+/// What a polled [`Sleeper`] does.
 static ORDER: AtomicU8 = AtomicU8::new(NOTHING);
 const NOTHING: u8 = 0;
 /// Keep the waker.
 const KEEP: u8 = 1;
-/// Turn to the timer of the number `SEAT`.
+/// Switch to the timer in slot `SLOT`.
 const TURN_TO: u8 = 2;
-/// Make that timer, for `DEADLINE`, and poll it.
+/// Make that timer, with the deadline `DEADLINE`, and poll it.
 const ARM: u8 = 3;
 /// Poll that timer, and set `STAMP` if it is ready.
 const LOOK: u8 = 4;
-/// Drop that timer, and set `STAMP` to what that takes.
+/// Drop that timer, and set `STAMP` to the cost of the drop.
 const DROP: u8 = 5;
-/// End.
+/// Complete.
 const END: u8 = 6;
 
-static SEAT: AtomicUsize = AtomicUsize::new(0);
+static SLOT: AtomicUsize = AtomicUsize::new(0);
 static DEADLINE: AtomicU64 = AtomicU64::new(0);
 static STAMP: AtomicU64 = AtomicU64::new(0);
 
-/// A task with timers, of which it handles one at a time.
+/// A task that owns timers and uses one of them at a time.
 pub(crate) struct Sleeper<T> {
     index: usize,
-    /// The timer that it has turned to. In its place in `timers` is an empty one.
+    /// The timer in use. Its slot in `timers` holds `None` meanwhile.
     current: Pin<Box<Option<T>>>,
-    seat: usize,
+    slot: usize,
     timers: Vec<Pin<Box<Option<T>>>>,
 }
 
-impl<T: Timer> Sleeper<T> {
-    /// The task of this number, with so many timers, none of which is made yet.
+impl<T: BenchTimer> Sleeper<T> {
+    /// Makes the task with this index and `timers` slots, all empty.
     pub(crate) fn new(index: usize, timers: usize) -> Self {
         Self {
             index,
             current: Box::pin(None),
-            seat: 0,
+            slot: 0,
             timers: (0..timers).map(|_| Box::pin(None)).collect(),
         }
     }
 
-    fn turn_to(&mut self, seat: usize) {
-        mem::swap(&mut self.current, &mut self.timers[self.seat]);
-        self.seat = seat;
-        mem::swap(&mut self.current, &mut self.timers[self.seat]);
+    fn turn_to(&mut self, slot: usize) {
+        mem::swap(&mut self.current, &mut self.timers[self.slot]);
+        self.slot = slot;
+        mem::swap(&mut self.current, &mut self.timers[self.slot]);
     }
 
     /// Polls the timer, if there is one.
@@ -79,7 +79,7 @@ impl<T: Timer> Sleeper<T> {
     fn poll_seldom(&mut self, order: u8, cx: &mut Context<'_>) -> Poll<()> {
         match order {
             KEEP => tasks::keep_waker(self.index, cx.waker()),
-            TURN_TO => self.turn_to(SEAT.load(Ordering::Relaxed)),
+            TURN_TO => self.turn_to(SLOT.load(Ordering::Relaxed)),
             DROP => {
                 assert!(self.current.is_some(), "there is a timer");
                 let start = stamp();
@@ -94,7 +94,7 @@ impl<T: Timer> Sleeper<T> {
     }
 }
 
-impl<T: Timer> Future for Sleeper<T> {
+impl<T: BenchTimer> Future for Sleeper<T> {
     type Output = ();
 
     #[inline]
@@ -119,7 +119,8 @@ impl<T: Timer> Future for Sleeper<T> {
     }
 }
 
-/// Has tasks, of which there are `n`, keep their wakers in the polls of `first_polls`, and gives these.
+/// Makes `n` tasks store their wakers in the polls that `first_polls` makes, and returns the
+/// wakers.
 pub(crate) fn wakers(n: usize, first_polls: impl FnOnce()) -> Vec<Waker> {
     ORDER.store(KEEP, Ordering::Relaxed);
     let wakers = tasks::wakers(n, first_polls);
@@ -127,21 +128,21 @@ pub(crate) fn wakers(n: usize, first_polls: impl FnOnce()) -> Vec<Waker> {
     wakers
 }
 
-/// Has tasks that are polled in `polls` turn to their timers of this number.
-pub(crate) fn turn_to(seat: usize, polls: impl FnOnce()) {
-    SEAT.store(seat, Ordering::Relaxed);
+/// Makes the tasks that `polls` polls switch to the timer in this slot.
+pub(crate) fn turn_to(slot: usize, polls: impl FnOnce()) {
+    SLOT.store(slot, Ordering::Relaxed);
     give(TURN_TO, polls);
 }
 
-/// Has the task that is polled in `polls` make its timer and poll it.
+/// Makes the task that `polls` polls create its timer and poll it.
 #[inline(always)]
 pub(crate) fn arm<R>(deadline: u64, polls: impl FnOnce() -> R) -> R {
     DEADLINE.store(deadline, Ordering::Relaxed);
     give(ARM, polls)
 }
 
-/// Has the task that is polled in `polls` look at its timer. Gives the instructions from the beginning
-/// until it knows that the timer is ready, if it is.
+/// Makes the task that `polls` polls poll its timer. Returns the instructions until the task sees
+/// the timer ready, if it is.
 #[inline(always)]
 pub(crate) fn until_ready(watch: &Stopwatch, polls: impl FnOnce()) -> Option<u64> {
     STAMP.store(0, Ordering::Relaxed);
@@ -156,13 +157,14 @@ pub(crate) fn until_ready(watch: &Stopwatch, polls: impl FnOnce()) -> Option<u64
     }
 }
 
-/// Has the task that is polled in `polls` drop its timer, and gives the instructions of that.
+/// Makes the task that `polls` polls drop its timer, and returns the cost of the drop in
+/// instructions.
 pub(crate) fn drop_timer(watch: &Stopwatch, polls: impl FnOnce()) -> u64 {
     give(DROP, polls);
     watch.between(0, STAMP.load(Ordering::Relaxed))
 }
 
-/// Has the tasks that are polled in `polls` end.
+/// Makes the tasks that `polls` polls complete.
 pub(crate) fn end(polls: impl FnOnce()) {
     give(END, polls);
 }

@@ -1,4 +1,4 @@
-//! The tasks that are counted, the same for every runtime.
+//! The tasks whose polls are counted, the same for every runtime.
 
 use core::{
     cell::{Cell, OnceCell, RefCell},
@@ -11,7 +11,7 @@ use core::{
 use alloc::{rc::Rc, vec::Vec};
 use critical_section::Mutex;
 
-/// What polls of [`Idle`] do: keep the waker, nothing, or count.
+/// What a poll of [`IdleTask`] does: keep the waker, nothing, or count.
 static MODE: AtomicU8 = AtomicU8::new(KEEP);
 const KEEP: u8 = 0;
 const NOTHING: u8 = 1;
@@ -21,13 +21,13 @@ static POLLS: AtomicUsize = AtomicUsize::new(0);
 
 static WAKERS: Mutex<RefCell<Vec<Option<Waker>>>> = Mutex::new(RefCell::new(Vec::new()));
 
-/// A task that keeps its waker at its first poll, and does nothing at the others.
-pub(crate) struct Idle {
+/// A task that keeps its waker in its first poll, and does nothing in later ones.
+pub(crate) struct IdleTask {
     index: usize,
 }
 
-impl Idle {
-    /// The task of this number.
+impl IdleTask {
+    /// Makes the task with this index.
     #[inline]
     pub(crate) fn new(index: usize) -> Self {
         Self { index }
@@ -44,14 +44,14 @@ impl Idle {
     }
 }
 
-/// Keeps a task's waker for [`wakers`], in the task's first poll.
+/// Stores a task's waker for [`wakers`]. A task calls this in its first poll.
 pub(crate) fn keep_waker(index: usize, waker: &Waker) {
     critical_section::with(|cs| {
         WAKERS.borrow_ref_mut(cs)[index] = Some(waker.clone());
     });
 }
 
-impl Future for Idle {
+impl Future for IdleTask {
     type Output = ();
 
     #[inline]
@@ -63,8 +63,8 @@ impl Future for Idle {
     }
 }
 
-/// The wakers of `n` new tasks, which `first_polls` polls for the first time. They [keep](keep_waker) them
-/// then, as [`Idle`] does.
+/// Returns the wakers of `n` new tasks, which `first_polls` polls for the first time. They
+/// [store](keep_waker) them in that poll, as [`IdleTask`] does.
 pub(crate) fn wakers(n: usize, first_polls: impl FnOnce()) -> Vec<Waker> {
     critical_section::with(|cs| {
         let mut wakers = WAKERS.borrow_ref_mut(cs);
@@ -79,7 +79,7 @@ pub(crate) fn wakers(n: usize, first_polls: impl FnOnce()) -> Vec<Waker> {
     kept.into_iter().map(polled).collect()
 }
 
-/// How often [`Idle`] tasks are polled in `work`.
+/// Counts the polls of [`IdleTask`]s during `work`.
 pub(crate) fn polls(work: impl FnOnce()) -> usize {
     POLLS.store(0, Ordering::Relaxed);
     MODE.store(COUNT, Ordering::Relaxed);
@@ -88,22 +88,22 @@ pub(crate) fn polls(work: impl FnOnce()) -> usize {
     POLLS.load(Ordering::Relaxed)
 }
 
-/// Two tasks that wake each other, so long as there are switches left.
-pub(crate) struct Pair([Seat; 2]);
+/// Two tasks that wake each other as long as switches remain.
+pub(crate) struct PingPong([PingPongSlot; 2]);
 
-/// What one of a pair knows.
+/// What one of the two tasks holds: its own waker and the other's.
 #[derive(Clone)]
-pub(crate) struct Seat {
+pub(crate) struct PingPongSlot {
     left: Rc<Cell<usize>>,
     over: Rc<Cell<bool>>,
     own: Rc<OnceCell<Waker>>,
     other: Rc<OnceCell<Waker>>,
 }
 
-impl Pair {
-    /// A pair with no switches left.
+impl PingPong {
+    /// Makes a pair with no switches remaining.
     pub(crate) fn new() -> Self {
-        let first = Seat {
+        let first = PingPongSlot {
             left: Rc::default(),
             over: Rc::default(),
             own: Rc::default(),
@@ -115,70 +115,70 @@ impl Pair {
     }
 
     /// The two tasks.
-    pub(crate) fn players(&self) -> [Player; 2] {
-        self.0.clone().map(Player::Playing)
+    pub(crate) fn tasks(&self) -> [PingPongTask; 2] {
+        self.0.clone().map(PingPongTask::Active)
     }
 
-    /// Wakes the first of them; as many wakes follow.
+    /// Wakes the first task; `switches` wakes follow.
     #[inline]
     pub(crate) fn start(&self, switches: usize) {
         self.0[0].left.set(switches);
         self.0[0].wake();
     }
 
-    /// How many switches are left.
+    /// Returns how many switches remain.
     #[inline]
     pub(crate) fn left(&self) -> usize {
         self.0[0].left.get()
     }
 
-    /// Has both end when they are polled.
+    /// Makes both tasks complete at their next poll.
     pub(crate) fn end(&self) {
         self.0[0].over.set(true);
-        self.0.iter().for_each(Seat::wake);
+        self.0.iter().for_each(PingPongSlot::wake);
     }
 }
 
-impl Seat {
+impl PingPongSlot {
     #[inline]
     fn wake(&self) {
         self.own.get().expect("it has been polled").wake_by_ref();
     }
 }
 
-/// One of a [`Pair`], or one that lies idle beside it.
-pub(crate) enum Player {
-    Playing(Seat),
-    Beside(Idle),
+/// One of the two tasks of a [`PingPong`], or an idle task beside them.
+pub(crate) enum PingPongTask {
+    Active(PingPongSlot),
+    Idle(IdleTask),
 }
 
-impl Future for Player {
+impl Future for PingPongTask {
     type Output = ();
 
-    /// Wakes the other one. If there is no switch left, as at the first poll, keeps the waker.
+    /// Wakes the other task. If no switch remains, as in the first poll, keeps the waker.
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         match &mut *self {
-            Self::Playing(seat) => match (seat.left.get(), seat.other.get()) {
+            Self::Active(slot) => match (slot.left.get(), slot.other.get()) {
                 (left @ 1.., Some(other)) => {
-                    seat.left.set(left - 1);
+                    slot.left.set(left - 1);
                     other.wake_by_ref();
                 }
-                _ if seat.over.get() => return Poll::Ready(()),
+                _ if slot.over.get() => return Poll::Ready(()),
                 _ => {
-                    seat.own.get_or_init(|| cx.waker().clone());
+                    slot.own.get_or_init(|| cx.waker().clone());
                 }
             },
-            Self::Beside(idle) => return Pin::new(idle).poll(cx),
+            Self::Idle(idle) => return Pin::new(idle).poll(cx),
         }
         Poll::Pending
     }
 }
 
-/// A task that ends at its first poll, with its number.
-pub(crate) struct Ending(pub(crate) usize);
+/// A task that completes in its first poll, with its index.
+pub(crate) struct EndingTask(pub(crate) usize);
 
-impl Future for Ending {
+impl Future for EndingTask {
     type Output = usize;
 
     #[inline]

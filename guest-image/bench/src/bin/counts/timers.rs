@@ -1,8 +1,6 @@
-//! The cases of timers.
-//!
-//! n timers are pending. A round lets the first of them pass its deadline, makes it anew with another
-//! deadline, cancels one, and makes that one anew. So deadlines come and go as they do with tasks that
-//! sleep, and a queue has the form that this gives it.
+//! The timer cases. n timers are pending. Each round lets the earliest timer expire, arms it again
+//! with a new deadline, cancels one timer, and arms that one again. So deadlines come and go as in
+//! a program whose tasks sleep, and the queue gets a realistic shape.
 
 use core::{cmp::Reverse, hint::black_box, task::Waker};
 
@@ -19,35 +17,35 @@ use crate::{
     sleepers::{self, Sleeper},
 };
 
-/// How many timers there are in the cases.
+/// The numbers of timers.
 pub(crate) const NUMBERS: [usize; 7] = [1, 10, 100, 1000, 4000, 10_000, 100_000];
 
 /// How many rounds there are.
 const ROUNDS: usize = 1000;
 
-/// How far a deadline lies behind the one before, in the mean. Far enough that no two are passed
-/// together.
+/// The mean distance between deadlines. Large enough that no two expire together.
 const GAP: u64 = 1_000_000_000_000;
 
 /// An executor with timers.
 pub(crate) trait Timers {
     /// The runtime's timer.
-    type Timer: sleepers::Timer;
+    type Timer: sleepers::BenchTimer;
 
-    /// Whether what a cancelled timer leaves behind takes instructions at its deadline.
+    /// Whether a cancelled timer costs instructions at its deadline.
     const CANCELLED_LEAVE: bool;
 
-    /// Spawns a task that nobody waits for.
+    /// Spawns a detached task.
     fn spawn(&mut self, task: Sleeper<Self::Timer>);
 
-    /// One turn of the loop: polls the tasks that are ready, and serves the timers.
+    /// One turn of the loop: polls the ready tasks and serves the timers.
     fn turn(&mut self);
 
-    /// What the alarm's interrupt handler does, and then the loop, until what was due has been polled.
+    /// Does what the alarm's interrupt handler does, then runs the loop until the task that was due
+    /// has been polled.
     fn on_alarm(&mut self);
 }
 
-/// `timer_arm`, `timer_fire` and `timer_cancel`, with n timers of as many tasks as `tasks` says.
+/// `timer_arm`, `timer_fire` and `timer_cancel`, with n timers shared among `tasks` tasks.
 pub(crate) fn run(timers: &mut impl Timers, watch: &Stopwatch, subject: &Subject, tasks: usize) {
     let n = black_box(subject.n);
     let mut pending = Pending::fill(timers, watch, n, tasks);
@@ -66,18 +64,18 @@ pub(crate) fn run(timers: &mut impl Timers, watch: &Stopwatch, subject: &Subject
     subject.report_tally("timer_cancel", &cancel);
 }
 
-/// The timers that are pending, by their numbers.
+/// The pending timers, by index.
 struct Pending<'a, T> {
     timers: &'a mut T,
     watch: &'a Stopwatch,
-    /// One for each task. Timer i is one of task i modulo tasks.
+    /// One for each task. Timer i belongs to task i modulo the number of tasks.
     wakers: Vec<Waker>,
     /// Each timer's deadline, if it is pending.
     deadlines: Vec<Option<u64>>,
-    /// Deadlines and timers; also what was cancelled.
+    /// Deadlines and timers, cancelled ones included.
     order: BinaryHeap<Reverse<(u64, usize)>>,
     random: Random,
-    /// The timer that its task has turned to last.
+    /// The timer to which its task has switched last.
     current: Option<usize>,
 }
 
@@ -101,17 +99,17 @@ impl<'a, T: Timers> Pending<'a, T> {
         pending
     }
 
-    /// Its task and its number there.
-    fn place(&self, timer: usize) -> (Waker, usize) {
+    /// Returns the waker of the timer's task, and the timer's slot there.
+    fn slot_of(&self, timer: usize) -> (Waker, usize) {
         let tasks = self.wakers.len();
         (self.wakers[timer % tasks].clone(), timer / tasks)
     }
 
-    /// Has a timer's task turn to it, and gives its waker.
+    /// Makes a timer's task switch to it, and returns the task's waker.
     fn turn_to(&mut self, timer: usize) -> Waker {
-        let (waker, seat) = self.place(timer);
+        let (waker, slot) = self.slot_of(timer);
         if self.current.replace(timer) != Some(timer) {
-            sleepers::turn_to(seat, || {
+            sleepers::turn_to(slot, || {
                 waker.wake_by_ref();
                 self.timers.turn();
             });
@@ -119,9 +117,8 @@ impl<'a, T: Timers> Pending<'a, T> {
         black_box(waker)
     }
 
-    /// Makes a timer that is not pending: the turn in which its task is polled.
-    ///
-    /// Where it is the timer that fired last, that turn is the first since then, and sets the alarm.
+    /// Arms a timer that is not pending; returns the cost of the turn in which its task is polled.
+    /// If it is the timer that fired last, that turn is the first since then, and sets the alarm.
     fn arm(&mut self, timer: usize) -> u64 {
         let waker = self.turn_to(timer);
         let range = GAP * self.deadlines.len() as u64;
@@ -134,7 +131,7 @@ impl<'a, T: Timers> Pending<'a, T> {
         })
     }
 
-    /// The timer that is due first.
+    /// Returns the timer with the earliest deadline.
     fn earliest(&mut self) -> usize {
         loop {
             let Reverse((deadline, timer)) = self.order.pop().expect("there is one");
@@ -145,7 +142,8 @@ impl<'a, T: Timers> Pending<'a, T> {
         }
     }
 
-    /// Passes the deadline of the first timer: from the alarm to the poll that finds it ready.
+    /// Lets the earliest timer expire; returns the cost from the alarm to the poll that finds it
+    /// ready.
     fn fire(&mut self, timer: usize) -> u64 {
         self.turn_to(timer);
         self.pass_deadline(timer);
@@ -153,14 +151,15 @@ impl<'a, T: Timers> Pending<'a, T> {
         fire.expect("its deadline has passed")
     }
 
-    /// Lets the time pass until a timer's deadline.
+    /// Moves the clock to a timer's deadline.
     fn pass_deadline(&mut self, timer: usize) {
         let deadline = self.deadlines[timer].take().expect("it is pending");
         assert!(clock::alarm() <= deadline, "the alarm is set");
         clock::advance_to(deadline);
     }
 
-    /// The first timer, where it takes instructions at its deadline; else any one.
+    /// Chooses the timer to cancel: the earliest if it costs instructions at its deadline, else a
+    /// random one.
     fn next_cancelled(&mut self) -> usize {
         if T::CANCELLED_LEAVE {
             self.earliest()
@@ -169,7 +168,7 @@ impl<'a, T: Timers> Pending<'a, T> {
         }
     }
 
-    /// Drops a pending timer, and adds what takes instructions at its deadline.
+    /// Drops a pending timer; returns the cost, including any at its deadline.
     fn cancel(&mut self, timer: usize) -> u64 {
         let waker = self.turn_to(timer);
         let drop = sleepers::drop_timer(self.watch, || {
@@ -184,7 +183,7 @@ impl<'a, T: Timers> Pending<'a, T> {
         drop + self.watch.count(|| self.timers.on_alarm())
     }
 
-    /// Ends all tasks, and lets the time pass until nothing is left.
+    /// Ends all tasks, and moves the clock past every deadline.
     fn end(self) {
         let Self {
             timers,

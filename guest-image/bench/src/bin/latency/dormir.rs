@@ -1,5 +1,5 @@
-//! dormir: executors whose tasks any vCPU may wake, with the timers, the clock and the interrupt entry that
-//! `bare::init` has set up.
+//! dormir: executors with `Shared`, and the timers, clock and interrupt entry that `bare::init` has
+//! set up.
 
 use alloc::vec::Vec;
 use core::{
@@ -21,26 +21,26 @@ use dormir::{
 use crate::{
     load::{Busy, Load, MOST_BUSY, MOST_SLEEPERS, far_deadline},
     machine::machine,
-    players::{self, PLAYERS, Player},
+    ping_pong::{self, PING_PONG_TASKS, PingPong},
     rounds::{Expected, Round},
     stamps, turn,
 };
 
-/// Executors of one kind.
-struct Pair<C: Capacity> {
+/// Two executors of one capacity.
+struct Executors<C: Capacity> {
     plain: Executor<C>,
-    /// Its wakes are stamped.
+    /// Its wake hook stamps.
     hooked: Executor<C>,
 }
 
 /// For up to 64 tasks...
-static SMALL: Pair<Up64> = Pair {
+static SMALL: Executors<Up64> = Executors {
     plain: Executor::new(Shared),
     hooked: Executor::new(Shared),
 };
 
 /// ... and for more.
-static LARGE: Pair<Up4096> = Pair {
+static LARGE: Executors<Up4096> = Executors {
     plain: Executor::new(Shared),
     hooked: Executor::new(Shared),
 };
@@ -57,23 +57,23 @@ extern "sysv64" fn on_host(_frame: &InterruptFrame) {
 }
 dormir::interrupt_entry!(host_entry => on_host);
 
-/// Before any other runtime has its turn.
+/// Must be called before another runtime has its turn.
 pub(crate) fn init() {
     SMALL.hooked.on_wake(stamps::wake);
     LARGE.hooked.on_wake(stamps::wake);
     TIMER_ENTRY.store(machine().timer_entry(), Ordering::Relaxed);
 }
 
-/// How it waits.
+/// How dormir waits.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Policy {
+pub(crate) enum IdlePolicy {
     Halt,
     Adaptive,
     Spin,
 }
 
-impl Policy {
-    /// The policy of this name.
+impl IdlePolicy {
+    /// Returns the policy with this name.
     pub(crate) fn named(name: &str) -> Option<Self> {
         match name {
             "halt" => Some(Self::Halt),
@@ -87,16 +87,16 @@ impl Policy {
 /// How it waits, and what else it has to do.
 #[derive(Clone, Copy)]
 pub(crate) struct Setting {
-    pub(crate) policy: Policy,
+    pub(crate) policy: IdlePolicy,
     pub(crate) load: Load,
     /// Whether wakes are stamped.
     pub(crate) stamps_wakes: bool,
 }
 
 impl Setting {
-    /// Whether a deadline is seen by its interrupt only.
+    /// Returns whether only the interrupt makes dormir notice a deadline.
     pub(crate) fn needs_interrupt(self) -> bool {
-        self.policy == Policy::Halt || self.load.keeps_awake()
+        self.policy == IdlePolicy::Halt || self.load.keeps_awake()
     }
 
     fn expected_of_deadline(self) -> Expected {
@@ -114,7 +114,7 @@ impl Setting {
     }
 }
 
-/// A policy, with a stamp before each wait.
+/// An idle policy that stamps before each wait.
 struct Stamped<I>(I);
 
 impl<I: Idle> Idle for Stamped<I> {
@@ -137,7 +137,7 @@ dormir::task! {
     }
 
     async fn waiter(rounds: usize, expected: Expected), pool = 1 {
-        let mut interrupt = pin!(INTERRUPTED.wait().expect("nobody else waits for it"));
+        let mut interrupt = pin!(INTERRUPTED.wait().expect("this is its only waiter"));
         for _ in 0..rounds {
             let round = Round::by_host(expected);
             let poll = stamps::last_poll(interrupt.as_mut()).await;
@@ -146,7 +146,7 @@ dormir::task! {
         turn::end_one();
     }
 
-    fn player(player: Player) -> Player, pool = PLAYERS { player }
+    fn ping_pong_task(task: PingPong) -> PingPong, pool = PING_PONG_TASKS { task }
 
     async fn far_sleeper(deadline: Instant), pool = MOST_SLEEPERS {
         Timer::at(deadline).await;
@@ -155,7 +155,7 @@ dormir::task! {
     fn busy() -> Busy, pool = MOST_BUSY { Busy::for_a_turn() }
 }
 
-/// A task sleeps until so many deadlines, one after another.
+/// Runs a task that sleeps until `rounds` deadlines, one after another.
 pub(crate) fn sleep(rounds: usize, setting: Setting) {
     take_turn(setting, setting.policy, 1, |spawner| {
         let expected = setting.expected_of_deadline();
@@ -163,7 +163,7 @@ pub(crate) fn sleep(rounds: usize, setting: Setting) {
     });
 }
 
-/// A task sleeps until so many interrupts from the host, one after another.
+/// Runs a task that waits for `rounds` interrupts from the host, one after another.
 pub(crate) fn sleep_until_host(rounds: usize, setting: Setting) {
     take_turn(setting, setting.policy, 1, |spawner| {
         let expected = setting.expected_of_host();
@@ -171,19 +171,24 @@ pub(crate) fn sleep_until_host(rounds: usize, setting: Setting) {
     });
 }
 
-/// Two tasks wake each other so many times.
-pub(crate) fn play(rounds: usize, setting: Setting) {
-    take_turn(setting, Policy::Halt, PLAYERS, |spawner| {
-        players::two(rounds)
+/// Runs two tasks that wake each other `rounds` times.
+pub(crate) fn ping_pong(rounds: usize, setting: Setting) {
+    take_turn(setting, IdlePolicy::Halt, PING_PONG_TASKS, |spawner| {
+        ping_pong::two(rounds)
             .into_iter()
-            .all(|each| spawner.spawn_detached(player(each)).is_ok())
+            .all(|each| spawner.spawn_detached(ping_pong_task(each)).is_ok())
     });
 }
 
-/// Runs so many tasks, which `spawn` spawns, beside the load, until they have ended.
-fn take_turn(setting: Setting, policy: Policy, tasks: usize, spawn: impl FnOnce(&Spawner) -> bool) {
-    // SAFETY: the one is what `bare::init` put there; the other is made by `interrupt_entry!`. Each ends its
-    // interrupt.
+/// Runs the `tasks` tasks that `spawn` spawns, beside the load, until they have completed.
+fn take_turn(
+    setting: Setting,
+    policy: IdlePolicy,
+    tasks: usize,
+    spawn: impl FnOnce(&Spawner) -> bool,
+) {
+    // SAFETY: the first entry is the one that `bare::init` installed, the second is made by
+    // `interrupt_entry!`. Each ends its interrupt.
     unsafe { stamps::go_on_to(TIMER_ENTRY.load(Ordering::Relaxed), host_entry) };
     turn::begin(tasks, abort_far_sleepers);
     if matches!(setting.load, Load::Sleepers(_)) {
@@ -194,27 +199,27 @@ fn take_turn(setting: Setting, policy: Policy, tasks: usize, spawn: impl FnOnce(
 }
 
 fn run<C: Capacity>(
-    executors: &'static Pair<C>,
+    executors: &'static Executors<C>,
     setting: Setting,
-    policy: Policy,
+    policy: IdlePolicy,
     spawn: impl FnOnce(&Spawner) -> bool,
 ) {
     let executor = match setting.stamps_wakes {
         true => &executors.hooked,
         false => &executors.plain,
     };
-    let mut runner: Runner<C> = executor.enter().expect("nobody is in it");
+    let mut runner: Runner<C> = executor.enter().expect("it is not entered");
     let spawner = runner.spawner();
     spawn_load(&spawner, setting.load);
     assert!(spawn(&spawner), "there is room for a task or two");
     match policy {
-        Policy::Halt => runner.run(Stamped(Halt)),
-        Policy::Adaptive => runner.run(Stamped(Adaptive::new(Halt))),
-        Policy::Spin => runner.run(Stamped(Spin)),
+        IdlePolicy::Halt => runner.run(Stamped(Halt)),
+        IdlePolicy::Adaptive => runner.run(Stamped(Adaptive::new(Halt))),
+        IdlePolicy::Spin => runner.run(Stamped(Spin)),
     }
 }
 
-/// Those that sleep beyond the turn, which must end with it.
+/// Abort handles of the sleepers of the load, which must end with the turn.
 static FAR_SLEEPERS: Mutex<RefCell<Vec<AbortHandle>>> = Mutex::new(RefCell::new(Vec::new()));
 
 fn spawn_load(spawner: &Spawner, load: Load) {

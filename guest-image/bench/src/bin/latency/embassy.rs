@@ -1,6 +1,6 @@
-//! embassy-executor with embassy-time and embassy-sync, on the same clock and alarm, idle as embassy's own
-//! executors are where an instruction waits for an interrupt: poll, look with interrupts masked whether anything
-//! became ready meanwhile, and if not, `sti; hlt`.
+//! embassy-executor with embassy-time and embassy-sync, on the same clock and alarm. It idles like
+//! embassy's platform executors on processors that wait for interrupts: poll, check with interrupts
+//! masked whether a task became ready meanwhile, and if not, `sti; hlt`.
 
 use alloc::boxed::Box;
 use core::{
@@ -25,16 +25,16 @@ use x86_64::instructions::interrupts;
 
 use crate::{
     load::{Busy, Load, far_deadline},
-    machine::{Ending, machine, now},
-    players::{self, PLAYERS},
+    machine::{EndOfInterrupt, machine, now},
+    ping_pong::{self, PING_PONG_TASKS},
     rounds::{Expected, Round},
     stamps, turn,
 };
 
-/// Whether something has become ready since the loop last looked.
+/// Whether a task has become ready since the loop last checked.
 static PENDED: AtomicBool = AtomicBool::new(false);
 
-/// What embassy calls when something has become ready, with what the executor was made with.
+/// embassy calls this when a task has become ready, with the executor's context.
 #[unsafe(export_name = "__pender")]
 fn pender(context: *mut ()) {
     if context == STAMPS_WAKES {
@@ -43,13 +43,13 @@ fn pender(context: *mut ()) {
     PENDED.store(true, Ordering::Release);
 }
 
-/// The context of an executor whose wakes are stamped; that of another is null.
+/// The context of an executor whose wakes are stamped; other contexts are null.
 const STAMPS_WAKES: *mut () = ptr::without_provenance_mut(1);
 
-/// The clock and the alarm that the floor has too.
-struct Shared;
+/// The clock and the alarm that the floor uses too.
+struct SharedHardware;
 
-impl Hardware for Shared {
+impl Hardware for SharedHardware {
     #[inline]
     fn now(&self) -> u64 {
         now().as_nanos()
@@ -58,7 +58,7 @@ impl Hardware for Shared {
     #[inline]
     fn set_alarm(&self, at: u64) -> bool {
         if at == u64::MAX {
-            // Nobody waits, so nothing needs to be set, and no clock to be read.
+            // No timer is pending, so there is no alarm to set and no clock to read.
             return true;
         }
         machine().alarm.set(Instant::from_nanos(at));
@@ -67,11 +67,11 @@ impl Hardware for Shared {
 }
 
 embassy_time_driver::time_driver_impl!(
-    static DRIVER: AlarmDriver<Shared> = AlarmDriver::new(Shared)
+    static DRIVER: AlarmDriver<SharedHardware> = AlarmDriver::new(SharedHardware)
 );
 
-/// Defines an entry of the timer's interrupt, which ends it in one way: a hardware crate knows its machine when it
-/// is compiled.
+/// Defines an entry of the timer's interrupt that ends it in one way: a hardware crate knows its
+/// machine at compile time.
 macro_rules! timer_entry {
     ($entry:ident, $handler:ident, $ending:expr) => {
         extern "sysv64" fn $handler(_frame: &InterruptFrame) {
@@ -81,9 +81,9 @@ macro_rules! timer_entry {
         dormir::interrupt_entry!($entry => $handler);
     };
 }
-timer_entry!(pic_entry, on_pic_timer, Ending::Pic);
-timer_entry!(xapic_entry, on_xapic_timer, Ending::Xapic);
-timer_entry!(x2apic_entry, on_x2apic_timer, Ending::X2apic);
+timer_entry!(pic_entry, on_pic_timer, EndOfInterrupt::Pic);
+timer_entry!(xapic_entry, on_xapic_timer, EndOfInterrupt::Xapic);
+timer_entry!(x2apic_entry, on_x2apic_timer, EndOfInterrupt::X2apic);
 
 /// What the host's interrupt signals.
 static INTERRUPTED: Signal<CriticalSectionRawMutex, ()> = Signal::new();
@@ -122,20 +122,20 @@ fn timer_at(deadline: Instant) -> Timer {
 #[inline(always)]
 fn halt() {
     stamps::fall_asleep();
-    // SAFETY: every interrupt has an entry that saves what it changes. Not `nomem`: what the handler
-    // wrote is read after the halt.
+    // SAFETY: every interrupt's entry saves what it changes. There is no `nomem`, so the handler's
+    // writes are read after the halt.
     unsafe { asm!("sti", "hlt", options(nostack)) };
 }
 
-/// An executor.
-pub(crate) struct Executor {
+/// An executor and its load.
+pub(crate) struct EmbassyExecutor {
     raw: &'static raw::Executor,
     load: Load,
-    /// Whether the load's tasks have been spawned: they stay from turn to turn.
+    /// Whether the load's tasks have been spawned: they stay across turns.
     is_loaded: Cell<bool>,
 }
 
-impl Executor {
+impl EmbassyExecutor {
     pub(crate) fn new(load: Load) -> Self {
         Self {
             raw: Box::leak(Box::new(raw::Executor::new(ptr::null_mut()))),
@@ -144,8 +144,8 @@ impl Executor {
         }
     }
 
-    /// One whose wakes are stamped. The load is this one's: sleepers of any executor are in the same queue, and
-    /// where others are busy no wakes are stamped.
+    /// Makes an executor whose wakes are stamped. It spawns no load of its own: sleepers of any
+    /// executor share the queue, and with busy tasks no wakes are stamped.
     pub(crate) fn beside(&self) -> Self {
         Self {
             raw: Box::leak(Box::new(raw::Executor::new(STAMPS_WAKES))),
@@ -154,21 +154,21 @@ impl Executor {
         }
     }
 
-    /// A task sleeps until so many deadlines, one after another.
+    /// Runs a task that sleeps until `rounds` deadlines, one after another.
     pub(crate) fn sleep(&self, rounds: usize) {
         self.take_turn(1, || self.spawn(sleeper(rounds, self.expected())));
     }
 
-    /// A task sleeps until so many interrupts from the host, one after another.
+    /// Runs a task that waits for `rounds` interrupts from the host, one after another.
     pub(crate) fn sleep_until_host(&self, rounds: usize) {
         self.take_turn(1, || self.spawn(waiter(rounds, self.expected())));
     }
 
-    /// Two tasks wake each other so many times.
-    pub(crate) fn play(&self, rounds: usize) {
-        self.take_turn(PLAYERS, || {
-            for player in players::two(rounds) {
-                self.spawn(player);
+    /// Runs two tasks that wake each other `rounds` times.
+    pub(crate) fn ping_pong(&self, rounds: usize) {
+        self.take_turn(PING_PONG_TASKS, || {
+            for task in ping_pong::two(rounds) {
+                self.spawn(task);
             }
         });
     }
@@ -180,11 +180,11 @@ impl Executor {
         }
     }
 
-    /// Spawns a task, whose memory is given up: a block has but one or two.
+    /// Spawns a task and leaks its memory: a block spawns only one or two.
     fn spawn<F: Future<Output = ()> + 'static>(&self, task: F) {
         let storage: &'static TaskStorage<F> = Box::leak(Box::new(TaskStorage::new()));
         let Ok(token) = storage.spawn(|| task) else {
-            panic!("nobody has used it");
+            panic!("the storage is new");
         };
         self.raw.spawner().spawn(token);
     }
@@ -199,20 +199,20 @@ impl Executor {
             }
             Load::Busy(tasks) => {
                 for _ in 0..tasks {
-                    self.spawn(Busy::for_good());
+                    self.spawn(Busy::permanent());
                 }
             }
         }
     }
 
-    /// Runs so many tasks, which `spawn` spawns, beside the load, until they have ended.
+    /// Runs the `tasks` tasks that `spawn` spawns, beside the load, until they have completed.
     fn take_turn(&self, tasks: usize, spawn: impl FnOnce()) {
         let timer: InterruptEntry = match machine().timer_ending() {
-            Ending::Pic => pic_entry,
-            Ending::Xapic => xapic_entry,
-            Ending::X2apic => x2apic_entry,
+            EndOfInterrupt::Pic => pic_entry,
+            EndOfInterrupt::Xapic => xapic_entry,
+            EndOfInterrupt::X2apic => x2apic_entry,
         };
-        // SAFETY: they are made by `interrupt_entry!`, and each ends its interrupt.
+        // SAFETY: both are made by `interrupt_entry!`, and each ends its interrupt.
         unsafe { stamps::go_on_to(timer as usize as u64, host_entry) };
         turn::begin(tasks, || {});
         if !self.is_loaded.replace(true) {
@@ -225,7 +225,7 @@ impl Executor {
 
     fn run(&self) {
         loop {
-            // SAFETY: neither a task nor `pender` gets hold of the executor, so no call is within another.
+            // SAFETY: neither a task nor `pender` has access to the executor, so calls do not nest.
             unsafe { self.raw.poll() };
             if turn::is_over() {
                 return;

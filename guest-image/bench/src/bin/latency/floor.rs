@@ -1,4 +1,4 @@
-//! The floor: what is left when there is no runtime.
+//! The floor: the latencies without any runtime.
 
 use core::arch::{asm, naked_asm};
 
@@ -8,13 +8,14 @@ use x86_64::instructions::interrupts;
 
 use crate::{
     host,
-    machine::{Ending, machine, now},
+    machine::{EndOfInterrupt, machine, now},
     rounds::{Expected, Round, take_wake},
     stamps::{self, stamping_entry},
 };
 
 stamping_entry!(pic_entry, ["mov al, 0x20", "out 0x20, al"], "iretq");
-// The local APIC's page is where it is after a reset, as `bare` uses it. Its EOI register is at 0xb0.
+// The local APIC's page is where it is after a reset, as `bare` uses it. Its EOI register is at
+// 0xb0.
 stamping_entry!(
     xapic_entry,
     ["mov eax, 0xfee000b0", "mov dword ptr [rax], 0"],
@@ -33,8 +34,8 @@ stamping_entry!(
     "iretq"
 );
 
-impl Ending {
-    /// The entry that ends an interrupt in this way.
+impl EndOfInterrupt {
+    /// Returns the entry that ends an interrupt in this way.
     fn entry(self) -> InterruptEntry {
         match self {
             Self::Pic => pic_entry,
@@ -44,20 +45,21 @@ impl Ending {
     }
 }
 
-/// `sti; hlt`, and the TSC at the first instruction after the wake. Interrupts are masked again then.
+/// Executes `sti; hlt`, and returns the TSC at the first instruction after the wake, with
+/// interrupts masked again.
 #[inline(always)]
 fn halt() -> u64 {
     stamps::fall_asleep();
     let (low, high): (u64, u64);
-    // SAFETY: the interrupt's entry changes no register and no memory but its stamp; the instructions
-    // before and after are not said to leave memory alone, so the stamp is read after the halt.
+    // SAFETY: the interrupt's entry changes no register, and no memory but its stamp. There is no
+    // `nomem`, so the stamp is read after the halt.
     unsafe {
         asm!("sti", "hlt", "rdtsc", "cli", out("rax") low, out("rdx") high);
     }
     high << 32 | low
 }
 
-/// Sleeps until so many deadlines, one after another.
+/// Sleeps until `rounds` deadlines, one after another.
 pub(crate) fn sleep(rounds: usize) {
     let machine = machine();
     interrupts::disable();
@@ -69,7 +71,7 @@ pub(crate) fn sleep(rounds: usize) {
         loop {
             machine.alarm.set(deadline);
             if now() >= deadline {
-                // It passed before the vCPU slept, so the alarm may not come: no sample.
+                // It passed before the vCPU slept, so the alarm may never come: no sample.
                 break;
             }
             let woke = halt();
@@ -83,7 +85,7 @@ pub(crate) fn sleep(rounds: usize) {
     interrupts::enable();
 }
 
-/// Sleeps until so many interrupts from the host, one after another.
+/// Sleeps until `rounds` interrupts from the host, one after another.
 pub(crate) fn sleep_until_host(rounds: usize) {
     interrupts::disable();
     // SAFETY: it saves what it changes, returns by `iretq`, and ends the interrupt.
@@ -101,7 +103,7 @@ pub(crate) fn sleep_until_host(rounds: usize) {
     interrupts::enable();
 }
 
-/// What a wake by a task costs where there is no task: two stamps, one after the other.
+/// The floor of a wake by another task: two stamps, one after the other.
 pub(crate) fn stamp_twice(rounds: usize) {
     for _ in 0..rounds {
         stamps::clear();

@@ -1,7 +1,6 @@
-//! Interrupts from the host, which the harness's VMM injects: see [`dormir_abi::port::HOST_INTERRUPT`].
-//!
-//! The host stamps with its own TSC, and adds how far the guest's is ahead by KVM's account. That this is so is
-//! shown by readings of the guest's TSC before and after the host's.
+//! Interrupts that the harness's VMM injects: see [`dormir_abi::port::HOST_INTERRUPT`]. The host
+//! stamps with its own TSC, and adds the offset of the guest's TSC as KVM reports it. Readings of
+//! the guest's TSC before and after the host's check this.
 
 use core::{
     arch::asm,
@@ -14,28 +13,28 @@ use dormir_bench_guest::stopwatch::stamp;
 
 use crate::stamps::HOST_VECTOR;
 
-/// What the host is asked for, and its answer: a [`HostInterrupt`] that both may touch at any time.
+/// A request to the host, and its answer: a [`HostInterrupt`] that both may access at any time.
 #[repr(C)]
-struct Request {
+struct SharedRequest {
     vector: AtomicU64,
     delay_nanos: AtomicU64,
     tsc: AtomicU64,
 }
 
-const _: () = assert!(size_of::<Request>() == size_of::<HostInterrupt>());
+const _: () = assert!(size_of::<SharedRequest>() == size_of::<HostInterrupt>());
 
-static REQUEST: Request = Request {
+static REQUEST: SharedRequest = SharedRequest {
     vector: AtomicU64::new(0),
     delay_nanos: AtomicU64::new(0),
     tsc: AtomicU64::new(0),
 };
 
-/// Asks for an interrupt in so many nanoseconds.
+/// Asks for an interrupt in `nanos` nanoseconds.
 pub(crate) fn interrupt_in(nanos: u64) {
     ask(HOST_VECTOR, nanos);
 }
 
-/// The TSC just before the host injected the interrupt, once it has.
+/// Returns the TSC just before the host injected the interrupt, once it has.
 pub(crate) fn injected() -> Option<u64> {
     Some(REQUEST.tsc.load(Ordering::Acquire)).filter(|&stamp| stamp != 0)
 }
@@ -45,9 +44,9 @@ fn ask(vector: u8, delay_nanos: u64) {
     REQUEST.delay_nanos.store(delay_nanos, Ordering::Relaxed);
     REQUEST.tsc.store(0, Ordering::Relaxed);
     let address = ptr::from_ref(&REQUEST).addr();
-    // SAFETY: the VMM reads the request and writes its last word, which is an atomic, as all are. The
-    // instruction is not said to leave memory alone, so the request is in memory by then. Other VMMs have
-    // nobody at this port. The image lies below 4 GiB.
+    // SAFETY: the VMM reads the request and writes its last word; all words are atomics. There is
+    // no `nomem`, so the request is in memory by then. Other VMMs ignore the port. The image lies
+    // below 4 GiB.
     unsafe {
         asm!(
             "out dx, eax",
@@ -58,14 +57,13 @@ fn ask(vector: u8, delay_nanos: u64) {
     }
 }
 
-/// How often the two counters are held against each other.
+/// How often the two counters are compared.
 const READINGS: usize = 200;
 
-/// By how many ticks the host's stamps may be too early or too late, as far as readings can tell.
+/// Returns by how many ticks the host's stamps may be early or late, as far as readings can tell.
 ///
 /// # Errors
-///
-/// The host does not answer, or it does not know how far the counters are apart.
+/// The host does not answer, or its offset between the counters is wrong.
 pub(crate) fn uncertainty() -> Result<u64, &'static str> {
     let (mut too_late, mut too_early) = (u64::MAX, u64::MAX);
     for _ in 0..READINGS {
@@ -78,7 +76,8 @@ pub(crate) fn uncertainty() -> Result<u64, &'static str> {
         let is_between = before <= between && between <= after;
         if !is_between {
             return Err(
-                "the host's account of this guest's TSC is wrong, so the path `host` cannot be measured: \
+                "the host's offset of this guest's TSC is wrong, so the path `host` cannot be \\
+                 measured: \
                  leave it out in paths=",
             );
         }

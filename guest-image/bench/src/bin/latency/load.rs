@@ -1,4 +1,4 @@
-//! What else there is to do.
+//! The load: what the runtimes have to do besides the measured tasks.
 
 use alloc::string::String;
 use core::{
@@ -14,25 +14,25 @@ use dormir_bench_guest::random::Random;
 
 use crate::{machine::now, turn};
 
-/// The other tasks of a runtime.
+/// The tasks that a runtime has besides the measured ones.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Load {
     /// There are none.
     None,
-    /// So many sleep, each on a timer of its own that is beyond the run.
+    /// The given number of tasks sleep, each on a timer that expires after the run.
     Sleepers(usize),
-    /// So many are always ready.
+    /// The given number of tasks are always ready.
     Busy(usize),
 }
 
-/// The most sleepers that there is room for.
+/// The largest number of sleepers.
 pub(crate) const MOST_SLEEPERS: usize = 1000;
 
-/// The most busy tasks.
+/// The largest number of busy tasks.
 pub(crate) const MOST_BUSY: usize = 50;
 
 impl Load {
-    /// The load of this name: `none`, `sleepers-1000`, `busy-10`.
+    /// Returns the load with this name: `none`, `sleepers-1000`, `busy-10`.
     pub(crate) fn named(name: &str) -> Result<Self, String> {
         let number = |prefix, most| {
             let number = name.strip_prefix(prefix)?.parse().ok();
@@ -46,18 +46,19 @@ impl Load {
             Ok(Self::Busy(tasks))
         } else {
             Err(alloc::format!(
-                "load= is one of none, sleepers-1 to sleepers-{MOST_SLEEPERS}, busy-1 to busy-{MOST_BUSY}"
+                "load= is one of none, sleepers-1 to sleepers-{MOST_SLEEPERS}, \\
+                 busy-1 to busy-{MOST_BUSY}"
             ))
         }
     }
 
-    /// Whether there is always something to do, so that the vCPU never halts.
+    /// Returns whether a task is always ready, so that the vCPU never halts.
     pub(crate) fn keeps_awake(self) -> bool {
         matches!(self, Self::Busy(_))
     }
 }
 
-/// A deadline that the run does not see: a day away, and up to an hour more, in no order.
+/// Returns a deadline after the run: a day away, plus a random time of up to an hour.
 pub(crate) fn far_deadline() -> Instant {
     const DAY: u64 = 24 * HOUR;
     const HOUR: u64 = 3600 * 1_000_000_000;
@@ -66,21 +67,21 @@ pub(crate) fn far_deadline() -> Instant {
     Instant::from_nanos(now().as_nanos() + DAY + more)
 }
 
-/// A task that is always ready: each poll wakes it again.
+/// A task that is always ready: it wakes itself in each poll.
 pub(crate) struct Busy {
     /// Whether it ends with the runtime's turn.
     ends_with_turn: bool,
 }
 
 impl Busy {
-    /// One that goes on in the runtime's next turn.
-    pub(crate) fn for_good() -> Self {
+    /// Makes a task that goes on in the runtime's next turn.
+    pub(crate) fn permanent() -> Self {
         Self {
             ends_with_turn: false,
         }
     }
 
-    /// One that ends with the runtime's turn.
+    /// Makes a task that ends with the runtime's turn.
     pub(crate) fn for_a_turn() -> Self {
         Self {
             ends_with_turn: true,

@@ -1,7 +1,6 @@
-//! The clock and the alarm that the runtimes share, and whose interrupt goes where.
-//!
-//! The clock is the one of dormir's timers, so a deadline is the same instant for all. dormir's own alarm is
-//! `bare::init`'s; the floor and embassy have [another](alarm::another).
+//! The clock and the alarm that the runtimes share, and the routing of the timer's interrupt. The
+//! clock is that of dormir's timers, so a deadline is the same instant for all runtimes. dormir
+//! uses the alarm of `bare::init`; the floor and embassy use [another](alarm::another).
 
 use alloc::string::String;
 use core::{
@@ -21,18 +20,18 @@ use spin::Once;
 use x86_64::registers::model_specific::Msr;
 
 /// What the runtimes share.
-pub(crate) struct Machine {
+pub(crate) struct SharedMachine {
     pub(crate) clock: &'static TscClock,
     pub(crate) alarm: &'static dyn Alarm,
-    /// Whether the timer is the PIT, whose interrupts come from the PIC.
+    /// Whether the timer is the PIT, whose interrupts the PIC delivers.
     by_pit: bool,
-    /// The local APIC, from which all other interrupts come.
+    /// The local APIC, which delivers all other interrupts.
     apic: Option<Apic>,
     /// The least time from a round's start to its deadline.
     interval_nanos: u64,
 }
 
-static MACHINE: Once<Machine> = Once::new();
+static MACHINE: Once<SharedMachine> = Once::new();
 
 /// Finds the clock and makes the alarm.
 pub(crate) fn start(interval_us: u64) -> Result<(), String> {
@@ -40,7 +39,7 @@ pub(crate) fn start(interval_us: u64) -> Result<(), String> {
     let clock = bare::clock().ok_or("the machine has no clock")?;
     let alarm = alarm::another(found, clock)?;
     CLOCK.store(ptr::from_ref(clock).cast_mut(), Ordering::Relaxed);
-    MACHINE.call_once(|| Machine {
+    MACHINE.call_once(|| SharedMachine {
         clock,
         alarm,
         by_pit: found.timer == TimerSource::Pit,
@@ -50,54 +49,54 @@ pub(crate) fn start(interval_us: u64) -> Result<(), String> {
     Ok(())
 }
 
-/// How long the host waits, at least, before it injects an interrupt: by then the vCPU sleeps.
+/// The least time before the host injects an interrupt: by then the vCPU sleeps.
 const HOST_INTERVAL_NANOS: u64 = 1_000_000;
 
-/// That long, and up to half as long again, so that the rounds do not fall into step with anything that the host
-/// does regularly.
-fn and_some_more(nanos: u64) -> u64 {
+/// Returns `nanos` plus a random part of up to half as much, so that the rounds do not synchronise
+/// with periodic work of the host.
+fn with_jitter(nanos: u64) -> u64 {
     static RANDOM: Mutex<RefCell<Random>> =
         Mutex::new(RefCell::new(Random::seeded(0x9e37_79b9_7f4a_7c15)));
     let more = critical_section::with(|cs| RANDOM.borrow_ref_mut(cs).below(nanos / 2 + 1));
     nanos.saturating_add(more)
 }
 
-/// The clock, without a look whether it is there.
+/// The clock, for access without a check whether it is set.
 static CLOCK: AtomicPtr<TscClock> = AtomicPtr::new(ptr::null_mut());
 
-/// The time. It must not be asked for before [`start`].
+/// Returns the time. Must not be called before [`start`].
 #[inline(always)]
 pub(crate) fn now() -> Instant {
     let clock = CLOCK.load(Ordering::Relaxed);
     debug_assert!(!clock.is_null());
-    // SAFETY: `start`, with which the guest begins, has put a static there; nobody asks for the time in a guest
-    // where it failed.
+    // SAFETY: `start`, which `main` calls first, has stored a static there; a guest in which it
+    // failed ends at once.
     unsafe { &*clock }.now()
 }
 
-/// What [`start`] made.
+/// Returns what [`start`] made.
 #[inline(always)]
-pub(crate) fn machine() -> &'static Machine {
-    MACHINE.get().expect("the guest begins with it")
+pub(crate) fn machine() -> &'static SharedMachine {
+    MACHINE.get().expect("`start` is called first")
 }
 
 /// A way to end an interrupt.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ending {
+pub(crate) enum EndOfInterrupt {
     Pic,
     Xapic,
     X2apic,
 }
 
-impl Ending {
-    /// Ends the timer's interrupt in this way. Where it is known when this is compiled, nothing is looked up.
+impl EndOfInterrupt {
+    /// Ends the timer's interrupt in this way. With a constant `self` there is no branch.
     #[inline(always)]
     pub(crate) fn end_timer_interrupt(self) {
         match self {
             Self::Pic => pic::end_of_interrupt(0),
             Self::Xapic => {
-                // SAFETY: the local APIC's page is where it is after a reset, as `bare` uses it, and mapped one to
-                // one; its EOI register is at 0xb0.
+                // SAFETY: the local APIC's page is at its reset address, as `bare` uses it, and is
+                // identity-mapped; its EOI register is at 0xb0.
                 unsafe { ptr::with_exposed_provenance_mut::<u32>(XAPIC_EOI).write_volatile(0) };
             }
             Self::X2apic => {
@@ -111,38 +110,38 @@ impl Ending {
 const XAPIC_EOI: usize = 0xfee0_00b0;
 const X2APIC_EOI: u32 = 0x80b;
 
-impl Machine {
-    /// How the timer's interrupt is ended.
-    pub(crate) fn timer_ending(&self) -> Ending {
+impl SharedMachine {
+    /// Returns how the timer's interrupt is ended.
+    pub(crate) fn timer_ending(&self) -> EndOfInterrupt {
         if self.by_pit {
-            Ending::Pic
+            EndOfInterrupt::Pic
         } else {
             self.host_ending()
         }
     }
 
-    /// How an interrupt from the host is ended, which the local APIC delivers.
-    pub(crate) fn host_ending(&self) -> Ending {
+    /// Returns how an interrupt from the host is ended, which the local APIC delivers.
+    pub(crate) fn host_ending(&self) -> EndOfInterrupt {
         match self.apic {
-            Some(apic) if apic.is_x2apic() => Ending::X2apic,
-            _ => Ending::Xapic,
+            Some(apic) if apic.is_x2apic() => EndOfInterrupt::X2apic,
+            _ => EndOfInterrupt::Xapic,
         }
     }
 
-    /// Lets the timer's interrupt enter there from now on.
+    /// Makes `entry` the entry of the timer's interrupt.
     ///
     /// # Safety
     ///
     /// `entry` must behave like one of `interrupt_entry!`, and end the timer's interrupt.
     pub(crate) unsafe fn on_timer(&self, entry: InterruptEntry) {
-        // SAFETY: the caller's promise is the one asked for.
+        // SAFETY: the caller's promise is the one required.
         unsafe { bare::set_interrupt_handler(self.timer_vector(), entry) };
     }
 
-    /// Where the timer's interrupt enters at present.
+    /// Returns the address of the timer interrupt's present entry.
     pub(crate) fn timer_entry(&self) -> u64 {
-        // SAFETY: `bare::init` has loaded the table, or there were no machine, and no handler of this guest
-        // changes it.
+        // SAFETY: `bare::init` has loaded the table, since `self` exists, and no handler of this
+        // guest changes it.
         unsafe { gates::entry_of(self.timer_vector()) }
     }
 
@@ -154,13 +153,13 @@ impl Machine {
         }
     }
 
-    /// How long it is to be from the start of the next round to its deadline.
+    /// Returns the time from the start of the next round to its deadline.
     pub(crate) fn until_deadline(&self) -> u64 {
-        and_some_more(self.interval_nanos)
+        with_jitter(self.interval_nanos)
     }
 
-    /// The same to the interrupt from the host.
+    /// Returns the time from the start of the next round to the host's interrupt.
     pub(crate) fn until_interrupt(&self) -> u64 {
-        and_some_more(HOST_INTERVAL_NANOS)
+        with_jitter(HOST_INTERVAL_NANOS)
     }
 }

@@ -1,32 +1,32 @@
-//! A round: from the moment at which it is settled what is to wake the vCPU to the sample, if it gives one.
+//! A round: it arranges for something to wake the vCPU, waits, and takes a sample if it can.
 
 use dormir::time::Instant;
 
 use crate::{
     host,
     machine::{machine, now},
-    samples::{Sample, take},
+    samples::{WakeSample, take},
     stamps,
 };
 
-/// What wakes.
+/// What wakes the vCPU in a round.
 enum Start {
     Deadline(Instant),
     Host,
 }
 
-/// What a round must have seen to give a sample.
+/// What a round must have observed for its sample to count.
 #[derive(Clone, Copy)]
 pub(crate) struct Expected {
-    /// The vCPU was waiting when it began.
+    /// The vCPU was already waiting when the wake came.
     pub(crate) sleep: bool,
-    /// An interrupt has woken it. A runtime that need not sleep may see by itself that a deadline has passed,
-    /// before the interrupt comes; then there is no stamp of that.
+    /// An interrupt woke it. A runtime that need not sleep may notice a passed deadline before the
+    /// interrupt comes; then there is no stamp of the handler.
     pub(crate) handler: bool,
 }
 
 impl Expected {
-    /// Of whoever halts until there is an interrupt.
+    /// For a runtime that halts until an interrupt comes.
     pub(crate) const HALT: Self = Self {
         sleep: true,
         handler: true,
@@ -40,9 +40,9 @@ pub(crate) struct Round {
 }
 
 impl Round {
-    // None of this is inlined into the tasks, whose polls would save more registers for it.
+    // None of these is inlined into the tasks, whose polls would then save more registers.
 
-    /// Chooses a deadline.
+    /// Starts a round that ends at a deadline, and chooses that.
     #[inline(never)]
     pub(crate) fn by_deadline(expected: Expected) -> Self {
         stamps::clear();
@@ -55,7 +55,7 @@ impl Round {
         }
     }
 
-    /// Asks the host for an interrupt.
+    /// Starts a round in which the host injects an interrupt, and asks for that.
     #[inline(never)]
     pub(crate) fn by_host(expected: Expected) -> Self {
         stamps::clear();
@@ -68,7 +68,7 @@ impl Round {
         }
     }
 
-    /// The deadline that was chosen; where the host wakes, none that ever comes.
+    /// Returns the deadline that was chosen; `NEVER` if the host wakes.
     pub(crate) fn deadline(&self) -> Instant {
         match self.start {
             Start::Deadline(deadline) => deadline,
@@ -76,8 +76,8 @@ impl Round {
         }
     }
 
-    /// Takes the sample, if there is one; `poll` is the stamp of the poll, or where there is no runtime of the
-    /// main line.
+    /// Takes the sample, if there is one. `poll` is the stamp of the poll; without a runtime, of
+    /// the first instruction after the wake.
     #[inline(never)]
     pub(crate) fn end(self, poll: u64) {
         if let Some(sample) = self.sample(poll) {
@@ -85,7 +85,7 @@ impl Round {
         }
     }
 
-    fn sample(&self, poll: u64) -> Option<Sample> {
+    fn sample(&self, poll: u64) -> Option<WakeSample> {
         let since = |stamp| nanos_since(self.began, stamp);
         let from = match self.start {
             Start::Deadline(deadline) => deadline.as_nanos() - self.began.as_nanos(),
@@ -95,14 +95,14 @@ impl Round {
             return None;
         }
         let handler = if self.expected.handler {
-            // One that is stamped after the wake has not brought it about: the alarm was a moment early, and
-            // its successor is on record.
+            // A handler stamped after the wake did not cause it: the alarm was slightly early, and
+            // the stamp is that of the next interrupt.
             let before = stamps::woken().unwrap_or(poll);
             since(stamps::handler().filter(|&stamp| stamp <= before)?)
         } else {
             0
         };
-        Some(Sample {
+        Some(WakeSample {
             from,
             handler,
             wake: stamps::woken().map_or(0, since),
@@ -111,12 +111,12 @@ impl Round {
     }
 }
 
-/// Takes the sample of a wake by a task: the stamps before the wake and at the poll.
+/// Takes the sample of a wake by a task, from the stamps before the wake and at the poll.
 #[inline(never)]
 pub(crate) fn take_wake(before: u64, poll: u64) {
     let began = machine().clock.at(before);
     let since = |stamp| nanos_since(began, stamp);
-    take(Sample {
+    take(WakeSample {
         from: 0,
         handler: 0,
         wake: stamps::woken().map_or(0, since),

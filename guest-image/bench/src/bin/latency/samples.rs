@@ -1,9 +1,7 @@
-//! Samples: kept in memory, reported at the end.
-//!
-//! A cell reports `PATH/RUNTIME/STAMP` for each stamp, the n-th value of each being the n-th sample's: in
-//! nanoseconds since the round began, which is earlier than all of them. `PATH/RUNTIME/missed` counts the
-//! rounds that gave no sample. RUNTIME is `floor`, `dormir`, `embassy`, or, where wakes are stamped, `dormir+wake`,
-//! `embassy+wake`.
+//! Samples, kept in memory and reported at the end. A measurement reports `PATH/RUNTIME/STAMP` for
+//! each stamp. The n-th value belongs to the n-th sample, in nanoseconds since its round began.
+//! `PATH/RUNTIME/missed` counts the rounds without a sample. RUNTIME is `floor`, `dormir` or
+//! `embassy`; with stamped wakes, `dormir+wake` or `embassy+wake`.
 
 use alloc::{boxed::Box, format, vec::Vec};
 use core::cell::RefCell;
@@ -13,24 +11,24 @@ use dormir_guest::console::{report, report_samples};
 
 use crate::machine::now;
 
-/// How many rounds are made before any counts.
+/// How many rounds run before samples are kept.
 const WARM_UP: usize = 20;
 
-/// By which way a task is woken.
+/// What wakes a task.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Path {
-    /// Its timer's deadline.
+pub(crate) enum WakePath {
+    /// Its timer's deadline passes.
     Deadline,
-    /// An interrupt that the host injects.
+    /// The host injects an interrupt.
     Host,
-    /// Another task.
+    /// Another task wakes it.
     Task,
 }
 
-impl Path {
+impl WakePath {
     const ALL: [Self; 3] = [Self::Deadline, Self::Host, Self::Task];
 
-    /// The path of this name.
+    /// Returns the path with this name.
     pub(crate) fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|path| path.name() == name)
     }
@@ -46,25 +44,25 @@ impl Path {
 
 /// One sample, in nanoseconds since its round began.
 #[derive(Clone, Copy)]
-pub(crate) struct Sample {
+pub(crate) struct WakeSample {
     /// The deadline, or just before the interrupt was injected, or just before the task's wake.
     pub(crate) from: u64,
-    /// 0 where there is no such stamp.
+    /// At the interrupt's entry; 0 if there is no such stamp.
     pub(crate) handler: u64,
-    /// 0 where there is no such stamp.
+    /// Where the task was made ready; 0 if there is no such stamp.
     pub(crate) wake: u64,
     pub(crate) poll: u64,
 }
 
-/// The samples of the cell whose turn it is.
-static TAKEN: Mutex<RefCell<Vec<Sample>>> = Mutex::new(RefCell::new(Vec::new()));
+/// The samples of the measurement that is running.
+static TAKEN: Mutex<RefCell<Vec<WakeSample>>> = Mutex::new(RefCell::new(Vec::new()));
 
-/// Adds one to them.
-pub(crate) fn take(sample: Sample) {
+/// Adds a sample to the running measurement.
+pub(crate) fn take(sample: WakeSample) {
     critical_section::with(|cs| TAKEN.borrow_ref_mut(cs).push(sample));
 }
 
-/// Which stamps the samples of a cell have, besides the first and the last.
+/// Which stamps the samples of a measurement have, besides the first and the last.
 #[derive(Clone, Copy)]
 pub(crate) struct Points {
     pub(crate) handler: bool,
@@ -72,21 +70,21 @@ pub(crate) struct Points {
 }
 
 /// One runtime on one path.
-pub(crate) struct Cell<'a> {
-    path: Path,
+pub(crate) struct Measurement<'a> {
+    path: WakePath,
     runtime: &'static str,
     block: Box<dyn FnMut(usize) + 'a>,
     points: Points,
-    samples: Vec<Sample>,
+    samples: Vec<WakeSample>,
     rounds: usize,
-    /// How long its blocks have taken so far.
+    /// How long its blocks have taken in total.
     nanos: u64,
 }
 
-impl<'a> Cell<'a> {
-    /// `block` makes so many rounds.
+impl<'a> Measurement<'a> {
+    /// Makes a measurement; `block` runs the given number of rounds.
     pub(crate) fn new(
-        path: Path,
+        path: WakePath,
         runtime: &'static str,
         points: Points,
         block: Box<dyn FnMut(usize) + 'a>,
@@ -102,13 +100,13 @@ impl<'a> Cell<'a> {
         }
     }
 
-    /// By which way its task is woken.
-    pub(crate) fn path(&self) -> Path {
+    /// Returns what wakes its task.
+    pub(crate) fn path(&self) -> WakePath {
         self.path
     }
 
-    /// Makes some rounds whose samples are dropped: what happens once (code is read, and translated) is not
-    /// measured.
+    /// Runs some rounds and drops their samples, so that one-time costs (code is loaded and
+    /// translated) are not measured.
     pub(crate) fn warm_up(&mut self) {
         self.go_on(WARM_UP);
         self.samples.clear();
@@ -116,9 +114,9 @@ impl<'a> Cell<'a> {
         self.nanos = 0;
     }
 
-    /// How many samples are to be taken yet; none if the time for them is over. Where wakes are stamped, half as
-    /// many as elsewhere are wanted.
-    pub(crate) fn left(&self, wanted: usize, limit_ms: u64) -> usize {
+    /// Returns how many samples are still to be taken; 0 once the time limit is reached. With
+    /// stamped wakes, half as many are taken.
+    pub(crate) fn remaining(&self, wanted: usize, limit_ms: u64) -> usize {
         let wanted = match self.points.wake {
             true => wanted.div_ceil(2),
             false => wanted,
@@ -129,15 +127,15 @@ impl<'a> Cell<'a> {
         wanted.saturating_sub(self.samples.len())
     }
 
-    /// Whether it has a block in this turn: where wakes are stamped, in every second one, so that they come from the
-    /// same time as the rest.
+    /// Returns whether it runs a block in this turn: with stamped wakes, in every second turn, so
+    /// that its samples are spread over the same time as the others.
     pub(crate) fn has_turn(&self, turn: usize) -> bool {
         !self.points.wake || turn.is_multiple_of(2)
     }
 
-    /// Makes so many rounds.
+    /// Runs `rounds` rounds.
     pub(crate) fn go_on(&mut self, rounds: usize) {
-        // The heap is not used while a round lasts.
+        // Reserved here, so that no round uses the heap.
         critical_section::with(|cs| TAKEN.borrow_ref_mut(cs).reserve(rounds));
         let start = now();
         (self.block)(rounds);
@@ -146,10 +144,10 @@ impl<'a> Cell<'a> {
         critical_section::with(|cs| self.samples.append(&mut TAKEN.borrow_ref_mut(cs)));
     }
 
-    /// Tells the harness.
+    /// Reports the samples to the harness.
     pub(crate) fn report(&self) {
         let name = |what| format!("{}/{}/{what}", self.path.name(), self.runtime);
-        let series = |what, value: fn(&Sample) -> u64| {
+        let series = |what, value: fn(&WakeSample) -> u64| {
             report_samples(&name(what), self.samples.iter().map(value));
         };
         series("from", |sample| sample.from);

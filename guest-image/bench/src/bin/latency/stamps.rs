@@ -1,4 +1,4 @@
-//! The stamps on the way of a wake: values of the TSC, the last of each kind.
+//! The stamps on the path of a wake: TSC values, the last of each kind.
 
 use core::{
     arch::naked_asm,
@@ -18,51 +18,51 @@ use crate::machine::machine;
 /// The vector of the interrupts that the host injects.
 pub(crate) const HOST_VECTOR: u8 = vector::FREE;
 
-/// At the first instructions of the interrupt that is measured. 0: there was none.
+/// At the first instructions of the measured interrupt. 0: there was none.
 pub(crate) static HANDLER: AtomicU64 = AtomicU64::new(0);
 
-/// Where a task has been made ready. 0: none was.
+/// When a task was made ready. 0: none was.
 static WAKE: AtomicU64 = AtomicU64::new(0);
 
-/// Where the vCPU was about to halt, or to wait otherwise. 0: it was not.
+/// When the vCPU was about to halt, or to wait in another way. 0: it was not.
 static ASLEEP: AtomicU64 = AtomicU64::new(0);
 
-/// Forgets the stamps.
+/// Clears all stamps.
 pub(crate) fn clear() {
     for stamp in [&HANDLER, &WAKE, &ASLEEP] {
         stamp.store(0, Ordering::Relaxed);
     }
 }
 
-/// A runtime calls this when it has made a task ready: dormir as the hook of its executor, embassy as its
-/// pender.
+/// Called by a runtime when it has made a task ready: by dormir as the wake hook of its executor,
+/// by embassy as its pender.
 #[inline]
 pub(crate) fn wake() {
     WAKE.store(stamp(), Ordering::Relaxed);
 }
 
-/// A runtime calls this when it has found nothing to do, just before it waits for an interrupt.
+/// Called by a runtime that has found nothing to do, just before it waits for an interrupt.
 #[inline(always)]
 pub(crate) fn fall_asleep() {
     ASLEEP.store(stamp(), Ordering::Relaxed);
 }
 
-/// The stamp of the interrupt, if there was one.
+/// Returns the stamp of the interrupt, if there was one.
 pub(crate) fn handler() -> Option<u64> {
     taken(&HANDLER)
 }
 
-/// The stamp of the wake, if there was one.
+/// Returns the stamp of the wake, if there was one.
 pub(crate) fn woken() -> Option<u64> {
     taken(&WAKE)
 }
 
-/// When the vCPU was last about to wait, if it was.
+/// Returns when the vCPU was last about to wait, if it was.
 pub(crate) fn asleep() -> Option<u64> {
     taken(&ASLEEP)
 }
 
-/// The moment of the poll with which `future` ends: its first instruction.
+/// Awaits `future`; returns the stamp at the first instruction of the poll in which it completed.
 #[inline(always)]
 pub(crate) fn last_poll<F: Future>(mut future: Pin<&mut F>) -> impl Future<Output = u64> {
     poll_fn(move |cx| {
@@ -75,13 +75,13 @@ fn taken(stamp: &AtomicU64) -> Option<u64> {
     Some(stamp.load(Ordering::Relaxed)).filter(|&stamp| stamp != 0)
 }
 
-/// Defines an interrupt entry that stamps before anything else, does `$then`, for which it has saved `rax` and
-/// `rdx`, and leaves by `$leave`.
+/// Defines an interrupt entry that stamps before anything else, executes `$then`, for which it has
+/// saved `rax` and `rdx`, and leaves by `$leave`.
 macro_rules! stamping_entry {
     ($entry:ident, [$($then:literal),*], $leave:literal $(, $next:ident)?) => {
         /// # Safety
-        ///
-        /// To be entered only by an interrupt that is ended in this way, or where it goes on to.
+        /// Must be entered only by an interrupt that is ended in this way, or by the entry it goes
+        /// on to.
         #[unsafe(naked)]
         unsafe extern "C" fn $entry() {
             naked_asm!(
@@ -102,7 +102,7 @@ macro_rules! stamping_entry {
 }
 pub(crate) use stamping_entry;
 
-/// The addresses of the entries that stamped interrupts go on to.
+/// The addresses of the entries to which the stamping entries jump.
 static TIMER_NEXT: AtomicU64 = AtomicU64::new(0);
 static HOST_NEXT: AtomicU64 = AtomicU64::new(0);
 stamping_entry!(
@@ -118,16 +118,15 @@ stamping_entry!(
     HOST_NEXT
 );
 
-/// From now on the timer's interrupts and those of the host are stamped, and enter these.
+/// Makes the interrupts of the timer and of the host stamp first and then go on to these entries.
 ///
 /// # Safety
-///
-/// `timer` is the address of an entry like those of `interrupt_entry!`, which ends the timer's interrupt; `host`
-/// is such an entry, which ends the local APIC's.
+/// `timer` must be the address of an entry like those of `interrupt_entry!` that ends the timer's
+/// interrupt; `host` must be such an entry that ends the local APIC's.
 pub(crate) unsafe fn go_on_to(timer: u64, host: InterruptEntry) {
     TIMER_NEXT.store(timer, Ordering::Relaxed);
     HOST_NEXT.store(host as usize as u64, Ordering::Relaxed);
-    // SAFETY: it leaves all as it was, and goes on to what the caller vouches for.
+    // SAFETY: it restores what it changes, and jumps to an entry that the caller vouches for.
     unsafe { machine().on_timer(stamping_timer_entry) };
     // SAFETY: the same.
     unsafe { bare::set_interrupt_handler(HOST_VECTOR, stamping_host_entry) };

@@ -1,4 +1,4 @@
-//! A runtime's turn: it ends when the tasks that are measured have ended, whatever else there is to do.
+//! A runtime's turn: it ends when the measured tasks have completed, whatever else there is to do.
 
 use core::{
     cell::Cell,
@@ -7,28 +7,28 @@ use core::{
 
 use critical_section::Mutex;
 
-/// How many of the tasks that are measured have yet to end.
-static LEFT: AtomicUsize = AtomicUsize::new(0);
+/// How many of the measured tasks have not completed yet.
+static REMAINING: AtomicUsize = AtomicUsize::new(0);
 
-/// What is to be done when the last of them has.
+/// Called when the last of them completes.
 static AT_END: Mutex<Cell<fn()>> = Mutex::new(Cell::new(|| {}));
 
-/// A turn begins, with so many tasks that are measured.
+/// Starts a turn with `tasks` measured tasks.
 pub(crate) fn begin(tasks: usize, at_end: fn()) {
-    LEFT.store(tasks, Ordering::Relaxed);
+    REMAINING.store(tasks, Ordering::Relaxed);
     critical_section::with(|cs| AT_END.borrow(cs).set(at_end));
 }
 
-/// One of them ends.
+/// Tells the turn that a measured task completes.
 pub(crate) fn end_one() {
-    let left = LEFT.load(Ordering::Relaxed) - 1;
-    LEFT.store(left, Ordering::Relaxed);
-    if left == 0 {
+    let remaining = REMAINING.load(Ordering::Relaxed) - 1;
+    REMAINING.store(remaining, Ordering::Relaxed);
+    if remaining == 0 {
         critical_section::with(|cs| AT_END.borrow(cs).get())();
     }
 }
 
-/// Whether all have ended.
+/// Returns whether all measured tasks have completed.
 pub(crate) fn is_over() -> bool {
-    LEFT.load(Ordering::Relaxed) == 0
+    REMAINING.load(Ordering::Relaxed) == 0
 }

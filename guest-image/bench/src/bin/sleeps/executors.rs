@@ -1,4 +1,4 @@
-//! The executors in which a task sleeps: every capacity, woken from any vCPU or from one.
+//! The executors in which a task sleeps: every capacity, with `Shared` and with `SingleVcpu`.
 
 use dormir::{
     executor::{Capacity, Executor, Shared, SingleVcpu, Up64, Up4096, Up65536},
@@ -10,8 +10,8 @@ use crate::{NAME, sleeper::Sleeper};
 
 dormir::task! { fn sleeper(task: Sleeper) -> Sleeper, pool = 1 { task } }
 
-/// Calls `with` for each executor, with what is to be said of it, and a function that runs a task in it
-/// until it ends.
+/// Calls `with` for each executor, with its description and a function that runs a task in it to
+/// completion.
 pub(crate) fn each(mut with: impl FnMut(&Subject, &dyn Fn(Sleeper))) {
     macro_rules! with_each {
         ($($capacity:ident)*, $name:literal $cpus:ty, $value:expr) => {$({
@@ -22,8 +22,9 @@ pub(crate) fn each(mut with: impl FnMut(&Subject, &dyn Fn(Sleeper))) {
                 capacity: Some($capacity::TASKS as usize),
                 cpus: Some($name),
             };
-            // Entered before it is counted: that takes a while where there are many places.
-            let runner = core::cell::RefCell::new(EXECUTOR.enter().expect("nobody else enters it"));
+            // Entered before counting starts, since entering a large executor takes a while.
+            let runner = EXECUTOR.enter().expect("it is entered only here");
+            let runner = core::cell::RefCell::new(runner);
             let run = |task| {
                 let mut runner = runner.borrow_mut();
                 let spawned = runner.spawner().spawn_detached(sleeper(task));

@@ -1,12 +1,9 @@
-//! What a sleep costs: the real machine, the real loop, and a task that awaits a timer while the vCPU
-//! halts.
-//!
-//! Without arguments it counts by itself, and is to run under QEMU's `-icount shift=0,sleep=off`: from the
-//! timer interrupt's first instruction to the task's ([`entry`]), and what timer slack saves ([`slack`]).
-//! `max=N` leaves out what needs more than N timers.
-//!
-//! With the argument `stepped` it is to run under the harness's own VMM, which steps through its sleeps and
-//! sees every instruction. `timer=SOURCE` says with which timer.
+//! Counts what a sleep costs: the real timer, the real loop, and a task that awaits a timer while
+//! the vCPU halts. Without arguments it counts by itself, and must run under QEMU's `-icount
+//! shift=0,sleep=off`: the instructions from the timer interrupt's first to the task's first
+//! ([`isr_to_poll`]), and what timer slack saves ([`slack`]). `max=N` leaves out what needs more
+//! than N timers. With the argument `stepped` it must run under the harness's own VMM, which
+//! single-steps through the sleeps and sees every instruction. `timer=SOURCE` selects the timer.
 #![no_std]
 #![no_main]
 
@@ -14,6 +11,7 @@ extern crate alloc;
 
 mod entry;
 mod executors;
+mod isr_to_poll;
 mod slack;
 mod sleeper;
 mod stepped;
@@ -38,8 +36,8 @@ fn main() -> Result<(), String> {
     if args::words().any(|word| word == "stepped") {
         let timer = args::value("timer").map(str::parse).transpose();
         let timer = timer.map_err(|error: bare::UnknownTimerSource| error.to_string())?;
-        // As the clock that counts under `-icount`: the TSC, and not pvclock.
-        // SAFETY: ring 0, the one vCPU, interrupts masked by the entry, memory mapped one to one.
+        // The same clock as under `-icount`: the TSC, not pvclock. SAFETY: ring 0, the one vCPU,
+        // interrupts masked by the entry, memory mapped one to one.
         let (tsc_hz, _) =
             unsafe { tsc::find_frequency() }.ok_or("the TSC's frequency is not known")?;
         let machine = init(Config {
@@ -58,15 +56,16 @@ fn main() -> Result<(), String> {
         timer: Some(TimerSource::Xapic),
         tsc_hz: Some(INSTRUCTIONS_HZ),
     })?;
-    entry::run(machine, max);
+    isr_to_poll::run(machine, max);
     slack::run(machine, max);
     Ok(())
 }
 
-/// Sets the machine up as every guest has it.
+/// Sets up the machine as in every guest.
 fn init(config: Config) -> Result<&'static Machine, String> {
-    // SAFETY: ring 0, the one vCPU, interrupts masked by the entry, whose tables are installed; memory
-    // is mapped one to one, the APICs uncached; called once, and nothing else drives the timers.
+    // SAFETY: ring 0, the one vCPU, interrupts masked by the entry, whose tables are installed;
+    // memory is mapped one to one, the APICs uncached; called once, and nothing else drives the
+    // timers.
     let machine = unsafe { bare::init(config) }.map_err(|error| error.to_string())?;
     x86_64::instructions::interrupts::enable();
     Ok(machine)

@@ -1,4 +1,5 @@
-//! What timer slack saves: tasks that sleep until scattered deadlines, on a queue whose alarm counts.
+//! Counts what timer slack saves: tasks sleep until scattered deadlines, on a queue whose alarm is
+//! counted.
 
 use core::{
     sync::atomic::{AtomicU64, Ordering},
@@ -37,7 +38,7 @@ static ALARM_WRITES: AtomicU64 = AtomicU64::new(0);
 static HALTS: AtomicU64 = AtomicU64::new(0);
 static INTERRUPTS: AtomicU64 = AtomicU64::new(0);
 
-/// The row `exits`, with each slack; unless that is more timers than wanted.
+/// Reports the row `exits` for each slack, unless `max` rules out that many timers.
 pub(crate) fn run(machine: &Machine, max: usize) {
     if max < TASKS {
         return;
@@ -74,7 +75,7 @@ dormir::task! {
 
 fn sleep() {
     static EXECUTOR: Executor<Up64> = Executor::new(Shared);
-    let runner = EXECUTOR.enter().expect("nobody else enters it");
+    let runner = EXECUTOR.enter().expect("it is entered only here");
     let mut runner = runner.with_timers(&TIMERS);
     for index in 0..TASKS as u64 {
         let spawned = runner.spawner().spawn_detached(sleeper(index));
@@ -83,7 +84,7 @@ fn sleep() {
     runner.run(CountedHalt);
 }
 
-/// Gives the queue the clock and the alarm of the machine, and takes the alarm's interrupt.
+/// Installs the machine's clock and alarm in the queue, and handles the alarm's interrupt.
 fn install(machine: &Machine) {
     static CLOCK: Once<TscClock> = Once::new();
     static ALARM: Once<CountedAlarm> = Once::new();
@@ -117,12 +118,12 @@ impl Alarm for CountedAlarm {
     }
 }
 
-/// Halts, and counts how often.
+/// Halts, and counts the halts.
 struct CountedHalt;
 
 impl Idle for CountedHalt {
     fn wait(&mut self, cx: &IdleContext<'_>) {
-        // It halts if the answer is yes, and only then.
+        // It halts if and only if this returns true.
         let counted = || {
             let halts = cx.is_idle();
             HALTS.fetch_add(halts.into(), Ordering::Relaxed);

@@ -4,7 +4,7 @@ use core::{
     arch::asm,
     cell::RefCell,
     pin::Pin,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::Ordering,
     task::{Context, Poll},
     time::Duration,
 };
@@ -14,23 +14,21 @@ use critical_section::Mutex;
 use dormir::time::{Instant, Timer};
 use dormir_bench_guest::{figures::Tally, stopwatch::stamp};
 
-/// The TSC at the interrupt entry's first instruction, as [`entry`](crate::entry) stamps it; 0 if nobody
-/// does.
-pub(crate) static ENTERED: AtomicU64 = AtomicU64::new(0);
+use crate::entry::{BEHIND_STAMP, ENTERED};
 
-/// How many instructions there are between that stamp and the one of a poll that are not dormir's: the rest
-/// of the stamping entry, and the mark.
-const OWN: u64 = crate::entry::BEHIND_STAMP + 1;
+/// How many instructions between the interrupt's stamp and a poll's are not dormir's: the rest of
+/// the stamping entry, and the mark.
+const OWN: u64 = BEHIND_STAMP + 1;
 
-/// The instructions from each interrupt to its poll.
+/// The instructions from each interrupt to the poll that follows.
 static TALLY: Mutex<RefCell<Tally>> = Mutex::new(RefCell::new(Tally::new()));
 
-/// Takes what was tallied since it was last taken.
+/// Takes the tally, and starts a new one.
 pub(crate) fn take_tally() -> Tally {
     critical_section::with(|cs| TALLY.replace(cs, Tally::new()))
 }
 
-/// Sleeps so many times for so long, and tallies.
+/// A task that sleeps `left` times for `time` each, and tallies.
 pub(crate) struct Sleeper {
     left: u32,
     time: Duration,
@@ -46,7 +44,8 @@ impl Sleeper {
         }
     }
 
-    /// The poll, behind its stamp. By itself, so that the registers it needs are not saved before that.
+    /// The poll after its stamp. A function of its own, so that the registers it needs are saved
+    /// after the stamp.
     #[inline(never)]
     fn poll_at(&mut self, stamp: u64, cx: &mut Context<'_>) -> Poll<()> {
         if self.timer.as_mut().poll(cx).is_pending() {
@@ -80,9 +79,9 @@ impl Future for Sleeper {
     }
 }
 
-/// An instruction that does nothing and that a VMM which steps through the guest knows by its sight.
+/// Executes an instruction that does nothing, which a VMM that steps through the guest recognises.
 #[inline(always)]
 fn mark() {
-    // SAFETY: it changes nothing. It is not said to leave memory alone, so no access to memory moves across it.
+    // SAFETY: it changes nothing. There is no `nomem`, so no memory access moves across it.
     unsafe { asm!("xchg bx, bx", options(nostack, preserves_flags)) };
 }

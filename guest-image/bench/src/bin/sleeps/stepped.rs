@@ -1,4 +1,4 @@
-//! Sleeps that the harness's VMM steps through, instruction by instruction.
+//! Sleeps through which the harness's VMM steps, instruction by instruction.
 
 use core::time::Duration;
 
@@ -14,10 +14,11 @@ use crate::{executors, sleeper::Sleeper};
 /// How often the task sleeps in each executor...
 const SLEEPS: u32 = 3;
 
-/// ... and how long each time: not longer than the PIT counts.
+/// ... and how long each time: no longer than the PIT can count.
 const TIME: Duration = Duration::from_millis(20);
 
-/// Has a task sleep in each executor, between two writes to the port that begins and ends the steps.
+/// Runs a sleeping task in each executor, between two writes to the port that starts and ends the
+/// stepping.
 pub(crate) fn run(machine: &Machine) {
     let vector = match machine.timer {
         TimerSource::Pit => vector::PIT,
@@ -32,7 +33,7 @@ pub(crate) fn run(machine: &Machine) {
 }
 
 fn write(value: u32) {
-    // SAFETY: the port is the VMM's, and the write does not change what the guest computes; where there is
-    // no such port, it goes nowhere.
+    // SAFETY: the port belongs to the VMM, and a write changes nothing in the guest; without such a
+    // port it has no effect.
     unsafe { Port::new(port::STEPS).write(value) }
 }

@@ -1,20 +1,19 @@
-//! The sweep over wake, pass and idle check: an interrupt whose handler wakes a task, at every single
-//! instruction of them, and no lost wake.
-//!
-//! A step: a task arms the interrupt to come K instructions later, wakes others itself, and returns. The
-//! real [`Runner::run`](dormir::executor::Runner::run) goes on from there: it polls those others, looks
-//! a last time and halts. Somewhere on the way the handler wakes the victim, which must be polled soon
-//! after.
+//! The wake sweep: at every single instruction of wake, pass and idle check, an interrupt comes
+//! whose handler wakes a task, and no wake may be lost. In a step, a task (the waker) arms the
+//! interrupt to come K instructions later, wakes other tasks, and returns. The real
+//! [`Runner::run`](dormir::executor::Runner::run) continues: it polls the other tasks, checks a
+//! last time and halts. At some instruction of this path the handler wakes the victim, which must
+//! be polled soon after.
 //!
 //! `tasks=64|4096` and `cpus=` choose the executor; besides `shared` and `single` there are
-//! [mutants](mutants) for `cpus`. `via=interrupt|nmi` says how the interrupt is delivered, `wakes=` whom
-//! its handler wakes: names of [`cast`] with commas between them. `steps=` says how many steps each of
-//! them takes; each prints one line: victim, K, the interrupted address, how many instructions after the
-//! handler the victim was polled, and how many polls nobody had woken for.
+//! [mutants](mutants) for `cpus`. `via=interrupt|nmi` selects how the interrupt is delivered, and
+//! `wakes=` lists the victims: names from [`fixture`], separated by commas. `steps=` is the number
+//! of steps for each. Each step prints one line: victim, K, the interrupted address, how many
+//! instructions after the handler the victim was polled, and the number of spurious polls.
 #![no_std]
 #![no_main]
 
-mod cast;
+mod fixture;
 mod mutants;
 mod steps;
 mod tasks;
@@ -23,12 +22,12 @@ use dormir::executor::{Capacity, Cpus, Executor, Shared, SingleVcpu, Up64, Up409
 use dormir_guest::args;
 use dormir_programs::machine::{self, Delivery};
 
-use cast::Cast;
+use fixture::Fixture;
 use mutants::{
     ClearInThree, ClearLate, RaiseIfWordWasEmpty, RaiseInThree, RaiseNotInHandlers, SetInThree,
     With,
 };
-use steps::Steps;
+use steps::SweepIdle;
 
 dormir_guest::entry!(main, owns_machine);
 
@@ -36,15 +35,15 @@ fn main() -> Result<(), &'static str> {
     let delivery = match args::value("via") {
         Some("interrupt") => Delivery::Interrupt,
         Some("nmi") => Delivery::Nmi,
-        _ => return Err("say what interrupts: via=interrupt|nmi"),
+        _ => return Err("missing via=interrupt|nmi: how the interrupt is delivered"),
     };
     let steps = match args::value("steps").map(str::parse) {
         Some(Ok(steps)) => steps,
-        _ => return Err("say how many steps: steps=400"),
+        _ => return Err("missing steps=N, for example steps=400"),
     };
-    let wakes = args::value("wakes").ok_or("say whom the handler wakes: wakes=itself,behind")?;
-    let tasks = args::value("tasks").ok_or("say how large the executor is: tasks=64|4096")?;
-    let cpus = args::value("cpus").ok_or("say how its words are changed: cpus=shared|single")?;
+    let wakes = args::value("wakes").ok_or("missing wakes=, for example wakes=itself,behind")?;
+    let tasks = args::value("tasks").ok_or("missing tasks=64|4096: the executor's size")?;
+    let cpus = args::value("cpus").ok_or("missing cpus=shared|single: how words are changed")?;
     machine::init()?;
     machine::aim(delivery);
     x86_64::instructions::interrupts::enable();
@@ -54,11 +53,11 @@ fn main() -> Result<(), &'static str> {
             match (tasks, cpus) {
                 $(("64", $name) => {
                     static EXECUTOR: Executor<Up64, $type> = Executor::new($cpus);
-                    sweep(&EXECUTOR, &cast::ONE_WORD, wakes, steps)
+                    sweep(&EXECUTOR, &fixture::ONE_WORD, wakes, steps)
                 })*
                 $(("4096", $name) => {
                     static EXECUTOR: Executor<Up4096, $type> = Executor::new($cpus);
-                    sweep(&EXECUTOR, &cast::TWO_LEVELS, wakes, steps)
+                    sweep(&EXECUTOR, &fixture::TWO_LEVELS, wakes, steps)
                 })*
                 _ => Err("no such executor"),
             }
@@ -77,31 +76,31 @@ fn main() -> Result<(), &'static str> {
     }
 }
 
-/// Sweeps once for each name in `wakes`. It ends the guest, since the tasks of the steps do not end.
+/// Sweeps once for each name in `wakes`. It ends the guest itself, since its tasks never complete.
 fn sweep<C: Capacity, M: Cpus>(
     executor: &'static Executor<C, M>,
-    cast: &'static Cast,
+    fixture: &'static Fixture,
     wakes: &'static str,
     steps: u32,
 ) -> Result<(), &'static str> {
-    if wakes.split(',').any(|name| cast.victim(name).is_none()) {
+    if wakes.split(',').any(|name| fixture.victim(name).is_none()) {
         return Err("no such task to wake");
     }
     let mut runner = executor
         .enter()
         .map_err(|_| "the executor was entered twice")?;
     let spawner = runner.spawner();
-    for place in 0..cast.places {
-        let spawned = if place == cast.lead {
-            spawner.spawn_detached(tasks::lead(cast)).is_ok()
+    for slot in 0..fixture.slots {
+        let spawned = if slot == fixture.waker {
+            spawner.spawn_detached(tasks::waking(fixture)).is_ok()
         } else {
-            spawner.spawn_detached(tasks::watched(place)).is_ok()
+            spawner.spawn_detached(tasks::watched(slot)).is_ok()
         };
-        assert!(spawned, "there is room for task {place}");
+        assert!(spawned, "there is room for task {slot}");
     }
     // Polls each of them once.
     runner.pass();
-    cast.check_places();
-    runner.run(Steps::new(cast, wakes, steps));
-    Err("the tasks have ended, which none of them does")
+    tasks::check_slots(fixture);
+    runner.run(SweepIdle::new(fixture, wakes, steps));
+    Err("the tasks have completed, although none ever should")
 }

@@ -1,4 +1,5 @@
-//! Ways to change the words of a ready set, each with one mistake that the sweep must catch.
+//! Mutants of `Cpus`: ways to change the words of a ready set, each with one mistake that the sweep
+//! must catch.
 
 use core::{
     arch::asm,
@@ -9,7 +10,7 @@ use core::{
 use dormir::executor::{Cpus, SingleVcpu};
 use x86_64::instructions::interrupts;
 
-/// What a mutant does otherwise than [`SingleVcpu`].
+/// The difference between a mutant and [`SingleVcpu`].
 pub(crate) trait Mistake: Copy + Send + Sync + 'static {
     fn set(word: &AtomicU64, bit: u32) -> bool {
         SingleVcpu::set(word, bit)
@@ -28,7 +29,7 @@ pub(crate) trait Mistake: Copy + Send + Sync + 'static {
 #[derive(Clone, Copy)]
 pub(crate) struct With<M>(pub(crate) M);
 
-// SAFETY: it breaks what it promises, and that is its use. What comes of it is a lost wake.
+// SAFETY: a mutant breaks the trait's promise on purpose. The consequence is a lost wake.
 unsafe impl<M: Mistake> Cpus for With<M> {
     #[inline(always)]
     fn set(word: &AtomicU64, bit: u32) -> bool {
@@ -46,10 +47,11 @@ unsafe impl<M: Mistake> Cpus for With<M> {
     }
 }
 
-/// Load, change, store: what a handler sets between the first and the last is overwritten.
+/// Loads, changes, stores: a bit that a handler sets between load and store is overwritten.
 macro_rules! in_three {
     ($change:literal, $word:expr, $operand:expr) => {
-        // SAFETY: reads and writes a live atomic. Not `nomem`: the compiler moves no access across.
+        // SAFETY: reads and writes a live atomic. There is no `nomem`, so no memory access moves
+        // across.
         unsafe {
             asm!(
                 "mov {value}, qword ptr [{word}]",
@@ -64,7 +66,8 @@ macro_rules! in_three {
     };
 }
 
-/// Clears a bit in three instructions: a wake of another task in the word, or below it, is overwritten.
+/// Clears a bit in three instructions: a wake of another task in the word, or below it, is
+/// overwritten.
 #[derive(Clone, Copy)]
 pub(crate) struct ClearInThree;
 
@@ -111,8 +114,8 @@ impl Mistake for RaiseNotInHandlers {
     }
 }
 
-/// Takes it that the summary bit of a word that was not empty is set. It is not between the summary's
-/// clear and that of the word's last bit.
+/// Assumes that the summary bit of a non-empty word is set. It is not set between the clear of the
+/// summary bit and that of the word's last bit.
 #[derive(Clone, Copy)]
 pub(crate) struct RaiseIfWordWasEmpty;
 
@@ -123,27 +126,26 @@ impl Mistake for RaiseIfWordWasEmpty {
     }
 }
 
-/// Clears a task's bit after the poll, and a summary bit after the look at the word below it: what was
-/// woken in between is cleared with them.
+/// Clears a task's bit after the poll, and a summary bit after the check of the word below it: a
+/// wake in between is cleared with them.
 #[derive(Clone, Copy)]
 pub(crate) struct ClearLate;
 
-/// The bit that [`ClearLate`] has still to clear; null for none.
+/// The bit that [`ClearLate`] still has to clear; null for none.
 static LATE_WORD: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::null_mut());
 static LATE_BIT: AtomicU32 = AtomicU32::new(0);
 
 impl Mistake for ClearLate {
     #[inline(always)]
     fn clear(word: &AtomicU64, bit: u32) {
-        // The pass looks at the word below before it clears a bit there.
+        // The pass checks the word below before it clears a bit there.
         after_poll();
         LATE_BIT.store(bit, Ordering::Relaxed);
         LATE_WORD.store(ptr::from_ref(word).cast_mut(), Ordering::Relaxed);
     }
 }
 
-/// For the end of each poll. [`Cpus`] is not told when a visit ends, so the tasks say it themselves, as
-/// the last thing that they do.
+/// Tasks call this at the end of each poll, since [`Cpus`] is not told when a visit ends.
 #[inline(always)]
 pub(crate) fn after_poll() {
     let word = LATE_WORD.load(Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! One step after the other, each begun and ended by the idle policy.
+//! The steps of a sweep, one after another. The idle policy starts and ends each.
 
 use core::sync::atomic::Ordering;
 
@@ -10,36 +10,36 @@ use dormir_guest::{exit, println};
 use dormir_programs::{hit, machine::PIT_CAME};
 
 use crate::{
-    cast::Cast,
-    tasks::{ARM, record, waker},
+    fixture::Fixture,
+    tasks::{ARM, record, waker_of},
 };
 
-/// How long a step lasts, in ticks of the PIT: a millisecond, a million instructions. Nothing else ends a
-/// sleep on a wake that was lost.
+/// How long a step lasts, in ticks of the PIT: a millisecond, a million instructions. Nothing else
+/// ends the sleep after a lost wake.
 const STEP_TICKS: u16 = 1193;
 
 /// A wake that no poll followed.
 const NEVER: u64 = u64::MAX;
 
-/// An idle policy: [`Halt`], and where a step is over, the next one.
-pub(crate) struct Steps {
-    cast: &'static Cast,
-    /// Whom handlers are to wake after this one.
+/// An idle policy: [`Halt`], and at the end of a step, the start of the next one.
+pub(crate) struct SweepIdle {
+    fixture: &'static Fixture,
+    /// The victims of the steps that follow this victim's.
     names: core::str::Split<'static, char>,
-    /// The steps of each.
+    /// The number of steps for each victim.
     steps: u32,
-    /// The step that is under way; `None` before the first.
-    now: Option<Step>,
+    /// The current step; `None` before the first.
+    now: Option<SweepStep>,
 }
 
 #[derive(Clone, Copy)]
-struct Step {
+struct SweepStep {
     name: &'static str,
     victim: usize,
     number: u32,
 }
 
-impl Idle for Steps {
+impl Idle for SweepIdle {
     fn wait(&mut self, cx: &IdleContext<'_>) {
         if self.now.is_some() && !PIT_CAME.load(Ordering::Relaxed) {
             return Halt.wait(cx);
@@ -54,50 +54,50 @@ impl Idle for Steps {
     }
 }
 
-impl Steps {
-    pub(crate) fn new(cast: &'static Cast, wakes: &'static str, steps: u32) -> Self {
+impl SweepIdle {
+    pub(crate) fn new(fixture: &'static Fixture, wakes: &'static str, steps: u32) -> Self {
         Self {
-            cast,
+            fixture,
             names: wakes.split(','),
             steps,
             now: None,
         }
     }
 
-    fn next(&mut self) -> Option<Step> {
+    fn next(&mut self) -> Option<SweepStep> {
         if let Some(step) = self.now
             && step.number < self.steps
         {
             let number = step.number + 1;
-            return Some(Step { number, ..step });
+            return Some(SweepStep { number, ..step });
         }
         let name = self.names.next()?;
-        let victim = self.cast.victim(name)?;
-        Some(Step {
+        let victim = self.fixture.victim(name)?;
+        Some(SweepStep {
             name,
             victim,
             number: 1,
         })
     }
 
-    fn begin(&mut self, step: Step) {
+    fn begin(&mut self, step: SweepStep) {
         self.now = Some(step);
         hit::AT.store(0, Ordering::Relaxed);
         hit::ADDRESS.store(0, Ordering::Relaxed);
-        for place in 0..self.cast.places {
-            record(place).polls.store(0, Ordering::Relaxed);
-            record(place).polled_at.store(0, Ordering::Relaxed);
+        for slot in 0..self.fixture.slots {
+            record(slot).polls.store(0, Ordering::Relaxed);
+            record(slot).polled_at.store(0, Ordering::Relaxed);
         }
-        // SAFETY: the local APIC's timer has long counted down, or was not started.
-        unsafe { hit::will_wake(waker(step.victim).clone()) };
+        // SAFETY: the local APIC's timer has expired long ago, or was not started.
+        unsafe { hit::will_wake(waker_of(step.victim).clone()) };
         ARM.store(step.number, Ordering::Relaxed);
         PIT_CAME.store(false, Ordering::Relaxed);
         pit::set(STEP_TICKS);
-        waker(self.cast.lead).wake_by_ref();
+        waker_of(self.fixture.waker).wake_by_ref();
     }
 
-    fn report(&self, step: Step) {
-        let Step {
+    fn report(&self, step: SweepStep) {
+        let SweepStep {
             name,
             victim,
             number,
@@ -108,17 +108,17 @@ impl Steps {
             Some(late) if hit_at != 0 => late,
             _ => NEVER,
         };
-        // Polls that nobody had woken for.
-        let mut stray = 0;
-        for place in 0..self.cast.places {
-            let wakes = self.cast.wakes(place, victim);
-            let polls = record(place).polls.load(Ordering::Relaxed);
-            stray += polls.saturating_sub(wakes);
+        // Polls without a wake.
+        let mut spurious = 0;
+        for slot in 0..self.fixture.slots {
+            let wakes = self.fixture.wakes(slot, victim);
+            let polls = record(slot).polls.load(Ordering::Relaxed);
+            spurious += polls.saturating_sub(wakes);
             if wakes > 0 && polls == 0 {
                 late = NEVER;
             }
         }
         let address = hit::ADDRESS.load(Ordering::Relaxed);
-        println!("{name} {number} {address:#x} {late} {stray}");
+        println!("{name} {number} {address:#x} {late} {spurious}");
     }
 }

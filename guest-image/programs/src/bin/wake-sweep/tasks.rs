@@ -1,4 +1,4 @@
-//! The tasks, whose polls are counted and stamped.
+//! The tasks of a sweep, whose polls are counted and stamped.
 
 use core::{
     future::Future,
@@ -11,10 +11,13 @@ use dormir::{arch::x86_64::tsc, task};
 use dormir_programs::machine::apic;
 use spin::Once;
 
-use crate::{cast::Cast, mutants};
+use crate::{
+    fixture::{Fixture, WORD},
+    mutants,
+};
 
-/// What is known of a task.
-pub(crate) struct Record {
+/// What is recorded about a task.
+pub(crate) struct PollRecord {
     waker: Once<Waker>,
     /// Polls in this step.
     pub(crate) polls: AtomicU32,
@@ -22,43 +25,54 @@ pub(crate) struct Record {
     pub(crate) polled_at: AtomicU64,
 }
 
-const PLACES: usize = 256;
+const SLOTS: usize = 256;
 
-static RECORDS: [Record; PLACES] = [const {
-    Record {
+static RECORDS: [PollRecord; SLOTS] = [const {
+    PollRecord {
         waker: Once::new(),
         polls: AtomicU32::new(0),
         polled_at: AtomicU64::new(0),
     }
-}; PLACES];
+}; SLOTS];
 
-pub(crate) fn record(place: usize) -> &'static Record {
-    &RECORDS[place]
+pub(crate) fn record(slot: usize) -> &'static PollRecord {
+    &RECORDS[slot]
 }
 
-/// The waker of a task that was polled before.
-pub(crate) fn waker(place: usize) -> &'static Waker {
-    let waker = record(place).waker.get();
+/// Returns the waker of a task that has been polled.
+pub(crate) fn waker_of(slot: usize) -> &'static Waker {
+    let waker = record(slot).waker.get();
     waker.expect("each task is polled before the first step")
 }
 
-/// How many instructions after the lead's next poll the interrupt comes; 0 for none.
-pub(crate) static ARM: AtomicU32 = AtomicU32::new(0);
-
-task! {
-    pub(crate) fn lead(cast: &'static Cast) -> Lead, pool = 1 {
-        Lead(cast)
-    }
-
-    pub(crate) fn watched(place: usize) -> Watched, pool = 256 {
-        Watched(place)
+/// Checks that tasks share words as the fixture assumes. A waker's data is the word's address plus
+/// the bit.
+pub(crate) fn check_slots(fixture: &Fixture) {
+    let data = |slot| waker_of(slot).data().addr();
+    for slot in 0..fixture.slots {
+        let (word, bit) = (data(slot - slot % WORD), slot % WORD);
+        assert!(word % WORD == 0, "task {slot} is not in a word of its own");
+        assert!(data(slot) == word + bit, "task {slot} is elsewhere");
     }
 }
 
-/// A task that does nothing and never ends.
-pub(crate) struct Watched(usize);
+/// How many instructions after the waker's next poll the interrupt comes; 0 for none.
+pub(crate) static ARM: AtomicU32 = AtomicU32::new(0);
 
-impl Future for Watched {
+task! {
+    pub(crate) fn waking(fixture: &'static Fixture) -> WakingTask, pool = 1 {
+        WakingTask(fixture)
+    }
+
+    pub(crate) fn watched(slot: usize) -> WatchedTask, pool = 256 {
+        WatchedTask(slot)
+    }
+}
+
+/// A task that does nothing and never completes.
+pub(crate) struct WatchedTask(usize);
+
+impl Future for WatchedTask {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -68,10 +82,10 @@ impl Future for Watched {
     }
 }
 
-/// The task with which a step begins.
-pub(crate) struct Lead(&'static Cast);
+/// The task that starts a step: it arms the interrupt and wakes others.
+pub(crate) struct WakingTask(&'static Fixture);
 
-impl Future for Lead {
+impl Future for WakingTask {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -80,10 +94,10 @@ impl Future for Lead {
             ARM.store(0, Ordering::Relaxed);
             apic().start_count(step);
         }
-        note(self.0.lead, cx);
+        note(self.0.waker, cx);
         if step != 0 {
-            for &led in self.0.led {
-                waker(led).wake_by_ref();
+            for &woken in self.0.woken {
+                waker_of(woken).wake_by_ref();
             }
         }
         mutants::after_poll();
@@ -91,10 +105,10 @@ impl Future for Lead {
     }
 }
 
-/// A poll: whoever was woken before the stamp is polled in time.
+/// Records a poll. A task that was woken before this stamp is polled in time.
 #[inline(always)]
-fn note(place: usize, cx: &mut Context<'_>) {
-    let record = record(place);
+fn note(slot: usize, cx: &mut Context<'_>) {
+    let record = record(slot);
     record.polled_at.store(tsc::read(), Ordering::Relaxed);
     let polls = record.polls.load(Ordering::Relaxed);
     record.polls.store(polls + 1, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! dormir's timers: a queue of its own, and one task, to which all timers belong.
+//! dormir's timers: a separate queue, and one task that owns all timers.
 
 use dormir::{
     executor::{Capacity, Cpus, Executor, Runner},
@@ -16,16 +16,17 @@ use crate::{
 
 static TIMERS: TimerQueue = TimerQueue::new();
 
-struct Machine;
+/// The clock and the alarm of the [`clock`] module.
+struct SimulatedTimer;
 
-impl Clock for Machine {
+impl Clock for SimulatedTimer {
     #[inline]
     fn now(&self) -> Instant {
         Instant::from_nanos(clock::now())
     }
 }
 
-impl Alarm for Machine {
+impl Alarm for SimulatedTimer {
     #[inline]
     fn set(&self, at: Instant) {
         clock::set_alarm(at.as_nanos());
@@ -37,7 +38,7 @@ impl Alarm for Machine {
     }
 }
 
-impl sleepers::Timer for Timer {
+impl sleepers::BenchTimer for Timer {
     #[inline]
     fn at(nanos: u64) -> Self {
         TIMERS.timer(Instant::from_nanos(nanos))
@@ -66,7 +67,7 @@ impl<C: Capacity, M: Cpus> Timers for Sleeping<C, M> {
         TIMERS.turn();
     }
 
-    /// As in `Runner::run`: what the interrupt made due is served when the wait ends, and then comes a pass.
+    /// As in `Runner::run`: the timers that are due are served when the wait ends; a pass follows.
     #[inline(always)]
     fn on_alarm(&mut self) {
         TIMERS.on_interrupt();
@@ -75,9 +76,11 @@ impl<C: Capacity, M: Cpus> Timers for Sleeping<C, M> {
     }
 }
 
-/// Gives the queue its clock and its alarm.
+/// Installs the queue's clock and alarm.
 pub(super) fn install() {
-    TIMERS.install(&Machine, &Machine).expect("it has none yet");
+    TIMERS
+        .install(&SimulatedTimer, &SimulatedTimer)
+        .expect("it has none yet");
 }
 
 pub(super) fn run<C: Capacity, M: Cpus>(
@@ -93,7 +96,7 @@ pub(super) fn run<C: Capacity, M: Cpus>(
             capacity: Some(C::TASKS as usize),
             cpus: Some(cpus),
         };
-        let runner = executor.enter().expect("nobody else enters it");
+        let runner = executor.enter().expect("it is entered only here");
         let mut sleeping = Sleeping(runner.with_timers(&TIMERS));
         timers::run(&mut sleeping, watch, &subject, 1);
     }

@@ -1,5 +1,5 @@
-//! embassy-time with the queue that is integrated into the tasks of embassy-executor: a task has one
-//! place in it, so n timers need n tasks.
+//! embassy-time with the queue integrated into embassy-executor's tasks: a task has one entry in
+//! it, so n timers need n tasks.
 
 use embassy_executor::raw::TaskPool;
 use embassy_time::{Instant, Timer};
@@ -12,16 +12,16 @@ use dormir_bench_guest::{
 };
 
 use crate::{
-    cases::Executor,
+    cases::BenchExecutor,
     clock,
     sleepers::{self, Sleeper},
     timers::{self, NUMBERS, Timers},
 };
 
-/// The clock and the alarm of all cases.
-struct Counted;
+/// The clock and the alarm of the [`clock`] module.
+struct SimulatedHardware;
 
-impl Hardware for Counted {
+impl Hardware for SimulatedHardware {
     #[inline]
     fn now(&self) -> u64 {
         clock::now()
@@ -35,10 +35,10 @@ impl Hardware for Counted {
 }
 
 embassy_time_driver::time_driver_impl!(
-    static DRIVER: AlarmDriver<Counted> = AlarmDriver::new(Counted)
+    static DRIVER: AlarmDriver<SimulatedHardware> = AlarmDriver::new(SimulatedHardware)
 );
 
-impl sleepers::Timer for Timer {
+impl sleepers::BenchTimer for Timer {
     #[inline]
     fn at(nanos: u64) -> Self {
         Timer::at(Instant::from_nanos(nanos))
@@ -48,11 +48,11 @@ impl sleepers::Timer for Timer {
 impl<const N: usize> Timers for Embassy<Sleeper<Timer>, N> {
     type Timer = Timer;
 
-    /// It stays in the queue, and wakes its task for nothing.
+    /// A cancelled timer stays in the queue, and wakes its task at its deadline.
     const CANCELLED_LEAVE: bool = true;
 
     fn spawn(&mut self, task: Sleeper<Timer>) {
-        Executor::spawn(self, task);
+        BenchExecutor::spawn(self, task);
     }
 
     #[inline(always)]
@@ -67,7 +67,7 @@ impl<const N: usize> Timers for Embassy<Sleeper<Timer>, N> {
     }
 }
 
-/// How many timers there are at most: each operation goes through all of them.
+/// The largest number of timers: each operation visits all of them.
 const MAX: usize = 10_000;
 
 pub(super) fn run(watch: &Stopwatch, max: usize) {

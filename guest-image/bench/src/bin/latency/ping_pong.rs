@@ -13,39 +13,39 @@ use dormir_bench_guest::stopwatch::stamp;
 
 use crate::{rounds::take_wake, stamps, turn};
 
-/// The players' wakers.
-static WAKERS: [Mutex<RefCell<Option<Waker>>>; PLAYERS] =
-    [const { Mutex::new(RefCell::new(None)) }; PLAYERS];
+/// The wakers of the two tasks.
+static WAKERS: [Mutex<RefCell<Option<Waker>>>; PING_PONG_TASKS] =
+    [const { Mutex::new(RefCell::new(None)) }; PING_PONG_TASKS];
 
-/// The TSC just before the last wake; 0 if there was none.
+/// The TSC just before the last wake; 0 if there was no wake.
 static BEFORE: AtomicU64 = AtomicU64::new(0);
 
-/// How many wakes are still to be made.
-static LEFT: AtomicUsize = AtomicUsize::new(0);
+/// How many wakes remain.
+static REMAINING: AtomicUsize = AtomicUsize::new(0);
 
-/// Is woken by the other, and wakes the other.
-pub(crate) struct Player {
+/// One of the two tasks: the other wakes it, and it wakes the other.
+pub(crate) struct PingPong {
     index: usize,
 }
 
-/// How many there are.
-pub(crate) const PLAYERS: usize = 2;
+/// The number of tasks.
+pub(crate) const PING_PONG_TASKS: usize = 2;
 
-/// Two of them, which wake each other so many times and then end.
-pub(crate) fn two(wakes: usize) -> [Player; PLAYERS] {
-    LEFT.store(wakes, Ordering::Relaxed);
+/// Makes two tasks that wake each other `wakes` times in total and then complete.
+pub(crate) fn two(wakes: usize) -> [PingPong; PING_PONG_TASKS] {
+    REMAINING.store(wakes, Ordering::Relaxed);
     BEFORE.store(0, Ordering::Relaxed);
     for waker in &WAKERS {
         critical_section::with(|cs| waker.borrow_ref_mut(cs).take());
     }
-    [0, 1].map(|index| Player { index })
+    [0, 1].map(|index| PingPong { index })
 }
 
 fn waker_of(index: usize) -> Option<Waker> {
     critical_section::with(|cs| WAKERS[index].borrow_ref(cs).clone())
 }
 
-impl Future for Player {
+impl Future for PingPong {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -57,18 +57,18 @@ impl Future for Player {
             let waker = cx.waker().clone();
             critical_section::with(|cs| WAKERS[self.index].borrow_ref_mut(cs).replace(waker));
         }
-        // The second player begins: by then both have left their wakers.
+        // The second task starts: by then both have stored their wakers.
         let Some(other) = waker_of(1 - self.index) else {
             return Poll::Pending;
         };
-        let left = LEFT.load(Ordering::Relaxed);
-        if left == 0 {
-            // The other one sees the same, and wakes nobody who has not ended.
+        let remaining = REMAINING.load(Ordering::Relaxed);
+        if remaining == 0 {
+            // The other task finds the same; its wake then reaches a task that has completed.
             other.wake();
             turn::end_one();
             return Poll::Ready(());
         }
-        LEFT.store(left - 1, Ordering::Relaxed);
+        REMAINING.store(remaining - 1, Ordering::Relaxed);
         stamps::clear();
         let before = stamp();
         BEFORE.store(before, Ordering::Relaxed);
