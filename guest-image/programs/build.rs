@@ -1,4 +1,5 @@
-//! The stack of the program `image` is larger than others': that a program can say so is one of its cases.
+//! Gives the program `image` a larger stack: that a program can choose its size is one of its
+//! cases.
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");

@@ -47,18 +47,18 @@ const CASES: &[&str] = &[
     "nested-block-on",
     "nested-block-on-takes-no-wake",
     "self-wake",
-    "complaint-alarm-in-the-past",
-    "complaint-sentinel-deadline",
-    "complaint-overflow-in-now-plus-duration",
-    "complaint-near-deadline-storm",
-    "complaint-cancelled-timers-pile-up",
+    "regression-alarm-in-the-past",
+    "regression-sentinel-deadline",
+    "regression-overflow-in-now-plus-duration",
+    "regression-near-deadline-storm",
+    "regression-cancelled-timers-pile-up",
 ];
 
-/// Those that take long where KVM emulates each instruction.
+/// Cases that take long where KVM emulates each instruction.
 const LONG_CASES: &[&str] = &["executor-10000-asleep", "executor-10000-asleep-on-one-vcpu"];
 
-/// Those for QEMU's translator alone: a KVM that emulates instructions need not keep an interrupt back
-/// while its like is in service.
+/// Cases for QEMU's translator only: a KVM that emulates instructions may deliver an interrupt
+/// while one of the same priority is in service.
 const CASES_ON_TCG: &[&str] = &["interrupt-spurious-ends-no-other"];
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -93,7 +93,8 @@ fn passes(vmm: Vmm, case: &str, limit: Duration) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Where time is a count of instructions, that case has an interrupt at each instruction of its loop.
+/// With time as a count of instructions, an interrupt comes at each instruction of that case's
+/// loop.
 fn signals_at_each_instruction() -> Result<(), Failed> {
     let vmm = Vmm::Qemu(Accelerator::Tcg, Machine::Q35);
     let mut config = config(vmm, "case=event-is-polled-amid-signals");
@@ -102,7 +103,7 @@ fn signals_at_each_instruction() -> Result<(), Failed> {
     Ok(())
 }
 
-/// The guest has no case that is not listed here, and would so never be run.
+/// Every case of the guest is listed here, so that it is run.
 fn no_case_is_left_out() -> Result<(), Failed> {
     let vmm = Vmm::Qemu(Accelerator::Tcg, Machine::Microvm);
     let run = boot("cases", &config(vmm, "case=list"))?.succeeded()?;

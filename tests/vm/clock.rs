@@ -1,4 +1,4 @@
-//! The clock of each VMM: against the host's, and when the TSC jumps.
+//! The clock under each VMM: compared with the host's, and when the TSC jumps.
 
 use std::time::{Duration, Instant};
 
@@ -7,10 +7,10 @@ use libtest_mimic::{Failed, Trial};
 
 use crate::guest::{Run, boot, config, on_every_vmm};
 
-/// How far the clock may drift from the host's where the host says how fast the TSC counts, in parts per
-/// million.
+/// How far the clock may drift from the host's if the host reports the TSC's frequency, in parts
+/// per million.
 const MOST_GIVEN: f64 = 200.0;
-/// The same where the guest has measured it.
+/// The same if the guest has measured the frequency.
 const MOST_CALIBRATED: f64 = 1000.0;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -37,9 +37,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         .collect()
 }
 
-/// QEMU's translator ignores what a guest writes to its TSC, and has no pvclock and no TSC-deadline. There
-/// the guest has a hypervisor of its own set it. A KVM without hardware virtualization ignores it too, since
-/// its guests have the host's TSC: on such a machine those tests are listed as ignored.
+/// QEMU's translator ignores a guest's writes to its TSC, and has neither pvclock nor TSC-deadline.
+/// There the guest's own hypervisor moves the TSC. A KVM without hardware virtualization ignores
+/// the writes too, since its guests have the host's TSC: on such a machine those tests are listed
+/// as ignored.
 fn jumps_with_the_tsc(vmm: Vmm) -> Vec<Trial> {
     let (by, clocks, timers): (_, &[_], _) = match vmm {
         Vmm::Qemu(Accelerator::Tcg, _) => ("nested", &["tsc"], ["xapic", "pit"]),
@@ -58,7 +59,7 @@ fn jumps_with_the_tsc(vmm: Vmm) -> Vec<Trial> {
         .collect()
 }
 
-/// The guest says what the time is by its clock, again and again, and once more ten seconds later.
+/// The guest reports its clock's time again and again, and once more ten seconds later.
 fn drift(vmm: Vmm, clock: &str) -> Result<(), Failed> {
     let mut config = config(vmm, format!("do=drift clock={clock}"));
     config.pit = vmm == Vmm::Kvm && clock == "calibrated";
@@ -78,10 +79,10 @@ fn drift(vmm: Vmm, clock: &str) -> Result<(), Failed> {
     )
 }
 
-/// By how much the guest's clock is faster than the host's.
+/// Returns by how much the guest's clock is faster than the host's.
 fn parts_per_million(run: &Run) -> Result<f64, Failed> {
     let times = &run.report.times;
-    run.check(times.len() == 600, "not all times came")?;
+    run.check(times.len() == 600, "some times are missing")?;
     let (first, last) = times.split_at(times.len() / 2);
     let (first, last) = (soonest(first), soonest(last));
     let host = last.at.duration_since(first.at).as_nanos() as f64;
@@ -90,8 +91,8 @@ fn parts_per_million(run: &Run) -> Result<f64, Failed> {
     Ok((guest / host - 1.0) * 1e6)
 }
 
-/// The one that came soonest after the guest had read its clock. How soon that is, is the same for
-/// every group, unless none of a group came undisturbed.
+/// Returns the report that arrived soonest after the guest read its clock. That delay is the same
+/// for every group, unless every report of a group was delayed.
 fn soonest(times: &[GuestTime]) -> GuestTime {
     let start: Instant = times[0].at;
     let late = |time: &&GuestTime| {
@@ -100,13 +101,13 @@ fn soonest(times: &[GuestTime]) -> GuestTime {
     *times.iter().min_by_key(late).unwrap_or(&times[0])
 }
 
-/// The clock's source is set ahead by hours and back again.
+/// Sets the clock's source ahead by hours and back again.
 fn jumps(vmm: Vmm, arguments: &str) -> Result<(), Failed> {
     let run = boot("clock", &config(vmm, format!("do=jumps {arguments}")))?;
     let run = run.succeeded()?;
     if !arguments.contains("by=host") {
         let can_be_set = run.stat("tsc_can_be_set")? == 1;
-        run.check(can_be_set, "the TSC did not move, so nothing was shown")?;
+        run.check(can_be_set, "the TSC did not move, so nothing was tested")?;
     }
     run.check(
         run.report.wall < Duration::from_secs(60),

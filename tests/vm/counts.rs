@@ -1,4 +1,5 @@
-//! The counts of instructions: complete, and the same in every run. See the guest program `counts`.
+//! The instruction counts: complete, the same in every run, and within bounds. See the guest
+//! program `counts`.
 
 use dormir_harness::cli::bench::counts::{
     CASES, Count, ISR_TO_POLL, PROGRAM, RUNTIMES, config, read,
@@ -7,7 +8,7 @@ use libtest_mimic::{Failed, Trial};
 
 use crate::guest::{LIMIT, boot};
 
-/// With more tasks or timers it takes longer.
+/// The largest number of tasks or timers in most tests; more would take longer.
 const MAX: u32 = 100;
 
 /// How many tasks there are in the cases without timers...
@@ -47,7 +48,7 @@ fn count(runtime: &str) -> Result<Vec<Count>, Failed> {
     count_up_to(runtime, MAX)
 }
 
-/// With at most so many tasks or timers.
+/// Runs the guest for one runtime, with at most `max` tasks or timers.
 fn count_up_to(runtime: &str, max: u32) -> Result<Vec<Count>, Failed> {
     let mut config = config(runtime, Some(max));
     config.timeout = LIMIT;
@@ -55,7 +56,7 @@ fn count_up_to(runtime: &str, max: u32) -> Result<Vec<Count>, Failed> {
     Ok(read(&run.report.stats)?)
 }
 
-/// What a figure is of: runtime, n, case, and where there is a choice of vCPUs, capacity and that.
+/// What a figure is about: runtime, n, case, and for dormir the capacity and `Cpus`.
 type Key<'a> = (&'a str, u64, &'a str, Option<(u64, &'a str)>);
 
 fn key(count: &Count) -> Key<'_> {
@@ -75,8 +76,9 @@ fn is_counted_one_by_one(case: &str) -> bool {
     is_of_timers(case) || is_of_heap(case) || case == "spawn_boxed"
 }
 
-/// Each runtime reports each case at each number of tasks or timers, once, and another run says the same.
-/// What was counted one by one has a worst operation, and it takes no less than the mean.
+/// Each runtime reports each case at each number of tasks or timers exactly once, and a second run
+/// reports the same. A case that is counted one by one has a worst operation, which takes no less
+/// than the mean.
 fn complete_and_repeat() -> Result<(), Failed> {
     for runtime in RUNTIMES {
         let counts = count(runtime.name)?;
@@ -88,7 +90,7 @@ fn complete_and_repeat() -> Result<(), Failed> {
             return Err(format!("expected {expected:?}, but found {found:?}").into());
         }
         if let Some(count) = counts.iter().find(|count| count.instructions.0 == 0) {
-            return Err(format!("nothing takes no instruction: {count:?}").into());
+            return Err(format!("a case takes no instruction: {count:?}").into());
         }
         let has_its_worst = |count: &Count| match count.worst {
             Some(worst) => is_counted_one_by_one(&count.case) && worst * 10 >= count.instructions.0,
@@ -117,7 +119,7 @@ fn expected(runtime: &'static str) -> Vec<Key<'static>> {
     for choice in choices {
         for case in CASES {
             let numbers: &[u64] = match (case.name, runtime) {
-                // The guest program `sleeps` counts it.
+                // Counted by the guest program `sleeps`.
                 (ISR_TO_POLL, _) => &[],
                 (name, "heap") if is_of_heap(name) => &BLOCKS,
                 (name, runtime) if is_of_heap(name) || runtime == "heap" => &[],
@@ -134,9 +136,10 @@ fn expected(runtime: &'static str) -> Vec<Key<'static>> {
     keys
 }
 
-/// In an executor of 64, each operation takes at most what it takes with embassy. But a spawn: embassy's
-/// finds a place at once in a pool of one, so it has a bound of its own, at every n. In larger ones each level
-/// may take some more (docs/costs.md lists those instructions), and no more than that.
+/// In an executor of 64, each operation takes at most as much as with embassy, except a spawn:
+/// embassy's finds a slot at once in a pool of one, so dormir's spawn has a bound of its own at
+/// every n. In larger executors each level may add a bounded number of instructions;
+/// docs/costs.md explains which.
 fn within_bounds() -> Result<(), Failed> {
     let embassy = count("embassy")?;
     for count in count("dormir")?
@@ -168,10 +171,10 @@ fn within_bounds() -> Result<(), Failed> {
     Ok(())
 }
 
-/// In an executor of one size, an operation takes as long with 64 tasks as with one, give or take a tenth, or the
-/// one instruction that the compiler may need for the loop around it.
+/// In an executor of one size, an operation takes as long with 64 tasks as with one, within a
+/// tenth, or within the one instruction that the compiler may need for the loop around it.
 fn flat() -> Result<(), Failed> {
-    // Those that are not shared out among n tasks.
+    // Operations whose cost is not divided among n tasks.
     const OPERATIONS: [&str; 5] = [
         "wake_first",
         "wake_dup",
@@ -197,9 +200,9 @@ fn flat() -> Result<(), Failed> {
     Ok(())
 }
 
-/// From ten timers on, each operation takes less than with embassy, whatever the executor's capacity. No
-/// single one takes more than 2,000 instructions. With one timer in an executor of 64 there are bounds of
-/// their own: embassy's queue is a list, which has nothing to search then.
+/// With ten timers or more, each operation takes less than with embassy, whatever the executor's
+/// capacity. No single one takes more than 2,000 instructions. One timer in an executor of 64 has
+/// bounds of its own: embassy's queue is a list, which has nothing to search then.
 fn timers_within_bounds() -> Result<(), Failed> {
     let embassy = count("embassy")?;
     let counts = count("dormir")?;
@@ -225,7 +228,8 @@ fn timers_within_bounds() -> Result<(), Failed> {
     Ok(())
 }
 
-/// With ten thousand timers in an executor of 64 the mean and the worst operation have bounds of their own.
+/// Ten thousand timers in an executor of 64 have bounds of their own for the mean and the worst
+/// operation.
 fn many_timers_within_bounds() -> Result<(), Failed> {
     const MANY: u32 = 10_000;
     let counts = count_up_to("dormir", MANY)?;
@@ -248,15 +252,15 @@ fn many_timers_within_bounds() -> Result<(), Failed> {
             );
         }
     }
-    // Three cases on each choice of vCPUs.
+    // Three cases for each choice of `Cpus`.
     if found != 6 {
         return Err(format!("{found} rows: {counts:?}").into());
     }
     Ok(())
 }
 
-/// However many blocks there are, and however they lie, no operation of the heap takes more than so many
-/// instructions, with interrupts masked.
+/// Whatever the number and the layout of blocks, no operation of the heap, which masks interrupts,
+/// takes more than 200 instructions.
 fn heap_within_bounds() -> Result<(), Failed> {
     let counts = count_up_to("heap", 100_000)?;
     if counts.len() != 10 {

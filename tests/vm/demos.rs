@@ -34,12 +34,12 @@ pub(crate) fn trials() -> Vec<Trial> {
         .collect()
 }
 
-/// The guest of the README says hello, and again a second later; and it is the one in the README.
+/// The program `hello` prints hello, and again a second later; its source is the one in the README.
 fn hello(vmm: Vmm) -> Result<(), Failed> {
     let run = boot("hello", &config(vmm, ""))?.succeeded()?;
     run.check(
         run.console == "hello\nhello again\n",
-        "other output than expected",
+        "the output is not as expected",
     )?;
     let seconds = run.report.wall.as_secs();
     run.check(
@@ -49,28 +49,31 @@ fn hello(vmm: Vmm) -> Result<(), Failed> {
     let source = include_str!("../../guest-image/programs/src/bin/hello.rs");
     let program = source.split_once('\n').map_or("", |(_, program)| program);
     let readme = include_str!("../../README.md");
-    run.check(readme.contains(program), "the README shows another program")
+    run.check(
+        readme.contains(program),
+        "the README shows a different program",
+    )
 }
 
 const MILLISECOND: u64 = 1_000_000;
 
-/// Runs a demo to its good end.
+/// Runs a demo to its successful end.
 fn run(vmm: Vmm, demo: &str) -> Result<Run, Failed> {
     boot("demo", &config(vmm, format!("demo={demo}")))?.succeeded()
 }
 
 impl Run {
     fn has_printed(&self, expected: &str) -> Result<(), Failed> {
-        self.check(self.console == expected, "other output than expected")
+        self.check(self.console == expected, "the output is not as expected")
     }
 
-    /// That what the guest timed took so long, and not ten times that: it would be a clock of the wrong
-    /// scale.
+    /// Checks that what the guest timed took at least `nanos`, and not ten times that: this would
+    /// be a clock of the wrong scale.
     fn took(&self, stat: &str, nanos: u64) -> Result<(), Failed> {
         let took = self.stat(stat)?;
         self.check(
             (nanos..10 * nanos).contains(&took),
-            &format!("{stat} is {took} where {nanos} was to be slept"),
+            &format!("{stat} is {took}, not about {nanos}"),
         )
     }
 
@@ -91,14 +94,14 @@ const BASIC_OUTPUT: &str = "going to sleep\n\
 /// Three naps.
 const BASIC_NANOS: u64 = 3 * 250 * MILLISECOND;
 
-/// Halted for most of the time; one poll at first and one for each nap.
+/// It is halted for most of the time, and is polled once at the start and once for each nap.
 fn basic(vmm: Vmm) -> Result<(), Failed> {
     let run = run(vmm, "basic")?;
     run.has_printed(BASIC_OUTPUT)?;
     run.took("elapsed_ns", BASIC_NANOS)?;
     run.check(
         (2..=4).contains(&run.stat("polls")?),
-        "polled more often than at first and after each nap",
+        "polled more often than at the start and after each nap",
     )?;
     run.check(
         run.stat("timer_interrupts")? >= 2,
@@ -112,7 +115,7 @@ fn basic(vmm: Vmm) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Never halted, by the guest's word and by KVM's count; polled without end.
+/// It never halts, by the guest's report and by KVM's count, and is polled all the time.
 fn busy(vmm: Vmm) -> Result<(), Failed> {
     let run = run(vmm, "basic-busy")?;
     run.has_printed(BASIC_OUTPUT)?;
@@ -126,8 +129,8 @@ fn busy(vmm: Vmm) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Futures of another crate sleep all at once: they end in the order of their deadlines, and are polled
-/// when they are woken.
+/// Futures of another crate sleep concurrently: they complete in the order of their deadlines, and
+/// are polled when they are woken.
 fn advanced(vmm: Vmm) -> Result<(), Failed> {
     let run = run(vmm, "advanced")?;
     run.has_printed(
@@ -145,7 +148,7 @@ fn advanced(vmm: Vmm) -> Result<(), Failed> {
     run.was_halted(20)
 }
 
-/// All of them are asleep at a time, and each is polled twice: to go to sleep, and to get up.
+/// All sleep at once, and each is polled twice: to go to sleep, and to wake up.
 fn sleepers(vmm: Vmm) -> Result<(), Failed> {
     const SLEEPERS: u64 = 4000;
     let run = run(vmm, "sleepers")?;
@@ -158,14 +161,14 @@ fn sleepers(vmm: Vmm) -> Result<(), Failed> {
             "all are up again, none before its time",
         ] if asleep.starts_with("4000 are asleep at once, on ")
     );
-    run.check(expected, "other output than expected")?;
+    run.check(expected, "the output is not as expected")?;
     run.check(
         run.stat("asleep_at_once")? == SLEEPERS,
         "not all were asleep at once",
     )?;
     run.check(
         run.stat("polls")? == 2 * SLEEPERS,
-        "not polled once to go to sleep and once to get up",
+        "not polled once to go to sleep and once to wake up",
     )?;
     run.took("elapsed_ns", 2999 * MILLISECOND)
 }
@@ -182,18 +185,18 @@ fn tasks(vmm: Vmm) -> Result<(), Failed> {
     let run = run(vmm, "tasks")?;
     run.check(
         run.console.starts_with(TASKS_OUTPUT),
-        "other output than expected",
+        "the output is not as expected",
     )?;
-    // A thread takes a stack, of some thousands.
+    // A thread would take a stack of some thousand bytes.
     run.check(
         (16..400).contains(&run.stat("bytes_per_task")?),
-        "a task takes other room than its future and a header",
+        "a task takes more memory than its future and a header",
     )?;
     run.check(run.stat("tsc_per_task")? > 0, "tasks take no time")
 }
 
-/// Where the TSC counts instructions, a task costs some hundred of them from its spawn to the output in
-/// its joiner's hands.
+/// With a TSC that counts instructions, a task costs a few hundred of them, from its spawn until
+/// its output is joined.
 fn tasks_in_instructions() -> Result<(), Failed> {
     let mut config = config(Vmm::Qemu(Accelerator::Tcg, Machine::Q35), "demo=tasks");
     config.count_instructions = true;
@@ -205,7 +208,7 @@ fn tasks_in_instructions() -> Result<(), Failed> {
     )
 }
 
-/// Three lines with a pause before the third, and an end; then two errors, and no panic.
+/// Prints three lines with a pause before the third, and ends; then two errors, and no panic.
 fn roles(vmm: Vmm) -> Result<(), Failed> {
     let run = run(vmm, "roles")?;
     run.has_printed(
@@ -221,13 +224,13 @@ fn roles(vmm: Vmm) -> Result<(), Failed> {
     )?;
     run.took("pause_ns", 2000 * MILLISECOND)?;
     run.took("elapsed_ns", 2000 * MILLISECOND)?;
-    // Two tasks: each is polled at first, and after its wait.
-    run.check(run.stat("polls")? == 4, "not polled once and once again")?;
+    // Two tasks: each is polled at the start, and after its wait.
+    run.check(run.stat("polls")? == 4, "not polled twice each")?;
     run.was_halted(50)
 }
 
-/// Each task is woken by the interrupts that it waits for. Which of two interrupts is the first where
-/// the vCPU was away for long is not said.
+/// Each task is woken by the interrupts that it waits for. The order of two interrupts is not
+/// checked, since it is undefined if the vCPU was descheduled for long.
 fn reactor(vmm: Vmm) -> Result<(), Failed> {
     let run = run(vmm, "reactor")?;
     let printed_by = |source| -> Vec<&str> {
@@ -238,7 +241,7 @@ fn reactor(vmm: Vmm) -> Result<(), Failed> {
         printed_by("timer: ") == ["tick 1", "tick 2", "tick 3"]
             && printed_by("serial line: ") == ["hello", "who is there?", "goodbye"]
             && run.console.lines().count() == 6,
-        "other output than expected",
+        "the output is not as expected",
     )?;
     run.took("elapsed_ns", 900 * MILLISECOND)?;
     let serial = run.stat("serial_interrupts")?;
@@ -253,18 +256,18 @@ fn reactor(vmm: Vmm) -> Result<(), Failed> {
     )?;
     run.check(
         run.stat("polls")? <= 2 + 3 + serial,
-        "polled more often than begun and woken",
+        "polled more often than started and woken",
     )?;
     run.was_halted(50)
 }
 
-/// The guest, the command and this file know the same demos.
+/// The guest, the command and this file list the same demos.
 fn no_demo_is_left_out() -> Result<(), Failed> {
     let run = run(Vmm::Qemu(Accelerator::Tcg, Machine::Microvm), "list")?;
     let tested: Vec<&str> = DEMOS.iter().map(|(name, _)| *name).collect();
     run.check(
         run.console.lines().eq(tested.iter().copied()),
-        "the guest lists other demos than this file",
+        "the guest's demos are not those of this file",
     )?;
     let command = include_str!("../../host-harness/src/cli/demo.rs");
     let shown = command.lines().filter_map(|line| {
@@ -273,6 +276,6 @@ fn no_demo_is_left_out() -> Result<(), Failed> {
     });
     run.check(
         shown.eq(tested),
-        "`cargo vm demo` shows other demos than this file",
+        "the demos of `cargo vm demo` are not those of this file",
     )
 }

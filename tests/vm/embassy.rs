@@ -1,4 +1,4 @@
-//! What is made for embassy, on dormir's executor. See the guest program `embassy`.
+//! Embassy's crates on dormir's executor. See the guest program `embassy`.
 
 use dormir_harness::vmm::Vmm;
 use libtest_mimic::{Failed, Trial};
@@ -9,8 +9,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     on_every_vmm("embassy", runs_unchanged)
 }
 
-/// The guest asserts that nothing ends early, and that who has a place in the queue is not even woken early.
-/// Who has none is, and that is counted.
+/// The guest asserts that nothing completes early, and that wakers with an entry are not even woken
+/// early. Wakers without one are, and that is counted.
 fn runs_unchanged(vmm: Vmm) -> Result<(), Failed> {
     let run = boot("embassy", &config(vmm, ""))?.succeeded()?;
     let early = run.stat("early_wakes")?;

@@ -1,4 +1,4 @@
-//! Guests that end badly are recognised as what they are.
+//! Guests that end badly: each end is recognised as what it is.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use libtest_mimic::{Failed, Trial};
 
 use crate::guest::{boot, config, is_fault, is_panic, on_every_vmm};
 
-/// Time enough to boot and hang.
+/// Enough time to boot and hang.
 const HANG_LIMIT: Duration = Duration::from_secs(5);
 
 type Expectation = fn(Vmm, &Outcome) -> bool;
@@ -29,7 +29,7 @@ const ENDINGS: &[(&str, Expectation)] = &[
     ("end-panic-long-literal", |_, outcome| {
         is_panic(outcome, "tried before. as an assertion") && is_panic(outcome, "tried before. ")
     }),
-    // More than a record holds: its beginning, and a word that it goes on.
+    // More than a record holds: its beginning, and a mark that it was cut.
     ("end-panic-long-error", |_, outcome| {
         is_panic(outcome, "opening the device: \"éééé") && is_panic(outcome, "éé...")
     }),
@@ -177,6 +177,6 @@ fn hangs(vmm: Vmm, case: &str) -> Result<(), Failed> {
     )?;
     run.check(
         run.console.contains("now hanging"),
-        "it did not come as far as to hang",
+        "it ended before it hung",
     )
 }

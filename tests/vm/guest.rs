@@ -1,4 +1,4 @@
-//! Booting a guest in a test.
+//! Boots guests for tests.
 
 use std::{sync::OnceLock, time::Duration};
 
@@ -10,44 +10,49 @@ use dormir_harness::{
 };
 use libtest_mimic::{Failed, Trial};
 
-/// How long a guest may take, its boot included: ten times what the slowest takes on a slow machine.
+/// The time limit of a guest, boot included: ten times what the slowest takes on a slow machine.
 pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 
-/// A run that came to an end.
+/// A finished run.
 pub(crate) struct Run {
     pub(crate) report: Report,
     pub(crate) console: String,
 }
 
 impl Run {
-    /// A figure that the guest reported.
+    /// Returns a figure that the guest reported.
     pub(crate) fn stat(&self, name: &str) -> Result<u64, Failed> {
         let stat = self.report.stats.iter().find(|(key, _)| key == name);
         stat.map(|(_, value)| *value)
             .ok_or_else(|| format!("the guest did not report `{name}`").into())
     }
 
-    /// That the guest ended with success.
+    /// Checks that the guest ended with success.
     pub(crate) fn succeeded(self) -> Result<Self, Failed> {
         let success = self.report.outcome.is_success();
         self.check(success, "the guest did not end with success")?;
         Ok(self)
     }
 
-    /// That the guest ended as `expected` says.
-    pub(crate) fn check(&self, expected: bool, complaint: &str) -> Result<(), Failed> {
+    /// Fails with `message` unless `expected`.
+    pub(crate) fn check(&self, expected: bool, message: &str) -> Result<(), Failed> {
         if expected {
             return Ok(());
         }
-        // The end of the console is where the trouble is; a flood of it would bury the complaint.
+        // Shows only the end of the console, where the problem is; all of it could bury the
+        // message.
         let lines: Vec<&str> = self.console.lines().collect();
         let end = lines[lines.len().saturating_sub(40)..].join("\n");
         let outcome = &self.report.outcome;
-        Err(format!("{complaint}\n{outcome}\n--- end of the console ---\n{end}").into())
+        Err(format!(
+            "{message}\
+{outcome}\n--- end of the console ---\n{end}"
+        )
+        .into())
     }
 }
 
-/// The guest images, built at the first call.
+/// Returns the guest images, which are built at the first call.
 pub(crate) fn images() -> Result<&'static Images, Failed> {
     static IMAGES: OnceLock<Result<Images, String>> = OnceLock::new();
     let built = IMAGES.get_or_init(|| {
@@ -94,7 +99,7 @@ pub(crate) fn boot(image: &str, config: &RunConfig) -> Result<Run, Failed> {
     })
 }
 
-/// The usual configuration, with these arguments.
+/// Returns the usual configuration with these arguments.
 pub(crate) fn config(vmm: Vmm, arguments: impl Into<String>) -> RunConfig {
     let mut config = RunConfig::new(vmm);
     config.timeout = LIMIT;
@@ -102,16 +107,16 @@ pub(crate) fn config(vmm: Vmm, arguments: impl Into<String>) -> RunConfig {
     config
 }
 
-/// Whether a machine of this VMM may lack this timer source; all others are there.
+/// Returns whether a machine of this VMM may lack this timer source.
 pub(crate) fn may_lack(vmm: Vmm, timer: &str) -> Result<bool, Failed> {
     Ok(match vmm {
-        // It has learnt these two in later versions.
+        // Later versions support these two.
         Vmm::Qemu(Accelerator::Tcg, _) => timer == "x2apic" || timer == "tsc-deadline",
         _ => timer == "tsc-deadline" && !kvm::probe()?.tsc_deadline,
     })
 }
 
-/// A test named `VMM::name` for each VMM.
+/// Makes a test named `VMM::name` for each VMM.
 pub(crate) fn on_every_vmm(
     name: &str,
     test: impl Fn(Vmm) -> Result<(), Failed> + Clone + Send + 'static,
@@ -125,12 +130,12 @@ pub(crate) fn on_every_vmm(
         .collect()
 }
 
-/// That `outcome` is a fault whose description contains `text`.
+/// Returns whether `outcome` is a fault whose description contains `text`.
 pub(crate) fn is_fault(outcome: &Outcome, text: &str) -> bool {
     matches!(outcome, Outcome::Faulted(message) if message.contains(text))
 }
 
-/// That `outcome` is a panic whose message contains `text`.
+/// Returns whether `outcome` is a panic whose message contains `text`.
 pub(crate) fn is_panic(outcome: &Outcome, text: &str) -> bool {
     matches!(outcome, Outcome::Panicked(message) if message.contains(text))
 }

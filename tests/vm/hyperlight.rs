@@ -1,5 +1,6 @@
-//! The cases and demos of the Hyperlight guest, in sandboxes of the real hyperlight-host: one test for each case and
-//! mode. A case is a process of its own; the runner asserts, and says what is wrong.
+//! The cases and demos of the Hyperlight guest, in sandboxes of the real hyperlight-host: one test
+//! for each case and mode. Each case runs in a process of its own; the runner asserts, and reports
+//! what is wrong.
 
 use std::{
     path::{Path, PathBuf},
@@ -18,7 +19,7 @@ use libtest_mimic::{Failed, Trial};
 
 use crate::guest::is_panic;
 
-/// See the runner for what they are.
+/// The cases, which the runner describes.
 const CASES: &[&str] = &[
     "mode-is-what-it-says",
     "answer",
@@ -78,7 +79,7 @@ const DEMOS: &[(&str, &str)] = &[
     ("roles", "hello\nhello from the stage\nhello again\n"),
 ];
 
-/// How calls end, by what the harness makes of it and what the guest has printed.
+/// How calls end: the outcome that the harness reports, and what the guest has printed.
 const ENDINGS: &[(&str, Expectation)] = &[
     ("code_0", |outcome, _| outcome.is_success()),
     ("code_7", |outcome, _| *outcome == Outcome::Exited(7)),
@@ -108,14 +109,15 @@ const ENDINGS: &[(&str, Expectation)] = &[
 
 type Expectation = fn(&Outcome, &str) -> bool;
 
-/// A code that is no status is named, and becomes neither success nor another end.
+/// Returns whether a code that cannot be a status is named, and becomes neither success nor another
+/// end.
 fn is_code(outcome: &Outcome, code: i32) -> bool {
     *outcome == Outcome::Exited(code)
         && outcome.exit_code() == 111
         && outcome.to_string().contains(&format!("code {code},"))
 }
 
-/// How long a case may take: ten times what the longest takes where KVM emulates each instruction.
+/// The time limit of a case: ten times what the longest takes where KVM emulates each instruction.
 pub(crate) const LIMIT: Duration = Duration::from_secs(900);
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -142,7 +144,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     Mode::ALL.into_iter().flat_map(in_mode).collect()
 }
 
-/// The guest, built when it is first needed.
+/// Returns the guest, which is built when it is first needed.
 fn guest() -> Result<&'static Path, Failed> {
     static GUEST: OnceLock<Result<PathBuf, String>> = OnceLock::new();
 
@@ -158,7 +160,7 @@ fn guest() -> Result<&'static Path, Failed> {
     Ok(guest.as_deref().map_err(Clone::clone)?)
 }
 
-/// The mode's runner, which is built when it is first needed.
+/// Returns the mode's runner, which is built when it is first needed.
 fn runner(mode: Mode) -> Result<Runner, Failed> {
     static RUNNERS: [OnceLock<Result<Runner, String>>; 2] = [const { OnceLock::new() }; 2];
 
@@ -170,12 +172,12 @@ fn runner(mode: Mode) -> Result<Runner, Failed> {
     Ok(runner.clone()?)
 }
 
-/// Has the runner do `what`.
+/// Makes the runner do `what`.
 fn run(mode: Mode, what: &str) -> Result<Ran, Failed> {
     Ok(runner(mode)?.run(guest()?, what, LIMIT, &StopToken::default())?)
 }
 
-/// Has the runner show a demo or a call: how the guest ended, and what it printed.
+/// Makes the runner show a demo or a call; returns how the guest ended, and what it printed.
 fn show(mode: Mode, what: &str) -> Result<(Outcome, String), Failed> {
     let mut console = Vec::new();
     let limits = ShowLimits {
@@ -190,7 +192,7 @@ fn show(mode: Mode, what: &str) -> Result<(Outcome, String), Failed> {
     Ok((outcome, String::from_utf8_lossy(&console).into_owned()))
 }
 
-/// The whole way that the documentation shows.
+/// Runs the example that the documentation shows.
 fn example(mode: Mode) -> Result<(), Failed> {
     hyperlight::probe()?;
     let stop = StopToken::default();
@@ -201,10 +203,10 @@ fn example(mode: Mode) -> Result<(), Failed> {
         expected.push("and again: ");
     }
     let lines: Vec<&str> = ran.output.lines().collect();
-    let mut said = lines.iter().zip(&expected);
-    let is_said =
-        lines.len() == expected.len() && said.all(|(line, start)| line.starts_with(start));
-    if ran.status.success() && is_said {
+    let mut found = lines.iter().zip(&expected);
+    let is_expected =
+        lines.len() == expected.len() && found.all(|(line, start)| line.starts_with(start));
+    if ran.status.success() && is_expected {
         Ok(())
     } else {
         Err(format!("{}\n{}", ran.status, ran.output).into())
@@ -235,13 +237,13 @@ fn ends(mode: Mode, what: &str, expected: impl Fn(&Outcome, &str) -> bool) -> Re
     }
 }
 
-/// The runner has no case that is not listed here, and would so never be run.
+/// Every case of the runner is listed here, so that it is run.
 fn no_case_is_left_out(mode: Mode) -> Result<(), Failed> {
     let ran = run(mode, "list")?;
     let listed: Vec<&str> = ran.output.lines().collect();
     if listed == CASES {
         Ok(())
     } else {
-        Err(format!("the runner lists other cases than this file: {listed:?}").into())
+        Err(format!("the runner's cases are not those of this file: {listed:?}").into())
     }
 }

@@ -1,4 +1,4 @@
-//! What of a guest is where: its sections, its constructors, its stack, its memory.
+//! A guest's image in memory: its sections, its constructors, its stack, its RAM.
 
 use dormir_harness::vmm::Vmm;
 use libtest_mimic::{Failed, Trial};
@@ -48,7 +48,8 @@ fn beyond_1_gib(vmm: Vmm) -> Result<(), Failed> {
     Ok(())
 }
 
-/// All memory is found and can be had, but for some MiB: the VMM's, the image's, the page tables'.
+/// All memory is found and can be allocated, except for some MiB: those of the VMM, the image and
+/// the page tables.
 fn memory(vmm: Vmm, memory_mib: u32) -> Result<(), Failed> {
     const SMALL: u64 = 16;
     let run = run(vmm, "memory", memory_mib)?;
@@ -71,7 +72,7 @@ fn without_heap(vmm: Vmm) -> Result<(), Failed> {
     run.check(is_known, "it found no memory, or more than one piece")
 }
 
-/// As many bytes as the harness takes reach the program.
+/// The longest arguments that the harness accepts reach the program.
 fn arguments(vmm: Vmm) -> Result<(), Failed> {
     let case = "case=list ";
     let long = "x".repeat(dormir_harness::vmm::MAX_ARGUMENTS_LENGTH - case.len());

@@ -1,5 +1,5 @@
-//! The latencies: complete, and in the order in which they come about. No bound on any of them is asserted.
-//! See the guest program `latency`.
+//! The latencies: complete, and with stamps in order. No bound on any of them is asserted. See the
+//! guest program `latency`.
 
 use dormir_harness::{
     cli::bench::latency::{
@@ -12,14 +12,14 @@ use libtest_mimic::{Failed, Trial};
 
 use crate::guest::{LIMIT, boot, on_every_vmm};
 
-/// Our VMM, which has all paths, and one whose timer is another.
+/// Our VMM, which has all paths, and one with a different timer.
 const OURS: Vmm = Vmm::Kvm;
 const TRANSLATED: Vmm = Vmm::Qemu(Accelerator::Tcg, Machine::Q35);
 
-/// How many samples each cell takes.
+/// How many samples each measurement takes.
 const SAMPLES: u32 = 50;
 
-/// How many of them may have an early interrupt. Some have, where a PIT is emulated on a busy machine.
+/// How many of them may have an early interrupt. Some do if a PIT is emulated on a busy machine.
 const MOST_EARLY: usize = 10;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -41,7 +41,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             trials.push(Trial::test(format!("{vmm}::latency-{idle}"), trial));
         }
     }
-    // Where KVM emulates instructions, embassy takes half a minute for a thousand timers.
+    // If KVM emulates instructions, embassy takes half a minute for a thousand timers.
     for (vmm, load) in [
         (OURS, Load::Sleepers(100)),
         (OURS, Load::Busy(10)),
@@ -62,14 +62,14 @@ pub(crate) fn trials() -> Vec<Trial> {
         };
         trials.push(Trial::test(format!("{vmm}::latency-{load}"), trial));
     }
-    for (name, arguments, said) in REFUSED {
-        let trial = move || is_refused(arguments, said);
+    for (name, arguments, message) in REFUSED {
+        let trial = move || is_refused(arguments, message);
         trials.push(Trial::test(format!("{TRANSLATED}::{name}"), trial));
     }
     trials
 }
 
-/// Arguments that the guest does not take, and what it says.
+/// Arguments that the guest refuses, and its message.
 const REFUSED: &[(&str, &str, &str)] = &[
     (
         "latency-of-an-unknown-path",
@@ -77,7 +77,7 @@ const REFUSED: &[(&str, &str, &str)] = &[
         "paths= is one or more of deadline, host, task",
     ),
     (
-        "latency-by-the-host-where-nobody-injects",
+        "latency-by-a-host-that-injects-nothing",
         "paths=host",
         "this VMM injects no interrupts",
     ),
@@ -87,7 +87,7 @@ const REFUSED: &[(&str, &str, &str)] = &[
         "load= is one of none",
     ),
     (
-        "latency-under-more-load-than-there-is-room-for",
+        "latency-under-too-much-load",
         "load=sleepers-1001",
         "sleepers-1000",
     ),
@@ -109,18 +109,18 @@ fn measurement(vmm: Vmm) -> Boot {
     }
 }
 
-fn is_refused(arguments: &str, said: &str) -> Result<(), Failed> {
+fn is_refused(arguments: &str, message: &str) -> Result<(), Failed> {
     let mut config = measurement(TRANSLATED).config();
     config.timeout = LIMIT;
-    // The last of each name counts.
+    // If a name is given twice, the last one counts.
     config.arguments += " ";
     config.arguments += arguments;
     let run = boot(PROGRAM, &config)?;
-    let is_refused = !run.report.outcome.is_success() && run.console.contains(said);
+    let is_refused = !run.report.outcome.is_success() && run.console.contains(message);
     run.check(is_refused, "the guest did not refuse it")
 }
 
-/// That each cell has all its samples, and each sample its stamps in their order.
+/// Checks that each measurement has all its samples, and each sample its stamps in order.
 fn complete_and_in_order(measurement: &Boot) -> Result<(), Failed> {
     let mut config = measurement.config();
     config.timeout = LIMIT;
@@ -135,32 +135,32 @@ fn complete_and_in_order(measurement: &Boot) -> Result<(), Failed> {
             .flat_map(|runtime| Stamper::of(measurement, runtime))
         {
             let stamps = stamps(measurement, &run.report, path, stamper)?;
-            let complain = |what: &str| Err(format!("{path}/{stamper}: {what}: {stamps:?}").into());
+            let failure = |what: &str| Err(format!("{path}/{stamper}: {what}: {stamps:?}").into());
             let wanted = match stamper.stamps_wakes {
                 true => measurement.samples / 2,
                 false => measurement.samples,
             };
             if stamps.from.len() != wanted as usize {
-                return complain("not all samples are there");
+                return failure("some samples are missing");
             }
             let names: Vec<_> = stamps.points.iter().map(|(name, _)| *name).collect();
             if names != points(measurement, path, stamper) {
-                return complain("other points than expected");
+                return failure("the points are not as expected");
             }
             let samples = 0..stamps.from.len();
             if let Some(index) = samples.clone().find(|&index| !is_in_order(&stamps, index)) {
-                return complain(&format!("sample {index} is out of order"));
+                return failure(&format!("sample {index} is out of order"));
             }
             let most_early = if *path == "deadline" { MOST_EARLY } else { 0 };
             if samples.filter(|&index| is_early(&stamps, index)).count() > most_early {
-                return complain("the interrupt often comes before what it is caused by");
+                return failure("the interrupt often comes before its cause");
             }
         }
     }
     Ok(())
 }
 
-/// What is stamped on a path.
+/// Returns the points that are stamped on a path.
 fn points(measurement: &Boot, path: &str, stamper: Stamper) -> &'static [&'static str] {
     let is_by_interrupt = path == "host" || measurement.idle == "halt";
     match (path, stamper.runtime, stamper.stamps_wakes) {
@@ -173,18 +173,18 @@ fn points(measurement: &Boot, path: &str, stamper: Stamper) -> &'static [&'stati
     }
 }
 
-/// Each point after the one before it, and what a runtime does not before the start.
+/// Returns whether the points are in order, and what a runtime does comes after the start.
 fn is_in_order(stamps: &Stamps, index: usize) -> bool {
     let points = stamps.points.iter();
     let is_late = |(name, values): &(&str, Vec<u64>)| {
         *name == "handler" || values[index] >= stamps.from[index]
     };
-    let way: Vec<u64> = points.clone().map(|(_, values)| values[index]).collect();
-    way.is_sorted() && points.clone().all(is_late)
+    let path: Vec<u64> = points.clone().map(|(_, values)| values[index]).collect();
+    path.is_sorted() && points.clone().all(is_late)
 }
 
-/// Whether the last interrupt came before the deadline. An alarm may come early: then it is set again, unless
-/// the deadline has passed by then.
+/// Returns whether the last interrupt came before the deadline. An alarm may come early: it is then
+/// set again, unless the deadline has passed by then.
 fn is_early(stamps: &Stamps, index: usize) -> bool {
     let handler = stamps.points.iter().find(|(name, _)| *name == "handler");
     handler.is_some_and(|(_, values)| values[index] < stamps.from[index])

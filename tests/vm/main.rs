@@ -1,7 +1,7 @@
-//! What only a machine shows: guests are booted, one test for each case and VMM.
+//! Tests that need a machine: they boot guests, one test for each case and VMM.
 //!
-//! A test is named `VMM::CASE`. A VMM that is not there makes its tests fail with the reason; leave it
-//! out by name, as in `cargo test --test vm -- --skip kvm`.
+//! A test is named `VMM::CASE`. The tests of a VMM that is missing fail and give the reason; leave
+//! them out by name, as in `cargo test --test vm -- --skip kvm`.
 
 mod cases;
 mod clock;

@@ -1,4 +1,4 @@
-//! Machines that the harness does not make: without a PIC, without a PIT.
+//! Machines that the harness does not create: without a PIC, without a PIT.
 
 use std::{env, time::Duration};
 
@@ -14,14 +14,15 @@ pub(crate) fn trials() -> Vec<Trial> {
             "qemu-tcg/microvm::pit-without-a-pic-is-refused",
             without_pic,
         ),
-        Trial::test("qemu-tcg/microvm::tsc-hz-where-nobody-tells", without_pit),
+        Trial::test("qemu-tcg/microvm::tsc-hz-without-a-source", without_pit),
     ]
 }
 
-/// How long a guest may take.
+/// The time limit of a guest.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Boots `hello` on a microvm with these options: its exit code, if it is one, and its console.
+/// Boots `hello` on a microvm with these options; returns its exit code, if it has one, and its
+/// console.
 fn hello(options: &str, arguments: &str) -> Result<(Option<u8>, String), Failed> {
     let program = env::var("DORMIR_QEMU").unwrap_or_else(|_| "qemu-system-x86_64".into());
     let output = Command::new(program)
@@ -53,7 +54,7 @@ fn is(ended: (Option<u8>, String), code: u8, text: &str) -> Result<(), Failed> {
     Err(format!("not ended with {code} and `{text}`, but: {ended:?}").into())
 }
 
-/// The PIT's interrupts come through the PIC: without one, nobody would end a sleep.
+/// The PIC delivers the PIT's interrupts: without it, nothing would end a sleep.
 fn without_pic() -> Result<(), Failed> {
     is(
         hello("pit=on,pic=off", "timer=pit")?,
@@ -67,7 +68,7 @@ fn without_pic() -> Result<(), Failed> {
     )
 }
 
-/// Without a PIT nobody can say how fast the TSC counts, but the argument.
+/// Without a PIT, only the argument can give the TSC's frequency.
 fn without_pit() -> Result<(), Failed> {
     let machine = "pit=off,pic=on";
     is(hello(machine, "")?, exit::SETUP_FAILED, "tsc_hz=HZ")?;

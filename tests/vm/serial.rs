@@ -1,4 +1,4 @@
-//! A guest started by hand, with nothing but a serial line: its console comes out there.
+//! A guest started by hand, with only a serial line, prints its console there.
 
 use std::{
     env,
@@ -11,7 +11,7 @@ use libtest_mimic::{Failed, Trial};
 
 use crate::guest::{LIMIT, images};
 
-/// What QEMU ends with for the guest's exit code 0.
+/// QEMU's exit status for the guest's exit code 0.
 const PASS: i32 = 33;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -55,7 +55,7 @@ fn hello(machine: Machine) -> Result<(), Failed> {
     }
     let output = child.wait_with_output()?;
     let console = String::from_utf8_lossy(&output.stdout);
-    // Firmware may write there too, before the guest does.
+    // The firmware may write there first.
     if output.status.code() != Some(PASS) || !console.ends_with("hello\nhello again\n") {
         return Err(format!("{}, with the output:\n{console}", output.status).into());
     }

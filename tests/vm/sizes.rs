@@ -1,4 +1,4 @@
-//! The programs whose sizes are compared do what they are said to do: they boot, sleep, and end.
+//! The programs whose sizes are compared do their work: they boot, sleep and end.
 
 use dormir_harness::cli::bench::sizes::PROGRAMS;
 use libtest_mimic::Trial;

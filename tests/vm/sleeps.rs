@@ -1,4 +1,5 @@
-//! What a sleep costs: counted by the guest program `sleeps` itself, and stepped through by our VMM.
+//! The cost of a sleep, counted by the guest program `sleeps` itself, and by our VMM, which steps
+//! through it.
 
 use dormir_harness::{
     cli::bench::{
@@ -14,7 +15,7 @@ use libtest_mimic::{Failed, Trial};
 
 use crate::guest::{LIMIT, boot, may_lack};
 
-/// What `isr_to_poll` may take in an executor of 64, with the timer that is counted.
+/// The bound of `isr_to_poll` in an executor of 64, with the timer that is counted.
 const ISR_TO_POLL: u64 = 150;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -45,7 +46,7 @@ fn count(max: Option<u32>) -> Result<Sleeps, Failed> {
     Ok(read_counted(&run.report.stats)?)
 }
 
-/// In each executor, and with each slack, once; and another run says the same.
+/// There is one figure for each executor and each slack, and a second run reports the same.
 fn complete_and_repeat() -> Result<(), Failed> {
     let sleeps = count(None)?;
     let executors = sleeps.counts.iter().map(executor);
@@ -74,7 +75,7 @@ fn executor(count: &Count) -> (Option<u64>, Option<&str>) {
     (count.capacity, count.cpus.as_deref())
 }
 
-/// Every sleep takes the same way, which is short.
+/// Every sleep takes the same path, which is short.
 fn within_bounds() -> Result<(), Failed> {
     for count in count(Some(1))?.counts {
         let is_steady = count.worst.map(|worst| worst * 10) == Some(count.instructions.0);
@@ -88,8 +89,8 @@ fn within_bounds() -> Result<(), Failed> {
     Ok(())
 }
 
-/// Without slack a sleep takes an alarm and an interrupt; but for those few that end together. With slack
-/// of a millisecond, where two deadlines fall into each, less than half.
+/// Without slack a sleep takes an alarm and an interrupt, except for the few that end together.
+/// With a slack of a millisecond, in which two deadlines fall, it takes less than half of each.
 fn slack_saves() -> Result<(), Failed> {
     let sleeps = count(None)?;
     let [without, with] = &sleeps.exits[..] else {
@@ -106,7 +107,7 @@ fn slack_saves() -> Result<(), Failed> {
     Ok(())
 }
 
-/// The figures with a timer, stepped through; none where this KVM has no such timer.
+/// Returns the figures with a timer, stepped through; `None` if this KVM has no such timer.
 fn step(timer: &str) -> Result<Option<Sleeps>, Failed> {
     let run = boot(PROGRAM, &stepped(timer))?;
     if may_lack(Vmm::Kvm, timer)? && run.report.outcome.is_setup_failure() {
@@ -116,8 +117,8 @@ fn step(timer: &str) -> Result<Option<Sleeps>, Failed> {
     Ok(Some(read_stepped(timer, &run.report)?))
 }
 
-/// A sleep takes one alarm, one halt and one EOI, and nothing else leaves the processor. The PIT takes its
-/// count as two bytes.
+/// A sleep takes one alarm, one halt and one EOI, and nothing else leaves the processor. The PIT
+/// takes its count as two bytes.
 fn exits(timer: &str) -> Result<(), Failed> {
     let Some(sleeps) = step(timer)? else {
         return Ok(());
@@ -142,7 +143,7 @@ fn exits(timer: &str) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Two ways to count the same instructions, which know nothing of each other.
+/// Two independent ways to count the same instructions agree.
 fn steps_are_counts() -> Result<(), Failed> {
     let counted = count(Some(1))?.counts;
     let stepped = step(COUNTED_TIMER)?.ok_or("every machine has that timer")?;

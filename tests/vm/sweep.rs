@@ -1,5 +1,5 @@
-//! The sweeps: an interrupt at each instruction of a way through the executor, no wake lost, and each
-//! mutant caught. See the guest programs `sweep` and `wake-sweep`.
+//! The sweeps: an interrupt comes at each instruction of a path through the executor, no wake is
+//! lost, and each mutant is caught. See the guest programs `sweep` and `wake-sweep`.
 
 mod idle;
 mod path;
@@ -11,10 +11,10 @@ use dormir_harness::vmm::{Accelerator, Machine, Vmm};
 use libtest_mimic::{Failed, Trial};
 
 use crate::guest::{Run, boot, config, images};
-use path::{Image, Path};
+use path::{Disassembly, InterruptedPath};
 
-/// A wake that is followed by no poll for this many instructions is lost: nothing but the backup timer,
-/// a million later, ended the sleep. A wake that is not lost takes some hundred.
+/// A wake that no poll follows within this many instructions is lost: only the backup timer, after
+/// a million, ends that sleep. A wake that is not lost takes a few hundred.
 const LOST: u64 = 100_000;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -23,16 +23,16 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials
 }
 
-/// One step of a guest's.
-struct Step {
-    /// The address that was interrupted.
+/// One step, as the guest recorded it.
+struct RecordedStep {
+    /// The interrupted address.
     address: u64,
     /// Instructions from the interrupt (or the deadline) to the poll.
     late: u64,
 }
 
-impl Step {
-    /// `STEP 0xADDRESS LATE`; steps are counted from 1.
+impl RecordedStep {
+    /// Parses `STEP 0xADDRESS LATE`; steps are counted from 1.
     fn parse(index: usize, words: &[&str]) -> Option<Self> {
         let [step, address, late] = words else {
             return None;
@@ -55,7 +55,7 @@ fn run(image: &str, arguments: String) -> Result<Run, Failed> {
     boot(image, &config)?.succeeded()
 }
 
-fn none_lost(steps: &[Step], name: &str) -> Result<(), Failed> {
+fn none_lost(steps: &[RecordedStep], name: &str) -> Result<(), Failed> {
     for (index, step) in steps.iter().enumerate() {
         if step.is_lost() {
             let (k, address) = (index + 1, step.address);
@@ -65,26 +65,26 @@ fn none_lost(steps: &[Step], name: &str) -> Result<(), Failed> {
     Ok(())
 }
 
-fn some_lost(steps: &[Step]) -> Result<(), Failed> {
-    if steps.iter().any(Step::is_lost) {
+fn some_lost(steps: &[RecordedStep]) -> Result<(), Failed> {
+    if steps.iter().any(RecordedStep::is_lost) {
         return Ok(());
     }
-    Err("no step lost its wake: the sweep does not see this mistake".into())
+    Err("no step lost its wake: the sweep does not catch this mistake".into())
 }
 
-/// By NMI, which comes at every boundary between instructions: the addresses that were interrupted are
-/// an unbroken way through the program, from the poll to the `hlt`. By timer interrupt: each comes
-/// just where the way says that interrupts are next unmasked.
+/// Checks the interrupted addresses. NMIs come at every boundary between instructions: their
+/// addresses are an unbroken path through the program, from the poll to the `hlt`. Timer interrupts
+/// each come exactly where interrupts are next unmasked on that path.
 ///
-/// Writes the way, for people, to `listing`. Gives the number of locked instructions on it.
-fn check_way(
+/// Writes the path, for readers, to `listing`. Returns the number of locked instructions on it.
+fn check_path(
     image: &str,
-    nmi: &[Step],
-    interrupt: &[Step],
+    nmi: &[RecordedStep],
+    interrupt: &[RecordedStep],
     listing: &str,
 ) -> Result<usize, Failed> {
-    let image = Image::read(images()?.get(image)?)?;
-    let path = Path::new(&image, nmi.iter().map(|step| step.address).collect())?;
+    let image = Disassembly::read(images()?.get(image)?)?;
+    let path = InterruptedPath::new(&image, nmi.iter().map(|step| step.address).collect())?;
     path.check_unbroken()?;
     path.check_ends_asleep(image.symbol("dormir_halt_instruction")?)?;
     let delivered: Vec<u64> = interrupt.iter().map(|step| step.address).collect();
@@ -94,6 +94,6 @@ fn check_way(
     fs::create_dir_all(&folder)?;
     let file = folder.join(listing);
     fs::write(&file, path.listing(&delivered))?;
-    println!("the way, as it was interrupted: {}", file.display());
+    println!("the interrupted path: {}", file.display());
     Ok(path.locked_instructions())
 }

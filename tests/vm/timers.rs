@@ -1,4 +1,4 @@
-//! Each timer source, forced by the guest argument `timer=`.
+//! Each timer source, selected by the guest argument `timer=`.
 
 use dormir_harness::vmm::Vmm;
 use libtest_mimic::{Failed, Trial};
@@ -7,7 +7,7 @@ use crate::guest::{Run, boot, config, may_lack, on_every_vmm};
 
 const SOURCES: [&str; 4] = ["pit", "xapic", "x2apic", "tsc-deadline"];
 
-/// Those cases that show a timer at work.
+/// The cases that use a timer.
 const CASES: [&str; 4] = [
     "timer-source",
     "timer-interrupt-saves-all",
@@ -40,7 +40,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials
 }
 
-/// Runs the case with the source where the VMM has it, and where it has not, sees it refused.
+/// Runs the case with the source if the VMM has it; otherwise checks that it is refused.
 fn with(vmm: Vmm, source: &str, case: &str) -> Result<(), Failed> {
     let mut config = config(vmm, format!("case={case} timer={source}"));
     config.pit = vmm == Vmm::Kvm && source == "pit";
@@ -55,7 +55,7 @@ fn with(vmm: Vmm, source: &str, case: &str) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Our VMM creates no PIT unless it is asked for one.
+/// Our VMM creates no PIT unless asked for one.
 fn missing_is_refused() -> Result<(), Failed> {
     let run = boot("cases", &config(Vmm::Kvm, "case=timer-source timer=pit"))?;
     is_refused(

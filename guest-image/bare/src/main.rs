@@ -1,4 +1,4 @@
-//! A program without the feature `alloc`: the memory behind the image is its own.
+//! A program without the feature `alloc`, which uses the memory after the image itself.
 #![no_std]
 #![no_main]
 
@@ -10,14 +10,14 @@ fn main() {
     let mut bytes = 0;
     for piece in memory::free() {
         for page in piece.clone().step_by(4096) {
-            // SAFETY: RAM that is mapped, writable, and nobody's.
+            // SAFETY: RAM that is mapped, writable and unused.
             unsafe { (page as *mut u64).write_volatile(page) };
         }
         bytes += piece.end - piece.start;
     }
     for piece in memory::free() {
         for page in piece.clone().step_by(4096) {
-            // SAFETY: the same; it was written above.
+            // SAFETY: the same; it was initialised above.
             let read = unsafe { (page as *const u64).read_volatile() };
             assert_eq!(read, page);
         }

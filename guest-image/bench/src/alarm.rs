@@ -15,6 +15,7 @@ use dormir::{
 /// `bare::init` has found.
 ///
 /// # Errors
+///
 /// The machine lacks the timer's local APIC.
 pub fn another(
     found: &Machine,

@@ -6,6 +6,7 @@ use x86_64::{instructions::tables, structures::idt::InterruptDescriptorTable};
 /// processor exception.
 ///
 /// # Safety
+///
 /// dormir's interrupt table must be loaded, and must not change during the call, not even from an
 /// interrupt handler.
 #[must_use]

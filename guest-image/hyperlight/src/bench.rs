@@ -1,4 +1,4 @@
-//! What `cargo vm bench --hyperlight` has the guest do.
+//! The guest functions that `cargo vm bench --hyperlight` calls.
 
 use core::time::Duration;
 
@@ -10,7 +10,7 @@ use dormir::{
 use hyperlight_guest::error::HyperlightGuestError;
 use hyperlight_guest_bin::{guest_function, host_comm::call_host};
 
-/// Calls the host's waiting function so many times, without the executor; each returns at once.
+/// Calls the host's wait function `count` times, without the executor; each call returns at once.
 #[guest_function]
 fn host_calls(count: u64) -> Result<(), HyperlightGuestError> {
     for _ in 0..count {
@@ -19,7 +19,7 @@ fn host_calls(count: u64) -> Result<(), HyperlightGuestError> {
     Ok(())
 }
 
-/// So many sleeps of one task, one after another. How often the timer has ticked meanwhile.
+/// Runs a task that sleeps `count` times. Returns how often the timer ticked meanwhile.
 #[guest_function]
 fn sleeps(count: u64, micros: u64) -> Result<u64, HyperlightGuestError> {
     let before = hyperlight::ticks();
@@ -31,11 +31,11 @@ fn sleeps(count: u64, micros: u64) -> Result<u64, HyperlightGuestError> {
     Ok(hyperlight::ticks() - before)
 }
 
-/// By how many nanoseconds each of so many sleeps was too long, by the guest's clock: words of eight bytes,
-/// little-endian.
+/// Runs `count` sleeps. Returns by how many nanoseconds of the guest's clock each was too long, as
+/// little-endian words of eight bytes.
 ///
-/// Before each, a random part of `spread` microseconds passes: a sleep that begins when another has ended
-/// begins just after a tick.
+/// A random part of `spread` microseconds passes before each: otherwise each sleep would begin just
+/// after a tick.
 #[guest_function]
 fn oversleeps(
     micros: u64,
@@ -63,7 +63,7 @@ fn oversleeps(
     Ok(late)
 }
 
-/// Marsaglia's xorshift: for numbers that are in step with nothing.
+/// Returns the next pseudo-random number (Marsaglia's xorshift).
 fn next_random(mut state: u64) -> u64 {
     state ^= state << 13;
     state ^= state >> 7;

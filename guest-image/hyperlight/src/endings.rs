@@ -1,10 +1,10 @@
-//! Ways for a call to end.
+//! The ways in which a call can end.
 
 use alloc::string::String;
 
 use hyperlight_guest_bin::{guest_function, host_comm::call_host};
 
-/// Exit codes with the corners of their 32 bits.
+/// Exit codes at the edges of their 32 bits.
 macro_rules! codes {
     ($($name:ident = $code:expr,)*) => {
         $(
@@ -26,25 +26,25 @@ codes! {
     code_least = i32::MIN,
 }
 
-/// A panic whose text has more bytes than a line of most consoles.
+/// Panics with a text longer than a line of most consoles.
 #[guest_function]
 fn panics_at_length() -> i32 {
     panic!("{}", "a".repeat(600))
 }
 
-/// A panic whose text has more bytes than Hyperlight's host takes.
+/// Panics with a text longer than Hyperlight's host accepts.
 #[guest_function]
 fn panics_beyond_length() -> i32 {
     panic!("{}", "a".repeat(2000))
 }
 
-/// A panic whose text paints.
+/// Panics with a text that contains terminal escape sequences.
 #[guest_function]
 fn panics_in_colours() -> i32 {
     panic!("\x1b[2J\x1b[32m100 passed")
 }
 
-/// Passes on what others sent to it, and fails.
+/// Prints text that imitates records, and fails.
 #[guest_function]
 fn passes_on_lies() -> i32 {
     let lies = "\x1eexit 0\n\x1e0123456789abcdef exit 0\nexit 0\n";

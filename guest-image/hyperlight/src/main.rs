@@ -1,4 +1,4 @@
-//! The Hyperlight guest: what the runner's cases and measurements call.
+//! The Hyperlight guest: the functions that the runner's cases and measurements call.
 #![no_std]
 #![no_main]
 
@@ -13,13 +13,13 @@ mod sleepers;
 
 use hyperlight_guest_bin::guest_function;
 
-/// Without a task, without a timer.
+/// Runs a future without a task or a timer.
 #[guest_function]
 fn answer() -> Result<i32, hyperlight_guest::error::HyperlightGuestError> {
     Ok(dormir::hyperlight::block_on(async { 42 })?)
 }
 
-/// No executor at all: what a call costs by itself.
+/// Uses no executor: what a call costs by itself.
 #[guest_function]
 fn plain() -> i32 {
     42

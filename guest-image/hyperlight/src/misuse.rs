@@ -1,4 +1,4 @@
-//! What goes wrong, and what is left behind.
+//! Guest functions that fail, misuse the library or leave something behind.
 
 use core::{arch::asm, future::pending};
 
@@ -24,26 +24,26 @@ fn panics() -> Result<i32, HyperlightGuestError> {
     Ok(hyperlight::block_on(async { panic!("on purpose") })?)
 }
 
-/// Waits for what does not come.
+/// Waits for a wake that never comes.
 #[guest_function]
 fn waits_for_nothing() -> Result<i32, HyperlightGuestError> {
     Ok(hyperlight::block_on(pending())?)
 }
 
-/// Sleeps until the end of time.
+/// Sleeps until the given, very distant instant.
 #[guest_function]
 fn sleeps_for_ever(nanos: u64) -> Result<i32, HyperlightGuestError> {
     hyperlight::block_on(async { Timer::at(Instant::from_nanos(nanos)).await })?;
     Ok(0)
 }
 
-/// Asks the host to wait, as a guest that knows no limit would. The answer, as bytes.
+/// Asks the host to wait for any time, without the library's limits. Returns the answer's bytes.
 #[guest_function]
 fn asks_to_wait(nanos: u64) -> Result<Vec<u8>, HyperlightGuestError> {
     call_host("dormir_wait", (nanos,))
 }
 
-/// Calls a function of the host's that is not dormir's.
+/// Calls a host function that does not belong to dormir.
 #[guest_function]
 fn calls_the_host() -> Result<u64, HyperlightGuestError> {
     call_host("of_the_user", ())
@@ -64,7 +64,7 @@ fn nested_poll() -> Result<i32, HyperlightGuestError> {
     Ok(turn.tasks_left as i32)
 }
 
-/// Whether interrupts are unmasked before and after a sleep: 0, 1 for before, 2 for after, 3.
+/// Returns whether interrupts are unmasked before (bit 0) and after (bit 1) a sleep.
 #[guest_function]
 fn interrupt_flags(micros: u64) -> Result<u64, HyperlightGuestError> {
     let before = interrupt_flag();
@@ -72,34 +72,34 @@ fn interrupt_flags(micros: u64) -> Result<u64, HyperlightGuestError> {
     Ok(before | interrupt_flag() << 1)
 }
 
-/// How often the timer ticks in the time after a sleep, within the same call, with interrupts let in.
+/// Returns how often the timer ticks after a sleep, within the same call, with interrupts unmasked.
 #[guest_function]
 fn ticks_after_a_sleep(micros: u64) -> Result<u64, HyperlightGuestError> {
     hyperlight::block_on(async { Timer::after(core::time::Duration::from_micros(micros)).await })?;
     let before = hyperlight::ticks();
-    // SAFETY: what interrupts is the timer, whose handler saves what it changes.
+    // SAFETY: only the timer interrupts, and its handler saves what it changes.
     unsafe { asm!("sti", options(nostack)) };
     spin_for(micros);
-    // SAFETY: they are masked again, as they were.
+    // SAFETY: masks interrupts again, as they were before.
     unsafe { asm!("cli", options(nostack)) };
     Ok(hyperlight::ticks() - before)
 }
 
 fn interrupt_flag() -> u64 {
     let flags: u64;
-    // SAFETY: pushes a word and takes it back.
+    // SAFETY: pushes a word and pops it.
     unsafe { asm!("pushfq", "pop {}", out(reg) flags, options(preserves_flags)) };
     flags >> 9 & 1
 }
 
-/// Leaves the timer running, with a tick that waits for whoever unmasks it.
+/// Leaves the timer running, with a pending tick that comes once interrupts are unmasked.
 #[guest_function]
 fn leave_a_tick(micros: u64) {
     out(107, 100);
     spin_for(micros);
 }
 
-/// Long enough for a TSC of 10 GHz.
+/// Spins for at least `micros` microseconds, for a TSC of up to 10 GHz.
 fn spin_for(micros: u64) {
     let start = ticks_of_tsc();
     while ticks_of_tsc() - start < micros * 10_000 {
@@ -107,18 +107,18 @@ fn spin_for(micros: u64) {
     }
 }
 
-/// What tells the modes apart: it poisons a sandbox without interrupts.
+/// Distinguishes the modes: in a sandbox without interrupts, it poisons the sandbox.
 #[guest_function]
 fn touch_the_controller() -> i32 {
-    // The mask register: all lines masked, as they are.
-    // SAFETY: no interrupt is awaited here.
+    // The mask register: all lines masked, as they are. SAFETY: nothing waits for an interrupt
+    // here.
     unsafe { asm!("out 0x21, al", in("al") 0xff_u8, options(nostack, preserves_flags)) }
     1
 }
 
 fn out(port: u16, value: u32) {
-    // SAFETY: the ports are those of the timer and of the interrupt controller, which affect interrupts
-    // only, and those are masked here.
+    // SAFETY: the ports are those of the timer and of the interrupt controller, which affect
+    // interrupts only, and those are masked here.
     unsafe {
         asm!("out dx, eax", in("dx") port, in("eax") value, options(nostack, preserves_flags))
     }

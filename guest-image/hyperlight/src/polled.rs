@@ -1,4 +1,4 @@
-//! Tasks that the host has polled.
+//! Tasks that run when the host polls its guest.
 
 use core::{
     sync::atomic::{AtomicU64, Ordering},
@@ -9,7 +9,7 @@ use dormir::{hyperlight, time::Timer};
 use hyperlight_guest::error::HyperlightGuestError;
 use hyperlight_guest_bin::guest_function;
 
-/// How many naps have ended.
+/// Returns how many naps have ended.
 static ENDED: AtomicU64 = AtomicU64::new(0);
 
 dormir::task! {
@@ -19,21 +19,22 @@ dormir::task! {
     }
 }
 
-/// Spawns a nap, in a call that runs no tasks. The nap begins at the next poll.
+/// Spawns a nap without running tasks. The nap begins at the next poll.
 #[guest_function]
 fn spawn_nap(micros: u64) -> bool {
     hyperlight::spawn(nap(Duration::from_micros(micros))).is_ok()
 }
 
-/// Polls. In how many nanoseconds the host is to call again; `u64::MAX` if no timer is set.
+/// Polls the tasks. Returns in how many nanoseconds the host must call again; `u64::MAX` if no
+/// timer is set.
 #[guest_function]
 fn poll() -> Result<u64, HyperlightGuestError> {
     let turn = hyperlight::poll_once()?;
     assert_eq!(turn.tasks_left == 0, turn.next_in.is_none());
-    Ok(turn.next_in.map_or(u64::MAX, |left| left.as_nanos() as u64))
+    Ok(turn.next_in.map_or(u64::MAX, |time| time.as_nanos() as u64))
 }
 
-/// How many naps have ended.
+/// Returns how many naps have ended.
 #[guest_function]
 fn ended() -> u64 {
     ENDED.load(Ordering::Relaxed)

@@ -13,7 +13,7 @@ use hyperlight_guest::error::HyperlightGuestError;
 use hyperlight_guest_bin::guest_function;
 
 dormir::task! {
-    /// By how much it overslept.
+    /// Returns by how much it overslept.
     async fn sleeper(length: Duration) -> Duration, pool = 64 {
         let until = Instant::now().saturating_add(length);
         Timer::at(until).await;
@@ -23,8 +23,8 @@ dormir::task! {
     }
 }
 
-/// So many tasks, of which the first sleeps for the longest time and each other one for less. How many
-/// nanoseconds the call took by the guest's clock.
+/// Runs `tasks` tasks; the first sleeps longest, each following one shorter. Returns how many
+/// nanoseconds of the guest's clock that took.
 #[guest_function]
 fn sleepers(tasks: u64, micros: u64) -> Result<u64, HyperlightGuestError> {
     let elapsed = hyperlight::block_on(async {
@@ -36,15 +36,15 @@ fn sleepers(tasks: u64, micros: u64) -> Result<u64, HyperlightGuestError> {
             })
             .collect();
         for handle in handles {
-            handle.await.expect("nobody aborts it");
+            handle.await.expect("it is not aborted");
         }
         Instant::now().saturating_duration_since(start)
     })?;
     Ok(elapsed.as_nanos() as u64)
 }
 
-/// So many tasks on the heap, each with a future of a little over 512 bytes, which sleep at the same time. How
-/// many had their bytes afterwards.
+/// Runs `tasks` tasks on the heap, each with a future of over 512 bytes, which sleep concurrently.
+/// Returns how many still had their bytes afterwards.
 #[guest_function]
 fn boxed_sleepers(tasks: u64, micros: u64) -> Result<u64, HyperlightGuestError> {
     let until = Duration::from_micros(micros);
@@ -60,14 +60,14 @@ fn boxed_sleepers(tasks: u64, micros: u64) -> Result<u64, HyperlightGuestError> 
         }
         let mut kept = 0;
         for handle in handles {
-            kept += u64::from(handle.await.expect("nobody aborts it"));
+            kept += u64::from(handle.await.expect("it is not aborted"));
         }
         kept
     })?;
     Ok(kept)
 }
 
-/// By how many nanoseconds one sleep was too long.
+/// Sleeps once. Returns by how many nanoseconds the sleep was too long.
 #[guest_function]
 fn overslept(micros: u64) -> Result<u64, HyperlightGuestError> {
     let late = hyperlight::block_on(async {
@@ -78,7 +78,7 @@ fn overslept(micros: u64) -> Result<u64, HyperlightGuestError> {
     Ok(late.as_nanos() as u64)
 }
 
-/// A sleep beside a task that is always ready. How often that one had its turn.
+/// Sleeps beside a task that is always ready. Returns how often this future was polled.
 #[guest_function]
 fn beside_busy(micros: u64) -> Result<u64, HyperlightGuestError> {
     let turns = hyperlight::block_on(async {
@@ -103,7 +103,8 @@ fn beside_busy(micros: u64) -> Result<u64, HyperlightGuestError> {
     Ok(turns)
 }
 
-/// A future that is woken while its poll runs another one by itself: that one must not keep the wake.
+/// Runs a future that is woken while its poll runs another `block_on`, which must not consume the
+/// wake. Returns the number of polls.
 #[guest_function]
 fn woken_around_another() -> Result<i32, HyperlightGuestError> {
     let polls = hyperlight::block_on(async {
@@ -123,19 +124,19 @@ fn woken_around_another() -> Result<i32, HyperlightGuestError> {
     Ok(polls)
 }
 
-/// The guest's clock, in nanoseconds.
+/// Returns the guest's clock, in nanoseconds.
 #[guest_function]
 fn clock() -> Result<u64, HyperlightGuestError> {
     Ok(hyperlight::block_on(async { Instant::now().as_nanos() })?)
 }
 
-/// How often the timer has ticked in this guest's life.
+/// Returns how often the timer has ticked since the guest began.
 #[guest_function]
 fn ticks() -> u64 {
     hyperlight::ticks()
 }
 
-/// Chooses the timer's period.
+/// Sets the timer's period.
 #[guest_function]
 fn set_period(micros: u64) {
     hyperlight::set_tick_period(Duration::from_micros(micros));

@@ -1,4 +1,4 @@
-//! The interrupt that a sweep aims: what its handler saw, and whom it wakes.
+//! The aimed interrupt of a sweep: what its handler records, and the waker that it wakes.
 
 use core::{
     cell::UnsafeCell,
@@ -13,7 +13,7 @@ pub static AT: AtomicU64 = AtomicU64::new(0);
 /// The address that was interrupted.
 pub static ADDRESS: AtomicU64 = AtomicU64::new(0);
 
-/// Whom the handler wakes.
+/// The waker that the handler wakes.
 struct WakerSlot(UnsafeCell<Option<Waker>>);
 
 // SAFETY: one vCPU. The main line writes the slot only while the local APIC's timer is stopped, so
@@ -22,17 +22,17 @@ unsafe impl Sync for WakerSlot {}
 
 static SLOT: WakerSlot = WakerSlot(UnsafeCell::new(None));
 
-/// Has the next hit wake this waker.
+/// Makes the next hit wake this waker.
 ///
 /// # Safety
 ///
 /// The local APIC's timer must be stopped, so that no handler reads the slot meanwhile.
 pub unsafe fn will_wake(waker: Waker) {
-    // SAFETY: as the caller says, nobody else uses the slot.
+    // SAFETY: by the caller's promise no handler uses the slot meanwhile.
     unsafe { *SLOT.0.get() = Some(waker) };
 }
 
-/// The handler's part; may run as an NMI.
+/// The handler; it may run as an NMI.
 pub fn on_hit(frame: &InterruptFrame) {
     ADDRESS.store(frame.rip, Ordering::Relaxed);
     AT.store(tsc::read(), Ordering::Relaxed);

@@ -1,5 +1,5 @@
-//! The guest's own machine: the local APIC's timer sends the interrupt that is aimed, the PIT ends a
-//! sleep that should have ended before.
+//! The timers of a sweep: the local APIC's timer sends the aimed interrupt; the PIT ends a sleep
+//! that should have ended earlier.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -24,16 +24,16 @@ pub enum Delivery {
 
 static APIC: Once<Apic> = Once::new();
 
-/// The local APIC.
+/// Returns the local APIC.
 ///
 /// # Panics
 ///
-/// Before [`init`].
+/// Panics if it is called before [`init`].
 pub fn apic() -> &'static Apic {
     APIC.get().expect("machine::init comes first")
 }
 
-/// Whether the PIT has interrupted; for who started it to read and to lower.
+/// Whether the PIT has interrupted. The code that starts the PIT reads and clears it.
 pub static PIT_CAME: AtomicBool = AtomicBool::new(false);
 
 /// Sets up PIC, PIT and local APIC. Interrupts stay masked.
@@ -54,13 +54,14 @@ pub fn init() -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Has the local APIC's timer send the interrupt of [`hit`].
+/// Makes the local APIC's timer send the interrupt of [`hit`].
 pub fn aim(delivery: Delivery) {
     match delivery {
         Delivery::Interrupt => apic().one_shot_mode(),
         Delivery::Nmi => apic().one_shot_nmi_mode(),
     }
-    // SAFETY: it stores, and wakes: `block_on`'s waker is a store, an executor's sets bits.
+    // SAFETY: the handler only stores and wakes: `block_on`'s waker is a store, an executor's sets
+    // bits.
     unsafe { dormir_guest::set_nmi_handler(hit::on_hit) };
     // SAFETY: made by `interrupt_entry!`, and acknowledges the local APIC's interrupt.
     unsafe { bare::set_interrupt_handler(vector::APIC_TIMER, hit_entry) };
@@ -72,7 +73,7 @@ extern "sysv64" fn on_apic_hit(frame: &InterruptFrame) {
 }
 interrupt_entry!(hit_entry => on_apic_hit);
 
-/// As an alarm, or as what ends a lost sleep: either way the runner goes round once more.
+/// Serves as an alarm, or ends a lost sleep: either way the run loop goes round once more.
 extern "sysv64" fn on_pit(_frame: &InterruptFrame) {
     pic::end_of_interrupt(0);
     PIT_CAME.store(true, Ordering::Relaxed);

@@ -1,18 +1,19 @@
-//! The sweep over the idle path, from a poll to the `hlt`.
+//! The idle sweep: over the idle path, from a poll to the `hlt`.
 
 use libtest_mimic::{Failed, Trial};
 
-use super::{Step, check_way, none_lost, run, some_lost};
+use super::{RecordedStep, check_path, none_lost, run, some_lost};
 
 const PROGRAM: &str = "sweep";
 
-/// The way from a poll to `hlt` has some 250 instructions; the rest of the steps find it asleep.
+/// The path from a poll to `hlt` has some 250 instructions; in the remaining steps the vCPU is
+/// asleep.
 const STEPS: u32 = 800;
 
-/// For deadlines: the alarm, too, comes on the way, so the deadline may lie farther behind it.
+/// For deadlines: the alarm is set on the path too, so the deadline may be farther away.
 const DEADLINE_STEPS: u32 = 1500;
 
-/// The tests of the real thing, then those of the mutants.
+/// The tests of the real implementation, then those of the mutants.
 pub(super) fn trials() -> Vec<Trial> {
     const MUTANTS: [(&str, &str, u32); 6] = [
         ("no-check", "via=interrupt idle=no-check", STEPS),
@@ -47,35 +48,35 @@ pub(super) fn trials() -> Vec<Trial> {
     trials
 }
 
-/// Runs the guest: step K is element K - 1.
-fn sweep(arguments: &str, steps: u32) -> Result<Vec<Step>, Failed> {
+/// Runs the guest; step K is element K - 1.
+fn sweep(arguments: &str, steps: u32) -> Result<Vec<RecordedStep>, Failed> {
     let run = run(PROGRAM, format!("{arguments} steps={steps}"))?;
     let lines = run.console.lines().enumerate();
-    let parsed: Option<Vec<Step>> = lines
-        .map(|(index, line)| Step::parse(index, &line.split(' ').collect::<Vec<_>>()))
+    let parsed: Option<Vec<RecordedStep>> = lines
+        .map(|(index, line)| RecordedStep::parse(index, &line.split(' ').collect::<Vec<_>>()))
         .collect();
     let parsed = parsed.ok_or_else(|| format!("not the sweep's output:\n{}", run.console))?;
     run.check(parsed.len() == steps as usize, "some steps are missing")?;
     Ok(parsed)
 }
 
-/// By interrupts and by NMIs, which wake.
+/// Interrupts and NMIs whose handler wakes the task.
 fn every_instruction() -> Result<(), Failed> {
     let nmi = sweep("via=nmi", STEPS)?;
     let interrupt = sweep("via=interrupt", STEPS)?;
     none_lost(&nmi, "NMI")?;
     none_lost(&interrupt, "interrupt")?;
-    check_way(PROGRAM, &nmi, &interrupt, "idle-path.txt")?;
+    check_path(PROGRAM, &nmi, &interrupt, "idle-path.txt")?;
     Ok(())
 }
 
-/// By the deadline of a dormir timer, which passes at each instruction of the way.
+/// A dormir timer whose deadline passes at each instruction of the path.
 fn every_deadline() -> Result<(), Failed> {
     none_lost(&sweep("via=deadline", DEADLINE_STEPS)?, "deadline")
 }
 
-/// By a handler that moves a timer to an earlier deadline than all others and wakes nobody: the alarm is
-/// set to it, however close to the `hlt` the handler comes.
+/// A handler that wakes no task but moves a timer to a deadline earlier than all others: the alarm
+/// is set to it, however close to the `hlt` the handler comes.
 fn every_handler_timer() -> Result<(), Failed> {
     none_lost(&sweep("via=handler-timer", STEPS)?, "moved timer")
 }

@@ -1,4 +1,4 @@
-//! The way that the vCPU went through the program, held against the disassembly.
+//! The path that the vCPU took through the program, checked against the disassembly.
 
 use std::{fmt::Write, fs};
 
@@ -10,15 +10,15 @@ use libtest_mimic::Failed;
 use object::{Object, ObjectSection, ObjectSymbol, SectionKind};
 use rustc_demangle::demangle;
 
-/// A guest image: its code and its symbols.
-pub(crate) struct Image {
+/// A guest image's code and symbols.
+pub(crate) struct Disassembly {
     text_start: u64,
     text: Vec<u8>,
     /// Name and address, by address.
     symbols: Vec<(String, u64)>,
 }
 
-impl Image {
+impl Disassembly {
     pub(crate) fn read(path: &std::path::Path) -> Result<Self, Failed> {
         let bytes = fs::read(path)?;
         let file = object::File::parse(&*bytes)?;
@@ -64,27 +64,28 @@ impl Image {
         Ok(instruction)
     }
 
-    /// `symbol+offset` of an address.
-    fn place(&self, address: u64) -> String {
+    /// Returns `symbol+offset` for an address.
+    fn describe(&self, address: u64) -> String {
         let after = self
             .symbols
             .partition_point(|(_, symbol)| *symbol <= address);
         match after.checked_sub(1).map(|index| &self.symbols[index]) {
-            // Without the hash that tells instances apart.
+            // Without the hash of the mangled name.
             Some((name, symbol)) => format!("{:#}+{:#x}", demangle(name), address - symbol),
             None => String::new(),
         }
     }
 }
 
-/// Boundary K lies before instruction K: an interrupt that comes there finds that address.
-pub(crate) struct Path<'a> {
-    image: &'a Image,
+/// The path, as a list of instructions. Boundary K lies before instruction K: an interrupt there
+/// records that instruction's address.
+pub(crate) struct InterruptedPath<'a> {
+    image: &'a Disassembly,
     instructions: Vec<Instruction>,
 }
 
-impl<'a> Path<'a> {
-    pub(crate) fn new(image: &'a Image, addresses: Vec<u64>) -> Result<Self, Failed> {
+impl<'a> InterruptedPath<'a> {
+    pub(crate) fn new(image: &'a Disassembly, addresses: Vec<u64>) -> Result<Self, Failed> {
         let instructions = addresses
             .into_iter()
             .map(|address| image.instruction(address))
@@ -95,7 +96,8 @@ impl<'a> Path<'a> {
         })
     }
 
-    /// Whether the last boundaries all lie behind the `hlt`: from here on, the vCPU slept.
+    /// Returns whether all boundaries from `index` on lie after the `hlt`: from here on, the vCPU
+    /// slept.
     fn is_asleep_at(&self, index: usize) -> bool {
         let last = self.instructions[self.instructions.len() - 1].ip();
         self.instructions[index..]
@@ -103,9 +105,9 @@ impl<'a> Path<'a> {
             .all(|instruction| instruction.ip() == last)
     }
 
-    /// Each address is where the instruction before it leads to, so none was left out.
+    /// Checks that each address follows from the instruction before it, so that none was left out.
     pub(crate) fn check_unbroken(&self) -> Result<(), Failed> {
-        // Where the calls on the way return to; the way begins in the midst of some.
+        // The return addresses of the calls on the path; the path begins inside some calls.
         let mut returns = Vec::new();
         for (index, pair) in self.instructions.windows(2).enumerate() {
             let (this, next) = (&pair[0], pair[1].ip());
@@ -146,7 +148,7 @@ impl<'a> Path<'a> {
         Err("the steps end before the vCPU sleeps: more are needed".into())
     }
 
-    /// The way leads through `sti` and the `hlt` at this address, and sleeps behind it.
+    /// Checks that the path leads through `sti` and the `hlt` at `halt`, and sleeps after it.
     pub(crate) fn check_ends_asleep(&self, halt: u64) -> Result<(), Failed> {
         let at = self
             .instructions
@@ -157,12 +159,12 @@ impl<'a> Path<'a> {
             .checked_sub(1)
             .map(|index| self.instructions[index].mnemonic());
         if before != Some(Mnemonic::Sti) || !self.is_asleep_at(at + 1) {
-            return Err("the way does not end with `sti`, `hlt` and sleep".into());
+            return Err("the path does not end with `sti`, `hlt` and sleep".into());
         }
         Ok(())
     }
 
-    /// How many instructions of the way lock the bus, `xchg` with memory among them.
+    /// Counts the locked instructions on the path, including `xchg` with memory.
     pub(crate) fn locked_instructions(&self) -> usize {
         let awake = (0..self.instructions.len()).take_while(|&index| !self.is_asleep_at(index));
         awake
@@ -176,8 +178,8 @@ impl<'a> Path<'a> {
             .count()
     }
 
-    /// A maskable interrupt that is pending from boundary K on is delivered at the first boundary from
-    /// K on at which interrupts are unmasked and not in the shadow of `sti`.
+    /// Checks that a maskable interrupt that is pending from boundary K on is delivered at the
+    /// first boundary from K on where interrupts are unmasked and not in the shadow of `sti`.
     pub(crate) fn check_delivery(&self, delivered: &[u64]) -> Result<(), Failed> {
         let open = self.open_boundaries();
         for (index, &address) in delivered.iter().enumerate() {
@@ -185,7 +187,7 @@ impl<'a> Path<'a> {
             let expected = expected.map(|boundary| self.instructions[boundary].ip());
             if expected != Some(address) {
                 return Err(format!(
-                    "step {}: the interrupt came at {address:#x} and should have come at {expected:x?}",
+                    "step {}: the interrupt came at {address:#x}, not at {expected:x?}",
                     index + 1
                 )
                 .into());
@@ -194,12 +196,13 @@ impl<'a> Path<'a> {
         Ok(())
     }
 
-    /// Whether an interrupt is taken at each boundary; the way begins with interrupts unmasked.
+    /// Returns for each boundary whether an interrupt is taken there; the path begins with
+    /// interrupts unmasked.
     fn open_boundaries(&self) -> Vec<bool> {
         let (mut unmasked, mut shadow) = (true, false);
         let mut open = Vec::with_capacity(self.instructions.len());
         for (index, instruction) in self.instructions.iter().enumerate() {
-            // Asleep, the `hlt` is what comes next, again and again, and it is open.
+            // During the sleep every boundary is open.
             open.push(self.is_asleep_at(index) || (unmasked && !shadow));
             shadow = false;
             match instruction.mnemonic() {
@@ -214,7 +217,7 @@ impl<'a> Path<'a> {
         open
     }
 
-    /// For people: step, NMI address, interrupt address, instruction, function.
+    /// Returns a listing for readers: step, NMI address, interrupt address, instruction, function.
     pub(crate) fn listing(&self, delivered: &[u64]) -> String {
         let mut text = String::from("step  nmi       interrupt  instruction\n");
         for (index, instruction) in self.instructions.iter().enumerate() {
@@ -225,7 +228,7 @@ impl<'a> Path<'a> {
                 instruction.ip(),
                 delivered.get(index).copied().unwrap_or_default(),
                 self.text(instruction),
-                self.image.place(instruction.ip()),
+                self.image.describe(instruction.ip()),
             );
             if self.is_asleep_at(index) {
                 let _ = writeln!(

@@ -3,7 +3,7 @@
 
 use libtest_mimic::{Failed, Trial};
 
-use super::{Step, check_path, none_lost, run, some_lost};
+use super::{RecordedStep, check_path, none_lost, run, some_lost};
 
 const PROGRAM: &str = "wake-sweep";
 
@@ -70,7 +70,7 @@ pub(super) fn trials() -> Vec<Trial> {
 struct Swept {
     victim: &'static str,
     /// Step K is element K - 1.
-    steps: Vec<Step>,
+    steps: Vec<RecordedStep>,
     /// Polls without a wake.
     spurious_polls: u64,
 }
@@ -91,7 +91,7 @@ impl Swept {
             if *name != victim {
                 return None;
             }
-            swept.steps.push(Step::parse(index, step)?);
+            swept.steps.push(RecordedStep::parse(index, step)?);
             swept.spurious_polls += spurious_polls.parse::<u64>().ok()?;
         }
         Some(swept)

@@ -1,4 +1,4 @@
-//! Many futures at once, put together by the crate `futures-util`, which knows nothing of dormir.
+//! Many futures at once, combined by the crate `futures-util`, which knows nothing of dormir.
 
 use core::{pin::pin, time::Duration};
 
@@ -26,26 +26,26 @@ pub(super) fn run() -> Result<()> {
     Ok(())
 }
 
-/// A future for each letter, made in a scrambled order. Each sleeps the longer, the farther behind its letter
-/// stands.
+/// A future for each letter, created in a scrambled order. The later its letter stands, the longer
+/// it sleeps.
 async fn sort_by_sleeping(sentence: &str) -> String {
-    // Prime to the number of letters, so each comes once.
+    // Coprime to the number of letters, so each occurs once.
     const STRIDE: usize = 13;
     let letters = sentence.len();
-    // They begin one after another, which takes its time.
+    // They start one after another, which takes a while.
     let first = Instant::now().saturating_add(Duration::from_millis(500));
     let naps: FuturesUnordered<_> = (0..letters)
         .map(|index| index * STRIDE % letters)
-        .map(|place| async move {
-            let behind = Duration::from_millis(10) * place as u32;
+        .map(|position| async move {
+            let behind = Duration::from_millis(10) * position as u32;
             Timer::at(first.saturating_add(behind)).await;
-            &sentence[place..=place]
+            &sentence[position..=position]
         })
         .collect();
     naps.collect().await
 }
 
-/// Of two futures, the one that ends first. The other one is dropped, and with it its timer.
+/// Takes the future that completes first. The other is dropped, and its timer with it.
 async fn lose_patience() {
     let guest = pin!(Timer::after(Duration::from_secs(3600)));
     let patience = pin!(Timer::after(Duration::from_millis(200)));

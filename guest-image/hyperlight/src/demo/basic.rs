@@ -1,4 +1,4 @@
-//! Sleep and print, one after another.
+//! Sleeps and prints, one after another.
 
 use core::time::Duration;
 

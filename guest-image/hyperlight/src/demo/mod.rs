@@ -1,4 +1,4 @@
-//! The demos, as guest functions: the ideas of `guest-image/programs`, in a sandbox.
+//! The demos as guest functions: counterparts of those in `guest-image/programs`.
 
 mod advanced;
 mod basic;
@@ -34,7 +34,7 @@ const DEMOS: &[Demo] = &[
     ("roles", roles::run),
 ];
 
-/// The names of the demos, in a line.
+/// Returns the names of the demos, separated by spaces.
 #[guest_function]
 fn demos() -> String {
     let names: Vec<_> = DEMOS.iter().map(|(name, _)| *name).collect();

@@ -1,5 +1,5 @@
-//! The four roles: a future that waits for somebody else, the task that awaits it, the waker by which that
-//! somebody has the task polled again, and the executor that polls.
+//! The four roles: a future that waits for another party, the task that awaits it, the waker by
+//! which that party gets the task polled again, and the executor that polls.
 
 use alloc::rc::Rc;
 use core::{
@@ -14,9 +14,9 @@ use hyperlight_guest::error::Result;
 
 use super::println;
 
-/// What the future shares with the one who ends it.
+/// What the future shares with the task that completes it.
 #[derive(Default)]
-struct Shared {
+struct SharedState {
     is_over: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
@@ -24,9 +24,9 @@ struct Shared {
 pub(super) fn run() -> Result<()> {
     hyperlight::block_on(async {
         println!("hello");
-        let shared = Rc::new(Shared::default());
+        let shared = Rc::new(SharedState::default());
         let other = Rc::clone(&shared);
-        // Where there are threads, one would sleep here. This is a second task.
+        // With threads, a second thread would sleep here. This is a second task.
         let ender = Task::boxed(async move {
             Timer::after(Duration::from_secs(2)).await;
             other.is_over.set(true);

@@ -29,8 +29,11 @@ pub(super) fn run() -> Result<()> {
         }
         Timer::at(first.saturating_add(Duration::from_millis(4))).await;
     })?;
-    // Those that were woken with the last have their turn.
-    let left = hyperlight::poll_once()?.tasks_left;
-    println!("{} are up again, none before its time", SLEEPERS - left);
+    // Polls the tasks that were woken together with the last.
+    let remaining = hyperlight::poll_once()?.tasks_left;
+    println!(
+        "{} are up again, none before its time",
+        SLEEPERS - remaining
+    );
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Tasks: spawned, joined, aborted, taking turns.
+//! Tasks that are spawned, joined and aborted, and that take turns.
 
 use core::time::Duration;
 
@@ -27,7 +27,7 @@ pub(super) fn run() -> Result<()> {
             .collect();
         let mut squares = Vec::new();
         for task in tasks {
-            squares.push(task.await.expect("nobody aborts it"));
+            squares.push(task.await.expect("it is not aborted"));
         }
         println!("joined: {squares:?}");
 
@@ -48,7 +48,7 @@ pub(super) fn run() -> Result<()> {
             hyperlight::spawn(taker).expect("there is room")
         });
         for taker in takers {
-            taker.await.expect("nobody aborts it");
+            taker.await.expect("it is not aborted");
         }
         println!("taking turns: {}", turns.borrow());
     })?;

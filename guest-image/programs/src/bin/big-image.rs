@@ -18,7 +18,7 @@ const MIB: usize = 1 << 20;
 
 const LARGE_BYTES: usize = 1100 * MIB;
 
-// In assembly, since the compiler would hold all of a static in its own memory.
+// In assembly, since the compiler would keep the whole static in its own memory.
 global_asm!(
     ".pushsection .bss.big_image_large, \"aw\", @nobits",
     "big_image_large: .skip {bytes}",

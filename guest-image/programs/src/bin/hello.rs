@@ -1,4 +1,4 @@
-//! The guest of the README's first screen.
+//! The guest in the README.
 #![no_std]
 #![no_main]
 use core::time::Duration;

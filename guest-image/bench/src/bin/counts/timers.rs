@@ -1,6 +1,8 @@
-//! The timer cases. n timers are pending. Each round lets the earliest timer expire, arms it again
-//! with a new deadline, cancels one timer, and arms that one again. So deadlines come and go as in
-//! a program whose tasks sleep, and the queue gets a realistic shape.
+//! The timer cases.
+//!
+//! n timers are pending. Each round lets the earliest timer expire, arms it again with a new
+//! deadline, cancels one timer, and arms that one again. So deadlines come and go as in a program
+//! whose tasks sleep, and the queue gets a realistic shape.
 
 use core::{cmp::Reverse, hint::black_box, task::Waker};
 
@@ -118,6 +120,7 @@ impl<'a, T: Timers> Pending<'a, T> {
     }
 
     /// Arms a timer that is not pending; returns the cost of the turn in which its task is polled.
+    ///
     /// If it is the timer that fired last, that turn is the first since then, and sets the alarm.
     fn arm(&mut self, timer: usize) -> u64 {
         let waker = self.turn_to(timer);

@@ -1,6 +1,7 @@
-//! Interrupts that the harness's VMM injects: see [`dormir_abi::port::HOST_INTERRUPT`]. The host
-//! stamps with its own TSC, and adds the offset of the guest's TSC as KVM reports it. Readings of
-//! the guest's TSC before and after the host's check this.
+//! Interrupts that the harness's VMM injects: see [`dormir_abi::port::HOST_INTERRUPT`].
+//!
+//! The host stamps with its own TSC, and adds the offset of the guest's TSC as KVM reports it.
+//! Readings of the guest's TSC before and after the host's check this.
 
 use core::{
     arch::asm,
@@ -63,6 +64,7 @@ const READINGS: usize = 200;
 /// Returns by how many ticks the host's stamps may be early or late, as far as readings can tell.
 ///
 /// # Errors
+///
 /// The host does not answer, or its offset between the counters is wrong.
 pub(crate) fn uncertainty() -> Result<u64, &'static str> {
     let (mut too_late, mut too_early) = (u64::MAX, u64::MAX);

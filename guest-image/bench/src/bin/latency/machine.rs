@@ -1,5 +1,6 @@
-//! The clock and the alarm that the runtimes share, and the routing of the timer's interrupt. The
-//! clock is that of dormir's timers, so a deadline is the same instant for all runtimes. dormir
+//! The clock and the alarm that the runtimes share, and the routing of the timer's interrupt.
+//!
+//! The clock is that of dormir's timers, so a deadline is the same instant for all runtimes. dormir
 //! uses the alarm of `bare::init`; the floor and embassy use [another](alarm::another).
 
 use alloc::string::String;

@@ -1,6 +1,7 @@
 //! Measures how late a task is polled: the time from a deadline, from an interrupt that the host
 //! injects, or from another task's wake, to the poll. It does so under dormir, under
 //! embassy-executor and, as the floor for both, with nothing but `sti; hlt`.
+//!
 //! | argument | meaning |
 //! | --- | --- |
 //! | `timer=` | the timer, as in every guest |
@@ -9,6 +10,7 @@
 //! | `interval_us=N` | the least time to a deadline |
 //! | `idle=halt\|adaptive\|spin` | how dormir waits |
 //! | `load=none\|sleepers-N\|busy-N` | other tasks of dormir and embassy |
+//!
 //! The runtimes take turns, a block of rounds each, so changes in the host affect all of them
 //! alike. For what they report, see [`samples`].
 #![no_std]

@@ -1,7 +1,9 @@
-//! Samples, kept in memory and reported at the end. A measurement reports `PATH/RUNTIME/STAMP` for
-//! each stamp. The n-th value belongs to the n-th sample, in nanoseconds since its round began.
-//! `PATH/RUNTIME/missed` counts the rounds without a sample. RUNTIME is `floor`, `dormir` or
-//! `embassy`; with stamped wakes, `dormir+wake` or `embassy+wake`.
+//! Samples, kept in memory and reported at the end.
+//!
+//! A measurement reports `PATH/RUNTIME/STAMP` for each stamp. The n-th value belongs to the n-th
+//! sample, in nanoseconds since its round began. `PATH/RUNTIME/missed` counts the rounds without a
+//! sample. RUNTIME is `floor`, `dormir` or `embassy`; with stamped wakes, `dormir+wake` or
+//! `embassy+wake`.
 
 use alloc::{boxed::Box, format, vec::Vec};
 use core::cell::RefCell;

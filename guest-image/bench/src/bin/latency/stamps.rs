@@ -80,6 +80,7 @@ fn taken(stamp: &AtomicU64) -> Option<u64> {
 macro_rules! stamping_entry {
     ($entry:ident, [$($then:literal),*], $leave:literal $(, $next:ident)?) => {
         /// # Safety
+        ///
         /// Must be entered only by an interrupt that is ended in this way, or by the entry it goes
         /// on to.
         #[unsafe(naked)]
@@ -121,6 +122,7 @@ stamping_entry!(
 /// Makes the interrupts of the timer and of the host stamp first and then go on to these entries.
 ///
 /// # Safety
+///
 /// `timer` must be the address of an entry like those of `interrupt_entry!` that ends the timer's
 /// interrupt; `host` must be such an entry that ends the local APIC's.
 pub(crate) unsafe fn go_on_to(timer: u64, host: InterruptEntry) {

@@ -1,9 +1,12 @@
 //! Counts what a sleep costs: the real timer, the real loop, and a task that awaits a timer while
-//! the vCPU halts. Without arguments it counts by itself, and must run under QEMU's `-icount
-//! shift=0,sleep=off`: the instructions from the timer interrupt's first to the task's first
-//! ([`isr_to_poll`]), and what timer slack saves ([`slack`]). `max=N` leaves out what needs more
-//! than N timers. With the argument `stepped` it must run under the harness's own VMM, which
-//! single-steps through the sleeps and sees every instruction. `timer=SOURCE` selects the timer.
+//! the vCPU halts.
+//!
+//! Without arguments it counts by itself, and must run under QEMU's `-icount shift=0,sleep=off`:
+//! the instructions from the timer interrupt's first to the task's first ([`isr_to_poll`]), and
+//! what timer slack saves ([`slack`]). `max=N` leaves out what needs more than N timers.
+//!
+//! With the argument `stepped` it must run under the harness's own VMM, which single-steps through
+//! the sleeps and sees every instruction. `timer=SOURCE` selects the timer.
 #![no_std]
 #![no_main]
 

@@ -1,7 +1,7 @@
-//! What is made for embassy, on dormir's executor: embassy-time, embassy-sync, embassy-futures.
+//! Embassy's crates on dormir's executor: embassy-time, embassy-sync, embassy-futures.
 //!
-//! Each part asserts what it should; a deadline may be late, by however long the vCPU loses its processor,
-//! and never early.
+//! Each part asserts its results. A deadline may be late by as long as the vCPU is descheduled, but
+//! never early.
 #![no_std]
 #![no_main]
 
@@ -23,13 +23,13 @@ static EXECUTOR: Executor<Up4096> = Executor::new(Shared);
 
 type Part = (&'static str, fn(Spawner));
 
-/// Each is run until its tasks have ended.
+/// Each part runs until its tasks have completed.
 const PARTS: &[Part] = &[
     ("timers", timers::spawn),
     ("channel, signal, mutex", sync::spawn),
     ("many tasks", wakers::spawn_many),
     ("many wakers in one task", wakers::spawn_one),
-    ("more wakers than there is room for", wakers::spawn_too_many),
+    ("more wakers than entries", wakers::spawn_too_many),
 ];
 
 fn main() {

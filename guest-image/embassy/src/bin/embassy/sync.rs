@@ -1,4 +1,4 @@
-//! `Channel`, `Signal` and `Mutex`, between tasks that sleep.
+//! `Channel`, `Signal` and `Mutex` between tasks that sleep.
 
 use dormir::{executor::Spawner, task};
 use embassy_futures::select::{Either, select};
@@ -7,7 +7,7 @@ use embassy_sync::{
 };
 use embassy_time::{Duration, Instant, Timer, with_timeout};
 
-/// More than a channel holds.
+/// More messages than a channel holds.
 const MESSAGES: u32 = 50;
 const SENDERS: usize = 3;
 const WORKERS: usize = 4;
@@ -30,7 +30,7 @@ task! {
     async fn receive(), pool = 1 {
         let mut sum = 0;
         for _ in 0..MESSAGES * SENDERS as u32 {
-            // The limit is long; it is there, and is armed, each time.
+            // The timeout is long, but its timer is armed each time.
             let received = with_timeout(Duration::from_secs(60), CHANNEL.receive()).await;
             sum += received.expect("there are more to come");
         }
@@ -45,7 +45,7 @@ task! {
         STOP.signal(());
     }
 
-    /// The lock is held while the task sleeps.
+    /// Holds the lock while it sleeps.
     async fn add(), pool = WORKERS {
         for _ in 0..5 {
             let mut sum = SUM.lock().await;

@@ -23,7 +23,7 @@ task! {
         assert!(matches!(select(never, soon).await, Either::Second(())));
     }
 
-    /// Several deadlines in one task, of which the later one is asked for last, and first.
+    /// Several deadlines in one task; the latest is armed first, and then last.
     async fn sleep_at_once(), pool = 1 {
         let start = Instant::now();
         let until = |millis| async move {
@@ -41,7 +41,7 @@ task! {
         for number in 1..=20 {
             ticker.next().await;
             assert!(start.elapsed() >= EVERY * number, "early");
-            // Work does not move the ticks that follow.
+            // Work does not delay the following ticks.
             Timer::after_millis(2).await;
         }
     }

@@ -1,4 +1,4 @@
-//! Whose wakers wait: those of many tasks, and the many of one task.
+//! Timers with the wakers of many tasks, and with many wakers in one task.
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 
@@ -20,23 +20,23 @@ const TASKS: usize = 1000;
 
 static ENDED: AtomicUsize = AtomicUsize::new(0);
 
-/// Sleeps until some milliseconds after `start`.
+/// Sleeps until `number` milliseconds after `start`.
 async fn sleep(start: Instant, number: u64) {
     let deadline = start + Duration::from_millis(number);
     Timer::at(deadline).await;
     assert!(Instant::now() >= deadline, "early");
 }
 
-/// A `FuturesUnordered` of so many sleepers, each of which is polled with a waker of its own.
+/// Runs `number` sleepers in a `FuturesUnordered`, which polls each with a waker of its own.
 async fn sleepers(number: usize) {
     let start = Instant::now();
-    // 619 is prime, so each place comes once.
-    let places = (0..number).map(|index| (index * 619 % number) as u64);
-    let sleepers: FuturesUnordered<_> = places.map(|place| sleep(start, place)).collect();
+    // 619 is prime, so each index occurs once.
+    let ranks = (0..number).map(|index| (index * 619 % number) as u64);
+    let sleepers: FuturesUnordered<_> = ranks.map(|rank| sleep(start, rank)).collect();
     assert_eq!(sleepers.count().await, number);
 }
 
-/// So many that sleep for long, and are dropped before they end.
+/// Starts `number` long sleeps and drops them before they end.
 async fn give_up(number: usize) {
     let start = Instant::now();
     let long = join_all((0..number).map(|_| Timer::after_secs(3600)));
@@ -52,21 +52,21 @@ task! {
         ENDED.fetch_add(1, Ordering::Relaxed);
     }
 
-    async fn as_many_as_there_is_room_for(), pool = 1 {
+    async fn as_many_as_fit(), pool = 1 {
         sleepers(OTHER_WAKERS).await;
         give_up(OTHER_WAKERS).await;
         assert_eq!(early_wakes(), 0, "there is room");
     }
 
     async fn too_many(), pool = 1 {
-        // Those that were given up are woken, and then as many again.
+        // The dropped timers' wakers are woken, and then as many again.
         give_up(2 * OTHER_WAKERS).await;
         assert!(early_wakes() >= 2 * OTHER_WAKERS as u64);
         sleepers(4 * OTHER_WAKERS).await;
         ENDED.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Has its turns though the other one's wakers are woken again and again.
+    /// Has its turns although the other task's wakers are woken again and again.
     async fn neighbour(), pool = 1 {
         while ENDED.load(Ordering::Relaxed) == 0 {
             let start = Instant::now();
@@ -75,7 +75,7 @@ task! {
     }
 }
 
-/// Each has an entry of its own.
+/// Spawns many tasks; each has an entry of its own.
 pub(crate) fn spawn_many(spawner: Spawner) {
     for number in 0..TASKS {
         let task = sleeper(number as u64);
@@ -85,7 +85,7 @@ pub(crate) fn spawn_many(spawner: Spawner) {
 
 pub(crate) fn spawn_one(spawner: Spawner) {
     assert_eq!(ENDED.swap(0, Ordering::Relaxed), TASKS);
-    let task = as_many_as_there_is_room_for();
+    let task = as_many_as_fit();
     spawner.spawn_detached(task).expect("there is room");
 }
 

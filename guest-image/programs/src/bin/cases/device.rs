@@ -1,4 +1,4 @@
-//! A device that interrupts when it is told to.
+//! A device that interrupts on request.
 
 use core::{
     cell::Cell,
@@ -12,7 +12,7 @@ use dormir::{
     platform::bare,
 };
 
-/// The local APIC, by an interrupt to its own vCPU. There is one such device.
+/// The local APIC, which interrupts its own vCPU. There is one such device.
 #[derive(Clone, Copy)]
 pub(crate) struct Device(());
 
@@ -42,7 +42,7 @@ pub(crate) fn interrupt_self() {
 }
 
 impl Device {
-    /// The device, whose handler calls `on_interrupt` from now on. Its counts begin anew.
+    /// Makes the device's handler call `on_interrupt`, and resets its counts.
     pub(crate) fn new(on_interrupt: fn()) -> Self {
         critical_section::with(|cs| ON_INTERRUPT.borrow(cs).set(on_interrupt));
         INTERRUPTS.store(0, Ordering::Relaxed);
@@ -52,13 +52,13 @@ impl Device {
         Self(())
     }
 
-    /// Sends an interrupt, which comes soon, or when interrupts are unmasked.
+    /// Sends an interrupt, which arrives soon, or when interrupts are unmasked.
     pub(crate) fn interrupt(&self) {
         interrupt_self();
     }
 
-    /// Sends one and waits until it has come: while one is pending, a second one of the same vector
-    /// would be the same.
+    /// Sends an interrupt and waits until it has arrived: while one is pending, a second of the
+    /// same vector would be lost.
     pub(crate) fn interrupt_now(&self) {
         let before = self.interrupts();
         self.interrupt();
@@ -67,17 +67,17 @@ impl Device {
         }
     }
 
-    /// How many have come.
+    /// Returns how many interrupts have arrived.
     pub(crate) fn interrupts(&self) -> u32 {
         INTERRUPTS.load(Ordering::Relaxed)
     }
 
-    /// How many of them ended the `hlt` of `Halt`.
+    /// Returns how many of them ended the `hlt` of `Halt`.
     pub(crate) fn halts_ended(&self) -> u32 {
         RETURNS_TO_HALT.load(Ordering::Relaxed)
     }
 
-    /// Whether what runs is the device's handler, or was called by it.
+    /// Returns whether the device's handler is running.
     pub(crate) fn is_handling() -> bool {
         IS_HANDLING.load(Ordering::Relaxed)
     }

@@ -1,4 +1,4 @@
-//! The ways to end other than by success. None of these returns.
+//! Cases that end in another way than by success. None of these returns.
 
 use core::{arch::asm, panic::PanicInfo};
 
@@ -15,8 +15,8 @@ use crate::Case;
 /// A text of 160 bytes.
 macro_rules! long {
     () => {
-        "as an assertion that explains itself at length has, in order that whoever reads it knows what went \
-         wrong, and where to look, and whom to ask, and what was tried before. "
+        "as an assertion that explains itself at length has, in order that whoever reads it knows \\
+         what went wrong, and where to look, and whom to ask, and what was tried before. "
     };
 }
 
@@ -67,7 +67,7 @@ pub(crate) const CASES: &[Case] = &[
     ("end-console-flood", console_flood),
 ];
 
-// SAFETY: this guest is given one vCPU.
+// SAFETY: this guest has one vCPU.
 static EXECUTOR: Executor<Up64, SingleVcpu> = Executor::new(unsafe { SingleVcpu::new() });
 
 task! {
@@ -81,7 +81,7 @@ task! {
     }
 }
 
-/// What a JSON text sequence begins its records with is no word of this guest (RFC 7464).
+/// The mark of a JSON text sequence (RFC 7464) does not make a line a record of this guest.
 fn marked_lines() {
     print!("plain\n\u{1e}{{\"level\":\"info\"}}\n\u{1e}panic not really\n\u{1e}stat x 5\nlast\n");
     exit(7)
@@ -115,17 +115,17 @@ fn out_of_memory() {
     core::hint::black_box(much);
 }
 
-/// Where no memory is mapped: behind the highest RAM that a guest may have, below the APICs.
+/// An unmapped address: above the highest RAM that a guest may have, below the APICs.
 const UNMAPPED: *mut u8 = 0xf000_0000 as *mut u8;
 
 fn page_fault() {
-    // SAFETY: none: the case is about what the machine does with it.
+    // SAFETY: none: the case tests how the machine reacts.
     unsafe { UNMAPPED.write_volatile(1) }
 }
 
 fn null_pointer() {
     let null: *const u8 = core::hint::black_box(core::ptr::null());
-    // SAFETY: none, see above. In assembly, since the compiler may assume that nobody does this.
+    // SAFETY: none, see above. In assembly, since the compiler may assume that this never happens.
     unsafe { asm!("mov al, [{}]", in(reg) null, out("al") _) }
 }
 
@@ -141,7 +141,7 @@ fn write_to_constant() {
     unsafe { asm!("mov byte ptr [{}], 1", in(reg) &raw const CONSTANT) }
 }
 
-/// Calls what lies at `code`: a `ret`, if it may be executed.
+/// Calls the code at `code`: a `ret`, if it may be executed.
 fn call(code: *const u8) {
     // SAFETY: none, see above.
     unsafe { asm!("call {}", in(reg) code, clobber_abi("sysv64")) }
@@ -181,7 +181,7 @@ fn divide_error() {
     }
 }
 
-/// With a known value in each register, to be found in the report.
+/// Puts a known value into each register, for the test to find in the report.
 fn invalid_opcode() {
     // SAFETY: none, see above.
     unsafe {
@@ -214,7 +214,7 @@ fn unhandled_interrupt() {
     hang_halted();
 }
 
-/// An exception with an interrupt table that holds none.
+/// Raises an exception with an empty interrupt table.
 fn triple_fault() {
     use x86_64::{VirtAddr, structures::DescriptorTablePointer};
     let empty = DescriptorTablePointer {
@@ -233,10 +233,10 @@ fn hang_halted() {
     x86_64::instructions::hlt();
 }
 
-/// Tells a hang in the case from one on the way to it.
+/// Distinguishes a hang in the case from one before it.
 const HANGS: &str = "now hanging\n";
 
-/// Waits for a wake that nobody sends.
+/// Waits for a wake that never comes.
 fn hang_asleep() {
     print!("{HANGS}");
     dormir::block_on(core::future::pending::<()>(), dormir::idle::Halt);

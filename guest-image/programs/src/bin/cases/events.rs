@@ -1,4 +1,4 @@
-//! Events: an interrupt handler signals, a task awaits.
+//! Cases of events: an interrupt handler signals, a task awaits.
 
 use core::{
     future::{Future, poll_fn},
@@ -30,12 +30,12 @@ pub(crate) const CASES: &[Case] = &[
 /// Signalled by each interrupt of the [`device`].
 pub(crate) static EVENT: Event = Event::new();
 
-/// A device that signals it.
+/// Makes a device that signals [`EVENT`].
 pub(crate) fn device() -> Device {
     Device::new(|| EVENT.signal())
 }
 
-/// Waits for the next signals. There is no other waiter in these cases.
+/// Waits for the next signals. These cases have no other waiter.
 pub(crate) async fn signals() -> u32 {
     EVENT.wait().expect("there is one task").await
 }
@@ -61,8 +61,8 @@ fn wakes_each_time() {
     assert_eq!(EVENT.take(), 0);
 }
 
-/// Signals that come while the task is busy are there at its next await, none of them lost, none
-/// counted twice.
+/// Signals that come while the task is busy are returned by its next await, none lost, none counted
+/// twice.
 fn counts_between_awaits() {
     const TIMES: u32 = 100;
     let device = device();
@@ -79,14 +79,14 @@ fn counts_between_awaits() {
     assert_eq!(EVENT.take(), 0);
 }
 
-/// Interrupts that come in the midst of a claim, a poll or a drop are counted all the same: here the
-/// timer's, each of which signals.
+/// Signals that come during a claim, a poll or a drop are counted too: here those of the timer's
+/// interrupts.
 ///
-/// Where a nanosecond is an instruction, they come at each instruction of the loop.
+/// Where an instruction takes a nanosecond, they come at each instruction of the loop.
 fn is_polled_amid_signals() {
     const STEPS: u32 = 1000;
-    /// A prime number, and more than the loop has instructions: so each step interrupts another one of
-    /// them.
+    /// A prime number larger than the loop's number of instructions, so that each step interrupts
+    /// another instruction.
     const STEP: Duration = Duration::from_nanos(997);
 
     static INTERRUPTS: AtomicU32 = AtomicU32::new(0);

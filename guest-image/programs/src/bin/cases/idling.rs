@@ -1,4 +1,4 @@
-//! Idle policies.
+//! Cases of the idle policies.
 
 use core::{cell::Cell, time::Duration};
 
@@ -31,15 +31,15 @@ pub(crate) const CASES: &[Case] = &[
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// A policy that spins up to `max` once it has seen a wait that was no longer.
+/// Makes a policy that spins for up to `max` once it has seen a wait that was no longer.
 fn spins_up_to(max: Duration) -> Adaptive<Metered<Halt>> {
     Adaptive::new(Metered::new(Halt)).with_bound(SpinBound::new(max).with_growth(max, 2))
 }
 
 const WAKES: u32 = 100;
 
-/// A task is woken a hundred times by a device that interrupts once it waits; interrupts are masked
-/// wherever `idle` does not let them in, and afterwards.
+/// A device wakes a waiting task a hundred times; interrupts are masked except where `idle` unmasks
+/// them, and masked again afterwards.
 fn wakes_with_interrupts_masked(device: &Device, mut idle: impl Idle) {
     interrupts::disable();
     for _ in 0..WAKES {
@@ -57,8 +57,8 @@ fn spin_never_halts() {
     assert_eq!(device.halts_ended(), 0, "halts");
 }
 
-/// Wakes that come soon teach it to spin, and it lets them in though they were masked: were it blind
-/// to them, it would spin for an hour.
+/// Wakes that come soon teach it to spin. While spinning it unmasks interrupts: otherwise it would
+/// spin for an hour.
 fn adaptive_learns_to_spin() {
     let device = events::device();
     let mut idle = spins_up_to(HOUR);
@@ -68,7 +68,7 @@ fn adaptive_learns_to_spin() {
     assert_eq!(device.halts_ended(), 1, "it halts until it has learnt");
 }
 
-/// With nothing learnt it halts, and a long wait teaches it nothing else.
+/// It halts at first, and a long wait does not change that.
 fn adaptive_halts_at_first() {
     let mut meter = Metered::new(Halt);
     let mut idle = Adaptive::new(&mut meter);
@@ -78,8 +78,8 @@ fn adaptive_halts_at_first() {
     assert!(meter.waits() > 0, "it spun for a second");
 }
 
-/// Sleepers all end, at once and one after the other, none of them early, with interrupts open and
-/// masked.
+/// Sleepers complete, concurrently and one after another, none of them early, with interrupts
+/// unmasked and masked.
 fn sleeps_end(mut idle: impl Idle) {
     const SLEEPERS: u32 = 20;
     let ended = Cell::new(0);
@@ -95,7 +95,7 @@ fn sleeps_end(mut idle: impl Idle) {
         ended.set(0);
         let start = Instant::now().saturating_add(Duration::from_millis(200));
         let sleepers = (0..SLEEPERS)
-            .map(|place| sleep_until(start.saturating_add(Duration::from_micros(500) * place)));
+            .map(|index| sleep_until(start.saturating_add(Duration::from_micros(500) * index)));
         block_on(join_all(sleepers), &mut idle);
         // Short waits, from which a policy may learn.
         for micros in (0..SLEEPERS).map(|nap| nap * 50) {

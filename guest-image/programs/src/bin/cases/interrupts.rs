@@ -1,4 +1,4 @@
-//! Interrupts: wakes from a handler, the masked flag, spurious ones.
+//! Cases of interrupts: wakes from a handler, the interrupt flag, spurious interrupts.
 
 use core::{
     arch::asm,
@@ -37,8 +37,8 @@ pub(crate) const CASES: &[Case] = &[
 static WAKER: Mutex<core::cell::RefCell<Option<Waker>>> =
     Mutex::new(core::cell::RefCell::new(None));
 
-/// Has a device's handler find this waker.
-fn wait_by(waker: &Waker) {
+/// Stores this waker for a device's handler.
+fn store_waker(waker: &Waker) {
     critical_section::with(|cs| WAKER.replace(cs, Some(waker.clone())));
 }
 
@@ -46,8 +46,8 @@ fn take_waker() -> Option<Waker> {
     critical_section::with(|cs| WAKER.borrow_ref_mut(cs).take())
 }
 
-/// A handler wakes the task that waits for it: an interrupt that is pending when the vCPU halts ends
-/// the `hlt`, a hundred times of a hundred.
+/// A handler wakes the waiting task: an interrupt that is pending when the vCPU halts ends the
+/// `hlt`, a hundred times out of a hundred.
 fn handler_wakes() {
     const TIMES: u32 = 100;
     let device = Device::new(|| {
@@ -62,7 +62,7 @@ fn handler_wakes() {
                 if device.interrupts() == time {
                     return Poll::Ready(());
                 }
-                wait_by(cx.waker());
+                store_waker(cx.waker());
                 device.interrupt();
                 Poll::Pending
             }),
@@ -74,14 +74,14 @@ fn handler_wakes() {
     assert_eq!(device.halts_ended(), TIMES, "each ended a hlt");
 }
 
-/// A handler may make and poll timers: one that is earlier than all others wakes its task. (That its
-/// alarm is set however close the handler comes to the `hlt`, the sweep shows.)
+/// A handler may create and poll timers: one that is earlier than all others wakes its task. (The
+/// sweep tests that its alarm is set however close the handler comes to the `hlt`.)
 fn handler_sets_timer() {
     use core::{future::Future, pin::pin};
     use dormir::time::Instant;
 
     let device = Device::new(|| {
-        // A timer made and polled here, for the task that waits: its waker is what counts.
+        // A timer created and polled here, with the waiting task's waker.
         let timer = alloc::boxed::Box::new(Timer::after(Duration::from_millis(200)));
         let timer = alloc::boxed::Box::leak(timer);
         // SAFETY: leaked, so it never moves.
@@ -105,7 +105,7 @@ fn handler_sets_timer() {
             if polls > 1 {
                 return Poll::Ready(());
             }
-            wait_by(cx.waker());
+            store_waker(cx.waker());
             device.interrupt();
             far.as_mut().poll(cx)
         }),
@@ -128,15 +128,15 @@ fn flag_is_kept() {
     interrupts::enable();
 }
 
-/// Interrupts of the handlers that are not a [`Device`]'s.
+/// Counts the interrupts of handlers other than the [`Device`]'s.
 static INTERRUPTS: AtomicU32 = AtomicU32::new(0);
 
-/// What the handler of [`entry_saves_all`] found.
+/// Stack pointer and flags that the handler of [`entry_saves_all`] found.
 static STACK_AT_CALL: AtomicU64 = AtomicU64::new(0);
 static FLAGS_AT_CALL: AtomicU64 = AtomicU64::new(0);
 
-/// Notes stack pointer and flags as they are at the call, spoils every register that a function may,
-/// and goes on with the rest in Rust.
+/// Records stack pointer and flags at the call, overwrites every caller-saved register, and
+/// continues in Rust.
 #[unsafe(naked)]
 extern "sysv64" fn on_entry_case(_frame: &InterruptFrame) {
     core::arch::naked_asm!(
@@ -164,8 +164,8 @@ extern "sysv64" fn count(_frame: &InterruptFrame) {
 }
 interrupt_entry!(entry_case => on_entry_case);
 
-/// An entry keeps every register and the direction flag of what it interrupts, and calls its handler as
-/// the ABI says: stack aligned, direction flag clear.
+/// An entry preserves every register and the direction flag, and calls its handler by the ABI:
+/// stack aligned, direction flag clear.
 fn entry_saves_all() {
     const DIRECTION: u64 = 1 << 10;
     // SAFETY: made by `interrupt_entry!`, and `count` acknowledges the local APIC's interrupt.
@@ -175,12 +175,12 @@ fn entry_saves_all() {
     let (mut a, mut c, mut d, mut si, mut di) = (1_u64, 2_u64, 3_u64, 4_u64, 5_u64);
     let (mut r8, mut r9, mut r10, mut r11) = (6_u64, 7_u64, 8_u64, 9_u64);
     let flags: u64;
-    // SAFETY: takes the pending interrupt in the midst; the flags are put right behind it.
+    // SAFETY: takes the pending interrupt; the flags are restored after it.
     unsafe {
         asm!(
             "std",
             "sti",
-            // Some KVMs deliver an interrupt only so many instructions later.
+            // Some KVMs deliver an interrupt only some instructions later.
             "2:",
             "cmp dword ptr [{interrupts}], 0",
             "je 2b",
@@ -198,17 +198,13 @@ fn entry_saves_all() {
     assert_eq!(
         INTERRUPTS.load(Ordering::Relaxed),
         1,
-        "the interrupt came in the midst"
+        "the interrupt came during the loop"
     );
     assert_eq!(
         [a, c, d, si, di, r8, r9, r10, r11],
         [1, 2, 3, 4, 5, 6, 7, 8, 9]
     );
-    assert_ne!(
-        flags & DIRECTION,
-        0,
-        "the direction flag came back as it was"
-    );
+    assert_ne!(flags & DIRECTION, 0, "the direction flag is preserved");
     assert_eq!(FLAGS_AT_CALL.load(Ordering::Relaxed) & DIRECTION, 0);
     // The call has pushed its return address.
     assert_eq!((STACK_AT_CALL.load(Ordering::Relaxed) + 8) % 16, 0);
@@ -220,7 +216,7 @@ const SPURIOUS: [u8; 3] = [
     vector::PIC_SECOND + 7,
 ];
 
-/// Spurious interrupts of the local APIC and of both PICs are taken, and leave the timer working.
+/// Spurious interrupts of the local APIC and of both PICs are handled, and the timer still works.
 fn spurious() {
     SPURIOUS.into_iter().for_each(pretend_interrupt);
     for _ in 0..3 {
@@ -228,11 +224,11 @@ fn spurious() {
     }
 }
 
-/// Spurious interrupts end no other interrupt that is in service.
+/// A spurious interrupt does not end another interrupt that is in service.
 fn spurious_ends_no_other() {
     static DEPTH: AtomicU32 = AtomicU32::new(0);
 
-    /// As long as it is in service, it is not interrupted by its like.
+    /// While it is in service, the same interrupt cannot interrupt it.
     extern "sysv64" fn on_device(_frame: &InterruptFrame) {
         assert_eq!(
             DEPTH.fetch_add(1, Ordering::Relaxed),
@@ -257,8 +253,8 @@ fn spurious_ends_no_other() {
     }
 }
 
-/// Enters the handler of `vector` as the processor does when an interrupt comes that is in service
-/// nowhere. (`int` would do it, but not every KVM can emulate it.)
+/// Enters the handler of `vector` as the processor does for an interrupt that is not in service in
+/// any controller. (`int` would do that, but not every KVM can emulate it.)
 fn pretend_interrupt(vector: u8) {
     let table = x86_64::instructions::tables::sidt().base.as_u64();
     let gate = (table + u64::from(vector) * 16) as *const [u16; 8];
@@ -270,8 +266,8 @@ fn pretend_interrupt(vector: u8) {
         | u64::from(gate[5]) << 48;
     let were_enabled = interrupts::are_enabled();
     interrupts::disable();
-    // SAFETY: builds the frame that the processor would (SDM vol. 3, figure 7-4) and enters a handler
-    // that returns by it and saves all registers; the stack is given back by the frame's RSP.
+    // SAFETY: builds the frame that the processor would (SDM vol. 3, figure 7-4) and enters a
+    // handler that returns by it and saves all registers; the frame's RSP restores the stack.
     unsafe {
         asm!(
             "mov {old}, rsp",
@@ -310,7 +306,7 @@ fn critical_section_nests() {
     critical_section::with(|_| {});
     assert!(
         !interrupts::are_enabled(),
-        "a section unmasked what it had not masked"
+        "a section unmasked interrupts that it had not masked"
     );
     interrupts::enable();
 }

@@ -1,13 +1,12 @@
 //! The test cases; `case=NAME` chooses one, `case=list` prints the names.
 //!
-//! A case that passes returns. One that is there to end otherwise (a fault, a hang) is named so, and
-//! the test that runs it expects just that.
+//! A case that passes returns. A case that must end in another way (a fault, a hang) is named
+//! `end-...`, and the test that runs it expects exactly that.
 #![no_std]
 #![no_main]
 
 extern crate alloc;
 
-mod complaints;
 mod device;
 mod endings;
 mod events;
@@ -15,6 +14,7 @@ mod executor;
 mod idling;
 mod interrupts;
 mod probes;
+mod regressions;
 mod sleepers;
 mod timers;
 mod wakers;
@@ -25,7 +25,7 @@ dormir_guest::entry!(main);
 
 type Case = (&'static str, fn());
 
-/// Those that return if all is well.
+/// The cases that return if they pass.
 const CASES: &[&[Case]] = &[
     events::CASES,
     executor::CASES,
@@ -34,11 +34,11 @@ const CASES: &[&[Case]] = &[
     sleepers::CASES,
     timers::CASES,
     wakers::CASES,
-    complaints::CASES,
+    regressions::CASES,
 ];
 
 fn main() -> Result<(), &'static str> {
-    let wanted = args::value("case").ok_or("say which case: case=NAME, or case=list")?;
+    let wanted = args::value("case").ok_or("missing case=NAME, or case=list")?;
     if wanted == "list" {
         CASES
             .iter()

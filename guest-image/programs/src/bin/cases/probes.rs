@@ -1,4 +1,4 @@
-//! What several cases look through: a waker that counts, a yield.
+//! Helpers of several cases: a waker that counts, a yield.
 
 use alloc::{sync::Arc, task::Wake};
 use core::{
@@ -17,7 +17,7 @@ impl CountingWaker {
         Arc::default()
     }
 
-    /// Polls as a task that this waker wakes.
+    /// Polls `future` with this waker.
     pub(crate) fn poll<F: Future>(self: &Arc<Self>, future: Pin<&mut F>) -> Poll<F::Output> {
         let waker = Waker::from(Arc::clone(self));
         future.poll(&mut Context::from_waker(&waker))
@@ -34,7 +34,7 @@ impl Wake for CountingWaker {
     }
 }
 
-/// Pending once, having woken its task.
+/// Wakes its task and is pending once.
 pub(crate) fn yield_now() -> impl Future<Output = ()> {
     let mut yielded = false;
     poll_fn(move |cx| {

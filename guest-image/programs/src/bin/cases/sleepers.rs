@@ -1,4 +1,4 @@
-//! Many sleepers at once.
+//! Cases with many sleepers at once.
 
 use alloc::vec::Vec;
 use core::{
@@ -18,7 +18,7 @@ use futures_util::future::join_all;
 
 use crate::Case;
 
-/// All must wait before the first ends, also if the vCPU loses its processor for so long.
+/// All must wait before the first ends, even if the vCPU is descheduled for this long.
 const AWAY: Duration = Duration::from_secs(2);
 
 pub(crate) const CASES: &[Case] = &[
@@ -26,23 +26,23 @@ pub(crate) const CASES: &[Case] = &[
     ("sleepers-with-one-deadline", one_deadline),
 ];
 
-/// A thousand joined sleepers, made in a scrambled order, end in the order of their deadlines, none of
-/// them early.
+/// A thousand joined sleepers, created in a scrambled order, complete in the order of their
+/// deadlines, none of them early.
 fn thousand_in_order() {
     const SLEEPERS: u64 = 1000;
     const APART: Duration = Duration::from_micros(50);
     let ended = RefCell::new(Vec::with_capacity(SLEEPERS as usize));
     let start = Instant::now().saturating_add(time_to_begin(SLEEPERS) * 3 + AWAY);
-    // 619 is prime to 1000, so each place comes once.
+    // 619 is coprime to 1000, so each index occurs once.
     let sleepers = (0..SLEEPERS)
         .map(|index| index * 619 % SLEEPERS)
-        .map(|place| {
-            let deadline = start.saturating_add(APART * place as u32);
+        .map(|rank| {
+            let deadline = start.saturating_add(APART * rank as u32);
             let ended = &ended;
             async move {
                 Timer::at(deadline).await;
-                assert!(Instant::now() >= deadline, "sleeper {place} ended early");
-                ended.borrow_mut().push(place);
+                assert!(Instant::now() >= deadline, "sleeper {rank} ended early");
+                ended.borrow_mut().push(rank);
             }
         });
     block_on(join_all(sleepers), Halt);
@@ -52,8 +52,8 @@ fn thousand_in_order() {
     );
 }
 
-/// How long it takes to make so many sleepers and to poll each of them once. On a machine that emulates
-/// each instruction, that is long against the time between two deadlines.
+/// Measures how long it takes to create `sleepers` sleepers and poll each once. On a machine that
+/// emulates each instruction, that is longer than the time between two deadlines.
 fn time_to_begin(sleepers: u64) -> Duration {
     let start = Instant::now();
     let far = start.saturating_add(Duration::from_secs(3600));
@@ -63,7 +63,7 @@ fn time_to_begin(sleepers: u64) -> Duration {
     Instant::now().saturating_duration_since(start)
 }
 
-/// Sleepers with the same deadline all end, in the order in which they began to wait.
+/// Sleepers with the same deadline complete in the order in which they began to wait.
 fn one_deadline() {
     let ended = RefCell::new(Vec::new());
     let deadline = Instant::now().saturating_add(AWAY);

@@ -1,4 +1,4 @@
-//! Timers and the clock. Each of these runs with whatever timer the machine has or the argument
+//! Cases of timers and the clock. Each runs with the machine's default timer, or with the one that
 //! `timer=` forces.
 
 use core::{
@@ -35,10 +35,9 @@ pub(crate) const CASES: &[Case] = &[
     ("delay-is-never-short", delay_is_never_short),
 ];
 
-/// The timer's interrupt comes into the midst of a program that uses every register, and leaves them as
-/// they were.
+/// The timer's interrupt comes while the program uses every register, and changes none.
 fn interrupt_saves_all() {
-    /// Carry and direction, which are set before.
+    /// Carry and direction flag, which are set before the interrupt.
     const FLAGS: u64 = 1 << 10 | 1;
     let mut timer = pin!(Timer::after(Duration::from_millis(200)));
     let mut context = Context::from_waker(Waker::noop());
@@ -52,8 +51,8 @@ fn interrupt_saves_all() {
     let before = bare::timer_interrupts();
     let given: [u64; 14] = core::array::from_fn(|index| 0x0101_0101_0101_0101 * (index as u64 + 1));
     let mut found = [0_u64; 15];
-    // SAFETY: `rbx` and `rbp`, which must not be named, are kept on the stack, as is the address of
-    // `found`; flags and direction are put right behind the halt.
+    // SAFETY: `rbx` and `rbp`, which must not be named, are saved on the stack, as is the address
+    // of `found`; the flags are restored after the halt.
     unsafe {
         asm!(
             "push rbx",
@@ -107,13 +106,16 @@ fn interrupt_saves_all() {
         );
     }
     interrupts::enable();
-    assert_eq!(bare::timer_interrupts() - before, 1, "it came in the midst");
+    assert_eq!(
+        bare::timer_interrupts() - before,
+        1,
+        "it came during the code above"
+    );
     assert_eq!(found[..14], given);
     assert_eq!(found[14] & FLAGS, FLAGS, "the flags are {:#x}", found[14]);
 }
 
-/// The timer is the one that was asked for, and naps are ended by its interrupt, none of
-/// them early.
+/// The timer is the one that was asked for, and its interrupt ends naps, none of them early.
 fn timer_source() {
     let machine = bare::machine().expect("set up before main");
     println!(
@@ -135,14 +137,14 @@ fn timer_source() {
             "a nap of {millis} ms ended early"
         );
     }
-    // 210 ms of naps. Ten times that is not lateness but a wrong scale.
+    // 210 ms of naps. Ten times as much means a wrong scale.
     let took = Instant::now().saturating_duration_since(start);
     assert!(
         took < Duration::from_millis(2100),
         "{took:?} for 210 ms of naps"
     );
-    // A vCPU that loses its processor for some milliseconds finds the deadline passed without having
-    // slept; that most naps go so would need an explanation.
+    // A vCPU that is descheduled for some milliseconds finds the deadline passed without having
+    // slept; that must not be so for most naps.
     let interrupts = bare::timer_interrupts() - before;
     assert!(
         interrupts >= NAPS / 2,
@@ -155,13 +157,13 @@ fn timer_source() {
     );
 }
 
-/// A nap longer than the PIT's 16 bits (54.9 ms) or the local APIC's 32 bits of count, which are reached in
-/// steps. TSC-deadline has no such bound.
+/// A nap longer than the PIT's 16-bit count (54.9 ms) or the local APIC's 32-bit count, which takes
+/// several steps. TSC-deadline has no such limit.
 fn beyond_the_counter() {
     let machine = bare::machine().expect("the machine is set up");
     let (nap, expected) = match machine.timer {
-        // Four steps, fewer where the vCPU loses its processor for longer than one; ten times as many would be
-        // a storm.
+        // Four steps, fewer if the vCPU is descheduled for longer than one; ten times as many would
+        // be an interrupt storm.
         bare::TimerSource::Pit => (Duration::from_millis(200), 2..=40),
         bare::TimerSource::Xapic | bare::TimerSource::X2apic => {
             let longest = Scale::new(machine.timer_hz, 1_000_000_000).up(u64::from(u32::MAX));
@@ -189,12 +191,12 @@ fn in_the_past() {
         let mut timer = pin!(Timer::at(deadline));
         let mut context = Context::from_waker(Waker::noop());
         assert!(timer.as_mut().poll(&mut context).is_ready());
-        // And so it stays.
+        // It stays ready.
         assert!(timer.as_mut().poll(&mut context).is_ready());
     }
 }
 
-/// Deadlines too near to be armed in time are neither lost nor stormed over.
+/// Deadlines too near to be armed in time are not lost, and cause no interrupt storm.
 fn a_few_ticks_away() {
     let before = bare::timer_interrupts();
     const NAPS: u64 = 200;
@@ -211,7 +213,7 @@ fn a_few_ticks_away() {
     );
 }
 
-/// A timer that was polled and dropped wakes nobody.
+/// A timer that was polled and dropped wakes no task.
 fn dropped_never_fires() {
     let counter = CountingWaker::new();
     {
@@ -225,7 +227,7 @@ fn dropped_never_fires() {
     assert_eq!(counter.wakes(), 0);
 }
 
-/// A timer takes a new deadline, before it ends and after.
+/// A timer can be reset, before it expires and after.
 fn reset() {
     let start = Instant::now();
     let after = |millis| start.saturating_add(Duration::from_millis(millis));
@@ -239,11 +241,11 @@ fn reset() {
     }
     assert!(
         Instant::now() < after(60_000),
-        "slept on after its deadline was moved nearer"
+        "slept past its new, earlier deadline"
     );
 }
 
-/// A timer that is polled by another task wakes that one, and it alone.
+/// A timer wakes only the task that polled it last.
 fn follows_the_last_waker() {
     let (first, last) = (CountingWaker::new(), CountingWaker::new());
     let mut timer = pin!(Timer::after(Duration::from_millis(200)));
@@ -257,7 +259,7 @@ fn follows_the_last_waker() {
     assert_eq!((first.wakes(), last.wakes()), (0, 1));
 }
 
-/// A timer without end is no obstacle to those that have one.
+/// A timer that never expires does not affect other timers.
 fn never_disturbs_no_other() {
     let mut never = pin!(Timer::after(Duration::MAX));
     let mut nap = pin!(Timer::after(Duration::from_millis(5)));

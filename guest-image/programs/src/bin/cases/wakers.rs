@@ -1,4 +1,4 @@
-//! Wakers and `block_on`.
+//! Cases of wakers and `block_on`.
 
 use core::{
     future::poll_fn,
@@ -17,7 +17,8 @@ pub(crate) const CASES: &[Case] = &[
     ("self-wake", self_wake),
 ];
 
-/// A waker that outlives its future wakes whatever `block_on` runs next, and does no harm.
+/// A waker that outlives its future may cause spurious polls in a later `block_on`, and is
+/// otherwise harmless.
 fn after_its_future() {
     let kept = block_on(poll_fn(|cx| Poll::Ready(cx.waker().clone())), Halt);
     kept.wake_by_ref();
@@ -58,7 +59,7 @@ fn nested() {
     assert_eq!(answer, 42);
 }
 
-/// A wake that comes for the outer future while an inner `block_on` runs is not swallowed by it.
+/// An inner `block_on` does not consume a wake of the outer future.
 fn nested_takes_no_wake() {
     let mut polls = 0;
     block_on(
@@ -80,7 +81,7 @@ fn nested_takes_no_wake() {
             );
             Poll::Pending
         }),
-        // Would sleep for good if the wake were gone.
+        // Would sleep forever if the wake were lost.
         Halt,
     );
 }

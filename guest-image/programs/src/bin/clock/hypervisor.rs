@@ -1,10 +1,11 @@
-//! A hypervisor below the guest's own feet, which moves its TSC.
+//! A small hypervisor below this guest, which moves the guest's TSC.
 //!
-//! Some VMMs ignore what a guest writes to its TSC, but QEMU's translator has AMD's SVM: a guest that is
-//! run by it has a TSC of another offset. So this program becomes its own hypervisor's guest: it is run
-//! on from where it is, with everything as it was, and a `vmmcall` adds to the offset.
+//! Some VMMs ignore a guest's writes to its TSC, but QEMU's translator emulates AMD's SVM, where a
+//! nested guest's TSC has an offset. So this program becomes the guest of its own hypervisor: it
+//! continues where it is, with all state unchanged, and a `vmmcall` adds to the offset.
 //!
-//! References are to the AMD64 Architecture Programmer's Manual, volume 2, chapter 15 and appendix B.
+//! References are to the AMD64 Architecture Programmer's Manual, volume 2, chapter 15 and appendix
+//! B.
 
 use core::{
     arch::{asm, x86_64::__cpuid},
@@ -26,7 +27,7 @@ use x86_64::{
 
 const EFER: u32 = 0xc000_0080;
 const EFER_SVME: u64 = 1 << 12;
-/// `VM_HSAVE_PA`: the page where the processor keeps the hypervisor's state meanwhile.
+/// `VM_HSAVE_PA`: the page where the processor saves the hypervisor's state.
 const HOST_SAVE_AREA: u32 = 0xc001_0117;
 
 // The virtual machine control block (appendix B): offsets in bytes.
@@ -51,16 +52,16 @@ const INTERCEPTED: u32 = 0b11;
 const PAT: u32 = 0x277;
 
 #[repr(C, align(4096))]
-struct Page(UnsafeCell<[u8; 4096]>);
+struct AlignedPage(UnsafeCell<[u8; 4096]>);
 
-// SAFETY: one vCPU; the processor and `enter`, which runs once, are all that touch them.
-unsafe impl Sync for Page {}
+// SAFETY: one vCPU; only the processor and `enter`, which runs once, access them.
+unsafe impl Sync for AlignedPage {}
 
-static CONTROL: Page = Page(UnsafeCell::new([0; 4096]));
-static SAVED: Page = Page(UnsafeCell::new([0; 4096]));
-static STACK: Page = Page(UnsafeCell::new([0; 4096]));
+static CONTROL: AlignedPage = AlignedPage(UnsafeCell::new([0; 4096]));
+static SAVED: AlignedPage = AlignedPage(UnsafeCell::new([0; 4096]));
+static STACK: AlignedPage = AlignedPage(UnsafeCell::new([0; 4096]));
 
-impl Page {
+impl AlignedPage {
     fn address(&self) -> u64 {
         from_ref(self).addr() as u64
     }
@@ -68,12 +69,12 @@ impl Page {
     fn put<T>(&self, offset: usize, value: T) {
         assert!(offset + size_of::<T>() <= 4096);
         // SAFETY: in bounds.
-        let place = unsafe { self.0.get().cast::<u8>().add(offset) };
-        // SAFETY: nobody else uses the page before VMRUN; alignment is not asked for.
-        unsafe { place.cast::<T>().write_unaligned(value) };
+        let field = unsafe { self.0.get().cast::<u8>().add(offset) };
+        // SAFETY: nothing else uses the page before VMRUN; the write may be unaligned.
+        unsafe { field.cast::<T>().write_unaligned(value) };
     }
 
-    /// A segment register: selector, attributes, limit, base.
+    /// Writes a segment register: selector, attributes, limit, base.
     fn put_segment(&self, offset: usize, selector: u16, attributes: u16) {
         self.put(offset, selector);
         self.put(offset + 2, attributes);
@@ -82,26 +83,26 @@ impl Page {
     }
 }
 
-/// Whether the processor can.
+/// Returns whether the processor has SVM.
 pub(crate) fn is_possible() -> bool {
     let leaf = 0x8000_0001;
     __cpuid(0x8000_0000).eax >= leaf && __cpuid(leaf).ecx & (1 << 2) != 0
 }
 
-/// Makes the program a guest, with all else as it is.
+/// Makes the program a nested guest, with all other state unchanged.
 ///
 /// # Safety
 ///
 /// Ring 0, one vCPU, memory mapped one to one, SVM is [possible](is_possible); called once.
 pub(crate) unsafe fn enter() {
     let msr = |number| {
-        // SAFETY: these exist on every processor with SVM.
+        // SAFETY: these MSRs exist on every processor with SVM.
         unsafe { Msr::new(number).read() }
     };
     let efer = msr(EFER) | EFER_SVME;
-    // SAFETY: enables the instructions, and changes nothing else.
+    // SAFETY: enables SVM's instructions, and changes nothing else.
     unsafe { Msr::new(EFER).write(efer) };
-    // SAFETY: a page for that and nothing else.
+    // SAFETY: the page is used for nothing else.
     unsafe { Msr::new(HOST_SAVE_AREA).write(SAVED.address()) };
 
     let control = &CONTROL;
@@ -127,8 +128,9 @@ pub(crate) unsafe fn enter() {
 
     let were_enabled = interrupts::are_enabled();
     interrupts::disable();
-    // SAFETY: the guest begins at label 3 with this stack, these flags and all other registers as they are;
-    // what runs on the other stack from label 2 on returns to the guest with all registers as they were.
+    // SAFETY: the guest starts at label 3 with this stack, these flags and all other registers
+    // unchanged; the code from label 2 on runs on another stack and returns to the guest with all
+    // registers restored.
     unsafe {
         asm!(
             "pushfq",
@@ -139,7 +141,7 @@ pub(crate) unsafe fn enter() {
             "mov rsp, {stack}",
             "2:",
             "vmrun rax",
-            // A vmmcall of three bytes. RAX is the hypervisor's again.
+            // A vmmcall, three bytes long. RAX is the hypervisor's again.
             "add [rax + 0x50], rcx",
             "add qword ptr [rax + 0x578], 3",
             "jmp 2b",
@@ -154,8 +156,8 @@ pub(crate) unsafe fn enter() {
     }
 }
 
-/// Adds to the TSC, after [`enter`].
+/// Adds `ticks` to the TSC. Must be called after [`enter`].
 pub(crate) fn add_to_tsc(ticks: u64) {
-    // SAFETY: the hypervisor adds RCX to the offset and changes nothing else. RAX is kept by it.
+    // SAFETY: the hypervisor adds RCX to the offset, preserves RAX and changes nothing else.
     unsafe { asm!("vmmcall", in("rcx") ticks, options(nostack)) };
 }

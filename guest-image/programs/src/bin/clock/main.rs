@@ -1,7 +1,7 @@
-//! The clock: how it keeps time with the host, and what it does in jumps. `do=drift|jumps` chooses;
-//! `clock=default|tsc|calibrated` says what the clock goes by, `timer=NAME` which timer interrupts, and
-//! `by=tsc|nested|host` what jumps: the TSC, which this guest writes, or has a hypervisor of its own move; or
-//! the host's paravirtual clock.
+//! Tests of the clock: how it keeps time with the host, and what it does when its source jumps.
+//! `do=drift|jumps` selects the test, `clock=default|tsc|calibrated` the clock's source,
+//! `timer=NAME` the timer. `by=tsc|nested|host` selects what jumps: the TSC, which this guest
+//! writes or its own hypervisor moves, or the host's paravirtual clock.
 #![no_std]
 #![no_main]
 
@@ -47,9 +47,9 @@ fn main() -> Result<(), &'static str> {
     report("tsc_hz", machine.tsc_hz);
     match args::value("do") {
         Some("drift") => block_on(drift(), Halt),
-        // One loop for all of it: each that begins looks at the clock of itself.
+        // One loop for everything, since the start of a loop reads the clock.
         Some("jumps") => block_on(jumps(machine), Halt),
-        _ => return Err("say what to do: do=drift or do=jumps"),
+        _ => return Err("missing do=drift or do=jumps"),
     }
     Ok(())
 }
@@ -60,7 +60,7 @@ fn set_up() -> Result<&'static Machine, &'static str> {
         Some("tsc") => {
             // SAFETY: ring 0, the one vCPU, interrupts masked, memory mapped one to one.
             let found = unsafe { tsc::find_frequency() };
-            Some(found.ok_or("nobody knows how fast the TSC counts")?.0)
+            Some(found.ok_or("the TSC's frequency is not known")?.0)
         }
         Some("calibrated") => {
             // SAFETY: interrupts are masked, and nothing else uses the PIT's channel 2.
@@ -74,8 +74,8 @@ fn set_up() -> Result<&'static Machine, &'static str> {
         Some(Ok(timer)) => Some(timer),
         Some(Err(_)) => return Err("there is no timer of that name"),
     };
-    // SAFETY: ring 0, the one vCPU, interrupts masked, tables installed; memory is mapped one to one,
-    // the APICs uncached.
+    // SAFETY: ring 0, the one vCPU, interrupts masked, tables installed; memory is mapped one to
+    // one, the APICs uncached.
     let machine = unsafe { bare::init(Config { timer, tsc_hz }) }.map_err(|error| {
         println!("{error}");
         "the machine cannot be set up"
@@ -88,21 +88,21 @@ async fn nap(length: Duration) {
     Timer::after(length).await;
 }
 
-/// Says many times what the time is, and again ten seconds later. Of each group the one that took the
-/// least time to the host is as good as any, so they are spread over a while.
+/// Reports the time many times, and again ten seconds later. Of each group, the host uses the
+/// report that took the least time to arrive, so they are spread over a while.
 async fn drift() {
-    let say = async || {
+    let report_times = async || {
         for _ in 0..300 {
             nap(Duration::from_millis(5)).await;
             report_time();
         }
     };
-    say().await;
+    report_times().await;
     nap(SECOND * 10).await;
-    say().await;
+    report_times().await;
 }
 
-/// Whom timers have woken, in order.
+/// The numbers of the wakers that timers have woken, in order.
 static WOKEN: [AtomicUsize; 16] = [const { AtomicUsize::new(0) }; 16];
 static WAKES: AtomicUsize = AtomicUsize::new(0);
 
@@ -115,7 +115,7 @@ impl Wake for Numbered {
     }
 }
 
-/// Takes what has been written since the last look, and fails if it is not this.
+/// Takes the numbers woken since the last call, and fails if they are not `expected`.
 #[track_caller]
 fn assert_woken(expected: &[usize]) {
     let wakes = WAKES.swap(0, Ordering::Relaxed);
@@ -125,7 +125,7 @@ fn assert_woken(expected: &[usize]) {
     }
 }
 
-/// A timer that was polled, by a task of this number.
+/// Makes a timer and polls it with a waker of this number.
 fn armed(number: usize, after: Duration) -> Pin<Box<Timer>> {
     let mut timer = Box::pin(Timer::after(after));
     let waker = Waker::from(Arc::new(Numbered(number)));
@@ -140,7 +140,7 @@ fn armed(number: usize, after: Duration) -> Pin<Box<Timer>> {
 
 /// What jumps.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum By {
+enum JumpSource {
     Tsc { hz: u64 },
     Nested { hz: u64 },
     Host,
@@ -153,7 +153,7 @@ fn ticks(duration: Duration, hz: u64) -> u64 {
     u64::try_from(duration.as_nanos() * u128::from(hz) / 1_000_000_000).expect("not that long")
 }
 
-impl By {
+impl JumpSource {
     fn ahead(self, by: Duration) {
         match self {
             Self::Tsc { hz } => set_tsc(tsc::read().wrapping_add(ticks(by, hz))),
@@ -172,7 +172,8 @@ impl By {
 }
 
 fn set_tsc(to: u64) {
-    // SAFETY: every x86-64 processor has the MSR. Memory does not depend on it, and dormir is to bear it.
+    // SAFETY: every x86-64 processor has the MSR. Memory safety does not depend on it, and dormir
+    // must cope with it.
     unsafe { Msr::new(TSC_MSR).write(to) };
 }
 
@@ -181,24 +182,24 @@ fn millis(duration: Duration) -> i32 {
 }
 
 fn move_host_clock(millis: i32) {
-    // SAFETY: the port is the harness's own VMM's, or nobody's.
+    // SAFETY: the port belongs to the harness's own VMM, or to no device.
     unsafe { Port::new(port::CLOCK).write(millis.cast_unsigned()) };
 }
 
-/// The clock's source is set ahead by hours and back again, while timers wait.
+/// Sets the clock's source ahead by hours and back again, while timers are pending.
 async fn jumps(machine: &'static Machine) {
     let hz = machine.tsc_hz;
     let by = match args::value("by") {
-        Some("host") => By::Host,
+        Some("host") => JumpSource::Host,
         Some("nested") => {
             assert!(hypervisor::is_possible(), "the processor has no SVM");
-            // SAFETY: ring 0, the one vCPU, memory mapped one to one; nobody has done so before.
+            // SAFETY: ring 0, the only vCPU, memory mapped one to one; called only here.
             unsafe { hypervisor::enter() };
-            By::Nested { hz }
+            JumpSource::Nested { hz }
         }
-        _ => By::Tsc { hz },
+        _ => JumpSource::Tsc { hz },
     };
-    if by != By::Host {
+    if by != JumpSource::Host {
         let before = tsc::read();
         by.ahead(HOUR);
         let can_be_set = tsc::read().wrapping_sub(before) > ticks(HOUR / 2, hz);
@@ -206,11 +207,11 @@ async fn jumps(machine: &'static Machine) {
         if !can_be_set {
             return;
         }
-        // Both ways at once are none, for a clock that nobody reads meanwhile.
+        // The two jumps cancel out, since the clock is not read in between.
         by.back(HOUR);
     }
 
-    let follows = by == By::Host || machine.clock == ClockSource::Tsc;
+    let follows = by == JumpSource::Host || machine.clock == ClockSource::Tsc;
     let far = armed(100, HOUR * 100);
     if follows {
         ahead(by).await;
@@ -226,8 +227,8 @@ async fn jumps(machine: &'static Machine) {
     assert_woken(&[]);
 }
 
-/// What is due after a jump fires once, in order of the deadlines, and nothing else.
-async fn ahead(by: By) {
+/// Exactly the timers that are due after a jump fire, once each, in the order of their deadlines.
+async fn ahead(by: JumpSource) {
     println!("ahead");
     let before = Instant::now();
     let timers = [(3, 3), (1, 1), (5, 5), (2, 2), (4, 4)];
@@ -248,8 +249,8 @@ async fn ahead(by: By) {
     drop(timers);
 }
 
-/// The host's time does not jump with the TSC.
-async fn ahead_of_pvclock(by: By) {
+/// The host's paravirtual clock does not jump with the TSC.
+async fn ahead_of_pvclock(by: JumpSource) {
     println!("ahead, but for pvclock");
     let before = Instant::now();
     let timers = [(2, HOUR * 2), (1, Duration::from_millis(100))];
@@ -263,8 +264,8 @@ async fn ahead_of_pvclock(by: By) {
     drop(timers);
 }
 
-/// The clock goes on from where it was, and timers fire after a time as long as they should.
-async fn back(by: By, length: Duration) {
+/// The clock continues from where it was, and timers fire after the right time.
+async fn back(by: JumpSource, length: Duration) {
     let before = Instant::now();
     let timers = [(2, 150), (3, 250), (1, 50)];
     let timers = timers.map(|(number, after)| armed(number, Duration::from_millis(after)));
@@ -287,8 +288,9 @@ async fn back(by: By, length: Duration) {
     drop(timers);
 }
 
-/// Less than a second: the clock stands until its source has caught up, without a storm of interrupts.
-async fn back_a_little(by: By, follows: bool, hz: u64) {
+/// A jump of less than a second: the clock stands still until its source has caught up, without an
+/// interrupt storm.
+async fn back_a_little(by: JumpSource, follows: bool, hz: u64) {
     println!("back a little");
     let interrupts = bare::timer_interrupts();
     let timer = armed(1, Duration::from_millis(10));
@@ -300,7 +302,7 @@ async fn back_a_little(by: By, follows: bool, hz: u64) {
     nap(Duration::from_millis(100)).await;
     assert_woken(&[1]);
     let took = tsc::read() - tsc;
-    // Where it stood, it did so for most of the time.
+    // If it stood still, it did so for most of the time.
     let least = if follows { SECOND / 2 } else { SECOND / 20 };
     assert!(took > ticks(least, hz), "{took} ticks");
     let interrupts = bare::timer_interrupts() - interrupts;

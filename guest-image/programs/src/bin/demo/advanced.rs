@@ -1,5 +1,5 @@
-//! Many futures that sleep and print, at once, on the runtime of the basic demo: put together by the
-//! crate `futures-util`, which knows nothing of dormir. All it needs is wakers that wake.
+//! Many futures that sleep and print concurrently, on the runtime of the basic demo. They are
+//! combined by the crate `futures-util`, which knows nothing of dormir: it needs only wakers.
 
 use core::{pin::pin, time::Duration};
 
@@ -14,11 +14,11 @@ use futures_util::{
 };
 
 use crate::{
-    Outcome,
+    DemoResult,
     measure::{self, counted},
 };
 
-pub(crate) fn run() -> Outcome {
+pub(crate) fn run() -> DemoResult {
     measure::napping(|idle| {
         let program = async {
             sort_by_sleeping("each of these letters is a future that slept until its turn").await;
@@ -30,25 +30,26 @@ pub(crate) fn run() -> Outcome {
     Ok(())
 }
 
-/// `join_all`: a future for each letter, made in a scrambled order. Each sleeps the longer, the farther
-/// behind its letter stands, and then prints it.
+/// `join_all`: a future for each letter, created in a scrambled order. The later its letter stands,
+/// the longer it sleeps; then it prints the letter.
 async fn sort_by_sleeping(sentence: &str) {
-    // Prime to the number of letters, so each comes once.
+    // Coprime to the number of letters, so each occurs once.
     const STRIDE: usize = 41;
     let first = Instant::now().saturating_add(Duration::from_secs(1));
     let letters = sentence.len();
     let futures = (0..letters)
         .map(|index| index * STRIDE % letters)
-        .map(|place| async move {
-            let behind = Duration::from_millis(10) * place as u32;
+        .map(|position| async move {
+            let behind = Duration::from_millis(10) * position as u32;
             Timer::at(first.saturating_add(behind)).await;
-            print!("{}", &sentence[place..=place]);
+            print!("{}", &sentence[position..=position]);
         });
     join_all(futures).await;
     println!();
 }
 
-/// `FuturesUnordered`: what each has to say is there as soon as it ends, whoever was begun first.
+/// `FuturesUnordered`: each output is available as soon as its future completes, in whatever order
+/// they started.
 async fn say_who_is_first() {
     let nap = |name, millis| async move {
         Timer::after(Duration::from_millis(millis)).await;
@@ -66,7 +67,7 @@ async fn say_who_is_first() {
     }
 }
 
-/// `select`: of two futures, the one that ends first. The other one is dropped, and with it its timer.
+/// `select`: takes the future that completes first. The other is dropped, and its timer with it.
 async fn lose_patience() {
     let winter = pin!(Timer::after(Duration::from_secs(90 * 24 * 3600)));
     let patience = pin!(Timer::after(Duration::from_millis(250)));

@@ -1,4 +1,4 @@
-//! Sleep and print, one after another: an `async fn` and, beside it, a future written by hand.
+//! Sleeps and prints, one after another: an `async fn`, and a future written by hand.
 
 use core::{
     future::Future,
@@ -14,7 +14,7 @@ use dormir::{
 use dormir_guest::{console::report, println};
 
 use crate::{
-    Outcome,
+    DemoResult,
     measure::{self, counted},
 };
 
@@ -22,13 +22,13 @@ use crate::{
 const NAP: Duration = Duration::from_millis(250);
 
 /// Waits with `hlt`.
-pub(crate) fn napping() -> Outcome {
+pub(crate) fn napping() -> DemoResult {
     measure::napping(|idle| block_on(counted(program()), idle));
     Ok(())
 }
 
-/// Polls without rest, with a waker that does nothing: nothing in it halts.
-pub(crate) fn busy() -> Outcome {
+/// Polls in a busy loop, with a waker that does nothing, and never halts.
+pub(crate) fn busy() -> DemoResult {
     measure::timed(|| {
         let mut program = pin!(counted(program()));
         let mut context = Context::from_waker(Waker::noop());
@@ -52,7 +52,7 @@ async fn program() {
 }
 
 /// What the compiler makes of `async { Timer::after(NAP).await; println!("{message}") }`: a struct
-/// that holds what lives across the await, and a `poll` that goes on where it left off.
+/// with everything that lives across the await, and a `poll` that continues where it left off.
 struct NapThenPrint {
     nap: Timer,
     message: &'static str,
@@ -66,10 +66,10 @@ impl NapThenPrint {
         }
     }
 
-    /// The nap, pinned because the whole is.
+    /// Returns the nap, pinned because `self` is.
     fn nap(self: Pin<&mut Self>) -> Pin<&mut Timer> {
-        // SAFETY: `nap` is pinned whenever `self` is: nothing here moves it out, there is no `Drop`,
-        // and `Self` is `!Unpin` as the timer is.
+        // SAFETY: `nap` is pinned whenever `self` is: nothing here moves it out, there is no
+        // `Drop`, and `Self` is `!Unpin` as the timer is.
         unsafe { self.map_unchecked_mut(|this| &mut this.nap) }
     }
 }

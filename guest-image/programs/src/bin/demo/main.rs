@@ -19,9 +19,9 @@ use dormir_guest::{args, println};
 
 dormir_guest::entry!(main);
 
-type Outcome = Result<(), Box<dyn Error>>;
+type DemoResult = Result<(), Box<dyn Error>>;
 
-type Demo = (&'static str, fn() -> Outcome);
+type Demo = (&'static str, fn() -> DemoResult);
 
 const DEMOS: &[Demo] = &[
     ("basic", basic::napping),
@@ -33,8 +33,8 @@ const DEMOS: &[Demo] = &[
     ("reactor", reactor::run),
 ];
 
-fn main() -> Outcome {
-    let wanted = args::value("demo").ok_or("say which demo: demo=NAME, or demo=list")?;
+fn main() -> DemoResult {
+    let wanted = args::value("demo").ok_or("missing demo=NAME, or demo=list")?;
     if wanted == "list" {
         DEMOS.iter().for_each(|(name, _)| println!("{name}"));
         return Ok(());

@@ -1,4 +1,4 @@
-//! What a demo costs: reported to the harness, which makes a table of it.
+//! Measures what a demo costs, and reports it to the harness, which prints a table.
 
 use core::{
     future::{Future, poll_fn},
@@ -14,7 +14,7 @@ use dormir::{
 };
 use dormir_guest::console::report;
 
-/// Runs a program that waits with `hlt`, by the policy that it is given, and reports what it cost.
+/// Runs a program that waits with the given policy, which halts, and reports what it cost.
 pub(crate) fn napping<T>(program: impl FnOnce(&mut Metered<Halt>) -> T) -> T {
     let mut idle = Metered::new(Halt);
     let output = timed(|| program(&mut idle));
@@ -23,8 +23,8 @@ pub(crate) fn napping<T>(program: impl FnOnce(&mut Metered<Halt>) -> T) -> T {
     output
 }
 
-/// Runs a program, and reports how long it took, how often the timer interrupted, and the polls, if they
-/// were counted.
+/// Runs a program, and reports its duration, its timer interrupts and, if they were counted, its
+/// polls.
 pub(crate) fn timed<T>(program: impl FnOnce() -> T) -> T {
     let start = Instant::now();
     let interrupts = bare::timer_interrupts();
@@ -43,13 +43,13 @@ pub(crate) fn timed<T>(program: impl FnOnce() -> T) -> T {
 
 static POLLS: AtomicU64 = AtomicU64::new(0);
 
-/// Counts a poll. As an executor's [hook](dormir::executor::Executor::on_wake) it counts wakes: there is
-/// one poll for each, where no task is woken twice before it is polled.
+/// Counts a poll. As an executor's wake hook it counts wakes: there is one poll for each, as long
+/// as no task is woken twice before it is polled.
 pub(crate) fn count_poll() {
     POLLS.fetch_add(1, Ordering::Relaxed);
 }
 
-/// The same future, whose polls are counted.
+/// Awaits `future` and counts its polls.
 pub(crate) async fn counted<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
     poll_fn(|cx| {

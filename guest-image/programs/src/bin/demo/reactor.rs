@@ -1,7 +1,7 @@
-//! A reactor: hardware interrupts wake the tasks that wait for them. Here they are the timer's, whose
-//! handler the library has, and the serial line's, whose handler is below.
+//! A reactor: hardware interrupts wake the tasks that wait for them. Here they come from the timer,
+//! whose handler is in the library, and from the serial line, whose handler is below.
 //!
-//! The line is in loopback and receives what it sends, so nobody is needed at its other end.
+//! The line is in loopback mode and receives what it sends, so it needs no peer.
 
 use alloc::string::String;
 use core::time::Duration;
@@ -19,24 +19,24 @@ use dormir::{
 use dormir_guest::{console::report, print, println};
 use x86_64::instructions::port::Port;
 
-use crate::{Outcome, measure};
+use crate::{DemoResult, measure};
 
-/// Where the reactor looks up whom to wake: one event for each source of interrupts.
+/// The link between an interrupt and its task: one event for each source of interrupts.
 static SERIAL_LINE: Event = Event::new();
 
-/// The part of the driver that runs at the interrupt, in the midst of whatever it interrupts. It says
-/// that there was one; the rest is the task's, in its turn.
+/// The part of the driver that runs in the interrupt. It only signals; the task does the rest in
+/// its turn.
 extern "sysv64" fn on_serial_line(_frame: &InterruptFrame) {
     SERIAL_LINE.signal();
     pic::end_of_interrupt(COM1_IRQ);
 }
 interrupt_entry!(serial_line_entry => on_serial_line);
 
-/// The last word on the line.
+/// The last message on the line.
 const GOODBYE: &str = "goodbye\n";
 
 task! {
-    /// Waits for the timer's interrupt, and then brings about those of the serial line.
+    /// Waits for the timer's interrupt, and then causes those of the serial line.
     async fn tick(), pool = 1 {
         for (number, text) in (1..).zip(["hello\n", "who is there?\n", GOODBYE]) {
             Timer::after(Duration::from_millis(300)).await;
@@ -48,8 +48,8 @@ task! {
     /// Waits for the serial line's interrupts until it says goodbye.
     async fn listen(), pool = 1 {
         let mut receiver = Receiver {
-            interrupts: SERIAL_LINE.wait().expect("nobody else waits for it"),
-            came: 0,
+            interrupts: SERIAL_LINE.wait().expect("this is its only waiter"),
+            interrupts_seen: 0,
         };
         let mut text = String::new();
         while text != GOODBYE {
@@ -59,14 +59,14 @@ task! {
             }
             print!("serial line: {text}");
         }
-        report("serial_interrupts", receiver.came);
+        report("serial_interrupts", receiver.interrupts_seen);
     }
 }
 
-// SAFETY: this guest is given one vCPU.
+// SAFETY: this guest has one vCPU.
 static EXECUTOR: Executor<Up64, SingleVcpu> = Executor::new(unsafe { SingleVcpu::new() });
 
-pub(crate) fn run() -> Outcome {
+pub(crate) fn run() -> DemoResult {
     EXECUTOR.on_wake(measure::count_poll);
     open();
     let mut runner = EXECUTOR.enter()?;
@@ -86,7 +86,7 @@ const LINE_CONTROL: u16 = 3;
 const MODEM_CONTROL: u16 = 4;
 const LINE_STATUS: u16 = 5;
 
-/// Sets the line up to interrupt when it has received something.
+/// Configures the line to interrupt when it has received a byte.
 fn open() {
     let handler = vector::PIC_FIRST + COM1_IRQ;
     // SAFETY: made by `interrupt_entry!`, and acknowledges the line's interrupt.
@@ -109,23 +109,23 @@ fn send(byte: u8) {
 /// The receiving end.
 struct Receiver {
     interrupts: Wait<'static>,
-    /// How many there have been.
-    came: u64,
+    /// How many interrupts there have been.
+    interrupts_seen: u64,
 }
 
 impl Receiver {
-    /// The next byte, as soon as it is there.
+    /// Waits for the next byte.
     async fn next(&mut self) -> u8 {
         const RECEIVED: u8 = 1;
         while read(LINE_STATUS) & RECEIVED == 0 {
-            self.came += u64::from((&mut self.interrupts).await);
+            self.interrupts_seen += u64::from((&mut self.interrupts).await);
         }
         read(0)
     }
 }
 
 fn write(register: u16, value: u8) {
-    // SAFETY: the port is the serial line's, which touches no memory.
+    // SAFETY: the port belongs to the serial line, which does not access memory.
     unsafe { Port::new(COM1 + register).write(value) }
 }
 

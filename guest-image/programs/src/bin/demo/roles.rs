@@ -1,5 +1,5 @@
-//! The four roles: a future that waits for somebody else, the task that awaits it, the waker by which that
-//! somebody has the task polled again, and the executor that polls, until no task is left.
+//! The four roles: a future that waits for another party, the task that awaits it, the waker by
+//! which that party gets the task polled again, and the executor that polls until no task is left.
 
 use alloc::rc::Rc;
 use core::{
@@ -18,12 +18,12 @@ use dormir::{
 };
 use dormir_guest::{console::report, println};
 
-use crate::{Outcome, measure};
+use crate::{DemoResult, measure};
 
-/// How long it is from the second line to the third.
+/// The time from the second line to the third.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// What a [`TimerFuture`] shares with the one who ends it.
+/// What a [`TimerFuture`] shares with the task that completes it.
 #[derive(Default)]
 struct SharedState {
     is_over: bool,
@@ -42,8 +42,7 @@ impl Future for TimerFuture {
         if state.is_over {
             return Poll::Ready(());
         }
-        // It may have gone to another task since it was last polled. Where it has not, `clone_from`
-        // clones nothing.
+        // Another task may poll it than last time. If it is the same, `clone_from` clones nothing.
         match &mut state.waker {
             Some(waker) => waker.clone_from(cx.waker()),
             none => *none = Some(cx.waker().clone()),
@@ -53,7 +52,7 @@ impl Future for TimerFuture {
 }
 
 task! {
-    /// Where there are threads, one would sleep here. This is a second task, whose timer interrupts.
+    /// With threads, a second thread would sleep here. This is a second task, woken by its timer.
     async fn end_later(state: Rc<RefCell<SharedState>>, time: Duration), pool = 1 {
         Timer::after(time).await;
         state.borrow_mut().is_over = true;
@@ -76,10 +75,10 @@ task! {
     }
 }
 
-// SAFETY: this guest is given one vCPU.
+// SAFETY: this guest has one vCPU.
 static EXECUTOR: Executor<Up64, SingleVcpu> = Executor::new(unsafe { SingleVcpu::new() });
 
-pub(crate) fn run() -> Outcome {
+pub(crate) fn run() -> DemoResult {
     EXECUTOR.on_wake(measure::count_poll);
     let mut runner = EXECUTOR.enter()?;
     let spawner = runner.spawner();
@@ -88,7 +87,7 @@ pub(crate) fn run() -> Outcome {
     measure::napping(|idle| runner.run(idle));
     println!("no task is left");
 
-    // What is full says so, and gives the task back.
+    // A full pool or executor returns an error with the task in it.
     let refused = fill(|| spawner.spawn_detached(one_of_three()));
     println!("refused: {refused}");
     let refused = fill(|| spawner.spawn_detached(one_of_many()));

@@ -1,6 +1,6 @@
-//! Thousands of sleepers at once. None of them takes a thread or a timer of the machine: a sleeper is a
-//! task of some hundred bytes, its timer a node in a tree, and the machine's one timer is set to the
-//! earliest of them.
+//! Thousands of sleepers at once, without threads and on one hardware timer: a sleeper is a task of
+//! about a hundred bytes, its timer a node in a tree, and the hardware timer is set to the earliest
+//! deadline.
 
 use core::time::Duration;
 
@@ -11,11 +11,11 @@ use dormir::{
 };
 use dormir_guest::{console::report, println};
 
-use crate::{Outcome, measure};
+use crate::{DemoResult, measure};
 
 const SLEEPERS: usize = 4000;
 
-// SAFETY: this guest is given one vCPU.
+// SAFETY: this guest has one vCPU.
 static EXECUTOR: Executor<Up4096, SingleVcpu> = Executor::new(unsafe { SingleVcpu::new() });
 
 task! {
@@ -26,21 +26,21 @@ task! {
     }
 }
 
-pub(crate) fn run() -> Outcome {
+pub(crate) fn run() -> DemoResult {
     EXECUTOR.on_wake(measure::count_poll);
     measure::napping(|idle| {
         let mut runner = EXECUTOR.enter()?;
         println!("{SLEEPERS} tasks go to sleep, for two to three seconds each");
-        for place in places() {
-            let nap = Duration::from_secs(2) + Duration::from_micros(250) * place;
+        for rank in ranks() {
+            let nap = Duration::from_secs(2) + Duration::from_micros(250) * rank;
             runner.spawner().spawn_detached(sleeper(nap))?;
         }
 
-        // Each is polled once and begins to wait. (A pass would wake the first ones in between, where the machine
-        // is so slow that it takes two seconds.)
+        // Polls each task once, so that it starts to wait. (On a machine so slow that this takes
+        // two seconds, a pass would also wake the first sleepers.)
         while runner.step() {}
         let asleep = EXECUTOR.tasks();
-        // What the library takes for each, beside its place in the executor.
+        // What the library needs for each, besides its slot in the executor.
         let bytes = cell_size(&|| sleeper(Duration::ZERO).into_future());
         println!(
             "{asleep} are asleep at once, on {bytes} bytes each; one timer will wake them all"
@@ -53,9 +53,9 @@ pub(crate) fn run() -> Outcome {
     })
 }
 
-/// Each number below [`SLEEPERS`] once, in a scrambled order.
-fn places() -> impl Iterator<Item = u32> {
-    // Prime to 4000, so each comes once.
+/// Returns each number below [`SLEEPERS`] once, in a scrambled order.
+fn ranks() -> impl Iterator<Item = u32> {
+    // Coprime to 4000, so each occurs once.
     const STRIDE: usize = 1237;
     (0..SLEEPERS).map(|n| (n * STRIDE % SLEEPERS) as u32)
 }

@@ -15,13 +15,13 @@ use dormir::{
 use dormir_guest::{console::report, print, println};
 use futures_util::future::{join, join_all};
 
-use crate::{Outcome, measure};
+use crate::{DemoResult, measure};
 
-/// How many there are at once, at the end.
+/// How many tasks exist at once, at the end.
 const CROWD: usize = 12_000;
 
 task! {
-    /// Its output is for whoever awaits its handle.
+    /// Its output goes to the task that awaits its handle.
     async fn square(n: u64) -> u64, pool = CROWD {
         n * n
     }
@@ -45,19 +45,19 @@ task! {
     }
 }
 
-// SAFETY: this guest is given one vCPU.
+// SAFETY: this guest has one vCPU.
 static EXECUTOR: Executor<Up65536, SingleVcpu> = Executor::new(unsafe { SingleVcpu::new() });
 
-pub(crate) fn run() -> Outcome {
+pub(crate) fn run() -> DemoResult {
     let mut runner = EXECUTOR.enter()?;
     let spawner = runner.spawner();
     let lecture = spawner.spawn(lecture(spawner))?;
     measure::napping(|idle| runner.run(idle));
-    // It has ended, and its output waits to be taken.
+    // It has completed, and its output is still to be taken.
     Ok(block_on(lecture, Halt)??)
 }
 
-/// Whoever yields is polled again only after all others that are ready.
+/// A task that yields is polled again only after every other ready task has been.
 async fn take_turns(spawner: Spawner) -> Result<(), Aborted> {
     let spawn = |call| {
         spawner
@@ -75,7 +75,7 @@ fn spawn_square(spawner: Spawner, n: u64) -> JoinHandle<u64> {
         .expect("the pool has room for the crowd")
 }
 
-/// Handles are futures: one is awaited, two are joined, any number of them are.
+/// Handles are futures: awaits one, joins two, and joins any number.
 async fn await_outputs(spawner: Spawner) -> Result<(), Aborted> {
     let two = spawn_square(spawner, 2);
     println!("one task has ended, with {}", two.await?);
@@ -98,7 +98,7 @@ async fn abort_one(spawner: Spawner) {
     }
 }
 
-/// All are there at once: none is polled before this task waits for the first of them.
+/// All tasks exist at once: none is polled before this task waits for the first.
 async fn spawn_a_crowd(spawner: Spawner) -> Result<(), Aborted> {
     let mut crowd = Vec::with_capacity(CROWD);
     let start = tsc::read();
@@ -114,8 +114,8 @@ async fn spawn_a_crowd(spawner: Spawner) -> Result<(), Aborted> {
     let in_the_pool = cell_size(&|| square(0).into_future());
     let in_the_executor = size_of_val(&EXECUTOR) / Up65536::TASKS as usize;
     println!(
-        "each took {in_the_pool} bytes in its pool ({future} of them its future), {in_the_executor} \
-         in the executor, and {ticks} ticks of the TSC"
+        "each took {in_the_pool} bytes in its pool ({future} of them its future), \\
+         {in_the_executor} in the executor, and {ticks} ticks of the TSC"
     );
     report("bytes_per_task", (in_the_pool + in_the_executor) as u64);
     report("tsc_per_task", ticks);

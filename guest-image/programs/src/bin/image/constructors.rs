@@ -1,4 +1,4 @@
-//! What is in `.init_array` is called before `main`, in the linker's order.
+//! The functions in `.init_array` are called before `main`, in the linker's order.
 
 use alloc::vec::Vec;
 
@@ -7,7 +7,7 @@ use spin::Mutex;
 
 static CALLED: Mutex<Vec<&str>> = Mutex::new(Vec::new());
 
-/// The heap and the console are there; interrupts are masked, and there is no clock yet.
+/// Heap and console are usable; interrupts are masked, and there is no clock yet.
 fn called(name: &'static str) {
     println!("constructor {name}");
     assert!(!x86_64::instructions::interrupts::are_enabled());

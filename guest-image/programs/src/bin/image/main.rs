@@ -1,5 +1,5 @@
-//! What of a program is where, and that it stays there: sections of its own, constructors, a larger stack,
-//! the memory. `case=NAME` chooses a case.
+//! Cases about a program's image in memory: custom sections, constructors, a larger stack, the RAM.
+//! `case=NAME` chooses a case.
 #![no_std]
 #![no_main]
 
@@ -20,7 +20,7 @@ fn main() -> Result<(), &'static str> {
         "memory" => memory::check(),
         "sections" => sections::check(),
         "stack" => stack::check(),
-        _ => return Err("say which case: case=constructors, memory, sections or stack"),
+        _ => return Err("missing case=constructors, memory, sections or stack"),
     }
     Ok(())
 }

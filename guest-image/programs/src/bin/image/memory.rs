@@ -1,4 +1,4 @@
-//! The memory that the memory map says is there, in pieces, is the heap's.
+//! All RAM in the memory map, in pieces, belongs to the heap.
 
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -7,8 +7,8 @@ use dormir_guest::{console::report, heap, memory};
 
 const MIB: usize = 1 << 20;
 
-/// Takes the heap apart in blocks of 64 MiB or, where there is less, of 1 MiB, and writes to both ends of
-/// each; then says how much it was, and up to where.
+/// Allocates the whole heap in blocks of 64 MiB, then of 1 MiB, and writes to both ends of each;
+/// then reports how much there was, and its end.
 pub(crate) fn check() {
     assert!(memory::ram().is_sorted_by_key(|piece| piece.start));
     let bytes =
@@ -30,9 +30,9 @@ pub(crate) fn check() {
     }
     for block in &mut blocks {
         let bytes = block.spare_capacity_mut();
-        // SAFETY: it was written above.
+        // SAFETY: initialised above.
         let first = unsafe { bytes[0].assume_init() };
-        // SAFETY: so was this.
+        // SAFETY: initialised above too.
         let last = unsafe { bytes[bytes.len() - 1].assume_init() };
         assert_eq!((first, last), (1, 2), "at {:p}", block.as_ptr());
     }

@@ -7,21 +7,22 @@ use core::{
     sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed},
 };
 
-/// A name that is no identifier, and large: it reaches over many pages.
+/// Large, so that it spans many pages, in a section whose name is not an identifier.
 #[unsafe(link_section = ".dma_buffers")]
 static BUFFER: [AtomicU8; 1 << 20] = [const { AtomicU8::new(0x5a) }; 1 << 20];
 
 #[unsafe(link_section = ".noinit")]
 static NOT_SET: AtomicU64 = AtomicU64::new(0);
 
-/// An identifier, as the crate `linkme` has it: the linker says where such a section begins and ends.
+/// In a section whose name is an identifier, as the crate `linkme` uses them: the linker defines
+/// symbols for start and end.
 #[unsafe(link_section = "dormir_words")]
 static WORDS: [AtomicU64; 2] = [AtomicU64::new(1), AtomicU64::new(2)];
 
 #[unsafe(link_section = "dormir_constants")]
 static CONSTANT: u64 = 3;
 
-// Kinds that Rust has no way to ask for: zero at first; of the larger code models; code.
+// Kinds of sections that Rust cannot express: zero-initialised; of the large code model; code.
 global_asm!(
     ".pushsection dormir_zeros, \"aw\", @nobits",
     ".balign 8",
@@ -60,7 +61,8 @@ pub(crate) fn check() {
 
     let words = &raw const WORDS as u64;
     let (start, stop) = (&raw const START as u64, &raw const STOP as u64);
-    // The compiler takes statics of different names for different ones.
+    // `black_box`, since the compiler assumes that statics of different names have different
+    // addresses.
     assert_eq!(black_box(start)..black_box(stop), words..words + 16);
     let numbers = [&WORDS[0], &WORDS[1], &dormir_zero, &dormir_large, &NOT_SET];
     let before = numbers.map(|number| number.fetch_add(10, Relaxed));
@@ -70,7 +72,7 @@ pub(crate) fn check() {
     assert_eq!(black_box(CONSTANT), 3);
     assert_eq!((dormir_five(), dormir_six()), (5, 6));
 
-    // None of them is in what the heap gives.
+    // None of them lies in the heap's memory.
     let buffer = &raw const BUFFER as u64;
     let statics = [buffer..buffer + (1 << 20), words..words + 16];
     let is_clear = |block: &Range<u64>| {

@@ -1,4 +1,4 @@
-//! The stack has the size that build.rs asks for.
+//! The stack has the size that build.rs sets.
 
 use core::hint::black_box;
 

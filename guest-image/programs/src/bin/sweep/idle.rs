@@ -8,19 +8,19 @@ use dormir::{
 };
 use x86_64::instructions::interrupts;
 
-/// How a policy waits.
+/// The wait of a policy.
 pub(crate) type Wait = fn(&IdleContext<'_>);
 
-/// A function as a policy.
-pub(crate) struct By(pub(crate) Wait);
+/// A function as an idle policy.
+pub(crate) struct WaitBy(pub(crate) Wait);
 
-impl Idle for By {
+impl Idle for WaitBy {
     fn wait(&mut self, cx: &IdleContext<'_>) {
         (self.0)(cx);
     }
 }
 
-/// The policy that an argument names.
+/// Returns the policy that an argument names.
 pub(crate) fn by_name(name: &str) -> Option<Wait> {
     match name {
         "halt" => Some(|cx| Halt.wait(cx)),
@@ -33,20 +33,20 @@ pub(crate) fn by_name(name: &str) -> Option<Wait> {
     }
 }
 
-/// Halts without a last look: a wake since the poll is slept on.
+/// Halts without a last check: a wake since the poll is slept through.
 fn no_check(_cx: &IdleContext<'_>) {
     halt::halt_if(|| true);
 }
 
-/// Looks, then masks: a wake between the two is slept on.
+/// Checks, then masks: a wake between the two is slept through.
 fn check_before_mask(cx: &IdleContext<'_>) {
     if cx.is_idle() {
         halt::halt_if(|| true);
     }
 }
 
-/// One instruction between `sti` and `hlt`: an interrupt that was pending comes after it, and is slept
-/// on.
+/// One instruction between `sti` and `hlt`: a pending interrupt comes after it, and its wake is
+/// slept through.
 fn sti_hlt_apart(cx: &IdleContext<'_>) {
     interrupts::disable();
     if cx.is_idle() {
@@ -57,7 +57,7 @@ fn sti_hlt_apart(cx: &IdleContext<'_>) {
     }
 }
 
-/// Right for interrupts, but the NMI handler knows nothing of it: an NMI after the look is slept on.
+/// Correct for interrupts, but unknown to the NMI handler: an NMI after the check is slept through.
 fn nmi_forgotten(cx: &IdleContext<'_>) {
     interrupts::disable();
     if cx.is_idle() {
@@ -68,7 +68,8 @@ fn nmi_forgotten(cx: &IdleContext<'_>) {
     }
 }
 
-/// Lowers the NMI handler's flag after the look and not before it: an NMI during the look is slept on.
+/// Clears the NMI handler's flag after the check instead of before: an NMI during the check is
+/// slept through.
 fn nmi_flag_lowered_late(cx: &IdleContext<'_>) {
     interrupts::disable();
     if cx.is_idle() {

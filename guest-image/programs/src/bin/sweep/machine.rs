@@ -1,4 +1,4 @@
-//! The machine of the sweep: who interrupts whom, and the clock and alarm of dormir's timers.
+//! Sets up the interrupts of the sweep, and the clock and alarm of dormir's timers.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -24,15 +24,16 @@ const INSTRUCTIONS_HZ: u64 = 1_000_000_000;
 /// What interrupts.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Via {
-    /// The local APIC's timer, to a handler that wakes. The PIT is the alarm of dormir's timers.
+    /// The local APIC's timer, with a handler that wakes. The PIT is the alarm of dormir's timers.
     Hit(Delivery),
-    /// The local APIC's timer is the alarm of dormir's timers. The PIT is nobody's.
+    /// The local APIC's timer as the alarm of dormir's timers. The PIT is no alarm.
     Deadline,
-    /// The local APIC's timer, to a handler that moves a dormir timer. The PIT is the alarm of these.
+    /// The local APIC's timer, with a handler that moves a dormir timer. The PIT is the alarm of
+    /// dormir's timers.
     HandlerTimer,
 }
 
-/// Sets the machine up and unmasks interrupts.
+/// Sets up the machine and unmasks interrupts.
 pub(crate) fn init(via: Via, stale_clock: bool) -> Result<(), &'static str> {
     machine::init()?;
     static CLOCK: Once<TscClock> = Once::new();
@@ -77,7 +78,7 @@ pub(crate) fn init(via: Via, stale_clock: bool) -> Result<(), &'static str> {
 /// The time at which the mutant's alarm was last set, until the clock is next read; then 0.
 static SET_AT: AtomicU64 = AtomicU64::new(0);
 
-/// The mutant that does not look at the clock after arming: its first look shows the time before.
+/// The mutant that does not read the clock after arming: the first read returns the time before.
 struct StaleClock(&'static TscClock);
 
 impl Clock for StaleClock {

@@ -1,15 +1,17 @@
-//! The sweep over the idle path: an interrupt at every single instruction of it, and no lost wake.
+//! The idle sweep: an interrupt comes at every single instruction of the idle path, and no wake may
+//! be lost.
 //!
-//! Runs under QEMU's `-icount shift=0,sleep=off`, where the TSC and the local APIC's timer count one
-//! for each instruction. Step K has the interrupt come K instructions after it was armed, while the
-//! real `block_on` returns from a poll, turns its timers, looks a last time and halts.
+//! Runs under QEMU's `-icount shift=0,sleep=off`, where the TSC and the local APIC's timer advance
+//! by one per instruction. In step K the interrupt comes K instructions after it was armed, while
+//! the real `block_on` returns from a poll, serves its timers, checks a last time and halts.
 //!
-//! `via=interrupt`: the local APIC's timer interrupts, and its handler wakes the task. `via=nmi`: the
-//! same, delivered as an NMI, which nothing masks. `via=deadline`: the task waits for a dormir timer
-//! whose deadline passes K instructions after it was made. `via=handler-timer`: the handler wakes nobody
-//! but moves a dormir timer of the task to an earlier deadline than all others. `idle=` and `clock=` choose the real thing
-//! or a mutant. `steps=` says how many steps; each prints one line: K, the interrupted address, and
-//! how many instructions later the task was polled (where it waits for a deadline: after that).
+//! `via=interrupt`: the local APIC's timer interrupts, and its handler wakes the task. `via=nmi`:
+//! the same, delivered as an NMI, which nothing masks. `via=deadline`: the task waits for a dormir
+//! timer whose deadline passes K instructions after it was made. `via=handler-timer`: the handler
+//! wakes no task but moves a dormir timer of the task to a deadline earlier than all others.
+//! `idle=` and `clock=` choose the real implementation or a mutant. `steps=` is the number of
+//! steps; each prints one line: K, the interrupted address, and how many instructions after the
+//! interrupt (or the deadline) the task was polled.
 #![no_std]
 #![no_main]
 
@@ -30,7 +32,7 @@ fn main() -> Result<(), &'static str> {
         Some("nmi") => Via::Hit(Delivery::Nmi),
         Some("deadline") => Via::Deadline,
         Some("handler-timer") => Via::HandlerTimer,
-        _ => return Err("say what interrupts: via=interrupt|nmi|deadline|handler-timer"),
+        _ => return Err("missing via=interrupt|nmi|deadline|handler-timer"),
     };
     let stale_clock = match args::value("clock") {
         None => false,
@@ -39,11 +41,11 @@ fn main() -> Result<(), &'static str> {
     };
     let steps = match args::value("steps").map(str::parse) {
         Some(Ok(steps)) => steps,
-        _ => return Err("say how many steps: steps=1500"),
+        _ => return Err("missing steps=N, for example steps=1500"),
     };
     let wait = idle::by_name(args::value("idle").unwrap_or("halt")).ok_or("no such idle policy")?;
     machine::init(via, stale_clock)?;
-    // The first step takes other ways through code that runs once; it is not one of those counted.
+    // The first step also runs code that runs only once; its result is not printed.
     step::run(via, steps, wait);
     for step in 1..=steps {
         let outcome = step::run(via, step, wait);

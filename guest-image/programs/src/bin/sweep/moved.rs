@@ -21,7 +21,7 @@ use dormir_programs::hit;
 
 /// Later than any other timer of the sweep.
 const FAR: Duration = Duration::from_secs(3600);
-/// From the handler to the new deadline: in instructions, ten thousand, far before the backup timer.
+/// From the handler to the new deadline: ten thousand instructions, long before the backup timer.
 const SOON: Duration = Duration::from_micros(10);
 
 struct Moved {
@@ -31,7 +31,7 @@ struct Moved {
 
 static MOVED: Mutex<RefCell<Option<Moved>>> = Mutex::new(RefCell::new(None));
 
-/// A timer far ahead that wakes `waker`, for the handler to move.
+/// Arms a timer with a distant deadline that wakes `waker`, for the handler to move.
 pub(crate) fn set(waker: &Waker) {
     let mut timer = Box::pin(Timer::after(FAR));
     assert!(
@@ -48,7 +48,8 @@ pub(crate) fn set(waker: &Waker) {
     drop(before);
 }
 
-/// Whether the timer has ended: then, by how many nanoseconds after its deadline.
+/// Polls the timer. Once it has expired, returns how many nanoseconds have passed since its
+/// deadline.
 pub(crate) fn poll() -> Poll<u64> {
     critical_section::with(|cs| {
         let mut moved = MOVED.borrow_ref_mut(cs);
@@ -64,7 +65,7 @@ pub(crate) fn poll() -> Poll<u64> {
     })
 }
 
-/// The handler's part: wakes nobody.
+/// The handler: it wakes no task.
 pub(crate) fn on_hit(frame: &InterruptFrame) {
     hit::ADDRESS.store(frame.rip, Ordering::Relaxed);
     critical_section::with(|cs| {
@@ -75,6 +76,6 @@ pub(crate) fn on_hit(frame: &InterruptFrame) {
                 .reset(Instant::now().saturating_add(SOON));
         }
     });
-    // Links it, at its new deadline.
+    // Links it into the queue at its new deadline.
     let _ = poll();
 }

@@ -1,4 +1,4 @@
-//! One step: arm, let the executor go to sleep, see what woke it and when.
+//! One step: arms the interrupt, lets the executor go to sleep, and records what woke it and when.
 
 use core::{
     future::{Future, poll_fn},
@@ -17,37 +17,37 @@ use dormir::{
 use dormir_programs::{hit, machine::apic};
 
 use crate::{
-    idle::{By, Wait},
+    idle::{Wait, WaitBy},
     machine::Via,
     moved,
 };
 
-/// After this time a sleep is ended that nothing else has ended. Its length in instructions (a
-/// million) tells a lost wake from a slow one, which takes some hundred.
+/// Ends a sleep that nothing else has ended. Its length in instructions (a million) distinguishes a
+/// lost wake from a slow one, which takes a few hundred.
 const BACKUP: Duration = Duration::from_millis(1);
 
-/// What came of a step.
-pub(crate) struct Outcome {
-    /// Which address was interrupted; 0 for `via=deadline`, where the handler is dormir's.
+/// The result of a step.
+pub(crate) struct StepOutcome {
+    /// The interrupted address; 0 for `via=deadline`, where the handler is dormir's.
     pub(crate) interrupted: u64,
     /// From the interrupt handler (or the deadline) to the poll, in instructions.
     pub(crate) late: u64,
 }
 
-/// Has an interrupt come `step` instructions after it was armed, in the midst of the executor's way
-/// from a poll to `hlt`.
-pub(crate) fn run(via: Via, step: u32, wait: Wait) -> Outcome {
+/// Runs a step: an interrupt comes `step` instructions after it was armed, on the path from a poll
+/// to `hlt`.
+pub(crate) fn run(via: Via, step: u32, wait: Wait) -> StepOutcome {
     let outcome = match via {
         Via::Hit(_) => hit_after(step, wait),
         Via::Deadline => deadline_after(step, wait),
         Via::HandlerTimer => moved_after(step, wait),
     };
-    // Sleeps out what is armed still, so that each step begins alike.
+    // Waits until nothing is armed any more, so that every step starts in the same state.
     block_on(async { Timer::after(BACKUP * 2).await }, Halt);
     outcome
 }
 
-fn hit_after(step: u32, wait: Wait) -> Outcome {
+fn hit_after(step: u32, wait: Wait) -> StepOutcome {
     hit::AT.store(0, Ordering::Relaxed);
     let mut armed = false;
     let mut backup = pin!(Timer::after(BACKUP));
@@ -62,17 +62,17 @@ fn hit_after(step: u32, wait: Wait) -> Outcome {
             unsafe { hit::will_wake(cx.waker().clone()) };
             apic().start_count(step);
         }
-        // Never ready first: the hit comes before it, and whatever polls after it finds the hit.
+        // Never ready first: the hit comes earlier, and any later poll finds the hit.
         backup.as_mut().poll(cx).map(|()| u64::MAX)
     });
-    let late = block_on(task, By(wait));
-    Outcome {
+    let late = block_on(task, WaitBy(wait));
+    StepOutcome {
         interrupted: hit::ADDRESS.load(Ordering::Relaxed),
         late,
     }
 }
 
-fn moved_after(step: u32, wait: Wait) -> Outcome {
+fn moved_after(step: u32, wait: Wait) -> StepOutcome {
     let mut armed = false;
     let mut backup = pin!(Timer::after(BACKUP));
     let task = poll_fn(|cx: &mut Context<'_>| {
@@ -82,23 +82,23 @@ fn moved_after(step: u32, wait: Wait) -> Outcome {
             apic().start_count(step);
             return backup.as_mut().poll(cx).map(|()| u64::MAX);
         }
-        // At the backup's end, too, this has ended, and is late.
+        // If the backup ends the sleep, this timer has expired too, and is late.
         moved::poll()
     });
-    let late = block_on(task, By(wait));
-    Outcome {
+    let late = block_on(task, WaitBy(wait));
+    StepOutcome {
         interrupted: hit::ADDRESS.load(Ordering::Relaxed),
         late,
     }
 }
 
-fn deadline_after(step: u32, wait: Wait) -> Outcome {
-    // Not an alarm of dormir's: it comes whatever the runner did, and has it look.
+fn deadline_after(step: u32, wait: Wait) -> StepOutcome {
+    // Not dormir's alarm: it comes whatever the run loop did, and makes it check.
     pit::set(1193);
     let deadline = Instant::now().saturating_add(Duration::from_nanos(step.into()));
-    block_on(Timer::at(deadline), By(wait));
+    block_on(Timer::at(deadline), WaitBy(wait));
     let late = Instant::now().saturating_duration_since(deadline);
-    Outcome {
+    StepOutcome {
         interrupted: 0,
         late: late.as_nanos() as u64,
     }

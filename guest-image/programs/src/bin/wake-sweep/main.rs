@@ -1,9 +1,10 @@
 //! The wake sweep: at every single instruction of wake, pass and idle check, an interrupt comes
-//! whose handler wakes a task, and no wake may be lost. In a step, a task (the waker) arms the
-//! interrupt to come K instructions later, wakes other tasks, and returns. The real
-//! [`Runner::run`](dormir::executor::Runner::run) continues: it polls the other tasks, checks a
-//! last time and halts. At some instruction of this path the handler wakes the victim, which must
-//! be polled soon after.
+//! whose handler wakes a task, and no wake may be lost.
+//!
+//! In a step, a task (the waker) arms the interrupt to come K instructions later, wakes other
+//! tasks, and returns. The real [`Runner::run`](dormir::executor::Runner::run) continues: it polls
+//! the other tasks, checks a last time and halts. At some instruction of this path the handler
+//! wakes the victim, which must be polled soon after.
 //!
 //! `tasks=64|4096` and `cpus=` choose the executor; besides `shared` and `single` there are
 //! [mutants](mutants) for `cpus`. `via=interrupt|nmi` selects how the interrupt is delivered, and

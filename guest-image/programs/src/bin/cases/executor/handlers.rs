@@ -1,4 +1,4 @@
-//! Interrupt handlers that spawn, abort and drop handles.
+//! Cases in which interrupt handlers spawn tasks, abort them and drop their handles.
 
 use core::{
     cell::Cell,
@@ -19,8 +19,8 @@ use crate::{
     events::{EVENT, signals},
 };
 
-/// Runs one task with interrupts masked wherever `Halt` does not let them in: so each comes while the
-/// vCPU halts.
+/// Runs one task with interrupts masked except where `Halt` unmasks them, so that each comes while
+/// the vCPU halts.
 fn run_masked<M: Cpus>(
     executor: &'static Executor<Up64, M>,
     spawn: impl FnOnce(Spawner) -> JoinHandle<()>,
@@ -35,10 +35,11 @@ fn run_masked<M: Cpus>(
     assert_eq!(EVENT.take(), 0);
 }
 
-/// What the handler of [`spawn`] spawns by.
+/// The spawner that the handler of [`spawn`] uses.
 static REMOTE: Mutex<Cell<Option<RemoteSpawner>>> = Mutex::new(Cell::new(None));
 
-/// A task that an interrupt handler spawns is polled at once, though the vCPU halted: each of a hundred.
+/// A task that an interrupt handler spawns while the vCPU halts is polled at once, a hundred times
+/// out of a hundred.
 pub(super) fn spawn<M: Cpus>(executor: &'static Executor<Up64, M>) {
     const TIMES: u32 = 100;
 
@@ -69,7 +70,8 @@ pub(super) fn spawn<M: Cpus>(executor: &'static Executor<Up64, M>) {
     assert_eq!(device.halts_ended(), TIMES, "each ended a hlt");
 }
 
-/// A value that no interrupt handler may drop: it may take long, or a lock, or memory.
+/// A value that no interrupt handler may drop: its drop may take long, or take a lock, or free
+/// memory.
 struct Delicate;
 
 static DROPPED: AtomicU32 = AtomicU32::new(0);
@@ -85,28 +87,28 @@ fn dropped() -> u32 {
     DROPPED.load(Ordering::Relaxed)
 }
 
-/// What the handlers below are to abort or to drop.
+/// The handle that the handlers below abort or drop.
 static HANDLE: Mutex<Cell<Option<JoinHandle<Delicate>>>> = Mutex::new(Cell::new(None));
 
 fn swap_handle(handle: Option<JoinHandle<Delicate>>) -> Option<JoinHandle<Delicate>> {
     critical_section::with(|cs| HANDLE.borrow(cs).replace(handle))
 }
 
-/// A task that a handler aborts is dropped by the runner, and its joiner is told.
+/// A task that a handler aborts is dropped by the runner, and its join handle reports it.
 pub(super) fn abort<M: Cpus>(executor: &'static Executor<Up64, M>) {
     task! {
-        /// Holds one in its future, for good.
+        /// Holds one in its future, forever.
         async fn hold() -> Delicate, pool = 1 {
             let _held = Delicate;
             pending().await
         }
 
         async fn parent(spawner: Spawner, device: Device), pool = 1 {
-            // The second time it is seen that the first has given its place back.
+            // The second round shows that the first has freed its slot.
             for time in 1..=2 {
                 let before = dropped();
                 let handle = spawner.spawn(hold()).expect("there is room for one");
-                // Now it is polled, and holds what it is to hold.
+                // Now it has been polled, and holds its value.
                 yield_now().await;
                 swap_handle(Some(handle));
                 device.interrupt();
@@ -131,8 +133,8 @@ pub(super) fn abort<M: Cpus>(executor: &'static Executor<Up64, M>) {
     assert_eq!(device.halts_ended(), 2, "each ended a hlt");
 }
 
-/// Where a handler drops a join handle, an output that is there is left to the runner to drop, and a task
-/// that goes on does so.
+/// If a handler drops a join handle, the runner drops the output of a completed task, and a task
+/// that is still running goes on.
 pub(super) fn drop_handles<M: Cpus>(executor: &'static Executor<Up64, M>) {
     task! {
         async fn give(yields: u32) -> Delicate, pool = 1 {
@@ -143,7 +145,7 @@ pub(super) fn drop_handles<M: Cpus>(executor: &'static Executor<Up64, M>) {
         }
 
         async fn parent(spawner: Spawner, device: Device), pool = 1 {
-            // It ends at once, or goes on for a while.
+            // It completes at once, or after a while.
             for yields in [0, 10] {
                 let before = dropped();
                 let handle = spawner.spawn(give(yields)).expect("there is room for one");

@@ -1,4 +1,4 @@
-//! The loops around the tasks: `run`, and one of one's own.
+//! Cases of the loops around the tasks: `run`, and a program's own loop.
 
 use alloc::boxed::Box;
 use core::{
@@ -30,7 +30,7 @@ task! {
     }
 }
 
-/// Has the device interrupt when the tasks wait, with the alarm set to `deadline`.
+/// Makes the device interrupt when the tasks wait, with the alarm set to `deadline`.
 struct InterruptAtWait {
     device: Device,
     deadline: Instant,
@@ -44,16 +44,16 @@ impl Idle for InterruptAtWait {
     }
 }
 
-/// `run` returns with interrupts masked or not as they were, and with the alarm off, though it was set.
+/// `run` restores the interrupt flag, and turns the alarm off.
 pub(super) fn run_leaves_all_as_it_was<M: Cpus>(executor: &'static Executor<Up64, M>) {
     for masked in [false, true] {
-        // Where the vCPU loses its processor for too long, the alarm comes before `run` returns.
+        // If the vCPU is descheduled for too long, the alarm comes before `run` returns.
         let in_time = (0..20).any(|_| returns_before_the_alarm(executor, masked));
         assert!(in_time, "the alarm came first, each time");
     }
 }
 
-/// Whether `run` returned in time, so that something could be seen.
+/// Returns whether `run` returned before the alarm, so that the check was possible.
 fn returns_before_the_alarm<M: Cpus>(executor: &'static Executor<Up64, M>, masked: bool) -> bool {
     let device = events::device();
     let deadline = Instant::now().saturating_add(Duration::from_millis(500));
@@ -66,7 +66,7 @@ fn returns_before_the_alarm<M: Cpus>(executor: &'static Executor<Up64, M>, maske
     runner.run(InterruptAtWait { device, deadline });
     assert_eq!(!interrupts::are_enabled(), masked, "the flag is as it was");
     interrupts::enable();
-    // What was on its way comes now.
+    // A pending interrupt comes now.
     spin_until(Instant::now().saturating_add(Duration::from_millis(10)));
     EVENT.take();
     let alarms = bare::timer_interrupts();
@@ -84,8 +84,8 @@ fn spin_until(moment: Instant) {
     }
 }
 
-/// A loop that calls `run_until_idle` and halts by itself. It learns by the hook of a wake that comes
-/// after that call, and so does not sleep on it.
+/// A loop that calls `run_until_idle` and halts by itself. The wake hook tells it of a wake after
+/// that call, so it does not sleep through it.
 pub(super) fn own_loop<M: Cpus>(executor: &'static Executor<Up64, M>) {
     const TIMES: u32 = 100;
     static IS_WOKEN: AtomicBool = AtomicBool::new(false);
@@ -102,7 +102,7 @@ pub(super) fn own_loop<M: Cpus>(executor: &'static Executor<Up64, M>) {
             let at = Instant::now().saturating_add(Duration::from_millis(300));
             deadline.set(Some(at));
             Timer::at(at).await;
-            assert!(Instant::now() >= at, "it got up early");
+            assert!(Instant::now() >= at, "it woke early");
             deadline.set(None);
         }
     }
@@ -120,7 +120,7 @@ pub(super) fn own_loop<M: Cpus>(executor: &'static Executor<Up64, M>) {
     interrupts::disable();
     let mut turns = 0;
     loop {
-        // Lowered before the tasks are run: what wakes one afterwards raises it.
+        // Cleared before the tasks run: a later wake sets it.
         IS_WOKEN.store(false, Ordering::Relaxed);
         let turn = runner.run_until_idle();
         assert_eq!(turn.tasks_left, executor.tasks());
@@ -130,7 +130,7 @@ pub(super) fn own_loop<M: Cpus>(executor: &'static Executor<Up64, M>) {
         }
         turns += 1;
         if turns % 2 == 0 && turn.next_deadline.is_none() {
-            // Every other interrupt comes before the look, and the others while the vCPU halts.
+            // Every other interrupt comes before the check, and the others while the vCPU halts.
             let before = device.interrupts();
             interrupts::enable();
             while device.interrupts() == before {
@@ -146,21 +146,21 @@ pub(super) fn own_loop<M: Cpus>(executor: &'static Executor<Up64, M>) {
     assert_eq!(
         device.halts_ended(),
         TIMES / 2,
-        "each second one ended a hlt"
+        "every second one ended a hlt"
     );
 }
 
-/// A thousand tasks that wake themselves without end take turns, and keep no timer from its task.
+/// A thousand tasks that wake themselves forever take turns, and starve no timer.
 pub(super) fn self_waking_and_a_sleeper<M: Cpus>(executor: &'static Executor<Up4096, M>) {
     const TASKS: usize = 1000;
 
-    struct State {
+    struct Progress {
         is_over: Cell<bool>,
         turns: [Cell<u32>; TASKS],
     }
 
     task! {
-        async fn wake_itself(number: usize, state: &'static State), pool = 1000 {
+        async fn wake_itself(number: usize, state: &'static Progress), pool = 1000 {
             while !state.is_over.get() {
                 let turns = &state.turns[number];
                 turns.set(turns.get() + 1);
@@ -168,7 +168,7 @@ pub(super) fn self_waking_and_a_sleeper<M: Cpus>(executor: &'static Executor<Up4
             }
         }
 
-        async fn sleeper(state: &'static State), pool = 1 {
+        async fn sleeper(state: &'static Progress), pool = 1 {
             Timer::after(Duration::from_millis(300)).await;
             let turns = || state.turns.iter().map(Cell::get);
             let (least, most) = (turns().min(), turns().max());
@@ -178,7 +178,7 @@ pub(super) fn self_waking_and_a_sleeper<M: Cpus>(executor: &'static Executor<Up4
         }
     }
 
-    let state: &State = Box::leak(Box::new(State {
+    let state: &Progress = Box::leak(Box::new(Progress {
         is_over: Cell::new(false),
         turns: [const { Cell::new(0) }; TASKS],
     }));

@@ -1,4 +1,4 @@
-//! The executor, in both its forms: woken from this vCPU alone, and from anywhere.
+//! Cases of the executor in both its forms: woken from one vCPU, and from any.
 
 mod handlers;
 mod loops;
@@ -41,7 +41,7 @@ macro_rules! in_both_forms {
     ($capacity:ident, $case:path) => {{
         use ::dormir::executor::{Executor, Shared, SingleVcpu, $capacity};
 
-        // SAFETY: this guest is given one vCPU.
+        // SAFETY: this guest has one vCPU.
         static ONE: Executor<$capacity, SingleVcpu> = Executor::new(unsafe { SingleVcpu::new() });
         static ANY: Executor<$capacity> = Executor::new(Shared);
         ::dormir_guest::println!("woken from one vCPU");

@@ -1,4 +1,4 @@
-//! Ten thousand tasks asleep at once.
+//! Cases with ten thousand tasks asleep at once.
 
 use alloc::{boxed::Box, vec, vec::Vec};
 use core::{cell::Cell, time::Duration};
@@ -13,31 +13,31 @@ use dormir_guest::println;
 
 const SLEEPERS: u32 = 10_000;
 
-/// They get up in groups, so far apart that a slow machine too waits in between.
+/// They wake in groups, so far apart that even a slow machine waits in between.
 const GROUP: u32 = 1000;
 const GROUPS_APART: Duration = Duration::from_millis(700);
 const APART: Duration = Duration::from_micros(1);
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// When the sleepers got up, by the number of waits until then.
-struct Ends {
+/// When the sleepers woke, by the number of waits until then.
+struct WakeTimes {
     waits: Cell<u32>,
     /// In the order of the deadlines.
     ended_after: Vec<Cell<Option<u32>>>,
 }
 
 task! {
-    async fn sleeper(place: u32, deadline: Instant, ends: &'static Ends), pool = 10_000 {
+    async fn sleeper(rank: u32, deadline: Instant, ends: &'static WakeTimes), pool = 10_000 {
         Timer::at(deadline).await;
-        assert!(Instant::now() >= deadline, "sleeper {place} got up early");
-        let end = &ends.ended_after[place as usize];
-        assert_eq!(end.replace(Some(ends.waits.get())), None, "sleeper {place} got up twice");
+        assert!(Instant::now() >= deadline, "sleeper {rank} woke early");
+        let end = &ends.ended_after[rank as usize];
+        assert_eq!(end.replace(Some(ends.waits.get())), None, "sleeper {rank} woke twice");
     }
 }
 
-/// Counts the waits.
-struct Counting(&'static Ends);
+/// An idle policy that counts the waits.
+struct Counting(&'static WakeTimes);
 
 impl Idle for Counting {
     fn wait(&mut self, cx: &IdleContext<'_>) {
@@ -57,14 +57,14 @@ pub(super) fn woken_from_one_vcpu() {
     end_in_order(&EXECUTOR);
 }
 
-/// Sleepers that went to sleep in a scrambled order are all asleep at once, and get up in the order of
-/// their deadlines. (Those that get up between two waits do so in the order of their places.)
+/// Sleepers that went to sleep in a scrambled order are all asleep at once, and wake in the order
+/// of their deadlines. (Those that wake between two waits do so in the order of their slots.)
 fn end_in_order<M: Cpus>(executor: &'static Executor<Up65536, M>) {
-    let ends: &Ends = Box::leak(Box::new(Ends {
+    let ends: &WakeTimes = Box::leak(Box::new(WakeTimes {
         waits: Cell::new(0),
         ended_after: vec![Cell::new(None); SLEEPERS as usize],
     }));
-    // A tenth of them is tried, to see how long it takes.
+    // A trial with a tenth of them shows how long it takes.
     let began = Instant::now();
     drop(put_to_sleep(executor, SLEEPERS / 10, HOUR, ends));
     let mut time =
@@ -72,7 +72,7 @@ fn end_in_order<M: Cpus>(executor: &'static Executor<Up65536, M>) {
     assert_eq!(executor.tasks(), 0, "tasks outlived their runner");
 
     let mut runner = loop {
-        // Where the vCPU loses its processor meanwhile, they are given more time.
+        // If the vCPU is descheduled meanwhile, they get more time.
         match put_to_sleep(executor, SLEEPERS, time, ends) {
             Some(runner) => break runner,
             None => time *= 2,
@@ -82,27 +82,27 @@ fn end_in_order<M: Cpus>(executor: &'static Executor<Up65536, M>) {
 
     assert_eq!(executor.tasks(), 0);
     let ended_after: Vec<u32> = ends.ended_after.iter().flat_map(Cell::get).collect();
-    assert_eq!(ended_after.len(), SLEEPERS as usize, "some have not got up");
-    println!("they got up in {} groups", ends.waits.get());
-    assert!(ended_after.is_sorted(), "one got up before an earlier one");
+    assert_eq!(ended_after.len(), SLEEPERS as usize, "some have not woke");
+    println!("they woke in {} groups", ends.waits.get());
+    assert!(ended_after.is_sorted(), "one woke before an earlier one");
 }
 
-/// Spawns so many, in a scrambled order, and polls each once. The first is to get up after `time`: if
-/// that was not time enough to put all to sleep, they go with the runner.
+/// Spawns `count` sleepers in a scrambled order, and polls each once. The first wakes after `time`:
+/// if that was too short to put all to sleep, they are dropped with the runner.
 fn put_to_sleep<M: Cpus>(
     executor: &'static Executor<Up65536, M>,
     count: u32,
     time: Duration,
-    ends: &'static Ends,
+    ends: &'static WakeTimes,
 ) -> Option<Runner<Up65536, M>> {
-    // Prime to a power of ten, so each place comes once.
+    // Coprime to a power of ten, so each rank occurs once.
     const STRIDE: u32 = 6197;
     ends.ended_after.iter().for_each(|end| end.set(None));
     let mut runner = executor.enter().expect("there is no other runner");
     let first = Instant::now().saturating_add(time);
-    for place in (0..count).map(|index| index * STRIDE % count) {
-        let after_first = GROUPS_APART * (place / GROUP) + APART * (place % GROUP);
-        let task = sleeper(place, first.saturating_add(after_first), ends);
+    for rank in (0..count).map(|index| index * STRIDE % count) {
+        let after_first = GROUPS_APART * (rank / GROUP) + APART * (rank % GROUP);
+        let task = sleeper(rank, first.saturating_add(after_first), ends);
         let spawned = runner.spawner().spawn_detached(task);
         spawned.unwrap_or_else(|error| panic!("{error}"));
     }

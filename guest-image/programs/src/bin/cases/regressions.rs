@@ -1,5 +1,5 @@
-//! What users of other runtimes' timers complain of, where a machine shows more than the host's tests
-//! (`src/time/regressions.rs`) do.
+//! Bugs that users of other runtimes' timers have reported, where a machine shows more than the
+//! library's tests on the host.
 
 use alloc::vec::Vec;
 use core::{
@@ -21,15 +21,15 @@ use futures_util::future::{join, join_all};
 use crate::{Case, probes::yield_now};
 
 pub(crate) const CASES: &[Case] = &[
-    ("complaint-alarm-in-the-past", alarm_in_the_past),
-    ("complaint-sentinel-deadline", sentinel_deadline),
+    ("regression-alarm-in-the-past", alarm_in_the_past),
+    ("regression-sentinel-deadline", sentinel_deadline),
     (
-        "complaint-overflow-in-now-plus-duration",
+        "regression-overflow-in-now-plus-duration",
         overflow_in_now_plus_duration,
     ),
-    ("complaint-near-deadline-storm", near_deadline_storm),
+    ("regression-near-deadline-storm", near_deadline_storm),
     (
-        "complaint-cancelled-timers-pile-up",
+        "regression-cancelled-timers-pile-up",
         cancelled_timers_pile_up,
     ),
 ];
@@ -38,8 +38,8 @@ fn from_now(duration: Duration) -> Instant {
     Instant::now().saturating_add(duration)
 }
 
-/// A deadline that passes before the alarm is written, while it is, or just after, freezes neither its own
-/// timer nor the one that follows.
+/// A deadline that passes before, while or just after the alarm is written blocks neither its own
+/// timer nor the next.
 fn alarm_in_the_past() {
     for step in 0..200 {
         let start = Instant::now();
@@ -61,8 +61,8 @@ fn alarm_in_the_past() {
     assert!(Instant::now() >= later, "ended early");
 }
 
-/// The last instant is the deadline that is hardest to convert to a counter's ticks. It is centuries away:
-/// its alarm interrupts no more often than the counter ends, and naps are as without it.
+/// The last instant is the deadline that is hardest to convert to ticks. It is centuries away: its
+/// alarm interrupts no more often than the counter expires, and naps are unaffected.
 fn sentinel_deadline() {
     let mut last = pin!(Timer::at(Instant::from_nanos(u64::MAX - 1)));
     let mut never = pin!(Timer::never());
@@ -73,7 +73,7 @@ fn sentinel_deadline() {
             let mut context = Context::from_waker(Waker::noop());
             assert!(last.as_mut().poll(&mut context).is_pending());
             assert!(never.as_mut().poll(&mut context).is_pending());
-            // Now the alarm is set for it.
+            // The alarm is set for it now.
             for _ in 0..20 {
                 yield_now().await;
                 Delay.delay_us(500);
@@ -86,8 +86,8 @@ fn sentinel_deadline() {
         },
         Halt,
     );
-    // Twenty for the naps, and one each 54.9 ms with the PIT, whose counter is the shortest. Should the
-    // vCPU be away for long, there are more of the latter.
+    // Twenty for the naps, and one per 54.9 ms with the PIT, whose counter is the shortest; more if
+    // the vCPU is descheduled for long.
     let steps = start.elapsed().as_millis() as u64 / 54 + 1;
     let interrupts = bare::timer_interrupts() - before;
     assert!(
@@ -96,14 +96,15 @@ fn sentinel_deadline() {
     );
 }
 
-/// A duration that goes beyond the range of the clock, or near its end, is no deadline in the past.
+/// A duration that exceeds the clock's range, or comes close to its end, does not become a deadline
+/// in the past.
 fn overflow_in_now_plus_duration() {
-    let left = Duration::from_nanos(u64::MAX - Instant::now().as_nanos());
+    let remaining = Duration::from_nanos(u64::MAX - Instant::now().as_nanos());
     let second = Duration::from_secs(1);
     for long in [
-        left - second,
-        left,
-        left + second,
+        remaining - second,
+        remaining,
+        remaining + second,
         Duration::from_nanos(u64::MAX),
         Duration::from_secs(u64::MAX),
         Duration::MAX,
@@ -126,8 +127,7 @@ fn overflow_in_now_plus_duration() {
     }
 }
 
-/// Deadlines that are nearer than the time that an interrupt takes cost no more interrupts than there are
-/// of them.
+/// Deadlines closer together than the duration of an interrupt cause at most one interrupt each.
 fn near_deadline_storm() {
     const TIMES: u64 = 500;
     let before = bare::timer_interrupts();
@@ -155,7 +155,7 @@ fn near_deadline_storm() {
     );
     let interrupts = bare::timer_interrupts() - before;
     assert!(interrupts <= 2 * TIMES, "{interrupts} for {TIMES} ticks");
-    // No tick came early, and none was left out of the count.
+    // No tick came early, and none was missed.
     let ticks = start.elapsed().as_nanos() / PERIOD.as_nanos();
     assert!(
         (TIMES..=ticks as u64).contains(&passed),
@@ -165,7 +165,7 @@ fn near_deadline_storm() {
     assert_eq!(ticker.deadline(), next, "the ticks have drifted");
 }
 
-/// Limits that were not needed leave no alarms behind.
+/// Timeouts that are not reached leave no alarms behind.
 fn cancelled_timers_pile_up() {
     const TIMES: u32 = 300;
     let limit = Duration::from_millis(50);
@@ -174,18 +174,18 @@ fn cancelled_timers_pile_up() {
     block_on(
         async {
             for _ in 0..TIMES {
-                // Between two polls, so that each is armed.
+                // Pending once, so that each timer is armed.
                 with_timeout(limit, yield_now()).await.unwrap_or_default();
             }
             Timer::after(4 * limit).await;
         },
         Halt,
     );
-    // One each 50 ms at most, while there are limits and in the nap; fewer than there were limits.
+    // At most one per 50 ms, during the timeouts and the nap; fewer than there were timeouts.
     let most = 2 * (start.elapsed().as_millis() / limit.as_millis() + 1);
     let interrupts = bare::timer_interrupts() - before;
     assert!(
         u128::from(interrupts) <= most,
-        "{interrupts} interrupts, where {most} would be many"
+        "{interrupts} interrupts, more than {most}"
     );
 }
