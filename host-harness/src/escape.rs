@@ -1,7 +1,8 @@
 //! What others wrote, made fit for a sentence of the harness: a guest's words, QEMU's, a file's.
 
 /// Whether a terminal would obey this character, or show other text in another order because of it.
-pub(crate) fn is_command(character: char) -> bool {
+#[must_use]
+pub fn is_command(character: char) -> bool {
     let turns_text_around = matches!(
         character,
         '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
@@ -10,12 +11,14 @@ pub(crate) fn is_command(character: char) -> bool {
 }
 
 /// The text with every character that [is a command](is_command) as Rust writes it: `\u{1b}`, `\r`.
-pub(crate) fn escape(text: &str) -> String {
+#[must_use]
+pub fn escape(text: &str) -> String {
     escape_except(text, &[])
 }
 
 /// The same for text of several lines: line feeds and tabs stay.
-pub(crate) fn escape_lines(text: &str) -> String {
+#[must_use]
+pub fn escape_lines(text: &str) -> String {
     escape_except(text, &['\n', '\t'])
 }
 

@@ -7,7 +7,7 @@ use dormir_abi::record::{self, NONCE_ARGUMENT, Nonce, Record};
 
 pub use crate::vmm::fuzz_image as elf;
 use crate::{
-    cli::{bench, terminal::Filter},
+    cli::terminal::Filter,
     escape::{escape, is_command},
     vmm::{Heard, Messages, Splitter},
 };
@@ -93,12 +93,9 @@ pub fn console(bytes: &[u8]) {
     assert!(!words.contains(is_command));
 }
 
-/// A file of figures, or what QEMU's monitor says.
+/// What QEMU's monitor says.
 pub fn json(bytes: &[u8]) {
     let _ = Heard::read(bytes);
-    if let Ok(text) = str::from_utf8(bytes) {
-        bench::try_text(text);
-    }
 }
 
 /// What a terminal would obey, but for line feeds, tabs, and what begins a sequence.

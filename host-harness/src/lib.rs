@@ -3,11 +3,12 @@
 pub mod browser;
 pub mod cli;
 mod doctor;
-mod escape;
+pub mod escape;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod guest;
 pub mod hyperlight;
+pub mod packages;
 mod process;
 pub mod setup;
 mod stop;

@@ -122,6 +122,13 @@ impl GuestToolchain {
         }
     }
 
+    /// The compiler's version without where it is: `1.95.0 (59807616e 2026-04-14)`.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        let (Self::Target(compiler) | Self::BuildStd { compiler, .. }) = self;
+        compiler.version()
+    }
+
     /// A cargo command to which the subcommand and its arguments are to be added, free of what an
     /// outer cargo has set. It must be run in the guests' workspace.
     #[must_use]

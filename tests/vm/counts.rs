@@ -1,9 +1,7 @@
 //! The instruction counts: complete, the same in every run, and within bounds. See the guest
 //! program `counts`.
 
-use dormir_harness::cli::bench::counts::{
-    CASES, Count, ISR_TO_POLL, PROGRAM, RUNTIMES, config, read,
-};
+use dormir_measure::counts::{CASES, Count, ISR_TO_POLL, PROGRAM, RUNTIMES, config, read};
 use libtest_mimic::{Failed, Trial};
 
 use crate::guest::{LIMIT, boot};

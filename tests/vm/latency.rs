@@ -1,12 +1,10 @@
 //! The latencies: complete, and with stamps in order. No bound on any of them is asserted. See the
 //! guest program `latency`.
 
-use dormir_harness::{
-    cli::bench::latency::{
-        plan::{Boot, Load, PROGRAM, RUNTIMES},
-        stamps::{Stamper, Stamps, stamps},
-    },
-    vmm::{Accelerator, Machine, Vmm},
+use dormir_harness::vmm::{Accelerator, Machine, Vmm};
+use dormir_measure::latency::{
+    plan::{Boot, Load, PROGRAM, RUNTIMES},
+    stamps::{Stamper, Stamps, stamps},
 };
 use libtest_mimic::{Failed, Trial};
 

@@ -1,15 +1,13 @@
 //! The cost of a sleep, counted by the guest program `sleeps` itself, and by our VMM, which steps
 //! through it.
 
-use dormir_harness::{
-    cli::bench::{
-        counts::Count,
-        exits::{Exits, PerSleep},
-        sleeps::{
-            COUNTED_TIMER, PROGRAM, Sleeps, TIMERS, counted, read_counted, read_stepped, stepped,
-        },
+use dormir_harness::vmm::Vmm;
+use dormir_measure::{
+    counts::Count,
+    exits::{Exits, PerSleep},
+    sleeps::{
+        COUNTED_TIMER, PROGRAM, Sleeps, TIMERS, counted, read_counted, read_stepped, stepped,
     },
-    vmm::Vmm,
 };
 use libtest_mimic::{Failed, Trial};
 

@@ -1,4 +1,7 @@
-//! A file of figures, or QEMU's monitor.
+//! QEMU's monitor, or a file of figures.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| dormir_harness::fuzz::json(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    dormir_harness::fuzz::json(bytes);
+    dormir_measure::fuzz(bytes);
+});

@@ -51,7 +51,7 @@ pub(super) struct MachineWithoutQemu;
 
 /// What a guest runs under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Under {
+pub enum Under {
     /// A VMM that boots it.
     Vmm(Vmm),
     /// A sandbox, whose guests are others.
@@ -81,7 +81,7 @@ struct Chosen {
     "there is no VMM named `{0}`: use kvm, qemu-tcg/q35, qemu-tcg/microvm, qemu-kvm/q35, qemu-kvm/microvm, \
      hyperlight or hyperlight-interrupts"
 )]
-pub(super) struct NoSuchVmm(pub(super) String);
+pub struct NoSuchVmm(pub(super) String);
 
 /// Reads what [`Display`](fmt::Display) writes.
 impl FromStr for Under {

@@ -3,21 +3,16 @@
 mod examples;
 mod one_vmm;
 
-use super::{Ended, FAILURE, Installing};
+use super::{Ended, FAILURE, Installing, host_cargo::cargo};
 use crate::{
     process::{self, Scope},
     setup::{self, Needs},
     stop::StopToken,
-    toolchain,
     workspace::Workspace,
 };
 use one_vmm::OneVmm;
 use std::{
-    env,
-    ffi::OsString,
-    os::unix::process::ExitStatusExt,
-    process::{Command, ExitStatus},
-    time::Duration,
+    env, ffi::OsString, os::unix::process::ExitStatusExt, process::ExitStatus, time::Duration,
 };
 
 /// Runs every test there is: on the host, in VMs, and models of the executor under loom.
@@ -52,19 +47,6 @@ pub(super) struct Arguments {
     #[arg(last = true, value_name = "CARGO TEST ARGUMENTS")]
     cargo_test: Vec<OsString>,
 }
-
-/// What the tests' cargo keeps of this one's environment: the user's own settings, and nothing that
-/// the outer cargo has set.
-const KEPT: &[&str] = &[
-    "CARGO_BUILD_JOBS",
-    "CARGO_NET_OFFLINE",
-    "CARGO_TARGET_DIR",
-    "CARGO_TERM_COLOR",
-    "RUSTFLAGS",
-    "RUSTUP_TOOLCHAIN",
-    "RUST_BACKTRACE",
-    "RUST_TEST_THREADS",
-];
 
 /// The library's own tests without metrics and trace, and those of embassy's timers without a heap:
 /// what follows `cargo test`.
@@ -110,14 +92,14 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
     };
     let toolchain = setup::set_up(&workspace, needs, arguments.installing.policy(), stop)?;
     if let Some(one) = one {
-        let mut tests = cargo_test(&workspace);
+        let mut tests = cargo(&workspace, "test");
         tests.args(one.arguments());
         let status = process::run(&mut tests, Scope::Group, Duration::MAX, stop)?;
         return Ok(code(status));
     }
 
     let is_whole = arguments.cargo_test.is_empty();
-    let mut tests = cargo_test(&workspace);
+    let mut tests = cargo(&workspace, "test");
     if is_whole {
         tests.arg("--all-features");
     }
@@ -129,7 +111,7 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
     }
 
     for features in OTHER_FEATURES {
-        let mut tests = cargo_test(&workspace);
+        let mut tests = cargo(&workspace, "test");
         tests.args(features);
         let status = process::run(&mut tests, Scope::Group, LIMIT, stop)?;
         if !status.success() {
@@ -143,7 +125,7 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
         return Ok(code(status));
     }
 
-    let mut models = cargo_test(&workspace);
+    let mut models = cargo(&workspace, "test");
     models
         .env("RUSTFLAGS", for_loom(env::var_os("RUSTFLAGS")))
         // Built with other flags: in the usual folder each build would undo the other.
@@ -155,21 +137,10 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
         return Ok(code(status));
     }
 
-    let mut in_a_browser = cargo_test(&workspace);
+    let mut in_a_browser = cargo(&workspace, "test");
     in_a_browser.args(IN_A_BROWSER);
     let status = process::run(&mut in_a_browser, Scope::Group, LIMIT, stop)?;
     Ok(code(status))
-}
-
-/// A `cargo test` of the whole workspace, to which arguments are to be added.
-fn cargo_test(workspace: &Workspace) -> Command {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    toolchain::isolate(&mut command, KEPT);
-    command
-        .args(["test", "--locked"])
-        .current_dir(workspace.root());
-    command
 }
 
 /// The user's compiler flags with the one that makes a build one for loom.

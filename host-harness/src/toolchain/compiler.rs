@@ -78,6 +78,12 @@ impl Compiler {
         }
     }
 
+    /// Its version, without its name.
+    pub(super) fn version(&self) -> &str {
+        let version = &*self.version;
+        version.strip_prefix("rustc ").unwrap_or(version)
+    }
+
     /// Whether it is older than any that builds the project. One that does not say is trusted.
     pub(super) fn is_too_old(&self) -> bool {
         let release = self.version.split_whitespace().nth(1);
@@ -159,6 +165,11 @@ mod tests {
         ] {
             assert_eq!(is_inherited_setting(OsStr::new(name)), removed, "{name}");
         }
+    }
+
+    #[test]
+    fn a_compilers_version_is_shown_without_its_name_and_place() {
+        assert_eq!(Compiler::for_test().version(), "9.8.7");
     }
 
     #[test]

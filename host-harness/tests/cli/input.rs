@@ -24,31 +24,6 @@ fn every_verb_has_a_help_with_units_and_defaults() {
     for (verb, words) in [
         ("doctor", &["what each lack costs", "Installs nothing"][..]),
         (
-            "bench",
-            &[
-                "--no-install",
-                "--counts",
-                "--json <FILE>",
-                "--latency",
-                "--compare <BEFORE> <AFTER>",
-                "--html <FILE>",
-                "--svg <FILE>",
-                "--from <FILE>",
-                "one file that needs no other",
-                "--fail-above <PERCENT>",
-                "2,000 samples",
-                "qemu-kvm/microvm",
-                "--hyperlight",
-                "hyperlight-interrupts",
-                "tick-processor",
-                "[default: 100]",
-                "-icount",
-                "the same in every run",
-                "wake_all_poll_all",
-                "embassy",
-            ],
-        ),
-        (
             "demo",
             &["--no-install", "--list", "[default: all]", "qemu-tcg"],
         ),
@@ -102,60 +77,13 @@ fn what_is_not_understood_is_named() {
         ("run guest --timeout -1", "-1 is not in 1..=86400"),
         ("run guest --memory -1", "-1 is not in 2..=61440"),
         ("run guest --console-limit -1", "-1 is not in 1..="),
-        ("bench --hyperlight --samples -1", "-1 is not in 1..=100000"),
         ("run guest --timeout soon", "'soon'"),
         ("run guest --memory 0", "'0'"),
         ("run guest --memory 1000000", "'1000000'"),
         ("run guest --console-limit -1", "'-1'"),
         ("run guest --fast", "'--fast'"),
         ("demo --fast", "'--fast'"),
-        ("bench --fast", "'--fast'"),
-        ("bench --counts --json", "'--json <FILE>'"),
-        ("bench --json counts.json", "--counts"),
-        ("bench --counts --latency", "--latency"),
-        ("bench --latency --vmm vmware", "`vmware`"),
-        ("bench --vmm kvm", "--latency"),
-        ("bench --full", "--latency"),
-        ("bench --counts --full", "--full"),
-        ("bench --hyperlight --full", "--full"),
-        ("bench --hyperlight --latency", "--latency"),
-        ("bench --hyperlight --vmm hyperlite", "`hyperlite`"),
-        ("bench --hyperlight --samples 0", "'0'"),
-        ("bench --hyperlight --samples many", "'many'"),
-        ("bench --latency --samples 5", "--samples"),
-        ("bench --samples 5", "--hyperlight"),
-        ("bench --hyperlight --compare a.json b.json", "--compare"),
-        ("bench --compare before.json", "--compare"),
-        ("bench --latency --compare a.json b.json", "--compare"),
-        ("bench --html page.html", "--from <FILE>"),
-        ("bench --counts --html page.html", "--from <FILE>"),
-        ("bench --from run.json", "--html <FILE>"),
-        ("bench --latency --from run.json --html page.html", "--from"),
-        ("bench --from run.json --html page.html --full", "--latency"),
-        (
-            "bench --from run.json --html page.html --json a.json",
-            "--latency",
-        ),
-        (
-            "bench --compare a.json b.json --html page.html",
-            "--from <FILE>",
-        ),
         ("test --browser -- filter", "--browser"),
-        ("bench --compare a.json b.json --full", "--full"),
-        ("bench --compare a.json b.json --samples 5", "--samples"),
-        (
-            "bench --from run.json --html page.html --samples 5",
-            "--samples",
-        ),
-        ("bench --fail-above 5", "--compare"),
-        ("bench --counts --fail-above 5", "--fail-above"),
-        ("bench --latency --fail-above 5", "--fail-above"),
-        (
-            "bench --from run.json --html page.html --fail-above 5",
-            "--fail-above",
-        ),
-        ("bench --compare a.json b.json --fail-above -5", "-5"),
-        ("bench --compare a.json b.json --fail-above much", "`much`"),
         ("test filter", "'filter'"),
         ("test --vmm vmware", "`vmware`"),
         ("test --vmm hyperlight -- --lib", "--vmm"),
@@ -176,9 +104,6 @@ fn what_makes_no_sense_is_refused_in_a_sentence() {
         ("demo --vmm kvm --machine microvm", "--machine"),
         ("demo basic no-such-demo", "`no-such-demo`"),
         ("demo --list no-such-demo", "`no-such-demo`"),
-        ("bench --hyperlight --vmm kvm", "under kvm"),
-        ("bench --latency --vmm hyperlight", "--hyperlight"),
-        ("bench --counts --vmm kvm", "--counts"),
     ] {
         let (status, stdout, stderr) = outcome(cargo_vm().args(line.split_whitespace()));
         assert_eq!(status, Some(125), "{line}: {stderr}");
@@ -190,8 +115,7 @@ fn what_makes_no_sense_is_refused_in_a_sentence() {
 
 #[test]
 fn a_file_that_is_no_guest_is_refused_at_once_under_every_vmm() {
-    let this_program = env!("CARGO_BIN_EXE_cargo-vm");
-    for file in ["/no/such/guest", "/", "/dev/null", this_program] {
+    for file in ["/no/such/guest", "/", "/dev/null", crate::PROGRAM] {
         for vmm in ["kvm", "qemu-kvm", "qemu-tcg"] {
             let start = Instant::now();
             let (status, stdout, stderr) = outcome(cargo_vm().args(["run", file, "--vmm", vmm]));
@@ -202,18 +126,6 @@ fn a_file_that_is_no_guest_is_refused_at_once_under_every_vmm() {
             assert!(stdout.is_empty(), "{file} under {vmm}: {stdout}");
         }
     }
-}
-
-#[test]
-fn a_bench_without_a_kind_names_the_kinds() {
-    let machine = FakeMachine::new();
-    let (status, stdout, stderr) = outcome(machine.cargo_vm().arg("bench"));
-    assert_eq!(status, Some(125), "{stderr}");
-    assert!(is_error_line(&stderr), "{stderr}");
-    assert!(stderr.contains("--counts"), "{stderr}");
-    assert!(stderr.contains("--latency"), "{stderr}");
-    assert!(stderr.contains("--hyperlight"), "{stderr}");
-    assert!(stdout.is_empty(), "{stdout}");
 }
 
 #[test]

@@ -1,11 +1,13 @@
 //! The command as people use it, as far as no guest is needed.
 
+mod bench;
 mod documents;
-mod figures;
 mod input;
 mod killed;
 mod packages;
-mod page;
 mod security;
 mod setup;
 mod support;
+
+/// The command.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_cargo-vm");

@@ -58,11 +58,7 @@ fn no_install_installs_nothing() {
     machine.script("rustup", &note);
     machine.script("apt-get", &note);
     machine.script("sudo", &note);
-    for line in [
-        "demo --no-install",
-        "bench --counts --no-install",
-        "test --no-install",
-    ] {
+    for line in ["demo --no-install", "test --no-install"] {
         let (status, stdout, stderr) = outcome(machine.cargo_vm().args(line.split(' ')));
         assert_eq!(status, Some(125), "{line}");
         assert!(
@@ -92,11 +88,7 @@ fn a_missing_qemu_is_named_with_the_command_that_installs_it() {
     let machine = FakeMachine::that_builds();
     machine.script("apt-get", "exit 1");
     machine.script("sudo", "exit 1");
-    for line in [
-        "test --no-install",
-        "bench --counts --no-install",
-        "demo --no-install --vmm qemu-tcg",
-    ] {
+    for line in ["test --no-install", "demo --no-install --vmm qemu-tcg"] {
         let (status, _, stderr) = outcome(machine.cargo_vm().args(line.split(' ')));
         assert_eq!(status, Some(125), "{line}");
         assert!(is_error_line(&stderr), "{line}: {stderr}");
@@ -369,5 +361,4 @@ fn a_signal_ends_the_tests_and_all_that_they_have_started() {
 #[test]
 fn a_signal_ends_a_build_and_all_that_it_has_started() {
     a_signal_ends(&["demo", "--vmm", "qemu-tcg"]);
-    a_signal_ends(&["bench", "--counts"]);
 }

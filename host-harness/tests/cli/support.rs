@@ -11,7 +11,7 @@ use tempfile::TempDir;
 /// The longest time that any of these commands may take; none does real work.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// The command with this machine's environment.
+/// The command under test, `PROGRAM` of each test's root, with this machine's environment.
 pub(crate) fn cargo_vm() -> assert_cmd::Command {
     let mut command = assert_cmd::Command::from_std(std_command());
     command.timeout(LIMIT);
@@ -20,7 +20,7 @@ pub(crate) fn cargo_vm() -> assert_cmd::Command {
 
 /// The same, to be started and signalled.
 pub(crate) fn std_command() -> std::process::Command {
-    std::process::Command::new(env!("CARGO_BIN_EXE_cargo-vm"))
+    std::process::Command::new(crate::PROGRAM)
 }
 
 /// What a command that ended left: its status, standard output and standard error.

@@ -38,7 +38,6 @@ mod command;
 mod every_vmm;
 mod guests;
 mod host_interrupt;
-mod hyperlight_bench;
 mod leftovers;
 mod our_vmm;
 mod records;

@@ -5,7 +5,8 @@
 
 mod view;
 
-use dormir_harness::{browser::Browser, cli::bench::page};
+use dormir_harness::browser::Browser;
+use dormir_measure::page;
 use std::{error::Error, fmt, fs, path::PathBuf};
 use view::{Seen, View, Viewer};
 

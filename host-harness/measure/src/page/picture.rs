@@ -175,7 +175,7 @@ mod tests {
         }
     }
 
-    const README: &str = include_str!("../../../../../docs/latency.svg");
+    const README: &str = include_str!("../../../../docs/latency.svg");
 
     /// How many opaque pixels of each colour there are, where nobody knows CSS variables.
     fn pixels(drawn: &str) -> impl Fn(&str) -> usize {

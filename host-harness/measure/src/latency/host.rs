@@ -1,6 +1,6 @@
 //! The machine on which it is measured.
 
-use crate::vmm::{kvm, qemu};
+use dormir_harness::vmm::{kvm, qemu};
 use serde::{Deserialize, Serialize};
 use std::fs;
 

@@ -17,18 +17,18 @@ use super::{
     run_guest, sizes,
     versions::Versions,
 };
-use crate::{
-    cli::{Ended, complain, ended},
-    escape::{escape, escape_lines},
-    guest,
-    setup::{self, Needs, Policy},
-    stop::StopToken,
-    vmm::{Outcome, Vmm, qemu},
-    workspace::Workspace,
-};
 use compare::Comparison;
 pub(super) use compare::Percentage;
 use document::Document;
+use dormir_harness::{
+    cli::command::{Ended, complain, ended},
+    escape::{escape, escape_lines},
+    guest,
+    setup::{self, Needs, Policy},
+    vmm::StopToken,
+    vmm::{Outcome, Vmm, qemu},
+    workspace::Workspace,
+};
 use host::Host;
 use plan::{Boot, Extent, PROGRAM};
 use std::{

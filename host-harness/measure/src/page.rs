@@ -17,7 +17,7 @@ use super::{
     json::Destination,
     latency::{document::Document, reading::Cell},
 };
-use crate::{cli::Ended, vmm::Vmm};
+use dormir_harness::{cli::command::Ended, vmm::Vmm};
 use source::NoPage;
 use std::path::{Path, PathBuf};
 

@@ -22,7 +22,7 @@ fn files_that_cannot_be_compared_are_refused_by_name() {
         (&broken, "no JSON"),
         (&gone, "cannot be read"),
     ] {
-        let (status, stdout, stderr) = outcome(cargo_vm().args(["bench", "--compare", name, name]));
+        let (status, stdout, stderr) = outcome(cargo_vm().args(["--compare", name, name]));
         assert_eq!(status, Some(125), "{name}: {stderr}");
         assert!(is_error_line(&stderr), "{name}: {stderr}");
         assert!(
@@ -36,8 +36,8 @@ fn files_that_cannot_be_compared_are_refused_by_name() {
 #[test]
 fn a_file_without_end_is_refused() {
     for line in [
-        "bench --compare /dev/zero /dev/zero",
-        "bench --from /dev/zero --html /tmp/never-written.html",
+        "--compare /dev/zero /dev/zero",
+        "--from /dev/zero --html /tmp/never-written.html",
     ] {
         let start = Instant::now();
         let (status, _, stderr) = outcome(cargo_vm().args(line.split(' ')));
@@ -61,8 +61,7 @@ fn names_and_numbers_of_a_file_do_no_harm() {
     };
     let painted = latencies("[[1, 1]]", "[[1, 1]]").replace("\"kvm\"", "\"\\u001b[2Jkvm\"");
     let painted = file("painted.json", &painted);
-    let (status, stdout, stderr) =
-        outcome(cargo_vm().args(["bench", "--compare", &painted, &painted]));
+    let (status, stdout, stderr) = outcome(cargo_vm().args(["--compare", &painted, &painted]));
     assert_eq!(status, Some(0), "{stderr}");
     assert!(
         stdout.contains("\\u{1b}[2Jkvm") && !stdout.contains('\x1b'),
@@ -74,8 +73,8 @@ fn names_and_numbers_of_a_file_do_no_harm() {
     let many = file("many.json", &latencies(&counts, &counts));
     let page = text(&folder.path().join("page.html")).to_owned();
     for arguments in [
-        ["bench", "--compare", &many, &many].as_slice(),
-        &["bench", "--from", &many, "--html", &page],
+        ["--compare", &many, &many].as_slice(),
+        &["--from", &many, "--html", &page],
     ] {
         let (status, _, stderr) = outcome(cargo_vm().args(arguments));
         assert_eq!(status, Some(125), "{stderr}");
@@ -121,7 +120,7 @@ fn a_comparison_fails_only_where_that_is_asked_for() {
         (&after, &before, Some("0"), 0),
     ] {
         let allowed = allowed.map(|percent| ["--fail-above", percent]);
-        let arguments = ["bench", "--compare", first, second];
+        let arguments = ["--compare", first, second];
         let arguments = arguments.into_iter().chain(allowed.into_iter().flatten());
         let (status, stdout, stderr) = outcome(cargo_vm().args(arguments));
         assert_eq!(status, Some(expected), "{allowed:?}: {stderr}");
@@ -132,7 +131,7 @@ fn a_comparison_fails_only_where_that_is_asked_for() {
             "{stderr}"
         );
     }
-    let (status, _, stderr) = outcome(cargo_vm().args(["bench", "--compare", &before, &empty]));
+    let (status, _, stderr) = outcome(cargo_vm().args(["--compare", &before, &empty]));
     assert_eq!(status, Some(125), "{stderr}");
     assert!(
         stderr.contains("empty.json") && stderr.contains("without values"),
@@ -155,7 +154,7 @@ fn figures_that_could_not_be_written_are_refused_before_anything_is_done() {
             &["--latency", "--svg"],
         ] {
             let mut command = machine.cargo_vm();
-            let (status, stdout, stderr) = outcome(command.arg("bench").args(options).arg(file));
+            let (status, stdout, stderr) = outcome(command.args(options).arg(file));
             assert_eq!(status, Some(125), "{options:?} {file}: {stderr}");
             assert!(is_error_line(&stderr), "{options:?} {file}: {stderr}");
             let option = options[1];

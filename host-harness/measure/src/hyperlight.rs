@@ -5,15 +5,15 @@ mod reading;
 mod table;
 
 use super::{json::Destination, latency::host::Host, progress::Progress, versions::Versions};
-use crate::{
-    cli::{Ended, FAILURE, complain, ended},
+use document::Document;
+use dormir_harness::{
+    cli::command::{Ended, FAILURE, complain, ended},
     escape::escape_lines,
     hyperlight::{self, Mode, Runner},
     setup::{self, Needs, Policy},
-    stop::StopToken,
+    vmm::StopToken,
     workspace::Workspace,
 };
-use document::Document;
 use std::{
     io::{self, Write},
     path::Path,

@@ -1,6 +1,8 @@
 //! Which guests are run, and how.
 
-use crate::vmm::{Accelerator, Machine, Outcome, RunConfig, RunError, UnknownName, Vmm, kvm, qemu};
+use dormir_harness::vmm::{
+    Accelerator, Machine, Outcome, RunConfig, RunError, UnknownName, Vmm, kvm, qemu,
+};
 use std::{fmt, time::Duration};
 
 /// The guest program.

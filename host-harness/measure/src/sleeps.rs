@@ -4,7 +4,7 @@ use super::{
     counts::{self, Count, ISR_TO_POLL, NotACount, Tenths},
     exits::{self, Exits},
 };
-use crate::vmm::{EventKind, Report, RunConfig, Stretch, Vmm};
+use dormir_harness::vmm::{EventKind, Report, RunConfig, Stretch, Vmm};
 use std::time::Duration;
 
 /// The guest program.
@@ -148,7 +148,7 @@ fn isr_to_poll(stretch: &Stretch) -> Vec<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vmm::{Event, Outcome};
+    use dormir_harness::vmm::{Event, Outcome};
 
     fn report(name: &str, sleeps: u64, events: &[(usize, EventKind)]) -> Report {
         let events = events.iter().map(|&(at, kind)| Event { at, kind });

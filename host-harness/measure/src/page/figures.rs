@@ -5,7 +5,7 @@ use super::{
     chart::Series,
     is_plain_sleep, names, numbers,
 };
-use crate::cli::bench::latency::reading::Cell;
+use crate::latency::reading::Cell;
 use comfy_table::Table;
 use maud::{Markup, html};
 

@@ -1,6 +1,6 @@
 //! How large guest programs are.
 
-use crate::guest::{BuildError, Images};
+use dormir_harness::guest::{BuildError, Images};
 use object::{
     Endianness,
     elf::{self, FileHeader64},

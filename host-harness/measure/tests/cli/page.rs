@@ -16,7 +16,7 @@ fn a_page_and_a_picture_are_drawn_without_setting_anything_up() {
     let path = |name: &str| text(&folder.path().join(name)).to_owned();
     let (run, page, picture) = (path("run.json"), path("page.html"), path("picture.svg"));
     std::fs::write(&run, RUN).expect("a file is written");
-    let arguments = ["bench", "--from", &run, "--html", &page, "--svg", &picture];
+    let arguments = ["--from", &run, "--html", &page, "--svg", &picture];
     let (status, stdout, stderr) = outcome(machine.cargo_vm().args(arguments));
     assert_eq!((status, &*stdout, &*stderr), (Some(0), "", ""));
     let page = std::fs::read_to_string(page).expect("it is there");
@@ -94,7 +94,7 @@ fn what_makes_no_page_is_refused_in_a_sentence_and_nothing_is_written() {
             "would be overwritten",
         ),
     ] {
-        let (status, stdout, stderr) = outcome(cargo_vm().arg("bench").args(&line));
+        let (status, stdout, stderr) = outcome(cargo_vm().args(&line));
         assert_eq!(status, Some(125), "{line:?}: {stderr}");
         assert!(is_error_line(&stderr), "{line:?}: {stderr}");
         assert!(stderr.contains(reason), "{line:?}: {stderr}");

@@ -41,7 +41,7 @@ impl Document {
     #[cfg(test)]
     pub(super) fn for_test() -> Self {
         use super::reading::{made_up, read};
-        use crate::hyperlight::Mode;
+        use dormir_harness::hyperlight::Mode;
 
         let versions = [("rustc".into(), "9.8.7".into())].into();
         let rows = Mode::ALL.map(|mode| read(mode, &made_up(mode)).expect("they can be read"));

@@ -1,7 +1,7 @@
 //! What the runner printed: samples, one a line.
 
 use super::super::latency::distribution::Distribution;
-use crate::hyperlight::Mode;
+use dormir_harness::hyperlight::Mode;
 use serde::Serialize;
 use std::time::Duration;
 

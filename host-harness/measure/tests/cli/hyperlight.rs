@@ -1,20 +1,17 @@
 //! `cargo vm bench --hyperlight` in real sandboxes: every figure is there. None of them is asserted.
 
-use std::{fs, process::Stdio};
+use std::{fs, process::Command};
 
 use serde_json::{Value, json};
-
-use crate::command::cargo_vm;
 
 #[test]
 fn each_figure_of_each_mode_is_measured_and_written() {
     let folder = tempfile::tempdir().expect("a folder for the test");
     let file = folder.path().join("figures.json");
-    let output = cargo_vm()
-        .args(["bench", "--hyperlight", "--no-install", "--samples", "2"])
+    let output = Command::new(crate::PROGRAM)
+        .args(["--hyperlight", "--no-install", "--samples", "2"])
         .arg("--json")
         .arg(&file)
-        .stdin(Stdio::null())
         .output()
         .expect("it runs");
     let stderr = String::from_utf8_lossy(&output.stderr);

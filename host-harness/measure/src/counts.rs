@@ -1,6 +1,6 @@
 //! The figures of the guest program `counts`: what it is run with, and what it reports.
 
-use crate::vmm::{Accelerator, Machine, RunConfig, Vmm};
+use dormir_harness::vmm::{Accelerator, Machine, RunConfig, Vmm};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{fmt, time::Duration};
 

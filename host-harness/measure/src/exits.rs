@@ -1,7 +1,7 @@
 //! What a sleep asks the machine for.
 
 use super::counts::NotACount;
-use crate::vmm::{EventKind, Stretch};
+use dormir_harness::vmm::{EventKind, Stretch};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 
@@ -168,8 +168,8 @@ fn is_eoi(kind: EventKind) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vmm::Event;
     use dormir_abi::port;
+    use dormir_harness::vmm::Event;
 
     fn stretch(kinds: &[EventKind]) -> Stretch {
         let events = kinds.iter().enumerate();

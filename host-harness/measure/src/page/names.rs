@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn every_vmm_has_a_name() {
-        for known in crate::vmm::Vmm::ALL.map(|vmm| vmm.to_string()) {
+        for known in dormir_harness::vmm::Vmm::ALL.map(|vmm| vmm.to_string()) {
             assert_ne!(vmm(&known), known);
             assert_ne!(vmm_in_short(&known), known);
         }

@@ -5,7 +5,7 @@ use super::{
     plan::{Boot, RUNTIMES},
     stamps::{NotLatencies, Stamper, Stamps, stamps, stat},
 };
-use crate::vmm::Report;
+use dormir_harness::vmm::Report;
 use serde::{Deserialize, Serialize};
 
 /// One runtime, woken by one path, in one machine.
@@ -125,7 +125,7 @@ impl Cell {
 #[cfg(test)]
 mod tests {
     use super::{super::plan::Load, *};
-    use crate::vmm::{Outcome, Vmm};
+    use dormir_harness::vmm::{Outcome, Vmm};
     use std::time::Duration;
 
     fn boot(load: Load) -> Boot {

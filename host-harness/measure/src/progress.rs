@@ -1,6 +1,6 @@
 //! What is being done, on standard error: a line that moves on a terminal, else a line a step.
 
-use crate::cli::note;
+use dormir_harness::cli::command::note;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::{
     cell::Cell,

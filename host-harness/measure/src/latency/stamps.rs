@@ -4,7 +4,7 @@ use super::{
     distribution::{Distribution, Span},
     plan::{Boot, Load},
 };
-use crate::vmm::Report;
+use dormir_harness::vmm::Report;
 use std::fmt;
 
 /// The samples of one cell, in nanoseconds since the start of each one's round.
