@@ -1,7 +1,10 @@
 //! The instruction counts: complete, the same in every run, and within bounds. See the guest
 //! program `counts`.
 
-use dormir_measure::counts::{CASES, Count, ISR_TO_POLL, PROGRAM, RUNTIMES, config, read};
+use dormir_measure::{
+    document::counts::{CASES, Count, ISR_TO_POLL, RUNTIMES},
+    measuring::counts::{PROGRAM, config, read},
+};
 use libtest_mimic::{Failed, Trial};
 
 use crate::guest::{LIMIT, boot};
@@ -62,6 +65,10 @@ fn key(count: &Count) -> Key<'_> {
     (&count.runtime, count.n, &count.case, choice)
 }
 
+fn tenths(count: &Count) -> u64 {
+    (count.instructions * 10.0).round() as u64
+}
+
 fn is_of_timers(case: &str) -> bool {
     case.starts_with("timer_")
 }
@@ -87,11 +94,11 @@ fn complete_and_repeat() -> Result<(), Failed> {
         if found != expected {
             return Err(format!("expected {expected:?}, but found {found:?}").into());
         }
-        if let Some(count) = counts.iter().find(|count| count.instructions.0 == 0) {
+        if let Some(count) = counts.iter().find(|count| tenths(count) == 0) {
             return Err(format!("a case takes no instruction: {count:?}").into());
         }
         let has_its_worst = |count: &Count| match count.worst {
-            Some(worst) => is_counted_one_by_one(&count.case) && worst * 10 >= count.instructions.0,
+            Some(worst) => is_counted_one_by_one(&count.case) && worst * 10 >= tenths(count),
             None => !is_counted_one_by_one(&count.case),
         };
         if let Some(count) = counts.iter().find(|count| !has_its_worst(count)) {
@@ -157,11 +164,11 @@ fn within_bounds() -> Result<(), Failed> {
             ("spawn_boxed", _) => of_capacity([1850, 1870, 1900]),
             ("wake_poll", _) => of_capacity([450, 610, 860]),
             ("ping_pong", _) => of_capacity([550, 620, 750]),
-            (_, Some(peer)) if count.capacity == Some(64) => peer.instructions.0,
+            (_, Some(peer)) if count.capacity == Some(64) => tenths(peer),
             // embassy's tasks have no results.
             _ => continue,
         };
-        if count.instructions.0 > bound {
+        if tenths(count) > bound {
             let bound = bound as f64 / 10.0;
             return Err(format!("more than {bound} instructions: {count:?}").into());
         }
@@ -190,7 +197,7 @@ fn flat() -> Result<(), Failed> {
             many.n == TASKS[1] && setting(many) == setting(one)
         };
         let many = counts.iter().find(is_same).ok_or("a row is missing")?;
-        let (few, many) = (one.instructions.0, many.instructions.0);
+        let (few, many) = (tenths(one), tenths(many));
         if few.abs_diff(many) > (few / 10).max(10) {
             return Err(format!("{one:?}, but {many} tenths with {} tasks", TASKS[1]).into());
         }
@@ -213,9 +220,9 @@ fn timers_within_bounds() -> Result<(), Failed> {
             ("timer_arm", 1, Some(64)) => 1450,
             ("timer_fire", 1, Some(64)) => 1100,
             (_, 1, _) => u64::MAX,
-            _ => peer.instructions.0 - 1,
+            _ => tenths(peer) - 1,
         };
-        if count.instructions.0 > bound {
+        if tenths(count) > bound {
             let bound = bound as f64 / 10.0;
             return Err(format!("more than {bound} instructions: {count:?}").into());
         }
@@ -243,7 +250,7 @@ fn many_timers_within_bounds() -> Result<(), Failed> {
             _ => continue,
         };
         found += 1;
-        if count.instructions.0 > bound || count.worst.is_none_or(|worst| worst > 2000) {
+        if tenths(count) > bound || count.worst.is_none_or(|worst| worst > 2000) {
             let bound = bound as f64 / 10.0;
             return Err(
                 format!("more than {bound} instructions, or one than 2000: {count:?}").into(),

@@ -2,7 +2,7 @@
 //! guest program `latency`.
 
 use dormir_harness::vmm::{Accelerator, Machine, Vmm};
-use dormir_measure::latency::{
+use dormir_measure::measuring::latency::{
     plan::{Boot, Load, PROGRAM, RUNTIMES},
     stamps::{Stamper, Stamps, stamps},
 };

@@ -1,6 +1,6 @@
 //! The programs whose sizes are compared do their work: they boot, sleep and end.
 
-use dormir_measure::sizes::PROGRAMS;
+use dormir_measure::document::sizes::PROGRAMS;
 use libtest_mimic::Trial;
 
 use crate::guest::{boot, config, on_every_vmm};

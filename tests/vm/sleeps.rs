@@ -3,9 +3,8 @@
 
 use dormir_harness::vmm::Vmm;
 use dormir_measure::{
-    counts::Count,
-    exits::{Exits, PerSleep},
-    sleeps::{
+    document::counts::{Count, Exits},
+    measuring::sleeps::{
         COUNTED_TIMER, PROGRAM, Sleeps, TIMERS, counted, read_counted, read_stepped, stepped,
     },
 };
@@ -76,11 +75,11 @@ fn executor(count: &Count) -> (Option<u64>, Option<&str>) {
 /// Every sleep takes the same path, which is short.
 fn within_bounds() -> Result<(), Failed> {
     for count in count(Some(1))?.counts {
-        let is_steady = count.worst.map(|worst| worst * 10) == Some(count.instructions.0);
+        let is_steady = count.worst.map(|worst| worst as f64) == Some(count.instructions);
         if !is_steady {
             return Err(format!("the worst is not the mean: {count:?}").into());
         }
-        if count.capacity == Some(64) && count.instructions.0 > ISR_TO_POLL * 10 {
+        if count.capacity == Some(64) && count.instructions > ISR_TO_POLL as f64 {
             return Err(format!("more than {ISR_TO_POLL} instructions: {count:?}").into());
         }
     }
@@ -95,11 +94,11 @@ fn slack_saves() -> Result<(), Failed> {
         return Err(format!("not two rows: {:?}", sleeps.exits).into());
     };
     let figures = |row: &Exits| [row.alarm_writes, row.halts, row.eois];
-    let about_one = PerSleep(950)..=PerSleep(1000);
+    let about_one = 0.95..=1.0;
     if !figures(without).iter().all(|each| about_one.contains(each)) {
         return Err(format!("not one for each sleep: {without:?}").into());
     }
-    if !figures(with).iter().all(|each| *each < PerSleep(500)) {
+    if !figures(with).iter().all(|each| *each < 0.5) {
         return Err(format!("the slack saves too little: {with:?}").into());
     }
     Ok(())
@@ -130,10 +129,10 @@ fn exits(timer: &str) -> Result<(), Failed> {
         tasks: 1,
         slack_ns: 0,
         sleeps: 18,
-        alarm_writes: PerSleep(if timer == "pit" { 2000 } else { 1000 }),
-        halts: PerSleep(1000),
-        eois: PerSleep(1000),
-        others: Some(PerSleep(0)),
+        alarm_writes: if timer == "pit" { 2.0 } else { 1.0 },
+        halts: 1.0,
+        eois: 1.0,
+        others: Some(0.0),
     };
     if *row != expected {
         return Err(format!("{row:?}, and not {expected:?}").into());

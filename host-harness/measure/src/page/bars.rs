@@ -1,11 +1,11 @@
 //! Counts and sizes as bars, each a row of a table.
 
-use super::{
-    super::{
-        counts::{Count, Tenths},
+use crate::{
+    document::{
+        counts::Count,
         sizes::{self, ImageSize},
     },
-    numbers,
+    report::numbers,
 };
 use maud::{Markup, html};
 
@@ -22,7 +22,7 @@ pub(super) struct Bar {
     pub(super) name: String,
     /// The runtime whose colour it has.
     pub(super) runtime: &'static str,
-    pub(super) length: u64,
+    pub(super) length: f64,
     /// The number, as it is written.
     pub(super) text: String,
 }
@@ -63,16 +63,15 @@ pub(super) fn of_counts(counts: &[Count]) -> Vec<Group> {
             ("embassy", "embassy", None),
         ];
         let bar = |(name, runtime, cpus): (&str, &'static str, Option<&str>)| {
-            let Tenths(tenths) = find(runtime, cpus)?.instructions;
             Some(Bar {
                 name: name.to_owned(),
                 runtime,
-                length: tenths,
+                length: find(runtime, cpus)?.instructions,
                 text: String::new(),
             })
         };
         let mut bars: Vec<Bar> = bars.into_iter().filter_map(bar).collect();
-        let is_whole = bars.iter().all(|bar| bar.length.is_multiple_of(10));
+        let is_whole = bars.iter().all(|bar| bar.length.fract() == 0.0);
         for bar in &mut bars {
             bar.text = numbers::instructions(bar.length, is_whole);
         }
@@ -90,7 +89,7 @@ pub(super) fn of_images(images: &[ImageSize]) -> Group {
     let bar = |image: &ImageSize| Bar {
         name: image.program.clone(),
         runtime: sizes::runtime_of(&image.program),
-        length: image.loaded(),
+        length: image.loaded() as f64,
         text: format!("{} bytes", numbers::grouped(image.loaded())),
     };
     Group {
@@ -101,7 +100,7 @@ pub(super) fn of_images(images: &[ImageSize]) -> Group {
 
 /// A table whose rows have bars. `what` is what their lengths are.
 pub(super) fn draw(group: &Group, what: &str) -> Markup {
-    let longest = group.bars.iter().map(|bar| bar.length).max().unwrap_or(0);
+    let longest = group.bars.iter().map(|bar| bar.length).fold(0.0, f64::max);
     html! {
         table.bars {
             caption { (group.title) }
@@ -122,24 +121,23 @@ pub(super) fn draw(group: &Group, what: &str) -> Markup {
 }
 
 /// Never nothing: a bar is to be seen.
-fn percent(length: u64, longest: u64) -> f64 {
-    if longest == 0 {
+fn percent(length: f64, longest: f64) -> f64 {
+    if longest == 0.0 {
         return 0.5;
     }
-    let percent = length as f64 / longest as f64 * 100.0;
+    let percent = length / longest * 100.0;
     (percent * 10.0).round().max(5.0) / 10.0
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{super::super::counts::read, *};
+    use super::*;
+    use crate::document::counts::CASES;
 
     fn groups(figures: &[(&str, u64)]) -> Vec<Group> {
-        let stats: Vec<_> = figures
-            .iter()
-            .map(|(name, value)| (format!("{name}/instructions_x10"), *value))
-            .collect();
-        of_counts(&read(&stats).expect("figures"))
+        let count = |(name, tenths): &(&str, u64)| Count::of(name, *tenths as f64 / 10.0);
+        let counts: Option<Vec<Count>> = figures.iter().map(count).collect();
+        of_counts(&counts.expect("figures"))
     }
 
     #[test]
@@ -171,8 +169,7 @@ mod tests {
     #[test]
     fn every_case_that_is_shown_is_one_that_is_counted() {
         for (case, ..) in SHOWN {
-            let known = super::super::super::counts::CASES;
-            assert!(known.iter().any(|one| one.name == *case), "{case}");
+            assert!(CASES.iter().any(|one| one.name == *case), "{case}");
         }
     }
 
@@ -195,7 +192,7 @@ mod tests {
             drawn.contains(">12,106.0<") && drawn.contains(">219.5<"),
             "{drawn}"
         );
-        assert_eq!(percent(1, 1_000_000), 0.5);
-        assert_eq!(percent(0, 0), 0.5);
+        assert_eq!(percent(1.0, 1e6), 0.5);
+        assert_eq!(percent(0.0, 0.0), 0.5);
     }
 }

@@ -1,10 +1,13 @@
 //! One chart: how late polls are, at each percentile.
 
 use super::{
-    super::latency::{distribution::Distribution, reading::Cell},
     axis::Axis,
     ink::{self, Ink},
-    labels, numbers,
+    labels,
+};
+use crate::{
+    document::{distribution::Distribution, latency::Cell},
+    report::numbers,
 };
 use plotters::{
     coord::combinators::{BindKeyPoints, IntoLogRange},

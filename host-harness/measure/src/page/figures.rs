@@ -1,11 +1,13 @@
 //! Figures as HTML tables.
 
-use super::{
-    super::latency::{distribution::QUANTILES, reading::floor},
-    chart::Series,
-    is_plain_sleep, names, numbers,
+use super::{chart::Series, names};
+use crate::{
+    document::{
+        distribution::QUANTILES,
+        latency::{Cell, floor},
+    },
+    report::numbers,
 };
-use crate::latency::reading::Cell;
 use comfy_table::Table;
 use maud::{Markup, html};
 
@@ -46,8 +48,8 @@ struct Glance<'a> {
 /// The medians of all guests that only sleep.
 pub(super) fn at_a_glance(cells: &[Cell]) -> Option<Markup> {
     let mut rows: Vec<Glance<'_>> = Vec::new();
-    for guest in cells.chunk_by(super::is_one_guest) {
-        let plain: Vec<&Cell> = guest.iter().filter(|cell| is_plain_sleep(cell)).collect();
+    for guest in cells.chunk_by(Cell::is_of_guest_of) {
+        let plain: Vec<&Cell> = guest.iter().filter(|cell| cell.is_plain_sleep()).collect();
         let median = |runtime: &str| {
             let cell = plain.iter().find(|cell| cell.runtime == runtime)?;
             let span = cell.spans.iter().find(|span| span.to == "poll")?;
@@ -136,7 +138,8 @@ pub(super) fn from_terminal(table: &Table, names: usize) -> Markup {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::super::latency::document::made_up_cell, *};
+    use super::*;
+    use crate::document::latency::made_up_cell;
 
     fn cells() -> Vec<Cell> {
         let values: Vec<u64> = (1..=1000).map(|value| value * 100).collect();

@@ -1,18 +1,19 @@
 //! The page as a whole.
 
-use super::{
-    super::{
-        counts::NOTES as COUNTS_NOTES,
-        json::CountsDocument,
-        latency::{
-            document::Document,
-            host::Host,
-            reading::Cell,
-            table::{self as latency_table, NOTES},
-        },
-        sizes, table,
+use super::{bars, chart, figures, ink, names, palette};
+use crate::{
+    document::{
+        Host,
+        counts::{CountsDocument, NOTES as COUNTS_NOTES},
+        in_words,
+        latency::{Cell, Document},
+        sizes,
     },
-    bars, chart, figures, ink, is_one_guest, names, palette,
+    report::{
+        self,
+        latency::NOTES,
+        numbers::{grouped, nanos},
+    },
 };
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -90,7 +91,7 @@ fn distributions(cells: &[Cell]) -> Markup {
             p { "How late polls are, at each percentile: half of all samples are no later than p50, all but one in a thousand no later than p99.9; a line begins at the smallest. Both scales are logarithmic. The numbers below a chart are those of its lines, and how many times the floor's." }
             @for vmm in cells.chunk_by(|one, other| one.vmm == other.vmm) {
                 h3 { (names::vmm(&vmm[0].vmm)) " " code { (vmm[0].vmm) } }
-                @for guest in vmm.chunk_by(is_one_guest) {
+                @for guest in vmm.chunk_by(Cell::is_of_guest_of) {
                     div.charts {
                         @for path in guest.chunk_by(|one, other| one.path == other.path) {
                             (figure(path))
@@ -131,8 +132,8 @@ fn figure(cells: &[Cell]) -> Markup {
                 (PreEscaped(chart::draw(&series)))
             }
             (figures::under_chart(&series))
-            @if let Some(nanos @ 1..) = uncertainty {
-                p.remark { "The start of each sample is known to ± " (super::numbers::nanos(nanos)) "." }
+            @if let Some(uncertainty @ 1..) = uncertainty {
+                p.remark { "The start of each sample is known to ± " (nanos(uncertainty)) "." }
             }
             (remark("Rounds without a sample, since the vCPU was awake", cells, |cell| cell.missed))
             (remark("Samples whose last interrupt came before the deadline", cells, |cell| cell.early))
@@ -156,16 +157,15 @@ fn counts(found: Option<&CountsDocument>) -> Markup {
             h2 #counts { "Instructions" }
             @match found {
                 Some(found) => {
-                    @let versions: Vec<String> = found.versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
                     p { "What operations take in a guest, in instructions: exact, and the same in every run. Not time: a locked instruction takes longer than others. "
                         code { "Up64" } "; embassy's timers are in the queue that is integrated into its tasks." }
                     div.groups { @for group in bars::of_counts(&found.counts) { (bars::draw(&group, "instructions")) } }
                     details {
                         summary { "All counts" }
-                        (scroll("All counts", &figures::from_terminal(&table::draw(&found.counts), 1)))
+                        (scroll("All counts", &figures::from_terminal(&report::counts::draw(&found.counts), 1)))
                         p { "What a sleep asks the machine for, in the mean:" }
-                        (scroll("Exits", &figures::from_terminal(&table::draw_exits(&found.exits), 1)))
-                        ul { @for note in COUNTS_NOTES { li { (note) "." } } li { "Exact for " (versions.join(", ")) "." } }
+                        (scroll("Exits", &figures::from_terminal(&report::counts::draw_exits(&found.exits), 1)))
+                        ul { @for note in COUNTS_NOTES { li { (note) "." } } li { "Exact for " (in_words(&found.versions)) "." } }
                     }
                 }
                 None => p { "Not counted in this run: " code { "--latency --html" } " counts too, and "
@@ -189,7 +189,7 @@ fn images(document: &Document) -> Markup {
                         thead { tr { @for name in ["program", "code", "constants", "data", "zeroed"] { th scope="col" { (name) } } } }
                         tbody { @for image in &document.images { tr {
                             td { (image.program) }
-                            @for bytes in [image.code, image.constants, image.data, image.zeroed] { td { (super::numbers::grouped(bytes)) } }
+                            @for bytes in [image.code, image.constants, image.data, image.zeroed] { td { (grouped(bytes)) } }
                         } } }
                     }
                 }))
@@ -207,20 +207,16 @@ fn all_figures(cells: &[Cell]) -> Markup {
         section {
             h2 #figures { "All figures" }
             p { "Each is: nanoseconds / cycles of the guest's TSC / how many times the floor's." }
-            @for guest in cells.chunk_by(is_one_guest) {
+            @for guest in cells.chunk_by(Cell::is_of_guest_of) {
                 @let name = format!("{}, {}", guest[0].vmm, names::setting(&guest[0]));
                 h3 { (name) }
-                (scroll(&name, &figures::from_terminal(&latency_table::draw(guest), 3)))
+                (scroll(&name, &figures::from_terminal(&report::latency::draw(guest), 3)))
             }
         }
     }
 }
 
 fn notes(document: &Document) -> Markup {
-    let versions = document.versions.iter();
-    let versions: Vec<String> = versions
-        .map(|(name, version)| format!("{name} {version}"))
-        .collect();
     html! {
         section {
             h2 #notes { "Notes" }
@@ -228,7 +224,7 @@ fn notes(document: &Document) -> Markup {
                 @for sentence in &document.left_out { li { (sentence) "." } }
                 @for note in NOTES { li { (note) "." } }
                 li { "Where a value is smaller than what a chart's axis begins with, its line lies on the axis." }
-                li { (versions.join(", ")) "." }
+                li { (in_words(&document.versions)) "." }
             }
         }
     }
@@ -241,7 +237,8 @@ fn scroll(name: &str, content: &Markup) -> Markup {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::super::latency::document::made_up_cell, *};
+    use super::*;
+    use crate::document::latency::made_up_cell;
 
     fn document() -> Document {
         let values: Vec<u64> = (1..=1000).map(|value| value * 100).collect();

@@ -1,6 +1,6 @@
 //! What machines and paths are called where there is room for a sentence.
 
-use super::super::latency::reading::Cell;
+use crate::document::latency::Cell;
 
 /// A VMM, by the name that `--vmm` takes.
 pub(super) fn vmm(name: &str) -> String {
@@ -66,7 +66,8 @@ pub(super) fn setting(cell: &Cell) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::super::latency::document::made_up_cell, *};
+    use super::*;
+    use crate::document::latency::made_up_cell;
 
     #[test]
     fn what_is_usual_is_not_said() {

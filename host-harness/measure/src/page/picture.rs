@@ -1,10 +1,13 @@
 //! A picture for where no page can be: the first chart of each guest, in one file that has its own colours.
 
 use super::{
-    super::latency::{document::Document, reading::Cell},
     chart, figures,
     ink::{self, Ink},
-    is_one_guest, is_plain_sleep, names, numbers,
+    names,
+};
+use crate::{
+    document::latency::{Cell, Document},
+    report::numbers,
 };
 use maud::{Markup, PreEscaped, html};
 
@@ -33,14 +36,14 @@ const LETTERS: usize = 104;
     "no guest that halts and has nothing else to do was measured, so there is no picture: measure without \
      --full, or draw the page with --html"
 )]
-pub(super) struct NothingToShow;
+pub(crate) struct NothingToShow;
 
 /// The picture, as an SVG file.
 pub(super) fn draw(document: &Document) -> Result<String, NothingToShow> {
     let guests: Vec<Vec<&Cell>> = document
         .cells
-        .chunk_by(is_one_guest)
-        .map(|guest| guest.iter().filter(|cell| is_plain_sleep(cell)).collect())
+        .chunk_by(Cell::is_of_guest_of)
+        .map(|guest| guest.iter().filter(|cell| cell.is_plain_sleep()).collect())
         .filter(|guest: &Vec<&Cell>| !guest.is_empty())
         .collect();
     if guests.is_empty() {
@@ -143,7 +146,8 @@ fn printable(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::super::latency::document::made_up_cell, *};
+    use super::*;
+    use crate::document::latency::made_up_cell;
     use resvg::{
         tiny_skia::{Pixmap, PremultipliedColorU8, Transform},
         usvg::{Options, Tree},

@@ -6,7 +6,7 @@
 mod view;
 
 use dormir_harness::browser::Browser;
-use dormir_measure::page;
+use dormir_measure as page;
 use std::{error::Error, fmt, fs, path::PathBuf};
 use view::{Seen, View, Viewer};
 

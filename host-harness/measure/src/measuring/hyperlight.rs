@@ -1,0 +1,94 @@
+//! What the Hyperlight runner printed: samples, one a line.
+
+use crate::document::{
+    distribution::Distribution,
+    hyperlight::{Row, subjects},
+};
+use dormir_harness::hyperlight::Mode;
+
+/// The runner printed something else than samples of these figures, or not of all.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Misread {
+    #[error(
+        "the Hyperlight runner printed `{0}`, which is no sample that this command knows: build command and \
+         runner from the same sources"
+    )]
+    NoSample(String),
+    #[error(
+        "the Hyperlight runner printed no sample of {0}: build command and runner from the same sources"
+    )]
+    Missing(String),
+}
+
+/// Reads lines of `NAME NANOSECONDS`.
+pub(crate) fn read(mode: Mode, output: &str) -> Result<Vec<Row>, Misread> {
+    let subjects = subjects(mode);
+    let mut samples: Vec<Vec<u64>> = vec![Vec::new(); subjects.len()];
+    for line in output.lines() {
+        let sample = || {
+            let (name, nanos) = line.split_once(' ')?;
+            let index = subjects.iter().position(|subject| subject.key() == name)?;
+            Some((index, nanos.parse().ok()?))
+        };
+        let (index, nanos) = sample().ok_or_else(|| Misread::NoSample(line.to_owned()))?;
+        samples[index].push(nanos);
+    }
+    let rows = subjects.into_iter().zip(samples);
+    rows.map(|(subject, samples)| {
+        if samples.is_empty() {
+            return Err(Misread::Missing(subject.key()));
+        }
+        Ok(Row {
+            vmm: mode.to_string(),
+            subject,
+            distribution: Distribution::of(samples),
+        })
+    })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::hyperlight::Subject;
+
+    /// What a runner prints that takes two samples of each figure.
+    fn made_up(mode: Mode) -> String {
+        let line = |subject: &Subject| format!("{0} 1000\n{0} 2000\n", subject.key());
+        subjects(mode).iter().map(line).collect()
+    }
+
+    #[test]
+    fn each_figure_has_its_samples() {
+        for mode in Mode::ALL {
+            let rows = read(mode, &made_up(mode)).expect("they can be read");
+            let found: Vec<_> = rows.iter().map(|row| row.subject).collect();
+            assert_eq!(found, subjects(mode));
+            for row in rows {
+                assert_eq!(row.vmm, mode.to_string());
+                assert_eq!(row.distribution, Distribution::of([1000, 2000]));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_sample_or_is_missing_is_named() {
+        let mode = Mode::HostWait;
+        for line in [
+            "call/plain",
+            "call/plain many",
+            "call/other 5",
+            "sleep/5/guest 5",
+            "idle/tick-processor 5",
+        ] {
+            let output = format!("{}{line}\n", made_up(mode));
+            assert_eq!(read(mode, &output), Err(Misread::NoSample(line.into())));
+        }
+        let output = made_up(mode).replace("sleep/1000000/host", "sleep/1000000/guest");
+        let missing = read(mode, &output).expect_err("one has no sample");
+        assert!(
+            missing.to_string().contains("sleep/1000000/host"),
+            "{missing}"
+        );
+    }
+}

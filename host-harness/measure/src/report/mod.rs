@@ -1,0 +1,7 @@
+//! Documents as text for a terminal, and what changed between two of them.
+
+pub(crate) mod compare;
+pub(crate) mod counts;
+pub(crate) mod hyperlight;
+pub(crate) mod latency;
+pub(crate) mod numbers;
