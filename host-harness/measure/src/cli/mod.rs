@@ -4,8 +4,10 @@ mod compare;
 mod counts;
 mod draw;
 mod failure;
+mod figures;
 mod hyperlight;
 mod latency;
+mod native;
 
 use crate::{
     measuring::latency::plan::{self, Extent},
@@ -53,12 +55,17 @@ use std::{path::PathBuf, process::ExitCode};
 /// long, beside this machine's own. 100 samples or 15 s a figure; both modes take some two minutes where KVM
 /// emulates instructions. It needs KVM. docs/hyperlight.md says how they are taken.
 ///
+/// --native: time, on the host, as ratios to embassy-executor's.
+///
+/// --splice: the tables in README.md and docs are those of the records in docs/figures, which --json wrote. Where
+/// they stand, a comment names them: `<!-- figures: counts-tasks -->`, and `<!-- /figures -->` behind.
+///
 /// What this needs and is not there is installed first: the compiler's library for guests, and QEMU, which
 /// --hyperlight does without.
 #[derive(Debug, Parser)]
 #[command(name = "dormir-measure", bin_name = "cargo vm bench", version)]
 #[command(group = clap::ArgGroup::new("drawing").multiple(true))]
-#[command(after_long_help = format!("Of --counts:\n\n{}\n\n{}", counts::cases_help(), hyperlight::ABOUT))]
+#[command(after_long_help = format!("Of --counts:\n\n{}\n\n{}\n\n{}", counts::cases_help(), hyperlight::ABOUT, figures::ABOUT))]
 struct Arguments {
     /// Counts instructions: of a wake, a poll, a switch, a spawn, a join, a timer; and a sleep's exits
     #[arg(long, groups = ["figures", "by_vmm"])]
@@ -69,6 +76,15 @@ struct Arguments {
     /// Measures a Hyperlight guest: what a call and an idle cost, and how exact its sleeps are
     #[arg(long, groups = ["figures", "by_vmm"])]
     hyperlight: bool,
+    /// Compares executors natively, on the host: runs `cargo bench --package dormir-bench`
+    #[arg(long, groups = ["figures"])]
+    native: bool,
+    /// Puts the figures of recorded runs into the Markdown files and the picture of this checkout
+    #[arg(long, conflicts_with_all = ["figures", "compare", "from"])]
+    splice: bool,
+    /// With --splice: changes nothing, and ends with status 1 if a figure is not the record's
+    #[arg(long, requires = "splice", conflicts_with_all = ["figures", "compare", "from"])]
+    check: bool,
     /// Draws what a file of --latency --json has, without measuring; given again, takes the counts of a file of
     /// --counts --json
     #[arg(long, value_name = "FILE", groups = ["drawable", "by_vmm"], conflicts_with_all = ["figures", "compare"], requires = "drawing")]
@@ -203,6 +219,12 @@ fn run(arguments: Arguments, stop: &StopToken) -> Ended {
             policy,
         };
         return hyperlight::run(&options, stop);
+    }
+    if arguments.splice {
+        return figures::run(arguments.check);
+    }
+    if arguments.native {
+        return native::run(json);
     }
     if !arguments.counts {
         return Err(NoKindError.into());

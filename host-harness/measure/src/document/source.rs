@@ -103,7 +103,8 @@ impl Document {
     }
 }
 
-fn read_latencies(name: &Path, text: &str) -> Result<Document, SourceError> {
+/// The latencies of a file with this text, each with samples.
+pub(crate) fn read_latencies(name: &Path, text: &str) -> Result<Document, SourceError> {
     let document = Document::parse(name, text)?;
     let is_empty = |cell: &&Cell| {
         let mut spans = cell.spans.iter();

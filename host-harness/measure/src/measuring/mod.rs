@@ -8,6 +8,7 @@ pub mod exits;
 pub(crate) mod hyperlight;
 pub mod latency;
 pub(crate) mod machine;
+pub(crate) mod native;
 pub(crate) mod progress;
 pub(crate) mod sizes;
 pub mod sleeps;

@@ -8,6 +8,8 @@ use dormir_harness::{
     workspace::Workspace,
 };
 
+use std::{env, process::Command};
+
 /// The packages that every runtime's figures depend on.
 const COMMON: &[&str] = &["dormir", "rlsf"];
 
@@ -91,4 +93,16 @@ fn wanted() -> impl Iterator<Item = &'static str> {
     let counted = RUNTIMES.iter().flat_map(|runtime| runtime.packages);
     let others = counted.filter(|package| !COMMON.contains(package));
     COMMON.iter().chain(others).copied()
+}
+
+/// The version of the compiler that builds the bench: the one in PATH.
+pub(crate) fn of_rustc() -> Versions {
+    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let output = Command::new(rustc).arg("--version").output().ok();
+    let text = output.and_then(|output| String::from_utf8(output.stdout).ok());
+    let version = text.and_then(|text| Some(text.trim().strip_prefix("rustc ")?.to_owned()));
+    version
+        .into_iter()
+        .map(|version| ("rustc".to_owned(), version))
+        .collect()
 }

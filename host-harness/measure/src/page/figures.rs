@@ -1,12 +1,12 @@
 //! Figures as HTML tables.
 
-use super::{chart::Series, names};
+use super::chart::Series;
 use crate::{
     document::{
         distribution::QUANTILES,
         latency::{Cell, floor},
     },
-    report::numbers,
+    report::{names, numbers},
 };
 use comfy_table::Table;
 use maud::{Markup, html};

@@ -1,6 +1,6 @@
 //! The page as a whole.
 
-use super::{bars, chart, figures, ink, names, palette};
+use super::{bars, chart, figures, ink, palette};
 use crate::{
     document::{
         Host,
@@ -12,6 +12,7 @@ use crate::{
     report::{
         self,
         latency::NOTES,
+        names,
         numbers::{grouped, nanos},
     },
 };

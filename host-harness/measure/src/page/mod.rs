@@ -9,7 +9,6 @@ mod figures;
 mod ink;
 mod labels;
 mod layout;
-mod names;
 mod palette;
 mod picture;
 

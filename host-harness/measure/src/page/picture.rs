@@ -3,11 +3,10 @@
 use super::{
     chart, figures,
     ink::{self, Ink},
-    names,
 };
 use crate::{
     document::latency::{Cell, Document},
-    report::numbers,
+    report::{names, numbers},
 };
 use maud::{Markup, PreEscaped, html};
 

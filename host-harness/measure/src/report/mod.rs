@@ -4,4 +4,5 @@ pub(crate) mod compare;
 pub(crate) mod counts;
 pub(crate) mod hyperlight;
 pub(crate) mod latency;
+pub(crate) mod names;
 pub(crate) mod numbers;

@@ -4,6 +4,7 @@ mod figures;
 mod hyperlight;
 mod input;
 mod page;
+mod splice;
 #[expect(dead_code, reason = "the harness's tests use more of it")]
 #[path = "../../../tests/cli/support.rs"]
 mod support;

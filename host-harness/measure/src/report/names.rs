@@ -3,7 +3,7 @@
 use crate::document::latency::Cell;
 
 /// A VMM, by the name that `--vmm` takes.
-pub(super) fn vmm(name: &str) -> String {
+pub(crate) fn vmm(name: &str) -> String {
     let (vmm, machine) = name.split_once('/').unwrap_or((name, ""));
     let machine = match machine {
         "" => String::new(),
@@ -18,7 +18,7 @@ pub(super) fn vmm(name: &str) -> String {
 }
 
 /// The same where there is less room.
-pub(super) fn vmm_in_short(name: &str) -> String {
+pub(crate) fn vmm_in_short(name: &str) -> String {
     let (vmm, machine) = name.split_once('/').unwrap_or((name, ""));
     match vmm {
         "kvm" => "KVM".into(),
@@ -29,7 +29,7 @@ pub(super) fn vmm_in_short(name: &str) -> String {
 }
 
 /// A timer, as hardware manuals write it.
-pub(super) fn timer(name: &str) -> &str {
+pub(crate) fn timer(name: &str) -> &str {
     match name {
         "tsc-deadline" => "TSC-deadline",
         "x2apic" => "x2APIC",
@@ -40,7 +40,7 @@ pub(super) fn timer(name: &str) -> &str {
 }
 
 /// From where to where a path goes.
-pub(super) fn path(name: &str) -> String {
+pub(crate) fn path(name: &str) -> String {
     match name {
         "deadline" => "from the deadline to the poll".into(),
         "host" => "from the host's interrupt to the poll".into(),
@@ -50,7 +50,7 @@ pub(super) fn path(name: &str) -> String {
 }
 
 /// A guest: its timer, and what is unusual in it.
-pub(super) fn setting(cell: &Cell) -> String {
+pub(crate) fn setting(cell: &Cell) -> String {
     let mut text = timer(&cell.timer).to_owned();
     if cell.idle != "halt" {
         text += &format!(", idle by {}", cell.idle);
