@@ -36,6 +36,11 @@ struct Counts {
 
 impl Counts {
     fn assert_calm(&self, wakers: usize) {
+        self.assert_calm_with(wakers, 1);
+    }
+
+    /// With the number of passes that the loop makes for each pause.
+    fn assert_calm_with(&self, wakers: usize, passes: u64) {
         let (polls, waits, wakers) = (self.polls.get(), self.waits.get(), wakers as u64);
         let room = OTHER_WAKERS as u64;
         // Each is polled at the beginning and at the end.
@@ -46,8 +51,8 @@ impl Counts {
             let doublings = u64::from(wakers.div_ceil(room).next_power_of_two().ilog2());
             ((3 + doublings) * wakers, 1)
         } else {
-            // Each may be evicted once a millisecond.
-            ((2 + MILLIS) * wakers, MILLIS + 1)
+            // Each may be evicted once a pass, and a pause lasts a millisecond.
+            ((2 + passes * MILLIS) * wakers, MILLIS + 1)
         };
         assert!(polls <= most_polls, "{polls} polls of {wakers}");
         assert!(waits <= most_waits, "{waits} waits");
@@ -75,7 +80,7 @@ async fn storm(wakers: usize, counts: Rc<Counts>) {
             counts.polls.set(counts.polls.get() + 1);
             // Without a pause, the clock stands still.
             assert!(
-                counts.polls.get() < 1000 * MILLIS + 10 * wakers as u64,
+                counts.polls.get() < 2000 * MILLIS + 10 * wakers as u64,
                 "the loop does not pause"
             );
             timer.as_mut().poll(cx)
@@ -153,6 +158,32 @@ fn in_a_foreign_loop(wakers: usize) {
     );
 }
 
+/// A loop of the program that makes each pass and each turn itself.
+fn in_a_loop_of_passes(wakers: usize) {
+    static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+    host::init();
+    let counts = Rc::<Counts>::default();
+    let mut runner = EXECUTOR.enter().unwrap();
+    let task = storm_task(wakers, counts.clone());
+    runner.spawner().spawn_detached(task).unwrap();
+    let timers = TimerQueue::global();
+    loop {
+        runner.pass();
+        let deadline = timers.turn();
+        if EXECUTOR.tasks() == 0 {
+            break;
+        }
+        if runner.is_idle() {
+            let is_idle = || runner.is_idle();
+            let cx = IdleContext::new(timers, deadline, &is_idle);
+            Counted(&counts.waits).wait(&cx);
+        }
+    }
+    // A pass comes before the turn that ends the pause, and one after it.
+    counts.assert_calm_with(wakers, 2);
+    assert_eq!(timers.turn(), None, "nothing is left in the queue");
+}
+
 /// Each storm runs in a process of its own, in each of the loops.
 macro_rules! storms {
     ($($name:ident: $wakers:expr),* $(,)?) => {$(
@@ -173,6 +204,11 @@ macro_rules! storms {
             #[test]
             fn in_a_foreign_loop() {
                 alone(|| super::in_a_foreign_loop($wakers));
+            }
+
+            #[test]
+            fn in_a_loop_of_passes() {
+                alone(|| super::in_a_loop_of_passes($wakers));
             }
         }
     )*};
