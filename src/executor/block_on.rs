@@ -110,7 +110,7 @@ static SLOTS: [DeadlineSlot; FLAGS as usize] = [const { DeadlineSlot::new() }; F
 
 /// Returns the embassy timers' entry of the call that `waker` belongs to, if it belongs to one.
 #[cfg(feature = "embassy-time")]
-pub(crate) fn slot_of(waker: &Waker) -> Option<&'static DeadlineSlot> {
+pub(super) fn slot_of(waker: &Waker) -> Option<&'static DeadlineSlot> {
     has_made(waker).then(|| &SLOTS[number_of(waker)])
 }
 

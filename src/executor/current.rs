@@ -88,7 +88,7 @@ pub(super) fn refuse_deadlock(task: TaskRef) {
 /// no waker is taken for another task's. A waker is not recognised if it is used in another task's
 /// poll, or is a clone with another copy of the functions.
 #[cfg(feature = "embassy-time")]
-pub(crate) fn slot_of(waker: &Waker) -> Option<&'static DeadlineSlot> {
+pub(super) fn slot_of(waker: &Waker) -> Option<&'static DeadlineSlot> {
     let data = CURRENT.load(Ordering::Relaxed).cast_const();
     if data.is_null() || data != waker.data() {
         return None;

@@ -33,6 +33,8 @@ mod capacity;
 mod cpus;
 mod current;
 pub(crate) mod drive;
+#[cfg(feature = "embassy-time")]
+mod embassy_driver;
 #[expect(clippy::module_inception, reason = "it is the type's name")]
 mod executor;
 mod executor_core;
@@ -83,5 +85,3 @@ pub use self::{
     header::TaskVTable,
     pool::{Align, Aligned, Pool, cell_align, cell_size, never_made},
 };
-#[cfg(feature = "embassy-time")]
-pub(crate) use current::slot_of;

@@ -100,13 +100,12 @@ mod ticks;
 
 use core::{ptr, task::Waker};
 
-use embassy_time_driver::{Driver, TICK_HZ};
+use embassy_time_driver::TICK_HZ;
 
 pub use more::{AlreadyAdded, MoreWakers};
 pub(crate) use slot::DeadlineSlot;
 
 use super::{Instant, TimerQueue};
-use crate::executor::{block_on, slot_of};
 use pace::Pace;
 use table::{TableEntry, WakerTable};
 use ticks::Ticks;
@@ -124,35 +123,40 @@ static OTHERS: WakerTable = WakerTable::new(&ENTRIES);
 static GROWTH: growth::Growth = growth::Growth::new();
 static PACE: Pace = Pace::new();
 
-struct GlobalDriver;
-
-embassy_time_driver::time_driver_impl!(static DRIVER: GlobalDriver = GlobalDriver);
-
-impl Driver for GlobalDriver {
-    fn now(&self) -> u64 {
-        let queue = TimerQueue::global();
-        if queue.has_clock() {
-            DriverTicks::at(queue.now())
-        } else {
-            0
-        }
+/// The time in ticks; 0 before a clock is installed.
+pub(crate) fn now() -> u64 {
+    let queue = TimerQueue::global();
+    if queue.has_clock() {
+        DriverTicks::at(queue.now())
+    } else {
+        0
     }
+}
 
-    fn schedule_wake(&self, at: u64, waker: &Waker) {
-        let (queue, deadline) = (TimerQueue::global(), DriverTicks::deadline(at));
-        if deadline == Instant::NEVER {
-            return;
-        }
-        if queue.has_clock() && queue.now() >= deadline {
-            return waker.wake_by_ref();
-        }
-        match slot_of(waker).or_else(|| block_on::slot_of(waker)) {
-            // SAFETY: these slots are used with the global queue only, and cloning and dropping
-            // their wakers runs no foreign code.
-            Some(slot) => unsafe { slot.schedule(queue, deadline, waker) },
-            // SAFETY: this table is used with the global queue only.
-            None => unsafe { OTHERS.schedule(queue, deadline, waker) },
-        }
+/// Wakes `waker` when the time is `at`: by its slot, which `slot_of` finds, or else by the table.
+///
+/// # Safety
+///
+/// A waker for which `slot_of` returns a slot is cloned and dropped without foreign code, and the
+/// slot is used by this module only.
+#[inline(always)]
+pub(crate) unsafe fn schedule_wake(
+    at: u64,
+    waker: &Waker,
+    slot_of: impl FnOnce(&Waker) -> Option<&'static DeadlineSlot>,
+) {
+    let (queue, deadline) = (TimerQueue::global(), DriverTicks::deadline(at));
+    if deadline == Instant::NEVER {
+        return;
+    }
+    if queue.has_clock() && queue.now() >= deadline {
+        return waker.wake_by_ref();
+    }
+    match slot_of(waker) {
+        // SAFETY: this module uses the global queue only. The rest is as the caller promises.
+        Some(slot) => unsafe { slot.schedule(queue, deadline, waker) },
+        // SAFETY: this table is used with the global queue only.
+        None => unsafe { OTHERS.schedule(queue, deadline, waker) },
     }
 }
 
