@@ -79,6 +79,7 @@ impl<'a> IdleContext<'a> {
 impl fmt::Debug for IdleContext<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("IdleContext")
+            .field("timers", &self.timers)
             .field("deadline", &self.deadline)
             .finish_non_exhaustive()
     }

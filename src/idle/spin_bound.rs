@@ -29,7 +29,7 @@ use core::time::Duration;
 /// bound.wait_was(Duration::from_millis(10));
 /// assert_eq!(bound.get(), SpinBound::GROW_START / 2);
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SpinBound {
     bound: Duration,
     max: Duration,

@@ -64,7 +64,7 @@
 //! it. So nothing else writes `armed` or `live` between a load and a store of theirs.
 
 use core::{
-    ptr,
+    fmt, ptr,
     sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering},
     task::Waker,
 };
@@ -160,6 +160,17 @@ impl Default for TimerQueue {
     }
 }
 
+impl fmt::Debug for TimerQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TimerQueue")
+            .field("has_clock", &self.has_clock())
+            .field("next_deadline", &self.head())
+            .field("is_settled", &self.is_settled())
+            .field("slack", &self.slack())
+            .finish_non_exhaustive()
+    }
+}
+
 impl TimerQueue {
     /// The offset of `due`, for interrupt entries: they store a one there.
     #[cfg(all(target_arch = "x86_64", target_os = "none", feature = "bare"))]
@@ -207,7 +218,6 @@ impl TimerQueue {
     }
 
     /// The next deadline; [`Instant::NEVER`] if there is none.
-    #[cfg(feature = "embassy-time")]
     pub(super) fn head(&self) -> Instant {
         Instant::from_nanos(self.head.load(Ordering::Relaxed))
     }

@@ -17,7 +17,7 @@
 /// let (start, end) = (7_000, 10_000);
 /// assert_eq!(to_nanos.up(end - start), 1000);
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Scale {
     /// The factor times 2³².
     factor: u64,

@@ -1,6 +1,7 @@
 //! Timers: futures that end at a deadline.
 
 use core::{
+    fmt,
     future::Future,
     pin::Pin,
     task::{Context, Poll, Waker},
@@ -128,6 +129,15 @@ impl Timer {
         // SAFETY: if the node waits, `poll` linked it, to the timer's own queue.
         unsafe { self.queue.unlink(&self.node) };
         self.node.rewind(deadline);
+    }
+}
+
+impl fmt::Debug for Timer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Timer")
+            .field("deadline", &self.deadline())
+            .field("state", &self.node.state())
+            .finish_non_exhaustive()
     }
 }
 

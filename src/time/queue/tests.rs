@@ -203,6 +203,22 @@ fn disarm_turns_off_an_alarm_whose_interrupt_was_not_seen() {
 }
 
 #[test]
+fn debug_shows_deadline_and_state() {
+    let (queue, _clock) = queue();
+    let timer = waiting(queue, 7, Waker::noop());
+    let queue = std::format!("{queue:?}");
+    assert!(
+        queue.contains("next_deadline: Instant(7), is_settled: false"),
+        "{queue}"
+    );
+    let timer = std::format!("{timer:?}");
+    assert!(
+        timer.contains("deadline: Instant(7), state: Waiting"),
+        "{timer}"
+    );
+}
+
+#[test]
 fn dropped_timers_leave_nothing_in_the_queue() {
     let (queue, _clock) = queue();
     let timers: Vec<_> = (1..100).map(|n| waiting(queue, n, Waker::noop())).collect();
