@@ -234,6 +234,7 @@ impl Drop for Wait<'_> {
 /// println!("{refused}");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub struct AlreadyAwaited;
 

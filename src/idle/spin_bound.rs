@@ -30,6 +30,7 @@ use core::time::Duration;
 /// assert_eq!(bound.get(), SpinBound::GROW_START / 2);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct SpinBound {
     bound: Duration,
     max: Duration,

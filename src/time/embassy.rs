@@ -98,6 +98,8 @@ mod slot;
 mod table;
 mod ticks;
 
+#[cfg(feature = "log")]
+use core::sync::atomic::{AtomicBool, Ordering};
 use core::{ptr, task::Waker};
 
 use embassy_time_driver::TICK_HZ;
@@ -198,8 +200,22 @@ fn look(queue: &TimerQueue) {
     // SAFETY: that table is used with the global queue only, which this is.
     let is_overfull = unsafe { !GROWTH.look(is_overfull, &OTHERS, queue, growth::allocate) };
     if is_overfull {
+        #[cfg(feature = "log")]
+        log_first_pause();
         // SAFETY: the pace is used with the global queue only.
         unsafe { PACE.begin(queue) };
+    }
+}
+
+/// Logs the first pause. [`early_wakes`] shows whether there are more.
+#[cfg(feature = "log")]
+fn log_first_pause() {
+    static IS_LOGGED: AtomicBool = AtomicBool::new(false);
+    if !IS_LOGGED.swap(true, Ordering::Relaxed) {
+        log::warn!(
+            "embassy timers: there are more wakers than entries, so some are woken early, and the \
+             loop pauses; add entries by `MoreWakers`"
+        );
     }
 }
 

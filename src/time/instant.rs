@@ -160,6 +160,17 @@ impl fmt::Display for Instant {
     }
 }
 
+#[cfg(feature = "defmt")]
+impl defmt::Format for Instant {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        if *self == Self::NEVER {
+            defmt::write!(f, "never");
+        } else {
+            defmt::write!(f, "{=u64} ns", self.0);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -18,6 +18,7 @@
 /// assert_eq!(to_nanos.up(end - start), 1000);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Scale {
     /// The factor times 2³².
     factor: u64,

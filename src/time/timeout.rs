@@ -189,6 +189,7 @@ impl<F: fmt::Debug> fmt::Debug for WithDeadline<F> {
 /// assert!(error.to_string().contains("time limit"));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub struct TimedOut;
 

@@ -31,6 +31,7 @@ use std_alloc::string::{String, ToString};
 /// }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Error {
     /// A call of one of the host's functions failed.

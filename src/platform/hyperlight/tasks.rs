@@ -69,6 +69,7 @@ pub fn block_on<F: Future>(future: F) -> Result<F::Output, Error> {
 /// }
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub struct Polled {
     /// The number of tasks that have not ended.

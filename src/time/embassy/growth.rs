@@ -66,6 +66,11 @@ impl Growth {
                 return false;
             };
             table.admit(more);
+            #[cfg(feature = "log")]
+            log::info!(
+                "embassy timers: the table has {} entries now",
+                table.entries()
+            );
         }
         // An eviction meanwhile, by an interrupt handler's waker, happened before there was room.
         table.look();

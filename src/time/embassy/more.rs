@@ -42,6 +42,7 @@ pub struct MoreWakers<const N: usize> {
 /// # Ok::<(), dormir::time::embassy::AlreadyAdded>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub struct AlreadyAdded;
 

@@ -57,6 +57,7 @@ impl Alarm for NotInstalled {
 /// # Ok::<(), dormir::time::AlreadyInstalled>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub struct AlreadyInstalled;
 

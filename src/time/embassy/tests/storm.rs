@@ -272,3 +272,41 @@ fn an_interrupt_ends_a_pause() {
         assert!(early_wakes() > 0, "it paused");
     });
 }
+
+/// Growth is logged each time, the first pause once.
+#[cfg(feature = "log")]
+#[test]
+fn a_full_table_is_logged() {
+    struct Collect(std::sync::Mutex<std::vec::Vec<std::string::String>>);
+    impl log::Log for Collect {
+        fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+            true
+        }
+
+        fn log(&self, record: &log::Record<'_>) {
+            let line = std::format!("{} {}", record.level(), record.args());
+            self.0.lock().unwrap().push(line);
+        }
+
+        fn flush(&self) {}
+    }
+    static LOG: Collect = Collect(std::sync::Mutex::new(std::vec::Vec::new()));
+    alone(|| {
+        log::set_logger(&LOG).expect("the first logger");
+        log::set_max_level(log::LevelFilter::Trace);
+        in_block_on(3 * OTHER_WAKERS);
+        let expected: &[&str] = if cfg!(feature = "alloc") {
+            &[
+                "INFO embassy timers: the table has 128",
+                "INFO embassy timers: the table has 256",
+            ]
+        } else {
+            &["WARN embassy timers: there are more wakers than entries"]
+        };
+        let lines = LOG.0.lock().unwrap();
+        assert_eq!(lines.len(), expected.len(), "{lines:?}");
+        for (line, expected) in lines.iter().zip(expected) {
+            assert!(line.starts_with(expected), "{line}");
+        }
+    });
+}
