@@ -26,8 +26,7 @@ use crate::progress;
 /// # Examples
 ///
 /// ```
-/// use dormir::{Event, event::AlreadyAwaited};
-/// use dormir::platform::host::{self, Skip};
+/// use dormir::{Event, event::AlreadyAwaited, platform::host::Skip};
 ///
 /// static RECEIVED: Event = Event::new();
 ///
@@ -43,7 +42,7 @@ use crate::progress;
 ///
 /// on_packet();
 /// on_packet();
-/// host::init(); // A virtual clock, for the host. A guest waits by `idle::Halt`.
+/// // A guest waits by `idle::Halt`.
 /// assert_eq!(dormir::block_on(receive(), Skip), Ok(2));
 /// ```
 pub struct Event {
@@ -80,7 +79,7 @@ impl Event {
     ///
     /// Any but an NMI or machine-check handler.
     pub fn signal(&self) {
-        let waker = self.locked(|state| {
+        let waker = self.with_state(|state| {
             state.signals.set(state.signals.get().saturating_add(1));
             state.waker.take()
         });
@@ -109,7 +108,7 @@ impl Event {
     /// # Ok::<(), dormir::event::AlreadyAwaited>(())
     /// ```
     pub fn wait(&self) -> Result<Wait<'_>, AlreadyAwaited> {
-        if self.locked(|state| state.awaited.replace(true)) {
+        if self.with_state(|state| state.awaited.replace(true)) {
             Err(AlreadyAwaited)
         } else {
             Ok(Wait { event: self })
@@ -120,12 +119,12 @@ impl Event {
     ///
     /// A signal that is taken here does not end a [`Wait`].
     pub fn take(&self) -> u32 {
-        self.locked(|state| state.signals.take())
+        self.with_state(|state| state.signals.take())
     }
 
     /// Runs `section` in a critical section. No foreign code runs in it: a waker is cloned, woken
     /// and dropped outside.
-    fn locked<R>(&self, section: impl FnOnce(&EventState) -> R) -> R {
+    fn with_state<R>(&self, section: impl FnOnce(&EventState) -> R) -> R {
         critical_section::with(|cs| section(self.state.borrow(cs)))
     }
 }
@@ -148,7 +147,8 @@ impl Default for Event {
 
 impl fmt::Debug for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (signals, awaited) = self.locked(|state| (state.signals.get(), state.awaited.get()));
+        let (signals, awaited) =
+            self.with_state(|state| (state.signals.get(), state.awaited.get()));
         f.debug_struct("Event")
             .field("signals", &signals)
             .field("awaited", &awaited)
@@ -194,7 +194,7 @@ impl Future for Wait<'_> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<u32> {
         let event = self.event;
-        let looked = event.locked(|state| match state.signals.take() {
+        let looked = event.with_state(|state| match state.signals.take() {
             0 if state.will_wake(cx.waker()) => Some(Poll::Pending),
             0 => None,
             signals => Some(Poll::Ready(signals)),
@@ -204,7 +204,7 @@ impl Future for Wait<'_> {
         }
         // Cloning and dropping a waker is foreign code: it runs outside the critical section.
         let waker = cx.waker().clone();
-        let (poll, unused) = event.locked(|state| match state.signals.take() {
+        let (poll, unused) = event.with_state(|state| match state.signals.take() {
             0 => (Poll::Pending, state.waker.replace(Some(waker))),
             signals => (Poll::Ready(signals), Some(waker)),
         });
@@ -215,7 +215,7 @@ impl Future for Wait<'_> {
 
 impl Drop for Wait<'_> {
     fn drop(&mut self) {
-        let waker = self.event.locked(|state| {
+        let waker = self.event.with_state(|state| {
             state.awaited.set(false);
             state.waker.take()
         });

@@ -52,7 +52,7 @@ fn a_wait_returns_the_signals_since_the_last() {
 #[test]
 fn the_count_saturates() {
     let event = Event::new();
-    event.locked(|state| state.signals.set(u32::MAX - 1));
+    event.with_state(|state| state.signals.set(u32::MAX - 1));
     event.signal();
     event.signal();
     assert_eq!(event.take(), u32::MAX);

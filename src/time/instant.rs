@@ -20,7 +20,6 @@ use super::TimerQueue;
 /// use dormir::time::{Instant, Timer};
 /// use dormir::platform::host::{self, Skip};
 ///
-/// host::init(); // A virtual clock, for the host. A guest waits by `idle::Halt`.
 /// /// Ticks once a second, without drift.
 /// async fn tick(times: u32) {
 ///     let mut next = Instant::now();
@@ -29,7 +28,9 @@ use super::TimerQueue;
 ///         Timer::at(next).await;
 ///     }
 /// }
-/// # dormir::block_on(tick(3), Skip);
+///
+/// host::init(); // A virtual clock, for the host. A guest waits by `idle::Halt`.
+/// dormir::block_on(tick(3), Skip);
 /// # assert_eq!(Instant::now(), Instant::from_nanos(3_000_000_000));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

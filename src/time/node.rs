@@ -119,8 +119,8 @@ impl TimerNode {
     #[inline(always)]
     pub(super) unsafe fn wait(&self, waker: Waker, _cs: CriticalSection<'_>) {
         // SAFETY: while the node is not in the queue, only its owner uses it, which is the caller.
-        let place = unsafe { &mut *self.waker.get() };
-        place.write(waker);
+        let stored = unsafe { &mut *self.waker.get() };
+        stored.write(waker);
         self.set_state(NodeState::Waiting);
     }
 
@@ -144,7 +144,7 @@ impl TimerNode {
     ///
     /// The node was waiting.
     #[inline(always)]
-    pub(super) unsafe fn give_up(&self, cs: CriticalSection<'_>) -> Waker {
+    pub(super) unsafe fn cancel(&self, cs: CriticalSection<'_>) -> Waker {
         // SAFETY: as the caller promises.
         let waker = unsafe { self.take_waker(cs) };
         self.set_state(NodeState::Idle);
@@ -157,9 +157,9 @@ impl TimerNode {
     #[inline(always)]
     unsafe fn take_waker(&self, _cs: CriticalSection<'_>) -> Waker {
         // SAFETY: the waker is used in critical sections only.
-        let place = unsafe { &*self.waker.get() };
+        let stored = unsafe { &*self.waker.get() };
         // SAFETY: it is initialized since the node began to wait, and is not read again.
-        unsafe { place.assume_init_read() }
+        unsafe { stored.assume_init_read() }
     }
 
     /// Replaces the waker, and returns the old one; if the node does not wait, returns the new one.
@@ -168,9 +168,9 @@ impl TimerNode {
             return waker;
         }
         // SAFETY: the waker is used in critical sections only.
-        let place = unsafe { &mut *self.waker.get() };
+        let stored = unsafe { &mut *self.waker.get() };
         // SAFETY: it is initialized while the node waits.
-        let stored = unsafe { place.assume_init_mut() };
+        let stored = unsafe { stored.assume_init_mut() };
         core::mem::replace(stored, waker)
     }
 
@@ -180,8 +180,8 @@ impl TimerNode {
             return false;
         }
         // SAFETY: the waker is used in critical sections only.
-        let place = unsafe { &*self.waker.get() };
+        let stored = unsafe { &*self.waker.get() };
         // SAFETY: it is initialized while the node waits.
-        unsafe { place.assume_init_ref() }.will_wake(other)
+        unsafe { stored.assume_init_ref() }.will_wake(other)
     }
 }

@@ -130,7 +130,7 @@ pub struct TimerQueue {
     head: AtomicU64,
     /// The deadline that the alarm is set for; `NEVER` if the alarm must be set for the next one.
     armed: AtomicU64,
-    /// When the alarm will interrupt, as last set: `head` plus the slack. 0 if it is off. `NEVER`
+    /// When the alarm will interrupt, as last set: `armed` plus the slack. 0 if it is off. `NEVER`
     /// if its time has passed and its interrupt was not seen, so that it may still come.
     ///
     /// It stays when an interrupt comes: that may have been an earlier one, and the alarm's is
@@ -323,7 +323,7 @@ impl TimerQueue {
                 self.head.store(first_deadline(tree), Ordering::Relaxed);
             }
             // SAFETY: the node was in the queue until now.
-            unsafe { node.give_up(cs) }
+            unsafe { node.cancel(cs) }
         });
         // Dropping a waker is foreign code: it runs outside the critical section.
         drop(waker);

@@ -37,7 +37,6 @@ use super::{Instant, TimerQueue, instant::nanos};
 /// use dormir::{block_on, time::{Instant, Ticker}};
 /// use dormir::platform::host::{self, Skip};
 ///
-/// host::init(); // A virtual clock, for the host. A guest waits by `idle::Halt`.
 /// async fn sample(times: u32) {
 ///     let mut ticker = Ticker::every(Duration::from_millis(10));
 ///     for _ in 0..times {
@@ -48,6 +47,8 @@ use super::{Instant, TimerQueue, instant::nanos};
 ///         // Take a sample.
 ///     }
 /// }
+///
+/// host::init(); // A virtual clock, for the host. A guest waits by `idle::Halt`.
 /// block_on(sample(3), Skip);
 /// # assert_eq!(Instant::now(), Instant::from_nanos(30_000_000));
 /// ```

@@ -73,10 +73,10 @@ impl<N> Links<N> {
     ///
     /// The node is in no tree.
     #[inline(always)]
-    unsafe fn fill(&self, parent: Link<N>, is_red: bool) {
+    unsafe fn init(&self, parent: Link<N>, is_red: bool) {
         // SAFETY: nothing else uses the links of a node that is in no tree.
-        let room = unsafe { &mut *self.0.get() };
-        room.write(Position {
+        let position = unsafe { &mut *self.0.get() };
+        position.write(Position {
             parent: Cell::new(parent),
             children: [Cell::new(None), Cell::new(None)],
             is_red: Cell::new(is_red),
@@ -87,12 +87,12 @@ impl<N> Links<N> {
 /// The position of a node, which must be in the tree.
 #[inline(always)]
 fn place<N: TreeNode>(node: &'static N) -> &'static Position<N> {
-    // SAFETY: only `fill` writes it, before the node is in a tree, when there is no other reference
+    // SAFETY: only `init` writes it, before the node is in a tree, when there is no other reference
     // to it.
-    let room = unsafe { &*node.links().0.get() };
-    // SAFETY: the functions of this module get a node from the tree, where `insert` has filled it;
+    let position = unsafe { &*node.links().0.get() };
+    // SAFETY: the functions of this module get a node from the tree, where `insert` has initialized it;
     // or in `remove`, whose caller promises that the node is in the tree.
-    unsafe { room.assume_init_ref() }
+    unsafe { position.assume_init_ref() }
 }
 
 impl<N> Position<N> {
@@ -176,7 +176,7 @@ impl<N: TreeNode> Tree<N> {
         let node = unsafe { &*ptr::from_ref(node) };
         let Some(mut parent) = self.root.get() else {
             // SAFETY: the caller promises that it is in no tree.
-            unsafe { node.links().fill(None, false) };
+            unsafe { node.links().init(None, false) };
             self.root.set(Some(node));
             self.first.set(Some(node));
             return;
@@ -187,24 +187,24 @@ impl<N: TreeNode> Tree<N> {
             match below(parent, &key) {
                 Ok(next) => match below(next, &key) {
                     Ok(next) => parent = next,
-                    Err(side) => return self.hang(node, next, side),
+                    Err(side) => return self.attach(node, next, side),
                 },
-                Err(side) => return self.hang(node, parent, side),
+                Err(side) => return self.attach(node, parent, side),
             }
         }
     }
 
     /// Attaches a new node where `parent` has no child.
     #[inline(always)]
-    fn hang(&self, node: &'static N, parent: &'static N, side: Side) {
+    fn attach(&self, node: &'static N, parent: &'static N, side: Side) {
         // SAFETY: the node is not in the tree yet.
-        unsafe { node.links().fill(Some(parent), true) };
+        unsafe { node.links().init(Some(parent), true) };
         place(parent).set_child(side, Some(node));
         if side == Left && self.is_first(parent) {
             self.first.set(Some(node));
         }
         if place(parent).is_red.get() {
-            self.mend_insert(node, parent);
+            self.rebalance_insert(node, parent);
         }
     }
 
@@ -232,7 +232,7 @@ impl<N: TreeNode> Tree<N> {
                 let side = side_of(node, parent);
                 place(parent).set_child(side, None);
                 if !links.is_red.get() {
-                    self.mend_remove(parent, side);
+                    self.rebalance_remove(parent, side);
                 }
             }
             (Some(child), None) | (None, Some(child)) => {
@@ -278,7 +278,7 @@ impl<N: TreeNode> Tree<N> {
         if let Some(child) = child {
             place(child).is_red.set(false);
         } else if !was_red {
-            self.mend_remove(gap, side);
+            self.rebalance_remove(gap, side);
         }
     }
 
@@ -314,7 +314,7 @@ impl<N: TreeNode> Tree<N> {
 
     /// Restores the rules when `node` and its parent are both red.
     #[inline(never)]
-    fn mend_insert(&self, mut node: &'static N, mut parent: &'static N) {
+    fn rebalance_insert(&self, mut node: &'static N, mut parent: &'static N) {
         // A red node is not the root.
         while let Some(above) = place(parent).parent.get() {
             let side = side_of(parent, above);
@@ -346,7 +346,7 @@ impl<N: TreeNode> Tree<N> {
 
     /// Restores the rules when each path below this side of `parent` lacks a black node.
     #[inline(never)]
-    fn mend_remove(&self, mut parent: &'static N, mut side: Side) {
+    fn rebalance_remove(&self, mut parent: &'static N, mut side: Side) {
         loop {
             let links = place(parent);
             let Some(mut sibling) = links.child(side.other()) else {
