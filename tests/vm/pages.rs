@@ -40,8 +40,8 @@ fn blocks(page: &str, heading: &str, language: &str) -> Vec<String> {
         .collect()
 }
 
-/// A new folder outside of this repository, whose configuration is not to reach the page's programs; it is
-/// removed at the end.
+/// A new folder outside of this repository, whose configuration is not to reach the page's
+/// programs; it is removed at the end.
 struct Folder(PathBuf);
 
 impl Folder {

@@ -1,5 +1,6 @@
-//! README and the other pages: links lead somewhere, files that they name exist, `cargo vm` takes the commands
-//! that they show, and Rust blocks are compiled.
+//! README and the other pages: links lead somewhere, files that they name exist, `cargo vm` takes
+//! the commands that they show, Rust blocks are compiled, and what they tell of the manifests is
+//! true.
 
 use std::{
     collections::BTreeSet,
@@ -172,8 +173,8 @@ fn the_command_takes_what_the_pages_show() {
     }
 }
 
-/// Those of README and docs/guests.md are booted as guests, by the library's module `pages`; those of
-/// docs/hyperlight.md are run by the test `page-naps` in VMs.
+/// Those of README and docs/guests.md are booted as guests, by the library's module `pages`; those
+/// of docs/hyperlight.md are run by the test `page-naps` in VMs.
 #[test]
 fn every_rust_block_is_compiled() {
     let taken = fs::read_to_string(root().join("src/pages.rs")).expect("the module");
@@ -191,17 +192,47 @@ fn every_rust_block_is_compiled() {
     }
 }
 
+/// The text of every manifest.
+fn manifests() -> Vec<String> {
+    let mut all = Vec::new();
+    paths(&root(), &mut all);
+    let manifests = all.iter().filter(|path| path.ends_with("/Cargo.toml"));
+    manifests
+        .map(|path| fs::read_to_string(&path[1..]).expect("a manifest"))
+        .collect()
+}
+
+#[test]
+fn every_dependency_has_its_reason() {
+    let page = fs::read_to_string(root().join("docs/dependencies.md")).expect("the page");
+    let mut without = BTreeSet::new();
+    for manifest in manifests() {
+        let mut is_among = false;
+        for line in manifest.lines() {
+            if line.starts_with('[') {
+                is_among = line.contains("dependencies");
+            } else if let Some((name, _)) = line.split_once(" = ")
+                && is_among
+                && !name.starts_with("dormir")
+                && !page.contains(&format!("`{name}`"))
+            {
+                without.insert(name.to_owned());
+            }
+        }
+    }
+    assert!(
+        without.is_empty(),
+        "dependencies without a reason: {without:?}"
+    );
+}
+
 /// One minimum Rust version, in every manifest and in the README.
 #[test]
 fn the_minimum_rust_version_is_the_same_everywhere() {
-    let mut all = Vec::new();
-    paths(&root(), &mut all);
     let mut versions = BTreeSet::new();
-    for manifest in all.iter().filter(|path| path.ends_with("/Cargo.toml")) {
-        let text = fs::read_to_string(&manifest[1..]).expect("a manifest");
-        let version = text
-            .lines()
-            .filter_map(|line| line.strip_prefix("rust-version = "));
+    for manifest in manifests() {
+        let lines = manifest.lines();
+        let version = lines.filter_map(|line| line.strip_prefix("rust-version = "));
         versions.extend(version.map(|version| version.trim_matches('"').to_owned()));
     }
     let versions = Vec::from_iter(versions);

@@ -1,7 +1,8 @@
-//! The library's examples that need a machine, and those of README and `docs`: guests, each booted in a VM.
+//! The library's examples that need a machine, and those of README and `docs`: guests, each booted
+//! in a VM.
 //!
-//! Rustdoc compiles an example for the guests' target and gives it to cargo's runner for that target,
-//! `.cargo/run-guest`. The guest's exit code decides.
+//! Rustdoc compiles an example for the guests' target and gives it to cargo's runner for that
+//! target, `.cargo/run-guest`. The guest's exit code decides.
 
 use crate::{
     toolchain::{GuestToolchain, TARGET},
@@ -19,7 +20,8 @@ const MARK: &str = "dormir_guest::entry!(";
 /// What makes an example a part of a Hyperlight guest, which is compiled and not run.
 const COMPILED_MARK: &str = "# use dormir_guest as _;";
 
-/// What is in the names of the examples in the README and in `docs`: the library's module that takes them in.
+/// What is in the names of the examples in the README and in `docs`: the library's module that
+/// takes them in.
 const PAGES: &str = "pages::";
 
 /// Why the examples cannot be run.
@@ -72,8 +74,8 @@ pub(super) fn command(
     Ok(command)
 }
 
-/// The library's files with examples that are guests, or parts of Hyperlight guests; all examples in them are. As paths from `root`,
-/// with which rustdoc begins an example's name.
+/// The library's files with examples that are guests, or parts of Hyperlight guests; all examples
+/// in them are. As paths from `root`, with which rustdoc begins an example's name.
 fn files(root: &Path) -> Result<Vec<PathBuf>, NoExamples> {
     let folder = root.join("src");
     let mut files = Vec::new();
