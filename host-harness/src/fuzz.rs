@@ -1,5 +1,5 @@
-//! What the fuzz targets in `fuzz/` call, and the test that replays their corpora: the readers of what others
-//! write, with any bytes. Each must return, and what it asserts must hold.
+//! What the fuzz targets in `fuzz/` call, and the test that replays their corpora: the readers of
+//! what others write, with any bytes. Each must return, and what it asserts must hold.
 
 use std::collections::BTreeSet;
 

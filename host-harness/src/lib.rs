@@ -1,4 +1,5 @@
-//! Launches `dormir` guests under KVM, under QEMU and in Hyperlight sandboxes, for tests, demos and benchmarks.
+//! Launches `dormir` guests under KVM, under QEMU and in Hyperlight sandboxes, for tests, demos and
+//! benchmarks.
 
 pub mod browser;
 pub mod cli;

@@ -20,8 +20,8 @@ pub enum PackagesError {
     Process(#[from] ProcessError),
     /// Cargo failed, and has said why on standard error.
     #[error(
-        "the versions of the guests' packages cannot be found out: cargo failed ({0}) and says above \
-         why"
+        "the versions of the guests' packages cannot be found out: cargo failed ({0}) and says \
+         above why"
     )]
     Cargo(std::process::ExitStatus),
     /// Cargo reported something that cannot be understood.

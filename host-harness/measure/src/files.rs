@@ -43,7 +43,7 @@ pub(crate) struct Destination {
     "{} cannot be written ({reason}): pass {option} a file in a folder where you may write",
     name.display()
 )]
-pub(crate) struct Unwritable {
+pub(crate) struct WriteError {
     option: &'static str,
     name: PathBuf,
     reason: io::Error,
@@ -51,8 +51,8 @@ pub(crate) struct Unwritable {
 
 impl Destination {
     /// Makes sure that the file can be written, and leaves it as it is.
-    pub(crate) fn check(option: &'static str, name: &Path) -> Result<Self, Unwritable> {
-        Self::try_check(option, name).map_err(|reason| Unwritable {
+    pub(crate) fn check(option: &'static str, name: &Path) -> Result<Self, WriteError> {
+        Self::try_check(option, name).map_err(|reason| WriteError {
             option,
             name: name.to_owned(),
             reason,
@@ -65,7 +65,7 @@ impl Destination {
         }
         let target = match fs::metadata(name) {
             Ok(found) if found.is_dir() => return Err(ErrorKind::IsADirectory.into()),
-            // Replacing a device or a pipe would take it away from everybody.
+            // Replacing a device or a pipe would take it away from its other users.
             Ok(found) if !found.is_file() => return Err(io::Error::other("it is no plain file")),
             Ok(_) => {
                 OpenOptions::new().append(true).open(name)?;
@@ -79,7 +79,7 @@ impl Destination {
             name: name.to_owned(),
             target,
         };
-        // Goes away at once: whatever ends this process later leaves nothing behind.
+        // Deleted at once, so that nothing is left behind however this process ends.
         destination.temporary()?;
         Ok(destination)
     }
@@ -102,7 +102,7 @@ impl Destination {
     }
 
     /// Writes the file: readers find what was there before or all of `text`.
-    pub(crate) fn write(&self, text: &str) -> Result<(), Unwritable> {
+    pub(crate) fn write(&self, text: &str) -> Result<(), WriteError> {
         let write = || {
             let mut file = self.temporary()?;
             file.write_all(text.as_bytes())?;
@@ -110,7 +110,7 @@ impl Destination {
             file.persist(&self.target)?;
             Ok(())
         };
-        write().map_err(|reason| Unwritable {
+        write().map_err(|reason| WriteError {
             option: self.option,
             name: self.name.clone(),
             reason,

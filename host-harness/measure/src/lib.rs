@@ -1,8 +1,8 @@
 //! Measures what dormir costs, beside other runtimes: `cargo vm bench`.
 //!
-//! Modules depend one way: [`measuring`] runs guests, and returns a [`document`]; `report` makes tables of
-//! documents, and compares them; `page` draws them; `figures` puts what was recorded into Markdown files;
-//! `cli` knows all of these.
+//! Modules depend one way: [`measuring`] runs guests, and returns a [`document`]; `report` makes
+//! tables of documents, and compares them; `page` draws them; `figures` puts what was recorded into
+//! Markdown files; `cli` knows all of these.
 
 mod cli;
 pub mod document;

@@ -44,8 +44,8 @@ enum MachineName {
 /// A choice that no VMM fits.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "--machine is QEMU's and says nothing to another --vmm: leave --machine out, or pass --vmm qemu-kvm \
-     or --vmm qemu-tcg"
+    "--machine is QEMU's and says nothing to another --vmm: leave --machine out, or pass --vmm \
+     qemu-kvm or --vmm qemu-tcg"
 )]
 pub(super) struct MachineWithoutQemu;
 
@@ -78,8 +78,8 @@ struct Chosen {
 /// A name that is no VMM's, for commands that take the machine with it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "there is no VMM named `{0}`: use kvm, qemu-tcg/q35, qemu-tcg/microvm, qemu-kvm/q35, qemu-kvm/microvm, \
-     hyperlight or hyperlight-interrupts"
+    "there is no VMM named `{0}`: use kvm, qemu-tcg/q35, qemu-tcg/microvm, qemu-kvm/q35, \
+     qemu-kvm/microvm, hyperlight or hyperlight-interrupts"
 )]
 pub struct NoSuchVmm(pub(super) String);
 

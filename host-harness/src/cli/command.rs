@@ -45,7 +45,8 @@ pub fn run<A: Parser>(command: impl FnOnce(A, &StopToken) -> Ended) -> ExitCode 
         Err(error) => {
             // Where the stream is gone, there is no one left to tell.
             let _ = error.print();
-            // Help is no failure. A wrong line is one of ours: clap's own status could be a guest's.
+            // Help is no failure. A wrong line is one of ours: clap's own status could be a
+            // guest's.
             let failure = error.use_stderr();
             return ExitCode::from(if failure { FAILURE } else { 0 });
         }

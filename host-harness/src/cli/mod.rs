@@ -33,7 +33,8 @@ struct Arguments {
 // A verb without a text here has that of its arguments.
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Says which VMMs and compilers are here, what each lack costs and what set-up would do about it
+    /// Says which VMMs and compilers are here, what each lack costs and what set-up would do about
+    /// it
     ///
     /// Installs nothing. The status is 0 if guests can be built and run under at least one VMM.
     Doctor,

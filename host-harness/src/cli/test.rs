@@ -24,18 +24,20 @@ use std::{
 /// for loom, in target/loom: loom tries the orders of what threads do. The status is cargo's; after
 /// a failure nothing more is run.
 ///
-/// Arguments of `cargo test` stand for `--all-features` and choose among the first kind: with any, the
-/// others are left out. --vmm chooses the tests in VMs, tests/vm, of one VMM.
+/// Arguments of `cargo test` stand for `--all-features` and choose among the first kind: with any,
+/// the others are left out. --vmm chooses the tests in VMs, tests/vm, of one VMM.
 ///
 /// With --browser the page of `cargo vm bench --html` is then looked at in a browser.
 ///
-/// What the tests need and is not there is installed first: the compiler's library for guests, QEMU, unless
-/// --vmm names one that does without, and with --browser a browser, Debian's chromium-headless-shell. No package is
-/// removed for it, but one that is built of QEMU's own source and stands in QEMU's way.
+/// What the tests need and is not there is installed first: the compiler's library for guests,
+/// QEMU, unless
+/// --vmm names one that does without, and with --browser a browser, Debian's
+/// chromium-headless-shell. No package is removed for it, but one that is built of QEMU's own
+/// source and stands in QEMU's way.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Runs only the tests of this VMM: kvm, qemu-tcg, qemu-kvm, hyperlight or hyperlight-interrupts; of QEMU's
-    /// machines one, as in qemu-tcg/q35 and qemu-tcg/microvm
+    /// Runs only the tests of this VMM: kvm, qemu-tcg, qemu-kvm, hyperlight or
+    /// hyperlight-interrupts; of QEMU's machines one, as in qemu-tcg/q35 and qemu-tcg/microvm
     #[arg(long, conflicts_with = "cargo_test")]
     vmm: Option<OneVmm>,
     #[command(flatten)]
@@ -73,8 +75,8 @@ const MODELS: &[&str] = &[
 /// The tests that look at a page in a browser: what follows `cargo test`.
 const IN_A_BROWSER: &[&str] = &["--package=dormir-page-tests"];
 
-/// The longest time that the examples, the models, the browser's tests, or the library's own tests may take,
-/// their build included: many times the usual one.
+/// The longest time that the examples, the models, the browser's tests, or the library's own tests
+/// may take, their build included: many times the usual one.
 const LIMIT: Duration = Duration::from_secs(3600);
 
 pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
@@ -82,7 +84,8 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
     let cargo_vm = env::current_exe().ok();
     let one = arguments.vmm.as_ref();
     if let Some(one) = one {
-        // Before anything is installed or built for it: no set-up can mend what it needs and is not there.
+        // Before anything is installed or built for it: no set-up can mend what it needs and is not
+        // there.
         one.probe()?;
     }
     let workspace = Workspace::locate()?;

@@ -1,4 +1,5 @@
-//! `cargo vm bench`, as far as it is this command's: the program that measures is built, and takes over.
+//! `cargo vm bench`, as far as it is this command's: the program that measures is built, and takes
+//! over.
 
 use crate::support::{FakeMachine, is_error_line, outcome, text};
 use rustix::process::{Pid, Signal, kill_process};

@@ -13,8 +13,8 @@ use std::{
     path::Path,
 };
 
-/// Prints what changed from the figures in one file to those in the other. The status is 1 if dormir's have become
-/// slower by more than is allowed.
+/// Prints what changed from the figures in one file to those in the other. The status is 1 if
+/// dormir's became slower by more than is allowed.
 pub(super) fn run(before: &Path, after: &Path, allowed: Option<Percentage>) -> Ended {
     let (before, after) = (Document::read(before)?, Document::read(after)?);
     let comparison = Comparison::of(&before, &after)?;

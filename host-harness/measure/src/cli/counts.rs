@@ -21,10 +21,11 @@ use std::{
 
 /// What `--help` says of the exits.
 const EXITS: &str = "The exits: what a sleep asks the machine for, with each timer source. Under \
-    KVM our own VMM steps through whole sleeps of one task, from poll to poll, and looks at each instruction: \
-    writes to the alarm, hlt, EOIs, and whatever else leaves the processor. Where there is no KVM, these rows \
-    are left out. And what TimerQueue::set_slack saves: 10 tasks with 100 sleeps each of up to 10 ms, without \
-    slack and with 1 ms, counted by the guest in its alarm, its idle policy and its handler.";
+    KVM our own VMM steps through whole sleeps of one task, from poll to poll, and looks at each \
+    instruction: writes to the alarm, hlt, EOIs, and whatever else leaves the processor. Where \
+    there is no KVM, these rows are left out. And what TimerQueue::set_slack saves: 10 tasks with \
+    100 sleeps each of up to 10 ms, without slack and with 1 ms, counted by the guest in its \
+    alarm, its idle policy and its handler.";
 
 /// What `--help` says of the cases.
 pub(super) fn cases_help() -> String {
@@ -33,8 +34,8 @@ pub(super) fn cases_help() -> String {
     let names: Vec<_> = RUNTIMES.iter().map(|runtime| runtime.name).collect();
     format!(
         "The runtimes: {}.\n\nThe cases, at n = 1, 64, 1024, 4096 and 65536 tasks that only return \
-         Pending, of timers at n = 1, 10, 100, 1000, 4000, 10000 and 100000 (isr_to_poll: at 1), and of the \
-         heap at n = 1, 64, 1000, 10000 and 100000 blocks:{cases}\n\n{}",
+         Pending, of timers at n = 1, 10, 100, 1000, 4000, 10000 and 100000 (isr_to_poll: at 1), \
+         and of the heap at n = 1, 64, 1000, 10000 and 100000 blocks:{cases}\n\n{}",
         names.join(", "),
         EXITS
     )

@@ -2,7 +2,7 @@
 
 use crate::{
     document::{latency::Document, source},
-    files::{Destination, Unwritable},
+    files::{Destination, WriteError},
     page,
 };
 use dormir_harness::{cli::command::Ended, vmm::Vmm};
@@ -24,7 +24,7 @@ pub(super) struct Canvases {
     svg: Option<Destination>,
 }
 
-/// What is read would be overwritten, or what is drawn.
+/// A drawing would overwrite a file that is read, or another drawing.
 #[derive(Debug, thiserror::Error)]
 #[error("{} is given twice, and would be overwritten: draw into another file", .0.display())]
 pub(super) struct GivenTwiceError(PathBuf);
@@ -44,7 +44,7 @@ impl Options<'_> {
     }
 
     /// Makes sure that the files can be written.
-    pub(super) fn check(self) -> Result<Canvases, Unwritable> {
+    pub(super) fn check(self) -> Result<Canvases, WriteError> {
         let check = |option, name: Option<&Path>| {
             let checked = name.map(|name| Destination::check(option, name));
             checked.transpose()
@@ -56,7 +56,7 @@ impl Options<'_> {
     }
 }
 
-/// Where a file is, or would be: whatever it is called.
+/// Where a file is, or would be, whichever name is used for it.
 fn place(name: &Path) -> PathBuf {
     let to_be = || {
         let folder = name.parent().filter(|folder| *folder != Path::new(""));
@@ -73,7 +73,7 @@ impl Canvases {
         self.html.is_some()
     }
 
-    /// Draws what is options.
+    /// Draws what was asked for.
     pub(super) fn draw(&self, document: &Document) -> Result<(), Box<dyn std::error::Error>> {
         if let Some(html) = &self.html {
             html.write(&page::html(document))?;

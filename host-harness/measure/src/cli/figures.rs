@@ -16,15 +16,14 @@ use std::{
 };
 
 /// What `--help` says of the figures' names.
-pub(super) const ABOUT: &str = "Of --splice, the names of figures:\n\n  \
-    counts-tasks, counts-timers, counts-sleeps   tables of docs/figures/counts.json\n  \
-    counts-record   within a line: its date and versions\n  \
-    count RUNTIME/CASE/N/CAPACITY/CPUS   one count, as in `count dormir/spawn_boxed/64/64/shared`; - for what \
-    does not apply, and for isr_to_poll /TIMER behind\n  \
-    worst RUNTIME/CASE/N/CAPACITY/CPUS   the worst single operation\n  \
-    slack   the alarm writes of a sleep with slack\n  \
-    latency-p50, latency-record   of docs/figures/latency.json, of which docs/latency.svg is drawn too\n  \
-    native-ratios, native-record   of docs/figures/native.json";
+pub(super) const ABOUT: &str = "Of --splice, the names of figures:\n\n  counts-tasks, \
+    counts-timers, counts-sleeps   tables of docs/figures/counts.json\n  counts-record   within a \
+    line: its date and versions\n  count RUNTIME/CASE/N/CAPACITY/CPUS   one count, as in `count \
+    dormir/spawn_boxed/64/64/shared`; - for what does not apply, and for isr_to_poll /TIMER \
+    behind\n  worst RUNTIME/CASE/N/CAPACITY/CPUS   the worst single operation\n  slack   the alarm \
+    writes of a sleep with slack\n  latency-p50, latency-record   of docs/figures/latency.json, of \
+    which docs/latency.svg is drawn too\n  native-ratios, native-record   of \
+    docs/figures/native.json";
 
 /// The picture in a checkout.
 const PICTURE: &str = "docs/latency.svg";

@@ -20,14 +20,14 @@ use std::{
     time::Duration,
 };
 
-/// How many samples each figure takes, unless it is said.
+/// How many samples each figure takes, unless an option tells otherwise.
 pub(super) const SAMPLES: u32 = 100;
 
 /// How long a figure may take for them.
 const LIMIT: Duration = Duration::from_secs(15);
 
-/// How long a runner may take for one measurement: it has at most three figures, a sandbox to make, and a
-/// slow machine.
+/// How long a runner may take for one measurement: it has at most three figures, a sandbox to make,
+/// and a slow machine.
 const RUNNER_LIMIT: Duration = Duration::from_secs(180);
 
 /// The runner's measurements, and what they are called while they run.
@@ -38,14 +38,13 @@ const MEASUREMENTS: &[(&str, &str)] = &[
 ];
 
 /// What `--help` says of the figures.
-pub(super) const ABOUT: &str = "Of --hyperlight, in microseconds:\n\n  \
-    call   of a guest function that does nothing (plain); that calls a host function, which returns at once \
-    (host-function); and that runs the executor for a future that is ready (block_on), which calls the host \
-    once too\n  \
-    idle   what one costs: the host function that waits, without its wait (wait-elapsed); processor time for a \
-    sleep by that function (wait-processor); processor time for one tick and the halt after it \
-    (tick-processor)\n  \
-    sleep  by how much sleeps of 1, 10 and 100 ms are too long, the guest's and this machine's own";
+pub(super) const ABOUT: &str = "Of --hyperlight, in microseconds:\n\n  call   of a guest function \
+    that does nothing (plain); that calls a host function, which returns at once (host-function); \
+    and that runs the executor for a future that is ready (block_on), which calls the host once \
+    too\n  idle   what one costs: the host function that waits, without its wait (wait-elapsed); \
+    processor time for a sleep by that function (wait-processor); processor time for one tick and \
+    the halt after it (tick-processor)\n  sleep  by how much sleeps of 1, 10 and 100 ms are too \
+    long, the guest's and this machine's own";
 
 /// What is to be measured.
 pub(super) struct Options<'a> {
@@ -71,7 +70,7 @@ pub(super) fn run(options: &Options<'_>, stop: &StopToken) -> Ended {
     let runners = modes.map(|mode| Runner::build(mode, &workspace, stop).map(|it| (mode, it)));
     let runners: Vec<(Mode, Runner)> = runners.collect::<Result<_, _>>()?;
     let versions = versions::of_hyperlight(&toolchain, &workspace, stop)?;
-    // QEMU has no part in it.
+    // QEMU is not involved.
     let host = Host {
         qemu: None,
         ..machine::look()

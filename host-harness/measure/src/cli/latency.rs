@@ -96,7 +96,7 @@ pub(super) fn run(options: &Options<'_>, stop: &StopToken) -> Ended {
     }
 }
 
-/// What is told of a guest that failed, or of another reason.
+/// Reports the guest that failed, or another reason.
 fn end(broken: Broken) -> Ended {
     match broken {
         Broken::Guest(failed) => failure::tell(&failed),
@@ -104,7 +104,8 @@ fn end(broken: Broken) -> Ended {
     }
 }
 
-/// QEMU is installed for those who ask for it, or for everything; not where nothing may be installed.
+/// QEMU is installed for those who ask for it, or for everything; not where nothing may be
+/// installed.
 fn needs(options: &Options<'_>) -> Needs {
     let is_qemu = |vmm: &Vmm| matches!(vmm, Vmm::Qemu(..));
     let has_all = options.vmms.is_empty() || options.drawings.html.is_some();

@@ -24,50 +24,61 @@ use dormir_harness::{
 };
 use std::{path::PathBuf, process::ExitCode};
 
-/// Measures what tasks cost: --counts or --latency, beside other runtimes, or --hyperlight.
+/// Measures what tasks cost, beside other runtimes: --counts, --latency, --native; or --hyperlight.
 ///
-/// --counts: instructions. Each runtime runs in a guest of its own, linked with the critical section
-/// and the heap that dormir's guests have, under QEMU's translator with `-icount shift=0,sleep=off`:
-/// there the time-stamp counter counts the guest's instructions, one by one, and no interrupt comes.
-/// So the figures are exact, and the same in every run, for one compiler, core and QEMU; their
-/// versions are printed with them. Instructions are not time: a locked one takes longer than others.
-/// What happens around a halt is counted in dormir's guest, on the real machine; most of that needs KVM,
-/// where the harness's own VMM steps through it, and is left out where there is none.
+/// --counts: instructions. Each runtime runs in a guest of its own, linked with the critical
+/// section and the heap that dormir's guests have, under QEMU's translator with `-icount
+/// shift=0,sleep=off`: there the time-stamp counter counts the guest's instructions, one by one,
+/// and no interrupt comes. So the figures are exact, and the same in every run, for one compiler,
+/// core and QEMU; their versions are printed with them. Instructions are not time: a locked one
+/// takes longer than others. What happens around a halt is counted in dormir's guest, on the real
+/// machine; most of that needs KVM, where the harness's own VMM steps through it, and is left out
+/// where there is none.
 ///
-/// --latency: time, from a deadline, or an interrupt that the host injects, to the interrupt's handler, the wake
-/// and the task's poll, and from one task's wake to the other's poll. Beside it, in turns in the same guest,
-/// embassy-executor with the same timer, and the floor: `sti; hlt` and a handler that only stamps and
-/// acknowledges. Without --full: the best timer and the PIT under each VMM, 2,000 samples or 10 s a cell. With it
-/// also every timer and idle policy, and a thousand sleeping or ten busy tasks beside. Latencies differ from run
-/// to run; docs/benchmarks.md says how they are taken.
+/// --latency: time, from a deadline, or an interrupt that the host injects, to the interrupt's
+/// handler, the wake and the task's poll, and from one task's wake to the other's poll. Beside it,
+/// in turns in the same guest, embassy-executor with the same timer, and the floor: `sti; hlt` and
+/// a handler that only stamps and acknowledges. Without --full: the best timer and the PIT under
+/// each VMM, 2,000 samples or 10 s a cell. With it also every timer and idle policy, and a thousand
+/// sleeping or ten busy tasks beside. Latencies differ from run to run; docs/benchmarks.md says how
+/// they are taken.
 ///
-/// --compare: what changed between the files that two runs of --latency --json wrote, with a 95 % interval
-/// by the bootstrap. The status is 0 whatever changed; with --fail-above it is 1 if one of dormir's medians
-/// became slower by more than that, in the whole interval.
+/// --compare: what changed between the files that two runs of --latency --json wrote, with a 95 %
+/// interval by the bootstrap. The status is 0 whatever changed; with --fail-above it is 1 if one of
+/// dormir's medians became slower by more than that, in the whole interval.
 ///
-/// --html: the latencies as a page, one file that needs no other: distributions, the counts as bars, the sizes
-/// of guest images, all figures, the machine. With --latency it is drawn of what is measured, and counts and
-/// sizes are taken along; with --from, of what was measured before. --svg draws the first chart of each guest,
-/// for where a page cannot be.
+/// --html: the latencies as a page, one file that needs no other: distributions, the counts as
+/// bars, the sizes of guest images, all figures, the machine. With --latency it is drawn of what is
+/// measured, and counts and sizes are taken along; with --from, of what was measured before. --svg
+/// draws the first chart of each guest, for places where no page fits.
 ///
-/// --hyperlight: time, in sandboxes of the real hyperlight-host, without its hw-interrupts and with: a call of
-/// a guest function with and without the executor, an idle, and by how much sleeps of 1, 10 and 100 ms are too
-/// long, beside this machine's own. 100 samples or 15 s a figure; both modes take some two minutes where KVM
-/// emulates instructions. It needs KVM. docs/hyperlight.md says how they are taken.
+/// --hyperlight: time, in sandboxes of the real hyperlight-host, without its hw-interrupts and
+/// with: a call of a guest function with and without the executor, an idle, and by how much sleeps
+/// of 1, 10 and 100 ms are too long, beside this machine's own. 100 samples or 15 s a figure; both
+/// modes take some two minutes where KVM emulates instructions. It needs KVM. docs/hyperlight.md
+/// describes how they are taken.
 ///
 /// --native: time, on the host, as ratios to embassy-executor's.
 ///
-/// --splice: the tables in README.md and docs are those of the records in docs/figures, which --json wrote. Where
-/// they stand, a comment names them: `<!-- figures: counts-tasks -->`, and `<!-- /figures -->` behind.
+/// --splice: the tables in README.md and docs are those of the records in docs/figures, which
+/// --json wrote. Where they stand, a comment names them: `<!-- figures: counts-tasks -->`, and
+/// `<!-- /figures -->` behind.
 ///
-/// What this needs and is not there is installed first: the compiler's library for guests, and QEMU, which
+/// What this needs and is not there is installed first: the compiler's library for guests, and
+/// QEMU, which
 /// --hyperlight does without.
 #[derive(Debug, Parser)]
 #[command(name = "dormir-measure", bin_name = "cargo vm bench", version)]
 #[command(group = clap::ArgGroup::new("drawing").multiple(true))]
-#[command(after_long_help = format!("Of --counts:\n\n{}\n\n{}\n\n{}", counts::cases_help(), hyperlight::ABOUT, figures::ABOUT))]
+#[command(after_long_help = [
+    "Of --counts:",
+    &counts::cases_help(),
+    hyperlight::ABOUT,
+    figures::ABOUT,
+].join("\n\n"))]
 struct Arguments {
-    /// Counts instructions: of a wake, a poll, a switch, a spawn, a join, a timer; and a sleep's exits
+    /// Counts instructions: of a wake, a poll, a switch, a spawn, a join, a timer; and a sleep's
+    /// exits
     #[arg(long, groups = ["figures", "by_vmm"])]
     counts: bool,
     /// Measures latency: from a deadline, an interrupt from the host, or a task's wake, to the poll
@@ -85,13 +96,20 @@ struct Arguments {
     /// With --splice: changes nothing, and ends with status 1 if a figure is not the record's
     #[arg(long, requires = "splice", conflicts_with_all = ["figures", "compare", "from"])]
     check: bool,
-    /// Draws what a file of --latency --json has, without measuring; given again, takes the counts of a file of
+    /// Draws what a file of --latency --json has, without measuring; given again, takes the counts
+    /// of a file of
     /// --counts --json
-    #[arg(long, value_name = "FILE", groups = ["drawable", "by_vmm"], conflicts_with_all = ["figures", "compare"], requires = "drawing")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        groups = ["drawable", "by_vmm"],
+        conflicts_with_all = ["figures", "compare"],
+        requires = "drawing"
+    )]
     from: Vec<PathBuf>,
-    /// Measures, or with --from draws, under this VMM; may be given again. For --latency: kvm, qemu-tcg/q35, qemu-tcg/microvm,
-    /// qemu-kvm/q35, qemu-kvm/microvm; for --hyperlight: hyperlight, hyperlight-interrupts [default: all that
-    /// can be used here, or were]
+    /// Measures, or with --from draws, under this VMM; may be given again. For --latency: kvm,
+    /// qemu-tcg/q35, qemu-tcg/microvm, qemu-kvm/q35, qemu-kvm/microvm; for --hyperlight:
+    /// hyperlight, hyperlight-interrupts [default: all that can be used here, or were]
     #[arg(long, requires = "by_vmm", value_parser = under)]
     vmm: Vec<Under>,
     /// How many samples each figure of --hyperlight takes at least, if there is time [default: 100]
@@ -104,7 +122,8 @@ struct Arguments {
         value_parser = clap::value_parser!(u32).range(1..=100_000)
     )]
     samples: Option<u32>,
-    /// Measures latency with every timer and idle policy and under load, 10,000 samples or 60 s a cell
+    /// Measures latency with every timer and idle policy and under load, 10,000 samples or 60 s a
+    /// cell
     // (What it requires is not looked for if that conflicts with what is there.)
     #[arg(long, requires = "latency", conflicts_with_all = ["counts", "hyperlight", "compare"])]
     full: bool,
@@ -114,14 +133,21 @@ struct Arguments {
     /// Also draws the page, into this file; what it held before is replaced at the end
     #[arg(long, value_name = "FILE", requires = "drawable", group = "drawing")]
     html: Option<PathBuf>,
-    /// Also draws a picture, into this file: for each VMM and timer, how late polls are after a deadline
+    /// Also draws a picture, into this file: for each VMM and timer, how late polls are after a
+    /// deadline
     #[arg(long, value_name = "FILE", requires = "drawable", group = "drawing")]
     svg: Option<PathBuf>,
     /// Compares the latencies in two files that --latency --json wrote
     #[arg(long, num_args = 2, value_names = ["BEFORE", "AFTER"], conflicts_with = "figures")]
     compare: Vec<PathBuf>,
     /// Ends with status 1 if a median of dormir's became slower by more than this many percent
-    #[arg(long, value_name = "PERCENT", allow_negative_numbers = true, requires = "compare", conflicts_with_all = ["figures", "from"])]
+    #[arg(
+        long,
+        value_name = "PERCENT",
+        allow_negative_numbers = true,
+        requires = "compare",
+        conflicts_with_all = ["figures", "from"]
+    )]
     fail_above: Option<Percentage>,
     #[command(flatten)]
     installing: Installing,
@@ -136,8 +162,8 @@ pub fn main() -> ExitCode {
 /// The command line does not tell what to measure.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "say what is to be measured: pass --counts, which counts instructions, --latency, which measures time, or \
-     --hyperlight, which measures a Hyperlight guest"
+    "say what is to be measured: pass --counts, which counts instructions, --latency, which \
+     measures time, or --hyperlight, which measures a Hyperlight guest"
 )]
 struct NoKindError;
 
@@ -177,7 +203,8 @@ impl Arguments {
             under @ Under::Vmm(_) => Err(WrongVmmError {
                 figures: "--hyperlight",
                 under,
-                instead: "pass --vmm hyperlight or --vmm hyperlight-interrupts, or leave --vmm out for both",
+                instead: "pass --vmm hyperlight or --vmm hyperlight-interrupts, or leave --vmm out \
+                          for both",
             }),
         };
         self.vmm.iter().map(mode).collect()

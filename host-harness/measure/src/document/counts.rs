@@ -10,7 +10,7 @@ pub struct Runtime {
     pub name: &'static str,
     /// The packages whose versions are shown with its figures.
     pub packages: &'static [&'static str],
-    /// How it is used here, and what of its figures is not its own doing.
+    /// How it is used here, and which parts of its figures are not its own.
     pub note: &'static str,
 }
 
@@ -19,10 +19,10 @@ pub const RUNTIMES: &[Runtime] = &[
     Runtime {
         name: "dormir",
         packages: &["dormir"],
-        note: "Runner::pass; below the name the executor's capacity, and whether other vCPUs may wake its \
-               tasks (shared) or not (single). Tasks lie in a static pool for n; spawn is \
-               spawn_detached, join has what a handle costs. All n timers are one task's; they are served \
-               as in Runner::run: by TimerQueue::turn, after each pass",
+        note: "Runner::pass; below the name the executor's capacity, and whether other vCPUs may \
+               wake its tasks (shared) or not (single). Tasks lie in a static pool for n; spawn is \
+               spawn_detached, join has what a handle costs. All n timers are one task's; they are \
+               served as in Runner::run: by TimerQueue::turn, after each pass",
     },
     Runtime {
         name: "embassy",
@@ -31,47 +31,50 @@ pub const RUNTIMES: &[Runtime] = &[
             "embassy-time",
             "embassy-time-queue-utils",
         ],
-        note: "the raw executor, with an empty pender. Tasks lie in a static pool for n, in which each \
-               spawn looks for a free place from the first on. They have no results, so no join. Timers \
-               are embassy-time's with the queue that is integrated into tasks, so n timers are n tasks'; \
-               whatever changes the queue goes through all of it",
+        note: "the raw executor, with an empty pender. Tasks lie in a static pool for n, in which \
+               each spawn looks for a free place from the first on. They have no results, so no \
+               join. Timers are embassy-time's with the queue that is integrated into tasks, so n \
+               timers are n tasks'; whatever changes the queue goes through all of it",
     },
     Runtime {
         name: "edge",
         packages: &["edge-executor"],
         note: "LocalExecutor with a BoundQueue for n, a pass by try_tick until nothing is ready \
-               (polling its run() costs more). Tasks lie on the heap, whose cost is in spawn and join",
+               (polling its run() costs more). Tasks lie on the heap, whose cost is in spawn and \
+               join",
     },
     Runtime {
         name: "futures-unordered",
         packages: &["futures-util"],
-        note: "FuturesUnordered, a pass by poll_next with a waker that does nothing. Futures lie on the \
-               heap, whose cost is in spawn and join",
+        note: "FuturesUnordered, a pass by poll_next with a waker that does nothing. Futures lie \
+               on the heap, whose cost is in spawn and join",
     },
     Runtime {
         name: "heap",
         packages: &["rlsf"],
-        note: "no runtime, but dormir-guest's heap: what a box costs, wherever one is made. n is how many \
-               blocks there are, of up to 4 KiB. Interrupts are masked meanwhile, so the worst holds them up",
+        note: "no runtime, but dormir-guest's heap: what a box costs, wherever one is made. n is \
+               how many blocks there are, of up to 4 KiB. Interrupts are masked meanwhile, so the \
+               worst holds them up",
     },
 ];
 
 /// What holds for all runtimes alike.
 pub(crate) const NOTES: &[&str] = &[
-    "n is how many tasks there are (in ping_pong two where n is 1), or in the rows of timers how many \
-     timers are pending. An instruction is one of the guest's, whatever time it takes",
-    "timers: the mean of all operations, and in parentheses the worst single one. In each of 1,000 rounds \
-     the first deadline passes, that timer is made anew, one is cancelled, and that one is made anew; new \
-     deadlines lie among those that are pending. Clock and alarm are the bench's own and the same for \
-     all: one RDTSC and an addition, and one store",
-    "the heap is TLSF, by the crate rlsf, and masks interrupts while it works, as critical sections do",
-    "isr_to_poll: behind it stands the timer. With xapic it is counted as the rest is, the mean of 100; with \
-     the others our own VMM steps through it under KVM, where it waits for 3 sleeps. What is dormir's lies \
-     between: the handler with its acknowledgement, the return to the loop, the timer's way out of the \
-     queue, the wake, the pass",
+    "n is how many tasks there are (in ping_pong two where n is 1), or in the rows of timers how \
+     many timers are pending. An instruction is one of the guest's, whatever time it takes",
+    "timers: the mean of all operations, and in parentheses the worst single one. In each of 1,000 \
+     rounds the first deadline passes, that timer is made anew, one is cancelled, and that one is \
+     made anew; new deadlines lie among those that are pending. Clock and alarm are the bench's \
+     own and the same for all: one RDTSC and an addition, and one store",
+    "the heap is TLSF, by the crate rlsf, and masks interrupts while it works, as critical \
+     sections do",
+    "isr_to_poll: behind it stands the timer. With xapic it is counted as the rest is, the mean of \
+     100; with the others our own VMM steps through it under KVM, where it waits for 3 sleeps. \
+     What is dormir's lies between: the handler with its acknowledgement, the return to the loop, \
+     the timer's way out of the queue, the wake, the pass",
     "at 65536 are left out: embassy, whose pool would be searched through at each spawn, and edge, \
-     whose queue is made on the stack and larger than that. Timers: embassy at 100000, which would need \
-     minutes; edge and futures-unordered, which have none",
+     whose queue is made on the stack and larger than that. Timers: embassy at 100000, which would \
+     need minutes; edge and futures-unordered, which have none",
 ];
 
 /// The case that depends on the timer.
@@ -106,8 +109,8 @@ pub const CASES: &[Case] = &[
     },
     Case {
         name: "ping_pong",
-        about: "a switch between two tasks that wake each other, the first spawned and the last: the \
-                mean of 10,000",
+        about: "a switch between two tasks that wake each other, the first spawned and the last: \
+                the mean of 10,000",
     },
     Case {
         name: "spawn",
@@ -127,18 +130,18 @@ pub const CASES: &[Case] = &[
     },
     Case {
         name: "timer_arm",
-        about: "a wake of a task, the pass in which it makes a timer and polls it, and the alarm if that \
-                has to be set: n timers are pending then",
+        about: "a wake of a task, the pass in which it makes a timer and polls it, and the alarm \
+                if that has to be set: n timers are pending then",
     },
     Case {
         name: "timer_fire",
-        about: "a deadline has passed: from the alarm's handler to where the task has found its timer \
-                ready. The alarm is set to the next deadline on the way",
+        about: "a deadline has passed: from the alarm's handler to where the task has found its \
+                timer ready. The alarm is set to the next deadline on the way",
     },
     Case {
         name: "timer_cancel",
-        about: "a pending timer dropped. embassy's costs nothing to drop, but stays in the queue: there it \
-                is what the alarm's handler and the needless poll take at its deadline",
+        about: "a pending timer dropped. embassy's costs nothing to drop, but stays in the queue: \
+                there it is what the alarm's handler and the needless poll take at its deadline",
     },
     Case {
         name: "heap_alloc",
@@ -150,8 +153,8 @@ pub const CASES: &[Case] = &[
     },
     Case {
         name: ISR_TO_POLL,
-        about: "the vCPU halts in Runner::run until a task's timer is due: from the first instruction of \
-                the timer interrupt's entry to the first of that task's future",
+        about: "the vCPU halts in Runner::run until a task's timer is due: from the first \
+                instruction of the timer interrupt's entry to the first of that task's future",
     },
 ];
 
@@ -164,9 +167,10 @@ pub struct Count {
     pub case: String,
     /// How many tasks there were, or how many timers.
     pub n: u64,
-    /// How many there was room for, where that is fixed.
+    /// How many could exist at once, where that is fixed.
     pub capacity: Option<u64>,
-    /// Whether other vCPUs could wake (`shared`) or not (`single`), where the runtime has the choice.
+    /// Whether other vCPUs could wake (`shared`) or not (`single`), where the runtime has the
+    /// choice.
     pub cpus: Option<String>,
     /// The timer source, where the case depends on it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -179,8 +183,8 @@ pub struct Count {
 }
 
 impl Count {
-    /// A figure of `RUNTIME/CASE/N/CAPACITY/CPUS`, where a dash is what does not apply; `/TIMER` follows where the
-    /// case depends on it.
+    /// A figure of `RUNTIME/CASE/N/CAPACITY/CPUS`, where a dash is what does not apply; `/TIMER`
+    /// follows where the case depends on it.
     pub(crate) fn of(subject: &str, instructions: f64) -> Option<Self> {
         let parts: Vec<&str> = subject.split('/').collect();
         let (&[runtime, case, n, capacity, cpus], timer) = match parts.as_slice() {
@@ -235,8 +239,8 @@ pub struct Exits {
     pub halts: f64,
     /// Acknowledged interrupts.
     pub eois: f64,
-    /// What else leaves the processor, where that was looked for: other ports, MSRs, and registers of the
-    /// local APIC, read or written.
+    /// What else leaves the processor, where that was looked for: other ports, MSRs, and registers
+    /// of the local APIC, read or written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub others: Option<f64>,
 }

@@ -6,14 +6,15 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 /// Significant decimal digits that are kept: values are exact to a thousandth.
 const DIGITS: u8 = 3;
 
-/// The most values that a file may claim: with more, sums of counts and shares of them are not exact.
+/// The most values that a file may claim: with more, sums of counts and shares of them are not
+/// exact.
 const MOST: u64 = 1 << 52;
 
 /// Durations in nanoseconds, with their counts.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Distribution(Histogram<u64>);
 
-/// What is shown of each distribution, in parts of one. 1 is the largest.
+/// The quantiles that are shown of each distribution; 1 is its largest value.
 pub(crate) const QUANTILES: [(&str, f64); 5] = [
     ("p50", 0.5),
     ("p90", 0.9),
@@ -22,7 +23,8 @@ pub(crate) const QUANTILES: [(&str, f64); 5] = [
     ("max", 1.0),
 ];
 
-/// From the deadline, the moment at which the host injects, or the call that wakes, to one point on the way.
+/// From the deadline, the moment at which the host injects, or the call that wakes, to one point on
+/// the way.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Span {
     /// `handler`, `wake` or `poll`.
@@ -41,7 +43,7 @@ impl Distribution {
     }
 
     fn empty() -> Self {
-        Self(Histogram::new(DIGITS).expect("so many digits are allowed"))
+        Self(Histogram::new(DIGITS).expect("this many digits are allowed"))
     }
 
     fn add(&mut self, value: u64, count: u64) {
@@ -54,7 +56,7 @@ impl Distribution {
         self.0.len()
     }
 
-    /// The smallest value that is not exceeded by this part of all; 0 if there is none at all.
+    /// The smallest value that this part of all values does not exceed; 0 if there are none.
     pub(crate) fn quantile(&self, part: f64) -> u64 {
         self.0.value_at_quantile(part)
     }

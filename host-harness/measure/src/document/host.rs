@@ -1,4 +1,4 @@
-//! The machine on which it is measured.
+//! The machine that measured.
 
 use serde::{Deserialize, Serialize};
 
@@ -29,26 +29,27 @@ impl Host {
         }
     }
 
-    /// What a reader must know before anything else: a sentence, if one of these VMMs uses KVM and that is
-    /// not the processor's own.
+    /// What a reader must know before anything else: a sentence, if one of these VMMs uses KVM and
+    /// that is not the processor's own.
     pub(crate) fn warning<'a>(&self, mut vmms: impl Iterator<Item = &'a str>) -> Option<String> {
         let module = self.kvm_module.as_deref().unwrap_or("an unknown module");
         match self.hardware_assisted {
             _ if !vmms.any(|vmm| vmm.contains("kvm") || vmm.contains("hyperlight")) => None,
             Some(true) => None,
             Some(false) => Some(format!(
-                "KVM here is not hardware-assisted ({module} emulates a guest's kernel code one instruction \
-                 at a time): under whatever uses KVM, times count instructions and say nothing about hardware."
+                "KVM here is not hardware-assisted ({module} emulates a guest's kernel code one \
+                 instruction at a time): under whatever uses KVM, times count instructions and say \
+                 nothing about hardware."
             )),
             None => Some(
-                "Whether KVM here is hardware-assisted is not known: trust no time under what uses KVM \
-                 before you have found out which module this kernel has."
+                "Whether KVM here is hardware-assisted is not known: trust no time under what uses \
+                 KVM before you have found out which module this kernel has."
                     .into(),
             ),
         }
     }
 
-    /// All in one sentence.
+    /// All of it in one sentence.
     pub(crate) fn sentence(&self) -> String {
         let or = |text: &Option<String>| text.clone().unwrap_or_else(|| "unknown".into());
         let polled = self

@@ -11,7 +11,7 @@ pub(crate) struct Subject {
     /// `call`, `idle` or `sleep`.
     pub(crate) case: &'static str,
     pub(crate) what: &'static str,
-    /// How long a sleep was to be.
+    /// How long a sleep was asked to take.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) asked_ns: Option<u64>,
 }
@@ -84,10 +84,10 @@ pub(crate) struct Row {
 /// The layout of the document; another number is another layout.
 const SCHEMA: u32 = 1;
 
-/// What the figures are, so that nobody takes others for them.
+/// What the figures are, so that others are not taken for them.
 const KIND: &str = "hyperlight";
 
-/// All that is shown.
+/// All figures of one run.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Document {
     schema: u32,

@@ -27,13 +27,13 @@ pub(crate) struct Cell {
     pub(crate) runtime: String,
     /// How often the guest's TSC counts in a second.
     pub(crate) tsc_hz: u64,
-    /// Rounds without a sample: the vCPU was awake when they began, or an early alarm was answered so late that
-    /// the deadline had passed.
+    /// Rounds without a sample: the vCPU was awake when they began, or an early alarm was answered
+    /// so late that the deadline had passed.
     pub(crate) missed: u64,
     /// Samples whose last interrupt came before the deadline, though their poll came after it.
     pub(crate) early: u64,
-    /// By how much the start of all spans may lie too early or too late; 0 where it is a reading of the same
-    /// clock as their ends.
+    /// By how much the start of all spans may lie too early or too late; 0 where it is a reading of
+    /// the same clock as their ends.
     pub(crate) uncertainty_ns: u64,
     pub(crate) spans: Vec<Span>,
 }
@@ -52,8 +52,8 @@ impl Cell {
     }
 }
 
-/// What a span on a path is held against, among the cells of one machine: the floor's handler, or the first
-/// instruction of its main line.
+/// What a span on a path is compared with, among the cells of one machine: the floor's handler, or
+/// the first instruction of its main line.
 pub(crate) fn floor<'a>(
     cells: impl IntoIterator<Item = &'a Cell>,
     path: &str,
@@ -73,10 +73,10 @@ pub(crate) fn floor<'a>(
 /// The layout of the document; another number is another layout.
 pub(crate) const SCHEMA: u32 = 1;
 
-/// What the figures are, so that nobody takes those of `--counts` for them.
+/// What the figures are, so that those of `--counts` are not taken for them.
 const KIND: &str = "latency";
 
-/// All that is shown.
+/// All latencies of one run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Document {
     schema: u32,
@@ -123,20 +123,20 @@ impl Document {
         Ok(serde_json::to_string(self)? + "\n")
     }
 
-    /// Reads what [`to_json`](Self::to_json) gave.
-    pub(crate) fn read(name: &Path) -> Result<Self, Unreadable> {
-        let text = files::read(name).map_err(|reason| Unreadable::File {
+    /// Reads what [`to_json`](Self::to_json) returned.
+    pub(crate) fn read(name: &Path) -> Result<Self, DocumentError> {
+        let text = files::read(name).map_err(|reason| DocumentError::File {
             name: name.to_owned(),
             reason,
         })?;
         Self::parse(name, &text)
     }
 
-    pub(crate) fn parse(name: &Path, text: &str) -> Result<Self, Unreadable> {
+    pub(crate) fn parse(name: &Path, text: &str) -> Result<Self, DocumentError> {
         let name = name.to_owned();
         let document: Value = match serde_json::from_str(text) {
             Ok(document) => document,
-            Err(reason) => return Err(Unreadable::Json { name, reason }),
+            Err(reason) => return Err(DocumentError::Json { name, reason }),
         };
         let kind = document.get("kind").and_then(Value::as_str);
         if kind != Some(KIND) {
@@ -145,16 +145,16 @@ impl Document {
                 None if document.get("counts").is_some() => "counts".into(),
                 None => "unknown".into(),
             };
-            return Err(Unreadable::Kind { name, found });
+            return Err(DocumentError::Kind { name, found });
         }
         let schema = document.get("schema").and_then(Value::as_u64).unwrap_or(0);
         if schema != u64::from(SCHEMA) {
-            return Err(Unreadable::Schema {
+            return Err(DocumentError::Schema {
                 name,
                 found: schema,
             });
         }
-        serde_json::from_value(document).map_err(|reason| Unreadable::Layout { name, reason })
+        serde_json::from_value(document).map_err(|reason| DocumentError::Layout { name, reason })
     }
 
     #[cfg(test)]
@@ -173,8 +173,11 @@ impl Document {
 
 /// A file that should have figures in it.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Unreadable {
-    #[error("{} cannot be read ({reason}): pass a file that --latency --json wrote", name.display())]
+pub(crate) enum DocumentError {
+    #[error(
+        "{} cannot be read ({reason}): pass a file that --latency --json wrote",
+        name.display()
+    )]
     File { name: PathBuf, reason: io::Error },
     #[error(
         "{} is no JSON ({reason}): pass a file that --latency --json wrote",
@@ -185,7 +188,8 @@ pub(crate) enum Unreadable {
         reason: serde_json::Error,
     },
     #[error(
-        "{} has latencies that cannot be read ({reason}): measure again with the same version of this command",
+        "{} has latencies that cannot be read ({reason}): measure again with the same version of \
+         this command",
         name.display()
     )]
     Layout {
@@ -198,8 +202,8 @@ pub(crate) enum Unreadable {
     )]
     Kind { name: PathBuf, found: String },
     #[error(
-        "{} has schema {found}, and this command reads schema {}: measure again with the same version of \
-         this command",
+        "{} has schema {found}, and this command reads schema {}: measure again with the same \
+         version of this command",
         name.display(),
         SCHEMA
     )]

@@ -18,8 +18,8 @@ pub const PROGRAMS: &[Program] = &[
     Program {
         name: "size-empty",
         runtime: "floor",
-        about: "boots and ends: what is in the others too, dormir's `platform::bare` (tables, interrupts, \
-                timers) among it",
+        about: "boots and ends: what is in the others too, dormir's `platform::bare` (tables, \
+                interrupts, timers) among it",
     },
     Program {
         name: "size-dormir",
@@ -29,8 +29,8 @@ pub const PROGRAMS: &[Program] = &[
     Program {
         name: "size-embassy",
         runtime: "embassy",
-        about: "one task of embassy's raw executor does so by embassy-time, on clocks and alarms of the \
-                same types, with a driver as those of its hardware crates",
+        about: "one task of embassy's raw executor does so by embassy-time, on clocks and alarms \
+                of the same types, with a driver as those of its hardware crates",
     },
 ];
 
@@ -40,7 +40,7 @@ pub(crate) fn runtime_of(program: &str) -> &'static str {
     known.map_or("floor", |known| known.runtime)
 }
 
-/// What one program's file says it takes, in bytes.
+/// What one program takes, in bytes, by its file's section headers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageSize {
     /// The program's name.
@@ -56,7 +56,7 @@ pub struct ImageSize {
 }
 
 impl ImageSize {
-    /// What has to be in the file.
+    /// What the file has to contain.
     pub(crate) fn loaded(&self) -> u64 {
         self.code + self.constants + self.data
     }

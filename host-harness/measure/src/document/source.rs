@@ -2,7 +2,7 @@
 
 use super::{
     counts::{self, CountsDocument},
-    latency::{Cell, Document, Unreadable},
+    latency::{Cell, Document, DocumentError},
 };
 use crate::files;
 use dormir_harness::vmm::Vmm;
@@ -13,10 +13,10 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SourceError {
     #[error(transparent)]
-    Unreadable(#[from] Unreadable),
+    DocumentError(#[from] DocumentError),
     #[error(
-        "{} has counts of schema {found}, and this command reads schema {}: count again with the same \
-         version of this command",
+        "{} has counts of schema {found}, and this command reads schema {}: count again with the \
+         same version of this command",
         name.display(),
         counts::SCHEMA
     )]
@@ -31,7 +31,11 @@ pub(crate) enum SourceError {
         name.display()
     )]
     Empty { name: PathBuf, cell: String },
-    #[error("{} and {} both have {what}: pass --from each kind once", one.display(), other.display())]
+    #[error(
+        "{} and {} both have {what}: pass --from each kind once",
+        one.display(),
+        other.display()
+    )]
     Twice {
         one: PathBuf,
         other: PathBuf,
@@ -48,7 +52,7 @@ pub(crate) fn read(names: &[PathBuf]) -> Result<Document, SourceError> {
     let mut texts = Vec::new();
     for name in names {
         // Once: what comes through a pipe comes once.
-        let text = files::read(name).map_err(|reason| Unreadable::File {
+        let text = files::read(name).map_err(|reason| DocumentError::File {
             name: name.clone(),
             reason,
         })?;
@@ -121,7 +125,7 @@ pub(crate) fn read_latencies(name: &Path, text: &str) -> Result<Document, Source
     }
 }
 
-/// The counts, if it is such a file. What is wrong with any other, its own reader says.
+/// The counts, if it is such a file. The reader of latencies reports what is wrong with any other.
 fn read_counts(name: &Path, text: &str) -> Result<Option<CountsDocument>, SourceError> {
     let Ok(found) = serde_json::from_str::<Value>(text) else {
         return Ok(None);

@@ -8,8 +8,8 @@
 //! <!-- /figures -->
 //! ```
 //!
-//! or, where it is a value, within a line: `takes <!-- figures: slack -->0.38<!-- /figures --> of each`.
-//! The records are in `docs/figures`; [`records`] names them and what is shown of each.
+//! or, where it is a value, within a line: `takes <!-- figures: slack -->0.38<!-- /figures --> of
+//! each`. The records are in `docs/figures`; [`records`] names them and what is shown of each.
 
 mod counts;
 mod latency;
@@ -34,12 +34,14 @@ pub(crate) enum SpliceError {
     #[error("the figure `{0}` has no `{CLOSES}` before the next one: put it behind the figure")]
     NotClosed(String),
     #[error(
-        "the figure `{0}` begins a line, so its comment would end the paragraph: break the line elsewhere"
+        "the figure `{0}` begins a line, so its comment would end the paragraph: break the \
+         line elsewhere"
     )]
     BeginsLine(String),
 }
 
-/// A Markdown text with its figures as the records have them, and the names of those that were otherwise.
+/// A Markdown text with its figures as the records have them, and the names of those that were
+/// otherwise.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Spliced {
     pub(crate) text: String,

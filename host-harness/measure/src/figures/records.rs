@@ -44,7 +44,10 @@ impl Record {
 pub(crate) enum RecordError {
     #[error("there is no figure named `{0}`: `cargo vm bench --help` names them")]
     Unknown(String),
-    #[error("the figure `{name}` is not in {FOLDER}/{}: look for its runtime, case and number there", record.file())]
+    #[error(
+        "the figure `{name}` is not in {FOLDER}/{}: look for its runtime, case and number there",
+        record.file()
+    )]
     Missing { name: String, record: Record },
     #[error(
         "{FOLDER}/{} is not there: `cargo vm bench {} --json {FOLDER}/{}` records it",
@@ -52,7 +55,7 @@ pub(crate) enum RecordError {
     )]
     NoRecord(Record),
     #[error("{} cannot be read: {reason}", file.display())]
-    Unreadable { file: PathBuf, reason: String },
+    DocumentError { file: PathBuf, reason: String },
 }
 
 /// The records of a checkout, as far as they are there.
@@ -72,7 +75,7 @@ impl Records {
             if !file.exists() {
                 continue;
             }
-            let unreadable = |reason: String| RecordError::Unreadable {
+            let unreadable = |reason: String| RecordError::DocumentError {
                 file: file.clone(),
                 reason,
             };

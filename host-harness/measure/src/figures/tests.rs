@@ -94,9 +94,10 @@ fn tables_have_whole_numbers_and_say_what_is_missing() {
 
 #[test]
 fn values_stand_within_lines() {
-    let text = "It takes <!-- figures: count dormir/ping_pong/64/4096/single -->?<!-- /figures -->, at most \
-                <!-- figures: worst dormir/timer_arm/1000/64/shared -->352<!-- /figures -->, and \
-                <!-- figures: slack --><!-- /figures --> (<!-- figures: counts-record -->x<!-- /figures -->).\n";
+    let text = "It takes <!-- figures: count dormir/ping_pong/64/4096/single -->?<!-- /figures \
+                -->, at most <!-- figures: worst dormir/timer_arm/1000/64/shared -->352<!-- \
+                /figures -->, and <!-- figures: slack --><!-- /figures --> (<!-- figures: \
+                counts-record -->x<!-- /figures -->).\n";
     let spliced = splice(text, &records()).expect("all are there");
     let shown: String = spliced
         .text

@@ -12,7 +12,7 @@ use dormir_harness::{
 /// The guest programs that count.
 pub(crate) const PROGRAMS: [&str; 2] = [counts::PROGRAM, sleeps::PROGRAM];
 
-/// Counts everything, and notes what it is exact for.
+/// Counts everything, and records the versions for which the counts are exact.
 pub(crate) fn count(
     toolchain: &GuestToolchain,
     workspace: &Workspace,
@@ -43,8 +43,8 @@ pub(crate) fn count(
     };
     let kvm = kvm::probe();
     if kvm.is_err() {
-        let sentence = "the sleeps that our VMM steps through are left out: there is no KVM that it can \
-                        use, and `cargo vm doctor` says why";
+        let sentence = "the sleeps that our VMM steps through are left out: there is no KVM that \
+                        it can use, and `cargo vm doctor` says why";
         figures.left_out.push(sentence.into());
     }
     for &timer in sleeps::TIMERS {
@@ -66,7 +66,7 @@ pub(crate) fn count(
                 figures.counts.extend(sleeps.counts);
                 figures.exits.extend(sleeps.exits);
             }
-            // That KVM cannot step is nothing that the guest could help.
+            // That KVM cannot step is not the guest's fault.
             Err(Failure {
                 outcome: Outcome::Died(reason),
                 ..

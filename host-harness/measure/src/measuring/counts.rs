@@ -26,13 +26,13 @@ pub fn config(runtime: &str, max: Option<u32>) -> RunConfig {
     }
 }
 
-/// The guest reported something that is no figure of these.
+/// The guest reported something that is not a count.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the guest reported `{name} {value}`, which is no count that this command knows: build command \
-     and guest from the same sources"
+    "the guest reported `{name} {value}`, which is not a count that this command knows: build \
+     command and guest from the same sources"
 )]
-pub struct NotACount {
+pub struct CountError {
     pub(crate) name: String,
     pub(crate) value: u64,
 }
@@ -41,8 +41,8 @@ pub struct NotACount {
 ///
 /// # Errors
 ///
-/// The first thing that is no count.
-pub fn read(stats: &[(String, u64)]) -> Result<Vec<Count>, NotACount> {
+/// The first thing that is not a count.
+pub fn read(stats: &[(String, u64)]) -> Result<Vec<Count>, CountError> {
     let mut counts: Vec<Count> = Vec::new();
     for (name, value) in stats {
         let known = match name.rsplit_once('/') {
@@ -52,7 +52,7 @@ pub fn read(stats: &[(String, u64)]) -> Result<Vec<Count>, NotACount> {
             Some((subject, "worst")) => add_worst(&mut counts, subject, *value),
             _ => None,
         };
-        known.ok_or_else(|| NotACount {
+        known.ok_or_else(|| CountError {
             name: name.clone(),
             value: *value,
         })?;

@@ -1,6 +1,6 @@
 //! What a sleep asks the machine for: what the guest program `sleeps` reports, or its steps show.
 
-use super::counts::NotACount;
+use super::counts::CountError;
 use crate::document::counts::Exits;
 use dormir_harness::vmm::{EventKind, Stretch};
 
@@ -9,16 +9,16 @@ fn per_sleep(all: u64, sleeps: u64) -> f64 {
     (all as f64 / sleeps as f64 * 1000.0).round() / 1000.0
 }
 
-/// Whether a guest's figure of this name belongs to these rows.
+/// Whether a guest's figure of this name is about exits.
 pub(crate) fn is_one(name: &str) -> bool {
     name.split('/').nth(1) == Some("exits")
 }
 
-/// Reads what a guest reported: for each row `RUNTIME/exits/TASKS/SLACK_NS/TIMER/WHAT`, the sleeps first,
-/// then each of the others.
-pub(crate) fn read(stats: &[(String, u64)]) -> Result<Vec<Exits>, NotACount> {
+/// Reads what a guest reported: for each row `RUNTIME/exits/TASKS/SLACK_NS/TIMER/WHAT`, the sleeps
+/// first, then each of the others.
+pub(crate) fn read(stats: &[(String, u64)]) -> Result<Vec<Exits>, CountError> {
     let rows = stats.chunks(4).map(|row| {
-        read_row(row).ok_or_else(|| NotACount {
+        read_row(row).ok_or_else(|| CountError {
             name: row[0].0.clone(),
             value: row[0].1,
         })
@@ -52,7 +52,7 @@ fn read_row(row: &[(String, u64)]) -> Option<Exits> {
     })
 }
 
-/// What sleeps of one task asked for that were stepped through: from its first poll to its last.
+/// What the stepped sleeps of one task asked for: from its first poll to its last.
 pub(crate) fn of_stretches(runtime: &str, timer: &str, stretches: &[Stretch]) -> Option<Exits> {
     let (mut sleeps, mut alarm_writes, mut halts, mut eois, mut others) = (0, 0, 0, 0, 0);
     for stretch in stretches {

@@ -6,22 +6,23 @@ use crate::document::{
 };
 use dormir_harness::hyperlight::Mode;
 
-/// The runner printed something else than samples of these figures, or not of all.
+/// The runner printed something other than samples of these figures, or not samples of all.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Misread {
+pub(crate) enum SampleError {
     #[error(
-        "the Hyperlight runner printed `{0}`, which is no sample that this command knows: build command and \
-         runner from the same sources"
+        "the Hyperlight runner printed `{0}`, which is no sample that this command knows: build \
+         command and runner from the same sources"
     )]
     NoSample(String),
     #[error(
-        "the Hyperlight runner printed no sample of {0}: build command and runner from the same sources"
+        "the Hyperlight runner printed no sample of {0}: build command and runner from the same \
+         sources"
     )]
     Missing(String),
 }
 
 /// Reads lines of `NAME NANOSECONDS`.
-pub(crate) fn read(mode: Mode, output: &str) -> Result<Vec<Row>, Misread> {
+pub(crate) fn read(mode: Mode, output: &str) -> Result<Vec<Row>, SampleError> {
     let subjects = subjects(mode);
     let mut samples: Vec<Vec<u64>> = vec![Vec::new(); subjects.len()];
     for line in output.lines() {
@@ -30,13 +31,13 @@ pub(crate) fn read(mode: Mode, output: &str) -> Result<Vec<Row>, Misread> {
             let index = subjects.iter().position(|subject| subject.key() == name)?;
             Some((index, nanos.parse().ok()?))
         };
-        let (index, nanos) = sample().ok_or_else(|| Misread::NoSample(line.to_owned()))?;
+        let (index, nanos) = sample().ok_or_else(|| SampleError::NoSample(line.to_owned()))?;
         samples[index].push(nanos);
     }
     let rows = subjects.into_iter().zip(samples);
     rows.map(|(subject, samples)| {
         if samples.is_empty() {
-            return Err(Misread::Missing(subject.key()));
+            return Err(SampleError::Missing(subject.key()));
         }
         Ok(Row {
             vmm: mode.to_string(),
@@ -82,7 +83,7 @@ mod tests {
             "idle/tick-processor 5",
         ] {
             let output = format!("{}{line}\n", made_up(mode));
-            assert_eq!(read(mode, &output), Err(Misread::NoSample(line.into())));
+            assert_eq!(read(mode, &output), Err(SampleError::NoSample(line.into())));
         }
         let output = made_up(mode).replace("sleep/1000000/host", "sleep/1000000/guest");
         let missing = read(mode, &output).expect_err("one has no sample");

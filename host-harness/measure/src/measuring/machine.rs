@@ -1,4 +1,4 @@
-//! Looks at the machine on which it is measured.
+//! Looks at the machine that measures.
 
 use crate::document::Host;
 use dormir_harness::vmm::{kvm, qemu};

@@ -1,6 +1,6 @@
 //! Runs guests that measure, and reads what they report.
 //!
-//! What comes of it are [documents](crate::document).
+//! The results are [documents](crate::document).
 
 pub(crate) mod counting;
 pub mod counts;
@@ -17,7 +17,7 @@ pub(crate) mod versions;
 use dormir_harness::vmm::{self, Outcome, Report, RunConfig, StopToken};
 use std::path::Path;
 
-/// What came of it, unless something stood in the way that has nothing to do with the guests.
+/// The result, or the guest that failed; the outer error has nothing to do with guests.
 pub(crate) type Measured<T> = Result<Result<T, Failure>, Box<dyn std::error::Error>>;
 
 /// A guest that did not end with success.

@@ -49,8 +49,8 @@ pub(crate) fn measure(workspace: &Workspace) -> Result<NativeDocument, NativeErr
     Ok(NativeDocument::new(machine::look(), of_rustc(), ratios))
 }
 
-/// Reads the table among what the bench printed: a row for each case and number of tasks, a column for
-/// each runtime, and in the base's cell its time.
+/// Reads the table among what the bench printed: a row for each case and number of tasks, a column
+/// for each runtime, and in the base's cell its time.
 fn read(printed: &str) -> Option<Vec<Ratio>> {
     let mut rows = printed
         .lines()

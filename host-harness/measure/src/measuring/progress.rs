@@ -1,4 +1,4 @@
-//! What is being done, on standard error: a line that moves on a terminal, else a line a step.
+//! Progress on standard error: a line that moves on a terminal, else a line a step.
 
 use dormir_harness::cli::command::note;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-/// How often the line moves, so that it is seen that something goes on.
+/// How often the line moves.
 const TICK: Duration = Duration::from_millis(100);
 
 /// A number of steps, each with a name.
@@ -22,7 +22,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// So many steps, none of them begun.
+    /// Creates `steps` steps, none of them begun.
     pub(crate) fn of(doing: &'static str, steps: usize) -> Self {
         let bar = io::stderr().is_terminal().then(|| {
             let bar =
@@ -54,7 +54,7 @@ impl Progress {
         }
     }
 
-    /// Takes the moving line away.
+    /// Removes the moving line.
     pub(crate) fn end(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
@@ -62,7 +62,7 @@ impl Progress {
     }
 }
 
-/// Whatever ended the steps, nothing moves any more.
+/// Nothing moves any more, however the steps ended.
 impl Drop for Progress {
     fn drop(&mut self) {
         self.end();

@@ -12,7 +12,7 @@ use std::{fs, io, path::Path};
 /// A program's file cannot be measured.
 #[derive(Debug, thiserror::Error)]
 #[error("the size of the guest program `{program}` cannot be read ({reason}): build it again")]
-pub(crate) struct Unmeasurable {
+pub(crate) struct SizeError {
     program: String,
     reason: String,
 }
@@ -30,8 +30,8 @@ pub(crate) fn measure(images: &Images) -> Result<Vec<ImageSize>, Box<dyn std::er
     PROGRAMS.iter().map(size).collect()
 }
 
-fn read(program: &str, elf: &Path) -> Result<ImageSize, Unmeasurable> {
-    let unmeasurable = |reason: String| Unmeasurable {
+fn read(program: &str, elf: &Path) -> Result<ImageSize, SizeError> {
+    let unmeasurable = |reason: String| SizeError {
         program: program.to_owned(),
         reason,
     };

@@ -1,7 +1,7 @@
-//! The guest program `sleeps`: what it is run with, and what comes of it.
+//! The guest program `sleeps`: what it is run with, and what it reports.
 
 use super::{
-    counts::{self, NotACount},
+    counts::{self, CountError},
     exits,
 };
 use crate::document::counts::{Count, Exits, ISR_TO_POLL};
@@ -17,7 +17,7 @@ pub const TIMERS: &[&str] = &["tsc-deadline", "x2apic", COUNTED_TIMER, "pit"];
 /// The timer with which the guest counts by itself.
 pub const COUNTED_TIMER: &str = "xapic";
 
-/// The guest sleeps for a second or so; stepping through what it does between takes a moment.
+/// The guest sleeps for about a second; to step through what it does between sleeps takes a moment.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Figures of sleeps.
@@ -29,7 +29,8 @@ pub struct Sleeps {
     pub exits: Vec<Exits>,
 }
 
-/// How the guest is run to count by itself, under QEMU; with at most `max` timers, if that is given.
+/// How the guest is run to count by itself, under QEMU; with at most `max` timers, if that is
+/// given.
 #[must_use]
 pub fn counted(max: Option<u32>) -> RunConfig {
     RunConfig {
@@ -50,23 +51,23 @@ pub fn stepped(timer: &str) -> RunConfig {
     }
 }
 
-/// The steps do not show what the guest says that it did.
+/// The steps do not show what the guest reports.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotSleeps {
+pub enum SleepsError {
     /// A figure is none of these.
     #[error(transparent)]
-    Figure(#[from] NotACount),
+    Figure(#[from] CountError),
     /// The sleeps that it reports are not those that were seen.
     #[error(
-        "the guest slept {reported} times for `{subject}`, and the steps show {seen} polls after an \
-         interrupt: build command and guest from the same sources, and run it again"
+        "the guest slept {reported} times for `{subject}`, and the steps show {seen} polls after \
+         an interrupt: build command and guest from the same sources, and run it again"
     )]
     Steps {
-        /// What the guest said that it was.
+        /// The name that the guest reported.
         subject: String,
-        /// How often it slept.
+        /// How often it slept, as it reported.
         reported: u64,
-        /// How often that was seen.
+        /// How often the steps show a sleep.
         seen: usize,
     },
 }
@@ -76,7 +77,7 @@ pub enum NotSleeps {
 /// # Errors
 ///
 /// The first thing that is no figure of these.
-pub fn read_counted(stats: &[(String, u64)]) -> Result<Sleeps, NotACount> {
+pub fn read_counted(stats: &[(String, u64)]) -> Result<Sleeps, CountError> {
     let (of_exits, of_counts): (Vec<_>, Vec<_>) = stats
         .iter()
         .cloned()
@@ -87,13 +88,13 @@ pub fn read_counted(stats: &[(String, u64)]) -> Result<Sleeps, NotACount> {
     })
 }
 
-/// Reads what the steps show of a guest with the timer source `timer`: it reports `SUBJECT/sleeps` before
-/// each stretch.
+/// Reads what the steps show of a guest with the timer source `timer`: it reports `SUBJECT/sleeps`
+/// before each stretch.
 ///
 /// # Errors
 ///
 /// They do not show what the guest reports.
-pub fn read_stepped(timer: &str, report: &Report) -> Result<Sleeps, NotSleeps> {
+pub fn read_stepped(timer: &str, report: &Report) -> Result<Sleeps, SleepsError> {
     let mut counts: Vec<Count> = Vec::new();
     for (index, (name, reported)) in report.stats.iter().enumerate() {
         let stretch = report.stretches.get(index);
@@ -102,13 +103,13 @@ pub fn read_stepped(timer: &str, report: &Report) -> Result<Sleeps, NotSleeps> {
         let count = subject.and_then(|subject| Count::of(subject, 0.0));
         let known = count
             .filter(|count| (&*count.case, count.timer.as_deref()) == (ISR_TO_POLL, Some(timer)));
-        let count = known.ok_or_else(|| NotACount {
+        let count = known.ok_or_else(|| CountError {
             name: name.clone(),
             value: *reported,
         })?;
         let sleeps = ways.len() as u64;
         if sleeps != *reported || sleeps == 0 {
-            return Err(NotSleeps::Steps {
+            return Err(SleepsError::Steps {
                 subject: name.clone(),
                 reported: *reported,
                 seen: ways.len(),

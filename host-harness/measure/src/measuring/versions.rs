@@ -16,7 +16,7 @@ const COMMON: &[&str] = &["dormir", "rlsf"];
 /// Why the versions are not known.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum VersionsError {
-    /// Those of packages.
+    /// The packages' versions are not known.
     #[error(transparent)]
     Packages(#[from] PackagesError),
     /// QEMU cannot be asked.
@@ -77,7 +77,7 @@ fn of_compiler(toolchain: &GuestToolchain) -> Versions {
     [rustc, ("core".to_owned(), core(toolchain))].into()
 }
 
-/// The version of the guests' `core`, which is its compiler's, and how it came about.
+/// The version of the guests' `core`, which is its compiler's, and how it was built.
 fn core(toolchain: &GuestToolchain) -> String {
     let version = toolchain.version();
     let release = version.split(' ').next().unwrap_or(version);

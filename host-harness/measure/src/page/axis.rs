@@ -1,6 +1,6 @@
-//! Where a logarithmic axis begins and ends, and what is written at it.
+//! Where a logarithmic axis begins and ends, and its numbers.
 
-/// The most numbers that have room at an axis.
+/// The most numbers that fit at an axis.
 const MOST_TICKS: usize = 8;
 
 /// An axis from one round number to another.

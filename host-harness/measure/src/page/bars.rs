@@ -9,7 +9,7 @@ use crate::{
 };
 use maud::{Markup, html};
 
-/// Rows that are held against one another.
+/// Rows that are compared with one another.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Group {
     pub(super) title: String,
@@ -104,13 +104,18 @@ pub(super) fn draw(group: &Group, what: &str) -> Markup {
     html! {
         table.bars {
             caption { (group.title) }
-            thead.aside { tr { th scope="col" { "runtime" } th aria-hidden="true" {} th scope="col" { (what) } } }
+            thead.aside { tr {
+                th scope="col" { "runtime" }
+                th aria-hidden="true" {}
+                th scope="col" { (what) }
+            } }
             tbody {
                 @for bar in &group.bars {
                     tr {
                         th scope="row" { (bar.name) }
                         td.length aria-hidden="true" {
-                            span class={ "bar " (bar.runtime) } style={ "width:" (percent(bar.length, longest)) "%" } {}
+                            @let width = percent(bar.length, longest);
+                            span class={ "bar " (bar.runtime) } style={ "width:" (width) "%" } {}
                         }
                         td.number { (bar.text) }
                     }
@@ -120,7 +125,7 @@ pub(super) fn draw(group: &Group, what: &str) -> Markup {
     }
 }
 
-/// Never nothing: a bar is to be seen.
+/// The width of a bar, which is never zero, so that each bar is visible.
 fn percent(length: f64, longest: f64) -> f64 {
     if longest == 0.0 {
         return 0.5;

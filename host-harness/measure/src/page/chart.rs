@@ -35,8 +35,8 @@ const LEADER: i32 = 110;
 /// The plotter divides the sizes of fonts by this.
 const PLOTTERS_TEXT: f64 = 1.24;
 
-/// The percentiles at the axis: `1 / (1 - p)`, and their names. The smallest sample, at 1, has none: p50 is
-/// close to it.
+/// The percentiles at the axis: `1 / (1 - p)`, and their names. The smallest sample, at 1, has
+/// none: p50 is close to it.
 const PERCENTILES: [(f64, &str); 4] = [
     (2.0, "p50"),
     (10.0, "p90"),
@@ -85,7 +85,7 @@ pub(super) fn draw(series: &[Series<'_>]) -> String {
     let root = SVGBackend::with_string(&mut drawn, (WIDTH, HEIGHT)).into_drawing_area();
     draw_on(&root, series).expect("drawing into a string does not fail");
     drop(root);
-    // The plotter's own element goes: the page gives it a name and a description.
+    // Without the plotter's own element: the page's has a name and a description.
     let inner = drawn.split_once('>').map_or("", |(_, inner)| inner);
     let inner = inner.trim_end().trim_end_matches("</svg>");
     ink::to_roles(inner.to_owned())

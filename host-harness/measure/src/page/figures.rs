@@ -38,10 +38,10 @@ pub(super) fn under_chart(series: &[Series<'_>]) -> Markup {
     }
 }
 
-/// A row of the table that says it all: one guest's p50, from the deadline to the poll.
+/// A row of the first table: one guest's p50, from the deadline to the poll.
 struct Glance<'a> {
     cell: &'a Cell,
-    /// Of floor, dormir and embassy.
+    /// Those of floor, dormir and embassy.
     medians: [Option<u64>; 3],
 }
 
@@ -63,7 +63,8 @@ pub(super) fn at_a_glance(cells: &[Cell]) -> Option<Markup> {
     (!rows.is_empty()).then(|| {
         html! {
             table.glance {
-                caption { "Half of all polls come no later than this after the deadline (p50); below it, how many times the floor's." }
+                caption { "Half of all polls come no later than this after the deadline (p50); \
+                    below it, how many times the floor's." }
                 thead { tr {
                     th scope="col" { "VMM, timer" }
                     @for runtime in ["floor", "dormir", "embassy"] {
@@ -72,7 +73,10 @@ pub(super) fn at_a_glance(cells: &[Cell]) -> Option<Markup> {
                 } }
                 tbody { @for row in &rows {
                     tr {
-                        th scope="row" { (names::vmm_in_short(&row.cell.vmm)) " " small { (names::timer(&row.cell.timer)) } }
+                        th scope="row" {
+                            (names::vmm_in_short(&row.cell.vmm)) " "
+                            small { (names::timer(&row.cell.timer)) }
+                        }
                         @for (index, median) in row.medians.into_iter().enumerate() {
                             td {
                                 @match median {
@@ -93,7 +97,7 @@ pub(super) fn at_a_glance(cells: &[Cell]) -> Option<Markup> {
     })
 }
 
-/// What a screen reader says of a chart.
+/// A chart in words, for screen readers.
 pub(super) fn in_words(cells: &[Cell], path: &str) -> String {
     let sentence = |cell: &Cell| {
         let span = cell.spans.iter().find(|span| span.to == "poll")?;
@@ -119,7 +123,7 @@ pub(super) fn in_words(cells: &[Cell], path: &str) -> String {
     sentences.join(" ")
 }
 
-/// A table that was made for a terminal. So many of its columns are no numbers.
+/// A table that was made for a terminal, whose first `names` columns are text.
 pub(super) fn from_terminal(table: &Table, names: usize) -> Markup {
     let class = |index: usize| (index < names).then_some("text");
     let cells = |row: &comfy_table::Row| -> Vec<String> {
@@ -128,9 +132,13 @@ pub(super) fn from_terminal(table: &Table, names: usize) -> Markup {
     let header = table.header().map(cells).unwrap_or_default();
     html! {
         table.figures {
-            thead { tr { @for (index, cell) in header.iter().enumerate() { th scope="col" class=[class(index)] { (cell) } } } }
+            thead { tr { @for (index, cell) in header.iter().enumerate() {
+                th scope="col" class=[class(index)] { (cell) }
+            } } }
             tbody { @for row in table.row_iter() {
-                tr { @for (index, cell) in cells(row).iter().enumerate() { td class=[class(index)] { (cell) } } }
+                tr { @for (index, cell) in cells(row).iter().enumerate() {
+                    td class=[class(index)] { (cell) }
+                } }
             } }
         }
     }

@@ -1,9 +1,9 @@
 //! What is drawn has a role, and the role decides the colour.
 //!
-//! The plotter writes fixed colours into what it draws. So it is given colours that stand for roles, and each
-//! becomes the role's colour in light, an attribute that every renderer knows, and a class: `f-dormir` fills,
-//! `s-dormir` strokes. A style sheet on top, for who reads it, changes what the classes look like in dark and
-//! on paper.
+//! The plotter writes fixed colours into what it draws. So it is given colours that stand for
+//! roles, and each becomes the role's colour in light, an attribute that every renderer knows, and
+//! a class: `f-dormir` fills, `s-dormir` strokes. A style sheet, where the renderer reads it,
+//! changes what the classes look like in dark and on paper.
 
 use super::palette::{self, Colour};
 use plotters::style::RGBColor;
@@ -14,14 +14,14 @@ use std::fmt::Write;
 pub(super) enum Ink {
     /// Lines across the plot.
     Grid,
-    /// The plot's edges, the numbers on its axes, and what is said beside.
+    /// The plot's edges, the numbers on its axes, and remarks beside.
     Axis,
     /// From a line's end to its label.
     Leader,
     Floor,
     Dormir,
     Embassy,
-    /// What all is drawn on.
+    /// The background.
     Paper,
     /// Sentences and titles.
     Text,
@@ -39,7 +39,7 @@ const ALL: [(Ink, &str, Colour); 8] = [
 ];
 
 impl Ink {
-    /// That of a runtime's line.
+    /// The ink of a runtime's line.
     pub(super) fn of_runtime(name: &str) -> Self {
         let found = ALL
             .iter()

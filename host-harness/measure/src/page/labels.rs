@@ -1,11 +1,12 @@
 //! Labels beside the ends of lines, none upon another.
 
-/// Where labels go that want to be at `wanted` and must be `gap` apart, all from `top` to `bottom`: as near as
-/// that can be, in the order of what they want.
+/// Where labels go that want to be at `wanted` and must be `gap` apart, all from `top` to `bottom`:
+/// as near as that can be, in the order of what they want.
 pub(super) fn spread(wanted: &[i32], gap: i32, top: i32, bottom: i32) -> Vec<i32> {
     let mut order: Vec<usize> = (0..wanted.len()).collect();
     order.sort_by_key(|&index| wanted[index]);
-    // Groups of labels that touch: how many, the sum of where their first would go, and where that is.
+    // Groups of labels that touch: how many, the sum of where their first would go, and where that
+    // is.
     let mut groups: Vec<(i32, i32, i32)> = Vec::new();
     for &index in &order {
         let mut group = (1, wanted[index]);

@@ -37,15 +37,21 @@ pub(super) fn page(document: &Document) -> Markup {
                 meta http-equiv="Content-Security-Policy" content=(POLICY);
                 link rel="icon" href="data:,";
                 title { "dormir: wake latency" }
-                style { (PreEscaped(palette::variables())) (PreEscaped(ink::page_style())) (PreEscaped(STYLE)) }
+                style {
+                    (PreEscaped(palette::variables()))
+                    (PreEscaped(ink::page_style()))
+                    (PreEscaped(STYLE))
+                }
             }
             body {
                 @if let Some(warning) = warning { p.warning role="note" { (warning) } }
                 header {
                     h1 { "How late a task is polled" }
-                    p { "Wake latency of async executors inside a VM: of " strong.name.dormir { "dormir" } ", beside it "
+                    p { "Wake latency of async executors inside a VM: of "
+                        strong.name.dormir { "dormir" } ", beside it "
                         strong.name.embassy { "embassy" } "-executor on the same timer, and the "
-                        strong.name.floor { "floor" } " that nothing can go below, a bare " code { "sti; hlt" }
+                        strong.name.floor { "floor" } " that nothing can go below, a bare "
+                        code { "sti; hlt" }
                         ". All three take turns in one guest." }
                 }
                 main {
@@ -89,7 +95,10 @@ fn distributions(cells: &[Cell]) -> Markup {
     html! {
         section {
             h2 #distributions { "Distributions" }
-            p { "How late polls are, at each percentile: half of all samples are no later than p50, all but one in a thousand no later than p99.9; a line begins at the smallest. Both scales are logarithmic. The numbers below a chart are those of its lines, and how many times the floor's." }
+            p { "How late polls are, at each percentile: half of all samples are no later than \
+                p50, all but one in a thousand no later than p99.9; a line begins at the smallest. Both \
+                scales are logarithmic. The numbers below a chart are those of its lines, and how \
+                many times the floor's." }
             @for vmm in cells.chunk_by(|one, other| one.vmm == other.vmm) {
                 h3 { (names::vmm(&vmm[0].vmm)) " " code { (vmm[0].vmm) } }
                 @for guest in vmm.chunk_by(Cell::is_of_guest_of) {
@@ -126,8 +135,11 @@ fn figure(cells: &[Cell]) -> Markup {
     let uncertainty = cells.iter().map(|cell| cell.uncertainty_ns).max();
     html! {
         figure {
-            figcaption { strong { (names::setting(first)) } " " span { (names::path(&first.path)) } }
-            svg.chart viewBox={ "0 0 " (chart::WIDTH) " " (chart::HEIGHT) } role="img" aria-labelledby={ "t-" (id) " d-" (id) } {
+            figcaption {
+                strong { (names::setting(first)) } " " span { (names::path(&first.path)) }
+            }
+            svg.chart viewBox={ "0 0 " (chart::WIDTH) " " (chart::HEIGHT) } role="img"
+                aria-labelledby={ "t-" (id) " d-" (id) } {
                 title id={ "t-" (id) } { (title) }
                 desc id={ "d-" (id) } { (figures::in_words(cells, &first.path)) }
                 (PreEscaped(chart::draw(&series)))
@@ -137,12 +149,14 @@ fn figure(cells: &[Cell]) -> Markup {
                 p.remark { "The start of each sample is known to ± " (nanos(uncertainty)) "." }
             }
             (remark("Rounds without a sample, since the vCPU was awake", cells, |cell| cell.missed))
-            (remark("Samples whose last interrupt came before the deadline", cells, |cell| cell.early))
+            (remark("Samples whose last interrupt came before the deadline", cells, |cell| {
+                cell.early
+            }))
         }
     }
 }
 
-/// What went otherwise than a reader expects, and how often under each runtime.
+/// What a reader would not expect, and how often it occurred under each runtime.
 fn remark(what: &str, cells: &[Cell], often: fn(&Cell) -> u64) -> Markup {
     let is_any = |cell: &&Cell| often(cell) > 0;
     let told = cells.iter().filter(is_any);
@@ -158,19 +172,33 @@ fn counts(found: Option<&CountsDocument>) -> Markup {
             h2 #counts { "Instructions" }
             @match found {
                 Some(found) => {
-                    p { "What operations take in a guest, in instructions: exact, and the same in every run. Not time: a locked instruction takes longer than others. "
-                        code { "Up64" } "; embassy's timers are in the queue that is integrated into its tasks." }
-                    div.groups { @for group in bars::of_counts(&found.counts) { (bars::draw(&group, "instructions")) } }
+                    p { "What operations take in a guest, in instructions: exact, and the same in \
+                        every run. Not time: a locked instruction takes longer than others. "
+                        code { "Up64" } "; embassy's timers are in the queue that is integrated \
+                            into its tasks." }
+                    div.groups {
+                        @for group in bars::of_counts(&found.counts) {
+                            (bars::draw(&group, "instructions"))
+                        }
+                    }
                     details {
                         summary { "All counts" }
-                        (scroll("All counts", &figures::from_terminal(&report::counts::draw(&found.counts), 1)))
+                        @let counts = report::counts::draw(&found.counts);
+                        (scroll("All counts", &figures::from_terminal(&counts, 1)))
                         p { "What a sleep asks the machine for, in the mean:" }
-                        (scroll("Exits", &figures::from_terminal(&report::counts::draw_exits(&found.exits), 1)))
-                        ul { @for note in COUNTS_NOTES { li { (note) "." } } li { "Exact for " (in_words(&found.versions)) "." } }
+                        @let exits = report::counts::draw_exits(&found.exits);
+                        (scroll("Exits", &figures::from_terminal(&exits, 1)))
+                        ul {
+                            @for note in COUNTS_NOTES { li { (note) "." } }
+                            li { "Exact for " (in_words(&found.versions)) "." }
+                        }
                     }
                 }
-                None => p { "Not counted in this run: " code { "--latency --html" } " counts too, and "
-                    code { "--from" } " takes the file of " code { "--counts --json" } " beside that of the latencies." }
+                None => p {
+                    "Not counted in this run: " code { "--latency --html" } " counts too, and "
+                    code { "--from" } " takes the file of " code { "--counts --json" }
+                    " beside that of the latencies."
+                }
             }
         }
     }
@@ -183,20 +211,30 @@ fn images(document: &Document) -> Markup {
             @if document.images.is_empty() {
                 p { "Not measured in this run." }
             } @else {
-                p { "Whole guests that boot under every VMM here, each with the same start-up code, console and handling of faults; release profile, without debug information." }
+                p { "Whole guests that boot under every VMM here, each with the same start-up \
+                    code, console and handling of faults; release profile, without debug information." }
                 div.groups { (bars::draw(&bars::of_images(&document.images), "size")) }
                 (scroll("Image sizes", &html! {
                     table.figures {
-                        thead { tr { @for name in ["program", "code", "constants", "data", "zeroed"] { th scope="col" { (name) } } } }
+                        thead { tr {
+                            @for name in ["program", "code", "constants", "data", "zeroed"] {
+                                th scope="col" { (name) }
+                            }
+                        } }
                         tbody { @for image in &document.images { tr {
                             td { (image.program) }
-                            @for bytes in [image.code, image.constants, image.data, image.zeroed] { td { (grouped(bytes)) } }
+                            @for bytes in [image.code, image.constants, image.data, image.zeroed] {
+                                td { (grouped(bytes)) }
+                            }
                         } } }
                     }
                 }))
                 ul {
-                    @for program in sizes::PROGRAMS { li { code { (program.name) } ": " (program.about.replace('`', "")) "." } }
-                    li { "Code and constants end at whole pages. zeroed: in memory, not in the file; most of it are stacks." }
+                    @for program in sizes::PROGRAMS {
+                        li { code { (program.name) } ": " (program.about.replace('`', "")) "." }
+                    }
+                    li { "Code and constants end at whole pages. zeroed: in memory, not in the \
+                        file; most of it are stacks." }
                 }
             }
         }
@@ -224,7 +262,8 @@ fn notes(document: &Document) -> Markup {
             ul {
                 @for sentence in &document.left_out { li { (sentence) "." } }
                 @for note in NOTES { li { (note) "." } }
-                li { "Where a value is smaller than what a chart's axis begins with, its line lies on the axis." }
+                li { "Where a value is smaller than what a chart's axis begins with, its line lies \
+                    on the axis." }
                 li { (in_words(&document.versions)) "." }
             }
         }

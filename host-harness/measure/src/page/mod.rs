@@ -1,4 +1,5 @@
-//! The figures as a page, one file that needs no other, no network and no JavaScript; and as a picture.
+//! The figures as a page, one file that needs no other, no network and no JavaScript; and as a
+//! picture.
 //!
 //! Both are drawn of a document alone.
 
@@ -13,7 +14,7 @@ mod palette;
 mod picture;
 
 use crate::document::latency::Document;
-pub(crate) use picture::NothingToShow;
+pub(crate) use picture::EmptyPictureError;
 
 /// The page.
 pub(crate) fn html(document: &Document) -> String {
@@ -21,6 +22,6 @@ pub(crate) fn html(document: &Document) -> String {
 }
 
 /// The picture.
-pub(crate) fn svg(document: &Document) -> Result<String, NothingToShow> {
+pub(crate) fn svg(document: &Document) -> Result<String, EmptyPictureError> {
     picture::draw(document)
 }

@@ -43,7 +43,7 @@ const ALL: [Colour; 11] = [
     colour("edge", ["#b98900", "#b98900", "#b98900"]),
 ];
 
-/// What is said of dark and of paper, each within its condition.
+/// The rules for dark and for paper, each within its condition.
 pub(super) fn otherwise(rules: impl Fn(fn(&Colour) -> &'static str) -> String) -> String {
     format!(
         "@media (prefers-color-scheme: dark) {{\n{}}}\n@media print {{\n{}}}\n",

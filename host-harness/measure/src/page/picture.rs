@@ -1,4 +1,5 @@
-//! A picture for where no page can be: the first chart of each guest, in one file that has its own colours.
+//! A picture for places where no page fits: the first chart of each guest, in one file with its own
+//! colours.
 
 use super::{
     chart, figures,
@@ -23,8 +24,8 @@ const LINE: u32 = 200;
 const HEAD: u32 = 2 * LINE;
 
 /// What must be known to read the charts.
-const LEGEND: &str = "floor: a bare sti; hlt in the same guest, which nothing can go below. embassy: embassy-executor and \
-    embassy-time on the same timer. Both scales are logarithmic.";
+const LEGEND: &str = "floor: a bare sti; hlt in the same guest, which nothing can go below. \
+    embassy: embassy-executor and embassy-time on the same timer. Both scales are logarithmic.";
 
 /// How many letters go into a line of the picture's width.
 const LETTERS: usize = 104;
@@ -32,13 +33,13 @@ const LETTERS: usize = 104;
 /// There is nothing to be drawn.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "no guest that halts and has nothing else to do was measured, so there is no picture: measure without \
-     --full, or draw the page with --html"
+    "no guest that halts and has nothing else to do was measured, so there is no picture: measure \
+     without --full, or draw the page with --html"
 )]
-pub(crate) struct NothingToShow;
+pub(crate) struct EmptyPictureError;
 
 /// The picture, as an SVG file.
-pub(super) fn draw(document: &Document) -> Result<String, NothingToShow> {
+pub(super) fn draw(document: &Document) -> Result<String, EmptyPictureError> {
     let guests: Vec<Vec<&Cell>> = document
         .cells
         .chunk_by(Cell::is_of_guest_of)
@@ -46,7 +47,7 @@ pub(super) fn draw(document: &Document) -> Result<String, NothingToShow> {
         .filter(|guest: &Vec<&Cell>| !guest.is_empty())
         .collect();
     if guests.is_empty() {
-        return Err(NothingToShow);
+        return Err(EmptyPictureError);
     }
     let panels: Vec<Vec<Cell>> = guests
         .iter()
@@ -74,20 +75,31 @@ pub(super) fn draw(document: &Document) -> Result<String, NothingToShow> {
         )
     };
     let drawn = html! {
-        svg xmlns="http://www.w3.org/2000/svg" viewBox={ "0 0 " (width) " " (height) } width=(width / 8) height=(height / 8)
-            role="img" aria-labelledby="t d" font-family="system-ui, -apple-system, 'Segoe UI', sans-serif" {
+        svg xmlns="http://www.w3.org/2000/svg" viewBox={ "0 0 " (width) " " (height) }
+            width=(width / 8) height=(height / 8) role="img" aria-labelledby="t d"
+            font-family="system-ui, -apple-system, 'Segoe UI', sans-serif" {
             title id="t" { "How late a task is polled after its deadline" }
-            desc id="d" { @for panel in &panels { (title(&panel[0])) ": " (figures::in_words(panel, "deadline")) " " } }
+            desc id="d" { @for panel in &panels {
+                (title(&panel[0])) ": " (figures::in_words(panel, "deadline")) " "
+            } }
             style { ":root { color-scheme: light dark; }\n" (PreEscaped(ink::picture_style())) }
-            rect width=(width) height=(height) rx="120" fill=(Ink::Paper.light()) class=(Ink::Paper.class()) {}
+            rect width=(width) height=(height) rx="120" fill=(Ink::Paper.light())
+                class=(Ink::Paper.class()) {}
             (lines(&above, MARGIN + LINE / 2, "600"))
-            text x=(MARGIN) y=(top - LINE) font-size=(chart::TEXT + 30) font-weight="600" fill=(Ink::Text.light()) class=(Ink::Text.class()) { "From a timer's deadline to the poll of the task that sleeps until then" }
+            text x=(MARGIN) y=(top - LINE) font-size=(chart::TEXT + 30) font-weight="600"
+                fill=(Ink::Text.light()) class=(Ink::Text.class()) {
+                "From a timer's deadline to the poll of the task that sleeps until then"
+            }
             @for (index, panel) in panels.iter().enumerate() {
                 @let (x, y) = place(index);
                 g transform={ "translate(" (x) " " (y) ")" } {
-                    text x="0" y=(LINE / 2) font-size=(chart::TEXT + 10) font-weight="600" fill=(Ink::Text.light()) class=(Ink::Text.class()) { (title(&panel[0])) }
-                    text x="0" y=(LINE / 2 + LINE) font-size=(chart::TEXT - 20) fill=(Ink::Axis.light()) class=(Ink::Axis.class()) { (medians(panel)) }
-                    g transform={ "translate(0 " (HEAD) ")" } { (PreEscaped(chart::draw(&chart::series(panel)))) }
+                    text x="0" y=(LINE / 2) font-size=(chart::TEXT + 10) font-weight="600"
+                        fill=(Ink::Text.light()) class=(Ink::Text.class()) { (title(&panel[0])) }
+                    text x="0" y=(LINE / 2 + LINE) font-size=(chart::TEXT - 20)
+                        fill=(Ink::Axis.light()) class=(Ink::Axis.class()) { (medians(panel)) }
+                    g transform={ "translate(0 " (HEAD) ")" } {
+                        (PreEscaped(chart::draw(&chart::series(panel))))
+                    }
                 }
             }
             (lines(&below, height - LINE * below.len() as u32, "400"))
@@ -118,12 +130,13 @@ fn medians(cells: &[Cell]) -> String {
 fn lines(lines: &[String], y: u32, weight: &str) -> Markup {
     html! {
         @for (index, line) in lines.iter().enumerate() {
-            text x=(MARGIN) y=(y + LINE * index as u32) font-size=(chart::TEXT - 10) font-weight=(weight) fill=(Ink::Text.light()) class=(Ink::Text.class()) { (line) }
+            text x=(MARGIN) y=(y + LINE * index as u32) font-size=(chart::TEXT - 10)
+                font-weight=(weight) fill=(Ink::Text.light()) class=(Ink::Text.class()) { (line) }
         }
     }
 }
 
-/// Words in lines of at most so many letters; a longer word has a line of its own.
+/// Words in lines of at most `letters` letters; a longer word has a line of its own.
 fn wrapped(text: &str, letters: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
@@ -180,7 +193,7 @@ mod tests {
 
     const README: &str = include_str!("../../../../docs/latency.svg");
 
-    /// How many opaque pixels of each colour there are, where nobody knows CSS variables.
+    /// How many opaque pixels of each colour there are, in a renderer without CSS variables.
     fn pixels(drawn: &str) -> impl Fn(&str) -> usize {
         let tree = Tree::from_str(drawn, &Options::default()).expect("an SVG file");
         let size = tree.size().to_int_size();
@@ -241,7 +254,7 @@ mod tests {
             .cells
             .iter_mut()
             .for_each(|cell| cell.idle = "spin".into());
-        assert_eq!(draw(&document), Err(NothingToShow));
+        assert_eq!(draw(&document), Err(EmptyPictureError));
     }
 
     #[test]

@@ -33,8 +33,8 @@ pub(crate) fn text(document: &CountsDocument) -> String {
     text
 }
 
-/// Rows: each case at each n. Columns: each runtime; one that has a choice of vCPUs, at each choice and
-/// capacity. What was not counted is a dash.
+/// Rows: each case at each n. Columns: each runtime; one that has a choice of vCPUs, at each choice
+/// and capacity. What was not counted is a dash.
 pub(crate) fn draw(counts: &[Count]) -> Table {
     let mut columns: Vec<String> = Vec::new();
     for count in counts {
@@ -86,11 +86,12 @@ pub(crate) fn draw(counts: &[Count]) -> Table {
 
 /// What must be known of the second table.
 const EXITS_NOTES: &[&str] = &[
-    "alarm writes: to the TSC-deadline MSR, the local APIC's initial count, or the PIT, which takes a count as \
-     two bytes. others: every other port, MSR and register of the local APIC that is read or written. Rows \
-     with them were stepped through, from poll to poll, and the guest's clock stood still from one interrupt to \
-     the next, so that steps took no time",
-    "slack: the sleeps of 10 tasks end at scattered times, and those within the slack by one interrupt",
+    "alarm writes: to the TSC-deadline MSR, the local APIC's initial count, or the PIT, which \
+     takes a count as two bytes. others: every other port, MSR and register of the local APIC that \
+     is read or written. Rows with them were stepped through, from poll to poll, and the guest's \
+     clock stood still from one interrupt to the next, so that steps took no time",
+    "slack: the sleeps of 10 tasks end at scattered times, and those within the slack by one \
+     interrupt",
 ];
 
 /// A row for each timer, number of tasks and slack.

@@ -12,15 +12,17 @@ const QUANTILES: [(&str, f64); 3] = [("p50", 0.5), ("p90", 0.9), ("max", 1.0)];
 
 /// What holds for all figures.
 const NOTES: &[&str] = &[
-    "figures are in microseconds. docs/hyperlight.md says how each is taken and what it cannot say",
-    "call: from the host's call of a guest function to its return. plain does nothing, host-function calls a \
-     host function that returns at once, block_on runs the executor for a future that is ready, which takes \
-     one call of a host function too",
-    "idle: what each further one costs in a call that has several. wait-elapsed is the call of the waiting \
-     function without its wait; wait-processor the processor time of a sleep of 1 ms by it; tick-processor \
-     the processor time of one tick, at a period of 1 ms, and of the halt after it",
-    "sleep: by how much it was too long; guest by its own clock, host is the system's sleep in the same \
-     program, in turns with the guest's",
+    "figures are in microseconds. docs/hyperlight.md describes how each is taken and what it \
+     does not show",
+    "call: from the host's call of a guest function to its return. plain does nothing, \
+     host-function calls a host function that returns at once, block_on runs the executor for a \
+     future that is ready, which takes one call of a host function too",
+    "idle: what each further one costs in a call that has several. wait-elapsed is the call of the \
+     waiting function without its wait; wait-processor the processor time of a sleep of 1 ms by \
+     it; tick-processor the processor time of one tick, at a period of 1 ms, and of the halt after \
+     it",
+    "sleep: by how much it was too long; guest by its own clock, host is the system's sleep in the \
+     same program, in turns with the guest's",
 ];
 
 /// Everything that is printed.

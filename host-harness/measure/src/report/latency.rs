@@ -10,17 +10,18 @@ use std::fmt::Write;
 
 /// What holds for all figures.
 pub(crate) const NOTES: &[&str] = &[
-    "a figure is: nanoseconds / cycles of the guest's TSC / how many times the floor's. docs/benchmarks.md \
-     says how each is taken and what it cannot say",
-    "deadline: from the deadline to the first instructions of the interrupt's handler, to where the task has \
-     been made ready, to the task's poll. host: the same from just before the host injects an interrupt \
-     that a task waits for. task: from just before one task wakes another to where that is done, and to the \
-     other's poll. Wakes are stamped in turns of their own",
-    "floor: `sti; hlt` and a handler that only stamps and acknowledges, up to the first instruction after \
-     the halt, which other runtimes' wake and poll are held against; on the path task, two stamps and \
-     nothing between",
-    "dormir: Executor<Up64> with Shared, Up4096 where the load is sleepers. embassy: its raw executor with embassy-time and the queue that is \
-     integrated into tasks, on the same clock and alarm, idle by `sti; hlt`",
+    "a figure is: nanoseconds / cycles of the guest's TSC / how many times the floor's. \
+     docs/benchmarks.md describes how each is taken and what it does not show",
+    "deadline: from the deadline to the first instructions of the interrupt's handler, to where \
+     the task has been made ready, to the task's poll. host: the same from just before the host \
+     injects an interrupt that a task waits for. task: from just before one task wakes another to \
+     where that is done, and to the other's poll. Wakes are stamped in turns of their own",
+    "floor: `sti; hlt` and a handler that only stamps and acknowledges, up to the first \
+     instruction after the halt, which other runtimes' wake and poll are compared with; on the \
+     path task, two stamps and nothing between",
+    "dormir: Executor<Up64> with Shared, Up4096 where the load is sleepers. embassy: its raw \
+     executor with embassy-time and the queue that is integrated into tasks, on the same clock and \
+     alarm, idle by `sti; hlt`",
 ];
 
 /// Everything that is printed.
@@ -62,7 +63,7 @@ pub(crate) fn text(document: &Document) -> String {
     text
 }
 
-/// What went otherwise than a reader expects.
+/// What a reader would not expect of this cell.
 fn remark(cell: &Cell) -> Option<String> {
     let mut remarks = Vec::new();
     if cell.missed > 0 {

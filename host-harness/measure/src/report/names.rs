@@ -1,4 +1,4 @@
-//! What machines and paths are called where there is room for a sentence.
+//! Names of VMMs, timers and paths for people.
 
 use crate::document::latency::Cell;
 
@@ -17,7 +17,7 @@ pub(crate) fn vmm(name: &str) -> String {
     }
 }
 
-/// The same where there is less room.
+/// A short form of the same.
 pub(crate) fn vmm_in_short(name: &str) -> String {
     let (vmm, machine) = name.split_once('/').unwrap_or((name, ""));
     match vmm {
@@ -39,7 +39,7 @@ pub(crate) fn timer(name: &str) -> &str {
     }
 }
 
-/// From where to where a path goes.
+/// Where a path begins and ends.
 pub(crate) fn path(name: &str) -> String {
     match name {
         "deadline" => "from the deadline to the poll".into(),

@@ -1,4 +1,5 @@
-//! `cargo vm bench --hyperlight` in real sandboxes: every figure is there. None of them is asserted.
+//! `cargo vm bench --hyperlight` in real sandboxes: every figure is there. None of them is
+//! asserted.
 
 use std::{fs, process::Command};
 

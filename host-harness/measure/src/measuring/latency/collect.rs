@@ -14,7 +14,7 @@ use dormir_harness::{
 };
 use std::path::Path;
 
-/// What came of one guest after the other. Where one fails, what was measured before it is kept.
+/// The results of one guest after the other. If one fails, what was measured before it is kept.
 #[derive(Debug, Default)]
 pub(crate) struct Collected {
     pub(crate) cells: Vec<Cell>,
@@ -74,7 +74,7 @@ impl Collected {
     }
 }
 
-/// What came of one guest.
+/// The result of one guest.
 enum Came {
     Cells(Reading),
     /// The machine has no such timer: a sentence without its full stop.
@@ -89,7 +89,7 @@ fn measure(boot: &Boot, elf: &Path, stop: &StopToken) -> Result<Came, Box<dyn st
             Ok(Came::Cells(found))
         }
         Err(failure) if boot.is_left_out(&failure.outcome) => Ok(Came::LeftOut(format!(
-            "{boot} is left out: the guest said `{}`",
+            "{boot} is left out: the guest printed `{}`",
             escape(String::from_utf8_lossy(&failure.console).trim())
         ))),
         Err(failure) => Ok(Came::Failed(failure)),

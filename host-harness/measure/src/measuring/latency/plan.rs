@@ -52,16 +52,16 @@ impl Extent {
 pub enum Load {
     /// Nothing.
     None,
-    /// So many other tasks sleep, each on a timer of its own.
+    /// This many other tasks sleep, each on a timer of its own.
     Sleepers(u32),
-    /// So many other tasks are always ready.
+    /// This many other tasks are always ready.
     Busy(u32),
 }
 
 impl Load {
-    /// How far ahead deadlines are, at least: so far that whoever has that much to do can set a timer and sleep
-    /// before they pass. embassy goes through all timers at each, which takes milliseconds where KVM emulates
-    /// instructions.
+    /// How far ahead deadlines are, at least: far enough that a runtime under this load can set a
+    /// timer and sleep before they pass. embassy goes through all timers at each, which takes
+    /// milliseconds where KVM emulates instructions.
     fn interval(self) -> Duration {
         match self {
             Self::None | Self::Busy(_) => Duration::from_millis(1),
@@ -113,8 +113,8 @@ impl fmt::Display for Boot {
 }
 
 impl Boot {
-    /// The ways by which tasks are woken there. Only our own VMM injects interrupts when the guest asks for them,
-    /// and has a clock in common with it.
+    /// The paths by which tasks are woken there. Only our own VMM injects interrupts when the guest
+    /// asks for them, and has a clock in common with it.
     #[must_use]
     pub fn paths(&self) -> &'static [&'static str] {
         match self.vmm {
@@ -185,19 +185,19 @@ pub(crate) fn boots(vmms: &[Vmm], extent: Extent) -> Vec<Boot> {
     vmms.iter().copied().flat_map(boot).collect()
 }
 
-/// The VMMs of `wanted`, of which none may be missing; or all that can be used here, and sentences (without
-/// their full stops) on those that cannot.
+/// The VMMs of `asked`, of which none may be missing; if it is empty, all that can be used here,
+/// and sentences (without their full stops) on those that cannot.
 ///
 /// # Errors
 ///
-/// Why one that was asked for by name, or none at all, can be used.
-pub(crate) fn usable(wanted: &[Vmm]) -> Result<(Vec<Vmm>, Vec<String>), RunError> {
+/// A VMM that was asked for by name cannot be used, or no VMM can.
+pub(crate) fn usable(asked: &[Vmm]) -> Result<(Vec<Vmm>, Vec<String>), RunError> {
     let (kvm, qemu) = (kvm::probe().err(), qemu::probe().err());
-    usable_given(wanted, kvm, qemu)
+    usable_given(asked, kvm, qemu)
 }
 
 fn usable_given(
-    wanted: &[Vmm],
+    asked: &[Vmm],
     no_kvm: Option<RunError>,
     no_qemu: Option<RunError>,
 ) -> Result<(Vec<Vmm>, Vec<String>), RunError> {
@@ -206,9 +206,9 @@ fn usable_given(
         Vmm::Qemu(Accelerator::Tcg, _) => no_qemu.is_none(),
         Vmm::Qemu(Accelerator::Kvm, _) => no_kvm.is_none() && no_qemu.is_none(),
     };
-    let asked: &[Vmm] = if wanted.is_empty() { &Vmm::ALL } else { wanted };
+    let all: &[Vmm] = if asked.is_empty() { &Vmm::ALL } else { asked };
     let mut once: Vec<Vmm> = Vec::new();
-    for &vmm in asked {
+    for &vmm in all {
         if !once.contains(&vmm) {
             once.push(vmm);
         }
@@ -224,7 +224,7 @@ fn usable_given(
     let Some(lack) = lack else {
         return Ok((usable, Vec::new()));
     };
-    if usable.is_empty() || !wanted.is_empty() {
+    if usable.is_empty() || !asked.is_empty() {
         return Err(lack);
     }
     let names: Vec<String> = lacking.iter().map(Vmm::to_string).collect();
@@ -238,8 +238,8 @@ pub(crate) fn without_host_path(vmms: &[Vmm]) -> Option<String> {
     let names: Vec<String> = without.map(Vmm::to_string).collect();
     let names = (!names.is_empty()).then(|| names.join(", "))?;
     Some(format!(
-        "the path `host` is left out under {names}: QEMU does not stamp the interrupts that it injects by the \
-         guest's clock"
+        "the path `host` is left out under {names}: QEMU does not stamp the interrupts that it \
+         injects by the guest's clock"
     ))
 }
 
@@ -327,7 +327,8 @@ mod tests {
         let config = boots[1].config();
         assert_eq!(
             config.arguments,
-            "paths=deadline,host,task samples=2000 limit_ms=10000 interval_us=1000 idle=halt load=none timer=pit"
+            "paths=deadline,host,task samples=2000 limit_ms=10000 interval_us=1000 idle=halt \
+             load=none timer=pit"
         );
         assert!(config.pit && !boots[0].config().pit);
         assert!(config.timeout > Duration::from_secs(30));

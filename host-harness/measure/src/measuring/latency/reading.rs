@@ -2,7 +2,7 @@
 
 use super::{
     plan::{Boot, RUNTIMES},
-    stamps::{NotLatencies, Stamper, Stamps, stamps, stat},
+    stamps::{Stamper, Stamps, StampsError, stamps, stat},
 };
 use crate::document::latency::Cell;
 use dormir_harness::vmm::Report;
@@ -20,12 +20,12 @@ pub(crate) struct Reading {
 /// # Errors
 ///
 /// The report is not what it should be.
-pub(crate) fn read(boot: &Boot, report: &Report) -> Result<Reading, NotLatencies> {
+pub(crate) fn read(boot: &Boot, report: &Report) -> Result<Reading, StampsError> {
     let timer = report
         .stats
         .iter()
         .find_map(|(name, _)| name.strip_prefix("source/"))
-        .ok_or_else(|| NotLatencies::Incomplete("source".into()))?;
+        .ok_or_else(|| StampsError::Incomplete("source".into()))?;
     let tsc_hz = stat(report, "tsc_hz")?;
     let (mut cells, mut left_out) = (Vec::new(), Vec::new());
     for &path in boot.paths() {
@@ -49,7 +49,7 @@ pub(crate) fn read(boot: &Boot, report: &Report) -> Result<Reading, NotLatencies
             };
             for stamper in Stamper::of(boot, runtime) {
                 match stamps(boot, report, path, stamper) {
-                    Err(empty @ NotLatencies::Empty(..)) => {
+                    Err(empty @ StampsError::Empty(..)) => {
                         left_out.push(format!("{boot}: {empty}"));
                     }
                     stamps => cell.add(stamper, &stamps?)?,
@@ -67,8 +67,8 @@ pub(crate) fn read(boot: &Boot, report: &Report) -> Result<Reading, NotLatencies
 const POINTS: [&str; 3] = ["handler", "wake", "poll"];
 
 impl Cell {
-    /// Adds what was stamped: of who stamps wakes, the wakes; of others, the rest.
-    fn add(&mut self, stamper: Stamper, stamps: &Stamps) -> Result<(), NotLatencies> {
+    /// Adds what was stamped: the wakes, if the stamper stamps wakes; else all other points.
+    fn add(&mut self, stamper: Stamper, stamps: &Stamps) -> Result<(), StampsError> {
         stamps.check(&format!("{}/{stamper}", self.path))?;
         self.missed = self.missed.saturating_add(stamps.missed);
         self.early = self.early.saturating_add(stamps.early());
@@ -177,7 +177,8 @@ mod tests {
         assert_eq!(
             read.left_out,
             [
-                "kvm, best timer, load busy-10: none of the 1 rounds of `host/dormir/from` gave a sample"
+                "kvm, best timer, load busy-10: none of the 1 rounds of `host/dormir/from` gave a \
+                 sample"
             ]
         );
     }
@@ -190,7 +191,7 @@ mod tests {
             let series = report.samples.iter_mut().find(|(found, _)| found == name);
             series.expect("it is there").1.truncate(length);
             let error = read(&boot, &report).map(|_| ()).expect_err(name);
-            assert_eq!(error, NotLatencies::Incomplete(name.into()));
+            assert_eq!(error, StampsError::Incomplete(name.into()));
         }
     }
 }

@@ -18,8 +18,8 @@ pub struct Stamps {
 
 /// A guest's report is not what this command expects.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotLatencies {
-    /// Something is not there, or twice as long as the rest.
+pub enum StampsError {
+    /// Something is missing, or not as long as the rest.
     #[error(
         "the guest's report is not complete (`{0}`): build command and guest from the same sources"
     )]
@@ -29,18 +29,19 @@ pub enum NotLatencies {
     Empty(String, u64),
     /// A stamp was taken before the one that comes before it on the way.
     #[error(
-        "the guest's stamps are out of order (`{0}`): its time-stamp counter went back, so pin the VMM to \
-         one processor, as with `taskset -c 1`, and measure again"
+        "the guest's stamps are out of order (`{0}`): its time-stamp counter went back, so pin the \
+         VMM to one processor, as with `taskset -c 1`, and measure again"
     )]
     Disorder(String),
 }
 
-/// Who takes stamps.
+/// A runtime that takes stamps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamper {
     /// One of [`RUNTIMES`](super::plan::RUNTIMES).
     pub runtime: &'static str,
-    /// Whether wakes are stamped too. Polls come later for it, so they are stamped in turns of their own.
+    /// Whether wakes are stamped too. That delays polls, so polls are stamped in rounds of their
+    /// own.
     pub stamps_wakes: bool,
 }
 
@@ -57,8 +58,8 @@ impl fmt::Display for Stamper {
 }
 
 impl Stamper {
-    /// All that there are in a guest of this runtime: busy tasks wake themselves, so among them the last wake is not
-    /// that of the task that is measured.
+    /// All stampers of this runtime in a guest. Busy tasks wake themselves, so among them the last
+    /// wake is not that of the measured task.
     pub fn of(boot: &Boot, runtime: &'static str) -> impl Iterator<Item = Self> {
         let can_stamp_wakes = runtime != "floor" && !matches!(boot.load, Load::Busy(_));
         let stampers = [false, true].map(|stamps_wakes| Self {
@@ -73,8 +74,8 @@ impl Stamper {
     /// The points on the way that it stamps on a path.
     fn points(self, boot: &Boot, path: &str) -> impl Iterator<Item = &'static str> {
         let is_busy = matches!(boot.load, Load::Busy(_));
-        // A runtime that is awake may see by itself that the deadline has passed, before the interrupt comes. One
-        // that has much to do does not look.
+        // A runtime that is awake may notice that the deadline has passed before the interrupt
+        // comes. A busy one does not look.
         let looks = self.runtime == "dormir" && boot.idle != "halt" && !is_busy;
         let has_handler = path == "host" || (path == "deadline" && !looks);
         [
@@ -97,25 +98,25 @@ pub fn stamps(
     report: &Report,
     path: &str,
     stamper: Stamper,
-) -> Result<Stamps, NotLatencies> {
+) -> Result<Stamps, StampsError> {
     let name = |what: &str| format!("{path}/{stamper}/{what}");
     let series = |what: &str| {
         let name = name(what);
         let found = report.samples.iter().find(|(known, _)| *known == name);
         found
             .map(|(_, series)| series.clone())
-            .ok_or(NotLatencies::Incomplete(name))
+            .ok_or(StampsError::Incomplete(name))
     };
     let missed = stat(report, &name("missed"))?;
     let from = match series("from") {
-        Err(_) if missed > 0 => return Err(NotLatencies::Empty(name("from"), missed)),
+        Err(_) if missed > 0 => return Err(StampsError::Empty(name("from"), missed)),
         from => from?,
     };
     let mut found = Vec::new();
     for point in stamper.points(boot, path) {
         let values = series(point)?;
         if values.len() != from.len() {
-            return Err(NotLatencies::Incomplete(name(point)));
+            return Err(StampsError::Incomplete(name(point)));
         }
         found.push((point, values));
     }
@@ -126,17 +127,18 @@ pub fn stamps(
     })
 }
 
-pub(crate) fn stat(report: &Report, name: &str) -> Result<u64, NotLatencies> {
+pub(crate) fn stat(report: &Report, name: &str) -> Result<u64, StampsError> {
     let found = report.stats.iter().find(|(known, _)| known == name);
     found
         .map(|(_, value)| *value)
-        .ok_or_else(|| NotLatencies::Incomplete(name.to_owned()))
+        .ok_or_else(|| StampsError::Incomplete(name.to_owned()))
 }
 
 impl Stamps {
-    /// That each point comes no earlier than the one before it, and the last no earlier than the start.
-    pub(crate) fn check(&self, name: &str) -> Result<(), NotLatencies> {
-        let disorder = || Err(NotLatencies::Disorder(name.to_owned()));
+    /// That each point comes no earlier than the one before it, and the last no earlier than the
+    /// start.
+    pub(crate) fn check(&self, name: &str) -> Result<(), StampsError> {
+        let disorder = || Err(StampsError::Disorder(name.to_owned()));
         let is_before = |one: &[u64], other: &[u64]| one.iter().zip(other).all(|(a, b)| a <= b);
         let mut ways = self.points.windows(2);
         if !ways.all(|pair| is_before(&pair[0].1, &pair[1].1)) {
@@ -209,7 +211,7 @@ mod tests {
             stamps([90, 220, 330], [95, 230, 340], [99, 231, 341]),
         ] {
             assert!(
-                matches!(bad.check("cell"), Err(NotLatencies::Disorder(_))),
+                matches!(bad.check("cell"), Err(StampsError::Disorder(_))),
                 "{bad:?}"
             );
         }

@@ -1,9 +1,9 @@
 //! One percentile of two runs, and how far their ratio may lie elsewhere.
 //!
-//! The interval is a bootstrap's, by the percentile method: what would the change be if all samples were drawn
-//! again, with replacement, from those that each cell had? The k-th smallest of n
-//! such draws lies where the k-th smallest of n uniform numbers does, and that is distributed as
-//! Beta(k, n + 1 - k). So a resample's percentile takes one random number and not n.
+//! The interval is a bootstrap's, by the percentile method: what would the change be if all samples
+//! were drawn again, with replacement, from those that each cell had? The k-th smallest of n such
+//! draws lies where the k-th smallest of n uniform numbers does, and that is distributed as Beta(k,
+//! n + 1 - k). So a resample's percentile takes one random number and not n.
 
 use crate::document::distribution::Distribution;
 use rand::rngs::StdRng;

@@ -1,39 +1,40 @@
 //! Whether a comparison is to fail: for continuous integration.
 
-use super::{Comparison, percent, said};
+use super::{Comparison, joined, percent};
 use std::{fmt::Write, str::FromStr};
 
 /// By how much figures may become slower, in percent.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Percentage(f64);
 
-/// It is no such number.
+/// A text is not a percentage.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no percentage: pass a number from 0 on, as in --fail-above 5")]
-pub(crate) struct NoPercentage(String);
+#[error("`{0}` is not a percentage: pass a number from 0 on, as in --fail-above 5")]
+pub(crate) struct PercentageError(String);
 
 impl FromStr for Percentage {
-    type Err = NoPercentage;
+    type Err = PercentageError;
 
-    fn from_str(text: &str) -> Result<Self, NoPercentage> {
+    fn from_str(text: &str) -> Result<Self, PercentageError> {
         let number = text.parse().ok();
         number
             .filter(|number: &f64| number.is_finite() && *number >= 0.0)
             .map(Self)
-            .ok_or_else(|| NoPercentage(text.to_owned()))
+            .ok_or_else(|| PercentageError(text.to_owned()))
     }
 }
 
-/// Whose figures may make a comparison fail: what the others do is nothing that a change of dormir could help.
+/// The runtime whose figures may make a comparison fail: no change of dormir could improve the
+/// others'.
 const RUNTIME: &str = "dormir";
 
-/// What may fail of each distribution: two runs of the same sources differ in their tails by more than the samples
-/// of one run can tell.
+/// The percentile that may fail: two runs of the same sources differ in their tails by more than
+/// the samples of one run show.
 const PERCENTILE: &str = "p50";
 
 impl Comparison<'_> {
-    /// What makes the comparison fail, a line each: dormir's medians that are slower by more than that in the
-    /// whole interval, and those that are gone. `None` if there are none.
+    /// What makes the comparison fail, a line each: dormir's medians that are slower by more than
+    /// that in the whole interval, and those that are gone. `None` if there are none.
     pub(crate) fn failures(&self, allowed: Percentage) -> Option<String> {
         let is_ours = |name: &super::Name<'_>| name.last() == Some(&RUNTIME);
         let bound = 1.0 + allowed.0 / 100.0;
@@ -44,7 +45,7 @@ impl Comparison<'_> {
                 let _ = writeln!(
                     text,
                     "{}, {}: slower by {} at least, and {} % are allowed",
-                    said(&row.name),
+                    joined(&row.name),
                     row.percentile,
                     percent(row.change.low),
                     allowed.0
@@ -52,7 +53,7 @@ impl Comparison<'_> {
             }
         }
         for name in self.lost.iter().filter(|name| is_ours(name)) {
-            let _ = writeln!(text, "{}: could not be compared", said(name));
+            let _ = writeln!(text, "{}: could not be compared", joined(name));
         }
         if !self.rows.iter().any(|row| is_ours(&row.name)) {
             let _ = writeln!(text, "nothing of {RUNTIME}'s could be compared");

@@ -1,8 +1,9 @@
 //! What changed from one run's figures to another's.
 //!
-//! A host is faster at one time than at another, and the floor with it. So what is compared of a runtime is how
-//! many times the floor's its figure is, each run by its own floor. The floor's own figures are compared as they
-//! are, and so is a wake by a task, where the floor is some twenty nanoseconds: too few for a ratio.
+//! A host is faster at one time than at another, and the floor with it. So a runtime's figure is
+//! compared as a multiple of the floor's of the same run. The floor's own figures are compared as
+//! they are, and so is a wake by a task, where the floor is some twenty nanoseconds: too few for a
+//! ratio.
 
 mod bootstrap;
 pub(crate) mod gate;
@@ -27,18 +28,19 @@ const COMPARED: [(&str, f64); 2] = [("p50", 0.5), ("p99", 0.99)];
 /// Two runs have nothing in common.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the two files have no cell in common: measure both with the same VMMs and timers")]
-pub(crate) struct NothingInCommon;
+pub(crate) struct NothingInCommonError;
 
 /// What changed.
 pub(crate) struct Comparison<'a> {
     before: &'a Document,
     after: &'a Document,
     rows: Vec<Row<'a>>,
-    /// What is in the first run and cannot be compared: it is not in the second, or one has no floor to it.
+    /// What is in the first run and cannot be compared: it is not in the second, or one has no
+    /// floor to it.
     lost: Vec<Name<'a>>,
 }
 
-/// Of what a figure is: VMM, timer, idle, load, path, point, runtime.
+/// The name of a figure: VMM, timer, idle, load, path, point, runtime.
 type Name<'a> = [&'a str; 7];
 
 /// One percentile of a span.
@@ -54,7 +56,10 @@ impl<'a> Comparison<'a> {
     /// # Errors
     ///
     /// They have nothing in common.
-    pub(crate) fn of(before: &'a Document, after: &'a Document) -> Result<Self, NothingInCommon> {
+    pub(crate) fn of(
+        before: &'a Document,
+        after: &'a Document,
+    ) -> Result<Self, NothingInCommonError> {
         let mut random = StdRng::seed_from_u64(SEED);
         let (mut rows, mut lost) = (Vec::new(), Vec::new());
         let [olds, news] = [before, after].map(by_key);
@@ -81,7 +86,7 @@ impl<'a> Comparison<'a> {
             }
         }
         if rows.is_empty() {
-            return Err(NothingInCommon);
+            return Err(NothingInCommonError);
         }
         Ok(Self {
             before,
@@ -102,12 +107,13 @@ impl<'a> Comparison<'a> {
         // Writing to a string does not fail.
         let _ = writeln!(
             text,
-            "- A figure is: nanoseconds / how many times the floor's. The change is that of the second; where \
-             there is no second, that of the first.\n\
-             - {} of {rows} changed. With {rows} intervals of 95 %, some {} are expected to say so where \
-             nothing did.\n\
-             - The interval is a bootstrap's, by the percentile method, of {RESAMPLES} resamples; it knows how \
-             the samples of these two runs scatter, and nothing of how one run differs from the next.",
+            "- A figure is: nanoseconds / how many times the floor's. The change is that of the \
+             second; where there is no second, that of the first.\n\
+             - {} of {rows} changed. With {rows} intervals of 95 %, some {} are expected to \
+             show a change where there is none.\n\
+             - The interval is a bootstrap's, by the percentile method, of {RESAMPLES} \
+             resamples; it knows how the samples of these two runs scatter, and nothing of how one \
+             run differs from the next.",
             changed.count(),
             (rows as f64 * (1.0 - CONFIDENCE)).ceil()
         );
@@ -115,14 +121,15 @@ impl<'a> Comparison<'a> {
             let _ = writeln!(
                 text,
                 "- Not compared, since it or its floor is not in both files: {}.",
-                said(name)
+                joined(name)
             );
         }
         let hosts = [self.before, self.after].map(|document| &document.host);
         if hosts[0] != hosts[1] {
             let _ = writeln!(
                 text,
-                "- The machines differ, so this compares more than the software. Before: {} After: {}",
+                "- The machines differ, so this compares more than the software. Before: {} \
+                 After: {}",
                 hosts[0].sentence(),
                 hosts[1].sentence()
             );
@@ -182,11 +189,11 @@ fn name<'a>(cell: &'a Cell, span: &'a Span) -> Name<'a> {
 }
 
 /// As in `kvm, tsc-deadline, halt, none, deadline, poll, dormir`.
-fn said(name: &Name<'_>) -> String {
+fn joined(name: &Name<'_>) -> String {
     name.join(", ")
 }
 
-/// A span with what it is held against; `None` if that is missing.
+/// A span with what it is compared with; `None` if that is missing.
 fn side<'a>(
     cells: &HashMap<[&str; 6], &'a Cell>,
     cell: &'a Cell,

@@ -67,7 +67,7 @@ fn a_worse_tail_alone_is_no_worse_median() {
     assert_eq!(verdicts(&before, &after), [UNCHANGED, "slower"]);
 }
 
-/// Held against the bootstrap that draws all samples again.
+/// Compared with the bootstrap that draws all samples again.
 #[test]
 fn the_interval_is_that_of_the_bootstrap() {
     use rand::RngExt;
@@ -124,7 +124,7 @@ fn another_machine_is_said_and_files_without_a_common_cell_are_refused() {
     after.cells[0].vmm = "qemu-tcg/q35".into();
     assert_eq!(
         Comparison::of(&before, &after).map(|_| ()),
-        Err(NothingInCommon)
+        Err(NothingInCommonError)
     );
 }
 
@@ -133,7 +133,7 @@ fn text(before: &Document, after: &Document) -> String {
     comparison.text()
 }
 
-/// A floor and the runtimes, whose polls take so many times the floor's.
+/// A floor and the runtimes, whose polls take these multiples of the floor's.
 fn run(dormir: u64, embassy: u64) -> Document {
     let values = spread(1000);
     Document::for_test(vec![
@@ -219,7 +219,7 @@ fn a_figure_without_its_floor_is_not_held_against_one_with_it() {
     let mut after = before.clone();
     after.cells.retain(|cell| cell.runtime != "floor");
     let comparison = Comparison::of(&before, &after);
-    assert_eq!(comparison.map(|_| ()), Err(NothingInCommon));
+    assert_eq!(comparison.map(|_| ()), Err(NothingInCommonError));
 }
 
 #[test]
