@@ -37,7 +37,7 @@ pub(crate) fn frequency<F: FnMut() -> Option<Sample>>(
     let mut hz = [0; MEASUREMENTS];
     let mut done = 0;
     for _ in 0..ATTEMPTS {
-        match measure(known_hz, span, start()) {
+        match measure(known_hz, span, &mut start()) {
             Measurement::Hz(measured) => {
                 hz[done] = measured;
                 done += 1;
@@ -53,7 +53,8 @@ pub(crate) fn frequency<F: FnMut() -> Option<Sample>>(
     None
 }
 
-fn measure(known_hz: u64, span: u64, mut sample: impl FnMut() -> Option<Sample>) -> Measurement {
+/// Not generic: a guest contains it once, for all of its counters.
+fn measure(known_hz: u64, span: u64, sample: &mut dyn FnMut() -> Option<Sample>) -> Measurement {
     let Some(first) = sample() else {
         return Measurement::Spoiled;
     };
