@@ -1,4 +1,4 @@
-//! Puts the linker script where the linker finds it, also for packages that depend on this one.
+//! Tells the linker where the linker script is, also for packages that depend on this one.
 
 use std::{env, fs, path::PathBuf};
 

@@ -14,9 +14,12 @@ pub fn words() -> impl Iterator<Item = &'static str> {
 /// ```
 #[must_use]
 pub fn value(name: &str) -> Option<&'static str> {
-    words()
-        .filter_map(|word| word.split_once('='))
-        .filter(|(key, _)| *key == name)
-        .last()
-        .map(|(_, value)| value)
+    let mut last = None;
+    for word in words() {
+        let value = word
+            .strip_prefix(name)
+            .and_then(|rest| rest.strip_prefix('='));
+        last = value.or(last);
+    }
+    last
 }

@@ -1,4 +1,4 @@
-//! The console: text for people, and records for the harness between its lines.
+//! The console: text for people and, between its lines, records for the harness.
 
 use core::{
     arch::asm,
@@ -17,29 +17,29 @@ use heapless::String;
 use spin::Once;
 use x86_64::instructions::{interrupts::without_interrupts, port::Port};
 
-/// Where the console's bytes go; the first is what an unset static holds.
+/// The device that the console's bytes are written to.
 #[derive(Clone, Copy)]
 #[repr(u8)]
-enum Device {
+enum ConsoleDevice {
     Serial = 0,
     DebugConsole = 1,
     Buffer = 2,
 }
 
-static DEVICE: AtomicU8 = AtomicU8::new(Device::Serial as u8);
+static DEVICE: AtomicU8 = AtomicU8::new(ConsoleDevice::Serial as u8);
 
-/// Chooses the device: the harness's own VMM takes whole buffers; elsewhere the debug console if it
-/// answers, else the serial line, so that output is seen with any `-serial` option too.
+/// Chooses the device. The harness's own VMM takes whole buffers. Elsewhere it is the debug console
+/// if it answers, and else the serial line, so that output also appears with any `-serial` option.
 pub(crate) fn init(is_own_vmm: bool) {
     let mut debug_console = Port::<u8>::new(port::DEBUG_CONSOLE);
-    // SAFETY: the port is a debug console's or nobody's, and reading either has no effect.
+    // SAFETY: the port belongs to a debug console or to no device; a read has no effect on either.
     let answer = unsafe { debug_console.read() };
     let device = match answer {
-        _ if is_own_vmm => Device::Buffer,
-        port::DEBUG_CONSOLE_PRESENT => Device::DebugConsole,
+        _ if is_own_vmm => ConsoleDevice::Buffer,
+        port::DEBUG_CONSOLE_PRESENT => ConsoleDevice::DebugConsole,
         _ => {
             init_serial();
-            Device::Serial
+            ConsoleDevice::Serial
         }
     };
     DEVICE.store(device as u8, Ordering::Relaxed);
@@ -58,23 +58,23 @@ fn init_serial() {
         (LINE_CONTROL, 0x03),
         (FIFO_CONTROL, 0x07),
     ] {
-        // SAFETY: the ports of COM1, or nobody's.
+        // SAFETY: the port belongs to COM1 or to no device.
         unsafe { Port::<u8>::new(port::SERIAL + register).write(value) };
     }
 }
 
 fn write_bytes(bytes: &[u8]) {
     let device = DEVICE.load(Ordering::Relaxed);
-    if device == Device::Buffer as u8 {
+    if device == ConsoleDevice::Buffer as u8 {
         for chunk in bytes.chunks(ConsoleBuffer::MAX_LENGTH as usize) {
             let buffer = ConsoleBuffer {
                 address: chunk.as_ptr() as u64,
                 length: chunk.len() as u64,
             };
-            // Stacks are part of the image, which lies below 2 GiB, so the address fits.
+            // Stacks are part of the image, which is below 2 GiB, so the address fits.
             let address = (&raw const buffer) as u32;
-            // SAFETY: the VMM reads the buffer, which outlives the write. The instruction is not said
-            // to leave memory alone, so the compiler has the buffer and the text in memory by then.
+            // SAFETY: the VMM reads the buffer, which outlives the write. The instruction is not
+            // `nomem`, so the compiler has written the buffer and the text to memory by then.
             unsafe {
                 asm!(
                     "out dx, eax",
@@ -84,7 +84,7 @@ fn write_bytes(bytes: &[u8]) {
                 );
             }
         }
-    } else if device == Device::DebugConsole as u8 {
+    } else if device == ConsoleDevice::DebugConsole as u8 {
         let mut port = Port::<u8>::new(port::DEBUG_CONSOLE);
         for &byte in bytes {
             // SAFETY: the debug console takes bytes.
@@ -99,8 +99,8 @@ fn write_serial(byte: u8) {
     const LINE_STATUS: u16 = 5;
     const TRANSMITTER_EMPTY: u8 = 1 << 5;
     let mut status = Port::<u8>::new(port::SERIAL + LINE_STATUS);
-    // SAFETY: reading the line status has no effect that anything here depends on. Where there is no
-    // serial line, all ones are read and the loop ends.
+    // SAFETY: nothing here depends on an effect of reading the line status. Without a serial line
+    // the value read is all ones, and the loop ends.
     while unsafe { status.read() } & TRANSMITTER_EMPTY == 0 {
         core::hint::spin_loop();
     }
@@ -108,8 +108,9 @@ fn write_serial(byte: u8) {
     unsafe { Port::<u8>::new(port::SERIAL).write(byte) };
 }
 
-/// Collects what one `print!` formats, so that it takes one exit and not one for each piece. It lies
-/// on the stack of whoever prints: an interrupt handler may print in the midst of another's line.
+/// Collects the output of one `print!`, so that it takes one exit and not one for each piece. It
+/// lies on the stack of the caller: an interrupt handler may print while it interrupts another
+/// `print!`.
 struct Collector(String<512>);
 
 impl Collector {
@@ -124,6 +125,8 @@ impl Collector {
 }
 
 impl Write for Collector {
+    // Not inlined into the default `write_char`: that needs not be fast, and guests are smaller.
+    #[inline(never)]
     fn write_str(&mut self, text: &str) -> fmt::Result {
         if self.0.push_str(text).is_err() {
             self.flush();
@@ -135,16 +138,16 @@ impl Write for Collector {
     }
 }
 
-/// What `print!` calls.
+/// Prints formatted text, for `print!`.
 #[doc(hidden)]
 pub fn print(arguments: fmt::Arguments<'_>) {
     let mut collector = Collector::new();
-    // It fails only if a value's own `Display` does, and then the rest of the line is missing.
+    // It fails only if the `Display` of a value does. Then the rest of the line is missing.
     let _ = collector.write_fmt(arguments);
     collector.flush();
 }
 
-/// Prints to the console. May be used in any context.
+/// Prints to the console. It may be used in any context.
 #[macro_export]
 macro_rules! print {
     ($($argument:tt)*) => {
@@ -152,7 +155,7 @@ macro_rules! print {
     };
 }
 
-/// Prints a line to the console. May be used in any context.
+/// Prints a line to the console. It may be used in any context.
 #[macro_export]
 macro_rules! println {
     () => { $crate::print!("\n") };
@@ -161,84 +164,103 @@ macro_rules! println {
     };
 }
 
-/// What tells this run's records from text that looks like one.
+/// Distinguishes the records of this run from text that looks like one.
 static NONCE: Once<Nonce> = Once::new();
 
-/// Takes the nonce that the harness gave. Before it there are no records.
+/// Stores the nonce that the harness passed. Without it no records are written.
 pub(crate) fn init_records(nonce: Nonce) {
     NONCE.call_once(|| nonce);
 }
 
-/// One line of fewer than `N` bytes: what is longer is cut, between two characters, and line feeds become blanks.
-pub(crate) struct Line<const N: usize>(String<N>);
+/// One line of text, of at most `limit` bytes. A longer text is cut between two characters, and
+/// ends in three dots. Line feeds become blanks.
+///
+/// Not generic over its length: a guest contains its code once.
+pub(crate) struct TextLine {
+    text: String<{ record::MAX_LENGTH }>,
+    limit: usize,
+}
 
-/// The text of a [`Record::Panic`] or [`Record::Exception`], which fits into a record.
-pub(crate) type Message = Line<{ record::MAX_LENGTH - Nonce::DIGITS - "\x1e exception \n".len() }>;
+impl TextLine {
+    /// Replaces the end of a line that is cut.
+    const DOTS: &str = "...";
 
-impl<const N: usize> Line<N> {
-    /// What the end of a line is replaced with that is cut.
-    const CUT: &str = "...";
+    /// The longest text of a [`Record::Panic`] or [`Record::Exception`] that fits into a record.
+    const MESSAGE_LIMIT: usize = record::MAX_LENGTH - Nonce::DIGITS - "\x1e exception \n".len() - 1;
 
-    pub(crate) fn new(text: fmt::Arguments<'_>) -> Self {
-        let mut line = Self(String::new());
+    #[inline(never)]
+    fn new(text: fmt::Arguments<'_>, limit: usize) -> Self {
+        let mut line = Self {
+            text: String::new(),
+            limit,
+        };
         if line.write_fmt(text).is_err() {
-            while line.0.len() + Self::CUT.len() >= N {
-                line.0.pop();
+            while line.text.len() + Self::DOTS.len() > limit {
+                line.text.pop();
             }
-            // There is room.
-            let _ = line.0.push_str(Self::CUT);
+            // There is space for them.
+            let _ = line.text.push_str(Self::DOTS);
         }
         line
     }
 
+    /// The text of a [`Record::Panic`] or [`Record::Exception`].
+    pub(crate) fn message(text: fmt::Arguments<'_>) -> Self {
+        Self::new(text, Self::MESSAGE_LIMIT)
+    }
+
     pub(crate) fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
 }
 
-impl<const N: usize> Write for Line<N> {
+impl Write for TextLine {
+    // As for `Collector`.
+    #[inline(never)]
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for character in text.chars() {
             let character = if character == '\n' { ' ' } else { character };
-            // One byte is kept for the line feed.
-            if self.0.len() + character.len_utf8() >= N {
+            if self.text.len() + character.len_utf8() > self.limit {
                 return Err(fmt::Error);
             }
-            self.0.push(character).map_err(|_| fmt::Error)?;
+            self.text.push(character).map_err(|_| fmt::Error)?;
         }
         Ok(())
     }
 }
 
-/// Tells the harness something. A record is one line: line feeds in it become blanks, and what is
-/// longer than a record may be is cut. A guest that no harness launched has nobody to tell, and writes nothing.
+// `write_record` begins with it.
+const _: () = assert!(record::MARK == 0x1e);
+
+/// Sends a record to the harness. A record is one line: line feeds in it become blanks, and a
+/// record that is too long is cut. A guest that no harness launched writes nothing.
 ///
-/// Interrupts are masked meanwhile, so that no handler's text falls into it.
+/// Interrupts are masked during the write, so that a handler's text does not fall into the record.
 pub fn write_record(record: Record<'_>) {
     let Some(nonce) = NONCE.get() else {
         return;
     };
-    let mark = char::from(record::MARK);
-    let line = Line::<{ record::MAX_LENGTH }>::new(format_args!("{mark}{nonce} {record}"));
-    let mut line = line.0;
-    let _ = line.push('\n');
-    without_interrupts(|| write_bytes(line.as_bytes()));
+    // One byte is left for the line feed.
+    let line = TextLine::new(format_args!("\x1e{nonce} {record}"), record::MAX_LENGTH - 1);
+    let mut text = line.text;
+    let _ = text.push('\n');
+    without_interrupts(|| write_bytes(text.as_bytes()));
 }
 
-/// Reports a figure to the harness. The name ends in its unit and has no white space.
+/// Reports a figure to the harness. The name ends in its unit and contains no white space.
 pub fn report(name: &str, value: u64) {
     write_record(Record::Stat { name, value });
 }
 
-/// Reports a series of figures to the harness, in their order. The name has no white space and takes less
-/// than half of a record.
+/// Reports a series of figures to the harness, in their order. The name contains no white space and
+/// takes less than half of a record.
 pub fn report_samples(name: &str, values: impl IntoIterator<Item = u64>) {
     /// The longest number, and the blank before it.
     const NUMBER: usize = 21;
-    let room = record::MAX_LENGTH - Nonce::DIGITS - "\x1e samples  \n".len() - name.len();
+    let space = record::MAX_LENGTH - Nonce::DIGITS - "\x1e samples  \n".len() - name.len();
     let mut text = String::<{ record::MAX_LENGTH }>::new();
     for value in values {
-        if text.len() + NUMBER > room {
+        if text.len() + NUMBER > space {
             write_record(Record::Samples {
                 name,
                 values: &text,
@@ -246,7 +268,7 @@ pub fn report_samples(name: &str, values: impl IntoIterator<Item = u64>) {
             text.clear();
         }
         let gap = if text.is_empty() { "" } else { " " };
-        // There is room.
+        // There is space for it.
         let _ = write!(text, "{gap}{value}");
     }
     if !text.is_empty() {
@@ -257,7 +279,7 @@ pub fn report_samples(name: &str, values: impl IntoIterator<Item = u64>) {
     }
 }
 
-/// Tells the harness what the time is by the guest's clock, for the harness to compare with its own.
+/// Reports the time on the guest's clock, for the harness to compare with its own.
 pub fn report_time() {
     let nanos = Instant::now().as_nanos();
     write_record(Record::Time { nanos });

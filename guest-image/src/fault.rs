@@ -1,4 +1,4 @@
-//! Panics and exceptions: said on the console, recorded for the harness, and the guest ends.
+//! Panics and exceptions: printed on the console and recorded for the harness; then the guest ends.
 
 use core::{
     panic::PanicInfo,
@@ -17,8 +17,8 @@ use x86_64::registers::control::{Cr2, Cr3};
 
 use crate::{
     boot::image,
-    console::{Message, write_record},
-    exit, panic_hook, println,
+    console::{TextLine, write_record},
+    exit, panic_hook, print, println,
 };
 
 #[panic_handler]
@@ -32,24 +32,26 @@ fn on_panic(info: &PanicInfo<'_>) -> ! {
     }
     let message = info.message();
     let text = match (task, info.location()) {
-        (Some(task), Some(place)) => Message::new(format_args!("task {task}: {place}: {message}")),
-        (Some(task), None) => Message::new(format_args!("task {task}: {message}")),
-        (None, Some(place)) => Message::new(format_args!("{place}: {message}")),
-        (None, None) => Message::new(format_args!("{message}")),
+        (Some(task), Some(location)) => {
+            TextLine::message(format_args!("task {task}: {location}: {message}"))
+        }
+        (Some(task), None) => TextLine::message(format_args!("task {task}: {message}")),
+        (None, Some(location)) => TextLine::message(format_args!("{location}: {message}")),
+        (None, None) => TextLine::message(format_args!("{message}")),
     };
     write_record(Record::Panic(text.as_str()));
     exit(exit_code::PANIC)
 }
 
-/// Ends the guest with what the exception was, where, and the registers.
+/// Reports which exception came and where, prints the registers, and ends the guest.
 pub(crate) fn report(frame: &ExceptionFrame) -> ! {
     let overflow = frame.fault_address().and_then(image::overflowed_stack);
     let text = match overflow {
-        Some(stack) => Message::new(format_args!(
+        Some(stack) => TextLine::message(format_args!(
             "stack overflow of the {stack}: {frame}, rsp {:#x}",
             frame.rsp
         )),
-        None => Message::new(format_args!("{frame}")),
+        None => TextLine::message(format_args!("{frame}")),
     };
     println!("exception: {}", text.as_str());
     print_registers(frame);
@@ -58,33 +60,34 @@ pub(crate) fn report(frame: &ExceptionFrame) -> ! {
 }
 
 fn print_registers(frame: &ExceptionFrame) {
-    println!(
-        "  rip {:#018x}  rsp {:#018x}  rflags {:#x}  cs {:#x}  ss {:#x}",
-        frame.rip, frame.rsp, frame.rflags, frame.cs, frame.ss
-    );
-    println!(
-        "  cr2 {:#018x}  cr3 {:#018x}  error {:#x}",
-        Cr2::read_raw(),
-        Cr3::read().0.start_address(),
-        frame.error_code
-    );
-    for (names, values) in GENERAL_NAMES.chunks(3).zip(frame.general.chunks(3)) {
-        for (name, value) in names.iter().zip(values) {
-            crate::print!("  {name:>3} {value:#018x}");
-        }
-        println!();
+    let special = [
+        ("rip", frame.rip),
+        ("cs", frame.cs),
+        ("rflags", frame.rflags),
+        ("rsp", frame.rsp),
+        ("ss", frame.ss),
+        ("error", frame.error_code),
+        ("cr2", Cr2::read_raw()),
+        ("cr3", Cr3::read().0.start_address().as_u64()),
+    ];
+    let general = GENERAL_NAMES.into_iter().zip(frame.general);
+    for (index, (name, value)) in special.into_iter().chain(general).enumerate() {
+        let end = if index % 3 == 2 { "\n" } else { "" };
+        print!("  {name:>6} {value:#018x}{end}");
     }
+    println!();
 }
 
-/// A handler's address; null for none. A function pointer fits, as both are addresses here.
+/// The address of the guest's handler; null if there is none. A function pointer fits, since on
+/// this target both are addresses.
 static NMI_HANDLER: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 
-/// Has `handler` called at each NMI, in place of ending the guest. It may wake tasks.
+/// Makes NMIs call `handler`, which may wake tasks. Without a handler an NMI ends the guest.
 ///
 /// # Safety
 ///
-/// It must not use timers, critical sections or the heap: they do not hold an NMI off, so it can come in
-/// the midst of one.
+/// `handler` must not use timers, critical sections or the heap: they do not mask NMIs, so an NMI
+/// can interrupt any of them.
 pub unsafe fn set_nmi_handler(handler: fn(&InterruptFrame)) {
     NMI_HANDLER.store(handler as *mut (), Ordering::Relaxed);
 }
@@ -99,7 +102,8 @@ pub(crate) fn on_nmi(frame: &InterruptFrame) {
         write_record(Record::Exception("NMI without a handler"));
         exit(exit_code::EXCEPTION)
     }
-    // SAFETY: what is not null was stored by `set_nmi_handler`, from a function of this type.
+    // SAFETY: an address other than null was stored by `set_nmi_handler`, from a function of this
+    // type.
     let handler = unsafe { core::mem::transmute::<*mut (), fn(&InterruptFrame)>(handler) };
     handler(frame);
 }

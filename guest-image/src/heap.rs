@@ -1,12 +1,12 @@
-//! A heap for guests that want one: the RAM that is free, in all its pieces.
+//! The heap: a global allocator over all free RAM.
 //!
-//! The allocator is TLSF (two-level segregated fit), by the crate `rlsf`: to allocate and to free take a
-//! constant time, however many blocks there are and however they lie. It masks interrupts meanwhile, so
-//! interrupt handlers may allocate too (NMIs must not). `cargo vm bench --counts` says how many
+//! The allocator is TLSF (two-level segregated fit), from the crate `rlsf`. Allocating and freeing
+//! take constant time, for any number of blocks. Interrupts are masked during both, so interrupt
+//! handlers may allocate too (NMI handlers must not). `cargo vm bench --counts` reports how many
 //! instructions the worst operation takes.
 //!
-//! `embedded-alloc` has the same allocator, but takes one piece of memory, and goes through all blocks to
-//! tell how much is in use.
+//! `embedded-alloc` has the same allocator, but for a single piece of memory, and visits all blocks
+//! to find out how much is in use.
 
 use core::{
     alloc::{GlobalAlloc, Layout},
@@ -18,35 +18,35 @@ use core::{
 use critical_section::Mutex;
 use rlsf::Tlsf;
 
-/// Blocks of 32 bytes and more, up to 128 GiB, in 32 times 32 classes: what is given is at most a 32nd
-/// larger than what was asked for.
+/// Blocks from 32 bytes to 128 GiB, in 32 times 32 size classes. A block is at most a 32nd larger
+/// than requested.
 type Blocks = Tlsf<'static, u32, u32, 32, 32>;
 
-struct State {
+struct HeapState {
     blocks: Blocks,
-    /// Bytes that were asked for and not yet given back.
+    /// Bytes that are allocated, as requested.
     used: usize,
-    /// Bytes of all pieces.
+    /// Bytes of all pieces of memory.
     total: usize,
 }
 
-struct Heap(Mutex<RefCell<State>>);
+struct Heap(Mutex<RefCell<HeapState>>);
 
 #[global_allocator]
-static HEAP: Heap = Heap(Mutex::new(RefCell::new(State {
+static HEAP: Heap = Heap(Mutex::new(RefCell::new(HeapState {
     blocks: Blocks::new(),
     used: 0,
     total: 0,
 })));
 
 impl Heap {
-    fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
+    fn with<T>(&self, work: impl FnOnce(&mut HeapState) -> T) -> T {
         critical_section::with(|cs| work(&mut self.0.borrow_ref_mut(cs)))
     }
 }
 
-// SAFETY: the blocks of `Tlsf` are as large and as aligned as was asked for, and nobody else's until they
-// are given back; it does not unwind.
+// SAFETY: the blocks of `Tlsf` have the requested size and alignment, and are not handed out again
+// until they are freed. It does not unwind.
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let block = self.with(|state| {
@@ -62,7 +62,7 @@ unsafe impl GlobalAlloc for Heap {
             return;
         };
         self.with(|state| {
-            // SAFETY: the caller has the block from `alloc`, with this layout.
+            // SAFETY: the block is from `alloc`, with this layout.
             unsafe { state.blocks.deallocate(block, layout.align()) };
             state.used -= layout.size();
         });
@@ -73,7 +73,7 @@ unsafe impl GlobalAlloc for Heap {
 ///
 /// # Safety
 ///
-/// The range must be mapped, writable and used by nothing else, from now on.
+/// The range must be mapped and writable, and from now on nothing else may use it.
 pub(crate) unsafe fn add(memory: Range<u64>) {
     let length = (memory.end - memory.start) as usize;
     let Some(start) = NonNull::new(memory.start as *mut u8) else {
@@ -81,20 +81,20 @@ pub(crate) unsafe fn add(memory: Range<u64>) {
     };
     let block = NonNull::slice_from_raw_parts(start, length);
     HEAP.with(|state| {
-        // SAFETY: as the caller says. What is too small to be a block is left out.
+        // SAFETY: by this function's contract. Memory too small for a block is ignored.
         unsafe { state.blocks.insert_free_block_ptr(block) };
         state.total += length;
     });
 }
 
-/// Bytes of the heap in use: what was asked for, without what the allocator adds.
+/// The number of bytes that are allocated, without the allocator's own.
 #[must_use]
 pub fn used() -> usize {
     HEAP.with(|state| state.used)
 }
 
-/// Bytes of the heap not in use. Not all of it can be had: it need not be in one piece, and some of it is
-/// the allocator's.
+/// The number of bytes that are not allocated. Not all of them can be allocated: some are the
+/// allocator's, and they need not be in one piece.
 #[must_use]
 pub fn free() -> usize {
     HEAP.with(|state| state.total - state.used)

@@ -19,34 +19,41 @@
 //! ```
 //!
 //! The image is one ELF with two entries: the 64-bit one of the ELF header, for the harness's own
-//! VMM, and the 32-bit one of a PVH note, for QEMU's `-kernel` and other VMMs that boot PVH. Before
-//! `main` runs, interrupts are unmasked and there are: page tables of its own (nothing writable is
-//! executable; address 0 and a page under each stack are unmapped), an interrupt table in which every
-//! exception is reported with its registers, the clock and the timer, and a heap (feature `alloc`)
-//! over the RAM that is free: see [`memory`], which without that feature is the program's.
+//! VMM, and the 32-bit one of a PVH note, for QEMU's `-kernel` and other VMMs that boot PVH. When
+//! `main` runs, interrupts are unmasked, and these are set up:
 //!
-//! Constructors (C's `__attribute__((constructor))`, the crates `ctor` and `inventory`) run when console
-//! and heap are there, with interrupts masked, before the timer is set up.
+//! - page tables: nothing is both writable and executable, and address 0 and a page below each
+//!   stack are not mapped;
+//! - an interrupt table, in which every exception is reported with its registers;
+//! - the clock and the timer;
+//! - with the feature `alloc`, a heap over the free RAM. Without it the free RAM belongs to the
+//!   program: see [`memory`].
+//!
+//! Constructors (C's `__attribute__((constructor))`, the crates `ctor` and `inventory`) run after
+//! the console and the heap and before the timer are set up, with interrupts masked.
 //!
 //! # Arguments
 //!
-//! The command line is a list of words, see [`args`], of up to 4,095 bytes.
-//! `timer=pit|xapic|x2apic|tsc-deadline` forces a timer; a guest that is asked for one that the machine lacks
-//! ends with [`SETUP_FAILED`]. `tsc_hz=HZ` says how fast the TSC counts, where neither the hypervisor nor the
-//! processor does and there is no PIT to measure it; the clock then goes by the TSC alone.
+//! The command line is a list of words, see [`args`], of at most 4,095 bytes.
+//!
+//! - `timer=pit|xapic|x2apic|tsc-deadline` sets the timer. If the machine lacks it, the guest ends
+//!   with [`SETUP_FAILED`].
+//! - `tsc_hz=HZ` sets the TSC's frequency, for machines where neither the hypervisor nor the
+//!   processor reports it and there is no PIT to measure it. The clock then uses the TSC alone.
 //!
 //! # Linking
 //!
-//! The final link needs `-C relocation-model=static -C link-arg=-Tdormir.ld` as rustflags, as this
-//! repository's `.cargo/config.toml` gives them; this package's build script says where the script is.
+//! The final link needs `-C relocation-model=static -C link-arg=-Tdormir.ld` in rustflags, as in
+//! this repository's `.cargo/config.toml`. This package's build script tells the linker where the
+//! script is.
 //!
-//! The stack of `main` has 256 KiB. `-C link-arg=--defsym=__stack_size=0x100000` makes it a MiB large; the
-//! size is in bytes, a multiple of 4,096, and at least 16,384. An overflow ends in a page below it that is
-//! not mapped, and is reported.
+//! The stack of `main` has 256 KiB. `-C link-arg=--defsym=__stack_size=0x100000` makes it 1 MiB.
+//! The size is in bytes, a multiple of 4,096, and at least 16,384. A stack overflow is reported,
+//! since the page below the stack is not mapped.
 //!
-//! A static in a section of its own (`#[link_section]`, the crate `linkme`) lies among those of its kind,
-//! and keeps its value. Where the section's name is a C identifier, the linker says by `__start_NAME` and
-//! `__stop_NAME` where it is.
+//! A static in a section of its own (`#[link_section]`, the crate `linkme`) is placed among the
+//! statics of its kind, and keeps its value. If the section's name is a C identifier, the linker
+//! defines `__start_NAME` and `__stop_NAME`.
 #![no_std]
 #![cfg(target_os = "none")]
 
@@ -66,14 +73,14 @@ pub use panic_hook::set_panic_hook;
 pub use termination::Termination;
 use x86_64::instructions::port::Port;
 
-/// The exit code of a guest whose machine could not be set up: no such timer, too little memory.
+/// The exit code of a guest whose machine cannot be set up: no such timer, too little memory.
 pub const SETUP_FAILED: u8 = exit_code::SETUP_FAILED;
 
 /// Makes a function the program: `fn()`, or one that returns a [`Termination`].
 ///
-/// `entry!(main, owns_machine)` is for a guest that sets up its timers itself: `main` is entered with
-/// interrupts masked, before `dormir::platform::bare::init`, and the arguments `timer=` and `tsc_hz=` are
-/// not read.
+/// `entry!(main, owns_machine)` is for a guest that sets up its timers itself. `main` is then
+/// called with interrupts masked, before `dormir::platform::bare::init`, and the arguments `timer=`
+/// and `tsc_hz=` are ignored.
 #[macro_export]
 macro_rules! entry {
     ($main:path) => {
@@ -95,14 +102,14 @@ macro_rules! entry {
     };
 }
 
-/// Ends the guest, and with it the VM. Codes above [`dormir_abi::exit::MAX`] do not fit through the exit port and
-/// become it there; the harness is told which it was, and says so.
+/// Ends the guest, and with it the VM. Codes above [`dormir_abi::exit::MAX`] do not fit through the
+/// exit port, which gets that value instead. A record tells the harness the real code.
 pub fn exit(code: u8) -> ! {
     x86_64::instructions::interrupts::disable();
     console::write_record(Record::Exit(code.into()));
-    // SAFETY: the exit port is the VMM's; where there is none, the write goes nowhere.
+    // SAFETY: the exit port is the VMM's. Without one the write has no effect.
     unsafe { Port::<u32>::new(port::EXIT).write(exit_code::to_port_value(code)) };
-    // The VM ends a moment after the write, and not at all where there is no such port.
+    // The VM ends some time after the write; without an exit port it does not end.
     loop {
         x86_64::instructions::hlt();
     }

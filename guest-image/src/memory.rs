@@ -1,33 +1,32 @@
-//! The guest's memory: RAM by the VMM's memory map, in pieces with holes between them, and what of it is
-//! free.
+//! The guest's memory: the RAM in the VMM's memory map, in pieces, and which of it is free.
 //!
-//! Addresses are physical; memory is mapped one to one, so they are virtual too.
+//! Addresses are physical. Memory is mapped one to one, so they are virtual too.
 
 use core::ops::Range;
 
 use heapless::Vec;
 use spin::Once;
 
-/// I/O APIC and local APIC: the two large pages from 0xfec0_0000.
+/// The I/O APIC and the local APIC: two large pages from 0xfec0_0000.
 pub(crate) const APICS: Range<u64> = 0xfec0_0000..0xff00_0000;
 
-/// Pieces of RAM, whole pages, in the order of their addresses, without overlaps.
+/// Pieces of RAM: whole pages, ordered by address, without overlaps.
 pub(crate) type Pieces = Vec<Range<u64>, 32>;
 
-/// Up to where addresses of either kind are the same.
+/// The end of the addresses that can be mapped one to one.
 const CANONICAL_END: u64 = 1 << 47;
 
 const PAGE: u64 = 4 << 10;
 
-struct Memory {
+struct GuestMemory {
     ram: Pieces,
     free: Pieces,
 }
 
-static MEMORY: Once<Memory> = Once::new();
+static MEMORY: Once<GuestMemory> = Once::new();
 
-/// The RAM that the guest has from 2 MiB on, the image in it: whole pages, mapped, in the order of their
-/// addresses. (What lies below is the VMM's at the start, and not mapped.)
+/// The RAM from 2 MiB on, including the image: whole pages, mapped, ordered by address. (RAM below
+/// 2 MiB contains the VMM's boot structures, and is not mapped.)
 ///
 /// ```no_run
 /// let bytes: u64 = dormir_guest::memory::ram().iter().map(|piece| piece.end - piece.start).sum();
@@ -38,8 +37,8 @@ pub fn ram() -> &'static [Range<u64>] {
     MEMORY.get().map_or(&[], |memory| &memory.ram)
 }
 
-/// What of [`ram`] is neither the image's nor the page tables': writable, not executable. With the feature
-/// `alloc` it is the heap's; without, it is the program's own, and nothing else touches it.
+/// The part of [`ram`] that contains neither the image nor the page tables: writable, not
+/// executable. With the feature `alloc` the heap uses it. Without, it belongs to the program.
 ///
 /// ```no_run
 /// let largest = dormir_guest::memory::free().iter().max_by_key(|piece| piece.end - piece.start);
@@ -54,13 +53,13 @@ pub fn free() -> &'static [Range<u64>] {
     MEMORY.get().map_or(&[], |memory| &memory.free)
 }
 
-/// Keeps what [`ram`] and [`free`] answer.
+/// Stores what [`ram`] and [`free`] return.
 pub(crate) fn keep(ram: Pieces, free: Pieces) {
-    MEMORY.call_once(|| Memory { ram, free });
+    MEMORY.call_once(|| GuestMemory { ram, free });
 }
 
-/// Puts in order what a memory map names as RAM: from `start` on, without the interrupt controllers'
-/// addresses, no byte twice.
+/// Orders the RAM of a memory map, from `start` on. Leaves out the addresses of the interrupt
+/// controllers, and merges overlaps.
 pub(crate) fn pieces(
     ram: impl Iterator<Item = Range<u64>>,
     start: u64,
@@ -88,6 +87,6 @@ pub(crate) fn pieces(
     pieces.retain(|piece| piece.start < piece.end);
     match pieces.first() {
         Some(first) if first.start == start => Ok(pieces),
-        _ => Err("the VMM's memory map has no RAM where the image lies"),
+        _ => Err("the VMM's memory map has no RAM at the addresses of the image"),
     }
 }

@@ -1,12 +1,12 @@
-//! What `main` may return.
+//! The types that `main` may return.
 
 use core::fmt::Display;
 
 use crate::println;
 
-/// How a value of `main` ends the guest.
+/// A type that `main` may return.
 pub trait Termination {
-    /// The exit code; says on the console what an error is.
+    /// The exit code of the guest. Errors are printed on the console.
     fn exit_code(self) -> u8;
 }
 
@@ -17,14 +17,14 @@ impl Termination for () {
     }
 }
 
-/// The code itself.
+/// The exit code itself.
 impl Termination for u8 {
     fn exit_code(self) -> u8 {
         self
     }
 }
 
-/// An error is printed, and the code is 1.
+/// The error is printed, and the exit code is 1.
 impl<T: Termination, E: Display> Termination for Result<T, E> {
     fn exit_code(self) -> u8 {
         match self {

@@ -1,16 +1,16 @@
-//! The two entries, from the VMM's first instruction to Rust.
+//! The two entries of the image, in assembly, up to the first call into Rust.
 
 use core::arch::global_asm;
 
 use dormir_abi::{direct_entry, note};
 
-/// How much of memory, from address 0, the boot page tables map one to one with 2 MiB pages, writable
-/// and executable: as far as an image can reach, and enough for `start` to build the real ones. The
-/// tables are data, so that nothing needs to fill them in.
+/// The size of the memory, from address 0, that the boot page tables map one to one with 2 MiB
+/// pages, writable and executable. It contains every possible image, and enough RAM for `start` to
+/// build the final tables. The boot tables are initialised data, so no code needs to fill them.
 pub(super) const BOOT_MAPPED_BYTES: u64 = 2 << 30;
 
-// The 64-bit entry comes with tables that need not reach as far. Its code, the first of the image, lies
-// within them.
+// At the 64-bit entry the VMM's tables are loaded, which may map less. They map the entry's code,
+// which is the first of the image.
 const _: () = assert!(direct_entry::IDENTITY_MAPPED_BYTES >= 4 << 20);
 
 const _: () = assert!(matches!(note::NAME, b"dormir"));
@@ -22,20 +22,21 @@ global_asm!(
     ".long 4, 4, 18",
     ".asciz \"Xen\"",
     ".long dormir_pvh_entry",
-    // It speaks in records (dormir_abi::note).
+    // The guest writes records (dormir_abi::note).
     ".long 7, 0, {records}",
     ".asciz \"dormir\"",
     ".balign 4",
-    // For the harness, which refuses an image with segments behind its end. QEMU reads the first note.
+    // The end of the image, for the harness, which refuses segments behind it. QEMU only reads the
+    // first note.
     ".long 7, 8, {image_end}",
     ".asciz \"dormir\"",
     ".balign 4",
     ".quad __image_end",
     ".popsection",
 
-    // Nothing, for the linker: it puts a section that the script does not name behind the last of its
-    // kind that has something in it. So there is one of each kind of large sections, and the stacks are
-    // of a kind (large, zero at first) that hardly another section is of.
+    // Empty sections. The linker places a section that the script does not name behind the last
+    // section of its kind that exists. These make sure that there is one of each large kind. The
+    // stacks are of a kind (large, initially zero) that is rare elsewhere.
     ".pushsection .ltext, \"axl\", @progbits",
     ".popsection",
     ".pushsection .lrodata, \"al\", @progbits",

@@ -1,4 +1,4 @@
-//! Where the linker put what: the symbols of dormir.ld.
+//! The parts of the image, by the symbols of dormir.ld.
 
 use core::ops::Range;
 
@@ -37,7 +37,7 @@ symbols! {
     machine_check_stack: __machine_check_stack_bottom .. __machine_check_stack_top;
 }
 
-/// Each stack by name. Below each lies a page that is never mapped.
+/// The stacks and their names. The page below each is never mapped.
 pub(crate) fn stacks() -> [(&'static str, Range<u64>); 4] {
     [
         ("main stack", stack()),
@@ -47,7 +47,7 @@ pub(crate) fn stacks() -> [(&'static str, Range<u64>); 4] {
     ]
 }
 
-/// The name of the stack into whose guard page `address` lies.
+/// The name of the stack that has `address` in its guard page.
 pub(crate) fn overflowed_stack(address: u64) -> Option<&'static str> {
     stacks()
         .into_iter()

@@ -1,5 +1,5 @@
-//! The guest's own page tables: memory one to one, nothing both writable and executable, no low
-//! memory (so that a null pointer faults), a hole under each stack.
+//! The guest's own page tables. Memory is mapped one to one, and nothing is both writable and
+//! executable. Low memory, so null pointers too, and a page below each stack are not mapped.
 
 use core::ops::Range;
 
@@ -19,8 +19,8 @@ const LARGE_PAGE: u64 = 2 << 20;
 ///
 /// # Safety
 ///
-/// Ring 0; the boot page tables are loaded; `ram` is the RAM from the image's start on, and nothing in
-/// it but the image is in use; called once.
+/// Ring 0; the boot page tables are loaded; `ram` is the RAM from the image's start on, and nothing
+/// in it but the image is in use; called once.
 pub(super) unsafe fn init(ram: &Pieces) -> Result<Pieces, &'static str> {
     let image = image::whole();
     let around = |piece: &&Range<u64>| piece.contains(&image.start) && piece.end >= image.end;
@@ -49,7 +49,7 @@ pub(super) unsafe fn init(ram: &Pieces) -> Result<Pieces, &'static str> {
     for (_, stack) in image::stacks() {
         map(tables, &mut frames, stack, writable)?;
     }
-    // Behind the image, where the tables are, and wherever else there is some.
+    // The RAM behind the image, which contains the tables, and all other pieces.
     let unused = |piece: &Range<u64>, next| match piece == home {
         true => next..piece.end,
         false => piece.clone(),
@@ -59,7 +59,8 @@ pub(super) unsafe fn init(ram: &Pieces) -> Result<Pieces, &'static str> {
     }
     map(tables, &mut frames, APICS, uncached)?;
 
-    // SAFETY: every x86-64 processor that this image boots on has NX; it only gives meaning to a bit.
+    // SAFETY: every x86-64 processor that this image boots on has NX; it only gives meaning to a
+    // bit.
     unsafe { Efer::update(|flags| flags.insert(EferFlags::NO_EXECUTE_ENABLE)) };
     // SAFETY: the tables map all that is in use (code, data, stacks) where it is.
     unsafe {
@@ -68,7 +69,7 @@ pub(super) unsafe fn init(ram: &Pieces) -> Result<Pieces, &'static str> {
             Cr3Flags::empty(),
         );
     }
-    // SAFETY: has read-only pages be read-only for ring 0 too.
+    // SAFETY: makes read-only pages read-only for ring 0 too.
     unsafe { Cr0::update(|flags| flags.insert(Cr0Flags::WRITE_PROTECT)) };
     Ok(ram
         .iter()
@@ -86,17 +87,17 @@ struct Frames {
 impl Frames {
     fn take(&mut self) -> Result<*mut PageTable, &'static str> {
         if self.next + PAGE > self.end {
-            return Err("too little memory: there is no room for page tables behind the image");
+            return Err("too little memory: the page tables do not fit behind the image");
         }
         let frame = self.next as *mut PageTable;
         self.next += PAGE;
-        // SAFETY: RAM behind the image that nothing uses, mapped one to one, aligned to a page.
+        // SAFETY: unused RAM behind the image, mapped one to one, aligned to a page.
         unsafe { frame.write_bytes(0, 1) };
         Ok(frame)
     }
 }
 
-/// Maps whole pages, large ones where they fit.
+/// Maps whole pages, as large pages where they fit.
 fn map(
     root: &mut PageTable,
     frames: &mut Frames,
@@ -124,12 +125,12 @@ fn map(
     Ok(())
 }
 
-/// Which of a table's 512 entries leads to `address`, in a table of this level (0 holds pages).
+/// The index of the entry for `address` in a table of this level; level 0 is that of pages.
 fn index(address: u64, level: u32) -> usize {
     (address >> (12 + 9 * level)) as usize % 512
 }
 
-/// The table that the entry leads to, made if there is none.
+/// The table that the entry points to. Allocates it if there is none.
 fn next_table<'a>(
     entry: &'a mut PageTableEntry,
     frames: &mut Frames,

@@ -1,5 +1,5 @@
-//! What the VMM says: the command line and the memory map of `hvm_start_info` (Xen,
-//! public/arch-x86/hvm/start_info.h), copied out before the page tables leave it unmapped.
+//! The command line and the memory map from the VMM's `hvm_start_info` (Xen,
+//! public/arch-x86/hvm/start_info.h), copied before the guest's page tables unmap it.
 
 use core::ffi::CStr;
 
@@ -37,27 +37,27 @@ struct MemoryMapEntry {
 
 static COMMAND_LINE: Once<String<MAX_COMMAND_LINE>> = Once::new();
 
-/// The guest's command line; empty before it is read.
+/// The guest's command line; empty before [`read`].
 pub(crate) fn command_line() -> &'static str {
     COMMAND_LINE.get().map_or("", String::as_str)
 }
 
-/// Reads the structure at `address`: keeps the command line, and returns the RAM from `image` on.
+/// Reads the structure at `address`. Stores the command line, and returns the RAM from `image` on.
 ///
 /// # Safety
 ///
-/// `address` must be what the VMM passed to the entry, and the low memory that it points to must still
-/// be mapped and untouched.
+/// `address` must come from the VMM, and the low memory that the structure points to must still be
+/// mapped and unchanged.
 pub(super) unsafe fn read(address: *const u8, image: u64) -> Result<Pieces, &'static str> {
-    // SAFETY: by the boot protocol, a start info structure is there, 4-byte aligned at least.
+    // SAFETY: the boot protocol puts a start info structure there, aligned to 4 bytes at least.
     let info = unsafe { address.cast::<StartInfo>().read_unaligned() };
     if info.magic != MAGIC {
         return Err(
-            "the VMM passed no PVH start info; boot the image with `qemu -kernel` or `cargo vm run`",
+            "the VMM passed no PVH start info; boot it by `qemu -kernel` or `cargo vm run`",
         );
     }
     if info.cmdline_paddr != 0 {
-        // SAFETY: by the boot protocol, a string that ends in NUL is there.
+        // SAFETY: the boot protocol puts a string that ends in NUL there.
         let text = unsafe { CStr::from_ptr(info.cmdline_paddr as *const _) };
         let (nonce, text) = Nonce::split_off(text.to_bytes());
         if let Some(nonce) = nonce {
@@ -73,7 +73,7 @@ pub(super) unsafe fn read(address: *const u8, image: u64) -> Result<Pieces, &'st
     }
     let entries = (0..info.memmap_entries as usize).map(|index| {
         let entry = (info.memmap_paddr as *const MemoryMapEntry).wrapping_add(index);
-        // SAFETY: by the boot protocol, `memmap_entries` entries are there.
+        // SAFETY: the boot protocol puts `memmap_entries` entries there.
         unsafe { entry.read_unaligned() }
     });
     let ram = entries
