@@ -1,3 +1,3 @@
-//! What only a machine has. Each architecture is a room of its own; there is one.
+//! Architecture-specific code; x86-64 only.
 
 pub mod x86_64;

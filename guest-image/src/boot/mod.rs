@@ -1,4 +1,4 @@
-//! From the first instruction to `main`.
+//! Boot code: from the first instruction to `main`.
 
 mod entry;
 pub(crate) mod image;
@@ -10,9 +10,9 @@ use dormir::platform::bare::{self, Config, FaultStacks, InitError};
 use crate::{args, console, exit, fault, memory, println};
 
 unsafe extern "Rust" {
-    /// The program, as `entry!` exports it.
+    /// The program, exported by `entry!`.
     safe fn dormir_guest_main() -> u8;
-    /// Whether the program sets its timers up itself, as `entry!` exports it.
+    /// Whether the program sets up its timers itself, exported by `entry!`.
     safe fn dormir_guest_owns_machine() -> bool;
 }
 
@@ -27,14 +27,14 @@ extern "sysv64" fn start(start_info: *const u8, entry: u32) -> ! {
     // SAFETY: ring 0, the one vCPU, interrupts masked by the entry, called once; the linker script
     // sets the stacks aside.
     unsafe { bare::install_tables(stacks, fault::report, fault::on_nmi) };
-    // SAFETY: `start_info` is what the VMM passed; nothing has been unmapped or written yet.
+    // SAFETY: `start_info` comes from the VMM; nothing has been unmapped or written yet.
     let ram = unsafe { start_info::read(start_info, image::whole().start) };
     let ram = ram.unwrap_or_else(|error| fail(&error));
     // SAFETY: ring 0; the entry loaded the boot tables; nothing but the image is in use in its RAM.
     let free = unsafe { paging::init(&ram) }.unwrap_or_else(|error| fail(&error));
     #[cfg(feature = "alloc")]
     for piece in &free {
-        // SAFETY: mapped, writable, used by nothing else; each piece is given once.
+        // SAFETY: mapped, writable, used by nothing else; each piece is added once.
         unsafe { crate::heap::add(piece.clone()) };
     }
     memory::keep(ram, free);
@@ -43,17 +43,21 @@ extern "sysv64" fn start(start_info: *const u8, entry: u32) -> ! {
     if dormir_guest_owns_machine() {
         exit(dormir_guest_main());
     }
-    let timer = args::value("timer").map(|name| name.parse().unwrap_or_else(|error| fail(&error)));
-    let tsc_hz = args::value("tsc_hz").map(|hz| {
+    let mut config = Config::new();
+    config.timer =
+        args::value("timer").map(|name| name.parse().unwrap_or_else(|error| fail(&error)));
+    config.tsc_hz = args::value("tsc_hz").map(|hz| {
         hz.parse()
             .unwrap_or_else(|_| fail(&"the argument tsc_hz= takes the TSC's frequency in Hz"))
     });
-    // SAFETY: ring 0, the one vCPU, interrupts masked, tables installed; memory is mapped one to one,
-    // the APICs uncached.
-    match unsafe { bare::init(Config { timer, tsc_hz }) } {
+    // SAFETY: ring 0, the one vCPU, interrupts masked, tables installed; memory is mapped one to
+    // one, the APICs uncached.
+    match unsafe { bare::init(config) } {
         Ok(_) => {}
         Err(error @ (InitError::NoTscFrequency | InitError::ImplausibleTscFrequency { .. })) => {
-            fail(&format_args!("{error} (here by the argument tsc_hz=HZ)"))
+            fail(&format_args!(
+                "{error} (in this guest, by the argument tsc_hz=HZ)"
+            ))
         }
         Err(error) => fail(&error),
     }
@@ -61,19 +65,19 @@ extern "sysv64" fn start(start_info: *const u8, entry: u32) -> ! {
     exit(dormir_guest_main())
 }
 
-/// Calls the constructors: what C's `__attribute__((constructor))` and crates such as `ctor` and
-/// `inventory` leave in `.init_array`, in the linker's order.
+/// Calls the constructors that C's `__attribute__((constructor))` and crates such as `ctor` and
+/// `inventory` put into `.init_array`, in the linker's order.
 fn construct() {
     for address in image::constructors().step_by(size_of::<extern "C" fn()>()) {
         let constructor = address as *const extern "C" fn();
-        // SAFETY: the linker script sets the range about the section, whose words are the addresses of
+        // SAFETY: by the linker script, the range is the section, whose words are addresses of
         // functions of this type.
         let constructor = unsafe { constructor.read() };
         constructor();
     }
 }
 
-/// What stands in the way of `main`, in a sentence.
+/// Prints why `main` cannot run, and ends the guest.
 fn fail(error: &dyn core::fmt::Display) -> ! {
     println!("error: {error}");
     exit(crate::SETUP_FAILED)

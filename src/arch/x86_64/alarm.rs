@@ -1,11 +1,16 @@
-//! The alarms: which timer interrupts, and how it is told when.
+//! Alarms: the timers that can interrupt at a deadline.
 
 use x86_64::instructions::interrupts::without_interrupts;
 
-use super::{apic, apic::Apic, pit, tsc::TscClock};
+use super::{
+    apic::{Apic, timer},
+    pit,
+    tsc::TscClock,
+};
 use crate::time::{Alarm, Instant, Scale};
 
-/// Channel 0 of the PIT, through the PIC. A deadline more than 54.9 ms ahead is reached in steps.
+/// Channel 0 of the PIT, through the PIC. A deadline more than 54.9 ms away takes several
+/// interrupts.
 ///
 /// # Examples
 ///
@@ -38,28 +43,7 @@ pub struct PitAlarm {
 }
 
 impl PitAlarm {
-    /// The PIT's channel 0 must be in one-shot mode ([`pit::init`]).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # dormir_guest::entry!(main);
-    /// use core::time::Duration;
-    /// use dormir::{
-    ///     arch::x86_64::{alarm::PitAlarm, pit, tsc::TscClock},
-    ///     time::{Alarm, Clock},
-    /// };
-    /// use spin::Once;
-    ///
-    /// # let tsc_hz = dormir::platform::bare::machine().expect("the machine is set up").tsc_hz;
-    /// static CLOCK: Once<TscClock> = Once::new();
-    /// let clock = CLOCK.call_once(|| TscClock::start(tsc_hz));
-    /// pit::init();
-    /// let alarm = PitAlarm::new(clock);
-    /// // Farther ahead than the PIT counts: it interrupts after 54.9 ms, and is set again then.
-    /// alarm.set(clock.now().saturating_add(Duration::from_secs(1)));
-    /// alarm.off();
-    /// ```
+    /// An alarm by channel 0 of the PIT, which must be in one-shot mode ([`pit::init`]).
     #[must_use]
     pub fn new(clock: &'static TscClock) -> Self {
         Self {
@@ -71,10 +55,10 @@ impl PitAlarm {
 
 impl Alarm for PitAlarm {
     fn set(&self, at: Instant) {
-        // It counts from the write on: an interrupt that came between would make it late.
+        // The count begins at the write. An interrupt between would make the alarm late.
         without_interrupts(|| {
-            if let Some(left) = self.clock.left(at) {
-                let ticks = self.scale.up(left.nanos);
+            if let Some(countdown) = self.clock.until(at) {
+                let ticks = self.scale.up(countdown.nanos);
                 pit::set(u16::try_from(ticks).unwrap_or(pit::LONGEST));
             }
         });
@@ -85,7 +69,8 @@ impl Alarm for PitAlarm {
     }
 }
 
-/// The local APIC's timer in one-shot mode. A deadline beyond its 32-bit count is reached in steps.
+/// The local APIC's timer in one-shot mode. A deadline beyond its 32-bit count takes several
+/// interrupts.
 ///
 /// # Examples
 ///
@@ -118,34 +103,11 @@ pub struct OneShotAlarm {
 }
 
 impl OneShotAlarm {
-    /// Puts the timer, which counts `hz` times a second, into one-shot mode.
+    /// Puts the timer into one-shot mode. It counts `hz` times a second.
     ///
     /// # Panics
     ///
     /// If `hz` is zero.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # dormir_guest::entry!(main);
-    /// use core::time::Duration;
-    /// use dormir::{
-    ///     arch::x86_64::{alarm::OneShotAlarm, tsc, tsc::TscClock},
-    ///     time::{Alarm, Clock},
-    /// };
-    /// use spin::Once;
-    ///
-    /// # let machine = dormir::platform::bare::machine().expect("the machine is set up");
-    /// # let (apic, tsc_hz) = (machine.apic.expect("there is a local APIC"), machine.tsc_hz);
-    /// static CLOCK: Once<TscClock> = Once::new();
-    /// let clock = CLOCK.call_once(|| TscClock::start(tsc_hz));
-    /// let hz = apic.measure_hz(tsc::read, tsc_hz).expect("the timer counts");
-    /// let alarm = OneShotAlarm::new(apic, clock, hz);
-    /// alarm.set(clock.now().saturating_add(Duration::from_millis(100)));
-    /// # while dormir::platform::bare::timer_interrupts() == 0 {
-    /// #     core::hint::spin_loop();
-    /// # }
-    /// ```
     #[must_use]
     pub fn new(apic: Apic, clock: &'static TscClock, hz: u64) -> Self {
         apic.one_shot_mode();
@@ -161,8 +123,8 @@ impl Alarm for OneShotAlarm {
     fn set(&self, at: Instant) {
         // As for the PIT.
         without_interrupts(|| {
-            if let Some(left) = self.clock.left(at) {
-                let ticks = self.scale.up(left.nanos);
+            if let Some(countdown) = self.clock.until(at) {
+                let ticks = self.scale.up(countdown.nanos);
                 self.apic
                     .start_count(u32::try_from(ticks).unwrap_or(u32::MAX));
             }
@@ -180,8 +142,9 @@ impl Alarm for OneShotAlarm {
 ///
 /// ```
 /// # dormir_guest::entry!(main, owns_machine);
+/// use core::arch::x86_64::__cpuid;
 /// use dormir::{
-///     arch::x86_64::{alarm::TscDeadlineAlarm, apic::Apic, cpuid, tsc, tsc::TscClock},
+///     arch::x86_64::{alarm::TscDeadlineAlarm, apic::Apic, tsc, tsc::TscClock},
 ///     time::TimerQueue,
 /// };
 /// use spin::Once;
@@ -189,14 +152,16 @@ impl Alarm for OneShotAlarm {
 /// static CLOCK: Once<TscClock> = Once::new();
 /// static ALARM: Once<TscDeadlineAlarm> = Once::new();
 ///
-/// # if !cpuid::has_tsc_deadline() { return; }
-/// assert!(cpuid::has_tsc_deadline());
+/// // CPUID.01H:ECX.24.
+/// if __cpuid(1).ecx & (1 << 24) == 0 {
+///     return; // The processor has no TSC-deadline timer.
+/// }
 /// // SAFETY: ring 0, one vCPU, interrupts masked, memory mapped one to one.
 /// let (hz, _) = unsafe { tsc::find_frequency() }.expect("the TSC's frequency is known");
 /// let clock = CLOCK.call_once(|| TscClock::start(hz).for_queue(TimerQueue::global()));
 /// // SAFETY: there is a local APIC, not in x2APIC mode, and its page is mapped, uncached.
 /// let apic = unsafe { Apic::enable_xapic() };
-/// // SAFETY: the processor says that it has a TSC-deadline timer.
+/// // SAFETY: CPUID reports a TSC-deadline timer.
 /// let alarm = ALARM.call_once(|| unsafe { TscDeadlineAlarm::new(apic, clock) });
 /// TimerQueue::global().install(clock, alarm).expect("it has no clock yet");
 /// ```
@@ -208,38 +173,11 @@ pub struct TscDeadlineAlarm {
 impl TscDeadlineAlarm {
     /// Puts the timer into TSC-deadline mode.
     ///
-    /// The deadline is a value of the TSC. Where the TSC steps back afterwards, see [`TscClock`].
+    /// A deadline is a value of the TSC. See [`TscClock`] for what happens if the TSC is set back.
     ///
     /// # Safety
     ///
     /// The processor has a TSC-deadline timer.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # dormir_guest::entry!(main);
-    /// use core::time::Duration;
-    /// use dormir::{
-    ///     arch::x86_64::{alarm::TscDeadlineAlarm, cpuid, tsc::TscClock},
-    ///     time::{Alarm, Clock},
-    /// };
-    /// use spin::Once;
-    ///
-    /// # let machine = dormir::platform::bare::machine().expect("the machine is set up");
-    /// # let (apic, tsc_hz) = (machine.apic.expect("there is a local APIC"), machine.tsc_hz);
-    /// if cpuid::has_tsc_deadline() {
-    ///     static CLOCK: Once<TscClock> = Once::new();
-    ///     let clock = CLOCK.call_once(|| TscClock::start(tsc_hz));
-    ///     // SAFETY: the processor says that it has a TSC-deadline timer.
-    ///     let alarm = unsafe { TscDeadlineAlarm::new(apic, clock) };
-    ///     let deadline = clock.now().saturating_add(Duration::from_millis(100));
-    ///     alarm.set(deadline);
-    /// #   while dormir::platform::bare::timer_interrupts() == 0 {
-    /// #       core::hint::spin_loop();
-    /// #   }
-    /// #   assert!(clock.now() >= deadline);
-    /// }
-    /// ```
     #[must_use]
     pub unsafe fn new(apic: Apic, clock: &'static TscClock) -> Self {
         apic.tsc_deadline_mode();
@@ -249,14 +187,14 @@ impl TscDeadlineAlarm {
 
 impl Alarm for TscDeadlineAlarm {
     fn set(&self, at: Instant) {
-        if let Some(left) = self.clock.left(at) {
-            // SAFETY: `new`'s caller said that the MSR exists.
-            unsafe { apic::set_tsc_deadline(left.tsc) };
+        if let Some(countdown) = self.clock.until(at) {
+            // SAFETY: `new`'s caller guarantees that the MSR exists.
+            unsafe { timer::set_tsc_deadline(countdown.tsc) };
         }
     }
 
     fn off(&self) {
         // SAFETY: as in `set`.
-        unsafe { apic::set_tsc_deadline(0) };
+        unsafe { timer::set_tsc_deadline(0) };
     }
 }

@@ -1,15 +1,16 @@
-//! Critical sections for one vCPU: interrupts masked.
+//! Critical sections for guests with one vCPU: interrupts are masked.
 
 use critical_section::{Impl, RawRestoreState, set_impl};
 use x86_64::instructions::interrupts;
 
-/// Masks interrupts, and puts the flag back as it was: sections may be nested.
+/// Masks interrupts, and restores the flag afterwards, so sections may be nested.
 struct MaskInterrupts;
 set_impl!(MaskInterrupts);
 
-// SAFETY: on one vCPU, and outside of NMI and machine-check handlers (which must not use critical
-// sections), only an interrupt handler could come between; with interrupts masked none does. The
-// instructions that mask and restore are barriers for the compiler (they are not `nomem`).
+// SAFETY: on one vCPU, only an interrupt handler could enter a section during another, and
+// interrupts are masked. (NMIs and machine checks are not, so their handlers must not use critical
+// sections.) The instructions that mask and restore are barriers for the compiler, since they are
+// not `nomem`.
 unsafe impl Impl for MaskInterrupts {
     unsafe fn acquire() -> RawRestoreState {
         let enabled = interrupts::are_enabled();

@@ -1,12 +1,13 @@
-//! Exceptions, and interrupts that nobody expects: all of them end in one function, with the
-//! registers.
+//! Exceptions, and interrupts without a handler: all of them call one function, with the registers.
 
 use core::{arch::global_asm, fmt};
 
 use spin::Once;
 use x86_64::registers::control::Cr2;
 
-/// What the processor and the entry stub saved when an exception came.
+use super::interrupt::InterruptFrame;
+
+/// The registers that the processor and the entry stub saved when an exception came.
 ///
 /// # Examples
 ///
@@ -15,7 +16,7 @@ use x86_64::registers::control::Cr2;
 /// use dormir::arch::x86_64::exceptions::{ExceptionFrame, GENERAL_NAMES};
 /// use dormir_guest::println;
 ///
-/// /// A handler as `platform::bare::install_tables` takes it.
+/// /// A handler for `platform::bare::install_tables`.
 /// fn on_exception(frame: &ExceptionFrame) -> ! {
 ///     // Such as "page fault writing unmapped address 0x10 at 0x201234".
 ///     println!("{frame}");
@@ -33,24 +34,24 @@ use x86_64::registers::control::Cr2;
 pub struct ExceptionFrame {
     /// General registers in the order R15, R14, ... R8, RDI, RSI, RBP, RDX, RCX, RBX, RAX.
     pub general: [u64; 15],
-    /// Which exception, 0 to 31 (SDM vol. 3, table 7-1), or which interrupt for which there is no
-    /// handler.
+    /// The number of the exception, 0 to 31 (SDM vol. 3, table 7-1), or the vector of an interrupt
+    /// that has no handler.
     pub vector: u64,
-    /// The error code, 0 for exceptions that have none.
+    /// The error code; 0 for exceptions that have none.
     pub error_code: u64,
-    /// Where it happened.
+    /// The address of the instruction that was interrupted.
     pub rip: u64,
-    /// The code segment there.
+    /// Its code segment.
     pub cs: u64,
-    /// The flags there.
+    /// Its flags.
     pub rflags: u64,
-    /// The stack pointer there.
+    /// Its stack pointer.
     pub rsp: u64,
-    /// The stack segment there.
+    /// Its stack segment.
     pub ss: u64,
 }
 
-/// The names of [`ExceptionFrame::general`], in its order.
+/// The names of the registers in [`ExceptionFrame::general`], in its order.
 pub const GENERAL_NAMES: [&str; 15] = [
     "r15", "r14", "r13", "r12", "r11", "r10", "r9", "r8", "rdi", "rsi", "rbp", "rdx", "rcx", "rbx",
     "rax",
@@ -62,22 +63,6 @@ const EXCEPTIONS: u64 = super::vector::EXCEPTIONS as u64;
 
 impl ExceptionFrame {
     /// The exception's name.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # dormir_guest::entry!(main);
-    /// use dormir::arch::x86_64::exceptions::ExceptionFrame;
-    ///
-    /// fn title(frame: &ExceptionFrame) {
-    ///     dormir_guest::println!("*** {} ***", frame.name());
-    /// }
-    /// # let (rip, cs, rflags, rsp, ss) = (0x20_1234, 8, 2, 0x30_0000, 16);
-    /// # let general = [0; 15];
-    /// # let frame = ExceptionFrame { general, vector: 3, error_code: 0, rip, cs, rflags, rsp, ss };
-    /// # title(&frame);
-    /// # assert_eq!(frame.name(), "breakpoint");
-    /// ```
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self.vector {
@@ -110,32 +95,14 @@ impl ExceptionFrame {
         }
     }
 
-    /// The address whose use failed: of a page fault, or of the page fault that became this double
-    /// fault.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # dormir_guest::entry!(main);
-    /// use dormir::arch::x86_64::exceptions::ExceptionFrame;
-    ///
-    /// /// Whether it is the use of a null pointer, or of a field behind one.
-    /// fn is_null_use(frame: &ExceptionFrame) -> bool {
-    ///     frame.fault_address().is_some_and(|address| address < 4096)
-    /// }
-    /// # let (rip, cs, rflags, rsp, ss) = (0x20_1234, 8, 2, 0x30_0000, 16);
-    /// # let general = [0; 15];
-    /// # let frame = ExceptionFrame { general, vector: 14, error_code: 2, rip, cs, rflags, rsp, ss };
-    /// # assert!(is_null_use(&frame), "CR2 is zero until there is a fault");
-    /// # assert!(!is_null_use(&ExceptionFrame { vector: 3, ..frame }));
-    /// ```
+    /// The address whose use failed: for a page fault, and for a double fault that began as one.
     #[must_use]
     pub fn fault_address(&self) -> Option<u64> {
         matches!(self.vector, PAGE_FAULT | DOUBLE_FAULT).then(Cr2::read_raw)
     }
 }
 
-/// One line: what happened, and where.
+/// One line: the exception and its address.
 impl fmt::Display for ExceptionFrame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.vector >= EXCEPTIONS {
@@ -166,9 +133,9 @@ impl fmt::Display for ExceptionFrame {
 }
 
 // A stub of 8 bytes for each vector. It pushes a zero where the processor pushes no error code (the
-// mask has a bit for each exception that has one). Its call pushes an address within the stub, from
-// which the vector is calculated. Twenty-two words are on the stack then, which the processor had
-// aligned: the call of the handler is made at a multiple of 16.
+// mask has a bit for each exception that pushes one). Its call pushes an address within the stub,
+// from which the vector is calculated. The processor had aligned the stack, and 22 words are on it
+// at the call of the handler: it is a multiple of 16.
 global_asm!(
     ".pushsection .text.dormir_exceptions, \"ax\", @progbits",
     ".balign 16",
@@ -224,14 +191,21 @@ pub(super) fn stub(vector: u8) -> u64 {
     (&raw const dormir_exception_stubs) as u64 + u64::from(vector) * STUB_STRIDE
 }
 
-/// What is done about exceptions.
-pub(super) static HANDLER: Once<fn(&ExceptionFrame) -> !> = Once::new();
+/// The guest's handlers.
+pub(super) struct Handlers {
+    /// For exceptions, and for interrupts that have no entry.
+    pub(super) on_exception: fn(&ExceptionFrame) -> !,
+    /// For NMIs.
+    pub(super) on_nmi: fn(&InterruptFrame),
+}
+
+pub(super) static HANDLERS: Once<Handlers> = Once::new();
 
 extern "sysv64" fn on_exception(frame: &ExceptionFrame) -> ! {
-    if let Some(handler) = HANDLER.get() {
-        handler(frame);
+    if let Some(handlers) = HANDLERS.get() {
+        (handlers.on_exception)(frame);
     }
-    // The table that leads here is loaded after the handler is set, so nobody comes here.
+    // Not reached: the handlers are set before the table that leads here is loaded.
     loop {
         x86_64::instructions::interrupts::disable();
         x86_64::instructions::hlt();

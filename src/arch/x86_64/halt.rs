@@ -1,13 +1,14 @@
-//! The one `hlt`, and the last look before it.
+//! The library's only `hlt`, and the last check before it.
 //!
-//! A maskable interrupt cannot come between the look and the `hlt`: it is masked from before the look
-//! until the `sti`, and `sti` holds interrupts off for one more instruction, which is the `hlt` (SDM
-//! vol. 2, STI). One that is pending ends the `hlt` as soon as it begins.
+//! A maskable interrupt cannot come between the check and the `hlt`. Interrupts are masked from
+//! before the check until the `sti`, and `sti` delays interrupts for one more instruction, which is
+//! the `hlt` (SDM vol. 2, STI). A pending interrupt ends the `hlt` as soon as it begins.
 //!
-//! An NMI is masked by nothing. If one comes after the look and wakes a task, the look is out of date
-//! and the vCPU must not halt on it. So the NMI handler raises a flag that was lowered before the look,
-//! and the flag is tested just before the `sti`. Between that test and the `hlt` there is no flag left
-//! to see: an NMI that comes there returns behind the `hlt` instead of to it.
+//! NMIs cannot be masked. If one comes after the check and wakes a task, the result of the check is
+//! out of date and the vCPU must not halt. So the check is preceded by clearing a flag that the NMI
+//! handler sets, and the flag is tested just before the `sti`. An NMI between that test and the end
+//! of the `hlt` comes too late for the test; its handler returns to the instruction behind the
+//! `hlt` instead.
 
 use core::{
     arch::global_asm,
@@ -16,7 +17,7 @@ use core::{
 
 use x86_64::instructions::interrupts;
 
-// The window in which an NMI steps over the `hlt` begins behind the test and ends with the `hlt`.
+// An NMI in the window, from behind the test up to and including the `hlt`, skips the `hlt`.
 global_asm!(
     ".pushsection .text.dormir_halt, \"ax\", @progbits",
     ".globl dormir_halt",
@@ -48,13 +49,13 @@ unsafe extern "C" {
     static dormir_halt_over: u8;
 }
 
-/// Whether an NMI came since the last look began. Of the one vCPU.
+/// Whether an NMI has come since the last check began, on the one vCPU.
 static NMI_CAME: AtomicU8 = AtomicU8::new(0);
 
-/// Masks interrupts and looks; if there is nothing to do, halts until the next interrupt. Returns with
-/// interrupts unmasked.
+/// Masks interrupts and calls `nothing_to_do`. If it returns true, halts until the next interrupt.
+/// Interrupts are unmasked afterwards.
 ///
-/// For the main line of one vCPU.
+/// It is for code of one vCPU that is not an interrupt handler.
 ///
 /// # Examples
 ///
@@ -79,19 +80,21 @@ static NMI_CAME: AtomicU8 = AtomicU8::new(0);
 pub fn halt_if(nothing_to_do: impl FnOnce() -> bool) {
     interrupts::disable();
     NMI_CAME.store(0, Ordering::Relaxed);
-    // An NMI's handler runs on this vCPU: the processor keeps the order, the compiler must too.
+    // An NMI's handler runs on this vCPU, so only the compiler could reorder what it sees.
     compiler_fence(Ordering::SeqCst);
     if nothing_to_do() {
-        // A call into assembly: the compiler moves no memory access across.
+        // The compiler moves no memory access across a call into assembly.
         dormir_halt();
     } else {
         interrupts::enable();
     }
 }
 
-/// The part of an NMI handler (or of one for machine checks that returns) that keeps [`halt_if`] from
-/// sleeping on a wake: takes the interrupted RIP and gives the one to return to. To be called at every
-/// NMI, before or after what the handler does.
+/// Keeps [`halt_if`] from halting after an NMI that woke a task: takes the interrupted RIP and
+/// returns the one to return to.
+///
+/// An NMI handler that is not dormir's calls it at every NMI, before or after its own work. So does
+/// a handler for machine checks that returns.
 ///
 /// # Examples
 ///
@@ -102,13 +105,13 @@ pub fn halt_if(nothing_to_do: impl FnOnce() -> bool) {
 /// use dormir::arch::x86_64::{halt, interrupt::InterruptFrame};
 ///
 /// extern "sysv64" fn on_nmi(frame: &mut InterruptFrame) {
-///     // Wake whoever waits for the NMI, then:
+///     // Wake the task that waits for the NMI, then:
 ///     frame.rip = halt::on_nmi(frame.rip);
 /// }
 /// # let halt_instruction = halt::halt_instruction();
 /// # let mut frame = InterruptFrame { rip: halt_instruction, cs: 8, rflags: 2, rsp: 0, ss: 16 };
 /// # on_nmi(&mut frame);
-/// # assert!(frame.rip > halt_instruction, "it steps over the `hlt`");
+/// # assert!(frame.rip > halt_instruction, "it skips the `hlt`");
 /// # frame.rip = 0x20_1234;
 /// # on_nmi(&mut frame);
 /// # assert_eq!(frame.rip, 0x20_1234);
@@ -125,7 +128,7 @@ pub fn on_nmi(interrupted: u64) -> u64 {
     }
 }
 
-/// The address of the `hlt`.
+/// The address of the `hlt`. It is one byte long, so a halt that has ended returns to the next one.
 ///
 /// # Examples
 ///
@@ -136,7 +139,7 @@ pub fn on_nmi(interrupted: u64) -> u64 {
 ///
 /// static WAKES: AtomicU64 = AtomicU64::new(0);
 ///
-/// /// Counts the interrupts that ended a halt: those return behind the `hlt`, which is one byte long.
+/// /// Counts the interrupts that ended a halt: they return behind the `hlt`.
 /// extern "sysv64" fn on_device(frame: &InterruptFrame) {
 ///     if frame.rip == halt_instruction() + 1 {
 ///         WAKES.fetch_add(1, Ordering::Relaxed);
@@ -148,7 +151,8 @@ pub fn on_nmi(interrupted: u64) -> u64 {
 /// # // SAFETY: made by `interrupt_entry!`, and ends the local APIC's interrupt.
 /// # unsafe { bare::set_interrupt_handler(vector::FREE, entry) };
 /// # x86_64::instructions::interrupts::disable();
-/// # bare::machine().and_then(|machine| machine.apic).expect("an APIC").interrupt_self(vector::FREE);
+/// # let apic = bare::machine().and_then(|machine| machine.apic).expect("an APIC");
+/// # apic.interrupt_self(vector::FREE);
 /// # halt_if(|| true);
 /// # assert_eq!(WAKES.load(Ordering::Relaxed), 1);
 /// ```

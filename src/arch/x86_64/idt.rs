@@ -3,7 +3,6 @@
 use core::cell::RefCell;
 
 use critical_section::Mutex;
-use spin::Once;
 use x86_64::{
     VirtAddr,
     instructions::tables::lidt,
@@ -13,7 +12,7 @@ use x86_64::{
 
 use super::{
     exceptions,
-    exceptions::ExceptionFrame,
+    exceptions::{ExceptionFrame, Handlers},
     halt,
     interrupt::{InterruptEntry, InterruptFrame},
     pic, segments, vector,
@@ -24,10 +23,11 @@ const NMI: usize = 2;
 const DOUBLE_FAULT: usize = 8;
 const MACHINE_CHECK: usize = 18;
 
-/// A gate (SDM vol. 3, figure 7-8): the address of an entry, in three pieces, and how it is entered.
+/// A gate (SDM vol. 3, figure 7-8): the address of an entry, in three pieces, and how it is
+/// entered.
 #[repr(C)]
 #[derive(Clone, Copy)]
-struct Gate {
+struct InterruptGate {
     address_low: u16,
     segment: u16,
     /// Which stack of the task state segment the processor switches to, from 1 on; 0 for none.
@@ -38,7 +38,7 @@ struct Gate {
     reserved: u32,
 }
 
-impl Gate {
+impl InterruptGate {
     /// Present, ring 0, type 14: an interrupt gate, which masks interrupts.
     const INTERRUPT: u8 = 0x8e;
 
@@ -67,11 +67,10 @@ impl Gate {
 }
 
 #[repr(C, align(16))]
-struct Table([Gate; 256]);
+struct InterruptTable([InterruptGate; 256]);
 
-static TABLE: Mutex<RefCell<Table>> = Mutex::new(RefCell::new(Table([Gate::MISSING; 256])));
-
-static NMI_HANDLER: Once<fn(&InterruptFrame)> = Once::new();
+static TABLE: Mutex<RefCell<InterruptTable>> =
+    Mutex::new(RefCell::new(InterruptTable([InterruptGate::MISSING; 256])));
 
 /// Fills the table and loads it: exceptions and unexpected interrupts go to `on_exception`, NMIs to
 /// `on_nmi`, spurious interrupts nowhere.
@@ -80,12 +79,14 @@ static NMI_HANDLER: Once<fn(&InterruptFrame)> = Once::new();
 ///
 /// Ring 0, interrupts masked, and [`segments::load`] has been called.
 pub(crate) unsafe fn load(on_exception: fn(&ExceptionFrame) -> !, on_nmi: fn(&InterruptFrame)) {
-    exceptions::HANDLER.call_once(|| on_exception);
-    NMI_HANDLER.call_once(|| on_nmi);
+    exceptions::HANDLERS.call_once(|| Handlers {
+        on_exception,
+        on_nmi,
+    });
     critical_section::with(|cs| {
-        let Table(gates) = &mut *TABLE.borrow_ref_mut(cs);
+        let InterruptTable(gates) = &mut *TABLE.borrow_ref_mut(cs);
         for (vector, gate) in (0..=u8::MAX).zip(gates.iter_mut()) {
-            *gate = Gate::to(exceptions::stub(vector));
+            *gate = InterruptGate::to(exceptions::stub(vector));
         }
         for (vector, entry) in [
             (NMI, nmi_entry as InterruptEntry),
@@ -93,7 +94,7 @@ pub(crate) unsafe fn load(on_exception: fn(&ExceptionFrame) -> !, on_nmi: fn(&In
             ((vector::PIC_FIRST + 7).into(), irq7_entry),
             ((vector::PIC_SECOND + 7).into(), irq15_entry),
         ] {
-            gates[vector] = Gate::to(entry as usize as u64);
+            gates[vector] = InterruptGate::to(entry as usize as u64);
         }
         for (vector, stack) in [
             (NMI, segments::NMI_STACK),
@@ -103,12 +104,12 @@ pub(crate) unsafe fn load(on_exception: fn(&ExceptionFrame) -> !, on_nmi: fn(&In
             gates[vector].stack = stack as u8 + 1;
         }
         let pointer = DescriptorTablePointer {
-            limit: (size_of::<Table>() - 1) as u16,
+            limit: (size_of::<InterruptTable>() - 1) as u16,
             base: VirtAddr::from_ptr(gates),
         };
         // SAFETY: the table is in a static, and only this module writes to it, gate by gate. Each
-        // gate leads to a stub of its exception or to an entry made by `interrupt_entry!`; the stacks
-        // are those that `segments::load` has put at these indices.
+        // gate leads to a stub of its exception or to an entry made by `interrupt_entry!`; the
+        // stacks are those that `segments::load` has put at these indices.
         unsafe { lidt(&pointer) };
     });
 }
@@ -117,8 +118,8 @@ pub(crate) unsafe fn load(on_exception: fn(&ExceptionFrame) -> !, on_nmi: fn(&In
 ///
 /// # Safety
 ///
-/// `entry` must have been made by [`interrupt_entry!`](crate::interrupt_entry) or behave like it, and
-/// must acknowledge the interrupts that come on `vector`.
+/// `entry` must have been made by [`interrupt_entry!`](crate::interrupt_entry) or behave like it,
+/// and must acknowledge the interrupts that come on `vector`.
 ///
 /// # Panics
 ///
@@ -127,15 +128,15 @@ pub(crate) unsafe fn load(on_exception: fn(&ExceptionFrame) -> !, on_nmi: fn(&In
 pub(crate) unsafe fn set_handler(vector: u8, entry: InterruptEntry) {
     vector::assert_interrupt(vector);
     critical_section::with(|cs| {
-        let Table(gates) = &mut *TABLE.borrow_ref_mut(cs);
-        gates[usize::from(vector)] = Gate::to(entry as usize as u64);
+        let InterruptTable(gates) = &mut *TABLE.borrow_ref_mut(cs);
+        gates[usize::from(vector)] = InterruptGate::to(entry as usize as u64);
     });
 }
 
 /// The only handler that changes where the interrupted code continues.
 extern "sysv64" fn on_nmi(frame: &mut InterruptFrame) {
-    if let Some(handler) = NMI_HANDLER.get() {
-        handler(frame);
+    if let Some(handlers) = exceptions::HANDLERS.get() {
+        (handlers.on_nmi)(frame);
     }
     frame.rip = halt::on_nmi(frame.rip);
 }

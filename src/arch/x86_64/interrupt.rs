@@ -27,14 +27,15 @@ compile_error!(
 /// # // SAFETY: made by `interrupt_entry!`, and ends the local APIC's interrupt.
 /// # unsafe { bare::set_interrupt_handler(vector::FREE, sample_entry) };
 /// # x86_64::instructions::interrupts::disable();
-/// # bare::machine().and_then(|machine| machine.apic).expect("an APIC").interrupt_self(vector::FREE);
+/// # let apic = bare::machine().and_then(|machine| machine.apic).expect("an APIC");
+/// # apic.interrupt_self(vector::FREE);
 /// # halt_if(|| true);
 /// # assert_eq!(SAMPLE.load(Ordering::Relaxed), halt_instruction() + 1);
 /// ```
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct InterruptFrame {
-    /// Where the interrupted code goes on.
+    /// The address at which the interrupted code continues.
     pub rip: u64,
     /// Its code segment.
     pub cs: u64,
@@ -46,8 +47,8 @@ pub struct InterruptFrame {
     pub ss: u64,
 }
 
-/// The address that goes into the interrupt table. Only an interrupt may enter it: a call would return
-/// by a frame that is not there.
+/// The function whose address is in the interrupt table. Only an interrupt may enter it: it returns
+/// by the frame that the processor pushed, which a call does not push.
 ///
 /// # Examples
 ///
@@ -75,9 +76,10 @@ pub type InterruptEntry = unsafe extern "C" fn();
 /// calls a handler of type `extern "sysv64" fn(&InterruptFrame)`.
 ///
 /// The entry saves the general registers that the handler may change, clears the direction flag and
-/// keeps the stack aligned. It saves no vector registers: the guest is built for soft float, as
-/// `x86_64-unknown-none` is. It does not acknowledge the interrupt: the handler does. It is not for
-/// exceptions that push an error code. The handler must not panic where panics unwind.
+/// aligns the stack. It saves no vector registers: guests are built for soft float, as the target
+/// `x86_64-unknown-none` is. The handler, not the entry, acknowledges the interrupt. The handler
+/// must not panic where panics unwind. Entries are not for exceptions, some of which push an error
+/// code.
 ///
 /// # Examples
 ///
@@ -89,7 +91,7 @@ pub type InterruptEntry = unsafe extern "C" fn();
 /// };
 ///
 /// extern "sysv64" fn on_device(_frame: &InterruptFrame) {
-///     // Wake whoever waits for the device, then:
+///     // Wake the task that waits for the device, then:
 ///     bare::end_of_interrupt();
 /// }
 /// interrupt_entry!(device_entry => on_device);
@@ -110,13 +112,14 @@ macro_rules! interrupt_entry {
     (@entry ($($prefix:tt)*) $entry:ident => $handler:path as $type:ty) => {
         /// # Safety
         ///
-        /// To be entered by an interrupt only.
+        /// Only an interrupt may enter it.
         #[unsafe(naked)]
         $($prefix)* unsafe extern "C" fn $entry() {
             // Checks the handler's type, which the assembly below cannot.
             const _: $type = $handler;
-            // The processor has aligned the stack to 16 bytes and pushed five words, the entry pushes
-            // nine: the call is made at a multiple of 16, as the System V ABI wants it.
+            // The processor has aligned the stack to 16 bytes and pushed five words, and the entry
+            // pushes nine. So the stack is a multiple of 16 at the call, as the System V ABI
+            // requires.
             ::core::arch::naked_asm!(
                 "push rax",
                 "push rcx",

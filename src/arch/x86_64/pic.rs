@@ -20,22 +20,23 @@ const ICW3_SECOND: u8 = 2;
 const ICW4_8086: u8 = 0x01;
 /// OCW2: non-specific end of interrupt.
 const EOI: u8 = 0x20;
-/// OCW3: the next read of the command port answers the in-service register.
+/// OCW3: the next read of the command port returns the in-service register.
+#[cfg(feature = "bare")]
 const READ_IN_SERVICE: u8 = 0x0b;
 
 fn write(port: u16, value: u8) {
-    // SAFETY: the ports of this module belong to the 8259As, whose commands affect interrupt
-    // delivery only; where there is none, the write goes nowhere.
+    // SAFETY: the ports of this module belong to the 8259As, whose commands only affect the
+    // delivery of interrupts. Without an 8259A the write has no effect.
     unsafe { Port::new(port).write(value) }
 }
 
 fn read(port: u16) -> u8 {
-    // SAFETY: reading an 8259A has no effect on memory; where there is none, it answers 0xff.
+    // SAFETY: reading an 8259A has no effect on memory. Without one the value read is 0xff.
     unsafe { Port::new(port).read() }
 }
 
-/// Moves the sixteen lines to the vectors in [`vector`], away from the exceptions where the firmware
-/// left them, and masks them all.
+/// Moves the sixteen lines to the vectors in [`vector`] and masks them all. After reset they are on
+/// vectors of exceptions.
 ///
 /// # Examples
 ///
@@ -60,36 +61,21 @@ pub fn init() {
     }
 }
 
-/// Whether there is a PIC: writes a mask and asks for it. All lines are masked then, as after [`init`].
-///
-/// # Examples
-///
-/// ```
-/// # dormir_guest::entry!(main, owns_machine);
-/// use dormir::{arch::x86_64::{pic, pit}, platform::bare::{self, Config, TimerSource}};
-///
-/// pic::init();
-/// // The PIT's interrupts come through the PIC.
-/// let timer = (pit::is_present() && pic::is_present()).then_some(TimerSource::Pit);
-/// let config = Config { timer, ..Config::default() };
-/// // SAFETY: ring 0, one vCPU, interrupts masked, tables and pages as they must be; called once.
-/// let machine = unsafe { bare::init(config) }?;
-/// # assert!(timer.is_none_or(|timer| timer == machine.timer));
-/// # Ok::<(), bare::InitError>(())
-/// ```
-#[must_use]
-pub fn is_present() -> bool {
-    // The line of the second controller, which has all of its own masked: so nothing comes through.
+/// Whether there is a PIC: writes a mask and reads it back. All lines are masked afterwards.
+#[cfg(feature = "bare")]
+pub(crate) fn is_present() -> bool {
+    // All but the line of the second controller, whose own lines are all masked: no interrupt
+    // comes.
     const ALL_BUT_SECOND: u8 = !(1 << 2);
     write(SECOND_DATA, 0xff);
     write(FIRST_DATA, ALL_BUT_SECOND);
-    let answer = read(FIRST_DATA);
+    let mask = read(FIRST_DATA);
     write(FIRST_DATA, 0xff);
-    answer == ALL_BUT_SECOND
+    mask == ALL_BUT_SECOND
 }
 
-/// Lets line `irq` through; for 8 to 15 also the line by which the second controller reaches the
-/// first. Not from an interrupt handler: it reads the mask and writes it back.
+/// Unmasks line `irq`. For 8 to 15 it also unmasks the line that connects the second controller to
+/// the first. Interrupt handlers must not call it, since it reads the mask and writes it back.
 ///
 /// # Panics
 ///
@@ -128,7 +114,7 @@ pub fn unmask(irq: u8) {
     }
 }
 
-/// Ends the interrupt of line `irq`.
+/// Ends the interrupt of line `irq`, as its handler must.
 ///
 /// # Examples
 ///
@@ -157,29 +143,10 @@ pub fn end_of_interrupt(irq: u8) {
     write(FIRST_COMMAND, EOI);
 }
 
-/// Whether an interrupt on line 7 or 15 is spurious: a line that went away before the processor asked
-/// for it, reported as the controller's last line without being in service.
-///
-/// # Examples
-///
-/// ```
-/// # dormir_guest::entry!(main, owns_machine);
-/// use dormir::arch::x86_64::{interrupt::InterruptFrame, pic};
-///
-/// /// The parallel port, on the first controller's last line.
-/// extern "sysv64" fn on_irq7(_frame: &InterruptFrame) {
-///     if pic::is_spurious(7) {
-///         return; // Nothing is in service, so nothing is to be ended.
-///     }
-///     // Serve the device, then:
-///     pic::end_of_interrupt(7);
-/// }
-/// # pic::init();
-/// # assert!(pic::is_spurious(7), "no interrupt is in service");
-/// # on_irq7(&InterruptFrame { rip: 0, cs: 8, rflags: 2, rsp: 0, ss: 16 });
-/// ```
-#[must_use]
-pub fn is_spurious(irq: u8) -> bool {
+/// Whether an interrupt on line 7 or 15 is spurious: a line was no longer raised when the processor
+/// asked for it. The controller then reports its last line, which is not in service.
+#[cfg(feature = "bare")]
+fn is_spurious(irq: u8) -> bool {
     let command = if irq < 8 {
         FIRST_COMMAND
     } else {
@@ -189,9 +156,8 @@ pub fn is_spurious(irq: u8) -> bool {
     read(command) & 0x80 == 0
 }
 
-/// The handler's part for IRQ 7 and 15 when nothing but noise is expected there: a spurious interrupt
-/// of the second controller is still one of line 2 to the first, which gets its EOI; a real one gets
-/// the usual.
+/// Ends an interrupt of line 7 or 15 that has no other handler. For a spurious interrupt of the
+/// second controller, line 2 of the first is in service, and gets an EOI.
 #[cfg(feature = "bare")]
 pub(crate) fn end_of_last_line(irq: u8) {
     match (irq, is_spurious(irq)) {

@@ -1,4 +1,4 @@
-//! Segments and the task state segment, which holds the stacks that faults switch to.
+//! Segments, and the task state segment, which names the stacks that some exceptions switch to.
 
 use spin::Once;
 use x86_64::{
@@ -11,15 +11,15 @@ use x86_64::{
     },
 };
 
-/// Index in the interrupt stack table of the double fault's stack.
+/// Index of the double fault's stack in the interrupt stack table.
 pub(super) const DOUBLE_FAULT_STACK: u16 = 0;
 /// Index of the stack of NMIs.
 pub(super) const NMI_STACK: u16 = 1;
 /// Index of the stack of machine checks.
 pub(super) const MACHINE_CHECK_STACK: u16 = 2;
 
-/// The stacks of those exceptions that must not use the stack they interrupt: each the address just
-/// above a stack of at least 4 KiB, a multiple of 16.
+/// The stacks of the exceptions that must not use the interrupted stack. Each field is the address
+/// just above a stack of at least 4 KiB, a multiple of 16.
 ///
 /// # Examples
 ///
@@ -32,7 +32,7 @@ pub(super) const MACHINE_CHECK_STACK: u16 = 2;
 ///
 /// #[repr(C, align(16))]
 /// struct Stacks(UnsafeCell<[[u8; SIZE]; 3]>);
-/// // SAFETY: nothing but the processor uses them.
+/// // SAFETY: only the processor uses them.
 /// unsafe impl Sync for Stacks {}
 /// static STACKS: Stacks = Stacks(UnsafeCell::new([[0; SIZE]; 3]));
 ///
@@ -43,11 +43,11 @@ pub(super) const MACHINE_CHECK_STACK: u16 = 2;
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct FaultStacks {
-    /// For the double fault, which is what a stack overflow ends in.
+    /// For the double fault, which a stack overflow ends in.
     pub double_fault: u64,
-    /// For NMIs, which come at any instruction.
+    /// For NMIs, which can come at any instruction.
     pub nmi: u64,
-    /// For machine checks, which do so too.
+    /// For machine checks, which can come at any instruction too.
     pub machine_check: u64,
 }
 
@@ -60,31 +60,14 @@ struct Selectors {
     tss: SegmentSelector,
 }
 
-/// Loads a flat code and a flat data segment and a TSS with these stacks. Only the first call counts.
+/// Loads a flat code segment, a flat data segment and a TSS with these stacks. Calls after the
+/// first have no effect.
 ///
 /// # Safety
 ///
 /// Ring 0, 64-bit mode, interrupts masked, and the stacks are mapped, writable and used by nothing
 /// else.
-///
-/// # Examples
-///
-/// ```
-/// # dormir_guest::entry!(main, owns_machine);
-/// use dormir::{arch::x86_64::segments, platform::bare::FaultStacks};
-///
-/// // The guest's linker script sets the stacks aside.
-/// # #[repr(C, align(16))] struct Stacks(core::cell::UnsafeCell<[[u8; 4096]; 3]>);
-/// # // SAFETY: nothing but the processor uses them.
-/// # unsafe impl Sync for Stacks {}
-/// # static STACKS: Stacks = Stacks(core::cell::UnsafeCell::new([[0; 4096]; 3]));
-/// # let start = core::ptr::from_ref(&STACKS).addr() as u64;
-/// # let tops = [start + 0x1000, start + 0x2000, start + 0x3000];
-/// let [double_fault, nmi, machine_check] = tops;
-/// // SAFETY: ring 0, interrupts masked; the stacks are mapped and used by nothing else.
-/// unsafe { segments::load(FaultStacks { double_fault, nmi, machine_check }) };
-/// ```
-pub unsafe fn load(stacks: FaultStacks) {
+pub(crate) unsafe fn load(stacks: FaultStacks) {
     if GDT.is_completed() {
         return;
     }

@@ -1,7 +1,7 @@
-//! Which interrupt vector is whose.
+//! Interrupt vectors, and which source uses which.
 //!
-//! 0 to 31 belong to the processor's exceptions (SDM vol. 3, 7.2). From [`FREE`] up to
-//! [`SPURIOUS`] exclusively, vectors are the guest's own.
+//! 0 to 31 are the processor's exceptions (SDM vol. 3, 7.2). The guest may use the vectors from
+//! [`FREE`] up to, but not including, [`SPURIOUS`].
 
 /// Vectors below this one are the processor's exceptions.
 pub const EXCEPTIONS: u8 = 32;
@@ -23,7 +23,7 @@ pub const PIC_SECOND: u8 = 0x28;
 pub const PIT: u8 = PIC_FIRST;
 /// The local APIC's timer.
 pub const APIC_TIMER: u8 = 0x30;
-/// The first vector that dormir leaves to the guest.
+/// The first vector that the guest may use.
 pub const FREE: u8 = 0x31;
 /// The local APIC's spurious interrupt, which gets no EOI (SDM vol. 3, 12.9).
 pub const SPURIOUS: u8 = 0xff;

@@ -1,10 +1,10 @@
-//! What can stand in the way of setting the machine up.
+//! [`InitError`].
 
 use core::fmt;
 
 use super::TimerSource;
 
-/// Why [`init`](super::init) could not set the machine up.
+/// The reason why [`init`](super::init) could not set the machine up.
 ///
 /// # Examples
 ///
@@ -14,16 +14,16 @@ use super::TimerSource;
 ///
 /// # for hz in [0, 999_999, 100_000_000_001, u64::MAX] {
 /// #     // SAFETY: as below.
-/// #     let refused = unsafe { bare::init(Config { tsc_hz: Some(hz), ..Config::default() }) };
+/// #     let refused = unsafe { bare::init(Config::new().tsc_hz(hz)) };
 /// #     assert_eq!(refused.err(), Some(InitError::ImplausibleTscFrequency { hz }));
 /// # }
-/// let config = Config { timer: Some(TimerSource::TscDeadline), ..Config::default() };
+/// let config = Config::new().timer(TimerSource::TscDeadline);
 /// // SAFETY: ring 0, one vCPU, interrupts masked, tables and pages as they must be.
 /// let mut machine = unsafe { bare::init(config) };
 /// if let Err(InitError::NoSuchTimer { lack, .. }) = machine {
-///     dormir_guest::println!("{lack}, so any timer will do");
+///     dormir_guest::println!("{lack}: taking any other timer");
 ///     // SAFETY: the same; the first call has set nothing up.
-///     machine = unsafe { bare::init(Config::default()) };
+///     machine = unsafe { bare::init(Config::new()) };
 /// }
 /// # assert_eq!(machine?.timer, bare::machine().expect("it is set up").timer);
 /// # Ok::<(), InitError>(())
@@ -31,20 +31,20 @@ use super::TimerSource;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InitError {
-    /// The timer that was asked for is not there.
+    /// The machine does not have the timer that the guest asks for.
     NoSuchTimer {
-        /// Which one.
+        /// The timer.
         timer: TimerSource,
         /// What the machine lacks.
         lack: &'static str,
     },
-    /// There is no timer at all.
+    /// The machine has no timer at all.
     NoTimer,
-    /// Nobody says how fast the TSC counts, and there is no PIT to measure it.
+    /// Nothing reports the TSC's frequency, and there is no PIT to measure it.
     NoTscFrequency,
-    /// The frequency that was given for the TSC is none that one has.
+    /// The frequency in [`Config`](super::Config) cannot be a TSC's.
     ImplausibleTscFrequency {
-        /// Which one.
+        /// The frequency.
         hz: u64,
     },
     /// The local APIC's timer does not count.
@@ -55,18 +55,31 @@ pub enum InitError {
 
 impl fmt::Display for InitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
+        f.write_str(match self {
             Self::NoSuchTimer { timer, lack } => {
-                write!(f, "this machine cannot use the timer `{timer}`: {lack}; leave the choice open, or run it under a VMM that has it")
+                return write!(
+                    f,
+                    "this machine cannot use the timer `{timer}`: {lack}; let the guest choose \
+                     another timer, or use a VMM that has this one"
+                );
             }
-            Self::NoTimer => f.write_str("this machine has neither a local APIC nor a PIT to interrupt a halt; give the VM one"),
-            Self::NoTscFrequency => f.write_str("nothing says how fast the TSC counts (no pvclock, no CPUID leaf 0x40000010 or 0x15) and there is no PIT to measure it; give Config::tsc_hz"),
+            Self::NoTimer => {
+                "this machine has no timer: neither a local APIC nor a PIT; give the VM one"
+            }
+            Self::NoTscFrequency => {
+                "nothing reports the TSC's frequency (no pvclock, no CPUID leaf 0x40000010 or \
+                 0x15) and there is no PIT to measure it; set Config::tsc_hz"
+            }
             Self::ImplausibleTscFrequency { hz } => {
-                write!(f, "no TSC counts {hz} times a second; give Config::tsc_hz in Hz (1 MHz to 100 GHz), or None to have it found out")
+                return write!(
+                    f,
+                    "a TSC cannot have a frequency of {hz} Hz; set Config::tsc_hz to Hz (1 MHz to \
+                     100 GHz), or leave it out to have the frequency found"
+                );
             }
-            Self::ApicTimerStopped => f.write_str("the local APIC's timer does not count; use the timer `pit`"),
-            Self::AlreadyInitialized => f.write_str("the machine is set up already: call init once"),
-        }
+            Self::ApicTimerStopped => "the local APIC's timer does not count; use the timer `pit`",
+            Self::AlreadyInitialized => "the machine is set up already; call init once",
+        })
     }
 }
 

@@ -1,8 +1,8 @@
-//! The timer's interrupt: acknowledge, stamp, count, and say that the clock is worth a look. The rest is the
-//! runner's.
+//! The timer's interrupt: acknowledges it, stores the TSC, counts it, and marks the queue as due.
+//! The run loop does the rest.
 //!
-//! Its entries are written out, one for each way to acknowledge. Nothing of it needs a call, so two or three
-//! registers are saved, and not the nine that a function may change.
+//! There is one entry for each way to acknowledge, in assembly. None of them calls a function, so
+//! they save two or three registers, and not the nine that a function may change.
 
 use core::{
     arch::naked_asm,
@@ -17,10 +17,10 @@ use crate::{
 static TIMER_INTERRUPTS: AtomicU64 = AtomicU64::new(0);
 static LAST_INTERRUPT: AtomicU64 = AtomicU64::new(0);
 
-/// Where the local APIC's register of ended interrupts lies, for [`xapic_entry`].
+/// The address of the local APIC's register that ends interrupts, for [`xapic_entry`].
 static XAPIC_EOI: AtomicU64 = AtomicU64::new(0);
 
-/// How many timer interrupts there have been.
+/// The number of timer interrupts so far.
 ///
 /// # Examples
 ///
@@ -38,7 +38,7 @@ pub fn timer_interrupts() -> u64 {
     TIMER_INTERRUPTS.load(Ordering::Relaxed)
 }
 
-/// The TSC at the last timer interrupt; 0 if there was none.
+/// The TSC at the last timer interrupt; 0 if none has come.
 ///
 /// # Examples
 ///
@@ -56,15 +56,15 @@ pub fn last_timer_interrupt() -> u64 {
     LAST_INTERRUPT.load(Ordering::Relaxed)
 }
 
-/// An entry that saves `rax` and `rdx`, which its acknowledgement may change. No direction flag and no
-/// alignment of the stack matter to it.
+/// An entry that saves `rax` and `rdx`, which its acknowledgement may change. It depends on neither
+/// the direction flag nor the alignment of the stack.
 macro_rules! timer_entry {
     ($(#[$about:meta])* $entry:ident, $($acknowledge:literal)*, $($operand:tt)*) => {
         $(#[$about])*
         ///
         /// # Safety
         ///
-        /// To be entered by an interrupt only.
+        /// Only an interrupt may enter it.
         #[unsafe(naked)]
         unsafe extern "C" fn $entry() {
             naked_asm!(
@@ -75,7 +75,8 @@ macro_rules! timer_entry {
                 "shl rdx, 32",
                 "or rax, rdx",
                 "mov [rip + {stamp}], rax",
-                // One vCPU writes it, and interrupts do not nest: no locked instruction is needed.
+                // One vCPU writes it and interrupts do not nest, so no locked instruction is
+                // needed.
                 "inc qword ptr [rip + {count}]",
                 // What `TimerQueue::on_interrupt` does.
                 "mov byte ptr [rip + {queue} + {due}], 1",
@@ -93,7 +94,7 @@ macro_rules! timer_entry {
 }
 
 timer_entry! {
-    /// By the local APIC's memory.
+    /// Acknowledges by the local APIC's register in memory.
     xapic_entry,
     "mov rax, [rip + {eoi}]"
     "mov dword ptr [rax], 0",
@@ -101,7 +102,7 @@ timer_entry! {
 }
 
 timer_entry! {
-    /// By the local APIC's MSR.
+    /// Acknowledges by the local APIC's MSR.
     x2apic_entry,
     "push rcx"
     "mov ecx, {eoi}"
@@ -113,16 +114,16 @@ timer_entry! {
 }
 
 timer_entry! {
-    /// By the first 8259A: a non-specific EOI (datasheet, OCW2).
+    /// Acknowledges by a non-specific EOI to the first 8259A (data sheet, OCW2).
     pit_entry,
     "mov al, 0x20"
     "out 0x20, al",
 }
 
-/// The entry for the PIT's interrupts.
+/// The entry of the PIT's interrupts.
 pub(super) const PIT_ENTRY: InterruptEntry = pit_entry;
 
-/// The entry for the interrupts of this local APIC's timer.
+/// The entry of the interrupts of this local APIC's timer.
 pub(super) fn apic_entry(apic: Apic) -> InterruptEntry {
     match apic.eoi_address() {
         Some(address) => {

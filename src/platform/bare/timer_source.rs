@@ -1,11 +1,10 @@
-//! Which timers there are, and which one is taken.
+//! The timers that can interrupt, and whether this machine has them.
 
 use core::{fmt, str::FromStr};
 
-use super::InitError;
 use crate::arch::x86_64::{apic, cpuid, pic, pit};
 
-/// Which timer interrupts.
+/// A timer that can interrupt.
 ///
 /// # Examples
 ///
@@ -13,13 +12,13 @@ use crate::arch::x86_64::{apic, cpuid, pic, pit};
 /// # dormir_guest::entry!(main, owns_machine);
 /// use dormir::platform::bare::{self, Config, TimerSource};
 ///
-/// // As it stands on the guest's command line.
+/// // From the guest's command line.
 /// let timer: TimerSource = dormir_guest::args::value("timer").unwrap_or("xapic").parse()?;
-/// let config = Config { timer: Some(timer), ..Config::default() };
+/// let config = Config::new().timer(timer);
 /// // SAFETY: ring 0, one vCPU, interrupts masked, tables and pages as they must be; called once.
 /// let machine = unsafe { bare::init(config) }.expect("every machine here has an xAPIC");
 /// assert_eq!(machine.timer, timer);
-/// # Ok::<(), bare::UnknownTimerSource>(())
+/// # Ok::<(), bare::ParseTimerSourceError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -35,24 +34,24 @@ pub enum TimerSource {
 }
 
 impl TimerSource {
-    /// All of them, the best first: fewest and cheapest exits, finest resolution.
+    /// All timers, the best first: fewest and cheapest exits, finest resolution.
     pub const BEST_FIRST: [Self; 4] = [Self::TscDeadline, Self::X2apic, Self::Xapic, Self::Pit];
 
-    /// What this machine lacks to have it; `None` if it has it.
-    fn lack(self) -> Option<&'static str> {
+    /// What the machine lacks for this timer; `None` if it can be used.
+    pub(super) fn lack(self) -> Option<&'static str> {
         let has_apic = cpuid::has_apic();
         match self {
             Self::Pit if !pit::is_present() => Some("no PIT answers on port 0x40"),
             Self::Pit if !pic::is_present() => {
-                Some("no PIC answers on port 0x21, through which the PIT's interrupts come")
+                Some("no PIC answers on port 0x21, which the PIT's interrupts come through")
             }
             Self::Xapic | Self::X2apic | Self::TscDeadline if !has_apic => {
                 Some("it has no local APIC (CPUID.01H:EDX.9 is clear)")
             }
-            // SAFETY: this module is for ring 0, and there is a local APIC.
-            Self::Xapic if unsafe { apic::is_in_x2apic_mode() } => Some(
-                "its local APIC is in x2APIC mode already, from which there is no simple way back",
-            ),
+            // SAFETY: `init` requires ring 0, and there is a local APIC.
+            Self::Xapic if unsafe { apic::is_in_x2apic_mode() } => {
+                Some("its local APIC is in x2APIC mode already, which it cannot simply leave")
+            }
             Self::X2apic if !cpuid::has_x2apic() => {
                 Some("it has no x2APIC (CPUID.01H:ECX.21 is clear)")
             }
@@ -76,53 +75,39 @@ impl fmt::Display for TimerSource {
     }
 }
 
-/// The name is none of a [`TimerSource`].
+/// A string is not the name of a [`TimerSource`].
 ///
 /// # Examples
 ///
 /// ```
 /// # dormir_guest::entry!(main);
-/// use dormir::platform::bare::{TimerSource, UnknownTimerSource};
+/// use dormir::platform::bare::{TimerSource, ParseTimerSourceError};
 ///
-/// let unknown: UnknownTimerSource = "hpet".parse::<TimerSource>().expect_err("no such name");
-/// dormir_guest::println!("{unknown}");
+/// let error: ParseTimerSourceError = "hpet".parse::<TimerSource>().expect_err("no such name");
+/// dormir_guest::println!("{error}");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct UnknownTimerSource;
+pub struct ParseTimerSourceError;
 
-impl fmt::Display for UnknownTimerSource {
+impl fmt::Display for ParseTimerSourceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a timer source is one of pit, xapic, x2apic, tsc-deadline")
     }
 }
 
-impl core::error::Error for UnknownTimerSource {}
+impl core::error::Error for ParseTimerSourceError {}
 
 impl FromStr for TimerSource {
-    type Err = UnknownTimerSource;
+    type Err = ParseTimerSourceError;
 
-    fn from_str(name: &str) -> Result<Self, UnknownTimerSource> {
+    fn from_str(name: &str) -> Result<Self, ParseTimerSourceError> {
         match name {
             "pit" => Ok(Self::Pit),
             "xapic" => Ok(Self::Xapic),
             "x2apic" => Ok(Self::X2apic),
             "tsc-deadline" => Ok(Self::TscDeadline),
-            _ => Err(UnknownTimerSource),
+            _ => Err(ParseTimerSourceError),
         }
     }
-}
-
-/// The timer that was asked for, or the best that is present.
-pub(super) fn choose(wanted: Option<TimerSource>) -> Result<TimerSource, InitError> {
-    if let Some(timer) = wanted {
-        return match timer.lack() {
-            Some(lack) => Err(InitError::NoSuchTimer { timer, lack }),
-            None => Ok(timer),
-        };
-    }
-    TimerSource::BEST_FIRST
-        .into_iter()
-        .find(|timer| timer.lack().is_none())
-        .ok_or(InitError::NoTimer)
 }

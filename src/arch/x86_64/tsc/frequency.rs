@@ -1,9 +1,9 @@
-//! How fast the TSC counts.
+//! The frequency of the TSC.
 
-use super::read;
-use crate::arch::x86_64::{cpuid, pit, pvclock};
+use super::{counter::read, pvclock};
+use crate::arch::x86_64::{cpuid, pit};
 
-/// Who said how fast the TSC counts.
+/// The source of the TSC's frequency.
 ///
 /// # Examples
 ///
@@ -14,13 +14,13 @@ use crate::arch::x86_64::{cpuid, pit, pvclock};
 /// let machine = bare::machine().expect("the machine is set up");
 /// dormir_guest::println!("TSC: {} Hz ({})", machine.tsc_hz, machine.tsc_source);
 /// if machine.tsc_source == FrequencySource::Calibrated {
-///     dormir_guest::println!("its clock may run some parts in a million fast or slow");
+///     dormir_guest::println!("the clock may be some parts in a million too fast or too slow");
 /// }
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FrequencySource {
-    /// The guest, in `platform::bare::Config`.
+    /// [`platform::bare::Config`](crate::platform::bare::Config), from the guest.
     Given,
     /// KVM's paravirtual clock.
     Pvclock,
@@ -44,12 +44,13 @@ impl core::fmt::Display for FrequencySource {
     }
 }
 
-/// Finds the TSC's frequency in Hz: from the hypervisor, else from the processor, else measured
-/// against the PIT. `None` if none of them is there.
+/// Finds the TSC's frequency in Hz: reported by the hypervisor, else by the processor, else
+/// measured against the PIT. Returns `None` if none of these is possible.
 ///
 /// # Safety
 ///
-/// Ring 0, memory mapped one to one, one vCPU, and interrupts masked: channel 2 of the PIT is used.
+/// Ring 0, memory mapped one to one, one vCPU, interrupts masked, and nothing else uses channel 2
+/// of the PIT during the call.
 ///
 /// # Examples
 ///
@@ -61,11 +62,11 @@ impl core::fmt::Display for FrequencySource {
 /// let (hz, source) = unsafe { tsc::find_frequency() }.expect("the TSC's frequency is known");
 /// dormir_guest::println!("TSC: {hz} Hz ({source})");
 /// let clock = TscClock::start(hz);
-/// # let _ = clock;
+/// dormir_guest::println!("{clock:?}");
 /// ```
 #[must_use]
 pub unsafe fn find_frequency() -> Option<(u64, FrequencySource)> {
-    // SAFETY: the caller's promises are the ones asked for.
+    // SAFETY: the caller guarantees what `tsc_hz` requires.
     if let Some(hz) = unsafe { pvclock::tsc_hz() } {
         return Some((hz, FrequencySource::Pvclock));
     }
@@ -75,7 +76,7 @@ pub unsafe fn find_frequency() -> Option<(u64, FrequencySource)> {
     if let Some(hz) = cpuid::crystal_timing().tsc_hz {
         return Some((hz, FrequencySource::CrystalLeaf));
     }
-    // SAFETY: the caller's promises are the ones asked for.
+    // SAFETY: the caller guarantees what `measure_hz` requires.
     let hz = unsafe { pit::measure_hz(read) }?;
     Some((hz, FrequencySource::Calibrated))
 }

@@ -70,10 +70,7 @@ fn main() -> Result<(), String> {
 /// Sets up the machine as in every guest. Interrupts are unmasked, so that critical sections have
 /// their usual cost, but no timer is armed, so that none arrives.
 fn init_machine() -> Result<(), bare::InitError> {
-    let config = Config {
-        timer: None,
-        tsc_hz: Some(TSC_HZ),
-    };
+    let config = Config::new().tsc_hz(TSC_HZ);
     // SAFETY: ring 0, the one vCPU, interrupts masked by the entry, whose tables are installed;
     // memory is mapped one to one, the APICs uncached; called once, and nothing else drives the
     // timers.

@@ -38,15 +38,14 @@ const INSTRUCTIONS_HZ: u64 = 1_000_000_000;
 fn main() -> Result<(), String> {
     if args::words().any(|word| word == "stepped") {
         let timer = args::value("timer").map(str::parse).transpose();
-        let timer = timer.map_err(|error: bare::UnknownTimerSource| error.to_string())?;
-        // The same clock as under `-icount`: the TSC, not pvclock. SAFETY: ring 0, the one vCPU,
-        // interrupts masked by the entry, memory mapped one to one.
+        let timer = timer.map_err(|error: bare::ParseTimerSourceError| error.to_string())?;
+        // As the clock that counts under `-icount`: the TSC, and not pvclock.
+        // SAFETY: ring 0, the one vCPU, interrupts masked by the entry, memory mapped one to one.
         let (tsc_hz, _) =
             unsafe { tsc::find_frequency() }.ok_or("the TSC's frequency is not known")?;
-        let machine = init(Config {
-            timer,
-            tsc_hz: Some(tsc_hz),
-        })?;
+        let mut config = Config::new().tsc_hz(tsc_hz);
+        config.timer = timer;
+        let machine = init(config)?;
         stepped::run(machine);
         return Ok(());
     }
@@ -55,10 +54,10 @@ fn main() -> Result<(), String> {
         Some(Ok(max)) => max,
         Some(Err(_)) => return Err("say how many timers at most: max=64".into()),
     };
-    let machine = init(Config {
-        timer: Some(TimerSource::Xapic),
-        tsc_hz: Some(INSTRUCTIONS_HZ),
-    })?;
+    let config = Config::new()
+        .timer(TimerSource::Xapic)
+        .tsc_hz(INSTRUCTIONS_HZ);
+    let machine = init(config)?;
     isr_to_poll::run(machine, max);
     slack::run(machine, max);
     Ok(())

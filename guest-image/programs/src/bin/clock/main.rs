@@ -74,9 +74,11 @@ fn set_up() -> Result<&'static Machine, &'static str> {
         Some(Ok(timer)) => Some(timer),
         Some(Err(_)) => return Err("there is no timer of that name"),
     };
+    let mut config = Config::new();
+    (config.timer, config.tsc_hz) = (timer, tsc_hz);
     // SAFETY: ring 0, the one vCPU, interrupts masked, tables installed; memory is mapped one to
     // one, the APICs uncached.
-    let machine = unsafe { bare::init(Config { timer, tsc_hz }) }.map_err(|error| {
+    let machine = unsafe { bare::init(config) }.map_err(|error| {
         println!("{error}");
         "the machine cannot be set up"
     })?;

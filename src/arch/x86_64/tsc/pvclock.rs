@@ -1,10 +1,10 @@
 //! KVM's paravirtual clock.
 //!
-//! KVM keeps a structure in the guest's memory up to date that says which time it was at which value of
-//! the TSC, and how fast the TSC counts since: Linux, `Documentation/virt/kvm/x86/msr.rst`, "Custom MSR
-//! list", `MSR_KVM_SYSTEM_TIME_NEW`, and `arch/x86/include/asm/pvclock-abi.h`. So the time is right
-//! also where the TSC was set back or ahead, and where the guest was moved to a machine whose TSC counts
-//! at another rate.
+//! KVM keeps a structure in the guest's memory up to date. It holds a value of the TSC, the time at
+//! that value, and the rate at which the TSC has counted since: Linux,
+//! `Documentation/virt/kvm/x86/msr.rst`, "Custom MSR list", `MSR_KVM_SYSTEM_TIME_NEW`, and
+//! `arch/x86/include/asm/pvclock-abi.h`. So the time is right even if the TSC is set back or ahead,
+//! or the guest is moved to a machine whose TSC counts at another rate.
 
 use core::{
     hint::spin_loop,
@@ -13,19 +13,22 @@ use core::{
 
 use x86_64::registers::model_specific::Msr;
 
-use super::{cpuid, tsc};
-use crate::time::{
-    monotonic::{Monotonic, Readers},
-    rate::{Line, Rate},
+use super::counter;
+use crate::{
+    arch::x86_64::cpuid,
+    time::{
+        monotonic::{Monotonic, Readers},
+        rate::{Line, Rate},
+    },
 };
 
 /// `MSR_KVM_SYSTEM_TIME_NEW`.
 const SYSTEM_TIME: u32 = 0x4b56_4d01;
-/// `KVM_FEATURE_CLOCKSOURCE2`: the MSR above is there.
+/// `KVM_FEATURE_CLOCKSOURCE2`: the MSR above exists.
 const FEATURE_CLOCKSOURCE2: u32 = 1 << 3;
-/// `KVM_FEATURE_CLOCKSOURCE_STABLE_BIT`: the flags below mean something.
+/// `KVM_FEATURE_CLOCKSOURCE_STABLE_BIT`: the flag below is valid.
 const FEATURE_STABLE_BIT: u32 = 1 << 24;
-/// In the MSR: the structure is to be kept up to date.
+/// In the MSR: KVM keeps the structure up to date.
 const ENABLE: u64 = 1;
 /// `PVCLOCK_TSC_STABLE_BIT`, in the flags: the time is the same on every vCPU.
 const TSC_STABLE: u8 = 1 << 0;
@@ -44,7 +47,8 @@ struct TimeInfo {
     _pad2: [u8; 2],
 }
 
-/// That of the vCPU which called [`enable`]. Only atomics, since KVM writes it at any time.
+/// The structure of the vCPU that called [`enable`]. It consists of atomics, since KVM may write it
+/// at any time.
 static TIME_INFO: TimeInfo = TimeInfo {
     version: AtomicU32::new(0),
     _pad: 0,
@@ -56,53 +60,41 @@ static TIME_INFO: TimeInfo = TimeInfo {
     _pad2: [0; 2],
 };
 
-/// Has KVM fill [`TIME_INFO`] in, and keep it up to date from now on. `None` if the hypervisor is not KVM
-/// or has no clock.
+/// Makes KVM fill [`TIME_INFO`] and keep it up to date. Returns its contents and the TSC, or `None`
+/// if the hypervisor is not KVM or has no clock.
 ///
 /// # Safety
 ///
 /// Ring 0, memory mapped one to one, and not called on two vCPUs.
-unsafe fn enable() -> Option<()> {
+#[inline(never)]
+unsafe fn enable() -> Option<(Parameters, u64)> {
     if cpuid::kvm_features() & FEATURE_CLOCKSOURCE2 == 0 {
         return None;
     }
     let address = core::ptr::from_ref(&TIME_INFO).addr() as u64;
-    // SAFETY: the feature bit says that the MSR exists. The address is that of a static of the
-    // structure's size and alignment, made of atomics; the caller says that it is the physical one.
+    // SAFETY: by the feature bit, the MSR exists. The address is that of a static of the
+    // structure's size and alignment, made of atomics. The caller guarantees that it is the
+    // physical one.
     unsafe { Msr::new(SYSTEM_TIME).write(address | ENABLE) };
-    // KVM fills the structure in before the vCPU goes on after the write.
-    Some(())
+    // KVM fills the structure before the vCPU continues after the write.
+    let (parameters, _, tsc) = Parameters::read();
+    Some((parameters, tsc))
 }
 
-/// The TSC's frequency in Hz as KVM gives it; `None` if the hypervisor is not KVM or has no clock.
+/// The TSC's frequency in Hz that KVM reports; `None` if the hypervisor is not KVM or has no clock.
 ///
-/// From then on KVM writes to a static of this module now and then.
+/// From then on KVM writes to a static of this module from time to time.
 ///
 /// # Safety
 ///
 /// Ring 0, memory mapped one to one, and not called on two vCPUs.
-///
-/// # Examples
-///
-/// ```
-/// # dormir_guest::entry!(main, owns_machine);
-/// use dormir::arch::x86_64::{cpuid, pvclock, tsc::TscClock};
-///
-/// // SAFETY: ring 0, one vCPU, memory mapped one to one.
-/// let hz = unsafe { pvclock::tsc_hz() }.or(cpuid::hypervisor_timing().tsc_hz);
-/// if let Some(hz) = hz {
-///     let clock = TscClock::start(hz);
-/// #   let _ = clock;
-/// }
-/// ```
-#[must_use]
-pub unsafe fn tsc_hz() -> Option<u64> {
-    // SAFETY: the caller's promises are the ones asked for.
-    unsafe { enable()? };
-    Parameters::read().0.rate()?.hz()
+pub(super) unsafe fn tsc_hz() -> Option<u64> {
+    // SAFETY: the caller guarantees what `enable` requires.
+    let (parameters, _) = unsafe { enable()? };
+    parameters.rate()?.hz()
 }
 
-/// What the structure says.
+/// The contents of the structure.
 #[derive(Clone, Copy)]
 struct Parameters {
     version: u32,
@@ -113,13 +105,13 @@ struct Parameters {
 }
 
 impl Parameters {
-    /// By the protocol, and flags and TSC with it: what was read counts if the version is even, and the
-    /// same before and after.
+    /// Reads the structure by its protocol, with the flags and the TSC. The contents are valid if
+    /// the version is even, and the same before and after.
     fn read() -> (Self, u8, u64) {
         loop {
             let read = Self::load(TIME_INFO.version.load(Ordering::Acquire));
             let flags = TIME_INFO.flags.load(Ordering::Relaxed);
-            let tsc = tsc::read();
+            let tsc = counter::read();
             if read.version.is_multiple_of(2) && is_still(read.version) {
                 return (read, flags, tsc);
             }
@@ -127,7 +119,7 @@ impl Parameters {
         }
     }
 
-    /// Whatever is there, after the version was read.
+    /// Reads the rest of the structure, after the version. The contents may be invalid.
     #[inline(always)]
     fn load(version: u32) -> Self {
         let info = &TIME_INFO;
@@ -140,7 +132,7 @@ impl Parameters {
         }
     }
 
-    /// `None` if nobody has filled it in.
+    /// The rate; `None` if KVM has not filled the structure.
     fn rate(&self) -> Option<Rate> {
         Rate::new(self.mul, self.shift)
     }
@@ -159,68 +151,69 @@ impl Parameters {
         }
     }
 
-    /// The time at which the TSC has this value, in nanoseconds; before the timestamp too.
+    /// The time at which the TSC has this value, in nanoseconds. The value may be before the
+    /// timestamp.
     #[inline(always)]
     fn nanos(&self, tsc: u64) -> u64 {
         self.line().nanos_at(tsc)
     }
 }
 
-/// Whether the version is this one after all else has been read.
+/// Whether the version is still this one, after everything else has been read.
 ///
-/// The processor keeps loads in order. It may read the TSC some nanoseconds before or after them; but it
-/// is the vCPU's own structure, which KVM writes only between two of its instructions, and then
-/// nothing that was begun before remains.
+/// The processor keeps loads in order. It may read the TSC some nanoseconds before or after them.
+/// That does no harm: KVM writes the vCPU's own structure only between two of the vCPU's
+/// instructions, and then no read that has begun is still in progress.
 #[inline(always)]
 fn is_still(version: u32) -> bool {
     compiler_fence(Ordering::Acquire);
     TIME_INFO.version.load(Ordering::Relaxed) == version
 }
 
-/// Readings of the clock, and what is known of the structure from the last ones.
+/// The clock, and what the last readings found in the structure.
 pub(super) struct Pvclock {
-    /// The version that was read last, if the time then was the same on every vCPU; else
-    /// [`NONE`](Self::NONE). While it is there, a reading needs no more than to see that.
+    /// The version that was read last, if the time was then the same on every vCPU; else
+    /// [`NONE`](Self::NONE). As long as the structure has this version, a reading is short.
     known: AtomicU64,
-    /// Timestamp, time, and multiplier and shift, as they were read last. Where a reader comes between
-    /// another's writes they may be of two readings: then the TSC seems to have jumped, and the queue looks
-    /// once more than it must.
+    /// Timestamp, time, and multiplier and shift, as they were read last. If a reader interrupts
+    /// the writes of another, they may be of two readings. Then the TSC seems to have jumped, and
+    /// the queue makes one check too many.
     line: [AtomicU64; 3],
-    /// Which flags mean something.
+    /// The mask of the flags that are valid.
     flags: u8,
 }
 
-/// The clock at a moment.
+/// The time and what it was calculated from.
 #[derive(Clone, Copy)]
-pub(super) struct Usual {
+pub(super) struct PvclockTime {
     /// In nanoseconds.
     pub(super) elapsed: u64,
     pub(super) tsc: u64,
     pub(super) rate: Rate,
 }
 
-/// The clock at a moment when more may be to say of it.
-pub(super) struct Look {
-    pub(super) usual: Usual,
-    /// For how many nanoseconds it stands still.
+/// The result of a reading by the long path.
+pub(super) struct PvclockReading {
+    pub(super) time: PvclockTime,
+    /// The nanoseconds for which the clock stands still.
     pub(super) held: u64,
-    /// Whether it has jumped, or the TSC has gone back or counts at another rate, since the last look.
+    /// Whether, since the last reading, the time has jumped, the TSC has gone back or its rate has
+    /// changed.
     pub(super) jumped: bool,
 }
 
 impl Pvclock {
-    /// No version.
+    /// In place of a version, which has 32 bits.
     const NONE: u64 = u64::MAX;
 
-    /// The clock, and the time now in nanoseconds. `None` if there is none.
+    /// The clock, and the current time in nanoseconds; `None` if there is no such clock.
     ///
     /// # Safety
     ///
     /// Ring 0, memory mapped one to one, and not called on two vCPUs.
     pub(super) unsafe fn start() -> Option<(Self, u64)> {
-        // SAFETY: the caller's promises are the ones asked for.
-        unsafe { enable()? };
-        let (now, _, tsc) = Parameters::read();
+        // SAFETY: the caller guarantees what `enable` requires.
+        let (now, tsc) = unsafe { enable()? };
         now.rate()?.hz()?;
         let has_flags = cpuid::kvm_features() & FEATURE_STABLE_BIT != 0;
         let clock = Self {
@@ -231,10 +224,10 @@ impl Pvclock {
         Some((clock, now.nanos(tsc)))
     }
 
-    /// The time by `time`, which keeps it from going back; `None` where there is more to be done, which
-    /// [`look`](Self::look) does.
+    /// The time, kept from going back by `time`. This is the short path. It returns `None` if the
+    /// long one, [`read`](Self::read), is needed.
     #[inline(always)]
-    pub(super) fn usual(&self, time: &Monotonic) -> Option<Usual> {
+    pub(super) fn usual(&self, time: &Monotonic) -> Option<PvclockTime> {
         let (mut at_tsc, mut rate) = (0, Rate::unchecked(0, 0));
         let elapsed = time.usual(|| {
             let version = TIME_INFO.version.load(Ordering::Acquire);
@@ -242,20 +235,21 @@ impl Pvclock {
                 return None;
             }
             let read = Parameters::load(version);
-            at_tsc = tsc::read();
+            at_tsc = counter::read();
             rate = read.unchecked_rate();
             is_still(version).then(|| read.nanos(at_tsc))
         })?;
-        Some(Usual {
+        Some(PvclockTime {
             elapsed,
             tsc: at_tsc,
             rate,
         })
     }
 
-    /// The long way, where the structure has changed, or where the time may differ from vCPU to vCPU:
-    /// then other vCPUs may be reading at the same moment, whose times this one must not fall short of.
-    pub(super) fn look(&self, time: &Monotonic) -> Look {
+    /// The long path, for a structure that has changed, or a time that may differ between vCPUs. In
+    /// the second case other vCPUs may read at the same time, and this time must not be earlier
+    /// than theirs.
+    pub(super) fn read(&self, time: &Monotonic) -> PvclockReading {
         loop {
             let mut seen = None;
             let reading = time.read(Readers::AnyVcpu, || {
@@ -277,8 +271,8 @@ impl Pvclock {
             for (word, kept) in before.iter_mut().zip(&self.line) {
                 *word = kept.swap(*word, Ordering::Relaxed);
             }
-            return Look {
-                usual: Usual {
+            return PvclockReading {
+                time: PvclockTime {
                     elapsed: reading.elapsed,
                     tsc,
                     rate: read.unchecked_rate(),
@@ -289,7 +283,8 @@ impl Pvclock {
         }
     }
 
-    /// The time at which the TSC has this value, by what the structure says now; in nanoseconds.
+    /// The time at which the TSC has this value, by the current contents of the structure, in
+    /// nanoseconds.
     pub(super) fn nanos_at(&self, tsc: u64) -> u64 {
         Parameters::read().0.nanos(tsc)
     }
