@@ -14,7 +14,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use super::ms;
 use crate::{
     block_on,
-    executor::{Executor, Shared, Up64},
+    executor::{Executor, Runner, Shared, Up64},
     idle::{Idle, IdleContext},
     platform::host::{self, Skip},
     task,
@@ -97,31 +97,34 @@ fn in_block_on(wakers: usize) {
     let counts = Rc::<Counts>::default();
     block_on(storm(wakers, counts.clone()), Counted(&counts.waits));
     counts.assert_calm(wakers);
-    assert_eq!(
-        TimerQueue::global().turn(),
-        None,
-        "nothing is left in the queue"
-    );
+    assert_nothing_is_left();
 }
 
 task! {
     async fn storm_task(wakers: usize, counts: Rc<Counts>), pool = 1 { storm(wakers, counts).await }
 }
 
-fn in_a_runner(wakers: usize) {
-    static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+/// A runner whose only task is a storm.
+fn enter(executor: &'static Executor<Up64>, wakers: usize) -> (Runner<Up64>, Rc<Counts>) {
     host::init();
     let counts = Rc::<Counts>::default();
-    let mut runner = EXECUTOR.enter().unwrap();
+    let runner = executor.enter().unwrap();
     let task = storm_task(wakers, counts.clone());
     runner.spawner().spawn_detached(task).unwrap();
+    (runner, counts)
+}
+
+fn assert_nothing_is_left() {
+    let next = TimerQueue::global().turn();
+    assert_eq!(next, None, "a deadline is left in the queue");
+}
+
+fn in_a_runner(wakers: usize) {
+    static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+    let (mut runner, counts) = enter(&EXECUTOR, wakers);
     runner.run(Counted(&counts.waits));
     counts.assert_calm(wakers);
-    assert_eq!(
-        TimerQueue::global().turn(),
-        None,
-        "nothing is left in the queue"
-    );
+    assert_nothing_is_left();
 }
 
 /// A loop of the program, which also runs the tasks when they are woken.
@@ -130,12 +133,8 @@ fn in_a_foreign_loop(wakers: usize) {
     std::thread_local! {
         static WOKEN: Cell<bool> = const { Cell::new(false) };
     }
-    host::init();
     EXECUTOR.on_wake(|| WOKEN.set(true));
-    let counts = Rc::<Counts>::default();
-    let mut runner = EXECUTOR.enter().unwrap();
-    let task = storm_task(wakers, counts.clone());
-    runner.spawner().spawn_detached(task).unwrap();
+    let (mut runner, counts) = enter(&EXECUTOR, wakers);
     loop {
         let turn = runner.run_until_idle();
         if turn.tasks_left == 0 {
@@ -145,43 +144,36 @@ fn in_a_foreign_loop(wakers: usize) {
         // It counts as idle also during a pause.
         assert!(runner.is_idle());
         if !WOKEN.replace(false) {
-            let (timers, is_idle) = (TimerQueue::global(), || runner.is_idle());
-            let cx = IdleContext::new(timers, turn.next_deadline, &is_idle);
-            Counted(&counts.waits).wait(&cx);
+            wait(&runner, turn.next_deadline, &counts);
         }
     }
     counts.assert_calm(wakers);
-    assert_eq!(
-        TimerQueue::global().turn(),
-        None,
-        "nothing is left in the queue"
-    );
+    assert_nothing_is_left();
 }
 
 /// A loop of the program that makes each pass and each turn itself.
 fn in_a_loop_of_passes(wakers: usize) {
     static EXECUTOR: Executor<Up64> = Executor::new(Shared);
-    host::init();
-    let counts = Rc::<Counts>::default();
-    let mut runner = EXECUTOR.enter().unwrap();
-    let task = storm_task(wakers, counts.clone());
-    runner.spawner().spawn_detached(task).unwrap();
-    let timers = TimerQueue::global();
+    let (mut runner, counts) = enter(&EXECUTOR, wakers);
     loop {
         runner.pass();
-        let deadline = timers.turn();
+        let deadline = TimerQueue::global().turn();
         if EXECUTOR.tasks() == 0 {
             break;
         }
         if runner.is_idle() {
-            let is_idle = || runner.is_idle();
-            let cx = IdleContext::new(timers, deadline, &is_idle);
-            Counted(&counts.waits).wait(&cx);
+            wait(&runner, deadline, &counts);
         }
     }
     // A pass comes before the turn that ends the pause, and one after it.
     counts.assert_calm_with(wakers, 2);
-    assert_eq!(timers.turn(), None, "nothing is left in the queue");
+    assert_nothing_is_left();
+}
+
+fn wait(runner: &Runner<Up64>, deadline: Option<crate::time::Instant>, counts: &Counts) {
+    let is_idle = || runner.is_idle();
+    let cx = IdleContext::new(TimerQueue::global(), deadline, &is_idle);
+    Counted(&counts.waits).wait(&cx);
 }
 
 /// Each storm runs in a process of its own, in each of the loops.
