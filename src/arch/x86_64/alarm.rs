@@ -55,7 +55,7 @@ impl PitAlarm {
 
 impl Alarm for PitAlarm {
     fn set(&self, at: Instant) {
-        // The count begins at the write. An interrupt between would make the alarm late.
+        // The count begins at the write. An interrupt before it would make the alarm late.
         without_interrupts(|| {
             if let Some(countdown) = self.clock.until(at) {
                 let ticks = self.scale.up(countdown.nanos);
@@ -121,7 +121,7 @@ impl OneShotAlarm {
 
 impl Alarm for OneShotAlarm {
     fn set(&self, at: Instant) {
-        // As for the PIT.
+        // Masked for the same reason as the PIT.
         without_interrupts(|| {
             if let Some(countdown) = self.clock.until(at) {
                 let ticks = self.scale.up(countdown.nanos);

@@ -30,7 +30,7 @@ use super::interrupt::InterruptFrame;
 /// # on_exception(&ExceptionFrame { general, vector: 3, error_code: 0, rip, cs, rflags, rsp, ss });
 /// ```
 #[repr(C)]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExceptionFrame {
     /// General registers in the order R15, R14, ... R8, RDI, RSI, RBP, RDX, RCX, RBX, RAX.
     pub general: [u64; 15],
@@ -57,6 +57,42 @@ pub const GENERAL_NAMES: [&str; 15] = [
     "rax",
 ];
 
+/// The exceptions by number (SDM vol. 3, table 7-1).
+static NAMES: [&str; super::vector::EXCEPTIONS as usize] = [
+    "divide error",
+    "debug exception",
+    "NMI",
+    "breakpoint",
+    "overflow",
+    "bound range exceeded",
+    "invalid opcode",
+    "device not available",
+    "double fault",
+    "coprocessor segment overrun",
+    "invalid TSS",
+    "segment not present",
+    "stack-segment fault",
+    "general protection fault",
+    "page fault",
+    "reserved exception",
+    "x87 floating-point error",
+    "alignment check",
+    "machine check",
+    "SIMD floating-point exception",
+    "virtualization exception",
+    "control protection exception",
+    "reserved exception",
+    "reserved exception",
+    "reserved exception",
+    "reserved exception",
+    "reserved exception",
+    "reserved exception",
+    "hypervisor injection exception",
+    "VMM communication exception",
+    "security exception",
+    "reserved exception",
+];
+
 const PAGE_FAULT: u64 = 14;
 const DOUBLE_FAULT: u64 = 8;
 const EXCEPTIONS: u64 = super::vector::EXCEPTIONS as u64;
@@ -65,34 +101,10 @@ impl ExceptionFrame {
     /// The exception's name.
     #[must_use]
     pub fn name(&self) -> &'static str {
-        match self.vector {
-            0 => "divide error",
-            1 => "debug exception",
-            3 => "breakpoint",
-            4 => "overflow",
-            5 => "bound range exceeded",
-            6 => "invalid opcode",
-            7 => "device not available",
-            DOUBLE_FAULT => "double fault",
-            9 => "coprocessor segment overrun",
-            10 => "invalid TSS",
-            11 => "segment not present",
-            12 => "stack-segment fault",
-            13 => "general protection fault",
-            PAGE_FAULT => "page fault",
-            16 => "x87 floating-point error",
-            17 => "alignment check",
-            18 => "machine check",
-            19 => "SIMD floating-point exception",
-            20 => "virtualization exception",
-            21 => "control protection exception",
-            28 => "hypervisor injection exception",
-            29 => "VMM communication exception",
-            30 => "security exception",
-            2 => "NMI",
-            15 | 22..EXCEPTIONS => "reserved exception",
-            _ => "interrupt",
-        }
+        let name = usize::try_from(self.vector)
+            .ok()
+            .and_then(|vector| NAMES.get(vector));
+        name.copied().unwrap_or("interrupt")
     }
 
     /// The address whose use failed: for a page fault, and for a double fault that began as one.

@@ -33,7 +33,7 @@ compile_error!(
 /// # assert_eq!(SAMPLE.load(Ordering::Relaxed), halt_instruction() + 1);
 /// ```
 #[repr(C)]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InterruptFrame {
     /// The address at which the interrupted code continues.
     pub rip: u64,

@@ -41,7 +41,7 @@ pub(super) const MACHINE_CHECK_STACK: u16 = 2;
 /// let stacks = FaultStacks { double_fault: top(0), nmi: top(1), machine_check: top(2) };
 /// # assert_eq!(stacks.nmi % 16, 0);
 /// ```
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FaultStacks {
     /// For the double fault, which a stack overflow ends in.
     pub double_fault: u64,

@@ -24,7 +24,7 @@ use crate::arch::x86_64::{
 /// println!("TSC: {} Hz, by {}", machine.tsc_hz, machine.tsc_source);
 /// println!("x2APIC: {}", machine.apic.is_some_and(|apic| apic.is_x2apic()));
 /// ```
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Machine {
     /// The timer that interrupts.

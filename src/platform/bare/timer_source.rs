@@ -20,7 +20,7 @@ use crate::arch::x86_64::{apic, cpuid, pic, pit};
 /// assert_eq!(machine.timer, timer);
 /// # Ok::<(), bare::ParseTimerSourceError>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TimerSource {
     /// Channel 0 of the 8254, through the PIC: 0.8 µs ticks, 54.9 ms at most.

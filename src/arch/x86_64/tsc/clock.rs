@@ -28,7 +28,7 @@ const NANOS_HZ: u64 = 1_000_000_000;
 ///     dormir_guest::println!("it stays right if the guest is moved to another host");
 /// }
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ClockSource {
     /// The TSC, whose frequency does not change.

@@ -17,7 +17,7 @@ use crate::arch::x86_64::{cpuid, pit};
 ///     dormir_guest::println!("the clock may be some parts in a million too fast or too slow");
 /// }
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FrequencySource {
     /// [`platform::bare::Config`](crate::platform::bare::Config), from the guest.
