@@ -49,55 +49,71 @@
 //!
 //! # The path of a wake
 //!
-//! A task awaits a [`Timer`], and its deadline passes. (`cargo doc --document-private-items` makes
-//! each name a link to its source.)
+//! A task awaits a [`Timer`], and its deadline passes. Each name is a link to its source file,
+//! which is named behind it.
 //!
-//! 1. *Interrupt.* The timer's interrupt enters at one of the entries in [`tick`]. It acknowledges
-//!    the interrupt, stores the TSC, and sets the queue's flag `due`, which is what
-//!    [`TimerQueue::on_interrupt`] does. It wakes nothing.
-//! 2. *The halt ends.* The `hlt` returns to [`halt_if`], and [`Halt`] to the run loop, [`drive`].
-//! 3. *Wake.* The loop calls [`Served::look_after_wait`]. Since `due` is set, it reads the clock,
-//!    takes each timer whose deadline has passed out of the queue, and calls its waker. The waker,
-//!    [`Functions::wake`], calls [`ReadySet::set`], which sets the task's ready bit, and the
-//!    summary bits above it.
-//! 4. *Poll.* The next pass, [`ReadySet::pass`], goes from the root down to the bit. It clears the
-//!    bit, in [`Node::take_lowest`], and then visits the task: [`TaskRef::visit`] calls the
-//!    function that the task's header names, here [`poll`].
-//! 5. *Alarm.* After the pass, [`TimerQueue::turn`] sets the alarm if the next deadline is earlier
-//!    than what the alarm is set to, and then looks at the clock again.
-//! 6. *Halt.* Nothing is ready, so the loop calls the idle policy. [`Halt`] calls [`halt_if`]. That
-//!    masks interrupts, looks a last time whether nothing is ready, no timer interrupt came and the
-//!    alarm is set for the earliest deadline, and executes `sti; hlt`, in [`dormir_halt`].
+//! 1. *Interrupt.* The timer's interrupt enters at one of the entries in [`tick`]
+//!    (`platform/bare/tick.rs`). The entry acknowledges the interrupt, stores the TSC, and sets the
+//!    queue's flag `due`, which is what [`TimerQueue::on_interrupt`] does. It wakes nothing.
+//! 2. *The halt ends.* The `hlt` returns to [`halt_if`] (`arch/x86_64/halt.rs`), and [`Halt`]
+//!    (`idle/halt.rs`) to the run loop, [`drive`] (`executor/drive.rs`).
+//! 3. *Wake.* The loop calls [`Served::look_after_wait`] (`time/queue/owner.rs`). Since `due` is
+//!    set, it reads the clock, takes each timer whose deadline has passed out of the queue, and
+//!    calls its waker. The waker, [`Functions::wake`] (`executor/wakers.rs`), calls
+//!    [`ReadySet::set`] (`executor/ready.rs`), which sets the task's ready bit, and then the
+//!    summary bits above it. (An executor of 64 tasks has one word of ready bits, and no summary.)
+//! 4. *Poll.* The next pass, [`ReadySet::pass`] (`executor/ready.rs`), goes from the root down to
+//!    the bit. It clears the bit, in [`Node::take_lowest`] (`executor/ready/node.rs`), and then
+//!    visits the task: [`TaskRef::visit`] (`executor/lifecycle.rs`) calls the function that the
+//!    task's header names, here [`poll`] (`executor/task.rs`).
+//! 5. *Alarm.* After the pass, [`TimerQueue::turn`] (`time/queue.rs`) sets the alarm if the next
+//!    deadline is earlier than what the alarm is set to, and then reads the clock once more.
+//! 6. *Halt.* Nothing is ready, so the loop calls the idle policy. [`Halt`] calls [`halt_if`]
+//!    (`arch/x86_64/halt.rs`). That masks interrupts and makes the idle check: no task is ready, no
+//!    timer interrupt has come, and the alarm covers the earliest deadline. If so, it executes
+//!    `sti; hlt`, in [`dormir_halt`].
 //!
 //! ## Why no wake is lost
 //!
-//! - *During a pass.* A bit is cleared before its task is polled. So a wake that comes before the
-//!   clear is served by this poll, and a wake after it sets the bit again. A summary bit is cleared
-//!   before the word below it is read, and set after it by a wake: so a bit that is set is always
-//!   reachable from the root, or the pass is on its way to it. The loop halts only if the root's
-//!   word is zero.
-//! - *Between the last look and the `hlt`.* Interrupts are masked from before the look until the
-//!   `sti`, and `sti` takes effect after the next instruction, which is the `hlt`. So an interrupt
-//!   comes before the look, which then sees its wake, or it ends the `hlt`.
-//! - *By an NMI*, which cannot be masked. Each NMI raises a flag, which is lowered before the look
-//!   and tested just before the `sti`. An NMI that comes after that test returns to the instruction
-//!   after the `hlt` ([`on_nmi`]).
-//! - *By another vCPU.* Its wake is not lost, but does not end the `hlt`: the hook of
-//!   [`Executor::on_wake`](executor::Executor::on_wake) is where a program sends an interrupt.
+//! Bits are set and cleared each by one instruction that no interrupt can divide: with
+//! [`SingleVcpu`](executor::SingleVcpu) `or` and `btr`, with [`Shared`](executor::Shared) the same
+//! with a `lock` prefix, so that no other vCPU can either.
+//!
+//! - *During a pass.* A task's bit is cleared before the task is polled. A wake before the clear is
+//!   served by this poll; a wake after the clear sets the bit again. In executors with summaries, a
+//!   pass clears a summary bit before it reads the word below, and a wake sets the task's bit
+//!   before the summary bit. So either the pass reads the bit, or the summary bit is set again
+//!   behind it, up to the root. The idle check reads the root.
+//! - *Between the idle check and the `hlt`.* Interrupts are masked from before the check until the
+//!   `sti`, which takes effect after the next instruction, the `hlt`. An interrupt before the
+//!   masking has made its wake, and the check sees it. A later one is pending, and ends the `hlt`.
+//! - *By an NMI*, which cannot be masked. The NMI handler raises a flag ([`on_nmi`], which a
+//!   handler of your own has to call). The flag is lowered before the idle check and tested after
+//!   it, just before the `sti`. An NMI after that test does not return to the `hlt` but behind it,
+//!   to code that unmasks interrupts and returns.
+//! - *By another vCPU.* The bit is set, but a vCPU that halts meanwhile goes on halting. The hook
+//!   of [`Executor::on_wake`](executor::Executor::on_wake), which is called when all bits are set,
+//!   is where a program sends that vCPU an interrupt; this is then the second case. Without a hook
+//!   the wake waits for the next interrupt. So does a wake on the vCPU itself, in an executor with
+//!   summaries, whose bit another vCPU has just set without having reached the root.
+//!
+//! [`block_on`] has one flag in place of a ready set, and clears it before each poll. With the feature
+//! `embassy-time` the loop also halts with tasks ready, for a millisecond at most, if they do
+//! nothing but ask for more timers than there is room for: see `time::embassy`.
 //!
 //! [`Timer`]: time::Timer
 //! [`TimerQueue::on_interrupt`]: time::TimerQueue::on_interrupt
 //! [`TimerQueue::turn`]: time::TimerQueue::turn
-//! [`drive`]: executor::drive::drive
-//! [`Served::look_after_wait`]: time::Served::look_after_wait
-//! [`Functions::wake`]: executor::wakers::Functions::wake
-//! [`ReadySet::set`]: executor::ready::ReadySet::set
-//! [`ReadySet::pass`]: executor::ready::ReadySet::pass
-//! [`Node::take_lowest`]: executor::ready::node::Node::take_lowest
-//! [`TaskRef::visit`]: executor::task_ref::TaskRef::visit
-//! [`poll`]: executor::task::poll
 #![cfg_attr(
-    all(target_arch = "x86_64", target_os = "none", feature = "bare"),
+    document_private,
+    doc = "[`drive`]: executor::drive::drive",
+    doc = "[`Served::look_after_wait`]: time::Served::look_after_wait",
+    doc = "[`Functions::wake`]: executor::wakers::Functions::wake",
+    doc = "[`ReadySet::set`]: executor::ready::ReadySet::set",
+    doc = "[`ReadySet::pass`]: executor::ready::ReadySet::pass",
+    doc = "[`Node::take_lowest`]: executor::ready::node::Node::take_lowest",
+    doc = "[`TaskRef::visit`]: executor::task_ref::TaskRef::visit",
+    doc = "[`poll`]: executor::task::poll",
     doc = "[`tick`]: platform::bare::tick",
     doc = "[`Halt`]: idle::Halt",
     doc = "[`halt_if`]: arch::x86_64::halt::halt_if",
@@ -105,12 +121,20 @@
     doc = "[`on_nmi`]: arch::x86_64::halt::on_nmi"
 )]
 #![cfg_attr(
-    not(all(target_arch = "x86_64", target_os = "none", feature = "bare")),
-    doc = "[`tick`]: platform",
-    doc = "[`Halt`]: idle",
-    doc = "[`halt_if`]: platform",
-    doc = "[`dormir_halt`]: platform",
-    doc = "[`on_nmi`]: platform"
+    not(document_private),
+    doc = "[`drive`]: ../src/dormir/executor/drive.rs.html",
+    doc = "[`Served::look_after_wait`]: ../src/dormir/time/queue/owner.rs.html",
+    doc = "[`Functions::wake`]: ../src/dormir/executor/wakers.rs.html",
+    doc = "[`ReadySet::set`]: ../src/dormir/executor/ready.rs.html",
+    doc = "[`ReadySet::pass`]: ../src/dormir/executor/ready.rs.html",
+    doc = "[`Node::take_lowest`]: ../src/dormir/executor/ready/node.rs.html",
+    doc = "[`TaskRef::visit`]: ../src/dormir/executor/lifecycle.rs.html",
+    doc = "[`poll`]: ../src/dormir/executor/task.rs.html",
+    doc = "[`tick`]: ../src/dormir/platform/bare/tick.rs.html",
+    doc = "[`Halt`]: ../src/dormir/idle/halt.rs.html",
+    doc = "[`halt_if`]: ../src/dormir/arch/x86_64/halt.rs.html",
+    doc = "[`dormir_halt`]: ../src/dormir/arch/x86_64/halt.rs.html",
+    doc = "[`on_nmi`]: ../src/dormir/arch/x86_64/halt.rs.html"
 )]
 //!
 //! # Features
@@ -130,8 +154,11 @@
 // An example with `dormir_guest::entry!` is a guest, and runs in a VM.
 #![doc(test(attr(cfg_attr(target_os = "none", no_std, no_main))))]
 #![cfg_attr(docsrs, feature(doc_cfg))]
-// The path of a wake goes through private items. Their links hold the text to the code.
-#![allow(rustdoc::private_intra_doc_links)]
+// With this cfg the path of a wake links the private items that it names, so that a stale name fails.
+#![cfg_attr(
+    document_private,
+    allow(rustdoc::private_intra_doc_links, rustdoc::redundant_explicit_links)
+)]
 
 #[cfg(feature = "alloc")]
 extern crate alloc as std_alloc;

@@ -1,6 +1,6 @@
 //! A machine without an operating system: ring 0, one vCPU, memory mapped one to one.
 //!
-//! [`install_tables`] and [`init`] set up what [`block_on`](crate::block_on) and timers need. A
+//! [`install_tables`] and [`init`](fn@init) set up what [`block_on`](crate::block_on) and timers need. A
 //! guest that owns its machine can do without either. It puts an entry of its own, which calls
 //! [`TimerQueue::on_interrupt`](crate::time::TimerQueue::on_interrupt), into its interrupt table,
 //! and [installs](crate::time::TimerQueue::install) a clock and an alarm of its own or those of

@@ -2,7 +2,7 @@
 
 use super::TimerSource;
 
-/// The options of [`init`](super::init). By default it finds out everything itself.
+/// The options of [`init`](fn@super::init). By default it finds out everything itself.
 ///
 /// # Examples
 ///
@@ -22,7 +22,7 @@ pub struct Config {
     /// The timer to use; `None` takes the best that is present.
     pub timer: Option<TimerSource>,
     /// The TSC's frequency in Hz, from 1 MHz to 100 GHz, for a clock by the TSC alone. With `None`,
-    /// [`init`](super::init) finds the frequency, and takes KVM's paravirtual clock if there is
+    /// [`init`](fn@super::init) finds the frequency, and takes KVM's paravirtual clock if there is
     /// one.
     pub tsc_hz: Option<u64>,
 }

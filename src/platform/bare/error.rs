@@ -4,7 +4,7 @@ use core::fmt;
 
 use super::TimerSource;
 
-/// The reason why [`init`](super::init) could not set the machine up.
+/// The reason why [`init`](fn@super::init) could not set the machine up.
 ///
 /// # Examples
 ///

@@ -1,4 +1,4 @@
-//! The machine that [`init`](super::init) has set up.
+//! The machine that [`init`](fn@super::init) has set up.
 
 use spin::Once;
 
@@ -9,7 +9,7 @@ use crate::arch::x86_64::{
     tsc::TscClock,
 };
 
-/// What [`init`](super::init) has chosen and found.
+/// What [`init`](fn@super::init) has chosen and found.
 ///
 /// # Examples
 ///
@@ -31,7 +31,7 @@ pub struct Machine {
     pub timer: TimerSource,
     /// The source of the clock's time.
     pub clock: ClockSource,
-    /// The TSC's frequency in Hz during [`init`](super::init). (Only pvclock reports later
+    /// The TSC's frequency in Hz during [`init`](fn@super::init). (Only pvclock reports later
     /// changes.)
     pub tsc_hz: u64,
     /// The source of that frequency.
@@ -53,7 +53,7 @@ pub(super) enum ChosenAlarm {
 pub(super) static MACHINE: Once<(Machine, ChosenAlarm)> = Once::new();
 pub(super) static CLOCK: Once<TscClock> = Once::new();
 
-/// What [`init`](super::init) has chosen and found; `None` before it was called.
+/// What [`init`](fn@super::init) has chosen and found; `None` before it was called.
 ///
 /// # Examples
 ///
@@ -72,7 +72,7 @@ pub fn machine() -> Option<&'static Machine> {
     MACHINE.get().map(|(machine, _)| machine)
 }
 
-/// The clock that [`init`](super::init) has installed in the [global
+/// The clock that [`init`](fn@super::init) has installed in the [global
 /// queue](crate::time::TimerQueue::global); `None` before it was called. It converts values of the
 /// TSC to the instants that timers are set to.
 ///
