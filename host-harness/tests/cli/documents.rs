@@ -6,9 +6,13 @@ use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use super::support::{cargo_vm, outcome};
+
+/// How long a build may take.
+const BUILD_LIMIT: Duration = Duration::from_secs(30 * 60);
 
 /// One page: its path from the top folder, and its text.
 struct Page {
@@ -166,7 +170,10 @@ fn the_command_takes_what_the_pages_show() {
     assert!(commands.len() > 15, "the commands are found: {commands:?}");
     for command in commands {
         let words = command.split_whitespace().filter(|word| *word != "--help");
-        let (code, _, error) = outcome(cargo_vm().args(words).arg("--help"));
+        let mut command_line = cargo_vm();
+        // For `bench`, which builds the program that has these options.
+        command_line.timeout(BUILD_LIMIT).args(words).arg("--help");
+        let (code, _, error) = outcome(&mut command_line);
         // A sentence may name an option without its value.
         let is_taken = code == Some(0) || error.contains("a value is required");
         assert!(is_taken, "cargo vm {command}: {error}");
