@@ -233,6 +233,16 @@ fn every_dependency_has_its_reason() {
     );
 }
 
+#[test]
+fn every_package_names_the_repository() {
+    for manifest in manifests().iter().filter(|text| text.contains("[package]")) {
+        assert!(
+            manifest.contains("\nrepository.workspace = true\n"),
+            "one does not: {manifest}"
+        );
+    }
+}
+
 /// One minimum Rust version, in every manifest and in the README.
 #[test]
 fn the_minimum_rust_version_is_the_same_everywhere() {
