@@ -218,8 +218,8 @@ extern "sysv64" fn on_exception(frame: &ExceptionFrame) -> ! {
         (handlers.on_exception)(frame);
     }
     // Not reached: the handlers are set before the table that leads here is loaded.
+    x86_64::instructions::interrupts::disable();
     loop {
-        x86_64::instructions::interrupts::disable();
-        x86_64::instructions::hlt();
+        core::hint::spin_loop();
     }
 }

@@ -7,8 +7,10 @@
 //! NMIs cannot be masked. If one comes after the check and wakes a task, the result of the check is
 //! out of date and the vCPU must not halt. So the check is preceded by clearing a flag that the NMI
 //! handler sets, and the flag is tested just before the `sti`. An NMI between that test and the end
-//! of the `hlt` comes too late for the test; its handler returns to the instruction behind the
-//! `hlt` instead.
+//! of the `hlt` comes too late for the test. Its handler then returns to `dormir_halt_over`, which
+//! unmasks interrupts and returns without halting.
+//!
+//! The flag is one static: only one vCPU may halt here.
 
 use core::{
     arch::global_asm,
@@ -17,7 +19,8 @@ use core::{
 
 use x86_64::instructions::interrupts;
 
-// An NMI in the window, from behind the test up to and including the `hlt`, skips the `hlt`.
+// An NMI in the window, from behind the test up to and including the `hlt`, returns to
+// `dormir_halt_over`.
 global_asm!(
     ".pushsection .text.dormir_halt, \"ax\", @progbits",
     ".globl dormir_halt",
@@ -30,7 +33,7 @@ global_asm!(
     "    sti",
     ".globl dormir_halt_instruction",
     "dormir_halt_instruction:",
-    // The one halt. `sti` holds interrupts off until it has begun.
+    // The library's one halt. `sti` holds interrupts off until it has begun.
     "    hlt",
     "    ret",
     ".globl dormir_halt_over",
