@@ -149,6 +149,8 @@
 //! | `alloc` | no | tasks on the heap: `Task::boxed`; a table of `embassy_time`'s wakers that grows |
 //! | `metrics` | no | `Executor::metrics`: counts of polls, wakes and waits; the longest poll |
 //! | `trace` | no | `executor::trace`: hooks that executors call |
+//! | `log` | no | messages by the crate `log`, when the table of `embassy_time`'s wakers is full |
+//! | `defmt` | no | `defmt::Format` on instants, errors and other data types |
 //! | `critical-section-impl` | no | an implementation of `critical-section` that masks interrupts, for guests with one vCPU |
 #![no_std]
 // An example with `dormir_guest::entry!` is a guest, and runs in a VM.

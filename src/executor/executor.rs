@@ -54,6 +54,7 @@ pub struct Executor<C: Capacity, M: Cpus = Shared> {
 /// # Ok::<(), dormir::executor::AlreadyEntered>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub struct AlreadyEntered;
 

@@ -50,6 +50,7 @@ pub struct SpawnError<F> {
 /// # Ok::<(), dormir::executor::AlreadyEntered>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum SpawnErrorKind {
     /// The task's pool is full.

@@ -169,6 +169,7 @@ static TRACE: spin::Once<&'static dyn Trace> = spin::Once::new();
 /// # Ok::<(), trace::AlreadyTraced>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub struct AlreadyTraced;
 
