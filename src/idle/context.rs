@@ -19,8 +19,9 @@ use crate::time::{Instant, TimerQueue};
 /// static TIMERS: TimerQueue = TimerQueue::new();
 ///
 /// let work = Cell::new(3_u32);
-/// // Nothing to do, the first two times.
-/// let is_idle = || work.replace(work.get().saturating_sub(1)) > 1;
+/// // There is nothing to do the first two times that the policy asks.
+/// let no_work = || work.replace(work.get().saturating_sub(1)) > 1;
+/// let is_idle = || no_work() && TIMERS.is_settled();
 /// let deadline = TIMERS.turn();
 /// Spin.wait(&IdleContext::new(&TIMERS, deadline, &is_idle));
 /// assert_eq!(work.get(), 0);

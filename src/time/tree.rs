@@ -86,12 +86,12 @@ impl<N> Links<N> {
 
 /// The position of a node, which must be in the tree.
 #[inline(always)]
-fn place<N: TreeNode>(node: &'static N) -> &'static Position<N> {
+fn position<N: TreeNode>(node: &'static N) -> &'static Position<N> {
     // SAFETY: only `init` writes it, before the node is in a tree, when there is no other reference
     // to it.
     let position = unsafe { &*node.links().0.get() };
-    // SAFETY: the functions of this module get a node from the tree, where `insert` has initialized it;
-    // or in `remove`, whose caller promises that the node is in the tree.
+    // SAFETY: the functions of this module get a node from the tree, where `insert` has initialized
+    // it; or in `remove`, whose caller promises that the node is in the tree.
     unsafe { position.assume_init_ref() }
 }
 
@@ -128,13 +128,13 @@ fn same<N>(one: Link<N>, other: &'static N) -> bool {
 }
 
 fn is_red<N: TreeNode>(node: Link<N>) -> bool {
-    node.is_some_and(|node| place(node).is_red.get())
+    node.is_some_and(|node| position(node).is_red.get())
 }
 
 /// The side of `parent` that `child` is on.
 #[inline(always)]
 fn side_of<N: TreeNode>(child: &'static N, parent: &'static N) -> Side {
-    if same(place(parent).child(Left), child) {
+    if same(position(parent).child(Left), child) {
         Left
     } else {
         Right
@@ -145,9 +145,9 @@ fn side_of<N: TreeNode>(child: &'static N, parent: &'static N) -> Side {
 #[inline(always)]
 fn below<N: TreeNode>(node: &'static N, key: &N::Key) -> Result<&'static N, Side> {
     if *key < node.key() {
-        place(node).child(Left).ok_or(Left)
+        position(node).child(Left).ok_or(Left)
     } else {
-        place(node).child(Right).ok_or(Right)
+        position(node).child(Right).ok_or(Right)
     }
 }
 
@@ -199,11 +199,11 @@ impl<N: TreeNode> Tree<N> {
     fn attach(&self, node: &'static N, parent: &'static N, side: Side) {
         // SAFETY: the node is not in the tree yet.
         unsafe { node.links().init(Some(parent), true) };
-        place(parent).set_child(side, Some(node));
+        position(parent).set_child(side, Some(node));
         if side == Left && self.is_first(parent) {
             self.first.set(Some(node));
         }
-        if place(parent).is_red.get() {
+        if position(parent).is_red.get() {
             self.rebalance_insert(node, parent);
         }
     }
@@ -217,7 +217,7 @@ impl<N: TreeNode> Tree<N> {
     pub(super) unsafe fn remove(&self, node: &N) {
         // SAFETY: the caller promises that the node is in the tree, and so valid.
         let node = unsafe { &*ptr::from_ref(node) };
-        let links = place(node);
+        let links = position(node);
         let parent = links.parent.get();
         match (links.child(Left), links.child(Right)) {
             (None, None) => {
@@ -230,7 +230,7 @@ impl<N: TreeNode> Tree<N> {
                     self.first.set(Some(parent));
                 }
                 let side = side_of(node, parent);
-                place(parent).set_child(side, None);
+                position(parent).set_child(side, None);
                 if !links.is_red.get() {
                     self.rebalance_remove(parent, side);
                 }
@@ -241,7 +241,7 @@ impl<N: TreeNode> Tree<N> {
                     self.first.set(Some(child));
                 }
                 self.replace(parent, node, child);
-                place(child).is_red.set(false);
+                position(child).is_red.set(false);
             }
             (Some(left), Some(right)) => self.remove_inner(node, left, right),
         }
@@ -252,31 +252,31 @@ impl<N: TreeNode> Tree<N> {
     #[inline(never)]
     fn remove_inner(&self, node: &'static N, left: &'static N, right: &'static N) {
         let mut next = right;
-        while let Some(earlier) = place(next).child(Left) {
+        while let Some(earlier) = position(next).child(Left) {
             next = earlier;
         }
-        let (links, of_next) = (place(node), place(next));
+        let (links, of_next) = (position(node), position(next));
         let child = of_next.child(Right);
         let was_red = of_next.is_red.get();
         // Where a node will be missing.
         let (gap, side) = match of_next.parent.get() {
             Some(parent) if !ptr::eq(parent, node) => {
-                place(parent).set_child(Left, child);
+                position(parent).set_child(Left, child);
                 if let Some(child) = child {
-                    place(child).parent.set(Some(parent));
+                    position(child).parent.set(Some(parent));
                 }
                 of_next.set_child(Right, Some(right));
-                place(right).parent.set(Some(next));
+                position(right).parent.set(Some(next));
                 (parent, Left)
             }
             _ => (next, Right),
         };
         of_next.set_child(Left, Some(left));
-        place(left).parent.set(Some(next));
+        position(left).parent.set(Some(next));
         of_next.is_red.set(links.is_red.get());
         self.replace(links.parent.get(), node, next);
         if let Some(child) = child {
-            place(child).is_red.set(false);
+            position(child).is_red.set(false);
         } else if !was_red {
             self.rebalance_remove(gap, side);
         }
@@ -285,9 +285,9 @@ impl<N: TreeNode> Tree<N> {
     /// Attaches `other` where `node` was below `parent`.
     #[inline(always)]
     fn replace(&self, parent: Link<N>, node: &'static N, other: &'static N) {
-        place(other).parent.set(parent);
+        position(other).parent.set(parent);
         match parent {
-            Some(parent) => place(parent).set_child(side_of(node, parent), Some(other)),
+            Some(parent) => position(parent).set_child(side_of(node, parent), Some(other)),
             None => self.root.set(Some(other)),
         }
     }
@@ -296,15 +296,15 @@ impl<N: TreeNode> Tree<N> {
     /// position.
     #[inline(always)]
     fn rotate(&self, node: &'static N, down: Side) -> &'static N {
-        let links = place(node);
+        let links = position(node);
         let Some(child) = links.child(down.other()) else {
             unreachable!("a rotated node has a child on the other side")
         };
-        let of_child = place(child);
+        let of_child = position(child);
         let inner = of_child.child(down);
         links.set_child(down.other(), inner);
         if let Some(inner) = inner {
-            place(inner).parent.set(Some(node));
+            position(inner).parent.set(Some(node));
         }
         self.replace(links.parent.get(), node, child);
         of_child.set_child(down, Some(node));
@@ -316,30 +316,30 @@ impl<N: TreeNode> Tree<N> {
     #[inline(never)]
     fn rebalance_insert(&self, mut node: &'static N, mut parent: &'static N) {
         // A red node is not the root.
-        while let Some(above) = place(parent).parent.get() {
+        while let Some(above) = position(parent).parent.get() {
             let side = side_of(parent, above);
-            if let Some(uncle) = place(above).child(side.other())
-                && place(uncle).is_red.get()
+            if let Some(uncle) = position(above).child(side.other())
+                && position(uncle).is_red.get()
             {
-                place(parent).is_red.set(false);
-                place(uncle).is_red.set(false);
-                let Some(next) = place(above).parent.get() else {
+                position(parent).is_red.set(false);
+                position(uncle).is_red.set(false);
+                let Some(next) = position(above).parent.get() else {
                     // The root stays black.
                     return;
                 };
-                place(above).is_red.set(true);
-                if !place(next).is_red.get() {
+                position(above).is_red.set(true);
+                if !position(next).is_red.get() {
                     return;
                 }
                 (node, parent) = (above, next);
                 continue;
             }
-            if same(place(parent).child(side.other()), node) {
+            if same(position(parent).child(side.other()), node) {
                 self.rotate(parent, side);
             }
             let top = self.rotate(above, side.other());
-            place(top).is_red.set(false);
-            place(above).is_red.set(true);
+            position(top).is_red.set(false);
+            position(above).is_red.set(true);
             return;
         }
     }
@@ -348,34 +348,34 @@ impl<N: TreeNode> Tree<N> {
     #[inline(never)]
     fn rebalance_remove(&self, mut parent: &'static N, mut side: Side) {
         loop {
-            let links = place(parent);
+            let links = position(parent);
             let Some(mut sibling) = links.child(side.other()) else {
                 unreachable!("a path that lacks a black node has a sibling")
             };
-            if place(sibling).is_red.get() {
+            if position(sibling).is_red.get() {
                 self.rotate(parent, side);
-                place(sibling).is_red.set(false);
+                position(sibling).is_red.set(false);
                 links.is_red.set(true);
                 let Some(inner) = links.child(side.other()) else {
                     unreachable!("a red node has two children, or none")
                 };
                 sibling = inner;
             }
-            let outer = place(sibling).child(side.other());
-            let outer = outer.filter(|outer| place(*outer).is_red.get());
-            if outer.is_some() || is_red(place(sibling).child(side)) {
+            let outer = position(sibling).child(side.other());
+            let outer = outer.filter(|outer| position(*outer).is_red.get());
+            if outer.is_some() || is_red(position(sibling).child(side)) {
                 match outer {
-                    Some(outer) => place(outer).is_red.set(false),
+                    Some(outer) => position(outer).is_red.set(false),
                     // The inner child is red: it moves up.
                     None => {
                         self.rotate(sibling, side.other());
                     }
                 }
                 let top = self.rotate(parent, side);
-                place(top).is_red.set(links.is_red.replace(false));
+                position(top).is_red.set(links.is_red.replace(false));
                 return;
             }
-            place(sibling).is_red.set(true);
+            position(sibling).is_red.set(true);
             if links.is_red.replace(false) {
                 return;
             }

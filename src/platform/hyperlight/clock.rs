@@ -16,7 +16,7 @@ const NANOS_HZ: u64 = 1_000_000_000;
 
 /// The state of the clock. All zero before the first entry.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Anchored {
+pub(super) struct ClockState {
     /// The TSC at one of the host's replies, and the clock's reading then.
     tsc: u64,
     nanos: u64,
@@ -27,10 +27,10 @@ pub(super) struct Anchored {
     generation: u64,
     stamp: u64,
     /// The last reading.
-    shown: u64,
+    last: u64,
 }
 
-impl Anchored {
+impl ClockState {
     pub(super) const fn new() -> Self {
         Self {
             tsc: 0,
@@ -40,7 +40,7 @@ impl Anchored {
             host_base: 0,
             generation: 0,
             stamp: 0,
-            shown: 0,
+            last: 0,
         }
     }
 
@@ -54,13 +54,13 @@ impl Anchored {
     ///
     /// While the TSC is within these bounds it is not adjusted: it is more exact than a slow round
     /// trip to the host.
-    pub(super) fn anchor(&mut self, reply: &Reply, before: u64, after: u64) -> bool {
+    pub(super) fn adjust(&mut self, reply: &Reply, before: u64, after: u64) -> bool {
         self.stamp = reply.stamp;
         let is_new = self.generation != reply.generation;
         if is_new {
             self.generation = reply.generation;
             self.to_nanos = Some(Scale::new(reply.tsc_hz, NANOS_HZ));
-            self.base = self.shown;
+            self.base = self.last;
             self.host_base = reply.now;
             // The earliest possible: otherwise a faster reply would advance the clock, and end a
             // sleep early.
@@ -88,8 +88,8 @@ impl Anchored {
     /// Reads the clock, when the TSC is `tsc`.
     pub(super) fn now(&mut self, tsc: u64) -> Instant {
         // It never goes back, and never reaches `NEVER`.
-        self.shown = self.at(tsc).min(u64::MAX - 1).max(self.shown);
-        Instant::from_nanos(self.shown)
+        self.last = self.at(tsc).min(u64::MAX - 1).max(self.last);
+        Instant::from_nanos(self.last)
     }
 }
 
@@ -102,17 +102,17 @@ mod here {
 
     use critical_section::Mutex;
 
-    use super::{Anchored, Reply};
+    use super::{ClockState, Reply};
     use crate::time::{Alarm, Clock, Instant};
 
     /// The clock of this guest.
     pub(in super::super) static CLOCK: HostClock =
-        HostClock(Mutex::new(RefCell::new(Anchored::new())));
+        HostClock(Mutex::new(RefCell::new(ClockState::new())));
 
-    pub(in super::super) struct HostClock(Mutex<RefCell<Anchored>>);
+    pub(in super::super) struct HostClock(Mutex<RefCell<ClockState>>);
 
     impl HostClock {
-        fn with<R>(&self, work: impl FnOnce(&mut Anchored) -> R) -> R {
+        fn with<R>(&self, work: impl FnOnce(&mut ClockState) -> R) -> R {
             critical_section::with(|cs| work(&mut self.0.borrow_ref_mut(cs)))
         }
 
@@ -121,8 +121,8 @@ mod here {
         }
 
         /// Takes a reply that came just now, to a request that was sent when the TSC was `before`.
-        pub(in super::super) fn anchor(&self, reply: &Reply, before: u64) {
-            self.with(|clock| clock.anchor(reply, before, tsc()));
+        pub(in super::super) fn adjust(&self, reply: &Reply, before: u64) {
+            self.with(|clock| clock.adjust(reply, before, tsc()));
         }
     }
 
@@ -170,9 +170,9 @@ mod tests {
 
     #[test]
     fn it_starts_at_zero_and_counts_with_the_tsc() {
-        let mut clock = Anchored::new();
+        let mut clock = ClockState::new();
         assert_eq!(clock.now(500), Instant::START, "there was no reply yet");
-        assert!(clock.anchor(&reply(1, 5_000_000), 90, 100));
+        assert!(clock.adjust(&reply(1, 5_000_000), 90, 100));
         assert_eq!(clock.now(100), Instant::from_nanos(10_000));
         assert_eq!(clock.now(103), Instant::from_nanos(13_000));
         assert_eq!(clock.identity(), (1, 7));
@@ -180,53 +180,53 @@ mod tests {
 
     #[test]
     fn a_reply_within_the_bounds_changes_nothing() {
-        let mut clock = Anchored::new();
-        clock.anchor(&reply(1, 5_000), 100, 110);
+        let mut clock = ClockState::new();
+        clock.adjust(&reply(1, 5_000), 100, 110);
         // The guest asked at 100 µs by its clock; the reply at 400 µs said 250 µs.
-        assert!(!clock.anchor(&reply(1, 255_000), 200, 500));
+        assert!(!clock.adjust(&reply(1, 255_000), 200, 500));
         assert_eq!(clock.now(500), Instant::from_nanos(400_000));
     }
 
     #[test]
     fn a_slow_tsc_is_corrected() {
-        let mut clock = Anchored::new();
-        clock.anchor(&reply(1, 5_000), 100, 110);
-        clock.anchor(&reply(1, 905_000), 200, 500);
+        let mut clock = ClockState::new();
+        clock.adjust(&reply(1, 5_000), 100, 110);
+        clock.adjust(&reply(1, 905_000), 200, 500);
         assert_eq!(clock.now(501), Instant::from_nanos(901_000));
         // The TSC went back.
-        clock.anchor(&reply(1, 1_905_000), 20, 30);
+        clock.adjust(&reply(1, 1_905_000), 20, 30);
         assert_eq!(clock.now(31), Instant::from_nanos(1_901_000));
     }
 
     #[test]
     fn a_fast_tsc_is_corrected_but_time_never_goes_back() {
-        let mut clock = Anchored::new();
-        clock.anchor(&reply(1, 5_000), 100, 110);
+        let mut clock = ClockState::new();
+        clock.adjust(&reply(1, 5_000), 100, 110);
         assert_eq!(clock.now(1_000), Instant::from_nanos(900_000));
-        clock.anchor(&reply(1, 605_000), 1_000, 1_010);
+        clock.adjust(&reply(1, 605_000), 1_000, 1_010);
         assert_eq!(clock.now(1_010), Instant::from_nanos(900_000));
         assert_eq!(clock.now(1_301), Instant::from_nanos(901_000));
     }
 
     #[test]
     fn a_restore_suspends_the_clock() {
-        let mut clock = Anchored::new();
-        clock.anchor(&reply(1, 5_000), 100, 110);
+        let mut clock = ClockState::new();
+        clock.adjust(&reply(1, 5_000), 100, 110);
         assert_eq!(clock.now(140), Instant::from_nanos(40_000));
         // Another host, with another epoch and another TSC.
-        assert!(clock.anchor(&reply(9, 77), 1, 3));
+        assert!(clock.adjust(&reply(9, 77), 1, 3));
         assert_eq!(clock.now(3), Instant::from_nanos(42_000));
-        clock.anchor(&reply(9, 10_077), 11, 11);
+        clock.adjust(&reply(9, 10_077), 11, 11);
         assert_eq!(clock.now(12), Instant::from_nanos(51_000));
     }
 
     #[test]
     fn the_end_of_time_is_no_overflow() {
-        let mut clock = Anchored::new();
-        clock.anchor(&reply(1, 0), 0, 0);
-        clock.anchor(&reply(1, u64::MAX), 0, 0);
+        let mut clock = ClockState::new();
+        clock.adjust(&reply(1, 0), 0, 0);
+        clock.adjust(&reply(1, u64::MAX), 0, 0);
         assert_eq!(clock.now(u64::MAX), Instant::from_nanos(u64::MAX - 1));
-        clock.anchor(&reply(2, u64::MAX), u64::MAX, u64::MAX);
+        clock.adjust(&reply(2, u64::MAX), u64::MAX, u64::MAX);
         assert_eq!(clock.now(0), Instant::from_nanos(u64::MAX - 1));
     }
 
@@ -238,10 +238,10 @@ mod tests {
                 1..40,
             ),
         ) {
-            let mut clock = Anchored::new();
+            let mut clock = ClockState::new();
             let mut last = Instant::START;
             for (generation, now, before, after, read) in replies {
-                clock.anchor(&reply(generation, now), before, after);
+                clock.adjust(&reply(generation, now), before, after);
                 let shown = clock.now(read);
                 prop_assert!(shown >= last && shown != Instant::NEVER);
                 last = shown;
@@ -255,14 +255,14 @@ mod tests {
             hz in 999_900u64..1_000_100,
             calls in proptest::collection::vec((0u64..1_000_000, 0u64..500, 0u64..500), 1..40),
         ) {
-            let mut clock = Anchored::new();
+            let mut clock = ClockState::new();
             let mut micros = 10;
-            clock.anchor(&Reply { tsc_hz: hz, ..reply(1, micros * 1000) }, 10, 10);
+            clock.adjust(&Reply { tsc_hz: hz, ..reply(1, micros * 1000) }, 10, 10);
             for (rest, there, back) in calls {
                 let before = micros + rest;
                 micros = before + there + back;
                 let reply = Reply { tsc_hz: hz, ..reply(1, (before + there) * 1000) };
-                clock.anchor(&reply, before, micros);
+                clock.adjust(&reply, before, micros);
                 let shown = clock.now(micros).as_nanos();
                 let off = shown.abs_diff((micros - 10) * 1000);
                 let trip = there + back;

@@ -52,6 +52,6 @@ fn call(function: &'static str, words: &[u64]) -> Result<Reply, Error> {
         return Err(Error::BadReply { function });
     };
     let reply = Reply::parse(&bytes).ok_or(Error::BadReply { function })?;
-    CLOCK.anchor(&reply, before);
+    CLOCK.adjust(&reply, before);
     Ok(reply)
 }

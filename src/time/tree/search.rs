@@ -3,7 +3,7 @@
 use super::{
     Link,
     Side::{Left, Right},
-    Tree, TreeNode, place, side_of,
+    Tree, TreeNode, position, side_of,
 };
 
 impl<N: TreeNode> Tree<N> {
@@ -12,10 +12,10 @@ impl<N: TreeNode> Tree<N> {
         let (mut below, mut found) = (self.root.get(), None);
         while let Some(node) = below {
             if node.key() < *key {
-                below = place(node).child(Right);
+                below = position(node).child(Right);
             } else {
                 found = Some(node);
-                below = place(node).child(Left);
+                below = position(node).child(Left);
             }
         }
         loop {
@@ -30,14 +30,14 @@ impl<N: TreeNode> Tree<N> {
 
 /// The next node in the order.
 fn next<N: TreeNode>(node: &'static N) -> Link<N> {
-    if let Some(mut later) = place(node).child(Right) {
-        while let Some(earlier) = place(later).child(Left) {
+    if let Some(mut later) = position(node).child(Right) {
+        while let Some(earlier) = position(later).child(Left) {
             later = earlier;
         }
         return Some(later);
     }
     let mut below = node;
-    while let Some(above) = place(below).parent.get() {
+    while let Some(above) = position(below).parent.get() {
         if side_of(below, above) == Left {
             return Some(above);
         }

@@ -27,7 +27,7 @@ impl TreeNode for Item {
 /// Checks all nodes in order. Returns the number of black nodes on each path down.
 fn look(node: Link<Item>, parent: Link<Item>, found: &mut Vec<usize>) -> u32 {
     let Some(node) = node else { return 0 };
-    let links = place(node);
+    let links = position(node);
     assert!(links.parent.get().map(ptr::from_ref) == parent.map(ptr::from_ref));
     if links.is_red.get() {
         assert!(parent.is_some(), "the root is black");
@@ -151,7 +151,7 @@ fn each_of_a_hundred_nodes_can_be_removed() {
 fn a_tree_of_sorted_keys_is_not_deep() {
     fn depth(node: Link<Item>) -> usize {
         node.map_or(0, |node| {
-            let links = place(node);
+            let links = position(node);
             1 + depth(links.child(Left)).max(depth(links.child(Right)))
         })
     }
