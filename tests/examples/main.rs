@@ -26,12 +26,6 @@ use serde_json::Value;
 /// The time limit of rustdoc, with the build of the library's dependencies.
 const LIMIT: Duration = Duration::from_secs(30 * 60);
 
-/// Examples that are only compiled, each with the reason.
-const NOT_RUN: &[(&str, &str)] = &[(
-    "dormir::executor::Runner::run_forever",
-    "it does not return",
-)];
-
 /// The path of items whose examples are compiled for guests and not run: they are parts of
 /// Hyperlight guests, and call a host. The cases in `tests/vm/hyperlight.rs` run the same calls.
 const HYPERLIGHT: &str = "::hyperlight::";
@@ -109,8 +103,7 @@ fn public_items_have_examples_and_every_example_runs() {
             without.insert(line(path, item));
         }
         let is_hyperlight = path.contains(HYPERLIGHT);
-        let is_exempt = is_hyperlight || NOT_RUN.iter().any(|(exempt, _)| exempt == path);
-        if !is_exempt && item.examples.iter().any(|example| !example.is_run) {
+        if !is_hyperlight && item.examples.iter().any(|example| !example.is_run) {
             not_run.insert(line(path, item));
         }
         let needs_machine = !host.contains_key(path) && !is_hyperlight;
@@ -123,10 +116,7 @@ fn public_items_have_examples_and_every_example_runs() {
         }
     }
     assert_none("public items without an example", &without);
-    assert_none(
-        "examples that are not run, without a reason in `NOT_RUN`",
-        &not_run,
-    );
+    assert_none("examples that are not run", &not_run);
     assert_none(
         "examples that need a machine, but are not guests",
         &not_guests,
@@ -136,11 +126,4 @@ fn public_items_have_examples_and_every_example_runs() {
         "examples that are not guests, in a file with examples that are",
         &beside_guests,
     );
-    for (path, _) in NOT_RUN {
-        let item = host.get(*path).or_else(|| guest.get(*path));
-        assert!(
-            item.is_some_and(|item| item.examples.iter().any(|example| !example.is_run)),
-            "{path} is in `NOT_RUN`, but its examples run"
-        );
-    }
 }
