@@ -1,5 +1,5 @@
-//! A browser without a screen, for tests that look at a page: Chromium, or the program that the environment
-//! variable `DORMIR_BROWSER` names.
+//! A headless browser for tests of a page: Chromium, or the program that the environment variable
+//! `DORMIR_BROWSER` names.
 
 use crate::{
     process::{self, Child, Keep, ProcessError, Scope},
@@ -18,53 +18,54 @@ use tempfile::TempDir;
 /// The environment variable that names the program.
 pub const PROGRAM_VARIABLE: &str = "DORMIR_BROWSER";
 
-/// The programs that are looked for in `PATH` otherwise, the smallest first.
+/// The programs that are searched for in `PATH` otherwise, the smallest first.
 const PROGRAMS: [&str; 3] = ["chromium-headless-shell", "chromium", "google-chrome"];
 
-/// How long `--version` may take.
+/// The time limit of `--version`.
 const VERSION_LIMIT: Duration = Duration::from_secs(30);
 
-/// How long the browser may take until it listens.
+/// The time limit for the browser's start.
 const START_LIMIT: Duration = Duration::from_secs(60);
 
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// The file in its profile in which a browser says where it listens.
+/// The file in its profile to which a browser writes its address.
 const ADDRESS_FILE: &str = "DevToolsActivePort";
 
-/// Why there is no browser.
+/// Why no browser can be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BrowserError {
     /// None is installed.
     #[error(
-        "there is no browser to look at pages with: `cargo vm test --browser` installs one (Debian's \
+        "there is no browser for tests of pages: `cargo vm test --browser` installs one (Debian's \
          chromium-headless-shell), or name one in {PROGRAM_VARIABLE}"
     )]
     Missing,
-    /// There is one, and it does not run.
+    /// A browser is installed, but does not run.
     #[error(
-        "the browser `{program}` cannot be used, it {problem}: name another one in {PROGRAM_VARIABLE}"
+        "the browser `{program}` cannot be used, it {problem}: name another one in \
+         {PROGRAM_VARIABLE}"
     )]
     Unusable {
         /// The program.
         program: String,
-        /// What it does, or does not.
+        /// What it does wrong.
         problem: String,
     },
-    /// It has no folder to live in.
+    /// Its profile folder cannot be created.
     #[error(
-        "the browser's profile cannot be made ({0}): make room in the folder for temporary files"
+        "the browser's profile cannot be created ({0}): make room in the folder for temporary files"
     )]
     Profile(#[from] io::Error),
 }
 
-/// Whether the environment names a program.
+/// Returns whether the environment names a program.
 pub(crate) fn one_is_named() -> bool {
     std::env::var_os(PROGRAM_VARIABLE).is_some_and(|program| !program.is_empty())
 }
 
-/// The program: the one that is named, or the first that is installed.
+/// Returns the program: the one that the environment names, or the first that is installed.
 fn program() -> Result<OsString, BrowserError> {
     if one_is_named() {
         return Ok(std::env::var_os(PROGRAM_VARIABLE).unwrap_or_default());
@@ -73,11 +74,11 @@ fn program() -> Result<OsString, BrowserError> {
     found.map(Into::into).ok_or(BrowserError::Missing)
 }
 
-/// Finds out whether a browser can be used, and gives its name and version.
+/// Checks whether a browser can be used, and returns its name and version.
 ///
 /// # Errors
 ///
-/// Why not, and what to do about it.
+/// It cannot; the error says why, and what to do about it.
 pub fn probe() -> Result<String, BrowserError> {
     let program = program()?;
     let mut command = Command::new(&program);
@@ -100,8 +101,8 @@ fn unusable(program: &OsString, problem: String) -> BrowserError {
     }
 }
 
-/// A browser that runs. When dropped, it is ended with all that it has started, and its profile is removed. It
-/// does not outlive this process either.
+/// A running browser. When dropped, it is ended with all its descendants, and its profile is
+/// removed. It does not outlive this process either.
 #[derive(Debug)]
 pub struct Browser {
     address: String,
@@ -111,11 +112,11 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Starts one, with a profile of its own and no page.
+    /// Starts a browser with a new profile and no page.
     ///
     /// # Errors
     ///
-    /// There is none, or it does not start.
+    /// There is no browser, or it does not start.
     pub fn start() -> Result<Self, BrowserError> {
         let program = program()?;
         let profile = tempfile::Builder::new()
@@ -141,7 +142,7 @@ impl Browser {
                 let problem = format!("does not listen after {} s", START_LIMIT.as_secs());
                 return Err(unusable(&program, problem));
             }
-            thread::sleep(LOOK_EVERY);
+            thread::sleep(CHECK_INTERVAL);
         };
         Ok(Self {
             address,
@@ -150,13 +151,13 @@ impl Browser {
         })
     }
 
-    /// The folder that it lives in.
+    /// Returns the profile's folder.
     #[must_use]
     pub fn profile(&self) -> &Path {
         self.profile.path()
     }
 
-    /// Where it takes commands of the Chrome DevTools Protocol: a URL for a WebSocket.
+    /// Returns its address for the Chrome DevTools Protocol: a WebSocket URL.
     #[must_use]
     pub fn address(&self) -> &str {
         &self.address
@@ -187,7 +188,8 @@ fn command(program: &OsString, profile: &Path) -> Command {
     command
 }
 
-/// What the browser has written by now: a line with the port and a line with the path.
+/// Reads the address, once the browser has written it: a line with the port and a line with the
+/// path.
 fn address(profile: &Path) -> Option<String> {
     let text = fs::read_to_string(profile.join(ADDRESS_FILE)).ok()?;
     let (port, path) = text.split_once('\n')?;
@@ -218,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_said_with_the_command_that_installs_it() {
+    fn a_missing_browser_is_reported_with_the_command_that_installs_it() {
         let sentence = BrowserError::Missing.to_string();
         assert!(sentence.contains("`cargo vm test --browser`"), "{sentence}");
     }

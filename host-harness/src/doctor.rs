@@ -1,31 +1,33 @@
-//! `cargo vm doctor`: what is here, what each lack costs, and what set-up would do about it. Installs nothing.
+//! `cargo vm doctor`: reports what this machine has, what it lacks, what each lack costs, and what
+//! set-up would do about it. Installs nothing.
 
 use crate::{
     setup::{self, Needs},
     stop::StopToken,
-    toolchain::{GuestToolchain, NoGuestToolchain},
+    toolchain::{GuestToolchain, GuestToolchainError},
     vmm::{
         Accelerator, Vmm,
         kvm::{self, KvmInfo},
         qemu,
     },
-    workspace::{Workspace, WorkspaceGone},
+    workspace::{Workspace, WorkspaceError},
 };
 use std::fmt;
 
-/// What was found. A lack is a sentence that says what is missing and how to mend it.
+/// What was found on this machine. A lack is a sentence that says what is missing and how to fix
+/// that.
 #[derive(Clone, Debug)]
 pub(crate) struct Findings {
     kvm: Result<KvmInfo, String>,
     qemu: Result<String, String>,
-    toolchain: Result<GuestToolchain, NoGuestToolchain>,
-    /// What set-up would do, a sentence for each lack.
+    toolchain: Result<GuestToolchain, GuestToolchainError>,
+    /// What set-up would do, one sentence for each lack.
     set_up: Vec<String>,
 }
 
 impl Findings {
-    /// Looks at this machine.
-    pub(crate) fn gather(stop: &StopToken) -> Result<Self, WorkspaceGone> {
+    /// Inspects this machine.
+    pub(crate) fn gather(stop: &StopToken) -> Result<Self, WorkspaceError> {
         let workspace = Workspace::locate()?;
         let all = Needs {
             qemu: true,
@@ -41,7 +43,7 @@ impl Findings {
         })
     }
 
-    /// Whether guests can be built here and run under at least one VMM.
+    /// Returns whether guests can be built here and run under at least one VMM.
     pub(crate) fn can_run_guests(&self) -> bool {
         self.toolchain.is_ok() && self.default().is_some()
     }
@@ -54,13 +56,13 @@ impl Findings {
         }
     }
 
-    /// The VMM that is used where none is named: the first that can be.
+    /// Returns the default VMM: the first that is usable.
     fn default(&self) -> Option<Vmm> {
         Vmm::ALL.into_iter().find(|vmm| self.usable(*vmm))
     }
 }
 
-/// One subject a paragraph: its name at the left, a finding a line.
+/// Writes a section for each subject: its name at the left, one finding per line.
 impl fmt::Display for Findings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut section = |name: &str, lines: &[String]| {
@@ -90,9 +92,11 @@ impl Findings {
                                     instruction at a time, so times say nothing about hardware; \
                                     measure on a machine with kvm_intel or kvm_amd"
                         .into(),
-                    None => "hardware-assisted or not is not known: trust no time before you have \
-                             found out which module this kernel has"
-                        .into(),
+                    None => {
+                        "it is not known whether this KVM is hardware-assisted: find out which \
+                         module this kernel has before you trust any time"
+                            .into()
+                    }
                 });
                 if !info.tsc_deadline {
                     lines.push(
@@ -106,8 +110,8 @@ impl Findings {
             Err(lack) => vec![
                 lack.clone(),
                 "costs: no guest under kvm or qemu-kvm, only under QEMU's translator, which is \
-                 slower and counts no exits; and `cargo vm bench --counts` leaves out most of what a \
-                 sleep costs"
+                 slower and counts no exits; `cargo vm bench --counts` leaves out most of the \
+                 costs of a sleep"
                     .into(),
             ],
         }
@@ -207,7 +211,7 @@ mod tests {
         assert!(!none.can_run_guests());
         assert!(!none.to_string().contains("default"), "{none}");
         let mut unbuilt = healthy();
-        unbuilt.toolchain = Err(NoGuestToolchain::default());
+        unbuilt.toolchain = Err(GuestToolchainError::default());
         assert!(!unbuilt.can_run_guests());
     }
 

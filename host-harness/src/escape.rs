@@ -1,22 +1,23 @@
-//! What others wrote, made fit for a sentence of the harness: a guest's words, QEMU's, a file's.
+//! Escapes text from a guest, from QEMU or from a file for the harness's own messages.
 
-/// Whether a terminal would obey this character, or show other text in another order because of it.
+/// Returns whether a terminal would interpret this character, or reorder other text because of it.
 #[must_use]
 pub fn is_command(character: char) -> bool {
-    let turns_text_around = matches!(
+    let reorders_text = matches!(
         character,
         '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
     );
-    character.is_control() || turns_text_around
+    character.is_control() || reorders_text
 }
 
-/// The text with every character that [is a command](is_command) as Rust writes it: `\u{1b}`, `\r`.
+/// Returns the text with every character that [is a command](is_command) escaped as in Rust:
+/// `\u{1b}`, `\r`.
 #[must_use]
 pub fn escape(text: &str) -> String {
     escape_except(text, &[])
 }
 
-/// The same for text of several lines: line feeds and tabs stay.
+/// Escapes text of several lines: line feeds and tabs stay.
 #[must_use]
 pub fn escape_lines(text: &str) -> String {
     escape_except(text, &['\n', '\t'])

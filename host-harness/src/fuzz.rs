@@ -1,5 +1,5 @@
-//! What the fuzz targets in `fuzz/` call, and the test that replays their corpora: the readers of
-//! what others write, with any bytes. Each must return, and what it asserts must hold.
+//! The functions of the fuzz targets in `fuzz/`, and of the test that replays their corpora: they
+//! run the parsers of untrusted input on any bytes. Each must return, and its assertions must hold.
 
 use std::collections::BTreeSet;
 
@@ -9,13 +9,13 @@ pub use crate::vmm::fuzz_image as elf;
 use crate::{
     cli::terminal::Filter,
     escape::{escape, is_command},
-    vmm::{Heard, Messages, Splitter},
+    vmm::{Messages, MonitorEvents, Splitter},
 };
 
-/// A target: a function and its name, which is also that of the corpus.
+/// A target: its name, which is also that of the corpus, and its function.
 pub type Target = (&'static str, fn(&[u8]));
 
-/// Every target here.
+/// Every target.
 pub const TARGETS: &[Target] = &[
     ("records", records),
     ("console", console),
@@ -23,17 +23,17 @@ pub const TARGETS: &[Target] = &[
     ("elf", elf),
 ];
 
-/// The nonce of the console's records, all zeros.
+/// The nonce of the console's records: all zeros.
 const NONCE: Nonce = Nonce::new(0);
 
-/// A record, and a command line with a nonce.
+/// Parses a record, and a command line with a nonce.
 pub fn records(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     if let Some(record) = Record::parse(&text) {
         if let Record::Samples { values, .. } = record {
             assert_eq!(record::values(values).count(), values.split(' ').count());
         }
-        // Numbers may be written in several ways, which are the same from then on.
+        // Numbers can be written in several ways; printing makes them uniform.
         let written = record.to_string();
         let again = Record::parse(&written).map(|record| record.to_string());
         assert_eq!(again.as_ref(), Some(&written));
@@ -47,7 +47,7 @@ pub fn records(bytes: &[u8]) {
     assert!(!escape(&text).contains(is_command));
 }
 
-/// A console, which is cut into pieces of as many bytes as the first one says.
+/// Reads a console, split into pieces whose size is the first byte.
 pub fn console(bytes: &[u8]) {
     let Some((size, stream)) = bytes.split_first() else {
         return;
@@ -56,7 +56,7 @@ pub fn console(bytes: &[u8]) {
 
     let (text, found) = split(Some(NONCE), &[stream]);
     assert_eq!(split(Some(NONCE), &pieces), (text, found.clone()));
-    // Whatever begins a record was there.
+    // The input contains the beginning of each record.
     let beginnings = stream
         .windows(Nonce::DIGITS + 2)
         .filter(|window| {
@@ -93,12 +93,13 @@ pub fn console(bytes: &[u8]) {
     assert!(!words.contains(is_command));
 }
 
-/// What QEMU's monitor says.
+/// Parses the messages of QEMU's monitor.
 pub fn json(bytes: &[u8]) {
-    let _ = Heard::read(bytes);
+    let _ = MonitorEvents::read(bytes);
 }
 
-/// What a terminal would obey, but for line feeds, tabs, and what begins a sequence.
+/// Returns whether a terminal would interpret the character, except line feeds, tabs and the start
+/// of a sequence.
 fn is_obeyed(character: char) -> bool {
     character.is_control() && !matches!(character, '\n' | '\t' | '\x1b')
 }

@@ -15,26 +15,26 @@ use std::{
     time::Duration,
 };
 
-/// How long a build may take: a first one builds the language's own library too, on a slow machine.
+/// The time limit of a build: on a slow machine, the first one may also build Rust's own library.
 const LIMIT: Duration = Duration::from_secs(30 * 60);
 
-/// Why there are no guest images.
+/// Why guest images could not be built.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// Cargo did not run to its end.
+    /// Cargo did not run to completion.
     #[error("the guest images cannot be built: {0}")]
     Process(#[from] ProcessError),
-    /// Cargo failed, and has said why on standard error.
-    #[error("the guest images cannot be built: cargo failed ({status}) and says above why")]
+    /// Cargo failed, and has printed why on standard error.
+    #[error("the guest images cannot be built: cargo failed ({status}); its messages are above")]
     Cargo {
-        /// How it ended.
+        /// Its exit status.
         status: std::process::ExitStatus,
     },
-    /// Cargo said something that cannot be understood.
+    /// Cargo's messages cannot be parsed.
     #[error("cargo's report on the guest images cannot be read ({0}): update cargo")]
     Report(#[from] io::Error),
-    /// Cargo was content and yet built no such program.
+    /// Cargo succeeded, but built no such program.
     #[error("cargo built no guest image `{name}`: the guest workspace has no such binary")]
     Missing {
         /// The name of the program.
@@ -45,9 +45,9 @@ pub enum BuildError {
 /// The package of most guest programs.
 const PROGRAMS: &str = "dormir-programs";
 
-/// The packages of the other guest programs, and their names. Their dependencies and features (other
-/// runtimes, a driver for embassy-time) are to reach no other program.
-const APART: &[(&str, &[&str])] = &[
+/// The packages of the other guest programs, and the programs' names. Their dependencies and
+/// features (other runtimes, a driver for embassy-time) must not affect other programs.
+const SEPARATE_PACKAGES: &[(&str, &[&str])] = &[
     ("dormir-bare-guest", &["bare"]),
     (
         "dormir-bench-guest",
@@ -63,22 +63,24 @@ const APART: &[(&str, &[&str])] = &[
     ("dormir-embassy-guest", &["embassy"]),
 ];
 
-/// The package that has the guest program `name`.
+/// Returns the package of the guest program `name`.
 fn package_of(name: &str) -> &'static str {
-    let apart = APART.iter().find(|(_, names)| names.contains(&name));
-    apart.map_or(PROGRAMS, |(package, _)| package)
+    let separate = SEPARATE_PACKAGES
+        .iter()
+        .find(|(_, names)| names.contains(&name));
+    separate.map_or(PROGRAMS, |(package, _)| package)
 }
 
-/// Guest images that were built.
+/// The guest images that were built.
 #[derive(Clone, Debug)]
 pub struct Images(BTreeMap<String, PathBuf>);
 
 impl Images {
-    /// The image of the guest program `name`.
+    /// Returns the image of the guest program `name`.
     ///
     /// # Errors
     ///
-    /// It was not among the programs that were asked for.
+    /// It is not among the programs that were built.
     pub fn get(&self, name: &str) -> Result<&Path, BuildError> {
         self.0
             .get(name)
@@ -87,10 +89,10 @@ impl Images {
     }
 }
 
-/// Builds the guest programs `names` of `workspace`, all of them in the release profile.
+/// Builds the guest programs `names` of `workspace` in the release profile.
 ///
-/// What the compiler has to say goes to standard error; so does cargo's progress, if that is a
-/// terminal. Builds in several processes wait for one another.
+/// The compiler's messages go to standard error, and cargo's progress too if that is a terminal.
+/// Builds in several processes wait for each other.
 ///
 /// # Errors
 ///
@@ -101,7 +103,7 @@ pub fn build(
     names: &[&str],
     stop: &StopToken,
 ) -> Result<Images, BuildError> {
-    // Each package by itself: cargo gives those that it builds together the features of them all.
+    // Each package separately: cargo unifies the features of packages that it builds together.
     let mut packages = BTreeMap::<&str, Vec<&str>>::new();
     for name in names {
         packages.entry(package_of(name)).or_default().push(name);
@@ -139,7 +141,7 @@ fn build_package(
     executables(&run_cargo(&mut command, stop)?)
 }
 
-/// Runs a build to its end: cargo's messages.
+/// Runs a build to its end, and returns cargo's messages.
 pub(crate) fn run_cargo(command: &mut Command, stop: &StopToken) -> Result<String, BuildError> {
     if !io::stderr().is_terminal() {
         command.arg("--quiet");
@@ -154,12 +156,12 @@ pub(crate) fn run_cargo(command: &mut Command, stop: &StopToken) -> Result<Strin
     }
 }
 
-/// The program `name` in cargo's messages.
+/// Finds the program `name` in cargo's messages.
 pub(crate) fn executable(messages: &str, name: &str) -> Result<PathBuf, BuildError> {
     Ok(executables(messages)?.get(name)?.to_owned())
 }
 
-/// The programs in the messages that cargo writes with `--message-format=json`.
+/// Finds the programs in the messages that cargo writes with `--message-format=json`.
 fn executables(messages: &str) -> Result<Images, BuildError> {
     let mut images = BTreeMap::new();
     for message in Message::parse_stream(messages.as_bytes()) {

@@ -1,7 +1,9 @@
-//! Hyperlight sandboxes: a guest and runners of their own, built and run as child processes.
+//! Hyperlight sandboxes, with their own guest and runners, which are built and run as child
+//! processes.
 //!
-//! `hw-interrupts` is a compile-time feature of `hyperlight-host`, so there are two runners, each built in a
-//! target folder of its own; neither is part of this workspace, whose features would unify with theirs.
+//! `hw-interrupts` is a compile-time feature of `hyperlight-host`, so there are two runners, each
+//! built in its own target folder. Neither belongs to this workspace, whose features would unify
+//! with theirs.
 
 use std::{
     env,
@@ -20,7 +22,7 @@ use crate::{
     process::{self, Child, Keep, ProcessError, Scope},
     stop::StopToken,
     toolchain::{self, GuestToolchain, TARGET},
-    vmm::{self, Console, End, Limits, Messages, Outcome, RunError, kvm},
+    vmm::{self, ChildEnd, Console, Limits, Messages, Outcome, RunError, kvm},
     workspace::Workspace,
 };
 
@@ -30,16 +32,16 @@ const GUEST: &str = "hyperlight";
 /// The program that runs it.
 const RUNNER: &str = "dormir-hyperlight-runner";
 
-/// The environment variable by which it is told its nonce, and the status with which it says that no guest ran to
-/// its end.
+/// The environment variable with the runner's nonce, and the runner's exit status if no guest ran
+/// to its end.
 const NONCE: &str = "DORMIR_NONCE";
 const NOT_RUN: i32 = 125;
 
 /// The package for hosts.
 const HOST: &str = "dormir-hyperlight-host";
 
-/// How a Hyperlight guest is compiled and linked: what `cargo hyperlight` passes, for a target without vector
-/// registers.
+/// The compiler flags of a Hyperlight guest: those of `cargo hyperlight`, for a target without
+/// vector registers.
 const GUEST_FLAGS: &[&str] = &[
     "--cfg=hyperlight",
     "-Ccode-model=small",
@@ -47,22 +49,22 @@ const GUEST_FLAGS: &[&str] = &[
     "-Clink-args=-znostart-stop-gc",
 ];
 
-/// What a build of hyperlight-host gives sandboxes.
+/// The kind of sandboxes that a build of hyperlight-host makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
+pub enum SandboxMode {
     /// An idle guest asks the host to wait.
     HostWait,
-    /// An idle guest halts from tick to tick: with `hw-interrupts`.
+    /// An idle guest halts from tick to tick (`hw-interrupts`).
     Interrupts,
 }
 
-impl Mode {
-    /// Both.
+impl SandboxMode {
+    /// Both modes.
     pub const ALL: [Self; 2] = [Self::HostWait, Self::Interrupts];
 }
 
-/// As it is named on the command line and in the list of tests.
-impl fmt::Display for Mode {
+/// Writes the name that the command line and the tests use.
+impl fmt::Display for SandboxMode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::HostWait => "hyperlight",
@@ -71,45 +73,46 @@ impl fmt::Display for Mode {
     }
 }
 
-/// Reads what [`Display`](fmt::Display) writes.
-impl FromStr for Mode {
-    type Err = UnknownMode;
+/// Parses what [`Display`](fmt::Display) writes.
+impl FromStr for SandboxMode {
+    type Err = UnknownModeError;
 
-    fn from_str(name: &str) -> Result<Self, UnknownMode> {
+    fn from_str(name: &str) -> Result<Self, UnknownModeError> {
         Self::ALL
             .into_iter()
             .find(|mode| mode.to_string() == name)
-            .ok_or_else(|| UnknownMode(name.to_owned()))
+            .ok_or_else(|| UnknownModeError(name.to_owned()))
     }
 }
 
-/// A name that is none of [`Mode::ALL`].
+/// A name that is not one of [`SandboxMode::ALL`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("there is no mode named `{0}`: use hyperlight or hyperlight-interrupts")]
-pub struct UnknownMode(String);
+pub struct UnknownModeError(String);
 
-/// Why there can be no sandboxes here.
+/// Why this machine cannot run sandboxes.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum NoSandboxes {
-    /// There is no KVM.
+pub enum SandboxError {
+    /// There is no `/dev/kvm`.
     #[error(
-        "a Hyperlight sandbox needs KVM, and there is no /dev/kvm: enable virtualisation in the firmware (on a \
-         virtual machine: nested virtualisation), and load the module kvm_intel or kvm_amd"
+        "a Hyperlight sandbox needs KVM, and there is no /dev/kvm: enable virtualisation in the \
+         firmware (on a virtual machine: nested virtualisation), and load the module kvm_intel or \
+         kvm_amd"
     )]
     Missing,
-    /// This user may not use it.
+    /// This user may not open `/dev/kvm`.
     #[error(
-        "a Hyperlight sandbox needs KVM, and /dev/kvm may not be opened by this user: add the user to its group \
-         (`sudo usermod -aG kvm $USER`, then log in again)"
+        "a Hyperlight sandbox needs KVM, and /dev/kvm may not be opened by this user: add the user \
+         to its group (`sudo usermod -aG kvm $USER`, then log in again)"
     )]
     Denied,
-    /// It cannot be used for another reason.
+    /// KVM cannot be used for another reason.
     #[error("a Hyperlight sandbox needs KVM: {0}")]
     Unusable(RunError),
 }
 
-impl From<RunError> for NoSandboxes {
+impl From<RunError> for SandboxError {
     fn from(error: RunError) -> Self {
         match error {
             RunError::KvmMissing => Self::Missing,
@@ -119,12 +122,12 @@ impl From<RunError> for NoSandboxes {
     }
 }
 
-/// Whether sandboxes can be made here, as far as that is KVM's to say.
+/// Checks whether sandboxes can run here, as far as that depends on KVM.
 ///
 /// # Errors
 ///
 /// KVM is missing, or cannot be used.
-pub fn probe() -> Result<(), NoSandboxes> {
+pub fn probe() -> Result<(), SandboxError> {
     kvm::probe()?;
     Ok(())
 }
@@ -166,7 +169,7 @@ fn guest_target(
 ) -> Result<PathBuf, BuildError> {
     let mut command = toolchain.command();
     command
-        // In place of those of the configuration files, which are for guests that boot.
+        // Instead of the flags in the configuration files, which are for bootable guests.
         .env("CARGO_ENCODED_RUSTFLAGS", GUEST_FLAGS.join("\x1f"))
         .args(["build", "--locked", "--release", "--target", TARGET])
         .arg("--target-dir")
@@ -176,19 +179,20 @@ fn guest_target(
     executable(&run_cargo(&mut command, stop)?, name)
 }
 
-/// Builds the example `name` of `dormir-hyperlight-host`: a host from beginning to end.
+/// Builds the example `name` of `dormir-hyperlight-host`: a complete host.
 ///
 /// # Errors
 ///
 /// The build failed, took too long, or was stopped.
 pub fn build_host_example(
-    mode: Mode,
+    mode: SandboxMode,
     workspace: &Workspace,
     name: &str,
     stop: &StopToken,
 ) -> Result<PathBuf, BuildError> {
     let mut command = build(mode, workspace);
-    // With the runner's package, so that what both depend on has the same features and is there already.
+    // Together with the runner's package, so that shared dependencies have the same features and
+    // are built once.
     command.args(["--package", HOST, "--package", RUNNER, "--example", name]);
     executable(&run_cargo(&mut command, stop)?, name)
 }
@@ -206,8 +210,8 @@ pub fn run_example(
     Ran::of(command, limit, stop)
 }
 
-/// A build of the host's workspace for one mode, to which packages are to be added.
-fn build(mode: Mode, workspace: &Workspace) -> Command {
+/// Starts the command for a build of the host's workspace in one mode; the caller adds packages.
+fn build(mode: SandboxMode, workspace: &Workspace) -> Command {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let mut command = Command::new(cargo);
     toolchain::isolate(&mut command, &["CARGO_NET_OFFLINE", "RUSTUP_TOOLCHAIN"]);
@@ -216,7 +220,7 @@ fn build(mode: Mode, workspace: &Workspace) -> Command {
         .arg(workspace.hyperlight_target(&mode.to_string()))
         .arg("--message-format=json-render-diagnostics")
         .current_dir(workspace.hyperlight_host());
-    if mode == Mode::Interrupts {
+    if mode == SandboxMode::Interrupts {
         command.args(["--features", "hw-interrupts"]);
     }
     command
@@ -224,17 +228,17 @@ fn build(mode: Mode, workspace: &Workspace) -> Command {
 
 /// A runner for sandboxes of one mode.
 #[derive(Clone, Debug)]
-pub struct Runner {
+pub struct SandboxRunner {
     program: PathBuf,
-    mode: Mode,
+    mode: SandboxMode,
 }
 
-/// What a runner did.
+/// The result of a runner.
 #[derive(Debug)]
 pub struct Ran {
-    /// How it ended: with success if the guest did what it was asked for.
+    /// Its exit status: success if the guest did what was asked.
     pub status: ExitStatus,
-    /// What it printed.
+    /// Its output.
     pub output: String,
 }
 
@@ -248,20 +252,24 @@ impl Ran {
     }
 }
 
-impl Runner {
+impl SandboxRunner {
     /// Builds the runner.
     ///
     /// # Errors
     ///
     /// The build failed, took too long, or was stopped.
-    pub fn build(mode: Mode, workspace: &Workspace, stop: &StopToken) -> Result<Self, BuildError> {
+    pub fn build(
+        mode: SandboxMode,
+        workspace: &Workspace,
+        stop: &StopToken,
+    ) -> Result<Self, BuildError> {
         let mut command = build(mode, workspace);
         command.args(["--package", RUNNER]);
         let program = executable(&run_cargo(&mut command, stop)?, RUNNER)?;
         Ok(Self { program, mode })
     }
 
-    /// Has the guest program `guest` do what `what` names, a test case, a measurement or `list`, at most for
+    /// Makes the guest program `guest` do `what`: a test case, a measurement or `list`, for at most
     /// `limit`.
     ///
     /// # Errors
@@ -277,10 +285,10 @@ impl Runner {
         Ran::of(&mut self.command(guest, what), limit, stop)
     }
 
-    /// Runs a demo of the guest program `guest`, or calls one of its functions, as `what` names it, and waits for
-    /// the end. What the guest prints goes to `console` as it comes.
+    /// Runs a demo of the guest program `guest`, or calls one of its functions, as `what` selects,
+    /// and waits for the end. The guest's output goes to `console` as it comes.
     ///
-    /// The runner says in records how the guest ended, with a nonce that the guest cannot know.
+    /// The runner reports in records how the guest ended, with a nonce that the guest cannot know.
     ///
     /// # Errors
     ///
@@ -315,16 +323,16 @@ impl Runner {
                 Messages::read(stderr, || {})
             })?;
         let ended = match end {
-            End::Cut(outcome) => outcome,
-            End::ByItself | End::GaveUp => {
+            ChildEnd::Cut(outcome) => outcome,
+            ChildEnd::ByItself | ChildEnd::GaveUp => {
                 let status = child.reap().map_err(|cause| RunError::Resource {
                     what: "the exit status of Hyperlight's runner",
                     cause,
                 })?;
-                ended_with(status, console.exit_said(), &messages)?
+                ended_with(status, console.reported_exit(), &messages)?
             }
         };
-        let (outcome, _) = console.conclude(ended);
+        let (outcome, _) = console.complete(ended);
         Ok(outcome)
     }
 
@@ -335,18 +343,18 @@ impl Runner {
     }
 }
 
-/// What a guest that is shown may take.
+/// The limits of [`SandboxRunner::show`].
 #[derive(Clone, Copy, Debug)]
 pub struct ShowLimits<'a> {
-    /// How long it may take, its start included.
+    /// The time limit, the start included.
     pub timeout: Duration,
-    /// How many bytes it may print.
+    /// The limit of the output, in bytes.
     pub console_limit: u64,
-    /// Ends it from outside.
+    /// Stops the guest from outside.
     pub stop: &'a StopToken,
 }
 
-/// What the end of a runner means that was to say `code` in a record.
+/// Returns what the end of a runner means whose record reported `code`.
 fn ended_with(
     status: ExitStatus,
     code: Option<i32>,
@@ -358,8 +366,8 @@ fn ended_with(
             message: messages.summary().unwrap_or("it does not say why".into()),
         }),
         _ => Ok(Outcome::Died(format!(
-            "Hyperlight's runner ended ({status}, {}) and did not say how the guest did: see whether its \
-             message explains it",
+            "Hyperlight's runner ended ({status}, {}) without a report on the guest: see whether \
+             its message explains it",
             messages.last_words()
         ))),
     }
@@ -370,7 +378,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_documentation_has_guests_built_as_this_does() {
+    fn the_documentation_has_the_same_guest_flags() {
         let documented = include_str!("../../docs/hyperlight.md");
         let flags = GUEST_FLAGS.iter().map(|flag| format!("    \"{flag}\",\n"));
         let flags = format!("rustflags = [\n{}]\n", flags.collect::<String>());
@@ -381,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn a_runner_that_says_nothing_is_no_guests_end() {
+    fn a_runner_without_a_report_is_not_a_guests_end() {
         use std::os::unix::process::ExitStatusExt;
         let messages = Messages::read(Some(&b"\x1b[2Jno library\n"[..]), || {});
         for raw in (0..256).map(|code| code << 8).chain(1..65) {
@@ -410,18 +418,21 @@ mod tests {
 
     #[test]
     fn a_mode_is_known_by_its_name() {
-        for mode in Mode::ALL {
+        for mode in SandboxMode::ALL {
             assert_eq!(mode.to_string().parse(), Ok(mode));
         }
-        let sentence = "kvm".parse::<Mode>().expect_err("no mode").to_string();
+        let sentence = "kvm"
+            .parse::<SandboxMode>()
+            .expect_err("no mode")
+            .to_string();
         assert!(sentence.contains("`kvm`"), "{sentence}");
     }
 
-    /// There is no other way than KVM, so none is advised.
+    /// Only KVM works, so no other VMM is advised.
     #[test]
     fn without_kvm_no_other_vmm_is_advised() {
         for error in [RunError::KvmMissing, RunError::KvmDenied] {
-            let sentence = NoSandboxes::from(error).to_string();
+            let sentence = SandboxError::from(error).to_string();
             assert!(
                 sentence.contains("Hyperlight") && sentence.contains("/dev/kvm"),
                 "{sentence}"

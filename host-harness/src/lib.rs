@@ -1,5 +1,6 @@
-//! Launches `dormir` guests under KVM, under QEMU and in Hyperlight sandboxes, for tests, demos and
+//! Runs `dormir` guests under KVM, under QEMU and in Hyperlight sandboxes, for tests, demos and
 //! benchmarks.
+#![deny(missing_debug_implementations)]
 
 pub mod browser;
 pub mod cli;

@@ -1,27 +1,27 @@
-//! A request to stop, shared by whoever makes it and whatever must then end.
+//! A stop request, shared by the code that makes it and the work that must then end.
 
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
 };
 
-/// A flag that ends what was given it early, shared by its clones.
+/// A flag that stops the work that holds it early; shared by its clones.
 #[derive(Clone, Debug, Default)]
 pub struct StopToken(Arc<AtomicBool>);
 
 impl StopToken {
-    /// Asks for the end.
+    /// Requests the stop.
     pub fn stop(&self) {
         self.0.store(true, Ordering::SeqCst);
     }
 
-    /// Whether the end was asked for.
+    /// Returns whether the stop was requested.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
 
-    /// The flag itself, for a signal handler to set.
+    /// Returns the flag itself, for a signal handler to set.
     #[must_use]
     pub fn flag(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.0)

@@ -1,7 +1,7 @@
-//! How guests can be built on this machine: with a compiler that has the guest target's library, or
-//! with one that has the library's source.
+//! Finds a way to build guests on this machine: with a compiler that has the guest target's
+//! library, or with one that has the library's source.
 //!
-//! What a compiler has is judged by what lies in its sysroot, never by what a tool prints. Looking
+//! What a compiler has is decided by the files in its sysroot, not by what a tool prints. Detection
 //! installs nothing.
 
 mod compiler;
@@ -18,7 +18,7 @@ use std::{
     process::Command,
 };
 
-/// The target that guests are built for.
+/// The target for which guests are built.
 pub const TARGET: &str = "x86_64-unknown-none";
 
 /// A way to build guests.
@@ -26,24 +26,24 @@ pub const TARGET: &str = "x86_64-unknown-none";
 pub enum GuestToolchain {
     /// The compiler has the target's precompiled library.
     Target(Compiler),
-    /// The compiler has the library's source, which is built along with the guest.
+    /// The compiler has the library's source, which is built together with the guest.
     BuildStd {
         /// The compiler.
         compiler: Compiler,
-        /// The linker; such a compiler brings none for the target.
+        /// The linker; such a compiler has none for the target.
         linker: PathBuf,
     },
 }
 
 /// No compiler on this machine can build guests.
 #[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error)]
-pub struct NoGuestToolchain {
-    /// A compiler that could, if it were not older than any that builds the project.
+pub struct GuestToolchainError {
+    /// A compiler that could build guests, but is too old for the project.
     pub(crate) too_old: Option<String>,
 }
 
-impl NoGuestToolchain {
-    /// What is missing, without what to do about it.
+impl GuestToolchainError {
+    /// Describes what is missing, without what to do about it.
     pub(crate) fn lack(&self) -> String {
         let too_old = self.too_old.as_ref();
         format!(
@@ -56,7 +56,7 @@ impl NoGuestToolchain {
     }
 }
 
-impl fmt::Display for NoGuestToolchain {
+impl fmt::Display for GuestToolchainError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -67,7 +67,7 @@ impl fmt::Display for NoGuestToolchain {
     }
 }
 
-/// The compiler, and how it comes by the guest target's library.
+/// Writes the compiler, and where the guest target's library comes from.
 impl fmt::Display for GuestToolchain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -87,8 +87,8 @@ impl GuestToolchain {
     /// # Errors
     ///
     /// Something must be installed first.
-    pub fn detect(workspace: &Workspace) -> Result<Self, NoGuestToolchain> {
-        // Not only the first in PATH: a distribution's compiler may stand behind rustup's.
+    pub fn detect(workspace: &Workspace) -> Result<Self, GuestToolchainError> {
+        // Not only the first in PATH: a distribution's compiler may come after rustup's.
         let mut folders = HashSet::new();
         let compilers = which::which_all("rustc")
             .into_iter()
@@ -98,11 +98,11 @@ impl GuestToolchain {
         Self::choose(compilers, which::which("ld.lld").ok())
     }
 
-    /// The first compiler with the target's library, else the first with its source.
+    /// Chooses the first compiler with the target's library, else the first with its source.
     fn choose(
         compilers: impl IntoIterator<Item = Compiler>,
         linker: Option<PathBuf>,
-    ) -> Result<Self, NoGuestToolchain> {
+    ) -> Result<Self, GuestToolchainError> {
         let (mut with_source, mut too_old) = (None, None);
         for compiler in compilers {
             if !compiler.has_target() && !compiler.has_source() {
@@ -118,7 +118,7 @@ impl GuestToolchain {
         }
         match (with_source, linker) {
             (Some(compiler), Some(linker)) => Ok(Self::BuildStd { compiler, linker }),
-            _ => Err(NoGuestToolchain { too_old }),
+            _ => Err(GuestToolchainError { too_old }),
         }
     }
 
@@ -129,8 +129,8 @@ impl GuestToolchain {
         compiler.version()
     }
 
-    /// A cargo command to which the subcommand and its arguments are to be added, free of what an
-    /// outer cargo has set. It must be run in the guests' workspace.
+    /// Starts a cargo command, free of the settings of an outer cargo; the caller adds the
+    /// subcommand and its arguments. It must run in the guests' workspace.
     #[must_use]
     pub fn command(&self) -> Command {
         match self {
@@ -138,7 +138,7 @@ impl GuestToolchain {
             Self::BuildStd { compiler, linker } => {
                 let mut command = compiler.command();
                 command
-                    // The release compiler refuses to build its own library without it.
+                    // A release compiler refuses to build its own library without it.
                     .env("RUSTC_BOOTSTRAP", "1")
                     .env("CARGO_TARGET_X86_64_UNKNOWN_NONE_LINKER", linker)
                     .args([
@@ -151,7 +151,7 @@ impl GuestToolchain {
     }
 }
 
-/// Whether the program that `name` stands for in PATH is there.
+/// Returns whether PATH has a program with this name.
 pub(crate) fn in_path(name: &str) -> bool {
     which::which(name).is_ok()
 }
@@ -165,8 +165,8 @@ mod tests {
         fs,
     };
 
-    const NOTHING: Result<GuestToolchain, NoGuestToolchain> =
-        Err(NoGuestToolchain { too_old: None });
+    const NOTHING: Result<GuestToolchain, GuestToolchainError> =
+        Err(GuestToolchainError { too_old: None });
 
     fn compiler(sysroot: &Path, has: &[&str]) -> Compiler {
         compiler_of("rustc 9.8.7", sysroot, has)

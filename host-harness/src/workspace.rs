@@ -1,4 +1,4 @@
-//! Where the project's sources are.
+//! Finds the project's sources.
 
 use std::{
     env,
@@ -18,19 +18,19 @@ pub struct Workspace {
      inside a checkout",
     root.display()
 )]
-pub struct WorkspaceGone {
+pub struct WorkspaceError {
     root: PathBuf,
 }
 
 impl Workspace {
-    /// The checkout that cargo runs this program in, else the one from which it was built.
+    /// Finds the checkout in which cargo runs this program, else the one from which it was built.
     ///
-    /// They differ where several checkouts share a target folder, or one was moved.
+    /// They differ if several checkouts share a target folder, or if one was moved.
     ///
     /// # Errors
     ///
-    /// Neither is there.
-    pub fn locate() -> Result<Self, WorkspaceGone> {
+    /// Neither exists.
+    pub fn locate() -> Result<Self, WorkspaceError> {
         let package = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
         if let Some(found) = package.as_deref().and_then(Self::around) {
             return Ok(found);
@@ -39,59 +39,61 @@ impl Workspace {
         Self::at(package.parent().unwrap_or(package))
     }
 
-    /// The checkout that a package is part of.
+    /// Finds the checkout that contains a package.
     fn around(package: &Path) -> Option<Self> {
         package.ancestors().find_map(|folder| Self::at(folder).ok())
     }
 
-    /// The checkout in the folder `root`.
+    /// Opens the checkout in the folder `root`.
     ///
     /// # Errors
     ///
-    /// No guest workspace is in that folder.
-    pub fn at(root: impl Into<PathBuf>) -> Result<Self, WorkspaceGone> {
+    /// The folder has no guest workspace.
+    pub fn at(root: impl Into<PathBuf>) -> Result<Self, WorkspaceError> {
         let workspace = Self { root: root.into() };
         if workspace.guest().join("Cargo.toml").is_file() {
             Ok(workspace)
         } else {
-            Err(WorkspaceGone {
+            Err(WorkspaceError {
                 root: workspace.root,
             })
         }
     }
 
-    /// The top folder.
+    /// Returns the top folder.
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// The guests' workspace, which is apart from the host's: another target, other profiles.
+    /// Returns the guests' workspace, which is separate from the host's: another target, other
+    /// profiles.
     #[must_use]
     pub fn guest(&self) -> PathBuf {
         self.root.join("guest-image")
     }
 
-    /// Where cargo puts what it builds for guests.
+    /// Returns cargo's target folder for guests.
     #[must_use]
     pub fn guest_target(&self) -> PathBuf {
         self.root.join("target").join("guest")
     }
 
-    /// The package of the Hyperlight guest, which is apart from the other guests: flags, panic handler and
-    /// allocator are others.
+    /// Returns the package of the Hyperlight guest, which is separate from the other guests: its
+    /// flags, panic handler and allocator differ.
     #[must_use]
     pub fn hyperlight_guest(&self) -> PathBuf {
         self.guest().join("hyperlight")
     }
 
-    /// The workspace of what runs in a Hyperlight host.
+    /// Returns the workspace of the code that runs in a Hyperlight host.
     #[must_use]
     pub fn hyperlight_host(&self) -> PathBuf {
         self.root.join("host-harness").join("hyperlight")
     }
 
-    /// Where cargo puts what it builds for Hyperlight: each part by itself, since their features differ.
+    /// Returns cargo's target folder for a part of the Hyperlight build: each has its own, since
+    /// their features differ.
     #[must_use]
     pub fn hyperlight_target(&self, part: &str) -> PathBuf {
         self.root.join("target").join("hyperlight").join(part)

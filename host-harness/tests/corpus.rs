@@ -1,4 +1,4 @@
-//! Replays the corpora of the fuzz targets, so that what they have found stays mended.
+//! Replays the corpora of the fuzz targets, so that the bugs that they found stay fixed.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -22,7 +22,7 @@ fn every_corpus_is_borne() {
         let mut replayed = 0;
         for file in files {
             let path = file.expect("a file").path();
-            // A test that panics says which.
+            // The output of a test that panics names the file.
             println!("{}", path.display());
             target(&fs::read(&path).expect("it can be read"));
             replayed += 1;

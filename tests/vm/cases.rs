@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dormir_harness::vmm::{Accelerator, Machine, Vmm};
+use dormir_harness::vmm::{Accelerator, MachineType, Vmm};
 use libtest_mimic::{Failed, Trial};
 
 use crate::guest::{LIMIT, boot, config, on_every_vmm};
@@ -63,7 +63,7 @@ const CASES_ON_TCG: &[&str] = &["interrupt-spurious-ends-no-other"];
 
 pub(crate) fn trials() -> Vec<Trial> {
     let on_tcg = CASES_ON_TCG.iter().flat_map(|case| {
-        [Machine::Q35, Machine::Microvm].map(|machine| {
+        [MachineType::Q35, MachineType::Microvm].map(|machine| {
             let vmm = Vmm::Qemu(Accelerator::Tcg, machine);
             Trial::test(format!("{vmm}::{case}"), move || passes(vmm, case, LIMIT))
         })
@@ -96,7 +96,7 @@ fn passes(vmm: Vmm, case: &str, limit: Duration) -> Result<(), Failed> {
 /// With time as a count of instructions, an interrupt comes at each instruction of that case's
 /// loop.
 fn signals_at_each_instruction() -> Result<(), Failed> {
-    let vmm = Vmm::Qemu(Accelerator::Tcg, Machine::Q35);
+    let vmm = Vmm::Qemu(Accelerator::Tcg, MachineType::Q35);
     let mut config = config(vmm, "case=event-is-polled-amid-signals");
     config.count_instructions = true;
     boot("cases", &config)?.succeeded()?;
@@ -105,7 +105,7 @@ fn signals_at_each_instruction() -> Result<(), Failed> {
 
 /// Every case of the guest is listed here, so that it is run.
 fn no_case_is_left_out() -> Result<(), Failed> {
-    let vmm = Vmm::Qemu(Accelerator::Tcg, Machine::Microvm);
+    let vmm = Vmm::Qemu(Accelerator::Tcg, MachineType::Microvm);
     let run = boot("cases", &config(vmm, "case=list"))?.succeeded()?;
     let mut listed: Vec<&str> = run.console.lines().collect();
     let mut known = [CASES, LONG_CASES, CASES_ON_TCG].concat();

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use dormir_harness::vmm::{Accelerator, GuestTime, Machine, Vmm, kvm::probe};
+use dormir_harness::vmm::{Accelerator, GuestTime, MachineType, Vmm, kvm::probe};
 use libtest_mimic::{Failed, Trial};
 
 use crate::guest::{Run, boot, config, on_every_vmm};
@@ -17,7 +17,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     on_every_vmm("clock-drift", |vmm| drift(vmm, "default"))
         .into_iter()
         .chain(
-            [Vmm::Kvm, Vmm::Qemu(Accelerator::Kvm, Machine::Q35)]
+            [Vmm::Kvm, Vmm::Qemu(Accelerator::Kvm, MachineType::Q35)]
                 .into_iter()
                 .flat_map(|vmm| {
                     ["tsc", "calibrated"].map(|clock| {

@@ -1,6 +1,6 @@
 //! The demos: their output, its order, and how they wait.
 
-use dormir_harness::vmm::{Accelerator, Machine, Vmm};
+use dormir_harness::vmm::{Accelerator, MachineType, Vmm};
 use libtest_mimic::{Failed, Trial};
 
 use crate::guest::{Run, boot, config, on_every_vmm};
@@ -198,7 +198,7 @@ fn tasks(vmm: Vmm) -> Result<(), Failed> {
 /// With a TSC that counts instructions, a task costs a few hundred of them, from its spawn until
 /// its output is joined.
 fn tasks_in_instructions() -> Result<(), Failed> {
-    let mut config = config(Vmm::Qemu(Accelerator::Tcg, Machine::Q35), "demo=tasks");
+    let mut config = config(Vmm::Qemu(Accelerator::Tcg, MachineType::Q35), "demo=tasks");
     config.count_instructions = true;
     let run = boot("demo", &config)?.succeeded()?;
     let instructions = run.stat("tsc_per_task")?;
@@ -263,7 +263,7 @@ fn reactor(vmm: Vmm) -> Result<(), Failed> {
 
 /// The guest, the command and this file list the same demos.
 fn no_demo_is_left_out() -> Result<(), Failed> {
-    let run = run(Vmm::Qemu(Accelerator::Tcg, Machine::Microvm), "list")?;
+    let run = run(Vmm::Qemu(Accelerator::Tcg, MachineType::Microvm), "list")?;
     let tested: Vec<&str> = DEMOS.iter().map(|(name, _)| *name).collect();
     run.check(
         run.console.lines().eq(tested.iter().copied()),

@@ -10,7 +10,7 @@ use std::{
 };
 
 use dormir_harness::{
-    hyperlight::{self, Mode, Ran, Runner, ShowLimits},
+    hyperlight::{self, Ran, SandboxMode, SandboxRunner, ShowLimits},
     toolchain::GuestToolchain,
     vmm::{Outcome, RunError, StopToken},
     workspace::Workspace,
@@ -121,7 +121,7 @@ fn is_code(outcome: &Outcome, code: i32) -> bool {
 pub(crate) const LIMIT: Duration = Duration::from_secs(900);
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let in_mode = |mode: Mode| {
+    let in_mode = |mode: SandboxMode| {
         let cases = CASES
             .iter()
             .map(move |case| Trial::test(format!("{mode}::{case}"), move || passes(mode, case)));
@@ -141,7 +141,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         ];
         cases.chain(demos).chain(endings).chain(others)
     };
-    Mode::ALL.into_iter().flat_map(in_mode).collect()
+    SandboxMode::ALL.into_iter().flat_map(in_mode).collect()
 }
 
 /// Returns the guest, which is built when it is first needed.
@@ -161,24 +161,25 @@ fn guest() -> Result<&'static Path, Failed> {
 }
 
 /// Returns the mode's runner, which is built when it is first needed.
-fn runner(mode: Mode) -> Result<Runner, Failed> {
-    static RUNNERS: [OnceLock<Result<Runner, String>>; 2] = [const { OnceLock::new() }; 2];
+fn runner(mode: SandboxMode) -> Result<SandboxRunner, Failed> {
+    static RUNNERS: [OnceLock<Result<SandboxRunner, String>>; 2] = [const { OnceLock::new() }; 2];
 
     hyperlight::probe()?;
     let runner = RUNNERS[mode as usize].get_or_init(|| {
         let workspace = Workspace::locate().map_err(|error| error.to_string())?;
-        Runner::build(mode, &workspace, &StopToken::default()).map_err(|error| error.to_string())
+        SandboxRunner::build(mode, &workspace, &StopToken::default())
+            .map_err(|error| error.to_string())
     });
     Ok(runner.clone()?)
 }
 
 /// Makes the runner do `what`.
-fn run(mode: Mode, what: &str) -> Result<Ran, Failed> {
+fn run(mode: SandboxMode, what: &str) -> Result<Ran, Failed> {
     Ok(runner(mode)?.run(guest()?, what, LIMIT, &StopToken::default())?)
 }
 
 /// Makes the runner show a demo or a call; returns how the guest ended, and what it printed.
-fn show(mode: Mode, what: &str) -> Result<(Outcome, String), Failed> {
+fn show(mode: SandboxMode, what: &str) -> Result<(Outcome, String), Failed> {
     let mut console = Vec::new();
     let limits = ShowLimits {
         timeout: LIMIT,
@@ -193,13 +194,13 @@ fn show(mode: Mode, what: &str) -> Result<(Outcome, String), Failed> {
 }
 
 /// Runs the example that the documentation shows.
-fn example(mode: Mode) -> Result<(), Failed> {
+fn example(mode: SandboxMode) -> Result<(), Failed> {
     hyperlight::probe()?;
     let stop = StopToken::default();
     let program = hyperlight::build_host_example(mode, &Workspace::locate()?, "hello", &stop)?;
     let ran = hyperlight::run_example(Command::new(program).arg(guest()?), LIMIT, &stop)?;
     let mut expected = vec!["ten tasks slept: ", "cancelled after 100 ms"];
-    if mode == Mode::HostWait {
+    if mode == SandboxMode::HostWait {
         expected.push("and again: ");
     }
     let lines: Vec<&str> = ran.output.lines().collect();
@@ -213,7 +214,7 @@ fn example(mode: Mode) -> Result<(), Failed> {
     }
 }
 
-fn passes(mode: Mode, case: &str) -> Result<(), Failed> {
+fn passes(mode: SandboxMode, case: &str) -> Result<(), Failed> {
     let ran = run(mode, case)?;
     if ran.status.success() {
         Ok(())
@@ -222,13 +223,17 @@ fn passes(mode: Mode, case: &str) -> Result<(), Failed> {
     }
 }
 
-fn prints(mode: Mode, demo: &str, expected: &str) -> Result<(), Failed> {
+fn prints(mode: SandboxMode, demo: &str, expected: &str) -> Result<(), Failed> {
     ends(mode, &format!("demo:{demo}"), |outcome, console| {
         outcome.is_success() && console == expected
     })
 }
 
-fn ends(mode: Mode, what: &str, expected: impl Fn(&Outcome, &str) -> bool) -> Result<(), Failed> {
+fn ends(
+    mode: SandboxMode,
+    what: &str,
+    expected: impl Fn(&Outcome, &str) -> bool,
+) -> Result<(), Failed> {
     let (outcome, console) = show(mode, what)?;
     if expected(&outcome, &console) {
         Ok(())
@@ -238,7 +243,7 @@ fn ends(mode: Mode, what: &str, expected: impl Fn(&Outcome, &str) -> bool) -> Re
 }
 
 /// Every case of the runner is listed here, so that it is run.
-fn no_case_is_left_out(mode: Mode) -> Result<(), Failed> {
+fn no_case_is_left_out(mode: SandboxMode) -> Result<(), Failed> {
     let ran = run(mode, "list")?;
     let listed: Vec<&str> = ran.output.lines().collect();
     if listed == CASES {

@@ -1,7 +1,7 @@
 //! The latencies: complete, and with stamps in order. No bound on any of them is asserted. See the
 //! guest program `latency`.
 
-use dormir_harness::vmm::{Accelerator, Machine, Vmm};
+use dormir_harness::vmm::{Accelerator, MachineType, Vmm};
 use dormir_measure::measuring::latency::{
     plan::{Boot, Load, PROGRAM, RUNTIMES},
     stamps::{Stamper, Stamps, stamps},
@@ -12,7 +12,7 @@ use crate::guest::{LIMIT, boot, on_every_vmm};
 
 /// Our VMM, which has all paths, and one with a different timer.
 const OURS: Vmm = Vmm::Kvm;
-const TRANSLATED: Vmm = Vmm::Qemu(Accelerator::Tcg, Machine::Q35);
+const TRANSLATED: Vmm = Vmm::Qemu(Accelerator::Tcg, MachineType::Q35);
 
 /// How many samples each measurement takes.
 const SAMPLES: u32 = 50;

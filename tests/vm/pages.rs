@@ -9,9 +9,9 @@ use std::{
 };
 
 use dormir_harness::{
-    hyperlight::{self, Mode},
+    hyperlight::{self, SandboxMode},
     toolchain::{GuestToolchain, TARGET},
-    vmm::{self, Accelerator, Machine, RunConfig, StopToken, Vmm},
+    vmm::{self, Accelerator, MachineType, RunConfig, StopToken, Vmm},
     workspace::Workspace,
 };
 use libtest_mimic::{Failed, Trial};
@@ -102,7 +102,7 @@ fn guest_outside() -> Result<(), Failed> {
 
     let config = RunConfig {
         timeout: guest::LIMIT,
-        ..RunConfig::new(Vmm::Qemu(Accelerator::Tcg, Machine::Microvm))
+        ..RunConfig::new(Vmm::Qemu(Accelerator::Tcg, MachineType::Microvm))
     };
     let mut console = Vec::new();
     let elf = target.join(TARGET).join("release/guest");
@@ -132,7 +132,7 @@ fn hyperlight_pair() -> Result<(), Failed> {
     let workspace = Workspace::locate()?;
     let toolchain = GuestToolchain::detect(&workspace)?;
     let guest = hyperlight::build_guest_example(&toolchain, &workspace, "naps", &stop)?;
-    let host = hyperlight::build_host_example(Mode::HostWait, &workspace, "naps", &stop)?;
+    let host = hyperlight::build_host_example(SandboxMode::HostWait, &workspace, "naps", &stop)?;
 
     let folder = Folder::new("naps")?;
     let (guests, hosts) = (

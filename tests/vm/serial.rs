@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use dormir_harness::vmm::{Machine, qemu};
+use dormir_harness::vmm::{MachineType, qemu};
 use libtest_mimic::{Failed, Trial};
 
 use crate::guest::{LIMIT, images};
@@ -17,15 +17,15 @@ const PASS: i32 = 33;
 pub(crate) fn trials() -> Vec<Trial> {
     let name = |machine| format!("qemu-tcg/{machine}::console-on-the-serial-line");
     vec![
-        Trial::test(name("q35"), || hello(Machine::Q35)),
-        Trial::test(name("microvm"), || hello(Machine::Microvm)),
+        Trial::test(name("q35"), || hello(MachineType::Q35)),
+        Trial::test(name("microvm"), || hello(MachineType::Microvm)),
     ]
 }
 
-fn hello(machine: Machine) -> Result<(), Failed> {
+fn hello(machine: MachineType) -> Result<(), Failed> {
     let machine = match machine {
-        Machine::Q35 => "q35",
-        Machine::Microvm => "microvm",
+        MachineType::Q35 => "q35",
+        MachineType::Microvm => "microvm",
     };
     let program =
         env::var_os(qemu::PROGRAM_VARIABLE).unwrap_or_else(|| "qemu-system-x86_64".into());

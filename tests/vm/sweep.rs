@@ -7,7 +7,7 @@ mod wake;
 
 use std::{fs, path::PathBuf};
 
-use dormir_harness::vmm::{Accelerator, Machine, Vmm};
+use dormir_harness::vmm::{Accelerator, MachineType, Vmm};
 use libtest_mimic::{Failed, Trial};
 
 use crate::guest::{Run, boot, config, images};
@@ -50,7 +50,7 @@ impl RecordedStep {
 
 /// Runs the guest program `image`, with time as a count of instructions.
 fn run(image: &str, arguments: String) -> Result<Run, Failed> {
-    let mut config = config(Vmm::Qemu(Accelerator::Tcg, Machine::Q35), arguments);
+    let mut config = config(Vmm::Qemu(Accelerator::Tcg, MachineType::Q35), arguments);
     config.count_instructions = true;
     boot(image, &config)?.succeeded()
 }

@@ -1,33 +1,35 @@
-//! Exit codes, and how they travel through the exit port.
+//! Exit codes, and how they pass through the exit port.
 //!
-//! QEMU's `isa-debug-exit` ends QEMU with the status `2 * value + 1`, and QEMU itself ends with 0 or
-//! 1 for reasons of its own: a triple fault under `-no-reboot` ends it with 0. So code 0 is sent as
-//! the value [`PASS_VALUE`], and the status 33 is the only pass.
+//! QEMU's `isa-debug-exit` ends QEMU with the status `2 * value + 1`, and QEMU itself may end with
+//! 0 or 1 for other reasons: a triple fault under `-no-reboot` ends it with 0. So code 0 is sent as
+//! the value [`PASS_VALUE`], and only the status 33 is a pass.
 //!
-//! A status has eight bits, so QEMU keeps the low seven of a value: there 0x90, which stands for no code, looks
-//! like 0x10. A guest that speaks in records says its code in one before it writes to the port
-//! ([`Record::Exit`](crate::record::Record::Exit)), and under QEMU has ended itself only if it did. Of a foreign
-//! guest's value nothing is known there but the low seven bits. Values from [`to_port_value`] have no more.
+//! A status has eight bits, so QEMU keeps the low seven bits of a value: 0x90, which stands for no
+//! code, looks like 0x10 there. A guest that writes records reports its code in one before it
+//! writes to the port ([`Record::Exit`](crate::record::Record::Exit)), and under QEMU it has ended
+//! itself only if it did so. Of a foreign guest's value only the low seven bits are known there.
+//! Values from [`to_port_value`] have no more.
 
-/// The guest did what it was for.
+/// The guest succeeded.
 pub const SUCCESS: u8 = 0;
 
-/// The guest's machine could not be set up: no such timer, too little memory.
+/// The guest's machine could not be set up: for example a timer is missing, or there is too little
+/// memory.
 pub const SETUP_FAILED: u8 = 78;
 
-/// The guest ended by a Rust panic; the record says where.
+/// The guest ended by a Rust panic; its record says where.
 pub const PANIC: u8 = 101;
 
-/// The guest ended by a processor exception, such as a page fault; the record says which.
+/// The guest ended by a processor exception, such as a page fault; its record says which.
 pub const EXCEPTION: u8 = 102;
 
 /// The highest exit code that fits through the exit port.
 pub const MAX: u8 = 0x7f - PASS_VALUE as u8;
 
-/// What code [`SUCCESS`] is sent as.
+/// The value that [`SUCCESS`] is sent as.
 pub const PASS_VALUE: u32 = 0x10;
 
-/// The value that a guest writes to [`port::EXIT`](crate::port::EXIT) to end with `code`.
+/// Returns the value that a guest writes to [`port::EXIT`](crate::port::EXIT) to end with `code`.
 ///
 /// Codes above [`MAX`] do not fit and are sent as [`MAX`].
 #[must_use]
@@ -36,8 +38,8 @@ pub const fn to_port_value(code: u8) -> u32 {
     PASS_VALUE + code as u32
 }
 
-/// The exit code that a guest meant by writing `value` to the exit port; `None` for a value that no
-/// code is sent as.
+/// Returns the exit code for which `value` at the exit port stands; `None` if it stands for no
+/// code.
 #[must_use]
 pub const fn from_port_value(value: u32) -> Option<u8> {
     if value < PASS_VALUE || value > PASS_VALUE + MAX as u32 {
@@ -46,8 +48,7 @@ pub const fn from_port_value(value: u32) -> Option<u8> {
     Some((value - PASS_VALUE) as u8)
 }
 
-/// The exit code that a guest meant, from the status with which QEMU ended; `None` where QEMU ended
-/// for a reason of its own.
+/// Returns the guest's exit code from QEMU's exit status; `None` if QEMU ended for another reason.
 #[must_use]
 pub const fn from_qemu_status(status: i32) -> Option<u8> {
     if status < 0 || status & 1 == 0 {

@@ -1,19 +1,19 @@
-//! I/O ports, each of them the same under every VMM.
+//! The I/O ports, which are the same under every VMM.
 
-/// 32-bit write: end the guest with [`to_port_value`](crate::exit::to_port_value) of an exit code.
+/// 32-bit write: ends the guest with [`to_port_value`](crate::exit::to_port_value) of an exit code.
 ///
-/// QEMU's `isa-debug-exit` device is put here; the harness's own VMM answers in the same way.
+/// QEMU's `isa-debug-exit` device is placed here; the harness's own VMM behaves the same.
 pub const EXIT: u16 = 0xf4;
 
 /// Byte write: one byte of console output (QEMU's `isa-debugcon`, Bochs' port 0xE9).
 ///
-/// A read answers [`DEBUG_CONSOLE_PRESENT`] where the device is present.
+/// A read returns [`DEBUG_CONSOLE_PRESENT`] if the device is present.
 pub const DEBUG_CONSOLE: u16 = 0xe9;
 
-/// What a read of [`DEBUG_CONSOLE`] answers where the device is present.
+/// What a read of [`DEBUG_CONSOLE`] returns if the device is present.
 pub const DEBUG_CONSOLE_PRESENT: u8 = 0xe9;
 
-/// First of the eight ports of the serial line COM1, whose interrupt is [`SERIAL_IRQ`].
+/// The first of the eight ports of the serial line COM1, whose interrupt is [`SERIAL_IRQ`].
 pub const SERIAL: u16 = 0x3f8;
 
 /// The ISA interrupt line of COM1.
@@ -21,12 +21,12 @@ pub const SERIAL_IRQ: u8 = 4;
 
 /// 32-bit write: the physical address of a [`ConsoleBuffer`], whose bytes go to the console.
 ///
-/// Only the harness's own VMM has it. It takes one exit for any number of bytes, where `rep outsb`
-/// can take one exit for each byte.
+/// Only the harness's own VMM has it. A write takes one exit for any number of bytes, where `rep
+/// outsb` can take one exit for each byte.
 pub const CONSOLE_BUFFER: u16 = 0x5f0;
 
-/// 32-bit write: the paravirtual clock is set ahead by so many milliseconds, or back if they are negative,
-/// as if the guest were restored from a snapshot by another host.
+/// 32-bit write: sets the paravirtual clock ahead by this many milliseconds, or back if negative,
+/// as if another host had restored the guest from a snapshot.
 ///
 /// Only the harness's own VMM has it.
 pub const CLOCK: u16 = 0x5f4;
@@ -46,14 +46,14 @@ impl ConsoleBuffer {
     pub const MAX_LENGTH: u64 = 1 << 16;
 }
 
-/// 32-bit write: a VMM that was asked to steps through the instructions from here on. The value is the
-/// vector of the interrupts that end the halts on the way, or [`STEPS_END`].
+/// 32-bit write: a VMM with steps enabled steps through the instructions from here on. The value is
+/// the vector of the interrupts that end the halts meanwhile, or [`STEPS_END`].
 ///
-/// Only the harness's own VMM has it. A halt is not stepped through: the vCPU runs freely until that
-/// vector's interrupt has come.
+/// Only the harness's own VMM has it. A halt is not stepped through: the vCPU runs freely until
+/// that vector's interrupt comes.
 pub const STEPS: u16 = 0x5f8;
 
-/// Written to [`STEPS`]: no step any more.
+/// Written to [`STEPS`]: ends the stepping.
 pub const STEPS_END: u32 = 0;
 
 /// 32-bit write: the physical address of a [`HostInterrupt`], which the VMM answers.
@@ -61,33 +61,33 @@ pub const STEPS_END: u32 = 0;
 /// Only the harness's own VMM has it.
 pub const HOST_INTERRUPT: u16 = 0x5fc;
 
-/// A request for an interrupt that the host injects, see [`HOST_INTERRUPT`]. It lies aligned.
+/// A request for an interrupt that the host injects, see [`HOST_INTERRUPT`]. It must be aligned.
 ///
-/// The interrupt goes to the local APIC as a message, by an irqfd, from a thread of the host, as those of
-/// paravirtual devices do. A request that comes while another one waits takes its place.
+/// A thread of the host sends the interrupt through an irqfd, as a message to the local APIC, like
+/// the interrupts of paravirtual devices. A new request replaces one that is still waiting.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HostInterrupt {
-    /// Its vector. 0: none is to be injected, and `tsc` is answered at once, while the write lasts.
+    /// The vector. 0: no interrupt is injected, and `tsc` is set before the write returns.
     pub vector: u64,
-    /// How long after the write it is to come.
+    /// The delay of the interrupt after the write.
     pub delay_nanos: u64,
-    /// The answer: what the guest's TSC showed just before the interrupt was injected. It is there when the
+    /// The answer: the guest's TSC just before the interrupt was injected. It is set when the
     /// interrupt comes.
     pub tsc: u64,
 }
 
 impl HostInterrupt {
-    /// How many words of 64 bits it takes.
+    /// Its size in 64-bit words.
     pub const WORDS: usize = size_of::<Self>() / 8;
 
-    /// Where the answer lies.
+    /// The offset of the answer.
     pub const TSC_OFFSET: u64 = core::mem::offset_of!(Self, tsc) as u64;
 
     /// The lowest vector of an interrupt: those below are the processor's exceptions.
     pub const LOWEST_VECTOR: u8 = 32;
 
-    /// The longest delay; a longer one is cut to it.
+    /// The longest delay; longer ones are reduced to it.
     pub const MAX_DELAY_NANOS: u64 = 1_000_000_000;
 }
 

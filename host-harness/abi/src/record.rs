@@ -1,34 +1,34 @@
-//! Records: what a guest tells the harness, on lines of their own between those of its console.
+//! Records: a guest's reports to the harness, on separate lines of its console.
 //!
-//! A record is one line that begins with [`MARK`], the run's [`Nonce`] and a blank; the harness takes it out of
-//! the console's text. `panic MESSAGE`, `exception MESSAGE`, `exit CODE`, `stat NAME VALUE`,
-//! `samples NAME VALUES` and `time NANOS` are known.
+//! A record is one line that begins with [`MARK`], the run's [`Nonce`] and a space; the harness
+//! removes it from the console's text. The kinds are `panic MESSAGE`, `exception MESSAGE`, `exit
+//! CODE`, `stat NAME VALUE`, `samples NAME VALUES` and `time NANOS`.
 //!
-//! The nonce is new in each run. Text that goes through a guest, such as a log of what others sent to it, does
-//! not know it, and so cannot be taken for the guest's own word. A line that begins with [`MARK`] and has
-//! another nonce, or none, is text.
+//! The nonce is new in each run. Text that passes through a guest, such as a log of received data,
+//! cannot contain it, and so cannot be mistaken for a record. A line that begins with [`MARK`] and
+//! has another nonce, or none, is text.
 
 use core::fmt;
 
 /// The first byte of a record: ASCII's record separator.
 pub const MARK: u8 = 0x1e;
 
-/// The longest record in bytes, from mark to line feed; what is longer is cut by the guest.
+/// The longest record in bytes, from mark to line feed; the guest cuts longer ones.
 pub const MAX_LENGTH: usize = 1024;
 
-/// What the first word of the command line begins with where the harness gives a nonce. The guest's arguments
-/// are what follows that word and one blank.
+/// The beginning of the command line's first word, if the harness passes a nonce. The guest's
+/// arguments follow that word and one space.
 pub const NONCE_ARGUMENT: &str = "dormir.nonce=";
 
-/// A number that only the harness and the guest's own code know: 64 bits, as hexadecimal digits.
+/// A number that only the harness and the guest's own code know: 64 bits, in hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Nonce([u8; Self::DIGITS]);
 
 impl Nonce {
-    /// How many digits it has.
+    /// Its number of digits.
     pub const DIGITS: usize = 16;
 
-    /// The nonce with these bits.
+    /// Makes the nonce with these bits.
     #[must_use]
     pub const fn new(bits: u64) -> Self {
         let mut digits = [0; Self::DIGITS];
@@ -41,14 +41,14 @@ impl Nonce {
         Self(digits)
     }
 
-    /// Its digits.
+    /// Returns its digits.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        // They are ASCII, whoever made it.
+        // The digits are always ASCII.
         core::str::from_utf8(&self.0).unwrap_or_default()
     }
 
-    /// Takes the nonce off a command line: it, if there is one, and the guest's own arguments.
+    /// Splits a command line into the nonce, if there is one, and the guest's own arguments.
     #[must_use]
     pub fn split_off(command_line: &[u8]) -> (Option<Self>, &[u8]) {
         let nonce = || {
@@ -80,35 +80,36 @@ impl fmt::Display for Nonce {
 /// One record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Record<'a> {
-    /// The guest panicked, with this message and place.
+    /// The guest panicked, with this message and location.
     Panic(&'a str),
     /// A processor exception ended the guest.
     Exception(&'a str),
-    /// The guest ends itself with this code. The exit port is written next.
+    /// The guest ends itself with this code. It writes to the exit port next.
     Exit(i32),
     /// A figure that the guest reports. The name ends in its unit: `halted_ns`, `polls`.
     Stat {
-        /// What was counted: no white space.
+        /// What was counted; without white space.
         name: &'a str,
         /// The count.
         value: u64,
     },
-    /// Figures of one kind, in their order. The records of one name make one series.
+    /// Figures of one kind, in order. All records with the same name form one series.
     Samples {
-        /// What was measured: no white space.
+        /// What was measured; without white space.
         name: &'a str,
-        /// Whole numbers, separated by single blanks: [`values`] reads them.
+        /// Whole numbers, separated by single spaces: [`values`] parses them.
         values: &'a str,
     },
-    /// What the guest's clock shows, in nanoseconds. The harness notes when it came.
+    /// The time of the guest's clock, in nanoseconds. The harness records when it arrives.
     Time {
-        /// Nanoseconds since any moment.
+        /// Nanoseconds since an arbitrary moment.
         nanos: u64,
     },
 }
 
 impl<'a> Record<'a> {
-    /// Reads a record from what lies between its nonce's blank and its line feed; `None` if it is not one.
+    /// Parses a record, from after the nonce's space up to the line feed; returns `None` if it is
+    /// not one.
     #[must_use]
     pub fn parse(line: &'a str) -> Option<Self> {
         let (kind, rest) = line.split_once(' ')?;
@@ -150,7 +151,7 @@ impl fmt::Display for Record<'_> {
     }
 }
 
-/// The numbers in a [`Record::Samples`] that [was read](Record::parse).
+/// Parses the numbers in a [`Record::Samples`] that [was parsed](Record::parse).
 pub fn values(text: &str) -> impl Iterator<Item = u64> {
     text.split(' ').filter_map(|value| value.parse().ok())
 }

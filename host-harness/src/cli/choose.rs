@@ -1,20 +1,20 @@
-//! Which VMM a guest is run under.
+//! Chooses the VMM for a guest.
 
 use super::note;
 use crate::{
-    hyperlight::Mode,
-    vmm::{Accelerator, Machine, RunError, Vmm, kvm},
+    hyperlight::SandboxMode,
+    vmm::{Accelerator, MachineType, RunError, Vmm, kvm},
 };
 use clap::ValueEnum;
 use std::{fmt, str::FromStr};
 
-/// The options that say which VMM.
+/// The options that select the VMM.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 pub(super) struct Choice {
-    /// What runs the guest [default: kvm if /dev/kvm can be used, else qemu-tcg]
+    /// The VMM that runs the guest [default: kvm if /dev/kvm can be used, else qemu-tcg]
     #[arg(long, value_enum)]
     vmm: Option<Name>,
-    /// QEMU's machine type [default: q35]; without --vmm it means qemu-tcg
+    /// QEMU's machine type [default: q35]; without --vmm it selects qemu-tcg
     #[arg(long, value_enum)]
     machine: Option<MachineName>,
 }
@@ -25,7 +25,7 @@ enum Name {
     Kvm,
     /// QEMU on /dev/kvm
     QemuKvm,
-    /// QEMU, translating: needs no /dev/kvm and is slower
+    /// QEMU's translator: needs no /dev/kvm, and is slower
     QemuTcg,
     /// A Hyperlight sandbox, for Hyperlight guests
     Hyperlight,
@@ -37,25 +37,25 @@ enum Name {
 enum MachineName {
     /// A full PC with firmware
     Q35,
-    /// A machine without PCI, made for micro-VMs
+    /// A machine without PCI, designed for micro-VMs
     Microvm,
 }
 
-/// A choice that no VMM fits.
+/// The option `--machine` with a VMM that is not QEMU.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "--machine is QEMU's and says nothing to another --vmm: leave --machine out, or pass --vmm \
-     qemu-kvm or --vmm qemu-tcg"
+    "--machine is an option of QEMU and does not apply to another --vmm: omit --machine, or pass \
+     --vmm qemu-kvm or --vmm qemu-tcg"
 )]
-pub(super) struct MachineWithoutQemu;
+pub(super) struct MachineWithoutQemuError;
 
 /// What a guest runs under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Under {
     /// A VMM that boots it.
     Vmm(Vmm),
-    /// A sandbox, whose guests are others.
-    Hyperlight(Mode),
+    /// A Hyperlight sandbox, which runs Hyperlight guests.
+    Hyperlight(SandboxMode),
 }
 
 impl fmt::Display for Under {
@@ -67,37 +67,37 @@ impl fmt::Display for Under {
     }
 }
 
-/// What was chosen and, if it is only second best, why.
+/// The choice and, if it is a fallback, the reason.
 #[derive(Debug)]
 struct Chosen {
     under: Under,
-    /// Why the harness's own VMM is not used although nobody asked for another.
+    /// Why the harness's own VMM is not used, although no other was asked for.
     fallback: Option<RunError>,
 }
 
-/// A name that is no VMM's, for commands that take the machine with it.
+/// An unknown name of a VMM with its machine type.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "there is no VMM named `{0}`: use kvm, qemu-tcg/q35, qemu-tcg/microvm, qemu-kvm/q35, \
      qemu-kvm/microvm, hyperlight or hyperlight-interrupts"
 )]
-pub struct NoSuchVmm(pub(super) String);
+pub struct NoSuchVmmError(pub(super) String);
 
-/// Reads what [`Display`](fmt::Display) writes.
+/// Parses what [`Display`](fmt::Display) writes.
 impl FromStr for Under {
-    type Err = NoSuchVmm;
+    type Err = NoSuchVmmError;
 
-    fn from_str(name: &str) -> Result<Self, NoSuchVmm> {
+    fn from_str(name: &str) -> Result<Self, NoSuchVmmError> {
         let mode = |_| name.parse().map(Self::Hyperlight);
         let found = name.parse().map(Self::Vmm).or_else(mode);
-        found.map_err(|_| NoSuchVmm(name.to_owned()))
+        found.map_err(|_| NoSuchVmmError(name.to_owned()))
     }
 }
 
 impl Choice {
-    /// What was asked for, or the best that can be used here. If that is only the second best,
-    /// standard error says so.
-    pub(super) fn under(self) -> Result<Under, MachineWithoutQemu> {
+    /// Returns what was asked for, or the best that can be used here. A fallback is reported on
+    /// standard error.
+    pub(super) fn under(self) -> Result<Under, MachineWithoutQemuError> {
         let Chosen { under, fallback } = self.given(|| kvm::probe().err())?;
         if let Some(reason) = fallback {
             note(format_args!("running under {under}: {reason}"));
@@ -105,23 +105,23 @@ impl Choice {
         Ok(under)
     }
 
-    /// `unusable` says why `/dev/kvm` cannot be used, if so.
+    /// Chooses; `unusable` returns why `/dev/kvm` cannot be used, if so.
     fn given(
         self,
         unusable: impl FnOnce() -> Option<RunError>,
-    ) -> Result<Chosen, MachineWithoutQemu> {
+    ) -> Result<Chosen, MachineWithoutQemuError> {
         let machine = match self.machine {
-            None | Some(MachineName::Q35) => Machine::Q35,
-            Some(MachineName::Microvm) => Machine::Microvm,
+            None | Some(MachineName::Q35) => MachineType::Q35,
+            Some(MachineName::Microvm) => MachineType::Microvm,
         };
         let hyperlight = match self.vmm {
-            Some(Name::Hyperlight) => Some(Mode::HostWait),
-            Some(Name::HyperlightInterrupts) => Some(Mode::Interrupts),
+            Some(Name::Hyperlight) => Some(SandboxMode::HostWait),
+            Some(Name::HyperlightInterrupts) => Some(SandboxMode::Interrupts),
             _ => None,
         };
         let is_qemu = !(hyperlight.is_some() || self.vmm == Some(Name::Kvm));
         if self.machine.is_some() && !is_qemu {
-            return Err(MachineWithoutQemu);
+            return Err(MachineWithoutQemuError);
         }
         if let Some(mode) = hyperlight {
             return Ok(Chosen {
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_is_nothing_but_to_qemu() {
+    fn a_machine_is_an_option_of_qemu_only() {
         for name in [Name::Kvm, Name::Hyperlight, Name::HyperlightInterrupts] {
             let sentence = choose(Some(name), Some(MachineName::Q35), None);
             assert!(sentence.contains("--machine"), "{sentence}");
@@ -211,7 +211,10 @@ mod tests {
     #[test]
     fn each_is_known_by_its_whole_name() {
         let vmms = Vmm::ALL.map(Under::Vmm);
-        for known in vmms.into_iter().chain(Mode::ALL.map(Under::Hyperlight)) {
+        for known in vmms
+            .into_iter()
+            .chain(SandboxMode::ALL.map(Under::Hyperlight))
+        {
             assert_eq!(known.to_string().parse(), Ok(known));
         }
         let sentence = "qemu"
@@ -222,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sandbox_is_there_for_those_who_ask() {
+    fn a_sandbox_is_used_only_if_asked_for() {
         for (name, under) in [
             (Name::Hyperlight, "hyperlight"),
             (Name::HyperlightInterrupts, "hyperlight-interrupts"),

@@ -1,4 +1,4 @@
-//! `cargo vm demo`: every demo there is, and what it costs.
+//! `cargo vm demo`: runs the demos and reports what they cost.
 
 mod hyperlight;
 
@@ -6,7 +6,7 @@ use super::{
     Ended, FAILURE, Installing,
     choose::{Choice, Under},
     complain, ended,
-    output::Output,
+    output::ConsoleOutput,
     table,
 };
 use crate::{
@@ -22,19 +22,19 @@ use std::{
     time::Duration,
 };
 
-/// Runs the demos and shows what they print as it comes, then what they cost.
+/// Runs the demos, shows their output as it comes, and then what they cost
 ///
-/// What this needs and is not there is installed first: the compiler's library for guests and, if
-/// they are run under it, QEMU.
+/// Installs first what it needs and this machine lacks: the compiler's library for guests and, to
+/// run them under QEMU, QEMU. The first lines say what that is, and about how long it takes.
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {
+pub(super) struct DemoArguments {
     /// The demos to run [default: all]
     names: Vec<String>,
     #[command(flatten)]
     choice: Choice,
     #[command(flatten)]
     installing: Installing,
-    /// Names the demos and runs none
+    /// Lists the demos and runs none
     #[arg(long)]
     list: bool,
 }
@@ -46,21 +46,21 @@ struct Demo {
     about: &'static str,
 }
 
-/// The guest program that holds the demos; the argument `demo=NAME` says which.
+/// The guest program with the demos; the argument `demo=NAME` selects one.
 const PROGRAM: &str = "demo";
 
 const DEMOS: &[Demo] = &[
     Demo {
         name: "basic",
-        about: "two futures sleep and print one after another, and the vCPU halts between",
+        about: "two futures sleep and print one after another, and the vCPU halts in between",
     },
     Demo {
         name: "basic-busy",
-        about: "the same program in a loop that polls without rest",
+        about: "the same program in a loop that polls without pause",
     },
     Demo {
         name: "advanced",
-        about: "many futures sleep and print at once, put together by the crate futures-util",
+        about: "many futures sleep and print at once, combined by the crate futures-util",
     },
     Demo {
         name: "sleepers",
@@ -80,15 +80,15 @@ const DEMOS: &[Demo] = &[
     },
 ];
 
-/// How long one demo may take.
+/// The time limit of a demo.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// There is no demo of that name.
+/// There is no demo with this name.
 #[derive(Debug, thiserror::Error)]
 #[error("there is no demo `{0}`: `cargo vm demo --list` names them")]
-struct NoSuchDemo(String);
+struct NoSuchDemoError(String);
 
-pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
+pub(super) fn run(arguments: &DemoArguments, stop: &StopToken) -> Ended {
     let demos = select(&arguments.names)?;
     if arguments.list {
         return ended(list(&demos), 0);
@@ -102,7 +102,7 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
         }
     };
     if matches!(vmm, Vmm::Kvm | Vmm::Qemu(Accelerator::Kvm, _)) {
-        // Before anything is installed or built for it: no set-up can mend this.
+        // Before anything is installed or built: set-up cannot fix this.
         kvm::probe()?;
     }
     let workspace = Workspace::locate()?;
@@ -129,7 +129,8 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
             return ended(Err(error), status);
         }
         let shown = show(demo, elf, &config);
-        // The others are run all the same, but for nobody if nobody listens any more.
+        // After a failure the other demos still run, but not after a stop or when the output is
+        // closed.
         if stop.is_stopped() || shown.status == Outcome::ConsoleClosed.exit_code() {
             return Ok(shown.status);
         }
@@ -141,15 +142,15 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
     ended(writeln!(io::stdout(), "\n{}", table::draw(&rows)), status)
 }
 
-/// What a demo left: its row of the table, and the status for the command.
+/// The result of a demo: its row of the table, and the status for the command.
 struct Shown {
-    row: table::Row,
+    row: table::CostRow,
     status: u8,
 }
 
-/// Runs one demo, with its console on standard output; what is wrong with it is said at once.
+/// Runs one demo with its console on standard output, and reports errors at once.
 fn show(demo: &Demo, elf: &Path, config: &RunConfig) -> Shown {
-    let mut output = Output::new(false);
+    let mut output = ConsoleOutput::new(false);
     let ran = vmm::run(elf, config, &mut output);
     output.finish();
     match ran {
@@ -158,28 +159,28 @@ fn show(demo: &Demo, elf: &Path, config: &RunConfig) -> Shown {
                 complain(format_args!("{}: {}", demo.name, report.outcome));
             }
             Shown {
-                row: table::Row::new(demo.name, &report),
+                row: table::CostRow::new(demo.name, &report),
                 status: report.outcome.exit_code(),
             }
         }
         Err(error) => {
             complain(format_args!("{}: {error}", demo.name));
             Shown {
-                row: table::Row::failed(demo.name),
+                row: table::CostRow::failed(demo.name),
                 status: FAILURE,
             }
         }
     }
 }
 
-/// The demos of these names, or all of them.
-fn select(names: &[String]) -> Result<Vec<&'static Demo>, NoSuchDemo> {
+/// Returns the demos with these names, or all.
+fn select(names: &[String]) -> Result<Vec<&'static Demo>, NoSuchDemoError> {
     if names.is_empty() {
         return Ok(DEMOS.iter().collect());
     }
     let find = |name: &String| {
         let found = DEMOS.iter().find(|demo| demo.name == name);
-        found.ok_or_else(|| NoSuchDemo(name.clone()))
+        found.ok_or_else(|| NoSuchDemoError(name.clone()))
     };
     names.iter().map(find).collect()
 }

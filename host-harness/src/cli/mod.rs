@@ -12,7 +12,7 @@ mod table;
 pub(crate) mod terminal;
 mod test;
 
-pub use choose::{NoSuchVmm, Under};
+pub use choose::{NoSuchVmmError, Under};
 
 use crate::{doctor::Findings, stop::StopToken};
 use clap::{Parser, Subcommand};
@@ -22,32 +22,32 @@ use std::{
     process::ExitCode,
 };
 
-/// Runs dormir guests under KVM and QEMU.
+/// Runs dormir guests under KVM and QEMU
 #[derive(Debug, Parser)]
 #[command(name = "cargo-vm", bin_name = "cargo vm", version)]
-struct Arguments {
+struct CargoVm {
     #[command(subcommand)]
     command: Verb,
 }
 
-// A verb without a text here has that of its arguments.
+// A verb without a description here has that of its arguments.
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Says which VMMs and compilers are here, what each lack costs and what set-up would do about
-    /// it
+    /// Reports which VMMs and compilers this machine has, what each lack costs, and what set-up
+    /// would do about it
     ///
     /// Installs nothing. The status is 0 if guests can be built and run under at least one VMM.
     Doctor,
     Bench(bench::Arguments),
-    Demo(demo::Arguments),
-    Run(run::Arguments),
-    Test(test::Arguments),
+    Demo(demo::DemoArguments),
+    Run(run::RunArguments),
+    Test(test::TestArguments),
 }
 
 /// Runs the command with the arguments of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    command::run(|arguments: Arguments, stop| match arguments.command {
+    command::run(|arguments: CargoVm, stop| match arguments.command {
         Verb::Doctor => doctor(stop),
         Verb::Bench(arguments) => bench::run(&arguments, stop),
         Verb::Demo(arguments) => demo::run(&arguments, stop),

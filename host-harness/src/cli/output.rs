@@ -1,4 +1,4 @@
-//! Standard output, for a guest's console.
+//! Standard output for a guest's console.
 
 use super::terminal::Filter;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -7,23 +7,23 @@ use std::{
     time::Duration,
 };
 
-/// How long a reader is waited for before [`ErrorKind::WouldBlock`] is said.
+/// How long to wait for a reader before returning [`ErrorKind::WouldBlock`].
 const PATIENCE: Duration = Duration::from_millis(20);
 
-/// What a pipe that is ready takes without waiting (`PIPE_BUF`).
+/// What a ready pipe accepts without blocking (`PIPE_BUF`).
 const PIECE: usize = 4096;
 
-/// Standard output that does not wait for a reader for ever, so that a guest's time limit and a
-/// Ctrl-C hold whoever reads. A terminal is given text and colours alone.
-pub(super) struct Output {
-    /// `None`: all passes as it is.
+/// Standard output that does not block forever on its reader, so that a guest's time limit and
+/// Ctrl-C always work. On a terminal it passes only text and colours.
+pub(super) struct ConsoleOutput {
+    /// `None`: everything passes unchanged.
     filter: Option<Filter>,
-    /// What has gone through the filter and not yet out.
+    /// Filtered output that has not been written yet.
     filtered: Vec<u8>,
 }
 
-impl Output {
-    /// With `raw`, a terminal is given all.
+impl ConsoleOutput {
+    /// With `raw`, a terminal gets everything unchanged.
     pub(super) fn new(raw: bool) -> Self {
         let filters = io::stdout().is_terminal() && !raw;
         Self {
@@ -32,16 +32,16 @@ impl Output {
         }
     }
 
-    /// Ends the console: what was cut off is shown, and the terminal has its own colours again.
+    /// Ends the console: shows incomplete characters, and resets the terminal's colours.
     pub(super) fn finish(mut self) {
         if let Some(filter) = &mut self.filter {
             filter.finish(&mut self.filtered);
         }
-        // The guest has ended: what cannot be shown at once is not waited for.
+        // The guest has ended: does not wait for a full output.
         let _ = self.drain();
     }
 
-    /// Writes what has gone through the filter.
+    /// Writes the filtered output.
     fn drain(&mut self) -> io::Result<()> {
         while !self.filtered.is_empty() {
             let length = write(&self.filtered)?;
@@ -51,7 +51,7 @@ impl Output {
     }
 }
 
-impl Write for Output {
+impl Write for ConsoleOutput {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let Some(filter) = &mut self.filter else {
             return write(bytes);
@@ -59,7 +59,7 @@ impl Write for Output {
         if self.filtered.is_empty() {
             let piece = &bytes[..bytes.len().min(PIECE)];
             filter.pass(piece, &mut self.filtered);
-            // What is left is written by the next call, or by `flush`.
+            // The next call, or `flush`, writes the rest.
             match self.drain() {
                 Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
                 _ => Ok(piece.len()),
@@ -78,7 +78,7 @@ impl Write for Output {
 fn write(bytes: &[u8]) -> io::Result<usize> {
     let stdout = io::stdout();
     let patience = Timespec::try_from(PATIENCE).map_err(io::Error::other)?;
-    // Ready also if the reader is gone, which the write then finds.
+    // Also ready if the reader is gone, which the write then reports.
     if poll(&mut [PollFd::new(&stdout, PollFlags::OUT)], Some(&patience))? == 0 {
         return Err(ErrorKind::WouldBlock.into());
     }

@@ -1,67 +1,88 @@
-//! `cargo vm run`: one guest, as part of a script or as cargo's runner.
+//! `cargo vm run`: runs one guest, in a script or as cargo's runner.
 
 use super::{
     Ended,
     choose::{Choice, Under},
     complain,
-    output::Output,
+    output::ConsoleOutput,
 };
 use crate::{
-    hyperlight::{self, Runner, ShowLimits},
+    hyperlight::{self, SandboxRunner, ShowLimits},
     stop::StopToken,
     vmm::{self, MAX_MEMORY_MIB, MIN_MEMORY_MIB, Outcome, RunConfig},
     workspace::Workspace,
 };
 use clap::{builder::RangedI64ValueParser, value_parser};
-use std::{path::PathBuf, time::Duration};
+use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
 
-/// Runs one guest: its console on standard output, its exit code as the command's.
+/// Runs one guest, with its console on standard output and its exit code as the command's
 ///
-/// The status is the guest's exit code if that is one from 0 to 111. Any other code becomes 111, and a sentence
-/// names it. A guest that does not end by itself gives a status of its own: 101 a panic, 102 a processor
-/// exception, 118 a machine that it switched off, 119 an output that cannot be written, 120 a triple fault, 121
-/// an instruction that KVM cannot emulate, 122 too much output, 123 a VM that died, 124 the time limit, 130
-/// Ctrl-C, 141 a closed output. 125 means that no guest was run. Where 101 or 102 is the guest's own code, the
-/// sentence says so.
+/// The status is the guest's exit code if that is from 0 to 111. Any other code becomes 111, and a
+/// message names it. If the guest ends in another way, the status is 101 for a panic, 102 for a
+/// processor exception, 118 if it powered its machine off, 119 if the output cannot be written, 120
+/// for a triple fault, 121 for an instruction that KVM cannot emulate, 122 for too much output, 123
+/// if its VM died, 124 at the time limit, 130 for Ctrl-C, 141 if the output was closed. 125 means
+/// that no guest was run. If 101 or 102 is the guest's own code, the message says so.
 ///
-/// A guest that is built with dormir-guest says in records how it ends and what it measured; they bear a number
-/// that is new in each run, so that no text can be taken for one. Of any other guest all output is text, and the
-/// value that it writes to the exit port is its result, of which QEMU keeps the low seven bits.
+/// A guest that is built with dormir-guest reports in records how it ends and what it measured;
+/// they carry a number that is new in each run, so that no text can be mistaken for one. The output
+/// of any other guest is all text, and the value that it writes to the exit port is its result, of
+/// which QEMU keeps the low seven bits.
 ///
-/// On a terminal the console passes text, tabs and colours; whatever else a terminal would obey is shown escaped,
-/// unless --raw. Into a file or a pipe it passes unchanged.
+/// On a terminal, text, tabs and colours are shown; other control characters are shown escaped,
+/// unless --raw is given. Into a file or a pipe the console passes unchanged.
 ///
-/// Of a Hyperlight guest (--vmm hyperlight, hyperlight-interrupts) it calls one function, whose name is the
-/// guest argument, and which takes nothing and returns an i32: the exit code. --memory and --pit are for other
-/// guests.
+/// For a Hyperlight guest (--vmm hyperlight, hyperlight-interrupts) it calls one function: the
+/// guest argument is its name. The function takes no arguments and returns an i32, the exit code.
+/// --memory and --pit do not apply.
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {
+pub(super) struct RunArguments {
     /// The guest: an ELF file for x86-64
     elf: PathBuf,
     #[command(flatten)]
     choice: Choice,
-    /// How long the guest may take, in seconds, its start included
-    #[arg(long, value_name = "S", default_value_t = 60, allow_negative_numbers = true, value_parser = RangedI64ValueParser::<u64>::new().range(1..=86_400))]
+    /// The guest's time limit in seconds, its start included
+    #[arg(
+        long,
+        value_name = "S",
+        default_value_t = 60,
+        allow_negative_numbers = true
+    )]
+    #[arg(value_parser = RangedI64ValueParser::<u64>::new().range(1..=86_400))]
     timeout: u64,
     /// The guest's memory, in MiB
-    #[arg(long, value_name = "MiB", default_value_t = 64, allow_negative_numbers = true, value_parser = value_parser!(u32).range(i64::from(MIN_MEMORY_MIB)..=i64::from(MAX_MEMORY_MIB)))]
+    #[arg(
+        long,
+        value_name = "MiB",
+        default_value_t = 64,
+        allow_negative_numbers = true
+    )]
+    #[arg(value_parser = value_parser!(u32).range(MEMORY_RANGE))]
     memory: u32,
-    /// How much the guest may write to its console, in MiB
-    #[arg(long, value_name = "MiB", default_value_t = 16, allow_negative_numbers = true, value_parser = RangedI64ValueParser::<u64>::new().range(1..=1 << 20))]
+    /// The limit of the guest's console output, in MiB
+    #[arg(
+        long,
+        value_name = "MiB",
+        default_value_t = 16,
+        allow_negative_numbers = true
+    )]
+    #[arg(value_parser = RangedI64ValueParser::<u64>::new().range(1..=1 << 20))]
     console_limit: u64,
-    /// Passes the console to a terminal as it is
+    /// Passes the console to a terminal unchanged
     #[arg(long)]
     raw: bool,
-    /// Gives the harness's own VMM a PIT (QEMU's machines have one); also for the guest argument
-    /// `timer=pit`. A VM with a PIT takes longer to end
+    /// Gives the harness's own VMM a PIT (QEMU's machines have one); implied by the guest argument
+    /// `timer=pit`. A VM with a PIT takes longer to shut down
     #[arg(long)]
     pit: bool,
-    /// The guest's arguments, such as `demo=basic`; one that begins with a dash goes after `--`
+    /// The guest's arguments, such as `demo=basic`; put one that begins with a dash after `--`
     #[arg(value_name = "GUEST ARGUMENTS")]
     arguments: Vec<String>,
 }
 
-impl Arguments {
+const MEMORY_RANGE: RangeInclusive<i64> = MIN_MEMORY_MIB as i64..=MAX_MEMORY_MIB as i64;
+
+impl RunArguments {
     fn config(&self, vmm: vmm::Vmm, stop: &StopToken) -> RunConfig {
         let arguments = self.arguments.join(" ");
         let asks_for_pit = arguments.split(' ').any(|word| word == "timer=pit");
@@ -77,28 +98,29 @@ impl Arguments {
     }
 }
 
-/// It is not said what to call.
+/// The function to call is missing.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "a Hyperlight guest is run by calling one of its functions: name one, as in `cargo vm run ELF --vmm hyperlight answer`"
+    "a Hyperlight guest is run by calling one of its functions: name one, as in \
+     `cargo vm run ELF --vmm hyperlight answer`"
 )]
-struct NoFunction;
+struct NoFunctionError;
 
-pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
+pub(super) fn run(arguments: &RunArguments, stop: &StopToken) -> Ended {
     let vmm = match arguments.choice.under()? {
         Under::Vmm(vmm) => vmm,
         Under::Hyperlight(mode) => {
             let [function] = arguments.arguments.as_slice() else {
-                return Err(NoFunction.into());
+                return Err(NoFunctionError.into());
             };
             hyperlight::probe()?;
-            let runner = Runner::build(mode, &Workspace::locate()?, stop)?;
+            let runner = SandboxRunner::build(mode, &Workspace::locate()?, stop)?;
             let limits = ShowLimits {
                 timeout: Duration::from_secs(arguments.timeout),
                 console_limit: arguments.console_limit << 20,
                 stop,
             };
-            let mut output = Output::new(arguments.raw);
+            let mut output = ConsoleOutput::new(arguments.raw);
             let outcome = runner.show(
                 &arguments.elf,
                 &format!("call:{function}"),
@@ -110,16 +132,16 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
         }
     };
     let config = arguments.config(vmm, stop);
-    let mut output = Output::new(arguments.raw);
+    let mut output = ConsoleOutput::new(arguments.raw);
     let report = vmm::run(&arguments.elf, &config, &mut output);
     output.finish();
     Ok(ended_as(&report?.outcome))
 }
 
-/// Says how the guest ended, unless all is well; the status.
+/// Reports how the guest ended, unless with success; returns the status.
 fn ended_as(outcome: &Outcome) -> u8 {
     match outcome {
-        // Whoever closed the output, as `head` does, has had enough and knows it.
+        // A reader that closed the output, as `head` does, needs no message.
         Outcome::Exited(0) | Outcome::ConsoleClosed => {}
         outcome => complain(format_args!("{outcome}")),
     }
@@ -134,7 +156,7 @@ mod tests {
     #[derive(Parser)]
     struct Only {
         #[command(flatten)]
-        arguments: Arguments,
+        arguments: RunArguments,
     }
 
     fn parse(line: &str) -> Result<RunConfig, clap::Error> {

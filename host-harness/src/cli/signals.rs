@@ -1,4 +1,4 @@
-//! Ctrl-C and its like end what is running, and this process with it.
+//! Ctrl-C and similar signals end what is running, and then this process.
 
 use crate::stop::StopToken;
 use signal_hook::{
@@ -7,15 +7,15 @@ use signal_hook::{
 };
 use std::io;
 
-/// What a shell reports of a command that Ctrl-C ended.
+/// The status that shells report for a command that Ctrl-C ended.
 pub(super) const STOPPED: u8 = 130;
 
-/// From now on the first of the signals sets the token that is returned, and the next one ends this
+/// Installs the handlers: the first signal sets the returned token, and the next one ends this
 /// process at once.
 pub(super) fn install() -> io::Result<StopToken> {
     let stop = StopToken::default();
     for signal in [SIGINT, SIGTERM, SIGHUP] {
-        // In this order: the first signal must find the flag clear here.
+        // In this order: at the first signal the flag must still be clear here.
         flag::register_conditional_shutdown(signal, STOPPED.into(), stop.flag())?;
         flag::register(signal, stop.flag())?;
     }

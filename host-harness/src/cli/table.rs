@@ -1,12 +1,12 @@
-//! The table of what guests cost.
+//! The table of what the demos cost.
 
-use crate::vmm::{Counters, Report};
+use crate::vmm::{Report, VcpuCounters};
 use comfy_table::{CellAlignment, Table, presets};
 use std::time::Duration;
 
-/// What is shown of one run.
+/// The row of one run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Row {
+pub(super) struct CostRow {
     name: String,
     cells: [Option<String>; 6],
 }
@@ -21,15 +21,15 @@ const HEADER: [&str; 7] = [
     "halt exits",
 ];
 
-impl Row {
-    /// The row of the demo `name`.
+impl CostRow {
+    /// Makes the row of the demo `name`.
     pub(super) fn new(name: &str, report: &Report) -> Self {
         let stat = |wanted: &str| {
             let found = report.stats.iter().find(|(name, _)| name == wanted);
             found.map(|(_, value)| *value)
         };
         let counters = report.counters.unwrap_or_default();
-        let Counters {
+        let VcpuCounters {
             userspace_exits,
             halt_exits,
             ..
@@ -47,7 +47,7 @@ impl Row {
         }
     }
 
-    /// The row of a demo of which nothing is known.
+    /// Makes the row of a demo without results.
     pub(super) fn failed(name: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -60,15 +60,15 @@ fn milliseconds(time: Duration) -> String {
     format!("{:.1} ms", time.as_secs_f64() * 1e3)
 }
 
-/// A part of a whole in percent. Rounded down: 100 % is said only of the whole.
+/// Returns a share in percent, rounded down: only the whole is 100 %.
 fn share(part: Option<u64>, whole: Option<u64>) -> Option<String> {
     let (part, whole) = (u128::from(part?), u128::from(whole?));
     let tenths = (part * 1000).checked_div(whole)?;
     Some(format!("{}.{} %", tenths / 10, tenths % 10))
 }
 
-/// Draws the rows below each other; what is not known is a dash.
-pub(super) fn draw(rows: &[Row]) -> String {
+/// Draws the table; unknown values are dashes.
+pub(super) fn draw(rows: &[CostRow]) -> String {
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN).set_header(HEADER);
     for row in rows {
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
     use crate::vmm::Outcome;
 
-    fn report(stats: &[(&str, u64)], counters: Option<Counters>) -> Report {
+    fn report(stats: &[(&str, u64)], counters: Option<VcpuCounters>) -> Report {
         Report {
             outcome: Outcome::Exited(0),
             stats: stats
@@ -110,17 +110,17 @@ mod tests {
                 ("timer_interrupts", 4),
                 ("polls", 5),
             ],
-            Some(Counters {
+            Some(VcpuCounters {
                 userspace_exits: 12,
                 halt_exits: Some(4),
-                ..Counters::default()
+                ..VcpuCounters::default()
             }),
         );
         let qemu = report(&[("elapsed_ns", 1_000_000_000), ("halted_ns", 0)], None);
         let drawn = draw(&[
-            Row::new("basic", &halting),
-            Row::new("basic-busy", &qemu),
-            Row::failed("other"),
+            CostRow::new("basic", &halting),
+            CostRow::new("basic-busy", &qemu),
+            CostRow::failed("other"),
         ]);
         let lines: Vec<Vec<&str>> = drawn
             .lines()

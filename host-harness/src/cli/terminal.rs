@@ -1,38 +1,39 @@
-//! What of a guest's console a terminal is given: text, line feeds, tabs and colours.
+//! Filters a guest's console for a terminal: only text, line feeds, tabs and colours pass.
 //!
-//! Whatever else a terminal would obey (it could move the cursor, paint over the harness's own sentences, or type
-//! for the user) is shown as Rust writes it: `\\u{1b}`, `\\r`, and `\\xff` for what is no UTF-8.
+//! Other control characters and sequences (which could move the cursor, overwrite the harness's own
+//! messages, or type for the user) are shown escaped as in Rust: `\\u{1b}`, `\\r`, and `\\xff` for
+//! a byte that is not UTF-8.
 
 use std::io::Write;
 
-/// The longest sequence that is taken for one of colours.
+/// The longest colour sequence that is recognised.
 const LONGEST: usize = 64;
 
 const ESCAPE: u8 = 0x1b;
 
-/// Passes text on, however it is cut into pieces.
+/// A filter for a stream of bytes, in whatever pieces it arrives.
 #[derive(Debug, Default)]
 pub(crate) struct Filter {
-    /// The beginning of a character or of a sequence: what it is shows when more has come.
+    /// The beginning of an incomplete character or sequence.
     held: Vec<u8>,
-    /// The guest has set a colour, or another rendition, and not set it back.
+    /// The guest has set a colour or another rendition, and has not reset it.
     is_coloured: bool,
 }
 
-/// What is to be done with the first of some bytes.
-enum Verdict {
-    /// More must come.
+/// What to do with the first bytes that are held.
+enum FilterStep {
+    /// Wait for more.
     Wait,
-    /// So many pass.
+    /// Pass this many bytes.
     Pass(usize),
-    /// So many are shown escaped.
+    /// Show this many bytes escaped.
     Show(usize),
-    /// So many mean nothing.
+    /// Drop this many bytes.
     Drop(usize),
 }
 
 impl Filter {
-    /// Appends to `out` what of `bytes`, and of what was held, is to be written.
+    /// Filters `bytes`, after those that were held, and appends the result to `out`.
     pub(crate) fn pass(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
         for &byte in bytes {
             self.held.push(byte);
@@ -40,7 +41,7 @@ impl Filter {
         }
     }
 
-    /// Nothing more comes: appends what was held, and the terminal's own colours.
+    /// Ends the stream: appends what was held, and resets the colours.
     pub(crate) fn finish(&mut self, out: &mut Vec<u8>) {
         self.settle(out, true);
         if std::mem::take(&mut self.is_coloured) {
@@ -51,9 +52,9 @@ impl Filter {
     fn settle(&mut self, out: &mut Vec<u8>, is_end: bool) {
         while !self.held.is_empty() {
             let length = match judge(&self.held) {
-                Verdict::Wait if is_end => show(&self.held[..1], out),
-                Verdict::Wait => return,
-                Verdict::Pass(length) => {
+                FilterStep::Wait if is_end => show(&self.held[..1], out),
+                FilterStep::Wait => return,
+                FilterStep::Pass(length) => {
                     let passed = &self.held[..length];
                     if passed[0] == ESCAPE {
                         self.is_coloured = sets_rendition(passed);
@@ -61,67 +62,68 @@ impl Filter {
                     out.extend(passed);
                     length
                 }
-                Verdict::Show(length) => show(&self.held[..length], out),
-                Verdict::Drop(length) => length,
+                FilterStep::Show(length) => show(&self.held[..length], out),
+                FilterStep::Drop(length) => length,
             };
             self.held.drain(..length);
         }
     }
 }
 
-fn judge(bytes: &[u8]) -> Verdict {
+fn judge(bytes: &[u8]) -> FilterStep {
     match bytes {
-        [b'\n' | b'\t' | b' '..=b'~', ..] => Verdict::Pass(1),
+        [b'\n' | b'\t' | b' '..=b'~', ..] => FilterStep::Pass(1),
         [ESCAPE, ..] => judge_sequence(bytes),
-        // The end of a line of other systems.
-        [b'\r', b'\n', ..] => Verdict::Drop(1),
-        [b'\r'] => Verdict::Wait,
+        // The line ending of other systems.
+        [b'\r', b'\n', ..] => FilterStep::Drop(1),
+        [b'\r'] => FilterStep::Wait,
         _ => judge_character(bytes),
     }
 }
 
-/// A sequence passes if it sets colours and their like, as `ESC [ 1 ; 31 m` (SGR, ECMA-48 8.3.117).
-fn judge_sequence(bytes: &[u8]) -> Verdict {
-    let Some(behind) = bytes.get(1) else {
-        return Verdict::Wait;
+/// Passes a sequence that sets colours or other renditions, such as `ESC [ 1 ; 31 m` (SGR, ECMA-48
+/// 8.3.117).
+fn judge_sequence(bytes: &[u8]) -> FilterStep {
+    let Some(second) = bytes.get(1) else {
+        return FilterStep::Wait;
     };
     let is_parameter = |byte: &u8| matches!(byte, b'0'..=b'9' | b';' | b':');
     let end = bytes.iter().skip(2).position(|byte| !is_parameter(byte));
     match end.map(|at| at + 2) {
-        _ if *behind != b'[' => Verdict::Show(1),
-        Some(end) if bytes[end] == b'm' => Verdict::Pass(end + 1),
-        None if bytes.len() < LONGEST => Verdict::Wait,
-        _ => Verdict::Show(1),
+        _ if *second != b'[' => FilterStep::Show(1),
+        Some(end) if bytes[end] == b'm' => FilterStep::Pass(end + 1),
+        None if bytes.len() < LONGEST => FilterStep::Wait,
+        _ => FilterStep::Show(1),
     }
 }
 
-fn judge_character(bytes: &[u8]) -> Verdict {
+fn judge_character(bytes: &[u8]) -> FilterStep {
     let valid = match str::from_utf8(bytes) {
         Ok(text) => text,
         Err(error) => match (error.valid_up_to(), error.error_len()) {
-            (0, None) => return Verdict::Wait,
-            (0, Some(length)) => return Verdict::Show(length),
+            (0, None) => return FilterStep::Wait,
+            (0, Some(length)) => return FilterStep::Show(length),
             (valid, _) => str::from_utf8(&bytes[..valid]).unwrap_or_default(),
         },
     };
     match valid.chars().next() {
-        Some(character) if character.is_control() => Verdict::Show(character.len_utf8()),
-        Some(character) => Verdict::Pass(character.len_utf8()),
-        None => Verdict::Wait,
+        Some(character) if character.is_control() => FilterStep::Show(character.len_utf8()),
+        Some(character) => FilterStep::Pass(character.len_utf8()),
+        None => FilterStep::Wait,
     }
 }
 
-/// Whether a sequence of colours leaves another rendition than the terminal's own.
+/// Returns whether a colour sequence sets a rendition other than the default.
 fn sets_rendition(sequence: &[u8]) -> bool {
     let parameters = &sequence[2..sequence.len() - 1];
     !parameters.iter().all(|byte| matches!(byte, b'0' | b';'))
 }
 
-/// Shows a character, or bytes that are none. Returns how many they are.
+/// Shows a character or invalid bytes escaped. Returns their number of bytes.
 fn show(bytes: &[u8], out: &mut Vec<u8>) -> usize {
     for chunk in bytes.utf8_chunks() {
         for character in chunk.valid().chars() {
-            // Writing to a vector does not fail.
+            // Writing to a vector never fails.
             let _ = write!(out, "{}", character.escape_default());
         }
         for byte in chunk.invalid() {

@@ -1,4 +1,4 @@
-//! `cargo vm test`: every test there is, after setting up what they need.
+//! `cargo vm test`: runs all tests, after installing what they need.
 
 mod examples;
 mod one_vmm;
@@ -15,43 +15,42 @@ use std::{
     env, ffi::OsString, os::unix::process::ExitStatusExt, process::ExitStatus, time::Duration,
 };
 
-/// Runs every test there is: on the host, in VMs, and models of the executor under loom.
+/// Runs all tests: on the host, in VMs, and models of the executor under loom
 ///
-/// First comes `cargo test --all-features` in the top folder. If it passes, the library's own tests
-/// follow as most programs build it, with its default features and `alloc`: without metrics and
+/// First runs `cargo test --all-features` in the top folder. If it passes, the library's own tests
+/// follow with its default features and `alloc`, as most programs build it: without metrics and
 /// trace; and those of embassy's timers without a heap. Then come the library's examples that need
-/// a machine, each as a guest in a VM, and the models, which are the library's own tests in a build
-/// for loom, in target/loom: loom tries the orders of what threads do. The status is cargo's; after
-/// a failure nothing more is run.
+/// a machine, each as a guest in a VM, and the models: the library's tests in a build for loom, in
+/// target/loom, which tries the interleavings of threads. The status is cargo's; after a failure
+/// nothing more is run.
 ///
-/// Arguments of `cargo test` stand for `--all-features` and choose among the first kind: with any,
-/// the others are left out. --vmm chooses the tests in VMs, tests/vm, of one VMM.
+/// TestArguments of `cargo test` replace `--all-features` and select tests of the first kind; the
+/// others are then skipped. --vmm selects the tests in VMs (tests/vm) of one VMM.
 ///
-/// With --browser the page of `cargo vm bench --html` is then looked at in a browser.
+/// With --browser, the page of `cargo vm bench --html` is then tested in a browser.
 ///
-/// What the tests need and is not there is installed first: the compiler's library for guests,
-/// QEMU, unless
-/// --vmm names one that does without, and with --browser a browser, Debian's
-/// chromium-headless-shell. No package is removed for it, but one that is built of QEMU's own
-/// source and stands in QEMU's way.
+/// Installs first what the tests need and this machine lacks: the compiler's library for guests;
+/// QEMU, unless --vmm names a VMM without it; and with --browser a browser (Debian's
+/// chromium-headless-shell). It removes no package, except one that is built from QEMU's own source
+/// and conflicts with QEMU. The first lines say what is installed, and about how long it takes.
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {
+pub(super) struct TestArguments {
     /// Runs only the tests of this VMM: kvm, qemu-tcg, qemu-kvm, hyperlight or
-    /// hyperlight-interrupts; of QEMU's machines one, as in qemu-tcg/q35 and qemu-tcg/microvm
+    /// hyperlight-interrupts; or of one machine type of QEMU, such as qemu-tcg/q35
     #[arg(long, conflicts_with = "cargo_test")]
     vmm: Option<OneVmm>,
     #[command(flatten)]
     installing: Installing,
-    /// Also looks at the page of `cargo vm bench --html` in a browser
+    /// Also tests the page of `cargo vm bench --html` in a browser
     #[arg(long, conflicts_with_all = ["cargo_test", "vmm"])]
     browser: bool,
-    /// Arguments of `cargo test`, such as a filter; only the first kind of tests is run then
+    /// TestArguments of `cargo test`, such as a filter; then only tests of the first kind are run
     #[arg(last = true, value_name = "CARGO TEST ARGUMENTS")]
     cargo_test: Vec<OsString>,
 }
 
-/// The library's own tests without metrics and trace, and those of embassy's timers without a heap:
-/// what follows `cargo test`.
+/// TestArguments of `cargo test` for the library's own tests without metrics and trace, and for
+/// those of embassy's timers without a heap.
 const OTHER_FEATURES: [&[&str]; 2] = [
     &["--package=dormir", "--lib", "--features=alloc"],
     &[
@@ -63,7 +62,7 @@ const OTHER_FEATURES: [&[&str]; 2] = [
     ],
 ];
 
-/// The tests that are models: what follows `cargo test`, but for the target folder.
+/// TestArguments of `cargo test` for the models, besides the target folder.
 const MODELS: &[&str] = &[
     "--release",
     "--package=dormir",
@@ -72,20 +71,19 @@ const MODELS: &[&str] = &[
     "loom_tests",
 ];
 
-/// The tests that look at a page in a browser: what follows `cargo test`.
+/// TestArguments of `cargo test` for the tests in a browser.
 const IN_A_BROWSER: &[&str] = &["--package=dormir-page-tests"];
 
-/// The longest time that the examples, the models, the browser's tests, or the library's own tests
-/// may take, their build included: many times the usual one.
+/// The time limit of the examples, the models, the browser's tests and the library's own tests,
+/// build included: many times the usual time.
 const LIMIT: Duration = Duration::from_secs(3600);
 
-pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
-    // Asked now: the tests may build this program anew, and it then runs as a file that is deleted.
+pub(super) fn run(arguments: &TestArguments, stop: &StopToken) -> Ended {
+    // Queried now: the tests may rebuild this program, whose running file is then deleted.
     let cargo_vm = env::current_exe().ok();
     let one = arguments.vmm.as_ref();
     if let Some(one) = one {
-        // Before anything is installed or built for it: no set-up can mend what it needs and is not
-        // there.
+        // Before anything is installed or built: set-up cannot fix what the VMM lacks.
         one.probe()?;
     }
     let workspace = Workspace::locate()?;
@@ -107,7 +105,7 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
         tests.arg("--all-features");
     }
     tests.args(&arguments.cargo_test);
-    // Each test has a time limit of its own.
+    // Each test has its own time limit.
     let status = process::run(&mut tests, Scope::Group, Duration::MAX, stop)?;
     if !status.success() || !is_whole {
         return Ok(code(status));
@@ -131,7 +129,7 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
     let mut models = cargo(&workspace, "test");
     models
         .env("RUSTFLAGS", for_loom(env::var_os("RUSTFLAGS")))
-        // Built with other flags: in the usual folder each build would undo the other.
+        // Built with different flags: in the usual folder each build would invalidate the other.
         .arg("--target-dir")
         .arg(workspace.root().join("target").join("loom"))
         .args(MODELS);
@@ -146,7 +144,7 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
     Ok(code(status))
 }
 
-/// The user's compiler flags with the one that makes a build one for loom.
+/// Returns the user's compiler flags plus the one for loom.
 fn for_loom(flags: Option<OsString>) -> OsString {
     let mut flags = flags.unwrap_or_default();
     if !flags.is_empty() {
@@ -156,7 +154,7 @@ fn for_loom(flags: Option<OsString>) -> OsString {
     flags
 }
 
-/// A status, as a shell reports it.
+/// Returns a status as shells report it.
 fn code(status: ExitStatus) -> u8 {
     let code = match (status.code(), status.signal()) {
         (Some(code), _) => code,

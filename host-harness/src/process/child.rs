@@ -1,4 +1,4 @@
-//! A child process that does not outlive its [`Child`].
+//! A child process that does not outlive its [`Child`] value.
 
 use super::{
     Scope,
@@ -22,15 +22,15 @@ use std::{
 /// How long a keeper may take to end everything before its group is killed.
 const KEEPER_LIMIT: Duration = Duration::from_secs(10);
 
-/// How often it is looked at meanwhile.
-const LOOK_EVERY: Duration = Duration::from_millis(2);
+/// How often it is checked meanwhile.
+const CHECK_INTERVAL: Duration = Duration::from_millis(2);
 
-/// A child that was started. When dropped, it is killed and reaped, with all that its scope holds. With
-/// [`Scope::Group`] the child is the program's keeper, which ends when nothing of the program is left, and as the
-/// program did.
+/// A running child. When dropped, it is killed and reaped, with all processes in its scope. With
+/// [`Scope::Group`] the child is the program's keeper, which ends when no process of the program is
+/// left, with the program's status.
 ///
-/// It is reaped at the very end only. Until then its id and its group's cannot be anyone else's, so
-/// that it is safe to signal them.
+/// It is reaped only at the very end. Until then its ID and its group's cannot be reused, so that
+/// it is safe to signal them.
 #[derive(Debug)]
 pub(crate) struct Child {
     process: process::Child,
@@ -67,7 +67,7 @@ impl Child {
         self.process.stderr.take()
     }
 
-    /// Whether the child has ended.
+    /// Returns whether the child has ended.
     pub(crate) fn has_ended(&self) -> io::Result<bool> {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         loop {
@@ -79,19 +79,19 @@ impl Child {
         }
     }
 
-    /// Sends a signal to all that the scope holds.
+    /// Sends a signal to all processes in the scope.
     pub(crate) fn signal(&self, signal: Signal) {
         if self.reaped {
             return;
         }
-        // A refusal means that nobody is left, or (under sudo) that it is not ours to signal.
+        // An error means that no process is left, or (under sudo) that we may not signal it.
         let _ = match self.scope {
             Scope::Group => kill_process_group(self.pid, signal),
             Scope::Child => kill_process(self.pid, signal),
         };
     }
 
-    /// Kills what is left of a child that has ended, and gives its status.
+    /// Kills what is left of a child that has ended, and returns its status.
     pub(crate) fn reap(&mut self) -> io::Result<ExitStatus> {
         if self.scope == Scope::Group {
             self.signal(Signal::KILL);
@@ -101,26 +101,26 @@ impl Child {
         Ok(status)
     }
 
-    /// Kills the child and all that its scope holds, and reaps it.
+    /// Kills the child and all processes in its scope, and reaps it.
     pub(crate) fn kill(&mut self) {
         match self.scope {
             Scope::Group => {
                 self.lifeline = None;
                 let asked = Instant::now();
                 while asked.elapsed() < KEEPER_LIMIT && !self.has_ended().unwrap_or(true) {
-                    thread::sleep(LOOK_EVERY);
+                    thread::sleep(CHECK_INTERVAL);
                 }
                 self.signal(Signal::KILL);
             }
             Scope::Child => {
                 self.signal(Signal::KILL);
-                // A program under sudo cannot be killed by whoever is not root, and is not waited for.
+                // Only root can kill a program under sudo, so this does not wait for it.
                 if !self.has_ended().unwrap_or(false) {
                     return;
                 }
             }
         }
-        // The one failure is that it has been reaped.
+        // This fails only if it has been reaped.
         let _ = self.process.wait();
         self.reaped = true;
     }
@@ -134,12 +134,13 @@ impl Drop for Child {
     }
 }
 
-/// Lets the child have a file descriptor, under the number that is returned. This process holds it as long as the
-/// command.
+/// Passes a file descriptor to the child, under the number that is returned. This process holds it
+/// as long as the command exists.
 pub(crate) fn pass(command: &mut Command, file: OwnedFd) -> RawFd {
     let number = file.as_raw_fd();
     let in_child = move || Ok(fcntl_setfd(&file, FdFlags::empty())?);
-    // SAFETY: between fork and exec only what is safe in a signal handler may be done, as this system call is.
+    // SAFETY: between fork and exec only async-signal-safe functions may be called, such as this
+    // system call.
     unsafe { command.pre_exec(in_child) };
     number
 }

@@ -1,12 +1,14 @@
-//! A keeper: a process between this one and a program, which leaves nothing of the program behind.
+//! A keeper: a process between this one and a program, which leaves no process of the program
+//! behind.
 //!
-//! The keeper is forked before the program and starts it. Whatever the program starts stays below the keeper,
-//! also what is orphaned or leaves its session, for the keeper is its reaper. It ends all of that when the program
-//! has ended, and when this process lets go of the [`Lifeline`]: by closing it, or by its own death, however that
-//! comes. Then it ends as the program did.
+//! The keeper is forked before the program and starts it. It is the subreaper of all processes that
+//! the program starts, so they stay its descendants even if they are orphaned or leave their
+//! session. It ends all of them when the program has ended, or when this process drops the
+//! [`Lifeline`]: by closing it, or by dying in whatever way. Then the keeper ends with the
+//! program's status.
 //!
-//! The keeper is a copy of this process that may have been in the midst of anything, so it makes system calls and
-//! allocates nothing.
+//! The keeper is a fork of this process, whose other threads may have held any lock, so it only
+//! makes system calls and allocates nothing.
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -27,32 +29,33 @@ use std::{
     ptr,
 };
 
-/// How often the keeper buries orphans that have ended.
-const LOOK_EVERY: Timespec = Timespec {
+/// How often the keeper reaps orphans that have ended.
+const REAP_INTERVAL: Timespec = Timespec {
     tv_sec: 1,
     tv_nsec: 0,
 };
 
-/// While this is open, the program may live.
+/// The program may run as long as this is open.
 #[derive(Debug)]
 pub(super) struct Lifeline {
     _open: PipeWriter,
 }
 
-/// Lets a keeper start the command, which must lead a process group.
+/// Makes a keeper start the command, which must lead a process group.
 pub(super) fn keep(command: &mut Command) -> io::Result<Lifeline> {
     let (watched, open) = io::pipe()?;
     let in_child = move || {
         let keeper = getpid();
-        // What is sent to the group is for the program.
+        // Signals to the group are for the program.
         mask_signals(true);
         set_child_subreaper(Some(keeper))?;
-        // SAFETY: this process was forked itself and has one thread.
+        // SAFETY: this process is a fork itself and has one thread.
         match unsafe { libc::fork() } {
             -1 => Err(io::Error::last_os_error()),
             0 => {
                 mask_signals(false);
-                // If the keeper is killed, so is the program. If it was already, the signal never comes.
+                // If the keeper is killed, so is the program. If the keeper is dead already, that
+                // signal never comes.
                 set_parent_process_death_signal(Some(Signal::KILL))?;
                 if getppid() == Some(keeper) {
                     Ok(())
@@ -63,15 +66,15 @@ pub(super) fn keep(command: &mut Command) -> io::Result<Lifeline> {
             program => be_keeper(Pid::from_raw(program).unwrap_or(keeper), &watched),
         }
     };
-    // SAFETY: between fork and exec only what is safe in a signal handler may be done: the closure, which the
-    // keeper never leaves, makes system calls and allocates nothing.
+    // SAFETY: between fork and exec only async-signal-safe functions may be called: the closure,
+    // which the keeper never leaves, makes only system calls and allocates nothing.
     unsafe { command.pre_exec(in_child) };
     Ok(Lifeline { _open: open })
 }
 
-/// What the keeper does.
+/// Runs the keeper.
 fn be_keeper(program: Pid, watched: &PipeReader) -> ! {
-    // It holds nothing open that others wait for the end of.
+    // Closes all files, since others may wait for their end.
     let lifeline = dup2_stdin(watched);
     close_all_but_stdin();
     let ended = match (lifeline, pidfd_open(program, PidfdFlags::empty())) {
@@ -82,30 +85,30 @@ fn be_keeper(program: Pid, watched: &PipeReader) -> ! {
                 PollFd::new(&running, PollFlags::IN),
             ];
             loop {
-                let polled = poll(&mut events, Some(&LOOK_EVERY));
+                let polled = poll(&mut events, Some(&REAP_INTERVAL));
                 if !events[0].revents().is_empty() && polled.is_ok() {
                     break None;
                 }
-                if let Some(status) = bury(program, WaitOptions::NOHANG) {
+                if let Some(status) = reap(program, WaitOptions::NOHANG) {
                     break Some(status);
                 }
             }
         }
-        // Without the means to watch it, it must not run.
+        // A program that cannot be watched must not run.
         _ => None,
     };
     let status = end_all(program, ended);
     match status {
         Some(status) => end_like(status),
         None => {
-            // This process too.
+            // This includes this process.
             let _ = kill_current_process_group(Signal::KILL);
             exit(1)
         }
     }
 }
 
-/// Ends whatever is below this process, and returns how the program ended, unless it was ended here.
+/// Ends all descendants of this process; returns how the program ended, unless it was ended here.
 fn end_all(program: Pid, ended: Option<WaitStatus>) -> Option<WaitStatus> {
     if ended.is_none() {
         let _ = kill_process(program, Signal::KILL);
@@ -114,23 +117,23 @@ fn end_all(program: Pid, ended: Option<WaitStatus>) -> Option<WaitStatus> {
         let mut children = [0; 4096];
         let length = children_of_this(&mut children);
         let mut killed = 0;
-        // Behind each number is a blank; what has none is cut off.
+        // A space follows each number; one without is cut off.
         for number in children[..length].split_inclusive(|byte| *byte == b' ') {
             let pid = number.strip_suffix(b" ").and_then(number_of);
             let ended = pid.is_some_and(|pid| kill_process(pid, Signal::KILL).is_ok());
             killed += usize::from(ended);
         }
-        // Those that are left, if any, belong to somebody else.
+        // Any that are left belong to another user.
         if killed == 0 {
             return ended;
         }
-        bury(program, WaitOptions::empty());
+        reap(program, WaitOptions::empty());
     }
 }
 
-/// Takes the status of at least one child that has ended, or with [`WaitOptions::NOHANG`] of all that have;
-/// returns that of the program.
-fn bury(program: Pid, mut options: WaitOptions) -> Option<WaitStatus> {
+/// Reaps at least one child, or with [`WaitOptions::NOHANG`] all that have ended; returns the
+/// program's status if it is among them.
+fn reap(program: Pid, mut options: WaitOptions) -> Option<WaitStatus> {
     loop {
         match wait(options) {
             Ok(Some((child, status))) if child == program => return Some(status),
@@ -141,7 +144,7 @@ fn bury(program: Pid, mut options: WaitOptions) -> Option<WaitStatus> {
     }
 }
 
-/// Reads which children this process has: numbers, with a blank behind each. Returns how many bytes that takes.
+/// Reads the IDs of this process's children, each followed by a space. Returns the number of bytes.
 fn children_of_this(buffer: &mut [u8]) -> usize {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let file = openat(CWD, c"/proc/thread-self/children", flags, Mode::empty());
@@ -153,16 +156,16 @@ fn number_of(digits: &[u8]) -> Option<Pid> {
     Pid::from_raw(digits.parse().ok()?)
 }
 
-/// Ends this process as another one ended.
+/// Ends this process with another process's status.
 fn end_like(status: WaitStatus) -> ! {
     if let Some(signal) = status.terminating_signal() {
-        // The program's memory is dumped, if anybody's.
+        // The program has written a core dump if there is to be one.
         let none = Rlimit {
             current: Some(0),
             maximum: Some(0),
         };
         let _ = setrlimit(Resource::Core, none);
-        // SAFETY: the default action is nobody's code.
+        // SAFETY: the default action runs no code of this process.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
         mask_signals(false);
         // SAFETY: it ends this process, or does nothing.
@@ -172,14 +175,14 @@ fn end_like(status: WaitStatus) -> ! {
     exit(status.exit_status().unwrap_or(1))
 }
 
-/// Ends this process, and nothing of what its original has set up for its end.
+/// Ends this process without running the exit handlers of the original process.
 fn exit(status: i32) -> ! {
     // SAFETY: it has no conditions.
     unsafe { libc::_exit(status) }
 }
 
 fn close_all_but_stdin() {
-    // SAFETY: whoever owned them is code that this copy does not run any more.
+    // SAFETY: their owners are code that this fork never runs again.
     unsafe { libc::syscall(libc::SYS_close_range, 1_u32, u32::MAX, 0_u32) };
 }
 
@@ -193,6 +196,6 @@ fn mask_signals(all: bool) {
     let mut set = MaybeUninit::uninit();
     // SAFETY: it writes a whole set.
     unsafe { fill(set.as_mut_ptr()) };
-    // SAFETY: the set is written; the old one is not asked for.
+    // SAFETY: the set is initialised; the old one is not requested.
     unsafe { libc::sigprocmask(libc::SIG_SETMASK, set.as_ptr(), ptr::null_mut()) };
 }

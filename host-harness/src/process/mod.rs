@@ -1,5 +1,4 @@
-//! Child processes that cannot outlive their time: a limit, a stop from outside, and no descendant
-//! left behind.
+//! Child processes with a time limit and a stop token, which leave no descendant behind.
 
 mod child;
 mod keeper;
@@ -22,8 +21,8 @@ use std::{
 /// How long a child that was asked to end may take before it is killed.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// The longest pause between two looks at a child, the stop token and the clock.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// The longest pause between two checks of a child, the stop token and the clock.
+const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Why a child's exit status is not known.
 #[derive(Debug, thiserror::Error)]
@@ -36,7 +35,7 @@ pub enum ProcessError {
         /// The reason.
         source: io::Error,
     },
-    /// It was still running at its time limit and was ended.
+    /// It was still running at its time limit, and was ended.
     #[error(
         "`{program}` was ended after {} s, its time limit: try it by hand to see what it waits for",
         limit.as_secs()
@@ -47,10 +46,10 @@ pub enum ProcessError {
         /// The limit.
         limit: Duration,
     },
-    /// It was ended because the command was asked to stop.
+    /// It was ended because of a stop request.
     #[error("stopped from outside before its end")]
     Stopped,
-    /// The system refused to wait for it or to keep its output.
+    /// The system could not wait for it or store its output.
     #[error("`{program}` cannot be watched: {source}")]
     Watch {
         /// The program.
@@ -60,22 +59,22 @@ pub enum ProcessError {
     },
 }
 
-/// Which processes end with the child.
+/// Which processes end together with the child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scope {
-    /// The child and whatever it started, also what has left its session or is orphaned; and all of it ends if
-    /// this process dies. It leads a process group of its own, so a terminal's Ctrl-C reaches it by way of the
-    /// stop token only.
+    /// The child and all its descendants, even if they are orphaned or have left its session. They
+    /// also end if this process dies. The child leads its own process group, so a terminal's Ctrl-C
+    /// reaches it only through the stop token.
     Group,
     /// The child alone, in this process's group: for a program that asks the terminal for a
-    /// password, which a terminal allows its foreground group only.
+    /// password, which only the foreground group may do.
     Child,
 }
 
-/// Runs `command` to its end, at most for `limit` (for ever: [`Duration::MAX`]) and only until
-/// `stop` is set.
+/// Runs `command` to its end, for at most `limit` (no limit: [`Duration::MAX`]) and until `stop` is
+/// set.
 ///
-/// Its standard input is empty; where its output goes is the caller's choice.
+/// Its standard input is empty; the caller chooses where its output goes.
 pub(crate) fn run(
     command: &mut Command,
     scope: Scope,
@@ -106,7 +105,7 @@ pub(crate) fn run(
             }
         } else {
             thread::sleep(pause);
-            pause = (pause * 2).min(LOOK_EVERY);
+            pause = (pause * 2).min(CHECK_INTERVAL);
             continue;
         };
         end(&mut child).map_err(watch)?;
@@ -119,7 +118,7 @@ fn end(child: &mut Child) -> io::Result<()> {
     child.signal(Signal::TERM);
     let asked = Instant::now();
     while asked.elapsed() < GRACE && !child.has_ended()? {
-        thread::sleep(LOOK_EVERY);
+        thread::sleep(CHECK_INTERVAL);
     }
     child.kill();
     Ok(())
@@ -132,19 +131,20 @@ pub(crate) struct Captured {
     pub(crate) output: String,
 }
 
-/// Which of a child's streams are kept.
+/// Which of a child's streams are captured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Keep {
-    /// Standard output; what it prints on standard error is dropped.
+    /// Standard output; standard error is discarded.
     Stdout,
-    /// Standard output; what it prints on standard error goes to ours.
+    /// Standard output; standard error goes to ours.
     StdoutOnly,
     /// Both, in the order in which they were written.
     Both,
 }
 
-/// [`run`], with the output kept in a file: nothing can fill up, and a descendant that holds the
-/// stream open holds nothing up. The file is in memory, so that no disk need be writable.
+/// Like [`run`], with the output captured in a file: no pipe can fill up, and a descendant that
+/// holds the stream open blocks nothing. The file is in memory, so that no disk needs to be
+/// writable.
 pub(crate) fn capture(
     command: &mut Command,
     keep: Keep,
@@ -215,7 +215,7 @@ mod tests {
         assert_eq!(output, "done\n");
     }
 
-    /// A group's end is seen on a pipe: it closes once every process that holds it is gone.
+    /// The end of a group shows on a pipe, which closes once every process that holds it has ended.
     fn ends_with_descendants(limit: Duration, stop: &StopToken) -> ProcessError {
         let (mut reader, writer) = io::pipe().expect("a pipe");
         let mut command = shell("(trap '' TERM; while :; do sleep 1; done) & sleep 1000");
@@ -268,13 +268,13 @@ mod tests {
                 expected(signal)
             );
         }
-        /// What does nothing by default lets the script go on.
+        /// A signal that is ignored by default lets the script go on.
         fn expected(signal: i32) -> Option<i32> {
             (signal != 17).then_some(signal)
         }
     }
 
-    /// Ended or not, orphaned or in a session of its own.
+    /// Even if they are orphaned or in a session of their own.
     #[test]
     fn what_leaves_the_session_ends_too() {
         let (mut reader, writer) = io::pipe().expect("a pipe");

@@ -1,9 +1,9 @@
-//! What to install next, decided from what is there and what was tried.
+//! Decides what to install next, from what is installed and what was tried.
 
 use super::step::{Chromium, Distribution, Privilege, Software, Step};
-use crate::toolchain::{GuestToolchain, NoGuestToolchain};
+use crate::toolchain::{GuestToolchain, GuestToolchainError};
 
-/// What a command needs. Every command that sets up needs a way to build guests.
+/// What a command needs, besides a way to build guests, which every one needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
     /// QEMU.
@@ -12,71 +12,71 @@ pub struct Needs {
     pub browser: bool,
 }
 
-/// What is there.
+/// What is installed on a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Facts {
     /// How guests can be built, or why they cannot.
-    pub(super) toolchain: Result<GuestToolchain, NoGuestToolchain>,
-    /// QEMU, where it is needed.
-    pub(super) qemu: Program,
-    /// A browser, where it is needed.
-    pub(super) browser: Program,
-    /// Whether `rustup` is there.
+    pub(super) toolchain: Result<GuestToolchain, GuestToolchainError>,
+    /// QEMU, if it is needed.
+    pub(super) qemu: Availability,
+    /// A browser, if it is needed.
+    pub(super) browser: Availability,
+    /// Whether `rustup` is installed.
     pub(super) rustup: bool,
     /// How packages can be installed.
     pub(super) apt: Apt,
-    /// The package that a distribution's compiler on this machine is from.
+    /// The package of the distribution's compiler on this machine.
     pub(super) distribution: Option<Distribution>,
 }
 
 /// Whether a program can be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Program {
-    /// It can, or it is not needed.
+pub(super) enum Availability {
+    /// It can be used, or it is not needed.
     Usable,
     /// It is not installed.
     Missing,
-    /// It is there, or was named, and cannot be used; installing changes nothing about it.
+    /// It is installed, or was named, and cannot be used; installing packages does not change that.
     Unusable(String),
 }
 
-/// How a distribution's packages can be installed.
+/// How the distribution's packages can be installed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Apt {
     /// There is no `apt-get`.
     Missing,
     /// This user is root.
     Root,
-    /// By way of `sudo`.
+    /// With `sudo`.
     Sudo,
     /// This user is not root, and there is no `sudo`.
     NotRoot,
 }
 
-/// What follows from the facts.
+/// The decision that follows from the facts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum Decision {
     /// Nothing is missing.
     Ready(GuestToolchain),
-    /// This is to be done next.
+    /// This is the next step.
     Do(Step),
     /// Nothing more can be done; the sentence says what is missing.
     Lacking(String),
 }
 
-/// Decides what to do next. No step is done twice.
-pub(super) fn next(facts: &Facts, needs: Needs, tried: &[Step]) -> Next {
+/// Decides what to do next. No step is repeated.
+pub(super) fn next(facts: &Facts, needs: Needs, tried: &[Step]) -> Decision {
     match &facts.toolchain {
         Err(lack) => for_toolchain(lack, facts, tried),
         Ok(toolchain) => for_qemu(facts, needs, tried)
             .or_else(|| for_browser(facts, needs, tried))
-            .unwrap_or(Next::Ready(toolchain.clone())),
+            .unwrap_or(Decision::Ready(toolchain.clone())),
     }
 }
 
-/// What would be installed, one item for each thing that is missing, if that were allowed.
-pub(super) fn missing(facts: &Facts, needs: Needs) -> Vec<Next> {
-    // What is forbidden is the installation itself, so that is what is to be named.
+/// Returns what is to be installed, one item for each thing that is missing.
+pub(super) fn missing(facts: &Facts, needs: Needs) -> Vec<Decision> {
+    // Names the installations themselves, not the update of the package lists.
     let tried = &[Privilege::Root, Privilege::Sudo].map(Step::UpdatePackages);
     let toolchain = facts.toolchain.as_ref().err();
     toolchain
@@ -87,9 +87,9 @@ pub(super) fn missing(facts: &Facts, needs: Needs) -> Vec<Next> {
         .collect()
 }
 
-fn for_toolchain(lack: &NoGuestToolchain, facts: &Facts, tried: &[Step]) -> Next {
+fn for_toolchain(lack: &GuestToolchainError, facts: &Facts, tried: &[Step]) -> Decision {
     if facts.rustup && !tried.contains(&Step::AddTarget) {
-        return Next::Do(Step::AddTarget);
+        return Decision::Do(Step::AddTarget);
     }
     let distribution = facts.distribution.unwrap_or_default();
     by_package(
@@ -100,60 +100,63 @@ fn for_toolchain(lack: &NoGuestToolchain, facts: &Facts, tried: &[Step]) -> Next
     )
 }
 
-/// What to do about QEMU; nothing where it is not needed or can be used.
-fn for_qemu(facts: &Facts, needs: Needs, tried: &[Step]) -> Option<Next> {
+/// Decides what to do about QEMU; `None` if it is not needed or can be used.
+fn for_qemu(facts: &Facts, needs: Needs, tried: &[Step]) -> Option<Decision> {
     match &facts.qemu {
-        Program::Missing if needs.qemu => Some(by_package(
+        Availability::Missing if needs.qemu => Some(by_package(
             facts.apt,
             tried,
             &[Software::Qemu],
             "QEMU is missing",
         )),
-        Program::Unusable(sentence) if needs.qemu => Some(Next::Lacking(sentence.clone())),
+        Availability::Unusable(sentence) if needs.qemu => Some(Decision::Lacking(sentence.clone())),
         _ => None,
     }
 }
 
-/// What to do about a browser; nothing where it is not needed or can be used.
-fn for_browser(facts: &Facts, needs: Needs, tried: &[Step]) -> Option<Next> {
+/// Decides what to do about a browser; `None` if it is not needed or can be used.
+fn for_browser(facts: &Facts, needs: Needs, tried: &[Step]) -> Option<Decision> {
     match &facts.browser {
-        Program::Missing if needs.browser => {
+        Availability::Missing if needs.browser => {
             let ways = [Chromium::HeadlessShell, Chromium::Whole].map(Software::Browser);
             Some(by_package(facts.apt, tried, &ways, "a browser is missing"))
         }
-        Program::Unusable(sentence) if needs.browser => Some(Next::Lacking(sentence.clone())),
+        Availability::Unusable(sentence) if needs.browser => {
+            Some(Decision::Lacking(sentence.clone()))
+        }
         _ => None,
     }
 }
 
-/// Installs the first of some packages that can be, after one update of what is known about packages.
-fn by_package(apt: Apt, tried: &[Step], ways: &[Software], lack: &str) -> Next {
+/// Decides to install the first of some packages that can be installed, after one update of the
+/// package lists.
+fn by_package(apt: Apt, tried: &[Step], ways: &[Software], lack: &str) -> Decision {
     let otherwise = ways[0].otherwise();
     let privilege = match apt {
         Apt::Root => Privilege::Root,
         Apt::Sudo => Privilege::Sudo,
         Apt::NotRoot => {
             let command = ways[0].by_hand();
-            return Next::Lacking(format!(
-                "{lack}, and installing packages takes root's rights: let root run `{command}`, or \
+            return Decision::Lacking(format!(
+                "{lack}, and only root may install packages: let root run `{command}`, or \
                  {otherwise}"
             ));
         }
         Apt::Missing => {
-            return Next::Lacking(format!("{lack}, and there is no apt-get here: {otherwise}"));
+            return Decision::Lacking(format!("{lack}, and there is no apt-get here: {otherwise}"));
         }
     };
     let update = Step::UpdatePackages(privilege);
     if !tried.contains(&update) {
-        return Next::Do(update);
+        return Decision::Do(update);
     }
     let mut steps = ways
         .iter()
         .map(|&software| Step::Install(privilege, software));
     match steps.find(|step| !tried.contains(step)) {
-        Some(step) => Next::Do(step),
-        None => Next::Lacking(format!(
-            "{lack}, and what was tried has not changed that: see above why, or {otherwise}"
+        Some(step) => Decision::Do(step),
+        None => Decision::Lacking(format!(
+            "{lack}, and the steps above have not changed that: see their messages, or {otherwise}"
         )),
     }
 }

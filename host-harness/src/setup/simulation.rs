@@ -1,11 +1,11 @@
-//! What an installation would do to packages that are there already, and whether it may.
+//! What an installation would do to installed packages, and whether it may.
 
 use super::step::{Removal, Software, Step};
 
-/// The source package that Debian and its descendants build QEMU from.
+/// The source package of QEMU in Debian and its derivatives.
 const QEMU: &str = "qemu";
 
-/// The packages that a simulated run of apt says it would remove, with their versions.
+/// Returns the packages that a simulated run of apt would remove, with their versions.
 pub(super) fn removals(output: &str) -> Vec<(String, String)> {
     let removal = |line: &str| {
         let rest = line
@@ -19,13 +19,13 @@ pub(super) fn removals(output: &str) -> Vec<(String, String)> {
     output.lines().filter_map(removal).collect()
 }
 
-/// Decides what becomes of a step for which these packages would be removed: what is built of QEMU's own
-/// source may go for QEMU (a `qemu-utils` newer than the distribution's QEMU is such a package), and
-/// nothing else for anything.
+/// Decides on a step that would remove these packages: packages built from QEMU's own source may be
+/// removed for QEMU (for example a `qemu-utils` newer than the distribution's QEMU), and nothing
+/// else.
 ///
 /// # Errors
 ///
-/// It must not be done; the sentence says why not and what to run.
+/// The step must not be done; the sentence says why, and what to run.
 pub(super) fn judge(step: Step, going: Vec<Removal>) -> Result<Step, String> {
     let Step::Install(privilege, software) = step else {
         return Ok(step);
@@ -38,7 +38,8 @@ pub(super) fn judge(step: Step, going: Vec<Removal>) -> Result<Step, String> {
         return Ok(Step::Replace(privilege, software, going));
     }
     Err(format!(
-        "{} is not installed, since that would remove {}: if that may go, run `{}` as root, or {}",
+        "{} is not installed, since that would remove {}: if you accept that, run `{}` as root, or \
+         {}",
         software.what(),
         Removal::list(&going),
         software.by_hand(),
@@ -60,9 +61,10 @@ mod tests {
 
     #[test]
     fn removals_are_read_among_all_that_apt_prints() {
-        let output = "Reading package lists...\nThe following packages will be REMOVED:\n  qemu-utils\n\
-            Remv qemu-utils [1:10.0.2+ds-2+deb13u1~bpo12+1]\nPurg libold:i386 [2.3] [libnew:amd64 ]\n\
-            Remv odd\nInst qemu-system-x86 (1:7.2 Debian:12.15/oldstable [amd64])\n";
+        let output = "Reading package lists...\nThe following packages will be REMOVED:\n  \
+             qemu-utils\nRemv qemu-utils [1:10.0.2+ds-2+deb13u1~bpo12+1]\nPurg libold:i386 [2.3] \
+             [libnew:amd64 ]\nRemv odd\nInst qemu-system-x86 (1:7.2 Debian:12.15/oldstable \
+             [amd64])\n";
         let expected = [
             ("qemu-utils", "1:10.0.2+ds-2+deb13u1~bpo12+1"),
             ("libold:i386", "2.3"),

@@ -1,22 +1,22 @@
-//! One thing that can be done about a lack, and the command that does it.
+//! The steps of set-up, their commands, and about how long they take.
 
 use crate::toolchain::TARGET;
-use std::fmt;
+use std::{fmt, time::Duration};
 
-/// One thing that can be done about a lack.
+/// A step that can fix a lack.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// Let rustup fetch the target's library.
+    /// Make rustup fetch the target's library.
     AddTarget,
-    /// Let apt learn what packages there are.
+    /// Update apt's package lists.
     UpdatePackages(Privilege),
-    /// Install packages; nothing that is installed is removed for them.
+    /// Install packages without removing any.
     Install(Privilege, Software),
-    /// Install packages in place of these. [`super::simulation::judge`] alone decides on it.
+    /// Install packages, replacing these. Only [`super::simulation::judge`] decides on this.
     Replace(Privilege, Software, Vec<Removal>),
 }
 
-/// What a distribution's packages bring.
+/// Software that the distribution's packages provide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Software {
     /// A compiler with the library's source.
@@ -27,23 +27,23 @@ pub(super) enum Software {
     Browser(Chromium),
 }
 
-/// The packages of a distribution that has two compilers: the one it builds itself with, and a
+/// The packages of a distribution with two compilers: the one with which it builds itself, and a
 /// newer one (for web browsers). They cannot be installed at the same time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Distribution {
     /// `rustc`.
     Plain,
-    /// `rustc-web`: the newer one, and so the one to install where there is none.
+    /// `rustc-web`: the newer one, and so the one to install if there is none.
     #[default]
     Web,
 }
 
-/// The packages that a distribution has of Chromium.
+/// The distribution's packages of Chromium.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Chromium {
-    /// Without a window. Debian has it, and it is much smaller.
+    /// Without a window. Debian has it; it is much smaller.
     HeadlessShell,
-    /// All of it.
+    /// The whole browser.
     Whole,
 }
 
@@ -52,14 +52,14 @@ pub(super) enum Chromium {
 pub(super) struct Removal {
     pub(super) package: String,
     pub(super) version: String,
-    /// The source package that it is built from, if that is known.
+    /// Its source package, if known.
     pub(super) source: Option<String>,
 }
 
-/// How a command that needs root's rights gets them.
+/// How a command gets root privileges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Privilege {
-    /// It has them.
+    /// It has them already.
     Root,
     /// `sudo`.
     Sudo,
@@ -78,7 +78,7 @@ impl Software {
         }
     }
 
-    /// What it is, for the middle of a sentence.
+    /// Returns what it is, for the middle of a sentence.
     pub(super) fn what(self) -> &'static str {
         match self {
             Self::Toolchain(_) => "a compiler that can build guests",
@@ -87,17 +87,17 @@ impl Software {
         }
     }
 
-    /// How to come by it without its packages.
+    /// Returns how to get it without its packages.
     pub(super) fn otherwise(self) -> String {
         match self {
             Self::Toolchain(_) => format!("install rustup and run `rustup target add {TARGET}`"),
-            Self::Qemu => "install qemu-system-x86_64 with the means of this system".into(),
-            Self::Browser(_) => "install chromium with the means of this system".into(),
+            Self::Qemu => "install qemu-system-x86_64 by other means".into(),
+            Self::Browser(_) => "install chromium by other means".into(),
         }
     }
 
-    /// The command that asks what installing it would do, and does nothing. It needs no rights.
-    pub(super) fn rehearsal(self) -> Vec<String> {
+    /// Returns the command that simulates its installation. It needs no privileges.
+    pub(super) fn simulation(self) -> Vec<String> {
         let mut words = vec![
             "apt-get",
             "install",
@@ -108,7 +108,8 @@ impl Software {
         words.into_iter().map(str::to_owned).collect()
     }
 
-    /// The same command as one would type it to install, with apt's own question before anything is removed.
+    /// Returns the command to type for its installation, with which apt asks before it removes
+    /// anything.
     pub(super) fn by_hand(self) -> String {
         let packages = self.packages().join(" ");
         format!("apt-get install --no-install-recommends {packages}")
@@ -116,7 +117,7 @@ impl Software {
 }
 
 impl Step {
-    /// The program and its arguments.
+    /// Returns the program and its arguments.
     pub(super) fn words(&self) -> Vec<String> {
         let (privilege, words) = match self {
             Self::AddTarget => {
@@ -139,7 +140,7 @@ impl Step {
             .collect()
     }
 
-    /// What is missing, for the middle of a sentence.
+    /// Returns what is missing, for the middle of a sentence.
     pub(super) fn what(&self) -> &'static str {
         match self {
             Self::AddTarget => "the compiler's library for the guest target x86_64-unknown-none",
@@ -148,23 +149,21 @@ impl Step {
         }
     }
 
-    /// What the step is for, to announce it.
+    /// Returns the purpose of the step, for its announcement.
     pub(super) fn why(&self) -> String {
         let why = match self {
             Self::AddTarget => "adding the compiler's library for guests",
-            Self::UpdatePackages(_) => {
-                "asking which packages there are, to install what is missing"
-            }
+            Self::UpdatePackages(_) => "updating the package lists, to install what is missing",
             Self::Install(_, Software::Toolchain(_)) => {
                 "installing the distribution's compiler with the library's source, to build guests"
             }
             Self::Install(_, Software::Qemu) => "installing QEMU, to run guests under it",
             Self::Install(_, Software::Browser(_)) => {
-                "installing a browser, to look at the page of figures"
+                "installing a browser, to test the page of figures"
             }
             Self::Replace(_, software, going) => {
                 return format!(
-                    "installing {} in place of {}, which cannot stand beside it",
+                    "installing {} in place of {}, which conflicts with it",
                     software.what(),
                     Removal::list(going)
                 );
@@ -173,32 +172,52 @@ impl Step {
         why.to_owned()
     }
 
-    /// Whether the step may ask the terminal for a password.
+    /// Returns about how long the step takes.
+    ///
+    /// A download counts with 5 MB/s. Its size is apt's "Need to get" on a Debian 12 without any of
+    /// the packages; the time to unpack was measured on a virtual machine with two vCPUs.
+    pub(super) fn estimate(&self) -> Duration {
+        Duration::from_secs(match self {
+            // 80 MB on disk, a fourth of that to download; a fast mirror takes 2 s for it all.
+            Self::AddTarget => 10,
+            // Some 10 MB of lists, several connections.
+            Self::UpdatePackages(_) => 10,
+            Self::Install(_, software) | Self::Replace(_, software, _) => match software {
+                // 251 MB, 1.2 GB on disk.
+                Software::Toolchain(_) => 90,
+                // 43 MB, and 5 s to unpack.
+                Software::Qemu => 15,
+                // 170 MB, and 11 s to unpack. The whole browser is not much larger.
+                Software::Browser(_) => 45,
+            },
+        })
+    }
+
+    /// Returns whether the step may ask the terminal for a password.
     pub(super) fn may_ask(&self) -> bool {
         self.words().first().is_some_and(|word| word == "sudo")
     }
 }
 
-/// What apt's environment says: that nobody answers questions, and in which language its messages are
-/// looked into.
+/// apt's environment: no questions, and messages in the language that set-up parses.
 pub(super) const ENVIRONMENT: [&str; 2] = ["DEBIAN_FRONTEND=noninteractive", "LC_ALL=C"];
 
 fn install(software: Software, going: &[Removal]) -> Vec<String> {
     let mut words = vec!["install", "--yes", "--no-install-recommends"];
     if going.is_empty() {
-        // Something may have changed since apt was asked.
+        // Something may have changed since the simulation.
         words.push("--no-remove");
     }
     words.extend(software.packages());
     let words = words.into_iter().map(str::to_owned);
-    // A minus behind a package's name has apt remove it.
+    // A minus after a package's name makes apt remove it.
     words
         .chain(going.iter().map(|gone| format!("{}-", gone.package)))
         .collect()
 }
 
 impl Removal {
-    /// Names and versions, for the middle of a sentence.
+    /// Lists names and versions, for the middle of a sentence.
     pub(super) fn list(removals: &[Self]) -> String {
         let named = removals
             .iter()
@@ -207,7 +226,7 @@ impl Removal {
     }
 }
 
-/// The command, as one would type it.
+/// Writes the command as it would be typed.
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.words().join(" "))

@@ -1,21 +1,22 @@
-//! Set-ups of machines that exist only here.
+//! Set-ups of simulated machines.
 
 mod packages;
 
 use super::{
-    plan::{Apt, Program},
-    step::{Chromium, Distribution, Privilege},
+    host::Simulated,
+    plan::{Apt, Availability, Facts},
+    step::{Chromium, Distribution, Privilege, Removal, Software},
     *,
 };
-use crate::toolchain::{Compiler, NoGuestToolchain};
+use crate::toolchain::{Compiler, GuestToolchainError};
 
-/// A machine on which some steps work.
+/// A simulated machine on which some steps work.
 struct Fake {
     facts: Facts,
     works: Vec<Step>,
     done: Vec<String>,
-    /// What apt says that an installation would remove, or why it cannot be.
-    rehearsed: Rehearsed,
+    /// What apt would remove for an installation, or why it cannot be done.
+    simulated: Simulated,
     /// How many steps find apt's lock held by another program.
     locked: u32,
     paused: u32,
@@ -34,29 +35,29 @@ impl Fake {
     fn new(apt: Apt, works: &[Step]) -> Self {
         Self {
             facts: Facts {
-                toolchain: Err(NoGuestToolchain::default()),
-                qemu: Program::Usable,
-                browser: Program::Usable,
+                toolchain: Err(GuestToolchainError::default()),
+                qemu: Availability::Usable,
+                browser: Availability::Usable,
                 rustup: true,
                 apt,
                 distribution: None,
             },
             works: works.to_vec(),
             done: Vec::new(),
-            rehearsed: Rehearsed::Removes(Vec::new()),
+            simulated: Simulated::Removes(Vec::new()),
             locked: 0,
             paused: 0,
         }
     }
 }
 
-impl Host for Fake {
+impl SetupHost for Fake {
     fn facts(&mut self, _: Needs) -> Facts {
         self.facts.clone()
     }
 
-    fn rehearse(&mut self, _: Software) -> Result<Rehearsed, ProcessError> {
-        Ok(self.rehearsed.clone())
+    fn simulate(&mut self, _: Software) -> Result<Simulated, ProcessError> {
+        Ok(self.simulated.clone())
     }
 
     fn pause(&mut self) -> Result<(), ProcessError> {
@@ -64,7 +65,7 @@ impl Host for Fake {
         Ok(())
     }
 
-    fn carry_out(&mut self, step: &Step) -> Result<Done, ProcessError> {
+    fn carry_out(&mut self, step: &Step) -> Result<StepResult, ProcessError> {
         if self.locked > 0 {
             self.locked -= 1;
             return Ok(failed(
@@ -79,20 +80,20 @@ impl Host for Fake {
                 Step::AddTarget => self.facts.toolchain = Ok(toolchain()),
                 Step::Install(_, software) | Step::Replace(_, software, _) => match software {
                     Software::Toolchain(_) => self.facts.toolchain = Ok(toolchain()),
-                    Software::Qemu => self.facts.qemu = Program::Usable,
-                    Software::Browser(_) => self.facts.browser = Program::Usable,
+                    Software::Qemu => self.facts.qemu = Availability::Usable,
+                    Software::Browser(_) => self.facts.browser = Availability::Usable,
                 },
             }
         }
-        Ok(Done {
+        Ok(StepResult {
             success,
             ..failed("error: no\nnot today\n")
         })
     }
 }
 
-fn failed(output: &str) -> Done {
-    Done {
+fn failed(output: &str) -> StepResult {
+    StepResult {
         success: false,
         status: "exit status: 1".into(),
         output: output.into(),
@@ -103,7 +104,7 @@ fn toolchain() -> GuestToolchain {
     GuestToolchain::Target(Compiler::for_test())
 }
 
-/// Sets up; gives what was done, what was said and what came of it.
+/// Sets up; returns the announcements and the result.
 fn set_up_fake(fake: &mut Fake, needs: Needs, policy: Policy) -> (Vec<String>, Result<(), String>) {
     let mut said = Vec::new();
     let result = set_up_host(fake, needs, policy, &mut |line| said.push(line.to_string()));
@@ -124,7 +125,7 @@ const ALL: Needs = Needs {
 };
 
 #[test]
-fn where_nothing_is_missing_nothing_is_done_or_said() {
+fn if_nothing_is_missing_nothing_is_done_or_printed() {
     let mut fake = Fake::new(Apt::Root, &[]);
     fake.facts.toolchain = Ok(toolchain());
     for policy in [Policy::Install, Policy::Refuse] {
@@ -141,12 +142,57 @@ fn rustup_adds_the_target_and_no_package_is_touched() {
     let (said, result) = set_up_fake(&mut fake, BUILD, Policy::Install);
     assert_eq!(result, Ok(()));
     assert_eq!(fake.done, ["rustup target add x86_64-unknown-none"]);
-    assert_eq!(said.len(), 1);
-    assert!(said[0].contains(&fake.done[0]), "{said:?}");
+    let [what, item, step] = &said[..] else {
+        panic!("what is missing, and the step: {said:?}")
+    };
+    assert!(what.contains("about 10 s"), "{what}");
+    for line in [item, step] {
+        assert!(line.contains(&fake.done[0]), "{line}");
+    }
 }
 
 #[test]
-fn where_rustup_refuses_the_distribution_steps_in() {
+fn the_first_lines_name_what_is_installed_and_how_long_that_takes() {
+    let works = [
+        Step::AddTarget,
+        Step::UpdatePackages(Privilege::Root),
+        INSTALL_QEMU,
+    ];
+    let mut fake = Fake::new(Apt::Root, &works);
+    fake.facts.qemu = Availability::Missing;
+    let (said, result) = set_up_fake(&mut fake, BUILD_AND_QEMU, Policy::Install);
+    assert_eq!(result, Ok(()));
+    // 10 s for the target, 10 for the package lists, 15 for QEMU.
+    assert!(said[0].contains("takes about 35 s"), "{said:?}");
+    for (line, parts) in said[1..3].iter().zip([
+        ["rustup target add x86_64-unknown-none`", "about 10 s"],
+        [" qemu-system-x86`", "about 15 s"],
+    ]) {
+        assert!(parts.iter().all(|part| line.contains(part)), "{line}");
+    }
+    assert_eq!(said.len(), 3 + fake.done.len(), "and a line for each step");
+    let (said, _) = set_up_fake(&mut fake, BUILD_AND_QEMU, Policy::Install);
+    assert!(said.is_empty(), "nothing is missing any more: {said:?}");
+}
+
+#[test]
+fn long_installations_are_estimated_in_minutes() {
+    let mut fake = Fake::new(Apt::Root, &[]);
+    fake.facts.rustup = false;
+    let (said, _) = set_up_fake(&mut fake, BUILD, Policy::Install);
+    assert!(said[0].contains("takes about 2 min"), "{said:?}");
+}
+
+#[test]
+fn what_cannot_be_installed_is_not_announced() {
+    let mut fake = Fake::new(Apt::Missing, &[]);
+    fake.facts.rustup = false;
+    let (said, _) = set_up_fake(&mut fake, BUILD, Policy::Install);
+    assert!(said.is_empty(), "{said:?}");
+}
+
+#[test]
+fn if_rustup_fails_the_distribution_is_used() {
     let works = [Step::UpdatePackages(Privilege::Root), INSTALL_TOOLCHAIN];
     let mut fake = Fake::new(Apt::Root, &works);
     let (said, result) = set_up_fake(&mut fake, BUILD, Policy::Install);
@@ -164,7 +210,7 @@ fn where_rustup_refuses_the_distribution_steps_in() {
 }
 
 #[test]
-fn a_step_that_claims_success_and_changes_nothing_is_not_believed() {
+fn a_step_that_succeeds_and_changes_nothing_is_a_failure() {
     let mut fake = Fake::new(Apt::Missing, &[]);
     fake.works = vec![Step::AddTarget];
     let mut host = Unchanging(fake);
@@ -174,22 +220,22 @@ fn a_step_that_claims_success_and_changes_nothing_is_not_believed() {
     assert_eq!(host.0.done, ["rustup target add x86_64-unknown-none"]);
 }
 
-/// A machine whose steps succeed and leave everything as it was.
+/// A simulated machine whose steps succeed and change nothing.
 struct Unchanging(Fake);
 
-impl Host for Unchanging {
+impl SetupHost for Unchanging {
     fn facts(&mut self, needs: Needs) -> Facts {
         Facts {
-            toolchain: Err(NoGuestToolchain::default()),
+            toolchain: Err(GuestToolchainError::default()),
             ..self.0.facts(needs)
         }
     }
 
-    fn rehearse(&mut self, software: Software) -> Result<Rehearsed, ProcessError> {
-        self.0.rehearse(software)
+    fn simulate(&mut self, software: Software) -> Result<Simulated, ProcessError> {
+        self.0.simulate(software)
     }
 
-    fn carry_out(&mut self, step: &Step) -> Result<Done, ProcessError> {
+    fn carry_out(&mut self, step: &Step) -> Result<StepResult, ProcessError> {
         self.0.carry_out(step)
     }
 
@@ -199,7 +245,7 @@ impl Host for Unchanging {
 }
 
 #[test]
-fn without_rustup_the_distribution_is_asked_at_once() {
+fn without_rustup_the_distribution_is_used_at_once() {
     let works = [Step::UpdatePackages(Privilege::Root), INSTALL_TOOLCHAIN];
     let mut fake = Fake::new(Apt::Root, &works);
     fake.facts.rustup = false;
@@ -237,7 +283,7 @@ fn qemu_is_installed_only_when_it_is_needed() {
     let works = [Step::UpdatePackages(Privilege::Root), INSTALL_QEMU];
     let mut fake = Fake::new(Apt::Root, &works);
     fake.facts.toolchain = Ok(toolchain());
-    fake.facts.qemu = Program::Missing;
+    fake.facts.qemu = Availability::Missing;
     assert_eq!(set_up_fake(&mut fake, BUILD, Policy::Install).1, Ok(()));
     assert!(fake.done.is_empty());
     assert_eq!(
@@ -256,7 +302,7 @@ fn qemu_is_installed_only_when_it_is_needed() {
 fn a_qemu_that_was_named_and_does_not_work_is_not_installed_over() {
     let mut fake = Fake::new(Apt::Root, &[]);
     fake.facts.toolchain = Ok(toolchain());
-    fake.facts.qemu = Program::Unusable("that is no QEMU".into());
+    fake.facts.qemu = Availability::Unusable("that is no QEMU".into());
     let (_, result) = set_up_fake(&mut fake, BUILD_AND_QEMU, Policy::Install);
     assert_eq!(result, Err("that is no QEMU".into()));
     assert!(fake.done.is_empty());
@@ -271,7 +317,7 @@ fn packages_are_listed_once_for_two_installations() {
     ];
     let mut fake = Fake::new(Apt::Root, &works);
     fake.facts.rustup = false;
-    fake.facts.qemu = Program::Missing;
+    fake.facts.qemu = Availability::Missing;
     assert_eq!(
         set_up_fake(&mut fake, BUILD_AND_QEMU, Policy::Install).1,
         Ok(())
@@ -283,7 +329,7 @@ fn packages_are_listed_once_for_two_installations() {
 #[test]
 fn no_install_names_all_that_is_missing_and_the_commands() {
     let mut fake = Fake::new(Apt::Root, &[Step::AddTarget]);
-    fake.facts.qemu = Program::Missing;
+    fake.facts.qemu = Availability::Missing;
     let (said, result) = set_up_fake(&mut fake, BUILD_AND_QEMU, Policy::Refuse);
     let error = result.expect_err("it may not install");
     for part in [
@@ -301,7 +347,7 @@ fn no_install_names_all_that_is_missing_and_the_commands() {
 #[test]
 fn no_install_names_nothing_that_is_there_or_not_needed() {
     let mut fake = Fake::new(Apt::Root, &[]);
-    fake.facts.qemu = Program::Missing;
+    fake.facts.qemu = Availability::Missing;
     let (_, result) = set_up_fake(&mut fake, BUILD, Policy::Refuse);
     let error = result.expect_err("it may not install");
     assert!(!error.contains("qemu"), "it is not needed: {error}");
@@ -313,9 +359,9 @@ fn no_install_names_nothing_that_is_there_or_not_needed() {
 }
 
 #[test]
-fn no_install_names_too_what_nobody_here_can_install() {
+fn no_install_names_too_what_cannot_be_installed() {
     let mut fake = Fake::new(Apt::Missing, &[]);
-    fake.facts.qemu = Program::Missing;
+    fake.facts.qemu = Availability::Missing;
     let (_, result) = set_up_fake(&mut fake, BUILD_AND_QEMU, Policy::Refuse);
     let error = result.expect_err("it may not install");
     assert!(error.contains("no apt-get"), "{error}");
@@ -326,7 +372,7 @@ fn no_install_names_too_what_nobody_here_can_install() {
 fn a_compiler_that_is_too_old_is_named_where_nothing_helps() {
     let mut fake = Fake::new(Apt::Missing, &[]);
     fake.facts.rustup = false;
-    fake.facts.toolchain = Err(NoGuestToolchain {
+    fake.facts.toolchain = Err(GuestToolchainError {
         too_old: Some("rustc 1.63.0 in /usr".into()),
     });
     let (_, result) = set_up_fake(&mut fake, BUILD, Policy::Install);
@@ -350,7 +396,7 @@ fn sudo_is_used_where_there_is_one() {
 }
 
 #[test]
-fn who_is_not_root_and_has_no_sudo_is_told_what_root_must_run() {
+fn a_user_without_sudo_is_told_what_root_must_run() {
     let mut fake = Fake::new(Apt::NotRoot, &[]);
     fake.facts.rustup = false;
     let (_, result) = set_up_fake(&mut fake, BUILD, Policy::Install);
@@ -360,7 +406,7 @@ fn who_is_not_root_and_has_no_sudo_is_told_what_root_must_run() {
 }
 
 #[test]
-fn where_there_is_no_apt_the_sentence_names_another_way() {
+fn without_apt_the_sentence_names_another_way() {
     let mut fake = Fake::new(Apt::Missing, &[]);
     fake.facts.rustup = false;
     let (_, result) = set_up_fake(&mut fake, BUILD, Policy::Install);
@@ -372,14 +418,14 @@ fn where_there_is_no_apt_the_sentence_names_another_way() {
 #[test]
 fn a_stop_ends_the_set_up() {
     struct Stopped;
-    impl Host for Stopped {
+    impl SetupHost for Stopped {
         fn facts(&mut self, needs: Needs) -> Facts {
             Fake::new(Apt::Root, &[]).facts(needs)
         }
-        fn rehearse(&mut self, _: Software) -> Result<Rehearsed, ProcessError> {
+        fn simulate(&mut self, _: Software) -> Result<Simulated, ProcessError> {
             Err(ProcessError::Stopped)
         }
-        fn carry_out(&mut self, _: &Step) -> Result<Done, ProcessError> {
+        fn carry_out(&mut self, _: &Step) -> Result<StepResult, ProcessError> {
             Err(ProcessError::Stopped)
         }
         fn pause(&mut self) -> Result<(), ProcessError> {

@@ -1,4 +1,4 @@
-//! One compiler: where it is, what it is and what it has.
+//! A compiler: its location, version and components.
 
 use super::TARGET;
 use crate::{
@@ -8,13 +8,13 @@ use crate::{
 };
 use std::{env, ffi::OsStr, fmt, path::PathBuf, process::Command, time::Duration};
 
-/// How long a compiler may take to say where its sysroot is.
+/// The time limit for a compiler's answer to a query.
 const QUERY_LIMIT: Duration = Duration::from_secs(60);
 
 /// The oldest compiler that builds the project.
 pub(super) const OLDEST: &str = env!("CARGO_PKG_RUST_VERSION");
 
-/// A compiler and the cargo that goes with it.
+/// A compiler and its cargo.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Compiler {
     cargo: PathBuf,
@@ -23,7 +23,7 @@ pub struct Compiler {
     version: String,
 }
 
-/// The version and where it is from.
+/// Writes the version and the sysroot.
 impl fmt::Display for Compiler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} in {}", self.version, self.sysroot.display())
@@ -31,14 +31,15 @@ impl fmt::Display for Compiler {
 }
 
 impl Compiler {
-    /// Asks a compiler where its sysroot is; `None` if it does not answer or there is no cargo.
+    /// Asks a compiler for its sysroot and version; returns `None` if it does not answer or there
+    /// is no cargo.
     pub(super) fn query(rustc: PathBuf, workspace: &Workspace) -> Option<Self> {
         let beside = which::which(rustc.with_file_name("cargo"));
         let cargo = beside.or_else(|_| which::which("cargo")).ok()?;
         let ask = |argument: &[&str]| {
             let mut command = Command::new(&rustc);
             isolate(&mut command, &[]);
-            // `rust-toolchain.toml` decides which one it is, where that is rustup's to say.
+            // Under rustup, `rust-toolchain.toml` decides which compiler this is.
             command.args(argument).current_dir(workspace.guest());
             let captured = process::capture(
                 &mut command,
@@ -61,13 +62,13 @@ impl Compiler {
         })
     }
 
-    /// A compiler that is nowhere.
+    /// Makes a compiler that does not exist.
     #[cfg(test)]
     pub(crate) fn for_test() -> Self {
         Self::for_test_in("/somewhere".into(), "rustc 9.8.7")
     }
 
-    /// The same, with this sysroot and version.
+    /// Makes a compiler that does not exist, with this sysroot and version.
     #[cfg(test)]
     pub(super) fn for_test_in(sysroot: PathBuf, version: &str) -> Self {
         Self {
@@ -84,7 +85,8 @@ impl Compiler {
         version.strip_prefix("rustc ").unwrap_or(version)
     }
 
-    /// Whether it is older than any that builds the project. One that does not say is trusted.
+    /// Returns whether it is too old for the project. A compiler with an unknown version is
+    /// trusted.
     pub(super) fn is_too_old(&self) -> bool {
         let release = self.version.split_whitespace().nth(1);
         matches!(
@@ -111,7 +113,8 @@ impl Compiler {
         let mut command = Command::new(&self.cargo);
         isolate(&mut command, &[]);
         command.env("RUSTC", &self.rustc);
-        // The one in PATH could be another compiler's. Where there is none beside it, cargo looks there.
+        // The rustdoc in PATH could belong to another compiler. If this compiler has none, cargo
+        // uses that one.
         let rustdoc = self.rustc.with_file_name("rustdoc");
         if rustdoc.is_file() {
             command.env("RUSTDOC", rustdoc);
@@ -120,21 +123,21 @@ impl Compiler {
     }
 }
 
-/// The first two numbers of a version.
+/// Returns the first two numbers of a version.
 fn major_and_minor(version: &str) -> Option<(u32, u32)> {
     let mut numbers = version.split(['.', '-']).map(str::parse);
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
-/// Takes from a command's environment what an outer cargo and rustup have set, so that a cargo or
-/// rustc inside is configured by the folder it runs in. What `keep` names stays.
+/// Removes from a command's environment what an outer cargo and rustup have set, so that an inner
+/// cargo or rustc is configured by the folder in which it runs. The variables in `keep` stay.
 pub(crate) fn isolate(command: &mut Command, keep: &[&str]) {
     for (name, _) in env::vars_os() {
         if is_inherited_setting(&name) && !keep.iter().any(|kept| name == *kept) {
             command.env_remove(name);
         }
     }
-    // Without it, rustup may download what `rust-toolchain.toml` lists at a mere question.
+    // Without it, rustup may download what `rust-toolchain.toml` lists when it is only queried.
     command.env("RUSTUP_AUTO_INSTALL", "0");
 }
 

@@ -1,4 +1,5 @@
-//! A child process whose standard output is a guest's console: read until it ends, or must end.
+//! Attends a child process whose standard output is a guest's console: reads it until the child
+//! ends or must be ended.
 
 use std::{
     io::{ErrorKind, Read},
@@ -14,50 +15,51 @@ use std::{
 use super::{Outcome, RunError, StopToken, console::Console};
 use crate::process::Child;
 
-/// How often the stop token and the process are looked at.
+/// How often the stop token and the process are checked.
 const STOP_INTERVAL: Duration = Duration::from_millis(20);
 
-/// How often a process is looked at whose console has ended, so that it should end too.
+/// How often a process is checked whose console has ended, so that it should end too.
 const END_INTERVAL: Duration = Duration::from_millis(1);
 
 /// How much of the console is read at once.
 const CHUNK: usize = 16 << 10;
 
-/// What the threads that read the child's output have to say.
-enum Event {
-    /// The console has ended: with the child's end, or because the run must end so.
+/// A message from the threads that read the child's output.
+enum ReaderMessage {
+    /// The console has ended: because the child has, or because the run must end with this outcome.
     ConsoleEnded(Result<(), Outcome>),
-    /// The child said that it gives its guest up.
+    /// The child has reported that it gives up on its guest.
     GaveUp,
 }
 
-/// How a run ended.
-pub(crate) enum End {
+/// How the child ended.
+pub(crate) enum ChildEnd {
     ByItself,
-    /// The child gave its guest up, and was ended.
+    /// The child gave up on its guest, and was ended.
     GaveUp,
-    /// The run had to end so.
+    /// The run had to be ended, with this outcome.
     Cut(Outcome),
 }
 
-/// What a run may take.
+/// The limits of a run.
 pub(crate) struct Limits<'a> {
     pub(crate) started: Instant,
     pub(crate) timeout: Duration,
     pub(crate) stop: &'a StopToken,
 }
 
-/// Reads the child's output until it ends or must end. Then none of its processes runs any more, and all readers
-/// have ended.
+/// Reads the child's output until it ends or must be ended. On return, none of its processes is
+/// running, and all reader threads have ended.
 ///
-/// `listen` reads its standard error, on a thread of its own, and may say that the child gives up.
+/// `listen` reads its standard error, on a thread of its own, and may report that the child gives
+/// up.
 pub(crate) fn attend<T: Send>(
     child: &mut Child,
     console: &mut Console<'_>,
     limits: &Limits<'_>,
     leave: &AtomicBool,
     listen: impl FnOnce(Option<ChildStderr>, &dyn Fn()) -> T + Send,
-) -> Result<(End, T), RunError> {
+) -> Result<(ChildEnd, T), RunError> {
     let (stdout, stderr) = (child.take_stdout(), child.take_stderr());
     let failed = |cause| RunError::Resource {
         what: "a thread to read a process's output",
@@ -73,7 +75,7 @@ pub(crate) fn attend<T: Send>(
         let of_messages = Builder::new()
             .name("message-reader".into())
             .spawn_scoped(scope, move || {
-                listen(stderr, &|| drop(of_stderr.send(Event::GaveUp)))
+                listen(stderr, &|| drop(of_stderr.send(ReaderMessage::GaveUp)))
             })
             .map_err(|cause| {
                 // The scope waits for the first reader, which waits for the child.
@@ -82,25 +84,25 @@ pub(crate) fn attend<T: Send>(
             })?;
         let end = watch(child, &receiver, limits);
         leave.store(true, Ordering::SeqCst);
-        if !matches!(end, End::ByItself) {
+        if !matches!(end, ChildEnd::ByItself) {
             child.kill();
         }
-        // They end now, for nobody holds the child's pipes any more. Joined, so that not even a thread
-        // that is about to end is left.
+        // The readers end now, since no process holds the child's pipes any more. They are joined,
+        // so that no thread is left.
         joined(of_console);
         Ok((end, joined(of_messages)))
     })
 }
 
-/// What a thread gives at its end; its panic is passed on.
+/// Joins a thread and returns its result; propagates its panic.
 fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
     thread
         .join()
         .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-/// Passes the guest's output on until it ends or must end.
-fn forward(stdout: Option<impl Read>, console: &mut Console<'_>, sender: &Sender<Event>) {
+/// Forwards the guest's output until it ends or must be ended.
+fn forward(stdout: Option<impl Read>, console: &mut Console<'_>, sender: &Sender<ReaderMessage>) {
     let mut chunk = vec![0; CHUNK];
     let mut result = Ok(());
     if let Some(mut stdout) = stdout {
@@ -109,53 +111,53 @@ fn forward(stdout: Option<impl Read>, console: &mut Console<'_>, sender: &Sender
                 Ok(0) => break,
                 Ok(length) => console.write(&chunk[..length]),
                 Err(error) if error.kind() == ErrorKind::Interrupted => Ok(()),
-                // The pipe is broken in an unknown way: as good as ended.
+                // The pipe has failed in an unknown way: treated as its end.
                 Err(_) => break,
             };
         }
     }
-    // Whoever would hear it may have seen the deadline first.
-    let _ = sender.send(Event::ConsoleEnded(result));
+    // The receiver may be gone, because it reached the deadline first.
+    let _ = sender.send(ReaderMessage::ConsoleEnded(result));
 }
 
-/// Waits for the child's end and for that of its console, or until the run must end.
-fn watch(child: &mut Child, receiver: &Receiver<Event>, limits: &Limits<'_>) -> End {
+/// Waits until the child and its console have ended, or the run must end.
+fn watch(child: &mut Child, receiver: &Receiver<ReaderMessage>, limits: &Limits<'_>) -> ChildEnd {
     let deadline = limits.started.checked_add(limits.timeout);
     let (mut child_ended, mut console_ended) = (false, false);
     loop {
         if limits.stop.is_stopped() {
-            return End::Cut(Outcome::Stopped);
+            return ChildEnd::Cut(Outcome::Stopped);
         }
-        let left = deadline.map_or(STOP_INTERVAL, |at| {
+        let remaining = deadline.map_or(STOP_INTERVAL, |at| {
             at.saturating_duration_since(Instant::now())
         });
-        if left.is_zero() {
-            return End::Cut(Outcome::TimedOut {
+        if remaining.is_zero() {
+            return ChildEnd::Cut(Outcome::TimedOut {
                 limit: limits.timeout,
                 place: None,
             });
         }
-        // An error means that it is not ours to wait for, which cannot be.
+        // An error would mean that it is not our child, which is impossible.
         if !child_ended && child.has_ended().unwrap_or(true) {
-            // With all that it started, so that nobody holds the console open.
+            // With all its descendants, so that no process holds the console open.
             child_ended = true;
         }
         if child_ended && console_ended {
-            return End::ByItself;
+            return ChildEnd::ByItself;
         }
         let interval = if console_ended {
             END_INTERVAL
         } else {
             STOP_INTERVAL
         };
-        match receiver.recv_timeout(left.min(interval)) {
-            Ok(Event::ConsoleEnded(Ok(()))) => console_ended = true,
-            Ok(Event::ConsoleEnded(Err(outcome))) => return End::Cut(outcome),
-            Ok(Event::GaveUp) => return End::GaveUp,
+        match receiver.recv_timeout(remaining.min(interval)) {
+            Ok(ReaderMessage::ConsoleEnded(Ok(()))) => console_ended = true,
+            Ok(ReaderMessage::ConsoleEnded(Err(outcome))) => return ChildEnd::Cut(outcome),
+            Ok(ReaderMessage::GaveUp) => return ChildEnd::GaveUp,
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) if console_ended => sleep(END_INTERVAL),
-            // A reader panicked without a word; its panic is passed on when it is joined.
-            Err(RecvTimeoutError::Disconnected) => return End::GaveUp,
+            // A reader panicked; its panic is propagated when it is joined.
+            Err(RecvTimeoutError::Disconnected) => return ChildEnd::GaveUp,
         }
     }
 }

@@ -1,6 +1,6 @@
-//! The guest's console: text goes on to whoever reads it, records are taken out of it.
+//! The guest's console: forwards text to its reader, and filters out records.
 
-mod said;
+mod guest_records;
 mod splitter;
 
 use std::{
@@ -13,26 +13,26 @@ use std::{
 use dormir_abi::{exit, record::Nonce};
 
 use super::Outcome;
-pub(crate) use said::Said;
+pub(crate) use guest_records::GuestRecords;
 pub(crate) use splitter::Splitter;
 
-/// How long to wait before an output that could take no more is asked again.
+/// How long to wait before a full output is retried.
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// The console of one run.
 pub(crate) struct Console<'a> {
     out: &'a mut (dyn Write + Send),
     limit: u64,
-    /// Set when the run is to end, whether the output has been taken or not.
+    /// Set when the run must end, whether the output has been written or not.
     leave: &'a AtomicBool,
     /// Bytes that the guest has written so far, records included.
     written: u64,
     splitter: Splitter,
-    said: Said,
+    records: GuestRecords,
 }
 
 impl<'a> Console<'a> {
-    /// That of a guest that was given this nonce: without one, it has no records.
+    /// Makes the console of a guest with this nonce; without one, the guest has no records.
     pub(crate) fn new(
         out: &'a mut (dyn Write + Send),
         limit: u64,
@@ -45,16 +45,16 @@ impl<'a> Console<'a> {
             leave,
             written: 0,
             splitter: Splitter::new(nonce),
-            said: Said::default(),
+            records: GuestRecords::default(),
         }
     }
 
-    /// Takes what the guest wrote.
+    /// Accepts what the guest wrote.
     ///
     /// # Errors
     ///
-    /// How the run must end: the guest has written more than it may, nobody reads any more, or
-    /// ([`Outcome::Stopped`]) the run was to end before somebody read.
+    /// How the run must end: the guest has exceeded its limit, the reader has closed the console,
+    /// or ([`Outcome::Stopped`]) the run had to end before the output was written.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Outcome> {
         let now = Instant::now();
         let room = usize::try_from(self.limit - self.written).unwrap_or(usize::MAX);
@@ -63,7 +63,7 @@ impl<'a> Console<'a> {
 
         let mut text = Vec::with_capacity(passed.len());
         self.splitter
-            .split(passed, &mut text, |record| self.said.hear(record, now));
+            .split(passed, &mut text, |record| self.records.add(record, now));
         self.pass_on(&text)?;
         if passed.len() < bytes.len() {
             return Err(Outcome::ConsoleFlooded { limit: self.limit });
@@ -71,7 +71,7 @@ impl<'a> Console<'a> {
         Ok(())
     }
 
-    /// Hands text to the output.
+    /// Writes text to the output.
     fn pass_on(&mut self, text: &[u8]) -> Result<(), Outcome> {
         let mut rest = text;
         while !rest.is_empty() {
@@ -87,7 +87,7 @@ impl<'a> Console<'a> {
         Ok(())
     }
 
-    /// Repeats what the output cannot do yet, until the run is to end.
+    /// Repeats an action that the output cannot do yet, until the run must end.
     fn patiently<T>(
         &mut self,
         mut action: impl FnMut(&mut dyn Write) -> io::Result<T>,
@@ -109,31 +109,32 @@ impl<'a> Console<'a> {
         }
     }
 
-    /// The code that came through the exit port as `code`: the one that the guest said, if it was too large for
-    /// the port.
+    /// Returns the exit code that arrived at the exit port as `code`: the one in the guest's
+    /// record, if it was too large for the port.
     fn whole_code(&self, code: i32) -> i32 {
         let largest = i32::from(exit::MAX);
-        let said = self.said.exit.filter(|said| *said > largest);
-        said.filter(|_| code == largest).unwrap_or(code)
+        let reported = self.records.exit.filter(|exit| *exit > largest);
+        reported.filter(|_| code == largest).unwrap_or(code)
     }
 
-    /// The code with which the guest said that it ends itself.
-    pub(crate) fn exit_said(&self) -> Option<i32> {
-        self.said.exit
+    /// Returns the exit code that the guest reported.
+    pub(crate) fn reported_exit(&self) -> Option<i32> {
+        self.records.exit
     }
 
-    /// Weighs how the run ended against what the guest said, and hands that out.
-    pub(crate) fn conclude(mut self, ended: Outcome) -> (Outcome, Said) {
-        // A guest that died in the middle of its last record still said the most of it.
+    /// Combines how the run ended with what the guest reported; returns the outcome and the
+    /// records.
+    pub(crate) fn complete(mut self, ended: Outcome) -> (Outcome, GuestRecords) {
+        // A guest that died while writing its last record still wrote most of it.
         let (now, mut text) = (Instant::now(), Vec::new());
         self.splitter
-            .finish(&mut text, |record| self.said.hear(record, now));
-        // The run is over: what cannot be written at once is not waited for.
+            .finish(&mut text, |record| self.records.add(record, now));
+        // The run is over: does not wait for an output that is full.
         let _ = self.out.write_all(&text);
-        let outcome = match (self.said.verdict.take(), ended) {
+        let outcome = match (self.records.failure.take(), ended) {
             (None, Outcome::Exited(code)) => Outcome::Exited(self.whole_code(code)),
             (None, ended) => ended,
-            // These came from outside, whatever the guest was at.
+            // These came from outside, whatever the guest was doing.
             (
                 _,
                 ended @ (Outcome::Stopped
@@ -141,25 +142,25 @@ impl<'a> Console<'a> {
                 | Outcome::ConsoleFailed(_)
                 | Outcome::ConsoleFlooded { .. }),
             ) => ended,
-            (Some(verdict), Outcome::Exited(_)) => verdict,
-            // The guest could not even end itself, which is the second thing to say.
+            (Some(failure), Outcome::Exited(_)) => failure,
+            // The guest also failed to end itself.
             (Some(Outcome::Panicked(message)), ended) => {
                 Outcome::Panicked(format!("{message} (and then {})", aftermath(&ended)))
             }
             (Some(Outcome::Faulted(message)), ended) => {
                 Outcome::Faulted(format!("{message} (and then {})", aftermath(&ended)))
             }
-            (Some(verdict), _) => verdict,
+            (Some(failure), _) => failure,
         };
-        (outcome, self.said)
+        (outcome, self.records)
     }
 }
 
-/// How a guest ended that had already said why.
+/// Describes how a guest ended that had already reported a failure.
 fn aftermath(ended: &Outcome) -> &'static str {
     match ended {
         Outcome::TripleFault { .. } => "it triple-faulted",
-        Outcome::PoweredOff => "it switched its machine off",
+        Outcome::PoweredOff => "it powered its machine off",
         Outcome::TimedOut { .. } => "it did not end before the time limit",
         Outcome::NotEmulated { .. } => "it executed an instruction that KVM cannot emulate",
         _ => "its VM ended",

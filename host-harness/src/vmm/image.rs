@@ -1,8 +1,8 @@
-//! The guest's ELF file, read and checked before anything is launched.
+//! Reads and checks the guest's ELF file before anything is launched.
 //!
-//! Every VMM gets the same checks, so that a wrong file is refused in the same words everywhere and
-//! at once. Only headers and notes are read for that, however large the file is. What is then loaded are
-//! the segments that were checked: into memory by our own VMM, and QEMU gets a file with just them.
+//! The checks are the same for every VMM, so that a bad file is refused at once and with the same
+//! message everywhere. They read only headers and notes, however large the file is. Exactly the
+//! checked segments are loaded then: into memory by our own VMM; QEMU gets a file with only these.
 
 mod error;
 mod fuzz;
@@ -24,48 +24,48 @@ use object::{
 
 use headers::Notes;
 
-/// The least memory that a guest can have: the VMM's first MiB, and one for the guest.
+/// The minimum memory of a guest: the VMM's first MiB, and one for the guest.
 pub const MIN_MEMORY_MIB: u32 = 2;
 
-/// The most memory that a guest can have: with the hole below 4 GiB, where devices are, it ends within the
-/// 64 GiB that every processor for this can address.
+/// The maximum memory of a guest: with the hole below 4 GiB for devices, it ends within the 64 GiB
+/// that every supported processor can address.
 pub const MAX_MEMORY_MIB: u32 = 60 << 10;
 
-/// Where an image must end. Of a memory that is larger than this, QEMU's q35 puts the rest above
-/// 4 GiB.
+/// Where an image must end. If the memory is larger than this, QEMU's q35 puts the rest above 4
+/// GiB.
 const IMAGE_LIMIT_MIB: u64 = 2048;
 
-/// A loadable segment that takes up memory.
+/// A loadable segment that occupies memory.
 #[derive(Debug, PartialEq, Eq)]
 struct Segment {
     /// Physical addresses.
     range: Range<u64>,
     flags: elf::ProgramFlags,
-    /// Where in the file its bytes are.
+    /// The offset of its bytes in the file.
     offset: u64,
-    /// How many bytes of it the file has, from its start on.
+    /// How many of its bytes are in the file, from its start on.
     file_length: u64,
 }
 
-/// A guest's ELF file that is fit to be loaded.
+/// A guest's ELF file that has been checked.
 #[derive(Debug)]
 pub(super) struct Image<S> {
     source: S,
     entry: u64,
     notes: Notes,
-    /// In the order of their addresses.
+    /// Sorted by address.
     segments: Vec<Segment>,
 }
 
 impl Image<ImageFile> {
-    /// Opens and checks the file, as far as that depends on no VMM and no amount of memory.
+    /// Opens the file, and checks everything that does not depend on the VMM or the memory size.
     pub(super) fn open(path: &Path) -> Result<Self, ImageError> {
         Self::read(ImageFile::open(path)?)
     }
 }
 
 impl<S: Source> Image<S> {
-    /// Reads and checks what there is.
+    /// Reads and checks an image.
     pub(super) fn read(source: S) -> Result<Self, ImageError> {
         let header = headers::file_header(&source)?;
         let program_headers = headers::program_headers(&source, &header)?;
@@ -89,7 +89,7 @@ impl<S: Source> Image<S> {
         })
     }
 
-    /// Checks that a guest with this much memory can hold the image.
+    /// Checks that the image fits into a guest with this much memory.
     pub(super) fn check_memory(&self, memory_mib: u32) -> Result<(), ImageError> {
         let Some(last) = self.segments.last() else {
             return Err(ImageError::NoSegments);
@@ -109,10 +109,10 @@ impl<S: Source> Image<S> {
         Ok(())
     }
 
-    /// The 64-bit entry, which our own VMM uses.
+    /// Returns the 64-bit entry, which our own VMM uses.
     pub(super) fn direct_entry(&self) -> Result<u64, ImageError> {
-        // What is mapped one to one at entry bounds where the entry can be, and makes the virtual
-        // address in the ELF header a physical one.
+        // The entry must be in the memory that is identity-mapped at entry, where the virtual
+        // address in the ELF header is also the physical one.
         if self.entry < IDENTITY_MAPPED_BYTES && self.is_executable(self.entry) {
             Ok(self.entry)
         } else {
@@ -120,17 +120,17 @@ impl<S: Source> Image<S> {
         }
     }
 
-    /// The PVH entry, which QEMU uses.
+    /// Returns the PVH entry, which QEMU uses.
     pub(super) fn pvh_entry(&self) -> Result<u32, ImageError> {
         match self.notes.pvh_entry {
-            // As QEMU reads it where the file is given to it without us.
+            // As QEMU reads it if it gets the file directly.
             Some((_, found)) if found != 4 => Err(ImageError::NoteAlignment { found }),
             Some((entry, _)) if self.is_executable(entry.into()) => Ok(entry),
             _ => Err(ImageError::NoPvhEntry),
         }
     }
 
-    /// Whether its guest speaks in records.
+    /// Returns whether its guest writes records.
     pub(super) fn has_records(&self) -> bool {
         self.notes.records
     }
@@ -142,27 +142,27 @@ impl<S: Source> Image<S> {
     }
 }
 
-/// Checks that it is an executable that is linked to its addresses.
+/// Checks that it is an executable linked to fixed addresses.
 fn check_type(file_type: elf::FileType) -> Result<(), ImageError> {
     Err(ImageError::NotExecutable(match file_type {
         elf::ET_EXEC => return Ok(()),
         elf::ET_DYN => {
-            "it is position-independent, and nobody relocates it: link it with \
+            "it is position-independent, and no loader relocates it: link it with \
              -Crelocation-model=static, or run it with --vmm hyperlight if it is a Hyperlight guest"
         }
         elf::ET_REL => {
-            "it is an object file, which is not linked yet: link it with the linker script of the \
+            "it is an object file, which is not linked: link it with the linker script of the \
              guest image"
         }
-        elf::ET_CORE => "it is what was in a program's memory when that crashed: pass a program",
+        elf::ET_CORE => "it is a core dump: pass a program",
         _ => {
-            "its ELF type is none of those that there are: pass the file that `cargo build --target \
+            "its ELF type is unknown: pass the file that `cargo build --target \
              x86_64-unknown-none` made"
         }
     }))
 }
 
-/// Reads a `PT_LOAD` header; `None` if it takes up no memory.
+/// Reads a `PT_LOAD` header; returns `None` if it occupies no memory.
 fn read_segment(
     header: &ProgramHeader64<LE>,
     source: &impl Source,
@@ -191,8 +191,8 @@ fn read_segment(
     }))
 }
 
-/// Sorts the segments by address, and checks that none overlaps another, the VMM's own tables, or what
-/// lies behind the image.
+/// Sorts the segments by address, and checks that none overlaps another, the VMM's own tables, or
+/// what follows the image.
 fn check_layout(segments: &mut [Segment], image_end: Option<u64>) -> Result<(), ImageError> {
     segments.sort_by_key(|segment| segment.range.start);
     let (Some(first), Some(last)) = (segments.first(), segments.last()) else {

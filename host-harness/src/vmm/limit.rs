@@ -1,4 +1,4 @@
-//! When a run has to end: its time limit and its stop token hold from its first moment on.
+//! When a run must end: its time limit and its stop token apply from the very start.
 
 use std::time::Instant;
 
@@ -13,9 +13,9 @@ pub(super) struct Limit<'a> {
 /// Why no guest has run.
 #[derive(Debug)]
 pub(super) enum Unstarted {
-    /// It could not.
+    /// It could not be started.
     Refused(RunError),
-    /// The run had to end before.
+    /// The run had to end before the guest started.
     Cut(Outcome),
 }
 
@@ -26,7 +26,7 @@ impl From<RunError> for Unstarted {
 }
 
 impl<'a> Limit<'a> {
-    /// Of a run that begins now.
+    /// Makes the limit of a run that begins now.
     pub(super) fn new(config: &'a RunConfig) -> Self {
         Self {
             started: Instant::now(),
@@ -38,12 +38,12 @@ impl<'a> Limit<'a> {
         self.started
     }
 
-    /// `None` if it is further away than the clock goes.
+    /// Returns the deadline; `None` if it is beyond the clock's range.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.started.checked_add(self.config.timeout)
     }
 
-    /// To be asked while something takes long that is done for a guest before it runs.
+    /// Checks both. Must be called repeatedly during long work before the guest runs.
     pub(super) fn check(&self) -> Result<(), Unstarted> {
         if self.config.stop.is_stopped() {
             return Err(Unstarted::Cut(Outcome::Stopped));

@@ -1,4 +1,4 @@
-//! Launching a guest: which VMM, with what limits, and what came of it.
+//! Runs a guest: on a choice of VMMs, within limits, and with a report of the result.
 
 mod attend;
 mod console;
@@ -11,15 +11,15 @@ pub mod qemu;
 mod steps;
 
 pub use crate::stop::StopToken;
-pub(crate) use attend::{End, Limits, attend};
+pub(crate) use attend::{ChildEnd, Limits, attend};
 pub(crate) use console::{Console, Splitter};
 pub use error::RunError;
 #[doc(hidden)]
 pub use image::fuzz_image;
 pub use image::{ImageError, MAX_MEMORY_MIB, MIN_MEMORY_MIB};
 pub use outcome::Outcome;
-pub(crate) use qemu::{Heard, Messages};
-pub use steps::{Event, EventKind, Stretch};
+pub(crate) use qemu::{Messages, MonitorEvents};
+pub use steps::{EventKind, StepEvent, Stretch};
 
 use std::{
     fmt,
@@ -34,7 +34,7 @@ use image::Image;
 use limit::{Limit, Unstarted};
 use rustix::rand::{GetRandomFlags, getrandom};
 
-/// The longest command line that a guest can be given, in bytes.
+/// The longest command line of a guest, in bytes.
 pub const MAX_ARGUMENTS_LENGTH: usize = dormir_abi::MAX_COMMAND_LINE;
 
 /// A virtual machine monitor and, for QEMU, its accelerator and machine type.
@@ -43,94 +43,94 @@ pub enum Vmm {
     /// The harness's own VMM, on `/dev/kvm`.
     Kvm,
     /// `qemu-system-x86_64`.
-    Qemu(Accelerator, Machine),
+    Qemu(Accelerator, MachineType),
 }
 
-/// What executes QEMU's guest code.
+/// What executes the guest's code under QEMU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Accelerator {
     /// `/dev/kvm`.
     Kvm,
-    /// QEMU's own translator; needs no hardware.
+    /// QEMU's own translator, which needs no hardware support.
     Tcg,
 }
 
 /// QEMU's machine type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Machine {
+pub enum MachineType {
     /// A full PC with firmware.
     Q35,
-    /// A machine without PCI, made for micro-VMs.
+    /// A machine without PCI, designed for micro-VMs.
     Microvm,
 }
 
 impl Vmm {
-    /// Every VMM, each under the name that tests and the command line use.
+    /// Every VMM.
     pub const ALL: [Self; 5] = [
         Self::Kvm,
-        Self::Qemu(Accelerator::Tcg, Machine::Q35),
-        Self::Qemu(Accelerator::Tcg, Machine::Microvm),
-        Self::Qemu(Accelerator::Kvm, Machine::Q35),
-        Self::Qemu(Accelerator::Kvm, Machine::Microvm),
+        Self::Qemu(Accelerator::Tcg, MachineType::Q35),
+        Self::Qemu(Accelerator::Tcg, MachineType::Microvm),
+        Self::Qemu(Accelerator::Kvm, MachineType::Q35),
+        Self::Qemu(Accelerator::Kvm, MachineType::Microvm),
     ];
 }
 
-/// `kvm`, `qemu-tcg/q35`, `qemu-kvm/microvm`.
+/// Writes the name that tests and the command line use: `kvm`, `qemu-tcg/q35`, `qemu-kvm/microvm`.
 impl fmt::Display for Vmm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Kvm => "kvm",
-            Self::Qemu(Accelerator::Tcg, Machine::Q35) => "qemu-tcg/q35",
-            Self::Qemu(Accelerator::Tcg, Machine::Microvm) => "qemu-tcg/microvm",
-            Self::Qemu(Accelerator::Kvm, Machine::Q35) => "qemu-kvm/q35",
-            Self::Qemu(Accelerator::Kvm, Machine::Microvm) => "qemu-kvm/microvm",
+            Self::Qemu(Accelerator::Tcg, MachineType::Q35) => "qemu-tcg/q35",
+            Self::Qemu(Accelerator::Tcg, MachineType::Microvm) => "qemu-tcg/microvm",
+            Self::Qemu(Accelerator::Kvm, MachineType::Q35) => "qemu-kvm/q35",
+            Self::Qemu(Accelerator::Kvm, MachineType::Microvm) => "qemu-kvm/microvm",
         })
     }
 }
 
-/// Reads what [`Display`](fmt::Display) writes.
+/// Parses what [`Display`](fmt::Display) writes.
 impl FromStr for Vmm {
-    type Err = UnknownName;
+    type Err = UnknownVmmError;
 
-    fn from_str(name: &str) -> Result<Self, UnknownName> {
+    fn from_str(name: &str) -> Result<Self, UnknownVmmError> {
         Self::ALL
             .into_iter()
             .find(|vmm| vmm.to_string() == name)
-            .ok_or_else(|| UnknownName(name.to_owned()))
+            .ok_or_else(|| UnknownVmmError(name.to_owned()))
     }
 }
 
-/// A name that is none of [`Vmm::ALL`].
+/// A name that is not one of [`Vmm::ALL`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "there is no VMM named `{0}`: use kvm, qemu-tcg/q35, qemu-tcg/microvm, qemu-kvm/q35 or \
      qemu-kvm/microvm"
 )]
-pub struct UnknownName(String);
+pub struct UnknownVmmError(String);
 
 /// How a guest is run.
 #[derive(Clone, Debug)]
 pub struct RunConfig {
-    /// What runs it.
+    /// The VMM that runs it.
     pub vmm: Vmm,
     /// The guest's RAM in MiB.
     pub memory_mib: u32,
-    /// How long the guest may take, its start included.
+    /// The guest's time limit, its start included.
     pub timeout: Duration,
     /// The guest's command line: its arguments, separated by blanks.
     pub arguments: String,
-    /// How many bytes the guest may write to its console.
+    /// The limit of the guest's console output, in bytes.
     pub console_limit: u64,
-    /// Whether the harness's own VMM creates a PIT (QEMU's machines always have one). It makes a VM
-    /// slower to end, so only a guest that needs it should have it.
+    /// Whether the harness's own VMM creates a PIT (QEMU's machines always have one). A PIT makes
+    /// the VM slower to shut down, so only a guest that needs one should have it.
     pub pit: bool,
     /// Whether QEMU TCG counts time in instructions (`-icount shift=0,sleep=off`), so that every
-    /// run is the same to the instruction. Refused with any other VMM.
+    /// run executes the same instructions. Refused with any other VMM.
     pub count_instructions: bool,
-    /// Whether the harness's own VMM steps through the guest's instructions where the guest asks for it
-    /// ([`dormir_abi::port::STEPS`]). Refused with any other VMM.
+    /// Whether the harness's own VMM single-steps through the guest's instructions where the guest
+    /// asks for it ([`dormir_abi::port::STEPS`]). Refused with any other VMM.
     pub steps: bool,
-    /// Ends the run from another thread, or from Ctrl-C.
+    /// Stops the run from another thread, or on Ctrl-C.
     pub stop: StopToken,
 }
 
@@ -152,39 +152,38 @@ impl RunConfig {
     }
 }
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// How the guest ended.
     pub outcome: Outcome,
-    /// The figures that the guest reported, in its order.
+    /// The figures that the guest reported, in the order of its reports.
     pub stats: Vec<(String, u64)>,
-    /// The series of figures that the guest reported, each under its name, in the order of their first
-    /// figures.
+    /// The series of figures that the guest reported, by name, in the order of their first figures.
     pub samples: Vec<(String, Vec<u64>)>,
-    /// What the guest's clock showed, as often as it said so.
+    /// The times of the guest's clock that it reported.
     pub times: Vec<GuestTime>,
     /// From the start of the VM (for QEMU: of its process) to its end.
     pub wall: Duration,
-    /// What KVM counted, where the VMM can ask it.
-    pub counters: Option<Counters>,
-    /// What was stepped through, if that was asked for.
+    /// What KVM counted, if the VMM can read it.
+    pub counters: Option<VcpuCounters>,
+    /// The stretches that were stepped through, if steps were asked for.
     pub stretches: Vec<Stretch>,
 }
 
-/// The time by the guest's clock.
+/// A time of the guest's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GuestTime {
-    /// In nanoseconds since any moment.
+    /// In nanoseconds since an arbitrary moment.
     pub nanos: u64,
-    /// When it came here, which is after the guest read its clock.
+    /// When the report arrived here, which is after the guest read its clock.
     pub at: Instant,
 }
 
-/// What KVM counted for the vCPU (`KVM_GET_STATS_FD`); `None` where this kernel does not count it.
+/// What KVM counted for the vCPU (`KVM_GET_STATS_FD`); `None` if this kernel does not count it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Returns to this process (`KVM_RUN` that came back), counted by the VMM itself.
+pub struct VcpuCounters {
+    /// Exits to this process (returns from `KVM_RUN`), counted by the VMM itself.
     pub userspace_exits: u64,
     /// How often the vCPU executed `hlt`.
     pub halt_exits: Option<u64>,
@@ -194,33 +193,33 @@ pub struct Counters {
     pub emulated_instructions: Option<u64>,
 }
 
-/// What a guest is told, and how it is believed.
+/// A guest's command line, and the nonce in it.
 #[derive(Debug)]
-struct Word {
-    /// What its records begin with. A foreign guest has none.
+struct GuestCommandLine {
+    /// The start of each of its records. A foreign guest has no records.
     nonce: Option<Nonce>,
-    command_line: String,
+    text: String,
 }
 
-impl Word {
-    /// For the guest of an image that has records, or of a foreign one.
+impl GuestCommandLine {
+    /// Makes the command line of a guest with records, or of a foreign one.
     fn new(has_records: bool, arguments: &str) -> Result<Self, RunError> {
         if !has_records {
             return Ok(Self {
                 nonce: None,
-                command_line: arguments.to_owned(),
+                text: arguments.to_owned(),
             });
         }
         let nonce = new_nonce()?;
         let gap = if arguments.is_empty() { "" } else { " " };
         Ok(Self {
             nonce: Some(nonce),
-            command_line: format!("{NONCE_ARGUMENT}{nonce}{gap}{arguments}"),
+            text: format!("{NONCE_ARGUMENT}{nonce}{gap}{arguments}"),
         })
     }
 }
 
-/// A nonce that was never used.
+/// Makes a new random nonce.
 pub(crate) fn new_nonce() -> Result<Nonce, RunError> {
     let mut bits = [0; 8];
     getrandom(&mut bits, GetRandomFlags::empty()).map_err(|errno| RunError::Resource {
@@ -230,21 +229,21 @@ pub(crate) fn new_nonce() -> Result<Nonce, RunError> {
     Ok(Nonce::new(u64::from_ne_bytes(bits)))
 }
 
-/// Runs the guest in the file `elf` and waits for its end.
+/// Runs the guest in the file `elf` and waits for it to end.
 ///
-/// What the guest writes to its console goes to `console` as it comes, unchanged. A guest that is built with
-/// `dormir-guest` speaks in records between, which are taken out; they bear a nonce that is new in each run, so
-/// that no text can be taken for one. All that a foreign guest writes is text.
+/// The guest's console output goes to `console` as it comes, unchanged. A guest that is built with
+/// `dormir-guest` also writes records, which are filtered out; they carry a nonce that is new in
+/// each run, so that no text can be mistaken for one. The output of a foreign guest is all text.
 ///
-/// The call returns within moments of the time limit or of the [`StopToken`], and leaves no process
-/// and no thread behind. A `console` that cannot take more can fail with [`WouldBlock`] after a moment
-/// and is asked again until then; one that blocks in `write` for ever holds the call up.
+/// The call returns shortly after the time limit or a stop by the [`StopToken`], and leaves no
+/// process and no thread behind. A `console` that cannot accept more may fail with [`WouldBlock`],
+/// and is retried until then; one that blocks in `write` forever blocks the call.
 ///
 /// [`WouldBlock`]: std::io::ErrorKind::WouldBlock
 ///
 /// # Errors
 ///
-/// What is wrong with the file, the configuration or the VMM; then no guest has run.
+/// The file, the configuration or the VMM cannot be used; no guest has run.
 pub fn run(
     elf: &Path,
     config: &RunConfig,
@@ -279,22 +278,22 @@ fn launch(
     };
     let image = Image::open(elf).map_err(problem)?;
     image.check_memory(config.memory_mib).map_err(problem)?;
-    let word = Word::new(image.has_records(), &config.arguments)?;
+    let line = GuestCommandLine::new(image.has_records(), &config.arguments)?;
     match config.vmm {
         Vmm::Kvm => {
             let entry = image.direct_entry().map_err(problem)?;
-            kvm::run(&image, entry, &word, config, &limit, console)
+            kvm::run(&image, entry, &line, config, &limit, console)
         }
         Vmm::Qemu(accelerator, machine) => {
             let entry = image.pvh_entry().map_err(problem)?;
             let how = (accelerator, machine);
-            qemu::run(&image, entry, how, &word, config, &limit, console)
+            qemu::run(&image, entry, how, &line, config, &limit, console)
         }
     }
 }
 
 impl RunConfig {
-    /// Checks what does not depend on the guest.
+    /// Checks everything that does not depend on the guest.
     fn check(&self) -> Result<(), RunError> {
         if !(MIN_MEMORY_MIB..=MAX_MEMORY_MIB).contains(&self.memory_mib) {
             return Err(RunError::Memory {

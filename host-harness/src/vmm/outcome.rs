@@ -1,35 +1,35 @@
-//! How a guest ended, in sentences.
+//! How a guest ended, as sentences.
 
 use std::{fmt, time::Duration};
 
 use dormir_abi::exit;
 
-/// How a guest ended. What is in it of the guest's own words, or of QEMU's, is escaped.
+/// How a guest ended. Text from the guest or from QEMU is escaped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
     /// It ended itself with this exit code; 0 is the only success. Codes from 0 to
     /// [`exit::MAX`](dormir_abi::exit::MAX) have a status of their own.
     Exited(i32),
-    /// It panicked, with this message and place.
+    /// It panicked, with this message and location.
     Panicked(String),
     /// A processor exception ended it.
     Faulted(String),
-    /// It faulted so deeply that the processor gave up. The registers are known under our VMM only.
+    /// It triple-faulted. The registers are known under our own VMM only.
     TripleFault {
         /// The last registers, several lines.
         registers: Option<String>,
     },
-    /// It switched its machine off and gave no exit code.
+    /// It powered its machine off without an exit code.
     PoweredOff,
     /// It was still running at the time limit.
     TimedOut {
         /// The time limit.
         limit: Duration,
-        /// Where it was, if known: `halted at 0x...`, `running at 0x...`, or not even started.
+        /// Where it was, if known: `halted at 0x...`, `running at 0x...`, or not started yet.
         place: Option<String>,
     },
-    /// It wrote more to its console than it may.
+    /// It exceeded the limit of its console output.
     ConsoleFlooded {
         /// The limit in bytes.
         limit: u64,
@@ -41,19 +41,19 @@ pub enum Outcome {
         /// The first bytes at that address.
         bytes: Vec<u8>,
     },
-    /// The run was stopped from outside, as by Ctrl-C.
+    /// The run was stopped from outside, for example by Ctrl-C.
     Stopped,
-    /// Whoever read the console stopped reading.
+    /// The reader of the console closed it.
     ConsoleClosed,
-    /// Its console could not be written, for this reason.
+    /// Its console output could not be written, for this reason.
     ConsoleFailed(String),
-    /// The VM ended without a word from the guest.
+    /// The VM ended without a report from the guest.
     Died(String),
 }
 
 impl Outcome {
-    /// KVM's emulator failed at `address`, where these bytes could be read: none, if there is no
-    /// memory.
+    /// Makes the outcome for a failure of KVM's emulator at `address`, where these bytes could be
+    /// read: none, if there is no memory.
     pub(super) fn not_emulated(address: u64, bytes: Vec<u8>) -> Self {
         if bytes.is_empty() {
             return Self::Died(format!(
@@ -64,37 +64,38 @@ impl Outcome {
         Self::NotEmulated { address, bytes }
     }
 
-    /// Whether the guest ended itself with exit code 0.
+    /// Returns whether the guest ended itself with exit code 0.
     #[must_use]
     pub fn is_success(&self) -> bool {
         *self == Self::Exited(exit::SUCCESS.into())
     }
 
-    /// Whether the guest's machine lacks what it was asked for: the guest says what, on the console.
+    /// Returns whether the guest's machine lacks what the guest needs; the guest's console names
+    /// it.
     #[must_use]
     pub fn is_setup_failure(&self) -> bool {
         *self == Self::Exited(exit::SETUP_FAILED.into())
     }
 
-    /// The exit status for a command that ran this guest: the guest's own code, or the one that
-    /// stands for the way it ended. Only a success is 0. A code of the guest that is negative or above 111 has no
-    /// status: it becomes 111, and the sentence names it.
+    /// Returns the exit status for a command that ran this guest: the guest's own code, or the one
+    /// that stands for the way it ended. Only success is 0. A guest's code that is negative or
+    /// above 111 has no status of its own: it becomes 111, and the sentence names it.
     ///
     /// | status | the guest |
     /// | --- | --- |
     /// | 0 to 110 | ended itself with this code |
-    /// | 111 | ended itself with this code, or one that is no status |
+    /// | 111 | ended itself with this code, or one without a status |
     /// | 101 | panicked |
     /// | 102 | was ended by a processor exception |
-    /// | 118 | switched its machine off without an exit code |
+    /// | 118 | powered its machine off without an exit code |
     /// | 119 | was stopped because its console could not be written |
     /// | 120 | triple-faulted |
     /// | 121 | executed an instruction that this KVM cannot emulate |
-    /// | 122 | wrote more to its console than it may |
+    /// | 122 | exceeded the limit of its console output |
     /// | 123 | died with its VM |
-    /// | 124 | ran into the time limit, as with `timeout(1)` |
-    /// | 130 | was stopped, as a shell reports Ctrl-C |
-    /// | 141 | lost its console, as a shell reports a broken pipe |
+    /// | 124 | reached the time limit, as with `timeout(1)` |
+    /// | 130 | was stopped, as shells report Ctrl-C |
+    /// | 141 | lost its console, as shells report a broken pipe |
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -114,16 +115,16 @@ impl Outcome {
     }
 }
 
-/// One sentence each: what happened and, where it is not plain, what to do next. A triple fault's
-/// registers follow on lines of their own.
+/// Writes one sentence: what happened and, where that is not obvious, what to do next. A triple
+/// fault's registers follow on separate lines.
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Exited(0) => f.write_str("the guest ended with success"),
             Self::Exited(code) if !(0..=exit::MAX.into()).contains(code) => write!(
                 f,
-                "the guest ended itself with exit code {code}, for which {} stands as the status: its console \
-                 says why, and codes from 0 to {0} have a status of their own",
+                "the guest ended itself with exit code {code}, for which {} stands as the status: \
+                 its console says why, and codes from 0 to {0} have a status of their own",
                 exit::MAX
             ),
             Self::Exited(code) => write!(
@@ -138,22 +139,19 @@ impl fmt::Display for Outcome {
                 registers: Some(registers),
             } => write!(
                 f,
-                "the guest triple-faulted: it faulted where its own handlers could not run; look up \
-                 rip and cr2 in its disassembly:\n{registers}"
+                "the guest triple-faulted: it faulted where its own handlers could not run; look \
+                 up rip and cr2 in its disassembly:\n{registers}"
             ),
             Self::TripleFault { registers: None } => f.write_str(
                 "the guest triple-faulted or reset its machine: run it with --vmm kvm to see its \
                  last registers",
             ),
             Self::PoweredOff => f.write_str(
-                "the guest switched its machine off and gave no exit code: have it write one to the exit \
-                 port, as dormir_guest::exit does",
+                "the guest powered its machine off without an exit code: make it write one to the \
+                 exit port, as dormir_guest::exit does",
             ),
             Self::TimedOut { limit, place } => {
-                write!(
-                    f,
-                    "the guest had not ended at its time limit of {limit:?}"
-                )?;
+                write!(f, "the guest had not ended at its time limit of {limit:?}")?;
                 if let Some(place) = place {
                     write!(f, ", {place}")?;
                 }
@@ -161,8 +159,8 @@ impl fmt::Display for Outcome {
             }
             Self::ConsoleFlooded { limit } => write!(
                 f,
-                "the guest wrote more than {limit} bytes to its console and was stopped: look for a \
-                 loop that prints"
+                "the guest wrote more than {limit} bytes to its console and was stopped: look for \
+                 a loop that prints"
             ),
             Self::NotEmulated { address, bytes } => {
                 write!(
@@ -176,8 +174,8 @@ impl fmt::Display for Outcome {
             }
             Self::Stopped => f.write_str("the guest was stopped from outside before it ended"),
             Self::ConsoleClosed => f.write_str(
-                "the guest was stopped because nobody reads its console any more: keep the reader \
-                 of the output open until the guest ends",
+                "the guest was stopped because its console was closed: keep the reader of the \
+                 output open until the guest ends",
             ),
             Self::ConsoleFailed(reason) => write!(
                 f,

@@ -1,28 +1,27 @@
-//! What a guest did that was stepped through.
+//! What a guest did while it was stepped through.
 
-/// What a guest did from where it asked for steps (see [`dormir_abi::port::STEPS`]) to where it asked for
-/// no more.
+/// What a guest did between starting and ending the steps (see [`dormir_abi::port::STEPS`]).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stretch {
     /// The address of each instruction that was executed, in order.
     pub addresses: Vec<u64>,
-    /// What they asked the machine for, and what came from it, in order.
-    pub events: Vec<Event>,
+    /// Accesses to the machine, and interrupts from it, in order.
+    pub events: Vec<StepEvent>,
 }
 
-/// Something on the way.
+/// An event in a stretch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Event {
-    /// How many instructions of the stretch were executed before.
+pub struct StepEvent {
+    /// How many instructions of the stretch were executed before it.
     pub at: usize,
-    /// What.
+    /// The kind of event.
     pub kind: EventKind,
 }
 
-/// What leaves the processor, or comes to it.
+/// What leaves the processor, or arrives at it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventKind {
-    /// The guest marks a place, with an instruction that does nothing (`xchg bx, bx`).
+    /// The guest marks a point, with an instruction that does nothing (`xchg bx, bx`).
     Mark,
     /// `hlt`.
     Halt,

@@ -1,4 +1,4 @@
-//! The command line: help, bad input, and what does not need a guest.
+//! The command line: help, bad input, and everything that needs no guest.
 
 use crate::support::{FakeMachine, cargo_vm, is_error_line, outcome, std_command};
 use std::{
@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Once built, a wrong file must be refused within this time.
+/// The time within which a bad file must be refused.
 const REFUSED_WITHIN: Duration = Duration::from_secs(2);
 
 #[test]
@@ -47,7 +47,7 @@ fn every_verb_has_a_help_with_units_and_defaults() {
                 "--browser",
                 "cargo test",
                 "loom",
-                "left out",
+                "skipped",
                 "--vmm",
                 "hyperlight-interrupts",
             ],
@@ -90,7 +90,7 @@ fn what_is_not_understood_is_named() {
         ("doctor --no-install", "'--no-install'"),
     ] {
         let (status, stdout, stderr) = outcome(cargo_vm().args(line.split_whitespace()));
-        // Not clap's own status, 2: a guest may end with that.
+        // Not clap's own status, 2: a guest may end with it.
         assert_eq!(status, Some(125), "{line}: {stderr}");
         assert!(stderr.contains(named), "{line}: {stderr}");
         assert!(stdout.is_empty(), "{line}: {stdout}");

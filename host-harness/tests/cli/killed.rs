@@ -1,4 +1,4 @@
-//! What the command has started ends with it, whatever ends it.
+//! All processes that the command has started end with it, however it ends.
 
 use crate::support::FakeMachine;
 use rustix::process::{Pid, Signal, kill_process};
@@ -8,7 +8,7 @@ use std::{
     process::Stdio,
 };
 
-/// What is left running is seen on the pipe: it closes once nobody holds it.
+/// A process that is still running shows on the pipe, which closes once no process holds it.
 fn ends_all(verb: &[&str], signal: Signal) {
     let machine = FakeMachine::that_builds();
     machine.script("qemu-system-x86_64", "echo 'QEMU emulator version 9.9.9'");

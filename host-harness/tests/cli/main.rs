@@ -1,4 +1,4 @@
-//! The command as people use it, as far as no guest is needed.
+//! Tests of the command as users run it, as far as no guest is needed.
 
 mod bench;
 mod documents;

@@ -1,4 +1,4 @@
-//! What set-up does to a machine's packages, where the package manager is a script.
+//! What set-up does to a machine's packages; the package manager is a script.
 
 use crate::support::{FakeMachine, is_error_line, outcome, text};
 
@@ -9,19 +9,20 @@ const REPLACES_UTILS: &str = "install --yes --no-install-recommends qemu-system-
 
 const REMOVES_NOTHING: &str = "install --yes --no-install-recommends --no-remove qemu-system-x86";
 
-/// A machine that lacks QEMU. Its apt notes what it is asked for, prints `rehearsed` when it is to say what
-/// it would do, and does `really` when it is to do it.
-fn machine(rehearsed: &str, really: &str) -> FakeMachine {
+/// Makes a machine without QEMU. Its apt logs its arguments, runs `simulated` for a simulation, and
+/// `really` for an installation.
+fn machine(simulated: &str, really: &str) -> FakeMachine {
     let machine = FakeMachine::that_builds();
-    scripts(&machine, rehearsed, really);
+    scripts(&machine, simulated, really);
     machine.script("cargo", "exit 0");
     machine
 }
 
-fn scripts(machine: &FakeMachine, rehearsed: &str, really: &str) {
+fn scripts(machine: &FakeMachine, simulated: &str, really: &str) {
     let (log, bin) = (machine.log(), machine.bin());
     let apt = format!(
-        "echo \"$*\" >>'{}'\ncase \"$*\" in\n*--simulate*) {rehearsed};;\ninstall*) {really};;\nesac",
+        "echo \"$*\" >>'{}'\ncase \"$*\" in\n*--simulate*) {simulated};;\ninstall*) \
+         {really};;\nesac",
         text(&log)
     );
     machine.script("apt-get", &apt);
@@ -29,7 +30,7 @@ fn scripts(machine: &FakeMachine, rehearsed: &str, really: &str) {
     machine.script("sudo", &sudo);
 }
 
-/// What makes QEMU be there.
+/// Returns the script that installs QEMU.
 fn installed(machine: &FakeMachine) -> String {
     let qemu = text(&machine.bin().join("qemu-system-x86_64")).to_owned();
     format!(
@@ -37,7 +38,7 @@ fn installed(machine: &FakeMachine) -> String {
     )
 }
 
-/// What apt was asked to do, without what it was only asked about.
+/// Returns what apt was asked to do, without simulations.
 fn done(machine: &FakeMachine) -> Vec<String> {
     let logged = machine.logged();
     let lines = logged.lines().filter(|line| !line.contains("--simulate"));

@@ -1,10 +1,10 @@
-//! SECURITY.md and the tests that it names.
+//! Checks that the tests that SECURITY.md names exist.
 
 use std::{fs, path::Path};
 
 const TEXT: &str = include_str!("../../../SECURITY.md");
 
-/// The text of all Rust sources below a folder.
+/// Collects the text of all Rust sources below a folder.
 fn sources(folder: &Path, into: &mut String) {
     for entry in fs::read_dir(folder).expect("a folder").flatten() {
         let (path, name) = (entry.path(), entry.file_name());

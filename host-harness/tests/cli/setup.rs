@@ -1,4 +1,4 @@
-//! Setting up, and what `doctor` and `test` make of it, on machines made of scripts.
+//! Set-up, and how `demo`, `doctor` and `test` use it, on simulated machines made of scripts.
 
 use crate::support::{FakeMachine, is_error_line, outcome, text};
 use rustix::process::{Pid, Signal, kill_process};
@@ -26,7 +26,9 @@ fn what_is_missing_is_installed_once() {
     let (status, stdout, stderr) = outcome(machine.cargo_vm().arg("test"));
     assert_eq!(status, Some(0), "{stderr}");
     assert_eq!(machine.logged(), "rustup target add x86_64-unknown-none\n");
-    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    assert_eq!(stderr.lines().count(), 3, "{stderr}");
+    let first = stderr.lines().next().unwrap_or_default();
+    assert!(first.contains("takes about 10 s"), "{stderr}");
     assert!(
         stderr.contains("`rustup target add x86_64-unknown-none`"),
         "{stderr}"
@@ -37,6 +39,44 @@ fn what_is_missing_is_installed_once() {
     assert_eq!(status, Some(0));
     assert!(stderr.is_empty(), "nothing is left to do: {stderr}");
     assert_eq!(machine.logged().lines().count(), 1);
+}
+
+#[test]
+fn a_demo_first_says_what_it_installs_and_how_long_that_takes() {
+    let machine = FakeMachine::new();
+    machine.script(
+        "rustup",
+        &format!("mkdir -p '{}'", text(&machine.library())),
+    );
+    let qemu = text(&machine.bin().join("qemu-system-x86_64")).to_owned();
+    machine.script(
+        "apt-get",
+        &format!(
+            "case \"$*\" in *--yes*) echo '#!/bin/sh\n{QEMU_SAYS}' >'{qemu}'; chmod +x '{qemu}';; \
+             esac"
+        ),
+    );
+    machine.script(
+        "sudo",
+        &format!("PATH='{}':$PATH\nexec \"$@\"", text(&machine.bin())),
+    );
+    machine.script("cargo", "exit 101");
+    let (_, stdout, stderr) = outcome(machine.cargo_vm().args(["demo", "--vmm", "qemu-tcg"]));
+    let lines: Vec<&str> = stderr.lines().collect();
+    let [what, target, qemu, steps @ ..] = &lines[..] else {
+        panic!("what is missing, and the steps: {stderr}")
+    };
+    assert!(what.contains("takes about 35 s"), "{stderr}");
+    assert!(
+        target.contains("rustup target add") && target.ends_with("about 10 s"),
+        "{stderr}"
+    );
+    assert!(
+        qemu.contains(" qemu-system-x86`") && qemu.ends_with("about 15 s"),
+        "{stderr}"
+    );
+    assert_eq!(steps.len(), 4, "three steps, and cargo's failure: {stderr}");
+    assert!(stdout.is_empty(), "{stdout}");
 }
 
 #[test]
@@ -76,7 +116,7 @@ fn no_install_installs_nothing() {
     assert_only_simulated(&machine);
 }
 
-/// Asserts that nothing was asked to do anything: apt may be asked what it would do.
+/// Asserts that no program was asked to do anything, except for simulations by apt.
 fn assert_only_simulated(machine: &FakeMachine) {
     for line in machine.logged().lines() {
         assert!(line.contains("/apt-get install --simulate "), "{line}");
@@ -110,7 +150,8 @@ fn doctor_changes_nothing_and_fails_where_no_guest_can_be_built() {
         "KVM ",
         "QEMU ",
         "guests ",
-        "set-up    for the compiler's library for the guest target x86_64-unknown-none: would run `rustup target add x86_64-unknown-none`",
+        "set-up    for the compiler's library for the guest target x86_64-unknown-none: would run \
+         `rustup target add x86_64-unknown-none`",
         " --no-remove qemu-system-x86` and remove nothing",
         "VMMs ",
         "cannot be built",
@@ -124,7 +165,7 @@ fn doctor_changes_nothing_and_fails_where_no_guest_can_be_built() {
 }
 
 #[test]
-fn doctor_is_content_with_one_vmm_and_a_compiler() {
+fn doctor_succeeds_with_one_vmm_and_a_compiler() {
     let machine = FakeMachine::that_builds();
     machine.script("qemu-system-x86_64", QEMU_SAYS);
     let (status, stdout, stderr) = outcome(machine.cargo_vm().arg("doctor"));
@@ -135,7 +176,7 @@ fn doctor_is_content_with_one_vmm_and_a_compiler() {
 }
 
 #[test]
-fn the_tests_cargo_is_called_as_a_plain_one_and_its_word_is_the_last() {
+fn the_tests_cargo_is_called_as_a_plain_one_and_its_status_is_returned() {
     let machine = FakeMachine::that_builds();
     machine.script("qemu-system-x86_64", QEMU_SAYS);
     machine.script("cargo", "echo \"$*\"; env | grep ^CARGO_PKG_ ; exit 7");
@@ -182,9 +223,10 @@ fn the_tests_of_one_vmm_are_chosen_by_its_name_and_need_what_it_needs() {
     );
 }
 
-/// How the library's own tests are run without metrics and trace.
+/// The arguments with which the library's own tests run without metrics and trace.
 const AS_IT_SHIPS: &str = "test --locked --package=dormir --lib --features=alloc";
-const WITHOUT_HEAP: &str = "test --locked --package=dormir --lib --no-default-features --features=embassy-time time::embassy";
+const WITHOUT_HEAP: &str = "test --locked --package=dormir --lib --no-default-features \
+     --features=embassy-time time::embassy";
 
 #[test]
 fn the_library_as_it_ships_examples_in_vms_and_models_follow_the_tests() {
@@ -253,7 +295,7 @@ fn nothing_more_is_run_after_a_failure() {
 }
 
 #[test]
-fn a_browser_looks_at_the_page_only_where_that_is_asked_for() {
+fn the_page_is_tested_in_a_browser_only_if_asked_for() {
     let machine = FakeMachine::that_builds();
     machine.script("qemu-system-x86_64", QEMU_SAYS);
     machine.script("cargo", "echo \"$*\"");
@@ -284,7 +326,7 @@ fn a_browser_looks_at_the_page_only_where_that_is_asked_for() {
     );
 }
 
-/// Where the library for guests has to be built, so it is for examples, and by the compiler that can.
+/// If the library for guests must be built from source, examples are built with the same compiler.
 #[test]
 fn examples_are_built_by_the_compiler_that_builds_guests() {
     let machine = FakeMachine::new();
@@ -302,7 +344,7 @@ fn examples_are_built_by_the_compiler_that_builds_guests() {
 }
 
 #[test]
-fn a_failed_build_is_said_in_a_sentence() {
+fn a_failed_build_is_reported_in_a_sentence() {
     let machine = FakeMachine::that_builds();
     machine.script("qemu-system-x86_64", QEMU_SAYS);
     machine.script("cargo", "echo 'error[E0000]: wrong' >&2; exit 101");
@@ -317,7 +359,7 @@ fn a_failed_build_is_said_in_a_sentence() {
 }
 
 #[test]
-fn a_cargo_that_builds_nothing_is_not_believed() {
+fn a_cargo_that_builds_nothing_is_an_error() {
     let machine = FakeMachine::that_builds();
     machine.script("qemu-system-x86_64", QEMU_SAYS);
     machine.script("cargo", "exit 0");
@@ -327,7 +369,7 @@ fn a_cargo_that_builds_nothing_is_not_believed() {
     assert!(stderr.contains("no guest image `demo`"), "{stderr}");
 }
 
-/// What is left running is seen on the pipe: it closes once nobody holds it.
+/// A process that is still running shows on the pipe, which closes once no process holds it.
 fn a_signal_ends(verb: &[&str]) {
     for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
         let machine = FakeMachine::that_builds();

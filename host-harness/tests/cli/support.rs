@@ -1,4 +1,4 @@
-//! A machine made of scripts: compilers, package managers and QEMU that only pretend.
+//! A simulated machine made of scripts, which stand in for compilers, package managers and QEMU.
 
 use std::{
     fs,
@@ -8,22 +8,22 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// The longest time that any of these commands may take; none does real work.
+/// The time limit of these commands, none of which does real work.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// The command under test, `PROGRAM` of each test's root, with this machine's environment.
+/// Makes the command under test, `PROGRAM` of each test's root, with this machine's environment.
 pub(crate) fn cargo_vm() -> assert_cmd::Command {
     let mut command = assert_cmd::Command::from_std(std_command());
     command.timeout(LIMIT);
     command
 }
 
-/// The same, to be started and signalled.
+/// Makes the same command, to be started and signalled.
 pub(crate) fn std_command() -> std::process::Command {
     std::process::Command::new(crate::PROGRAM)
 }
 
-/// What a command that ended left: its status, standard output and standard error.
+/// Runs a command; returns its status, standard output and standard error.
 pub(crate) fn outcome(command: &mut assert_cmd::Command) -> (Option<i32>, String, String) {
     let output = command.output().expect("the command runs and ends in time");
     let text = |bytes| String::from_utf8(bytes).expect("text");
@@ -34,13 +34,13 @@ pub(crate) fn outcome(command: &mut assert_cmd::Command) -> (Option<i32>, String
     )
 }
 
-/// A machine whose PATH holds nothing but the scripts that it is given.
+/// A simulated machine whose PATH contains only its scripts.
 pub(crate) struct FakeMachine {
     folder: TempDir,
 }
 
 impl FakeMachine {
-    /// A machine with a compiler whose sysroot has no library for guests, and nothing else.
+    /// Makes a machine with only a compiler, whose sysroot has no library for guests.
     pub(crate) fn new() -> Self {
         let machine = Self {
             folder: tempfile::tempdir().expect("a folder for the test"),
@@ -58,14 +58,14 @@ impl FakeMachine {
         machine
     }
 
-    /// The same with the library for guests.
+    /// Makes a machine with a compiler that has the library for guests.
     pub(crate) fn that_builds() -> Self {
         let machine = Self::new();
         fs::create_dir_all(machine.library()).expect("a folder is made");
         machine
     }
 
-    /// The folder that is its PATH.
+    /// Returns the folder that is its PATH.
     pub(crate) fn bin(&self) -> PathBuf {
         self.folder.path().join("bin")
     }
@@ -74,29 +74,29 @@ impl FakeMachine {
         self.folder.path().join("sysroot")
     }
 
-    /// The folder that makes the compiler one that can build guests.
+    /// Returns the folder whose existence lets the compiler build guests.
     pub(crate) fn library(&self) -> PathBuf {
         self.sysroot().join("lib/rustlib/x86_64-unknown-none/lib")
     }
 
-    /// Gives the compiler the source of the library for guests.
+    /// Adds the source of the library for guests to the compiler.
     pub(crate) fn source(&self) {
         let folder = self.sysroot().join("lib/rustlib/src/rust/library/core/src");
         fs::create_dir_all(&folder).expect("a folder is made");
         fs::write(folder.join("lib.rs"), "").expect("a file is made");
     }
 
-    /// A file in which scripts can note what they were called with.
+    /// Returns the file in which scripts can log their arguments.
     pub(crate) fn log(&self) -> PathBuf {
         self.folder.path().join("log")
     }
 
-    /// What scripts have noted.
+    /// Returns what scripts have logged.
     pub(crate) fn logged(&self) -> String {
         fs::read_to_string(self.log()).unwrap_or_default()
     }
 
-    /// Puts a program into PATH; its text is for a shell that knows the usual tools.
+    /// Puts a shell script into PATH, which can use the usual tools.
     pub(crate) fn script(&self, name: &str, text: &str) -> PathBuf {
         let path = self.bin().join(name);
         let text = format!("#!/bin/sh\nPATH=/usr/bin:/bin\n{text}\n");
@@ -106,7 +106,7 @@ impl FakeMachine {
         path
     }
 
-    /// The command on this machine.
+    /// Makes the command with this machine's environment.
     pub(crate) fn cargo_vm(&self) -> assert_cmd::Command {
         let mut command = cargo_vm();
         command.env("PATH", self.bin());
@@ -117,7 +117,7 @@ impl FakeMachine {
         command
     }
 
-    /// The same, to be started and signalled.
+    /// Makes the same command, to be started and signalled.
     pub(crate) fn std_command(&self) -> std::process::Command {
         let mut command = std_command();
         command
@@ -128,12 +128,12 @@ impl FakeMachine {
     }
 }
 
-/// Whether a text is one sentence of the kind that every error is.
+/// Returns whether a text is a single error line.
 pub(crate) fn is_error_line(text: &str) -> bool {
     text.starts_with("error: ") && text.trim_end().lines().count() == 1
 }
 
-/// A path as text, for a script.
+/// Returns a path as text, for a script.
 pub(crate) fn text(path: &Path) -> &str {
     path.to_str().expect("a path of plain text")
 }

@@ -1,4 +1,4 @@
-//! QEMUs that are broken, or something else that goes by the name: none of their ends is a guest's result.
+//! A QEMU that is broken, or another program of this name: none of their ends is a guest's result.
 
 use std::{
     path::Path,
@@ -8,19 +8,19 @@ use std::{
 
 use crate::{
     command::{DORMIR_QEMU, cargo_vm, script},
-    guests::{Guest, SPIN, exit, print, record},
+    guests::{GuestFile, SPIN, exit, print, record},
     leftovers::{processes_with, wait_for},
 };
 
-/// What a script does that says its version as QEMU does.
+/// The part of a script that prints its version as QEMU does.
 const VERSION: &str = "[ \"$1\" = --version ] && exec echo 'QEMU emulator version 9.9.9'\n";
 
-/// A program in place of QEMU, which does this.
+/// Makes a script that replaces QEMU.
 fn program(folder: &Path, text: &str) -> std::path::PathBuf {
     script(folder, "qemu-system-x86_64", &format!("{VERSION}{text}"))
 }
 
-fn run(guest: &Guest) -> Command {
+fn run(guest: &GuestFile) -> Command {
     let mut command = cargo_vm();
     command
         .args(["run", "--vmm", "qemu-tcg", "--memory", "4"])
@@ -37,7 +37,7 @@ fn ended(command: &mut Command) -> (Option<i32>, String) {
 #[test]
 fn what_ends_before_the_guest_runs_ends_for_no_guest() {
     let path = std::env::var("PATH").expect("there is one");
-    for guest in [Guest::new(&exit(0)), Guest::with_records(&exit(0))] {
+    for guest in [GuestFile::new(&exit(0)), GuestFile::with_records(&exit(0))] {
         for (end, said) in [
             ("exit 33", "exit status: 33, without a message"),
             ("exit 0", "exit status: 0"),
@@ -71,7 +71,7 @@ fn what_ends_before_the_guest_runs_ends_for_no_guest() {
 fn one_that_does_not_start_the_guest_is_said_to() {
     let folder = tempfile::tempdir().expect("a folder for the test");
     let hangs = program(folder.path(), "echo waiting >&2; sleep 1000");
-    let guest = Guest::new(&exit(0));
+    let guest = GuestFile::new(&exit(0));
     let mut command = run(&guest);
     let (status, stderr) = ended(command.args(["--timeout", "2"]).env(DORMIR_QEMU, hangs));
     assert_eq!(status, Some(124), "{stderr}");
@@ -87,7 +87,7 @@ fn the_one_in_path_is_asked_for_its_version_too() {
         "qemu-system-x86_64",
         "echo no library >&2; exit 127",
     );
-    let (status, stderr) = ended(run(&Guest::new(&exit(0))).env("PATH", folder.path()));
+    let (status, stderr) = ended(run(&GuestFile::new(&exit(0))).env("PATH", folder.path()));
     assert_eq!(status, Some(125), "{stderr}");
     assert!(
         stderr.contains("--version` failed (exit status: 127, no library)"),
@@ -101,27 +101,27 @@ fn one_that_fails_while_the_guest_runs_is_no_guests_end() {
     let started = [print(b"!"), SPIN.to_vec()].concat();
     let begin = "qemu-system-x86_64 \"$@\" & sleep 2;";
     for (guest, end, said) in [
-        (Guest::new(&started), "kill -KILL $$", "signal: 9"),
+        (GuestFile::new(&started), "kill -KILL $$", "signal: 9"),
         (
-            Guest::new(&started),
+            GuestFile::new(&started),
             "echo oh >&2; kill -SEGV $$",
             "its last words: oh",
         ),
-        (Guest::new(&started), "exit 127", "exit code 47"),
+        (GuestFile::new(&started), "exit 127", "exit code 47"),
         (
-            Guest::with_records(&started),
+            GuestFile::with_records(&started),
             "exit 127",
             "exit code 47, and the guest did not say",
         ),
         (
-            Guest::with_records(&started),
+            GuestFile::with_records(&started),
             "exit 33",
             "exit code 0, and the guest did not say",
         ),
     ] {
         let broken = program(folder.path(), &format!("{begin} {end}"));
         let (status, stderr) = ended(run(&guest).env(DORMIR_QEMU, broken));
-        // Of a foreign guest the status is all that is known.
+        // Of a foreign guest only the status is known.
         let expected = if stderr.contains("itself with exit code 47") {
             47
         } else {
@@ -142,7 +142,7 @@ fn what_leaves_the_session_of_a_wrapper_holds_nothing_up_and_ends() {
     );
     let code = [record(false, "exit 0"), exit(0)].concat();
     let started = Instant::now();
-    let (status, stderr) = ended(run(&Guest::with_records(&code)).env(DORMIR_QEMU, wrapper));
+    let (status, stderr) = ended(run(&GuestFile::with_records(&code)).env(DORMIR_QEMU, wrapper));
     assert_eq!(status, Some(0), "{stderr}");
     assert!(started.elapsed() < Duration::from_secs(20));
     assert!(wait_for(|| processes_with(&mark) == 0), "it is gone");

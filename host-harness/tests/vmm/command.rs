@@ -1,4 +1,4 @@
-//! `cargo vm run` around guests: what it does where its surroundings are hostile.
+//! `cargo vm run` in hostile environments.
 
 use std::{
     fs,
@@ -9,21 +9,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::guests::{Guest, exit, print};
+use crate::guests::{GuestFile, exit, print};
 
 pub(crate) const DORMIR_QEMU: &str = dormir_harness::vmm::qemu::PROGRAM_VARIABLE;
 
 /// `mov al, 'x'; again: out 0xe9, al; jmp again`
 const PRINT_FOR_EVER: &[u8] = &[0xb0, b'x', 0xe6, 0xe9, 0xeb, 0xfc];
 
-/// The command, without arguments.
+/// Makes the command, without arguments.
 pub(crate) fn cargo_vm() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-vm"));
     command.env_remove(DORMIR_QEMU);
     command
 }
 
-/// A shell script in this folder.
+/// Makes a shell script in this folder.
 pub(crate) fn script(folder: &Path, name: &str, text: &str) -> PathBuf {
     let path = folder.join(name);
     fs::write(&path, format!("#!/bin/sh\n{text}\n")).expect("a script is written");
@@ -33,7 +33,7 @@ pub(crate) fn script(folder: &Path, name: &str, text: &str) -> PathBuf {
 
 #[test]
 fn an_output_that_nobody_takes_does_not_outlast_the_time_limit() {
-    let guest = Guest::new(PRINT_FOR_EVER);
+    let guest = GuestFile::new(PRINT_FOR_EVER);
     for vmm in ["kvm", "qemu-tcg"] {
         let (mut reader, writer) = std::io::pipe().expect("a pipe");
         let started = Instant::now();
@@ -54,7 +54,7 @@ fn an_output_that_nobody_takes_does_not_outlast_the_time_limit() {
 
 #[test]
 fn an_output_without_space_ends_the_run_with_the_reason() {
-    let guest = Guest::new(&[print(b"hi"), exit(0)].concat());
+    let guest = GuestFile::new(&[print(b"hi"), exit(0)].concat());
     let full = fs::File::create("/dev/full").expect("Linux has it");
     let output = cargo_vm()
         .args(["run", "--vmm", "qemu-tcg", "--memory", "4"])
@@ -70,7 +70,7 @@ fn an_output_without_space_ends_the_run_with_the_reason() {
 
 #[test]
 fn a_program_that_is_no_qemu_is_named_and_does_not_pass_for_a_guest() {
-    let guest = Guest::new(&exit(0));
+    let guest = GuestFile::new(&exit(0));
     let folder = tempfile::tempdir().expect("a folder for the test");
     let silent = |name: &str, status: u8| script(folder.path(), name, &format!("exit {status}"));
     for (program, named) in [

@@ -1,4 +1,4 @@
-//! What must be the same under every VMM. Each case is one test per VMM.
+//! Behaviour that is the same under every VMM. Each case is one test per VMM.
 
 use std::{
     io::{self, Write},
@@ -6,11 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dormir_harness::vmm::{Machine, Outcome, Vmm, run};
+use dormir_harness::vmm::{MachineType, Outcome, Vmm, run};
 
 use crate::{
     KVM, PATIENCE, TCG_Q35, config,
-    guests::{self, Guest, SPIN, exit, exit_with_value, print, triple_fault},
+    guests::{self, GuestFile, SPIN, exit, exit_with_value, print, triple_fault},
     launch, outcome, small_elf,
 };
 
@@ -60,7 +60,7 @@ fn a_triple_fault_is_one(vmm: Vmm) {
             registers: Some(registers),
         } => {
             assert_eq!(vmm, KVM);
-            // `ud2` comes after two moves and two writes of two bytes each. (A processor of AMD
+            // `ud2` comes after two moves and two writes of two bytes each. (An AMD processor
             // resets the vCPU first.)
             let places = ["0x0000000000100008", "0x000000000000fff0"];
             assert!(
@@ -74,11 +74,11 @@ fn a_triple_fault_is_one(vmm: Vmm) {
     }
 }
 
-/// Where there is ACPI, which is on q35.
+/// ACPI exists only on q35.
 fn a_power_off_is_one(vmm: Vmm) {
-    // mov dx, 0x604; mov ax, 0x2000; out dx, ax: to sleep for good
+    // mov dx, 0x604; mov ax, 0x2000; out dx, ax: powers off
     let mut code = vec![0x66, 0xba, 0x04, 0x06, 0x66, 0xb8, 0x00, 0x20, 0x66, 0xef];
-    if let Vmm::Qemu(_, Machine::Q35) = vmm {
+    if let Vmm::Qemu(_, MachineType::Q35) = vmm {
         code.extend(SPIN);
         assert_eq!(outcome(&code, vmm), Outcome::PoweredOff);
     } else {
@@ -89,7 +89,7 @@ fn a_power_off_is_one(vmm: Vmm) {
 
 fn times_out(code: &[u8], vmm: Vmm) -> Option<String> {
     let mut config = config(vmm);
-    // The guest must have come to where it stays, on a machine that is busy too; QEMU's firmware runs
+    // The guest must have reached its final state, even on a busy machine; QEMU's firmware runs
     // before it.
     let limit = Duration::from_millis(if vmm == KVM { 1000 } else { 1500 });
     config.timeout = limit;
@@ -157,7 +157,7 @@ impl Write for ClosedPipe {
 }
 
 fn a_closed_console_ends_the_run(vmm: Vmm) {
-    let guest = Guest::new(&[print(b"hi"), SPIN.to_vec()].concat());
+    let guest = GuestFile::new(&[print(b"hi"), SPIN.to_vec()].concat());
     let report = run(guest.path(), &config(vmm), &mut ClosedPipe).expect("it runs");
     assert_eq!(report.outcome, Outcome::ConsoleClosed);
 }
@@ -172,7 +172,7 @@ fn an_unknown_exit_value_is_no_success(vmm: Vmm) {
 fn an_instruction_that_kvm_cannot_emulate_is_named(vmm: Vmm) {
     let popcnt = [0xf3, 0x0f, 0xb8, 0xc0];
     match outcome(&[&popcnt, &exit(0)[..]].concat(), vmm) {
-        // Which instructions a KVM lacks differs: with hardware's help, none.
+        // KVMs differ in which instructions they lack; with hardware support, none.
         Outcome::Exited(0) => {}
         Outcome::NotEmulated { address, bytes } => {
             assert_ne!(vmm, TCG_Q35);

@@ -1,5 +1,5 @@
-//! Guests in machine code. Unless it says otherwise, the code means the same in 32-bit mode, in
-//! which QEMU enters it, and in 64-bit mode, in which our VMM does.
+//! Guests in machine code. Unless noted otherwise, the code means the same in 32-bit mode, in which
+//! QEMU enters it, and in 64-bit mode, in which our VMM does.
 
 use std::{io::Write, path::Path};
 
@@ -7,15 +7,15 @@ use tempfile::NamedTempFile;
 
 use crate::small_elf::SmallElf;
 
-/// A guest in a file that is removed with it.
-pub(crate) struct Guest(NamedTempFile);
+/// A guest in a temporary file.
+pub(crate) struct GuestFile(NamedTempFile);
 
-impl Guest {
+impl GuestFile {
     pub(crate) fn new(code: &[u8]) -> Self {
         Self(write(&SmallElf::new(code).bytes()))
     }
 
-    /// One whose image says that it speaks in records.
+    /// Makes a guest whose image announces records.
     pub(crate) fn with_records(code: &[u8]) -> Self {
         let mut file = SmallElf::new(code);
         file.say_that_there_are_records();
@@ -27,7 +27,7 @@ impl Guest {
     }
 }
 
-/// A file with this content.
+/// Makes a file with this content.
 pub(crate) fn write(bytes: &[u8]) -> NamedTempFile {
     let mut file = NamedTempFile::new().expect("a temporary file");
     file.write_all(bytes).expect("a few bytes of space");
@@ -41,7 +41,8 @@ pub(crate) fn print(text: &[u8]) -> Vec<u8> {
         .collect()
 }
 
-/// A record: `text` behind the mark and the nonce, which is the first word of the command line.
+/// Prints a record: `text` after the mark and the nonce, which is in the first word of the command
+/// line.
 pub(crate) fn record(in_rdi: bool, text: &str) -> Vec<u8> {
     let nonce_at = dormir_abi::record::NONCE_ARGUMENT.len() as u8;
     let mut code = print(&[dormir_abi::record::MARK]);
@@ -54,7 +55,7 @@ pub(crate) fn record(in_rdi: bool, text: &str) -> Vec<u8> {
     code
 }
 
-/// `mov eax, value; out 0xf4, eax`, and then halts: under QEMU the write takes effect later.
+/// `mov eax, value; out 0xf4, eax`, and then halts, since under QEMU the write takes effect later.
 pub(crate) fn exit_with_value(value: u32) -> Vec<u8> {
     let mut code = vec![0xb8];
     code.extend(value.to_le_bytes());
@@ -65,7 +66,7 @@ pub(crate) fn exit_with_value(value: u32) -> Vec<u8> {
 /// `jmp` to itself.
 pub(crate) const SPIN: &[u8] = &[0xeb, 0xfe];
 
-/// `hlt`, with interrupts masked as they are at entry.
+/// `hlt`, with interrupts masked as at entry.
 pub(crate) const HALT: &[u8] = &[0xf4];
 
 /// Ends with this exit code.
@@ -73,7 +74,7 @@ pub(crate) fn exit(code: u8) -> Vec<u8> {
     exit_with_value(u32::from(code) + 0x10)
 }
 
-/// `ud2`, with no interrupt table to handle it.
+/// `ud2`, without an interrupt table to handle it.
 pub(crate) fn triple_fault() -> Vec<u8> {
     vec![0x0f, 0x0b]
 }
@@ -111,7 +112,7 @@ pub(crate) const PRINT_TSC_DIFFERENCE: &[u8] = &[
     0xb8, 0x10, 0, 0, 0, 0xe7, 0xf4, 0xf4, 0xeb, 0xfd, // end with code 0
 ];
 
-/// 64-bit: passes `hello` by its address.
+/// 64-bit: passes a console buffer with `hello`.
 pub(crate) const HELLO_FROM_A_BUFFER: &[u8] = &[
     0xb8, 0x20, 0x00, 0x10, 0x00, // mov eax, 0x100020
     0x66, 0xba, 0xf0, 0x05, // mov dx, 0x5f0
@@ -131,8 +132,8 @@ pub(crate) const CONSOLE_BUFFER_BEYOND_MEMORY: &[u8] = &[
     0xf4,
 ];
 
-/// 64-bit: asks for an interrupt from the host by a request at this address, which is there if it is
-/// [`REQUEST`]; ends with code 0 if its answer is there at once, and else halts.
+/// 64-bit: asks for an interrupt from the host with the request at this address, which is valid if
+/// it is [`REQUEST`]; ends with code 0 if the answer is set at once, and halts otherwise.
 pub(crate) fn ask_for_interrupt(address: u32, vector: u64, delay_nanos: u64) -> Vec<u8> {
     let mut code = vec![0xbe]; // mov esi, address
     code.extend(address.to_le_bytes());
@@ -150,10 +151,10 @@ pub(crate) fn ask_for_interrupt(address: u32, vector: u64, delay_nanos: u64) -> 
     code
 }
 
-/// Where [`ask_for_interrupt`] has its request.
+/// The address of the request of [`ask_for_interrupt`].
 pub(crate) const REQUEST: u32 = 0x10_0040;
 
-/// Writes `hello` to COM1, waiting each time until the line takes a byte.
+/// Writes `hello` to COM1, and waits before each byte until the line is ready.
 pub(crate) const HELLO_FROM_THE_SERIAL_LINE: &[u8] = &[
     0xbe, 0x23, 0x00, 0x10, 0x00, // mov esi, 0x100023
     0x66, 0xba, 0xfd, 0x03, // again: mov dx, 0x3fd

@@ -1,4 +1,4 @@
-//! Requests for interrupts from the host, of which those that can be answered are answered.
+//! Requests for interrupts from the host: valid ones are answered.
 
 use dormir_harness::vmm::Outcome;
 

@@ -1,4 +1,4 @@
-//! That nothing is left: no thread, no open file, no process.
+//! Nothing is left behind: no thread, no open file, no process.
 
 use std::{
     fs,
@@ -11,11 +11,11 @@ use crate::{
     KVM, TCG_Q35,
     command::{DORMIR_QEMU, cargo_vm, script},
     config,
-    guests::{Guest, REQUEST, SPIN, ask_for_interrupt, exit},
+    guests::{GuestFile, REQUEST, SPIN, ask_for_interrupt, exit},
     launch,
 };
 
-/// Set where a test runs in a process of its own.
+/// Set if a test runs in a process of its own.
 const ALONE: &str = "DORMIR_TEST_ALONE";
 
 #[test]
@@ -33,7 +33,7 @@ fn kvm_leaves_no_thread_and_no_file_behind() {
         .output()
         .expect("it starts");
     let text = String::from_utf8_lossy(&output.stdout);
-    // A name that no test has would end with success, too.
+    // An unknown test name would also end with success.
     assert!(
         output.status.success() && text.contains("1 passed"),
         "{text}"
@@ -64,7 +64,7 @@ fn count_leftovers() {
     assert_eq!(count(), before);
 }
 
-/// Processes whose command line contains `mark`, but for the command itself.
+/// Returns the processes whose command line contains `mark`, except the command itself.
 pub(crate) fn processes_with(mark: &str) -> usize {
     let processes = fs::read_dir("/proc").expect("/proc").flatten();
     processes
@@ -85,9 +85,9 @@ pub(crate) fn wait_for(what: impl Fn() -> bool) -> bool {
     true
 }
 
-/// The command line of a run under QEMU that does not end by itself, with a mark in it.
-fn endless_run(mark: &str) -> (Command, Guest) {
-    let guest = Guest::new(SPIN);
+/// Returns the command line of a run under QEMU that never ends by itself, with a mark in it.
+fn endless_run(mark: &str) -> (Command, GuestFile) {
+    let guest = GuestFile::new(SPIN);
     let mut command = cargo_vm();
     command
         .args(["run", "--vmm", "qemu-tcg", "--memory", "4"])

@@ -1,23 +1,23 @@
-//! The VMMs themselves, with guests of a few bytes of machine code: how each way to end is
-//! recognised, and that nothing is left running.
+//! Tests of the VMMs with guests of a few bytes of machine code: each way to end is recognised, and
+//! nothing is left running.
 //!
-//! A VMM that is not there makes its tests fail with the reason.
+//! The tests of a missing VMM fail and give the reason.
 
-/// One test per VMM for each of these functions.
+/// Defines one test per VMM for each of these functions.
 macro_rules! under_every_vmm {
     ($($case:ident)*) => {
         under_every_vmm!(@vmm kvm, Vmm::Kvm, $($case)*);
         under_every_vmm!(
-            @vmm qemu_tcg_q35, Vmm::Qemu(Accelerator::Tcg, Machine::Q35), $($case)*
+            @vmm qemu_tcg_q35, Vmm::Qemu(Accelerator::Tcg, MachineType::Q35), $($case)*
         );
         under_every_vmm!(
-            @vmm qemu_tcg_microvm, Vmm::Qemu(Accelerator::Tcg, Machine::Microvm), $($case)*
+            @vmm qemu_tcg_microvm, Vmm::Qemu(Accelerator::Tcg, MachineType::Microvm), $($case)*
         );
         under_every_vmm!(
-            @vmm qemu_kvm_q35, Vmm::Qemu(Accelerator::Kvm, Machine::Q35), $($case)*
+            @vmm qemu_kvm_q35, Vmm::Qemu(Accelerator::Kvm, MachineType::Q35), $($case)*
         );
         under_every_vmm!(
-            @vmm qemu_kvm_microvm, Vmm::Qemu(Accelerator::Kvm, Machine::Microvm), $($case)*
+            @vmm qemu_kvm_microvm, Vmm::Qemu(Accelerator::Kvm, MachineType::Microvm), $($case)*
         );
     };
     (@vmm $name:ident, $vmm:expr, $($case:ident)*) => {
@@ -47,14 +47,14 @@ mod terminal;
 
 use std::time::Duration;
 
-use dormir_harness::vmm::{Accelerator, Machine, Outcome, Report, RunConfig, Vmm, run};
-use guests::Guest;
+use dormir_harness::vmm::{Accelerator, MachineType, Outcome, Report, RunConfig, Vmm, run};
+use guests::GuestFile;
 
 /// Long enough for every guest here on a machine that emulates each instruction.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const KVM: Vmm = Vmm::Kvm;
-const TCG_Q35: Vmm = Vmm::Qemu(Accelerator::Tcg, Machine::Q35);
+const TCG_Q35: Vmm = Vmm::Qemu(Accelerator::Tcg, MachineType::Q35);
 
 fn config(vmm: Vmm) -> RunConfig {
     let mut config = RunConfig::new(vmm);
@@ -65,10 +65,10 @@ fn config(vmm: Vmm) -> RunConfig {
 
 /// Runs a foreign guest.
 fn launch(code: &[u8], config: &RunConfig) -> (Report, String) {
-    launch_guest(&Guest::new(code), config)
+    launch_guest(&GuestFile::new(code), config)
 }
 
-fn launch_guest(guest: &Guest, config: &RunConfig) -> (Report, String) {
+fn launch_guest(guest: &GuestFile, config: &RunConfig) -> (Report, String) {
     let mut console = Vec::new();
     let report = run(guest.path(), config, &mut console)
         .unwrap_or_else(|error| panic!("{} cannot run the guest: {error}", config.vmm));

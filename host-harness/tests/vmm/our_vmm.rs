@@ -1,4 +1,4 @@
-//! What only the harness's own VMM can do.
+//! Features that only the harness's own VMM has.
 
 use std::{
     io::{self, Write},
@@ -10,8 +10,8 @@ use dormir_harness::vmm::{EventKind, Outcome, RunConfig, StopToken, run};
 use crate::{
     KVM, config,
     guests::{
-        CONSOLE_BUFFER_BEYOND_MEMORY, Guest, HALT, HELLO_FROM_A_BUFFER, HELLO_FROM_THE_SERIAL_LINE,
-        SPIN, exit, print,
+        CONSOLE_BUFFER_BEYOND_MEMORY, GuestFile, HALT, HELLO_FROM_A_BUFFER,
+        HELLO_FROM_THE_SERIAL_LINE, SPIN, exit, print,
     },
     launch, outcome,
 };
@@ -29,7 +29,7 @@ fn kvm_output_comes_before_the_guest_ends() {
         }
     }
     let config = config(KVM);
-    let guest = Guest::new(&[print(b"x"), SPIN.to_vec()].concat());
+    let guest = GuestFile::new(&[print(b"x"), SPIN.to_vec()].concat());
     let report = run(guest.path(), &config, &mut Stopper(config.stop.clone())).expect("it runs");
     assert_eq!(report.outcome, Outcome::Stopped);
 }
@@ -90,8 +90,8 @@ fn kvm_runs_a_guest_with_a_pit() {
     assert_eq!(launch(&exit(0), &config).0.outcome, Outcome::Exited(0));
 }
 
-/// 64-bit: asks for steps, does a few things that leave the processor and some that do not, asks for no
-/// more, and ends with code 0.
+/// 64-bit: starts the steps, executes some instructions that leave the processor and some that do
+/// not, ends the steps, and ends with code 0.
 const STEPS: &[u8] = &[
     0xbc, 0, 0, 0x09, 0, // mov esp, 0x90000
     0x66, 0xba, 0xf8, 0x05, // mov dx, 0x5f8
@@ -122,7 +122,7 @@ const STEPS: &[u8] = &[
 #[test]
 fn kvm_steps_through_what_the_guest_asks_for() {
     let mut config = config(KVM);
-    let guest = Guest::new(STEPS);
+    let guest = GuestFile::new(STEPS);
     let launch = |config: &RunConfig| run(guest.path(), config, &mut io::sink()).expect("it runs");
     let report = launch(&config);
     assert_eq!(report.outcome, Outcome::Exited(0));

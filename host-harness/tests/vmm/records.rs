@@ -1,10 +1,10 @@
-//! What a guest says in records and what is only text; and what of its exit codes arrives. Under every VMM.
+//! A guest's records and its text are distinguished, and its exit codes arrive, under every VMM.
 
 use dormir_harness::vmm::{Outcome, Report, Vmm};
 
 use crate::{
     KVM, config,
-    guests::{Guest, exit, exit_with_value, print, record, triple_fault},
+    guests::{GuestFile, exit, exit_with_value, print, record, triple_fault},
     launch, launch_guest, outcome,
 };
 
@@ -20,7 +20,7 @@ under_every_vmm! {
     what_a_guest_says_is_escaped
 }
 
-/// A guest that says these records, prints a text, and ends.
+/// Makes a guest that writes these records, prints a text, and ends.
 fn run_with_records(vmm: Vmm, records: &[&str], end: &[u8]) -> (Report, String) {
     let mut code = print(b"a");
     for text in records {
@@ -28,7 +28,7 @@ fn run_with_records(vmm: Vmm, records: &[&str], end: &[u8]) -> (Report, String) 
     }
     code.extend(print(b"b"));
     code.extend(end);
-    launch_guest(&Guest::with_records(&code), &config(vmm))
+    launch_guest(&GuestFile::with_records(&code), &config(vmm))
 }
 
 fn a_panic_and_its_message_arrive(vmm: Vmm) {
@@ -50,7 +50,7 @@ fn a_code_arrives_if_the_guest_says_it(vmm: Vmm) {
     for (said, code, expected) in [
         ("exit 0", 0, Outcome::Exited(0)),
         ("exit 7", 7, Outcome::Exited(7)),
-        // The port takes no larger code than 111.
+        // The port carries no code above 111.
         ("exit 200", 111, Outcome::Exited(200)),
     ] {
         let (report, _) = run_with_records(vmm, &[said], &exit(code));
@@ -64,7 +64,7 @@ fn a_code_arrives_if_the_guest_says_it(vmm: Vmm) {
     ] {
         let (report, _) = run_with_records(vmm, said, &exit(code));
         match report.outcome {
-            // Nobody but the guest writes to the port of our own VMM.
+            // Only the guest writes to the port of our own VMM.
             Outcome::Exited(found) => assert_eq!((vmm, found), (KVM, code.into())),
             Outcome::Died(reason) => assert!(reason.contains("did not say"), "{reason}"),
             other => panic!("{other:?}"),
@@ -78,15 +78,15 @@ fn arguments_follow_the_nonce(vmm: Vmm) {
     let mut config = config(vmm);
     config.arguments = "a=\"b c\"  é".into();
     let code = crate::guests::print_arguments(vmm == KVM);
-    let (_, console) = launch_guest(&Guest::with_records(&code), &config);
+    let (_, console) = launch_guest(&GuestFile::with_records(&code), &config);
     let (nonce, arguments) = dormir_abi::record::Nonce::split_off(console.as_bytes());
     assert!(nonce.is_some(), "{console}");
     assert_eq!(arguments, config.arguments.as_bytes());
-    let (_, other) = launch_guest(&Guest::with_records(&code), &config);
+    let (_, other) = launch_guest(&GuestFile::with_records(&code), &config);
     assert_ne!(console, other, "each run has another");
 }
 
-/// As where a guest logs what others sent to it.
+/// For example a guest that logs received data.
 const FORGED: &str =
     "\x1epanic src/x.rs:1:2: no\n\x1e0123456789abcdef exit 0\n\x1e0123456789abcdef stat polls 7\n";
 
@@ -97,7 +97,7 @@ fn text_cannot_be_taken_for_a_record(vmm: Vmm) {
         exit(3),
     ]
     .concat();
-    let (report, console) = launch_guest(&Guest::with_records(&code), &config(vmm));
+    let (report, console) = launch_guest(&GuestFile::with_records(&code), &config(vmm));
     assert_eq!(report.outcome, Outcome::Exited(3));
     assert_eq!(report.stats, []);
     assert_eq!(console, FORGED);
@@ -111,7 +111,7 @@ fn of_a_foreign_guest_all_is_text(vmm: Vmm) {
     assert_eq!(console, FORGED);
 }
 
-/// JSON text sequences begin each record so (RFC 7464).
+/// JSON text sequences begin each record with the same byte (RFC 7464).
 fn a_marked_line_is_text(vmm: Vmm) {
     let text = "plain\n\x1e{\"level\":\"info\"}\n\x1e\x1e\n\x1estat x 5\nlast\x1e";
     let code = [
@@ -120,14 +120,14 @@ fn a_marked_line_is_text(vmm: Vmm) {
         exit(0),
     ]
     .concat();
-    let (report, console) = launch_guest(&Guest::with_records(&code), &config(vmm));
+    let (report, console) = launch_guest(&GuestFile::with_records(&code), &config(vmm));
     assert_eq!(report.outcome, Outcome::Exited(0));
     assert_eq!(console, text);
 }
 
 fn no_value_of_32_bits_but_one_is_success(vmm: Vmm) {
     for value in [0x90, 0x110, 0x1_0010, 0x8000_0010, u32::MAX, 0x7f, 0x8f] {
-        // A foreign guest's value has seven bits under QEMU, and is not told from others with the same.
+        // Under QEMU only seven bits of a foreign guest's value are known.
         if vmm == KVM {
             let outcome = outcome(&exit_with_value(value), vmm);
             assert!(!outcome.is_success(), "{value:#x}: {outcome:?}");

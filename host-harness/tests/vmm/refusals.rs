@@ -1,4 +1,4 @@
-//! What is refused before a guest runs, and what is known without one.
+//! Errors before a guest runs, and facts that are known without one.
 
 use std::{
     io,
@@ -10,7 +10,7 @@ use dormir_harness::vmm::{self, Outcome, RunConfig, RunError, Vmm, run};
 
 use crate::{
     KVM, TCG_Q35, config,
-    guests::{self, Guest, exit},
+    guests::{self, GuestFile, exit},
     launch, small_elf,
 };
 
@@ -22,7 +22,7 @@ fn what_cannot_run_is_refused_within_two_seconds_by_every_vmm() {
         file.header.e_entry = object::U64::default();
         guests::write(&file.bytes())
     };
-    let guest = Guest::new(&exit(0));
+    let guest = GuestFile::new(&exit(0));
     for vmm in Vmm::ALL {
         let refusal = |elf: &Path, change: &dyn Fn(&mut RunConfig)| {
             let mut config = config(vmm);
@@ -49,7 +49,7 @@ fn what_cannot_run_is_refused_within_two_seconds_by_every_vmm() {
 #[test]
 fn a_segment_of_notes_without_end_holds_nothing_up() {
     let mut file = small_elf::SmallElf::new(&exit(0)).bytes();
-    // The second program header is that of the notes: its offset and its size in the file.
+    // The second program header is that of the notes: its offset and size in the file.
     let header = size_of::<object::elf::FileHeader64<object::Endianness>>()
         + size_of::<object::elf::ProgramHeader64<object::Endianness>>();
     let (offset, size) = (1_u64 << 20, 3_u64 << 30);
@@ -80,7 +80,7 @@ fn counted_instructions_are_the_same_in_every_run_and_refused_elsewhere() {
     assert_eq!(first.1, second.1);
 
     config.vmm = KVM;
-    let guest = Guest::new(&exit(0));
+    let guest = GuestFile::new(&exit(0));
     let error = run(guest.path(), &config, &mut io::sink()).expect_err("KVM cannot count");
     assert!(matches!(error, RunError::CannotCountInstructions { .. }));
 }
@@ -89,7 +89,7 @@ fn counted_instructions_are_the_same_in_every_run_and_refused_elsewhere() {
 fn steps_are_refused_where_they_cannot_be() {
     let mut config = config(TCG_Q35);
     config.steps = true;
-    let guest = Guest::new(&exit(0));
+    let guest = GuestFile::new(&exit(0));
     let error = run(guest.path(), &config, &mut io::sink()).expect_err("QEMU does not step");
     assert!(matches!(error, RunError::CannotStep { .. }));
     assert!(error.to_string().contains("--vmm kvm"), "{error}");

@@ -1,4 +1,4 @@
-//! ELF files of a few bytes, for guests that are written in machine code.
+//! ELF files of a few bytes, for guests in machine code.
 
 use object::{
     LittleEndian as LE, U16, U32, U64,
@@ -9,18 +9,18 @@ use object::{
 /// Where [`SmallElf::new`] puts the code.
 pub(crate) const CODE_ADDRESS: u64 = 0x10_0000;
 
-/// An ELF file that can be bent out of shape before it is written.
+/// An ELF file that can be made invalid before it is written.
 #[derive(Clone)]
 pub(crate) struct SmallElf {
     pub(crate) header: FileHeader64<LE>,
-    /// Program headers and what they cover. Offsets and sizes in the file are set when it is
+    /// Program headers and their contents. Offsets and sizes in the file are set when it is
     /// written.
     pub(crate) segments: Vec<(ProgramHeader64<LE>, Vec<u8>)>,
 }
 
 impl SmallElf {
-    /// A guest with one segment of `code`, entered at its first byte by every VMM: so the code must
-    /// mean the same in 32-bit and in 64-bit mode.
+    /// Makes a guest with one segment of `code`, which every VMM enters at its first byte: so the
+    /// code must mean the same in 32-bit and in 64-bit mode.
     pub(crate) fn new(code: &[u8]) -> Self {
         let mut note = Vec::new();
         for word in [4, 4, 18, u32::from_le_bytes(*b"Xen\0"), CODE_ADDRESS as u32] {
@@ -90,7 +90,7 @@ impl SmallElf {
         self.segments.push((header, content.to_vec()));
     }
 
-    /// The file.
+    /// Returns the file's bytes.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let mut header = self.header;
         header.e_phnum = U16::new(LE, self.segments.len() as u16);

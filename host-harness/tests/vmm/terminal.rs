@@ -1,4 +1,4 @@
-//! What of a guest's console reaches a terminal, and what a file.
+//! What a terminal and a file receive of a guest's console.
 
 use std::{
     fs::{File, OpenOptions},
@@ -11,27 +11,28 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 use crate::{
     command::cargo_vm,
-    guests::{Guest, exit, print, record},
+    guests::{GuestFile, exit, print, record},
 };
 
-/// What the guest prints: text, a colour that it does not take back, and what moves, paints and types.
+/// The guest's output: text, a colour that it does not reset, and sequences that move the cursor,
+/// overwrite text and type.
 const PRINTED: &str =
     "gr\u{fc}n\t\x1b[32mcolour\x1b[2J\x1b[1;1H\x1b]0;title\x07\x1b[6n\rover\u{9b}2J\n";
 
-/// The same as a terminal may have it. (It makes each line feed two characters.)
-const SHOWN: &str = "gr\u{fc}n\t\x1b[32mcolour\\u{1b}[2J\\u{1b}[1;1H\\u{1b}]0;title\\u{7}\\u{1b}[6n\\rover\
-                     \\u{9b}2J\r\n\x1b[0m";
+/// The same as a terminal may receive it. (The terminal turns each line feed into two characters.)
+const SHOWN: &str = "gr\u{fc}n\t\x1b[32mcolour\\u{1b}[2J\\u{1b}[1;1H\\u{1b}]0;title\\u{7}\\u{1b}[6n\
+    \\rover\\u{9b}2J\r\n\x1b[0m";
 
-fn guest() -> Guest {
+fn guest() -> GuestFile {
     let code = [
         print(PRINTED.as_bytes()),
         record(true, "panic \x1b[2J\x1b[32m100 passed\r"),
         exit(101),
     ];
-    Guest::with_records(&code.concat())
+    GuestFile::with_records(&code.concat())
 }
 
-/// What a terminal gets of both streams, and the status.
+/// Returns what a terminal receives of both streams, and the status.
 fn on_terminal(options: &[&str]) -> (String, Option<i32>) {
     let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
     grantpt(&ours).expect("it is ours");
@@ -52,7 +53,7 @@ fn on_terminal(options: &[&str]) -> (String, Option<i32>) {
         .expect("it runs");
     let reader = thread::spawn(move || {
         let mut shown = Vec::new();
-        // It ends with an error, once nobody has the other side open.
+        // It ends with an error once the other side is closed.
         let _ = File::from(ours).read_to_end(&mut shown);
         String::from_utf8(shown).expect("text")
     });

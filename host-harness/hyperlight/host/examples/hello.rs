@@ -1,4 +1,4 @@
-//! A host from beginning to end: `cargo run --example hello -- GUEST`, where GUEST is the program of dormir's
+//! A complete host: `cargo run --example hello -- GUEST`, where GUEST is the program of dormir's
 //! `guest-image/hyperlight`, or any with a function `sleepers(tasks, microseconds) -> nanoseconds`.
 
 use std::{env, error::Error, thread, time::Duration};
@@ -11,17 +11,17 @@ fn main() -> Result<(), Box<dyn Error>> {
         .nth(1)
         .ok_or("name the guest program: `cargo run --example hello -- GUEST`")?;
 
-    // One Host for each sandbox: its clock, and its waits.
+    // One Host for each sandbox, with its clock and its waits.
     let mut sandbox = SandboxBuilder::from_file(guest).build()?;
     let host = Host::new().with_longest_wait(Duration::from_secs(60));
     host.register(&mut sandbox)?;
     let snapshot = sandbox.snapshot()?;
 
-    // Ten tasks, which sleep for up to 50 ms at the same time.
+    // Ten tasks, which sleep concurrently for up to 50 ms.
     let nanos: u64 = sandbox.call("sleepers", (10_u64, 50_000_u64))?;
     println!("ten tasks slept: {:?}", Duration::from_nanos(nanos));
 
-    // A call that takes too long is cancelled, also while the guest waits.
+    // Cancels a call that takes too long, even while the guest waits.
     let canceller = host.canceller(&sandbox);
     let limit = thread::spawn(move || {
         thread::sleep(Duration::from_millis(100));
@@ -33,8 +33,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     limit.join().expect("it does not panic");
 
-    // The sandbox is poisoned until it is restored. The guest's clock goes on from the snapshot's. (With
-    // hw-interrupts, make a new one with `SandboxBuilder::from_snapshot`: see docs/hyperlight.md.)
+    // The sandbox is poisoned until it is restored. The guest's clock continues from the
+    // snapshot's. (With hw-interrupts, build a new one with `SandboxBuilder::from_snapshot`: see
+    // docs/hyperlight.md.)
     if cfg!(not(feature = "hw-interrupts")) {
         sandbox.restore(snapshot)?;
         let nanos: u64 = sandbox.call("sleepers", (3_u64, 5_000_u64))?;

@@ -1,18 +1,18 @@
-//! What can be wrong before a call.
+//! The errors before a call.
 
 use std::fmt;
 
 use hyperlight_host::HyperlightError;
 
-/// Why the functions were not registered.
+/// Why the functions could not be registered.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RegisterError {
-    /// The sandbox has them already, from another [`Host`](crate::Host), whose they stay.
+    /// The sandbox already has the functions of another [`Host`](crate::Host), and keeps them.
     AlreadyRegistered,
-    /// This [`Host`](crate::Host) belongs to a sandbox already.
+    /// This [`Host`](crate::Host) already belongs to a sandbox.
     InUse,
-    /// Hyperlight refused.
+    /// Hyperlight refused the registration.
     Hyperlight(HyperlightError),
 }
 
@@ -20,10 +20,12 @@ impl fmt::Display for RegisterError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AlreadyRegistered => f.write_str(
-                "this sandbox has dormir's functions already, from another Host: register once, and keep that Host for its cancellers",
+                "this sandbox already has dormir's functions, from another Host: register once, \
+                 and keep that Host for its cancellers",
             ),
             Self::InUse => f.write_str(
-                "this Host belongs to a sandbox already: make a Host for each sandbox, and register it once",
+                "this Host already belongs to a sandbox: make a Host for each sandbox, and \
+                 register it once",
             ),
             Self::Hyperlight(error) => write!(
                 f,
@@ -48,17 +50,19 @@ impl From<HyperlightError> for RegisterError {
     }
 }
 
-/// Sandboxes have no interrupts in this program.
+/// The sandboxes of this program have no interrupts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct NoInterrupts;
+pub struct NoInterruptsError;
 
-impl fmt::Display for NoInterrupts {
+impl fmt::Display for NoInterruptsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "sandboxes have no interrupts in this program, and a guest that halts would poison its sandbox: build it with dormir-hyperlight-host's feature hw-interrupts, or leave the mode as it is",
+            "sandboxes have no interrupts in this program, and a guest that halts would poison its \
+             sandbox: build the program with dormir-hyperlight-host's feature hw-interrupts, or \
+             keep the default mode",
         )
     }
 }
 
-impl std::error::Error for NoInterrupts {}
+impl std::error::Error for NoInterruptsError {}

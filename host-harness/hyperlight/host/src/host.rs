@@ -1,4 +1,4 @@
-//! What a host program uses.
+//! [`Host`]: dormir's functions for the guest in a sandbox.
 
 use std::{
     cell::RefCell,
@@ -13,23 +13,23 @@ use std::{
 use hyperlight_host::{Result, Sandbox, func::Registerable, hypervisor::InterruptHandle};
 
 use crate::{
-    error::{NoInterrupts, RegisterError},
-    state::State,
+    error::{NoInterruptsError, RegisterError},
+    state::HostState,
 };
 
-/// The longest wait unless the host says otherwise.
+/// The default limit of a wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 /// How an idle guest waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// It calls the host, which waits: any sandbox can do that.
+    /// It calls the host, which waits; works in any sandbox.
     HostWait,
-    /// It halts between the ticks of a timer: with the feature `hw-interrupts`.
+    /// It halts between the ticks of a timer; needs the feature `hw-interrupts`.
     Interrupts,
 }
 
-/// The functions of one sandbox, its time, and its waits.
+/// The host functions of one sandbox, with its clock and its waits.
 ///
 /// # Examples
 ///
@@ -37,7 +37,7 @@ pub enum Mode {
 /// use dormir_hyperlight_host::Host;
 /// use hyperlight_host::{HostFunctions, SandboxBuilder};
 ///
-/// // Before the sandbox is there, for guests that run tasks while they start, and for snapshots.
+/// // Before the sandbox is built, for guests that run tasks at start-up, and for snapshots.
 /// let host = Host::new();
 /// let mut functions = HostFunctions::default();
 /// host.register(&mut functions)?;
@@ -45,55 +45,56 @@ pub enum Mode {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Host {
-    shared: Arc<Shared>,
+    shared: Arc<HostShared>,
 }
 
-struct Shared {
-    state: State,
+struct HostShared {
+    state: HostState,
     is_registered: AtomicBool,
 }
 
 impl Host {
-    /// For one sandbox. The first one of a program takes 20 ms, for the frequency of the TSC.
+    /// Makes a `Host` for one sandbox. The first one in a program takes 20 ms, to measure the TSC's
+    /// frequency.
     #[must_use]
     pub fn new() -> Self {
         let interrupts = cfg!(feature = "hw-interrupts");
         Self {
-            shared: Arc::new(Shared {
-                state: State::new(interrupts, LONGEST_WAIT),
+            shared: Arc::new(HostShared {
+                state: HostState::new(interrupts, LONGEST_WAIT),
                 is_registered: AtomicBool::new(false),
             }),
         }
     }
 
-    /// Lets a guest wait for `longest` at a time: one hour unless this is called. For a deadline that is
-    /// farther away the guest's call ends with an error that says so.
+    /// Limits a single wait of the guest to `longest`; the default is one hour. With a deadline
+    /// that is farther away, the guest's call ends with an error that says so.
     #[must_use]
     pub fn with_longest_wait(self, longest: Duration) -> Self {
         self.shared.state.set_longest_wait(longest);
         self
     }
 
-    /// Chooses the mode. It is that of the build unless this is called.
+    /// Sets the mode. The default is that of the build.
     ///
     /// # Errors
     ///
-    /// [`NoInterrupts`] where the build has none.
-    pub fn with_mode(self, mode: Mode) -> std::result::Result<Self, NoInterrupts> {
+    /// [`NoInterruptsError`] if the build has no interrupts.
+    pub fn with_mode(self, mode: Mode) -> std::result::Result<Self, NoInterruptsError> {
         let interrupts = mode == Mode::Interrupts;
         if interrupts && !cfg!(feature = "hw-interrupts") {
-            return Err(NoInterrupts);
+            return Err(NoInterruptsError);
         }
         self.shared.state.set_interrupts(interrupts);
         Ok(self)
     }
 
-    /// Registers the functions on a sandbox, or on the `HostFunctions` that a sandbox is going to be made
-    /// with.
+    /// Registers the functions with a sandbox, or with the `HostFunctions` with which a sandbox
+    /// will be built.
     ///
     /// # Errors
     ///
-    /// This `Host` was registered before, or another one there; Hyperlight refuses.
+    /// This `Host` is already registered, or the sandbox has another one, or Hyperlight refuses.
     pub fn register(
         &self,
         sandbox: &mut impl Registerable,
@@ -106,7 +107,7 @@ impl Host {
         let replaced = replaced.filter(|first| !Arc::ptr_eq(first, &self.shared));
         let result = match replaced {
             None => registered.map_err(RegisterError::from),
-            // The functions that were there are to stay.
+            // The functions that were registered first must stay.
             Some(first) => match register(&first, sandbox) {
                 Ok(()) => Err(RegisterError::AlreadyRegistered),
                 Err(error) => Err(error.into()),
@@ -119,7 +120,8 @@ impl Host {
         result
     }
 
-    /// Ends calls of `sandbox` from other threads. It must be the sandbox on which this is registered.
+    /// Makes a canceller, which ends calls of `sandbox` from other threads. It must be the sandbox
+    /// with which this is registered.
     #[must_use]
     pub fn canceller(&self, sandbox: &Sandbox) -> Canceller {
         Canceller {
@@ -143,21 +145,23 @@ impl fmt::Debug for Host {
     }
 }
 
-/// Ends a sandbox's call from another thread, also while the guest waits in the host, where
-/// `InterruptHandle::kill` alone does not reach it.
+/// Ends a sandbox's call from another thread, even while the guest waits in the host, where
+/// `InterruptHandle::kill` alone has no effect.
 #[derive(Clone)]
 pub struct Canceller {
-    shared: Arc<Shared>,
+    shared: Arc<HostShared>,
     interrupt: Arc<dyn InterruptHandle>,
 }
 
 impl Canceller {
-    /// Ends the call that runs now, if one does: it gives `HyperlightError::ExecutionCanceledByHost`, and
-    /// the sandbox is poisoned until it is restored (with `hw-interrupts`, make a new one from a snapshot: one
-    /// whose guest halted does not come back in a restore). Whether the guest was executing; while it waits, the
-    /// call ends and the answer is `false`.
+    /// Ends the current call, if there is one. It fails with
+    /// `HyperlightError::ExecutionCanceledByHost`, and the sandbox is poisoned until it is
+    /// restored. (With `hw-interrupts`, build a new one from a snapshot: a restore does not revive
+    /// a sandbox whose guest halted.) Returns whether the guest was executing; if it was waiting,
+    /// the call ends too and this returns `false`.
     pub fn cancel(&self) -> bool {
-        // In this order: a wait that ends finds that the call is to end, and does not return to the guest.
+        // In this order: a wait that ends then finds that the call must end, and does not return to
+        // the guest.
         let was_executing = self.interrupt.kill();
         self.shared.state.cancel();
         was_executing
@@ -170,12 +174,12 @@ impl fmt::Debug for Canceller {
     }
 }
 
-fn register(shared: &Arc<Shared>, sandbox: &mut impl Registerable) -> Result<()> {
-    let entry = Owner(Arc::clone(shared));
-    let wait = Owner(Arc::clone(shared));
+fn register(shared: &Arc<HostShared>, sandbox: &mut impl Registerable) -> Result<()> {
+    let entry = FunctionOwner(Arc::clone(shared));
+    let wait = FunctionOwner(Arc::clone(shared));
     sandbox.register_host_function(
         "dormir_entry",
-        // A guest of another version finds that out by the answer, and says so.
+        // A guest of another version detects that from the reply, and reports it.
         move |_version: u64, generation: u64, stamp: u64| {
             entry.state().entry(generation, stamp).to_bytes()
         },
@@ -185,39 +189,39 @@ fn register(shared: &Arc<Shared>, sandbox: &mut impl Registerable) -> Result<()>
     })
 }
 
-/// Held by the functions that are registered: they go when others take their names.
-struct Owner(Arc<Shared>);
+/// Held by the registered functions, which are dropped when others take their names.
+struct FunctionOwner(Arc<HostShared>);
 
-impl Owner {
-    fn state(&self) -> &State {
+impl FunctionOwner {
+    fn state(&self) -> &HostState {
         &self.0.state
     }
 }
 
-impl Drop for Owner {
+impl Drop for FunctionOwner {
     fn drop(&mut self) {
         Replaced::note(&self.0);
     }
 }
 
-/// Finds out whose functions a registration has replaced: Hyperlight drops them, without a word.
+/// Detects whose functions a registration has replaced, which Hyperlight drops without a report.
 struct Replaced;
 
 thread_local! {
-    /// Whether somebody wants to know, and what was dropped since.
-    static REPLACED: RefCell<Option<Option<Arc<Shared>>>> = const { RefCell::new(None) };
+    /// Whether a registration is watching, and what was dropped since.
+    static REPLACED: RefCell<Option<Option<Arc<HostShared>>>> = const { RefCell::new(None) };
 }
 
 impl Replaced {
-    fn during<R>(register: impl FnOnce() -> R) -> (R, Option<Arc<Shared>>) {
+    fn during<R>(register: impl FnOnce() -> R) -> (R, Option<Arc<HostShared>>) {
         REPLACED.with_borrow_mut(|slot| *slot = Some(None));
         let result = register();
         let replaced = REPLACED.with_borrow_mut(Option::take).flatten();
         (result, replaced)
     }
 
-    fn note(shared: &Arc<Shared>) {
-        // Not while the thread ends.
+    fn note(shared: &Arc<HostShared>) {
+        // Fails while the thread ends.
         let _ = REPLACED.try_with(|slot| {
             if let Some(replaced) = slot.borrow_mut().as_mut() {
                 *replaced = Some(Arc::clone(shared));

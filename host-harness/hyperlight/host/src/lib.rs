@@ -1,8 +1,8 @@
 //! The host's side of [dormir](https://docs.rs/dormir) in Hyperlight sandboxes.
 //!
-//! A guest that runs async tasks with `dormir::hyperlight` calls two functions of its host: `dormir_entry`
-//! says at the beginning of each call in which mode the sandbox is, and what time it is; `dormir_wait` waits
-//! while no task is ready. A [`Host`] registers both.
+//! A guest that runs async tasks with `dormir::hyperlight` calls two functions of its host:
+//! `dormir_entry`, at the beginning of each call, returns the sandbox's mode and the time;
+//! `dormir_wait` waits while no task is ready. A [`Host`] registers both.
 //!
 //! ```no_run
 //! use dormir_hyperlight_host::Host;
@@ -12,7 +12,7 @@
 //! let host = Host::new();
 //! host.register(&mut sandbox)?;
 //!
-//! // Ends a call from another thread, also while it waits.
+//! // Ends a call from another thread, even while it waits.
 //! let canceller = host.canceller(&sandbox);
 //! std::thread::spawn(move || {
 //!     std::thread::sleep(std::time::Duration::from_secs(5));
@@ -24,18 +24,20 @@
 //!
 //! # Modes
 //!
-//! With the feature `hw-interrupts`, which is also hyperlight-host's, guests halt between the ticks of a
-//! timer, and `dormir_wait` is not called. Without, they wait in `dormir_wait`. The feature is for the whole
-//! program. [`Host::with_mode`] has a guest wait in `dormir_wait` all the same.
+//! With the feature `hw-interrupts`, which enables hyperlight-host's feature of this name, guests
+//! halt between the ticks of a timer, and do not call `dormir_wait`. Without it, they wait in
+//! `dormir_wait`. The feature applies to the whole program. [`Host::with_mode`] can still make a
+//! guest wait in `dormir_wait`.
 //!
 //! # Snapshots
 //!
-//! Nothing is to be done. The guest says at each entry what it was told at the last one, so a restored
-//! snapshot is noticed, and the guest's clock goes on from what it last showed: what was left of a sleep is
-//! still left. A sandbox that is made from a snapshot has a `Host` of its own.
+//! Snapshots need no extra code. At each entry the guest passes the stamp that it got at the last
+//! one, so the host detects a restored snapshot, and the guest's clock continues from its last
+//! value: the same time remains of a sleep. A sandbox that is built from a snapshot needs a `Host`
+//! of its own.
 
 #[cfg(not(target_arch = "x86_64"))]
-compile_error!("dormir's guests are for x86-64: leave dormir-hyperlight-host out elsewhere");
+compile_error!("dormir's guests run on x86-64 only: build dormir-hyperlight-host for that alone");
 
 mod error;
 mod host;
@@ -43,5 +45,5 @@ mod reply;
 mod state;
 mod tsc;
 
-pub use error::{NoInterrupts, RegisterError};
+pub use error::{NoInterruptsError, RegisterError};
 pub use host::{Canceller, Host, Mode};

@@ -1,20 +1,20 @@
-//! What the host answers, as bytes. The other side is `src/platform/hyperlight/reply.rs` of dormir.
+//! The host's replies, as bytes. Their counterpart is `src/platform/hyperlight/reply.rs` in dormir.
 
-/// The form of the answers.
+/// The version of the replies' format.
 pub(crate) const VERSION: u64 = 1;
 
-/// How a call of the guest's ended.
+/// How a call by the guest ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Status {
+pub(crate) enum CallStatus {
     Done = 0,
     TooLong = 1,
     Cancelled = 2,
 }
 
-/// An answer to `dormir_entry` or `dormir_wait`.
+/// A reply to `dormir_entry` or `dormir_wait`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Reply {
-    pub(crate) status: Status,
+pub(crate) struct HostReply {
+    pub(crate) status: CallStatus,
     pub(crate) interrupts: bool,
     pub(crate) generation: u64,
     pub(crate) stamp: u64,
@@ -23,7 +23,7 @@ pub(crate) struct Reply {
     pub(crate) longest_wait: u64,
 }
 
-impl Reply {
+impl HostReply {
     pub(crate) fn to_bytes(self) -> Vec<u8> {
         let words = [
             VERSION,

@@ -1,4 +1,5 @@
-//! What one sandbox's two functions have in common: the generation, the time, and whether waits are cancelled.
+//! The state that a sandbox's two functions share: the generation, the time, and whether waits are
+//! cancelled.
 
 use std::{
     collections::hash_map::RandomState,
@@ -8,12 +9,12 @@ use std::{
 };
 
 use crate::{
-    reply::{Reply, Status},
+    reply::{CallStatus, HostReply},
     tsc,
 };
 
 #[derive(Debug)]
-pub(crate) struct State {
+pub(crate) struct HostState {
     epoch: Instant,
     tsc_hz: u64,
     changing: Mutex<Changing>,
@@ -25,13 +26,13 @@ struct Changing {
     is_cancelled: bool,
     interrupts: bool,
     longest_wait: Duration,
-    /// Which life of the guest's memory this is. Never zero, which is the guest's word for none.
+    /// The generation of the guest's memory. Never zero, with which the guest denotes none.
     generation: u64,
-    /// What the guest was told at its last entry.
+    /// The stamp that the guest got at its last entry.
     stamp: u64,
 }
 
-impl State {
+impl HostState {
     pub(crate) fn new(interrupts: bool, longest_wait: Duration) -> Self {
         Self {
             epoch: Instant::now(),
@@ -40,7 +41,7 @@ impl State {
                 is_cancelled: false,
                 interrupts,
                 longest_wait,
-                // A snapshot may come from another host, whose generations are to be others.
+                // A snapshot may come from another host, whose generations must differ.
                 generation: RandomState::new().hash_one(0_u64) | 1,
                 stamp: 0,
             }),
@@ -56,36 +57,38 @@ impl State {
         self.changing().longest_wait = longest;
     }
 
-    /// A guest begins a call, and says which generation and stamp it was given last.
-    pub(crate) fn entry(&self, generation: u64, stamp: u64) -> Reply {
+    /// Handles the start of a call by the guest, which passes the generation and stamp that it got
+    /// last.
+    pub(crate) fn entry(&self, generation: u64, stamp: u64) -> HostReply {
         let mut changing = self.changing();
-        // What came before is for the call before.
+        // An earlier cancellation was for the previous call.
         changing.is_cancelled = false;
         if (generation, stamp) != (changing.generation, changing.stamp) {
-            // Its memory is not as it was left: it was restored, or it is new.
+            // Its memory has changed between calls: it was restored, or is new.
             changing.generation = changing.generation.wrapping_add(1).max(1);
         }
         changing.stamp = changing.stamp.wrapping_add(1);
-        self.reply(&changing, Status::Done)
+        self.reply(&changing, CallStatus::Done)
     }
 
-    /// Waits for so many nanoseconds, or until it is cancelled. The number is the guest's: it may be any.
-    pub(crate) fn wait(&self, nanos: u64) -> Reply {
+    /// Waits for `nanos` nanoseconds, or until cancelled. The guest chooses the number, which may
+    /// be any.
+    pub(crate) fn wait(&self, nanos: u64) -> HostReply {
         let changing = self.changing();
         let wait = Duration::from_nanos(nanos);
         let end = Instant::now().checked_add(wait);
         let Some(end) = end.filter(|_| wait <= changing.longest_wait) else {
-            return self.reply(&changing, Status::TooLong);
+            return self.reply(&changing, CallStatus::TooLong);
         };
         let mut changing = changing;
         loop {
-            let left = end.saturating_duration_since(Instant::now());
+            let remaining = end.saturating_duration_since(Instant::now());
             let status = if changing.is_cancelled {
-                Status::Cancelled
-            } else if left.is_zero() {
-                Status::Done
+                CallStatus::Cancelled
+            } else if remaining.is_zero() {
+                CallStatus::Done
             } else {
-                let woken = self.cancelled.wait_timeout(changing, left);
+                let woken = self.cancelled.wait_timeout(changing, remaining);
                 changing = woken.unwrap_or_else(PoisonError::into_inner).0;
                 continue;
             };
@@ -93,14 +96,14 @@ impl State {
         }
     }
 
-    /// Ends the wait that is under way, and those until the next entry.
+    /// Ends the current wait, and all waits until the next entry.
     pub(crate) fn cancel(&self) {
         self.changing().is_cancelled = true;
         self.cancelled.notify_all();
     }
 
-    fn reply(&self, changing: &Changing, status: Status) -> Reply {
-        Reply {
+    fn reply(&self, changing: &Changing, status: CallStatus) -> HostReply {
+        HostReply {
             status,
             interrupts: changing.interrupts,
             generation: changing.generation,
@@ -126,8 +129,8 @@ mod tests {
     use super::*;
     use std::{sync::Arc, thread};
 
-    fn state() -> State {
-        State::new(false, Duration::from_secs(3600))
+    fn state() -> HostState {
+        HostState::new(false, Duration::from_secs(3600))
     }
 
     #[test]
@@ -138,10 +141,10 @@ mod tests {
         let second = state.entry(first.generation, first.stamp);
         assert_eq!(second.generation, first.generation);
         assert_ne!(second.stamp, first.stamp);
-        // Restored to what it was after its first entry.
+        // Restored to the state after its first entry.
         let restored = state.entry(first.generation, first.stamp);
         assert_ne!(restored.generation, first.generation);
-        // And once more.
+        // Restored once more.
         let again = state.entry(first.generation, first.stamp);
         assert_ne!(again.generation, first.generation);
         assert_ne!(again.generation, restored.generation);
@@ -162,7 +165,7 @@ mod tests {
         let start = Instant::now();
         let reply = state.wait(3_000_000);
         assert!(start.elapsed() >= Duration::from_millis(3));
-        assert_eq!(reply.status, Status::Done);
+        assert_eq!(reply.status, CallStatus::Done);
         assert!(reply.now >= 3_000_000);
     }
 
@@ -170,11 +173,11 @@ mod tests {
     fn the_limit_is_kept_and_no_number_overflows() {
         let state = state();
         for nanos in [u64::MAX, u64::MAX - 1, 3_600_000_000_001] {
-            assert_eq!(state.wait(nanos).status, Status::TooLong, "{nanos}");
+            assert_eq!(state.wait(nanos).status, CallStatus::TooLong, "{nanos}");
         }
         state.set_longest_wait(Duration::from_millis(1));
-        assert_eq!(state.wait(1_000_001).status, Status::TooLong);
-        assert_eq!(state.wait(1_000_000).status, Status::Done);
+        assert_eq!(state.wait(1_000_001).status, CallStatus::TooLong);
+        assert_eq!(state.wait(1_000_000).status, CallStatus::Done);
     }
 
     #[test]
@@ -185,7 +188,7 @@ mod tests {
         let waiting = thread::spawn(move || other.wait(u64::MAX).status);
         thread::sleep(Duration::from_millis(5));
         state.cancel();
-        assert_eq!(waiting.join().expect("it ends"), Status::Cancelled);
+        assert_eq!(waiting.join().expect("it ends"), CallStatus::Cancelled);
     }
 
     #[test]
@@ -196,11 +199,11 @@ mod tests {
         thread::sleep(Duration::from_millis(20));
         let cancelled = Instant::now();
         state.cancel();
-        assert_eq!(waiting.join().expect("it ends"), Status::Cancelled);
+        assert_eq!(waiting.join().expect("it ends"), CallStatus::Cancelled);
         assert!(cancelled.elapsed() < Duration::from_millis(500));
-        // A later wait of the same call too; the next call is another matter.
-        assert_eq!(state.wait(10_000_000_000).status, Status::Cancelled);
+        // A later wait of the same call too, but not the next call.
+        assert_eq!(state.wait(10_000_000_000).status, CallStatus::Cancelled);
         state.entry(0, 0);
-        assert_eq!(state.wait(1).status, Status::Done);
+        assert_eq!(state.wait(1).status, CallStatus::Done);
     }
 }

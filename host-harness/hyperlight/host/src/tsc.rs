@@ -1,4 +1,4 @@
-//! How fast the TSC counts.
+//! Measures the TSC's frequency.
 
 use std::{
     arch::x86_64::_rdtsc,
@@ -7,17 +7,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long it is measured: a guest's clock then runs some parts in a million fast or slow, and only from
-/// one word of the host to the next.
+/// The duration of the measurement: a guest's clock is then a few parts in a million fast or slow,
+/// and only until the host's next reply.
 const WINDOW: Duration = Duration::from_millis(20);
 
-/// How often both clocks are read at either end. The closest pair counts: in between, the thread may lose
-/// its processor.
+/// How often both clocks are read at either end. The closest pair counts, since the thread may be
+/// descheduled in between.
 const TRIES: usize = 16;
 
-/// The TSC's frequency in Hz, measured at the first call.
+/// Returns the TSC's frequency in Hz, which is measured at the first call.
 ///
-/// CPUID may name it too, but inside of a VM it names what the hypervisor likes.
+/// CPUID may report it too, but inside a VM that value is the hypervisor's choice.
 pub(crate) fn hz() -> u64 {
     static HZ: OnceLock<u64> = OnceLock::new();
     *HZ.get_or_init(|| {
@@ -33,7 +33,7 @@ fn frequency(ticks: u64, time: Duration) -> u64 {
     u64::try_from(hz).unwrap_or(u64::MAX).max(1)
 }
 
-/// The TSC and the system's clock at one instant, as near as can be.
+/// Reads the TSC and the system's clock as close together as possible.
 fn read_both() -> (u64, Instant) {
     let pair = || {
         let before = tsc();
@@ -49,7 +49,7 @@ fn read_both() -> (u64, Instant) {
 }
 
 fn tsc() -> u64 {
-    // SAFETY: every x86-64 processor has RDTSC, and Linux lets programs execute it.
+    // SAFETY: every x86-64 processor has RDTSC, and Linux allows programs to execute it.
     unsafe { _rdtsc() }
 }
 

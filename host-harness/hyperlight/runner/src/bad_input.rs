@@ -1,4 +1,5 @@
-//! What goes wrong: each gives an error that says so, and the next call on a restored or fresh sandbox works.
+//! Cases of errors: each reports what is wrong, and the next call in a restored or new sandbox
+//! works.
 
 use std::{
     error::Error,
@@ -15,7 +16,8 @@ use hyperlight_host::{
 use crate::{
     Case,
     sandbox::{
-        CANCELLED_WITHIN, Check, Guest, INTERRUPTS, MARGIN, cancelled_after, check, says, works,
+        CANCELLED_WITHIN, Check, INTERRUPTS, MARGIN, SandboxGuest, cancelled_after, check, says,
+        works,
     },
 };
 
@@ -37,7 +39,8 @@ pub(crate) const CASES: &[Case] = &[
     ("host-function-panics", host_function_panics),
 ];
 
-/// That `call` poisons the sandbox with an error that says `words`, and that a restore helps.
+/// Checks that `call` poisons the sandbox with an error that contains `words`, and that a restore
+/// repairs it.
 fn poisons(
     sandbox: &mut Sandbox,
     words: &[&str],
@@ -53,8 +56,9 @@ fn poisons(
     works(sandbox)
 }
 
-/// Waits of 10 s that are cancelled after 100 ms: each ends by that, and the fastest of them says how fast.
-fn cancelled_wait(guest: &Guest) -> Check {
+/// Waits of 10 s that are cancelled after 100 ms: each ends early, and the fastest within the
+/// limit.
+fn cancelled_wait(guest: &SandboxGuest) -> Check {
     let mut fastest = Duration::MAX;
     for _ in 0..3 {
         let took = cancel_a_wait(guest)?;
@@ -69,8 +73,8 @@ fn cancelled_wait(guest: &Guest) -> Check {
 
 const LONG_WAIT: Duration = Duration::from_secs(10);
 
-/// How long after it was cancelled the call ended.
-fn cancel_a_wait(guest: &Guest) -> Result<Duration, Box<dyn Error>> {
+/// Returns how long after its cancellation the call ended.
+fn cancel_a_wait(guest: &SandboxGuest) -> Result<Duration, Box<dyn Error>> {
     let (mut sandbox, host) = guest.sandbox()?;
     works(&mut sandbox)?;
     let snapshot = sandbox.snapshot()?;
@@ -82,7 +86,7 @@ fn cancel_a_wait(guest: &Guest) -> Result<Duration, Box<dyn Error>> {
         "it is not poisoned".into()
     })?;
     if INTERRUPTS {
-        // Hyperlight 0.18 leaves the processor halted in a restore, with interrupts masked.
+        // After a restore Hyperlight 0.18 leaves the processor halted, with interrupts masked.
         let mut functions = HostFunctions::default();
         let host = Host::new();
         host.register(&mut functions)?;
@@ -95,8 +99,8 @@ fn cancel_a_wait(guest: &Guest) -> Result<Duration, Box<dyn Error>> {
     Ok(took)
 }
 
-/// What came before a call, or after one, is not for it.
-fn cancelled_before_its_call(guest: &Guest) -> Check {
+/// A cancellation before or after a call does not affect it.
+fn cancelled_before_its_call(guest: &SandboxGuest) -> Check {
     let (mut sandbox, host) = guest.sandbox()?;
     let canceller = host.canceller(&sandbox);
     for _ in 0..3 {
@@ -106,9 +110,9 @@ fn cancelled_before_its_call(guest: &Guest) -> Check {
     Ok(())
 }
 
-/// Whenever the canceller comes, in the guest, in its wait, on the ways between or too late, the call ends in
-/// one of two ways, and the next one works.
-fn cancelled_at_any_time(guest: &Guest) -> Check {
+/// Whenever the cancellation comes, in the guest, in its wait, in between or too late, the call
+/// ends in one of two ways, and the next one works.
+fn cancelled_at_any_time(guest: &SandboxGuest) -> Check {
     // (With interrupts, a restore may leave the processor halted: see `cancelled_wait`.)
     let host = Host::new().with_mode(Mode::HostWait)?;
     let (mut sandbox, host) = guest.sandbox_of(host)?;
@@ -129,12 +133,12 @@ fn cancelled_at_any_time(guest: &Guest) -> Check {
         }
         works(&mut sandbox)?;
     }
-    println!("{cancelled} calls were cancelled, {ended} came to their end");
+    println!("{cancelled} calls were cancelled, {ended} completed");
     check(cancelled > 0, || "no call was cancelled".into())
 }
 
-/// It is cancelled at its limit.
-fn never_returns(guest: &Guest) -> Check {
+/// A call that never returns is cancelled.
+fn never_returns(guest: &SandboxGuest) -> Check {
     let (mut sandbox, host) = guest.sandbox()?;
     let canceller = host.canceller(&sandbox);
     poisons(&mut sandbox, &["cancelled"], |sandbox| {
@@ -143,17 +147,17 @@ fn never_returns(guest: &Guest) -> Check {
     })
 }
 
-fn guest_panics(guest: &Guest) -> Check {
+fn guest_panics(guest: &SandboxGuest) -> Check {
     let (mut sandbox, _host) = guest.sandbox()?;
     poisons(&mut sandbox, &["on purpose"], |sandbox| {
         sandbox.call("panics", ())
     })
 }
 
-fn deadline_too_far(guest: &Guest) -> Check {
+fn deadline_too_far(guest: &SandboxGuest) -> Check {
     let host = Host::new().with_longest_wait(Duration::from_secs(5));
     let (mut sandbox, _host) = guest.sandbox_of(host)?;
-    // The last is no time that comes: it is no deadline at all.
+    // The last value is not a deadline: it never comes.
     for (nanos, words) in [
         (u64::MAX - 1, ["5s", "with_longest_wait"]),
         (10_000_000_000, ["5s", "with_longest_wait"]),
@@ -167,8 +171,8 @@ fn deadline_too_far(guest: &Guest) -> Check {
     Ok(())
 }
 
-/// The host's limit is not the guest's to keep.
-fn untrusted_waits(guest: &Guest) -> Check {
+/// The host enforces its limit itself.
+fn untrusted_waits(guest: &SandboxGuest) -> Check {
     let host = Host::new().with_longest_wait(Duration::from_secs(5));
     let (mut sandbox, _host) = guest.sandbox_of(host)?;
     for nanos in [u64::MAX, u64::MAX - 1, 1 << 63, 5_000_000_001] {
@@ -184,14 +188,14 @@ fn untrusted_waits(guest: &Guest) -> Check {
     works(&mut sandbox)
 }
 
-fn nothing_to_wait_for(guest: &Guest) -> Check {
+fn nothing_to_wait_for(guest: &SandboxGuest) -> Check {
     let (mut sandbox, _host) = guest.sandbox()?;
     let result = sandbox.call::<i32>("waits_for_nothing", ());
     says(result, &["never end", "poll_once"])?;
     works(&mut sandbox)
 }
 
-fn runs_tasks_in_a_task(guest: &Guest) -> Check {
+fn runs_tasks_in_a_task(guest: &SandboxGuest) -> Check {
     let (mut sandbox, _host) = guest.sandbox()?;
     for nested in ["nested", "nested_poll"] {
         says(sandbox.call::<i32>(nested, ()), &["already runs tasks"])?;
@@ -200,8 +204,8 @@ fn runs_tasks_in_a_task(guest: &Guest) -> Check {
     Ok(())
 }
 
-fn registered_twice(guest: &Guest) -> Check {
-    // Whose functions the sandbox has is seen where the guest waits in them.
+fn registered_twice(guest: &SandboxGuest) -> Check {
+    // The wait shows whose functions the sandbox has.
     let host = Host::new().with_mode(Mode::HostWait)?;
     let (mut sandbox, host) = guest.sandbox_of(host)?;
     let again = host.register(&mut sandbox);
@@ -214,11 +218,11 @@ fn registered_twice(guest: &Guest) -> Check {
         || format!("another Host: {another:?}"),
     )?;
     works(&mut sandbox)?;
-    // It waits as the first one says, not as the other would have it where there are interrupts.
+    // It waits in the first one's mode, not in that of the other, which may have interrupts.
     sandbox.call::<u64>("overslept", 1_000_000_u64)?;
     let ticks: u64 = sandbox.call("ticks", ())?;
     check(ticks == 0, || format!("{ticks} ticks"))?;
-    // The first one's canceller is still the one that matters.
+    // The first one's canceller still works.
     let canceller = host.canceller(&sandbox);
     let long = || sandbox.call::<u64>("overslept", 10_000_000_u64);
     let (result, took) = cancelled_after(canceller, Duration::from_millis(100), long);
@@ -226,7 +230,7 @@ fn registered_twice(guest: &Guest) -> Check {
     check(took < MARGIN, || format!("it ended {took:?} later"))
 }
 
-fn not_registered(guest: &Guest) -> Check {
+fn not_registered(guest: &SandboxGuest) -> Check {
     let mut sandbox = guest.bare_sandbox()?;
     let words = ["dormir_entry", "dormir-hyperlight-host", "register"];
     for function in ["answer", "poll"] {
@@ -236,7 +240,7 @@ fn not_registered(guest: &Guest) -> Check {
         }
         check(sandbox.status().is_ready(), || "it is poisoned".into())?;
     }
-    // What runs no tasks needs no host.
+    // A call that runs no tasks needs no host.
     check(sandbox.call::<bool>("spawn_nap", 1_u64)?, || {
         "no room".into()
     })?;
@@ -244,8 +248,8 @@ fn not_registered(guest: &Guest) -> Check {
     works(&mut sandbox)
 }
 
-/// The host's functions, but not by dormir-hyperlight-host, or by another version of it.
-fn answers_nonsense(guest: &Guest) -> Check {
+/// Host functions that are not from this version of dormir-hyperlight-host.
+fn answers_nonsense(guest: &SandboxGuest) -> Check {
     for nonsense in [vec![], vec![0; 64], vec![0xff; 64], vec![1; 65]] {
         let mut sandbox = guest.bare_sandbox()?;
         let answer = move |_: u64, _: u64, _: u64| nonsense.clone();
@@ -259,9 +263,9 @@ fn answers_nonsense(guest: &Guest) -> Check {
     Ok(())
 }
 
-/// The mode for interrupts is refused where there are none; and a guest that is lied to has its sandbox
-/// poisoned, by an error that names the cause, and not for good.
-fn no_interrupts(guest: &Guest) -> Check {
+/// The mode with interrupts is refused if there are none. A guest that is misinformed about it
+/// poisons its sandbox, with an error that names the cause, but not permanently.
+fn no_interrupts(guest: &SandboxGuest) -> Check {
     let asked = Host::new().with_mode(Mode::Interrupts);
     if INTERRUPTS {
         let (mut sandbox, _host) = guest.sandbox_of(asked?)?;
@@ -284,7 +288,7 @@ fn no_interrupts(guest: &Guest) -> Check {
     };
     sandbox.register_host_function("dormir_entry", entry)?;
     let snapshot = sandbox.snapshot()?;
-    // So long that the guest waits, however slow it is.
+    // Long enough that the guest waits, however slow it is.
     let lied_to = sandbox.call::<u64>("overslept", 60_000_000_u64);
     says(lied_to, &["port"])?;
     check(sandbox.status().is_poisoned(), || {
@@ -296,8 +300,9 @@ fn no_interrupts(guest: &Guest) -> Check {
     works(&mut sandbox)
 }
 
-/// What docs/hyperlight.md says of memory: how many fit, how it is said that more do not, what helps.
-fn too_many_boxed_tasks(guest: &Guest) -> Check {
+/// What docs/hyperlight.md says about memory: how many tasks fit, the error if more do not, and
+/// what helps.
+fn too_many_boxed_tasks(guest: &SandboxGuest) -> Check {
     let boxed = |builder: SandboxBuilder, tasks: u64| -> Result<(), Box<dyn Error>> {
         let mut sandbox = builder.build()?;
         Host::new().register(&mut sandbox)?;
@@ -316,9 +321,9 @@ fn too_many_boxed_tasks(guest: &Guest) -> Check {
     )
 }
 
-/// A function of the host's own that panics leaves Hyperlight's lock poisoned: no restore helps, a new sandbox
-/// does. One that returns an error poisons nothing.
-fn host_function_panics(guest: &Guest) -> Check {
+/// A host function that panics leaves Hyperlight's lock poisoned: a restore does not help, a new
+/// sandbox does. One that returns an error poisons nothing.
+fn host_function_panics(guest: &SandboxGuest) -> Check {
     let (mut sandbox, _host) = guest.sandbox()?;
     let snapshot = sandbox.snapshot()?;
     let fails = || -> Result<u64, HyperlightError> { Err(HyperlightError::Error("no".into())) };

@@ -1,4 +1,5 @@
-//! What `cargo vm bench --hyperlight` measures. Each line that is printed is one sample: `CASE/WHAT NANOSECONDS`.
+//! The measurements of `cargo vm bench --hyperlight`. Each line of output is one sample: `CASE/WHAT
+//! NANOSECONDS`.
 
 use std::{
     hint, thread,
@@ -9,32 +10,32 @@ use dormir_hyperlight_host::Host;
 use hyperlight_host::Sandbox;
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::sandbox::{Check, Guest, INTERRUPTS};
+use crate::sandbox::{Check, INTERRUPTS, SandboxGuest};
 
 /// The measurements, by their names.
 const BENCHES: &[(&str, Bench)] = &[("calls", calls), ("idle", idle), ("sleeps", sleeps)];
 
 type Bench = fn(&mut Sandbox, Extent) -> Check;
 
-/// What is measured is done so often before any sample counts.
+/// How often an operation runs before its samples count.
 const WARM_UP: u32 = 3;
 
-/// How many idles a sample of theirs has, besides the first.
+/// How many idle periods a sample has, besides the first.
 const IDLES: u64 = 4;
 
-/// The timer's period, in microseconds: the one that guests have unless they choose another.
+/// The timer's default period, in microseconds.
 const PERIOD: u64 = 1000;
 
-/// How long the guest halts in a sample of ticks, besides its first period; in microseconds.
+/// How long the guest halts in a sample of ticks, besides its first period, in microseconds.
 const HALTS: u64 = 100_000;
 
 /// The sleeps whose accuracy is measured, in microseconds.
 const LENGTHS: [u64; 3] = [1_000, 10_000, 100_000];
 
-/// How many sleeps the guest has in a turn, and then the host.
+/// How many sleeps the guest makes in a turn, and then the host.
 const TURN: u32 = 5;
 
-/// How much is measured of each.
+/// The extent of a measurement.
 #[derive(Clone, Copy)]
 struct Extent {
     samples: u32,
@@ -42,7 +43,8 @@ struct Extent {
 }
 
 impl Extent {
-    /// Calls `sample` until there are enough of what it takes, `each` at a time, or time is up; at least once.
+    /// Calls `sample`, which takes `each` samples, until there are enough or the time is up; at
+    /// least once.
     fn repeat(self, each: u32, mut sample: impl FnMut() -> Check) -> Check {
         let start = Instant::now();
         let mut taken = 0;
@@ -55,7 +57,7 @@ impl Extent {
 }
 
 /// Measures what `line` names: `WHAT:SAMPLES:MILLISECONDS`, the last two for each figure.
-pub(crate) fn run(guest: &Guest, line: &str) -> Check {
+pub(crate) fn run(guest: &SandboxGuest, line: &str) -> Check {
     let parts: Vec<&str> = line.split(':').collect();
     let &[name, samples, millis] = parts.as_slice() else {
         return Err(format!("`{line}` is no measurement: WHAT:SAMPLES:MILLISECONDS").into());
@@ -76,8 +78,8 @@ pub(crate) fn run(guest: &Guest, line: &str) -> Check {
     bench(&mut sandbox, extent)
 }
 
-/// A call of a function that does nothing; of one that calls the host once; and of one that runs the executor,
-/// for a future that is ready. They take turns.
+/// A call of a function that does nothing; of one that calls the host once; and of one that runs
+/// the executor, for a future that is ready. They take turns.
 fn calls(sandbox: &mut Sandbox, extent: Extent) -> Check {
     let mut round = |counts: bool| -> Check {
         let ((), host_function) = timed(|| sandbox.call("host_calls", 1_u64))?;
@@ -142,7 +144,8 @@ fn ticks(sandbox: &mut Sandbox, extent: Extent) -> Check {
     extent.repeat(1, || round(true))
 }
 
-/// By how much sleeps are too long: the guest's, by its own clock, and in turns with them this thread's.
+/// By how much sleeps are too long: the guest's, by its own clock, and in turns with them this
+/// thread's.
 fn sleeps(sandbox: &mut Sandbox, extent: Extent) -> Check {
     let mut seed = 1_u64;
     for micros in LENGTHS {
@@ -171,8 +174,8 @@ fn sleeps(sandbox: &mut Sandbox, extent: Extent) -> Check {
     Ok(())
 }
 
-/// By how much a sleep of this thread was too long. `random` bytes say when it begins, so that it is in step
-/// with nothing.
+/// Sleeps in this thread; returns by how much the sleep was too long. `random` decides when it
+/// begins, so that it is synchronised with nothing.
 fn host_overslept(asked: Duration, random: &[u8; 8]) -> Duration {
     let pause = u64::from_le_bytes(*random).wrapping_mul(0x9e37_79b9_7f4a_7c15) % (PERIOD * 1000);
     let begin = Instant::now() + Duration::from_nanos(pause);
@@ -184,15 +187,15 @@ fn host_overslept(asked: Duration, random: &[u8; 8]) -> Duration {
     Instant::now().saturating_duration_since(until)
 }
 
-/// What `call` gave, and how long it took.
+/// Returns the result of `call`, and how long it took.
 fn timed<T, E>(call: impl FnOnce() -> Result<T, E>) -> Result<(T, Duration), E> {
     let start = Instant::now();
     let value = call()?;
     Ok((value, start.elapsed()))
 }
 
-/// What `call` gave, and how much processor time this process took for it, all its threads together: the
-/// virtual processor's, and the one of Hyperlight's timer.
+/// Returns the result of `call`, and the processor time that it took in all threads of this
+/// process: the vCPU's and Hyperlight's timer's.
 pub(crate) fn charged<T, E>(call: impl FnOnce() -> Result<T, E>) -> Result<(T, Duration), E> {
     let start = processor_time();
     let value = call()?;

@@ -1,4 +1,4 @@
-//! Calls that run tasks and return.
+//! Cases of calls that run tasks and return.
 
 use std::{
     thread,
@@ -10,7 +10,7 @@ use dormir_hyperlight_host::{Host, Mode};
 use crate::{
     Case,
     bench::charged,
-    sandbox::{Check, DRIFT, Guest, INTERRUPTS, MARGIN, check, works},
+    sandbox::{Check, DRIFT, INTERRUPTS, MARGIN, SandboxGuest, check, works},
 };
 
 pub(crate) const CASES: &[Case] = &[
@@ -32,8 +32,8 @@ pub(crate) const CASES: &[Case] = &[
     ("clock-between-calls", clock_between_calls),
 ];
 
-/// The write that poisons a sandbox without interrupts: so the build is the one that it claims to be.
-fn mode_is_what_it_says(guest: &Guest) -> Check {
+/// A write that poisons only a sandbox without interrupts shows that the build has the right mode.
+fn mode_is_what_it_says(guest: &SandboxGuest) -> Check {
     let (mut sandbox, _host) = guest.sandbox()?;
     let touched = sandbox.call::<i32>("touch_the_controller", ());
     check(touched.is_ok() == INTERRUPTS, || {
@@ -41,14 +41,14 @@ fn mode_is_what_it_says(guest: &Guest) -> Check {
     })
 }
 
-fn answer(guest: &Guest) -> Check {
+fn answer(guest: &SandboxGuest) -> Check {
     let (mut sandbox, _host) = guest.sandbox()?;
     let answer: i32 = sandbox.call("answer", ())?;
     check(answer == 42, || format!("the answer is {answer}"))
 }
 
-/// Ten tasks with ten deadlines; the guest asserts that none ends early.
-fn sleepers(guest: &Guest) -> Check {
+/// Ten tasks with ten deadlines; the guest asserts that none completes early.
+fn sleepers(guest: &SandboxGuest) -> Check {
     let (mut sandbox, _host) = guest.sandbox()?;
     let start = Instant::now();
     let elapsed: u64 = sandbox.call("sleepers", (10_u64, 50_000_u64))?;
@@ -60,7 +60,7 @@ fn sleepers(guest: &Guest) -> Check {
     })
 }
 
-fn sleeps_are_never_short(guest: &Guest) -> Check {
+fn sleeps_are_never_short(guest: &SandboxGuest) -> Check {
     let (mut sandbox, _host) = guest.sandbox()?;
     for micros in [0, 1, 10, 100, 999, 1_000, 1_001, 10_000, 100_000] {
         let start = Instant::now();
@@ -78,8 +78,8 @@ fn sleeps_are_never_short(guest: &Guest) -> Check {
 }
 
 /// A thousand calls in a row, each with ten sleeping tasks, and a hundred snapshots and restores in
-/// between, by turns to the state of now and to the one of the beginning.
-fn thousand_calls(guest: &Guest) -> Check {
+/// between, alternately to the present state and to the first.
+fn thousand_calls(guest: &SandboxGuest) -> Check {
     let (mut sandbox, _host) = guest.sandbox()?;
     let first = sandbox.snapshot()?;
     for call in 0..1000 {
@@ -100,8 +100,8 @@ fn thousand_calls(guest: &Guest) -> Check {
     check(sandbox.status().is_ready(), || "it is poisoned".into())
 }
 
-/// No interrupt ends a poll, so the clock must be looked at while tasks are always ready.
-fn beside_a_busy_task(guest: &Guest) -> Check {
+/// No interrupt ends a poll, so the clock must be checked while tasks are always ready.
+fn beside_a_busy_task(guest: &SandboxGuest) -> Check {
     let (mut sandbox, _host) = guest.sandbox()?;
     let start = Instant::now();
     let turns: u64 = sandbox.call("beside_busy", 5_000_u64)?;
@@ -112,17 +112,17 @@ fn beside_a_busy_task(guest: &Guest) -> Check {
     })
 }
 
-/// dormir's own `block_on` in a task shares its ready flag with the call's.
-fn woken_around_another(guest: &Guest) -> Check {
+/// dormir's own `block_on` in a task does not consume a wake of the call.
+fn woken_around_another(guest: &SandboxGuest) -> Check {
     let (mut sandbox, _host) = guest.sandbox()?;
     let polls: i32 = sandbox.call("woken_around_another", ())?;
     check(polls == 2, || format!("{polls} polls"))
 }
 
-/// A guest with interrupts halts from tick to tick. One without has no ticks, and does not spin either.
-fn idle_is_of_its_mode(guest: &Guest) -> Check {
+/// A guest with interrupts halts from tick to tick. One without has no ticks, and does not spin.
+fn idle_is_of_its_mode(guest: &SandboxGuest) -> Check {
     let (mut sandbox, _host) = guest.sandbox()?;
-    // So long that the guest waits, however slow it is.
+    // Long enough that the guest waits, however slow it is.
     let (_, busy) = charged(|| sandbox.call::<u64>("overslept", 1_000_000_u64))?;
     let ticks: u64 = sandbox.call("ticks", ())?;
     check((ticks > 0) == INTERRUPTS, || format!("{ticks} ticks"))?;
@@ -131,7 +131,7 @@ fn idle_is_of_its_mode(guest: &Guest) -> Check {
     })
 }
 
-fn host_waits_in_either_mode(guest: &Guest) -> Check {
+fn host_waits_in_either_mode(guest: &SandboxGuest) -> Check {
     let host = Host::new().with_mode(Mode::HostWait)?;
     let (mut sandbox, _host) = guest.sandbox_of(host)?;
     sandbox.call::<u64>("overslept", 1_000_000_u64)?;
@@ -139,7 +139,7 @@ fn host_waits_in_either_mode(guest: &Guest) -> Check {
     check(ticks == 0, || format!("{ticks} ticks"))
 }
 
-fn periods(guest: &Guest) -> Check {
+fn periods(guest: &SandboxGuest) -> Check {
     let (mut sandbox, _host) = guest.sandbox()?;
     for micros in [100, 5_000, 250] {
         sandbox.call::<()>("set_period", micros as u64)?;
@@ -153,11 +153,11 @@ fn periods(guest: &Guest) -> Check {
     Ok(())
 }
 
-/// A call leaves the timer armed, and a tick that nobody took.
-fn left_over_tick(guest: &Guest) -> Check {
+/// A call leaves the timer armed, and a pending tick.
+fn left_over_tick(guest: &SandboxGuest) -> Check {
     let (mut sandbox, _host) = guest.sandbox()?;
     if !INTERRUPTS {
-        // There is no timer, and its port poisons the sandbox.
+        // There is no timer, and its port would poison the sandbox.
         return works(&mut sandbox);
     }
     for _ in 0..20 {
@@ -170,13 +170,13 @@ fn left_over_tick(guest: &Guest) -> Check {
     Ok(())
 }
 
-fn interrupt_flag_and_timer_stay(guest: &Guest) -> Check {
+fn interrupt_flag_and_timer_stay(guest: &SandboxGuest) -> Check {
     let (mut sandbox, _host) = guest.sandbox()?;
     let flags: u64 = sandbox.call("interrupt_flags", 3_000_u64)?;
     check(flags == 0, || {
         format!("interrupts were unmasked: {flags:#b}")
     })?;
-    // One may have been on its way.
+    // One may have been pending.
     let late: u64 = sandbox.call("ticks_after_a_sleep", 30_000_u64)?;
     check(late <= 1, || {
         format!("the timer ticked {late} times after its sleep")
@@ -184,14 +184,14 @@ fn interrupt_flag_and_timer_stay(guest: &Guest) -> Check {
     let ticks = |sandbox: &mut hyperlight_host::Sandbox| sandbox.call::<u64>("ticks", ());
     let before = ticks(&mut sandbox)?;
     thread::sleep(Duration::from_millis(20));
-    // A call without a wait takes no tick, nor finds one.
+    // A call without a wait gets no tick.
     sandbox.call::<i32>("answer", ())?;
     let after = ticks(&mut sandbox)?;
     check(before == after, || format!("{before} ticks became {after}"))
 }
 
-/// What the host's clock says between calls counts in the guest too.
-fn clock_between_calls(guest: &Guest) -> Check {
+/// The guest's clock advances with the host's between calls.
+fn clock_between_calls(guest: &SandboxGuest) -> Check {
     let (mut sandbox, _host) = guest.sandbox()?;
     let mut start = Instant::now();
     let mut last: u64 = sandbox.call("clock", ())?;
@@ -204,7 +204,7 @@ fn clock_between_calls(guest: &Guest) -> Check {
         check(elapsed + DRIFT >= slept, || {
             format!("{slept:?} took {elapsed:?} by the guest's clock")
         })?;
-        // From within the call before to within this one.
+        // From inside the previous call to inside this one.
         let longest = start.elapsed() + DRIFT;
         check(elapsed <= longest, || {
             format!("{longest:?} at most took {elapsed:?} by the guest's clock")

@@ -1,23 +1,23 @@
 //! Runs dormir's Hyperlight guest: one test case, demo or measurement, in one process.
 //!
-//! It is built twice, with the feature `hw-interrupts` and without, since that is a compile-time feature of
-//! hyperlight-host. Who starts it says which one it is to be.
+//! It is built twice, with the feature `hw-interrupts` and without, since that is a compile-time
+//! feature of hyperlight-host. Its caller names the mode that it expects.
 
 mod bad_input;
 mod bench;
 mod calls;
 mod polled;
+mod report;
 mod sandbox;
 mod snapshots;
-mod word;
 
 use std::{env, error::Error, path::PathBuf, process::ExitCode};
 
 use dormir_hyperlight_host::Host;
-use sandbox::{Check, Guest, MODE};
+use sandbox::{Check, MODE, SandboxGuest};
 
 /// A test case, and its name.
-type Case = (&'static str, fn(&Guest) -> Check);
+type Case = (&'static str, fn(&SandboxGuest) -> Check);
 
 const CASES: &[&[Case]] = &[
     calls::CASES,
@@ -30,7 +30,7 @@ const USAGE: &str = "usage: dormir-hyperlight-runner MODE GUEST CASE, where MODE
                      hyperlight-interrupts, GUEST an ELF file, and CASE `list`, one of those it \
                      lists, `demo:NAME`, `call:FUNCTION`, or `bench:WHAT:SAMPLES:MILLISECONDS`";
 
-/// The status where no guest ran to its end.
+/// The exit status if no guest ran to its end.
 const NOT_RUN: u8 = 125;
 
 fn main() -> ExitCode {
@@ -50,7 +50,8 @@ fn run() -> Result<u8, String> {
     };
     if mode != MODE {
         return Err(format!(
-            "this is the runner for {MODE}, not for {mode}: build it with{} --features hw-interrupts",
+            "this is the runner for {MODE}, not for {mode}: build it with{} --features \
+             hw-interrupts",
             if MODE == "hyperlight" { "" } else { "out" }
         ));
     }
@@ -59,12 +60,12 @@ fn run() -> Result<u8, String> {
         cases().for_each(|(name, _)| println!("{name}"));
         return Ok(0);
     }
-    let guest = Guest::new(PathBuf::from(guest));
+    let guest = SandboxGuest::new(PathBuf::from(guest));
     if let Some(name) = case.strip_prefix("demo:") {
-        return Ok(word::tell(demo(&guest, name).map(|()| 0)));
+        return Ok(report::tell(demo(&guest, name).map(|()| 0)));
     }
     if let Some(function) = case.strip_prefix("call:") {
-        return Ok(word::tell(call(&guest, function)));
+        return Ok(report::tell(call(&guest, function)));
     }
     if let Some(what) = case.strip_prefix("bench:") {
         let measured = bench::run(&guest, what);
@@ -77,19 +78,20 @@ fn run() -> Result<u8, String> {
     tested.map(|()| 0)
 }
 
-/// Runs the guest's demo `name`; what it prints goes to standard output.
-fn demo(guest: &Guest, name: &str) -> Check {
-    // Thousands of tasks lie in pages that are copied when they are first written.
+/// Runs the guest's demo `name`, with its output on standard output.
+fn demo(guest: &SandboxGuest, name: &str) -> Check {
+    // Thousands of tasks occupy pages that are copied at their first write.
     let mut sandbox = guest.builder().scratch_size(16 << 20).build()?;
     Host::new().register(&mut sandbox)?;
     Ok(sandbox.call("demo", name.to_owned())?)
 }
 
 /// Calls the guest's function `function`, which returns the exit code.
-fn call(guest: &Guest, function: &str) -> Result<i32, Box<dyn Error>> {
+fn call(guest: &SandboxGuest, function: &str) -> Result<i32, Box<dyn Error>> {
     let (mut sandbox, _host) = guest.sandbox().map_err(|error| {
         format!(
-            "no sandbox can be made of this guest ({error}): docs/hyperlight.md says how one is built"
+            "no sandbox can be built from this guest ({error}): docs/hyperlight.md explains how to \
+             build one"
         )
     })?;
     Ok(sandbox.call::<i32>(function, ())?)

@@ -1,4 +1,4 @@
-//! Hosts that schedule guests themselves.
+//! Cases of hosts that poll their guests.
 
 use std::{
     thread,
@@ -9,7 +9,7 @@ use hyperlight_host::Sandbox;
 
 use crate::{
     Case,
-    sandbox::{Check, Guest, MARGIN, check, works},
+    sandbox::{Check, MARGIN, SandboxGuest, check, works},
 };
 
 pub(crate) const CASES: &[Case] = &[
@@ -18,7 +18,7 @@ pub(crate) const CASES: &[Case] = &[
     ("poll-with-nothing-to-do", poll_with_nothing_to_do),
 ];
 
-/// Has the guest take so many naps, of which the longest is of `micros`.
+/// Makes the guest start `naps` naps, the longest of which lasts `micros`.
 pub(crate) fn spawn_naps(sandbox: &mut Sandbox, naps: u64, micros: u64) -> Check {
     for nap in 1..=naps {
         let spawned: bool = sandbox.call("spawn_nap", micros * nap / naps)?;
@@ -27,24 +27,24 @@ pub(crate) fn spawn_naps(sandbox: &mut Sandbox, naps: u64, micros: u64) -> Check
     Ok(())
 }
 
-/// What is left until the guest is to be polled again.
+/// Polls the guest; returns the time until it must be polled again.
 pub(crate) fn poll(sandbox: &mut Sandbox) -> Result<Option<Duration>, Box<dyn std::error::Error>> {
-    let left: u64 = sandbox.call("poll", ())?;
-    Ok((left != u64::MAX).then_some(Duration::from_nanos(left)))
+    let remaining: u64 = sandbox.call("poll", ())?;
+    Ok((remaining != u64::MAX).then_some(Duration::from_nanos(remaining)))
 }
 
-/// Polls until no timer is set. How often.
+/// Polls until no timer is set; returns the number of polls.
 pub(crate) fn poll_to_the_end(sandbox: &mut Sandbox) -> Result<u32, Box<dyn std::error::Error>> {
     let mut polls = 1;
-    while let Some(left) = poll(sandbox)? {
-        thread::sleep(left);
+    while let Some(remaining) = poll(sandbox)? {
+        thread::sleep(remaining);
         polls += 1;
         check(polls < 1000, || "the naps do not end".into())?;
     }
     Ok(polls)
 }
 
-fn poll_once(guest: &Guest) -> Check {
+fn poll_once(guest: &SandboxGuest) -> Check {
     let (mut sandbox, _host) = guest.sandbox()?;
     for round in 1..=5 {
         spawn_naps(&mut sandbox, 10, 500_000)?;
@@ -62,8 +62,8 @@ fn poll_once(guest: &Guest) -> Check {
     Ok(())
 }
 
-/// A call that waits runs the tasks that were there, and leaves those that have not ended.
-fn poll_beside_block_on(guest: &Guest) -> Check {
+/// A call that waits also runs earlier tasks, and keeps those that have not completed.
+fn poll_beside_block_on(guest: &SandboxGuest) -> Check {
     let (mut sandbox, _host) = guest.sandbox()?;
     spawn_naps(&mut sandbox, 10, 2_000_000)?;
     check(poll(&mut sandbox)?.is_some(), || "no nap began".into())?;
@@ -75,11 +75,13 @@ fn poll_beside_block_on(guest: &Guest) -> Check {
     check(ended == 10, || format!("{ended} naps ended"))
 }
 
-fn poll_with_nothing_to_do(guest: &Guest) -> Check {
+fn poll_with_nothing_to_do(guest: &SandboxGuest) -> Check {
     let (mut sandbox, _host) = guest.sandbox()?;
     for _ in 0..3 {
-        let left = poll(&mut sandbox)?;
-        check(left.is_none(), || format!("{left:?} are left of nothing"))?;
+        let remaining = poll(&mut sandbox)?;
+        check(remaining.is_none(), || {
+            format!("{remaining:?} remain without a nap")
+        })?;
     }
     works(&mut sandbox)
 }

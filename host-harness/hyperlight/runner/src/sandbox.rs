@@ -1,4 +1,4 @@
-//! Sandboxes with the guest in them.
+//! Sandboxes that run the guest, and checks of them.
 
 use std::{
     error::Error,
@@ -10,7 +10,7 @@ use std::{
 use dormir_hyperlight_host::{Canceller, Host};
 use hyperlight_host::{HyperlightError, Sandbox, SandboxBuilder};
 
-/// Which of the two runners this is.
+/// The mode of this runner.
 pub(crate) const MODE: &str = if cfg!(feature = "hw-interrupts") {
     "hyperlight-interrupts"
 } else {
@@ -20,26 +20,26 @@ pub(crate) const MODE: &str = if cfg!(feature = "hw-interrupts") {
 /// Whether sandboxes have interrupts.
 pub(crate) const INTERRUPTS: bool = cfg!(feature = "hw-interrupts");
 
-/// How much later than asked for something may come before a test calls it late: a machine that does other
-/// things has guests stand still for the better part of a second.
+/// How late something may be before a test fails: on a busy machine guests may stand still for most
+/// of a second.
 pub(crate) const MARGIN: Duration = Duration::from_secs(5);
 
-/// How soon a cancelled call ends: ten times what is promised.
+/// How soon a cancelled call must end: ten times what is promised.
 pub(crate) const CANCELLED_WITHIN: Duration = Duration::from_millis(500);
 
-/// By how much the guest's clock may differ from the host's in a few seconds: by what its frequency is measured
-/// to.
+/// How far the guest's clock may drift from the host's in a few seconds: the accuracy of its
+/// measured frequency.
 pub(crate) const DRIFT: Duration = Duration::from_millis(1);
 
-/// How a case ended; a failure says what is wrong.
+/// The result of a case; a failure says what is wrong.
 pub(crate) type Check = Result<(), Box<dyn Error>>;
 
 /// The guest program.
-pub(crate) struct Guest {
+pub(crate) struct SandboxGuest {
     elf: PathBuf,
 }
 
-impl Guest {
+impl SandboxGuest {
     pub(crate) fn new(elf: PathBuf) -> Self {
         Self { elf }
     }
@@ -48,12 +48,12 @@ impl Guest {
         SandboxBuilder::from_file(&self.elf)
     }
 
-    /// A sandbox without dormir's functions.
+    /// Makes a sandbox without dormir's functions.
     pub(crate) fn bare_sandbox(&self) -> Result<Sandbox, HyperlightError> {
         self.builder().build()
     }
 
-    /// A sandbox with them.
+    /// Makes a sandbox with dormir's functions.
     pub(crate) fn sandbox(&self) -> Result<(Sandbox, Host), Box<dyn Error>> {
         self.sandbox_of(Host::new())
     }
@@ -65,12 +65,12 @@ impl Guest {
     }
 }
 
-/// That `is` holds.
-pub(crate) fn check(is: bool, complaint: impl FnOnce() -> String) -> Check {
-    if is { Ok(()) } else { Err(complaint().into()) }
+/// Fails with `message` unless `holds`.
+pub(crate) fn check(holds: bool, message: impl FnOnce() -> String) -> Check {
+    if holds { Ok(()) } else { Err(message().into()) }
 }
 
-/// That `result` is an error that says `words`.
+/// Checks that `result` is an error whose message contains `words`.
 pub(crate) fn says<T: std::fmt::Debug>(
     result: Result<T, HyperlightError>,
     words: &[&str],
@@ -87,11 +87,11 @@ pub(crate) fn says<T: std::fmt::Debug>(
     }
 }
 
-/// How long the longest task of [`works`] sleeps. Where KVM emulates instructions, spawning takes
-/// milliseconds: they would else be over before anyone waits.
+/// How long the longest task of [`works`] sleeps. If KVM emulates instructions, spawning takes
+/// milliseconds: shorter naps would be over before the guest waits.
 const NAP: Duration = Duration::from_millis(20);
 
-/// That tasks sleep and wake in this sandbox, as if nothing had been.
+/// Checks that tasks sleep and wake in this sandbox as usual.
 pub(crate) fn works(sandbox: &mut Sandbox) -> Check {
     let start = Instant::now();
     let elapsed: u64 = sandbox.call("sleepers", (3_u64, NAP.as_micros() as u64))?;
@@ -104,8 +104,8 @@ pub(crate) fn works(sandbox: &mut Sandbox) -> Check {
     })
 }
 
-/// Runs `call` while the canceller is used after `delay`: what the call gave, and how long after the
-/// cancelling it ended.
+/// Runs `call` and cancels it after `delay`; returns the call's result, and how long after the
+/// cancellation it ended.
 pub(crate) fn cancelled_after<T>(
     canceller: Canceller,
     delay: Duration,

@@ -1,4 +1,4 @@
-//! Snapshots, restored here and in other sandboxes.
+//! Cases of snapshots, restored in the same and in other sandboxes.
 
 use std::{
     thread,
@@ -11,7 +11,7 @@ use hyperlight_host::{HostFunctions, Sandbox, SandboxBuilder};
 use crate::{
     Case,
     polled::{poll, poll_to_the_end, spawn_naps},
-    sandbox::{Check, DRIFT, Guest, MARGIN, check, works},
+    sandbox::{Check, DRIFT, MARGIN, SandboxGuest, check, works},
 };
 
 pub(crate) const CASES: &[Case] = &[
@@ -23,7 +23,7 @@ pub(crate) const CASES: &[Case] = &[
 
 const NAP: Duration = Duration::from_millis(2400);
 
-/// A sandbox in the midst of a nap, and what is left of it.
+/// Starts a nap, and returns how much of it remains after a while.
 fn napping(sandbox: &mut Sandbox) -> Result<Duration, Box<dyn std::error::Error>> {
     spawn_naps(sandbox, 1, NAP.as_micros() as u64)?;
     poll(sandbox)?;
@@ -35,17 +35,17 @@ fn napping(sandbox: &mut Sandbox) -> Result<Duration, Box<dyn std::error::Error>
     Ok(left)
 }
 
-/// What was left is still left: the nap ends neither early nor, as by the host's clock it should have,
-/// before it is polled.
+/// Checks that the same time remains after a restore: the nap ends neither early nor, as it would
+/// by the host's clock, before it is polled.
 fn ends_after(sandbox: &mut Sandbox, left: Duration) -> Check {
     let start = Instant::now();
     let now = poll(sandbox)?.ok_or("the nap has ended")?;
-    // Nothing of the restore and of what came before it counts, but this call.
+    // Only the time of this call counts, not that of the restore or before it.
     let call = start.elapsed() + DRIFT;
     check(now <= left && now + call >= left, || {
         format!("{left:?} were left, and {now:?} after a call of {call:?}")
     })?;
-    // And time goes on at once, also where the host's is behind what the guest has seen.
+    // Time goes on at once, even if the host's clock is behind what the guest has seen.
     let before: u64 = sandbox.call("clock", ())?;
     thread::sleep(left / 4);
     let after: u64 = sandbox.call("clock", ())?;
@@ -62,7 +62,7 @@ fn ends_after(sandbox: &mut Sandbox, left: Duration) -> Check {
     check(ended == 1, || format!("{ended} naps ended"))
 }
 
-fn restored_between_polls(guest: &Guest) -> Check {
+fn restored_between_polls(guest: &SandboxGuest) -> Check {
     let (mut sandbox, _host) = guest.sandbox()?;
     let left = napping(&mut sandbox)?;
     let snapshot = sandbox.snapshot()?;
@@ -75,10 +75,10 @@ fn restored_between_polls(guest: &Guest) -> Check {
     works(&mut sandbox)
 }
 
-/// As on another host: another epoch, another generation.
-fn restored_in_another_sandbox(guest: &Guest) -> Check {
+/// As on another host: with another epoch and another generation.
+fn restored_in_another_sandbox(guest: &SandboxGuest) -> Check {
     let (mut sandbox, _host) = guest.sandbox()?;
-    // A clock that began anew would need that much longer.
+    // A clock that started from zero would need this much longer.
     sandbox.call::<u64>("sleepers", (1_u64, 1_500_000_u64))?;
     let left = napping(&mut sandbox)?;
     let snapshot = sandbox.snapshot()?;
@@ -98,7 +98,7 @@ fn restored_in_another_sandbox(guest: &Guest) -> Check {
 }
 
 /// A hundred snapshots, each restored, with sleeps in between.
-fn snapshots_do_not_wear_out(guest: &Guest) -> Check {
+fn snapshots_do_not_wear_out(guest: &SandboxGuest) -> Check {
     let (mut sandbox, _host) = guest.sandbox()?;
     for _ in 0..100 {
         works(&mut sandbox)?;
@@ -109,8 +109,8 @@ fn snapshots_do_not_wear_out(guest: &Guest) -> Check {
     works(&mut sandbox)
 }
 
-/// It goes on from what it showed when the snapshot was taken, and never back.
-fn clock_through_restores(guest: &Guest) -> Check {
+/// The clock continues from its time at the snapshot, and never goes back.
+fn clock_through_restores(guest: &SandboxGuest) -> Check {
     let (mut sandbox, _host) = guest.sandbox()?;
     works(&mut sandbox)?;
     let shown: u64 = sandbox.call("clock", ())?;

@@ -9,7 +9,7 @@ use crate::{
 use dormir_harness::{
     cli::command::{Ended, FAILURE, complain, ended},
     escape::escape_lines,
-    hyperlight::{self, Mode, Runner},
+    hyperlight::{self, SandboxMode, SandboxRunner},
     setup::{self, Needs, Policy},
     vmm::StopToken,
     workspace::Workspace,
@@ -49,7 +49,7 @@ pub(super) const ABOUT: &str = "Of --hyperlight, in microseconds:\n\n  call   of
 /// What is to be measured.
 pub(super) struct Options<'a> {
     /// The modes that were named; none means both.
-    pub(super) modes: &'a [Mode],
+    pub(super) modes: &'a [SandboxMode],
     pub(super) samples: u32,
     pub(super) json: Option<&'a Path>,
     pub(super) policy: Policy,
@@ -65,10 +65,11 @@ pub(super) fn run(options: &Options<'_>, stop: &StopToken) -> Ended {
     let workspace = Workspace::locate()?;
     let toolchain = setup::set_up(&workspace, Needs::default(), options.policy, stop)?;
     let guest = hyperlight::build_guest(&toolchain, &workspace, stop)?;
-    let asked = |mode: &Mode| options.modes.is_empty() || options.modes.contains(mode);
-    let modes = Mode::ALL.into_iter().filter(asked);
-    let runners = modes.map(|mode| Runner::build(mode, &workspace, stop).map(|it| (mode, it)));
-    let runners: Vec<(Mode, Runner)> = runners.collect::<Result<_, _>>()?;
+    let asked = |mode: &SandboxMode| options.modes.is_empty() || options.modes.contains(mode);
+    let modes = SandboxMode::ALL.into_iter().filter(asked);
+    let runners =
+        modes.map(|mode| SandboxRunner::build(mode, &workspace, stop).map(|it| (mode, it)));
+    let runners: Vec<(SandboxMode, SandboxRunner)> = runners.collect::<Result<_, _>>()?;
     let versions = versions::of_hyperlight(&toolchain, &workspace, stop)?;
     // QEMU is not involved.
     let host = Host {

@@ -16,10 +16,10 @@ use crate::{
 use clap::Parser;
 use dormir_harness::{
     cli::{
-        NoSuchVmm, Under,
+        NoSuchVmmError, Under,
         command::{self, Ended, Installing},
     },
-    hyperlight::Mode,
+    hyperlight::SandboxMode,
     vmm::{StopToken, Vmm},
 };
 use std::{path::PathBuf, process::ExitCode};
@@ -168,7 +168,7 @@ pub fn main() -> ExitCode {
 struct NoKindError;
 
 /// Reads the name of a VMM or of a Hyperlight mode; where the machine is left out, it is q35.
-fn under(name: &str) -> Result<Under, NoSuchVmm> {
+fn under(name: &str) -> Result<Under, NoSuchVmmError> {
     let vmm = plan::vmm(name).map(Under::Vmm);
     vmm.or_else(|_| name.parse())
 }
@@ -197,7 +197,7 @@ impl Arguments {
     }
 
     /// The modes for --hyperlight.
-    fn modes(&self) -> Result<Vec<Mode>, WrongVmmError> {
+    fn modes(&self) -> Result<Vec<SandboxMode>, WrongVmmError> {
         let mode = |under: &Under| match *under {
             Under::Hyperlight(mode) => Ok(mode),
             under @ Under::Vmm(_) => Err(WrongVmmError {

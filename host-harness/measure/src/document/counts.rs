@@ -19,10 +19,10 @@ pub const RUNTIMES: &[Runtime] = &[
     Runtime {
         name: "dormir",
         packages: &["dormir"],
-        note: "Runner::pass; below the name the executor's capacity, and whether other vCPUs may \
+        note: "SandboxRunner::pass; below the name the executor's capacity, and whether other vCPUs may \
                wake its tasks (shared) or not (single). Tasks lie in a static pool for n; spawn is \
                spawn_detached, join has what a handle costs. All n timers are one task's; they are \
-               served as in Runner::run: by TimerQueue::turn, after each pass",
+               served as in SandboxRunner::run: by TimerQueue::turn, after each pass",
     },
     Runtime {
         name: "embassy",
@@ -153,7 +153,7 @@ pub const CASES: &[Case] = &[
     },
     Case {
         name: ISR_TO_POLL,
-        about: "the vCPU halts in Runner::run until a task's timer is due: from the first \
+        about: "the vCPU halts in SandboxRunner::run until a task's timer is due: from the first \
                 instruction of the timer interrupt's entry to the first of that task's future",
     },
 ];

@@ -1,7 +1,7 @@
 //! Figures of Hyperlight guests.
 
 use super::{Host, Versions, distribution::Distribution, now};
-use dormir_harness::hyperlight::Mode;
+use dormir_harness::hyperlight::SandboxMode;
 use serde::Serialize;
 use std::time::Duration;
 
@@ -45,10 +45,10 @@ const LENGTHS: [Duration; 3] = [
 ];
 
 /// The figures of a mode, in the order of the table's rows.
-pub(crate) fn subjects(mode: Mode) -> Vec<Subject> {
+pub(crate) fn subjects(mode: SandboxMode) -> Vec<Subject> {
     let idles = match mode {
-        Mode::HostWait => WAITS,
-        Mode::Interrupts => TICKS,
+        SandboxMode::HostWait => WAITS,
+        SandboxMode::Interrupts => TICKS,
     };
     let sleeps = LENGTHS.iter().flat_map(|length| {
         ["guest", "host"].map(|what| Subject {
@@ -120,7 +120,7 @@ impl Document {
     /// A made-up document with two samples for each figure of both modes.
     #[cfg(test)]
     pub(crate) fn for_test() -> Self {
-        let row = |mode: Mode| {
+        let row = |mode: SandboxMode| {
             let subjects = subjects(mode).into_iter();
             subjects.map(move |subject| Row {
                 vmm: mode.to_string(),
@@ -128,7 +128,7 @@ impl Document {
                 distribution: Distribution::of([1000, 2000]),
             })
         };
-        let rows = Mode::ALL.into_iter().flat_map(row).collect();
+        let rows = SandboxMode::ALL.into_iter().flat_map(row).collect();
         Self {
             date: "2026-01-02T03:04:05Z".into(),
             ..Self::new(Host::for_test(), super::versions_for_test(), rows)

@@ -1,7 +1,7 @@
 //! The guest program `counts`: what it is run with, and what it reports.
 
 use crate::document::counts::Count;
-use dormir_harness::vmm::{Accelerator, Machine, RunConfig, Vmm};
+use dormir_harness::vmm::{Accelerator, MachineType, RunConfig, Vmm};
 use std::time::Duration;
 
 /// The guest program.
@@ -22,7 +22,7 @@ pub fn config(runtime: &str, max: Option<u32>) -> RunConfig {
         timeout: LIMIT,
         arguments: format!("runtime={runtime}{max}"),
         count_instructions: true,
-        ..RunConfig::new(Vmm::Qemu(Accelerator::Tcg, Machine::Q35))
+        ..RunConfig::new(Vmm::Qemu(Accelerator::Tcg, MachineType::Q35))
     }
 }
 

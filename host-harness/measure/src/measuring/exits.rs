@@ -105,13 +105,13 @@ fn is_eoi(kind: EventKind) -> bool {
 mod tests {
     use super::*;
     use dormir_abi::port;
-    use dormir_harness::vmm::Event;
+    use dormir_harness::vmm::StepEvent;
 
     fn stretch(kinds: &[EventKind]) -> Stretch {
         let events = kinds.iter().enumerate();
         Stretch {
             addresses: Vec::new(),
-            events: events.map(|(at, &kind)| Event { at, kind }).collect(),
+            events: events.map(|(at, &kind)| StepEvent { at, kind }).collect(),
         }
     }
 

@@ -4,7 +4,7 @@ use crate::document::{
     distribution::Distribution,
     hyperlight::{Row, subjects},
 };
-use dormir_harness::hyperlight::Mode;
+use dormir_harness::hyperlight::SandboxMode;
 
 /// The runner printed something other than samples of these figures, or not samples of all.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -22,7 +22,7 @@ pub(crate) enum SampleError {
 }
 
 /// Reads lines of `NAME NANOSECONDS`.
-pub(crate) fn read(mode: Mode, output: &str) -> Result<Vec<Row>, SampleError> {
+pub(crate) fn read(mode: SandboxMode, output: &str) -> Result<Vec<Row>, SampleError> {
     let subjects = subjects(mode);
     let mut samples: Vec<Vec<u64>> = vec![Vec::new(); subjects.len()];
     for line in output.lines() {
@@ -54,14 +54,14 @@ mod tests {
     use crate::document::hyperlight::Subject;
 
     /// What a runner prints that takes two samples of each figure.
-    fn made_up(mode: Mode) -> String {
+    fn made_up(mode: SandboxMode) -> String {
         let line = |subject: &Subject| format!("{0} 1000\n{0} 2000\n", subject.key());
         subjects(mode).iter().map(line).collect()
     }
 
     #[test]
     fn each_figure_has_its_samples() {
-        for mode in Mode::ALL {
+        for mode in SandboxMode::ALL {
             let rows = read(mode, &made_up(mode)).expect("they can be read");
             let found: Vec<_> = rows.iter().map(|row| row.subject).collect();
             assert_eq!(found, subjects(mode));
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn what_is_no_sample_or_is_missing_is_named() {
-        let mode = Mode::HostWait;
+        let mode = SandboxMode::HostWait;
         for line in [
             "call/plain",
             "call/plain many",

@@ -150,10 +150,10 @@ fn isr_to_poll(stretch: &Stretch) -> Vec<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dormir_harness::vmm::{Event, Outcome};
+    use dormir_harness::vmm::{Outcome, StepEvent};
 
     fn report(name: &str, sleeps: u64, events: &[(usize, EventKind)]) -> Report {
-        let events = events.iter().map(|&(at, kind)| Event { at, kind });
+        let events = events.iter().map(|&(at, kind)| StepEvent { at, kind });
         Report {
             outcome: Outcome::Exited(0),
             stats: vec![(name.into(), sleeps)],

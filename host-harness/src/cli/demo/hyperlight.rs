@@ -1,9 +1,9 @@
-//! The demos in Hyperlight sandboxes: guest functions of the Hyperlight guest.
+//! The demos in Hyperlight sandboxes, which are functions of the Hyperlight guest.
 
 use super::{Demo, LIMIT};
 use crate::{
-    cli::{Ended, FAILURE, complain, ended, output::Output},
-    hyperlight::{self, Mode, Runner, ShowLimits},
+    cli::{Ended, FAILURE, complain, ended, output::ConsoleOutput},
+    hyperlight::{self, SandboxMode, SandboxRunner, ShowLimits},
     setup::{self, Needs, Policy},
     stop::StopToken,
     vmm::{Outcome, RunConfig, Vmm},
@@ -14,13 +14,13 @@ use std::{
     time::Instant,
 };
 
-/// Those that the Hyperlight guest has, and what they are there. The others are about interrupts of one's own,
-/// or about a guest that never waits.
+/// The demos that the Hyperlight guest has, and what they do there. The others are about a
+/// program's own interrupts, or about a guest that never waits.
 const DEMOS: &[(&str, &str)] = &[
     ("basic", "sleeps and prints, one after another"),
     (
         "advanced",
-        "many futures sleep at once, put together by the crate futures-util",
+        "many futures sleep at once, combined by the crate futures-util",
     ),
     ("sleepers", "4,000 tasks asleep at once, on one timer"),
     ("tasks", "spawned, joined, aborted, taking turns"),
@@ -33,16 +33,16 @@ const DEMOS: &[(&str, &str)] = &[
 /// A demo that the Hyperlight guest does not have.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the demo `{name}` is not for Hyperlight: leave --vmm out, or choose among {}",
+    "the demo `{name}` is not for Hyperlight: omit --vmm, or choose among {}",
     DEMOS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
 )]
-struct NotForHyperlight {
+struct NotForHyperlightError {
     name: &'static str,
 }
 
-/// Runs `demos`, of which those that have no counterpart are left out if nobody named them.
+/// Runs `demos`. Those without a counterpart are skipped, unless they were named.
 pub(super) fn run(
-    mode: Mode,
+    mode: SandboxMode,
     demos: &[&'static Demo],
     are_named: bool,
     policy: Policy,
@@ -52,16 +52,16 @@ pub(super) fn run(
     for Demo { name, .. } in demos {
         match DEMOS.iter().find(|(demo, _)| demo == name) {
             Some(demo) => chosen.push(demo),
-            None if are_named => return Err(NotForHyperlight { name }.into()),
+            None if are_named => return Err(NotForHyperlightError { name }.into()),
             None => {}
         }
     }
-    // Before anything is installed or built for it: no set-up can mend this.
+    // Before anything is installed or built: set-up cannot fix this.
     hyperlight::probe()?;
     let workspace = Workspace::locate()?;
     let toolchain = setup::set_up(&workspace, Needs::default(), policy, stop)?;
     let guest = hyperlight::build_guest(&toolchain, &workspace, stop)?;
-    let runner = Runner::build(mode, &workspace, stop)?;
+    let runner = SandboxRunner::build(mode, &workspace, stop)?;
     let limits = ShowLimits {
         timeout: LIMIT,
         console_limit: RunConfig::new(Vmm::Kvm).console_limit,
@@ -74,12 +74,12 @@ pub(super) fn run(
             return ended(Err(error), status);
         }
         let start = Instant::now();
-        let mut output = Output::new(false);
+        let mut output = ConsoleOutput::new(false);
         let shown = runner.show(&guest, &format!("demo:{name}"), &limits, &mut output);
         output.finish();
         match shown {
             Ok(Outcome::Exited(0)) => {}
-            // The others are for nobody if nobody listens any more.
+            // After a stop, or when the output is closed, no other demo runs.
             Ok(outcome @ (Outcome::Stopped | Outcome::ConsoleClosed)) => {
                 return Ok(outcome.exit_code());
             }
@@ -93,7 +93,11 @@ pub(super) fn run(
             }
         }
         let took = start.elapsed().as_secs_f64() * 1e3;
-        if let Err(error) = writeln!(io::stdout(), "({took:.1} ms, with its sandbox)\n") {
+        if let Err(error) = writeln!(
+            io::stdout(),
+            "({took:.1} ms, including the sandbox)
+"
+        ) {
             return ended(Err(error), status);
         }
     }

@@ -1,8 +1,7 @@
-//! The library's examples that need a machine, and those of README and `docs`: guests, each booted
-//! in a VM.
+//! Runs the library's examples that need a machine, and those of README and `docs`: each is a guest that is booted in a VM.
 //!
-//! Rustdoc compiles an example for the guests' target and gives it to cargo's runner for that
-//! target, `.cargo/run-guest`. The guest's exit code decides.
+//! Rustdoc compiles an example for the guests' target and starts it with cargo's runner for that
+//! target, `.cargo/run-guest`. The guest's exit code is the result.
 
 use crate::{
     toolchain::{GuestToolchain, TARGET},
@@ -14,10 +13,10 @@ use std::{
     process::Command,
 };
 
-/// What makes an example a guest.
+/// Marks an example as a guest.
 const MARK: &str = "dormir_guest::entry!(";
 
-/// What makes an example a part of a Hyperlight guest, which is compiled and not run.
+/// Marks an example as part of a Hyperlight guest, which is compiled and not run.
 const COMPILED_MARK: &str = "# use dormir_guest as _;";
 
 /// What is in the names of the examples in the README and in `docs`: the library's module that
@@ -26,11 +25,11 @@ const PAGES: &str = "pages::";
 
 /// Why the examples cannot be run.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum NoExamples {
+pub(super) enum ExamplesError {
     /// The library cannot be read.
     #[error("the library's sources in {} cannot be read: {source}", folder.display())]
     Unreadable {
-        /// Where they are.
+        /// Their folder.
         folder: PathBuf,
         /// The reason.
         source: io::Error,
@@ -41,21 +40,21 @@ pub(super) enum NoExamples {
         folder.display()
     )]
     None {
-        /// Where they were looked for.
+        /// The folder that was searched.
         folder: PathBuf,
     },
 }
 
-/// The cargo command that compiles and boots them.
+/// Makes the cargo command that compiles and boots the examples.
 ///
 /// `cargo_vm` is the program that boots them.
 ///
-/// Optimized, since where KVM emulates instructions most of the time is the guests' own.
+/// With optimisation, since with a KVM that emulates instructions the guests take most of the time.
 pub(super) fn command(
     toolchain: &GuestToolchain,
     workspace: &Workspace,
     cargo_vm: Option<&Path>,
-) -> Result<Command, NoExamples> {
+) -> Result<Command, ExamplesError> {
     let mut command = toolchain.command();
     command
         .args(["test", "--locked", "--release", "--doc"])
@@ -68,22 +67,22 @@ pub(super) fn command(
         .arg(PAGES)
         .current_dir(workspace.root());
     if let Some(cargo_vm) = cargo_vm {
-        // Else the runner asks a cargo for it, once for each example.
+        // Otherwise the runner asks cargo for it, once for each example.
         command.env("DORMIR_CARGO_VM", cargo_vm);
     }
     Ok(command)
 }
 
-/// The library's files with examples that are guests, or parts of Hyperlight guests; all examples
-/// in them are. As paths from `root`, with which rustdoc begins an example's name.
-fn files(root: &Path) -> Result<Vec<PathBuf>, NoExamples> {
+/// Finds the library's files whose examples are guests or parts of Hyperlight guests. Returns paths
+/// relative to `root`, with which rustdoc begins an example's name.
+fn files(root: &Path) -> Result<Vec<PathBuf>, ExamplesError> {
     let folder = root.join("src");
     let mut files = Vec::new();
     if let Err(source) = search(&folder, &mut files) {
-        return Err(NoExamples::Unreadable { folder, source });
+        return Err(ExamplesError::Unreadable { folder, source });
     }
     if files.is_empty() {
-        return Err(NoExamples::None { folder });
+        return Err(ExamplesError::None { folder });
     }
     files.sort();
     Ok(files
@@ -139,7 +138,7 @@ mod tests {
         );
     }
 
-    /// Without a filter, cargo would run all examples there are; with none found, it is no success.
+    /// Without a filter, cargo would run all examples; finding none is an error.
     #[test]
     fn no_guests_are_an_error() {
         let root = tempfile::tempdir().expect("a folder");

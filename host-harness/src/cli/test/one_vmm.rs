@@ -1,28 +1,28 @@
-//! The tests of one VMM. Each is named `VMM::CASE`.
+//! Selects the tests of one VMM, which are named `VMM::CASE`.
 
 use crate::{
-    cli::choose::{NoSuchVmm, Under},
+    cli::choose::{NoSuchVmmError, Under},
     hyperlight,
     vmm::{Accelerator, Vmm, kvm},
 };
 use std::{error::Error, str::FromStr};
 
-/// A VMM by its name; QEMU with one of its machines, or with each.
+/// A VMM by its name; QEMU with one of its machine types, or with all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct OneVmm {
-    /// What the names of its tests contain, and no others.
+    /// What the names of its tests contain, and no other names.
     filter: String,
-    /// It, or one of its kind.
+    /// The VMM, or one of several with this name.
     under: Under,
 }
 
 impl OneVmm {
-    /// What follows `cargo test`, with the features of the tests in VMs.
+    /// Returns the arguments of `cargo test`, with the features of the tests in VMs.
     pub(super) fn arguments(&self) -> [&str; 5] {
         ["--all-features", "--test", "vm", "--", &self.filter]
     }
 
-    /// Whether it can be used, as far as that is KVM's to say.
+    /// Checks whether it can be used, as far as that depends on KVM.
     pub(super) fn probe(&self) -> Result<(), Box<dyn Error>> {
         match self.under {
             Under::Hyperlight(_) => hyperlight::probe()?,
@@ -38,14 +38,14 @@ impl OneVmm {
 }
 
 impl FromStr for OneVmm {
-    type Err = NoSuchVmm;
+    type Err = NoSuchVmmError;
 
-    fn from_str(name: &str) -> Result<Self, NoSuchVmm> {
+    fn from_str(name: &str) -> Result<Self, NoSuchVmmError> {
         if let Ok(under) = name.parse() {
             let filter = format!("{name}::");
             return Ok(Self { filter, under });
         }
-        // The part before the machine.
+        // The part before the machine type.
         let filter = format!("{name}/");
         let is_one = |vmm: &Vmm| vmm.to_string().starts_with(&filter);
         match Vmm::ALL.into_iter().find(is_one) {
@@ -53,7 +53,7 @@ impl FromStr for OneVmm {
                 filter,
                 under: Under::Vmm(vmm),
             }),
-            None => Err(NoSuchVmm(name.to_owned())),
+            None => Err(NoSuchVmmError(name.to_owned())),
         }
     }
 }
@@ -61,13 +61,15 @@ impl FromStr for OneVmm {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hyperlight::Mode;
+    use crate::hyperlight::SandboxMode;
 
-    /// The tests that a name chooses are those of the VMMs that it names, and of no other.
+    /// A name selects the tests of the VMMs that it names, and no others.
     #[test]
     fn a_name_chooses_its_own_tests() {
         let vmms = Vmm::ALL.iter().map(Vmm::to_string);
-        let every: Vec<String> = vmms.chain(Mode::ALL.iter().map(Mode::to_string)).collect();
+        let every: Vec<String> = vmms
+            .chain(SandboxMode::ALL.iter().map(SandboxMode::to_string))
+            .collect();
         for (name, expected) in [
             ("kvm", &["kvm"][..]),
             ("qemu-tcg", &["qemu-tcg/q35", "qemu-tcg/microvm"]),

@@ -1,24 +1,24 @@
-//! Text and records, told apart.
+//! Separates text from records.
 
 use dormir_abi::record::{MARK, MAX_LENGTH, Nonce};
 
-/// Splits a stream of bytes into text and records, however it is cut into pieces.
+/// Splits a stream of bytes into text and records, in whatever pieces the stream arrives.
 ///
-/// A record begins with the mark and the run's nonce, wherever that stands, and ends with its line. All else is
-/// text, marks with another nonce among it.
+/// A record begins with the mark and the run's nonce, anywhere in a line, and ends with its line.
+/// Everything else is text, including marks with another nonce.
 #[derive(Debug)]
 pub(crate) struct Splitter {
-    /// What a record begins with: mark, nonce, blank. Nothing, for a guest that has no records.
+    /// The beginning of a record: mark, nonce, space. Empty for a guest without records.
     beginning: Vec<u8>,
-    /// How much of it has come.
+    /// How much of the beginning has matched.
     matched: usize,
-    /// The record that has begun. It never grows beyond [`MAX_LENGTH`]: what is longer is cut there, and the rest
-    /// of the line dropped.
+    /// The record that has begun. It never grows beyond [`MAX_LENGTH`]: a longer one is cut there,
+    /// and the rest of the line is dropped.
     record: Option<Vec<u8>>,
 }
 
 impl Splitter {
-    /// For a guest that was given this nonce.
+    /// Makes a splitter for a guest with this nonce.
     pub(crate) fn new(nonce: Option<Nonce>) -> Self {
         let beginning = nonce.map(|nonce| {
             let mut beginning = vec![MARK];
@@ -44,12 +44,13 @@ impl Splitter {
             if self.beginning.get(self.matched) != Some(&byte) {
                 self.give_up_match(text);
             }
-            // The mark is nowhere else in the beginning, so a match that failed can only begin anew.
+            // The mark occurs only once in the beginning, so after a failed match the next one
+            // starts from zero.
             if self.beginning.get(self.matched) == Some(&byte) {
                 self.matched += 1;
                 if self.matched == self.beginning.len() {
                     self.matched = 0;
-                    // The guest was interrupted in the middle of a record, by a fault that it reports.
+                    // The guest was interrupted while writing a record, by a fault that it reports.
                     self.end_record(&mut on_record);
                     self.record = Some(Vec::new());
                 }
@@ -61,20 +62,20 @@ impl Splitter {
         }
     }
 
-    /// Ends the stream, and with it the record that has begun.
+    /// Ends the stream and the record that has begun.
     pub(crate) fn finish(&mut self, text: &mut Vec<u8>, on_record: impl FnMut(&str)) {
         self.give_up_match(text);
         self.end_record(on_record);
     }
 
-    /// What looked like the beginning of a record is none.
+    /// Treats a partial match as text or as part of the record.
     fn give_up_match(&mut self, text: &mut Vec<u8>) {
         for at in 0..std::mem::take(&mut self.matched) {
             self.take(self.beginning[at], text);
         }
     }
 
-    /// Takes a byte of the record that has begun, or else of text.
+    /// Appends a byte to the record that has begun, or else to the text.
     fn take(&mut self, byte: u8, text: &mut Vec<u8>) {
         match &mut self.record {
             None => text.push(byte),

@@ -1,15 +1,15 @@
 use super::*;
 use dormir_abi::record::MAX_LENGTH;
 
-/// Nobody asks the runs of these tests to end.
+/// The runs of these tests are never asked to end.
 static GO_ON: AtomicBool = AtomicBool::new(false);
 
-/// That of the records here, which begin with [`BEGIN`].
+/// The nonce of the records here, which begin with [`BEGIN`].
 const NONCE: Nonce = Nonce::new(0x0123_4567_89ab_cdef);
 
 const BEGIN: &str = "\x1e0123456789abcdef ";
 
-/// Text with a `^` where a record begins.
+/// Replaces each `^` in the text by the beginning of a record.
 fn marked(text: &str) -> Vec<u8> {
     text.replace('^', BEGIN).into_bytes()
 }
@@ -51,8 +51,9 @@ fn records_are_taken_out_wherever_the_stream_is_cut() {
 
 #[test]
 fn what_has_another_nonce_or_none_is_text() {
-    let forged = "\x1e{\"a\": 1}\n\x1e\x1e\n\x1epanic no\n\x1e0123456789abcdee exit 0\n\x1e0123456789abcdef\
-                  exit 0\n\x1e0123456789ABCDEF exit 0\n\x1e0123456789\x1e0123456789abcde\n";
+    let forged = "\x1e{\"a\": 1}\n\x1e\x1e\n\x1epanic no\n\x1e0123456789abcdee exit \
+         0\n\x1e0123456789abcdefexit 0\n\x1e0123456789ABCDEF exit \
+         0\n\x1e0123456789\x1e0123456789abcde\n";
     for cut in 0..=forged.len() {
         let (head, tail) = forged.as_bytes().split_at(cut);
         assert_eq!(
@@ -105,41 +106,41 @@ fn a_record_inside_a_record_ends_the_first() {
     assert_eq!(records, ["panic half", "exception whole"]);
 }
 
-fn conclude(text: &str, ended: Outcome) -> (Outcome, Vec<(String, u64)>) {
-    let (outcome, said) = conclude_with_all(text, ended);
-    (outcome, said.stats)
+fn complete(text: &str, ended: Outcome) -> (Outcome, Vec<(String, u64)>) {
+    let (outcome, records) = complete_with_all(text, ended);
+    (outcome, records.stats)
 }
 
-fn conclude_with_all(text: &str, ended: Outcome) -> (Outcome, Said) {
+fn complete_with_all(text: &str, ended: Outcome) -> (Outcome, GuestRecords) {
     let mut out = Vec::new();
     let mut console = console(&mut out, 1 << 20);
     console.write(&marked(text)).unwrap();
-    console.conclude(ended)
+    console.complete(ended)
 }
 
 #[test]
 fn a_panic_record_makes_any_exit_code_a_panic() {
     for code in [0, 101] {
-        let (outcome, _) = conclude("^panic here: no\n", Outcome::Exited(code));
+        let (outcome, _) = complete("^panic here: no\n", Outcome::Exited(code));
         assert_eq!(outcome, Outcome::Panicked("here: no".into()));
     }
 }
 
 #[test]
 fn the_first_verdict_counts_and_an_unfinished_one_too() {
-    let (outcome, _) = conclude("^exception first\n^panic second\n", Outcome::Exited(101));
+    let (outcome, _) = complete("^exception first\n^panic second\n", Outcome::Exited(101));
     assert_eq!(outcome, Outcome::Faulted("first".into()));
-    let (outcome, _) = conclude("^panic cut of", Outcome::Exited(101));
+    let (outcome, _) = complete("^panic cut of", Outcome::Exited(101));
     assert_eq!(outcome, Outcome::Panicked("cut of".into()));
 }
 
 #[test]
-fn a_guest_that_hangs_after_its_panic_is_said_to() {
+fn a_hang_after_a_panic_is_reported_too() {
     let hang = Outcome::TimedOut {
         limit: Duration::from_secs(1),
         place: None,
     };
-    let (outcome, _) = conclude("^panic no\n", hang);
+    let (outcome, _) = complete("^panic no\n", hang);
     let Outcome::Panicked(message) = outcome else {
         panic!("{outcome:?}");
     };
@@ -147,28 +148,29 @@ fn a_guest_that_hangs_after_its_panic_is_said_to() {
 }
 
 #[test]
-fn a_run_that_was_stopped_is_stopped_whatever_the_guest_said() {
-    let (outcome, _) = conclude("^panic no\n", Outcome::Stopped);
+fn a_run_that_was_stopped_is_stopped_whatever_the_guest_reported() {
+    let (outcome, _) = complete("^panic no\n", Outcome::Stopped);
     assert_eq!(outcome, Outcome::Stopped);
 }
 
 #[test]
 fn without_a_verdict_the_end_stands_and_the_figures_keep_their_order() {
-    let (outcome, stats) = conclude("^stat polls 7\n^stat halted_ns 9\n", Outcome::Exited(3));
+    let (outcome, stats) = complete("^stat polls 7\n^stat halted_ns 9\n", Outcome::Exited(3));
     assert_eq!(outcome, Outcome::Exited(3));
     assert_eq!(stats, [("polls".into(), 7), ("halted_ns".into(), 9)]);
 }
 
 #[test]
-fn times_are_kept_with_the_moment_of_their_coming() {
+fn times_are_kept_with_the_moment_of_their_arrival() {
     let before = Instant::now();
     let ended = Outcome::Exited(0);
-    let (_, said) = conclude_with_all("^time 7\ntext^time 9\n", ended);
-    assert!(said.stats.is_empty());
-    let nanos: Vec<u64> = said.times.iter().map(|time| time.nanos).collect();
+    let (_, records) = complete_with_all("^time 7\ntext^time 9\n", ended);
+    assert!(records.stats.is_empty());
+    let nanos: Vec<u64> = records.times.iter().map(|time| time.nanos).collect();
     assert_eq!(nanos, [7, 9]);
     assert!(
-        said.times
+        records
+            .times
             .iter()
             .all(|time| (before..=Instant::now()).contains(&time.at))
     );
@@ -177,12 +179,12 @@ fn times_are_kept_with_the_moment_of_their_coming() {
 #[test]
 fn records_of_one_name_make_one_series() {
     let records = "^samples a 1 2\n^samples b 7\n^samples a 3\n^samples b x\n";
-    let (_, said) = conclude_with_all(records, Outcome::Exited(0));
+    let (_, records) = complete_with_all(records, Outcome::Exited(0));
     let expected = [("a".into(), vec![1, 2, 3]), ("b".into(), vec![7])];
-    assert_eq!(said.samples, expected);
+    assert_eq!(records.samples, expected);
 }
 
-/// As many as a console holds: to look for each among all would take minutes.
+/// As many names as a console can hold: a linear search for each would take minutes.
 #[test]
 fn a_flood_of_names_is_taken_in_its_time() {
     let text: String = (0..100_000)
@@ -192,8 +194,8 @@ fn a_flood_of_names_is_taken_in_its_time() {
     let mut console = console(&mut out, 1 << 30);
     let started = Instant::now();
     console.write(&marked(&text)).unwrap();
-    let (_, said) = console.conclude(Outcome::Exited(0));
-    assert_eq!(said.samples.len(), 100_000);
+    let (_, records) = console.complete(Outcome::Exited(0));
+    assert_eq!(records.samples.len(), 100_000);
     assert!(started.elapsed() < Duration::from_secs(10));
 }
 
@@ -246,7 +248,7 @@ fn an_output_that_fails_ends_the_run_with_the_reason() {
 }
 
 #[test]
-fn an_output_that_takes_nothing_is_left_when_the_run_is_to_end() {
+fn a_full_output_is_abandoned_when_the_run_must_end() {
     for kind in [ErrorKind::WouldBlock, ErrorKind::Interrupted] {
         let mut out = Failing(kind);
         let leave = AtomicBool::new(true);
@@ -256,7 +258,7 @@ fn an_output_that_takes_nothing_is_left_when_the_run_is_to_end() {
 }
 
 #[test]
-fn an_output_that_takes_a_byte_now_and_then_gets_them_all() {
+fn a_slow_output_gets_every_byte() {
     #[derive(Default)]
     struct Slow {
         calls: u32,

@@ -1,4 +1,4 @@
-//! What can be wrong with a guest's ELF file, in sentences.
+//! Errors in a guest's ELF file, as sentences.
 
 use std::{io, ops::Range};
 
@@ -6,11 +6,11 @@ use dormir_abi::direct_entry::LOWEST_IMAGE_ADDRESS;
 
 use super::{IMAGE_LIMIT_MIB, headers::MAX_PROGRAM_HEADERS};
 
-/// What is wrong with a guest's ELF file, as the end of a sentence that begins with its path.
+/// An error in a guest's ELF file, as the end of a sentence that begins with its path.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImageError {
-    /// Nothing has this path.
+    /// The file does not exist.
     #[error("there is no such file: check the path, or build the guest first")]
     Missing,
     /// The path is a directory, a device or a pipe.
@@ -19,7 +19,7 @@ pub enum ImageError {
     /// It cannot be read.
     #[error("it cannot be read ({0}): check its permissions")]
     Unreadable(io::Error),
-    /// It does not begin as ELF files do.
+    /// It does not begin with the ELF magic number.
     #[error(
         "it is not an ELF file: pass the file that `cargo build --target x86_64-unknown-none` made"
     )]
@@ -35,62 +35,65 @@ pub enum ImageError {
     Damaged(String),
     /// It is for another kind of machine.
     #[error(
-        "it is for another machine ({found}), not for 64-bit x86: build it with --target x86_64-unknown-none"
+        "it is for another machine ({found}), not for 64-bit x86: build it with --target \
+         x86_64-unknown-none"
     )]
     OtherMachine {
-        /// Which.
+        /// The machine that it is for.
         found: String,
     },
     /// It has more program headers than any linker writes.
     #[error(
-        "it has {found} program headers, and a guest may have {MAX_PROGRAM_HEADERS}: link it with the \
+        "it has {found} program headers, and the limit is {MAX_PROGRAM_HEADERS}: link it with the \
          linker script of the guest image"
     )]
     TooManySegments {
-        /// How many; [`PN_XNUM`](object::elf::PN_XNUM), 65,535, stands for as many or more.
+        /// Their number; [`PN_XNUM`](object::elf::PN_XNUM), 65,535, stands for this many or more.
         found: u16,
     },
-    /// It is no executable.
+    /// It is not an executable.
     #[error("{0}")]
     NotExecutable(&'static str),
     /// It asks for a dynamic loader.
     #[error(
-        "it is a program for an operating system (it asks for a dynamic loader): build it with --target x86_64-unknown-none"
+        "it is a program for an operating system (it asks for a dynamic loader): build it with \
+         --target x86_64-unknown-none"
     )]
     ForOperatingSystem,
-    /// There is nothing to put into memory.
+    /// It has no loadable segment.
     #[error(
-        "it has no loadable segment: link it as an executable, with the linker script of the guest image"
+        "it has no loadable segment: link it as an executable, with the linker script of the \
+         guest image"
     )]
     NoSegments,
-    /// Two segments claim the same memory.
+    /// Two segments overlap in memory.
     #[error(
         "its segments {:#x}..{:#x} and {:#x}..{:#x} overlap in memory: correct its linker script",
         first.start, first.end, second.start, second.end
     )]
     Overlap {
-        /// The one that begins first.
+        /// The one with the lower address.
         first: Range<u64>,
         /// The other.
         second: Range<u64>,
     },
-    /// A segment reaches beyond what the linker script says is the image's end.
+    /// A segment extends beyond the image's end in the linker script.
     #[error(
-        "its segment {:#x}..{:#x} reaches beyond the end of the image, {end:#x}, where page tables and \
-         heap are put: `readelf -S` shows which sections lie there; give them names that begin with \
-         .data., .bss. or .rodata., so that the linker script knows them",
+        "its segment {:#x}..{:#x} reaches beyond the end of the image, {end:#x}, where page tables \
+         and heap are placed: `readelf -S` shows which sections lie there; give them names that \
+         begin with .data., .bss. or .rodata., so that the linker script places them",
         segment.start, segment.end
     )]
     BehindTheEnd {
         /// The segment.
         segment: Range<u64>,
-        /// Where the image ends.
+        /// The end of the image.
         end: u64,
     },
-    /// A segment lies where the VMM puts its own tables.
+    /// A segment overlaps the VMM's own tables.
     #[error(
-        "its segment at {start:#x} lies below {LOWEST_IMAGE_ADDRESS:#x}, where the VMM's own tables \
-         are: link it to {LOWEST_IMAGE_ADDRESS:#x} or above"
+        "its segment at {start:#x} lies below {LOWEST_IMAGE_ADDRESS:#x}, where the VMM's own \
+         tables are: link it to {LOWEST_IMAGE_ADDRESS:#x} or above"
     )]
     TooLow {
         /// Where it begins.
@@ -98,16 +101,16 @@ pub enum ImageError {
     },
     /// A segment ends beyond the guest's memory.
     #[error(
-        "it does not fit into {memory_mib} MiB of memory, the guest needs at least {needed_mib} MiB: \
-         pass --memory {needed_mib}"
+        "it does not fit into {memory_mib} MiB of memory, the guest needs at least {needed_mib} \
+         MiB: pass --memory {needed_mib}"
     )]
     TooLittleMemory {
-        /// The memory it was to have.
+        /// The guest's memory.
         memory_mib: u32,
-        /// The memory it needs.
+        /// The memory that it needs.
         needed_mib: u64,
     },
-    /// A segment ends where not every guest has memory, however much it is given.
+    /// A segment ends beyond the memory that every VMM provides.
     #[error(
         "its segment {:#x}..{:#x} ends beyond the first {IMAGE_LIMIT_MIB} MiB: link it to a lower \
          address",
@@ -117,25 +120,26 @@ pub enum ImageError {
         /// The segment.
         segment: Range<u64>,
     },
-    /// There is no 64-bit entry, which our VMM needs.
+    /// It has no 64-bit entry, which our VMM needs.
     #[error(
-        "it has no entry for the VMM kvm (its ELF entry, {entry:#x}, is not in an executable segment \
-         below 1 GiB): name its 64-bit entry with ENTRY() in the linker script"
+        "it has no entry for the VMM kvm (its ELF entry, {entry:#x}, is not in an executable \
+         segment below 1 GiB): name its 64-bit entry with ENTRY() in the linker script"
     )]
     NoDirectEntry {
         /// The address in the ELF header.
         entry: u64,
     },
-    /// There is no PVH entry, which QEMU needs.
+    /// It has no PVH entry, which QEMU needs.
     #[error(
         "it has no entry for QEMU (no note XEN_ELFNOTE_PHYS32_ENTRY that names an address in an \
          executable segment): link the guest image's boot code into it, or pass --vmm kvm"
     )]
     NoPvhEntry,
-    /// The note of the PVH entry is aligned in a way in which QEMU does not find it.
+    /// The note of the PVH entry has an alignment with which QEMU does not find it.
     #[error(
-        "its segment of notes is aligned to {found} bytes, and QEMU finds the PVH entry in one that is \
-         aligned to 4: keep other sections out of it in the linker script, or pass --vmm kvm"
+        "its segment of notes is aligned to {found} bytes, and QEMU finds the PVH entry only in \
+         one that is aligned to 4: keep other sections out of it in the linker script, or pass \
+         --vmm kvm"
     )]
     NoteAlignment {
         /// The alignment in bytes.

@@ -1,4 +1,4 @@
-//! What must hold for any file, however it came to be.
+//! Properties that must hold for any file.
 
 use super::{Image, LOWEST_IMAGE_ADDRESS, MAX_MEMORY_MIB, Segment};
 use crate::vmm::{
@@ -6,19 +6,19 @@ use crate::vmm::{
     limit::{Limit, Unstarted},
 };
 
-/// Reads any bytes as an image. Where they are one, nothing is loaded outside its segments, below where
-/// images may lie or beyond the memory; and QEMU's file has the same segments.
+/// Reads any bytes as an image. If they are one, nothing is loaded outside its segments, below the
+/// lowest image address or beyond the memory; and QEMU's file has the same segments.
 ///
 /// # Panics
 ///
-/// If that does not hold.
+/// Panics if a property does not hold.
 pub fn fuzz_image(bytes: &[u8]) {
     let Ok(image) = Image::read(bytes) else {
         return;
     };
     let memory_mib = 2048;
     if image.check_memory(memory_mib).is_err() {
-        // No larger memory mends that.
+        // A larger memory does not help.
         assert!(image.check_memory(MAX_MEMORY_MIB).is_err());
         return;
     }
@@ -30,7 +30,7 @@ pub fn fuzz_image(bytes: &[u8]) {
             pieces.push((address, bytes.to_vec()));
             Ok(())
         });
-        // Time is the only thing that may lack.
+        // Only the time limit may stop it.
         assert!(
             matches!(loaded, Ok(()) | Err(Unstarted::Cut(_))),
             "{loaded:?}"

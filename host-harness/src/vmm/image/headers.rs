@@ -1,4 +1,4 @@
-//! The headers of an ELF file and its notes, however large the file is and whatever they claim.
+//! Reads the headers and notes of an ELF file, however large the file is and whatever they claim.
 
 use dormir_abi::note;
 use object::{
@@ -10,13 +10,15 @@ use object::{
 
 use super::{ImageError, Source, source::unreadable};
 
-/// How many program headers are read. The linker script of the guest image makes five, Linux has ten.
+/// The maximum number of program headers. The guest image's linker script makes five, Linux has
+/// ten.
 pub(super) const MAX_PROGRAM_HEADERS: u16 = 128;
 
-/// How many bytes of notes are read in all. Those behind are not looked at.
+/// How many bytes of notes are read in total. Further notes are ignored.
 const NOTES_LIMIT: u64 = 64 << 10;
 
-/// Reads the ELF header, telling apart what is not ELF, what is for another machine, and what is cut off.
+/// Reads the ELF header, and distinguishes files that are not ELF, for another machine, or
+/// truncated.
 pub(super) fn file_header(source: &impl Source) -> Result<FileHeader64<LE>, ImageError> {
     const SIZE: u64 = size_of::<FileHeader64<LE>>() as u64;
     let first = |count: u64| values::<u8>(source, 0, count.min(source.size()));
@@ -24,7 +26,7 @@ pub(super) fn file_header(source: &impl Source) -> Result<FileHeader64<LE>, Imag
     if !start.starts_with(&elf::ELFMAG) {
         return Err(ImageError::NotElf);
     }
-    // The two bytes after the magic say how wide and in which order everything else is.
+    // The two bytes after the magic define the width and byte order of everything else.
     let other = |found: String| Err(ImageError::OtherMachine { found });
     if start.get(4) == Some(&elf::ELFCLASS32.0) {
         return other("32-bit".into());
@@ -42,7 +44,7 @@ pub(super) fn file_header(source: &impl Source) -> Result<FileHeader64<LE>, Imag
         || ident.data != elf::ELFDATA2LSB
         || ident.version != elf::EV_CURRENT
     {
-        let what = "neither its width nor its order nor its version is one that there is";
+        let what = "its class, byte order or version is unknown";
         return Err(ImageError::Damaged(what.into()));
     }
     let machine = header.e_machine.get(LE);
@@ -74,7 +76,7 @@ pub(super) fn program_headers(
     values(source, offset, found.into())
 }
 
-/// That the file has this range.
+/// Checks that the file contains this range.
 pub(super) fn check_within(
     source: &impl Source,
     offset: u64,
@@ -88,13 +90,13 @@ pub(super) fn check_within(
     Ok(())
 }
 
-/// Reads values that lie in the file one after another. It has them: that was checked.
+/// Reads consecutive values from the file. The caller has checked that the file contains them.
 fn values<T: Pod + Clone>(
     source: &impl Source,
     offset: u64,
     count: u64,
 ) -> Result<Vec<T>, ImageError> {
-    // As words, so that they are aligned.
+    // In words, so that they are aligned.
     let length = count as usize * size_of::<T>();
     let mut words = vec![0_u64; length.div_ceil(8)];
     let bytes = &mut bytes_of_slice_mut(&mut words)[..length];
@@ -105,16 +107,16 @@ fn values<T: Pod + Clone>(
     Ok(values.to_vec())
 }
 
-/// What the notes of an image say.
+/// The contents of an image's notes.
 #[derive(Debug, Default)]
 pub(super) struct Notes {
-    /// How many bytes of them were read.
+    /// How many bytes of notes have been read.
     read: u64,
-    /// The address of the PVH entry, and how its segment of notes is aligned.
+    /// The address of the PVH entry, and the alignment of its segment of notes.
     pub(super) pvh_entry: Option<(u32, u64)>,
-    /// Where the image ends, by its linker script.
+    /// The end of the image, according to its linker script.
     pub(super) image_end: Option<u64>,
-    /// There is the note that says so ([`dormir_abi::note::RECORDS`]).
+    /// Whether the guest writes records: there is the note [`dormir_abi::note::RECORDS`].
     pub(super) records: bool,
 }
 
@@ -122,7 +124,7 @@ pub(super) struct Notes {
 const PVH_ENTRY_NOTE: u32 = 18;
 
 impl Notes {
-    /// Reads a `PT_NOTE` segment, if there is not too much in all.
+    /// Reads a `PT_NOTE` segment, unless the total would exceed the limit.
     pub(super) fn read(
         &mut self,
         source: &impl Source,
@@ -141,7 +143,7 @@ impl Notes {
             NoteIterator::<FileHeader64<LE>>::new(LE, align, &bytes).map_err(damaged)?;
         while let Some(found) = notes.next().map_err(damaged)? {
             match (found.name(), found.n_type(LE).0) {
-                // The address has four bytes, or eight of which the low ones count.
+                // The address has four bytes, or eight, of which the low four count.
                 (b"Xen", PVH_ENTRY_NOTE) if self.pvh_entry.is_none() => {
                     let entry = found.desc().first_chunk().copied().map(u32::from_le_bytes);
                     self.pvh_entry = entry.map(|entry| (entry, align));
@@ -156,7 +158,7 @@ impl Notes {
         Ok(())
     }
 
-    /// The bytes of a note that names the PVH entry.
+    /// Returns the bytes of a note that names the PVH entry.
     pub(super) fn pvh(entry: u32) -> [u8; PVH_NOTE_SIZE] {
         let mut note = [0; PVH_NOTE_SIZE];
         let words = [4, 4, PVH_ENTRY_NOTE, u32::from_le_bytes(*b"Xen\0"), entry];
@@ -167,5 +169,5 @@ impl Notes {
     }
 }
 
-/// Three words of header, the name, and the address.
+/// The size of such a note: three header words, the name, and the address.
 pub(super) const PVH_NOTE_SIZE: usize = 20;

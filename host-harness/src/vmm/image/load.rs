@@ -1,4 +1,4 @@
-//! What is loaded: the segments that were checked, and nothing else of the file.
+//! Loads an image: the segments that were checked, and nothing else of the file.
 
 use std::io::{self, Write};
 
@@ -17,12 +17,13 @@ use crate::vmm::{
     limit::{Limit, Unstarted},
 };
 
-/// How much is read at once: the time limit and the stop token are looked at between two reads.
+/// How much is read at once: the time limit and the stop token are checked between two reads.
 const PIECE: u64 = 1 << 20;
 
 impl<S: Source> Image<S> {
-    /// Reads the segments, and hands `put` their bytes in the order of their addresses: the address, and
-    /// the bytes from there on. Where a segment is larger in memory than in the file, it is zero.
+    /// Reads the segments in the order of their addresses, and passes each piece to `put`: its
+    /// address and its bytes. The rest of a segment that is larger in memory than in the file is
+    /// zero.
     pub(in crate::vmm) fn load(
         &self,
         limit: &Limit<'_>,
@@ -44,8 +45,8 @@ impl<S: Source> Image<S> {
         Ok(())
     }
 
-    /// Writes an ELF file with these segments, and a note that names this entry: for a loader that reads
-    /// files itself, so that it sees nothing that was not checked.
+    /// Writes an ELF file with these segments and a note that names this entry, for a loader that
+    /// parses the file itself: it sees nothing that was not checked.
     pub(in crate::vmm) fn write_elf(
         &self,
         pvh_entry: u32,
@@ -118,7 +119,7 @@ impl<S: Source> Image<S> {
 
 fn not_read(error: io::Error) -> RunError {
     RunError::NotLoaded(match error.kind() {
-        io::ErrorKind::UnexpectedEof => "the file has become shorter meanwhile".into(),
+        io::ErrorKind::UnexpectedEof => "the file has been shortened meanwhile".into(),
         _ => error.to_string(),
     })
 }

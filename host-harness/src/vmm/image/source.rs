@@ -1,4 +1,4 @@
-//! Where an image is read from.
+//! The sources from which an image can be read.
 
 use std::{
     fs::{File, OpenOptions},
@@ -11,7 +11,7 @@ use rustix::fs::OFlags;
 
 use super::ImageError;
 
-/// Bytes at offsets. What is behind `size` is never asked for, so a file may grow meanwhile.
+/// A source of bytes at offsets. Nothing beyond `size` is ever read, so a file may grow meanwhile.
 pub(in crate::vmm) trait Source {
     fn size(&self) -> u64;
 
@@ -19,7 +19,8 @@ pub(in crate::vmm) trait Source {
     fn read(&self, bytes: &mut [u8], offset: u64) -> io::Result<()>;
 }
 
-/// A regular file that is open: what was checked is what is loaded, even if the path changes.
+/// An open regular file: the file that was checked is the one that is loaded, even if the path
+/// changes.
 #[derive(Debug)]
 pub(in crate::vmm) struct ImageFile {
     file: File,
@@ -28,17 +29,17 @@ pub(in crate::vmm) struct ImageFile {
 
 impl ImageFile {
     pub(super) fn open(path: &Path) -> Result<Self, ImageError> {
-        // Before it is opened, since that alone does something to some devices...
+        // Checked before opening, since opening alone has an effect on some devices...
         if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
             return Err(ImageError::NotAFile);
         }
         let file = OpenOptions::new()
             .read(true)
-            // Where the path has become a pipe meanwhile, this does not wait for a writer.
+            // If the path has become a pipe meanwhile, this does not wait for a writer.
             .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
             .open(path)
             .map_err(unreadable)?;
-        // ... and after, since the path may lead elsewhere by now.
+        // ... and after, since the path may have changed meanwhile.
         let metadata = file.metadata().map_err(unreadable)?;
         if !metadata.is_file() {
             return Err(ImageError::NotAFile);

@@ -333,8 +333,8 @@ fn only_an_executable_is_one() {
     for (kind, word) in [
         (elf::ET_DYN, "-Crelocation-model=static"),
         (elf::ET_REL, "object file"),
-        (elf::ET_CORE, "crashed"),
-        (elf::ET_NONE, "none of those"),
+        (elf::ET_CORE, "core dump"),
+        (elf::ET_NONE, "unknown"),
     ] {
         let mut file = SmallElf::new(HALT);
         file.header.e_type = U16::new(LE, kind);

@@ -1,4 +1,4 @@
-//! What lies in the guest's memory when it is entered: its image, and the tables of
+//! Builds the guest's memory for its entry: its image, and the tables of
 //! [`dormir_abi::direct_entry`].
 
 use dormir_abi::direct_entry::{IDENTITY_MAPPED_BYTES, LOWEST_IMAGE_ADDRESS};
@@ -19,11 +19,11 @@ use crate::vmm::{
 /// The guest's memory.
 pub(super) type Memory = GuestMemoryMmap<()>;
 
-/// The top page table, which CR3 names.
+/// The top-level page table, to which CR3 points.
 pub(super) const PML4: GuestAddress = GuestAddress(0x1000);
 const PDPT: GuestAddress = GuestAddress(0x2000);
 const PD: GuestAddress = GuestAddress(0x3000);
-/// The segment descriptors that the segment registers are loaded from.
+/// The descriptors from which the segment registers are loaded.
 pub(super) const GDT: GuestAddress = GuestAddress(0x4000);
 /// The structure whose address the guest gets in RDI.
 pub(super) const START_INFO: GuestAddress = GuestAddress(0x5000);
@@ -32,10 +32,10 @@ const COMMAND_LINE: GuestAddress = GuestAddress(0x6000);
 
 const _: () = assert!(
     COMMAND_LINE.0 + (MAX_ARGUMENTS_LENGTH as u64) < LOWEST_IMAGE_ADDRESS - 64,
-    "the command line, with a nonce before it and a NUL behind it, ends below the image"
+    "the command line, with its nonce and a terminating NUL, ends below the image"
 );
 
-/// The descriptors behind the selectors 0x08 and 0x10: flat, ring 0, already marked as accessed so
+/// The descriptors for the selectors 0x08 and 0x10: flat, ring 0, already marked as accessed, so
 /// that loading them writes nothing.
 pub(super) const GDT_ENTRIES: [u64; 3] = [
     0,
@@ -54,7 +54,7 @@ const _: () = assert!(
     "one page directory maps it all"
 );
 
-/// Where the memory has a hole: up to 4 GiB are the addresses of devices, among them the interrupt
+/// The hole in the memory: the addresses up to 4 GiB belong to devices, among them the interrupt
 /// controllers.
 const HOLE: u64 = 3 << 30;
 const HOLE_END: u64 = 4 << 30;
@@ -66,7 +66,7 @@ const START_INFO_VERSION: u32 = 1;
 /// `XEN_HVM_MEMMAP_TYPE_RAM`.
 const MEMORY_MAP_RAM: u32 = 1;
 
-/// Makes a guest's memory and fills it for the entry.
+/// Allocates a guest's memory and fills it for the entry.
 pub(super) fn build_memory(
     image: &Image<ImageFile>,
     memory_mib: u32,
@@ -87,8 +87,8 @@ pub(super) fn build_memory(
     Ok(memory)
 }
 
-/// Memory of this size, around the hole. The kernel gives real pages only where the guest or its image
-/// touches them.
+/// Reserves memory of this size, around the hole. The kernel allocates pages only where the guest
+/// or its image accesses them.
 fn reserve(bytes: u64) -> Result<Memory, String> {
     let pieces = [(0, bytes.min(HOLE)), (HOLE_END, bytes.saturating_sub(HOLE))];
     let ranges = pieces

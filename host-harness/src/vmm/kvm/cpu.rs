@@ -1,5 +1,4 @@
-//! The vCPU's first state: what it says it can do, and the registers of
-//! [`dormir_abi::direct_entry`].
+//! The vCPU's initial state: its CPUID, and the registers of [`dormir_abi::direct_entry`].
 
 use kvm_bindings::{
     CpuId, KVM_MAX_CPUID_ENTRIES, kvm_cpuid_entry2, kvm_dtable, kvm_regs, kvm_segment,
@@ -10,18 +9,18 @@ use super::boot::{GDT, GDT_ENTRIES, PML4, START_INFO};
 use crate::vmm::RunError;
 
 /// Protected mode, paging, write protection, native FPU errors, and the two bits that are always
-/// one (ET, MP).
+/// set (ET, MP).
 const CR0: u64 = 0x8001_0033;
 /// Physical address extension, and the FPU state that SSE needs.
 const CR4: u64 = 0x620;
 /// Long mode, enabled and active.
 const EFER: u64 = 0x500;
-/// RFLAGS with interrupts masked; bit 1 is always one.
+/// RFLAGS with interrupts masked; bit 1 is always set.
 const RFLAGS: u64 = 0x2;
 
-/// The leaf in which hypervisors give the frequencies of the TSC and of the APIC's bus.
+/// The leaf in which hypervisors report the frequencies of the TSC and of the APIC's bus.
 const TIMING_LEAF: u32 = 0x4000_0010;
-/// The first leaf of a hypervisor: the highest one in EAX, and its name.
+/// The first leaf of a hypervisor: its highest leaf in EAX, and its name.
 const HYPERVISOR_LEAF: u32 = 0x4000_0000;
 /// KVM counts the APIC timer's bus in nanoseconds.
 const APIC_BUS_KHZ: u32 = 1_000_000;
@@ -30,13 +29,13 @@ const ECX_X2APIC: u32 = 1 << 21;
 const ECX_TSC_DEADLINE: u32 = 1 << 24;
 const ECX_HYPERVISOR: u32 = 1 << 31;
 
-/// Gives the vCPU its CPUID and its registers.
+/// Sets the vCPU's CPUID and registers.
 pub(super) fn set_up(kvm: &Kvm, vcpu: &VcpuFd, entry: u64) -> Result<(), RunError> {
     let supported = kvm
         .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
-        .map_err(RunError::kvm("tell which processor features it supports"))?;
+        .map_err(RunError::kvm("report which processor features it supports"))?;
     let mut leaves = supported.as_slice().to_vec();
-    // Without a stable TSC there is no frequency to tell, and the guest must calibrate.
+    // Without a stable TSC there is no frequency to report, and the guest must calibrate.
     let tsc_khz = vcpu.get_tsc_khz().unwrap_or(0);
     complete_cpuid(
         &mut leaves,
@@ -57,29 +56,29 @@ pub(super) fn set_up(kvm: &Kvm, vcpu: &VcpuFd, entry: u64) -> Result<(), RunErro
     .map_err(RunError::kvm("set the vCPU's registers"))
 }
 
-/// Makes what KVM supports into what this guest sees.
+/// Turns the CPUID that KVM supports into the one that this guest sees.
 fn complete_cpuid(leaves: &mut Vec<kvm_cpuid_entry2>, tsc_deadline: bool, tsc_khz: u32) {
     for leaf in leaves.iter_mut() {
         match leaf.function {
             0x1 => {
                 // KVM hides this bit, since it depends on the interrupt controller: ours is in the
-                // kernel, which has the mode if the capability says so.
+                // kernel, which supports the mode if the capability says so.
                 leaf.ecx &= !ECX_TSC_DEADLINE;
                 if tsc_deadline {
                     leaf.ecx |= ECX_TSC_DEADLINE;
                 }
-                // The in-kernel APIC has x2APIC on every host.
+                // The in-kernel APIC supports x2APIC on every host.
                 leaf.ecx |= ECX_X2APIC;
-                // How a guest knows that the hypervisor's leaves are there.
+                // Tells the guest that the hypervisor's leaves exist.
                 leaf.ecx |= ECX_HYPERVISOR;
-                // The APIC id is the host's, of whatever processor answered. Ours is 0.
+                // The APIC ID is that of the host's processor that answered. Ours is 0.
                 leaf.ebx &= 0x00ff_ffff;
             }
-            // The x2APIC id, for the same reason.
+            // The x2APIC ID, for the same reason.
             0xb | 0x1f => leaf.edx = 0,
-            // Else a guest must not look at the timing leaf.
+            // Otherwise a guest must not read the timing leaf.
             HYPERVISOR_LEAF => leaf.eax = leaf.eax.max(TIMING_LEAF),
-            // The leaf between, 0x40000001, says that there is pvclock: KVM's answer stands.
+            // The leaf between, 0x40000001, announces pvclock: KVM's value is kept.
             _ => {}
         }
     }
@@ -111,14 +110,14 @@ fn set_special_registers(vcpu: &VcpuFd) -> Result<(), RunError> {
         limit: (size_of_val(&GDT_ENTRIES) - 1) as u16,
         ..Default::default()
     };
-    // No interrupt table: a fault before the guest has one of its own ends in a triple fault at
-    // once, and not in whatever lies at address 0.
+    // No interrupt table: a fault before the guest has loaded its own ends in a triple fault at
+    // once, and does not run code from address 0.
     registers.idt = kvm_dtable::default();
     vcpu.set_sregs(&registers)
         .map_err(RunError::kvm("set the vCPU's special registers"))
 }
 
-/// The register's hidden part, as if loaded from the descriptor with this index.
+/// Returns the register's hidden part, as if loaded from the descriptor with this index.
 fn segment(index: u16) -> kvm_segment {
     let descriptor = GDT_ENTRIES[usize::from(index)];
     let bit = |position: u32| (descriptor >> position & 1) as u8;

@@ -1,4 +1,4 @@
-//! What an instruction is about to ask the machine for.
+//! Decodes which accesses to the machine an instruction is about to make.
 
 use iced_x86::{
     Code, Decoder, DecoderOptions, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind,
@@ -9,19 +9,19 @@ use kvm_ioctls::VcpuFd;
 
 use crate::vmm::EventKind;
 
-/// In `IA32_APIC_BASE`: where the local APIC's page is.
+/// In `IA32_APIC_BASE`: the address of the local APIC's page.
 const APIC_ADDRESS: u64 = 0x000f_ffff_ffff_f000;
-/// In the same: its registers are MSRs, and the page is memory like any other.
+/// In `IA32_APIC_BASE`: the registers are MSRs, and the page is ordinary memory.
 const APIC_X2APIC: u64 = 1 << 10;
 const PAGE: u64 = 4096;
 
-/// The instruction at `address`, which has these bytes.
+/// Decodes the instruction at `address` from its bytes.
 pub(super) fn instruction(bytes: &[u8], address: u64) -> Option<Instruction> {
     let decoded = Decoder::with_ip(64, bytes, address, DecoderOptions::NONE).decode();
     (decoded.code() != Code::INVALID).then_some(decoded)
 }
 
-/// What leaves the processor when the vCPU, which stands before this instruction, executes it.
+/// Returns what leaves the processor when the vCPU executes this instruction, which is its next.
 pub(super) fn events(instruction: &Instruction, vcpu: &VcpuFd) -> Vec<EventKind> {
     let needs_registers = || vcpu.get_regs().unwrap_or_default();
     let kind = match instruction.mnemonic() {
@@ -42,7 +42,7 @@ pub(super) fn events(instruction: &Instruction, vcpu: &VcpuFd) -> Vec<EventKind>
     vec![kind]
 }
 
-/// The port of an `in` or `out`, which is an immediate byte or in DX.
+/// Returns the port of an `in` or `out`, which is an immediate byte or in DX.
 fn port(instruction: &Instruction, operand: u32, registers: &kvm_regs) -> u16 {
     match instruction.op_kind(operand) {
         OpKind::Immediate8 => instruction.immediate8().into(),
@@ -91,8 +91,8 @@ fn apic_accesses(instruction: &Instruction, vcpu: &VcpuFd) -> Vec<EventKind> {
     used.iter().filter_map(access).collect()
 }
 
-/// A register's value, as addresses are made of it. The segments that 64-bit code has begin at 0; FS and GS
-/// may not, and no guest here uses them.
+/// Returns a register's value for the calculation of an address. In 64-bit code segments begin at
+/// 0, except FS and GS, which no guest here uses.
 fn value(register: Register, registers: &kvm_regs) -> Option<u64> {
     if register.is_segment_register() {
         return match register {

@@ -25,9 +25,9 @@ use crate::vmm::{Outcome, RunError, console::Console};
 const SERIAL_END: u16 = SERIAL + 7;
 
 /// The serial line's interrupt.
-struct Interrupt(EventFd);
+struct SerialInterrupt(EventFd);
 
-impl Trigger for Interrupt {
+impl Trigger for SerialInterrupt {
     type E = io::Error;
 
     fn trigger(&self) -> io::Result<()> {
@@ -35,13 +35,13 @@ impl Trigger for Interrupt {
     }
 }
 
-/// All devices of one guest.
+/// The devices of one guest.
 pub(super) struct Devices {
-    /// Keeps the serial line's interrupt connected.
+    /// Held so that the serial line's interrupt stays connected.
     vm: VmFd,
     memory: Memory,
-    /// It sends into a buffer, which is emptied into the console after each access.
-    serial: Serial<Interrupt, NoEvents, Vec<u8>>,
+    /// It writes to a buffer, which is flushed to the console after each access.
+    serial: Serial<SerialInterrupt, NoEvents, Vec<u8>>,
     /// `None` until the guest asks for an interrupt.
     host_interrupts: Option<HostInterrupts>,
 }
@@ -57,12 +57,12 @@ impl Devices {
         Ok(Self {
             vm,
             memory,
-            serial: Serial::new(Interrupt(interrupt), Vec::new()),
+            serial: Serial::new(SerialInterrupt(interrupt), Vec::new()),
             host_interrupts: None,
         })
     }
 
-    /// The guest wrote `data` to `port`.
+    /// Handles the guest's write of `data` to `port`.
     ///
     /// # Errors
     ///
@@ -98,12 +98,12 @@ impl Devices {
                 let sent = std::mem::take(self.serial.writer_mut());
                 console.write(&sent)
             }
-            // Nobody there: a PC's bus takes the write.
+            // No device: a PC's bus ignores the write.
             _ => Ok(()),
         }
     }
 
-    /// The guest wrote the `address` of a request for an interrupt from the host.
+    /// Handles the guest's request for an interrupt from the host, which is at `address`.
     ///
     /// # Errors
     ///
@@ -122,9 +122,9 @@ impl Devices {
         host_interrupt::on_write(host_interrupts, vm, vcpu, memory, address)
     }
 
-    /// The guest reads from `port`.
+    /// Handles the guest's read from `port`.
     pub(super) fn read(&mut self, port: u16, data: &mut [u8]) {
-        // What a PC's bus answers where nobody is.
+        // What a PC's bus returns where there is no device.
         data.fill(0xff);
         match port {
             DEBUG_CONSOLE => data.fill(DEBUG_CONSOLE_PRESENT),
@@ -138,18 +138,18 @@ impl Devices {
     }
 }
 
-/// Sets the paravirtual clock ahead, or back; not below zero.
+/// Sets the paravirtual clock ahead or back, but not below zero.
 fn move_clock(vm: &VmFd, millis: i32) -> Result<(), kvm_ioctls::Error> {
     let now = vm.get_clock()?.clock;
     let clock = now.saturating_add_signed(i64::from(millis) * 1_000_000);
-    // Without flags: the host's own clocks have no part in it.
+    // Without flags: independent of the host's own clocks.
     vm.set_clock(&kvm_clock_data {
         clock,
         ..Default::default()
     })
 }
 
-/// The value of the first write in `data`, of one, two or four bytes.
+/// Returns the value of the first write in `data`, of one, two or four bytes.
 pub(super) fn little_endian(data: &[u8]) -> u32 {
     let mut bytes = [0; 4];
     for (to, from) in bytes.iter_mut().zip(data) {
@@ -158,20 +158,20 @@ pub(super) fn little_endian(data: &[u8]) -> u32 {
     u32::from_le_bytes(bytes)
 }
 
-/// What a write of `value` to the exit port means.
+/// Returns the outcome that a write of `value` to the exit port stands for.
 fn outcome_of(value: u32) -> Outcome {
     exit::from_port_value(value).map_or_else(
         || {
             Outcome::Died(format!(
                 "it wrote {value:#x} to the exit port, which stands for no exit code: send a code \
-                 as dormir_abi::exit::to_port_value gives it"
+                 as dormir_abi::exit::to_port_value encodes it"
             ))
         },
         |code| Outcome::Exited(code.into()),
     )
 }
 
-/// The bytes of the [`ConsoleBuffer`] that a write of `data` names.
+/// Reads the bytes of the [`ConsoleBuffer`] to which a write of `data` points.
 fn read_console_buffer(memory: &Memory, data: &[u8]) -> Result<Vec<u8>, String> {
     let address = u64::from(little_endian(data));
     let field = |offset: u64| {
@@ -190,7 +190,7 @@ fn read_console_buffer(memory: &Memory, data: &[u8]) -> Result<Vec<u8>, String> 
     };
     if buffer.length > ConsoleBuffer::MAX_LENGTH {
         return Err(format!(
-            "it passed a console buffer of {} bytes, and {} are the most: pass it in pieces",
+            "it passed a console buffer of {} bytes, and the limit is {}: pass it in pieces",
             buffer.length,
             ConsoleBuffer::MAX_LENGTH
         ));

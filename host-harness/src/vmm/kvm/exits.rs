@@ -1,4 +1,4 @@
-//! The loop around `KVM_RUN`: each return to this process is answered, or ends the run.
+//! The loop around `KVM_RUN`: serves each exit to this process, or ends the run.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,30 +10,30 @@ use super::{
     boot::Memory,
     devices::{self, Devices},
     registers,
-    steps::Steps,
+    steps::Stepper,
 };
 use crate::vmm::{Outcome, console::Console};
 
 /// Why the loop ended.
-pub(super) enum End {
-    /// The guest ended, or was ended for what it did.
+pub(super) enum RunLoopEnd {
+    /// The guest ended, or was ended because of what it did.
     Guest(Outcome),
-    /// It was asked to leave while the guest was still running.
-    Asked,
+    /// The loop was asked to leave while the guest was still running.
+    AskedToStop,
 }
 
-/// Runs the guest until it ends or `leave` is set; counts the returns from `KVM_RUN`.
+/// Runs the guest until it ends or `leave` is set; counts the exits from `KVM_RUN`.
 ///
-/// Who sets `leave` must then send the thread a signal, and again until it ends: a signal that
-/// comes between the look at `leave` and `KVM_RUN` interrupts neither.
+/// A caller that sets `leave` must then send the thread a signal, and repeat it until the thread
+/// ends: a signal between the check of `leave` and `KVM_RUN` interrupts neither.
 pub(super) fn run(
     vcpu: &mut VcpuFd,
     memory: &Memory,
     devices: &mut Devices,
-    steps: &mut Steps,
+    steps: &mut Stepper,
     console: &mut Console<'_>,
     leave: &AtomicBool,
-) -> (End, u64) {
+) -> (RunLoopEnd, u64) {
     let mut exits = 0;
     while !leave.load(Ordering::SeqCst) {
         let exit = vcpu.run();
@@ -68,12 +68,12 @@ pub(super) fn run(
             Ok(VcpuExit::InternalError) => Err(internal_error(vcpu, memory)),
             Ok(VcpuExit::FailEntry(reason, _)) => Err(Outcome::Died(format!(
                 "the processor refused the vCPU's state (reason {reason:#x}): pass --vmm qemu-tcg \
-                 and see which register the guest spoils"
+                 and see which register the guest corrupts"
             ))),
-            // The in-kernel interrupt controllers keep this to themselves.
+            // With in-kernel interrupt controllers, KVM handles this itself.
             Ok(VcpuExit::Hlt) => Err(Outcome::Died(
-                "KVM handed a halt to the VMM although it has the interrupt controllers: pass --vmm \
-                 qemu-tcg"
+                "KVM handed a halt to the VMM although it has the interrupt controllers: pass \
+                 --vmm qemu-tcg"
                     .into(),
             )),
             Ok(other) => Err(Outcome::Died(format!(
@@ -86,27 +86,27 @@ pub(super) fn run(
         };
         match result {
             Ok(()) => {}
-            // The console was left off in the middle, because `leave` is set.
-            Err(Outcome::Stopped) => return (End::Asked, exits),
-            Err(outcome) => return (End::Guest(outcome), exits),
+            // The console output was abandoned, because `leave` is set.
+            Err(Outcome::Stopped) => return (RunLoopEnd::AskedToStop, exits),
+            Err(outcome) => return (RunLoopEnd::Guest(outcome), exits),
         }
     }
-    (End::Asked, exits)
+    (RunLoopEnd::AskedToStop, exits)
 }
 
 fn no_memory(did: &str, address: u64, vcpu: &VcpuFd) -> Outcome {
     let place = registers::instruction_pointer(vcpu)
         .map_or(String::new(), |rip| format!(" (instruction at {rip:#x})"));
     Outcome::Died(format!(
-        "it {did} physical address {address:#x}, where there is neither memory nor a device{place}: \
-         correct the address, or pass a larger --memory"
+        "it {did} physical address {address:#x}, where there is neither memory nor a \
+         device{place}: correct the address, or pass a larger --memory"
     ))
 }
 
-/// KVM gave the vCPU up.
+/// Makes the outcome for a vCPU on which KVM gave up.
 fn internal_error(vcpu: &mut VcpuFd, memory: &Memory) -> Outcome {
-    // SAFETY: every field of the union is plain integers, for which any bytes are valid; the exit
-    // reason KVM_EXIT_INTERNAL_ERROR says that the kernel filled in this one.
+    // SAFETY: every field of the union consists of integers, for which any bytes are valid; the
+    // exit reason KVM_EXIT_INTERNAL_ERROR means that the kernel filled in this one.
     let error = unsafe { vcpu.get_kvm_run().__bindgen_anon_1.internal };
     let Some(address) = registers::instruction_pointer(vcpu) else {
         return Outcome::Died(format!(

@@ -1,5 +1,5 @@
-//! Interrupts that the host injects when the guest has asked for one: by an irqfd, from a thread that waits and
-//! stamps. See [`dormir_abi::port::HOST_INTERRUPT`].
+//! Interrupts that the host injects at the guest's request: through an irqfd, from a thread that
+//! waits and stamps. See [`dormir_abi::port::HOST_INTERRUPT`].
 
 use std::{
     arch::x86_64::{_mm_lfence, _rdtsc},
@@ -31,29 +31,30 @@ use crate::vmm::Outcome;
 
 ioctl_iow_nr!(KVM_GET_DEVICE_ATTR, KVMIO, 0xe2, kvm_device_attr);
 
-/// The interrupt line that becomes a message. Those before it are the interrupt controllers' pins.
+/// The interrupt line that is routed as a message. The lower lines are the interrupt controllers'
+/// pins.
 const LINE: u32 = IOAPIC_PINS;
-/// The pins of the I/O APIC, of which the first ones are the PICs' too.
+/// The number of pins of the I/O APIC, the first of which are the PICs' too.
 const IOAPIC_PINS: u32 = 24;
 const PIC_PINS: u32 = 8;
 
-/// Where a message goes to (SDM vol. 3, 12.11.1): the local APIC with the id 0.
+/// The destination of a message (SDM vol. 3, 12.11.1): the local APIC with the ID 0.
 const MESSAGE_ADDRESS: u32 = 0xfee0_0000;
 
-/// The thread that injects. It ends when this is dropped, whatever it has yet to inject.
+/// The injecting thread. It ends when this is dropped, even if a request is pending.
 pub(super) struct HostInterrupts {
     /// How far the guest's TSC is ahead of the host's.
     offset: u64,
-    /// The vector that the line stands for at present.
+    /// The vector to which the line is routed now.
     vector: u8,
-    requests: Option<Sender<Request>>,
+    requests: Option<Sender<PendingInterrupt>>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// An interrupt that is to be injected.
-struct Request {
+/// An interrupt to be injected.
+struct PendingInterrupt {
     at: Instant,
-    /// Where the stamp goes to.
+    /// Where to write the stamp.
     answer: GuestAddress,
 }
 
@@ -62,13 +63,13 @@ impl HostInterrupts {
     ///
     /// # Errors
     ///
-    /// What KVM or the operating system refuses: a sentence without its full stop.
+    /// What KVM or the operating system refuses, as a clause.
     fn start(vm: &VmFd, vcpu: &VcpuFd, memory: &Memory) -> Result<Self, String> {
         let offset = tsc_offset(vcpu).map_err(|error| {
-            format!("KVM does not say how far the guest's TSC is from the host's ({error})")
+            format!("KVM does not report the offset of the guest's TSC ({error})")
         })?;
         let interrupt = EventFd::new(EFD_NONBLOCK)
-            .map_err(|error| format!("there is no event for the interrupt ({error})"))?;
+            .map_err(|error| format!("the interrupt's event cannot be created ({error})"))?;
         vm.register_irqfd(&interrupt, LINE)
             .map_err(|error| format!("KVM does not connect the interrupt ({error})"))?;
         let (requests, receiver) = channel();
@@ -76,7 +77,7 @@ impl HostInterrupts {
         let thread = Builder::new()
             .name("interrupts".into())
             .spawn(move || inject(&receiver, &memory, &interrupt, offset))
-            .map_err(|error| format!("there is no thread that could inject it ({error})"))?;
+            .map_err(|error| format!("the thread that injects it cannot be created ({error})"))?;
         Ok(Self {
             offset,
             vector: 0,
@@ -99,13 +100,13 @@ impl HostInterrupts {
         let vector = u8::try_from(wanted.vector)
             .ok()
             .filter(|&vector| vector >= HostInterrupt::LOWEST_VECTOR)
-            .ok_or_else(|| format!("{} is no vector of an interrupt", wanted.vector))?;
+            .ok_or_else(|| format!("{} is not the vector of an interrupt", wanted.vector))?;
         if vector != self.vector {
             route(vm, vector).map_err(|error| format!("KVM does not route it ({error})"))?;
             self.vector = vector;
         }
         let delay = Duration::from_nanos(wanted.delay_nanos.min(HostInterrupt::MAX_DELAY_NANOS));
-        let request = Request {
+        let request = PendingInterrupt {
             at: Instant::now() + delay,
             answer,
         };
@@ -119,16 +120,16 @@ impl HostInterrupts {
 
 impl Drop for HostInterrupts {
     fn drop(&mut self) {
-        // The thread ends by this, wherever it waits.
+        // This ends the thread, wherever it waits.
         self.requests = None;
         if let Some(thread) = self.thread.take() {
-            // It does not panic; if it did, that is on standard error.
+            // It never panics; if it did, its message is on standard error.
             let _ = thread.join();
         }
     }
 }
 
-/// The guest wrote `address` to the port.
+/// Handles the guest's write of `address` to the port.
 ///
 /// # Errors
 ///
@@ -142,7 +143,7 @@ pub(super) fn on_write(
 ) -> Result<(), Outcome> {
     let refused = |reason: String| {
         Outcome::Died(format!(
-            "it asked for an interrupt from the host, and {reason}: leave out what asks for it"
+            "it asked for an interrupt from the host, and {reason}: remove the request"
         ))
     };
     let address = GuestAddress(address.into());
@@ -157,7 +158,7 @@ pub(super) fn on_write(
         .map_err(refused)
 }
 
-/// Reads a [`HostInterrupt`], and sees to it that it can be answered.
+/// Reads a [`HostInterrupt`], and checks that it can be answered.
 fn read_request(memory: &Memory, address: GuestAddress) -> Result<HostInterrupt, String> {
     let at = address.raw_value();
     if !at.is_multiple_of(align_of::<HostInterrupt>() as u64) {
@@ -178,20 +179,25 @@ fn read_request(memory: &Memory, address: GuestAddress) -> Result<HostInterrupt,
     })
 }
 
-/// What the thread does: it waits, stamps and injects. A request that comes while another one waits takes its
-/// place.
-fn inject(receiver: &Receiver<Request>, memory: &Memory, interrupt: &EventFd, offset: u64) {
+/// The body of the thread: it waits, stamps and injects. A new request replaces one that is still
+/// waiting.
+fn inject(
+    receiver: &Receiver<PendingInterrupt>,
+    memory: &Memory,
+    interrupt: &EventFd,
+    offset: u64,
+) {
     let Ok(mut request) = receiver.recv() else {
         return;
     };
     loop {
-        let left = request.at.saturating_duration_since(Instant::now());
-        match receiver.recv_timeout(left) {
+        let remaining = request.at.saturating_duration_since(Instant::now());
+        match receiver.recv_timeout(remaining) {
             Ok(other) => request = other,
             Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {
                 stamp(memory, request.answer, offset);
-                // It fails if 2^64 - 2 others have not been taken.
+                // It fails only if 2^64 - 2 events are pending.
                 let _ = interrupt.write(1);
                 match receiver.recv() {
                     Ok(other) => request = other,
@@ -202,23 +208,24 @@ fn inject(receiver: &Receiver<Request>, memory: &Memory, interrupt: &EventFd, of
     }
 }
 
-/// Tells the guest what its TSC shows.
+/// Writes the guest's TSC to its request.
 fn stamp(memory: &Memory, answer: GuestAddress, offset: u64) {
-    // The request was read from there, so this is within its memory.
+    // The request was read from this address, so it is within the guest's memory.
     let Ok(slice) = memory.get_slice(answer, size_of::<AtomicU64>()) else {
         return;
     };
-    let Ok(place) = slice.get_atomic_ref::<AtomicU64>(0) else {
+    let Ok(word) = slice.get_atomic_ref::<AtomicU64>(0) else {
         return;
     };
-    // SAFETY: every x86-64 processor has LFENCE, which keeps what comes after it behind what came before.
+    // SAFETY: every x86-64 processor has LFENCE, which orders RDTSC after what came before.
     unsafe { _mm_lfence() };
-    // SAFETY: every x86-64 processor has RDTSC; Linux lets programs use it.
+    // SAFETY: every x86-64 processor has RDTSC, and Linux allows programs to use it.
     let now = unsafe { _rdtsc() };
-    place.store(now.wrapping_add(offset), Ordering::Release);
+    word.store(now.wrapping_add(offset), Ordering::Release);
 }
 
-/// How far the guest's TSC is ahead of the host's. Nobody sets its frequency, so they count equally fast.
+/// Returns how far the guest's TSC is ahead of the host's. Its frequency is never set, so both
+/// count equally fast.
 fn tsc_offset(vcpu: &VcpuFd) -> Result<u64, std::io::Error> {
     let mut offset = 0_u64;
     let attribute = kvm_device_attr {
@@ -227,8 +234,8 @@ fn tsc_offset(vcpu: &VcpuFd) -> Result<u64, std::io::Error> {
         addr: &raw mut offset as u64,
         flags: 0,
     };
-    // SAFETY: the descriptor is a vCPU's; the structure and the eight bytes that it names live until the call
-    // has returned.
+    // SAFETY: the descriptor is a vCPU's; the structure and the eight bytes to which it points live
+    // until the call has returned.
     let result = unsafe { ioctl_with_ref(&vcpu.as_raw_fd(), KVM_GET_DEVICE_ATTR(), &attribute) };
     if result != 0 {
         return Err(std::io::Error::last_os_error());
@@ -236,7 +243,8 @@ fn tsc_offset(vcpu: &VcpuFd) -> Result<u64, std::io::Error> {
     Ok(offset)
 }
 
-/// Has the line stand for this vector. KVM takes all lines at once: the others are what they are without this.
+/// Routes the line to this vector. KVM takes all lines at once: the others keep their default
+/// routing.
 fn route(vm: &VmFd, vector: u8) -> Result<(), kvm_ioctls::Error> {
     let mut entries = Vec::new();
     for gsi in 0..IOAPIC_PINS {
@@ -255,7 +263,7 @@ fn route(vm: &VmFd, vector: u8) -> Result<(), kvm_ioctls::Error> {
     message.u.msi.address_lo = MESSAGE_ADDRESS;
     message.u.msi.data = vector.into();
     entries.push(message);
-    let table = KvmIrqRouting::from_entries(&entries).expect("it has room for so few");
+    let table = KvmIrqRouting::from_entries(&entries).expect("the table has room for these");
     vm.set_gsi_routing(&table)
 }
 

@@ -22,72 +22,72 @@ use kvm_ioctls::{Kvm, VcpuFd, VmFd};
 use vm_memory::{Address, GuestMemoryBackend, GuestMemoryRegion};
 
 use super::{
-    Outcome, Report, RunConfig, RunError, Word,
+    GuestCommandLine, Outcome, Report, RunConfig, RunError,
     console::Console,
     image::{Image, ImageFile},
     limit::{Limit, Unstarted},
 };
 use boot::Memory;
 use devices::Devices;
-use exits::End;
-use steps::Steps;
-use thread::Asked;
+use exits::RunLoopEnd;
+use steps::Stepper;
+use thread::StopReason;
 
 /// Where KVM puts a page table for processors that cannot run real mode: three pages of a task
 /// state segment follow it. Both lie above the guest's memory and below the processor's firmware.
 const IDENTITY_MAP_ADDRESS: u64 = 0xfffb_c000;
 const TSS_ADDRESS: usize = 0xfffb_d000;
 
-/// A machine that is ready to be entered.
+/// A virtual machine that is ready to be entered.
 ///
-/// The fields are dropped in this order: the vCPU and the machine before the memory that they use.
-struct Machine {
+/// The fields are dropped in this order: the vCPU and the VM before the memory that they use.
+struct KvmMachine {
     vcpu: VcpuFd,
     devices: Devices,
     memory: Memory,
-    steps: Steps,
+    steps: Stepper,
 }
 
-/// Runs a guest that was checked, and waits for its end.
+/// Runs a guest that was checked, and waits for it to end.
 pub(super) fn run(
     image: &Image<ImageFile>,
     entry: u64,
-    word: &Word,
+    line: &GuestCommandLine,
     config: &RunConfig,
     limit: &Limit<'_>,
     out: &mut (dyn Write + Send),
 ) -> Result<Report, Unstarted> {
     let started = Instant::now();
-    let mut machine = Machine::new(image, entry, &word.command_line, config, limit)?;
+    let mut machine = KvmMachine::new(image, entry, &line.text, config, limit)?;
     let leave = AtomicBool::new(false);
-    let mut console = Console::new(out, config.console_limit, &leave, word.nonce);
+    let mut console = Console::new(out, config.console_limit, &leave, line.nonce);
     let (end, exits, asked) = thread::run(limit.deadline(), &config.stop, &leave, || {
         machine.run(&mut console, &leave)
     })?;
     let ended = match (end, asked) {
-        (End::Guest(outcome), _) => outcome,
-        (End::Asked, Some(Asked::OutOfTime)) => Outcome::TimedOut {
+        (RunLoopEnd::Guest(outcome), _) => outcome,
+        (RunLoopEnd::AskedToStop, Some(StopReason::OutOfTime)) => Outcome::TimedOut {
             limit: config.timeout,
             place: registers::place(&machine.vcpu, &machine.memory),
         },
-        (End::Asked, _) => Outcome::Stopped,
+        (RunLoopEnd::AskedToStop, _) => Outcome::Stopped,
     };
     let counters = stats::read(&machine.vcpu, exits);
     let stretches = machine.steps.take_stretches();
     drop(machine);
-    let (outcome, said) = console.conclude(ended);
+    let (outcome, records) = console.complete(ended);
     Ok(Report {
         outcome,
-        stats: said.stats,
-        samples: said.samples,
-        times: said.times,
+        stats: records.stats,
+        samples: records.samples,
+        times: records.times,
         wall: started.elapsed(),
         counters: Some(counters),
         stretches,
     })
 }
 
-impl Machine {
+impl KvmMachine {
     fn new(
         image: &Image<ImageFile>,
         entry: u64,
@@ -103,7 +103,7 @@ impl Machine {
             .map_err(RunError::kvm("create the vCPU"))?;
         let state = kvm
             .get_vcpu_mmap_size()
-            .map_err(RunError::kvm("say how large a vCPU's state is"))?;
+            .map_err(RunError::kvm("report how large a vCPU's state is"))?;
         keep_from_forks(ptr::from_mut(vcpu.get_kvm_run()).cast(), state);
         let devices = Devices::new(vm, memory.clone())?;
         cpu::set_up(&kvm, &vcpu, entry)?;
@@ -111,11 +111,11 @@ impl Machine {
             vcpu,
             devices,
             memory,
-            steps: Steps::new(&kvm, config.steps),
+            steps: Stepper::new(&kvm, config.steps),
         })
     }
 
-    fn run(&mut self, console: &mut Console<'_>, leave: &AtomicBool) -> (End, u64) {
+    fn run(&mut self, console: &mut Console<'_>, leave: &AtomicBool) -> (RunLoopEnd, u64) {
         let Self {
             vcpu,
             devices,
@@ -127,12 +127,12 @@ impl Machine {
     }
 }
 
-/// Creates the machine without its vCPU: memory and interrupt controllers.
+/// Creates the VM without its vCPU: memory and interrupt controllers.
 fn create_vm(kvm: &Kvm, memory: &Memory, pit: bool) -> Result<VmFd, RunError> {
     let vm = kvm
         .create_vm()
         .map_err(RunError::kvm("create a virtual machine"))?;
-    // Only Intel processors use them, and some KVMs ask for them there; nobody minds them.
+    // Only Intel processors use them, where some KVMs require them; elsewhere they do no harm.
     vm.set_identity_map_address(IDENTITY_MAP_ADDRESS)
         .map_err(RunError::kvm("place its page table"))?;
     vm.set_tss_address(TSS_ADDRESS)
@@ -142,8 +142,8 @@ fn create_vm(kvm: &Kvm, memory: &Memory, pit: bool) -> Result<VmFd, RunError> {
     vm.create_irq_chip()
         .map_err(RunError::kvm("create the interrupt controllers"))?;
     if pit {
-        // The "speaker" is port 0x61, whose bits gate and show the channel that is used to
-        // calibrate other clocks.
+        // The "speaker" is port 0x61, whose bits gate and report the channel that calibrates other
+        // clocks.
         vm.create_pit2(kvm_pit_config {
             flags: KVM_PIT_SPEAKER_DUMMY,
             ..Default::default()
@@ -153,15 +153,15 @@ fn create_vm(kvm: &Kvm, memory: &Memory, pit: bool) -> Result<VmFd, RunError> {
     Ok(vm)
 }
 
-/// Keeps memory of the machine from the processes that this one forks: a keeper lives long, and would have the
-/// machine live as long, and a copy of each page that the guest writes.
+/// Excludes memory of the VM from forked processes: a keeper is long-lived, and would keep the VM
+/// alive, and a copy of each page that the guest writes.
 fn keep_from_forks(start: *mut c_void, bytes: usize) {
-    // SAFETY: it changes nothing in this process, and what a forked one does does not touch a machine. A refusal
-    // costs memory.
+    // SAFETY: it changes nothing in this process, and forked processes never access a VM. If it
+    // fails, it only costs memory.
     unsafe { libc::madvise(start, bytes, libc::MADV_DONTFORK) };
 }
 
-/// Gives the machine its memory.
+/// Maps the memory into the VM.
 fn set_memory(vm: &VmFd, memory: &Memory) -> Result<(), RunError> {
     for (slot, piece) in (0..).zip(memory.iter()) {
         keep_from_forks(piece.as_ptr().cast(), piece.len() as usize);
@@ -172,9 +172,9 @@ fn set_memory(vm: &VmFd, memory: &Memory) -> Result<(), RunError> {
             memory_size: piece.len(),
             userspace_addr: piece.as_ptr() as u64,
         };
-        // SAFETY: the region is one of the mappings behind `memory`, whole, and no other region overlaps
-        // it. `Machine` keeps the mapping until after the vCPU is closed, without which the kernel does
-        // not touch it.
+        // SAFETY: the region is exactly one of the mappings of `memory`, and overlaps no other
+        // region. `KvmMachine` keeps the mapping until the vCPU is closed, after which the kernel
+        // does not access it.
         unsafe { vm.set_user_memory_region(region) }
             .map_err(RunError::kvm("give the machine its memory"))?;
     }

@@ -1,4 +1,4 @@
-//! Opening `/dev/kvm`, and what can be said about it before a guest runs.
+//! Opens `/dev/kvm`, and reports what is known about it before a guest runs.
 
 use std::path::Path;
 
@@ -6,19 +6,19 @@ use kvm_ioctls::{Cap, Kvm};
 
 use crate::vmm::RunError;
 
-/// The version of the interface that every KVM has spoken since it was declared stable.
+/// The version of the interface that every KVM has had since it was declared stable.
 const API_VERSION: i32 = 12;
 
 /// The kernel modules that can implement KVM on x86, and whether they use the processor's
-/// virtualisation. Where several are loaded, the first is the one in use.
+/// virtualisation. If several are loaded, the first is the one in use.
 const MODULES: [(&str, bool); 3] = [
     ("kvm_intel", true),
     ("kvm_amd", true),
-    // Runs guests without VMX or SVM, and emulates what they do in ring 0.
+    // Runs guests without VMX or SVM, and emulates their ring 0 code.
     ("kvm_pvm", false),
 ];
 
-/// What our VMM cannot do without, and what to call it.
+/// The capabilities that our VMM needs, and their names in messages.
 const NEEDED: [(Cap, &str); 5] = [
     (Cap::UserMemory, "memory slots (KVM_CAP_USER_MEMORY)"),
     (
@@ -36,24 +36,24 @@ const NEEDED: [(Cap, &str); 5] = [
     ),
 ];
 
-/// What is known about a KVM that our VMM can use.
+/// Facts about a KVM that our VMM can use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KvmInfo {
-    /// The kernel module that implements it; `None` where it is built in or not known.
+    /// The kernel module that implements it; `None` if it is built in or unknown.
     pub module: Option<&'static str>,
-    /// Whether the processor's virtualisation executes the guest. If not, a part of the guest's
-    /// instructions is emulated one by one, and times say nothing about hardware. `None` where the
-    /// module is not known.
+    /// Whether the processor's virtualisation executes the guest. If not, some of the guest's
+    /// instructions are emulated one by one, and times say nothing about hardware. `None` if the
+    /// module is unknown.
     pub hardware_assisted: Option<bool>,
     /// Whether the local APIC's timer has the TSC-deadline mode.
     pub tsc_deadline: bool,
 }
 
-/// Finds out whether our VMM can use `/dev/kvm`, without starting a guest.
+/// Checks whether our VMM can use `/dev/kvm`, without starting a guest.
 ///
 /// # Errors
 ///
-/// Why not, and what to do about it.
+/// It cannot; the error says why, and what to do about it.
 pub fn probe() -> Result<KvmInfo, RunError> {
     let kvm = open()?;
     let module = MODULES
@@ -66,10 +66,10 @@ pub fn probe() -> Result<KvmInfo, RunError> {
     })
 }
 
-/// Opens `/dev/kvm` and checks that it can do what our VMM needs.
+/// Opens `/dev/kvm` and checks that it has what our VMM needs.
 pub(super) fn open() -> Result<Kvm, RunError> {
     let kvm = Kvm::new().map_err(|errno| match errno.errno() {
-        // The node can be there without a driver behind it.
+        // The device node can exist without a driver.
         libc::ENOENT | libc::ENODEV | libc::ENXIO => RunError::KvmMissing,
         libc::EACCES | libc::EPERM => RunError::KvmDenied,
         _ => RunError::KvmOpen(errno.into()),

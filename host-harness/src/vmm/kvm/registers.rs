@@ -1,4 +1,4 @@
-//! Where a vCPU is and what is in its registers, for people to read.
+//! Describes where a vCPU is and what its registers contain, for readers.
 
 use kvm_bindings::KVM_MP_STATE_HALTED;
 use kvm_ioctls::VcpuFd;
@@ -6,19 +6,19 @@ use vm_memory::{ByteValued, Bytes, GuestAddress};
 
 use super::boot::Memory;
 
-/// The longest an x86 instruction can be.
+/// The length of the longest x86 instruction.
 const LONGEST_INSTRUCTION: u64 = 15;
 const PAGE: u64 = 4096;
 const HLT: u8 = 0xf4;
 const RFLAGS_IF: u64 = 1 << 9;
 
-/// RIP, if KVM tells.
+/// Returns RIP, if KVM reports it.
 pub(super) fn instruction_pointer(vcpu: &VcpuFd) -> Option<u64> {
     vcpu.get_regs().ok().map(|registers| registers.rip)
 }
 
-/// The bytes at the virtual address `address`, up to the longest instruction or the end of what is
-/// mapped.
+/// Returns the bytes at the virtual address `address`, up to the longest instruction or the end of
+/// the mapped memory.
 pub(super) fn instruction_bytes(vcpu: &VcpuFd, memory: &Memory, address: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     let end = address.saturating_add(LONGEST_INSTRUCTION);
@@ -40,19 +40,19 @@ pub(super) fn instruction_bytes(vcpu: &VcpuFd, memory: &Memory, address: u64) ->
     bytes
 }
 
-/// What lies at the virtual address `address`, if that is in memory, and in one page.
+/// Returns the value at the virtual address `address`, if it is in memory and within one page.
 pub(super) fn read<T: ByteValued>(vcpu: &VcpuFd, memory: &Memory, address: u64) -> Option<T> {
     let translation = vcpu.translate_gva(address).ok()?;
     let physical = GuestAddress(translation.physical_address);
     (translation.valid != 0).then(|| memory.read_obj(physical).ok())?
 }
 
-/// The word that RSP points to.
+/// Returns the word to which RSP points.
 pub(super) fn top_of_stack(vcpu: &VcpuFd, memory: &Memory) -> Option<u64> {
     read(vcpu, memory, vcpu.get_regs().ok()?.rsp)
 }
 
-/// Where a vCPU that was made to stop is: `halted at 0x...` or `running at 0x...`.
+/// Describes where a vCPU was made to stop: `halted at 0x...` or `running at 0x...`.
 pub(super) fn place(vcpu: &VcpuFd, memory: &Memory) -> Option<String> {
     let registers = vcpu.get_regs().ok()?;
     let halted = vcpu
@@ -61,7 +61,7 @@ pub(super) fn place(vcpu: &VcpuFd, memory: &Memory) -> Option<String> {
     if !halted {
         return Some(format!("running at {:#x}", registers.rip));
     }
-    // RIP is behind the `hlt` that it executed.
+    // RIP points after the `hlt` that it executed.
     let before = registers.rip.wrapping_sub(1);
     let address = match instruction_bytes(vcpu, memory, before).first() {
         Some(&HLT) => before,
@@ -75,7 +75,7 @@ pub(super) fn place(vcpu: &VcpuFd, memory: &Memory) -> Option<String> {
     Some(format!("halted at {address:#x}{masked}"))
 }
 
-/// All registers that help to find a fault, on several lines.
+/// Formats all registers that help to find a fault, on several lines.
 pub(super) fn describe(vcpu: &VcpuFd) -> Option<String> {
     let (r, s) = (vcpu.get_regs().ok()?, vcpu.get_sregs().ok()?);
     let lines: [&[(&str, u64)]; 6] = [

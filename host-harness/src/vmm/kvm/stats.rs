@@ -1,7 +1,7 @@
 //! What KVM counted for a vCPU: the binary statistics behind `KVM_GET_STATS_FD`.
 //!
-//! The file is a header, a table of descriptors with names, and the figures. Which figures there
-//! are differs between kernels, so they are looked up by name.
+//! The file consists of a header, a table of descriptors with names, and the figures. Kernels
+//! differ in which figures they have, so they are looked up by name.
 
 use std::{
     fs::File,
@@ -13,19 +13,19 @@ use kvm_bindings::{KVMIO, kvm_stats_desc, kvm_stats_header};
 use kvm_ioctls::VcpuFd;
 use vmm_sys_util::{ioctl::ioctl, ioctl_io_nr};
 
-use crate::vmm::Counters;
+use crate::vmm::VcpuCounters;
 
-// kvm-ioctls has no call for it.
+// kvm-ioctls does not offer this call.
 ioctl_io_nr!(KVM_GET_STATS_FD, KVMIO, 0xce);
 
-/// More names or longer ones than any kernel has: the file is not what we think it is.
+/// More names, or longer ones, than any kernel has: such a file is invalid.
 const SANE_LIMIT: usize = 4096;
 
 /// Reads the vCPU's counters; those that this kernel does not have are `None`.
-pub(super) fn read(vcpu: &VcpuFd, userspace_exits: u64) -> Counters {
-    let table = open(vcpu).and_then(|file| Table::read(&file)).ok();
+pub(super) fn read(vcpu: &VcpuFd, userspace_exits: u64) -> VcpuCounters {
+    let table = open(vcpu).and_then(|file| StatsTable::read(&file)).ok();
     let figure = |name| table.as_ref().and_then(|table| table.get(name));
-    Counters {
+    VcpuCounters {
         userspace_exits,
         halt_exits: figure("halt_exits"),
         irq_injections: figure("irq_injections"),
@@ -34,22 +34,22 @@ pub(super) fn read(vcpu: &VcpuFd, userspace_exits: u64) -> Counters {
 }
 
 fn open(vcpu: &VcpuFd) -> io::Result<File> {
-    // SAFETY: the call takes no argument, so it reads and writes nothing of ours; on a kernel
-    // without it it fails.
+    // SAFETY: the call takes no argument, so it accesses no memory of ours; it fails on a kernel
+    // that lacks it.
     let descriptor = unsafe { ioctl(vcpu, KVM_GET_STATS_FD()) };
     if descriptor < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the kernel has just made this descriptor for this call, so nobody else owns it.
+    // SAFETY: the kernel has just created this descriptor for this call, so it has no other owner.
     Ok(unsafe { File::from_raw_fd(descriptor) })
 }
 
 /// The statistics of one vCPU.
-struct Table {
+struct StatsTable {
     figures: Vec<(String, u64)>,
 }
 
-impl Table {
+impl StatsTable {
     fn read(file: &impl FileExt) -> io::Result<Self> {
         let mut header = [0; size_of::<kvm_stats_header>()];
         file.read_exact_at(&mut header, 0)?;
@@ -84,7 +84,7 @@ impl Table {
     }
 }
 
-/// The 32-bit field at `offset` of a structure that is long enough to hold it.
+/// Returns the 32-bit field at `offset` of a structure that is long enough to hold it.
 fn field(structure: &[u8], offset: usize) -> usize {
     let bytes = structure[offset..].first_chunk().copied();
     u32::from_le_bytes(bytes.unwrap_or_default()) as usize
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn figures_are_found_by_name() {
-        let table = Table::read(&file()).unwrap();
+        let table = StatsTable::read(&file()).unwrap();
         assert_eq!(table.get("exits"), Some(7));
         assert_eq!(table.get("halt_exits"), Some(9));
         assert_eq!(table.get("halt"), None);
@@ -134,8 +134,8 @@ mod tests {
     fn a_short_or_senseless_file_is_an_error() {
         let whole = file().0;
         for length in 0..whole.len() {
-            assert!(Table::read(&Bytes(whole[..length].to_vec())).is_err());
+            assert!(StatsTable::read(&Bytes(whole[..length].to_vec())).is_err());
         }
-        assert!(Table::read(&Bytes(vec![0xff; 256])).is_err());
+        assert!(StatsTable::read(&Bytes(vec![0xff; 256])).is_err());
     }
 }

@@ -1,13 +1,15 @@
-//! Stepping: one `KVM_RUN` for each instruction, where the guest asks for it.
+//! Single-stepping: one `KVM_RUN` for each instruction, where the guest asks for it.
 //!
-//! A halt cannot be stepped through: with steps on, `KVM_RUN` returns at once. There the vCPU runs freely
-//! up to a breakpoint at the entry of the interrupt that the guest has named. Nor can the return from an
-//! interrupt: the step ends one instruction too late. There it runs to a breakpoint where it returns to.
+//! A halt cannot be stepped through: while stepping, `KVM_RUN` returns at once. There the vCPU runs
+//! freely to a breakpoint at the entry of the interrupt that the guest has named. The return from
+//! an interrupt cannot be stepped through either: the step ends one instruction too late. There the
+//! vCPU runs to a breakpoint at the return address.
 //!
-//! Steps take long, so the guest's clock stands still meanwhile: behind an interrupt the first `rdtsc` gives
-//! the time, and all others up to the next interrupt the same. Else a deadline could pass between two
-//! instructions, on a busy machine anywhere, and the guest would rightly take another way. The alarm's own
-//! time goes on; when it has come, and the guest looks at the clock, the deadline has passed there too.
+//! Steps take long, so the guest's clock stands still meanwhile: after an interrupt the first
+//! `rdtsc` returns the time, and all others up to the next interrupt return the same. Otherwise a
+//! deadline could pass between any two instructions on a busy machine, and the guest would rightly
+//! take a different path. The alarm's own time goes on; when the alarm comes and the guest reads
+//! the clock, the deadline has passed there too.
 
 use std::{collections::HashMap, mem};
 
@@ -20,7 +22,7 @@ use kvm_bindings::{
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd};
 
 use super::{boot::Memory, decode, registers};
-use crate::vmm::{Event, EventKind, Outcome, Stretch};
+use crate::vmm::{EventKind, Outcome, StepEvent, Stretch};
 
 /// In DR7: the breakpoint in DR0 is on, for execution. Bit 10 is always one.
 const DR7_BREAKPOINT_0: u64 = 1 << 10 | 0b11;
@@ -28,16 +30,16 @@ const DR7_BREAKPOINT_0: u64 = 1 << 10 | 0b11;
 /// One gate of a 64-bit interrupt table.
 const GATE_BYTES: u64 = 16;
 
-/// The steps that the guest has asked for.
-pub(super) struct Steps {
-    /// If not, it asks in vain.
+/// Steps through the guest where it asks for it.
+pub(super) struct Stepper {
+    /// If not, the guest's requests are ignored.
     allowed: bool,
-    /// Holds interrupts off between two steps, where KVM can: so that none comes before the halt that is
-    /// to wait for it, however long the steps take.
+    /// Blocks interrupts between two steps, if KVM supports it, so that none comes before the halt
+    /// that waits for it, however long the steps take.
     block_interrupts: u32,
     done: Vec<Stretch>,
     current: Option<Current>,
-    /// By address; the guest does not change its code.
+    /// By address. The guest does not change its code.
     decoded: HashMap<u64, Instruction>,
 }
 
@@ -46,21 +48,21 @@ struct Current {
     stretch: Stretch,
     /// The vector of the interrupts that end its halts.
     vector: u8,
-    /// Where the vCPU should stop next.
-    next: Next,
+    /// The address at which the vCPU should stop next.
+    next: NextAddress,
     /// Its last instruction was a `hlt`.
     halted: bool,
-    /// It does not step, but runs to a breakpoint.
+    /// The vCPU does not step, but runs to a breakpoint.
     runs_freely: bool,
     /// Its last instruction was a `rdtsc`.
     read_clock: bool,
-    /// What the TSC shows; `None` until it is read for the first time since the last interrupt.
+    /// The value of the TSC; `None` until its first read since the last interrupt.
     tsc: Option<(u64, u64)>,
 }
 
-impl Steps {
+impl Stepper {
     pub(super) fn new(kvm: &Kvm, allowed: bool) -> Self {
-        // The flags that it knows, since Linux 5.13.
+        // The flags that KVM supports, since Linux 5.13.
         let known = kvm.check_extension_raw(KVM_CAP_SET_GUEST_DEBUG2.into());
         Self {
             allowed,
@@ -71,12 +73,12 @@ impl Steps {
         }
     }
 
-    /// What the guest did in all the stretches that have ended.
+    /// Takes the stretches that have ended.
     pub(super) fn take_stretches(&mut self) -> Vec<Stretch> {
         mem::take(&mut self.done)
     }
 
-    /// The guest wrote `value` to the port of steps.
+    /// Handles the guest's write of `value` to the steps port.
     ///
     /// # Errors
     ///
@@ -92,14 +94,14 @@ impl Steps {
         }
         let vector = u8::try_from(value).map_err(|_| {
             Outcome::Died(format!(
-                "it asked for steps with {value:#x}, which is no interrupt's vector: write the \
-                 vector of its timer to the port"
+                "it asked for steps with {value:#x}, which is not the vector of an interrupt: \
+                 write the vector of its timer to the port"
             ))
         })?;
         self.current = Some(Current {
             stretch: Stretch::default(),
             vector,
-            next: Next::Anywhere,
+            next: NextAddress::Anywhere,
             halted: false,
             runs_freely: false,
             read_clock: false,
@@ -108,8 +110,8 @@ impl Steps {
         self.step(vcpu)
     }
 
-    /// An instruction that reads or writes a port was served by this process. It is not over: the next
-    /// `KVM_RUN` completes it, and may go on with another one. So it is completed by itself.
+    /// Completes an access to a port that this process has served. The next `KVM_RUN` would
+    /// complete the instruction and might continue with another one, so it is completed separately.
     ///
     /// # Errors
     ///
@@ -141,7 +143,7 @@ impl Steps {
         address.map_or(Ok(()), |address| self.on_stop(vcpu, memory, address))
     }
 
-    /// Has the vCPU return to us after the next instruction.
+    /// Makes the vCPU return after the next instruction.
     fn step(&self, vcpu: &VcpuFd) -> Result<(), Outcome> {
         debug(
             vcpu,
@@ -152,7 +154,7 @@ impl Steps {
         )
     }
 
-    /// The vCPU has stopped before the instruction at `address`.
+    /// Handles a stop of the vCPU before the instruction at `address`.
     ///
     /// # Errors
     ///
@@ -187,14 +189,16 @@ impl Steps {
             current.halted |= kind == EventKind::Halt;
         }
         current.next = if current.halted {
-            Next::One(entry(vcpu, memory, current.vector)?)
+            NextAddress::One(entry(vcpu, memory, current.vector)?)
         } else {
-            Next::after(&instruction, vcpu, memory)
+            NextAddress::after(&instruction, vcpu, memory)
         };
         match current.next {
-            // KVM would step on until an interrupt handler's return *and* the instruction behind it.
-            Next::One(next) if current.halted || instruction.mnemonic() == Mnemonic::Iretq => {
-                // What a halt waits for must come; whatever else may wait.
+            // KVM would step over the interrupt handler's return *and* the instruction after it.
+            NextAddress::One(next)
+                if current.halted || instruction.mnemonic() == Mnemonic::Iretq =>
+            {
+                // The interrupt that ends a halt must come; at other times interrupts may wait.
                 let block_interrupts = if current.halted {
                     0
                 } else {
@@ -234,15 +238,15 @@ impl Steps {
 impl Current {
     fn event(&mut self, kind: EventKind) {
         let at = self.stretch.addresses.len();
-        self.stretch.events.push(Event { at, kind });
+        self.stretch.events.push(StepEvent { at, kind });
     }
 
-    /// Behind a `rdtsc`: puts the time at which the clock stands into the registers where the guest expects
-    /// it, unless it is this one.
+    /// After a `rdtsc`: puts the time at which the clock stands still into the registers, or
+    /// records it if it is the first since the last interrupt.
     fn stop_clock(&mut self, vcpu: &VcpuFd) -> Result<(), Outcome> {
         let failed = |error| {
             Outcome::Died(format!(
-                "KVM cannot step through it: its registers are out of reach ({error})"
+                "KVM cannot step through it: its registers cannot be accessed ({error})"
             ))
         };
         let mut registers = vcpu.get_regs().map_err(failed)?;
@@ -256,27 +260,27 @@ impl Current {
 }
 
 /// Where the vCPU goes next.
-enum Next {
-    /// This cannot be told.
+enum NextAddress {
+    /// This cannot be predicted.
     Anywhere,
     One(u64),
     Either(u64, u64),
 }
 
-impl Next {
-    /// Where it goes from this instruction, before which it stands.
+impl NextAddress {
+    /// Returns where it goes from this instruction, which is its next.
     fn after(instruction: &Instruction, vcpu: &VcpuFd, memory: &Memory) -> Self {
-        let behind = instruction.next_ip();
+        let following = instruction.next_ip();
         match instruction.flow_control() {
             FlowControl::Next if instruction.has_rep_prefix() || instruction.has_repne_prefix() => {
-                Self::Either(behind, instruction.ip())
+                Self::Either(following, instruction.ip())
             }
-            FlowControl::Next => Self::One(behind),
+            FlowControl::Next => Self::One(following),
             FlowControl::UnconditionalBranch | FlowControl::Call => {
                 Self::One(instruction.near_branch_target())
             }
             FlowControl::ConditionalBranch => {
-                Self::Either(behind, instruction.near_branch_target())
+                Self::Either(following, instruction.near_branch_target())
             }
             FlowControl::Return => {
                 registers::top_of_stack(vcpu, memory).map_or(Self::Anywhere, Self::One)
@@ -301,7 +305,7 @@ fn inexact(last: u64, next: u64) -> Outcome {
     ))
 }
 
-/// Has the vCPU run freely up to `address`.
+/// Makes the vCPU run freely to `address`.
 fn run_to(vcpu: &VcpuFd, address: u64, block_interrupts: u32) -> Result<(), Outcome> {
     let mut control = kvm_guest_debug {
         control: KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_HW_BP | block_interrupts,
@@ -320,11 +324,11 @@ fn debug(vcpu: &VcpuFd, control: kvm_guest_debug) -> Result<(), Outcome> {
     })
 }
 
-/// The address in the guest's interrupt table at `vector`.
+/// Returns the handler's address in the guest's interrupt table at `vector`.
 fn entry(vcpu: &VcpuFd, memory: &Memory, vector: u8) -> Result<u64, Outcome> {
     let read = || -> Option<u64> {
         let table = vcpu.get_sregs().ok()?.idt.base;
-        // The guest says where its table is.
+        // The guest chooses where its table is, so the sum may overflow.
         let gate = table.checked_add(GATE_BYTES * u64::from(vector))?;
         let gate: [u8; 16] = registers::read(vcpu, memory, gate)?;
         // SDM vol. 3, figure 7-8.

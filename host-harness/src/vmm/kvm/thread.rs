@@ -1,4 +1,4 @@
-//! The vCPU's thread: started, waited for, and made to leave at the time limit.
+//! The vCPU's thread: starts it, waits for it, and makes it leave at the time limit.
 
 use std::{
     io,
@@ -13,10 +13,10 @@ use std::{
 use libc::{c_int, c_void, pthread_t, siginfo_t};
 use vmm_sys_util::signal::{self, Killable, SIGRTMIN, register_signal_handler, unblock_signal};
 
-use super::exits::End;
+use super::exits::RunLoopEnd;
 use crate::vmm::{RunError, StopToken};
 
-/// How often the stop token is looked at.
+/// How often the stop token is checked.
 const STOP_INTERVAL: Duration = Duration::from_millis(20);
 
 /// How long to wait for the thread to leave `KVM_RUN` before the signal is sent again.
@@ -24,37 +24,38 @@ const SIGNAL_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Why the vCPU's thread was asked to leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum StopReason {
     OutOfTime,
     Stopped,
 }
 
 /// Runs `vcpu` on a thread of its own until it returns. At the deadline, or when `stop` is set,
-/// `leave` is set and the thread interrupted until it has left; then the reason is returned too.
+/// `leave` is set and the thread is interrupted until it has left; then the reason is returned too.
 ///
-/// The thread is always joined: nothing of it is left when this returns.
+/// The thread is always joined before this returns.
 pub(super) fn run(
     deadline: Option<Instant>,
     stop: &StopToken,
     leave: &AtomicBool,
-    vcpu: impl FnOnce() -> (End, u64) + Send,
-) -> Result<(End, u64, Option<Asked>), RunError> {
+    vcpu: impl FnOnce() -> (RunLoopEnd, u64) + Send,
+) -> Result<(RunLoopEnd, u64, Option<StopReason>), RunError> {
     let failed = |cause| RunError::Resource {
         what: "a thread that can be interrupted",
         cause,
     };
-    // Without a handler the signal would end the process. Done for each run, because it is cheap
-    // and another library may have taken the signal meanwhile.
+    // Without a handler the signal would end the process. Registered for each run, because that is
+    // cheap and another library may have replaced the handler.
     register_signal_handler(SIGRTMIN(), on_signal).map_err(|errno| failed(errno.into()))?;
     scope(|scope| {
-        // It is never sent anything but the thread's id, and disconnected when the thread ends.
+        // It carries only the thread's id, and is disconnected when the thread ends.
         let (sender, receiver) = channel();
         let body = move || {
-            // Threads inherit what their maker blocks, and a blocked signal would never arrive.
+            // A thread inherits the blocked signals of its creator, and a blocked signal never
+            // arrives.
             unblock_signal(SIGRTMIN())?;
             // SAFETY: the function has no conditions.
             let id = unsafe { libc::pthread_self() };
-            // The receiver is there: who made this thread waits for it.
+            // The receiver exists: the creator of this thread waits for it.
             let _ = sender.send(id);
             let result = vcpu();
             drop(sender);
@@ -84,21 +85,21 @@ pub(super) fn run(
     })
 }
 
-/// Waits until the thread ends (`None`), or is to be ended.
+/// Waits until the thread ends (`None`), or must be ended.
 fn wait(
     receiver: &Receiver<pthread_t>,
     deadline: Option<Instant>,
     stop: &StopToken,
-) -> Option<Asked> {
+) -> Option<StopReason> {
     loop {
         if stop.is_stopped() {
-            return Some(Asked::Stopped);
+            return Some(StopReason::Stopped);
         }
         let left = deadline.map_or(STOP_INTERVAL, |at| {
             at.saturating_duration_since(Instant::now())
         });
         if left.is_zero() {
-            return Some(Asked::OutOfTime);
+            return Some(StopReason::OutOfTime);
         }
         if receiver.recv_timeout(left.min(STOP_INTERVAL)) == Err(RecvTimeoutError::Disconnected) {
             return None;
@@ -106,14 +107,14 @@ fn wait(
     }
 }
 
-/// A thread that can be sent signals, because it is not joined yet.
+/// A thread that can receive signals, because it is not joined yet.
 struct VcpuThread<'a, 'scope, T> {
     _handle: &'a ScopedJoinHandle<'scope, T>,
     id: pthread_t,
 }
 
-// SAFETY: the id is the thread's own, and it stays valid until the thread is joined or detached,
-// which takes the handle that is borrowed here.
+// SAFETY: the id is the thread's own and stays valid until the thread is joined or detached, which
+// needs the handle that is borrowed here.
 unsafe impl<T> Killable for VcpuThread<'_, '_, T> {
     fn pthread_handle(&self) -> pthread_t {
         self.id
@@ -124,7 +125,7 @@ impl<T> VcpuThread<'_, '_, T> {
     /// Interrupts the thread's system call until the thread has ended.
     fn interrupt_until_gone(&self, receiver: &Receiver<pthread_t>) {
         loop {
-            // If the queue of signals is full, there is one to come already.
+            // If the signal queue is full, a signal is pending already.
             let _ = self.kill(SIGRTMIN());
             if receiver.recv_timeout(SIGNAL_INTERVAL) == Err(RecvTimeoutError::Disconnected) {
                 return;
@@ -133,5 +134,5 @@ impl<T> VcpuThread<'_, '_, T> {
     }
 }
 
-/// That the signal interrupts `KVM_RUN` is all that it is for.
+/// Does nothing: the signal only interrupts `KVM_RUN`.
 extern "C" fn on_signal(_: c_int, _: *mut siginfo_t, _: *mut c_void) {}

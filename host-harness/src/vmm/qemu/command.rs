@@ -4,25 +4,26 @@ use std::{ffi::OsString, os::fd::RawFd, path::Path};
 
 use dormir_abi::port::{DEBUG_CONSOLE, EXIT, SERIAL, SERIAL_IRQ};
 
-use crate::vmm::{Accelerator, Machine, RunConfig};
+use crate::vmm::{Accelerator, MachineType, RunConfig};
 
-/// QEMU's arguments for a guest, with the file descriptor of the monitor that starts it.
+/// Returns QEMU's arguments for a guest; `monitor` is the file descriptor of the monitor that
+/// starts it.
 pub(super) fn arguments(
     elf: &Path,
     accelerator: Accelerator,
-    machine: Machine,
+    machine: MachineType,
     command_line: &str,
     monitor: RawFd,
     config: &RunConfig,
 ) -> Vec<OsString> {
-    let mut arguments = Arguments(Vec::new());
-    // Only what is named here: neither default devices nor the user's configuration.
+    let mut arguments = ArgumentList(Vec::new());
+    // Only the devices named here: neither default devices nor the user's configuration.
     arguments.flag("-nodefaults");
     arguments.flag("-no-user-config");
     arguments.pair("-display", "none");
-    // A triple fault is a reset, and would start the guest again and again.
+    // A triple fault is a reset, and would restart the guest again and again.
     arguments.flag("-no-reboot");
-    // Until the monitor says so, the guest does not run.
+    // The guest does not run until the monitor starts it.
     arguments.flag("-S");
     arguments.pair("-chardev", format!("socket,id=monitor,fd={monitor}"));
     arguments.pair("-mon", "chardev=monitor,mode=control");
@@ -33,10 +34,10 @@ pub(super) fn arguments(
         Accelerator::Tcg => "tcg",
     };
     let machine_options = match machine {
-        Machine::Q35 => "q35",
-        // The interrupt controller and the clocks that guests may count on; they are not in every
-        // version's default.
-        Machine::Microvm => "microvm,pit=on,pic=on,rtc=on,isa-serial=off",
+        MachineType::Q35 => "q35",
+        // The interrupt controller and the clocks that guests may rely on; not every version has
+        // them by default.
+        MachineType::Microvm => "microvm,pit=on,pic=on,rtc=on,isa-serial=off",
     };
     arguments.pair(
         "-machine",
@@ -44,9 +45,9 @@ pub(super) fn arguments(
     );
     // A KVM without VMX cannot set the MSR behind arch-capabilities.
     arguments.pair("-cpu", "max,arch-capabilities=off");
-    if (accelerator, machine) == (Accelerator::Kvm, Machine::Q35) {
-        // The full firmware checksums itself and looks for option ROMs. Where KVM emulates real mode
-        // this takes 10 s; the smaller build of the same firmware takes a fifth of a second.
+    if (accelerator, machine) == (Accelerator::Kvm, MachineType::Q35) {
+        // The full firmware checksums itself and searches for option ROMs. If KVM emulates real
+        // mode, this takes 10 s; the smaller build of the same firmware takes 0.2 s.
         arguments.pair("-bios", "bios-microvm.bin");
     }
     if config.count_instructions {
@@ -62,21 +63,21 @@ pub(super) fn arguments(
         "-device",
         format!("isa-debugcon,iobase={DEBUG_CONSOLE:#x},chardev=console"),
     );
-    // With nobody at its other end. Its interrupts are there all the same.
+    // Without a peer. Its interrupts still work.
     arguments.pair("-chardev", "null,id=serial");
     arguments.pair(
         "-device",
         format!("isa-serial,iobase={SERIAL:#x},irq={SERIAL_IRQ},chardev=serial"),
     );
-    // Neither option's value is split at commas, so nothing needs to be escaped.
+    // Neither option's value is split at commas, so nothing needs escaping.
     arguments.pair("-kernel", elf);
     arguments.pair("-append", command_line);
     arguments.0
 }
 
-struct Arguments(Vec<OsString>);
+struct ArgumentList(Vec<OsString>);
 
-impl Arguments {
+impl ArgumentList {
     fn flag(&mut self, name: &str) {
         self.0.push(name.into());
     }
@@ -92,7 +93,11 @@ mod tests {
     use super::*;
     use crate::vmm::Vmm;
 
-    fn line(accelerator: Accelerator, machine: Machine, change: impl Fn(&mut RunConfig)) -> String {
+    fn line(
+        accelerator: Accelerator,
+        machine: MachineType,
+        change: impl Fn(&mut RunConfig),
+    ) -> String {
         let mut config = RunConfig::new(Vmm::Qemu(accelerator, machine));
         change(&mut config);
         arguments(
@@ -110,7 +115,7 @@ mod tests {
 
     #[test]
     fn paths_and_arguments_are_passed_as_they_are() {
-        let line = line(Accelerator::Tcg, Machine::Q35, |_| {});
+        let line = line(Accelerator::Tcg, MachineType::Q35, |_| {});
         assert!(line.contains("-chardev socket,id=monitor,fd=7 "), "{line}");
         assert!(
             line.ends_with("-kernel a,b -append timer=pit,x y"),
@@ -120,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_guest_is_given_no_network_no_disk_and_no_folder() {
-        for machine in [Machine::Q35, Machine::Microvm] {
+        for machine in [MachineType::Q35, MachineType::Microvm] {
             let line = line(Accelerator::Tcg, machine, |_| {});
             assert!(line.starts_with("-nodefaults -no-user-config "), "{line}");
             let devices: Vec<_> = line.split("-device ").skip(1).collect();
@@ -144,8 +149,8 @@ mod tests {
 
     #[test]
     fn time_is_counted_in_instructions_only_where_asked() {
-        assert!(!line(Accelerator::Tcg, Machine::Q35, |_| {}).contains("icount"));
-        let line = line(Accelerator::Tcg, Machine::Q35, |config| {
+        assert!(!line(Accelerator::Tcg, MachineType::Q35, |_| {}).contains("icount"));
+        let line = line(Accelerator::Tcg, MachineType::Q35, |config| {
             config.count_instructions = true;
         });
         assert!(line.contains("-icount shift=0,sleep=off"), "{line}");
@@ -153,7 +158,7 @@ mod tests {
 
     #[test]
     fn the_ports_are_those_of_the_abi() {
-        let line = line(Accelerator::Tcg, Machine::Microvm, |_| {});
+        let line = line(Accelerator::Tcg, MachineType::Microvm, |_| {});
         assert!(line.contains("isa-debug-exit,iobase=0xf4,"), "{line}");
         assert!(line.contains("isa-debugcon,iobase=0xe9,"), "{line}");
         assert!(line.contains("isa-serial,iobase=0x3f8,irq=4,"), "{line}");

@@ -1,4 +1,4 @@
-//! The file that QEMU loads.
+//! The ELF file that QEMU loads.
 
 use std::{
     fs::File,
@@ -15,8 +15,8 @@ use crate::vmm::{
     limit::{Limit, Unstarted},
 };
 
-/// An ELF file in memory with what was checked of an image, and nothing else: QEMU reads it by itself, and
-/// not everything as we do. It is gone when this process is.
+/// An in-memory ELF file with the checked parts of an image only: QEMU parses ELF files in its own
+/// way, not always as we do. The file is deleted with this process.
 pub(super) struct Kernel {
     path: PathBuf,
     _file: File,
@@ -35,7 +35,7 @@ impl Kernel {
             cause: error.into(),
         })?);
         image.write_elf(entry, limit, &mut file)?;
-        // Of this process, so that no other program that is started meanwhile gets it.
+        // A path through this process, so that programs started meanwhile do not inherit the file.
         let path = format!("/proc/{}/fd/{}", process::id(), file.as_raw_fd());
         Ok(Self {
             path: path.into(),

@@ -1,16 +1,16 @@
-//! What QEMU says on standard error, and at `--version`.
+//! Reads QEMU's messages on standard error, and its answer to `--version`.
 
 use std::io::{BufRead, BufReader, Read};
 
 use crate::{escape::escape, vmm::Outcome};
 
-/// How much of it is kept.
+/// How many bytes of the messages are kept.
 const LIMIT: u64 = 64 << 10;
 
-/// The line with which QEMU ends the dump of a vCPU that KVM gave up.
+/// The last line of QEMU's dump of a vCPU on which KVM gave up.
 const LAST_DUMP_LINE: &str = "Code=";
 
-/// What QEMU said on standard error.
+/// QEMU's messages on standard error.
 #[derive(Debug, Default)]
 pub(crate) struct Messages(String);
 
@@ -23,7 +23,7 @@ impl Messages {
         };
         let mut stderr = BufReader::new(stderr);
         let mut line = Vec::new();
-        // An error is taken for the end: there is nobody to tell.
+        // An error is treated as the end: there is no way to report it.
         while stderr
             .by_ref()
             .take(LIMIT)
@@ -34,7 +34,7 @@ impl Messages {
             if text.starts_with(LAST_DUMP_LINE) {
                 on_dump();
             }
-            // Read on beyond the limit, so that QEMU does not wait for a reader.
+            // Reads on beyond the limit, so that QEMU does not block.
             if (kept.len() + text.len()) as u64 <= LIMIT {
                 kept.push_str(&text);
             }
@@ -43,7 +43,8 @@ impl Messages {
         Self(kept)
     }
 
-    /// All of it in one line, escaped, without the program's name before each message; `None` if it is nothing.
+    /// Returns all messages in one line, escaped, without the program's name before each; `None` if
+    /// there are none.
     pub(crate) fn summary(&self) -> Option<String> {
         let lines = self
             .0
@@ -59,14 +60,14 @@ impl Messages {
         (!summary.is_empty()).then_some(summary)
     }
 
-    /// What a sentence on QEMU's end says in brackets.
+    /// Returns the messages for a sentence about QEMU's end, to be put in brackets.
     pub(crate) fn last_words(&self) -> String {
         self.summary().map_or("without a message".into(), |words| {
             format!("its last words: {words}")
         })
     }
 
-    /// What the dump of a vCPU that KVM gave up says.
+    /// Returns the outcome that the dump of a vCPU describes on which KVM gave up.
     pub(super) fn gave_up(&self) -> Outcome {
         match (self.0.contains("emulation failure"), self.instruction()) {
             (true, Some((address, bytes))) => Outcome::not_emulated(address, bytes),
@@ -74,14 +75,14 @@ impl Messages {
                 let first = self.0.lines().next().unwrap_or("it does not say why");
                 let first = escape(first);
                 Outcome::Died(format!(
-                    "KVM gave the vCPU up under QEMU ({first}): pass --vmm kvm to see more, or --vmm \
-                     qemu-tcg"
+                    "KVM gave up on the vCPU under QEMU ({first}): pass --vmm kvm to see more, or \
+                     --vmm qemu-tcg"
                 ))
             }
         }
     }
 
-    /// The dump's instruction pointer, and the bytes from it on, of which the first is in angle
+    /// Returns the dump's instruction pointer, and the bytes at it, the first of which is in angle
     /// brackets.
     fn instruction(&self) -> Option<(u64, Vec<u8>)> {
         let field = |name: &str| {
@@ -103,7 +104,7 @@ impl Messages {
     }
 }
 
-/// The version in QEMU's answer to `--version`.
+/// Returns the version in QEMU's answer to `--version`.
 pub(super) fn version(answer: &str) -> Option<String> {
     let (_, rest) = answer.split_once("QEMU emulator version ")?;
     rest.split_whitespace().next().map(escape)

@@ -1,4 +1,4 @@
-//! Guests under QEMU: `qemu-system-x86_64`, or the program that the environment variable
+//! Runs guests under QEMU: `qemu-system-x86_64`, or the program that the environment variable
 //! `DORMIR_QEMU` names.
 
 mod command;
@@ -20,8 +20,9 @@ use std::{
 use dormir_abi::exit;
 
 use super::{
-    Accelerator, End, Limits, Machine, Outcome, Report, RunConfig, RunError, Word, attend,
-    console::{Console, Said},
+    Accelerator, ChildEnd, GuestCommandLine, Limits, MachineType, Outcome, Report, RunConfig,
+    RunError, attend,
+    console::{Console, GuestRecords},
     image::{Image, ImageFile},
     kvm,
     limit::{Limit, Unstarted},
@@ -33,19 +34,19 @@ use crate::{
 };
 use kernel::Kernel;
 pub(crate) use messages::Messages;
-pub(crate) use monitor::Heard;
+pub(crate) use monitor::MonitorEvents;
 use monitor::Shutdown;
 
 /// The environment variable that names the program.
 pub const PROGRAM_VARIABLE: &str = "DORMIR_QEMU";
 
-/// The program that is looked for in `PATH` otherwise.
+/// The program that is searched for in `PATH` otherwise.
 const DEFAULT_PROGRAM: &str = "qemu-system-x86_64";
 
-/// How long `--version` may take.
+/// The time limit of `--version`.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The program to run, as the environment names it.
+/// Returns the program to run: the one that the environment names, or the default.
 fn program() -> OsString {
     match std::env::var_os(PROGRAM_VARIABLE) {
         Some(program) if !program.is_empty() => program,
@@ -53,17 +54,17 @@ fn program() -> OsString {
     }
 }
 
-/// Whether the environment names a program.
+/// Returns whether the environment names a program.
 pub(crate) fn one_is_named() -> bool {
     std::env::var_os(PROGRAM_VARIABLE).is_some_and(|program| !program.is_empty())
 }
 
-/// Finds out whether QEMU can be used, and gives its version, such as `7.2.22`. A program that could be is not
-/// asked again.
+/// Checks whether QEMU can be used, and returns its version, such as `7.2.22`. A usable program is
+/// not asked again.
 ///
 /// # Errors
 ///
-/// Why not, and what to do about it.
+/// It cannot; the error says why, and what to do about it.
 pub fn probe() -> Result<String, RunError> {
     static USABLE: Mutex<BTreeMap<OsString, String>> = Mutex::new(BTreeMap::new());
     let program = program();
@@ -106,7 +107,7 @@ fn ask_version(program: &OsString) -> Result<String, RunError> {
     }
 }
 
-/// Why the program could not be started.
+/// Makes the error for a program that could not be started.
 fn not_started(program: String, cause: std::io::Error) -> RunError {
     match cause.kind() {
         ErrorKind::NotFound => RunError::QemuMissing { program },
@@ -114,96 +115,101 @@ fn not_started(program: String, cause: std::io::Error) -> RunError {
     }
 }
 
-/// Runs a guest that was checked, and waits for its end.
+/// Runs a guest that was checked, and waits for it to end.
 pub(super) fn run(
     image: &Image<ImageFile>,
     entry: u32,
-    (accelerator, machine): (Accelerator, Machine),
-    word: &Word,
+    (accelerator, machine): (Accelerator, MachineType),
+    line: &GuestCommandLine,
     config: &RunConfig,
     limit: &Limit<'_>,
     out: &mut (dyn Write + Send),
 ) -> Result<Report, Unstarted> {
     if accelerator == Accelerator::Kvm {
-        // For the same sentences as under our own VMM.
+        // For the same error messages as under our own VMM.
         kvm::probe()?;
     }
-    // Whatever else goes by its name is named here, and runs no guest.
+    // A different program of this name is reported here, and runs no guest.
     probe()?;
     let kernel = Kernel::new(image, entry, limit)?;
     let started = Instant::now();
     let resource = |what| move |cause| RunError::Resource { what, cause };
     let (monitor, other_end) =
         monitor::open().map_err(resource("a connection to QEMU's monitor"))?;
-    let mut child = start(kernel.path(), accelerator, machine, word, other_end, config)?;
+    let mut child = start(kernel.path(), accelerator, machine, line, other_end, config)?;
     let leave = AtomicBool::new(false);
-    let mut console = Console::new(out, config.console_limit, &leave, word.nonce);
+    let mut console = Console::new(out, config.console_limit, &leave, line.nonce);
     let limits = Limits {
         started: limit.started(),
         timeout: config.timeout,
         stop: &config.stop,
     };
-    let (end, (messages, heard)) = attend(
+    let (end, (messages, monitor_events)) = attend(
         &mut child,
         &mut console,
         &limits,
         &leave,
         |stderr, gave_up| {
-            // What the monitor says meanwhile waits in its socket: it is a few lines.
-            (Messages::read(stderr, gave_up), Heard::read(monitor))
+            // The monitor's messages wait in its socket meanwhile: they are a few lines.
+            (
+                Messages::read(stderr, gave_up),
+                MonitorEvents::read(monitor),
+            )
         },
     )?;
     let wall = started.elapsed();
     let ended = match end {
-        End::GaveUp => messages.gave_up(),
-        End::Cut(Outcome::TimedOut { limit, .. }) if !heard.started => Outcome::TimedOut {
-            limit,
-            place: Some(format!(
-                "and QEMU had not started it ({})",
-                messages.last_words()
-            )),
-        },
-        End::Cut(outcome) => outcome,
-        End::ByItself => {
+        ChildEnd::GaveUp => messages.gave_up(),
+        ChildEnd::Cut(Outcome::TimedOut { limit, .. }) if !monitor_events.started => {
+            Outcome::TimedOut {
+                limit,
+                place: Some(format!(
+                    "and QEMU had not started it ({})",
+                    messages.last_words()
+                )),
+            }
+        }
+        ChildEnd::Cut(outcome) => outcome,
+        ChildEnd::ByItself => {
             let status = child.reap().map_err(resource("QEMU's exit status"))?;
-            ended_with(status, &messages, &heard)?
+            ended_with(status, &messages, &monitor_events)?
         }
     };
-    let (mut outcome, said) = console.conclude(ended);
-    if word.nonce.is_some() {
-        outcome = said_by_guest(outcome, &said, &messages);
+    let (mut outcome, records) = console.complete(ended);
+    if line.nonce.is_some() {
+        outcome = confirmed_by_guest(outcome, &records, &messages);
     }
     Ok(Report {
         outcome,
-        stats: said.stats,
-        samples: said.samples,
-        times: said.times,
+        stats: records.stats,
+        samples: records.samples,
+        times: records.times,
         wall,
         counters: None,
         stretches: Vec::new(),
     })
 }
 
-/// Starts QEMU. It leads a process group of its own, so that a Ctrl-C in the terminal reaches this
-/// process alone, which then ends it.
+/// Starts QEMU as the leader of its own process group, so that Ctrl-C in the terminal reaches only
+/// this process, which then ends QEMU.
 fn start(
     elf: &Path,
     accelerator: Accelerator,
-    machine: Machine,
-    word: &Word,
+    machine: MachineType,
+    line: &GuestCommandLine,
     monitor: UnixStream,
     config: &RunConfig,
 ) -> Result<Child, RunError> {
     let program = program();
     let mut command = Command::new(&program);
     let monitor_number = process::pass(&mut command, monitor.into());
-    let line = &word.command_line;
+    let text = &line.text;
     command
         .args(command::arguments(
             elf,
             accelerator,
             machine,
-            line,
+            text,
             monitor_number,
             config,
         ))
@@ -213,51 +219,55 @@ fn start(
         .map_err(|cause| not_started(program.to_string_lossy().into_owned(), cause))
 }
 
-/// What QEMU's exit status means.
-fn ended_with(status: ExitStatus, messages: &Messages, heard: &Heard) -> Result<Outcome, RunError> {
+/// Returns what QEMU's exit status means.
+fn ended_with(
+    status: ExitStatus,
+    messages: &Messages,
+    monitor_events: &MonitorEvents,
+) -> Result<Outcome, RunError> {
     let last_words = messages.last_words();
-    if !heard.started {
+    if !monitor_events.started {
         let message = format!("{status}, {last_words}");
         return Err(RunError::QemuRefused { message });
     }
     let Some(code) = status.code() else {
         return Ok(Outcome::Died(format!(
-            "QEMU was ended ({status}, {last_words}): see whether the system ran out of memory, or who \
-             killed it"
+            "QEMU was ended ({status}, {last_words}): see whether the system ran out of memory, or \
+             what killed it"
         )));
     };
     if let Some(code) = exit::from_qemu_status(code) {
         return Ok(Outcome::Exited(code.into()));
     }
-    Ok(match (code, heard.shutdown) {
+    Ok(match (code, monitor_events.shutdown) {
         (0, Some(Shutdown::Reset)) => Outcome::TripleFault { registers: None },
         (0, Some(Shutdown::PowerOff)) => Outcome::PoweredOff,
         (0, Some(Shutdown::Other)) => Outcome::Died(format!(
-            "QEMU was asked to end from outside ({last_words}): see who did"
+            "QEMU was asked to end from outside ({last_words}): see what did so"
         )),
         (1, _) if messages.summary().is_none() => Outcome::Died(
             "it wrote 0 to the exit port, which stands for no exit code: send a code as \
-             dormir_abi::exit::to_port_value gives it"
+             dormir_abi::exit::to_port_value encodes it"
                 .into(),
         ),
         _ => Outcome::Died(format!(
-            "QEMU ended with status {code}, which stands for no exit code ({last_words}): see whether \
-             its message explains it"
+            "QEMU ended with status {code}, which stands for no exit code ({last_words}): see \
+             whether its message explains it"
         )),
     })
 }
 
-/// What remains of an exit code that only QEMU's status says: it counts if the guest said so too, for QEMU may
-/// have ended so by itself.
-fn said_by_guest(outcome: Outcome, said: &Said, messages: &Messages) -> Outcome {
+/// Checks an exit code from QEMU's status: it counts only if the guest has reported it too, since
+/// QEMU may have ended with this status by itself.
+fn confirmed_by_guest(outcome: Outcome, records: &GuestRecords, messages: &Messages) -> Outcome {
     let Outcome::Exited(code) = outcome else {
         return outcome;
     };
-    match said.exit {
-        Some(said) if said == code => outcome,
+    match records.exit {
+        Some(reported) if reported == code => outcome,
         _ => Outcome::Died(format!(
-            "QEMU ended with the status of exit code {code}, and the guest did not say that it ends so \
-             ({}): have it end by dormir_guest::exit, and see whether this QEMU works",
+            "QEMU ended with the status of exit code {code}, which the guest did not report ({}): \
+             make it end by dormir_guest::exit, and see whether this QEMU works",
             messages.last_words()
         )),
     }

@@ -1,7 +1,8 @@
-//! QEMU's monitor, by which the guest is started and its end explained (QMP, the QEMU Machine Protocol).
+//! QEMU's monitor (QMP, the QEMU Machine Protocol), which starts the guest and reports why it
+//! ended.
 //!
-//! QEMU waits (`-S`) until the monitor lets the guest run. So what it says before that is its own, and its status
-//! is no guest's.
+//! QEMU waits (`-S`) until the monitor starts the guest. So its messages before that are its own,
+//! and its exit status is not a guest's.
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
@@ -10,23 +11,24 @@ use std::{
 
 use serde_json::Value;
 
-/// The longest line that is read as one.
+/// The longest line that is read.
 const LIMIT: u64 = 64 << 10;
 
-/// What QEMU is told. It answers in its time.
+/// The commands for QEMU. Its answers come later.
 const COMMANDS: &[u8] = b"{\"execute\": \"qmp_capabilities\"}\n{\"execute\": \"cont\"}\n";
 
-/// A connection on whose other end QEMU's monitor is to be. The guest runs as soon as it is.
+/// Opens a connection, whose second end is for QEMU's monitor. The guest runs as soon as the
+/// monitor reads it.
 pub(super) fn open() -> io::Result<(UnixStream, UnixStream)> {
     let (mut ours, other) = UnixStream::pair()?;
     ours.write_all(COMMANDS)?;
     Ok((ours, other))
 }
 
-/// What the monitor said.
+/// The events that the monitor has reported.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Heard {
-    /// The guest was let run.
+pub(crate) struct MonitorEvents {
+    /// The guest was started.
     pub(super) started: bool,
     /// Why the machine was shut down.
     pub(super) shutdown: Option<Shutdown>,
@@ -35,37 +37,38 @@ pub(crate) struct Heard {
 /// Why a machine was shut down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shutdown {
-    /// The guest reset it, or it triple-faulted: under `-no-reboot` that ends QEMU.
+    /// The guest reset it or triple-faulted: with `-no-reboot` that ends QEMU.
     Reset,
-    /// The guest switched it off, or ended by the exit port (newer versions of QEMU say that of it).
+    /// The guest powered it off, or ended by the exit port (which newer versions of QEMU report
+    /// so).
     PowerOff,
     /// Another reason.
     Other,
 }
 
-impl Heard {
+impl MonitorEvents {
     /// Reads to the end.
     pub(crate) fn read(stream: impl Read) -> Self {
-        let mut heard = Self::default();
+        let mut monitor_events = Self::default();
         let mut stream = BufReader::new(stream);
         let mut line = Vec::new();
-        // An error, as where QEMU ended before it had read all, is taken for the end.
+        // An error is treated as the end: QEMU may end before it has read all commands.
         while stream
             .by_ref()
             .take(LIMIT)
             .read_until(b'\n', &mut line)
             .is_ok_and(|length| length > 0)
         {
-            // What is no JSON, or cut, says nothing.
+            // A line that is cut or not JSON is ignored.
             if let Ok(message) = serde_json::from_slice(&line) {
-                heard.hear(&message);
+                monitor_events.add(&message);
             }
             line.clear();
         }
-        heard
+        monitor_events
     }
 
-    fn hear(&mut self, message: &Value) {
+    fn add(&mut self, message: &Value) {
         match message["event"].as_str() {
             Some("RESUME") => self.started = true,
             Some("SHUTDOWN") => {
@@ -74,7 +77,7 @@ impl Heard {
                     Some("guest-shutdown") => Shutdown::PowerOff,
                     _ => Shutdown::Other,
                 };
-                // What comes later is its consequence.
+                // Later reasons are consequences of the first.
                 self.shutdown.get_or_insert(reason);
             }
             _ => {}
@@ -90,18 +93,18 @@ mod tests {
 {"return": {}}
 "#;
 
-    fn heard(text: &str) -> Heard {
-        Heard::read(text.as_bytes())
+    fn monitor_events(text: &str) -> MonitorEvents {
+        MonitorEvents::read(text.as_bytes())
     }
 
     #[test]
-    fn the_guest_runs_when_the_monitor_says_so() {
-        assert!(!heard("").started);
-        assert!(!heard(GREETING).started);
-        let started = heard(&format!("{GREETING}{{\"event\": \"RESUME\"}}\r\n"));
+    fn the_guest_runs_when_the_monitor_reports_it() {
+        assert!(!monitor_events("").started);
+        assert!(!monitor_events(GREETING).started);
+        let started = monitor_events(&format!("{GREETING}{{\"event\": \"RESUME\"}}\r\n"));
         assert_eq!(
             started,
-            Heard {
+            MonitorEvents {
                 started: true,
                 shutdown: None
             }
@@ -122,12 +125,12 @@ mod tests {
                 )
             });
             let text = lines.collect::<Vec<_>>().join("\n");
-            assert_eq!(heard(&text).shutdown, Some(expected), "{text}");
+            assert_eq!(monitor_events(&text).shutdown, Some(expected), "{text}");
         }
     }
 
     #[test]
-    fn what_is_no_message_says_nothing() {
+    fn what_is_not_a_message_is_ignored() {
         let long = format!(
             "{{\"event\": \"RESUME\", \"x\": \"{}\"}}",
             "x".repeat(1 << 17)
@@ -140,9 +143,9 @@ mod tests {
             "{\"event\": 1}",
             &long,
         ] {
-            assert_eq!(heard(text), Heard::default());
+            assert_eq!(monitor_events(text), MonitorEvents::default());
         }
-        let behind = heard(&format!("{long}\n{{\"event\": \"RESUME\"}}\n"));
+        let behind = monitor_events(&format!("{long}\n{{\"event\": \"RESUME\"}}\n"));
         assert!(behind.started, "it is read on");
     }
 }

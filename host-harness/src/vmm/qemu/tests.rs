@@ -1,14 +1,14 @@
 use super::*;
 use std::os::unix::process::ExitStatusExt;
 
-const STARTED: Heard = Heard {
+const STARTED: MonitorEvents = MonitorEvents {
     started: true,
     shutdown: None,
 };
 
-fn ended(status: i32, stderr: &str, heard: &Heard) -> Result<Outcome, RunError> {
+fn ended(status: i32, stderr: &str, monitor_events: &MonitorEvents) -> Result<Outcome, RunError> {
     let messages = Messages::read(Some(stderr.as_bytes()), || {});
-    ended_with(ExitStatus::from_raw(status), &messages, heard)
+    ended_with(ExitStatus::from_raw(status), &messages, monitor_events)
 }
 
 fn exited(code: i32, stderr: &str) -> Result<Outcome, RunError> {
@@ -16,11 +16,11 @@ fn exited(code: i32, stderr: &str) -> Result<Outcome, RunError> {
 }
 
 fn shut_down(reason: Shutdown) -> Outcome {
-    let heard = Heard {
+    let monitor_events = MonitorEvents {
         shutdown: Some(reason),
         ..STARTED
     };
-    ended(0, "", &heard).unwrap()
+    ended(0, "", &monitor_events).unwrap()
 }
 
 #[test]
@@ -42,12 +42,12 @@ fn each_other_end_is_what_it_is() {
     assert!(matches!(exited(1, ""), Ok(Outcome::Died(_))));
 }
 
-/// As where the loader lacks a library, or a script goes by QEMU's name.
+/// For example if the loader lacks a library, or a script has QEMU's name.
 #[test]
 fn before_the_guest_runs_no_end_is_its_result() {
     let signals = 1..65;
     for status in signals.chain((0..256).map(|code| code << 8)) {
-        let error = ended(status, "qemu: -m 1: bad\n", &Heard::default()).unwrap_err();
+        let error = ended(status, "qemu: -m 1: bad\n", &MonitorEvents::default()).unwrap_err();
         let sentence = error.to_string();
         assert!(sentence.contains("-m 1: bad"), "{sentence}");
         assert!(
@@ -75,25 +75,25 @@ fn a_signal_is_named_with_the_last_words() {
 }
 
 #[test]
-fn a_code_counts_only_if_the_guest_said_it() {
+fn a_code_counts_only_if_the_guest_reported_it() {
     let messages = Messages::default();
-    let said = |exit| {
-        let mut said = Said::default();
-        said.exit = exit;
-        said
+    let reported = |exit| {
+        let mut records = GuestRecords::default();
+        records.exit = exit;
+        records
     };
     for code in [0, 1, 47, 111] {
         let ended = || Outcome::Exited(code);
-        let outcome = said_by_guest(ended(), &said(Some(code)), &messages);
+        let outcome = confirmed_by_guest(ended(), &reported(Some(code)), &messages);
         assert_eq!(outcome, ended());
         for other in [None, Some(code + 1), Some(code - 256)] {
-            let outcome = said_by_guest(ended(), &said(other), &messages);
+            let outcome = confirmed_by_guest(ended(), &reported(other), &messages);
             assert!(
                 matches!(outcome, Outcome::Died(_)),
                 "{other:?}: {outcome:?}"
             );
         }
     }
-    let other = said_by_guest(Outcome::Stopped, &said(None), &messages);
+    let other = confirmed_by_guest(Outcome::Stopped, &reported(None), &messages);
     assert_eq!(other, Outcome::Stopped);
 }

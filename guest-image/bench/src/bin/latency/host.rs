@@ -78,7 +78,7 @@ pub(crate) fn uncertainty() -> Result<u64, &'static str> {
         let is_between = before <= between && between <= after;
         if !is_between {
             return Err(
-                "the host's offset of this guest's TSC is wrong, so the path `host` cannot be \\
+                "the host's offset of this guest's TSC is wrong, so the path `host` cannot be \
                  measured: \
                  leave it out in paths=",
             );

@@ -46,7 +46,7 @@ impl Load {
             Ok(Self::Busy(tasks))
         } else {
             Err(alloc::format!(
-                "load= is one of none, sleepers-1 to sleepers-{MOST_SLEEPERS}, \\
+                "load= is one of none, sleepers-1 to sleepers-{MOST_SLEEPERS}, \
                  busy-1 to busy-{MOST_BUSY}"
             ))
         }

@@ -15,7 +15,7 @@ use crate::Case;
 /// A text of 160 bytes.
 macro_rules! long {
     () => {
-        "as an assertion that explains itself at length has, in order that whoever reads it knows \\
+        "as an assertion that explains itself at length has, in order that whoever reads it knows \
          what went wrong, and where to look, and whom to ask, and what was tried before. "
     };
 }

@@ -114,7 +114,7 @@ async fn spawn_a_crowd(spawner: Spawner) -> Result<(), Aborted> {
     let in_the_pool = cell_size(&|| square(0).into_future());
     let in_the_executor = size_of_val(&EXECUTOR) / Up65536::TASKS as usize;
     println!(
-        "each took {in_the_pool} bytes in its pool ({future} of them its future), \\
+        "each took {in_the_pool} bytes in its pool ({future} of them its future), \
          {in_the_executor} in the executor, and {ticks} ticks of the TSC"
     );
     report("bytes_per_task", (in_the_pool + in_the_executor) as u64);

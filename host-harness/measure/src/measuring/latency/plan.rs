@@ -1,7 +1,7 @@
 //! Which guests are run, and how.
 
 use dormir_harness::vmm::{
-    Accelerator, Machine, Outcome, RunConfig, RunError, UnknownName, Vmm, kvm, qemu,
+    Accelerator, MachineType, Outcome, RunConfig, RunError, UnknownVmmError, Vmm, kvm, qemu,
 };
 use std::{fmt, time::Duration};
 
@@ -248,10 +248,10 @@ pub(crate) fn without_host_path(vmms: &[Vmm]) -> Option<String> {
 /// # Errors
 ///
 /// There is none of that name.
-pub(crate) fn vmm(name: &str) -> Result<Vmm, UnknownName> {
+pub(crate) fn vmm(name: &str) -> Result<Vmm, UnknownVmmError> {
     let with_machine = |_| match name {
-        "qemu-tcg" => Ok(Vmm::Qemu(Accelerator::Tcg, Machine::Q35)),
-        "qemu-kvm" => Ok(Vmm::Qemu(Accelerator::Kvm, Machine::Q35)),
+        "qemu-tcg" => Ok(Vmm::Qemu(Accelerator::Tcg, MachineType::Q35)),
+        "qemu-kvm" => Ok(Vmm::Qemu(Accelerator::Kvm, MachineType::Q35)),
         _ => name.parse(),
     };
     name.parse().or_else(with_machine)
@@ -289,7 +289,7 @@ mod tests {
     #[test]
     fn a_vmm_that_was_asked_for_must_be_there() {
         let denied = || Some(RunError::KvmDenied);
-        let tcg = Vmm::Qemu(Accelerator::Tcg, Machine::Q35);
+        let tcg = Vmm::Qemu(Accelerator::Tcg, MachineType::Q35);
         let (vmms, sentences) = usable_given(&[tcg], denied(), None).expect("it needs no KVM");
         assert_eq!((vmms, sentences), (vec![tcg], Vec::new()));
         for wanted in [&[Vmm::Kvm][..], &[tcg, Vmm::Kvm], &[]] {
@@ -301,7 +301,7 @@ mod tests {
 
     #[test]
     fn what_is_said_to_be_missing_is_what_the_vmm_needs() {
-        let tcg = Vmm::Qemu(Accelerator::Tcg, Machine::Q35);
+        let tcg = Vmm::Qemu(Accelerator::Tcg, MachineType::Q35);
         let error = usable_given(
             &[tcg],
             Some(RunError::KvmMissing),
@@ -314,7 +314,7 @@ mod tests {
 
     #[test]
     fn a_vmm_that_is_named_twice_is_measured_once() {
-        let tcg = Vmm::Qemu(Accelerator::Tcg, Machine::Q35);
+        let tcg = Vmm::Qemu(Accelerator::Tcg, MachineType::Q35);
         let (vmms, _) = usable_given(&[tcg, Vmm::Kvm, tcg], None, None).expect("all are there");
         assert_eq!(vmms, [tcg, Vmm::Kvm]);
     }
@@ -368,7 +368,7 @@ mod tests {
 
     #[test]
     fn only_our_vmm_injects_and_that_is_said() {
-        let tcg = Vmm::Qemu(Accelerator::Tcg, Machine::Q35);
+        let tcg = Vmm::Qemu(Accelerator::Tcg, MachineType::Q35);
         let sentence = without_host_path(&[Vmm::Kvm, tcg]).expect("one has it not");
         assert!(sentence.contains("under qemu-tcg/q35:"), "{sentence}");
         assert_eq!(without_host_path(&[Vmm::Kvm]), None);

@@ -84,7 +84,7 @@ fn a_file_that_changes_while_it_is_read_is_no_other_image() {
     file.as_file().set_len(100).unwrap();
     let error = loaded(&image, &config).unwrap_err();
     assert!(
-        matches!(&error, Unstarted::Refused(RunError::NotLoaded(why)) if why.contains("shorter")),
+        matches!(&error, Unstarted::Refused(RunError::NotLoaded(why)) if why.contains("shortened")),
         "{error:?}"
     );
 }

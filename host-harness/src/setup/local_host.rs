@@ -1,8 +1,9 @@
-//! The machine that this program runs on: what is there, and how steps are carried out.
+//! Set-up of the machine on which this program runs: finds out what is installed, and carries out
+//! steps.
 
 use super::{
-    Done, Host, LOCK_PAUSE, Needs, Rehearsed,
-    plan::{Apt, Facts, Program},
+    host::{LOCK_PAUSE, SetupHost, Simulated, StepResult},
+    plan::{Apt, Availability, Facts, Needs},
     simulation,
     step::{Distribution, ENVIRONMENT, Removal, Software, Step},
 };
@@ -16,23 +17,23 @@ use crate::{
 };
 use std::{process::Command, thread, time::Duration};
 
-/// How long a step may take: a slow mirror is given its time, a hang is not.
+/// The time limit of a step: long enough for a slow mirror.
 const STEP_LIMIT: Duration = Duration::from_secs(15 * 60);
 
-/// How long the package manager may take to say what it knows, or what it would do.
+/// The time limit of a query to the package manager.
 const QUERY_LIMIT: Duration = Duration::from_secs(30);
 
-pub(super) struct Machine<'a> {
+pub(super) struct LocalHost<'a> {
     workspace: &'a Workspace,
     stop: &'a StopToken,
 }
 
-impl<'a> Machine<'a> {
+impl<'a> LocalHost<'a> {
     pub(super) fn new(workspace: &'a Workspace, stop: &'a StopToken) -> Self {
         Self { workspace, stop }
     }
 
-    /// The package of the distribution's compiler.
+    /// Returns the package of the distribution's compiler.
     fn distribution(&self) -> Option<Distribution> {
         let answer = self.dpkg(&["--search", "/usr/bin/rustc"])?;
         let (package, _) = answer.split_once(':')?;
@@ -43,13 +44,13 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// The source package that an installed package is built from.
+    /// Returns the source package of an installed package.
     fn source(&self, package: &str) -> Option<String> {
         let answer = self.dpkg(&["--show", "--showformat=${source:Package}\\n", package])?;
         answer.lines().next().map(str::to_owned)
     }
 
-    /// What the package manager's list of installed packages says.
+    /// Queries the list of installed packages.
     fn dpkg(&self, arguments: &[&str]) -> Option<String> {
         let mut command = Command::new("dpkg-query");
         command.args(arguments);
@@ -58,16 +59,16 @@ impl<'a> Machine<'a> {
         answer.status.success().then_some(answer.output)
     }
 
-    /// A command of set-up's in its environment.
+    /// Makes a command of set-up, in its environment.
     fn command(&self, words: &[String]) -> Command {
         let mut command = Command::new(&words[0]);
         command
             .args(&words[1..])
-            // Where `rust-toolchain.toml` says which toolchain the target is for.
+            // In this folder `rust-toolchain.toml` selects the toolchain that gets the target.
             .current_dir(self.workspace.guest())
             .env_remove("RUSTUP_TOOLCHAIN")
             .env_remove("LD_LIBRARY_PATH")
-            // What rustup would print is about its own source.
+            // rustup would print a backtrace of its own code.
             .env_remove("RUST_BACKTRACE")
             .envs(
                 ENVIRONMENT
@@ -78,20 +79,20 @@ impl<'a> Machine<'a> {
     }
 }
 
-fn look_for_qemu() -> Program {
+fn look_for_qemu() -> Availability {
     match qemu::probe() {
-        Ok(_) => Program::Usable,
-        // Where another one was named, a package puts nothing in its place.
-        Err(RunError::QemuMissing { .. }) if !qemu::one_is_named() => Program::Missing,
-        Err(error) => Program::Unusable(error.to_string()),
+        Ok(_) => Availability::Usable,
+        // If another program was named, a package does not replace it.
+        Err(RunError::QemuMissing { .. }) if !qemu::one_is_named() => Availability::Missing,
+        Err(error) => Availability::Unusable(error.to_string()),
     }
 }
 
-fn look_for_browser() -> Program {
+fn look_for_browser() -> Availability {
     match browser::probe() {
-        Ok(_) => Program::Usable,
-        Err(BrowserError::Missing) => Program::Missing,
-        Err(error) => Program::Unusable(error.to_string()),
+        Ok(_) => Availability::Usable,
+        Err(BrowserError::Missing) => Availability::Missing,
+        Err(error) => Availability::Unusable(error.to_string()),
     }
 }
 
@@ -107,7 +108,7 @@ fn look_for_apt() -> Apt {
     }
 }
 
-impl Host for Machine<'_> {
+impl SetupHost for LocalHost<'_> {
     fn facts(&mut self, needs: Needs) -> Facts {
         let toolchain = GuestToolchain::detect(self.workspace);
         let distribution = match toolchain {
@@ -119,12 +120,12 @@ impl Host for Machine<'_> {
             qemu: if needs.qemu {
                 look_for_qemu()
             } else {
-                Program::Usable
+                Availability::Usable
             },
             browser: if needs.browser {
                 look_for_browser()
             } else {
-                Program::Usable
+                Availability::Usable
             },
             rustup: toolchain::in_path("rustup"),
             apt: look_for_apt(),
@@ -132,12 +133,12 @@ impl Host for Machine<'_> {
         }
     }
 
-    fn rehearse(&mut self, software: Software) -> Result<Rehearsed, ProcessError> {
-        let mut command = self.command(&software.rehearsal());
+    fn simulate(&mut self, software: Software) -> Result<Simulated, ProcessError> {
+        let mut command = self.command(&software.simulation());
         let (keep, scope) = (Keep::Both, Scope::Group);
         let ran = process::capture(&mut command, keep, scope, QUERY_LIMIT, self.stop)?;
         if !ran.status.success() {
-            return Ok(Rehearsed::Fails(ran.into()));
+            return Ok(Simulated::Fails(ran.into()));
         }
         let removals = simulation::removals(&ran.output).into_iter();
         let removals = removals.map(|(package, version)| Removal {
@@ -145,10 +146,10 @@ impl Host for Machine<'_> {
             package,
             version,
         });
-        Ok(Rehearsed::Removes(removals.collect()))
+        Ok(Simulated::Removes(removals.collect()))
     }
 
-    fn carry_out(&mut self, step: &Step) -> Result<Done, ProcessError> {
+    fn carry_out(&mut self, step: &Step) -> Result<StepResult, ProcessError> {
         let mut command = self.command(&step.words());
         let scope = if step.may_ask() {
             Scope::Child
@@ -168,7 +169,7 @@ impl Host for Machine<'_> {
     }
 }
 
-impl From<Captured> for Done {
+impl From<Captured> for StepResult {
     fn from(ran: Captured) -> Self {
         Self {
             success: ran.status.success(),

@@ -1,8 +1,8 @@
-//! What is said of a guest's end.
+//! Reports how a guest ended.
 //!
-//! The harness that starts this program gives it a nonce, which the guest cannot know: it is no part of the guest's
-//! memory. By that it tells what is said here from what the guest prints on the same standard output. All 32 bits
-//! of an exit code go that way, of which a status would keep eight.
+//! The harness passes a nonce to this program, which the guest cannot know, since it is not in the
+//! guest's memory. It distinguishes these records from the guest's output on the same standard
+//! output. A record carries all 32 bits of an exit code, where an exit status keeps eight.
 
 use std::{env, error::Error};
 
@@ -17,17 +17,17 @@ use crate::NOT_RUN;
 /// The environment variable with the nonce.
 const NONCE: &str = "DORMIR_NONCE";
 
-/// The longest message of a panic that is told whole, in bytes.
+/// The longest panic message that is reported in full, in bytes.
 const LONGEST: usize = 980;
 
-/// What Hyperlight's host says in place of a message of more than 1,024 bytes.
+/// The message of Hyperlight's host instead of one of more than 1,024 bytes.
 const OVERFLOWED: &str = "Guest abort buffer overflowed";
 
-/// Tells how a guest ended that returned an exit code or did not. Returns this program's status.
+/// Reports how a guest ended, with an exit code or an error. Returns this program's status.
 pub(crate) fn tell(ended: Result<i32, Box<dyn Error>>) -> u8 {
     let nonce = env::var(NONCE).ok();
     let say = |record: Record<'_>| {
-        // Who starts this program by hand sees it as text.
+        // Without a nonce, as when started by hand, the record is text.
         let beginning = match &nonce {
             Some(nonce) => format!("{}{nonce} ", char::from(MARK)),
             None => String::new(),
@@ -50,11 +50,11 @@ pub(crate) fn tell(ended: Result<i32, Box<dyn Error>>) -> u8 {
     0
 }
 
-/// A message as it fits into a record.
+/// Shortens a message to fit into a record.
 fn one_line(message: &str) -> String {
     if message == OVERFLOWED {
-        return "its message is longer than the 1,024 bytes that Hyperlight's host takes, which then drops it \
-                whole: shorten it"
+        return "its message is longer than the 1,024 bytes that Hyperlight's host accepts, which \
+             then drops it: shorten it"
             .into();
     }
     let end = message.floor_char_boundary(LONGEST);

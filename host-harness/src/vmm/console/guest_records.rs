@@ -1,4 +1,4 @@
-//! What a guest said in its records.
+//! Collects what a guest reports in its records.
 
 use std::{collections::HashMap, time::Instant};
 
@@ -9,45 +9,45 @@ use crate::{
     vmm::{GuestTime, Outcome},
 };
 
-/// What the guest said in its records. Its words are escaped.
+/// What the guest has reported in its records. Its text is escaped.
 #[derive(Debug, Default)]
-pub(crate) struct Said {
-    /// The first panic or exception: later ones are its consequences.
-    pub(super) verdict: Option<Outcome>,
-    /// The code with which it was about to end itself.
+pub(crate) struct GuestRecords {
+    /// The first panic or exception: later ones are consequences of it.
+    pub(super) failure: Option<Outcome>,
+    /// The exit code that it announced.
     pub(crate) exit: Option<i32>,
     pub(crate) stats: Vec<(String, u64)>,
     pub(crate) samples: Vec<(String, Vec<u64>)>,
-    /// Where each series of samples is, by its name.
+    /// The index of each series of samples, by name.
     series: HashMap<String, usize>,
     pub(crate) times: Vec<GuestTime>,
 }
 
-impl Said {
-    /// Takes a record whose last byte came `at` this moment.
-    pub(super) fn hear(&mut self, record: &str, at: Instant) {
+impl GuestRecords {
+    /// Adds a record whose last byte arrived at the moment `at`.
+    pub(super) fn add(&mut self, record: &str, at: Instant) {
         match Record::parse(record) {
             Some(Record::Panic(message)) => {
-                self.verdict
+                self.failure
                     .get_or_insert_with(|| Outcome::Panicked(escape(message)));
             }
             Some(Record::Exception(message)) => {
-                self.verdict
+                self.failure
                     .get_or_insert_with(|| Outcome::Faulted(escape(message)));
             }
             Some(Record::Exit(code)) => self.exit = Some(code),
             Some(Record::Stat { name, value }) => self.stats.push((escape(name), value)),
             Some(Record::Samples { name, values }) => {
-                self.hear_samples(escape(name), record::values(values));
+                self.add_samples(escape(name), record::values(values));
             }
             Some(Record::Time { nanos }) => self.times.push(GuestTime { nanos, at }),
-            // A kind of record that is newer than this harness: not text, so not for the console.
+            // A kind of record that is newer than this harness. It is not text, so it is dropped.
             None => {}
         }
     }
 
-    /// Adds to the series of this name.
-    fn hear_samples(&mut self, name: String, values: impl Iterator<Item = u64>) {
+    /// Appends to the series with this name.
+    fn add_samples(&mut self, name: String, values: impl Iterator<Item = u64>) {
         if let Some(&at) = self.series.get(&name) {
             self.samples[at].1.extend(values);
             return;
