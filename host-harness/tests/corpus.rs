@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 use dormir_harness::fuzz::TARGETS;
 
 #[test]
-fn every_corpus_is_borne() {
+fn every_corpus_is_handled() {
     let corpora = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
     let folders = fs::read_dir(&corpora).expect("the corpora are there");
     let folders: BTreeSet<String> = folders

@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_nonce_stays_an_argument() {
+    fn an_invalid_nonce_stays_an_argument() {
         for line in [
             "",
             "timer=pit",
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_record_is_none() {
+    fn an_invalid_record_is_none() {
         for line in [
             "",
             "panic",

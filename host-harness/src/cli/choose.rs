@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_asked_for_is_used_usable_or_not() {
+    fn an_explicit_choice_is_used_usable_or_not() {
         let denied = || Some(RunError::KvmDenied);
         assert_eq!(choose(Some(Name::Kvm), None, denied()), "kvm");
         assert_eq!(choose(Some(Name::QemuKvm), None, denied()), "qemu-kvm/q35");
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_alone_means_qemu() {
+    fn a_machine_type_alone_means_qemu() {
         assert_eq!(choose(None, Some(MachineName::Q35), None), "qemu-tcg/q35");
     }
 

@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused() {
+    fn invalid_values_are_refused() {
         for line in [
             "guest --timeout 0",
             "guest --timeout -1",

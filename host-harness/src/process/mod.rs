@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_child_leaves_behind_ends_with_it() {
+    fn the_descendants_of_a_child_end_with_it() {
         let (mut reader, writer) = io::pipe().expect("a pipe");
         let mut command = shell("sleep 1000 & echo done");
         command.stdout(writer);
@@ -276,7 +276,7 @@ mod tests {
 
     /// Even if they are orphaned or in a session of their own.
     #[test]
-    fn what_leaves_the_session_ends_too() {
+    fn a_process_outside_the_session_ends_too() {
         let (mut reader, writer) = io::pipe().expect("a pipe");
         let mut command =
             shell("(setsid sleep 1000 &) ; setsid sh -c 'setsid sleep 1000 & exit' & exit 5");

@@ -3,7 +3,7 @@
 use super::{
     plan::{Facts, Needs},
     simulation,
-    step::{Removal, Software, Step},
+    step::{Removal, SetupStep, Software},
 };
 use crate::process::ProcessError;
 use std::time::Duration;
@@ -15,7 +15,7 @@ pub(super) trait SetupHost {
     /// Asks the package manager what an installation would remove. Changes nothing.
     fn simulate(&mut self, software: Software) -> Result<Simulated, ProcessError>;
     /// Carries out a step.
-    fn carry_out(&mut self, step: &Step) -> Result<StepResult, ProcessError>;
+    fn carry_out(&mut self, step: &SetupStep) -> Result<StepResult, ProcessError>;
     /// Lets [`LOCK_PAUSE`] pass.
     fn pause(&mut self) -> Result<(), ProcessError>;
 }
@@ -53,8 +53,11 @@ pub(super) enum Hindrance {
 }
 
 /// Returns the step in the form in which it may be carried out.
-pub(super) fn simulated(host: &mut impl SetupHost, step: Step) -> Result<Step, Hindrance> {
-    let Step::Install(_, software) = step else {
+pub(super) fn simulated(
+    host: &mut impl SetupHost,
+    step: SetupStep,
+) -> Result<SetupStep, Hindrance> {
+    let SetupStep::Install(_, software) = step else {
         return Ok(step);
     };
     match host.simulate(software).map_err(Hindrance::NotSimulated)? {

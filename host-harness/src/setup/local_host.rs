@@ -5,7 +5,7 @@ use super::{
     host::{LOCK_PAUSE, SetupHost, Simulated, StepResult},
     plan::{Apt, Availability, Facts, Needs},
     simulation,
-    step::{Distribution, ENVIRONMENT, Removal, Software, Step},
+    step::{Distribution, ENVIRONMENT, Removal, SetupStep, Software},
 };
 use crate::{
     browser::{self, BrowserError},
@@ -149,7 +149,7 @@ impl SetupHost for LocalHost<'_> {
         Ok(Simulated::Removes(removals.collect()))
     }
 
-    fn carry_out(&mut self, step: &Step) -> Result<StepResult, ProcessError> {
+    fn carry_out(&mut self, step: &SetupStep) -> Result<StepResult, ProcessError> {
         let mut command = self.command(&step.words());
         let scope = if step.may_ask() {
             Scope::Child

@@ -24,7 +24,7 @@ use std::{
     fmt,
     io::{self, Write},
 };
-use step::Step;
+use step::SetupStep;
 
 /// Whether missing things may be installed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,7 +132,7 @@ fn set_up_host(
 /// Carries out a step, and retries it while another program holds a lock that it needs.
 fn carried_out(
     host: &mut impl SetupHost,
-    step: &Step,
+    step: &SetupStep,
     announce: Announce<'_>,
 ) -> Result<StepResult, ProcessError> {
     for pauses in 0..MAX_LOCK_PAUSES {

@@ -4,7 +4,7 @@ use super::{
     host::{Hindrance, SetupHost, simulated},
     local_host::LocalHost,
     plan::{self, Decision, Needs},
-    step::{Removal, Step},
+    step::{Removal, SetupStep},
 };
 use crate::{stop::StopToken, workspace::Workspace};
 use std::time::Duration;
@@ -25,13 +25,13 @@ pub(super) fn of_host(host: &mut impl SetupHost, needs: Needs) -> Vec<String> {
     missing.filter_map(sentence).collect()
 }
 
-fn of_step(host: &mut impl SetupHost, step: Step) -> String {
-    if step == Step::AddTarget {
+fn of_step(host: &mut impl SetupHost, step: SetupStep) -> String {
+    if step == SetupStep::AddTarget {
         return format!("would run `{step}`");
     }
     match simulated(host, step.clone()) {
         Ok(step) => match &step {
-            Step::Replace(_, _, going) => {
+            SetupStep::Replace(_, _, going) => {
                 format!("would remove {} and run `{step}`", Removal::list(going))
             }
             _ => format!("would run `{step}` and remove nothing"),
@@ -52,18 +52,19 @@ pub(super) fn announcement(missing: &[Decision]) -> Vec<String> {
         Decision::Do(step) => Some(step),
         _ => None,
     });
-    let steps: Vec<&Step> = steps.collect();
+    let steps: Vec<&SetupStep> = steps.collect();
     let update = steps.iter().find_map(|step| match step {
-        Step::Install(privilege, _) => Some(Step::UpdatePackages(*privilege)),
+        SetupStep::Install(privilege, _) => Some(SetupStep::UpdatePackages(*privilege)),
         _ => None,
     });
     let all: Duration = steps
         .iter()
         .copied()
         .chain(&update)
-        .map(Step::estimate)
+        .map(SetupStep::estimate)
         .sum();
-    let item = |step: &&Step| format!("  {}: `{step}`, {}", step.what(), about(step.estimate()));
+    let item =
+        |step: &&SetupStep| format!("  {}: `{step}`, {}", step.what(), about(step.estimate()));
     let first = format!(
         "this machine lacks the following; installing it takes {} with a usual connection",
         about(all)

@@ -1,6 +1,6 @@
 //! Decides what to install next, from what is installed and what was tried.
 
-use super::step::{Chromium, Distribution, Privilege, Software, Step};
+use super::step::{Chromium, Distribution, Privilege, SetupStep, Software};
 use crate::toolchain::{GuestToolchain, GuestToolchainError};
 
 /// What a command needs, besides a way to build guests, which every one needs.
@@ -59,13 +59,13 @@ pub(super) enum Decision {
     /// Nothing is missing.
     Ready(GuestToolchain),
     /// This is the next step.
-    Do(Step),
+    Do(SetupStep),
     /// Nothing more can be done; the sentence says what is missing.
     Lacking(String),
 }
 
 /// Decides what to do next. No step is repeated.
-pub(super) fn next(facts: &Facts, needs: Needs, tried: &[Step]) -> Decision {
+pub(super) fn next(facts: &Facts, needs: Needs, tried: &[SetupStep]) -> Decision {
     match &facts.toolchain {
         Err(lack) => for_toolchain(lack, facts, tried),
         Ok(toolchain) => for_qemu(facts, needs, tried)
@@ -77,7 +77,7 @@ pub(super) fn next(facts: &Facts, needs: Needs, tried: &[Step]) -> Decision {
 /// Returns what is to be installed, one item for each thing that is missing.
 pub(super) fn missing(facts: &Facts, needs: Needs) -> Vec<Decision> {
     // Names the installations themselves, not the update of the package lists.
-    let tried = &[Privilege::Root, Privilege::Sudo].map(Step::UpdatePackages);
+    let tried = &[Privilege::Root, Privilege::Sudo].map(SetupStep::UpdatePackages);
     let toolchain = facts.toolchain.as_ref().err();
     toolchain
         .map(|lack| for_toolchain(lack, facts, tried))
@@ -87,9 +87,9 @@ pub(super) fn missing(facts: &Facts, needs: Needs) -> Vec<Decision> {
         .collect()
 }
 
-fn for_toolchain(lack: &GuestToolchainError, facts: &Facts, tried: &[Step]) -> Decision {
-    if facts.rustup && !tried.contains(&Step::AddTarget) {
-        return Decision::Do(Step::AddTarget);
+fn for_toolchain(lack: &GuestToolchainError, facts: &Facts, tried: &[SetupStep]) -> Decision {
+    if facts.rustup && !tried.contains(&SetupStep::AddTarget) {
+        return Decision::Do(SetupStep::AddTarget);
     }
     let distribution = facts.distribution.unwrap_or_default();
     by_package(
@@ -101,7 +101,7 @@ fn for_toolchain(lack: &GuestToolchainError, facts: &Facts, tried: &[Step]) -> D
 }
 
 /// Decides what to do about QEMU; `None` if it is not needed or can be used.
-fn for_qemu(facts: &Facts, needs: Needs, tried: &[Step]) -> Option<Decision> {
+fn for_qemu(facts: &Facts, needs: Needs, tried: &[SetupStep]) -> Option<Decision> {
     match &facts.qemu {
         Availability::Missing if needs.qemu => Some(by_package(
             facts.apt,
@@ -115,7 +115,7 @@ fn for_qemu(facts: &Facts, needs: Needs, tried: &[Step]) -> Option<Decision> {
 }
 
 /// Decides what to do about a browser; `None` if it is not needed or can be used.
-fn for_browser(facts: &Facts, needs: Needs, tried: &[Step]) -> Option<Decision> {
+fn for_browser(facts: &Facts, needs: Needs, tried: &[SetupStep]) -> Option<Decision> {
     match &facts.browser {
         Availability::Missing if needs.browser => {
             let ways = [Chromium::HeadlessShell, Chromium::Whole].map(Software::Browser);
@@ -130,7 +130,7 @@ fn for_browser(facts: &Facts, needs: Needs, tried: &[Step]) -> Option<Decision> 
 
 /// Decides to install the first of some packages that can be installed, after one update of the
 /// package lists.
-fn by_package(apt: Apt, tried: &[Step], ways: &[Software], lack: &str) -> Decision {
+fn by_package(apt: Apt, tried: &[SetupStep], ways: &[Software], lack: &str) -> Decision {
     let otherwise = ways[0].otherwise();
     let privilege = match apt {
         Apt::Root => Privilege::Root,
@@ -146,13 +146,13 @@ fn by_package(apt: Apt, tried: &[Step], ways: &[Software], lack: &str) -> Decisi
             return Decision::Lacking(format!("{lack}, and there is no apt-get here: {otherwise}"));
         }
     };
-    let update = Step::UpdatePackages(privilege);
+    let update = SetupStep::UpdatePackages(privilege);
     if !tried.contains(&update) {
         return Decision::Do(update);
     }
     let mut steps = ways
         .iter()
-        .map(|&software| Step::Install(privilege, software));
+        .map(|&software| SetupStep::Install(privilege, software));
     match steps.find(|step| !tried.contains(step)) {
         Some(step) => Decision::Do(step),
         None => Decision::Lacking(format!(

@@ -1,6 +1,6 @@
 //! What an installation would do to installed packages, and whether it may.
 
-use super::step::{Removal, Software, Step};
+use super::step::{Removal, SetupStep, Software};
 
 /// The source package of QEMU in Debian and its derivatives.
 const QEMU: &str = "qemu";
@@ -26,8 +26,8 @@ pub(super) fn removals(output: &str) -> Vec<(String, String)> {
 /// # Errors
 ///
 /// The step must not be done; the sentence says why, and what to run.
-pub(super) fn judge(step: Step, going: Vec<Removal>) -> Result<Step, String> {
-    let Step::Install(privilege, software) = step else {
+pub(super) fn judge(step: SetupStep, going: Vec<Removal>) -> Result<SetupStep, String> {
+    let SetupStep::Install(privilege, software) = step else {
         return Ok(step);
     };
     if going.is_empty() {
@@ -35,7 +35,7 @@ pub(super) fn judge(step: Step, going: Vec<Removal>) -> Result<Step, String> {
     }
     let is_qemus = |gone: &Removal| gone.source.as_deref() == Some(QEMU);
     if software == Software::Qemu && going.iter().all(is_qemus) {
-        return Ok(Step::Replace(privilege, software, going));
+        return Ok(SetupStep::Replace(privilege, software, going));
     }
     Err(format!(
         "{} is not installed, since that would remove {}: if you accept that, run `{}` as root, or \
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn only_qemus_own_packages_go_and_only_for_qemu() {
-        let qemu = Step::Install(Privilege::Root, Software::Qemu);
+        let qemu = SetupStep::Install(Privilege::Root, Software::Qemu);
         let own = removal("qemu-utils", Some("qemu"));
         assert_eq!(judge(qemu.clone(), Vec::new()), Ok(qemu.clone()));
         let replaced = judge(qemu.clone(), vec![own.clone()]).expect("it may");
@@ -102,7 +102,7 @@ mod tests {
             }
         }
         let browser = super::super::step::Chromium::HeadlessShell;
-        let browser = Step::Install(Privilege::Root, Software::Browser(browser));
+        let browser = SetupStep::Install(Privilege::Root, Software::Browser(browser));
         assert!(judge(browser, vec![own]).is_err());
     }
 }

@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 
 /// A step that can fix a lack.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum SetupStep {
     /// Make rustup fetch the target's library.
     AddTarget,
     /// Update apt's package lists.
@@ -116,7 +116,7 @@ impl Software {
     }
 }
 
-impl Step {
+impl SetupStep {
     /// Returns the program and its arguments.
     pub(super) fn words(&self) -> Vec<String> {
         let (privilege, words) = match self {
@@ -227,7 +227,7 @@ impl Removal {
 }
 
 /// Writes the command as it would be typed.
-impl fmt::Display for Step {
+impl fmt::Display for SetupStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.words().join(" "))
     }

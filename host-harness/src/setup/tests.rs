@@ -13,7 +13,7 @@ use crate::toolchain::{Compiler, GuestToolchainError};
 /// A simulated machine on which some steps work.
 struct Fake {
     facts: Facts,
-    works: Vec<Step>,
+    works: Vec<SetupStep>,
     done: Vec<String>,
     /// What apt would remove for an installation, or why it cannot be done.
     simulated: Simulated,
@@ -22,17 +22,17 @@ struct Fake {
     paused: u32,
 }
 
-const INSTALL_TOOLCHAIN: Step =
-    Step::Install(Privilege::Root, Software::Toolchain(Distribution::Web));
+const INSTALL_TOOLCHAIN: SetupStep =
+    SetupStep::Install(Privilege::Root, Software::Toolchain(Distribution::Web));
 
-const INSTALL_QEMU: Step = Step::Install(Privilege::Root, Software::Qemu);
+const INSTALL_QEMU: SetupStep = SetupStep::Install(Privilege::Root, Software::Qemu);
 
-const fn install_browser(chromium: Chromium) -> Step {
-    Step::Install(Privilege::Root, Software::Browser(chromium))
+const fn install_browser(chromium: Chromium) -> SetupStep {
+    SetupStep::Install(Privilege::Root, Software::Browser(chromium))
 }
 
 impl Fake {
-    fn new(apt: Apt, works: &[Step]) -> Self {
+    fn new(apt: Apt, works: &[SetupStep]) -> Self {
         Self {
             facts: Facts {
                 toolchain: Err(GuestToolchainError::default()),
@@ -65,7 +65,7 @@ impl SetupHost for Fake {
         Ok(())
     }
 
-    fn carry_out(&mut self, step: &Step) -> Result<StepResult, ProcessError> {
+    fn carry_out(&mut self, step: &SetupStep) -> Result<StepResult, ProcessError> {
         if self.locked > 0 {
             self.locked -= 1;
             return Ok(failed(
@@ -76,13 +76,15 @@ impl SetupHost for Fake {
         let success = self.works.contains(step);
         if success {
             match step {
-                Step::UpdatePackages(_) => {}
-                Step::AddTarget => self.facts.toolchain = Ok(toolchain()),
-                Step::Install(_, software) | Step::Replace(_, software, _) => match software {
-                    Software::Toolchain(_) => self.facts.toolchain = Ok(toolchain()),
-                    Software::Qemu => self.facts.qemu = Availability::Usable,
-                    Software::Browser(_) => self.facts.browser = Availability::Usable,
-                },
+                SetupStep::UpdatePackages(_) => {}
+                SetupStep::AddTarget => self.facts.toolchain = Ok(toolchain()),
+                SetupStep::Install(_, software) | SetupStep::Replace(_, software, _) => {
+                    match software {
+                        Software::Toolchain(_) => self.facts.toolchain = Ok(toolchain()),
+                        Software::Qemu => self.facts.qemu = Availability::Usable,
+                        Software::Browser(_) => self.facts.browser = Availability::Usable,
+                    }
+                }
             }
         }
         Ok(StepResult {
@@ -138,7 +140,7 @@ fn if_nothing_is_missing_nothing_is_done_or_printed() {
 
 #[test]
 fn rustup_adds_the_target_and_no_package_is_touched() {
-    let mut fake = Fake::new(Apt::Root, &[Step::AddTarget]);
+    let mut fake = Fake::new(Apt::Root, &[SetupStep::AddTarget]);
     let (said, result) = set_up_fake(&mut fake, BUILD, Policy::Install);
     assert_eq!(result, Ok(()));
     assert_eq!(fake.done, ["rustup target add x86_64-unknown-none"]);
@@ -154,8 +156,8 @@ fn rustup_adds_the_target_and_no_package_is_touched() {
 #[test]
 fn the_first_lines_name_what_is_installed_and_how_long_that_takes() {
     let works = [
-        Step::AddTarget,
-        Step::UpdatePackages(Privilege::Root),
+        SetupStep::AddTarget,
+        SetupStep::UpdatePackages(Privilege::Root),
         INSTALL_QEMU,
     ];
     let mut fake = Fake::new(Apt::Root, &works);
@@ -193,7 +195,10 @@ fn what_cannot_be_installed_is_not_announced() {
 
 #[test]
 fn if_rustup_fails_the_distribution_is_used() {
-    let works = [Step::UpdatePackages(Privilege::Root), INSTALL_TOOLCHAIN];
+    let works = [
+        SetupStep::UpdatePackages(Privilege::Root),
+        INSTALL_TOOLCHAIN,
+    ];
     let mut fake = Fake::new(Apt::Root, &works);
     let (said, result) = set_up_fake(&mut fake, BUILD, Policy::Install);
     assert_eq!(result, Ok(()));
@@ -212,7 +217,7 @@ fn if_rustup_fails_the_distribution_is_used() {
 #[test]
 fn a_step_that_succeeds_and_changes_nothing_is_a_failure() {
     let mut fake = Fake::new(Apt::Missing, &[]);
-    fake.works = vec![Step::AddTarget];
+    fake.works = vec![SetupStep::AddTarget];
     let mut host = Unchanging(fake);
     let result = set_up_host(&mut host, BUILD, Policy::Install, &mut |_| ());
     let error = result.expect_err("the sysroot is as it was").to_string();
@@ -235,7 +240,7 @@ impl SetupHost for Unchanging {
         self.0.simulate(software)
     }
 
-    fn carry_out(&mut self, step: &Step) -> Result<StepResult, ProcessError> {
+    fn carry_out(&mut self, step: &SetupStep) -> Result<StepResult, ProcessError> {
         self.0.carry_out(step)
     }
 
@@ -246,7 +251,10 @@ impl SetupHost for Unchanging {
 
 #[test]
 fn without_rustup_the_distribution_is_used_at_once() {
-    let works = [Step::UpdatePackages(Privilege::Root), INSTALL_TOOLCHAIN];
+    let works = [
+        SetupStep::UpdatePackages(Privilege::Root),
+        INSTALL_TOOLCHAIN,
+    ];
     let mut fake = Fake::new(Apt::Root, &works);
     fake.facts.rustup = false;
     let (_, result) = set_up_fake(&mut fake, BUILD, Policy::Install);
@@ -280,7 +288,7 @@ fn everything_failing_ends_in_one_sentence() {
 
 #[test]
 fn qemu_is_installed_only_when_it_is_needed() {
-    let works = [Step::UpdatePackages(Privilege::Root), INSTALL_QEMU];
+    let works = [SetupStep::UpdatePackages(Privilege::Root), INSTALL_QEMU];
     let mut fake = Fake::new(Apt::Root, &works);
     fake.facts.toolchain = Ok(toolchain());
     fake.facts.qemu = Availability::Missing;
@@ -311,7 +319,7 @@ fn a_qemu_that_was_named_and_does_not_work_is_not_installed_over() {
 #[test]
 fn packages_are_listed_once_for_two_installations() {
     let works = [
-        Step::UpdatePackages(Privilege::Root),
+        SetupStep::UpdatePackages(Privilege::Root),
         INSTALL_TOOLCHAIN,
         INSTALL_QEMU,
     ];
@@ -328,7 +336,7 @@ fn packages_are_listed_once_for_two_installations() {
 
 #[test]
 fn no_install_names_all_that_is_missing_and_the_commands() {
-    let mut fake = Fake::new(Apt::Root, &[Step::AddTarget]);
+    let mut fake = Fake::new(Apt::Root, &[SetupStep::AddTarget]);
     fake.facts.qemu = Availability::Missing;
     let (said, result) = set_up_fake(&mut fake, BUILD_AND_QEMU, Policy::Refuse);
     let error = result.expect_err("it may not install");
@@ -381,7 +389,7 @@ fn a_compiler_that_is_too_old_is_named_where_nothing_helps() {
 }
 
 #[test]
-fn sudo_is_used_where_there_is_one() {
+fn sudo_is_used_if_there_is_one() {
     let mut fake = Fake::new(Apt::Sudo, &[]);
     fake.facts.rustup = false;
     let (_, result) = set_up_fake(&mut fake, BUILD, Policy::Install);
@@ -425,7 +433,7 @@ fn a_stop_ends_the_set_up() {
         fn simulate(&mut self, _: Software) -> Result<Simulated, ProcessError> {
             Err(ProcessError::Stopped)
         }
-        fn carry_out(&mut self, _: &Step) -> Result<StepResult, ProcessError> {
+        fn carry_out(&mut self, _: &SetupStep) -> Result<StepResult, ProcessError> {
             Err(ProcessError::Stopped)
         }
         fn pause(&mut self) -> Result<(), ProcessError> {

@@ -66,7 +66,7 @@ fn every_verb_has_a_help_with_units_and_defaults() {
 }
 
 #[test]
-fn what_is_not_understood_is_named() {
+fn invalid_arguments_are_named() {
     for (line, named) in [
         ("", "Usage: cargo vm"),
         ("dance", "'dance'"),
@@ -98,7 +98,7 @@ fn what_is_not_understood_is_named() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused_in_a_sentence() {
+fn contradictory_arguments_are_refused_in_a_sentence() {
     for (line, named) in [
         ("run guest --vmm kvm --machine q35", "--machine"),
         ("demo --vmm kvm --machine microvm", "--machine"),
@@ -114,7 +114,7 @@ fn what_makes_no_sense_is_refused_in_a_sentence() {
 }
 
 #[test]
-fn a_file_that_is_no_guest_is_refused_at_once_under_every_vmm() {
+fn a_file_that_is_not_a_guest_is_refused_at_once_under_every_vmm() {
     for file in ["/no/such/guest", "/", "/dev/null", crate::PROGRAM] {
         for vmm in ["kvm", "qemu-kvm", "qemu-tcg"] {
             let start = Instant::now();
@@ -142,7 +142,7 @@ fn the_demos_are_listed_without_setting_anything_up() {
 }
 
 #[test]
-fn an_output_that_cannot_be_written_is_said_and_no_success() {
+fn an_output_that_cannot_be_written_is_an_error() {
     let full = std::fs::File::create("/dev/full").expect("Linux has it");
     let output = std_command()
         .args(["demo", "--list"])
@@ -157,7 +157,7 @@ fn an_output_that_cannot_be_written_is_said_and_no_success() {
 }
 
 #[test]
-fn without_anybody_to_complain_to_the_status_is_the_same() {
+fn without_a_standard_error_the_status_is_the_same() {
     let full = std::fs::File::create("/dev/full").expect("Linux has it");
     let status = std_command()
         .args(["run", "/no/such/guest"])
@@ -168,7 +168,7 @@ fn without_anybody_to_complain_to_the_status_is_the_same() {
 }
 
 #[test]
-fn an_output_that_nobody_reads_ends_the_command_quietly() {
+fn a_closed_output_ends_the_command_quietly() {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
     let output = std_command()

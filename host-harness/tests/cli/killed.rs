@@ -2,11 +2,7 @@
 
 use crate::support::FakeMachine;
 use rustix::process::{Pid, Signal, kill_process};
-use std::{
-    io::{BufRead, BufReader, Read},
-    os::unix::process::ExitStatusExt,
-    process::Stdio,
-};
+use std::{io::Read, os::unix::process::ExitStatusExt, process::Stdio};
 
 /// A process that is still running shows on the pipe, which closes once no process holds it.
 fn ends_all(verb: &[&str], signal: Signal) {
@@ -17,17 +13,7 @@ fn ends_all(verb: &[&str], signal: Signal) {
         "trap '' TERM\n(trap '' TERM; sleep 1000) &\nsetsid sleep 1000 &\n(setsid sleep 1000 &)\n\
          echo started >&2; sleep 1000; sleep 1000",
     );
-    let mut child = machine
-        .std_command()
-        .args(verb)
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("it starts");
-    let mut stderr = BufReader::new(child.stderr.take().expect("a pipe"));
-    let mut line = String::new();
-    stderr.read_line(&mut line).expect("cargo starts");
-    assert_eq!(line, "started\n");
-
+    let (mut child, mut stderr) = machine.start(verb);
     kill_process(Pid::from_child(&child), signal).expect("it can be signalled");
     let status = child.wait().expect("it ends");
     let mut rest = String::new();
@@ -47,7 +33,7 @@ fn a_command_that_is_killed_leaves_nothing_running() {
 }
 
 #[test]
-fn what_leaves_a_builds_session_does_not_hold_it_up() {
+fn a_process_outside_a_builds_session_does_not_block_it() {
     let machine = FakeMachine::that_builds();
     machine.script("qemu-system-x86_64", "echo 'QEMU emulator version 9.9.9'");
     machine.script("cargo", "setsid sleep 1000 &\nexit 3");

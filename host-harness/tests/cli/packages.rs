@@ -46,7 +46,7 @@ fn done(machine: &FakeMachine) -> Vec<String> {
 }
 
 #[test]
-fn a_failure_of_whatever_kind_is_no_leave_to_remove() {
+fn no_failure_leads_to_a_removal() {
     let machine = machine("exit 0", "echo 'E: Failed to fetch it'; exit 100");
     let (status, _, stderr) = outcome(machine.cargo_vm().arg("test"));
     assert_eq!(status, Some(125), "{stderr}");

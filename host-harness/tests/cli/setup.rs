@@ -2,10 +2,7 @@
 
 use crate::support::{FakeMachine, is_error_line, outcome, text};
 use rustix::process::{Pid, Signal, kill_process};
-use std::{
-    io::{BufRead, BufReader, Read},
-    process::Stdio,
-};
+use std::io::Read;
 
 const QEMU_SAYS: &str = "echo 'QEMU emulator version 9.9.9'";
 
@@ -375,17 +372,7 @@ fn a_signal_ends(verb: &[&str]) {
         let machine = FakeMachine::that_builds();
         machine.script("qemu-system-x86_64", QEMU_SAYS);
         machine.script("cargo", "sleep 1000 & echo started >&2; sleep 1000");
-        let mut child = machine
-            .std_command()
-            .args(verb)
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("it starts");
-        let mut stderr = BufReader::new(child.stderr.take().expect("a pipe"));
-        let mut line = String::new();
-        stderr.read_line(&mut line).expect("cargo starts");
-        assert_eq!(line, "started\n");
-
+        let (mut child, mut stderr) = machine.start(verb);
         kill_process(Pid::from_child(&child), signal).expect("it can be signalled");
         let mut rest = String::new();
         stderr.read_to_string(&mut rest).expect("the pipe closes");

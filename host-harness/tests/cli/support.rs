@@ -2,8 +2,10 @@
 
 use std::{
     fs,
+    io::{BufRead, BufReader},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    process::{Child, ChildStderr, Stdio},
     time::Duration,
 };
 use tempfile::TempDir;
@@ -115,6 +117,22 @@ impl FakeMachine {
             .env_remove("DORMIR_BROWSER");
         command.env("CARGO", self.bin().join("cargo"));
         command
+    }
+
+    /// Starts the command, and waits until its cargo has printed `started`. A process that is still
+    /// running shows on the pipe that is returned, which closes once no process holds it.
+    pub(crate) fn start(&self, arguments: &[&str]) -> (Child, BufReader<ChildStderr>) {
+        let mut command = self.std_command();
+        let mut child = command
+            .args(arguments)
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let mut stderr = BufReader::new(child.stderr.take().expect("a pipe"));
+        let mut line = String::new();
+        stderr.read_line(&mut line).expect("cargo starts");
+        assert_eq!(line, "started\n");
+        (child, stderr)
     }
 
     /// Makes the same command, to be started and signalled.

@@ -38,7 +38,7 @@ fn ended(command: &mut Command) -> (Option<i32>, String) {
 fn what_ends_before_the_guest_runs_ends_for_no_guest() {
     let path = std::env::var("PATH").expect("there is one");
     for guest in [GuestFile::new(&exit(0)), GuestFile::with_records(&exit(0))] {
-        for (end, said) in [
+        for (end, message) in [
             ("exit 33", "exit status: 33, without a message"),
             ("exit 0", "exit status: 0"),
             (
@@ -60,7 +60,7 @@ fn what_ends_before_the_guest_runs_ends_for_no_guest() {
             for mut command in [named, in_path] {
                 let (status, stderr) = ended(&mut command);
                 assert_eq!(status, Some(125), "{end}: {stderr}");
-                assert!(stderr.contains(said), "{end}: {stderr}");
+                assert!(stderr.contains(message), "{end}: {stderr}");
                 assert!(!stderr.contains('\x1b'), "{end}: {stderr:?}");
             }
         }
@@ -68,15 +68,15 @@ fn what_ends_before_the_guest_runs_ends_for_no_guest() {
 }
 
 #[test]
-fn one_that_does_not_start_the_guest_is_said_to() {
+fn one_that_does_not_start_the_guest_is_reported() {
     let folder = tempfile::tempdir().expect("a folder for the test");
     let hangs = program(folder.path(), "echo waiting >&2; sleep 1000");
     let guest = GuestFile::new(&exit(0));
     let mut command = run(&guest);
     let (status, stderr) = ended(command.args(["--timeout", "2"]).env(DORMIR_QEMU, hangs));
     assert_eq!(status, Some(124), "{stderr}");
-    let said = "QEMU had not started it (its last words: waiting)";
-    assert!(stderr.contains(said), "{stderr}");
+    let message = "QEMU had not started it (its last words: waiting)";
+    assert!(stderr.contains(message), "{stderr}");
 }
 
 #[test]
@@ -96,11 +96,11 @@ fn the_one_in_path_is_asked_for_its_version_too() {
 }
 
 #[test]
-fn one_that_fails_while_the_guest_runs_is_no_guests_end() {
+fn one_that_fails_while_the_guest_runs_is_not_a_guests_end() {
     let folder = tempfile::tempdir().expect("a folder for the test");
     let started = [print(b"!"), SPIN.to_vec()].concat();
     let begin = "qemu-system-x86_64 \"$@\" & sleep 2;";
-    for (guest, end, said) in [
+    for (guest, end, message) in [
         (GuestFile::new(&started), "kill -KILL $$", "signal: 9"),
         (
             GuestFile::new(&started),
@@ -111,12 +111,12 @@ fn one_that_fails_while_the_guest_runs_is_no_guests_end() {
         (
             GuestFile::with_records(&started),
             "exit 127",
-            "exit code 47, and the guest did not say",
+            "exit code 47, which the guest did not report",
         ),
         (
             GuestFile::with_records(&started),
             "exit 33",
-            "exit code 0, and the guest did not say",
+            "exit code 0, which the guest did not report",
         ),
     ] {
         let broken = program(folder.path(), &format!("{begin} {end}"));
@@ -128,12 +128,12 @@ fn one_that_fails_while_the_guest_runs_is_no_guests_end() {
             123
         };
         assert_eq!(status, Some(expected), "{end}: {stderr}");
-        assert!(stderr.contains(said), "{end}: {stderr}");
+        assert!(stderr.contains(message), "{end}: {stderr}");
     }
 }
 
 #[test]
-fn what_leaves_the_session_of_a_wrapper_holds_nothing_up_and_ends() {
+fn a_process_outside_a_wrappers_session_blocks_nothing_and_ends() {
     let folder = tempfile::tempdir().expect("a folder for the test");
     let mark = format!("1{:06}", std::process::id());
     let wrapper = program(

@@ -32,7 +32,7 @@ pub(crate) fn script(folder: &Path, name: &str, text: &str) -> PathBuf {
 }
 
 #[test]
-fn an_output_that_nobody_takes_does_not_outlast_the_time_limit() {
+fn an_output_that_is_not_read_does_not_outlast_the_time_limit() {
     let guest = GuestFile::new(PRINT_FOR_EVER);
     for vmm in ["kvm", "qemu-tcg"] {
         let (mut reader, writer) = std::io::pipe().expect("a pipe");
@@ -69,7 +69,7 @@ fn an_output_without_space_ends_the_run_with_the_reason() {
 }
 
 #[test]
-fn a_program_that_is_no_qemu_is_named_and_does_not_pass_for_a_guest() {
+fn a_program_that_is_not_qemu_is_named_and_gives_no_result() {
     let guest = GuestFile::new(&exit(0));
     let folder = tempfile::tempdir().expect("a folder for the test");
     let silent = |name: &str, status: u8| script(folder.path(), name, &format!("exit {status}"));

@@ -21,11 +21,11 @@ under_every_vmm! {
     a_triple_fault_is_one
     a_power_off_is_one
     a_guest_that_spins_is_timed_out
-    a_guest_that_halts_for_ever_is_timed_out
+    a_guest_that_halts_forever_is_timed_out
     a_flood_is_stopped_at_the_limit
     a_run_is_stopped_from_another_thread
     a_closed_console_ends_the_run
-    an_unknown_exit_value_is_no_success
+    an_unknown_exit_value_is_a_failure
     an_instruction_that_kvm_cannot_emulate_is_named
     what_is_printed_last_is_not_lost
 }
@@ -113,7 +113,7 @@ fn a_guest_that_spins_is_timed_out(vmm: Vmm) {
     }
 }
 
-fn a_guest_that_halts_for_ever_is_timed_out(vmm: Vmm) {
+fn a_guest_that_halts_forever_is_timed_out(vmm: Vmm) {
     let place = times_out(&[0x90, 0xf4, 0xeb, 0xfd], vmm);
     if vmm == KVM {
         let expected = "halted at 0x100001 with interrupts masked";
@@ -162,7 +162,7 @@ fn a_closed_console_ends_the_run(vmm: Vmm) {
     assert_eq!(report.outcome, Outcome::ConsoleClosed);
 }
 
-fn an_unknown_exit_value_is_no_success(vmm: Vmm) {
+fn an_unknown_exit_value_is_a_failure(vmm: Vmm) {
     for value in [0, 1, 0xf] {
         let outcome = outcome(&exit_with_value(value), vmm);
         assert!(matches!(outcome, Outcome::Died(_)), "{value}: {outcome:?}");

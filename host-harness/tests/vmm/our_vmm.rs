@@ -162,7 +162,7 @@ fn kvm_steps_through_what_the_guest_asks_for() {
 }
 
 #[test]
-fn kvm_refuses_steps_for_what_is_no_vector() {
+fn kvm_refuses_steps_for_an_invalid_vector() {
     let mut guest = STEPS.to_vec();
     guest[11] = 1; // mov eax, 0x130
     let mut config = config(KVM);

@@ -11,13 +11,13 @@ use crate::{
 under_every_vmm! {
     a_panic_and_its_message_arrive
     an_exception_and_figures_arrive
-    a_code_arrives_if_the_guest_says_it
+    a_code_arrives_if_the_guest_reports_it
     arguments_follow_the_nonce
     text_cannot_be_taken_for_a_record
     of_a_foreign_guest_all_is_text
     a_marked_line_is_text
     no_value_of_32_bits_but_one_is_success
-    what_a_guest_says_is_escaped
+    a_guests_text_is_escaped
 }
 
 /// Makes a guest that writes these records, prints a text, and ends.
@@ -46,27 +46,27 @@ fn an_exception_and_figures_arrive(vmm: Vmm) {
     assert_eq!(console, "ab");
 }
 
-fn a_code_arrives_if_the_guest_says_it(vmm: Vmm) {
-    for (said, code, expected) in [
+fn a_code_arrives_if_the_guest_reports_it(vmm: Vmm) {
+    for (message, code, expected) in [
         ("exit 0", 0, Outcome::Exited(0)),
         ("exit 7", 7, Outcome::Exited(7)),
         // The port carries no code above 111.
         ("exit 200", 111, Outcome::Exited(200)),
     ] {
-        let (report, _) = run_with_records(vmm, &[said], &exit(code));
+        let (report, _) = run_with_records(vmm, &[message], &exit(code));
         assert_eq!(report.outcome, expected);
     }
-    for (said, code) in [
+    for (message, code) in [
         (&["exit 1"][..], 0),
         (&["exit 256"], 0),
         (&[], 0),
         (&[], 47),
     ] {
-        let (report, _) = run_with_records(vmm, said, &exit(code));
+        let (report, _) = run_with_records(vmm, message, &exit(code));
         match report.outcome {
             // Only the guest writes to the port of our own VMM.
             Outcome::Exited(found) => assert_eq!((vmm, found), (KVM, code.into())),
-            Outcome::Died(reason) => assert!(reason.contains("did not say"), "{reason}"),
+            Outcome::Died(reason) => assert!(reason.contains("did not report"), "{reason}"),
             other => panic!("{other:?}"),
         }
     }
@@ -132,8 +132,8 @@ fn no_value_of_32_bits_but_one_is_success(vmm: Vmm) {
             let outcome = outcome(&exit_with_value(value), vmm);
             assert!(!outcome.is_success(), "{value:#x}: {outcome:?}");
         }
-        for said in [&[][..], &["exit 1"], &["exit 256"], &["exit -2147483648"]] {
-            let (report, _) = run_with_records(vmm, said, &exit_with_value(value));
+        for message in [&[][..], &["exit 1"], &["exit 256"], &["exit -2147483648"]] {
+            let (report, _) = run_with_records(vmm, message, &exit_with_value(value));
             assert!(
                 !report.outcome.is_success(),
                 "{value:#x}: {:?}",
@@ -143,7 +143,7 @@ fn no_value_of_32_bits_but_one_is_success(vmm: Vmm) {
     }
 }
 
-fn what_a_guest_says_is_escaped(vmm: Vmm) {
+fn a_guests_text_is_escaped(vmm: Vmm) {
     let records = [
         "stat \x1b[2Jx 1",
         "panic \x1b[32m100 passed\r\x1b]0;title\x07",

@@ -47,7 +47,7 @@ fn what_cannot_run_is_refused_within_two_seconds_by_every_vmm() {
 }
 
 #[test]
-fn a_segment_of_notes_without_end_holds_nothing_up() {
+fn an_endless_segment_of_notes_blocks_nothing() {
     let mut file = small_elf::SmallElf::new(&exit(0)).bytes();
     // The second program header is that of the notes: its offset and size in the file.
     let header = size_of::<object::elf::FileHeader64<object::Endianness>>()

@@ -62,7 +62,7 @@ fn on_terminal(options: &[&str]) -> (String, Option<i32>) {
 }
 
 #[test]
-fn a_terminal_gets_text_and_colours_alone() {
+fn a_terminal_gets_only_text_and_colours() {
     let (shown, status) = on_terminal(&[]);
     assert_eq!(status, Some(101), "{shown:?}");
     let sentence = "error: the guest panicked: \\u{1b}[2J\\u{1b}[32m100 passed\r\n";

@@ -16,7 +16,7 @@ use super::println;
 
 /// What the future shares with the task that completes it.
 #[derive(Default)]
-struct SharedState {
+struct TimerState {
     is_over: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
@@ -24,7 +24,7 @@ struct SharedState {
 pub(super) fn run() -> Result<()> {
     hyperlight::block_on(async {
         println!("hello");
-        let shared = Rc::new(SharedState::default());
+        let shared = Rc::new(TimerState::default());
         let other = Rc::clone(&shared);
         // With threads, a second thread would sleep here. This is a second task.
         let ender = Task::boxed(async move {

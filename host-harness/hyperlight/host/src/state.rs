@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn no_limit_is_no_overflow() {
+    fn an_unlimited_wait_does_not_overflow() {
         let state = Arc::new(state());
         state.set_longest_wait(Duration::MAX);
         let other = Arc::clone(&state);

@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_name_is_refused() {
+    fn an_unknown_name_is_refused() {
         for name in ["", "qemu", "qemu-tcg/", "KVM", "hyper"] {
             let sentence = name.parse::<OneVmm>().expect_err(name).to_string();
             assert!(sentence.contains(&format!("`{name}`")), "{sentence}");

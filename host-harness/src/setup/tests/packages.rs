@@ -10,7 +10,7 @@ fn utils() -> Removal {
     }
 }
 
-fn machine_without_qemu(works: &[Step], removes: &[Removal]) -> Fake {
+fn machine_without_qemu(works: &[SetupStep], removes: &[Removal]) -> Fake {
     let mut fake = Fake::new(Apt::Root, works);
     fake.facts.toolchain = Ok(toolchain());
     fake.facts.qemu = Availability::Missing;
@@ -33,7 +33,7 @@ fn no_failure_is_followed_by_a_removal() {
 
 #[test]
 fn qemus_own_packages_are_replaced_and_named_first() {
-    let replace = Step::Replace(Privilege::Root, Software::Qemu, vec![utils()]);
+    let replace = SetupStep::Replace(Privilege::Root, Software::Qemu, vec![utils()]);
     let mut fake = machine_without_qemu(&[replace], &[utils()]);
     let (said, result) = set_up_fake(&mut fake, BUILD_AND_QEMU, Policy::Install);
     assert_eq!(result, Ok(()));
@@ -89,7 +89,7 @@ fn what_cannot_be_installed_is_not_tried() {
 
 #[test]
 fn a_wait_for_a_lock_is_announced_once() {
-    let works = [Step::UpdatePackages(Privilege::Root), INSTALL_QEMU];
+    let works = [SetupStep::UpdatePackages(Privilege::Root), INSTALL_QEMU];
     let mut fake = machine_without_qemu(&works, &[]);
     fake.locked = 3;
     let (said, result) = set_up_fake(&mut fake, BUILD_AND_QEMU, Policy::Install);
@@ -146,7 +146,10 @@ fn the_outlook_names_the_command_and_what_it_removes_and_does_nothing() {
 #[test]
 fn a_browser_is_installed_only_where_it_is_needed_and_by_the_smaller_package() {
     let shell = install_browser(Chromium::HeadlessShell);
-    let mut fake = Fake::new(Apt::Root, &[Step::UpdatePackages(Privilege::Root), shell]);
+    let mut fake = Fake::new(
+        Apt::Root,
+        &[SetupStep::UpdatePackages(Privilege::Root), shell],
+    );
     fake.facts.toolchain = Ok(toolchain());
     fake.facts.browser = Availability::Missing;
     let (said, result) = set_up_fake(&mut fake, BUILD_AND_QEMU, Policy::Install);
@@ -161,9 +164,12 @@ fn a_browser_is_installed_only_where_it_is_needed_and_by_the_smaller_package() {
 }
 
 #[test]
-fn where_there_is_no_small_browser_the_whole_one_is_installed() {
+fn without_a_small_browser_package_the_whole_one_is_installed() {
     let whole = install_browser(Chromium::Whole);
-    let mut fake = Fake::new(Apt::Root, &[Step::UpdatePackages(Privilege::Root), whole]);
+    let mut fake = Fake::new(
+        Apt::Root,
+        &[SetupStep::UpdatePackages(Privilege::Root), whole],
+    );
     fake.facts.toolchain = Ok(toolchain());
     fake.facts.browser = Availability::Missing;
     let (_, result) = set_up_fake(&mut fake, ALL, Policy::Install);

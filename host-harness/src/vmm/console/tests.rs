@@ -50,7 +50,7 @@ fn records_are_taken_out_wherever_the_stream_is_cut() {
 }
 
 #[test]
-fn what_has_another_nonce_or_none_is_text() {
+fn a_line_with_another_nonce_or_none_is_text() {
     let forged = "\x1e{\"a\": 1}\n\x1e\x1e\n\x1epanic no\n\x1e0123456789abcdee exit \
          0\n\x1e0123456789abcdefexit 0\n\x1e0123456789ABCDEF exit \
          0\n\x1e0123456789\x1e0123456789abcde\n";
@@ -127,7 +127,7 @@ fn a_panic_record_makes_any_exit_code_a_panic() {
 }
 
 #[test]
-fn the_first_verdict_counts_and_an_unfinished_one_too() {
+fn the_first_failure_counts_and_an_unfinished_one_too() {
     let (outcome, _) = complete("^exception first\n^panic second\n", Outcome::Exited(101));
     assert_eq!(outcome, Outcome::Faulted("first".into()));
     let (outcome, _) = complete("^panic cut of", Outcome::Exited(101));
@@ -154,7 +154,7 @@ fn a_run_that_was_stopped_is_stopped_whatever_the_guest_reported() {
 }
 
 #[test]
-fn without_a_verdict_the_end_stands_and_the_figures_keep_their_order() {
+fn without_a_failure_record_the_end_counts_and_the_figures_keep_their_order() {
     let (outcome, stats) = complete("^stat polls 7\n^stat halted_ns 9\n", Outcome::Exited(3));
     assert_eq!(outcome, Outcome::Exited(3));
     assert_eq!(stats, [("polls".into(), 7), ("halted_ns".into(), 9)]);
@@ -212,7 +212,7 @@ fn a_flood_is_cut_at_the_limit() {
 }
 
 #[test]
-fn exactly_the_limit_is_no_flood() {
+fn exactly_the_limit_is_not_a_flood() {
     let mut out = Vec::new();
     let mut console = console(&mut out, 5);
     assert_eq!(console.write(b"12345"), Ok(()));

@@ -34,7 +34,7 @@ fn a_guest_with_both_entries_is_accepted() {
 }
 
 #[test]
-fn what_is_not_there_is_missing() {
+fn a_file_that_does_not_exist_is_missing() {
     for path in ["/nonexistent/guest", "/dev/null/guest"] {
         let error = Image::open(Path::new(path)).unwrap_err();
         assert!(matches!(error, ImageError::Missing), "{error:?}");
@@ -42,7 +42,7 @@ fn what_is_not_there_is_missing() {
 }
 
 #[test]
-fn a_directory_a_pipe_and_a_device_are_no_files_and_do_not_hang() {
+fn a_directory_a_pipe_and_a_device_are_refused_and_do_not_block() {
     let directory = tempfile::tempdir().unwrap();
     let pipe = directory.path().join("pipe");
     assert!(
@@ -188,7 +188,7 @@ fn a_segment_among_the_vmms_tables_is_refused() {
 }
 
 #[test]
-fn a_guest_that_needs_more_memory_says_how_much() {
+fn the_error_names_the_memory_that_a_guest_needs() {
     let mut file = SmallElf::new(HALT);
     file.segments[0].0.p_memsz = U64::new(LE, 8 * MIB + 1);
     let image = open(&file.bytes()).unwrap();
@@ -224,7 +224,7 @@ fn headers_that_make_no_sense_are_damaged() {
 }
 
 #[test]
-fn an_entry_outside_the_code_is_no_entry_for_our_vmm() {
+fn an_entry_outside_the_code_is_refused_by_our_vmm() {
     let mut elsewhere = SmallElf::new(HALT);
     elsewhere.header.e_entry = U64::new(LE, CODE_ADDRESS + 1);
     let mut data = SmallElf::new(HALT);
@@ -318,7 +318,7 @@ fn headers_beyond_the_limit_are_refused_at_once() {
 }
 
 #[test]
-fn a_number_of_headers_that_stands_elsewhere_is_refused() {
+fn a_number_of_headers_stored_elsewhere_is_refused() {
     let mut bytes = SmallElf::new(HALT).bytes();
     bytes[56..58].copy_from_slice(&u16::MAX.to_le_bytes());
     let error = open(&bytes).unwrap_err();
@@ -329,7 +329,7 @@ fn a_number_of_headers_that_stands_elsewhere_is_refused() {
 }
 
 #[test]
-fn only_an_executable_is_one() {
+fn only_an_executable_is_accepted() {
     for (kind, word) in [
         (elf::ET_DYN, "-Crelocation-model=static"),
         (elf::ET_REL, "object file"),
@@ -358,7 +358,7 @@ fn the_pvh_note_is_found_behind_others() {
 }
 
 #[test]
-fn dormirs_note_says_that_there_are_records() {
+fn dormirs_note_announces_records() {
     let mut file = SmallElf::new(&[0xf4]);
     assert!(!open(&file.bytes()).unwrap().has_records());
     file.say_that_there_are_records();

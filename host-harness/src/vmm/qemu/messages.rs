@@ -1,11 +1,12 @@
 //! Reads QEMU's messages on standard error, and its answer to `--version`.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 
+use super::lines;
 use crate::{escape::escape, vmm::Outcome};
 
 /// How many bytes of the messages are kept.
-const LIMIT: u64 = 64 << 10;
+const LIMIT: usize = 64 << 10;
 
 /// The last line of QEMU's dump of a vCPU on which KVM gave up.
 const LAST_DUMP_LINE: &str = "Code=";
@@ -21,25 +22,16 @@ impl Messages {
         let Some(stderr) = stderr else {
             return Self(kept);
         };
-        let mut stderr = BufReader::new(stderr);
-        let mut line = Vec::new();
-        // An error is treated as the end: there is no way to report it.
-        while stderr
-            .by_ref()
-            .take(LIMIT)
-            .read_until(b'\n', &mut line)
-            .is_ok_and(|length| length > 0)
-        {
-            let text = String::from_utf8_lossy(&line);
+        lines::for_each(stderr, |line| {
+            let text = String::from_utf8_lossy(line);
             if text.starts_with(LAST_DUMP_LINE) {
                 on_dump();
             }
             // Reads on beyond the limit, so that QEMU does not block.
-            if (kept.len() + text.len()) as u64 <= LIMIT {
+            if kept.len() + text.len() <= LIMIT {
                 kept.push_str(&text);
             }
-            line.clear();
-        }
+        });
         Self(kept)
     }
 
@@ -176,7 +168,7 @@ mod tests {
     #[test]
     fn too_much_is_read_to_the_end_but_not_kept() {
         let (messages, dumps) = read(&format!("{}\nCode=\n", "x".repeat(1 << 20)));
-        assert!(messages.0.len() as u64 <= LIMIT);
+        assert!(messages.0.len() <= LIMIT);
         assert_eq!(dumps, 1);
     }
 

@@ -3,6 +3,7 @@
 
 mod command;
 mod kernel;
+mod lines;
 mod messages;
 mod monitor;
 

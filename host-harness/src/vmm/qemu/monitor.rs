@@ -5,14 +5,13 @@
 //! and its exit status is not a guest's.
 
 use std::{
-    io::{self, BufRead, BufReader, Read, Write},
+    io::{self, Read, Write},
     os::unix::net::UnixStream,
 };
 
 use serde_json::Value;
 
-/// The longest line that is read.
-const LIMIT: u64 = 64 << 10;
+use super::lines;
 
 /// The commands for QEMU. Its answers come later.
 const COMMANDS: &[u8] = b"{\"execute\": \"qmp_capabilities\"}\n{\"execute\": \"cont\"}\n";
@@ -49,23 +48,14 @@ pub(super) enum Shutdown {
 impl MonitorEvents {
     /// Reads to the end.
     pub(crate) fn read(stream: impl Read) -> Self {
-        let mut monitor_events = Self::default();
-        let mut stream = BufReader::new(stream);
-        let mut line = Vec::new();
-        // An error is treated as the end: QEMU may end before it has read all commands.
-        while stream
-            .by_ref()
-            .take(LIMIT)
-            .read_until(b'\n', &mut line)
-            .is_ok_and(|length| length > 0)
-        {
+        let mut events = Self::default();
+        lines::for_each(stream, |line| {
             // A line that is cut or not JSON is ignored.
-            if let Ok(message) = serde_json::from_slice(&line) {
-                monitor_events.add(&message);
+            if let Ok(message) = serde_json::from_slice(line) {
+                events.add(&message);
             }
-            line.clear();
-        }
-        monitor_events
+        });
+        events
     }
 
     fn add(&mut self, message: &Value) {
@@ -93,15 +83,15 @@ mod tests {
 {"return": {}}
 "#;
 
-    fn monitor_events(text: &str) -> MonitorEvents {
+    fn events(text: &str) -> MonitorEvents {
         MonitorEvents::read(text.as_bytes())
     }
 
     #[test]
     fn the_guest_runs_when_the_monitor_reports_it() {
-        assert!(!monitor_events("").started);
-        assert!(!monitor_events(GREETING).started);
-        let started = monitor_events(&format!("{GREETING}{{\"event\": \"RESUME\"}}\r\n"));
+        assert!(!events("").started);
+        assert!(!events(GREETING).started);
+        let started = events(&format!("{GREETING}{{\"event\": \"RESUME\"}}\r\n"));
         assert_eq!(
             started,
             MonitorEvents {
@@ -125,7 +115,7 @@ mod tests {
                 )
             });
             let text = lines.collect::<Vec<_>>().join("\n");
-            assert_eq!(monitor_events(&text).shutdown, Some(expected), "{text}");
+            assert_eq!(events(&text).shutdown, Some(expected), "{text}");
         }
     }
 
@@ -143,9 +133,9 @@ mod tests {
             "{\"event\": 1}",
             &long,
         ] {
-            assert_eq!(monitor_events(text), MonitorEvents::default());
+            assert_eq!(events(text), MonitorEvents::default());
         }
-        let behind = monitor_events(&format!("{long}\n{{\"event\": \"RESUME\"}}\n"));
+        let behind = events(&format!("{long}\n{{\"event\": \"RESUME\"}}\n"));
         assert!(behind.started, "it is read on");
     }
 }

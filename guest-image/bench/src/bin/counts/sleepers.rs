@@ -19,7 +19,7 @@ pub(crate) trait BenchTimer: Future<Output = ()> {
     fn at(nanos: u64) -> Self;
 }
 
-/// What a polled [`Sleeper`] does.
+/// What a polled [`SleeperTask`] does.
 static ORDER: AtomicU8 = AtomicU8::new(NOTHING);
 const NOTHING: u8 = 0;
 /// Keep the waker.
@@ -40,7 +40,7 @@ static DEADLINE: AtomicU64 = AtomicU64::new(0);
 static STAMP: AtomicU64 = AtomicU64::new(0);
 
 /// A task that owns timers and uses one of them at a time.
-pub(crate) struct Sleeper<T> {
+pub(crate) struct SleeperTask<T> {
     index: usize,
     /// The timer in use. Its slot in `timers` holds `None` meanwhile.
     current: Pin<Box<Option<T>>>,
@@ -48,7 +48,7 @@ pub(crate) struct Sleeper<T> {
     timers: Vec<Pin<Box<Option<T>>>>,
 }
 
-impl<T: BenchTimer> Sleeper<T> {
+impl<T: BenchTimer> SleeperTask<T> {
     /// Makes the task with this index and `timers` slots, all empty.
     pub(crate) fn new(index: usize, timers: usize) -> Self {
         Self {
@@ -94,7 +94,7 @@ impl<T: BenchTimer> Sleeper<T> {
     }
 }
 
-impl<T: BenchTimer> Future for Sleeper<T> {
+impl<T: BenchTimer> Future for SleeperTask<T> {
     type Output = ();
 
     #[inline]

@@ -16,7 +16,7 @@ use dormir_bench_guest::{
 
 use crate::{
     clock,
-    sleepers::{self, Sleeper},
+    sleepers::{self, SleeperTask},
 };
 
 /// The numbers of timers.
@@ -37,7 +37,7 @@ pub(crate) trait Timers {
     const CANCELLED_LEAVE: bool;
 
     /// Spawns a detached task.
-    fn spawn(&mut self, task: Sleeper<Self::Timer>);
+    fn spawn(&mut self, task: SleeperTask<Self::Timer>);
 
     /// One turn of the loop: polls the ready tasks and serves the timers.
     fn turn(&mut self);
@@ -84,7 +84,7 @@ struct Pending<'a, T> {
 impl<'a, T: Timers> Pending<'a, T> {
     fn fill(timers: &'a mut T, watch: &'a Stopwatch, n: usize, tasks: usize) -> Self {
         let each = n.div_ceil(tasks);
-        (0..tasks).for_each(|index| timers.spawn(Sleeper::new(index, each)));
+        (0..tasks).for_each(|index| timers.spawn(SleeperTask::new(index, each)));
         let wakers = sleepers::wakers(tasks, || timers.turn());
         let mut pending = Self {
             timers,

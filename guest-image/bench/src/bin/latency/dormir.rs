@@ -21,7 +21,7 @@ use dormir::{
 use crate::{
     load::{Busy, Load, MOST_BUSY, MOST_SLEEPERS, far_deadline},
     machine::machine,
-    ping_pong::{self, PING_PONG_TASKS, PingPong},
+    ping_pong::{self, PING_PONG_TASKS, StampedPingPong},
     rounds::{Expected, Round},
     stamps, turn,
 };
@@ -146,7 +146,7 @@ dormir::task! {
         turn::end_one();
     }
 
-    fn ping_pong_task(task: PingPong) -> PingPong, pool = PING_PONG_TASKS { task }
+    fn ping_pong_task(task: StampedPingPong) -> StampedPingPong, pool = PING_PONG_TASKS { task }
 
     async fn far_sleeper(deadline: Instant), pool = MOST_SLEEPERS {
         Timer::at(deadline).await;

@@ -24,7 +24,7 @@ static BEFORE: AtomicU64 = AtomicU64::new(0);
 static REMAINING: AtomicUsize = AtomicUsize::new(0);
 
 /// One of the two tasks: the other wakes it, and it wakes the other.
-pub(crate) struct PingPong {
+pub(crate) struct StampedPingPong {
     index: usize,
 }
 
@@ -32,20 +32,20 @@ pub(crate) struct PingPong {
 pub(crate) const PING_PONG_TASKS: usize = 2;
 
 /// Makes two tasks that wake each other `wakes` times in total and then complete.
-pub(crate) fn two(wakes: usize) -> [PingPong; PING_PONG_TASKS] {
+pub(crate) fn two(wakes: usize) -> [StampedPingPong; PING_PONG_TASKS] {
     REMAINING.store(wakes, Ordering::Relaxed);
     BEFORE.store(0, Ordering::Relaxed);
     for waker in &WAKERS {
         critical_section::with(|cs| waker.borrow_ref_mut(cs).take());
     }
-    [0, 1].map(|index| PingPong { index })
+    [0, 1].map(|index| StampedPingPong { index })
 }
 
 fn waker_of(index: usize) -> Option<Waker> {
     critical_section::with(|cs| WAKERS[index].borrow_ref(cs).clone())
 }
 
-impl Future for PingPong {
+impl Future for StampedPingPong {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {

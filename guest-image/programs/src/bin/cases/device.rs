@@ -14,7 +14,7 @@ use dormir::{
 
 /// The local APIC, which interrupts its own vCPU. There is one such device.
 #[derive(Clone, Copy)]
-pub(crate) struct Device(());
+pub(crate) struct TestDevice(());
 
 static ON_INTERRUPT: Mutex<Cell<fn()>> = Mutex::new(Cell::new(|| ()));
 static IS_HANDLING: AtomicBool = AtomicBool::new(false);
@@ -41,7 +41,7 @@ pub(crate) fn interrupt_self() {
         .interrupt_self(vector::FREE);
 }
 
-impl Device {
+impl TestDevice {
     /// Makes the device's handler call `on_interrupt`, and resets its counts.
     pub(crate) fn new(on_interrupt: fn()) -> Self {
         critical_section::with(|cs| ON_INTERRUPT.borrow(cs).set(on_interrupt));

@@ -19,7 +19,7 @@ use dormir::{
 };
 use x86_64::instructions::interrupts;
 
-use crate::{Case, device::Device};
+use crate::{Case, device::TestDevice};
 
 pub(crate) const CASES: &[Case] = &[
     ("event-wakes-each-time", wakes_each_time),
@@ -31,8 +31,8 @@ pub(crate) const CASES: &[Case] = &[
 pub(crate) static EVENT: Event = Event::new();
 
 /// Makes a device that signals [`EVENT`].
-pub(crate) fn device() -> Device {
-    Device::new(|| EVENT.signal())
+pub(crate) fn device() -> TestDevice {
+    TestDevice::new(|| EVENT.signal())
 }
 
 /// Waits for the next signals. These cases have no other waiter.

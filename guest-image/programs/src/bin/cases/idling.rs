@@ -12,7 +12,7 @@ use x86_64::instructions::interrupts;
 
 use crate::{
     Case,
-    device::Device,
+    device::TestDevice,
     events::{self, signals},
 };
 
@@ -40,7 +40,7 @@ const WAKES: u32 = 100;
 
 /// A device wakes a waiting task a hundred times; interrupts are masked except where `idle` unmasks
 /// them, and masked again afterwards.
-fn wakes_with_interrupts_masked(device: &Device, mut idle: impl Idle) {
+fn wakes_with_interrupts_masked(device: &TestDevice, mut idle: impl Idle) {
     interrupts::disable();
     for _ in 0..WAKES {
         device.interrupt();

@@ -21,7 +21,7 @@ use x86_64::instructions::interrupts;
 
 use crate::{
     Case,
-    device::{Device, interrupt_self},
+    device::{TestDevice, interrupt_self},
 };
 
 pub(crate) const CASES: &[Case] = &[
@@ -50,7 +50,7 @@ fn take_waker() -> Option<Waker> {
 /// `hlt`, a hundred times out of a hundred.
 fn handler_wakes() {
     const TIMES: u32 = 100;
-    let device = Device::new(|| {
+    let device = TestDevice::new(|| {
         if let Some(waker) = take_waker() {
             waker.wake();
         }
@@ -80,7 +80,7 @@ fn handler_sets_timer() {
     use core::{future::Future, pin::pin};
     use dormir::time::Instant;
 
-    let device = Device::new(|| {
+    let device = TestDevice::new(|| {
         // A timer created and polled here, with the waiting task's waker.
         let timer = alloc::boxed::Box::new(Timer::after(Duration::from_millis(200)));
         let timer = alloc::boxed::Box::leak(timer);
@@ -128,7 +128,7 @@ fn flag_is_kept() {
     interrupts::enable();
 }
 
-/// Counts the interrupts of handlers other than the [`Device`]'s.
+/// Counts the interrupts of handlers other than the [`TestDevice`]'s.
 static INTERRUPTS: AtomicU32 = AtomicU32::new(0);
 
 /// Stack pointer and flags that the handler of [`entry_saves_all`] found.

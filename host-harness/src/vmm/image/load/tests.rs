@@ -73,7 +73,7 @@ fn the_time_limit_and_the_stop_token_hold_while_it_is_loaded() {
 }
 
 #[test]
-fn a_file_that_changes_while_it_is_read_is_no_other_image() {
+fn a_file_that_changes_while_it_is_read_is_the_same_image() {
     let config = RunConfig::new(Vmm::Kvm);
     let mut file = NamedTempFile::new().unwrap();
     file.write_all(&SmallElf::new(HALT).bytes()).unwrap();

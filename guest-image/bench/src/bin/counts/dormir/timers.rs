@@ -10,7 +10,7 @@ use dormir_bench_guest::{figures::Subject, stopwatch::Stopwatch};
 
 use crate::{
     clock,
-    sleepers::{self, Sleeper},
+    sleepers::{self, SleeperTask},
     timers::{self, NUMBERS, Timers},
 };
 
@@ -45,7 +45,7 @@ impl sleepers::BenchTimer for Timer {
     }
 }
 
-dormir::task! { fn sleeper(task: Sleeper<Timer>) -> Sleeper<Timer>, pool = 1 { task } }
+dormir::task! { fn sleeper(task: SleeperTask<Timer>) -> SleeperTask<Timer>, pool = 1 { task } }
 
 struct Sleeping<C: Capacity, M: Cpus>(Runner<C, M>);
 
@@ -54,7 +54,7 @@ impl<C: Capacity, M: Cpus> Timers for Sleeping<C, M> {
 
     const CANCELLED_LEAVE: bool = false;
 
-    fn spawn(&mut self, task: Sleeper<Timer>) {
+    fn spawn(&mut self, task: SleeperTask<Timer>) {
         if self.0.spawner().spawn_detached(sleeper(task)).is_err() {
             panic!("it is the only task");
         }

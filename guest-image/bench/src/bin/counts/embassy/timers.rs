@@ -14,7 +14,7 @@ use dormir_bench_guest::{
 use crate::{
     cases::BenchExecutor,
     clock,
-    sleepers::{self, Sleeper},
+    sleepers::{self, SleeperTask},
     timers::{self, NUMBERS, Timers},
 };
 
@@ -45,13 +45,13 @@ impl sleepers::BenchTimer for Timer {
     }
 }
 
-impl<const N: usize> Timers for Embassy<Sleeper<Timer>, N> {
+impl<const N: usize> Timers for Embassy<SleeperTask<Timer>, N> {
     type Timer = Timer;
 
     /// A cancelled timer stays in the queue, and wakes its task at its deadline.
     const CANCELLED_LEAVE: bool = true;
 
-    fn spawn(&mut self, task: Sleeper<Timer>) {
+    fn spawn(&mut self, task: SleeperTask<Timer>) {
         BenchExecutor::spawn(self, task);
     }
 
@@ -71,7 +71,7 @@ impl<const N: usize> Timers for Embassy<Sleeper<Timer>, N> {
 const MAX: usize = 10_000;
 
 pub(super) fn run(watch: &Stopwatch, max: usize) {
-    static SLEEPERS: TaskPool<Sleeper<Timer>, MAX> = TaskPool::new();
+    static SLEEPERS: TaskPool<SleeperTask<Timer>, MAX> = TaskPool::new();
     for n in NUMBERS.into_iter().filter(|n| *n <= max.min(MAX)) {
         let subject = Subject {
             runtime: NAME,

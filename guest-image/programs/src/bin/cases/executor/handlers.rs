@@ -15,7 +15,7 @@ use dormir::{
 use x86_64::instructions::interrupts;
 
 use crate::{
-    device::Device,
+    device::TestDevice,
     events::{EVENT, signals},
 };
 
@@ -45,11 +45,11 @@ pub(super) fn spawn<M: Cpus>(executor: &'static Executor<Up64, M>) {
 
     task! {
         async fn child(), pool = 1 {
-            assert!(!Device::is_handling(), "polled in the handler");
+            assert!(!TestDevice::is_handling(), "polled in the handler");
             EVENT.signal();
         }
 
-        async fn parent(device: Device), pool = 1 {
+        async fn parent(device: TestDevice), pool = 1 {
             for time in 1..=TIMES {
                 device.interrupt();
                 assert_eq!(signals().await, 1, "child {time}");
@@ -58,7 +58,7 @@ pub(super) fn spawn<M: Cpus>(executor: &'static Executor<Up64, M>) {
     }
 
     critical_section::with(|cs| REMOTE.borrow(cs).set(Some(executor.remote())));
-    let device = Device::new(|| {
+    let device = TestDevice::new(|| {
         let remote = critical_section::with(|cs| REMOTE.borrow(cs).get());
         let spawned = remote.map(|remote| remote.spawn_detached(child()));
         assert!(matches!(spawned, Some(Ok(()))), "{spawned:?}");
@@ -78,7 +78,7 @@ static DROPPED: AtomicU32 = AtomicU32::new(0);
 
 impl Drop for Delicate {
     fn drop(&mut self) {
-        assert!(!Device::is_handling(), "dropped in the handler");
+        assert!(!TestDevice::is_handling(), "dropped in the handler");
         DROPPED.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -103,7 +103,7 @@ pub(super) fn abort<M: Cpus>(executor: &'static Executor<Up64, M>) {
             pending().await
         }
 
-        async fn parent(spawner: Spawner, device: Device), pool = 1 {
+        async fn parent(spawner: Spawner, device: TestDevice), pool = 1 {
             // The second round shows that the first has freed its slot.
             for time in 1..=2 {
                 let before = dropped();
@@ -120,7 +120,7 @@ pub(super) fn abort<M: Cpus>(executor: &'static Executor<Up64, M>) {
         }
     }
 
-    let device = Device::new(|| {
+    let device = TestDevice::new(|| {
         let handle = swap_handle(None).expect("the parent has put it there");
         handle.abort();
         swap_handle(Some(handle));
@@ -144,7 +144,7 @@ pub(super) fn drop_handles<M: Cpus>(executor: &'static Executor<Up64, M>) {
             Delicate
         }
 
-        async fn parent(spawner: Spawner, device: Device), pool = 1 {
+        async fn parent(spawner: Spawner, device: TestDevice), pool = 1 {
             // It completes at once, or after a while.
             for yields in [0, 10] {
                 let before = dropped();
@@ -162,7 +162,7 @@ pub(super) fn drop_handles<M: Cpus>(executor: &'static Executor<Up64, M>) {
         }
     }
 
-    let device = Device::new(|| {
+    let device = TestDevice::new(|| {
         drop(swap_handle(None).expect("the parent has put it there"));
         EVENT.signal();
     });

@@ -20,7 +20,7 @@ use futures_util::future::select;
 use x86_64::instructions::interrupts;
 
 use crate::{
-    device::Device,
+    device::TestDevice,
     events::{self, EVENT, signals},
 };
 
@@ -32,7 +32,7 @@ task! {
 
 /// Makes the device interrupt when the tasks wait, with the alarm set to `deadline`.
 struct InterruptAtWait {
-    device: Device,
+    device: TestDevice,
     deadline: Instant,
 }
 
@@ -92,7 +92,7 @@ pub(super) fn own_loop<M: Cpus>(executor: &'static Executor<Up64, M>) {
 
     task! {
         async fn wait_for_signals_and_sleep(
-            device: Device,
+            device: TestDevice,
             deadline: &'static Cell<Option<Instant>>,
         ), pool = 1 {
             for _ in 0..TIMES {
@@ -154,13 +154,13 @@ pub(super) fn own_loop<M: Cpus>(executor: &'static Executor<Up64, M>) {
 pub(super) fn self_waking_and_a_sleeper<M: Cpus>(executor: &'static Executor<Up4096, M>) {
     const TASKS: usize = 1000;
 
-    struct Progress {
+    struct TurnCounts {
         is_over: Cell<bool>,
         turns: [Cell<u32>; TASKS],
     }
 
     task! {
-        async fn wake_itself(number: usize, state: &'static Progress), pool = 1000 {
+        async fn wake_itself(number: usize, state: &'static TurnCounts), pool = 1000 {
             while !state.is_over.get() {
                 let turns = &state.turns[number];
                 turns.set(turns.get() + 1);
@@ -168,7 +168,7 @@ pub(super) fn self_waking_and_a_sleeper<M: Cpus>(executor: &'static Executor<Up4
             }
         }
 
-        async fn sleeper(state: &'static Progress), pool = 1 {
+        async fn sleeper(state: &'static TurnCounts), pool = 1 {
             Timer::after(Duration::from_millis(300)).await;
             let turns = || state.turns.iter().map(Cell::get);
             let (least, most) = (turns().min(), turns().max());
@@ -178,7 +178,7 @@ pub(super) fn self_waking_and_a_sleeper<M: Cpus>(executor: &'static Executor<Up4
         }
     }
 
-    let state: &Progress = Box::leak(Box::new(Progress {
+    let state: &TurnCounts = Box::leak(Box::new(TurnCounts {
         is_over: Cell::new(false),
         turns: [const { Cell::new(0) }; TASKS],
     }));
