@@ -24,7 +24,7 @@ use std::{
 /// target/loom, which tries the interleavings of threads. The status is cargo's; after a failure
 /// nothing more is run.
 ///
-/// TestArguments of `cargo test` replace `--all-features` and select tests of the first kind; the
+/// Arguments of `cargo test` replace `--all-features` and select tests of the first kind; the
 /// others are then skipped. --vmm selects the tests in VMs (tests/vm) of one VMM.
 ///
 /// With --browser, the page of `cargo vm bench --html` is then tested in a browser.
@@ -44,13 +44,13 @@ pub(super) struct TestArguments {
     /// Also tests the page of `cargo vm bench --html` in a browser
     #[arg(long, conflicts_with_all = ["cargo_test", "vmm"])]
     browser: bool,
-    /// TestArguments of `cargo test`, such as a filter; then only tests of the first kind are run
+    /// Arguments of `cargo test`, such as a filter; then only tests of the first kind are run
     #[arg(last = true, value_name = "CARGO TEST ARGUMENTS")]
     cargo_test: Vec<OsString>,
 }
 
-/// TestArguments of `cargo test` for the library's own tests without metrics and trace, and for
-/// those of embassy's timers without a heap.
+/// Arguments of `cargo test` for the library's own tests without metrics and trace, and for those
+/// of embassy's timers without a heap.
 const OTHER_FEATURES: [&[&str]; 2] = [
     &["--package=dormir", "--lib", "--features=alloc"],
     &[
@@ -62,7 +62,7 @@ const OTHER_FEATURES: [&[&str]; 2] = [
     ],
 ];
 
-/// TestArguments of `cargo test` for the models, besides the target folder.
+/// Arguments of `cargo test` for the models, besides the target folder.
 const MODELS: &[&str] = &[
     "--release",
     "--package=dormir",
@@ -71,7 +71,7 @@ const MODELS: &[&str] = &[
     "loom_tests",
 ];
 
-/// TestArguments of `cargo test` for the tests in a browser.
+/// Arguments of `cargo test` for the tests in a browser.
 const IN_A_BROWSER: &[&str] = &["--package=dormir-page-tests"];
 
 /// The time limit of the examples, the models, the browser's tests and the library's own tests,

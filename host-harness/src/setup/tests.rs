@@ -1,5 +1,7 @@
 //! Set-ups of simulated machines.
 
+mod announcement;
+mod no_install;
 mod packages;
 
 use super::{
@@ -154,46 +156,6 @@ fn rustup_adds_the_target_and_no_package_is_touched() {
 }
 
 #[test]
-fn the_first_lines_name_what_is_installed_and_how_long_that_takes() {
-    let works = [
-        SetupStep::AddTarget,
-        SetupStep::UpdatePackages(Privilege::Root),
-        INSTALL_QEMU,
-    ];
-    let mut fake = Fake::new(Apt::Root, &works);
-    fake.facts.qemu = Availability::Missing;
-    let (said, result) = set_up_fake(&mut fake, BUILD_AND_QEMU, Policy::Install);
-    assert_eq!(result, Ok(()));
-    // 10 s for the target, 10 for the package lists, 15 for QEMU.
-    assert!(said[0].contains("takes about 35 s"), "{said:?}");
-    for (line, parts) in said[1..3].iter().zip([
-        ["rustup target add x86_64-unknown-none`", "about 10 s"],
-        [" qemu-system-x86`", "about 15 s"],
-    ]) {
-        assert!(parts.iter().all(|part| line.contains(part)), "{line}");
-    }
-    assert_eq!(said.len(), 3 + fake.done.len(), "and a line for each step");
-    let (said, _) = set_up_fake(&mut fake, BUILD_AND_QEMU, Policy::Install);
-    assert!(said.is_empty(), "nothing is missing any more: {said:?}");
-}
-
-#[test]
-fn long_installations_are_estimated_in_minutes() {
-    let mut fake = Fake::new(Apt::Root, &[]);
-    fake.facts.rustup = false;
-    let (said, _) = set_up_fake(&mut fake, BUILD, Policy::Install);
-    assert!(said[0].contains("takes about 2 min"), "{said:?}");
-}
-
-#[test]
-fn what_cannot_be_installed_is_not_announced() {
-    let mut fake = Fake::new(Apt::Missing, &[]);
-    fake.facts.rustup = false;
-    let (said, _) = set_up_fake(&mut fake, BUILD, Policy::Install);
-    assert!(said.is_empty(), "{said:?}");
-}
-
-#[test]
 fn if_rustup_fails_the_distribution_is_used() {
     let works = [
         SetupStep::UpdatePackages(Privilege::Root),
@@ -332,48 +294,6 @@ fn packages_are_listed_once_for_two_installations() {
     );
     let updates = fake.done.iter().filter(|done| *done == "apt-get update");
     assert_eq!(updates.count(), 1, "{:?}", fake.done);
-}
-
-#[test]
-fn no_install_names_all_that_is_missing_and_the_commands() {
-    let mut fake = Fake::new(Apt::Root, &[SetupStep::AddTarget]);
-    fake.facts.qemu = Availability::Missing;
-    let (said, result) = set_up_fake(&mut fake, BUILD_AND_QEMU, Policy::Refuse);
-    let error = result.expect_err("it may not install");
-    for part in [
-        "`rustup target add x86_64-unknown-none`",
-        "`apt-get install ",
-        " qemu-system-x86`",
-        "--no-install",
-    ] {
-        assert!(error.contains(part), "{error}");
-    }
-    assert!(!error.contains("update"), "that installs nothing: {error}");
-    assert!(said.is_empty() && fake.done.is_empty());
-}
-
-#[test]
-fn no_install_names_nothing_that_is_there_or_not_needed() {
-    let mut fake = Fake::new(Apt::Root, &[]);
-    fake.facts.qemu = Availability::Missing;
-    let (_, result) = set_up_fake(&mut fake, BUILD, Policy::Refuse);
-    let error = result.expect_err("it may not install");
-    assert!(!error.contains("qemu"), "it is not needed: {error}");
-    fake.facts.toolchain = Ok(toolchain());
-    let (_, result) = set_up_fake(&mut fake, BUILD_AND_QEMU, Policy::Refuse);
-    let error = result.expect_err("it may not install");
-    assert!(error.contains(" qemu-system-x86`"), "{error}");
-    assert!(!error.contains("rustup"), "the target is there: {error}");
-}
-
-#[test]
-fn no_install_names_too_what_cannot_be_installed() {
-    let mut fake = Fake::new(Apt::Missing, &[]);
-    fake.facts.qemu = Availability::Missing;
-    let (_, result) = set_up_fake(&mut fake, BUILD_AND_QEMU, Policy::Refuse);
-    let error = result.expect_err("it may not install");
-    assert!(error.contains("no apt-get"), "{error}");
-    assert!(error.contains("`rustup target add"), "{error}");
 }
 
 #[test]

@@ -12,8 +12,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Outcome, RunError, StopToken, console::Console};
+use super::{console::Console, error::RunError, outcome::Outcome};
 use crate::process::Child;
+use crate::stop::StopToken;
 
 /// How often the stop token and the process are checked.
 const STOP_INTERVAL: Duration = Duration::from_millis(20);

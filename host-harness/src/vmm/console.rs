@@ -12,7 +12,7 @@ use std::{
 
 use dormir_abi::{exit, record::Nonce};
 
-use super::Outcome;
+use super::outcome::Outcome;
 pub(crate) use guest_records::GuestRecords;
 pub(crate) use splitter::Splitter;
 

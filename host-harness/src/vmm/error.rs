@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use super::{Vmm, image::ImageError};
+use super::{config::Vmm, image::ImageError};
 
 /// Why a guest could not be run. How a guest that ran ended is an [`Outcome`](super::Outcome).
 #[derive(Debug, thiserror::Error)]

@@ -5,13 +5,12 @@
 //! checked segments are loaded then: into memory by our own VMM; QEMU gets a file with only these.
 
 mod error;
-mod fuzz;
+pub(super) mod fuzz;
 mod headers;
 mod load;
 mod source;
 
 pub use error::ImageError;
-pub use fuzz::fuzz_image;
 pub(super) use source::{ImageFile, Source};
 
 use std::{ops::Range, path::Path};
@@ -22,6 +21,7 @@ use object::{
     elf::{self, ProgramHeader64},
 };
 
+use error::IMAGE_LIMIT_MIB;
 use headers::Notes;
 
 /// The minimum memory of a guest: the VMM's first MiB, and one for the guest.
@@ -30,10 +30,6 @@ pub const MIN_MEMORY_MIB: u32 = 2;
 /// The maximum memory of a guest: with the hole below 4 GiB for devices, it ends within the 64 GiB
 /// that every supported processor can address.
 pub const MAX_MEMORY_MIB: u32 = 60 << 10;
-
-/// Where an image must end. If the memory is larger than this, QEMU's q35 puts the rest above 4
-/// GiB.
-const IMAGE_LIMIT_MIB: u64 = 2048;
 
 /// A loadable segment that occupies memory.
 #[derive(Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Outcome, RunConfig, RunError};
+use super::{config::RunConfig, error::RunError, outcome::Outcome};
 
 /// The time limit and the stop token of a run.
 pub(super) struct Limit<'a> {

@@ -117,3 +117,41 @@ fn a_lock_that_another_holds_for_a_moment_is_waited_for() {
         "{stderr}"
     );
 }
+
+#[test]
+fn a_demo_first_says_what_it_installs_and_how_long_that_takes() {
+    let machine = FakeMachine::new();
+    machine.script(
+        "rustup",
+        &format!("mkdir -p '{}'", text(&machine.library())),
+    );
+    let qemu = text(&machine.bin().join("qemu-system-x86_64")).to_owned();
+    machine.script(
+        "apt-get",
+        &format!(
+            "case \"$*\" in *--yes*) echo '#!/bin/sh\necho QEMU emulator version 9.9.9' >'{qemu}'; chmod +x '{qemu}';; \
+             esac"
+        ),
+    );
+    machine.script(
+        "sudo",
+        &format!("PATH='{}':$PATH\nexec \"$@\"", text(&machine.bin())),
+    );
+    machine.script("cargo", "exit 101");
+    let (_, stdout, stderr) = outcome(machine.cargo_vm().args(["demo", "--vmm", "qemu-tcg"]));
+    let lines: Vec<&str> = stderr.lines().collect();
+    let [what, target, qemu, steps @ ..] = &lines[..] else {
+        panic!("what is missing, and the steps: {stderr}")
+    };
+    assert!(what.contains("takes about 35 s"), "{stderr}");
+    assert!(
+        target.contains("rustup target add") && target.ends_with("about 10 s"),
+        "{stderr}"
+    );
+    assert!(
+        qemu.contains(" qemu-system-x86`") && qemu.ends_with("about 15 s"),
+        "{stderr}"
+    );
+    assert_eq!(steps.len(), 4, "three steps, and cargo's failure: {stderr}");
+    assert!(stdout.is_empty(), "{stdout}");
+}

@@ -39,44 +39,6 @@ fn what_is_missing_is_installed_once() {
 }
 
 #[test]
-fn a_demo_first_says_what_it_installs_and_how_long_that_takes() {
-    let machine = FakeMachine::new();
-    machine.script(
-        "rustup",
-        &format!("mkdir -p '{}'", text(&machine.library())),
-    );
-    let qemu = text(&machine.bin().join("qemu-system-x86_64")).to_owned();
-    machine.script(
-        "apt-get",
-        &format!(
-            "case \"$*\" in *--yes*) echo '#!/bin/sh\n{QEMU_SAYS}' >'{qemu}'; chmod +x '{qemu}';; \
-             esac"
-        ),
-    );
-    machine.script(
-        "sudo",
-        &format!("PATH='{}':$PATH\nexec \"$@\"", text(&machine.bin())),
-    );
-    machine.script("cargo", "exit 101");
-    let (_, stdout, stderr) = outcome(machine.cargo_vm().args(["demo", "--vmm", "qemu-tcg"]));
-    let lines: Vec<&str> = stderr.lines().collect();
-    let [what, target, qemu, steps @ ..] = &lines[..] else {
-        panic!("what is missing, and the steps: {stderr}")
-    };
-    assert!(what.contains("takes about 35 s"), "{stderr}");
-    assert!(
-        target.contains("rustup target add") && target.ends_with("about 10 s"),
-        "{stderr}"
-    );
-    assert!(
-        qemu.contains(" qemu-system-x86`") && qemu.ends_with("about 15 s"),
-        "{stderr}"
-    );
-    assert_eq!(steps.len(), 4, "three steps, and cargo's failure: {stderr}");
-    assert!(stdout.is_empty(), "{stdout}");
-}
-
-#[test]
 fn what_failed_shows_its_output_and_the_command_fails() {
     let machine = FakeMachine::new();
     machine.script("rustup", "echo the mirror is down; exit 1");

@@ -1,11 +1,13 @@
-//! What is measured.
+//! The cases that are measured.
 
 use std::time::{Duration, Instant};
 
 use dormir::executor::{Shared, SingleVcpu, Up64, Up4096};
 
 use crate::{
-    runtimes::{Dormir, Embassy, FuturesLocalPool, Joins, Runtime, Smol, Spawn, Tokio},
+    runtimes::{
+        DormirRuntime, EmbassyRuntime, FuturesLocalPool, Joins, Runtime, Smol, Spawn, Tokio,
+    },
     work::{Board, Ending, Gate, Parked, Ping},
 };
 
@@ -18,10 +20,10 @@ pub(crate) struct Case {
     set_up: SetUp,
 }
 
-/// Sets a case up for that many tasks, in each runtime that has it.
+/// Sets up a case for the given number of tasks, in each runtime that has it.
 type SetUp = fn(usize) -> Vec<Cell>;
 
-/// Their order is that of the tables.
+/// The cases, in the order of the tables.
 const CASES: &[(&str, &[usize], SetUp)] = &[
     ("wake_poll", &[1, 64, 4096], |tasks| wake_cells(tasks, 1)),
     ("ping_pong", &[2, 64, 4096], ping_pong_cells),
@@ -39,7 +41,7 @@ const CASES: &[(&str, &[usize], SetUp)] = &[
 ];
 
 impl Case {
-    /// All cases, at all sizes.
+    /// Returns all cases, at all sizes.
     pub(crate) fn all() -> impl Iterator<Item = Self> {
         CASES.iter().flat_map(|&(name, sizes, set_up)| {
             sizes.iter().map(move |&tasks| Self {
@@ -50,7 +52,7 @@ impl Case {
         })
     }
 
-    /// The case in each runtime that has it; the first is what the others are compared with.
+    /// The case in each runtime that has it; the first is the base of the comparison.
     pub(crate) fn cells(self) -> Vec<Cell> {
         (self.set_up)(self.tasks)
     }
@@ -59,14 +61,14 @@ impl Case {
 /// One case at one size in one runtime.
 pub(crate) struct Cell {
     pub(crate) runtime: &'static str,
-    /// Takes that many samples, one after the other, and returns the time of all.
+    /// Takes the given number of samples, one after another, and returns their total time.
     pub(crate) measure: Box<dyn FnMut(u64) -> Duration>,
-    /// How many things of those that the case is named for are in a sample.
+    /// How many operations of the case a sample contains.
     pub(crate) things: u32,
 }
 
 impl Cell {
-    /// A cell whose samples have that many things each.
+    /// Makes a cell whose samples contain `things` operations each.
     fn new<F, R: Runtime<F>>(
         things: usize,
         measure: impl FnMut(u64) -> Duration + 'static,
@@ -79,31 +81,31 @@ impl Cell {
     }
 }
 
-/// What `$set_up`, which is generic over the runtime, makes of each runtime.
+/// Calls `$set_up`, which is generic over the runtime, for each runtime.
 macro_rules! cells {
     ($set_up:ident $arguments:tt in $($runtime:ty),*) => {
         vec![$($set_up::<$runtime> $arguments),*]
     };
 }
 
-/// The same of all runtimes. Two have the size in the type: embassy takes 64 pools of one for a single
-/// task, else one pool for all; dormir the smallest capacity.
+/// Calls it for all runtimes. Two have the size in the type: embassy uses 64 pools of one for a
+/// single task, else one pool for all; dormir the smallest capacity.
 macro_rules! cells_by_size {
     ($tasks:ident, $future:ty, $set_up:ident $arguments:tt) => {
         match $tasks {
-            1 => cells_by_size!($set_up $arguments, Embassy<$future, 64, 1>, Up64),
-            2..=64 => cells_by_size!($set_up $arguments, Embassy<$future, 1, 64>, Up64),
-            _ => cells_by_size!($set_up $arguments, Embassy<$future, 1, 4096>, Up4096),
+            1 => cells_by_size!($set_up $arguments, EmbassyRuntime<$future, 64, 1>, Up64),
+            2..=64 => cells_by_size!($set_up $arguments, EmbassyRuntime<$future, 1, 64>, Up64),
+            _ => cells_by_size!($set_up $arguments, EmbassyRuntime<$future, 1, 4096>, Up4096),
         }
     };
     ($set_up:ident $arguments:tt, $embassy:ty, $capacity:ty) => {
         cells!($set_up $arguments in
-            $embassy, Dormir<$capacity, Shared>, Dormir<$capacity, SingleVcpu>,
+            $embassy, DormirRuntime<$capacity, Shared>, DormirRuntime<$capacity, SingleVcpu>,
             Tokio, Smol, FuturesLocalPool)
     };
 }
 
-/// A runtime with so many tasks, one for each of the board's places, that were polled once and wait.
+/// Makes a runtime with a task for each of the board's slots, which were polled once and wait.
 fn waiting<F, R: Runtime<F>>(
     board: &'static Board,
     tasks: usize,
@@ -113,14 +115,14 @@ fn waiting<F, R: Runtime<F>>(
     let spawner = runtime.spawner();
     runtime.rounds(&board.gate, 1, || {
         board.gate.arm(tasks as u64);
-        for place in 0..tasks {
-            spawner.spawn(task(board, place));
+        for slot in 0..tasks {
+            spawner.spawn(task(board, slot));
         }
     });
     runtime
 }
 
-/// Wakes `woken` of `tasks` tasks and has them polled.
+/// Wakes `woken` of `tasks` tasks, and lets the runtime poll them.
 fn wake_cells(tasks: usize, woken: usize) -> Vec<Cell> {
     cells_by_size!(tasks, Parked, wake(tasks, woken))
 }
@@ -128,10 +130,10 @@ fn wake_cells(tasks: usize, woken: usize) -> Vec<Cell> {
 fn wake<R: Runtime<Parked> + 'static>(tasks: usize, woken: usize) -> Cell {
     let board = Board::leak(tasks);
     let mut runtime = waiting::<Parked, R>(board, tasks, Parked::new);
-    // Neither the first nor the last, where it is one.
+    // A single task is neither the first nor the last.
     let first = (tasks - woken) / 2;
     let wakers: Vec<_> = (first..first + woken)
-        .map(|place| board.waker(place))
+        .map(|slot| board.waker(slot))
         .collect();
     Cell::new::<Parked, R>(woken.max(1), move |samples| {
         runtime.rounds(&board.gate, samples, || {
@@ -164,13 +166,13 @@ fn ping_pong<R: Runtime<Ping> + 'static>(tasks: usize) -> Cell {
 enum Life {
     /// The calls that spawn.
     Beginning,
-    /// The same, the one poll of each task, and giving back its memory.
+    /// The calls that spawn, the one poll of each task, and freeing its memory.
     Whole,
 }
 
 /// Spawns into an executor without tasks.
 fn spawn_cells(tasks: usize, life: Life) -> Vec<Cell> {
-    // For the beginning of one alone, reading the clock would be most of the time.
+    // For a single spawn, reading the clock would take most of the time.
     let batch = if tasks == 1 { 64 } else { tasks };
     cells_by_size!(tasks, Ending, spawn(batch, life))
 }
@@ -198,17 +200,17 @@ fn spawn<R: Runtime<Ending> + 'static>(batch: usize, life: Life) -> Cell {
 
 /// A task spawns others and awaits their results; the rest of `tasks` is idle.
 fn join_cells(tasks: usize) -> Vec<Cell> {
-    // Tokio is the base, for want of embassy.
+    // Tokio is the base, since embassy cannot join.
     match tasks {
         ..=64 => cells!(join(tasks) in
-            Tokio, Dormir<Up64, Shared>, Dormir<Up64, SingleVcpu>, Smol, FuturesLocalPool),
+            Tokio, DormirRuntime<Up64, Shared>, DormirRuntime<Up64, SingleVcpu>, Smol, FuturesLocalPool),
         _ => cells!(join(tasks) in
-            Tokio, Dormir<Up4096, Shared>, Dormir<Up4096, SingleVcpu>, Smol, FuturesLocalPool),
+            Tokio, DormirRuntime<Up4096, Shared>, DormirRuntime<Up4096, SingleVcpu>, Smol, FuturesLocalPool),
     }
 }
 
 fn join<R: Joins + 'static>(tasks: usize) -> Cell {
-    // All but the parent and the child.
+    // All except the parent and the child.
     let idle = tasks - 2;
     let board = Board::leak(idle);
     let mut runtime = waiting::<Parked, R>(board, idle, Parked::new);

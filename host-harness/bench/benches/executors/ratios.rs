@@ -13,7 +13,7 @@ use crate::cases::{Case, Cell};
 pub(crate) struct Plan {
     /// How often each runtime has its turn.
     pub(crate) rounds: usize,
-    /// How long a turn takes at least.
+    /// The minimum duration of a turn.
     pub(crate) turn: Duration,
 }
 
@@ -29,14 +29,14 @@ struct Row {
     figures: Vec<Figure>,
 }
 
-/// One runtime beside the row's base.
+/// One runtime, compared with the row's base.
 struct Figure {
     runtime: &'static str,
-    /// The median time for one thing.
+    /// The median time of one operation.
     nanoseconds: f64,
-    /// That, by the base's.
+    /// That, divided by the base's.
     ratio: f64,
-    /// Half of the range that the middle half of the rounds' own ratios has.
+    /// Half of the interquartile range of the rounds' own ratios.
     spread: f64,
 }
 
@@ -50,7 +50,7 @@ impl Table {
         let mut times = vec![Vec::with_capacity(plan.rounds); cells.len()];
         for round in 0..plan.rounds {
             for turn in 0..cells.len() {
-                // Each is the first in its turn.
+                // Each runtime is the first in some rounds.
                 let at = (round + turn) % cells.len();
                 let time = (cells[at].measure)(samples[at]).as_nanos() as f64;
                 times[at].push(time / samples[at] as f64 / f64::from(cells[at].things));
@@ -76,7 +76,7 @@ impl Table {
         self.rows.push(Row { case, figures });
     }
 
-    /// Whether nothing was measured.
+    /// Returns whether nothing was measured.
     pub(crate) fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
@@ -114,7 +114,7 @@ impl fmt::Display for Table {
     }
 }
 
-/// How many samples take that time at least.
+/// Returns how many samples take at least this time.
 fn samples_for(cell: &mut Cell, time: Duration) -> u64 {
     let mut samples = 1;
     while (cell.measure)(samples) < time {
@@ -123,14 +123,14 @@ fn samples_for(cell: &mut Cell, time: Duration) -> u64 {
     samples
 }
 
-/// The value below which that share of `values` lies.
+/// Returns the quantile of `values`.
 fn quantile(values: &[f64], share: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     sorted[((sorted.len() - 1) as f64 * share).round() as usize]
 }
 
-/// The median time of `f` in nanoseconds, over turns of 1000 calls.
+/// Returns the median time of `f` in nanoseconds, over turns of 1000 calls.
 pub(crate) fn nanoseconds_of<T>(mut f: impl FnMut() -> T) -> f64 {
     let turns: Vec<f64> = (0..101)
         .map(|_| {

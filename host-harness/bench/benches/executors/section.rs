@@ -1,17 +1,17 @@
-//! Critical sections as a guest has them: a flag that is raised, and put back as it was.
+//! Critical sections like those of a guest: a flag that is set, and restored afterwards.
 
 use std::sync::atomic::{AtomicBool, Ordering, compiler_fence};
 
 use critical_section::{Impl, RawRestoreState, set_impl};
 
-/// In place of the interrupt flag.
+/// Stands for the interrupt flag.
 static MASKED: AtomicBool = AtomicBool::new(false);
 
 struct OneThread;
 set_impl!(OneThread);
 
-// SAFETY: the bench enters sections on one thread only, so there is nobody to hold off; the fences keep
-// what is inside from being moved out by the compiler.
+// SAFETY: the bench enters sections on one thread only, so there is no other thread to exclude; the
+// fences keep the compiler from moving accesses out of the section.
 unsafe impl Impl for OneThread {
     unsafe fn acquire() -> RawRestoreState {
         let was_masked = MASKED.load(Ordering::Relaxed);

@@ -1,7 +1,7 @@
 //! What the tasks do: the same futures in every runtime.
 //!
-//! Everything is `Send`, since Tokio asks for that, and costs nothing for it: the atomics are loaded and
-//! stored relaxed, which are plain moves.
+//! Everything is `Send`, since Tokio requires that. It costs nothing: the atomics use relaxed loads
+//! and stores, which are plain moves.
 
 use std::{
     future::Future,
@@ -13,38 +13,38 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-/// How many polls the present round still has to see.
+/// How many polls remain in the current round.
 ///
-/// Each poll of each task counts one down, so a poll too many or too few is found at once: the figures
-/// are of exactly the polls that they name.
+/// Each poll of each task decrements it, so a poll too many or too few is detected at once: the
+/// figures cover exactly the polls that they name.
 #[derive(Default)]
 pub(crate) struct Gate {
     left: AtomicU64,
-    /// Woken by the last poll of a round, where the runtime has the main line wait for it.
+    /// Woken by the last poll of a round, if the main line waits in the runtime.
     main_line: OnceLock<Waker>,
 }
 
 impl Gate {
-    /// A gate for good.
+    /// Makes a leaked gate.
     pub(crate) fn leak() -> &'static Self {
         Box::leak(Box::default())
     }
 
-    /// Begins a round of that many polls.
+    /// Begins a round with the given number of polls.
     pub(crate) fn arm(&self, polls: u64) {
         self.left.store(polls, Ordering::Relaxed);
     }
 
-    /// How many polls are left.
+    /// Returns how many polls remain.
     #[inline]
     pub(crate) fn left(&self) -> u64 {
         self.left.load(Ordering::Relaxed)
     }
 
-    /// Has the last poll of each round wake the main line.
+    /// Makes the last poll of each round wake the main line.
     pub(crate) fn wake_main_line(&self, waker: &Waker) {
         let known = self.main_line.get_or_init(|| waker.clone());
-        // Not `will_wake`: it compares vtables too, and one may be there more than once.
+        // Not `will_wake`: it also compares vtables, which may be duplicated.
         assert_eq!(
             known.data(),
             waker.data(),
@@ -52,13 +52,13 @@ impl Gate {
         );
     }
 
-    /// Called by each poll. Says whether more are to come.
+    /// Called by each poll. Returns whether more polls remain.
     #[inline]
     pub(crate) fn count_down(&self) -> bool {
         let left = self
             .left()
             .checked_sub(1)
-            .expect("a task was polled that nobody had woken");
+            .expect("a task was polled without a wake");
         self.left.store(left, Ordering::Relaxed);
         if left == 0
             && let Some(waker) = self.main_line.get()
@@ -69,14 +69,14 @@ impl Gate {
     }
 }
 
-/// The tasks of an executor: their gate, and where each leaves its waker.
+/// The tasks of an executor: their gate, and a slot for each one's waker.
 pub(crate) struct Board {
     pub(crate) gate: Gate,
     wakers: Box<[OnceLock<Waker>]>,
 }
 
 impl Board {
-    /// A board for good, for that many tasks.
+    /// Makes a leaked board for the given number of tasks.
     pub(crate) fn leak(tasks: usize) -> &'static Self {
         Box::leak(Box::new(Self {
             gate: Gate::default(),
@@ -84,24 +84,24 @@ impl Board {
         }))
     }
 
-    /// The waker of the task at `place`, which was polled once.
+    /// Returns the waker of the task at `slot`, which was polled once.
     #[inline]
-    pub(crate) fn waker(&self, place: usize) -> &Waker {
-        self.wakers[place]
+    pub(crate) fn waker(&self, slot: usize) -> &Waker {
+        self.wakers[slot]
             .get()
-            .expect("each task leaves its waker at its first poll")
+            .expect("each task stores its waker in its first poll")
     }
 }
 
-/// Leaves its waker at its first poll, and never ends.
+/// Stores its waker in its first poll, and never completes.
 pub(crate) struct Parked {
     board: &'static Board,
     waker: &'static OnceLock<Waker>,
 }
 
 impl Parked {
-    pub(crate) fn new(board: &'static Board, place: usize) -> Self {
-        let waker = &board.wakers[place];
+    pub(crate) fn new(board: &'static Board, slot: usize) -> Self {
+        let waker = &board.wakers[slot];
         Self { board, waker }
     }
 }
@@ -117,8 +117,8 @@ impl Future for Parked {
     }
 }
 
-/// Leaves its waker at its first poll, wakes its peer at each further one, and never ends. Places 0 and
-/// 1 are each other's peers; the tasks at other places are never woken.
+/// Stores its waker in its first poll, wakes its peer in each further one, and never completes.
+/// Slots 0 and 1 are each other's peers; the tasks in other slots are never woken.
 pub(crate) struct Ping {
     gate: &'static Gate,
     own: &'static OnceLock<Waker>,
@@ -126,11 +126,11 @@ pub(crate) struct Ping {
 }
 
 impl Ping {
-    pub(crate) fn new(board: &'static Board, place: usize) -> Self {
+    pub(crate) fn new(board: &'static Board, slot: usize) -> Self {
         Self {
             gate: &board.gate,
-            own: &board.wakers[place],
-            peer: &board.wakers[place ^ 1],
+            own: &board.wakers[slot],
+            peer: &board.wakers[slot ^ 1],
         }
     }
 }
@@ -153,7 +153,7 @@ impl Future for Ping {
     }
 }
 
-/// Ends at its first poll.
+/// Completes in its first poll.
 pub(crate) struct Ending(pub(crate) &'static Gate);
 
 impl Future for Ending {
@@ -166,10 +166,10 @@ impl Future for Ending {
     }
 }
 
-/// What [`Answering`] ends with.
+/// The output of [`Answering`].
 pub(crate) const ANSWER: u64 = 42;
 
-/// Ends at its first poll, with a result.
+/// Completes in its first poll, with a result.
 pub(crate) struct Answering;
 
 impl Future for Answering {

@@ -4,7 +4,13 @@ use std::{io, ops::Range};
 
 use dormir_abi::direct_entry::LOWEST_IMAGE_ADDRESS;
 
-use super::{IMAGE_LIMIT_MIB, headers::MAX_PROGRAM_HEADERS};
+/// The maximum number of program headers. The guest image's linker script makes five, Linux has
+/// ten.
+pub(super) const MAX_PROGRAM_HEADERS: u16 = 128;
+
+/// Where an image must end. If the memory is larger than this, QEMU's q35 puts the rest above 4
+/// GiB.
+pub(super) const IMAGE_LIMIT_MIB: u64 = 2048;
 
 /// An error in a guest's ELF file, as the end of a sentence that begins with its path.
 #[derive(Debug, thiserror::Error)]

@@ -2,7 +2,7 @@
 
 use super::{Image, LOWEST_IMAGE_ADDRESS, MAX_MEMORY_MIB, Segment};
 use crate::vmm::{
-    RunConfig, Vmm,
+    config::{RunConfig, Vmm},
     limit::{Limit, Unstarted},
 };
 

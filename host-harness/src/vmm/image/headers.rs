@@ -8,11 +8,10 @@ use object::{
     read::elf::NoteIterator,
 };
 
-use super::{ImageError, Source, source::unreadable};
-
-/// The maximum number of program headers. The guest image's linker script makes five, Linux has
-/// ten.
-pub(super) const MAX_PROGRAM_HEADERS: u16 = 128;
+use super::{
+    error::{ImageError, MAX_PROGRAM_HEADERS},
+    source::{Source, unreadable},
+};
 
 /// How many bytes of notes are read in total. Further notes are ignored.
 const NOTES_LIMIT: u64 = 64 << 10;

@@ -13,7 +13,7 @@ use super::{
     headers::{Notes, PVH_NOTE_SIZE},
 };
 use crate::vmm::{
-    RunError,
+    error::RunError,
     limit::{Limit, Unstarted},
 };
 

@@ -9,7 +9,7 @@ use std::{
 
 use rustix::fs::OFlags;
 
-use super::ImageError;
+use super::error::ImageError;
 
 /// A source of bytes at offsets. Nothing beyond `size` is ever read, so a file may grow meanwhile.
 pub(in crate::vmm) trait Source {

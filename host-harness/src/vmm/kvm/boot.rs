@@ -11,7 +11,8 @@ use vm_memory::{
 };
 
 use crate::vmm::{
-    MAX_ARGUMENTS_LENGTH, RunError,
+    config::MAX_ARGUMENTS_LENGTH,
+    error::RunError,
     image::{Image, ImageFile},
     limit::{Limit, Unstarted},
 };

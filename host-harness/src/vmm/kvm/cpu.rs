@@ -6,7 +6,7 @@ use kvm_bindings::{
 use kvm_ioctls::{Cap, Kvm, VcpuFd};
 
 use super::boot::{GDT, GDT_ENTRIES, PML4, START_INFO};
-use crate::vmm::RunError;
+use crate::vmm::error::RunError;
 
 /// Protected mode, paging, write protection, native FPU errors, and the two bits that are always
 /// set (ET, MP).

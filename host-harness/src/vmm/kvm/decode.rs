@@ -7,7 +7,7 @@ use iced_x86::{
 use kvm_bindings::kvm_regs;
 use kvm_ioctls::VcpuFd;
 
-use crate::vmm::EventKind;
+use crate::vmm::steps::EventKind;
 
 /// In `IA32_APIC_BASE`: the address of the local APIC's page.
 const APIC_ADDRESS: u64 = 0x000f_ffff_ffff_f000;

@@ -19,7 +19,7 @@ use super::{
     boot::Memory,
     host_interrupt::{self, HostInterrupts},
 };
-use crate::vmm::{Outcome, RunError, console::Console};
+use crate::vmm::{console::Console, error::RunError, outcome::Outcome};
 
 /// The last port of the serial line.
 const SERIAL_END: u16 = SERIAL + 7;

@@ -12,7 +12,7 @@ use super::{
     registers,
     steps::Stepper,
 };
-use crate::vmm::{Outcome, console::Console};
+use crate::vmm::{console::Console, outcome::Outcome};
 
 /// Why the loop ended.
 pub(super) enum RunLoopEnd {

@@ -27,7 +27,7 @@ use vmm_sys_util::{
 };
 
 use super::boot::Memory;
-use crate::vmm::Outcome;
+use crate::vmm::outcome::Outcome;
 
 ioctl_iow_nr!(KVM_GET_DEVICE_ATTR, KVMIO, 0xe2, kvm_device_attr);
 

@@ -22,10 +22,14 @@ use kvm_ioctls::{Kvm, VcpuFd, VmFd};
 use vm_memory::{Address, GuestMemoryBackend, GuestMemoryRegion};
 
 use super::{
-    GuestCommandLine, Outcome, Report, RunConfig, RunError,
+    command_line::GuestCommandLine,
+    config::RunConfig,
     console::Console,
+    error::RunError,
     image::{Image, ImageFile},
     limit::{Limit, Unstarted},
+    outcome::Outcome,
+    report::Report,
 };
 use boot::Memory;
 use devices::Devices;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use kvm_ioctls::{Cap, Kvm};
 
-use crate::vmm::RunError;
+use crate::vmm::error::RunError;
 
 /// The version of the interface that every KVM has had since it was declared stable.
 const API_VERSION: i32 = 12;

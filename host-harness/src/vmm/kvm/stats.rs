@@ -13,7 +13,7 @@ use kvm_bindings::{KVMIO, kvm_stats_desc, kvm_stats_header};
 use kvm_ioctls::VcpuFd;
 use vmm_sys_util::{ioctl::ioctl, ioctl_io_nr};
 
-use crate::vmm::VcpuCounters;
+use crate::vmm::report::VcpuCounters;
 
 // kvm-ioctls does not offer this call.
 ioctl_io_nr!(KVM_GET_STATS_FD, KVMIO, 0xce);

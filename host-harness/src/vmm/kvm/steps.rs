@@ -22,7 +22,10 @@ use kvm_bindings::{
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd};
 
 use super::{boot::Memory, decode, registers};
-use crate::vmm::{EventKind, Outcome, StepEvent, Stretch};
+use crate::vmm::{
+    outcome::Outcome,
+    steps::{EventKind, StepEvent, Stretch},
+};
 
 /// In DR7: the breakpoint in DR0 is on, for execution. Bit 10 is always one.
 const DR7_BREAKPOINT_0: u64 = 1 << 10 | 0b11;

@@ -14,7 +14,8 @@ use libc::{c_int, c_void, pthread_t, siginfo_t};
 use vmm_sys_util::signal::{self, Killable, SIGRTMIN, register_signal_handler, unblock_signal};
 
 use super::exits::RunLoopEnd;
-use crate::vmm::{RunError, StopToken};
+use crate::stop::StopToken;
+use crate::vmm::error::RunError;
 
 /// How often the stop token is checked.
 const STOP_INTERVAL: Duration = Duration::from_millis(20);

@@ -4,7 +4,7 @@ use std::{ffi::OsString, os::fd::RawFd, path::Path};
 
 use dormir_abi::port::{DEBUG_CONSOLE, EXIT, SERIAL, SERIAL_IRQ};
 
-use crate::vmm::{Accelerator, MachineType, RunConfig};
+use crate::vmm::config::{Accelerator, MachineType, RunConfig};
 
 /// Returns QEMU's arguments for a guest; `monitor` is the file descriptor of the monitor that
 /// starts it.

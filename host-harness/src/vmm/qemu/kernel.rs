@@ -10,7 +10,7 @@ use std::{
 use rustix::fs::{MemfdFlags, memfd_create};
 
 use crate::vmm::{
-    RunError,
+    error::RunError,
     image::{Image, ImageFile},
     limit::{Limit, Unstarted},
 };

@@ -21,12 +21,16 @@ use std::{
 use dormir_abi::exit;
 
 use super::{
-    Accelerator, ChildEnd, GuestCommandLine, Limits, MachineType, Outcome, Report, RunConfig,
-    RunError, attend,
+    attend::{ChildEnd, Limits, attend},
+    command_line::GuestCommandLine,
+    config::{Accelerator, MachineType, RunConfig},
     console::{Console, GuestRecords},
+    error::RunError,
     image::{Image, ImageFile},
     kvm,
     limit::{Limit, Unstarted},
+    outcome::Outcome,
+    report::Report,
 };
 use crate::{
     escape::escape,

@@ -1,5 +1,5 @@
-//! `isr_to_poll`: the instructions from the first of the timer interrupt's entry to the first of the
-//! woken task's future, through everything that lies between them in every guest.
+//! `isr_to_poll`: the instructions from the first of the timer interrupt's entry to the first of
+//! the woken task's future, through everything that lies between them in every guest.
 
 use core::time::Duration;
 

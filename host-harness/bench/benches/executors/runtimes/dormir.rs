@@ -7,9 +7,9 @@ use dormir::executor::{Capacity, Cpus, Executor, Runner, Shared, SingleVcpu, Spa
 use super::{Joins, Runtime, Spawn, passes};
 use crate::work::{ANSWER, Answering, Ending, Gate, Parked, Ping};
 
-pub(crate) struct Dormir<C: Capacity, M: Cpus>(Runner<C, M>);
+pub(crate) struct DormirRuntime<C: Capacity, M: Cpus>(Runner<C, M>);
 
-/// Who may wake: the two kinds of dormir that are measured.
+/// The two `Cpus` with which dormir is measured.
 pub(crate) trait Wakers: Cpus {
     const NAME: &'static str;
 
@@ -33,7 +33,7 @@ impl Wakers for SingleVcpu {
     }
 }
 
-/// Futures that have a pool. It has room for the tasks of both kinds at the largest size.
+/// Futures with a pool, which has room for the tasks of both kinds at the largest size.
 pub(crate) trait Pooled: Future<Output = ()> + Sized + 'static {
     fn pooled(self) -> Task<Self>;
 }
@@ -56,8 +56,8 @@ pooled!(Parked, Ping, Ending);
 dormir::task! {
     async fn parent(spawner: Spawner, gate: &'static Gate, children: u64), pool = 2 {
         for _ in 0..children {
-            let child = spawner.spawn(answering()).expect("there is a place for one child");
-            assert_eq!(child.await.expect("nobody aborts it"), ANSWER);
+            let child = spawner.spawn(answering()).expect("there is room for one child");
+            assert_eq!(child.await.expect("it is not aborted"), ANSWER);
         }
         gate.count_down();
     }
@@ -65,14 +65,14 @@ dormir::task! {
     fn answering() -> Answering, pool = 2 { Answering }
 }
 
-impl<F: Pooled, C: Capacity, M: Wakers> Runtime<F> for Dormir<C, M> {
+impl<F: Pooled, C: Capacity, M: Wakers> Runtime<F> for DormirRuntime<C, M> {
     type Spawner = Spawner;
 
     const NAME: &'static str = M::NAME;
 
     fn new() -> Self {
         let executor: &'static Executor<C, M> = Box::leak(Box::new(Executor::new(M::cpus())));
-        Self(executor.enter().expect("nobody else runs it"))
+        Self(executor.enter().expect("it is entered only here"))
     }
 
     fn spawner(&self) -> Spawner {
@@ -91,14 +91,14 @@ impl<F: Pooled> Spawn<F> for Spawner {
     #[inline]
     fn spawn(&self, future: F) {
         self.spawn_detached(future.pooled())
-            .expect("the executor has a place for each task of a round");
+            .expect("the executor has room for each task of a round");
     }
 }
 
-impl<C: Capacity, M: Wakers> Joins for Dormir<C, M> {
+impl<C: Capacity, M: Wakers> Joins for DormirRuntime<C, M> {
     fn spawn_parent(spawner: &Spawner, gate: &'static Gate, children: u64) {
         spawner
             .spawn_detached(parent(*spawner, gate, children))
-            .expect("there is a place for the parent");
+            .expect("there is room for the parent");
     }
 }

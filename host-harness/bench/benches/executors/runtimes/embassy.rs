@@ -15,13 +15,14 @@ use embassy_executor::{
 use super::{Runtime, Spawn, passes};
 use crate::work::Gate;
 
-/// An executor, with `POOLS` pools of `PLACES` tasks each.
-pub(crate) struct Embassy<F: Future + 'static, const POOLS: usize, const PLACES: usize> {
+/// An executor, with `POOLS` pools of `SLOTS` tasks each.
+pub(crate) struct EmbassyRuntime<F: Future + 'static, const POOLS: usize, const SLOTS: usize> {
     executor: &'static Executor,
-    pools: &'static [TaskPool<F, PLACES>; POOLS],
+    pools: &'static [TaskPool<F, SLOTS>; POOLS],
 }
 
-/// Whether the executor has something to do. One flag for all executors will do: one runs at a time.
+/// Whether the executor has something to do. One flag for all executors is enough: they run one at
+/// a time.
 static PENDED: AtomicBool = AtomicBool::new(false);
 
 #[unsafe(export_name = "__pender")]
@@ -29,11 +30,11 @@ fn pend(_context: *mut ()) {
     PENDED.store(true, Ordering::Relaxed);
 }
 
-impl<F, const POOLS: usize, const PLACES: usize> Runtime<F> for Embassy<F, POOLS, PLACES>
+impl<F, const POOLS: usize, const SLOTS: usize> Runtime<F> for EmbassyRuntime<F, POOLS, SLOTS>
 where
     F: Future + 'static,
 {
-    type Spawner = PoolSpawner<F, POOLS, PLACES>;
+    type Spawner = PoolSpawner<F, POOLS, SLOTS>;
 
     const NAME: &'static str = "embassy";
 
@@ -55,21 +56,21 @@ where
     fn rounds(&mut self, gate: &'static Gate, rounds: u64, round: impl FnMut()) -> Duration {
         passes(gate, rounds, round, || {
             PENDED.store(false, Ordering::Relaxed);
-            // SAFETY: this is the one call, and neither tasks nor `pend` make it.
+            // SAFETY: this is the only call, and neither tasks nor `pend` make it.
             unsafe { self.executor.poll() };
             PENDED.load(Ordering::Relaxed)
         })
     }
 }
 
-/// Takes a place in the pools by turns.
-pub(crate) struct PoolSpawner<F: Future + 'static, const POOLS: usize, const PLACES: usize> {
+/// Spawns into the pools in turn.
+pub(crate) struct PoolSpawner<F: Future + 'static, const POOLS: usize, const SLOTS: usize> {
     spawner: Spawner,
-    pools: &'static [TaskPool<F, PLACES>; POOLS],
+    pools: &'static [TaskPool<F, SLOTS>; POOLS],
     next: Cell<usize>,
 }
 
-impl<F, const POOLS: usize, const PLACES: usize> Spawn<F> for PoolSpawner<F, POOLS, PLACES>
+impl<F, const POOLS: usize, const SLOTS: usize> Spawn<F> for PoolSpawner<F, POOLS, SLOTS>
 where
     F: Future + 'static,
 {
@@ -79,6 +80,6 @@ where
         self.next.set((next + 1) % POOLS);
         let token = self.pools[next].spawn(|| future);
         self.spawner
-            .spawn(token.expect("the pool has a place for each task of a round"));
+            .spawn(token.expect("the pool has room for each task of a round"));
     }
 }

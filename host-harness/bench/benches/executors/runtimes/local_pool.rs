@@ -42,7 +42,7 @@ where
 {
     #[inline]
     fn spawn(&self, future: F) {
-        self.spawn_local(future).expect("the pool is there");
+        self.spawn_local(future).expect("the pool exists");
     }
 }
 
@@ -52,10 +52,10 @@ impl Joins for FuturesLocalPool {
         let parent = spawner.spawn_local(async move {
             for _ in 0..children {
                 let child = own.spawn_local_with_handle(Answering);
-                assert_eq!(child.expect("the pool is there").await, ANSWER);
+                assert_eq!(child.expect("the pool exists").await, ANSWER);
             }
             gate.count_down();
         });
-        parent.expect("the pool is there");
+        parent.expect("the pool exists");
     }
 }

@@ -1,4 +1,4 @@
-//! The runtimes, in one shape.
+//! The runtimes, behind a common interface.
 
 mod dormir;
 mod embassy;
@@ -13,7 +13,8 @@ use std::{
 };
 
 pub(crate) use self::{
-    dormir::Dormir, embassy::Embassy, local_pool::FuturesLocalPool, smol::Smol, tokio::Tokio,
+    dormir::DormirRuntime, embassy::EmbassyRuntime, local_pool::FuturesLocalPool, smol::Smol,
+    tokio::Tokio,
 };
 use crate::work::{Gate, Parked};
 
@@ -28,9 +29,9 @@ pub(crate) trait Runtime<F> {
 
     fn spawner(&self) -> Self::Spawner;
 
-    /// That many times: calls `round`, which arms the gate and wakes or spawns, then lets the runtime
-    /// poll until the gate has no poll left, and at least look for a ready task once. Returns the time
-    /// that all this took, without entering and leaving the runtime.
+    /// Repeats the given number of times: calls `round`, which arms the gate and wakes or spawns,
+    /// then lets the runtime poll until no poll remains at the gate, and check for a ready task at
+    /// least once. Returns the total time, without entering and leaving the runtime.
     fn rounds(&mut self, gate: &'static Gate, rounds: u64, round: impl FnMut()) -> Duration;
 }
 
@@ -41,12 +42,12 @@ pub(crate) trait Spawn<F> {
 
 /// A runtime with join handles. The other tasks are [`Parked`].
 pub(crate) trait Joins: Runtime<Parked> {
-    /// Spawns a parent, which that many times spawns an [`Answering`](crate::work::Answering) and awaits
-    /// its answer, and counts the gate down at its end. Called in rounds only.
+    /// Spawns a parent, which repeatedly spawns an [`Answering`](crate::work::Answering) and awaits
+    /// its answer, and decrements the gate at its end. Called in rounds only.
     fn spawn_parent(spawner: &Self::Spawner, gate: &'static Gate, children: u64);
 }
 
-/// The rounds of a runtime whose loop is its own: its `block_on` runs this future.
+/// The rounds of a runtime that owns its loop: its `block_on` runs this future.
 fn main_line(
     gate: &'static Gate,
     mut rounds: u64,
@@ -67,15 +68,15 @@ fn main_line(
         rounds -= 1;
         round();
         if gate.left() == 0 {
-            // Nobody was woken: the runtime looks for ready tasks, and comes back.
+            // No task was woken: the runtime checks for ready tasks, and returns.
             cx.waker().wake_by_ref();
         }
         Poll::Pending
     })
 }
 
-/// The rounds of a runtime whose loop is the caller's. `pass` has it poll what is ready, and says
-/// whether more may be.
+/// The rounds of a runtime whose loop belongs to the caller. `pass` polls what is ready, and
+/// returns whether more may be ready.
 fn passes(
     gate: &Gate,
     rounds: u64,

@@ -19,7 +19,7 @@ where
 
     fn new() -> Self {
         let runtime = Builder::new_current_thread().build();
-        Self(runtime.expect("a runtime without drivers needs nothing of the system"))
+        Self(runtime.expect("a runtime without drivers needs no system resources"))
     }
 
     fn spawner(&self) -> Handle {

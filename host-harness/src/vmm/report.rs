@@ -1,0 +1,46 @@
+//! The result of a run.
+
+use std::time::{Duration, Instant};
+
+use super::{outcome::Outcome, steps::Stretch};
+
+/// The result of a run.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// How the guest ended.
+    pub outcome: Outcome,
+    /// The figures that the guest reported, in the order of its reports.
+    pub stats: Vec<(String, u64)>,
+    /// The series of figures that the guest reported, by name, in the order of their first figures.
+    pub samples: Vec<(String, Vec<u64>)>,
+    /// The times of the guest's clock that it reported.
+    pub times: Vec<GuestTime>,
+    /// From the start of the VM (for QEMU: of its process) to its end.
+    pub wall: Duration,
+    /// What KVM counted, if the VMM can read it.
+    pub counters: Option<VcpuCounters>,
+    /// The stretches that were stepped through, if steps were asked for.
+    pub stretches: Vec<Stretch>,
+}
+
+/// A time of the guest's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GuestTime {
+    /// In nanoseconds since an arbitrary moment.
+    pub nanos: u64,
+    /// When the report arrived here, which is after the guest read its clock.
+    pub at: Instant,
+}
+
+/// What KVM counted for the vCPU (`KVM_GET_STATS_FD`); `None` if this kernel does not count it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VcpuCounters {
+    /// Exits to this process (returns from `KVM_RUN`), counted by the VMM itself.
+    pub userspace_exits: u64,
+    /// How often the vCPU executed `hlt`.
+    pub halt_exits: Option<u64>,
+    /// Interrupts injected.
+    pub irq_injections: Option<u64>,
+    /// Instructions that KVM emulated.
+    pub emulated_instructions: Option<u64>,
+}
