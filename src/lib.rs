@@ -149,7 +149,7 @@
 //! | `alloc` | no | tasks on the heap: `Task::boxed`; a table of `embassy_time`'s wakers that grows |
 //! | `metrics` | no | `Executor::metrics`: counts of polls, wakes and waits; the longest poll |
 //! | `trace` | no | `executor::trace`: hooks that executors call |
-//! | `log` | no | messages by the crate `log`, when the table of `embassy_time`'s wakers is full |
+//! | `log` | no | messages by the crate `log`: what `bare::init` found; a full table of `embassy_time`'s wakers |
 //! | `defmt` | no | `defmt::Format` on instants, errors and other data types |
 //! | `critical-section-impl` | no | an implementation of `critical-section` that masks interrupts, for guests with one vCPU |
 #![no_std]

@@ -29,6 +29,7 @@ use super::TimerSource;
 /// # Ok::<(), InitError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum InitError {
     /// The machine does not have the timer that the guest asks for.

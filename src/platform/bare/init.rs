@@ -116,6 +116,11 @@ pub unsafe fn init(config: Config) -> Result<&'static Machine, InitError> {
     queue
         .install(clock, alarm)
         .map_err(|_| InitError::AlreadyInitialized)?;
+    #[cfg(feature = "log")]
+    log::info!(
+        "timer: {timer}, {timer_hz} Hz; clock: {}; TSC: {tsc_hz} Hz, by {tsc_source}",
+        machine.clock
+    );
     Ok(machine)
 }
 

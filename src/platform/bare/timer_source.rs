@@ -21,6 +21,7 @@ use crate::arch::x86_64::{apic, cpuid, pic, pit};
 /// # Ok::<(), bare::ParseTimerSourceError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum TimerSource {
     /// Channel 0 of the 8254, through the PIC: 0.8 µs ticks, 54.9 ms at most.
@@ -87,6 +88,7 @@ impl fmt::Display for TimerSource {
 /// dormir_guest::println!("{error}");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub struct ParseTimerSourceError;
 

@@ -29,6 +29,7 @@ const NANOS_HZ: u64 = 1_000_000_000;
 /// }
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum ClockSource {
     /// The TSC, whose frequency does not change.

@@ -18,6 +18,7 @@ use crate::arch::x86_64::{cpuid, pit};
 /// }
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum FrequencySource {
     /// [`platform::bare::Config`](crate::platform::bare::Config), from the guest.
