@@ -45,6 +45,47 @@ fn the_program_that_measures_is_built_and_takes_over() {
     }
 }
 
+/// `cargo vm demo` on a fresh machine waits for nothing that only draws or computes figures.
+#[test]
+fn only_the_program_that_measures_depends_on_what_it_draws_and_computes_with() {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let tree = |package: &str| {
+        let output = std::process::Command::new(&cargo)
+            .args([
+                "tree",
+                "--locked",
+                "--edges",
+                "normal,build",
+                "--prefix",
+                "none",
+            ])
+            .args(["--package", package])
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .output()
+            .expect("cargo runs");
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let (harness, measure) = (tree("dormir-harness"), tree("dormir-measure"));
+    for name in [
+        "plotters",
+        "maud",
+        "hdrhistogram",
+        "rand_distr",
+        "indicatif",
+    ] {
+        let is_in = |tree: &str| {
+            tree.lines()
+                .any(|line| line.starts_with(&format!("{name} ")))
+        };
+        assert!(!is_in(&harness) && is_in(&measure), "{name}");
+    }
+}
+
 #[test]
 fn what_cannot_be_built_is_said_in_a_sentence() {
     for (cargo, named) in [

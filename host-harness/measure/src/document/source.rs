@@ -44,7 +44,7 @@ pub(crate) enum SourceError {
     #[error("none of the files has latencies: pass --from a file that --latency --json wrote")]
     NoLatencies,
     #[error("no figures are left: the files have none under the VMMs that --vmm names")]
-    NoSuchVmmError,
+    NoVmmLeft,
 }
 
 /// Reads files with latencies, and with counts, of which there may be one each.
@@ -101,7 +101,7 @@ impl Document {
         self.cells
             .retain(|cell| names.is_empty() || names.contains(&cell.vmm));
         if self.cells.is_empty() {
-            return Err(SourceError::NoSuchVmmError);
+            return Err(SourceError::NoVmmLeft);
         }
         Ok(self)
     }

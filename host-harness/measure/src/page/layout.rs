@@ -96,9 +96,9 @@ fn distributions(cells: &[Cell]) -> Markup {
         section {
             h2 #distributions { "Distributions" }
             p { "How late polls are, at each percentile: half of all samples are no later than \
-                p50, all but one in a thousand no later than p99.9; a line begins at the smallest. Both \
-                scales are logarithmic. The numbers below a chart are those of its lines, and how \
-                many times the floor's." }
+                p50, all but one in a thousand no later than p99.9; a line begins at the \
+                smallest. Both scales are logarithmic. The numbers below a chart are those of \
+                its lines, and how many times the floor's." }
             @for vmm in cells.chunk_by(|one, other| one.vmm == other.vmm) {
                 h3 { (names::vmm(&vmm[0].vmm)) " " code { (vmm[0].vmm) } }
                 @for guest in vmm.chunk_by(Cell::is_of_guest_of) {
@@ -212,7 +212,8 @@ fn images(document: &Document) -> Markup {
                 p { "Not measured in this run." }
             } @else {
                 p { "Whole guests that boot under every VMM here, each with the same start-up \
-                    code, console and handling of faults; release profile, without debug information." }
+                    code, console and handling of faults; release profile, without debug \
+                    information." }
                 div.groups { (bars::draw(&bars::of_images(&document.images), "size")) }
                 (scroll("Image sizes", &html! {
                     table.figures {
