@@ -9,6 +9,7 @@ pub mod escape;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod guest;
+mod host_cargo;
 pub mod hyperlight;
 pub mod packages;
 mod process;

@@ -1,12 +1,14 @@
-//! The versions of the packages that guests, and programs for them, are built from.
+//! The versions of the packages that guests, and what is measured beside them, are built from.
 
 use crate::{
+    host_cargo,
     process::{self, Keep, ProcessError, Scope},
     stop::StopToken,
     toolchain::{GuestToolchain, TARGET},
+    workspace::Workspace,
 };
 use cargo_metadata::MetadataCommand;
-use std::{path::Path, time::Duration};
+use std::{path::Path, process::Command, time::Duration};
 
 /// How long cargo may take to list packages; it may have to fetch other targets' packages.
 const LIMIT: Duration = Duration::from_secs(10 * 60);
@@ -16,21 +18,21 @@ const LIMIT: Duration = Duration::from_secs(10 * 60);
 #[non_exhaustive]
 pub enum PackagesError {
     /// Cargo did not run to its end.
-    #[error("the versions of the guests' packages cannot be found out: {0}")]
+    #[error("the versions of the packages that are measured cannot be found out: {0}")]
     Process(#[from] ProcessError),
     /// Cargo failed, and has said why on standard error.
     #[error(
-        "the versions of the guests' packages cannot be found out: cargo failed ({0}) and says \
+        "the versions of the packages that are measured cannot be found out: cargo failed ({0}) and says \
          above why"
     )]
     Cargo(std::process::ExitStatus),
     /// Cargo reported something that cannot be understood.
-    #[error("cargo's report on the guests' packages cannot be read ({0}): update cargo")]
+    #[error("cargo's report on the packages that are measured cannot be read ({0}): update cargo")]
     Report(#[from] cargo_metadata::Error),
     /// A package is not there.
     #[error(
         "the packages have no `{0}`, which is measured: look into Cargo.lock in guest-image, \
-         guest-image/hyperlight or host-harness/hyperlight"
+         guest-image/hyperlight, host-harness/hyperlight or the top folder"
     )]
     Missing(&'static str),
 }
@@ -49,10 +51,31 @@ pub fn versions(
 ) -> Result<Vec<(String, String)>, PackagesError> {
     let mut command = toolchain.command();
     command
-        .args(["metadata", "--format-version", "1", "--locked", "--quiet"])
-        .args(["--filter-platform", TARGET])
+        .args(["metadata", "--locked", "--filter-platform", TARGET])
         .current_dir(folder);
-    let cargo = process::capture(&mut command, Keep::StdoutOnly, Scope::Group, LIMIT, stop)?;
+    ask(&mut command, wanted, stop)
+}
+
+/// The same of the packages that a checkout's host packages are built from.
+///
+/// # Errors
+///
+/// Cargo failed, or a package is not there.
+pub fn host_versions(
+    workspace: &Workspace,
+    wanted: &[&'static str],
+    stop: &StopToken,
+) -> Result<Vec<(String, String)>, PackagesError> {
+    ask(&mut host_cargo::cargo(workspace, "metadata"), wanted, stop)
+}
+
+fn ask(
+    command: &mut Command,
+    wanted: &[&'static str],
+    stop: &StopToken,
+) -> Result<Vec<(String, String)>, PackagesError> {
+    command.args(["--format-version", "1", "--quiet"]);
+    let cargo = process::capture(command, Keep::StdoutOnly, Scope::Group, LIMIT, stop)?;
     if !cargo.status.success() {
         return Err(PackagesError::Cargo(cargo.status));
     }

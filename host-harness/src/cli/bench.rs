@@ -2,9 +2,10 @@
 //!
 //! It is a package of its own, so that no other verb waits for what it draws and computes with.
 
-use super::{Ended, host_cargo::cargo, note};
+use super::{Ended, note};
 use crate::{
     guest,
+    host_cargo::cargo,
     process::{self, Keep, ProcessError, Scope},
     stop::StopToken,
     workspace::Workspace,

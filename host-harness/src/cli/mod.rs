@@ -4,7 +4,6 @@ mod bench;
 mod choose;
 pub mod command;
 mod demo;
-mod host_cargo;
 mod output;
 mod run;
 mod signals;

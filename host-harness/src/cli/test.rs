@@ -3,8 +3,9 @@
 mod examples;
 mod one_vmm;
 
-use super::{Ended, FAILURE, Installing, host_cargo::cargo};
+use super::{Ended, FAILURE, Installing};
 use crate::{
+    host_cargo::cargo,
     process::{self, Scope},
     setup::{self, Needs},
     stop::StopToken,

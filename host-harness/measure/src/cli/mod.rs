@@ -251,7 +251,7 @@ fn run(arguments: Arguments, stop: &StopToken) -> Ended {
         return figures::run(arguments.check);
     }
     if arguments.native {
-        return native::run(json);
+        return native::run(json, stop);
     }
     if !arguments.counts {
         return Err(NoKindError.into());

@@ -1,8 +1,11 @@
 //! Runs `host-harness/bench`, which compares executors natively, and reads its table.
 
-use super::{machine, versions::of_rustc};
+use super::{
+    machine,
+    versions::{self, VersionsError},
+};
 use crate::document::native::{NativeDocument, Ratio};
-use dormir_harness::workspace::Workspace;
+use dormir_harness::{vmm::StopToken, workspace::Workspace};
 use std::{
     env,
     io::{self, BufRead, BufReader, Write},
@@ -20,10 +23,16 @@ pub(crate) enum NativeError {
         "the bench's table cannot be read: build this command and the bench from the same sources"
     )]
     Table,
+    #[error(transparent)]
+    Versions(#[from] VersionsError),
 }
 
 /// Runs the bench, which takes some minutes, and shows what it prints as it comes.
-pub(crate) fn measure(workspace: &Workspace) -> Result<NativeDocument, NativeError> {
+pub(crate) fn measure(
+    workspace: &Workspace,
+    stop: &StopToken,
+) -> Result<NativeDocument, NativeError> {
+    let versions = versions::of_native(workspace, stop)?;
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut bench = Command::new(cargo)
         .args(["bench", "--locked", "--package", "dormir-bench"])
@@ -46,7 +55,7 @@ pub(crate) fn measure(workspace: &Workspace) -> Result<NativeDocument, NativeErr
         return Err(NativeError::Bench(status));
     }
     let ratios = read(&printed).ok_or(NativeError::Table)?;
-    Ok(NativeDocument::new(machine::look(), of_rustc(), ratios))
+    Ok(NativeDocument::new(machine::look(), versions, ratios))
 }
 
 /// Reads the table among what the bench printed: a row for each case and number of tasks, a column

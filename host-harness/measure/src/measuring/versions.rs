@@ -95,14 +95,30 @@ fn wanted() -> impl Iterator<Item = &'static str> {
     COMMON.iter().chain(others).copied()
 }
 
-/// The version of the compiler that builds the bench: the one in PATH.
-pub(crate) fn of_rustc() -> Versions {
+/// The packages that are compared natively.
+const NATIVE: &[&str] = &[
+    "dormir",
+    "embassy-executor",
+    "tokio",
+    "async-executor",
+    "futures",
+];
+
+/// The versions of what the native bench compares, and of the compiler in PATH.
+pub(crate) fn of_native(
+    workspace: &Workspace,
+    stop: &StopToken,
+) -> Result<Versions, VersionsError> {
+    let versions = packages::host_versions(workspace, NATIVE, stop)?;
+    let mut versions: Versions = versions.into_iter().collect();
     let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let output = Command::new(rustc).arg("--version").output().ok();
     let text = output.and_then(|output| String::from_utf8(output.stdout).ok());
-    let version = text.and_then(|text| Some(text.trim().strip_prefix("rustc ")?.to_owned()));
-    version
-        .into_iter()
-        .map(|version| ("rustc".to_owned(), version))
-        .collect()
+    if let Some(version) = text
+        .as_deref()
+        .and_then(|text| text.trim().strip_prefix("rustc "))
+    {
+        versions.insert("rustc".into(), version.to_owned());
+    }
+    Ok(versions)
 }

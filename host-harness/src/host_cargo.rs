@@ -17,7 +17,7 @@ const KEPT: &[&str] = &[
 ];
 
 /// `cargo VERB` in the top folder, to which arguments are to be added.
-pub(super) fn cargo(workspace: &Workspace, verb: &str) -> Command {
+pub(crate) fn cargo(workspace: &Workspace, verb: &str) -> Command {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     toolchain::isolate(&mut command, KEPT);
