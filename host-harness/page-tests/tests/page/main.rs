@@ -6,7 +6,6 @@
 mod view;
 
 use dormir_harness::browser::Browser;
-use dormir_measure as page;
 use std::{error::Error, fmt, fs, path::PathBuf};
 use view::{Seen, View, Viewer};
 
@@ -49,7 +48,7 @@ fn files() -> [PathBuf; 1] {
 }
 
 fn drawn() -> Result<String> {
-    Ok(page::html(&files())?)
+    Ok(dormir_measure::html(&files())?)
 }
 
 #[test]
@@ -121,7 +120,7 @@ fn the_page_is_the_same_without_javascript() -> Result<()> {
 
 #[test]
 fn the_picture_is_in_order_in_light_and_in_dark() -> Result<()> {
-    let (view, picture) = (View::open()?, page::svg(&files())?);
+    let (view, picture) = (View::open()?, dormir_measure::svg(&files())?);
     for scheme in SCHEMES {
         let seen = view.look(&picture, "svg", Viewer { scheme, ..USUAL })?;
         assert!(seen.wrong.is_empty(), "{scheme}: {:#?}", seen.wrong);
