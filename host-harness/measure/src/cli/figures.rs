@@ -21,7 +21,7 @@ pub(super) const ABOUT: &str = "Of --splice, the names of figures:\n\n  counts-t
     line: its date and versions\n  count RUNTIME/CASE/N/CAPACITY/CPUS   one count, as in `count \
     dormir/spawn_boxed/64/64/shared`; - for what does not apply, and for isr_to_poll /TIMER \
     behind\n  worst RUNTIME/CASE/N/CAPACITY/CPUS   the worst single operation\n  slack   the alarm \
-    writes of a sleep with slack\n  latency-p50, latency-record   of docs/figures/latency.json, of \
+    writes of a sleep with slack\n  latency, latency-record   of docs/figures/latency.json, of \
     which docs/latency.svg is drawn too\n  native-ratios, native-record   of \
     docs/figures/native.json";
 

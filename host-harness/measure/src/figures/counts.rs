@@ -1,6 +1,6 @@
 //! What is shown of counted instructions.
 
-use super::tables::{Figure, markdown, recorded, row, version};
+use super::tables::{Figure, markdown, recorded, row, series, version};
 use crate::{
     document::counts::{Count, CountsDocument, Exits, ISR_TO_POLL},
     report::{names, numbers::grouped},
@@ -109,8 +109,8 @@ fn with_worst(count: Option<&Count>) -> String {
 }
 
 fn tasks(document: &CountsDocument) -> String {
-    let embassys = "embassy-executor";
-    let embassys = version(&document.versions, embassys, embassys).unwrap_or(embassys.into());
+    let embassys = series(&document.versions, "embassy-executor").unwrap_or_default();
+    let embassys = format!("embassy-executor {embassys}");
     let header = [
         "",
         "dormir, `Up64`",

@@ -15,7 +15,7 @@ const RUNTIMES: [&str; 3] = ["floor", "dormir", "embassy"];
 /// The figure of this kind; an inner `None` where the record does not have it.
 pub(super) fn figure(document: &Document, kind: &str) -> Option<Option<Figure>> {
     match kind {
-        "latency-p50" => Some(Some(Figure::Table(medians(document)))),
+        "latency" => Some(Some(Figure::Table(medians(document)))),
         "latency-record" => Some(Some(Figure::Value(record(document)))),
         _ => None,
     }

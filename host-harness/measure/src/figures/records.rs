@@ -102,7 +102,7 @@ impl Records {
         let record = match kind {
             "count" | "worst" | "slack" => Record::Counts,
             kind if kind.starts_with("counts-") => Record::Counts,
-            kind if kind.starts_with("latency-") => Record::Latency,
+            "latency" | "latency-record" => Record::Latency,
             kind if kind.starts_with("native-") => Record::Native,
             _ => return Err(RecordError::Unknown(name.to_owned())),
         };

@@ -18,7 +18,8 @@ pub(super) fn markdown(header: &[String], rows: &[Vec<String>]) -> String {
         .into_iter()
         .chain(rows.iter().map(Vec::as_slice));
     let lines: Vec<String> = rows.map(|row| format!("| {} |", row.join(" | "))).collect();
-    lines.join("\n")
+    // An empty cell takes one blank.
+    lines.join("\n").replace("|  |", "| |")
 }
 
 /// A row from its parts.
@@ -32,6 +33,13 @@ pub(super) fn recorded(date: Option<&String>, others: &[Option<String>]) -> Stri
     let parts = [day].into_iter().chain(others.iter().cloned());
     let parts: Vec<String> = parts.flatten().collect();
     parts.join(", ")
+}
+
+/// The numbers of a package's version that tell which interface it has: `0.10`, `1`.
+pub(super) fn series(versions: &Versions, name: &str) -> Option<String> {
+    let numbers: Vec<&str> = versions.get(name)?.split('.').collect();
+    let shown = if numbers[0] == "0" { 2 } else { 1 };
+    Some(numbers[..shown.min(numbers.len())].join("."))
 }
 
 /// A package or program with its version: `rustc 1.95.0`.

@@ -168,7 +168,7 @@ fn what_cannot_be_put_in_is_refused_with_a_sentence() {
             "is not in docs/figures/counts.json",
         ),
         (
-            "<!-- figures: latency-p50 -->\n<!-- /figures -->",
+            "<!-- figures: latency -->\n<!-- /figures -->",
             "--vmm qemu-tcg --json docs/figures/latency.json` records it",
         ),
     ] {
