@@ -52,11 +52,11 @@ const PROGRAM: &str = "demo";
 const DEMOS: &[Demo] = &[
     Demo {
         name: "basic",
-        about: "two futures sleep and print one after another, and the vCPU halts in between",
+        about: "two futures sleep and print one after another, and the vCPU halts between",
     },
     Demo {
         name: "basic-busy",
-        about: "the same program in a loop that polls without pause",
+        about: "the same program in a loop that polls without rest",
     },
     Demo {
         name: "advanced",
