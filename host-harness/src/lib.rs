@@ -1,6 +1,5 @@
 //! Runs `dormir` guests under KVM, under QEMU and in Hyperlight sandboxes, for tests, demos and
 //! benchmarks.
-#![deny(missing_debug_implementations)]
 
 pub mod browser;
 pub mod cli;

@@ -18,6 +18,7 @@ pub trait Hardware {
 }
 
 /// The time driver.
+#[expect(missing_debug_implementations, reason = "embassy's queue has none")]
 pub struct AlarmDriver<H> {
     hardware: H,
     queue: Mutex<RefCell<Queue>>,

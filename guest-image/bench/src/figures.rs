@@ -7,7 +7,7 @@ use alloc::string::String;
 use dormir::platform::bare::TimerSource;
 
 /// The sum and the maximum of operations that are counted one by one.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Tally {
     operations: u64,
     instructions: u64,

@@ -1,6 +1,7 @@
 //! Pseudo-random numbers that are the same in every run.
 
 /// A pseudo-random sequence (Marsaglia's xorshift).
+#[derive(Debug)]
 pub struct Random(u64);
 
 impl Random {

@@ -3,6 +3,7 @@
 use core::arch::asm;
 
 /// Counts the instructions of a piece of code: with `-icount shift=0`, the TSC counts each as one.
+#[derive(Debug)]
 pub struct Stopwatch {
     /// What two consecutive stamps count with nothing between them.
     own_cost: u64,

@@ -4,7 +4,6 @@
 //! the ports to which a guest writes, its exit codes, the records on its console, and the state of
 //! the vCPU at entry under the harness's own VMM.
 #![no_std]
-#![deny(missing_debug_implementations)]
 
 pub mod exit;
 pub mod note;
