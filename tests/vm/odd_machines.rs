@@ -80,7 +80,7 @@ fn without_pit() -> Result<(), Failed> {
     is(
         hello(machine, "tsc_hz=999")?,
         exit::SETUP_FAILED,
-        "999 times a second",
+        "frequency of 999 Hz",
     )?;
     is(
         hello(machine, "tsc_hz=fast")?,

@@ -4,6 +4,7 @@ use core::{
     cell::Cell,
     future::pending,
     sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
 };
 
 use critical_section::Mutex;
@@ -11,6 +12,7 @@ use dormir::{
     executor::{Cpus, Executor, JoinHandle, RemoteSpawner, Spawner, Up64, yield_now},
     idle::Halt,
     task,
+    time::Timer,
 };
 use x86_64::instructions::interrupts;
 
@@ -70,15 +72,17 @@ pub(super) fn spawn<M: Cpus>(executor: &'static Executor<Up64, M>) {
     assert_eq!(device.halts_ended(), TIMES, "each ended a hlt");
 }
 
-/// A value that no interrupt handler may drop: its drop may take long, or take a lock, or free
-/// memory.
-struct Delicate;
+/// A value that expects where it is dropped: in the interrupt handler, or not.
+struct Delicate {
+    in_handler: bool,
+}
 
 static DROPPED: AtomicU32 = AtomicU32::new(0);
 
 impl Drop for Delicate {
     fn drop(&mut self) {
-        assert!(!TestDevice::is_handling(), "dropped in the handler");
+        let in_handler = TestDevice::is_handling();
+        assert_eq!(in_handler, self.in_handler, "dropped in the handler");
         DROPPED.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -99,7 +103,7 @@ pub(super) fn abort<M: Cpus>(executor: &'static Executor<Up64, M>) {
     task! {
         /// Holds one in its future, forever.
         async fn hold() -> Delicate, pool = 1 {
-            let _held = Delicate;
+            let _held = Delicate { in_handler: false };
             pending().await
         }
 
@@ -133,29 +137,30 @@ pub(super) fn abort<M: Cpus>(executor: &'static Executor<Up64, M>) {
     assert_eq!(device.halts_ended(), 2, "each ended a hlt");
 }
 
-/// If a handler drops a join handle, the runner drops the output of a completed task, and a task
-/// that is still running goes on.
+/// If a handler drops a join handle, the output of a completed task is dropped with it. A task that
+/// is still running goes on, and the runner drops its output.
 pub(super) fn drop_handles<M: Cpus>(executor: &'static Executor<Up64, M>) {
+    const NAP: Duration = Duration::from_millis(50);
+
     task! {
-        async fn give(yields: u32) -> Delicate, pool = 1 {
-            for _ in 0..yields {
-                yield_now().await;
+        async fn give(naps: bool) -> Delicate, pool = 1 {
+            if naps {
+                Timer::after(NAP).await;
             }
-            Delicate
+            Delicate { in_handler: !naps }
         }
 
         async fn parent(spawner: Spawner, device: TestDevice), pool = 1 {
-            // It completes at once, or after a while.
-            for yields in [0, 10] {
+            for naps in [false, true] {
                 let before = dropped();
-                let handle = spawner.spawn(give(yields)).expect("there is room for one");
+                let handle = spawner.spawn(give(naps)).expect("there is room for one");
                 yield_now().await;
-                assert_eq!(handle.is_finished(), yields == 0);
+                assert_eq!(handle.is_finished(), !naps);
                 swap_handle(Some(handle));
                 device.interrupt();
                 assert_eq!(signals().await, 1);
-                for _ in 0..yields + 2 {
-                    yield_now().await;
+                if naps {
+                    Timer::after(2 * NAP).await;
                 }
                 assert_eq!(dropped(), before + 1);
             }
