@@ -1,4 +1,4 @@
-//! Wake against abort, abort against the end, and abort handles that outlive their task.
+//! Models of aborts: against a wake, against the end, and by handles that outlive their task.
 
 use loom::thread;
 
@@ -17,7 +17,7 @@ use crate::{
 fn wake_against_abort() {
     check(|first| {
         let executor = keep(Executor::<Two>::new(Shared));
-        let mut runner = enter(executor).expect("nobody else enters");
+        let mut runner = enter(executor).expect("there is no other runner");
         let fate = Fate::unknown();
         let spawned = executor.remote().spawn(fate.task(|| false));
         let mut handle = spawned.expect("there is room");
@@ -35,7 +35,7 @@ fn wake_against_abort() {
         assert_eq!(runner.run_until_idle().tasks_left, 0, "it was aborted");
         assert!(
             matches!(poll_once(&mut handle), Some(Err(_))),
-            "the handle says so"
+            "the handle returns `Aborted`"
         );
         fate.assert_is_over();
         assert_eq!(released(), 1);
@@ -47,7 +47,7 @@ fn wake_against_abort() {
 fn abort_against_the_end() {
     check(|first| {
         let executor = keep(Executor::<Two>::new(Shared));
-        let mut runner = enter(executor).expect("nobody else enters");
+        let mut runner = enter(executor).expect("there is no other runner");
         let fate = Fate::unknown();
         let spawned = executor.remote().spawn(fate.task(|| true));
         let mut handle = spawned.expect("there is room");
@@ -61,7 +61,7 @@ fn abort_against_the_end() {
             0,
             "it has ended, or else was aborted"
         );
-        let end = poll_once(&mut handle).expect("it is over");
+        let end = poll_once(&mut handle).expect("it has ended");
         assert_eq!(fate.polls(), usize::from(end.is_ok()));
         drop(end);
         fate.assert_is_over();
@@ -70,12 +70,12 @@ fn abort_against_the_end() {
     });
 }
 
-/// The slot is another task's soon, which must not be what is aborted.
+/// Another task gets the slot, and must not be aborted.
 #[test]
 fn abort_against_the_next_task() {
     check(|first| {
         let executor = keep(Executor::<Two>::new(Shared));
-        let mut runner = enter(executor).expect("nobody else enters");
+        let mut runner = enter(executor).expect("there is no other runner");
         let fates = [Fate::unknown(), Fate::unknown()];
         let spawned = executor.remote().spawn(fates[0].task(|| true));
         let handle = spawned.expect("there is room");
@@ -89,7 +89,7 @@ fn abort_against_the_next_task() {
         runner.run_until_idle();
         thread.join().expect("it does not panic");
         runner.run_until_idle();
-        let end = poll_once(&mut second).expect("it is over");
+        let end = poll_once(&mut second).expect("it has ended");
         assert!(
             end.is_ok(),
             "the first task's handle has aborted the second"
@@ -97,7 +97,7 @@ fn abort_against_the_next_task() {
         drop(end);
         if fates[0].polls() == 1 {
             let wakers = fates.map(Fate::waker);
-            assert!(wakers[0].will_wake(&wakers[1]), "they had one slot");
+            assert!(wakers[0].will_wake(&wakers[1]), "they had the same slot");
         }
         for fate in fates {
             fate.assert_is_over();
@@ -106,13 +106,13 @@ fn abort_against_the_next_task() {
     });
 }
 
-/// The same, once numbers are given out anew: the second task may be aborted by the first one's
-/// handle, at any moment from its slot being claimed, and is over all the same.
+/// The same, as if task numbers were used again: the first task's handle may abort the second task
+/// at any moment after the claim of its slot, and the second task ends all the same.
 #[test]
 fn abort_against_the_next_task_of_that_number() {
     check(|first| {
         let executor = keep(Executor::<Two>::new(Shared));
-        let mut runner = enter(executor).expect("nobody else enters");
+        let mut runner = enter(executor).expect("there is no other runner");
         let fates = [Fate::unknown(), Fate::unknown()];
         let spawned = executor.remote().spawn(fates[0].task(|| true));
         let abort = spawned.expect("there is room").abort_handle();
@@ -124,8 +124,8 @@ fn abort_against_the_next_task_of_that_number() {
         let mut second = spawned.expect("there is room");
         runner.pass();
         thread.join().expect("it does not panic");
-        assert_eq!(runner.run_until_idle().tasks_left, 0, "it is over");
-        let end = poll_once(&mut second).expect("it is over");
+        assert_eq!(runner.run_until_idle().tasks_left, 0, "it has ended");
+        let end = poll_once(&mut second).expect("it has ended");
         assert_eq!(fates[1].polls(), usize::from(end.is_ok()));
         drop(end);
         for fate in fates {
@@ -137,12 +137,12 @@ fn abort_against_the_next_task_of_that_number() {
     });
 }
 
-/// Who holds the handle drops it while somebody else aborts the task, and it ends.
+/// A thread drops the handle while another one aborts the task and it ends.
 #[test]
 fn abort_against_detaching_and_the_end() {
     check(|first| {
         let executor = keep(Executor::<Two>::new(Shared));
-        let mut runner = enter(executor).expect("nobody else enters");
+        let mut runner = enter(executor).expect("there is no other runner");
         let fate = Fate::unknown();
         let spawned = executor.remote().spawn(fate.task(|| true));
         let handle = spawned.expect("there is room");
@@ -156,7 +156,7 @@ fn abort_against_detaching_and_the_end() {
         for thread in threads {
             thread.join().expect("it does not panic");
         }
-        assert_eq!(runner.run_until_idle().tasks_left, 0, "it is over");
+        assert_eq!(runner.run_until_idle().tasks_left, 0, "it has ended");
         fate.assert_is_over();
         assert_eq!(released(), 1);
         assert_eq!(executor.core.ended(), 0, "slots that are in use");

@@ -1,4 +1,4 @@
-//! Who comes first, who enters, and who comes after.
+//! Models of threads that open an executor, enter it, and enter it one after the other.
 
 use loom::{
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
@@ -11,10 +11,10 @@ use super::{
 };
 use crate::executor::{Executor, Shared};
 
-/// A task is polled by two runners, one after the other, on two threads: what the first one's poll
-/// has done is there for the second one's.
+/// Two runners on two threads poll a task, one after the other. The second poll sees what the first
+/// one has done.
 #[test]
-fn two_who_enter() {
+fn two_threads_enter() {
     check(|first| {
         let executor = keep(Executor::<Two>::new(Shared));
         let fate = Fate::unknown();
@@ -45,9 +45,9 @@ fn two_who_enter() {
     });
 }
 
-/// An executor is made ready by whoever comes first, and that may be two at a time.
+/// Two threads are the first to use an executor, at once.
 #[test]
-fn two_who_come_first() {
+fn two_threads_open_the_executor() {
     check(|first| {
         let executor = keep(Executor::<Two>::new(Shared));
         let fates = [Fate::unknown(), Fate::unknown()];
@@ -59,7 +59,7 @@ fn two_who_come_first() {
         first.goes();
         spawn(fates[1]);
         thread.join().expect("it does not panic");
-        let mut runner = enter(executor).expect("nobody else enters");
+        let mut runner = enter(executor).expect("there is no other runner");
         runner.run_until_idle();
         for fate in fates {
             fate.assert_is_over();
@@ -67,11 +67,11 @@ fn two_who_come_first() {
     });
 }
 
-/// A hook is called at each wake, or is refused, whichever thread opens the executor first.
+/// Whichever thread opens the executor first, the hook is called at each wake, or was refused.
 #[test]
-fn a_hook_against_another_first_use() {
+fn on_wake_against_remote() {
     loom::lazy_static! {
-        static ref HEARD: AtomicUsize = AtomicUsize::new(0);
+        static ref CALLS: AtomicUsize = AtomicUsize::new(0);
     }
     check(|first| {
         let executor = keep(Executor::<Two>::new(Shared));
@@ -80,17 +80,17 @@ fn a_hook_against_another_first_use() {
         });
         first.goes();
         let in_time = executor.open_with_hook(|| {
-            HEARD.fetch_add(1, Relaxed);
+            CALLS.fetch_add(1, Relaxed);
         });
         thread.join().expect("it does not panic");
         let spawned = executor
             .remote()
             .spawn_detached(Fate::unknown().task(|| true));
         spawned.expect("there is room");
-        let heard = HEARD.load(Relaxed);
-        assert_eq!(heard, usize::from(in_time), "calls of the hook");
+        let calls = CALLS.load(Relaxed);
+        assert_eq!(calls, usize::from(in_time), "calls of the hook");
         enter(executor)
-            .expect("nobody else enters")
+            .expect("there is no other runner")
             .run_until_idle();
     });
 }

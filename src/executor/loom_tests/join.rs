@@ -1,4 +1,4 @@
-//! Join against the end.
+//! Models of a join or a drop of the handle while the task ends or the runner leaves.
 
 use core::{
     pin::Pin,
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::executor::{Aborted, Executor, JoinHandle, Shared};
 
-/// The end of a task, if it is over.
+/// Polls a handle once, with a waker that does nothing. Returns the end, if the task has ended.
 pub(super) fn poll_once<T>(handle: &mut JoinHandle<T>) -> Option<Result<T, Aborted>> {
     poll(handle, Waker::noop())
 }
@@ -27,7 +27,7 @@ fn poll<T>(handle: &mut JoinHandle<T>, waker: &Waker) -> Option<Result<T, Aborte
     }
 }
 
-/// Set by its waker.
+/// A flag that its waker sets.
 struct Woken(AtomicBool);
 
 impl Wake for Woken {
@@ -36,7 +36,7 @@ impl Wake for Woken {
     }
 }
 
-/// Polls when woken, and not otherwise: without a wake, it waits until loom loses patience.
+/// Polls again only when woken. Without a wake, the model fails.
 fn wait_for<T>(mut handle: JoinHandle<T>) -> Result<T, Aborted> {
     loop {
         let woken = Arc::new(Woken(AtomicBool::new(false)));
@@ -55,11 +55,11 @@ loom::lazy_static! {
     static ref HAS_RUN: AtomicBool = AtomicBool::new(false);
 }
 
-/// A task ends at its first poll, while a thread does `other` with its handle, which is over then.
+/// A task ends at its first poll, while a thread does `other` with its handle.
 fn against_the_end(other: impl Fn(JoinHandle<Output>) + Copy + Send + Sync + 'static) {
     check(move |first| {
         let executor = keep(Executor::<Two>::new(Shared));
-        let mut runner = enter(executor).expect("nobody else enters");
+        let mut runner = enter(executor).expect("there is no other runner");
         let fate = Fate::unknown();
         let task = fate.task(|| {
             HAS_RUN.store(true, Relaxed);
@@ -80,13 +80,13 @@ fn against_the_end(other: impl Fn(JoinHandle<Output>) + Copy + Send + Sync + 'st
 }
 
 #[test]
-fn awaiting_against_the_end() {
+fn await_against_the_end() {
     against_the_end(|handle| assert!(wait_for(handle).is_ok()));
 }
 
-/// What counts is the waker of the last poll.
+/// The waker of the last poll is called.
 #[test]
-fn awaiting_with_another_waker_against_the_end() {
+fn await_with_another_waker_against_the_end() {
     against_the_end(|mut handle| match poll_once(&mut handle) {
         Some(end) => assert!(end.is_ok()),
         None => assert!(wait_for(handle).is_ok()),
@@ -94,31 +94,34 @@ fn awaiting_with_another_waker_against_the_end() {
 }
 
 #[test]
-fn asking_against_the_end() {
+fn is_finished_against_the_end() {
     against_the_end(|mut handle| {
         if handle.is_finished() {
             assert!(HAS_RUN.load(Relaxed), "what the task did is seen");
-            assert!(poll_once(&mut handle).is_some(), "it said that it was");
+            assert!(
+                poll_once(&mut handle).is_some(),
+                "`is_finished` returned true"
+            );
         }
     });
 }
 
 #[test]
-fn detaching_against_the_end() {
+fn drop_against_the_end() {
     against_the_end(drop);
 }
 
 #[test]
-fn giving_up_against_the_end() {
+fn one_poll_and_drop_against_the_end() {
     against_the_end(|mut handle| drop(poll_once(&mut handle)));
 }
 
-/// Somebody waits while the task is aborted.
+/// A thread awaits the handle while another one aborts the task.
 #[test]
-fn awaiting_against_abort() {
+fn await_against_abort() {
     check(|first| {
         let executor = keep(Executor::<Two>::new(Shared));
-        let mut runner = enter(executor).expect("nobody else enters");
+        let mut runner = enter(executor).expect("there is no other runner");
         let fate = Fate::unknown();
         let spawned = executor.remote().spawn(fate.task(|| false));
         let handle = spawned.expect("there is room");
@@ -136,11 +139,12 @@ fn awaiting_against_abort() {
     });
 }
 
-/// A task of the runner's own has ended or not when the runner goes.
+/// A thread does `other` with the handle of a local task, while the runner leaves. The task has
+/// ended before, if `ends`.
 fn against_leaving(ends: bool, other: impl Fn(JoinHandle<Output>) + Copy + Send + Sync + 'static) {
     check(move |first| {
         let executor = keep(Executor::<Two>::new(Shared));
-        let mut runner = enter(executor).expect("nobody else enters");
+        let mut runner = enter(executor).expect("there is no other runner");
         let fate = Fate::unknown();
         let spawned = runner.spawner().spawn(fate.task(move || ends));
         let handle = spawned.expect("there is room");
@@ -149,7 +153,7 @@ fn against_leaving(ends: bool, other: impl Fn(JoinHandle<Output>) + Copy + Send 
         first.goes();
         drop(runner);
         thread.join().expect("it does not panic");
-        // Nothing was left to a runner that may never come.
+        // Nothing was left to a later runner.
         fate.assert_is_over();
         assert_eq!(released(), 1);
         assert_eq!(
@@ -161,21 +165,21 @@ fn against_leaving(ends: bool, other: impl Fn(JoinHandle<Output>) + Copy + Send 
 }
 
 #[test]
-fn awaiting_an_output_against_leaving() {
+fn await_of_an_output_against_leaving() {
     against_leaving(true, |handle| assert!(wait_for(handle).is_ok()));
 }
 
 #[test]
-fn detaching_an_output_against_leaving() {
+fn drop_with_an_output_against_leaving() {
     against_leaving(true, drop);
 }
 
 #[test]
-fn awaiting_against_leaving() {
+fn await_against_leaving() {
     against_leaving(false, |handle| assert!(wait_for(handle).is_err()));
 }
 
 #[test]
-fn detaching_against_leaving() {
+fn drop_against_leaving() {
     against_leaving(false, drop);
 }

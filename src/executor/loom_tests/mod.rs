@@ -1,20 +1,19 @@
-//! Models of the executor, for loom: it tries the orders of what threads do, and the values that a
-//! load may give, until it has seen all that can make a difference. `cargo vm test` runs them; by
-//! hand:
+//! Models of the executor, for loom: it runs each model again and again, until it has tried all
+//! orders of what threads do, and all values that loads may return, that can make a difference.
+//! `cargo vm test` runs them; by hand:
 //!
 //! ```text
 //! RUSTFLAGS="--cfg loom" cargo test --release -p dormir --lib --features alloc loom
 //! ```
 //!
-//! loom sees what goes through [`crate::sync`]: atomics, and critical sections, as one lock. Plain
-//! memory it sees where the models' futures and outputs have some ([`Plain`]). Its threads stand
-//! for vCPUs, so
-//! [`SingleVcpu`](super::SingleVcpu), which is for one, has no models: interrupts at each instruction of one
-//! vCPU are what the guest program `wake-sweep` tries.
+//! loom sees what goes through [`crate::sync`]: atomics, and critical sections, as one lock. It
+//! sees plain memory only as [`Plain`], in the models' futures and outputs. Its threads stand for
+//! vCPUs, so there is no model of [`SingleVcpu`](super::SingleVcpu): the guest program `wake-sweep`
+//! places an interrupt at each instruction of one vCPU instead.
 //!
 //! The models use boxed tasks, since a static pool would outlive an execution, and small executors,
-//! since each atomic costs time in each execution. A model in which somebody waits for good fails
-//! because loom loses patience: it "exceeds the maximum number of branches".
+//! since each atomic costs time in each execution. A model in which a thread waits forever fails
+//! with "exceeded maximum number of branches".
 
 mod abort;
 mod enter;
@@ -47,7 +46,7 @@ use super::{
 };
 use crate::time::TimerQueue;
 
-/// Tries the orders of `model`, without a bound.
+/// Runs `model` in all orders, without a bound.
 fn check(model: impl Fn(First) + Copy + Send + Sync + 'static) {
     for first in [First::Runner, First::Others] {
         let executions = Arc::new(Count::new(0));
@@ -60,10 +59,10 @@ fn check(model: impl Fn(First) + Copy + Send + Sync + 'static) {
     }
 }
 
-/// Who goes first in the execution that loom begins with.
+/// Which threads go first in the first execution.
 ///
-/// It derives the others from conflicting accesses, but overlooks a conflict where the thread that
-/// changes a word has loaded it just before, so it is given two to begin with.
+/// loom derives further executions from conflicting accesses. It overlooks a conflict if the thread
+/// that changes a word has loaded it just before, so each model begins with two executions.
 #[derive(Clone, Copy, Debug)]
 enum First {
     Runner,
@@ -71,7 +70,7 @@ enum First {
 }
 
 impl First {
-    /// To be called by the thread that has the runner, when the others are there.
+    /// Called by the thread that has the runner, after it has started the others.
     fn goes(self) {
         if matches!(self, Self::Others) {
             loom::thread::yield_now();
@@ -79,24 +78,25 @@ impl First {
     }
 }
 
-/// What stands in for a static: `value`, until the end of the execution.
+/// Makes `value` a static, for the rest of the execution.
 fn keep<T: Send + 'static>(value: T) -> &'static T {
     keep_boxed(Box::new(value))
 }
 
-/// The same, where it is.
+/// The same for a value that is boxed already.
 fn keep_boxed<T: Send + 'static>(value: Box<T>) -> &'static T {
     loom::lazy_static! {
         static ref KEPT: Mutex<Vec<Box<dyn Any + Send>>> = Mutex::new(Vec::new());
     }
     let kept: *const T = &*value;
-    KEPT.lock().expect("nobody panics here").push(value);
-    // SAFETY: the box stays where it is until loom drops its statics, when the threads of the
+    KEPT.lock().expect("no thread panics here").push(value);
+    // SAFETY: the box stays where it is until loom drops its statics, after the threads of the
     // execution have ended. Nothing of one execution is used in another.
     unsafe { &*kept }
 }
 
-/// A runner with timers of its own: what loom does not see must be the same in each execution.
+/// Enters with timers of the execution's own: what loom does not see must be the same in each
+/// execution.
 fn enter<C: Capacity, M: Cpus>(
     executor: &'static Executor<C, M>,
 ) -> Result<Runner<C, M>, AlreadyEntered> {
@@ -106,7 +106,7 @@ fn enter<C: Capacity, M: Cpus>(
     Ok(executor.enter()?.with_timers(&TIMERS))
 }
 
-/// Memory that is not atomic: loom fails where two uses of it are not ordered.
+/// Memory that is not atomic: loom fails if two uses of it are not ordered.
 struct Plain(UnsafeCell<()>);
 
 impl Plain {
@@ -114,13 +114,13 @@ impl Plain {
         Self(UnsafeCell::new(()))
     }
 
-    /// What stands for any use.
+    /// Uses the memory.
     fn touch(&self) {
         self.0.with_mut(|_| ());
     }
 }
 
-/// Two tasks in one word.
+/// A capacity of two tasks in one word.
 struct Two;
 
 impl Capacity for Two {
@@ -133,7 +133,7 @@ impl Sealed for Two {
     type Blocks = [Block; 1];
 }
 
-/// Two words below one.
+/// A capacity of two words below a summary word.
 struct TwoWords;
 
 impl Capacity for TwoWords {

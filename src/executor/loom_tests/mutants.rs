@@ -1,9 +1,10 @@
-//! Words that are changed wrongly: the models must find each.
+//! Implementations of [`Cpus`] that are wrong: the models must find each mistake.
 
 use core::cell::Cell;
 
 use super::{
-    Two, TwoWords, ready_set::two_wakers, ready_set::two_wakers_and, run::wake_against_listening,
+    Two, TwoWords, ready_set::two_wakers, ready_set::two_wakers_and,
+    run::wake_against_a_hooked_loop,
 };
 use crate::{
     executor::{Cpus, Shared},
@@ -13,7 +14,7 @@ use crate::{
     },
 };
 
-/// What is not said to be otherwise is as it should be.
+/// An implementation that is correct except for what it overrides.
 trait Mutant: Copy + Send + Sync + 'static {
     fn set(word: &AtomicU64, bit: u32) -> bool {
         Shared::set(word, bit)
@@ -31,8 +32,7 @@ trait Mutant: Copy + Send + Sync + 'static {
 #[derive(Clone, Copy)]
 struct Wrong<T>(T);
 
-// SAFETY: they break the contract, and that is what they are for. Nothing of what the models below
-// do depends on it but what they assert.
+// SAFETY: these break the contract on purpose. In the models below, only assertions depend on it.
 unsafe impl<T: Mutant> Cpus for Wrong<T> {
     fn set(word: &AtomicU64, bit: u32) -> bool {
         T::set(word, bit)
@@ -47,7 +47,7 @@ unsafe impl<T: Mutant> Cpus for Wrong<T> {
     }
 }
 
-/// Looks first, and writes only where the bit is clear.
+/// Loads first, and writes only if the bit is clear.
 #[derive(Clone, Copy)]
 struct LooksFirst;
 
@@ -59,11 +59,11 @@ impl Mutant for LooksFirst {
 
 #[test]
 #[should_panic = "what was written before a wake"]
-fn a_wake_that_looks_first() {
+fn a_wake_that_loads_first() {
     two_wakers::<Two, Wrong<LooksFirst>>([0, 0], 2);
 }
 
-/// The same above the tasks' words.
+/// The same for summary words.
 #[derive(Clone, Copy)]
 struct LooksAboveFirst;
 
@@ -77,15 +77,15 @@ impl Mutant for LooksAboveFirst {
 
 #[test]
 #[should_panic = "what was written before a wake"]
-fn a_wake_that_looks_first_at_the_summary() {
+fn a_wake_that_loads_the_summary_first() {
     two_wakers::<TwoWords, Wrong<LooksAboveFirst>>([0, 1], 2);
 }
 
-/// Says that the bit was set.
+/// Returns that the bit was set, even if it was not.
 #[derive(Clone, Copy)]
-struct SaysSet;
+struct ReturnsSet;
 
-impl Mutant for SaysSet {
+impl Mutant for ReturnsSet {
     fn set(word: &AtomicU64, bit: u32) -> bool {
         Shared::set(word, bit);
         false
@@ -95,13 +95,13 @@ impl Mutant for SaysSet {
 #[test]
 #[should_panic = "what was written before a wake"]
 fn a_wake_without_the_summary() {
-    two_wakers::<TwoWords, Wrong<SaysSet>>([0, 64], 2);
+    two_wakers::<TwoWords, Wrong<ReturnsSet>>([0, 64], 2);
 }
 
 #[test]
 #[should_panic = "exceeded maximum number of branches"]
 fn a_wake_without_the_hook() {
-    wake_against_listening(Wrong(SaysSet), true);
+    wake_against_a_hooked_loop(Wrong(ReturnsSet), true);
 }
 
 /// Sets in two steps.
@@ -139,7 +139,7 @@ fn a_pass_that_clears_in_two_steps() {
     two_wakers::<Two, Wrong<ClearsInSteps>>([0, 1], 2);
 }
 
-/// Clears without seeing what was written before the wake.
+/// Clears without acquiring what was written before the wake.
 #[derive(Clone, Copy)]
 struct ClearsRelaxed;
 
@@ -155,7 +155,7 @@ fn a_pass_that_does_not_acquire() {
     two_wakers::<Two, Wrong<ClearsRelaxed>>([0, 1], 2);
 }
 
-/// Sets without showing what was written before.
+/// Sets without releasing what was written before.
 #[derive(Clone, Copy)]
 struct SetsRelaxed;
 
@@ -172,7 +172,7 @@ fn a_wake_that_does_not_release() {
     two_wakers::<Two, Wrong<SetsRelaxed>>([0, 1], 2);
 }
 
-/// Raises a summary without showing what was set below.
+/// Raises a summary without releasing what was set below.
 #[derive(Clone, Copy)]
 struct RaisesRelaxed;
 
@@ -188,20 +188,20 @@ fn a_wake_that_does_not_release_the_summary() {
     two_wakers::<TwoWords, Wrong<RaisesRelaxed>>([0, 1], 2);
 }
 
-/// Clears a bit only when the next one is cleared, or when the pass is over: after the visit, and
-/// after the look at the word below.
+/// Clears a bit only when the next one is cleared, or at the end of the pass: after the visit, and
+/// after the word below was read.
 #[derive(Clone, Copy)]
 struct ClearsLate;
 
 std::thread_local! {
-    /// A bit that is to be cleared: the address of its word, and the bit.
+    /// A bit that has yet to be cleared: the address of its word, and the bit.
     static LATE: Cell<Option<(*const AtomicU64, u32)>> = const { Cell::new(None) };
 }
 
 impl ClearsLate {
     fn clear_now() {
         if let Some((word, bit)) = LATE.take() {
-            // SAFETY: the word is of the set whose pass this is, or whose pass has just ended.
+            // SAFETY: the word belongs to the set whose pass is going on, or has just ended.
             unsafe { &*word }.fetch_and(!(1 << bit), AcqRel);
         }
     }
@@ -222,6 +222,6 @@ fn a_pass_that_clears_after_the_visit() {
 
 #[test]
 #[should_panic = "what was written before a wake"]
-fn a_pass_that_clears_after_looking_below() {
+fn a_pass_that_clears_after_reading_the_word_below() {
     two_wakers_and::<TwoWords, Wrong<ClearsLate>>([0, 1], 2, ClearsLate::clear_now);
 }

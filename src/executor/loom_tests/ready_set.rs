@@ -1,4 +1,4 @@
-//! Two wakers against a pass.
+//! Models of two wakers against passes and takes.
 
 use core::array;
 
@@ -10,9 +10,9 @@ use loom::{
 use super::{super::ready::ReadySet, super::slot::Block, Two, TwoWords, check, keep};
 use crate::executor::{Capacity, Cpus, Shared};
 
-/// Each of two threads writes something for its task, relaxed, and wakes the task, while so many
-/// passes are made. Once nothing is ready, each task must have been visited by somebody who saw
-/// what was written for it.
+/// Each of two threads writes something for its task, relaxed, and wakes the task, while `passes`
+/// passes are made. Once nothing is ready, a visit of each task must have seen what was written for
+/// it.
 pub(super) fn two_wakers<C: Capacity, M: Cpus>(tasks: [u32; 2], passes: u32) {
     two_wakers_and::<C, M>(tasks, passes, || ());
 }
@@ -26,7 +26,7 @@ pub(super) fn two_wakers_and<C: Capacity, M: Cpus>(tasks: [u32; 2], passes: u32,
     two_wakers_by(tasks, passes, pass);
 }
 
-/// The same, with whatever visits the tasks that are ready.
+/// The same, with `visit_all` in place of a pass.
 fn two_wakers_by<C: Capacity, M: Cpus>(
     tasks: [u32; 2],
     passes: u32,
@@ -74,7 +74,7 @@ fn two_wakers_by<C: Capacity, M: Cpus>(
     });
 }
 
-/// One task at a time, as a runner's step does.
+/// The same with takes of one task, as a runner's step makes them.
 fn two_wakers_and_takes<C: Capacity>(tasks: [u32; 2]) {
     two_wakers_by::<C, Shared>(tasks, 2, |set, visit| {
         if let Some(slot) = set.take(0) {
@@ -84,41 +84,41 @@ fn two_wakers_and_takes<C: Capacity>(tasks: [u32; 2]) {
 }
 
 #[test]
-fn and_takes_of_neighbours() {
+fn two_wakers_and_takes_of_neighbours() {
     two_wakers_and_takes::<Two>([0, 1]);
 }
 
 #[test]
-fn and_takes_of_neighbours_below_a_summary() {
+fn two_wakers_and_takes_of_neighbours_below_a_summary() {
     two_wakers_and_takes::<TwoWords>([0, 1]);
 }
 
 #[test]
-fn and_takes_of_two_words() {
+fn two_wakers_and_takes_of_two_words() {
     two_wakers_and_takes::<TwoWords>([0, 64]);
 }
 
 #[test]
-fn of_one_task() {
+fn two_wakers_of_one_task() {
     two_wakers::<Two, Shared>([0, 0], 2);
 }
 
 #[test]
-fn of_neighbours() {
+fn two_wakers_of_neighbours() {
     two_wakers::<Two, Shared>([0, 1], 2);
 }
 
 #[test]
-fn of_one_task_below_a_summary() {
+fn two_wakers_of_one_task_below_a_summary() {
     two_wakers::<TwoWords, Shared>([0, 0], 1);
 }
 
 #[test]
-fn of_neighbours_below_a_summary() {
+fn two_wakers_of_neighbours_below_a_summary() {
     two_wakers::<TwoWords, Shared>([0, 1], 2);
 }
 
 #[test]
-fn of_two_words() {
+fn two_wakers_of_two_words() {
     two_wakers::<TwoWords, Shared>([0, 64], 2);
 }

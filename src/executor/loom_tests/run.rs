@@ -1,4 +1,4 @@
-//! Spawns and wakes against the last looks of `run` and `run_until_idle`.
+//! Models of spawns and wakes against the last checks of `run` and `run_until_idle`.
 
 use core::mem::ManuallyDrop;
 
@@ -19,8 +19,8 @@ use crate::{
     idle::{Idle, IdleContext},
 };
 
-/// Sleeps until it is no longer idle: for good, where a wake is lost, which is when loom loses
-/// patience.
+/// Sleeps until the loop is no longer idle. If a wake is lost, this never returns, and the model
+/// fails.
 struct Sleep;
 
 impl Idle for Sleep {
@@ -31,12 +31,12 @@ impl Idle for Sleep {
     }
 }
 
-/// A thread spawns a task while the runner's only task ends, and `run` with it: this run polls the
-/// new task, or else the next one does.
+/// A thread spawns a task while the runner's only task ends, and so `run` ends. This run polls the
+/// new task, or else the next run does.
 fn spawn_against_run<C: Capacity>() {
     check(|first| {
         let executor = keep(Executor::<C>::new(Shared));
-        let mut runner = enter(executor).expect("nobody else enters");
+        let mut runner = enter(executor).expect("there is no other runner");
         let fates = [Fate::unknown(), Fate::unknown()];
         let own = runner.spawner().spawn_detached(fates[0].task(|| true));
         own.expect("there is room");
@@ -68,11 +68,11 @@ fn spawn_against_the_end_of_run_below_a_summary() {
     spawn_against_run::<TwoWords>();
 }
 
-/// A thread wakes a task that waits for what the thread has written, while `run` is about to sleep.
+/// A thread writes what a task waits for, and wakes it, while `run` is about to sleep.
 fn wake_against_run<C: Capacity>() {
     check(|first| {
         let executor = keep(Executor::<C>::new(Shared));
-        let mut runner = enter(executor).expect("nobody else enters");
+        let mut runner = enter(executor).expect("there is no other runner");
         let fate = Fate::unknown();
         let written = keep(AtomicBool::new(false));
         let task = fate.task(|| written.load(Relaxed));
@@ -101,19 +101,19 @@ fn wake_against_sleep_below_a_summary() {
     wake_against_run::<TwoWords>();
 }
 
-/// A loop of somebody else's sleeps until it hears of a wake by the hook, while a thread spawns a
-/// task or, where that was polled before, wakes it.
-pub(super) fn wake_against_listening<M: Cpus>(cpus: M, was_polled: bool) {
+/// A loop of another library sleeps until the hook is called, while a thread spawns a task or, if
+/// `was_polled`, wakes it.
+pub(super) fn wake_against_a_hooked_loop<M: Cpus>(cpus: M, was_polled: bool) {
     loom::lazy_static! {
-        static ref HEARD: AtomicUsize = AtomicUsize::new(0);
+        static ref CALLS: AtomicUsize = AtomicUsize::new(0);
     }
     check(move |first| {
         let executor = keep(Executor::<Two, M>::new(cpus));
         executor.on_wake(|| {
-            HEARD.fetch_add(1, AcqRel);
+            CALLS.fetch_add(1, AcqRel);
         });
-        // Not to be dropped where loom loses patience.
-        let mut runner = ManuallyDrop::new(enter(executor).expect("nobody else enters"));
+        // Not dropped if loom gives up.
+        let mut runner = ManuallyDrop::new(enter(executor).expect("there is no other runner"));
         let fate = Fate::unknown();
         let written = keep(AtomicBool::new(false));
         let remote = executor.remote();
@@ -135,9 +135,9 @@ pub(super) fn wake_against_listening<M: Cpus>(cpus: M, was_polled: bool) {
         });
         first.goes();
         while !fate.is_over() {
-            let heard = HEARD.load(Acquire);
+            let calls = CALLS.load(Acquire);
             runner.run_until_idle();
-            while !fate.is_over() && HEARD.load(Acquire) == heard {
+            while !fate.is_over() && CALLS.load(Acquire) == calls {
                 thread::yield_now();
             }
         }
@@ -148,11 +148,11 @@ pub(super) fn wake_against_listening<M: Cpus>(cpus: M, was_polled: bool) {
 }
 
 #[test]
-fn wake_against_a_loop_that_listens() {
-    wake_against_listening(Shared, true);
+fn wake_against_a_loop_with_a_hook() {
+    wake_against_a_hooked_loop(Shared, true);
 }
 
 #[test]
-fn spawn_against_a_loop_that_listens() {
-    wake_against_listening(Shared, false);
+fn spawn_against_a_loop_with_a_hook() {
+    wake_against_a_hooked_loop(Shared, false);
 }

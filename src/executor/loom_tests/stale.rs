@@ -1,4 +1,4 @@
-//! Wakers that outlive their task.
+//! A model of wakers that outlive their task.
 
 use loom::thread;
 
@@ -8,13 +8,13 @@ use super::{
 };
 use crate::executor::{Executor, Shared};
 
-/// A waker of a task that is over has the runner visit the slot, in which a thread begins another
-/// task: that one is polled once it is there, and not before.
+/// A stale waker makes the runner visit a slot in which a thread is spawning another task. That
+/// task is polled once, and not before it is in the slot.
 #[test]
 fn stale_wake_against_spawn() {
     check(|first| {
         let executor = keep(Executor::<Two>::new(Shared));
-        let mut runner = enter(executor).expect("nobody else enters");
+        let mut runner = enter(executor).expect("there is no other runner");
         let fates = [Fate::unknown(), Fate::unknown()];
         let spawn = |fate: &'static Fate| {
             let spawned = executor.remote().spawn_detached(fate.task(|| true));
@@ -34,7 +34,7 @@ fn stale_wake_against_spawn() {
         }
         assert_eq!(runner.run_until_idle().tasks_left, 0);
         let wakers = fates.map(Fate::waker);
-        assert!(wakers[0].will_wake(&wakers[1]), "they had one slot");
+        assert!(wakers[0].will_wake(&wakers[1]), "they had the same slot");
         for fate in fates {
             assert_eq!(fate.polls(), 1);
             fate.assert_is_over();

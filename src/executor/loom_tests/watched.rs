@@ -1,4 +1,4 @@
-//! Tasks whose memory loom watches, and what becomes of them.
+//! Tasks whose memory loom watches, and counts of what happens to them.
 
 use core::{
     any::type_name,
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::executor::{Task, TaskVTable, header::Memory};
 
-/// What has become of a task. The counts are no part of the model: loom does not see them.
+/// Counts what happens to a task. loom does not see the counts, so they are no part of the model.
 #[derive(Default)]
 pub(super) struct Fate {
     polls: Count,
@@ -32,17 +32,17 @@ impl Fate {
         keep(Self::default())
     }
 
-    /// A task that ends when a poll finds that `ends`.
+    /// Returns a task that ends in the first poll in which `ends` returns true.
     pub(super) fn task<E: Ends>(&'static self, ends: E) -> Task<Watched<E>> {
         let future = Watched {
             memory: Plain::new(),
             fate: self,
             ends,
         };
-        let kind =
+        let vtable =
             const { &TaskVTable::new::<Watched<E>>(Memory::Heap(free::<E>), type_name::<E>) };
-        // SAFETY: it was made for this type.
-        unsafe { Task::new(kind, future) }
+        // SAFETY: the vtable was made for this type.
+        unsafe { Task::new(vtable, future) }
     }
 
     pub(super) fn polls(&self) -> usize {
@@ -51,7 +51,7 @@ impl Fate {
 
     /// The waker of its first poll.
     pub(super) fn waker(&self) -> Waker {
-        let waker = self.waker.lock().expect("nobody panics here");
+        let waker = self.waker.lock().expect("no thread panics here");
         waker.clone().expect("it was polled")
     }
 
@@ -60,7 +60,7 @@ impl Fate {
         self.futures_dropped.load(Relaxed) > 0
     }
 
-    /// Nothing of the task is left, and nothing went twice.
+    /// Asserts that future and output were dropped, each once.
     pub(super) fn assert_is_over(&self) {
         assert_eq!(self.futures_dropped.load(Relaxed), 1, "futures dropped");
         let outputs = self.outputs.load(Relaxed);
@@ -72,7 +72,7 @@ impl Fate {
     }
 }
 
-/// When a task ends.
+/// Decides in each poll whether the task ends.
 pub(super) trait Ends: FnMut() -> bool + Send + Unpin + 'static {}
 
 impl<E: FnMut() -> bool + Send + Unpin + 'static> Ends for E {}
@@ -89,7 +89,7 @@ impl<E: Ends> Future for Watched<E> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Output> {
         self.memory.touch();
         if self.fate.polls.fetch_add(1, Relaxed) == 0 {
-            let mut waker = self.fate.waker.lock().expect("nobody panics here");
+            let mut waker = self.fate.waker.lock().expect("no thread panics here");
             *waker = Some(cx.waker().clone());
         }
         if !(self.ends)() {
@@ -127,31 +127,31 @@ impl Drop for Output {
 }
 
 loom::lazy_static! {
-    /// Where tasks were whose memory was given back.
+    /// The addresses of tasks whose memory was given back.
     static ref RELEASED: Mutex<Vec<usize>> = Mutex::new(Vec::new());
 }
 
-/// Of how many tasks the memory was given back.
+/// Returns the number of tasks whose memory was given back.
 pub(super) fn released() -> usize {
-    RELEASED.lock().expect("nobody panics here").len()
+    RELEASED.lock().expect("no thread panics here").len()
 }
 
 /// # Safety
 ///
-/// `header` is from the allocation of a task with that future; nobody uses it any more, and what
-/// lay there was dropped.
+/// `header` is from the allocation of a task with that future. Nothing uses the memory any more,
+/// and its contents were dropped.
 unsafe fn free<E: Ends>(mut header: NonNull<Header>) {
-    let mut released = RELEASED.lock().expect("nobody panics here");
+    let mut released = RELEASED.lock().expect("no thread panics here");
     let address = header.addr().get();
     assert!(!released.contains(&address), "memory is given back once");
     released.push(address);
     drop(released);
-    // SAFETY: nobody uses it any more: it is what loom looks into here.
+    // SAFETY: nothing uses the header any more, which is what loom checks here.
     unsafe { header.as_mut() }.assert_unused();
     let cell = header.cast::<MaybeUninit<TaskCell<Watched<E>>>>();
-    // SAFETY: it was allocated as a box of this type.
+    // SAFETY: the memory was allocated as a box of this type.
     let cell = unsafe { Box::from_raw(cell.as_ptr()) };
-    // So that its address is nobody else's, and a late use a failure of the model and not of its
-    // process.
+    // The memory is kept, so that its address is not used again, and a late use fails in the model
+    // and does not crash the process.
     keep_boxed(cell);
 }

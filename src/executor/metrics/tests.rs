@@ -15,7 +15,7 @@ use crate::{
     time::{Timer, TimerQueue},
 };
 
-/// An executor, its timers, and the clock that they go by.
+/// An executor, its timers and their clock.
 struct Machine {
     executor: Executor<Up64>,
     timers: TimerQueue,
@@ -44,7 +44,7 @@ impl Idle for Advance {
 }
 
 #[test]
-fn what_an_executor_did_is_counted() {
+fn an_executor_counts_polls_wakes_and_waits() {
     crate::task! {
         async fn sleeper(machine: &'static Machine), pool = 1 {
             let sleep = Duration::from_millis(20);
@@ -71,11 +71,14 @@ fn what_an_executor_did_is_counted() {
 
     let metrics = machine.executor.metrics();
     assert_eq!((metrics.spawned, metrics.ended), (3, 3));
-    assert_eq!(metrics.polls, 4, "one each, and the sleeper's second");
+    assert_eq!(
+        metrics.polls, 4,
+        "one for each task, and the sleeper's second"
+    );
     assert_eq!(metrics.wakes, 4, "one for each spawn, and the timer's");
     assert!(metrics.passes >= 2);
     assert_eq!(metrics.waits, 1);
-    // The sleeper began before the others let time pass.
+    // The sleeper set its timer before the others let time pass.
     let passed = Duration::from_nanos(4_000);
     assert_eq!(metrics.waited, Duration::from_millis(20) - passed);
     assert_eq!(metrics.longest_poll, Duration::from_nanos(3_000));
@@ -84,7 +87,7 @@ fn what_an_executor_did_is_counted() {
 }
 
 #[test]
-fn what_a_task_did_is_counted_from_its_beginning() {
+fn a_task_counts_from_its_spawn() {
     type Kept = Rc<RefCell<Option<Waker>>>;
     crate::task! {
         async fn keeps_waker(kept: Kept), pool = 1 {
@@ -103,7 +106,7 @@ fn what_a_task_did_is_counted_from_its_beginning() {
     let executor: &Executor<Up64> = Box::leak(Box::new(Executor::new(Shared)));
     let mut runner = executor.enter().unwrap();
     let spawner = runner.spawner();
-    // A task in whose slot the next one will be.
+    // The next task gets the slot of this one.
     spawner.spawn_detached(yields(7)).unwrap();
     runner.run_until_idle();
 
@@ -120,7 +123,7 @@ fn what_a_task_did_is_counted_from_its_beginning() {
     let mut seen = Vec::new();
     executor.for_each_task(|task| seen.push(task));
     let [task] = seen[..] else {
-        panic!("one task is there: {seen:?}")
+        panic!("there is one task: {seen:?}")
     };
     assert!(task.name.ends_with("::keeps_waker"), "{}", task.name);
     assert_eq!((task.polls, task.wakes), (2, 3), "one wake is its spawn's");
@@ -128,7 +131,7 @@ fn what_a_task_did_is_counted_from_its_beginning() {
 }
 
 #[test]
-fn a_stale_wake_is_no_poll() {
+fn a_stale_wake_is_not_a_poll() {
     crate::task! { async fn leaves_waker(kept: Rc<RefCell<Option<Waker>>>), pool = 1 {
         poll_fn(|cx| {
             *kept.borrow_mut() = Some(cx.waker().clone());
@@ -148,10 +151,10 @@ fn a_stale_wake_is_no_poll() {
     assert_eq!((metrics.polls, metrics.wakes), (1, 2));
 }
 
-/// Whoever waits takes the place of the other's waker, and wakes the other: as with two receivers
-/// of a channel that has room for one waker.
+/// Each of two tasks replaces the other's waker and wakes the other, as two receivers of a channel
+/// do that stores only one waker.
 #[test]
-fn tasks_that_drive_each_other_out_are_restless() {
+fn tasks_that_wake_each_other_forever_are_restless() {
     crate::task! { async fn waits(place: Rc<RefCell<Option<Waker>>>), pool = 2 {
         poll_fn(|cx| {
             if let Some(other) = place.borrow_mut().replace(cx.waker().clone()) {
@@ -172,14 +175,14 @@ fn tasks_that_drive_each_other_out_are_restless() {
     }
     (0..100).for_each(|_| runner.pass());
     let metrics = executor.metrics();
-    // The first had a cause. (Timers and events of tests on other threads are causes too.)
+    // The first pass had a cause. (Timers and events of tests on other threads are causes too.)
     assert!(metrics.restless_passes > 50 && metrics.restless_passes < 100);
     assert!(metrics.longest_restless > 0);
 }
 
-/// Timers and events are causes, and so is a wait's end.
+/// Timers, events and waits are causes.
 #[test]
-fn what_timers_and_events_have_woken_is_not_restless() {
+fn passes_caused_by_timers_and_events_are_not_restless() {
     crate::task! {
         async fn sleeps(), pool = 1 {
             for _ in 0..20 {
@@ -192,7 +195,7 @@ fn what_timers_and_events_have_woken_is_not_restless() {
                 event.signal();
             }
         }
-        async fn is_told(event: &'static Event), pool = 1 {
+        async fn receives(event: &'static Event), pool = 1 {
             let mut wait = event.wait().unwrap();
             for _ in 0..20 {
                 (&mut wait).await;
@@ -205,7 +208,7 @@ fn what_timers_and_events_have_woken_is_not_restless() {
         let mut runner = executor.enter().unwrap();
         let event = Box::leak(Box::new(Event::new()));
         let spawner = runner.spawner();
-        spawner.spawn_detached(is_told(event)).unwrap();
+        spawner.spawn_detached(receives(event)).unwrap();
         spawner.spawn_detached(sleeps()).unwrap();
         spawner.spawn_detached(signals(event)).unwrap();
         runner.run(Skip);

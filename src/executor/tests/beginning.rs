@@ -1,4 +1,4 @@
-//! A claimed slot without a task must not be taken for one that has a task.
+//! A slot that was claimed but has no task yet is not treated as if it had one.
 
 use super::*;
 use crate::{
@@ -11,8 +11,8 @@ use crate::{
 
 task! { async fn nothing(), pool = 1 {} }
 
-/// Claims the first slot, whose task has ended, for the same number: as though an abort handle
-/// knew the number of a task that has not begun.
+/// Claims the first slot, whose task has ended, again for the same number. So the abort handle that
+/// this returns names a task that has not begun.
 fn claim_again(
     executor: &'static Executor<Up64>,
     runner: &mut Runner<Up64>,
@@ -31,9 +31,9 @@ fn claim_again(
     abort
 }
 
-/// Numbers do not come round, at whatever width they might be kept in 32 bits.
+/// Task numbers do not wrap, at any width up to 32 bits.
 #[test]
-fn an_abort_handle_does_not_hit_a_task_that_is_spawned_long_after() {
+fn an_abort_handle_does_not_abort_a_much_later_task() {
     task! { async fn waits(), pool = 1 { core::future::pending().await } }
     let executor = executor::<Up64>();
     let mut runner = executor.enter().unwrap();
@@ -43,7 +43,7 @@ fn an_abort_handle_does_not_hit_a_task_that_is_spawned_long_after() {
     runner.run(NeverIdle);
     drop(first);
     for width in 20..=32 {
-        // So many others were spawned meanwhile that the next one's number ends in the same bits.
+        // As if `2^width` tasks were spawned meanwhile: the next number ends in the same bits.
         critical(|cs| {
             let next = (1 << width) << NUMBER;
             executor.core.spawned.borrow(cs).set(next);
@@ -58,7 +58,7 @@ fn an_abort_handle_does_not_hit_a_task_that_is_spawned_long_after() {
 }
 
 #[test]
-fn an_abort_of_a_claimed_place_aborts_nobody() {
+fn an_abort_of_a_claimed_slot_does_nothing() {
     alone(|| {
         let executor = executor::<Up64>();
         let mut runner = executor.enter().unwrap();
@@ -69,7 +69,7 @@ fn an_abort_of_a_claimed_place_aborts_nobody() {
 }
 
 #[test]
-fn a_runner_that_goes_leaves_a_claimed_place_alone() {
+fn a_leaving_runner_skips_a_claimed_slot() {
     alone(|| {
         let executor = executor::<Up64>();
         let mut runner = executor.enter().unwrap();
@@ -80,7 +80,7 @@ fn a_runner_that_goes_leaves_a_claimed_place_alone() {
 }
 
 #[test]
-fn a_claimed_place_has_no_name() {
+fn a_claimed_slot_has_no_task_name() {
     alone(|| {
         let executor = executor::<Up64>();
         let mut runner = executor.enter().unwrap();

@@ -1,5 +1,5 @@
 //! Foreign code that unwinds: trace hooks, clock, alarm, idle policy, the hook of wakes. Whichever
-//! call it is, nothing is dropped twice, no task is forgotten, and no deadline is left without an
+//! call unwinds, nothing is dropped twice, no task is forgotten, and no deadline is left without an
 //! alarm.
 
 use super::*;
@@ -10,19 +10,20 @@ use std::{
     sync::atomic::{AtomicBool, AtomicU64},
 };
 
-/// How many foreign calls there were, and which one unwinds. One test at a time uses them.
+/// The number of foreign calls so far, and the number of the one that unwinds. Each test that uses
+/// them runs in a process of its own.
 static CALLS: AtomicUsize = AtomicUsize::new(0);
 static UNWINDS: AtomicUsize = AtomicUsize::new(usize::MAX);
-/// Whether all further ones unwind too, while no other panic is on its way.
+/// Whether the calls after that unwind too, unless the thread is already unwinding.
 static PERSISTS: AtomicBool = AtomicBool::new(false);
 
-/// A foreign call begins.
+/// Called in each foreign call: unwinds, if that is this call's turn.
 fn call() {
     let number = CALLS.fetch_add(1, Ordering::SeqCst);
     let first = UNWINDS.load(Ordering::SeqCst);
     let persists = PERSISTS.load(Ordering::SeqCst) && number < first.saturating_add(20);
     if (number == first || persists && number > first) && !std::thread::panicking() {
-        // Without the panic hook, which would print it.
+        // This does not call the panic hook, which would print the panic.
         resume_unwind(Box::new(AsWanted));
     }
 }
@@ -38,7 +39,7 @@ fn unwinds(body: impl FnOnce()) -> bool {
     }
 }
 
-/// What was made and is not dropped yet, by number.
+/// The values that were made and not dropped yet, by number.
 #[derive(Clone, Default)]
 struct Made(Arc<Mutex<(BTreeSet<usize>, usize)>>);
 
@@ -56,7 +57,7 @@ struct One(usize, Made);
 impl Drop for One {
     fn drop(&mut self) {
         let was_kept = self.1.0.lock().unwrap().0.remove(&self.0);
-        assert!(was_kept, "it is dropped once");
+        assert!(was_kept, "it is dropped twice");
     }
 }
 
@@ -101,7 +102,7 @@ impl Idle for Wait {
             assert_ne!(
                 alarm,
                 OFF,
-                "nothing ends this wait, which is until {:?}",
+                "nothing ends this wait, whose deadline is {:?}",
                 cx.deadline()
             );
             self.0.now.fetch_max(alarm, Ordering::SeqCst);
@@ -133,7 +134,7 @@ task! {
     }
 }
 
-/// What the program made is dropped once, and that is all.
+/// Runs a program, and checks that each value it made is dropped once.
 fn run_program() {
     let (executor, machine) = (executor::<Up64>(), leak(Machine::default()));
     let (timers, made) = (leak(TimerQueue::new()), Made::default());
@@ -143,7 +144,7 @@ fn run_program() {
     let mut runner = executor.enter().unwrap().with_timers(timers);
     let spawner = runner.spawner();
     let mut handle = None;
-    // Where a spawn unwinds the task is there, without a handle.
+    // If the spawn unwinds, the task exists without a handle.
     unwinds(|| handle = spawner.spawn(parent(spawner, timers, made.clone())).ok());
     let mut again = 0;
     while unwinds(|| runner.run(Wait(machine, timers))) {
@@ -154,16 +155,16 @@ fn run_program() {
     if let Some(handle) = handle {
         drop(end_of(handle));
     }
-    // What a handle has left.
+    // The drop of the handle may have left work.
     while unwinds(|| runner.run(Wait(machine, timers))) {}
     assert_eq!((executor.tasks(), executor.core.ended()), (0, 0));
     let left = made.0.lock().unwrap().0.len();
-    assert_eq!(left, 0, "what was made is dropped");
+    assert_eq!(left, 0, "values that were not dropped");
     drop(runner);
     assert!(executor.enter().is_ok());
 }
 
-/// Each foreign call of the program unwinds in turn: only that one, or all for a while.
+/// Runs the program once for each foreign call, which unwinds: alone, or with the next 20.
 fn each_call_unwinds() {
     CALLS.store(0, Ordering::SeqCst);
     run_program();

@@ -1,5 +1,5 @@
-//! What is known when it is compiled: sizes, what lies in memory that an image does not hold, and
-//! what may go to another thread.
+//! What the compiler decides: sizes, what takes no room in an image, and which types are `Send` and
+//! `Sync`.
 
 use super::*;
 use crate::{
@@ -8,15 +8,15 @@ use crate::{
 };
 use std::rc::Rc;
 
-/// Whether a type has a trait: the method of the type itself comes before that of the trait.
+/// Whether a type has a trait: an inherent constant takes precedence over that of the trait.
 macro_rules! is {
     ($type:ty: $trait:ident) => {{
         struct Probe<T: ?Sized>(core::marker::PhantomData<T>);
-        #[allow(dead_code, reason = "one of them")]
+        #[allow(dead_code, reason = "only one of the two is used")]
         impl<T: ?Sized + $trait> Probe<T> {
             const IS: bool = true;
         }
-        #[allow(dead_code, reason = "one of them")]
+        #[allow(dead_code, reason = "only one of the two is used")]
         trait Otherwise {
             const IS: bool = false;
         }
@@ -26,7 +26,7 @@ macro_rules! is {
 }
 
 #[test]
-fn what_is_where_the_runner_is_stays_there() {
+fn runners_and_spawners_are_neither_send_nor_sync() {
     assert!(!is!(Runner<Up64>: Send) && !is!(Runner<Up64>: Sync));
     assert!(!is!(Spawner: Send) && !is!(Spawner: Sync));
     assert!(is!(RemoteSpawner: Send) && is!(RemoteSpawner: Sync));
@@ -36,22 +36,22 @@ fn what_is_where_the_runner_is_stays_there() {
 }
 
 #[test]
-fn handles_and_tasks_go_where_what_they_carry_may_go() {
+fn handles_and_tasks_are_send_if_what_they_carry_is() {
     use core::cell::Cell;
     assert!(is!(JoinHandle<u8>: Send) && is!(JoinHandle<u8>: Sync));
-    // To look at a handle gives nobody a reference to the output.
+    // A shared reference to a handle gives no access to the output.
     assert!(is!(JoinHandle<Cell<u8>>: Send) && is!(JoinHandle<Cell<u8>>: Sync));
     assert!(!is!(JoinHandle<Rc<u8>>: Send) && !is!(JoinHandle<Rc<u8>>: Sync));
     assert!(is!(Task<u8>: Send) && !is!(Task<Rc<u8>>: Send));
     assert!(is!(SpawnError<u8>: Send) && !is!(SpawnError<Rc<u8>>: Send));
     assert!(is!(JoinHandle<core::marker::PhantomPinned>: Unpin));
-    // By a shared reference to a task nobody can reach its future.
+    // A shared reference to a task gives no access to its future.
     assert!(is!(Task<u8>: Sync) && !is!(Task<Rc<u8>>: Sync));
     assert!(is!(Task<u8>: Unpin) && !is!(Task<core::marker::PhantomPinned>: Unpin));
 }
 
 #[test]
-fn timers_and_events_may_move_and_what_is_linked_may_not() {
+fn auto_traits_of_timers_and_events() {
     assert!(is!(Timer: Send) && !is!(Timer: Sync) && !is!(Timer: Unpin));
     assert!(is!(Ticker: Send) && is!(Ticker: Sync));
     assert!(is!(WithDeadline<u8>: Send) && !is!(WithDeadline<Rc<u8>>: Send));
@@ -60,15 +60,15 @@ fn timers_and_events_may_move_and_what_is_linked_may_not() {
     assert!(is!(crate::event::Wait<'static>: Send) && is!(crate::event::Wait<'static>: Sync));
 }
 
-/// They are reached from everywhere, and only the pool's free list is changed there.
+/// Any context uses pools and vtables, and changes only the pool's free list.
 #[test]
-fn pools_and_tables_of_tasks_are_for_statics() {
+fn pools_and_vtables_can_be_statics() {
     assert!(is!(Pool<64, 8>: Sync) && is!(TaskVTable: Sync) && !is!(TaskVTable: Send));
 }
 
 #[test]
 #[cfg(target_pointer_width = "64")]
-fn a_cell_takes_the_future_or_the_output_and_a_header() {
+fn a_cell_has_the_size_of_header_and_future_or_output() {
     use core::future::Ready;
     assert_eq!(size_of::<Header>(), 32);
     assert_eq!(size_of::<TaskCell<Ready<()>>>(), 40);
@@ -87,8 +87,8 @@ fn a_cell_takes_the_future_or_the_output_and_a_header() {
     assert_eq!(ALIGN, 256);
 }
 
-/// 17 bytes a task, 32 for each word above the blocks, and the core. Metrics take eight bytes a
-/// task.
+/// 17 bytes for each task, 32 for each summary word, and the core. Metrics take eight bytes more
+/// for each task.
 #[test]
 #[cfg(not(feature = "embassy-time"))]
 fn an_executor_takes_seventeen_bytes_a_task() {
@@ -103,11 +103,11 @@ fn an_executor_takes_seventeen_bytes_a_task() {
     assert_eq!(size_of::<Executor<Up64, SingleVcpu>>(), size(64, 0));
 }
 
-/// An image holds none of what is all zero: the linker puts it where memory begins as zero.
+/// What is all zero takes no room in an image: the linker puts it into `.bss`.
 #[test]
 #[cfg(target_os = "linux")]
 #[cfg_attr(miri, ignore = "there is no linker")]
-fn executors_and_pools_cost_no_room_in_an_image() {
+fn executors_and_pools_take_no_room_in_an_image() {
     unsafe extern "C" {
         static __bss_start: u8;
         static _end: u8;
@@ -127,13 +127,13 @@ fn executors_and_pools_cost_no_room_in_an_image() {
         |start: usize, size: usize| zero.contains(&start) && zero.contains(&(start + size - 1));
     assert!(is_zero((&raw const SMALL).addr(), size_of_val(&SMALL)));
     assert!(is_zero((&raw const LARGE).addr(), size_of_val(&LARGE)));
-    // The pool, by a task that lies there.
+    // The pool, by the address of a task in it.
     let mut runner = SMALL.enter().unwrap();
     let handle = runner.spawner().spawn(task()).unwrap();
     runner.run(NeverIdle);
     let address = end_of(handle).unwrap();
     assert!(is_zero(address, 999 * size_of::<Header>()));
-    // To show that not everything is there: a queue without timers is not all zero.
+    // To show that not everything is in `.bss`: a queue without timers is not all zero.
     assert!(!is_zero((&raw const TIMERS).addr(), size_of_val(&TIMERS)));
     assert_eq!(LARGE.tasks(), 0);
 }

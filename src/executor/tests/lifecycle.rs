@@ -1,11 +1,10 @@
-//! Turns of a task's life that the model does not come by: foreign code that runs in the midst of
-//! them.
+//! Cases in a task's life that the model does not cover: foreign code that runs during an end, a
+//! join or a drop.
 
 use super::*;
 use core::{
     cell::{Cell, RefCell},
     future::{pending, poll_fn},
-    pin::Pin,
 };
 use std::rc::Rc;
 
@@ -25,33 +24,36 @@ fn on_drop(act: impl FnMut() + 'static) -> Box<dyn core::any::Any> {
 }
 
 task! {
-    /// Ends at once; what it is given is dropped with the future.
+    /// Ends at its second poll, and drops the value.
     async fn drops(value: Box<dyn core::any::Any>), pool = 200 { turns(1).await; drop(value); }
-    /// Gives it back.
-    async fn gives(value: Box<dyn core::any::Any>) -> Box<dyn core::any::Any>, pool = 200 { value }
-    /// Waits for good.
-    async fn keeps(value: Box<dyn core::any::Any>), pool = 200 { let _value = value; pending().await }
-    /// Says its number.
-    async fn says(number: u32) -> u32, pool = 200 { turns(1).await; number }
+    /// Returns the value.
+    async fn returns(value: Box<dyn core::any::Any>) -> Box<dyn core::any::Any>, pool = 200 { value }
+    /// Never ends.
+    async fn waits(value: Box<dyn core::any::Any>), pool = 200 {
+        let _value = value;
+        pending().await
+    }
+    /// Returns its number.
+    async fn numbered(number: u32) -> u32, pool = 200 { turns(1).await; number }
 }
 
 #[test]
-fn a_future_that_is_dropped_may_let_go_of_other_handles_and_its_own() {
+fn a_dropped_future_may_drop_handles_even_its_own() {
     for own in [true, false] {
         for aborted in [true, false] {
             let executor = executor::<Up64>();
             let mut runner = executor.enter().unwrap();
             let spawner = runner.spawner();
             let slot: Slot<JoinHandle<()>> = Rc::default();
-            let let_go = {
+            let drops_handle = {
                 let slot = slot.clone();
                 on_drop(move || drop(slot.borrow_mut().take()))
             };
             let task = spawner
                 .spawn(if aborted {
-                    keeps(let_go)
+                    waits(drops_handle)
                 } else {
-                    keeps(Box::new(let_go))
+                    waits(Box::new(drops_handle))
                 })
                 .unwrap();
             let other = spawner.spawn(drops(Box::new(()))).unwrap();
@@ -74,40 +76,40 @@ fn a_future_that_is_dropped_may_let_go_of_other_handles_and_its_own() {
 }
 
 #[test]
-fn an_output_that_is_dropped_may_abort_spawn_and_let_go() {
+fn a_dropped_output_may_abort_and_spawn() {
     let executor = executor::<Up64>();
     let mut runner = executor.enter().unwrap();
     let spawner = runner.spawner();
     let ran = Rc::new(Cell::new(0));
-    // Without a handle; by the runner after its handle was dropped.
+    // Dropped by the runner at the end of a detached task; with the handle after the end.
     for joinable in [false, true] {
-        let victim = spawner.spawn(keeps(Box::new(()))).unwrap();
+        let victim = spawner.spawn(waits(Box::new(()))).unwrap();
         let slot: Slot<JoinHandle<u32>> = Rc::default();
         let act = {
             let (ran, slot) = (ran.clone(), slot.clone());
             on_drop(move || {
                 victim.abort();
-                let said = spawner.spawn(says(7)).expect("there is room");
-                slot.borrow_mut().replace(said);
+                let other = spawner.spawn(numbered(7)).expect("there is room");
+                slot.borrow_mut().replace(other);
                 ran.set(ran.get() + 1);
             })
         };
-        let handle = spawner.spawn(gives(act)).unwrap();
+        let handle = spawner.spawn(returns(act)).unwrap();
         if joinable {
             runner.pass();
         }
         drop(handle);
         runner.run(NeverIdle);
-        let said = slot.borrow_mut().take().expect("it was spawned");
-        assert_eq!(end_of(said), Ok(7));
+        let other = slot.borrow_mut().take().expect("it was spawned");
+        assert_eq!(end_of(other), Ok(7));
     }
     assert_eq!(ran.get(), 2);
     assert_eq!((executor.tasks(), executor.core.ended()), (0, 0));
 }
 
-/// An output that holds the handle of another task whose output holds a handle, and so on.
+/// Each output holds the handle of another task.
 #[test]
-fn a_chain_of_handles_in_outputs_is_let_go_to_its_end() {
+fn a_chain_of_handles_in_outputs_is_dropped_completely() {
     const LENGTH: usize = 50;
     for leaves in [false, true] {
         let executor = executor::<Up64>();
@@ -118,15 +120,15 @@ fn a_chain_of_handles_in_outputs_is_let_go_to_its_end() {
             Box::new(drops.counted()) as Box<dyn core::any::Any>,
             Box::new(()) as Box<dyn core::any::Any>,
         );
-        let mut handle = spawner.spawn(gives(Box::new(last))).unwrap();
+        let mut handle = spawner.spawn(returns(Box::new(last))).unwrap();
         for _ in 1..LENGTH {
             let value = (Box::new(drops.counted()) as Box<dyn core::any::Any>, handle);
-            handle = spawner.spawn(gives(Box::new(value))).unwrap();
+            handle = spawner.spawn(returns(Box::new(value))).unwrap();
         }
         runner.pass();
         assert_eq!((executor.core.ended(), drops.count()), (LENGTH, 0));
         if leaves {
-            // With the runner gone, the first handle's holder drops them all.
+            // After the runner was dropped.
             drop(runner);
             drop(handle);
         } else {
@@ -140,7 +142,7 @@ fn a_chain_of_handles_in_outputs_is_let_go_to_its_end() {
     }
 }
 
-/// A waker that acts when it is woken, as one of another executor may.
+/// A waker that acts when it is woken, as a waker of another executor may.
 struct Acting(Mutex<Box<dyn FnMut() + Send>>);
 
 impl Wake for Acting {
@@ -162,17 +164,17 @@ fn a_joiner_may_take_the_output_while_it_is_being_woken() {
         let remote = executor.remote();
         let next = drops.clone();
         let waker = Waker::from(Arc::new(Acting(Mutex::new(Box::new(move || {
-            let handle = taken.lock().unwrap().take().expect("it is woken once");
+            let handle = taken
+                .lock()
+                .unwrap()
+                .take()
+                .expect("the waker is called once");
             drop(end_of(handle).expect("it has ended"));
-            // And have the slot taken anew, before the end is through.
+            // Another task gets the slot, before `complete` returns.
             remote.spawn_detached(task(next.counted())).unwrap();
         })))));
         let mut handle = slot.lock().unwrap().take().unwrap();
-        assert!(
-            Pin::new(&mut handle)
-                .poll(&mut Context::from_waker(&waker))
-                .is_pending()
-        );
+        assert!(poll_with(&mut handle, &waker).is_pending());
         slot.lock().unwrap().replace(handle);
         runner.run(NeverIdle);
         assert_eq!(drops.count(), 2 * (round + 1));
@@ -181,18 +183,14 @@ fn a_joiner_may_take_the_output_while_it_is_being_woken() {
 }
 
 #[test]
-fn a_waker_that_is_replaced_or_left_is_dropped() {
+fn a_replaced_waker_and_that_of_a_dropped_handle_are_dropped() {
     let executor = executor::<Up64>();
     let mut runner = executor.enter().unwrap();
-    let mut handle = runner.spawner().spawn(says(1)).unwrap();
+    let mut handle = runner.spawner().spawn(numbered(1)).unwrap();
     let counters = [(); 3].map(|()| Arc::new(Counter::default()));
     for (number, counter) in counters.iter().enumerate() {
         let waker = Waker::from(counter.clone());
-        assert!(
-            Pin::new(&mut handle)
-                .poll(&mut Context::from_waker(&waker))
-                .is_pending()
-        );
+        assert!(poll_with(&mut handle, &waker).is_pending());
         drop(waker);
         let kept: Vec<_> = counters
             .iter()
@@ -208,14 +206,10 @@ fn a_waker_that_is_replaced_or_left_is_dropped() {
     );
     assert_eq!(counters.each_ref().map(Arc::strong_count), [1; 3]);
     assert_eq!(end_of(handle), Ok(1));
-    // A handle that is dropped takes its waker along.
-    let mut handle = runner.spawner().spawn(says(1)).unwrap();
+    // A handle that is dropped drops its waker.
+    let mut handle = runner.spawner().spawn(numbered(1)).unwrap();
     let waker = Waker::from(counters[0].clone());
-    assert!(
-        Pin::new(&mut handle)
-            .poll(&mut Context::from_waker(&waker))
-            .is_pending()
-    );
+    assert!(poll_with(&mut handle, &waker).is_pending());
     drop((waker, handle));
     assert_eq!(Arc::strong_count(&counters[0]), 1);
     runner.run(NeverIdle);
@@ -223,9 +217,11 @@ fn a_waker_that_is_replaced_or_left_is_dropped() {
 }
 
 #[test]
-fn a_task_that_aborts_itself_is_dropped_at_its_next_turn_unless_it_ends() {
+fn a_task_that_aborts_itself_is_dropped_at_its_next_visit_unless_it_ends() {
     task! {
-        async fn aborts_itself(handle: Slot<AbortHandle>, ends: bool, counted: Counted) -> u8, pool = 1 {
+        async fn aborts_itself(handle: Slot<AbortHandle>, ends: bool, counted: Counted) -> u8,
+            pool = 1
+        {
             let _counted = counted;
             turns(1).await;
             handle.borrow().as_ref().expect("the test put it there").abort();
@@ -252,7 +248,9 @@ fn a_task_that_aborts_itself_is_dropped_at_its_next_turn_unless_it_ends() {
 
 #[test]
 fn a_task_that_is_aborted_before_its_first_poll_is_never_polled() {
-    task! { async fn task(counted: Counted), pool = 1 { drop(counted); unreachable!("it was aborted"); } }
+    task! {
+        async fn task(counted: Counted), pool = 1 { drop(counted); unreachable!("it was aborted") }
+    }
     let executor = executor::<Up64>();
     let mut runner = executor.enter().unwrap();
     let drops = Drops::default();
@@ -266,7 +264,7 @@ fn a_task_that_is_aborted_before_its_first_poll_is_never_polled() {
     );
     runner.run(NeverIdle);
     assert_eq!((end_of(handle), drops.count()), (Err(Aborted), 1));
-    // A remote one, of which no runner knew yet; its handle is gone before it is.
+    // A remote task that was never visited, whose handle is dropped first.
     let handle = executor.remote().spawn(task(drops.counted())).unwrap();
     handle.abort();
     drop(handle);
@@ -277,7 +275,7 @@ fn a_task_that_is_aborted_before_its_first_poll_is_never_polled() {
 }
 
 #[test]
-fn an_output_that_needs_no_drop_frees_its_place_with_the_handle() {
+fn an_output_that_needs_no_drop_frees_its_slot_with_the_handle() {
     task! { async fn task() -> [u8; 100], pool = 1 { [7; 100] } }
     let executor = executor::<Up64>();
     let mut runner = executor.enter().unwrap();
@@ -288,7 +286,7 @@ fn an_output_that_needs_no_drop_frees_its_place_with_the_handle() {
         drop(handle);
         assert_eq!(executor.core.ended(), 0);
     }
-    assert!(runner.is_idle(), "nothing is left to the runner");
+    assert!(runner.is_idle(), "the runner has nothing to do");
 }
 
 #[test]
@@ -297,12 +295,12 @@ fn an_output_that_was_not_taken_is_dropped_with_its_handle() {
     let mut runner = executor.enter().unwrap();
     let drops = Drops::default();
     let value = || -> Box<dyn core::any::Any> { Box::new(drops.counted()) };
-    let first = runner.spawner().spawn(gives(value())).unwrap();
-    let second = runner.spawner().spawn(gives(value())).unwrap();
+    let first = runner.spawner().spawn(returns(value())).unwrap();
+    let second = runner.spawner().spawn(returns(value())).unwrap();
     runner.pass();
     drop(first);
     assert_eq!((executor.core.ended(), drops.count()), (1, 1));
-    // Also once the runner is gone.
+    // The same after the runner was dropped.
     drop(runner);
     assert_eq!((executor.core.ended(), drops.count()), (1, 1));
     drop(second);
@@ -310,14 +308,13 @@ fn an_output_that_was_not_taken_is_dropped_with_its_handle() {
 }
 
 #[test]
-fn a_forgotten_handle_keeps_its_place_and_its_output() {
+fn a_forgotten_handle_keeps_its_slot_and_its_output() {
     let executor = executor::<Up64>();
     let mut runner = executor.enter().unwrap();
     let drops = Drops::default();
     let value: Box<dyn core::any::Any> = Box::new(drops.counted());
-    let mut handle = runner.spawner().spawn(gives(value)).unwrap();
-    let leaked = Pin::new(&mut handle).poll(&mut Context::from_waker(Waker::noop()));
-    assert!(leaked.is_pending());
+    let mut handle = runner.spawner().spawn(returns(value)).unwrap();
+    assert!(poll_once(&mut handle).is_pending());
     core::mem::forget(handle);
     runner.run(NeverIdle);
     drop(runner);
@@ -329,18 +326,18 @@ fn a_forgotten_handle_keeps_its_place_and_its_output() {
 }
 
 #[test]
-#[should_panic(expected = "a join handle is awaited to its end once")]
-fn a_handle_that_gave_its_end_is_not_polled_again() {
+#[should_panic(expected = "a join handle")]
+fn polling_a_handle_after_it_returned_the_end_panics() {
     let executor = executor::<Up64>();
     let mut runner = executor.enter().unwrap();
-    let mut handle = runner.spawner().spawn(says(1)).unwrap();
+    let mut handle = runner.spawner().spawn(numbered(1)).unwrap();
     runner.run(NeverIdle);
     assert!(poll_once(&mut handle).is_ready());
     let _ = poll_once(&mut handle);
 }
 
 #[test]
-fn a_poll_that_comes_for_nothing_changes_nothing() {
+fn a_spurious_wake_causes_one_poll() {
     task! { async fn task(polls: Rc<Cell<u32>>, waker: Rc<Cell<Option<Waker>>>), pool = 1 {
         poll_fn(|cx| {
             polls.set(polls.get() + 1);

@@ -1,7 +1,7 @@
-//! The lives of tasks against a model, under every interleaving of what can be done with them.
+//! The life of tasks against a model, under random sequences of all that can be done with them.
 //!
-//! The futures tell the model of each poll and drop, as it happens, and the model says whether that
-//! was right; so it need not know in which order a pass visits.
+//! The futures report each poll and drop to the model as it happens, and the model checks whether
+//! that was allowed. So the model need not know in which order a pass visits tasks.
 
 mod act;
 mod bench;
@@ -13,18 +13,18 @@ use act::{Act, Ending, Origin, Plan};
 use bench::Bench;
 use proptest::{collection::vec as many, prelude::*};
 
-/// What is done from outside of the runner, one after the other.
+/// A step of the test, outside of the runner.
 #[derive(Clone, Debug)]
 enum Step {
     Act(Act),
-    /// What the task is to do at its next poll.
+    /// Sets what the task does at its next poll.
     Plan(usize, Plan),
     Pass,
-    /// The runner goes; this is done; and another one comes.
+    /// The runner is dropped, the acts are done, and another runner enters.
     Leave(Vec<Act>),
 }
 
-/// A task, by a number that is taken modulo how many there are.
+/// A task, by a number that is taken modulo the number of tasks.
 fn task() -> impl Strategy<Value = usize> {
     prop_oneof![3 => 0_usize..6, 1 => 0_usize..1000]
 }
@@ -80,7 +80,7 @@ proptest! {
     #![proptest_config(cases(2.0, 5))]
 
     #[test]
-    fn tasks_live_as_the_model_says(steps in many(step(), 0..80)) {
+    fn tasks_follow_the_model(steps in many(step(), 0..80)) {
         let mut bench = Bench::new();
         for step in steps {
             match step {

@@ -1,10 +1,11 @@
-//! What every run loop promises: the runner's three, and `block_on`.
+//! What every run loop guarantees: the runner's and `block_on`.
 
 use super::*;
 use crate::time::Clock;
 use core::{cell::RefCell, time::Duration};
 
-/// Each wait is ended after a millisecond by a device's interrupt, unless the alarm comes first.
+/// An idle policy each of whose waits ends after a millisecond, by a device's interrupt, unless the
+/// alarm comes first.
 #[derive(Clone, Copy)]
 struct Device {
     timers: &'static TimerQueue,
@@ -20,8 +21,8 @@ impl Idle for Device {
     }
 }
 
-/// When a wait has ended, for whatever reason, what is due is served: the slack is for the alarm
-/// alone.
+/// When a wait has ended for any reason, timers that are due are served. Slack only delays the
+/// alarm.
 #[test]
 fn slack_delays_nothing_once_a_wait_has_ended() {
     task! { async fn sleep(timer: Timer), pool = 1 { timer.await } }
@@ -58,7 +59,7 @@ fn slack_delays_nothing_once_a_wait_has_ended() {
     });
 }
 
-/// A pass inside a task of another executor.
+/// A task makes a pass and a step of another executor.
 #[test]
 fn the_outer_task_is_current_again_after_a_pass_and_a_step() {
     task! {
@@ -67,7 +68,7 @@ fn the_outer_task_is_current_again_after_a_pass_and_a_step() {
             for work in [Runner::pass, |runner: &mut Runner<Up64>| assert!(runner.step())] {
                 runner.spawner().spawn_detached(inner_task()).unwrap();
                 work(&mut runner);
-                let name = current_task().expect("this one is polled");
+                let name = current_task().expect("a task is being polled");
                 assert!(name.ends_with("::outer"), "{name}");
             }
         }
@@ -84,9 +85,9 @@ fn the_outer_task_is_current_again_after_a_pass_and_a_step() {
     });
 }
 
-/// Steps poll one task each, in turn.
+/// Each step polls one task, in the order of the slots.
 #[test]
-fn a_step_polls_one_task_and_the_next_one_another() {
+fn steps_poll_ready_tasks_in_turn() {
     type Polls = std::rc::Rc<RefCell<Vec<usize>>>;
     task! {
         async fn ready(number: usize, polls: Polls), pool = 300 {
@@ -111,18 +112,22 @@ fn a_step_polls_one_task_and_the_next_one_another() {
     for turn in polls.borrow().chunks(300) {
         assert!(turn.iter().copied().eq(0..300));
     }
-    // Each has ended at its fourth poll.
+    // Each ends at its fourth poll.
     (0..300).for_each(|_| assert!(runner.step()));
     assert!(!runner.step() && runner.is_idle());
     assert_eq!(executor.tasks(), 0);
 }
 
-/// A stale wake has nothing polled, and is no step.
+/// A stale wake causes no poll, so `step` returns `false`.
 #[test]
-fn a_stale_wake_is_no_step() {
+fn a_stale_wake_is_not_a_step() {
     task! {
         async fn leaves_its_waker(sender: std::sync::mpsc::Sender<Waker>), pool = 1 {
-            core::future::poll_fn(|cx| { sender.send(cx.waker().clone()).unwrap(); Poll::Ready(()) }).await;
+            core::future::poll_fn(|cx| {
+                sender.send(cx.waker().clone()).unwrap();
+                Poll::Ready(())
+            })
+            .await;
         }
     }
     let executor = executor::<Up64>();
@@ -137,8 +142,8 @@ fn a_stale_wake_is_no_step() {
     assert!(!runner.step() && runner.is_idle());
 }
 
-/// A task whose deadline passes in a long pass is polled in it, though its slot is behind: never
-/// more than 512 polls late. No alarm interrupts meanwhile.
+/// A task whose deadline passes during a long pass is polled in that pass, though the pass is past
+/// its slot: at most 512 polls late, and without an alarm.
 #[test]
 fn no_deadline_waits_for_the_end_of_a_long_pass() {
     const BUSY: usize = 4_000;
@@ -174,12 +179,12 @@ fn no_deadline_waits_for_the_end_of_a_long_pass() {
     assert!(late > 0 && late <= 512, "{late} polls late");
 }
 
-/// Timers that are always due take no turn from tasks that are ready.
+/// Timers that are always due do not reduce the polls of tasks that are ready.
 #[test]
 fn timers_that_are_always_due_starve_no_task() {
     task! {
         async fn ticks(station: Station), pool = 64 {
-            // Due again a nanosecond later, which is before the next look.
+            // The timer is due again a nanosecond later, which is before the next look.
             while station.now() < 20_000 {
                 let next = station.now() + 1;
                 station.timer(next).await;

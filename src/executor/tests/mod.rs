@@ -1,4 +1,4 @@
-//! The executor under test: against models, on several threads, at its limits, and where panics
+//! Tests of the executor: against models, on several threads, at its limits, and where panics
 //! unwind.
 
 mod beginning;
@@ -21,6 +21,8 @@ mod with_futures_util;
 use std::{
     any::type_name,
     boxed::Box,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    pin::Pin,
     ptr,
     string::String,
     sync::{
@@ -28,6 +30,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll, Wake, Waker},
+    thread,
     vec::Vec,
 };
 
@@ -42,13 +45,13 @@ use crate::{
     time::{Instant, Timer, TimerQueue},
 };
 
-/// An executor of the test's own.
+/// Returns a new executor.
 fn executor<C: Capacity>() -> &'static Executor<C> {
     leak(Executor::new(Shared))
 }
 
-/// So many times the usual number of cases; and how many under Miri, which takes a thousand times
-/// as long. No files.
+/// A proptest configuration with `times` the usual number of cases, or `under_miri` under Miri,
+/// which takes a thousand times as long. It writes no files.
 fn cases(times: f32, under_miri: u32) -> ProptestConfig {
     let config = ProptestConfig {
         failure_persistence: None,
@@ -62,8 +65,8 @@ fn cases(times: f32, under_miri: u32) -> ProptestConfig {
     ProptestConfig { cases, ..config }
 }
 
-/// A queue with a virtual clock of the test's own. As an idle policy it advances the clock to the
-/// next deadline.
+/// A queue with a virtual clock of its own. As an idle policy it advances the clock to the next
+/// deadline.
 #[derive(Clone, Copy)]
 struct Station {
     timers: &'static TimerQueue,
@@ -100,7 +103,7 @@ impl Idle for Station {
     }
 }
 
-/// For executors that never wait.
+/// An idle policy for executors that never wait.
 struct NeverIdle;
 
 impl Idle for NeverIdle {
@@ -130,12 +133,12 @@ impl Counter {
     }
 }
 
-/// How often something was dropped.
+/// Counts drops.
 #[derive(Clone, Default)]
 struct Drops(Arc<AtomicUsize>);
 
 impl Drops {
-    /// Something to be dropped.
+    /// Returns a value whose drop is counted.
     fn counted(&self) -> Counted {
         Counted(self.clone())
     }
@@ -153,12 +156,42 @@ impl Drop for Counted {
     }
 }
 
-/// Polls a handle once, with a waker that does nothing.
-fn poll_once<T>(handle: &mut JoinHandle<T>) -> Poll<Result<T, Aborted>> {
-    std::pin::Pin::new(handle).poll(&mut Context::from_waker(Waker::noop()))
+/// Wakes by unparking a thread.
+struct Unpark(thread::Thread);
+
+impl Unpark {
+    fn this_thread() -> Waker {
+        Waker::from(Arc::new(Self(thread::current())))
+    }
 }
 
-/// What an ended task has left.
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Polls a handle once.
+fn poll_with<T>(handle: &mut JoinHandle<T>, waker: &Waker) -> Poll<Result<T, Aborted>> {
+    Pin::new(handle).poll(&mut Context::from_waker(waker))
+}
+
+/// Polls a handle once, with a waker that does nothing.
+fn poll_once<T>(handle: &mut JoinHandle<T>) -> Poll<Result<T, Aborted>> {
+    poll_with(handle, Waker::noop())
+}
+
+/// Panics without the hook, which would print it.
+fn unwind() -> ! {
+    resume_unwind(Box::new("as the test wants it"))
+}
+
+/// Whether `body` unwinds.
+fn unwinds(body: impl FnOnce()) -> bool {
+    catch_unwind(AssertUnwindSafe(body)).is_err()
+}
+
+/// Returns what the handle of an ended task returns.
 fn end_of<T>(mut handle: JoinHandle<T>) -> Result<T, Aborted> {
     match poll_once(&mut handle) {
         Poll::Ready(end) => end,
@@ -166,7 +199,7 @@ fn end_of<T>(mut handle: JoinHandle<T>) -> Result<T, Aborted> {
     }
 }
 
-/// Wakes itself at its first polls, so that it is polled `times` times more.
+/// Yields `times` times.
 async fn turns(times: usize) {
     for _ in 0..times {
         yield_now().await;

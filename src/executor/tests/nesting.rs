@@ -1,25 +1,18 @@
-//! A task that runs another executor, or `block_on`; and what `current_task` says in the midst of
-//! it.
+//! Tasks that run another executor, or `block_on`; and what `current_task` returns meanwhile.
 //!
-//! Which task is current, and the ready flag of `block_on`, are one for all: each test is alone.
+//! The current task is one for all threads, so each test runs in a process of its own.
 
 use super::*;
-use core::{
-    future::{pending, poll_fn, ready},
-    pin::Pin,
-};
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
-    sync::mpsc,
-};
+use core::future::{pending, poll_fn, ready};
+use std::sync::mpsc;
 
 /// Asserts that the current task's name ends like this.
 #[track_caller]
 fn assert_current(name: &str) {
-    let current = current_task().expect("a task is polled");
+    let current = current_task().expect("a task is being polled");
     assert!(
         current.ends_with(name),
-        "{current} is polled, and not {name}"
+        "{current} is current instead of {name}"
     );
 }
 
@@ -39,7 +32,11 @@ fn the_current_task_is_the_one_that_is_polled_or_dropped() {
             assert_current("::first");
         }
         async fn left(), pool = 1 { let _named = Named("::left"); pending().await }
-        async fn second(), pool = 1 { let _named = Named("::second"); assert_current("::second"); pending().await }
+        async fn second(), pool = 1 {
+            let _named = Named("::second");
+            assert_current("::second");
+            pending().await
+        }
     }
     alone(|| {
         let executor = executor::<Up64>();
@@ -56,7 +53,7 @@ fn the_current_task_is_the_one_that_is_polled_or_dropped() {
         second.abort();
         runner.run(NeverIdle);
         assert_eq!(current_task(), None);
-        // One that the runner's end drops.
+        // A task that is dropped with the runner.
         spawner.spawn_detached(left()).unwrap();
         runner.pass();
         drop(runner);
@@ -78,7 +75,7 @@ fn no_task_is_current_when_its_output_is_dropped() {
         let executor = executor::<Up64>();
         let mut runner = executor.enter().unwrap();
         let drops = Drops::default();
-        // By the end; by the runner later; by the holder of the handle.
+        // With the end of a detached task; with the handle; after a join.
         let task = || task(Output(drops.clone()));
         runner.spawner().spawn_detached(task()).unwrap();
         runner.pass();
@@ -102,7 +99,12 @@ fn no_task_is_current_while_the_executor_waits_or_serves_timers() {
             self.0.wait(cx);
         }
     }
-    task! { async fn sleeper(station: Station), pool = 1 { station.timer(5).await; assert_current("::sleeper"); } }
+    task! {
+        async fn sleeper(station: Station), pool = 1 {
+            station.timer(5).await;
+            assert_current("::sleeper");
+        }
+    }
     alone(|| {
         let station = Station::new();
         let executor = executor::<Up64>();
@@ -133,7 +135,9 @@ fn after_a_nested_run_the_outer_task_is_current_again() {
             turns(1).await;
             assert_current("::outer");
         }
-        async fn within(), pool = 1 { for _ in 0..3 { assert_current("::within"); turns(1).await; } }
+        async fn within(), pool = 1 {
+            for _ in 0..3 { assert_current("::within"); turns(1).await; }
+        }
         async fn waits(), pool = 1 { pending().await }
     }
     alone(|| {
@@ -149,7 +153,7 @@ fn after_a_nested_run_the_outer_task_is_current_again() {
 #[test]
 fn after_a_task_that_panicked_none_is_current() {
     task! {
-        async fn bad(), pool = 1 { assert_current("::bad"); resume_unwind(Box::new("as the test wants it")); }
+        async fn bad(), pool = 1 { assert_current("::bad"); unwind() }
         async fn next(), pool = 1 {}
     }
     alone(|| {
@@ -162,9 +166,9 @@ fn after_a_task_that_panicked_none_is_current() {
         ];
         for pass in passes {
             runner.spawner().spawn_detached(bad()).unwrap();
-            assert!(catch_unwind(AssertUnwindSafe(|| pass(&mut runner))).is_err());
+            assert!(unwinds(|| pass(&mut runner)));
             assert_eq!(current_task(), None);
-            // It takes the slot of the one that panicked.
+            // It gets the slot of the task that panicked.
             runner.spawner().spawn_detached(next()).unwrap();
             assert_eq!(current_task(), None);
             runner.run(NeverIdle);
@@ -178,10 +182,11 @@ fn a_task_runs_another_executor_to_its_end() {
     task! {
         async fn outer(inner: Inner, station: Station) -> u32, pool = 2 {
             turns(1).await;
-            let mut runner = inner.enter().expect("it has no runner").with_timers(station.timers);
+            let runner = inner.enter().expect("it has no runner");
+            let mut runner = runner.with_timers(station.timers);
             let handle = runner.spawner().spawn(sum(station)).unwrap();
             runner.run(station);
-            // It runs on in the outer executor, whose timers are the same.
+            // This task continues in the outer executor, whose timers are the same.
             station.timer(100).await;
             handle.await.unwrap()
         }
@@ -195,13 +200,13 @@ fn a_task_runs_another_executor_to_its_end() {
         let ticks = runner.spawner().spawn(ticks(station)).unwrap();
         let sum = runner.spawner().spawn(outer(inner, station)).unwrap();
         runner.run(station);
-        // Its timer is served by the inner runner, but it is polled by its own.
+        // The inner runner serves its timer, but only its own runner polls it.
         assert_eq!((end_of(ticks), end_of(sum)), (Ok(10), Ok(41)));
         assert_eq!((station.now(), station.clock.alarm()), (100, None));
     });
 }
 
-/// Polls another executor whenever there is nothing to do.
+/// An idle policy that runs another executor.
 struct Turning(Runner<Up64>);
 
 impl Idle for Turning {
@@ -229,11 +234,11 @@ fn block_on_awaits_a_handle_in_and_out_of_tasks() {
     alone(|| {
         let (executor, inner) = (executor::<Up64>(), executor::<Up64>());
         let mut runner = executor.enter().unwrap();
-        // A handle of a task that ended long ago.
+        // The handle of a task that has ended.
         let handle = runner.spawner().spawn(outer(inner)).unwrap();
         runner.run(NeverIdle);
         assert_eq!(crate::block_on(handle, NeverIdle), Ok(21));
-        // Of one that goes on meanwhile; of one that is aborted.
+        // The handle of a task that runs meanwhile, and of one that is aborted.
         let handle = runner.spawner().spawn(task(3)).unwrap();
         let waits = runner.spawner().spawn(waits()).unwrap();
         let abort = waits.abort_handle();
@@ -249,7 +254,7 @@ fn block_on_awaits_a_handle_in_and_out_of_tasks() {
     });
 }
 
-/// Waits for other threads.
+/// An idle policy that waits for other threads.
 struct Ask;
 
 impl Idle for Ask {
@@ -260,19 +265,19 @@ impl Idle for Ask {
     }
 }
 
-/// Its runner is in the poll of the one that waits: the other cannot be polled.
+/// The runner is in the poll of the task that waits, so it cannot poll the other one.
 #[test]
-fn a_task_that_blocks_on_one_of_its_own_executor_says_so() {
+fn block_on_a_task_of_the_same_executor_panics() {
     task! {
         async fn waits(), pool = 2 { pending().await }
         async fn ends() -> u32, pool = 1 { 7 }
         async fn blocks(spawner: Spawner), pool = 1 {
-            // Of one that has ended there is nothing to wait for.
+            // A task that has ended is not waited for.
             let ends = spawner.spawn(ends()).unwrap();
             turns(2).await;
             assert_eq!(crate::block_on(ends, NeverIdle), Ok(7));
             let mut other = spawner.spawn(waits()).unwrap();
-            // To ask is not to wait.
+            // A future that polls the handle may end otherwise.
             crate::block_on(poll_fn(|cx| {
                 assert!(Pin::new(&mut other).poll(cx).is_pending());
                 Poll::Ready(())
@@ -287,9 +292,9 @@ fn a_task_that_blocks_on_one_of_its_own_executor_says_so() {
         let other = spawner.spawn(waits()).unwrap();
         spawner.spawn_detached(blocks(spawner)).unwrap();
         let panic = catch_unwind(AssertUnwindSafe(|| runner.run_until_idle())).unwrap_err();
-        let text = panic.downcast_ref::<&str>().expect("a sentence");
+        let text = panic.downcast_ref::<&str>().expect("a message");
         assert!(text.contains("await the handle instead"), "{text}");
-        // Outside of tasks somebody else may end it: here the idle policy runs the tasks.
+        // Outside of tasks, the idle policy may run the tasks.
         other.abort();
         assert_eq!(crate::block_on(other, Turning(runner)), Err(Aborted));
     });
@@ -325,7 +330,7 @@ fn block_on_awaits_handles_of_an_executor_on_another_thread() {
     });
 }
 
-/// A task may wake those of an executor that it runs, and be woken by them.
+/// A task wakes tasks of an executor that it runs, and they wake it.
 #[test]
 fn tasks_of_nested_executors_wake_one_another() {
     type Inner = &'static Executor<Up64>;
@@ -338,7 +343,7 @@ fn tasks_of_nested_executors_wake_one_another() {
                     Poll::Ready(())
                 }).await;
                 let handle = runner.spawner().spawn(wakes_back(waker.clone())).unwrap();
-                // It waits for the wake that the inner task gives it while this one runs it.
+                // Waits for the wake by the inner task, which runs during this poll.
                 let mut first = true;
                 poll_fn(|_| {
                     if !core::mem::take(&mut first) {

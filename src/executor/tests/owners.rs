@@ -1,15 +1,14 @@
-//! Several threads, which stand for vCPUs: whose queue it is, and who tells the owner.
+//! The owner of a timer queue, where several threads stand for vCPUs.
 
 use super::*;
 use crate::time::{Alarm, Clock};
 use core::time::Duration;
 use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Condvar, OnceLock, mpsc},
-    thread, time,
+    time,
 };
 
-/// Real time, and an alarm that ends a wait on any thread.
+/// A real clock, and an alarm that ends a wait on any thread.
 struct Machine {
     alarm: Mutex<Option<u64>>,
     kicked: Mutex<bool>,
@@ -46,14 +45,14 @@ impl Machine {
         }
     }
 
-    /// Ends a wait, or else the next one.
+    /// Ends the wait that is going on, or else the next one.
     fn kick(&self) {
         *self.kicked.lock().unwrap() = true;
         self.ends_a_wait.notify_all();
     }
 }
 
-/// Sleeps until the alarm comes, or a kick.
+/// An idle policy that sleeps until the alarm or a kick.
 struct Sleep(&'static Machine, &'static TimerQueue);
 
 impl Idle for Sleep {
@@ -79,16 +78,8 @@ impl Idle for Sleep {
     }
 }
 
-/// Wakes by unparking a thread.
-struct Unpark(thread::Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-/// The owner sleeps for long; a timer of its queue that another thread polls is in time.
+/// The owner sleeps for a long time. A timer of its queue that another thread polls is still in
+/// time.
 #[test]
 #[cfg_attr(miri, ignore = "it goes by real time")]
 fn a_timer_that_another_thread_polls_ends_the_owners_sleep() {
@@ -114,7 +105,7 @@ fn a_timer_that_another_thread_polls_ends_the_owners_sleep() {
         thread::sleep(time::Duration::from_millis(1));
     }
     thread::sleep(time::Duration::from_millis(50));
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let waker = Unpark::this_thread();
     for _ in 0..5 {
         let begin = now();
         let mut timer = std::pin::pin!(TIMERS.timer(Instant::from_nanos(begin + 20_000_000)));
@@ -133,10 +124,10 @@ fn a_timer_that_another_thread_polls_ends_the_owners_sleep() {
     owner.join().expect("the owner ends");
 }
 
-/// What a loop says that is refused.
+/// Returns the panic message of a loop that is refused.
 fn refusal(body: impl FnOnce()) -> &'static str {
     let panic = catch_unwind(AssertUnwindSafe(body)).expect_err("another thread owns the queue");
-    panic.downcast_ref::<&str>().expect("a sentence")
+    panic.downcast_ref::<&str>().expect("a message")
 }
 
 /// A second thread's loop does not touch the queue: the owner's alarm stays.
@@ -165,7 +156,7 @@ fn a_queue_is_served_on_one_thread_at_a_time() {
         });
         start.recv().unwrap();
         thread::sleep(time::Duration::from_millis(100));
-        // Loops that need not wait may name the queue.
+        // Loops that need not wait may use the queue.
         let executor = executor::<Up64>();
         let mut runner = executor.enter().unwrap();
         runner.spawner().spawn_detached(nothing()).unwrap();
@@ -184,7 +175,7 @@ fn a_queue_is_served_on_one_thread_at_a_time() {
             MACHINE.alarm.lock().unwrap().is_some(),
             "the owner's alarm is on"
         );
-        // One with a timer is refused, by each kind of loop.
+        // Each kind of loop is refused if it waits for a timer.
         let text = refusal(|| crate::block_on(Timer::after(Duration::from_millis(20)), NeverIdle));
         assert!(text.contains("has one owner at a time"), "{text}");
         runner
@@ -198,7 +189,7 @@ fn a_queue_is_served_on_one_thread_at_a_time() {
             "the owner's alarm is on"
         );
         owner.join().expect("it is not disturbed");
-        // Nobody owns it now.
+        // The queue has no owner now.
         crate::block_on(
             Timer::after(Duration::from_millis(20)),
             Sleep(&MACHINE, timers),
@@ -236,12 +227,17 @@ fn each_thread_has_a_queue_of_its_own() {
     }
 }
 
-/// Between two calls of `run_until_idle` nobody owns the queue, but its alarm is set. A loop on
+/// Between two calls of `run_until_idle` the queue has no owner, but its alarm is set. A loop on
 /// another thread that has no timers leaves it alone.
 #[test]
-fn a_loop_without_timers_turns_nobodys_alarm_off() {
+fn a_loop_without_timers_leaves_the_alarm_on() {
     let station = Station::new();
-    task! { async fn sleeper(station: Station) -> u64, pool = 1 { station.timer(1000).await; station.now() } }
+    task! {
+        async fn sleeper(station: Station) -> u64, pool = 1 {
+            station.timer(1000).await;
+            station.now()
+        }
+    }
     let executor = executor::<Up64>();
     let mut runner = executor.enter().unwrap().with_timers(station.timers);
     let handle = runner.spawner().spawn(sleeper(station)).unwrap();

@@ -7,10 +7,9 @@ use std::{
     alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error},
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
-    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
 };
 
-/// A set that is freed when it goes. It is all zero to begin with, like a static.
+/// A set that is freed when this is dropped. It is all zero at first, like a static.
 struct Set<C: Capacity, M: Cpus>(&'static ReadySet<C, M>, *mut u8);
 
 impl<C: Capacity, M: Cpus> Set<C, M> {
@@ -21,8 +20,8 @@ impl<C: Capacity, M: Cpus> Set<C, M> {
         if memory.is_null() {
             handle_alloc_error(layout);
         }
-        // SAFETY: a set that is all zero is what `ReadySet::new` makes; it lives as long as `self`,
-        // and no waker of it is used for longer.
+        // SAFETY: a set that is all zero is what `ReadySet::new` makes. It lives as long as `self`,
+        // and none of its wakers is used for longer.
         let set = unsafe { &*memory.cast::<ReadySet<C, M>>() };
         set.link();
         Self(set, memory)
@@ -35,16 +34,16 @@ impl<C: Capacity, M: Cpus> Set<C, M> {
 
 impl<C: Capacity, M: Cpus> Drop for Set<C, M> {
     fn drop(&mut self) {
-        // SAFETY: `new` allocated it with this layout, and nobody uses it any more.
+        // SAFETY: `new` allocated the memory with this layout, and nothing uses it any more.
         unsafe { dealloc(self.1, Layout::new::<ReadySet<C, M>>()) };
     }
 }
 
-/// Which task is woken.
+/// The task that is woken.
 #[derive(Clone, Copy, Debug)]
 enum Target {
     Number(u32),
-    /// So far ahead of, or behind, the task that is visited.
+    /// At this distance from the task that is being visited.
     Near(i32),
 }
 
@@ -64,7 +63,7 @@ struct Visit {
     panics: bool,
 }
 
-/// Wakes before each pass, and what happens in the visits, one after the other.
+/// The wakes before each pass, and what happens in each visit.
 #[derive(Clone, Debug)]
 struct Script {
     passes: Vec<Vec<Target>>,
@@ -95,28 +94,28 @@ fn script() -> impl Strategy<Value = Script> {
 #[derive(Default)]
 struct Model {
     ready: BTreeSet<u32>,
-    /// What this pass visited last.
+    /// The task that this pass visited last.
     last: Option<u32>,
     visits: usize,
-    /// When each task was last visited, and what was ready then.
+    /// For each task, the number of its last visit, and the tasks that were ready then.
     visited: BTreeMap<u32, (usize, BTreeSet<u32>)>,
 }
 
 impl Model {
-    /// Says what is wrong with visiting this task now, if anything is.
+    /// Returns an error if this task must not be visited now.
     fn visit(&mut self, number: u32) -> Result<(), String> {
         let ahead = self.last.map_or(0, |last| last + 1);
         let next = self.ready.range(ahead..).next().copied();
         if next != Some(number) {
-            return Err(std::format!("{number} is visited, and not {next:?}"));
+            return Err(std::format!("{number} is visited instead of {next:?}"));
         }
-        // Strict fairness.
+        // Fairness: the tasks that were ready at the last visit have been visited since.
         if let Some((first, then)) = self.visited.get(&number) {
             let unfair = then
                 .iter()
                 .find(|other| self.visited.get(other).is_none_or(|(at, _)| at < first));
             if let Some(other) = unfair {
-                return Err(std::format!("{number} has two turns before {other}"));
+                return Err(std::format!("{number} is visited twice before {other}"));
             }
         }
         self.ready.remove(&number);
@@ -137,14 +136,14 @@ fn follow<C: Capacity, M: Cpus>(script: &Script) -> Result<(), TestCaseError> {
         let was_clear = set.wake(number);
         let is_new = model.borrow_mut().ready.insert(number);
         if was_clear != is_new && !(was_clear && is_single::<M>()) {
-            wrong.replace(Some(std::format!("wake of {number} says {was_clear}")));
+            wrong.replace(Some(std::format!("wake of {number} returns {was_clear}")));
         }
-        // In a pass, the bits above the word that it is at are clear.
+        // Outside of a pass. In one, the bits above the word that is being visited are clear.
         if set.0.is_empty() && model.borrow().last.is_none() {
             wrong.replace(Some(std::format!("empty after the wake of {number}")));
         }
     };
-    // When the script is over, what is left is visited.
+    // At the end of the script, the tasks that are left are visited.
     let passes = script.passes.iter().map(Vec::as_slice);
     let passes = passes.chain(std::iter::repeat(&[][..]));
     for (round, wakes) in passes.enumerate() {
@@ -154,7 +153,7 @@ fn follow<C: Capacity, M: Cpus>(script: &Script) -> Result<(), TestCaseError> {
         let passed = catch_unwind(AssertUnwindSafe(|| {
             set.0.pass(&mut (
                 |block: &Block, bit, data| {
-                    // SAFETY: the pass gives what wakers carry.
+                    // SAFETY: the pass passes the data pointer of the task's wakers.
                     let task = unsafe { TaskRef::from_data(data) };
                     let number = task.slot_number();
                     assert!(ptr::eq(block, task.block()) && bit == number % 64);
@@ -167,8 +166,7 @@ fn follow<C: Capacity, M: Cpus>(script: &Script) -> Result<(), TestCaseError> {
                         .iter()
                         .for_each(|target| wake(target.number::<C>(number)));
                     if visit.panics {
-                        // Without the hook, which would print it.
-                        resume_unwind(Box::new("as the script says"));
+                        unwind();
                     }
                 },
                 || (),
@@ -177,10 +175,10 @@ fn follow<C: Capacity, M: Cpus>(script: &Script) -> Result<(), TestCaseError> {
         prop_assert_eq!(wrong.take(), None, "pass {}", round);
         let mut model = model.borrow_mut();
         if passed.is_err() {
-            // What was ready has not had its turn; it is ready still.
+            // The tasks that were not visited are still ready.
             model.visited.clear();
         } else {
-            // What lies behind the last visit was woken after the pass had come by.
+            // Tasks in slots before that were woken after the pass had gone by.
             let ahead = model.last.map_or(0, |last| last + 1);
             prop_assert_eq!(model.ready.range(ahead..).next(), None, "not visited");
         }
@@ -189,7 +187,7 @@ fn follow<C: Capacity, M: Cpus>(script: &Script) -> Result<(), TestCaseError> {
         } else if C::TASKS == 64 {
             prop_assert!(set.0.is_empty());
         }
-        // A summary bit may be set for nothing. A pass that finds nothing leaves none.
+        // A summary bit may be set above a word without bits. A pass that finds no task clears all.
         if passed.is_ok() && model.ready.is_empty() && model.visits == before {
             prop_assert!(set.0.is_empty());
             if round >= script.passes.len() {
@@ -230,7 +228,7 @@ proptest! {
     }
 }
 
-// A set of 65,536 tasks has 1024 blocks to link.
+// Fewer cases, since a set of 65,536 tasks has 1024 blocks to link.
 proptest! {
     #![proptest_config(cases(0.25, 0))]
 
@@ -247,7 +245,7 @@ proptest! {
     }
 }
 
-/// All bits at once, each in its place, and in order.
+/// With all bits set, each task is visited once, in order.
 fn all_are_visited_in_order<C: Capacity, M: Cpus>() {
     let set = Set::<C, M>::new();
     assert!(set.0.is_empty());
@@ -258,7 +256,7 @@ fn all_are_visited_in_order<C: Capacity, M: Cpus>() {
     let (mut next, mut words) = (0, 1);
     set.0.pass(&mut (
         |_: &Block, _, data| {
-            // SAFETY: the pass gives what wakers carry.
+            // SAFETY: the pass passes the data pointer of the task's wakers.
             let number = unsafe { TaskRef::from_data(data) }.slot_number();
             assert_eq!(number, next);
             next += 1;
@@ -270,8 +268,8 @@ fn all_are_visited_in_order<C: Capacity, M: Cpus>() {
     assert!(set.0.is_empty());
 }
 
-/// One at a time: always the next that is set, and the lowest after the highest.
-fn takes_come_in_turn<C: Capacity, M: Cpus>(wakes: &[(Target, bool)]) -> Result<(), TestCaseError> {
+/// Each take returns the next task that is ready, and the first one after the last.
+fn takes_are_in_order<C: Capacity, M: Cpus>(wakes: &[(Target, bool)]) -> Result<(), TestCaseError> {
     let set = Set::<C, M>::new();
     let (mut ready, mut from) = (BTreeSet::new(), 0);
     for (target, takes) in wakes {
@@ -294,14 +292,14 @@ proptest! {
     #![proptest_config(cases(1.0, 3))]
 
     #[test]
-    fn takes_of_one_task_come_in_turn(
+    fn single_takes_are_in_order(
         wakes in many((target(), any::<bool>()), 0..60)
     ) {
-        takes_come_in_turn::<Up64, Shared>(&wakes)?;
-        takes_come_in_turn::<Up4096, Shared>(&wakes)?;
-        takes_come_in_turn::<Up4096, SingleVcpu>(&wakes)?;
+        takes_are_in_order::<Up64, Shared>(&wakes)?;
+        takes_are_in_order::<Up4096, Shared>(&wakes)?;
+        takes_are_in_order::<Up4096, SingleVcpu>(&wakes)?;
         if !cfg!(miri) {
-            takes_come_in_turn::<Up65536, Shared>(&wakes)?;
+            takes_are_in_order::<Up65536, Shared>(&wakes)?;
         }
     }
 }
@@ -310,7 +308,7 @@ proptest! {
 fn all_tasks_of_every_capacity_are_visited_in_order() {
     all_are_visited_in_order::<Up64, Shared>();
     all_are_visited_in_order::<Up64, SingleVcpu>();
-    // Miri looks at all words whenever one is named.
+    // Under Miri the larger ones take too long.
     if !cfg!(miri) {
         all_are_visited_in_order::<Up4096, Shared>();
         all_are_visited_in_order::<Up4096, SingleVcpu>();

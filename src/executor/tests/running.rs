@@ -1,22 +1,18 @@
-//! The loops: when they end, what they wait for, and that no task keeps a timer waiting.
+//! The runner's loops: when they end, what they wait for, and that no task delays a timer.
 
 use super::*;
 use core::{cell::Cell, future::pending};
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
-    rc::Rc,
-    vec,
-};
+use std::rc::Rc;
 
-/// A runner with timers of the test's own.
+/// Returns a new executor and its runner, with the timers of `station`.
 fn runner(station: Station) -> (&'static Executor<Up64>, Runner<Up64>) {
     let executor = executor::<Up64>();
-    let runner = executor.enter().expect("it is the first");
+    let runner = executor.enter().expect("the executor is new");
     (executor, runner.with_timers(station.timers))
 }
 
 #[test]
-fn run_ends_with_the_last_task_whatever_handles_there_are() {
+fn run_ends_with_the_last_task_even_if_handles_exist() {
     task! { async fn task() -> u32, pool = 3 { turns(2).await; 7 } }
     let (executor, mut runner) = runner(Station::new());
     runner.run(NeverIdle);
@@ -31,7 +27,7 @@ fn run_ends_with_the_last_task_whatever_handles_there_are() {
 }
 
 #[test]
-fn run_does_not_end_on_bits_but_on_tasks() {
+fn run_ends_when_no_task_is_left_not_when_no_bit_is_set() {
     task! {
         async fn ends_ready(), pool = 1 {
             core::future::poll_fn(|cx| { cx.waker().wake_by_ref(); Poll::Ready(()) }).await;
@@ -40,23 +36,23 @@ fn run_does_not_end_on_bits_but_on_tasks() {
     }
     let station = Station::new();
     let (executor, mut runner) = runner(station);
-    // The bit of a task that is over is no reason to wait, nor to go on.
+    // A task has ended, and its bit is set: the loop does not wait.
     runner.spawner().spawn_detached(ends_ready()).unwrap();
     runner.run(NeverIdle);
     assert!(executor.ready.is_empty());
-    // No bit is set, and a task is there.
+    // No bit is set, and a task is left: the loop waits.
     runner.spawner().spawn_detached(sleeps(station)).unwrap();
     runner.run(station);
     assert_eq!((executor.tasks(), station.now()), (0, 50));
 }
 
 #[test]
-fn sleepers_go_on_in_the_order_of_their_deadlines() {
+fn sleepers_continue_in_the_order_of_their_deadlines() {
     type Log = Rc<std::cell::RefCell<Vec<u64>>>;
     task! {
         async fn sleeper(station: Station, deadline: u64, log: Log), pool = 64 {
             station.timer(deadline).await;
-            assert_eq!(station.now(), deadline, "it is served when it is due");
+            assert_eq!(station.now(), deadline, "it is served in time");
             log.borrow_mut().push(deadline);
         }
     }
@@ -74,14 +70,14 @@ fn sleepers_go_on_in_the_order_of_their_deadlines() {
 }
 
 #[test]
-fn the_idle_policy_is_told_the_next_deadline_and_asked_only_when_nothing_is_ready() {
+fn the_idle_policy_is_called_only_when_nothing_is_ready_and_gets_the_deadline() {
     struct Listing(Station, Rc<std::cell::RefCell<Vec<Option<u64>>>>);
     impl Idle for Listing {
         fn wait(&mut self, cx: &IdleContext<'_>) {
-            assert!(cx.is_idle(), "asked to wait with something to do");
+            assert!(cx.is_idle(), "called although a task is ready");
             let listed = cx.deadline().map(Instant::as_nanos);
             self.1.borrow_mut().push(listed);
-            // Waking early is allowed at any time.
+            // A policy may return early.
             if self.1.borrow().len().is_multiple_of(2) {
                 self.0.wait(cx);
             }
@@ -104,7 +100,7 @@ fn the_idle_policy_is_told_the_next_deadline_and_asked_only_when_nothing_is_read
 }
 
 #[test]
-fn run_until_idle_says_what_is_left_and_never_waits() {
+fn run_until_idle_returns_what_is_left_and_never_waits() {
     task! {
         async fn sleeper(station: Station, deadline: u64), pool = 3 {
             station.timer(deadline).await;
@@ -125,15 +121,15 @@ fn run_until_idle_says_what_is_left_and_never_waits() {
     }
     assert_eq!(runner.run_until_idle(), turn(3, Some(10)));
     assert!(runner.is_idle());
-    // Too early; and then past the alarm, which stays silent.
+    // Too early; and then after the alarm's time, but without its interrupt.
     station.clock.pass(9);
     assert_eq!(runner.run_until_idle(), turn(3, Some(10)));
     station.clock.pass(11);
     assert_eq!(runner.run_until_idle(), turn(1, Some(30)));
-    // By the alarm.
+    // With the alarm's interrupt.
     assert_eq!(station.clock.alarm(), Some(at(30)));
     station.advance_to(30);
-    assert!(!runner.is_idle(), "the timers want to be served");
+    assert!(!runner.is_idle(), "the timers need to be served");
     assert_eq!(runner.run_until_idle(), turn(0, None));
     assert!(runner.is_idle());
 }
@@ -142,7 +138,9 @@ fn run_until_idle_says_what_is_left_and_never_waits() {
 fn a_pass_polls_each_ready_task_once_and_serves_no_timer() {
     type Polls = Rc<Cell<u32>>;
     task! {
-        async fn busy(polls: Polls), pool = 64 { loop { polls.set(polls.get() + 1); turns(1).await; } }
+        async fn busy(polls: Polls), pool = 64 {
+            loop { polls.set(polls.get() + 1); turns(1).await; }
+        }
         async fn sleeper(station: Station), pool = 1 { station.timer(1).await; }
     }
     let station = Station::new();
@@ -166,10 +164,10 @@ fn a_pass_polls_each_ready_task_once_and_serves_no_timer() {
     assert_eq!(executor.tasks(), 10);
 }
 
-/// A task that wakes itself a thousand times, beside one sleeper, on a clock that each poll moves
-/// on.
+/// A task wakes itself a thousand times, and each of its polls advances the clock. Another task
+/// sleeps.
 #[test]
-fn a_task_that_wakes_itself_keeps_no_sleeper_waiting() {
+fn a_task_that_wakes_itself_does_not_delay_timers() {
     type Passes = Rc<Cell<u64>>;
     task! {
         async fn busy(station: Station, passes: Passes), pool = 1 {
@@ -188,7 +186,7 @@ fn a_task_that_wakes_itself_keeps_no_sleeper_waiting() {
             }
         }
     }
-    // The sleeper lies before the busy one, and behind it.
+    // The sleeper's slot is after the busy task's, or before it.
     for busy_first in [true, false] {
         let station = Station::new();
         let (_, mut runner) = runner(station);
@@ -211,14 +209,14 @@ fn a_task_that_wakes_itself_keeps_no_sleeper_waiting() {
 }
 
 #[test]
-fn run_forever_waits_also_while_there_is_no_task() {
-    /// Spawns a task at each of its first waits, as an interrupt handler does.
+fn run_forever_waits_even_while_there_is_no_task() {
+    /// Spawns a task at each of its first waits, as an interrupt handler would.
     struct Spawning(RemoteSpawner, u32);
     impl Idle for Spawning {
         fn wait(&mut self, cx: &IdleContext<'_>) {
             assert_eq!(cx.deadline(), None);
             if self.1 == 0 {
-                resume_unwind(Box::new("it has waited often enough"));
+                unwind();
             }
             self.1 -= 1;
             self.0.spawn_detached(task()).unwrap();
@@ -227,13 +225,12 @@ fn run_forever_waits_also_while_there_is_no_task() {
     task! { async fn task(), pool = 1 { turns(3).await; } }
     let (executor, mut runner) = runner(Station::new());
     let idle = Spawning(executor.remote(), 10);
-    let ran = catch_unwind(AssertUnwindSafe(|| runner.run_forever(idle)));
-    assert!(ran.is_err());
+    assert!(unwinds(|| runner.run_forever(idle)));
     assert_eq!(executor.tasks(), 0);
 }
 
 #[test]
-fn a_policy_that_spawns_or_wakes_keeps_run_going() {
+fn run_continues_when_the_policy_wakes_a_task() {
     struct Waking(Waker);
     impl Idle for Waking {
         fn wait(&mut self, cx: &IdleContext<'_>) {
@@ -270,24 +267,28 @@ fn the_alarm_is_off_after_run() {
     let station = Station::new();
     let (_, mut runner) = runner(station);
     let spawner = runner.spawner();
-    // Its sleeper is aborted.
+    // The sleeper is aborted during `run`.
     let handle = spawner.spawn(sleeper(station)).unwrap();
     runner.run_until_idle();
     assert!(station.clock.alarm().is_some());
     handle.abort();
     runner.run(station);
-    assert_eq!(station.clock.alarm(), None, "its sleeper is gone");
-    // It is aborted before, and the loop looks at the clock.
+    assert_eq!(station.clock.alarm(), None, "the sleeper was aborted");
+    // The sleeper was dropped before `run`.
     let handle = spawner.spawn(sleeper(station)).unwrap();
     runner.run_until_idle();
     handle.abort();
     runner.run_until_idle();
     runner.run(station);
-    assert_eq!(station.clock.alarm(), None, "its sleeper was gone before");
+    assert_eq!(
+        station.clock.alarm(),
+        None,
+        "the sleeper was dropped before"
+    );
 }
 
 #[test]
-fn a_second_runner_goes_on_where_the_first_left_remote_tasks() {
+fn a_second_runner_continues_remote_tasks() {
     task! {
         async fn remote(station: Station) -> u64, pool = 1 {
             station.timer(10).await;
@@ -317,16 +318,15 @@ fn a_second_runner_goes_on_where_the_first_left_remote_tasks() {
 }
 
 #[test]
-fn a_runner_waits_for_nobody_when_its_only_task_waits_for_good() {
+fn run_calls_the_policy_without_a_deadline_if_no_task_can_be_woken() {
     task! { async fn waits(), pool = 1 { pending().await } }
     let (executor, mut runner) = runner(Station::new());
     runner.spawner().spawn_detached(waits()).unwrap();
     let turn = runner.run_until_idle();
     assert_eq!((turn.tasks_left, turn.next_deadline), (1, None));
-    // The policy is asked, with no deadline: what it does then is its own affair.
-    let ran = catch_unwind(AssertUnwindSafe(|| runner.run(Refusing)));
-    assert!(ran.is_err());
-    assert_eq!(vec![executor.tasks()], [1]);
+    // The policy is called, without a deadline. What it does then is up to the policy.
+    assert!(unwinds(|| runner.run(Refusing)));
+    assert_eq!(executor.tasks(), 1);
 }
 
 struct Refusing;
@@ -334,6 +334,6 @@ struct Refusing;
 impl Idle for Refusing {
     fn wait(&mut self, cx: &IdleContext<'_>) {
         assert!(cx.deadline().is_none() && cx.is_idle());
-        resume_unwind(Box::new("nothing to wait for"));
+        unwind();
     }
 }

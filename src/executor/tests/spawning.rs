@@ -1,11 +1,11 @@
-//! How many tasks there may be, and what is said where there is no room.
+//! The number of tasks that can exist, and the errors when there is no room.
 
 use super::*;
 use core::future::{pending, poll_fn, ready};
 use std::{collections::BTreeSet, string::ToString};
 
 #[test]
-fn a_full_pool_and_a_full_executor_are_told_apart_and_give_the_task_back() {
+fn a_full_pool_and_a_full_executor_are_two_errors_that_return_the_task() {
     task! {
         fn few(counted: Counted) -> core::future::Ready<Counted>, pool = 2 { ready(counted) }
         async fn many(number: usize) -> usize, pool = 100 { number }
@@ -33,7 +33,7 @@ fn a_full_pool_and_a_full_executor_are_told_apart_and_give_the_task_back() {
     );
     assert_eq!(executor.tasks(), 64);
 
-    // Tasks that have ended keep their slots until their handles are gone.
+    // Tasks that have ended keep their slots as long as their handles exist.
     runner.run(NeverIdle);
     assert_eq!((executor.tasks(), executor.core.ended()), (0, 64));
     let refused_few = spawner.spawn(refused_few).unwrap_err().into_task();
@@ -43,7 +43,7 @@ fn a_full_pool_and_a_full_executor_are_told_apart_and_give_the_task_back() {
     drop(end_of(one).unwrap());
     assert_eq!(drops.count(), 1);
     let few_again = spawner.spawn(refused_few).unwrap();
-    // An output that was not taken is dropped with its handle, which gives its slot back.
+    // An output that was not taken is dropped with its handle, which frees its slot.
     let refused_many = spawner.spawn(refused_many).unwrap_err().into_task();
     drop(two);
     assert_eq!(drops.count(), 2);
@@ -60,7 +60,7 @@ fn a_full_pool_and_a_full_executor_are_told_apart_and_give_the_task_back() {
 }
 
 #[test]
-fn no_slot_is_lost_or_given_out_twice() {
+fn no_slot_is_lost_or_used_twice() {
     task! {
         async fn task(number: usize, taken: Arc<Mutex<BTreeSet<usize>>>) -> (usize, usize), pool = 64 {
             let slot = poll_fn(|cx| Poll::Ready(cx.waker().data().addr() % 64)).await;
@@ -85,7 +85,7 @@ fn no_slot_is_lost_or_given_out_twice() {
         );
         runner.run(NeverIdle);
         assert_eq!(taken.lock().unwrap().len(), 64);
-        // Some go, in another order each time.
+        // Some tasks are joined, in another order each time.
         for step in 0..40 {
             let (number, handle) = handles.swap_remove((round * 31 + step * 7) % handles.len());
             let (output, slot) = end_of(handle).unwrap();
@@ -96,7 +96,7 @@ fn no_slot_is_lost_or_given_out_twice() {
 }
 
 #[test]
-fn a_pool_serves_all_executors_and_keeps_its_own_count() {
+fn a_pool_has_one_limit_for_all_executors() {
     task! { async fn task(), pool = 3 { pending().await } }
     let (first, second) = (executor::<Up64>(), executor::<Up64>());
     let runners = (first.enter().unwrap(), second.enter().unwrap());
@@ -119,7 +119,7 @@ fn a_pool_serves_all_executors_and_keeps_its_own_count() {
 }
 
 #[test]
-fn spawners_of_a_runner_that_is_gone_spawn_no_more() {
+fn spawners_of_a_dropped_runner_return_errors() {
     task! { async fn task(counted: Counted), pool = 1 { drop(counted); } }
     let executor = executor::<Up64>();
     let runner = executor.enter().unwrap();
@@ -131,7 +131,7 @@ fn spawners_of_a_runner_that_is_gone_spawn_no_more() {
         assert!(refused.to_string().contains("runner"), "{refused}");
         assert_eq!(drops.count(), 0);
         let refused = refused.into_task();
-        // Also when there is another one.
+        // The old spawner fails even when there is another runner.
         let mut runner = executor.enter().unwrap();
         let refused = old.spawn_detached(refused).unwrap_err().into_task();
         runner.spawner().spawn_detached(refused).unwrap();
@@ -141,7 +141,7 @@ fn spawners_of_a_runner_that_is_gone_spawn_no_more() {
 }
 
 #[test]
-fn futures_that_a_runner_drops_cannot_spawn_local_tasks() {
+fn futures_that_a_leaving_runner_drops_cannot_spawn_local_tasks() {
     struct Spawning(Spawner, RemoteSpawner, Drops);
     impl Drop for Spawning {
         fn drop(&mut self) {
@@ -200,7 +200,7 @@ fn futures_and_outputs_lie_at_their_alignment() {
     assert_eq!(nothings.map(end_of), [Ok(()); 3]);
 }
 
-/// As many tasks as there are slots, all polled, all ended; and one more is refused.
+/// Uses all slots: all tasks are polled and end, and one more task is refused.
 macro_rules! fills {
     ($name:ident, $capacity:ty, $tasks:literal) => {
         #[test]
@@ -286,15 +286,15 @@ mod on_the_heap {
             (executor.tasks(), executor.core.ended(), drops.count()),
             (0, 0, 65)
         );
-        // Refused for want of a runner, and dropped with the error.
+        // Refused, since the runner was dropped. The task is dropped with the error.
         assert!(spawner.spawn(task(65)).is_err());
         assert_eq!(drops.count(), 66);
     }
 }
 
-/// The items that `task!` makes are not the user's constants of the names that one thinks of first.
+/// The names of the items that `task!` makes do not hide likely names of a user's constants.
 #[test]
-fn constants_of_the_users_mean_what_they_mean_outside_of_the_macro() {
+fn user_constants_keep_their_meaning_in_the_macro() {
     const SIZE: usize = 3;
     const ALIGN: usize = 5;
     const POOL: usize = 7;

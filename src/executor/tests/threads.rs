@@ -1,19 +1,16 @@
-//! Several threads at the same executor: what one writes before a wake the task sees, and every
-//! future and output is dropped once, whoever aborts, joins and lets go.
+//! Several threads use the same executor: a task sees what was written before its wake, and every
+//! future and output is dropped once, in any order of aborts, joins and drops.
 
 use super::*;
-use core::{future::poll_fn, pin::Pin};
-use std::{
-    sync::{Barrier, atomic::AtomicBool},
-    thread,
-};
+use core::future::poll_fn;
+use std::sync::{Barrier, atomic::AtomicBool};
 
 const ROUNDS: usize = if cfg!(miri) { 40 } else { 4_000 };
 
-/// Passes until it is told to stop, and then until no task is left.
+/// Makes passes until `stop` is set, and then runs until no task is left.
 fn serve<C: Capacity>(executor: &'static Executor<C>, stop: &AtomicBool) {
     while !stop.load(Ordering::SeqCst) {
-        // Runners come and go.
+        // Runners enter and leave.
         let mut runner = executor.enter().unwrap();
         for _ in 0..50 {
             runner.pass();
@@ -36,12 +33,15 @@ fn each_wake_leads_to_a_visit_that_sees_what_was_written_before() {
                     waker.send(cx.waker().clone()).unwrap();
                 }
                 cell.seen.store(cell.written.load(Ordering::Relaxed), Ordering::Relaxed);
-                if cell.written.load(Ordering::Relaxed) == ROUNDS { Poll::Ready(()) } else { Poll::Pending }
+                match cell.written.load(Ordering::Relaxed) {
+                    ROUNDS => Poll::Ready(()),
+                    _ => Poll::Pending,
+                }
             }).await;
         }
     }
     let executor = executor::<Up4096>();
-    // In slots of one word, and of others.
+    // The slots are in several words.
     let mut runner = executor.enter().unwrap();
     let cells: Vec<_> = (0..128)
         .map(|_| {
@@ -65,7 +65,7 @@ fn each_wake_leads_to_a_visit_that_sees_what_was_written_before() {
             scope.spawn(move || {
                 barrier.wait();
                 for round in 1..=ROUNDS {
-                    // Four tasks are woken by both threads, the others by neither.
+                    // Both threads wake these four tasks, in slots of two words.
                     let (cell, waker) = &cells[[0, 1, 63, 64][round % 4]];
                     cell.written.store(round, Ordering::Relaxed);
                     waker.wake_by_ref();
@@ -77,7 +77,7 @@ fn each_wake_leads_to_a_visit_that_sees_what_was_written_before() {
             });
         }
         barrier.wait();
-        // No wake is lost, so this ends. It asks where a guest would halt.
+        // No wake is lost, so this ends. Where a guest would halt, the policy polls.
         struct Ask;
         impl Idle for Ask {
             fn wait(&mut self, cx: &IdleContext<'_>) {
@@ -97,9 +97,9 @@ fn each_wake_leads_to_a_visit_that_sees_what_was_written_before() {
     );
 }
 
-/// Three threads spawn, abort, poll and let go, while runners come and go.
+/// Three threads spawn tasks, abort and poll them, and drop handles, while runners enter and leave.
 #[test]
-fn every_future_and_output_is_dropped_once_whoever_lets_go() {
+fn every_future_and_output_is_dropped_once() {
     task! {
         async fn task(turns: usize, future: Counted, output: Counted) -> Counted, pool = 48 {
             let _future = future;
@@ -156,9 +156,9 @@ fn every_future_and_output_is_dropped_once_whoever_lets_go() {
     assert_eq!((executor.tasks(), executor.core.ended()), (0, 0));
 }
 
-/// The handle of a local task, whose output is `Send`, on another thread than its runner.
+/// Another thread than the runner's has the handles of local tasks, whose outputs are `Send`.
 #[test]
-fn handles_of_local_tasks_may_be_awaited_elsewhere_while_their_runner_goes() {
+fn handles_of_local_tasks_may_be_used_elsewhere_while_their_runner_leaves() {
     task! {
         async fn task(local: std::rc::Rc<()>, output: Counted) -> Counted, pool = 8 {
             turns(2).await;
@@ -191,15 +191,15 @@ fn handles_of_local_tasks_may_be_awaited_elsewhere_while_their_runner_goes() {
             runner.pass();
             drop(runner);
         });
-        // What the thread left to a runner that was there still, or dropped where it was gone.
+        // All outputs were dropped, by the other thread or by the runner.
         assert_eq!(outputs.count(), 4 * (round + 1));
         assert_eq!((executor.tasks(), executor.core.ended()), (0, 0));
     }
 }
 
-/// The first use of an executor, by several threads at once.
+/// Several threads are the first to use an executor, at once.
 #[test]
-fn an_executor_is_opened_by_whichever_thread_comes_first() {
+fn an_executor_may_be_opened_by_several_threads() {
     task! { async fn task(counted: Counted), pool = 64 { drop(counted); } }
     static HOOKED: AtomicUsize = AtomicUsize::new(0);
     for round in 0..if cfg!(miri) { 5 } else { 300 } {
@@ -225,7 +225,7 @@ fn an_executor_is_opened_by_whichever_thread_comes_first() {
             });
             hook.join().is_ok()
         });
-        // The hook is called at each wake, or was refused.
+        // The hook is called for each wake, or was refused.
         let hooked = if in_time { 2 } else { 0 };
         assert_eq!(HOOKED.load(Ordering::SeqCst), hooked, "round {round}");
         executor.enter().unwrap().run(NeverIdle);
@@ -233,7 +233,7 @@ fn an_executor_is_opened_by_whichever_thread_comes_first() {
     }
 }
 
-/// A joiner on another thread that polls at the very moment of the end.
+/// Another thread polls the handle just when the task ends.
 #[test]
 fn a_handle_is_polled_while_its_task_ends() {
     task! { async fn task(counted: Counted) -> Counted, pool = 1 { counted } }
@@ -248,9 +248,8 @@ fn a_handle_is_polled_while_its_task_ends() {
         thread::scope(|scope| {
             scope.spawn(|| {
                 barrier.wait();
-                let first = Pin::new(&mut handle).poll(&mut Context::from_waker(&waker));
-                if first.is_pending() {
-                    // It was told of the end, or will be.
+                if poll_with(&mut handle, &waker).is_pending() {
+                    // The end wakes it.
                     while counter.wakes() == 0 {
                         thread::yield_now();
                     }

@@ -1,21 +1,15 @@
-//! Where panics unwind, as they do on a host: nothing is dropped twice, no wake is lost, no slot is
-//! kept.
+//! Panics that unwind, as they do on a host: nothing is dropped twice, no wake is lost, no slot is
+//! lost.
 
 use super::*;
 use core::{
-    future::{poll_fn, ready},
+    future::{Ready, poll_fn, ready},
     pin::Pin,
 };
 use std::{
-    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     task::{RawWaker, RawWakerVTable},
     vec,
 };
-
-/// Panics without the hook, which would print it.
-fn unwind() {
-    resume_unwind(Box::new("as the test wants it"));
-}
 
 /// Unwinds when it is dropped.
 struct Unwinding(Drops);
@@ -27,7 +21,7 @@ impl Drop for Unwinding {
     }
 }
 
-/// A future that gives its output at once, or never, and unwinds when it is dropped.
+/// A future that returns its output at once, or never, and unwinds when it is dropped.
 struct UnwindingFuture<T> {
     output: Option<T>,
     _unwinding: Unwinding,
@@ -41,12 +35,8 @@ impl<T: Unpin> Future for UnwindingFuture<T> {
     }
 }
 
-fn unwinds(body: impl FnOnce()) -> bool {
-    catch_unwind(AssertUnwindSafe(body)).is_err()
-}
-
-/// All 64 slots can be taken, again and again: the executor has lost none.
-fn all_slots_are_free(executor: &'static Executor<Up64>, runner: &mut Runner<Up64>) {
+/// Asserts that all 64 slots can be used, twice: the executor has lost none.
+fn assert_all_slots_are_free(executor: &'static Executor<Up64>, runner: &mut Runner<Up64>) {
     task! { async fn fills(), pool = 64 { turns(1).await; } }
     assert_eq!((executor.tasks(), executor.core.ended()), (0, 0));
     let spawner = runner.spawner();
@@ -63,7 +53,9 @@ fn all_slots_are_free(executor: &'static Executor<Up64>, runner: &mut Runner<Up6
 fn a_task_that_panics_is_dropped_and_the_others_keep_their_wakes() {
     task! {
         async fn bad(drops: Drops), pool = 1 { let _counted = drops.counted(); unwind(); }
-        async fn good(polled: Arc<AtomicUsize>), pool = 4096 { polled.fetch_add(1, Ordering::SeqCst); }
+        async fn good(polled: Arc<AtomicUsize>), pool = 4096 {
+            polled.fetch_add(1, Ordering::SeqCst);
+        }
     }
     let executor = executor::<Up4096>();
     let mut runner = executor.enter().unwrap();
@@ -78,7 +70,7 @@ fn a_task_that_panics_is_dropped_and_the_others_keep_their_wakes() {
         }
         spawner.spawn_detached(good(polled.clone())).unwrap();
     }
-    // In the midst of others, of its word and of others.
+    // Between other tasks, of the same word and of others.
     let bad = spawner.spawn(bad(drops.clone())).unwrap();
     for _ in 0..300 {
         spawner.spawn_detached(good(polled.clone())).unwrap();
@@ -93,8 +85,8 @@ fn a_task_that_panics_is_dropped_and_the_others_keep_their_wakes() {
 }
 
 #[test]
-fn an_output_of_a_detached_task_may_panic_when_it_is_dropped() {
-    task! { fn task(output: Unwinding) -> core::future::Ready<Unwinding>, pool = 1 { ready(output) } }
+fn an_output_of_a_detached_task_may_panic_when_dropped() {
+    task! { fn task(output: Unwinding) -> Ready<Unwinding>, pool = 1 { ready(output) } }
     let executor = executor::<Up64>();
     let mut runner = executor.enter().unwrap();
     let drops = Drops::default();
@@ -107,12 +99,12 @@ fn an_output_of_a_detached_task_may_panic_when_it_is_dropped() {
         assert_eq!(drops.count(), round);
         assert_eq!((executor.tasks(), executor.core.ended()), (0, 0));
     }
-    all_slots_are_free(executor, &mut runner);
+    assert_all_slots_are_free(executor, &mut runner);
 }
 
 #[test]
-fn an_output_may_panic_when_it_is_dropped_with_its_handle() {
-    task! { fn task(output: Unwinding) -> core::future::Ready<Unwinding>, pool = 1 { ready(output) } }
+fn an_output_may_panic_when_dropped_with_its_handle() {
+    task! { fn task(output: Unwinding) -> Ready<Unwinding>, pool = 1 { ready(output) } }
     let executor = executor::<Up64>();
     let mut runner = executor.enter().unwrap();
     let drops = Drops::default();
@@ -125,8 +117,8 @@ fn an_output_may_panic_when_it_is_dropped_with_its_handle() {
         assert!(unwinds(|| drop(handle)));
         assert_eq!(drops.count(), round);
     }
-    all_slots_are_free(executor, &mut runner);
-    // Also once the runner is gone.
+    assert_all_slots_are_free(executor, &mut runner);
+    // The same after the runner was dropped.
     let handle = runner
         .spawner()
         .spawn(task(Unwinding(drops.clone())))
@@ -135,11 +127,11 @@ fn an_output_may_panic_when_it_is_dropped_with_its_handle() {
     drop(runner);
     assert!(unwinds(|| drop(handle)));
     assert_eq!(drops.count(), 4);
-    all_slots_are_free(executor, &mut executor.enter().unwrap());
+    assert_all_slots_are_free(executor, &mut executor.enter().unwrap());
 }
 
 #[test]
-fn a_future_that_panics_when_it_is_dropped_at_its_end_takes_its_output_along() {
+fn if_the_drop_of_an_ended_future_panics_its_output_is_dropped() {
     task! {
         fn task(output: Counted, unwinding: Unwinding) -> UnwindingFuture<Counted>, pool = 1 {
             UnwindingFuture { output: Some(output), _unwinding: unwinding }
@@ -151,17 +143,17 @@ fn a_future_that_panics_when_it_is_dropped_at_its_end_takes_its_output_along() {
     for joined in [true, false] {
         let task = task(outputs.counted(), Unwinding(futures.clone()));
         let handle = runner.spawner().spawn(task).unwrap();
-        // Given up, if it is not joined.
+        // Dropped, if it is not joined.
         let handle = joined.then_some(handle);
         assert!(unwinds(|| runner.pass()));
         assert!(handle.is_none_or(|handle| end_of(handle).is_err()));
     }
     assert_eq!((outputs.count(), futures.count()), (2, 2));
-    all_slots_are_free(executor, &mut runner);
+    assert_all_slots_are_free(executor, &mut runner);
 }
 
 #[test]
-fn a_future_that_panics_when_it_is_aborted_is_aborted() {
+fn if_the_drop_of_an_aborted_future_panics_it_is_aborted() {
     task! {
         fn task(unwinding: Unwinding) -> UnwindingFuture<u32>, pool = 1 {
             UnwindingFuture { output: None, _unwinding: unwinding }
@@ -177,17 +169,17 @@ fn a_future_that_panics_when_it_is_aborted_is_aborted() {
             .unwrap();
         runner.pass();
         handle.abort();
-        // Given up, if it is not joined.
+        // Dropped, if it is not joined.
         let handle = joined.then_some(handle);
         assert!(unwinds(|| runner.pass()));
         assert!(handle.is_none_or(|handle| end_of(handle) == Err(Aborted)));
     }
     assert_eq!(drops.count(), 2);
-    all_slots_are_free(executor, &mut runner);
+    assert_all_slots_are_free(executor, &mut runner);
 }
 
 #[test]
-fn a_runner_that_goes_drops_all_that_is_local_though_one_panics() {
+fn a_leaving_runner_drops_all_local_futures_even_if_one_panics() {
     task! {
         fn bad(unwinding: Unwinding) -> UnwindingFuture<u32>, pool = 1 {
             UnwindingFuture { output: None, _unwinding: unwinding }
@@ -211,7 +203,7 @@ fn a_runner_that_goes_drops_all_that_is_local_though_one_panics() {
     assert_eq!(end_of(bad), Err(Aborted));
     assert_eq!(end_of(after), Err(Aborted));
     let mut runner = executor.enter().expect("the runner is gone");
-    all_slots_are_free(executor, &mut runner);
+    assert_all_slots_are_free(executor, &mut runner);
 }
 
 /// A waker whose wake unwinds.
@@ -223,29 +215,25 @@ fn unwinding_waker() -> Waker {
 }
 
 #[test]
-fn a_joiner_that_panics_when_it_is_woken_still_gets_the_output() {
+fn a_joiner_whose_waker_panics_still_gets_the_output() {
     task! { async fn task(counted: Counted) -> Counted, pool = 1 { counted } }
     let executor = executor::<Up64>();
     let mut runner = executor.enter().unwrap();
     let (waker, drops) = (unwinding_waker(), Drops::default());
     for round in 0..3 {
         let mut handle = runner.spawner().spawn(task(drops.counted())).unwrap();
-        assert!(
-            Pin::new(&mut handle)
-                .poll(&mut Context::from_waker(&waker))
-                .is_pending()
-        );
+        assert!(poll_with(&mut handle, &waker).is_pending());
         assert!(unwinds(|| runner.pass()));
         assert!(handle.is_finished());
         assert_eq!(drops.count(), round, "the output is there");
         drop(end_of(handle).unwrap());
         assert_eq!(drops.count(), round + 1);
     }
-    all_slots_are_free(executor, &mut runner);
+    assert_all_slots_are_free(executor, &mut runner);
 }
 
 #[test]
-fn a_joiner_that_panics_when_it_is_woken_still_learns_of_an_abort() {
+fn a_joiner_whose_waker_panics_still_gets_aborted() {
     task! { async fn task(), pool = 1 { poll_fn(|_| Poll::Pending).await } }
     let executor = executor::<Up64>();
     let mut runner = executor.enter().unwrap();
@@ -253,22 +241,22 @@ fn a_joiner_that_panics_when_it_is_woken_still_learns_of_an_abort() {
     for _ in 0..3 {
         let mut handle = runner.spawner().spawn(task()).unwrap();
         runner.pass();
-        assert!(
-            Pin::new(&mut handle)
-                .poll(&mut Context::from_waker(&waker))
-                .is_pending()
-        );
+        assert!(poll_with(&mut handle, &waker).is_pending());
         handle.abort();
         assert!(unwinds(|| runner.pass()));
         assert_eq!(end_of(handle), Err(Aborted));
     }
-    all_slots_are_free(executor, &mut runner);
+    assert_all_slots_are_free(executor, &mut runner);
 }
 
-/// A task that has another one's handle, and both panic: each in a pass of its own.
+/// Many tasks panic, each in a pass of its own.
 #[test]
-fn panics_in_one_pass_after_another_each_end_one_task() {
-    task! { async fn task(number: usize) -> usize, pool = 64 { if number.is_multiple_of(2) { unwind(); } number } }
+fn each_panic_ends_one_task() {
+    task! {
+        async fn task(number: usize) -> usize, pool = 64 {
+            if number.is_multiple_of(2) { unwind() } else { number }
+        }
+    }
     let executor = executor::<Up64>();
     let mut runner = executor.enter().unwrap();
     let spawner = runner.spawner();

@@ -1,4 +1,4 @@
-//! Wakers that outlive what they wake, and the hook.
+//! Wakers that outlive their tasks, and the hook of wakes.
 
 use super::*;
 use core::future::{pending, poll_fn};
@@ -6,7 +6,6 @@ use std::{
     cell::RefCell,
     rc::Rc,
     sync::{Condvar, atomic::AtomicBool},
-    thread,
     time::Duration,
 };
 
@@ -21,7 +20,7 @@ async fn keep(kept: &Kept) {
     .await;
 }
 
-/// All that can be done with a waker.
+/// Does all that can be done with a waker.
 fn use_up(waker: &Waker) {
     let clone = waker.clone();
     assert!(clone.will_wake(waker));
@@ -31,7 +30,7 @@ fn use_up(waker: &Waker) {
 }
 
 #[test]
-fn wakers_of_tasks_that_are_over_do_no_harm() {
+fn stale_wakers_do_no_harm() {
     task! {
         async fn ends(kept: Kept), pool = 1 { keep(&kept).await; }
         async fn waits(kept: Kept), pool = 2 { keep(&kept).await; pending().await }
@@ -43,7 +42,8 @@ fn wakers_of_tasks_that_are_over_do_no_harm() {
     let mut runner = executor.enter().unwrap();
     let (spawner, kept) = (runner.spawner(), Kept::default());
     let use_all = || kept.borrow().iter().for_each(use_up);
-    // One that ended and has its handle still; one that was aborted; one that its runner dropped.
+    // One task has ended and still has its handle, one was aborted, and one will be dropped by its
+    // runner.
     let ended = spawner.spawn(ends(kept.clone())).unwrap();
     let aborted = spawner.spawn(waits(kept.clone())).unwrap();
     spawner.spawn_detached(waits(kept.clone())).unwrap();
@@ -60,7 +60,7 @@ fn wakers_of_tasks_that_are_over_do_no_harm() {
     let mut runner = executor.enter().unwrap();
     runner.run(NeverIdle);
     assert_eq!((executor.tasks(), kept.borrow().len()), (0, 3));
-    // The slots are taken anew: a stale waker costs their tasks a poll, at most one in a pass.
+    // The slots are used again. Stale wakers cost their tasks at most one poll in a pass.
     let polls = Arc::default();
     let handle = runner.spawner().spawn(counts(Arc::clone(&polls))).unwrap();
     runner.pass();
@@ -78,7 +78,12 @@ fn wakers_of_tasks_that_are_over_do_no_harm() {
 
 #[test]
 fn stale_wakers_and_abort_handles_leave_an_output_alone() {
-    task! { async fn ends(kept: Kept, counted: Counted) -> Counted, pool = 1 { keep(&kept).await; counted } }
+    task! {
+        async fn ends(kept: Kept, counted: Counted) -> Counted, pool = 1 {
+            keep(&kept).await;
+            counted
+        }
+    }
     let executor = executor::<Up64>();
     let mut runner = executor.enter().unwrap();
     let (kept, drops) = (Kept::default(), Drops::default());
@@ -89,7 +94,7 @@ fn stale_wakers_and_abort_handles_leave_an_output_alone() {
             .unwrap();
         let abort = handle.abort_handle();
         runner.pass();
-        // A visit between the task's end and the handle's.
+        // A visit between the task's end and the drop of its handle.
         kept.borrow().iter().for_each(use_up);
         abort.abort();
         runner.pass();
@@ -104,7 +109,7 @@ fn stale_wakers_and_abort_handles_leave_an_output_alone() {
 }
 
 #[test]
-fn an_abort_handle_hits_no_later_task_in_the_same_place() {
+fn an_abort_handle_does_not_abort_a_later_task_in_the_same_slot() {
     task! { async fn task() -> u8, pool = 1 { turns(1).await; 8 } }
     let executor = executor::<Up64>();
     let mut runner = executor.enter().unwrap();
@@ -123,7 +128,7 @@ fn an_abort_handle_hits_no_later_task_in_the_same_place() {
 }
 
 #[test]
-fn a_handle_that_was_awaited_to_its_end_aborts_nothing() {
+fn a_handle_that_returned_the_end_aborts_nothing() {
     task! { async fn task() -> u8, pool = 1 { 8 } }
     let executor = executor::<Up64>();
     let mut runner = executor.enter().unwrap();
@@ -165,18 +170,18 @@ fn the_hook_is_called_once_for_each_task_that_becomes_ready() {
     assert_eq!(hooked(), 1);
     runner.run_until_idle();
     handle.abort();
-    assert_eq!(hooked(), 1, "an abort wants the runner");
+    assert_eq!(hooked(), 1, "an abort is a wake");
     runner.run_until_idle();
-    // The last one is over.
+    // The task has ended.
     kept.borrow()[0].wake_by_ref();
     assert_eq!(hooked(), 1);
     assert_eq!(end_of(handle), Err(Aborted));
     runner.run_until_idle();
 }
 
-/// A waker that was made before would not call the hook.
+/// Wakers that were made before would not call the hook.
 #[test]
-fn a_hook_that_comes_too_late_is_refused() {
+fn on_wake_panics_if_it_is_called_too_late() {
     static HOOKED: AtomicUsize = AtomicUsize::new(0);
     task! { async fn task(), pool = 1 {} }
     fn count() {
@@ -185,7 +190,7 @@ fn a_hook_that_comes_too_late_is_refused() {
     let refuses = |executor: &'static Executor<Up64>| {
         let late = std::panic::AssertUnwindSafe(|| executor.on_wake(|| ()));
         let panic = std::panic::catch_unwind(late).expect_err("it is too late");
-        let text = panic.downcast_ref::<&str>().expect("it says why");
+        let text = panic.downcast_ref::<&str>().expect("a message");
         assert!(text.contains("before `enter`"), "{text}");
     };
     let (hooked, entered, remote) = (executor(), executor(), executor());
@@ -201,8 +206,8 @@ fn a_hook_that_comes_too_late_is_refused() {
     hooked.enter().unwrap().run(NeverIdle);
 }
 
-/// A loop that sleeps by other means, as `run_until_idle` describes it: no wake of another thread
-/// is lost.
+/// A loop sleeps by other means, as `run_until_idle` describes it, and loses no wake of another
+/// thread.
 #[test]
 fn a_loop_that_sleeps_until_the_hook_loses_no_wake() {
     static BELL: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
@@ -234,10 +239,9 @@ fn a_loop_that_sleeps_until_the_hook_loses_no_wake() {
     for value in 0..ROUNDS {
         let mut handle = executor.remote().spawn(echo(value)).unwrap();
         // The joiner is woken by the runner's thread.
-        let unpark = Waker::from(Arc::new(Unpark(thread::current())));
+        let unpark = Unpark::this_thread();
         let end = loop {
-            let polled = core::pin::Pin::new(&mut handle).poll(&mut Context::from_waker(&unpark));
-            if let Poll::Ready(end) = polled {
+            if let Poll::Ready(end) = poll_with(&mut handle, &unpark) {
                 break end;
             }
             thread::park_timeout(Duration::from_secs(20));
@@ -247,12 +251,4 @@ fn a_loop_that_sleeps_until_the_hook_loses_no_wake() {
     DONE.store(true, Ordering::SeqCst);
     ring();
     runner.join().expect("the runner's thread ends");
-}
-
-struct Unpark(thread::Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
 }

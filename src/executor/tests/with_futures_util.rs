@@ -1,4 +1,4 @@
-//! What is made for other executors works in tasks unchanged.
+//! Futures of `futures-util` run in tasks unchanged.
 
 use super::*;
 use futures_util::{
@@ -12,7 +12,7 @@ use futures_util::{
 };
 use std::rc::Rc;
 
-/// An executor with a clock.
+/// Runs a task on an executor with a clock, and returns its output.
 fn run<T: 'static, F: Future<Output = T> + 'static>(
     make: impl FnOnce(Station, Spawner) -> Task<F>,
 ) -> T {
@@ -24,17 +24,20 @@ fn run<T: 'static, F: Future<Output = T> + 'static>(
     let spawner = runner.spawner();
     let handle = spawner.spawn(make(station, spawner)).unwrap();
     runner.run(station);
-    end_of(handle).expect("nobody aborts it")
+    end_of(handle).expect("the task is not aborted")
 }
 
 #[test]
 fn join_all_of_handles() {
     task! {
         async fn all(station: Station, spawner: Spawner) -> Vec<u64>, pool = 1 {
-            let handles = (0..40).map(|number| spawner.spawn(one(station, 1 + number * 17 % 40)).unwrap());
-            try_join_all(handles).await.unwrap()
+            let spawn = |number: u64| spawner.spawn(one(station, 1 + number * 17 % 40)).unwrap();
+            try_join_all((0..40).map(spawn)).await.unwrap()
         }
-        async fn one(station: Station, deadline: u64) -> u64, pool = 40 { station.timer(deadline).await; deadline }
+        async fn one(station: Station, deadline: u64) -> u64, pool = 40 {
+            station.timer(deadline).await;
+            deadline
+        }
     }
     let expected: Vec<_> = (0..40).map(|number| 1 + number * 17 % 40).collect();
     assert_eq!(run(all), expected);
@@ -44,7 +47,11 @@ fn join_all_of_handles() {
 fn join_all_of_futures_in_one_task() {
     task! {
         async fn all(station: Station, _spawner: Spawner) -> Vec<u64>, pool = 1 {
-            let sleep = |deadline| async move { station.timer(deadline).await; turns(2).await; station.now() };
+            let sleep = |deadline| async move {
+                station.timer(deadline).await;
+                turns(2).await;
+                station.now()
+            };
             join_all((1..=50).rev().map(sleep)).await
         }
     }
@@ -87,12 +94,12 @@ fn select_of_a_handle_and_a_timer_loses_nothing() {
 }
 
 #[test]
-fn futures_unordered_gives_what_ends_first() {
+fn futures_unordered_returns_what_ends_first() {
     task! {
         async fn outer(station: Station, spawner: Spawner) -> Vec<u64>, pool = 1 {
             let deadlines = [30_u64, 10, 50, 20, 40];
-            let spawned = deadlines.map(|deadline| spawner.spawn(inner(station, deadline)).unwrap());
-            let mut all: FuturesUnordered<_> = spawned.into_iter().collect();
+            let spawn = |deadline| spawner.spawn(inner(station, deadline)).unwrap();
+            let mut all: FuturesUnordered<_> = deadlines.into_iter().map(spawn).collect();
             let mut ended = Vec::new();
             while let Some(end) = all.next().await {
                 ended.push(end.unwrap());
@@ -114,7 +121,10 @@ fn streams_run_within_a_task() {
             stream::iter(1..=20_u64)
                 .map(|number| async move { station.timer(1 + 100 / number).await; number })
                 .buffer_unordered(4)
-                .filter(|number| { let is_even = number % 2 == 0; async move { turns(1).await; is_even } })
+                .filter(|number| {
+                    let is_even = number % 2 == 0;
+                    async move { turns(1).await; is_even }
+                })
                 .fold(0, |sum, number| async move { sum + number })
                 .await
         }
@@ -123,7 +133,7 @@ fn streams_run_within_a_task() {
 }
 
 #[test]
-fn their_abort_handle_ends_a_future_within_a_task() {
+fn abortable_ends_a_future_within_a_task() {
     task! {
         async fn outer(station: Station, _spawner: Spawner) -> bool, pool = 1 {
             let (handle, registration) = OtherAbortHandle::new_pair();
@@ -137,13 +147,13 @@ fn their_abort_handle_ends_a_future_within_a_task() {
 }
 
 #[test]
-fn their_lock_is_handed_from_task_to_task() {
+fn an_async_mutex_is_handed_from_task_to_task() {
     type Log = Rc<AsyncMutex<Vec<u32>>>;
     task! {
         async fn outer(_station: Station, spawner: Spawner) -> Vec<u32>, pool = 1 {
             let log = Log::default();
-            let handles = [0, 1, 2].map(|number| spawner.spawn(inner(log.clone(), number)).unwrap());
-            join_all(handles).await;
+            let spawn = |number| spawner.spawn(inner(log.clone(), number)).unwrap();
+            join_all([0, 1, 2].map(spawn)).await;
             log.lock().await.clone()
         }
         async fn inner(log: Log, number: u32), pool = 3 {

@@ -21,22 +21,22 @@ use crate::{
     time::Timer,
 };
 
-/// Writes down what becomes of the tasks whose names end as its own does. (Other tests run beside.)
-struct Listen {
+/// Notes what happens to tasks whose names end with `name`. (Other tests run at the same time.)
+struct Recorder {
     name: &'static str,
     known: Mutex<Vec<TaskId>>,
-    told: Mutex<Vec<String>>,
+    events: Mutex<Vec<String>>,
 }
 
-impl Listen {
+impl Recorder {
     fn note(&self, task: TaskId, what: &str) {
         if self.known.lock().unwrap().contains(&task) {
-            self.told.lock().unwrap().push(what.to_string());
+            self.events.lock().unwrap().push(what.to_string());
         }
     }
 }
 
-impl Trace for Listen {
+impl Trace for Recorder {
     fn spawned(&self, task: TaskId, name: &'static str) {
         if name.ends_with(self.name) {
             self.known.lock().unwrap().push(task);
@@ -61,17 +61,17 @@ impl Trace for Listen {
     }
 
     fn idle_entered(&self) {
-        self.told.lock().unwrap().push("idle entered".to_string());
+        self.events.lock().unwrap().push("idle entered".to_string());
     }
 
     fn idle_left(&self) {
-        self.told.lock().unwrap().push("idle left".to_string());
+        self.events.lock().unwrap().push("idle left".to_string());
     }
 }
 
-/// The one test in this process: there is one trace in a program.
+/// The only test that installs a trace in this process: a program has one.
 #[test]
-fn a_task_is_followed_from_its_spawn_to_its_end() {
+fn a_trace_follows_a_task_from_spawn_to_end() {
     crate::task! {
         async fn followed(), pool = 1 {
             yield_now().await;
@@ -79,10 +79,10 @@ fn a_task_is_followed_from_its_spawn_to_its_end() {
         }
         async fn aborted(), pool = 1 { core::future::pending().await }
     }
-    static TRACE: Listen = Listen {
+    static TRACE: Recorder = Recorder {
         name: "ed",
         known: Mutex::new(Vec::new()),
-        told: Mutex::new(Vec::new()),
+        events: Mutex::new(Vec::new()),
     };
     init();
     static EXECUTOR: Executor<Up64> = Executor::new(Shared);
@@ -92,9 +92,9 @@ fn a_task_is_followed_from_its_spawn_to_its_end() {
     let mut runner = EXECUTOR.enter().unwrap();
     runner.spawner().spawn_detached(followed()).unwrap();
     runner.run(Skip);
-    let told = TRACE.told.lock().unwrap().split_off(0);
+    let events = TRACE.events.lock().unwrap().split_off(0);
     let of_task = |what: &&String| !what.starts_with("idle");
-    let followed: Vec<_> = told.iter().filter(of_task).collect();
+    let followed: Vec<_> = events.iter().filter(of_task).collect();
     assert_eq!(
         followed,
         [
@@ -111,8 +111,8 @@ fn a_task_is_followed_from_its_spawn_to_its_end() {
             "poll ended",
         ]
     );
-    let timer_woke = told.iter().rposition(|what| what == "woken").unwrap();
-    let before = &told[..timer_woke];
+    let timer_woke = events.iter().rposition(|what| what == "woken").unwrap();
+    let before = &events[..timer_woke];
     assert!(before.iter().any(|what| what == "idle entered"));
     assert!(before.iter().any(|what| what == "idle left"));
 
@@ -120,8 +120,8 @@ fn a_task_is_followed_from_its_spawn_to_its_end() {
     runner.run_until_idle();
     handle.abort();
     runner.run_until_idle();
-    let told = TRACE.told.lock().unwrap().split_off(0);
-    assert!(told.iter().any(|what| what == "dropped"), "{told:?}");
+    let events = TRACE.events.lock().unwrap().split_off(0);
+    assert!(events.iter().any(|what| what == "dropped"), "{events:?}");
 }
 
 crate::task! {
@@ -139,7 +139,7 @@ crate::task! {
     }
 }
 
-/// Has the runner visit a slot whose task has ended.
+/// Makes the runner visit a slot whose task has ended.
 fn wake_stale(runner: &mut Runner<Up64>) {
     let kept = Rc::default();
     let task = leaves_waker(Rc::clone(&kept));
@@ -151,7 +151,7 @@ fn wake_stale(runner: &mut Runner<Up64>) {
 
 #[test]
 #[cfg_attr(miri, ignore = "Miri has no processes, and there is one trace in each")]
-fn a_stale_wake_is_no_poll() {
+fn a_stale_wake_is_not_a_poll() {
     struct Polls(Mutex<Vec<(&'static str, u64)>>);
     impl Polls {
         fn note(&self, what: &'static str, task: TaskId) {
@@ -173,7 +173,7 @@ fn a_stale_wake_is_no_poll() {
         static TRACE: Polls = Polls(Mutex::new(Vec::new()));
         static EXECUTOR: Executor<Up64> = Executor::new(Shared);
         let mut runner = EXECUTOR.enter().unwrap();
-        // So that what the free list has in the slot's state is not zero.
+        // This makes the free list's link in the slot's state nonzero.
         let handles = [(); 2].map(|()| runner.spawner().spawn(waits(Rc::default())).unwrap());
         for handle in handles {
             handle.abort();
@@ -193,10 +193,10 @@ fn a_stale_wake_is_no_poll() {
     });
 }
 
-/// It must not, but where it does, nothing is lost.
+/// A hook should not unwind, but if it does, nothing is lost.
 #[test]
 #[cfg_attr(miri, ignore = "Miri has no processes, and there is one trace in each")]
-fn where_the_trace_unwinds_neither_task_nor_place_is_lost() {
+fn no_task_and_no_slot_is_lost_if_the_trace_unwinds() {
     struct Panics(AtomicBool);
     impl Trace for Panics {
         fn spawned(&self, _task: TaskId, _name: &'static str) {
@@ -229,7 +229,7 @@ fn where_the_trace_unwinds_neither_task_nor_place_is_lost() {
         let mut runner = EXECUTOR.enter().unwrap();
         wake_stale(&mut runner);
         assert_eq!(slots(), (0, 0));
-        // What was spawned is run, though nobody was told of it.
+        // What was spawned is run, though the trace did not report it.
         let waker = Rc::default();
         let spawner = runner.spawner();
         assert!(unwinds(&|| drop(
@@ -241,10 +241,10 @@ fn where_the_trace_unwinds_neither_task_nor_place_is_lost() {
     });
 }
 
-/// It must not, but where it does, nothing that is local is left to the next runner.
+/// A hook should not drop the runner, but if it does, no local task is left to the next runner.
 #[test]
 #[cfg_attr(miri, ignore = "Miri has no processes, and there is one trace in each")]
-fn where_the_trace_drops_the_runner_the_task_goes_with_it() {
+fn a_local_task_is_dropped_if_the_trace_drops_its_runner() {
     std::thread_local! {
         static RUNNER: RefCell<Option<Runner<Up64>>> = const { RefCell::new(None) };
     }
@@ -267,14 +267,14 @@ fn where_the_trace_drops_the_runner_the_task_goes_with_it() {
                 let kept = Rc::new(());
                 if joined {
                     let handle = spawner.spawn(waits(kept.clone())).unwrap();
-                    assert_eq!(Rc::strong_count(&kept), 1, "it is the runner that drops it");
+                    assert_eq!(Rc::strong_count(&kept), 1, "the runner dropped the task");
                     assert_eq!(crate::block_on(handle, Skip), Err(Aborted));
                 } else {
                     spawner.spawn_detached(waits(kept.clone())).unwrap();
-                    assert_eq!(Rc::strong_count(&kept), 1, "it is the runner that drops it");
+                    assert_eq!(Rc::strong_count(&kept), 1, "the runner dropped the task");
                 }
                 assert_eq!((EXECUTOR.tasks(), EXECUTOR.core.ended()), (0, 0));
-                // The wake that the spawn ended with is a stale one.
+                // The wake at the end of the spawn is stale.
                 assert_eq!(EXECUTOR.enter().unwrap().run_until_idle().tasks_left, 0);
             }
         }

@@ -1,4 +1,4 @@
-//! What is done with tasks, and told to the model.
+//! What the test does with tasks, and reports to the model.
 
 use super::{
     model::{End, Handle, Model, Task as Known},
@@ -8,8 +8,8 @@ use super::{
 use core::mem;
 use std::sync::MutexGuard;
 
-/// Something that can be done with tasks from anywhere. Tasks are numbers, modulo how many there
-/// are.
+/// Something that can be done with tasks from anywhere. Tasks are given by numbers, modulo the
+/// number of tasks.
 #[derive(Clone, Debug)]
 pub(super) enum Act {
     Spawn {
@@ -18,9 +18,9 @@ pub(super) enum Act {
         dropping: bool,
         ending: Ending,
     },
-    /// So many remote tasks without handles.
+    /// Spawns this number of remote tasks without handles.
     SpawnMany(usize),
-    /// The task that was last refused.
+    /// Spawns the task that was last refused.
     SpawnAgain,
     Wake(usize),
     Abort(usize),
@@ -28,7 +28,7 @@ pub(super) enum Act {
     Join(usize),
     DropHandle(usize),
     ForgetHandle(usize),
-    /// By a task in its poll.
+    /// Only for a task in its poll.
     WakeSelf,
     AbortSelf,
 }
@@ -55,7 +55,7 @@ pub(super) struct Plan {
     pub(super) ending: Ending,
 }
 
-/// What tasks and test share.
+/// The state that the test shares with its tasks.
 #[derive(Clone)]
 pub(super) struct World(Arc<Mutex<State>>);
 
@@ -85,13 +85,13 @@ impl World {
             .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// The number of the task that is meant.
+    /// The number of the task that `task` stands for, if there are tasks.
     fn pick(&self, task: usize) -> Option<usize> {
         let tasks = self.state().model.tasks.len();
         (tasks > 0).then(|| task % tasks)
     }
 
-    /// Does it, and tells the model. `by` is the task in whose poll it is done.
+    /// Does `act`, and reports it to the model. `by` is the task in whose poll it is done.
     pub(super) fn act(&self, act: Act, by: Option<usize>) {
         match act {
             Act::Spawn {
@@ -154,9 +154,9 @@ impl World {
         });
         state.handles.push(None);
         state.kept.push(None);
-        let kinds = state.spawners.expect("a bench sets them").kinds;
+        let vtables = state.spawners.expect("a bench sets them").vtables;
         drop(state);
-        let task = AnyTask::new(kinds, number, dropping, self.clone());
+        let task = AnyTask::new(vtables, number, dropping, self.clone());
         self.spawn_task(number, joinable, task);
     }
 
@@ -180,7 +180,7 @@ impl World {
         let met = spawned.as_ref().err().map(|(limit, _)| *limit);
         state.model.expect(
             met == limit,
-            &std::format!("{met:?}, and not {limit:?}"),
+            &std::format!("{met:?} instead of {limit:?}"),
             number,
         );
         match spawned {
@@ -214,7 +214,7 @@ impl World {
         let Some(handle) = state.kept[task] else {
             return;
         };
-        state.model.doom(task);
+        state.model.abort(task);
         drop(state);
         handle.abort();
     }
@@ -224,7 +224,7 @@ impl World {
         let Some(handle) = state.handles[task].take() else {
             return;
         };
-        state.model.doom(task);
+        state.model.abort(task);
         drop(state);
         handle.abort();
         self.state().handles[task] = Some(handle);
@@ -277,10 +277,10 @@ impl World {
         let is_kept = state.model.task(task).has_output();
         state
             .model
-            .expect(!is_kept, "its output goes with its handle", task);
+            .expect(!is_kept, "its output is dropped with its handle", task);
     }
 
-    /// Whether each handle knows whether its task has ended.
+    /// Checks that each handle knows whether its task has ended.
     pub(super) fn check_handles(&self) {
         let mut state = self.state();
         let State { model, handles, .. } = &mut *state;
@@ -292,7 +292,7 @@ impl World {
         }
     }
 
-    /// The tasks whose handles are there.
+    /// The tasks whose handles are held.
     pub(super) fn held(&self) -> Vec<usize> {
         let state = self.state();
         let held = state.handles.iter().enumerate();

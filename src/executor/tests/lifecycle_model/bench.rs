@@ -3,7 +3,7 @@
 use super::{
     act::{Act, Plan, World},
     model::Handle,
-    scripted::{Kinds, SPAWNER, Spawners},
+    scripted::{SPAWNER, Spawners, VTables},
     *,
 };
 use proptest::test_runner::TestCaseError;
@@ -19,11 +19,11 @@ impl Bench {
     pub(super) fn new() -> Self {
         let executor = executor::<Up64>();
         let remote = executor.remote();
-        let kinds = Kinds::new();
+        let vtables = VTables::new();
         let mut bench = Self {
             executor,
             runner: None,
-            world: World::new(Spawners { remote, kinds }),
+            world: World::new(Spawners { remote, vtables }),
         };
         bench.enter();
         bench
@@ -62,7 +62,7 @@ impl Bench {
         let passed = catch_unwind(AssertUnwindSafe(|| runner.pass()));
         model(&mut |model| {
             model.is_running = false;
-            // A pass that unwound has not come to all.
+            // A pass that unwound has not visited all tasks.
             if passed.is_ok() {
                 model.check_after_pass(&ready);
             }
@@ -82,7 +82,7 @@ impl Bench {
         state.model.is_leaving = false;
         state.model.check_after_leaving();
         drop(state);
-        // Local tasks are refused, also by the spawners of runners that were there long ago.
+        // Local tasks are refused, by the spawners of all earlier runners.
         acts.into_iter().for_each(|act| self.act(act));
         let old = SPAWNER.get();
         self.enter();
@@ -105,14 +105,14 @@ impl Bench {
         Ok(())
     }
 
-    /// Everything comes to its end, and nothing is left but what was forgotten.
+    /// Ends all tasks, and checks that nothing is left except what was forgotten.
     pub(super) fn finish(mut self) -> Result<(), TestCaseError> {
         let tasks = self.world.state().plans.len();
         self.world.state().plans.fill(Plan::default());
         (0..tasks).for_each(|task| self.act(Act::AbortByKeptHandle(task)));
         self.pass();
         self.check()?;
-        // Those without handles cannot be aborted.
+        // Tasks without handles cannot be aborted.
         for task in 0..tasks {
             self.plan(
                 task,

@@ -1,9 +1,9 @@
-//! What the model knows of each task.
+//! The model: what it knows of each task, and what it allows.
 
 use super::{scripted, *};
 use std::format;
 
-/// How a task came to its end.
+/// How a task ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
     Output,
@@ -25,10 +25,10 @@ pub(super) struct Task {
     pub(super) is_dropping: bool,
     pub(super) is_spawned: bool,
     pub(super) is_live: bool,
-    /// It must be visited by the end of the next pass.
+    /// It must be visited in the next pass.
     pub(super) is_ready: bool,
-    /// It was aborted, and the runner has not seen that yet.
-    pub(super) is_doomed: bool,
+    /// It was aborted, and the runner has not dropped its future yet.
+    pub(super) is_aborted: bool,
     /// The pass in which it was last visited.
     pub(super) visited: u64,
     pub(super) waker: Option<Waker>,
@@ -41,12 +41,12 @@ pub(super) struct Task {
     pub(super) joiner: Option<Arc<Counter>>,
     /// There was a handle when it ended.
     pub(super) wakes_joiner: bool,
-    /// How it leaves the poll it is in.
+    /// How the poll that is going on ends it.
     pub(super) leaves_poll: Option<End>,
 }
 
 impl Task {
-    /// One that is not spawned yet.
+    /// A task that is not spawned yet.
     pub(super) fn new(is_local: bool, is_dropping: bool) -> Self {
         Self {
             is_local,
@@ -54,7 +54,7 @@ impl Task {
             is_spawned: false,
             is_live: false,
             is_ready: false,
-            is_doomed: false,
+            is_aborted: false,
             visited: 0,
             waker: None,
             handle: Handle::Gone,
@@ -68,12 +68,12 @@ impl Task {
         }
     }
 
-    /// Whether it takes a slot of the executor and of its pool.
+    /// Whether it uses a slot of the executor and of its pool.
     pub(super) fn has_slot(&self) -> bool {
         self.is_live || self.end.is_some() && (self.handle != Handle::Gone || self.has_output())
     }
 
-    /// Whether its output is there, and is something to be dropped.
+    /// Whether it has an output that needs to be dropped.
     pub(super) fn has_output(&self) -> bool {
         self.is_dropping && self.outputs_made > self.outputs_dropped
     }
@@ -84,10 +84,11 @@ pub(super) struct Model {
     pub(super) tasks: Vec<Task>,
     pub(super) pass: u64,
     pub(super) has_runner: bool,
-    /// The runner passes or goes: what it alone may drop may be dropped.
+    /// A pass or the drop of the runner is going on, so futures may be dropped.
     pub(super) is_running: bool,
     pub(super) is_leaving: bool,
-    /// The task whose output the test is dropping, having joined or let go of it.
+    /// The task whose output the test is dropping, after it has joined the task or dropped its
+    /// handle.
     pub(super) holder_drops: Option<usize>,
     pub(super) wrong: Vec<String>,
 }
@@ -140,10 +141,10 @@ impl Model {
     }
 
     /// The task is aborted.
-    pub(super) fn doom(&mut self, number: usize) {
+    pub(super) fn abort(&mut self, number: usize) {
         let task = self.task(number);
         if task.is_live {
-            task.is_doomed = true;
+            task.is_aborted = true;
             task.is_ready = true;
         }
     }
@@ -151,7 +152,7 @@ impl Model {
     pub(super) fn begin_poll(&mut self, number: usize, waker: &Waker) {
         let (pass, is_running) = (self.pass, self.is_running);
         let task = self.task(number);
-        let is_right = task.is_live && task.is_ready && !task.is_doomed && task.visited != pass;
+        let is_right = task.is_live && task.is_ready && !task.is_aborted && task.visited != pass;
         self.expect(is_right && is_running, "polled", number);
         let task = self.task(number);
         task.is_ready = false;
@@ -159,7 +160,7 @@ impl Model {
         task.waker = Some(waker.clone());
     }
 
-    /// Also in the poll that brings the end, or panics.
+    /// Also called in a poll that ends the task, or panics.
     pub(super) fn future_dropped(&mut self, number: usize) {
         let (pass, is_running, is_leaving) = (self.pass, self.is_running, self.is_leaving);
         let task = self.task(number);
@@ -170,7 +171,7 @@ impl Model {
         let end = match task.leaves_poll.take() {
             Some(end) => Some(end),
             None => {
-                let may_go = (task.is_doomed && task.is_ready && task.visited != pass)
+                let may_go = (task.is_aborted && task.is_ready && task.visited != pass)
                     || (is_leaving && task.is_local);
                 may_go.then_some(End::Aborted)
             }
@@ -192,7 +193,8 @@ impl Model {
         self.expect(is_right && may_drop, "its output is dropped", number);
     }
 
-    /// The bit of this slot is set: a stale waker may wake another task than its own.
+    /// The ready bit of the waker's slot is set. The waker may be stale, and wake another task than
+    /// its own.
     pub(super) fn wake_slot(&mut self, waker: &Waker) {
         for task in self.tasks.iter_mut().filter(|task| task.is_live) {
             if task
@@ -205,7 +207,7 @@ impl Model {
         }
     }
 
-    /// A pass visits each task that was ready.
+    /// Checks that a pass has visited each task that was ready.
     pub(super) fn check_after_pass(&mut self, were_ready: &[usize]) {
         for &number in were_ready {
             let pass = self.pass;
@@ -214,12 +216,12 @@ impl Model {
         }
     }
 
-    /// Local tasks are gone with their runner.
+    /// Checks that local tasks were dropped with their runner.
     pub(super) fn check_after_leaving(&mut self) {
         for number in 0..self.tasks.len() {
             let task = self.task(number);
             let is_right = !(task.is_local && task.is_live);
-            self.expect(is_right, "its runner is gone", number);
+            self.expect(is_right, "it outlives its runner", number);
         }
     }
 
@@ -230,7 +232,7 @@ impl Model {
         ready.map(|(number, _)| number).collect()
     }
 
-    /// The waker of a joiner is kept only until it is woken.
+    /// Checks that the waker of a joiner is kept only until it is woken.
     pub(super) fn check_joiners(&mut self) {
         for number in 0..self.tasks.len() {
             let task = self.task(number);

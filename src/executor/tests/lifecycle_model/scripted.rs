@@ -1,4 +1,4 @@
-//! Tasks that do as they are told and say what becomes of them.
+//! Tasks that follow a plan, and report what happens to them to the model.
 
 use super::{
     act::{Ending, Origin, World},
@@ -14,13 +14,14 @@ thread_local! {
     pub(super) static SPAWNER: Cell<Option<Spawner>> = const { Cell::new(None) };
 }
 
-/// How many tasks whose outputs need no drop there may be: fewer than the executor has room for.
+/// The number of tasks whose outputs need no drop that can exist at once: fewer than the executor's
+/// slots.
 pub(super) const PLAIN: usize = 3;
-/// And of the others: more.
+/// The same for tasks whose outputs need a drop: more than the executor's slots.
 pub(super) const DROPPING: usize = 70;
 
 #[derive(Clone, Copy)]
-pub(super) struct Kinds {
+pub(super) struct VTables {
     plain: &'static TaskVTable,
     dropping: &'static TaskVTable,
 }
@@ -28,11 +29,11 @@ pub(super) struct Kinds {
 #[derive(Clone, Copy)]
 pub(super) struct Spawners {
     pub(super) remote: RemoteSpawner,
-    pub(super) kinds: Kinds,
+    pub(super) vtables: VTables,
 }
 
-impl Kinds {
-    /// With pools of their own.
+impl VTables {
+    /// Makes vtables with pools of their own.
     pub(super) fn new() -> Self {
         const CELL: usize = size_of::<TaskCell<Scripted<Plain>>>();
         const CELL_DROPPING: usize = size_of::<TaskCell<Scripted<Dropping>>>();
@@ -41,7 +42,7 @@ impl Kinds {
         let make_plain = || -> Scripted<Plain> { unreachable!() };
         let make_dropping = || -> Scripted<Dropping> { unreachable!() };
         Self {
-            // SAFETY: the pool is new, and is for this type.
+            // SAFETY: the pool is new, and is used for this type only.
             plain: leak(unsafe { TaskVTable::pooled(&make_plain, plain, || "plain") }),
             // SAFETY: the same.
             dropping: leak(unsafe { TaskVTable::pooled(&make_dropping, dropping, || "dropping") }),
@@ -136,17 +137,17 @@ pub(super) enum AnyOutput {
     Dropping(Dropping),
 }
 
-fn scripted<O>(kind: &'static TaskVTable, number: usize, world: World) -> Task<Scripted<O>> {
+fn scripted<O>(vtable: &'static TaskVTable, number: usize, world: World) -> Task<Scripted<O>> {
     let future = Scripted {
         number,
         world,
         output: PhantomData,
     };
-    // SAFETY: `Kinds::new` made the kind for these futures.
-    unsafe { Task::new(kind, future) }
+    // SAFETY: `VTables::new` made the vtable for these futures.
+    unsafe { Task::new(vtable, future) }
 }
 
-/// A handle, if there is one; or why not, and the task.
+/// The handle, if the task has one; or why the task was refused, and the task.
 type Spawned<H, T> = Result<Option<H>, (SpawnErrorKind, T)>;
 
 fn spawn<O: Output>(
@@ -166,11 +167,11 @@ fn spawn<O: Output>(
 }
 
 impl AnyTask {
-    pub(super) fn new(kinds: Kinds, number: usize, dropping: bool, world: World) -> Self {
+    pub(super) fn new(vtables: VTables, number: usize, dropping: bool, world: World) -> Self {
         if dropping {
-            Self::Dropping(scripted(kinds.dropping, number, world))
+            Self::Dropping(scripted(vtables.dropping, number, world))
         } else {
-            Self::Plain(scripted(kinds.plain, number, world))
+            Self::Plain(scripted(vtables.plain, number, world))
         }
     }
 
