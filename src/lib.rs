@@ -18,8 +18,8 @@
 //!
 //! static EXECUTOR: Executor<Up64> = Executor::new(Shared);
 //!
-//! // On the host, a virtual clock stands in for the machine. In a guest, `platform::bare::init` finds the
-//! // machine's timer, and the idle policy is `idle::Halt`.
+//! // On the host, a virtual clock stands in for the machine. In a guest, `platform::bare::init`
+//! // finds the machine's timer, and the idle policy is `idle::Halt`.
 //! host::init();
 //! let idle = host::Skip;
 //!
@@ -40,12 +40,12 @@
 //! | module | what it has |
 //! | --- | --- |
 //! | [`executor`], [`task!`] | executors, tasks, spawners, join handles |
-//! | [`time`] | timers, the queue that they are in, clocks and alarms |
-//! | [`event`] | what an interrupt handler signals and a task awaits |
-//! | [`idle`] | what is done when no task is ready |
+//! | [`time`] | timers, the queue that holds them, clocks and alarms |
+//! | [`event`] | events, which interrupt handlers signal and tasks await |
+//! | [`idle`] | idle policies: what the vCPU does while no task is ready |
 //! | [`platform`] | the machine: `bare`, `hyperlight`, and `host` for tests |
 //!
-//! Joins, selects and streams are those of the crate `futures-util`.
+//! For joins, selects and streams, use the crate `futures-util`.
 //!
 //! # The path of a wake
 //!
@@ -142,7 +142,7 @@
 //! | feature | default | what it adds |
 //! | --- | --- | --- |
 //! | `bare` | yes | `platform::bare`: interrupt table, PIC, PIT, local APIC, TSC clock, `hlt`. Only on `x86_64-unknown-none` |
-//! | `hyperlight` | no | [`hyperlight`](platform): `block_on` in the guest functions of Hyperlight sandboxes. Only on `x86_64-unknown-none` and its like |
+//! | `hyperlight` | no | [`hyperlight`](platform): `block_on` in the guest functions of Hyperlight sandboxes. Only on `x86_64-unknown-none` and similar targets |
 //! | `embedded-hal` | yes | `time::Delay`, a busy wait behind `embedded_hal::delay::DelayNs` |
 //! | `embedded-hal-async` | no | `time::Delay`, a timer behind `embedded_hal_async::delay::DelayNs` |
 //! | `embassy-time` | no | `time::embassy`: `embassy_time`'s timers run on the global queue |

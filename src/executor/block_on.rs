@@ -1,4 +1,4 @@
-//! `block_on`: runs one future, which lies on the stack.
+//! [`block_on`], which runs one future.
 
 use core::{
     future::Future,
@@ -17,9 +17,9 @@ use crate::{idle::Idle, time::TimerQueue};
 /// together.
 const FLAGS: u32 = u64::BITS;
 
-/// Whether each call's future is to be polled.
+/// For each call, whether its future should be polled.
 ///
-/// They are statics, so that a waker can never dangle. A waker that outlives its future sets the
+/// The flags are static, so that no waker dangles. A waker that outlives its future may set the
 /// flag of a later call, which costs a poll.
 static READY: [AtomicBool; FLAGS as usize] = [const { AtomicBool::new(false) }; FLAGS as usize];
 
@@ -30,7 +30,7 @@ static TAKEN: AtomicU64 = AtomicU64::new(0);
 struct Flag(u32);
 
 impl Flag {
-    /// Takes a free flag, and sets it.
+    /// Takes a flag that is not in use, and sets it.
     fn take() -> Self {
         let mut taken = TAKEN.load(Ordering::Relaxed);
         loop {
@@ -53,15 +53,16 @@ impl Flag {
         &READY[self.0 as usize]
     }
 
-    /// Whether the future is to be polled. The flag is cleared before the poll, so a wake during
-    /// the poll leads to another one.
+    /// Clears the flag, and returns whether it was set. It is cleared before the poll, so a wake
+    /// during the poll causes another one.
     fn is_woken(&self) -> bool {
         self.ready().swap(false, Ordering::Acquire)
     }
 
-    /// A waker that sets the flag: lock-free, without memory, in any context, NMI included.
+    /// Returns a waker that sets the flag. It is lock-free, allocates nothing, and may be used in
+    /// any context, NMI included.
     fn waker(&self) -> Waker {
-        // SAFETY: the data pointer is that of a static flag, which is what the functions expect.
+        // SAFETY: the data pointer is the address of a static flag, as the functions expect.
         unsafe { Waker::new(ptr::from_ref(self.ready()).cast(), &WAKER) }
     }
 }
@@ -114,8 +115,8 @@ pub(super) fn slot_of(waker: &Waker) -> Option<&'static DeadlineSlot> {
     has_made(waker).then(|| &SLOTS[number_of(waker)])
 }
 
-// The functions touch nothing but a static atomic, and so keep the contract in any number, thread
-// or context.
+// The functions only use a static atomic, so they may be called any number of times, on any thread
+// and in any context.
 static WAKER: RawWakerVTable =
     RawWakerVTable::new(|flag| RawWaker::new(flag, &WAKER), wake, wake, |_| ());
 
@@ -123,35 +124,36 @@ static WAKER: RawWakerVTable =
 ///
 /// `flag` is the address of a static flag.
 unsafe fn wake(flag: *const ()) {
-    // SAFETY: as the caller says.
+    // SAFETY: the caller guarantees that it is the address of a static flag.
     let flag = unsafe { &*flag.cast::<AtomicBool>() };
-    // Not "if it is not set": a look could be older than what the waker has just written for the
-    // task, and the task would be polled without seeing that. (Of two wakers that store one after
-    // the other, the poll sees what both have written, since x86 keeps the order of all stores.)
+    // This stores even if the flag is set: a load could be older than what the waker has just
+    // written for the task, and the task would be polled without seeing that. (If two wakers store
+    // one after the other, the poll sees what both have written, since x86 keeps stores in order.)
     flag.store(true, Ordering::Release);
 }
 
-/// Runs `future` to its end and returns its output. Serves the timers of the
-/// [global queue](TimerQueue::global), and calls `idle` whenever the future is not ready.
+/// Runs `future` to its end and returns its output. Serves the timers of the [global
+/// queue](TimerQueue::global), and calls `idle` whenever the future is not ready.
 ///
-/// The future is pinned on the stack. `block_on` does not run the tasks of an
-/// [`Executor`](crate::executor::Executor). Calls may be nested; until the inner call returns, the outer
-/// future is not polled. At most 64 calls can run at once.
+/// The future is pinned on the stack. `block_on` polls nothing else: tasks of an
+/// [`Executor`](crate::executor::Executor) need a [`Runner`](crate::executor::Runner). Calls may be
+/// nested; until the inner call returns, the outer future is not polled. At most 64 calls can run
+/// at once.
 ///
 /// When it returns, interrupts are masked or not as they were before, and the alarm is off, unless
 /// it is set for timers of another loop. If it is called with interrupts masked, they are unmasked
-/// only while the vCPU halts: a future that is always ready then keeps its own timers waiting. And
-/// since halting unmasks them, a critical section around `block_on` would not be one.
+/// only while the vCPU halts, so a future that is always ready then delays its own timers. Since
+/// halting unmasks interrupts, `block_on` must not be called in a critical section.
 ///
 /// # Contexts
 ///
-/// For the main line of a vCPU (on a host: a thread); not for interrupt handlers. The global queue
-/// has one owner, see [`TimerQueue`]: futures that use its timers must run on one vCPU at a time.
+/// The main line of a vCPU (on a host: a thread); not interrupt handlers. The global queue has one
+/// owner, see [`TimerQueue`]: futures that use its timers must run on one vCPU at a time.
 ///
 /// # Panics
 ///
-/// If the poll of the future panics. If it would wait while there are timers in the global queue
-/// and another vCPU serves them. If 64 calls are running.
+/// If the poll of the future panics; if this would wait while there are timers in the global queue
+/// and another vCPU serves them; or if 64 calls are running already.
 ///
 /// # Examples
 ///
@@ -168,7 +170,7 @@ pub fn block_on<F: Future>(future: F, mut idle: impl Idle) -> F::Output {
     output
 }
 
-/// A future, for the run loop.
+/// A future, as the run loop polls it.
 pub(crate) struct Blocking<'a, F> {
     future: Pin<&'a mut F>,
     flag: Flag,
@@ -215,7 +217,7 @@ mod tests {
     use core::{future::poll_fn, sync::atomic::AtomicU32};
     use std::{sync::mpsc, thread, time};
 
-    /// Waits by polling, as a policy without an alarm does.
+    /// Waits by asking again and again, as a policy without an alarm does.
     struct Ask;
 
     impl Idle for Ask {
@@ -227,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_on_many_threads_and_in_each_other_do_not_take_each_others_wakes() {
+    fn nested_and_concurrent_calls_keep_their_own_wakes() {
         let nested = |depth| {
             let mut left = 100;
             let turns = poll_fn(move |cx| {
@@ -264,7 +266,8 @@ mod tests {
         }
         alone(|| {
             assert_eq!(nest(FLAGS - 1), FLAGS - 1);
-            let panic = std::panic::catch_unwind(|| nest(FLAGS)).expect_err("it is one too many");
+            let panic =
+                std::panic::catch_unwind(|| nest(FLAGS)).expect_err("this is one call too many");
             let text = panic.downcast_ref::<std::string::String>();
             assert!(text.is_some_and(|text| text.starts_with("64 calls of `block_on`")));
             // All are free again.
@@ -272,8 +275,8 @@ mod tests {
         });
     }
 
-    /// What a waker has written before its wake is seen by the poll after it, however close it
-    /// comes to the poll for the wake before.
+    /// A poll sees what a waker wrote before its wake, even if the wake comes just when the poll
+    /// for an earlier wake begins.
     #[test]
     fn a_wake_from_another_thread_is_not_lost() {
         const ROUNDS: u32 = if cfg!(miri) { 100 } else { 200_000 };

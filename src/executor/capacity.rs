@@ -10,11 +10,10 @@ use super::{
 use crate::sync::array;
 
 /// The number of tasks that can exist at once in an [`Executor`](super::Executor): [`Up64`],
-/// [`Up4096`] or
-/// [`Up65536`].
+/// [`Up4096`] or [`Up65536`].
 ///
-/// These are types, and three, because a ready set has one, two or three levels, and what a wake
-/// and a pass do at each level is decided when they are compiled.
+/// The capacities are types because a ready set has one, two or three levels, and the code of wakes
+/// and passes is compiled for that number.
 ///
 /// # Examples
 ///
@@ -37,7 +36,7 @@ pub trait Capacity: sealed::Sealed + Send + Sync + 'static {
 pub(crate) mod sealed {
     use super::*;
 
-    /// The memory that a capacity stands for.
+    /// The levels and the memory of a capacity.
     pub trait Sealed {
         /// The ready set's levels, from the root.
         type Root: Level;
@@ -47,7 +46,7 @@ pub(crate) mod sealed {
         type Blocks: AsRef<[Block]> + Initial + Send + Sync;
     }
 
-    /// The initial value: no bit is set, and no slot is taken.
+    /// The initial value: no bit is set, and no slot is in use.
     pub trait Initial {
         #[cfg(not(all(test, loom)))]
         const INITIAL: Self;
@@ -61,7 +60,7 @@ pub(crate) mod sealed {
                 #[cfg(not(all(test, loom)))]
                 #[allow(
                     clippy::declare_interior_mutable_const,
-                    reason = "it is an initial value"
+                    reason = "each use is to be a new value"
                 )]
                 const INITIAL: Self = array!($element::new());
                 #[cfg(all(test, loom))]
@@ -93,7 +92,7 @@ macro_rules! capacities {
 }
 
 capacities! {
-    /// Up to 64 tasks: a ready set of one word. The cheapest.
+    /// Up to 64 tasks: a ready set of one word. This is the cheapest capacity.
     ///
     /// # Examples
     ///
@@ -104,7 +103,7 @@ capacities! {
     /// assert_eq!(Up64::TASKS, 64);
     /// ```
     Up64: 64 tasks, Leaf, 0 summaries, 1 blocks;
-    /// Up to 4096 tasks: 64 words below one.
+    /// Up to 4096 tasks: 64 words of ready bits below one summary word.
     ///
     /// # Examples
     ///
@@ -115,7 +114,7 @@ capacities! {
     /// assert_eq!(Up4096::TASKS, 4096);
     /// ```
     Up4096: 4096 tasks, Summary<0, Leaf>, 1 summaries, 64 blocks;
-    /// Up to 65,536 tasks: 1024 words below 16 below one.
+    /// Up to 65,536 tasks: 1024 words of ready bits below 16 summary words, and those below one.
     ///
     /// # Examples
     ///

@@ -1,13 +1,13 @@
-//! From where tasks may be woken: from any vCPU, or only from the one that polls them.
+//! Which vCPUs may wake tasks: any, or only the one that polls them.
 
 use crate::sync::atomic::{AtomicU64, Ordering};
 
-/// How the words of a ready set are changed: it is the type parameter of an
-/// [`Executor`](super::Executor) that decides whether a wake needs locked instructions.
+/// How the words of a ready set are changed: a type parameter of [`Executor`](super::Executor),
+/// which decides whether a wake needs locked instructions.
 ///
-/// [`Shared`] is always right. [`SingleVcpu`] is cheaper, and by its unsafe constructor a program promises that one
-/// vCPU is all there is. It is a type and not a cargo feature, because features unify: one crate
-/// that asks for the cheaper form would have it for all.
+/// [`Shared`] is always correct. [`SingleVcpu`] is cheaper; by its unsafe constructor a program
+/// promises that only one vCPU uses the executor. This is a type and not a cargo feature, because
+/// features unify: one crate that enables the cheaper form would enable it for all.
 ///
 /// # Examples
 ///
@@ -15,19 +15,18 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 /// use dormir::executor::{Executor, Shared, SingleVcpu, Up64};
 ///
 /// static ANY: Executor<Up64> = Executor::new(Shared);
-/// // SAFETY: this guest is given one vCPU.
+/// // SAFETY: this guest has one vCPU.
 /// static ONE: Executor<Up64, SingleVcpu> = Executor::new(unsafe { SingleVcpu::new() });
 /// # assert_eq!(ANY.tasks() + ONE.tasks(), 0);
 /// ```
 ///
 /// # Safety
 ///
-/// Each operation must be indivisible with regard to every context that may wake a task of the
-/// executor (of the contexts that the type's constructor allows), NMI handlers included.
+/// Each operation must be atomic with regard to every context in which the type's constructor
+/// allows wakes, NMI handlers included.
 pub unsafe trait Cpus: Copy + Send + Sync + 'static {
-    /// Sets bit `bit` modulo 64 of `word`. Returns `false` only if it was set already. What the
-    /// caller has written before is seen by the context that clears the bit afterwards, also where
-    /// it was set already.
+    /// Sets bit `bit` modulo 64 of `word`. Returns `false` only if it was set already. In either
+    /// case, the context that clears the bit afterwards sees what the caller wrote before.
     ///
     /// # Examples
     ///
@@ -55,7 +54,8 @@ pub unsafe trait Cpus: Copy + Send + Sync + 'static {
     /// ```
     fn raise(word: &AtomicU64, mask: u64);
 
-    /// Clears bit `bit`, which is below 64; sees what was written before it was set.
+    /// Clears bit `bit`, which is below 64. The caller then sees what was written before the bit
+    /// was set.
     ///
     /// # Examples
     ///
@@ -72,15 +72,15 @@ pub unsafe trait Cpus: Copy + Send + Sync + 'static {
 
 /// Tasks may be woken from any vCPU or thread. One locked instruction for each word that changes.
 ///
-/// That is for wakes, which use no critical section. Spawns, aborts, handles and timers do: they
-/// may be used on another vCPU than the runner's only with an implementation of `critical-section`
-/// that keeps vCPUs apart. The one that dormir brings (the feature `critical-section-impl`) masks
-/// the interrupts of its own vCPU and nothing else.
+/// This holds for wakes, which use no critical section. Spawns, aborts, handles and timers use one:
+/// they may be used on another vCPU than the runner's only with an implementation of
+/// `critical-section` that excludes other vCPUs. dormir's own (the feature `critical-section-impl`)
+/// only masks the interrupts of its own vCPU.
 ///
-/// A wake on another vCPU does not end the runner's halt, see
-/// [`Executor::on_wake`](super::Executor::on_wake). Without a hook there, a wake on the runner's
-/// own vCPU can be delayed too, until its next interrupt: in an executor of more than 64, if it
-/// comes while another vCPU is waking the same task.
+/// A wake on another vCPU does not end the runner's halt: see
+/// [`Executor::on_wake`](super::Executor::on_wake). Without such a hook, even a wake on the
+/// runner's own vCPU can be delayed until its next interrupt: in an executor of more than 64 tasks,
+/// if another vCPU is waking the same task at that moment.
 ///
 /// # Examples
 ///
@@ -100,12 +100,12 @@ pub unsafe trait Cpus: Copy + Send + Sync + 'static {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Shared;
 
-// SAFETY: locked instructions are indivisible for every context on every vCPU.
+// SAFETY: locked instructions are atomic for every context on every vCPU.
 unsafe impl Cpus for Shared {
     #[inline(always)]
     fn set(word: &AtomicU64, bit: u32) -> bool {
-        // It changes the word also where the bit is set: a look could be older than what the waker
-        // has written for the task. As one expression it becomes `lock bts`.
+        // This writes even if the bit is set: a plain load could be older than what the waker has
+        // written for the task. As one expression it becomes `lock bts`.
         let mask = 1 << (bit % 64);
         word.fetch_or(mask, Ordering::AcqRel) & mask == 0
     }
@@ -118,8 +118,8 @@ unsafe impl Cpus for Shared {
     #[cfg(all(target_arch = "x86_64", not(any(loom, miri))))]
     #[inline(always)]
     fn clear(word: &AtomicU64, bit: u32) {
-        // As `fetch_and` it would take two instructions more, for the mask. SAFETY: one write to a
-        // live atomic, of a bit that is in it. Not `nomem`: the compiler moves no access across.
+        // `fetch_and` would take two instructions more, for the mask. SAFETY: this changes one bit
+        // of a live atomic. It is not `nomem`, so the compiler moves no memory access across it.
         unsafe {
             core::arch::asm!(
                 "lock btr qword ptr [{word}], {bit:r}",
@@ -139,8 +139,8 @@ unsafe impl Cpus for Shared {
 /// Tasks are woken only on the vCPU that polls them: by other tasks and by interrupt handlers. No
 /// locked instruction.
 ///
-/// An instruction that changes memory is indivisible for its own vCPU, interrupts and NMIs included
-/// (they come between instructions), so the lock prefix can go.
+/// An instruction that changes memory is atomic on its own vCPU, since interrupts and NMIs come
+/// between instructions. So it needs no lock prefix.
 ///
 /// # Examples
 ///
@@ -149,7 +149,7 @@ unsafe impl Cpus for Shared {
 ///
 /// dormir::task! { async fn twice(), pool = 1 { yield_now().await } }
 ///
-/// // SAFETY: this guest is given one vCPU.
+/// // SAFETY: this guest has one vCPU.
 /// static EXECUTOR: Executor<Up64, SingleVcpu> = Executor::new(unsafe { SingleVcpu::new() });
 ///
 /// let mut runner = EXECUTOR.enter()?;
@@ -161,20 +161,20 @@ unsafe impl Cpus for Shared {
 pub struct SingleVcpu(());
 
 impl SingleVcpu {
-    /// Promises that there is one vCPU.
+    /// Promises that only one vCPU uses the executor.
     ///
     /// # Safety
     ///
-    /// As long as the executor is used, everything that wakes its tasks, spawns on it or holds its
-    /// handles runs on the vCPU (on a host: the thread) that polls them: tasks, interrupt and NMI
-    /// handlers of that vCPU.
+    /// As long as the executor is used, everything that wakes its tasks, spawns on it or uses its
+    /// handles runs on the vCPU (on a host: the thread) that polls them: tasks, interrupt handlers
+    /// and NMI handlers of that vCPU.
     ///
     /// # Examples
     ///
     /// ```
     /// use dormir::executor::{Executor, SingleVcpu, Up4096};
     ///
-    /// // SAFETY: this guest is given one vCPU, so whatever wakes or spawns runs there.
+    /// // SAFETY: this guest has one vCPU, so everything that wakes or spawns runs there.
     /// const ONE: SingleVcpu = unsafe { SingleVcpu::new() };
     /// static EXECUTOR: Executor<Up4096, SingleVcpu> = Executor::new(ONE);
     /// # assert_eq!(EXECUTOR.tasks(), 0);
@@ -185,11 +185,11 @@ impl SingleVcpu {
     }
 }
 
-// SAFETY: by the promise of `new` all contexts are on one vCPU, and each change is one instruction.
+// SAFETY: `new` promises that all contexts are on one vCPU, and each change is one instruction.
 unsafe impl Cpus for SingleVcpu {
     #[inline(always)]
     fn set(word: &AtomicU64, bit: u32) -> bool {
-        // To look first would cost more than to set it again.
+        // Testing the bit first would cost more than setting it again.
         Self::raise(word, mask(bit));
         true
     }
@@ -197,7 +197,8 @@ unsafe impl Cpus for SingleVcpu {
     #[cfg(all(target_arch = "x86_64", not(any(loom, miri))))]
     #[inline(always)]
     fn raise(word: &AtomicU64, mask: u64) {
-        // SAFETY: one write to a live atomic. Not `nomem`: the compiler moves no access across.
+        // SAFETY: this changes bits of a live atomic. It is not `nomem`, so the compiler moves no
+        // memory access across it.
         unsafe {
             core::arch::asm!(
                 "or qword ptr [{word}], {mask}",
@@ -211,8 +212,8 @@ unsafe impl Cpus for SingleVcpu {
     #[cfg(all(target_arch = "x86_64", not(any(loom, miri))))]
     #[inline(always)]
     fn clear(word: &AtomicU64, bit: u32) {
-        // SAFETY: one write to a live atomic, of a bit that is in it. Not `nomem`: the compiler
-        // moves no access across.
+        // SAFETY: this changes one bit of a live atomic. It is not `nomem`, so the compiler moves
+        // no memory access across it.
         unsafe {
             core::arch::asm!(
                 "btr qword ptr [{word}], {bit:r}",
@@ -234,12 +235,12 @@ unsafe impl Cpus for SingleVcpu {
     }
 }
 
-/// One bit. The compiler would shift, which takes an instruction more.
+/// Returns a mask of one bit. The compiler would shift, which takes one instruction more.
 #[cfg(all(target_arch = "x86_64", not(any(loom, miri))))]
 #[inline(always)]
 fn mask(bit: u32) -> u64 {
     let mut mask = 0_u64;
-    // SAFETY: it changes a register. `bts` takes the bit's number modulo 64.
+    // SAFETY: this only changes a register. `bts` takes the bit's number modulo 64.
     unsafe {
         core::arch::asm!(
             "bts {mask}, {bit:r}",

@@ -13,13 +13,16 @@ use crate::sync::critical;
 #[cfg(feature = "embassy-time")]
 use crate::time::embassy::DeadlineSlot;
 
-/// The task that is being visited, as its wakers carry it; null outside of passes.
+/// The data pointer of the task that is being visited, or was visited last in a pass; null outside
+/// of passes.
 static CURRENT: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 
 /// Returns the name of the task that is being polled, by any executor: for panic handlers. `None`
-/// outside of polls.
+/// if no task is polled.
 ///
-/// With executors on several vCPUs (or threads), it is the task whose poll began last.
+/// The name is the path of the function in [`task!`](crate::task); for a boxed task (`Task::boxed`)
+/// it is the type of its future. With executors on several vCPUs (or threads), it is that of the
+/// task whose poll began last.
 ///
 /// # Contexts
 ///
@@ -50,19 +53,20 @@ pub fn current_task() -> Option<&'static str> {
         if data.is_null() {
             return None;
         }
-        // SAFETY: it was stored by `set`.
+        // SAFETY: `set` stored the data pointer of a task.
         let task = unsafe { TaskRef::from_data(data) };
         let header = task.live_task(cs)?;
-        // SAFETY: it is valid within the section.
+        // SAFETY: `live_task` returns what is valid within the section.
         Some((unsafe { header.as_ref() }.vtable().name)())
     })
 }
 
-/// Panics if `task` can never end, since the caller waits for nothing else by `block_on`: the
-/// caller is a task of the same executor, and the runner is in its poll.
+/// Panics if the caller is a task of the same executor as `task`: it waits for `task` alone, by
+/// `block_on`, and `task` can never end, since their runner is in the caller's poll.
 ///
-/// It is recognised if a task of the executor was visited last, and its runner is on this vCPU; not
-/// where that task runs another executor's tasks, which wait.
+/// A deadlock is recognised if a task of that executor was visited last, and its runner is on this
+/// vCPU. It is not recognised if the caller is a task of an executor that a task of `task`'s
+/// executor runs.
 #[cold]
 #[inline(never)]
 pub(super) fn refuse_deadlock(task: TaskRef) {
@@ -70,42 +74,42 @@ pub(super) fn refuse_deadlock(task: TaskRef) {
     if data.is_null() {
         return;
     }
-    // SAFETY: it was stored by `set`.
+    // SAFETY: `set` stored the data pointer of a task.
     let current = unsafe { TaskRef::from_data(data) };
     let is_same = ptr::eq(current.core(), task.core());
     assert!(
         !(is_same && task.core().is_entered_here()),
-        "a task waits by `block_on` for another task of its own executor, which cannot go on meanwhile: await \
-         the handle instead"
+        "a task waits by `block_on` for another task of its own executor, which cannot run \
+         meanwhile: await the handle instead"
     );
 }
 
 /// Returns the embassy timers' entry of the task that is being polled, if `waker` is that task's.
 ///
-/// A waker is identified by two addresses, and both are compared: a foreign waker may carry a
-/// task's data pointer with functions of its own. (The functions are compared with the task's own,
-/// and not with a list of all executors', since the compiler may make several copies of them.) So
+/// A waker is identified by its data pointer and its vtable, and both are compared: a foreign waker
+/// may carry a task's data pointer with functions of its own. (The vtable is compared with that of
+/// the task's executor, and not with a list of all, since the compiler may make several copies.) So
 /// no waker is taken for another task's. A waker is not recognised if it is used in another task's
-/// poll, or is a clone with another copy of the functions.
+/// poll, or has another copy of the vtable.
 #[cfg(feature = "embassy-time")]
 pub(super) fn slot_of(waker: &Waker) -> Option<&'static DeadlineSlot> {
     let data = CURRENT.load(Ordering::Relaxed).cast_const();
     if data.is_null() || data != waker.data() {
         return None;
     }
-    // SAFETY: it was stored by `set`. Slots are static, so it does not matter whether the visit is
-    // over.
+    // SAFETY: `set` stored the data pointer of a task. Slots are static, so this holds even if the
+    // visit is over.
     let task = unsafe { TaskRef::from_data(data) };
     ptr::eq(task.core().wakers(), waker.vtable()).then(|| task.deadline())
 }
 
-/// Returns what [`set`] has stored, or null.
+/// Returns the data pointer of the current task, or null.
 pub(crate) fn get() -> *mut () {
     CURRENT.load(Ordering::Relaxed)
 }
 
-/// A pass. When it is dropped, also because a poll unwinds, the current task is again the one in
-/// which the runner was entered, if there is one.
+/// A pass. When this is dropped, even because a poll unwinds, the current task is again the one in
+/// which the runner was entered, if any.
 pub(crate) struct InPass(pub(crate) &'static ExecutorCore);
 
 impl Drop for InPass {
@@ -121,8 +125,8 @@ pub(crate) fn set(task: TaskRef) {
     CURRENT.store(task.data().cast_mut(), Ordering::Relaxed);
 }
 
-/// The task that was current before a runner was used. When this is dropped, also because a poll
-/// unwinds, it is current again.
+/// The task that was current before a runner was used. When this is dropped, even because a poll
+/// unwinds, that task is current again.
 pub(crate) struct OuterTask(*mut ());
 
 impl OuterTask {

@@ -51,15 +51,14 @@ impl Rest for Return {
     }
 }
 
-/// Polls `work` and serves `timers` until `work` has an output, and rests whenever nothing is
-/// ready.
+/// Polls `work` and serves `timers` until `work` has an output, and calls `rest` whenever nothing
+/// is ready.
 ///
-/// The alarm is off when it returns an output, unless it is set for timers that this loop has
-/// nothing to do with.
+/// When this returns an output, the alarm is off, unless it is set for another loop's timers.
 ///
 /// # Panics
 ///
-/// If it would wait, there are timers, and another vCPU's loop serves them.
+/// If it would wait while there are timers in the queue and another vCPU's loop serves them.
 #[inline(always)]
 pub(crate) fn drive<W: Work, R: Rest>(
     timers: &'static TimerQueue,
@@ -87,9 +86,8 @@ pub(crate) fn drive<W: Work, R: Rest>(
         if !rests() {
             continue;
         }
-        // 6. Halt. This look only saves the call of a policy that would return at once. The look
-        //    that
-        // counts is the one that the policy takes with interrupts masked.
+        // 6. Halt. This check only saves the call of a policy that would return at once. The check
+        // that counts is the policy's own, with interrupts masked.
         served.begin_to_wait();
         let is_idle = || rests() && timers.is_settled();
         if is_idle() {

@@ -1,5 +1,5 @@
 //! The driver of `embassy-time`. It is here and not in [`time::embassy`](crate::time::embassy),
-//! since only the executor knows which task a waker is of.
+//! since only the executor knows which task a waker belongs to.
 
 use core::task::Waker;
 
@@ -19,8 +19,8 @@ impl Driver for GlobalDriver {
 
     fn schedule_wake(&self, at: u64, waker: &Waker) {
         let slot_of = |waker: &_| current::slot_of(waker).or_else(|| block_on::slot_of(waker));
-        // SAFETY: the slots are those of tasks and of `block_on`'s futures. Their wakers are this
-        // library's, and they are passed to `time::embassy` only.
+        // SAFETY: `slot_of` returns slots of tasks and of `block_on`'s futures. Their wakers are
+        // this library's, and only `time::embassy` uses the slots.
         unsafe { embassy::schedule_wake(at, waker, slot_of) };
     }
 }

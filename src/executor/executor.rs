@@ -1,4 +1,4 @@
-//! The executor as programs have it: a static.
+//! [`Executor`], which a program declares as a static.
 
 use core::fmt;
 
@@ -11,10 +11,11 @@ use super::{
 };
 use crate::sync::const_new;
 
-/// An executor: slots for tasks, and the set of those that are ready. It lies in a static, whose
-/// memory is all zero until it is used.
+/// An executor: slots for tasks, and the set of those that are ready. It is declared as a static,
+/// which is all zero until it is first used and so takes no room in an image.
 ///
-/// `C` is the number of tasks that can exist at once, `M` tells from where they may be woken.
+/// `C` is the number of tasks that can exist at once. `M` decides whether other vCPUs may wake
+/// them.
 ///
 /// # Examples
 ///
@@ -38,7 +39,7 @@ pub struct Executor<C: Capacity, M: Cpus = Shared> {
     pub(super) core: ExecutorCore,
 }
 
-/// The error of [`Executor::enter`]: the executor has a runner already.
+/// The error of [`Executor::enter`]: the executor already has a runner.
 ///
 /// # Examples
 ///
@@ -61,7 +62,8 @@ pub struct AlreadyEntered;
 impl fmt::Display for AlreadyEntered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "this executor has a runner already: spawn from tasks with its spawner, from elsewhere with `remote`, or drop the runner first",
+            "this executor already has a runner: spawn from tasks with its spawner, from elsewhere \
+             with `remote`, or drop the runner first",
         )
     }
 }
@@ -70,7 +72,8 @@ impl core::error::Error for AlreadyEntered {}
 
 impl<C: Capacity, M: Cpus> Executor<C, M> {
     const_new! {
-        /// An executor without tasks.
+        /// Creates an executor without tasks. The argument chooses `M`: [`Shared`], or a
+        /// [`SingleVcpu`](super::SingleVcpu), by which the program promises that there is one vCPU.
         #[must_use]
         pub fn new(_cpus: M) -> Self {
             Self {
@@ -90,23 +93,24 @@ impl<C: Capacity, M: Cpus> Executor<C, M> {
         self.core.live()
     }
 
-    /// Makes wakes call `hook`: for a loop that sleeps by other means than an [idle
-    /// policy](crate::idle::Idle), or to interrupt another vCPU.
+    /// Makes each wake call `hook`. A loop that sleeps by other means than an [idle
+    /// policy](crate::idle::Idle) needs it, and so does a program that wakes tasks on another vCPU:
+    /// there the hook sends the runner's vCPU an interrupt.
     ///
     /// It is called after each wake of a task that was not ready, in the context of the wake: an
     /// interrupt handler, or an NMI handler if tasks are woken there. With
-    /// [`SingleVcpu`](super::SingleVcpu), which does not look whether the task is ready, it is
+    /// [`SingleVcpu`](super::SingleVcpu), which does not check whether the task was ready, it is
     /// called after each wake.
     ///
     /// # Contexts
     ///
     /// Any but NMI. The first call of this, of [`enter`](Self::enter) or of
-    /// [`remote`](Self::remote) takes long, see there.
+    /// [`remote`](Self::remote) takes long: see [`enter`](Self::enter).
     ///
     /// # Panics
     ///
-    /// If the executor has a hook, or [`enter`](Self::enter) or [`remote`](Self::remote) was called
-    /// before: wakers could exist that do not call the hook.
+    /// If the executor already has a hook, or [`enter`](Self::enter) or [`remote`](Self::remote)
+    /// was called before: then wakers may exist that do not call the hook.
     ///
     /// # Examples
     ///
@@ -128,26 +132,27 @@ impl<C: Capacity, M: Cpus> Executor<C, M> {
     pub fn on_wake(&'static self, hook: fn()) {
         assert!(
             self.open_with_hook(hook),
-            "`on_wake` comes too late: call it once, before `enter` and `remote`"
+            "`on_wake` was called too late: call it once, before `enter` and `remote`"
         );
     }
 
-    /// Makes the slots reachable, and makes wakes call `hook`. Returns whether it was the first
-    /// call.
+    /// Opens the executor, with a hook that wakes call. Returns `false` if it was open already.
     pub(super) fn open_with_hook(&'static self, hook: fn()) -> bool {
         let blocks = self.ready.link();
-        // SAFETY: the blocks are this set's, and linked, and the wakers are this set's.
+        // SAFETY: blocks and wakers are those of this executor's ready set, and the blocks are
+        // linked.
         unsafe {
             self.core
                 .open(blocks, Functions::<C, M>::HOOKED, Some(hook))
         }
     }
 
-    /// Makes the slots reachable, at the first call.
+    /// Opens the executor, without a hook, unless it is open already.
     pub(super) fn open(&'static self) {
         if !self.core.is_open() {
             let blocks = self.ready.link();
-            // SAFETY: the blocks are this set's, and linked, and the wakers are this set's.
+            // SAFETY: blocks and wakers are those of this executor's ready set, and the blocks are
+            // linked.
             unsafe { self.core.open(blocks, Functions::<C, M>::PLAIN, None) };
         }
     }

@@ -37,7 +37,7 @@ pub(crate) struct ExecutorCore {
     wakers: AtomicPtr<RawWakerVTable>,
     /// The function that sets a task's ready bit: a [`SetReady`].
     set_ready: AtomicPtr<()>,
-    /// What a wake calls besides.
+    /// The hook that a wake calls, if the program has set one.
     pub(super) hook: Hook,
     /// The free slots.
     pub(super) free: Mutex<Cell<FreeList>>,
@@ -45,34 +45,35 @@ pub(crate) struct ExecutorCore {
     pub(super) live: AtomicUsize,
     /// The number of tasks that have ended and still have a slot.
     pub(super) ended: AtomicUsize,
-    /// The number of tasks that were spawned, times the lowest bit of a task number.
+    /// The number of the task that was spawned last, in the bits in which a slot's state has it.
     pub(super) spawned: Mutex<Cell<u64>>,
-    /// The vCPU that has the runner, if there is one.
+    /// The vCPU on which the runner was entered, if there is a runner.
     entered_on: Mutex<Cell<Option<usize>>>,
-    /// The runner's timers. They are here, as are the next two, so that a pass needs one register
-    /// for all.
+    /// The runner's timers. These and the next two fields are here and not in the runner, so that a
+    /// pass needs one register for all.
     timers: AtomicPtr<TimerQueue>,
     /// The number of words that passes go through until the next look at the timers.
     words_left: RunnerOnly,
-    /// The task in which the runner was entered, if it was in one, as
-    /// [`current`](super::current) stores it.
+    /// The task in which the runner was entered, if it was in one, as [`current`](super::current)
+    /// stores it.
     outer: AtomicPtr<()>,
-    /// The number of runners that have come or begun to go: the id of the one that is there.
+    /// Counts each entry of a runner, and each time that one begins to leave. The count at its
+    /// entry is a runner's id.
     runner: Mutex<Cell<u64>>,
-    /// The outputs that are to be dropped, see [`release`](super::release).
+    /// The outputs that wait to be dropped: see [`release`](super::release).
     pub(super) outputs: OutputQueue,
     #[cfg(feature = "metrics")]
     pub(super) metrics: Counters,
 }
 
-/// What only the runner uses.
+/// A number that only the runner uses.
 struct RunnerOnly(Cell<u32>);
 
 // SAFETY: there is one runner at a time, and it is not `Send`. The critical section in which the
 // next one is made orders its uses after those of the one before.
 unsafe impl Sync for RunnerOnly {}
 
-/// Which runner: each stay in the executor has its own.
+/// Identifies a runner: no two runners of an executor have the same id.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RunnerId(u64);
 
@@ -86,19 +87,19 @@ pub(crate) struct Wakers {
     pub(crate) set_ready: SetReady,
 }
 
-/// Outputs that wait for being dropped. [`release`](super::release) explains it.
+/// Outputs that wait to be dropped: see [`release`](super::release).
 pub(super) struct OutputQueue(pub(super) Mutex<Cell<Outputs>>);
 
 #[derive(Clone, Copy)]
 pub(super) struct Outputs {
     /// The vCPU (on a host: the thread) that is dropping outputs.
     pub(super) dropped_on: Option<usize>,
-    /// The task whose output it drops next. Each task's header has the next one's address.
+    /// The task whose output it drops next. Each task's header stores the address of the next one.
     pub(super) next: Option<NonNull<Header>>,
 }
 
-// SAFETY: the headers are used only by the vCPU that left them there, and `Outputs` itself in
-// critical sections.
+// SAFETY: only the vCPU that queued the headers uses them, and `Outputs` itself is used in critical
+// sections.
 unsafe impl Send for Outputs {}
 
 impl Outputs {
@@ -154,7 +155,7 @@ impl ExecutorCore {
     /// The functions of the wakers that tasks are polled with.
     #[inline(always)]
     pub(crate) fn wakers(&self) -> &'static RawWakerVTable {
-        // SAFETY: `open`, which comes first, has stored a static table.
+        // SAFETY: `open` was called before, and stored the address of a static.
         unsafe { &*self.wakers.load(Ordering::Relaxed) }
     }
 
@@ -178,9 +179,9 @@ impl ExecutorCore {
         self.ended.load(Ordering::Acquire)
     }
 
-    /// Admits a runner and returns its id, unless there is one.
+    /// Registers a runner and returns its id; `None` if there is a runner already.
     ///
-    /// `outer` is the task in which it is entered; null if it is in none.
+    /// `outer` is the task in which it is entered; null outside of tasks.
     pub(crate) fn enter(&self, outer: *mut ()) -> Option<RunnerId> {
         critical(|cs| {
             let entered_on = self.entered_on.borrow(cs);
@@ -195,7 +196,7 @@ impl ExecutorCore {
         })
     }
 
-    /// The task in which the runner was entered; null if it was in none.
+    /// The task in which the runner was entered; null if it was entered outside of tasks.
     #[inline(always)]
     pub(crate) fn outer(&self) -> *mut () {
         self.outer.load(Ordering::Relaxed)
@@ -210,11 +211,11 @@ impl ExecutorCore {
     /// The runner's timers.
     #[inline(always)]
     pub(crate) fn timers(&self) -> &'static TimerQueue {
-        // SAFETY: `enter` has stored the address of a static one.
+        // SAFETY: `enter` stored the address of a static.
         unsafe { &*self.timers.load(Ordering::Relaxed) }
     }
 
-    /// Counts a word of a pass. Returns whether the pass is to look at the timers.
+    /// Counts a word of a pass. Returns whether the pass should look at the timers now.
     ///
     /// # Safety
     ///
@@ -226,12 +227,12 @@ impl ExecutorCore {
         if left != 0 {
             return false;
         }
-        // SAFETY: as the caller says.
+        // SAFETY: the caller is the runner.
         unsafe { self.restart_word_count() };
         self.timers().has_timers()
     }
 
-    /// Counts words from here: the runner looks at the timers, or waits.
+    /// Restarts the count of words, where the runner looks at the timers or waits.
     ///
     /// # Safety
     ///
@@ -241,14 +242,14 @@ impl ExecutorCore {
         self.words_left.0.set(WORDS_BETWEEN_LOOKS);
     }
 
-    /// The runner begins to go: its spawners spawn no more.
+    /// The runner begins to leave: from here on its spawners return errors.
     pub(crate) fn begin_to_leave(&self) {
         critical(|cs| {
             self.next_runner(cs);
         });
     }
 
-    /// The runner has gone: another one may come.
+    /// The runner has left: another one may enter.
     pub(crate) fn leave(&self) {
         critical(|cs| self.entered_on.borrow(cs).set(None));
     }
@@ -265,7 +266,7 @@ impl ExecutorCore {
         runner.get()
     }
 
-    /// Whether this runner is there, and has not begun to go.
+    /// Whether the runner with this id is entered, and has not begun to leave.
     #[inline(always)]
     pub(crate) fn has_runner(&self, runner: RunnerId, cs: CriticalSection<'_>) -> bool {
         self.runner.borrow(cs).get() == runner.0

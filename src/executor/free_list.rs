@@ -2,11 +2,10 @@
 
 /// The head of a list of free slots, which are numbered from 0.
 ///
-/// A free slot stores a link: the distance from the slot after it to the next free one. So in a
-/// list whose memory is all zero every slot is free, in order, and the list takes no room in an
-/// image.
+/// A free slot stores a link: the distance from the slot after it to the next free one. So when all
+/// memory is zero, every slot is free, in order, and the list takes no room in an image.
 ///
-/// It is used in critical sections.
+/// The list is used in critical sections only.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FreeList {
     head: u32,
@@ -51,9 +50,12 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is taken and given back: no slot is taken twice, and every free slot is.
+        /// In any order of takes and returns, no slot is taken twice, and each free slot is found.
         #[test]
-        fn each_slot_is_taken_once(slots in 1_u32..20, steps in prop::collection::vec(any::<(bool, u32)>(), 0..200)) {
+        fn each_free_slot_is_taken_once(
+            slots in 1_u32..20,
+            steps in prop::collection::vec(any::<(bool, u32)>(), 0..200),
+        ) {
             let mut list = FreeList::ALL;
             let mut links = vec![0; slots as usize];
             let mut taken: Vec<u32> = Vec::new();

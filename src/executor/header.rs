@@ -1,7 +1,7 @@
-//! A task's header: what an executor knows of a task without knowing its future.
+//! A task's header: what an executor knows of a task without knowing the type of its future.
 //!
-//! The header lies in front of the future. The function in [`visit`](Header::visit) is the task's
-//! state: what the runner does when it next visits the task.
+//! The header lies before the future. The function in [`visit`](Header::visit) is the task's state:
+//! what the runner does when it next visits the task.
 //!
 //! ```text
 //!             spawn                  Ready                      handle joined or dropped
@@ -14,8 +14,8 @@
 //! ```
 //!
 //! `poll` and `cancel` are functions in `visit`. An ended task is not visited: its slot points to
-//! [`vacant`], whose visit does nothing, and the task belongs to its join handle. Where there is no
-//! handle, it is released at its end.
+//! [`vacant`], whose visit does nothing, and the task belongs to its join handle. Without a handle,
+//! the task is released at its end.
 
 use core::{
     cell::Cell,
@@ -42,11 +42,11 @@ pub(crate) struct Header {
     /// A [`Visit`]. Changed in critical sections; read by the runner.
     visit: AtomicPtr<()>,
     vtable: &'static TaskVTable,
-    /// The waker that is called at the task's end.
+    /// The waker that is called at the task's end, from the last poll of the join handle.
     pub(crate) joiner: Mutex<Cell<Option<Waker>>>,
 }
 
-/// The functions of tasks with futures of one type. They know the future; their caller does not.
+/// The functions of tasks whose futures have one type. Their callers need not know that type.
 #[doc(hidden)]
 pub struct TaskVTable {
     pub(super) memory: Memory,
@@ -62,7 +62,7 @@ pub struct TaskVTable {
     pub(super) name: fn() -> &'static str,
 }
 
-// SAFETY: functions, numbers, and the address of a pool that is itself `Sync`.
+// SAFETY: it holds functions, numbers and the address of a pool, which is `Sync`.
 unsafe impl Sync for TaskVTable {}
 
 impl core::fmt::Debug for TaskVTable {
@@ -72,7 +72,7 @@ impl core::fmt::Debug for TaskVTable {
 }
 
 /// Where tasks lie, and the function that gives back the memory of one. It is called once nothing
-/// uses the memory any more, and what lay there was dropped.
+/// uses the memory any more and its contents were dropped.
 pub(super) enum Memory {
     Pool(
         PoolRef,
@@ -104,10 +104,11 @@ impl Header {
     ///
     /// # Safety
     ///
-    /// `header` is memory for a task with this vtable, and the caller's alone.
+    /// `header` points to memory for a task with this vtable, and only the caller uses it.
     #[inline(always)]
     pub(super) unsafe fn write(header: NonNull<Self>, vtable: &'static TaskVTable) {
-        // SAFETY: as the caller says.
+        // SAFETY: the caller guarantees that the memory is for a task, and that nothing else uses
+        // it.
         unsafe { header.write(Self::new(vtable)) };
     }
 
@@ -131,8 +132,8 @@ impl Header {
         self.visit.store(cancel, Ordering::Release);
     }
 
-    /// Stores the address of another header in the place of the visit of an ended task, which is
-    /// not visited again.
+    /// Stores the address of another header, instead of the visit: the task has ended, and is not
+    /// visited again.
     pub(super) fn set_next(&self, next: Option<NonNull<Self>>) {
         let next = next.map_or(ptr::null_mut(), NonNull::as_ptr);
         self.visit.store(next.cast(), Ordering::Relaxed);
@@ -143,14 +144,14 @@ impl Header {
         NonNull::new(self.visit.load(Ordering::Relaxed).cast())
     }
 
-    /// Makes loom fail where a use of the header is not ordered before this, or comes after.
+    /// Makes loom fail if some use of the header is not ordered before this call.
     #[cfg(all(test, loom))]
     pub(super) fn assert_unused(&mut self) {
         self.visit.with_mut(|_| ());
     }
 }
 
-/// The header that a slot without a live task points to, so that the visit of a stale wake does
+/// The header that a slot without a live task points to: the visit that follows a stale wake does
 /// nothing. Slots that were never used point to null.
 pub(crate) fn vacant() -> *mut Header {
     const VTABLE: &TaskVTable = &TaskVTable {
@@ -175,12 +176,12 @@ pub(crate) fn vacant() -> *mut Header {
 ///
 /// # Safety
 ///
-/// It has no requirements.
+/// None.
 unsafe fn ignore(_: NonNull<Header>, _: TaskRef, _: &'static RawWakerVTable) {}
 
-/// For functions that are never called, since [`vacant`] is never released.
+/// Stands for functions that are never called, since [`vacant`] is never released.
 ///
 /// # Safety
 ///
-/// It has no requirements.
+/// None.
 unsafe fn keep(_: NonNull<Header>) {}

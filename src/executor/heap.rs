@@ -10,19 +10,19 @@ use super::{
 };
 
 impl<F: Future> Task<F> {
-    /// Makes a task that lies on the heap. If the heap is full, spawning it calls the program's
-    /// allocation error handler.
+    /// Makes a task that is allocated on the heap when it is spawned. If the heap is full, the
+    /// spawn calls the program's allocation error handler.
     ///
     /// # Contexts
     ///
-    /// Any. Its memory is allocated where it is spawned, and freed by the runner or where its
-    /// handle is awaited or dropped after its end: in an interrupt handler these need an allocator
-    /// that may be used there.
+    /// Any. The spawn allocates the task's memory. The runner frees it at the task's end, or if
+    /// there is a handle, the await or drop of the handle after that. Where an interrupt handler
+    /// does one of these, the allocator must be one that may be used there.
     ///
     /// # Cost
     ///
-    /// An allocation more than a task of a pool: with `dormir-guest`'s heap some 120 instructions,
-    /// whatever else is allocated, with interrupts masked meanwhile.
+    /// One allocation more than a task in a pool: with `dormir-guest`'s heap about 120
+    /// instructions, however much else is allocated, with interrupts masked meanwhile.
     ///
     /// # Examples
     ///
@@ -38,7 +38,7 @@ impl<F: Future> Task<F> {
     /// ```
     pub fn boxed(future: F) -> Self {
         let vtable = const { &TaskVTable::new::<F>(Memory::Heap(free::<F>), type_name::<F>) };
-        // SAFETY: it was made for this type.
+        // SAFETY: the vtable was made for this type.
         unsafe { Self::new(vtable, future) }
     }
 }
@@ -52,7 +52,8 @@ pub(crate) fn allocate<F: Future>() -> NonNull<Header> {
 
 /// # Safety
 ///
-/// `header` is from [`allocate`] for `F`; nothing uses it any more, and what lay there was dropped.
+/// `header` is from [`allocate`] for `F`. Nothing uses the memory any more, and its contents were
+/// dropped.
 unsafe fn free<F: Future>(header: NonNull<Header>) {
     let cell = header.cast::<MaybeUninit<TaskCell<F>>>();
     // SAFETY: `allocate` made it as a box of this type.

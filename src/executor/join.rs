@@ -1,4 +1,4 @@
-//! What a spawner returns: the handle that awaits or aborts a task.
+//! The handles of tasks: [`JoinHandle`], which awaits a task, and [`AbortHandle`].
 
 use core::{
     fmt,
@@ -11,25 +11,28 @@ use core::{
 
 use super::{block_on, current, header::Header, lifecycle::Joined, task_ref::TaskRef};
 
-/// Awaits the end of a task: its output, or [`Aborted`].
+/// Awaits the end of a task: returns its output, or [`Aborted`].
 ///
-/// Dropping the handle detaches the task, which goes on. The task's memory in its pool and its slot
-/// in the executor are in use until the handle is awaited to its end or dropped; a handle that is
-/// forgotten keeps them permanently.
+/// Dropping the handle detaches the task, which continues to run. The task's memory in its pool and
+/// its slot in the executor are in use until the task has ended and the handle was awaited or
+/// dropped. A handle that is forgotten keeps them permanently.
 ///
 /// # Cancel safety
 ///
-/// A handle may be awaited by reference, given up in between and awaited again: nothing is lost.
+/// A handle may be awaited by reference, in a `select` for example, and awaited again later:
+/// nothing is lost.
 ///
 /// # Contexts
 ///
-/// May be polled and dropped in any context but NMI; on another vCPU only where the program's
-/// implementation of `critical-section` keeps vCPUs apart (see [`Shared`](super::Shared)).
+/// A handle may be polled and dropped in any context but NMI; on another vCPU, only if the
+/// program's implementation of `critical-section` excludes other vCPUs (see
+/// [`Shared`](super::Shared)).
 ///
-/// Dropping a handle never drops the task's future, but it drops an output that was not taken, and
-/// frees the memory of a boxed task (`Task::boxed`) that has ended, as awaiting its end does. In an
-/// interrupt handler that is right only if the output may be dropped, and the allocator used,
-/// there.
+/// Dropping a handle never drops the task's future, but it drops an output that was not taken.
+/// (While another output of the same executor is being dropped on the same vCPU, it is dropped
+/// right after that one.) Dropping a handle, and awaiting it to the end, also free the memory of a
+/// boxed task (`Task::boxed`) that has ended. So do this in an interrupt handler only if the output
+/// may be dropped, and the allocator used, there.
 ///
 /// # Examples
 ///
@@ -46,7 +49,7 @@ use super::{block_on, current, header::Header, lifecycle::Joined, task_ref::Task
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// It goes to another thread only if the output may:
+/// It can be sent to another thread only if the output can:
 ///
 /// ```compile_fail,E0277
 /// # use dormir::executor::{Executor, Shared, Up64};
@@ -58,25 +61,25 @@ use super::{block_on, current, header::Header, lifecycle::Joined, task_ref::Task
 /// std::thread::spawn(move || drop(handle));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[must_use = "a handle is for awaiting the task's end; drop it to leave the task alone"]
+#[must_use = "await the handle, or drop it to detach the task"]
 pub struct JoinHandle<T> {
-    /// `None` once the handle has returned the end.
+    /// `None` once the handle has returned the task's end.
     task: Option<(TaskRef, NonNull<Header>)>,
     output: PhantomData<T>,
 }
 
 const _: () = assert!(size_of::<JoinHandle<()>>() == block_on::JOIN_HANDLE_SIZE);
 
-// SAFETY: the handle moves a `T` from where the task ended to where it is awaited; all else that it
-// reaches is used in critical sections.
+// SAFETY: the handle moves a `T` from where the task ended to where it is awaited. All else that it
+// reaches is atomic or used in critical sections.
 unsafe impl<T: Send> Send for JoinHandle<T> {}
-// SAFETY: by a shared reference one can only ask whether the task has ended, and abort it.
+// SAFETY: a shared reference only allows asking whether the task has ended, and aborting it.
 unsafe impl<T: Send> Sync for JoinHandle<T> {}
 
 impl<T> JoinHandle<T> {
     /// # Safety
     ///
-    /// It is the one handle of the task with that header, whose output is a `T`.
+    /// This is the only handle of the task with that header, and the task's output is a `T`.
     #[inline(always)]
     pub(super) unsafe fn new(task: TaskRef, header: NonNull<Header>) -> Self {
         Self {
@@ -86,7 +89,7 @@ impl<T> JoinHandle<T> {
     }
 
     /// Asks the runner to drop the task's future in its next pass. Awaiting the handle then returns
-    /// [`Aborted`], unless the task has ended before.
+    /// [`Aborted`], unless the task ends before that. Does nothing if the task has ended.
     ///
     /// # Contexts
     ///
@@ -130,14 +133,15 @@ impl<T> JoinHandle<T> {
         AbortHandle(self.task.map(|(task, _)| (task, task.task_number())))
     }
 
-    /// Whether the task has ended or was aborted, so that awaiting the handle does not wait.
+    /// Whether the task has ended, with an output or aborted, so that awaiting the handle does not
+    /// wait. After [`abort`](Self::abort) it is `false` until the runner has dropped the future.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.task.is_none_or(|(task, _)| task.has_ended())
     }
 }
 
-// The output is moved, never pinned here.
+// The handle moves the output and never pins it.
 impl<T> Unpin for JoinHandle<T> {}
 
 impl<T> Future for JoinHandle<T> {
@@ -145,11 +149,13 @@ impl<T> Future for JoinHandle<T> {
 
     /// # Panics
     ///
-    /// If it has returned `Ready` before. If a task of the same executor waits for it, and for
-    /// nothing else, by [`block_on`](crate::block_on): the awaited task could never go on.
+    /// If it has returned `Ready` before. Also if a task of the same executor passes the handle to
+    /// [`block_on`](crate::block_on): the awaited task could never run.
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let (task, header) = self.task.expect("a join handle is awaited to its end once");
-        // SAFETY: the task's output is a `T`, and after its end the handle forgets the task.
+        let (task, header) = self
+            .task
+            .expect("a join handle was polled after it had returned the task's end");
+        // SAFETY: the task's output is a `T`, and once it has ended `task` is `None`.
         let joined = unsafe { task.join::<T>(header, cx.waker()) };
         if !matches!(joined, Joined::NotYet) {
             self.task = None;
@@ -171,7 +177,7 @@ impl<T> Future for JoinHandle<T> {
 impl<T> Drop for JoinHandle<T> {
     fn drop(&mut self) {
         if let Some((task, header)) = self.task {
-            // SAFETY: it is the one handle, and goes.
+            // SAFETY: this is the task's only handle, and it is not used again.
             unsafe { task.detach(header) };
         }
     }
@@ -185,10 +191,10 @@ impl<T> fmt::Debug for JoinHandle<T> {
     }
 }
 
-/// Aborts a task: see [`JoinHandle::abort_handle`].
+/// Aborts a task, and can be copied: see [`JoinHandle::abort_handle`].
 ///
 /// It identifies the task by its slot and its number, which no other task has. Once the task has
-/// ended, it does nothing, also where another task has the slot.
+/// ended, it does nothing, even if another task has the slot.
 ///
 /// # Examples
 ///
@@ -213,7 +219,7 @@ impl<T> fmt::Debug for JoinHandle<T> {
 #[derive(Clone, Copy)]
 pub struct AbortHandle(Option<(TaskRef, u64)>);
 
-// SAFETY: it can only abort, which is done in a critical section.
+// SAFETY: it can only abort, in a critical section.
 unsafe impl Send for AbortHandle {}
 // SAFETY: the same.
 unsafe impl Sync for AbortHandle {}
@@ -237,8 +243,8 @@ impl fmt::Debug for AbortHandle {
     }
 }
 
-/// The task was dropped before it had an output: it was aborted, its poll panicked (where panics
-/// unwind), or the runner that it was local to went away.
+/// The error of a [`JoinHandle`]: the task has ended without an output. It was aborted, its runner
+/// was dropped, or (where panics unwind) its future panicked.
 ///
 /// # Examples
 ///
@@ -252,7 +258,7 @@ impl fmt::Debug for AbortHandle {
 /// let runner = EXECUTOR.enter()?;
 /// let handle = runner.spawner().spawn(forever())?;
 /// drop(runner);
-/// let aborted = block_on(handle, host::Skip).expect_err("its runner is gone");
+/// let aborted = block_on(handle, host::Skip).expect_err("its runner was dropped");
 /// println!("{aborted}");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -263,7 +269,10 @@ pub struct Aborted;
 
 impl fmt::Display for Aborted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the task was dropped before its end: it was aborted, its poll panicked, or its runner is gone")
+        f.write_str(
+            "the task ended without an output: it was aborted, its runner was dropped, or it \
+             panicked",
+        )
     }
 }
 

@@ -1,7 +1,7 @@
-//! The life of a task after its spawn: aborted, ended, joined, detached.
+//! What happens to a task after its spawn: abort, end, join, detach.
 //!
-//! All changes are made in critical sections. A pass reads none of this: it calls the function in
-//! the task's [`Header`], or that of [`vacant`] where the task has ended.
+//! All changes are made in critical sections. A pass reads none of this state: it calls the
+//! function in the task's [`Header`], or that of [`vacant`] if the task has ended.
 
 use core::{
     ptr::NonNull,
@@ -23,9 +23,9 @@ use crate::sync::{atomic::Ordering, critical};
 /// How a task has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Completion {
-    /// With an output, which lies where the future lay.
+    /// With an output, which lies where the future was.
     Output,
-    /// Its future was dropped.
+    /// Without an output: its future was dropped.
     Aborted,
 }
 
@@ -45,7 +45,7 @@ impl TaskRef {
         self.state().store(state, Ordering::Release);
     }
 
-    /// Asks the runner to drop the task of this number.
+    /// Asks the runner to drop the future, if the slot still has the task of this number.
     pub(crate) fn abort(self, number: u64) {
         let asked = critical(|cs| {
             if self.flags(cs) >> NUMBER != number {
@@ -54,7 +54,7 @@ impl TaskRef {
             let Some(header) = self.live_task(cs) else {
                 return false;
             };
-            // SAFETY: it is valid within the section.
+            // SAFETY: `live_task` returns what is valid within the section.
             unsafe { header.as_ref() }.cancel(cs);
             true
         });
@@ -63,12 +63,13 @@ impl TaskRef {
         }
     }
 
-    /// For the holder of the join handle: takes what the task left, or leaves a waker for its end.
+    /// For the holder of the join handle: takes the output of a task that has ended, or stores a
+    /// waker for the end.
     ///
     /// # Safety
     ///
-    /// `header` is the task's, and `T` the output of its future. The handle is not used again once
-    /// this has returned something else than `NotYet`.
+    /// `header` is the task's, and `T` is the output of its future. The handle is not used again
+    /// after this has returned anything but `NotYet`.
     pub(crate) unsafe fn join<T>(self, header: NonNull<Header>, waker: &Waker) -> Joined<T> {
         // SAFETY: while there is a handle, the task's memory is not given back.
         let header_ref = unsafe { header.as_ref() };
@@ -82,14 +83,14 @@ impl TaskRef {
                 }
                 state
             });
-            // What was replaced is dropped outside the section.
+            // The replaced waker is dropped outside the section.
             drop(waker);
             if state & ENDED == 0 {
                 return Joined::NotYet;
             }
         }
         let joined = if state & ABORTED == 0 {
-            // SAFETY: there is room for the output in the cell.
+            // SAFETY: the output lies in the same cell.
             let output = unsafe { header.byte_add(header_ref.vtable().output_offset) };
             // SAFETY: the task has ended and was not aborted, so its output is there; only the
             // handle's holder takes it.
@@ -97,7 +98,7 @@ impl TaskRef {
         } else {
             Joined::Aborted
         };
-        // SAFETY: nothing is left there, and the handle was the last reference to the task.
+        // SAFETY: future and output are gone, and the handle was the last reference to the task.
         unsafe { self.release(header) };
         joined
     }
@@ -129,12 +130,13 @@ impl TaskRef {
             // that is not `Send` has a handle that is not `Send`.
             unsafe { self.drop_output(header) };
         } else {
-            // SAFETY: nothing is left there, and the handle was the last reference to the task.
+            // SAFETY: future and output are gone, and the handle was the last reference to the
+            // task.
             unsafe { self.release(header) };
         }
     }
 
-    /// For the runner: does what the task's header says.
+    /// For the runner: calls the function that the task's header names.
     ///
     /// # Safety
     ///
@@ -142,13 +144,14 @@ impl TaskRef {
     #[inline(always)]
     pub(crate) unsafe fn visit(self, header: NonNull<Header>, wakers: &'static RawWakerVTable) {
         current::set(self);
-        // SAFETY: what is in a slot is valid until the runner has taken it out.
+        // SAFETY: a header in a slot is valid until the runner takes it out.
         let visit = unsafe { header.as_ref() }.visit();
-        // SAFETY: the header says what is to be done, and only the runner does it.
+        // SAFETY: the function is the header's own, and the caller is the runner.
         unsafe { visit(header, self, wakers) };
     }
 
-    /// For the runner: the task that it has just visited has ended.
+    /// For the runner: ends the task that it is visiting. Wakes the holder of its handle, or
+    /// releases it.
     #[cold]
     #[inline(never)]
     pub(crate) fn complete(self, header: NonNull<Header>, completion: Completion) {
@@ -162,14 +165,14 @@ impl TaskRef {
             let core = self.core();
             add(&core.live, -1, cs);
             add(&core.ended, 1, cs);
-            // SAFETY: the memory is given back by us, or by the handle's holder once we leave the
-            // section.
+            // SAFETY: the memory is given back below, or by the handle's holder after this section.
             let joiner = unsafe { header.as_ref() }.joiner.borrow(cs).take();
-            // loom does not see the use of the joiner's cell, but that of this one.
+            // loom does not see that `joiner` is used, so this access to an atomic stands for it.
             #[cfg(all(test, loom))]
             // SAFETY: as above.
             let _ = unsafe { header.as_ref() }.visit();
-            // Last: the handle's holder reads it outside of sections, and may then free the memory.
+            // This comes last: the handle's holder reads the state outside of critical sections,
+            // and may then free the memory.
             let aborted = if has_output { 0 } else { ABORTED };
             self.set_state(state & !LIVE | ENDED | aborted, cs);
             (state & JOINABLE != 0, joiner)
@@ -179,7 +182,7 @@ impl TaskRef {
                 joiner.wake();
             }
         } else if has_output {
-            // SAFETY: the output is there, and there is no handle that could want it.
+            // SAFETY: the output is there, and there is no handle to take it.
             unsafe { self.drop_output(header) };
         } else {
             // SAFETY: the future was dropped, and there is no handle.
@@ -188,8 +191,8 @@ impl TaskRef {
         ended.report();
     }
 
-    /// For a runner that goes: drops the future of a live task that is local to it.
-    // A function of its own: else there would be a copy of it for each of an executor's slots.
+    /// For a runner that leaves: drops the future of a live task that is local to it.
+    // Not inlined: otherwise the compiler makes a copy of it for each slot of an executor.
     #[cold]
     #[inline(never)]
     pub(crate) fn leave(self) {
@@ -198,7 +201,7 @@ impl TaskRef {
                 return None;
             }
             let header = self.live_task(cs)?;
-            // SAFETY: it is valid within the section.
+            // SAFETY: `live_task` returns what is valid within the section.
             unsafe { header.as_ref() }.cancel(cs);
             Some(header)
         });
@@ -209,7 +212,7 @@ impl TaskRef {
     }
 }
 
-/// Completes a task whose poll or whose future's drop unwound: the future is gone.
+/// Completes a task when its poll or the drop of its future unwinds: the future is gone.
 pub(super) struct Unwound(pub(super) TaskRef, pub(super) NonNull<Header>);
 
 impl Drop for Unwound {

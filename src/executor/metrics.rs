@@ -1,8 +1,8 @@
-//! Counts of what an executor and its tasks have done, which can be read at any time. They need the
-//! feature `metrics`; without it they cost nothing.
+//! Counts of what an executor and its tasks have done. This module needs the feature `metrics`;
+//! without it, the counts cost nothing.
 //!
-//! The counters wrap at their width. They are kept by relaxed atomic operations, so counts that are
-//! read together may be a step apart.
+//! Counts wrap when they overflow. They are relaxed atomics, so counts that are read together may
+//! differ by an event that is going on.
 
 pub(super) mod counters;
 pub(super) mod poll;
@@ -37,33 +37,34 @@ use counters::Counters;
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub struct Metrics {
-    /// Tasks that were spawned.
+    /// The number of tasks that were spawned.
     pub spawned: u64,
-    /// Tasks that have ended or were dropped.
+    /// The number of tasks that have ended, with an output or aborted.
     pub ended: u64,
-    /// Calls of tasks' wakers, also of tasks that were ready already or have ended. Spawns and
-    /// aborts wake the task too, and count.
+    /// The number of wakes, including those of tasks that were ready already or have ended. Spawns
+    /// and aborts wake the task too, and count.
     pub wakes: u64,
-    /// Passes over the tasks that were ready.
+    /// The number of passes, including those in which no task was ready.
     pub passes: u64,
-    /// Passes over ready tasks that came of nothing but the pass before: since then the executor
-    /// has not waited, no timer has fired and no [`Event`](crate::Event) was signalled. Tasks that
-    /// wake themselves or one another make such passes. If they never end, the vCPU never halts:
-    /// two receivers of one channel that has one waker's place, for example, drive each other out
-    /// of it for ever.
+    /// The number of passes over ready tasks whose only cause was the pass before: since then the
+    /// executor has not waited, no timer has fired and no [`Event`](crate::Event) was signalled.
+    /// Tasks that wake themselves or one another cause such passes. If these never end, the vCPU
+    /// never halts. An example is two receivers of a channel that stores only one waker: each
+    /// replaces and wakes the other's.
     pub restless_passes: u64,
-    /// The largest number of them in a row.
+    /// The largest number of such passes in a row.
     pub longest_restless: u64,
-    /// Polls of tasks; the visits that drop a future count too.
+    /// The number of polls. A visit that drops an aborted task's future counts too.
     pub polls: u64,
-    /// The number of calls of the idle policy. With `Halt` these are the halts, except those that a
-    /// wake at the last moment prevented.
+    /// The number of calls of the idle policy. With `Halt`, this is the number of halts and of
+    /// those that a wake prevented at the last moment.
     pub waits: u64,
-    /// The total time of these calls.
+    /// The total time of these calls. Zero without a clock.
     pub waited: Duration,
     /// The time of the longest poll, including interrupts. Zero without a clock.
     pub longest_poll: Duration,
-    /// The task of the longest poll.
+    /// The name of the task of the longest poll, as in [`current_task`](super::current_task).
+    /// `None` without a clock.
     pub longest_poll_task: Option<&'static str>,
 }
 
@@ -94,7 +95,7 @@ pub struct Metrics {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub struct TaskMetrics {
-    /// The function that made the task.
+    /// The task's name, as in [`current_task`](super::current_task).
     pub name: &'static str,
     /// The task's number: the executor's first task has number 1.
     pub number: u64,
@@ -115,8 +116,8 @@ impl<C: Capacity, M: Cpus> Executor<C, M> {
         self.core.metrics.read()
     }
 
-    /// Calls `show` with the counts of each task that has not ended. It looks at every slot of the
-    /// executor, each in a critical section of its own, and calls `show` outside of these.
+    /// Calls `show` with the counts of each task that has not ended. This looks at every slot of
+    /// the executor, each in a critical section of its own, and calls `show` outside of these.
     ///
     /// # Contexts
     ///
@@ -134,7 +135,7 @@ impl TaskRef {
     fn metrics(self) -> Option<TaskMetrics> {
         critical(|cs| {
             let header = self.live_task(cs)?;
-            // SAFETY: it is valid within the section.
+            // SAFETY: `live_task` returns what is valid within the section.
             let header = unsafe { header.as_ref() };
             let counters = self.counters();
             let bit = self.bit() as usize;
@@ -156,7 +157,7 @@ impl Counters {
                 self.longest_poll.load(Ordering::Relaxed),
             )
         });
-        // SAFETY: null, or the address of a static.
+        // SAFETY: the pointer is null, or the address of a static.
         let vtable = unsafe { vtable.as_ref() };
         Metrics {
             spawned: self.spawned.load(Ordering::Relaxed),

@@ -2,9 +2,9 @@
 //! executor.
 //!
 //! An [`Executor`] is a static with slots for tasks. [`Executor::enter`] returns its [`Runner`],
-//! which polls the tasks; spawners spawn them: a [`Spawner`] where the runner is, a
-//! [`RemoteSpawner`] anywhere.
-//! [`task!`](crate::task) makes functions whose futures can be spawned without a heap.
+//! which polls the tasks; spawners spawn them: a [`Spawner`] on the runner's vCPU, a
+//! [`RemoteSpawner`] anywhere. [`task!`](crate::task) makes functions whose futures can be spawned
+//! without a heap.
 //!
 //! ```
 //! use core::time::Duration;
@@ -35,7 +35,10 @@ mod current;
 pub(crate) mod drive;
 #[cfg(feature = "embassy-time")]
 mod embassy_driver;
-#[expect(clippy::module_inception, reason = "it is the type's name")]
+#[expect(
+    clippy::module_inception,
+    reason = "the module is named after its type"
+)]
 mod executor;
 mod executor_core;
 mod free_list;

@@ -30,7 +30,7 @@ where
 }
 
 // SAFETY: the free list is used in critical sections; a cell belongs to the caller that took it
-// from there.
+// from the list.
 unsafe impl<const SIZE: usize, const ALIGN: usize> Sync for Pool<SIZE, ALIGN> where
     Align<ALIGN>: Aligned
 {
@@ -40,7 +40,7 @@ impl<const SIZE: usize, const ALIGN: usize> Pool<SIZE, ALIGN>
 where
     Align<ALIGN>: Aligned,
 {
-    /// All cells are free.
+    /// Creates a pool whose cells are all free.
     #[allow(clippy::new_without_default, reason = "for statics only")]
     pub const fn new() -> Self {
         Self {
@@ -70,9 +70,9 @@ pub struct Align<const ALIGN: usize>;
 /// The alignments of pools.
 #[doc(hidden)]
 #[diagnostic::on_unimplemented(
-    message = "a task in a pool is aligned to 4096 bytes at most, and this one to more",
+    message = "a task in a pool can be aligned to at most 4096 bytes, and this one needs more",
     label = "in this task's future or output",
-    note = "put what is aligned so strictly into a static, or on the heap, and a reference or a `Box` into the task"
+    note = "put the value with the large alignment into a static or on the heap, and a reference or a `Box` into the task"
 )]
 pub trait Aligned {
     /// A type of that alignment.
@@ -92,13 +92,13 @@ macro_rules! alignments {
 }
 alignments!(8 A8 16 A16 32 A32 64 A64 128 A128 256 A256 512 A512 1024 A1024 2048 A2048 4096 A4096);
 
-/// The bytes of a cell for the future that `make` makes.
+/// The size of a cell for the future that `make` makes, in bytes.
 #[doc(hidden)]
 pub const fn cell_size<F: Future>(_make: &impl FnOnce() -> F) -> usize {
     size_of::<TaskCell<F>>()
 }
 
-/// Its alignment.
+/// The alignment of that cell, in bytes.
 #[doc(hidden)]
 pub const fn cell_align<F: Future>(_make: &impl FnOnce() -> F) -> usize {
     align_of::<TaskCell<F>>()
@@ -115,7 +115,7 @@ impl TaskVTable {
     ///
     /// # Safety
     ///
-    /// The pool serves no other type: cells of two sizes would overlap.
+    /// The pool is used for no other type: cells of two sizes would overlap.
     #[doc(hidden)]
     pub const unsafe fn pooled<F: Future, const SIZE: usize, const ALIGN: usize>(
         _make: &impl FnOnce() -> F,
@@ -125,10 +125,16 @@ impl TaskVTable {
     where
         Align<ALIGN>: Aligned,
     {
-        assert!(ALIGN == align_of::<TaskCell<F>>(), "a pool for these tasks");
+        assert!(
+            ALIGN == align_of::<TaskCell<F>>(),
+            "the pool has the alignment of its tasks"
+        );
         assert!(SIZE != 0, "a pool holds at least one task");
         let count = SIZE / size_of::<TaskCell<F>>();
-        assert!(count <= u32::MAX as usize / 2, "a pool is that large");
+        assert!(
+            count <= u32::MAX as usize / 2,
+            "a pool holds fewer than 2^31 tasks"
+        );
         let pool = PoolRef {
             free: &pool.free,
             cells: pool.cells.get().cast(),
@@ -154,7 +160,7 @@ impl PoolRef {
         let mut list = free.get();
         let cell = list.take(self.count, |cell| {
             let link = cells.wrapping_add(cell as usize).cast::<u32>();
-            // SAFETY: the cell is in the pool and free: its memory is zero, or begins with the
+            // SAFETY: the cell is in the pool and free, so its memory is zero or begins with the
             // link.
             unsafe { link.read() }
         })?;
@@ -164,7 +170,8 @@ impl PoolRef {
 
     /// # Safety
     ///
-    /// `header` is from [`claim`](Self::claim) of this pool for `F`; nothing uses it any more.
+    /// `header` is from [`claim`](Self::claim) of this pool for `F`, and nothing uses the memory
+    /// any more.
     unsafe fn give_back<F: Future>(&self, header: NonNull<Header>, cs: CriticalSection<'_>) {
         let cell = header.cast::<TaskCell<F>>().as_ptr();
         // SAFETY: the cell is one of the pool's.

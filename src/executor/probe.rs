@@ -1,5 +1,5 @@
 //! The executor's reports to [`metrics`](super::metrics) and [`trace`](super::trace). Without these
-//! features nothing is left of them.
+//! features they compile to nothing.
 #![cfg_attr(
     not(all(feature = "metrics", feature = "trace")),
     allow(unused_variables, reason = "what is used depends on the features")
@@ -18,7 +18,7 @@ use super::{
     trace::{self, TaskId},
 };
 
-/// A task that is spawned: counted before it can end, and reported when it has begun.
+/// The spawn of a task: counted before the task can end, and reported after it has begun.
 pub(super) struct Spawned {
     #[cfg(feature = "trace")]
     task: TaskId,
@@ -27,7 +27,7 @@ pub(super) struct Spawned {
 }
 
 impl Spawned {
-    /// A task with that vtable is about to begin.
+    /// Counts a task that is about to begin.
     #[inline(always)]
     pub(super) fn count(task: TaskRef, vtable: &'static TaskVTable) -> Self {
         #[cfg(feature = "metrics")]
@@ -40,7 +40,8 @@ impl Spawned {
         }
     }
 
-    /// It has begun. This calls the user's code, which may drop the runner, or unwind.
+    /// Reports that the task has begun. This calls foreign code, which may drop the runner, or
+    /// unwind.
     #[inline(always)]
     pub(super) fn report(self) {
         #[cfg(feature = "trace")]
@@ -48,7 +49,7 @@ impl Spawned {
     }
 }
 
-/// A task that is woken, in any context: counted before, and reported when it is ready.
+/// A wake, in any context: counted before the task is ready, and reported after that.
 pub(super) struct Woken {
     #[cfg(feature = "trace")]
     task: TaskId,
@@ -68,7 +69,7 @@ impl Woken {
         }
     }
 
-    /// It is ready.
+    /// Reports that the task is ready.
     #[inline(always)]
     pub(super) fn report(self) {
         #[cfg(feature = "trace")]
@@ -76,7 +77,7 @@ impl Woken {
     }
 }
 
-/// A task that has ended: counted before its slot can be another's, and reported when nothing is
+/// The end of a task: counted before another task can get the slot, and reported when nothing is
 /// left to do.
 pub(super) struct Ended {
     #[cfg(feature = "trace")]
@@ -98,7 +99,7 @@ impl Ended {
         }
     }
 
-    /// Nothing is left to do.
+    /// Reports the end. Nothing is left to do.
     #[inline(always)]
     pub(super) fn report(self) {
         #[cfg(feature = "trace")]
@@ -106,31 +107,31 @@ impl Ended {
     }
 }
 
-/// A pass begins, in which something is ready or not.
+/// A pass begins. `is_ready` tells whether any task is ready.
 #[inline(always)]
 pub(super) fn pass(core: &ExecutorCore, is_ready: impl FnOnce() -> bool) {
     #[cfg(feature = "metrics")]
     core.metrics.pass(is_ready());
 }
 
-/// A poll, from its beginning until it is dropped.
+/// A poll, from its beginning to its end.
 pub(super) struct Polling {
     #[cfg(feature = "metrics")]
     timed: super::metrics::poll::TimedPoll,
-    /// `None` for the visit of a stale wake, which is not a poll.
+    /// `None` for a visit that follows a stale wake: it is not a poll.
     #[cfg(feature = "trace")]
     task: Option<TaskId>,
 }
 
 impl Polling {
-    /// A poll begins. Its time is taken from the clock of the runner's timers, if there is one.
+    /// A poll begins. It is timed by the clock of the runner's timers, if there is one.
     ///
     /// # Safety
     ///
     /// `header` is in the slot `task`.
     #[inline(always)]
     pub(super) unsafe fn begin(task: TaskRef, header: NonNull<Header>) -> Self {
-        // A trace or a clock that unwinds keeps the task from its poll: it stays ready.
+        // If the trace or the clock unwinds, the task is not polled, and stays ready.
         #[cfg(any(feature = "metrics", feature = "trace"))]
         let unpolled = Unpolled(task);
         #[cfg(feature = "trace")]
@@ -141,7 +142,7 @@ impl Polling {
         }
         let polling = Self {
             #[cfg(feature = "metrics")]
-            // SAFETY: as the caller says.
+            // SAFETY: the caller guarantees that the header is in the slot.
             timed: super::metrics::poll::TimedPoll::begin(task, unsafe { header.as_ref() }),
             #[cfg(feature = "trace")]
             task: traced,
@@ -151,7 +152,7 @@ impl Polling {
         polling
     }
 
-    /// The poll ends, and perhaps the task with it.
+    /// The poll ends, and the task may have ended with it.
     #[inline(always)]
     pub(super) fn end(self) {
         #[cfg(feature = "metrics")]
@@ -163,8 +164,8 @@ impl Polling {
     }
 }
 
-/// A task whose ready bit was cleared, for a poll that does not come: it is made ready again. That
-/// calls the hook of wakes, also while it unwinds: a hook that unwinds then aborts the process.
+/// Makes a task ready again whose bit was cleared, but whose poll was prevented by unwinding. This
+/// calls the hook of wakes; if that unwinds too, the process aborts.
 #[cfg(any(feature = "metrics", feature = "trace"))]
 struct Unpolled(TaskRef);
 
@@ -175,7 +176,7 @@ impl Drop for Unpolled {
     }
 }
 
-/// Waiting, as the idle policy does it.
+/// Calls `wait`, the idle policy, and reports it.
 #[inline(always)]
 pub(super) fn waiting(core: &ExecutorCore, wait: impl FnOnce()) {
     #[cfg(feature = "metrics")]

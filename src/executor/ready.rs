@@ -1,14 +1,14 @@
-//! The ready set: one bit a task, and above each 64 words a word that tells which of them to look
-//! at.
+//! The ready set: one bit for each task, and above each 64 words a summary word that tells which of
+//! them have bits.
 //!
 //! A wake sets the task's bit and, if it was clear, the bits above it. A pass goes down from the
 //! root: it clears a summary bit *before* it looks at the word below, and a task's bit *before* it
-//! visits the task. So a wake that comes at any moment is either seen, or sets the bits again.
+//! visits the task. So a wake at any moment is either seen by the pass, or sets the bits again.
 //!
-//! A pass reads each word again after each visit, from the visited bit upwards: what was woken
-//! meanwhile ahead of the pass is visited in this pass; what was woken behind it, such as a task
-//! that woke itself, in the next one. So a task is visited again only after every other task that
-//! was ready at its first visit.
+//! After each visit a pass reads the word again, from the visited bit upwards. A task that was
+//! woken meanwhile ahead of the pass is visited in this pass; one that was woken behind it, such as
+//! a task that woke itself, in the next. So a task is visited again only after every other task
+//! that was ready at its first visit.
 
 pub(super) mod levels;
 pub(crate) mod node;
@@ -25,7 +25,7 @@ use crate::sync::{atomic::Ordering, const_new};
 use levels::{Level, Visitor};
 use node::{BITS, Node};
 
-/// Which tasks are ready.
+/// The set of tasks that are ready.
 pub(crate) struct ReadySet<C: Capacity, M: Cpus> {
     summaries: C::Summaries,
     blocks: C::Blocks,
@@ -34,7 +34,8 @@ pub(crate) struct ReadySet<C: Capacity, M: Cpus> {
 
 impl<C: Capacity, M: Cpus> ReadySet<C, M> {
     const_new! {
-        /// No task is ready. All zero, so that it costs no room in an image.
+        /// Creates a set in which no task is ready. It is all zero, and so takes no room in an
+        /// image.
         pub(crate) fn new() -> Self {
             Self {
                 #[cfg(not(all(test, loom)))]
@@ -54,7 +55,7 @@ impl<C: Capacity, M: Cpus> ReadySet<C, M> {
         C::Root::node(self.summaries.as_ref(), self.blocks.as_ref(), 0)
     }
 
-    /// Whether no task is ready. One load.
+    /// Whether no task is ready. This is one load.
     #[inline(always)]
     pub(crate) fn is_empty(&self) -> bool {
         self.root().word.load(Ordering::Acquire) == 0
@@ -67,7 +68,7 @@ impl<C: Capacity, M: Cpus> ReadySet<C, M> {
         TaskRef::new(block.cast(), number % BITS)
     }
 
-    /// The slot that `data` is a [`TaskRef`] of, if it is one of this set's.
+    /// The slot whose wakers carry `data`, if it is one of this set's.
     pub(crate) fn slot_of(&'static self, data: *const ()) -> Option<TaskRef> {
         let blocks = self.blocks.as_ref();
         let offset = data.addr().checked_sub(blocks.as_ptr().addr())?;
@@ -76,14 +77,16 @@ impl<C: Capacity, M: Cpus> ReadySet<C, M> {
         is_slot.then(|| TaskRef::new((&raw const blocks[block]).cast(), bit as u32))
     }
 
-    /// Makes all slots reachable. To be called before a bit is first set; may be called again.
+    /// Links each word to its summary word. Must be called before a bit is first set; may be called
+    /// again.
     pub(crate) fn link(&'static self) -> &'static [Block] {
         C::Root::link(self.summaries.as_ref(), self.blocks.as_ref());
         self.blocks.as_ref()
     }
 
-    /// A wake: sets the bit of a task of a [linked](Self::link) set, and the bits above it. In any
-    /// context. Returns whether the bit was clear.
+    /// A wake: sets the bit of a task of a [linked](Self::link) set, and the summary bits above it.
+    /// May be called in any context. Returns whether the bit was clear, or, with
+    /// [`SingleVcpu`](super::SingleVcpu), always `true`.
     #[inline(always)]
     pub(crate) fn set(task: TaskRef) -> bool {
         let mut node = &task.block().node;
@@ -92,7 +95,7 @@ impl<C: Capacity, M: Cpus> ReadySet<C, M> {
         }
         for _ in 0..C::Root::SUMMARIES {
             let mask = node.parent_mask.load(Ordering::Relaxed);
-            // SAFETY: `link` has written the address of a node of the same static set.
+            // SAFETY: `link` stored the address of a node of the same static set.
             node = unsafe { &*node.parent.load(Ordering::Relaxed) };
             M::raise(&node.word, mask);
         }
@@ -111,7 +114,7 @@ impl<C: Capacity, M: Cpus> ReadySet<C, M> {
         C::Root::pass::<M>(summaries, blocks, 0, word, visitor);
     }
 
-    /// Clears the bit of one task that is ready, and returns that task: the first from slot number
+    /// Clears the bit of one ready task and returns that task: the first one from slot number
     /// `from` on, or else the first of all.
     pub(crate) fn take(&'static self, from: u32) -> Option<TaskRef> {
         let (summaries, blocks) = (self.summaries.as_ref(), self.blocks.as_ref());
@@ -120,7 +123,7 @@ impl<C: Capacity, M: Cpus> ReadySet<C, M> {
         Some(self.slot(number))
     }
 
-    /// Clears the bit of a task that is visited out of turn.
+    /// Clears the bit of a task that is about to be visited out of turn.
     pub(crate) fn clear(task: TaskRef) {
         M::clear(&task.block().node.word, task.bit());
     }

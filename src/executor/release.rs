@@ -1,11 +1,10 @@
-//! The release of a task that has ended: its output is dropped, and its memory and slot are given
-//! back.
+//! The release of a task that has ended: drops its output, and gives back its memory and its slot.
 //!
 //! An output may hold the join handle of another task that has ended, whose output is dropped with
 //! that handle, and so on. If each were dropped inside the one before, a long chain would overflow
-//! the stack. So an output that is to be dropped while another one of the same executor is being
-//! dropped, on the same vCPU, is left to the outer drop to go on with. (While two vCPUs drop
-//! outputs of one executor at once, the second one's chains are nested.)
+//! the stack. So while an output is being dropped, further outputs of the same executor on the same
+//! vCPU are only queued, and the outermost drop goes on with them. (While two vCPUs drop outputs of
+//! one executor at once, only the first one queues; the second one's chains are nested.)
 
 use core::{mem, ptr::NonNull, task::Waker};
 
@@ -24,12 +23,12 @@ impl TaskRef {
     ///
     /// # Safety
     ///
-    /// The output is there, in the task with that header, and nothing else uses the task any more.
-    /// It may be dropped on this vCPU.
+    /// The output is in the task with that header, and nothing else uses the task any more. The
+    /// output may be dropped on this vCPU.
     pub(super) unsafe fn drop_output(self, header: NonNull<Header>) {
-        // SAFETY: as the caller says.
+        // SAFETY: the caller guarantees that the task is still there.
         if !unsafe { header.as_ref() }.vtable().output_needs_drop {
-            // SAFETY: the same, and nothing is left to be dropped.
+            // SAFETY: nothing else uses the task, and nothing in it needs to be dropped.
             return unsafe { self.release(header) };
         }
         let (here, queue) = (vcpu::current(), &self.core().outputs);
@@ -37,7 +36,7 @@ impl TaskRef {
             let outputs = queue.0.borrow(cs);
             let Outputs { dropped_on, next } = outputs.get();
             if dropped_on == Some(here) {
-                // SAFETY: as the caller says; the task stays until it is taken from the queue.
+                // SAFETY: nothing else uses the task, which stays until it is taken from the queue.
                 unsafe { header.as_ref() }.chain(self, next, cs);
                 let next = Some(header);
                 outputs.set(Outputs { dropped_on, next });
@@ -50,26 +49,26 @@ impl TaskRef {
         match dropped_on {
             None => {
                 let rest = Rest(queue);
-                // SAFETY: as the caller says.
+                // SAFETY: the contract is the same.
                 unsafe { self.drop_now(header) };
                 drop(rest);
             }
             Some(vcpu) if vcpu == here => {}
-            // SAFETY: as the caller says.
+            // SAFETY: the contract is the same.
             Some(_) => unsafe { self.drop_now(header) },
         }
     }
 
-    /// Drops the output of a task and releases the task, also where the drop unwinds.
+    /// Drops the output of a task and releases the task, even if the drop unwinds.
     ///
     /// # Safety
     ///
     /// As [`drop_output`](Self::drop_output).
     unsafe fn drop_now(self, header: NonNull<Header>) {
         let release = Release(self, header);
-        // SAFETY: the task's memory is given back below.
+        // SAFETY: the task's memory is given back only at the end.
         let vtable = unsafe { header.as_ref() }.vtable();
-        // SAFETY: as the caller says; the vtable is the header's own.
+        // SAFETY: the output is there and not used again; the vtable is the header's own.
         unsafe { (vtable.drop_output)(header) };
         drop(release);
     }
@@ -80,11 +79,11 @@ impl TaskRef {
     ///
     /// There is neither future nor output, and nothing uses the task any more.
     pub(super) unsafe fn release(self, header: NonNull<Header>) {
-        // SAFETY: as the caller says.
+        // SAFETY: the task's memory is given back below.
         let vtable = unsafe { header.as_ref() }.vtable();
         match &vtable.memory {
             Memory::Pool(pool, give_back) => critical(|cs| {
-                // SAFETY: the same, and the vtable is the header's own.
+                // SAFETY: nothing uses the memory any more, and the vtable is the header's own.
                 unsafe { give_back(pool, header, cs) };
                 self.free(cs);
             }),
@@ -97,24 +96,25 @@ impl TaskRef {
     }
 }
 
-/// Releases a task whose output was dropped, or whose output's drop unwinds.
+/// Releases a task whose output was dropped, even if that unwound.
 struct Release(TaskRef, NonNull<Header>);
 
 impl Drop for Release {
     fn drop(&mut self) {
-        // SAFETY: `drop_now` makes it for a task that nothing uses any more.
+        // SAFETY: `drop_now` makes this for a task that nothing else uses, and has dropped the
+        // output.
         unsafe { self.0.release(self.1) };
     }
 }
 
-/// Drops the outputs that were left meanwhile, also where dropping one unwinds.
+/// Drops the outputs that were queued meanwhile, even if one of these drops unwinds.
 struct Rest<'a>(&'a OutputQueue);
 
 impl Drop for Rest<'_> {
     fn drop(&mut self) {
         while let Some((task, header)) = critical(|cs| self.take(cs)) {
             let rest = Rest(self.0);
-            // SAFETY: `drop_output` has left it, on this vCPU.
+            // SAFETY: `drop_output` queued it on this vCPU, and this took it from the queue.
             unsafe { task.drop_now(header) };
             mem::forget(rest);
         }
@@ -122,14 +122,14 @@ impl Drop for Rest<'_> {
 }
 
 impl Rest<'_> {
-    /// The next one. If there is none, no output is being dropped from here on.
+    /// Takes the next output from the queue. If there is none, later outputs are not queued.
     fn take(&self, cs: CriticalSection<'_>) -> Option<(TaskRef, NonNull<Header>)> {
         let outputs = self.0.0.borrow(cs);
         let Some(header) = outputs.get().next else {
             outputs.set(Outputs::NONE);
             return None;
         };
-        // SAFETY: it was left there, and nothing else uses it.
+        // SAFETY: a task in the queue is still there, and nothing else uses it.
         let (task, next) = unsafe { header.as_ref() }.unchain(cs);
         outputs.set(Outputs {
             next,
@@ -140,20 +140,20 @@ impl Rest<'_> {
 }
 
 impl Header {
-    /// Stores in the header of an ended task, which is in no slot, which task it is and which one
-    /// follows.
+    /// Stores in the header of an ended task, which no slot points to, which task it is and which
+    /// one follows.
     fn chain(&self, task: TaskRef, next: Option<NonNull<Self>>, cs: CriticalSection<'_>) {
         self.set_next(next);
-        // SAFETY: the executor's functions keep the contract of wakers.
+        // SAFETY: the executor's wakers keep the contract, and the data pointer is a task's.
         let waker = unsafe { Waker::new(task.data(), task.core().wakers()) };
         self.joiner.borrow(cs).set(Some(waker));
     }
 
-    /// What [`chain`](Self::chain) has stored.
+    /// Returns what [`chain`](Self::chain) stored.
     fn unchain(&self, cs: CriticalSection<'_>) -> (TaskRef, Option<NonNull<Self>>) {
         let waker = self.joiner.borrow(cs).take();
-        let data = waker.expect("it was chained").data();
-        // SAFETY: it is a task's.
+        let data = waker.expect("the task is in the queue").data();
+        // SAFETY: `chain` stored a task's data pointer.
         (unsafe { TaskRef::from_data(data) }, self.next())
     }
 }

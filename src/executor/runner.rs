@@ -1,4 +1,4 @@
-//! The runner, which polls an executor's tasks.
+//! [`Runner`], which polls an executor's tasks.
 
 mod leave;
 mod loops;
@@ -28,13 +28,14 @@ use crate::{
     time::{TimerQueue, pause},
 };
 
-/// Polls the tasks of an [`Executor`], where it was [entered](Executor::enter).
+/// Polls the tasks of an [`Executor`], on the vCPU (or thread) on which it was
+/// [entered](Executor::enter).
 ///
 /// When a runner is dropped, it drops the futures that its [`Spawner`] has spawned and that have
-/// not ended, since they may not leave the thread or vCPU of the runner; their handles return
-/// [`Aborted`](super::Aborted). Tasks that were spawned [remotely](Executor::remote) wait for the next
-/// runner. If there is a task left, or a handle of one, it looks at every slot of the executor,
-/// each in a critical section of its own.
+/// not ended, since they must not leave the runner's vCPU or thread; their handles return
+/// [`Aborted`](super::Aborted). Tasks that were spawned [remotely](Executor::remote) wait for the
+/// next runner. If a task is left, or a handle of one, the drop looks at every slot of the
+/// executor, each in a critical section of its own.
 ///
 /// A runner that is forgotten (`core::mem::forget`) closes its executor permanently:
 /// [`Executor::enter`] then returns an error.
@@ -51,7 +52,7 @@ use crate::{
 ///
 /// # Contexts
 ///
-/// For the main line of a vCPU (or a thread), interrupts masked or not; not for interrupt handlers.
+/// The main line of a vCPU (or thread), with interrupts masked or not; not interrupt handlers.
 ///
 /// # Examples
 ///
@@ -66,32 +67,33 @@ use crate::{
 /// runner.spawner().spawn_detached(forever())?;
 /// assert_eq!(runner.run_until_idle().tasks_left, 1);
 /// drop(runner);
-/// assert_eq!(EXECUTOR.tasks(), 0, "the task went with its runner");
+/// assert_eq!(EXECUTOR.tasks(), 0, "the task was dropped with its runner");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Runner<C: Capacity, M: Cpus = Shared> {
     executor: &'static Executor<C, M>,
     id: RunnerId,
-    /// The number of the slot from which on [`step`](Self::step) looks for a task.
+    /// The number of the slot at which the next [`step`](Self::step) begins to look for a ready
+    /// task.
     next_step: u32,
-    /// It is not `Send`, since futures need not be.
+    /// A runner is not `Send`, since its tasks' futures need not be.
     not_send: PhantomData<*mut ()>,
 }
 
 impl<C: Capacity, M: Cpus> Executor<C, M> {
-    /// Returns the runner, of which there is one at a time. It stays where it is made.
+    /// Returns the runner, of which there is one at a time. It stays on this vCPU (or thread).
     ///
     /// The first call of this, of [`remote`](Self::remote) or of [`on_wake`](Self::on_wake) writes
-    /// to each block of 64 slots, of which [`Up65536`](super::Up65536) has 1,024: call one of them
-    /// before interrupts matter.
+    /// to each block of 64 slots, and [`Up65536`](super::Up65536) has 1,024 of them. So make the
+    /// first call before interrupts matter.
     ///
     /// # Contexts
     ///
-    /// Any but NMI; it uses a critical section.
+    /// Those of the [`Runner`]. This uses a critical section.
     ///
     /// # Errors
     ///
-    /// [`AlreadyEntered`] while there is another one.
+    /// [`AlreadyEntered`] while there is another runner.
     pub fn enter(&'static self) -> Result<Runner<C, M>, AlreadyEntered> {
         self.open();
         match self.core.enter(current::get()) {
@@ -141,7 +143,7 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
         self
     }
 
-    /// Returns a spawner for any `'static` future, to be used here and in tasks.
+    /// Returns a spawner, for use here and in tasks. It spawns futures that need not be `Send`.
     #[must_use]
     pub fn spawner(&self) -> Spawner {
         Spawner::new(&self.executor.core, self.id)
@@ -150,12 +152,12 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
     /// Runs the tasks until none is left. Serves the timers, and calls `idle` whenever no task is
     /// ready.
     ///
-    /// A task that has ended is not left, even if its handle still exists. When `run` returns,
+    /// A task that has ended does not count, even if its handle still exists. When `run` returns,
     /// interrupts are masked or not as they were before, and the alarm is off, unless it is set for
     /// timers of another loop.
     ///
-    /// If it is called with interrupts masked, they are unmasked only while `idle` waits: a task
-    /// that is always ready then keeps all timers waiting.
+    /// If it is called with interrupts masked, they are unmasked only while `idle` waits, so a task
+    /// that is always ready then delays all timers.
     ///
     /// # Panics
     ///
@@ -190,7 +192,7 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
         let Ok(()) = drive(timers, &mut UntilEmpty(self), &mut rest);
     }
 
-    /// Runs permanently, also while there is no task: for executors whose tasks are spawned by
+    /// Runs permanently, even while there is no task: for executors whose tasks are spawned by
     /// interrupt handlers.
     ///
     /// # Panics
@@ -203,12 +205,13 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
         match never {}
     }
 
-    /// Runs one pass: polls each ready task once, in the order of their slots (not of their
-    /// spawns), and tasks that are woken during the pass ahead of it. The alarm is not set: call
-    /// [`TimerQueue::turn`] afterwards.
+    /// Runs one pass: polls each ready task once, in the order of the slots (not of the spawns),
+    /// and also tasks that are woken meanwhile in slots ahead of the pass. The alarm is not set:
+    /// call [`TimerQueue::turn`] afterwards.
     ///
-    /// A pass over more than 512 tasks looks at the timers in between, and polls tasks whose
-    /// deadlines have passed.
+    /// In an executor of more than 64 tasks, a pass looks at the timers after every 8 words of 64
+    /// slots in which tasks were ready, and polls tasks whose deadlines have passed. So no deadline
+    /// waits for more than 512 polls of other tasks.
     ///
     /// # Panics
     ///
@@ -235,8 +238,7 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
     /// }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    // As a function of its own it would save all registers, for a pass in which nothing is ready
-    // too.
+    // Not inlined, it would save all registers even if nothing is ready.
     #[inline(always)]
     pub fn pass(&mut self) {
         let executor = self.executor;
@@ -245,10 +247,10 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
         pause::begin_if_needed(|| executor.core.timers());
     }
 
-    /// Polls one task that is ready. Returns `false` if none is.
+    /// Polls one ready task. Returns `false` if none is ready.
     ///
-    /// Each task is polled again only after every other ready task has been. Timers are not served:
-    /// this is for loops that do other work between polls, and call [`TimerQueue::turn`].
+    /// Each task is polled again only after every other ready task has been. Timers are not served.
+    /// This is for loops that do other work between polls, and that call [`TimerQueue::turn`].
     ///
     /// # Panics
     ///
@@ -277,10 +279,10 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
         while let Some(task) = self.executor.ready.take(self.next_step) {
             self.next_step = task.slot_number() + 1;
             let header = task.task().load(Ordering::Acquire);
-            // A stale wake's visit does nothing.
+            // A visit that follows a stale wake would do nothing, and is not a step.
             if let Some(header) = NonNull::new(header).filter(|task| task.as_ptr() != vacant()) {
-                // SAFETY: it stands there, the place is this executor's, and there is no other
-                // visit.
+                // SAFETY: the header is in the slot, which is this executor's, and no visit is
+                // going on.
                 unsafe { self.executor.visit(task, header) };
                 return true;
             }
@@ -288,7 +290,7 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
         false
     }
 
-    /// Whether no task is ready and no timer needs the runner. May be called with interrupts
+    /// Whether no task is ready and no timer needs to be served. May be called with interrupts
     /// masked.
     #[must_use]
     #[inline]
@@ -298,20 +300,18 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
         (ready.is_empty() || pauses()) && timers.is_settled()
     }
 
-    /// Runs until no task is ready, and returns instead of waiting: for a loop that another library
-    /// owns.
+    /// Runs until no task is ready, and returns instead of waiting: for a loop that belongs to
+    /// another library.
     ///
-    /// That loop calls it again when the deadline has passed, when the timer's interrupt came, when
-    /// a task was woken, which it learns by [`Executor::on_wake`], or when another context (an
-    /// interrupt handler) has polled a timer: no hook tells of that. To sleep without losing a wake
-    /// it asks
-    /// [`is_idle`](Self::is_idle) with interrupts masked (or between taking note of the hook's calls
-    /// and waiting for them).
+    /// That loop must call this again when the deadline has passed, when the timer's interrupt
+    /// came, when a task was woken, for which [`Executor::on_wake`] sets a hook, and when an
+    /// interrupt handler has polled a timer, for which there is no hook. To sleep without losing a
+    /// wake, it must check [`is_idle`](Self::is_idle) with interrupts masked (or after it has read
+    /// what the hook writes, and before it waits for that to change).
     ///
-    /// Tasks that wake themselves keep it from returning; such a loop calls [`pass`](Self::pass)
-    /// and
-    /// [`TimerQueue::turn`], and [`TimerQueue::on_interrupt`] before that if it may have slept by other means
-    /// than the alarm.
+    /// This does not return while tasks wake themselves. A loop with such tasks calls
+    /// [`pass`](Self::pass) and [`TimerQueue::turn`] instead, and before that
+    /// [`TimerQueue::on_interrupt`] if something other than the alarm may have ended its sleep.
     ///
     /// # Panics
     ///
@@ -340,7 +340,7 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
     /// ```
     pub fn run_until_idle(&mut self) -> Turn {
         let _outer = OuterTask::here();
-        // The loop may have slept by other means than the alarm.
+        // Something other than the alarm may have ended the loop's sleep.
         let timers = self.executor.core.timers();
         if !timers.is_served_elsewhere() {
             timers.look();

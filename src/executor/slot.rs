@@ -1,7 +1,7 @@
 //! The slots of an executor: 64 in a block, beside their word of the ready set.
 //!
-//! A slot is *free*, *live* (it has a task with a future) or *ended* (its task has ended, and the
-//! join handle may still want the output). Its state is changed in critical sections.
+//! A slot is *free*, *live* (its task has a future) or *ended* (its task has ended, and its join
+//! handle or its output still exists). Its state is changed in critical sections.
 
 use core::{
     fmt,
@@ -26,16 +26,17 @@ use crate::sync::{
 #[cfg(feature = "embassy-time")]
 use crate::time::embassy::DeadlineSlot;
 
-/// 64 slots: the word with their ready bits, and the rest of each.
+/// 64 slots, and the word with their ready bits.
 #[repr(C, align(64))]
 pub struct Block {
     pub(super) node: Node,
     /// The executor's core, which [`ExecutorCore::open`] writes.
     core: AtomicPtr<ExecutorCore>,
-    /// The task of each slot. Of a slot that is not live: [`vacant`], or null if it was never used.
+    /// The task of each slot. A slot that is not live has [`vacant`] here, or null if it was never
+    /// used.
     tasks: [AtomicPtr<Header>; BITS as usize],
-    /// Of a slot that is not free: the flags below, and from [`NUMBER`] up the number of its task.
-    /// Of a free one: from there up its link in the free list.
+    /// For a slot in use: the flags below, and from bit [`NUMBER`] up the number of its task. For a
+    /// free slot: from that bit up its link in the free list.
     states: [AtomicU64; BITS as usize],
     #[cfg(feature = "metrics")]
     counters: TaskCounters,
@@ -43,18 +44,18 @@ pub struct Block {
     deadlines: [DeadlineSlot; BITS as usize],
 }
 
-/// The future is there.
+/// The slot was claimed for a task, which has not ended.
 pub(super) const LIVE: u64 = 1;
-/// The task has ended. Its output is there, unless it was aborted.
+/// The task has ended, with an output or aborted.
 pub(super) const ENDED: u64 = 1 << 1;
-/// There is no output.
+/// The task has ended without an output.
 pub(super) const ABORTED: u64 = 1 << 2;
-/// There is a join handle.
+/// The task has a join handle.
 pub(super) const JOINABLE: u64 = 1 << 3;
-/// The future may be polled and dropped only by the runner that was there when it was spawned.
+/// Only the runner that was entered when the task was spawned may poll and drop the future.
 pub(super) const LOCAL: u64 = 1 << 4;
-/// The lowest bit of the task's number. The 59 bits from there up do not overflow: at a thousand
-/// million spawns a second that would take eighteen years.
+/// The lowest bit of the task's number. The 59 bits from there up do not overflow: at a billion
+/// spawns a second that would take eighteen years.
 pub(super) const NUMBER: u32 = 5;
 
 impl Block {
@@ -78,12 +79,12 @@ impl Block {
     ///
     /// # Safety
     ///
-    /// `bit` is below 64, and that of a slot that was used at least once.
+    /// `bit` is below 64, and its slot was used at least once.
     #[inline(always)]
     pub(crate) unsafe fn task(&self, bit: u32) -> NonNull<Header> {
-        // SAFETY: there are 64.
+        // SAFETY: `bit` is below 64, the number of tasks.
         let task = unsafe { self.tasks.get_unchecked(bit as usize) };
-        // SAFETY: from the first task on it is never null.
+        // SAFETY: the slot was used, and from its first task on the pointer is never null.
         unsafe { NonNull::new_unchecked(task.load(Ordering::Acquire)) }
     }
 }
@@ -99,7 +100,7 @@ impl fmt::Debug for Block {
 impl TaskRef {
     #[inline(always)]
     pub(crate) fn block(self) -> &'static Block {
-        // SAFETY: the block of a static executor lies there.
+        // SAFETY: this is the address of a block of a static executor.
         unsafe { &*self.block_address().cast::<Block>() }
     }
 
@@ -130,11 +131,9 @@ impl TaskRef {
         self.state().load(Ordering::Acquire) & ENDED != 0
     }
 
-    /// The task of a live slot. There is none between the claim of a slot and the begin of its
-    /// task.
+    /// The task of a live slot; `None` between the claim of the slot and the beginning of its task.
     ///
-    /// It is valid within the section: the runner takes it out of a live slot in a section of its
-    /// own.
+    /// It is valid within the critical section: the runner needs one to take it out of the slot.
     pub(super) fn live_task(self, _cs: CriticalSection<'_>) -> Option<NonNull<Header>> {
         if self.state().load(Ordering::Relaxed) & LIVE == 0 {
             return None;
@@ -147,7 +146,7 @@ impl TaskRef {
     /// The core of the task's executor.
     pub(crate) fn core(self) -> &'static ExecutorCore {
         let core = self.block().core.load(Ordering::Relaxed);
-        // SAFETY: `open` has written it before any slot was claimed.
+        // SAFETY: `open` stored the address of a static before any slot was claimed.
         unsafe { &*core }
     }
 
@@ -176,11 +175,11 @@ impl TaskRef {
     }
 }
 
-/// A slot that was taken, and has no task yet.
+/// A slot that was claimed, and has no task yet.
 #[derive(Clone, Copy)]
 pub(crate) struct Claimed {
     slot: TaskRef,
-    /// The slot's task.
+    /// Where the slot's task is stored.
     task: &'static AtomicPtr<Header>,
 }
 
@@ -189,16 +188,16 @@ impl Claimed {
         self.slot
     }
 
-    /// Puts a task into the slot. It is then to be woken.
+    /// Puts a task into the slot. The caller wakes it afterwards.
     ///
-    /// From here on the waker of an earlier task, or its abort handle once task numbers are used
-    /// again, may make the runner visit the slot: the task may end at any moment.
+    /// From here on the runner may visit the slot because of an earlier task's waker, so the task
+    /// may end at any moment.
     ///
     /// # Safety
     ///
     /// `header` is that of a filled cell, which belongs to the slot from here on. If its future is
-    /// not `Send`, the slot was claimed as local, where the runner is, and the runner has been
-    /// there since.
+    /// not `Send`, the slot was claimed as local on the runner's vCPU, and the runner has not left
+    /// since.
     #[inline(always)]
     pub(crate) unsafe fn begin(self, header: NonNull<Header>) {
         self.task.store(header.as_ptr(), Ordering::Release);
@@ -206,12 +205,12 @@ impl Claimed {
 }
 
 impl ExecutorCore {
-    /// Makes the slots reachable, and stores how tasks are woken, at the first call. Returns
-    /// whether it was the first.
+    /// Stores where the slots are and how tasks are woken, at the first call. Returns whether it
+    /// was the first.
     ///
     /// # Safety
     ///
-    /// `blocks` are all those of a ready set, and linked; `wakers` are of that set.
+    /// `blocks` are all the blocks of a ready set, and linked; `wakers` are that set's.
     pub(crate) unsafe fn open(
         &'static self,
         blocks: &'static [Block],
@@ -230,7 +229,7 @@ impl ExecutorCore {
                 self.hook.set(hook);
             }
             self.slots.borrow(cs).set(blocks.len() as u32 * BITS);
-            // SAFETY: as the caller says.
+            // SAFETY: the caller guarantees that the wakers are those of the blocks' ready set.
             unsafe { self.set_wakers(wakers) };
             let blocks = blocks.as_ptr().cast::<Node>().cast_mut();
             self.blocks.store(blocks, Ordering::Release);
@@ -247,7 +246,8 @@ impl ExecutorCore {
         let mut list = free.get();
         let mut found = None;
         list.take(self.slots.borrow(cs).get(), |number| {
-            // SAFETY: `open` has stored where the blocks are, and there is one of that number.
+            // SAFETY: `open` stored the address of the first block, and `number` is below the
+            // number of slots.
             let block = unsafe { &*blocks.wrapping_add((number / BITS) as usize) };
             let bit = number % BITS;
             let state = &block.states[bit as usize];

@@ -1,4 +1,4 @@
-//! Spawning: from where the runner is, and from anywhere else.
+//! Spawners: [`Spawner`] for the runner's vCPU, [`RemoteSpawner`] for anywhere.
 
 use core::{fmt, future::Future, marker::PhantomData, ptr::NonNull};
 
@@ -17,13 +17,14 @@ use super::{
 };
 use crate::sync::critical;
 
-/// Spawns tasks where the runner is: before it runs, and from tasks. Any `'static` future will do.
+/// Spawns tasks on the runner's vCPU (on a host: its thread), before the runner runs and from
+/// tasks. The future must be `'static`, but need not be `Send`.
 ///
-/// It is copied freely. Once its [`Runner`](super::Runner) is gone, spawning is an error.
+/// It can be copied. Once its [`Runner`](super::Runner) is dropped, spawning returns an error.
 ///
 /// # Contexts
 ///
-/// Where the runner is, outside of interrupt handlers; it uses critical sections.
+/// The runner's vCPU, outside of interrupt handlers. Spawning uses a critical section.
 ///
 /// # Examples
 ///
@@ -33,7 +34,7 @@ use crate::sync::critical;
 /// dormir::task! {
 ///     async fn parent(spawner: Spawner) -> u32, pool = 1 {
 ///         let child = spawner.spawn(child(20)).expect("the pool has room");
-///         child.await.expect("it is not aborted") + 1
+///         child.await.expect("it was not aborted") + 1
 ///     }
 /// }
 /// dormir::task! { async fn child(n: u32) -> u32, pool = 1 { n * 2 } }
@@ -47,7 +48,7 @@ use crate::sync::critical;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// It stays where the runner is:
+/// It cannot be sent to another thread:
 ///
 /// ```compile_fail,E0277
 /// # use dormir::executor::{Executor, Shared, Up64};
@@ -60,7 +61,7 @@ use crate::sync::critical;
 pub struct Spawner {
     core: &'static ExecutorCore,
     runner: RunnerId,
-    /// It stays where the runner is.
+    /// It stays on the runner's vCPU.
     not_send: PhantomData<*mut ()>,
 }
 
@@ -75,11 +76,12 @@ impl Spawner {
 
     /// Spawns `task`: the runner polls it from its next pass on.
     ///
-    /// The time that this takes does not depend on the sizes of pool and executor.
+    /// This takes the same time for any size of pool and executor.
     ///
     /// # Errors
     ///
-    /// Where there is no room, or the runner is gone. The error tells which, and contains the task.
+    /// If the pool or the executor is full, or the runner was dropped. The error tells which, and
+    /// contains the task.
     ///
     /// # Examples
     ///
@@ -103,11 +105,12 @@ impl Spawner {
         &self,
         task: Task<F>,
     ) -> Result<JoinHandle<F::Output>, SpawnError<F>> {
-        // SAFETY: where this spawner is, the runner is; when the runner goes, it drops the future.
+        // SAFETY: the spawner is on its runner's vCPU, and the runner drops the future when it
+        // leaves.
         unsafe { spawn(self.core, Some(self.runner), JOINABLE, task, join::<F>) }
     }
 
-    /// As [`spawn`](Self::spawn), without a handle. It costs a little less than dropping the
+    /// As [`spawn`](Self::spawn), but returns no handle. It costs a little less than to drop the
     /// handle.
     ///
     /// # Errors
@@ -115,7 +118,8 @@ impl Spawner {
     /// As [`spawn`](Self::spawn).
     #[inline]
     pub fn spawn_detached<F: Future + 'static>(&self, task: Task<F>) -> Result<(), SpawnError<F>> {
-        // SAFETY: where this spawner is, the runner is; when the runner goes, it drops the future.
+        // SAFETY: the spawner is on its runner's vCPU, and the runner drops the future when it
+        // leaves.
         unsafe { spawn(self.core, Some(self.runner), 0, task, |_, _| ()) }
     }
 }
@@ -126,13 +130,13 @@ impl fmt::Debug for Spawner {
     }
 }
 
-/// Spawns tasks from anywhere: interrupt handlers, other vCPUs (or threads), and before there is a
-/// runner. Future and output must be `Send`.
+/// Spawns tasks from anywhere: from interrupt handlers, from other vCPUs (or threads), and before
+/// the executor has a runner. Future and output must be `Send`.
 ///
 /// # Contexts
 ///
-/// Any but NMI. On another vCPU than the runner's, only where the program's implementation of
-/// `critical-section` keeps vCPUs apart (see [`Shared`](super::Shared)).
+/// Any but NMI. On another vCPU than the runner's, only if the program's implementation of
+/// `critical-section` excludes other vCPUs (see [`Shared`](super::Shared)).
 ///
 /// # Examples
 ///
@@ -149,7 +153,7 @@ impl fmt::Debug for Spawner {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// A future that is not `Send` is for a [`Spawner`]:
+/// A future that is not `Send` needs a [`Spawner`]:
 ///
 /// ```compile_fail
 /// # use dormir::executor::{Executor, Shared, Up64};
@@ -170,7 +174,7 @@ impl<C: Capacity, M: Cpus> Executor<C, M> {
     ///
     /// # Contexts
     ///
-    /// Any but NMI. The first call takes long, see [`enter`](Self::enter); each later one is a
+    /// Any but NMI. The first call takes long: see [`enter`](Self::enter). Each later one is a
     /// load.
     ///
     /// # Examples
@@ -204,11 +208,12 @@ impl RemoteSpawner {
         Self { core }
     }
 
-    /// As [`Spawner::spawn`].
+    /// Spawns `task`: the runner polls it from its next pass on, or the next runner if there is
+    /// none now.
     ///
     /// # Errors
     ///
-    /// As [`Spawner::spawn`]; the runner need not be there.
+    /// If the pool or the executor is full. The error tells which, and contains the task.
     #[inline]
     pub fn spawn<F>(&self, task: Task<F>) -> Result<JoinHandle<F::Output>, SpawnError<F>>
     where
@@ -219,7 +224,7 @@ impl RemoteSpawner {
         unsafe { spawn(self.core, None, JOINABLE, task, join::<F>) }
     }
 
-    /// As [`spawn`](Self::spawn), without a handle. It costs a little less than dropping the
+    /// As [`spawn`](Self::spawn), but returns no handle. It costs a little less than to drop the
     /// handle.
     ///
     /// # Errors
@@ -242,15 +247,15 @@ impl fmt::Debug for RemoteSpawner {
     }
 }
 
-/// Spawns a task, and returns what `hold` makes of it.
+/// Spawns a task, and returns what `hold` makes for it: a handle, or nothing.
 ///
-/// `local` is the caller's runner, if the task is to stay where that runner is. `joinable` is
+/// `local` is the runner whose vCPU the task must stay on, if there is such a runner. `joinable` is
 /// [`JOINABLE`] or 0.
 ///
 /// # Safety
 ///
-/// Future and output are `Send`, or there is a local runner, and the caller is where it is. `hold`
-/// makes the one handle of the task if that is joinable.
+/// Future and output are `Send`, or `local` is a runner of this vCPU. If the task is joinable,
+/// `hold` makes its only handle.
 #[inline(always)]
 unsafe fn spawn<F: Future + 'static, H>(
     core: &'static ExecutorCore,
@@ -275,14 +280,16 @@ unsafe fn spawn<F: Future + 'static, H>(
                 unsafe { pool.claim::<F>(cs) }.ok_or(SpawnErrorKind::PoolFull)?
             }
             (Memory::Heap(_), Some(header)) => header,
-            (Memory::Heap(_), None) => unreachable!("only with a heap is there such a task"),
+            (Memory::Heap(_), None) => {
+                unreachable!("only the feature `alloc` makes tasks on the heap")
+            }
         };
         let local = if local.is_some() { LOCAL } else { 0 };
         if let Some(claimed) = core.claim(joinable | local, cs) {
             return Ok((header, claimed));
         }
         if let Memory::Pool(pool, give_back) = &vtable.memory {
-            // SAFETY: it was claimed for this task, and nothing lies there.
+            // SAFETY: the cell was claimed for this task, and nothing lies there.
             unsafe { give_back(pool, header, cs) };
         }
         Err(SpawnErrorKind::ExecutorFull)
@@ -291,23 +298,23 @@ unsafe fn spawn<F: Future + 'static, H>(
         Ok(found) => found,
         Err(kind) => {
             if let (Memory::Heap(free), Some(header)) = (&vtable.memory, boxed) {
-                // SAFETY: it was allocated for this task, and nothing lies there.
+                // SAFETY: the memory was allocated for this task, and nothing lies there.
                 unsafe { free(header) };
             }
             return Err(SpawnError::new(kind, task));
         }
     };
-    // SAFETY: the cell was claimed by means of this vtable, whose future is `F`.
+    // SAFETY: the cell was claimed for a task with this vtable, whose future is `F`.
     unsafe { TaskCell::fill(header, vtable, task.future) };
     let slot = claimed.slot();
-    // The user's code is called only once the task is in its slot, has its handle and is ready: so
-    // it may drop the runner, or unwind. By then the task may have ended, and its memory be
-    // another's.
+    // Foreign code (hooks) is called only once the task is in its slot, has its handle and is
+    // ready, so it may drop the runner, or unwind. By then the task may have ended, and its memory
+    // may be another task's.
     let (spawned, woken) = (Spawned::count(slot, vtable), Woken::count(slot));
-    // SAFETY: the cell is filled; the caller says that a future that is not `Send` is local. None
-    // of the user's code has run since its runner was there.
+    // SAFETY: the cell is filled, and the caller guarantees that a future that is not `Send` is
+    // local. No foreign code has run since the check for its runner.
     unsafe { claimed.begin(header) };
-    // SAFETY: as the caller says. What has a handle keeps its memory until the handle goes.
+    // SAFETY: `hold` makes the only handle. A joinable task keeps its memory until that is gone.
     let held = unsafe { hold(slot, header) };
     core.set_ready(slot);
     spawned.report();
@@ -319,10 +326,10 @@ unsafe fn spawn<F: Future + 'static, H>(
 ///
 /// # Safety
 ///
-/// It is the task's one handle.
+/// This is the task's only handle, and the future is an `F`.
 #[inline(always)]
 unsafe fn join<F: Future>(slot: TaskRef, header: NonNull<Header>) -> JoinHandle<F::Output> {
-    // SAFETY: as the caller says, and the output is the future's.
+    // SAFETY: the caller guarantees it, and the output is that of the future.
     unsafe { JoinHandle::new(slot, header) }
 }
 
@@ -332,7 +339,10 @@ fn allocate<F: Future>() -> Option<NonNull<Header>> {
 }
 
 #[cfg(not(feature = "alloc"))]
-#[expect(clippy::extra_unused_type_parameters, reason = "the other one uses it")]
+#[expect(
+    clippy::extra_unused_type_parameters,
+    reason = "used with the feature `alloc`"
+)]
 fn allocate<F: Future>() -> Option<NonNull<Header>> {
     None
 }

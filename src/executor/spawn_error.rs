@@ -1,4 +1,4 @@
-//! The error of a spawn.
+//! [`SpawnError`]: why a task could not be spawned.
 
 use core::fmt;
 
@@ -21,7 +21,7 @@ use super::task::Task;
 /// let full = spawner.spawn_detached(work()).expect_err("one can exist at once");
 /// println!("{full}");
 /// runner.run_until_idle();
-/// // Now there is room.
+/// // The first task has ended, so there is room.
 /// spawner.spawn_detached(full.into_task())?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -37,16 +37,16 @@ pub struct SpawnError<F> {
 /// ```
 /// use dormir::executor::SpawnErrorKind;
 ///
-/// /// Whether it may help to try again once other tasks have ended.
-/// fn is_passing(kind: SpawnErrorKind) -> bool {
+/// /// Whether the spawn may succeed once other tasks have ended.
+/// fn is_temporary(kind: SpawnErrorKind) -> bool {
 ///     matches!(kind, SpawnErrorKind::PoolFull | SpawnErrorKind::ExecutorFull)
 /// }
 /// # use dormir::executor::{Executor, Shared, Up64};
 /// # dormir::task! { async fn work(), pool = 1 {} }
 /// # static EXECUTOR: Executor<Up64> = Executor::new(Shared);
 /// # let spawner = EXECUTOR.enter()?.spawner();
-/// # let gone = spawner.spawn(work()).expect_err("the runner is gone");
-/// # assert!(!is_passing(gone.kind()));
+/// # let gone = spawner.spawn(work()).expect_err("the runner was dropped");
+/// # assert!(!is_temporary(gone.kind()));
 /// # Ok::<(), dormir::executor::AlreadyEntered>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +57,7 @@ pub enum SpawnErrorKind {
     PoolFull,
     /// The executor is full.
     ExecutorFull,
-    /// The runner that the spawner came from is gone.
+    /// The spawner's runner was dropped.
     RunnerGone,
 }
 
@@ -94,15 +94,18 @@ impl<F> fmt::Display for SpawnError<F> {
         match self.kind {
             SpawnErrorKind::PoolFull => write!(
                 f,
-                "the pool of `{name}` is full: make it larger (`pool = N`), or await or drop the handles of tasks that have ended"
+                "the pool of `{name}` is full: make it larger (`pool = N`), or await or drop the \
+                 handles of tasks that have ended"
             ),
             SpawnErrorKind::ExecutorFull => write!(
                 f,
-                "the executor is full, and `{name}` is not spawned: give it a larger capacity, or await or drop the handles of tasks that have ended"
+                "`{name}` was not spawned, since the executor is full: give it a larger capacity, or \
+                 await or drop the handles of tasks that have ended"
             ),
             SpawnErrorKind::RunnerGone => write!(
                 f,
-                "`{name}` was spawned by a spawner whose runner is gone: enter the executor again and use that runner's spawner"
+                "`{name}` was not spawned, since the spawner's runner was dropped: enter the executor \
+                 again and use the new runner's spawner"
             ),
         }
     }

@@ -17,7 +17,7 @@ use super::{
     task_ref::TaskRef,
 };
 
-/// A header with room for the future and, after it, for the output.
+/// A header, with room for the future and afterwards for the output.
 #[repr(C)]
 pub(crate) struct TaskCell<F: Future> {
     header: Header,
@@ -54,11 +54,11 @@ impl<F: Future> TaskCell<F> {
     /// there yet.
     #[inline(always)]
     pub(super) unsafe fn fill(header: NonNull<Header>, vtable: &'static TaskVTable, future: F) {
-        // SAFETY: the caller's cell is one for this future.
+        // SAFETY: the cell was claimed for this future.
         let body = unsafe { Self::body(header) };
-        // SAFETY: the same, and nothing lies there yet.
+        // SAFETY: the body has room for the future, and nothing lies there yet.
         unsafe { body.cast::<F>().write(future) };
-        // SAFETY: it is the caller's alone.
+        // SAFETY: only the caller uses the cell.
         unsafe { Header::write(header, vtable) };
     }
 
@@ -83,15 +83,15 @@ pub(crate) unsafe fn poll<F: Future>(
     task: TaskRef,
     wakers: &'static RawWakerVTable,
 ) {
-    // SAFETY: it is the header of such a cell.
+    // SAFETY: the caller guarantees that it is the header of such a cell.
     let body = unsafe { TaskCell::<F>::body(header) };
     let mut future = body.cast::<F>();
     // SAFETY: the executor's functions keep the contract of wakers. Dropping it would do nothing.
     let waker = ManuallyDrop::new(unsafe { Waker::new(task.data(), wakers) });
-    // Where the poll unwinds, the future is dropped here, and the task has ended.
+    // If the poll unwinds, these two drop the future and end the task.
     let unwound = Unwound(task, header);
     let drop_future = DropFuture(future);
-    // SAFETY: the future is in place, and ours for the poll.
+    // SAFETY: the future is in place, and nothing else uses it during the poll.
     let reference = unsafe { future.as_mut() };
     // SAFETY: it stays where it is until it is dropped.
     let pinned = unsafe { Pin::new_unchecked(reference) };
@@ -101,9 +101,9 @@ pub(crate) unsafe fn poll<F: Future>(
         mem::forget(unwound);
         return;
     };
-    // SAFETY: it has ended, and is not polled again.
+    // SAFETY: the future has ended, and is not polled again.
     unsafe { future.drop_in_place() };
-    // SAFETY: the room is the output's from here on.
+    // SAFETY: the future is gone, and the body has room for the output.
     unsafe { body.cast::<F::Output>().write(output) };
     mem::forget(unwound);
     task.complete(header, Completion::Output);
@@ -114,7 +114,7 @@ struct DropFuture<F>(NonNull<F>);
 
 impl<F> Drop for DropFuture<F> {
     fn drop(&mut self) {
-        // SAFETY: `poll` makes it for a future in place, and forgets it where the future goes on.
+        // SAFETY: `poll` makes it for a future in place, and forgets it unless the poll unwinds.
         unsafe { self.0.drop_in_place() };
     }
 }
@@ -128,9 +128,9 @@ unsafe fn cancel<F: Future>(
     _wakers: &'static RawWakerVTable,
 ) {
     let unwound = Unwound(task, header);
-    // SAFETY: it is the header of such a cell.
+    // SAFETY: the caller guarantees that it is the header of such a cell.
     let body = unsafe { TaskCell::<F>::body(header) };
-    // SAFETY: the future is in place and ours.
+    // SAFETY: the future is in place, and only the runner uses it.
     unsafe { body.cast::<F>().drop_in_place() };
     mem::forget(unwound);
     task.complete(header, Completion::Aborted);
@@ -140,9 +140,9 @@ unsafe fn cancel<F: Future>(
 ///
 /// `header` is that of a `TaskCell<F>` that holds its output, which is not used again.
 unsafe fn drop_output<F: Future>(header: NonNull<Header>) {
-    // SAFETY: it is the header of such a cell.
+    // SAFETY: the caller guarantees that it is the header of such a cell.
     let body = unsafe { TaskCell::<F>::body(header) };
-    // SAFETY: the output is in place and ours.
+    // SAFETY: the caller guarantees that the output is in place, and is not used again.
     unsafe { body.cast::<F::Output>().drop_in_place() };
 }
 
@@ -150,7 +150,7 @@ unsafe fn drop_output<F: Future>(header: NonNull<Header>) {
 /// returns, or `Task::boxed` (feature `alloc`).
 ///
 /// It does nothing until it is spawned, and takes no memory in its pool until then. A task may also
-/// be awaited in place, without being spawned.
+/// be awaited without being spawned: then it needs neither executor nor pool.
 ///
 /// # Examples
 ///
@@ -171,13 +171,13 @@ unsafe fn drop_output<F: Future>(header: NonNull<Header>) {
 /// assert_eq!(block_on(square(8).into_future(), host::Skip), 64);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[must_use = "a task does nothing until it is spawned"]
+#[must_use = "a task does nothing until it is spawned or awaited"]
 pub struct Task<F> {
     pub(super) future: F,
     pub(super) vtable: &'static TaskVTable,
-    /// `vtable` was made for futures of this very type. A subtype or a supertype of it may have
-    /// another implementation of `Future`, with another output: so a task is not converted to one
-    /// of those.
+    /// `vtable` was made for futures of exactly this type. A subtype or a supertype may have
+    /// another implementation of `Future`, with another output, so a task must not be converted to
+    /// one of those.
     invariant: PhantomData<fn(F) -> F>,
 }
 
@@ -195,7 +195,7 @@ impl<F> Task<F> {
     }
 }
 
-/// The future alone, which needs neither executor nor pool.
+/// Returns the future alone, which needs neither executor nor pool.
 impl<F: Future> IntoFuture for Task<F> {
     type Output = F::Output;
     type IntoFuture = F;

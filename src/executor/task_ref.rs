@@ -1,4 +1,4 @@
-//! A task by its slot: one word, which is also what the task's wakers carry.
+//! A reference to a task by its slot: one word, which is also what the task's wakers carry.
 
 use super::ready::node::BITS;
 

@@ -1,5 +1,5 @@
-//! Hooks that are called when an executor does something. They need the feature `trace`; without it
-//! they cost nothing.
+//! Hooks that executors call when they do something. This module needs the feature `trace`; without
+//! it, the hooks cost nothing.
 
 use core::fmt;
 
@@ -13,20 +13,20 @@ use crate::sync::atomic::Ordering;
 ///
 /// # Contexts
 ///
-/// Each method tells from where it is called. None may call into the executor that calls it.
+/// Each method documents where it is called. None may call into the executor that calls it.
 ///
 /// # Panics
 ///
-/// Where panics unwind, a panic of a hook goes on into its caller: a waker, a spawner or the
-/// runner. The hook is called after what it reports has been done, so no wake is lost and nothing
-/// is dropped twice. A task whose `poll_begun` panicked is polled in the next pass.
+/// Where panics unwind, a panic of a hook unwinds into its caller: a waker, a spawner or the
+/// runner. Each hook is called after what it reports was done, so no wake is lost and nothing is
+/// dropped twice. A task whose `poll_begun` panicked stays ready, and is polled later.
 ///
 /// # Examples
 ///
 /// ```
 /// use dormir::executor::trace::{TaskId, Trace};
 ///
-/// /// Prints all that happens.
+/// /// Prints each event.
 /// struct Print;
 ///
 /// impl Trace for Print {
@@ -50,15 +50,15 @@ use crate::sync::atomic::Ordering;
 /// ```
 pub trait Trace: Sync {
     /// A task was spawned. Called where [`Spawner`](super::Spawner) and
-    /// [`RemoteSpawner`](super::RemoteSpawner) are used, which includes interrupt handlers. The task is ready
-    /// by then: its polls on another vCPU may be reported before this.
+    /// [`RemoteSpawner`](super::RemoteSpawner) are used, which includes interrupt handlers. The
+    /// task is ready by then: its polls on another vCPU may be reported before this.
     fn spawned(&self, task: TaskId, name: &'static str) {
         let _ = (task, name);
     }
 
     /// A waker of the task was called, and the task is ready. Called in the context of the wake,
-    /// which includes NMI handlers. If the task has ended, it is number 0, or the task that has its
-    /// slot now.
+    /// which includes NMI handlers. If the task has ended and given back its slot, `task` has the
+    /// number 0, or is the task that has the slot now.
     fn woken(&self, task: TaskId) {
         let _ = task;
     }
@@ -74,9 +74,9 @@ pub trait Trace: Sync {
         let _ = task;
     }
 
-    /// The task has ended, with an output or, if not `has_output`, since its future was dropped.
-    /// Called by the runner, after it has woken the task that awaits the end. (Not called where
-    /// that, or the drop of the output, unwinds.)
+    /// The task has ended, with an output or, if `has_output` is false, because its future was
+    /// dropped. Called by the runner, after it has woken the holder of the handle. (Not called if
+    /// that wake, or the drop of the output, unwinds.)
     fn ended(&self, task: TaskId, has_output: bool) {
         let _ = (task, has_output);
     }
@@ -123,7 +123,7 @@ pub struct TaskId {
 impl TaskId {
     pub(super) fn of(task: TaskRef) -> Self {
         let state = task.state().load(Ordering::Relaxed);
-        // A free slot has a link of the free list there.
+        // In a free slot, a link of the free list is in these bits.
         let is_taken = state & (LIVE | ENDED) != 0;
         Self {
             slot: task.data().addr(),
@@ -131,8 +131,8 @@ impl TaskId {
         }
     }
 
-    /// Returns the task's number: the executor's first task has number 1. It is 0 for a task that
-    /// had ended, and whose slot was free, when its waker was called.
+    /// Returns the task's number: the executor's first task has number 1. It is 0 in the report of
+    /// a stale wake whose slot was free.
     #[must_use]
     pub const fn number(self) -> u64 {
         self.number
@@ -153,7 +153,7 @@ impl fmt::Display for TaskId {
 
 static TRACE: spin::Once<&'static dyn Trace> = spin::Once::new();
 
-/// The error of [`install`]: a trace is installed already.
+/// The error of [`install`]: there is a trace already.
 ///
 /// # Examples
 ///
@@ -175,17 +175,17 @@ pub struct AlreadyTraced;
 
 impl fmt::Display for AlreadyTraced {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a trace is installed already: install one, once, before the first task")
+        f.write_str("a trace is installed already: a program can install one trace, once")
     }
 }
 
 impl core::error::Error for AlreadyTraced {}
 
-/// Makes all executors call the hooks of `trace`, from now on and permanently.
+/// Makes all executors call the hooks of `trace`, permanently.
 ///
 /// # Errors
 ///
-/// [`AlreadyTraced`] if there is one already, which stays.
+/// [`AlreadyTraced`] if there is a trace already. That one stays installed.
 ///
 /// # Examples
 ///
@@ -220,7 +220,7 @@ pub fn install(trace: &'static dyn Trace) -> Result<(), AlreadyTraced> {
     if first { Ok(()) } else { Err(AlreadyTraced) }
 }
 
-/// Tells it, if there is one.
+/// Calls `tell` with the trace, if there is one.
 pub(super) fn with(tell: impl FnOnce(&dyn Trace)) {
     if let Some(trace) = TRACE.get() {
         tell(*trace);

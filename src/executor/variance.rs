@@ -1,13 +1,14 @@
-//! The variance of public types: conversions that must not compile, each with a twin that does and
-//! so shows that nothing else in it is wrong. (Auto traits are tested in `tests/layout.rs`.)
+//! Tests of the variance of public types: conversions that must not compile, each with a twin that
+//! does compile, which shows that nothing else in it is wrong. (`tests/layout.rs` tests auto
+//! traits.)
 //!
 //! A [`Task`](super::Task) points to functions that were made for one type of future. So it must be
 //! invariant in that type, and so must each type that contains one.
 //!
 //! # A task's future
 //!
-//! `Future` may be implemented for two types of which one is a subtype of the other, with different
-//! outputs:
+//! `Future` may be implemented, with different outputs, for two types of which one is a subtype of
+//! the other:
 //!
 //! ```compile_fail
 //! # #![allow(coherence_leak_check)]
@@ -76,7 +77,7 @@
 //!
 //! # A handle
 //!
-//! It is covariant in its output, as a box is.
+//! A handle is covariant in its output, as a box is.
 //!
 //! ```
 //! # use dormir::executor::JoinHandle;

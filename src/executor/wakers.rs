@@ -14,7 +14,7 @@ use super::{
     task_ref::TaskRef,
 };
 
-/// The wakers of executors of one capacity. Their data pointers are [`TaskRef`]s.
+/// The wakers of executors with these parameters. Their data pointers are [`TaskRef`]s.
 pub(crate) struct Functions<C, M>(PhantomData<(C, M)>);
 
 impl<C: Capacity, M: Cpus> Functions<C, M> {
@@ -37,7 +37,7 @@ impl<C: Capacity, M: Cpus> Functions<C, M> {
 
     /// # Safety
     ///
-    /// It has no requirements of its own; it has the type of wakers' functions.
+    /// None; the type is that of wakers' functions.
     unsafe fn clone(data: *const ()) -> RawWaker {
         RawWaker::new(data, Self::PLAIN.vtable)
     }
@@ -49,13 +49,14 @@ impl<C: Capacity, M: Cpus> Functions<C, M> {
         RawWaker::new(data, Self::HOOKED.vtable)
     }
 
-    /// Sets a ready bit. Lock-free, without memory, in any context, NMI included.
+    /// Sets a ready bit. Lock-free, allocates nothing, and may be called in any context, NMI
+    /// included.
     ///
     /// # Safety
     ///
     /// `data` is a [`TaskRef`]'s, of an executor of this capacity.
     pub(crate) unsafe fn wake(data: *const ()) {
-        // SAFETY: as the caller says.
+        // SAFETY: the caller guarantees that `data` is a `TaskRef`'s.
         let task = unsafe { TaskRef::from_data(data) };
         let woken = Woken::count(task);
         Self::set_ready(task);
@@ -66,7 +67,7 @@ impl<C: Capacity, M: Cpus> Functions<C, M> {
     ///
     /// As [`wake`](Self::wake).
     unsafe fn wake_hooked(data: *const ()) {
-        // SAFETY: as the caller says.
+        // SAFETY: the caller guarantees that `data` is a `TaskRef`'s.
         let task = unsafe { TaskRef::from_data(data) };
         let woken = Woken::count(task);
         Self::set_ready_and_call(task);

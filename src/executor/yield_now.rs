@@ -1,4 +1,4 @@
-//! A future that lets other tasks run.
+//! [`yield_now`], which lets other tasks run.
 
 use core::{
     future::Future,
@@ -6,11 +6,11 @@ use core::{
     task::{Context, Poll},
 };
 
-/// Lets every other task that is ready have its turn, and goes on after that.
+/// Wakes the calling task and lets every other ready task be polled once before it continues.
 ///
 /// # Cancel safety
 ///
-/// Dropping it has no effect beyond, perhaps, one poll of the task for nothing.
+/// Dropping the future has no effect, except that the task may be polled once more.
 ///
 /// # Examples
 ///
@@ -36,7 +36,7 @@ pub fn yield_now() -> YieldNow {
     YieldNow { yielded: false }
 }
 
-/// The future of [`yield_now`].
+/// The future that [`yield_now`] returns.
 ///
 /// # Examples
 ///
@@ -55,7 +55,7 @@ pub fn yield_now() -> YieldNow {
 /// # dormir::block_on(steps(1000), dormir::platform::host::Skip);
 /// ```
 #[derive(Debug)]
-#[must_use = "nothing is yielded until it is awaited"]
+#[must_use = "a future does nothing until it is awaited"]
 pub struct YieldNow {
     yielded: bool,
 }

@@ -30,7 +30,7 @@ impl TaskCounters {
         self.wakes[bit as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// For a new task.
+    /// Sets the counts of a slot to zero, for a new task.
     pub(in crate::executor) fn reset(&self, bit: u32) {
         self.polls[bit as usize].store(0, Ordering::Relaxed);
         self.wakes[bit as usize].store(0, Ordering::Relaxed);
@@ -84,7 +84,7 @@ impl Counters {
         self.restless.pass(is_ready);
     }
 
-    /// Waited once; how long, if there is a clock.
+    /// Counts a wait, and its length if there is a clock.
     pub(in crate::executor) fn waited(&self, time: Option<Duration>) {
         self.waits.fetch_add(1, Ordering::Relaxed);
         self.restless.end();
@@ -94,7 +94,7 @@ impl Counters {
 
     pub(super) fn polled(&self, time: Duration, vtable: &'static TaskVTable) {
         self.polls.fetch_add(1, Ordering::Relaxed);
-        // Only the runner writes these two; the section is for who reads them.
+        // Only the runner writes these two. The critical section makes readers see both.
         if nanos(time) > self.longest_poll_nanos.load(Ordering::Relaxed) {
             critical(|_| {
                 self.longest_poll_nanos
@@ -106,13 +106,13 @@ impl Counters {
     }
 }
 
-/// Passes that came of nothing but the pass before. Only the runner writes it.
+/// Counts passes whose only cause was the pass before. Only the runner writes it.
 pub(super) struct Restless {
     pub(super) passes: AtomicU64,
     pub(super) longest: AtomicU64,
-    /// How many passes over ready tasks there were in a row, the first of which has a cause.
+    /// The number of passes over ready tasks in a row. The first of them had another cause.
     in_a_row: AtomicU64,
-    /// How many [causes](progress::causes) there had been at the last pass.
+    /// The number of [causes](progress::causes) at the last pass.
     causes: AtomicU64,
 }
 

@@ -1,4 +1,4 @@
-//! A poll whose time is taken.
+//! [`TimedPoll`]: a poll that is counted and timed.
 
 use core::{ptr, sync::atomic::Ordering};
 
@@ -10,7 +10,7 @@ use crate::{
     time::{Instant, TimerQueue},
 };
 
-/// A poll whose time is taken.
+/// A poll that is counted and timed.
 pub(in crate::executor) struct TimedPoll {
     task: TaskRef,
     vtable: Option<&'static TaskVTable>,
@@ -21,7 +21,7 @@ pub(in crate::executor) struct TimedPoll {
 impl TimedPoll {
     pub(in crate::executor) fn begin(task: TaskRef, header: &Header) -> Self {
         let timers = task.core().timers();
-        // A stale wake's visit is not a poll.
+        // A visit that follows a stale wake is not a poll.
         let vtable = (!ptr::eq(header, vacant())).then(|| header.vtable());
         if vtable.is_some() {
             let bit = task.bit() as usize;

@@ -1,4 +1,4 @@
-//! The levels of the ready set, and the ways down from each: a pass, and a search for one task.
+//! The levels of the ready set, and what goes down from each: a pass, and a search for one task.
 
 use core::{marker::PhantomData, mem, ptr};
 
@@ -10,17 +10,17 @@ use crate::{
 
 /// What a pass does with the tasks that are ready.
 pub trait Visitor {
-    /// What is kept during the pass.
+    /// A guard that lives as long as the pass.
     type Pass;
 
-    /// A pass begins, in which a task is ready.
+    /// Called when a pass begins, unless no task is ready.
     fn begin(&self) -> Self::Pass;
 
-    /// Visits a task that was ready, and whose bit has been cleared. `data` is what its wakers
-    /// carry.
+    /// Visits a task that was ready, and whose bit was cleared. `data` is its wakers' data pointer.
     fn visit(&mut self, block: &Block, bit: u32, data: *const ());
 
-    /// The pass goes on from one word to another. Returns whether tasks may have been woken here.
+    /// Called when the pass goes on from one word to another. Returns whether this may have woken
+    /// tasks.
     fn between(&mut self) -> bool;
 }
 
@@ -40,14 +40,14 @@ impl<V: FnMut(&Block, u32, *const ()), B: FnMut()> Visitor for (V, B) {
     }
 }
 
-/// A level of the ready set, with those below it.
+/// A level of the ready set, with the levels below it.
 pub trait Level {
     /// The number of levels above the blocks.
     const SUMMARIES: u32;
-    /// The number of tasks below each node.
+    /// The number of tasks below each node of this level.
     const TASKS: u32;
 
-    /// Writes the ways up to this level from all nodes below it.
+    /// Links all nodes below this level to the nodes above them.
     fn link(summaries: &[Node], blocks: &[Block]);
 
     /// The number of nodes of this level.
@@ -59,7 +59,7 @@ pub trait Level {
     fn node<'a>(summaries: &'a [Node], blocks: &'a [Block], number: u32) -> &'a Node;
 
     /// Visits each task whose bit is set below a node of this level, in order, once. `word` is that
-    /// node's, and not 0.
+    /// node's word, and not 0.
     fn pass<M: Cpus>(
         summaries: &[Node],
         blocks: &[Block],
@@ -73,11 +73,12 @@ pub trait Level {
     fn take<M: Cpus>(summaries: &[Node], blocks: &[Block], number: u32, from: u32) -> Option<u32>;
 }
 
-/// The blocks.
+/// The lowest level: the blocks of slots.
 #[derive(Debug)]
 pub struct Leaf;
 
-/// Words with a bit for each node of the level below. The first of them is summary number `FIRST`.
+/// A level of summary words, with a bit for each node of the level below. Its first word is summary
+/// number `FIRST`.
 #[derive(Debug)]
 pub struct Summary<const FIRST: usize, Below>(PhantomData<Below>);
 
@@ -148,7 +149,8 @@ impl<const FIRST: usize, Below: Level> Level for Summary<FIRST, Below> {
         let node = Self::node(summaries, blocks, number);
         loop {
             let (bit, above) = node.take_lowest::<M>(word);
-            // A poll may unwind, on a host: then the tasks that are left below must stay reachable.
+            // A poll may unwind (on a host). Then the tasks that are left below must stay
+            // reachable.
             let restore = Restore::<M>(node, bit, PhantomData);
             let child = number * BITS + bit;
             let below = Below::node(summaries, blocks, child).bits();
@@ -162,7 +164,7 @@ impl<const FIRST: usize, Below: Level> Level for Summary<FIRST, Below> {
             }
             if visitor.between() {
                 word = node.bits() & above;
-                // This never happens, since only the pass clears these bits; but it tells the
+                // This never happens, since only the pass clears these bits. But it tells the
                 // compiler that the word is not 0, which saves five instructions.
                 if word == 0 {
                     return;
@@ -182,7 +184,8 @@ impl<const FIRST: usize, Below: Level> Level for Summary<FIRST, Below> {
             if bit != from / Below::TASKS {
                 from = bit * Below::TASKS;
             }
-            // As in a pass: cleared before the look below. Set again if there is more.
+            // As in a pass, this is cleared before the word below is read. It is set again if more
+            // is ready.
             M::clear(&node.word, bit);
             let child = number * BITS + bit;
             let task = Below::take::<M>(summaries, blocks, child, from % Below::TASKS);
@@ -199,7 +202,7 @@ impl<const FIRST: usize, Below: Level> Level for Summary<FIRST, Below> {
     }
 }
 
-/// Sets a summary bit again if the pass below it did not come to its end.
+/// Sets a summary bit again if the pass below it unwinds.
 struct Restore<'a, M: Cpus>(&'a Node, u32, PhantomData<M>);
 
 impl<M: Cpus> Drop for Restore<'_, M> {

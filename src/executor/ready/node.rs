@@ -1,4 +1,4 @@
-//! A word of the ready set, and the way up from it.
+//! A word of the ready set, and its link to the word above.
 
 use core::ptr;
 
@@ -10,7 +10,7 @@ use crate::{
     },
 };
 
-/// Bits in a word.
+/// The number of bits in a word.
 pub(crate) const BITS: u32 = u64::BITS;
 
 /// A word with a bit for each task of a block, or for each node of the level below.
@@ -22,7 +22,7 @@ pub struct Node {
     pub(super) parent: AtomicPtr<Node>,
     /// This node's bit in the one above.
     pub(super) parent_mask: AtomicU64,
-    /// The number of nodes of its level before this one. Written with `parent`.
+    /// This node's number in its level. Written with `parent`.
     number: AtomicU32,
 }
 
@@ -41,7 +41,7 @@ impl Node {
     /// Clears the lowest bit of `word`, whose bits are set in this node. Returns that bit, and a
     /// mask of the bits above it.
     ///
-    /// A pass clears each bit here, before it looks at what the bit stands for: a task, or a word
+    /// A pass clears each bit here before it looks at what the bit stands for, a task or a word
     /// below. So a wake that comes later sets the bit again.
     #[inline(always)]
     pub(crate) fn take_lowest<M: Cpus>(&self, word: u64) -> (u32, u64) {
@@ -56,7 +56,7 @@ impl Node {
         self.word.load(Ordering::Relaxed)
     }
 
-    /// The first bit that is set, from the bit `from` on, which is below 64.
+    /// The first bit that is set, from bit `from` on, which is below 64.
     pub(super) fn first_from(&self, from: u32) -> Option<u32> {
         let word = self.word.load(Ordering::Relaxed) & (u64::MAX << from);
         (word != 0).then(|| word.trailing_zeros())
@@ -70,20 +70,20 @@ impl Node {
             .store(1 << (number % BITS), Ordering::Relaxed);
     }
 
-    /// The number of nodes of its level before this one; 0 until the set is linked.
+    /// This node's number in its level; 0 until the set is linked.
     pub(crate) fn number(&self) -> u32 {
         self.number.load(Ordering::Relaxed)
     }
 }
 
-/// Returns `mask`, computed before the visit. Left to itself, the compiler computes a mask after
-/// the visit, and keeps the bit for that, which takes four more instructions a visit.
+/// Returns `mask`, and makes the compiler compute it before the visit. Otherwise it keeps the bit
+/// and computes the mask after the visit, which takes four more instructions for each visit.
 #[inline(always)]
 fn computed_here(mask: u64) -> u64 {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     {
         let mut mask = mask;
-        // SAFETY: an empty instruction sequence changes nothing.
+        // SAFETY: this contains no instruction, so it changes nothing.
         unsafe {
             core::arch::asm!("/* {0} */", inout(reg) mask, options(nomem, nostack, preserves_flags));
         }

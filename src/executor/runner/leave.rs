@@ -1,4 +1,4 @@
-//! The drop of a runner: it drops the futures that only it may drop.
+//! The drop of a runner, which drops the futures that only the runner may drop.
 
 use super::Runner;
 use crate::executor::{capacity::Capacity, cpus::Cpus, current::OuterTask, executor::Executor};
@@ -7,7 +7,7 @@ impl<C: Capacity, M: Cpus> Drop for Runner<C, M> {
     fn drop(&mut self) {
         let _outer = OuterTask::here();
         let core = &self.executor.core;
-        // A future that is dropped may try to spawn.
+        // A future that is dropped may try to spawn: that returns an error from here on.
         core.begin_to_leave();
         let is_empty = core.live() + core.ended() == 0;
         let mut leaving = Leaving {
@@ -18,7 +18,7 @@ impl<C: Capacity, M: Cpus> Drop for Runner<C, M> {
     }
 }
 
-/// Leaves one slot after the other, also where dropping a future unwinds.
+/// Leaves one slot after the other, even if dropping a future unwinds.
 struct Leaving<C: Capacity, M: Cpus> {
     executor: &'static Executor<C, M>,
     next: u32,

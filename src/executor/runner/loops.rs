@@ -23,7 +23,7 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
     }
 }
 
-/// An executor's tasks, until none is left.
+/// Polls an executor's tasks, until none is left.
 pub(super) struct UntilEmpty<'a, C: Capacity, M: Cpus>(pub(super) &'a mut Runner<C, M>);
 
 impl<C: Capacity, M: Cpus> Work for UntilEmpty<'_, C, M> {
@@ -32,7 +32,7 @@ impl<C: Capacity, M: Cpus> Work for UntilEmpty<'_, C, M> {
     #[inline(always)]
     fn poll(&mut self) -> Option<()> {
         self.0.pass();
-        // The last task may have ended: then there is nothing to wait for.
+        // If the last task has ended, there is nothing to wait for.
         let executor = self.0.executor;
         (executor.tasks() == 0 && executor.ready.is_empty()).then_some(())
     }
@@ -43,7 +43,7 @@ impl<C: Capacity, M: Cpus> Work for UntilEmpty<'_, C, M> {
     }
 }
 
-/// An executor's tasks, also while there is none.
+/// Polls an executor's tasks, even while there is none.
 pub(super) struct Forever<'a, C: Capacity, M: Cpus>(pub(super) &'a mut Runner<C, M>);
 
 impl<C: Capacity, M: Cpus> Work for Forever<'_, C, M> {
@@ -72,8 +72,8 @@ impl<I: Idle> Rest for Reported<I> {
 
     #[inline(always)]
     fn rest(&mut self, cx: &IdleContext<'_>) -> Result<(), Infallible> {
-        // SAFETY: the caller is the runner's loop. (It is done at each wait, so that the same
-        // instructions follow each.)
+        // SAFETY: the caller is the runner's loop. (Each wait restarts the count, so that the same
+        // instructions follow every wait.)
         unsafe { self.core.restart_word_count() };
         let wait = || self.idle.wait(cx);
         probe::waiting(self.core, wait);

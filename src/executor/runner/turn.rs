@@ -1,4 +1,4 @@
-//! What `run_until_idle` returns.
+//! [`Turn`], which `run_until_idle` returns.
 
 use crate::time::Instant;
 

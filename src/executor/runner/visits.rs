@@ -32,18 +32,18 @@ impl<C: Capacity, M: Cpus> Visitor for Pass<C, M> {
     fn visit(&mut self, block: &Block, bit: u32, data: *const ()) {
         // SAFETY: the bit was set, so the slot was used.
         let header = unsafe { block.task(bit) };
-        // SAFETY: `data` is what wakers carry.
+        // SAFETY: `data` is the data pointer of the slot's wakers.
         let task = unsafe { TaskRef::from_data(data) };
-        // SAFETY: the header is in that slot, and the pass is the runner's.
+        // SAFETY: the header is in that slot, and the caller is the runner.
         unsafe { self.0.visit(task, header) };
     }
 
     #[inline(always)]
     fn between(&mut self) -> bool {
-        // SAFETY: the pass is the runner's.
+        // SAFETY: the caller is the runner.
         let is_time = unsafe { self.0.core.next_word() };
         if is_time {
-            // SAFETY: the same, and it is between two words.
+            // SAFETY: the same, and no visit is going on between two words.
             unsafe { self.0.look_within_pass() };
         }
         is_time
@@ -52,31 +52,31 @@ impl<C: Capacity, M: Cpus> Visitor for Pass<C, M> {
 
 /// For the runner.
 impl<C: Capacity, M: Cpus> Executor<C, M> {
-    /// Visits a task: does what its header says.
+    /// Visits a task: calls the function that its header names.
     ///
     /// # Safety
     ///
-    /// `header` is in the slot `task`, of this executor. The caller is the runner, and during no
-    /// other visit.
+    /// `header` is in the slot `task` of this executor. The caller is the runner, and no other
+    /// visit is going on.
     #[inline(always)]
     pub(super) unsafe fn visit(&self, task: TaskRef, header: NonNull<Header>) {
-        // SAFETY: as the caller says.
+        // SAFETY: the caller guarantees that the header is in the slot.
         let polling = unsafe { Polling::begin(task, header) };
-        // SAFETY: the same.
+        // SAFETY: the same, and the caller is the runner.
         unsafe { task.visit(header, self.core.wakers()) };
         polling.end();
     }
 
-    /// During a long pass: polls the tasks whose deadlines have passed, each once, in the order of
-    /// their deadlines. Else they could wait for the next pass, since this one may be past their
+    /// During a long pass: polls each task whose deadline has passed, in the order of the
+    /// deadlines. Otherwise they might wait for the next pass, since this one may be past their
     /// slots.
     ///
-    /// It goes by the clock, so it needs no interrupt and no alarm. The alarm is set after the
+    /// This reads the clock, so it needs no interrupt and no alarm. The alarm is set after the
     /// pass.
     ///
     /// # Safety
     ///
-    /// The caller is the runner, and during no visit.
+    /// The caller is the runner, and no visit is going on.
     #[cold]
     #[inline(never)]
     unsafe fn look_within_pass(&'static self) {
@@ -86,17 +86,16 @@ impl<C: Capacity, M: Cpus> Executor<C, M> {
         }
         timers.look_and(|waker| {
             waker.wake_by_ref();
-            // A waker of another kind that carries the address of a slot leads to a poll for
-            // nothing.
+            // A foreign waker that carries the address of a slot causes a spurious poll.
             let Some(task) = self.ready.slot_of(waker.data()) else {
                 return;
             };
-            // The task is polled here, and not by its bit.
+            // The task is polled here, so its bit is cleared.
             ReadySet::<C, M>::clear(task);
             let header = task.task().load(Ordering::Acquire);
             if let Some(header) = NonNull::new(header) {
-                // SAFETY: it is in the slot, which is this executor's; the rest is as the caller
-                // says.
+                // SAFETY: the header is in the slot, which is this executor's. The caller
+                // guarantees the rest.
                 unsafe { self.visit(task, header) };
             }
         });
