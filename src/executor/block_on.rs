@@ -1,6 +1,7 @@
 //! [`block_on`], which runs one future.
 
 use core::{
+    any::type_name,
     future::Future,
     pin::{Pin, pin},
     ptr,
@@ -75,20 +76,25 @@ impl Drop for Flag {
     }
 }
 
-/// The address of each call's future, if it is as large as a join handle, or else null.
-static AS_LARGE_AS_A_HANDLE: [AtomicPtr<()>; FLAGS as usize] =
+/// The address of each call's future if it is a join handle, or else null.
+static AWAITED_HANDLES: [AtomicPtr<()>; FLAGS as usize] =
     [const { AtomicPtr::new(ptr::null_mut()) }; FLAGS as usize];
 
 /// The size of a [`JoinHandle`](super::JoinHandle), in bytes.
 pub(super) const JOIN_HANDLE_SIZE: usize = 2 * size_of::<*const ()>();
+
+/// How [`type_name`] begins for a [`JoinHandle`](super::JoinHandle). `block_on` cannot compare types
+/// otherwise, since its future need not be `'static`. If the name is another one, a deadlock is not
+/// recognised.
+const JOIN_HANDLE_NAME: &str = "dormir::executor::join::JoinHandle<";
 
 /// Whether the join handle at `handle` is the whole future of the call that `waker` belongs to, so
 /// that the call waits for nothing else.
 #[inline(always)]
 pub(super) fn waits_for_nothing_but(handle: *const (), waker: &Waker) -> bool {
     let is_whole = |number: usize| {
-        let future = AS_LARGE_AS_A_HANDLE[number].load(Ordering::Relaxed);
-        ptr::eq(future, handle)
+        let awaited = AWAITED_HANDLES[number].load(Ordering::Relaxed);
+        ptr::eq(awaited, handle)
     };
     has_made(waker) && is_whole(number_of(waker))
 }
@@ -179,14 +185,15 @@ pub(crate) struct Blocking<'a, F> {
 impl<'a, F: Future> Blocking<'a, F> {
     pub(crate) fn new(future: Pin<&'a mut F>) -> Self {
         let flag = Flag::take();
-        let is_as_large = size_of::<F>() == JOIN_HANDLE_SIZE;
-        let address = ptr::from_ref(&*future).cast_mut().cast::<()>();
-        let address = if is_as_large {
-            address
+        // The size comes first: it spares almost all types the comparison of names.
+        let is_handle =
+            size_of::<F>() == JOIN_HANDLE_SIZE && type_name::<F>().starts_with(JOIN_HANDLE_NAME);
+        let handle = if is_handle {
+            ptr::from_ref(&*future).cast_mut().cast::<()>()
         } else {
             ptr::null_mut()
         };
-        AS_LARGE_AS_A_HANDLE[flag.0 as usize].store(address, Ordering::Relaxed);
+        AWAITED_HANDLES[flag.0 as usize].store(handle, Ordering::Relaxed);
         Self { future, flag }
     }
 }
