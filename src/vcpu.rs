@@ -3,9 +3,22 @@
 #[cfg(any(unix, windows))]
 extern crate std;
 
-/// A number that no other vCPU has at the same time; 0 if vCPUs cannot be distinguished.
+#[cfg(all(test, any(unix, windows)))]
+std::thread_local! {
+    /// For tests of what happens where vCPUs cannot be distinguished.
+    pub(crate) static IS_UNKNOWN: core::cell::Cell<bool> = const { core::cell::Cell::new(false) };
+}
+
+/// The number of every vCPU where they cannot be distinguished.
+pub(crate) const UNKNOWN: usize = 0;
+
+/// A number that no other vCPU has at the same time; [`UNKNOWN`] if vCPUs cannot be distinguished.
 #[cfg(any(unix, windows))]
 pub(crate) fn current() -> usize {
+    #[cfg(test)]
+    if IS_UNKNOWN.get() {
+        return UNKNOWN;
+    }
     std::thread_local! {
         static HERE: u8 = const { 0 };
     }
@@ -23,7 +36,7 @@ pub(crate) fn current() -> usize {
         core::arch::asm!("str {0:x}", out(reg) task, options(nomem, nostack, preserves_flags));
     }
     if task == 0 {
-        return 0;
+        return UNKNOWN;
     }
     let table = x86_64::instructions::tables::sgdt().base.as_u64() as usize;
     table.wrapping_add(task.into())
@@ -35,5 +48,5 @@ pub(crate) fn current() -> usize {
     all(target_arch = "x86_64", target_os = "none", feature = "bare")
 )))]
 pub(crate) fn current() -> usize {
-    0
+    UNKNOWN
 }

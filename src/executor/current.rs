@@ -66,7 +66,7 @@ pub fn current_task() -> Option<&'static str> {
 ///
 /// A deadlock is recognised if a task of that executor was visited last, and its runner is on this
 /// vCPU. It is not recognised if the caller is a task of an executor that a task of `task`'s
-/// executor runs.
+/// executor runs, nor where vCPUs cannot be distinguished.
 #[cold]
 #[inline(never)]
 pub(super) fn refuse_deadlock(task: TaskRef) {

@@ -257,10 +257,10 @@ impl ExecutorCore {
         critical(|cs| self.entered_on.borrow(cs).set(None));
     }
 
-    /// Whether the runner is on this vCPU.
+    /// Whether the runner is on this vCPU. `false` where vCPUs cannot be distinguished.
     pub(crate) fn is_entered_here(&self) -> bool {
         let here = vcpu::current();
-        critical(|cs| self.entered_on.borrow(cs).get() == Some(here))
+        here != vcpu::UNKNOWN && critical(|cs| self.entered_on.borrow(cs).get() == Some(here))
     }
 
     fn next_runner(&self, cs: CriticalSection<'_>) -> u64 {

@@ -41,6 +41,10 @@ impl TaskRef {
         self.state().load(Ordering::Relaxed)
     }
 
+    pub(super) fn is_local(self, cs: CriticalSection<'_>) -> bool {
+        self.flags(cs) & LOCAL != 0
+    }
+
     fn set_state(self, state: u64, _cs: CriticalSection<'_>) {
         self.state().store(state, Ordering::Release);
     }
@@ -198,7 +202,7 @@ impl TaskRef {
     #[inline(never)]
     pub(crate) fn leave(self) {
         let header = critical(|cs| {
-            if self.flags(cs) & LOCAL == 0 {
+            if !self.is_local(cs) {
                 return None;
             }
             let header = self.live_task(cs)?;

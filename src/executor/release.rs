@@ -4,7 +4,8 @@
 //! that handle, and so on. If each were dropped inside the one before, a long chain would overflow
 //! the stack. So while an output is being dropped, further outputs of the same executor on the same
 //! vCPU are only queued, and the outermost drop goes on with them. (While two vCPUs drop outputs of
-//! one executor at once, only the first one queues; the second one's chains are nested.)
+//! one executor at once, only the first one queues; the second one's chains are nested. So are the
+//! outputs of local tasks where vCPUs cannot be distinguished.)
 
 use core::{mem, ptr::NonNull, task::Waker};
 
@@ -32,30 +33,36 @@ impl TaskRef {
             return unsafe { self.release(header) };
         }
         let (here, queue) = (vcpu::current(), &self.core().outputs);
-        let dropped_on = critical(|cs| {
+        let order = critical(|cs| {
             let outputs = queue.0.borrow(cs);
             let Outputs { dropped_on, next } = outputs.get();
-            if dropped_on == Some(here) {
+            // Where vCPUs cannot be distinguished, the outer drop may be another vCPU's. It must
+            // not get the output of a local task, which need not be `Send`.
+            let may_be_left = here != vcpu::UNKNOWN || !self.is_local(cs);
+            if dropped_on.is_none() {
+                let dropped_on = Some(here);
+                outputs.set(Outputs { dropped_on, next });
+                Order::First
+            } else if dropped_on == Some(here) && may_be_left {
                 // SAFETY: nothing else uses the task, which stays until it is taken from the queue.
                 unsafe { header.as_ref() }.chain(self, next, cs);
                 let next = Some(header);
                 outputs.set(Outputs { dropped_on, next });
-            } else if dropped_on.is_none() {
-                let dropped_on = Some(here);
-                outputs.set(Outputs { dropped_on, next });
+                Order::Later
+            } else {
+                Order::Nested
             }
-            dropped_on
         });
-        match dropped_on {
-            None => {
+        match order {
+            Order::First => {
                 let rest = Rest(queue);
                 // SAFETY: the contract is the same.
                 unsafe { self.drop_now(header) };
                 drop(rest);
             }
-            Some(vcpu) if vcpu == here => {}
+            Order::Later => {}
             // SAFETY: the contract is the same.
-            Some(_) => unsafe { self.drop_now(header) },
+            Order::Nested => unsafe { self.drop_now(header) },
         }
     }
 
@@ -94,6 +101,16 @@ impl TaskRef {
             }
         }
     }
+}
+
+/// When an output is dropped.
+enum Order {
+    /// Now. Later ones are queued until then.
+    First,
+    /// After the output that is being dropped.
+    Later,
+    /// Now, whatever else is being dropped.
+    Nested,
 }
 
 /// Releases a task whose output was dropped, even if that unwound.

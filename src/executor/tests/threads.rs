@@ -2,7 +2,7 @@
 //! future and output is dropped once, in any order of aborts, joins and drops.
 
 use super::*;
-use core::future::poll_fn;
+use core::{future::poll_fn, marker::PhantomData};
 use std::sync::{Barrier, atomic::AtomicBool};
 
 const ROUNDS: usize = if cfg!(miri) { 40 } else { 4_000 };
@@ -263,5 +263,91 @@ fn a_handle_is_polled_while_its_task_ends() {
         assert_eq!(drops.count(), round + 1);
         drop(waker);
         assert_eq!(Arc::strong_count(&counter), 1);
+    }
+}
+
+/// Threads that cannot be told apart, as vCPUs without task state segments of their own.
+mod undistinguished {
+    use super::*;
+    use crate::vcpu::IS_UNKNOWN;
+
+    /// Waits at a barrier when it is dropped, before and after something else.
+    struct Meets<'a>(&'a Barrier);
+
+    impl Drop for Meets<'_> {
+        fn drop(&mut self) {
+            self.0.wait();
+            self.0.wait();
+        }
+    }
+
+    /// Notes the thread that drops it. It is not `Send`.
+    struct Local(Arc<Mutex<Option<thread::ThreadId>>>, PhantomData<*mut ()>);
+
+    impl Drop for Local {
+        fn drop(&mut self) {
+            *self.0.lock().unwrap() = Some(thread::current().id());
+        }
+    }
+
+    #[test]
+    fn a_local_output_is_dropped_by_its_own_thread() {
+        task! {
+            async fn sent(output: Meets<'static>) -> Meets<'static>, pool = 1 { output }
+            async fn local(output: Local) -> Local, pool = 1 { output }
+        }
+        let barrier = leak(Barrier::new(2));
+        let executor = executor::<Up64>();
+        IS_UNKNOWN.set(true);
+        let mut runner = executor.enter().unwrap();
+        let dropped_by = Arc::default();
+        let sent = executor.remote().spawn(sent(Meets(barrier))).unwrap();
+        let output = Local(Arc::clone(&dropped_by), PhantomData);
+        let local = runner.spawner().spawn(local(output)).unwrap();
+        runner.pass();
+        let other = thread::spawn(move || {
+            IS_UNKNOWN.set(true);
+            drop(sent);
+        });
+        barrier.wait();
+        drop(local);
+        barrier.wait();
+        other.join().expect("it drops its output");
+        assert_eq!(*dropped_by.lock().unwrap(), Some(thread::current().id()));
+        assert_eq!((executor.tasks(), executor.core.ended()), (0, 0));
+    }
+
+    /// The runner's thread polls a task; another thread awaits a second one.
+    #[test]
+    fn block_on_a_task_of_a_runner_elsewhere_is_allowed() {
+        task! {
+            async fn polls(barrier: &'static Barrier), pool = 1 { barrier.wait(); barrier.wait(); }
+            async fn ends(), pool = 1 {}
+        }
+        alone(|| {
+            let barrier = leak(Barrier::new(2));
+            let executor = executor::<Up64>();
+            let remote = executor.remote();
+            remote.spawn_detached(polls(barrier)).unwrap();
+            let ends = remote.spawn(ends()).unwrap();
+            let runner = thread::spawn(move || {
+                IS_UNKNOWN.set(true);
+                executor.enter().unwrap().run(NeverIdle);
+            });
+            IS_UNKNOWN.set(true);
+            barrier.wait();
+            // Its first wait lets the polled task end: the poll of the handle was not refused.
+            struct Continues(&'static Barrier);
+            impl Idle for Continues {
+                fn wait(&mut self, cx: &IdleContext<'_>) {
+                    self.0.wait();
+                    while cx.is_idle() {
+                        thread::yield_now();
+                    }
+                }
+            }
+            assert_eq!(crate::block_on(ends, Continues(barrier)), Ok(()));
+            runner.join().expect("no task is left");
+        });
     }
 }
