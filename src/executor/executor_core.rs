@@ -99,8 +99,8 @@ pub(super) struct Outputs {
     pub(super) next: Option<NonNull<Header>>,
 }
 
-// SAFETY: only the vCPU that queued the headers uses them, and `Outputs` itself is used in critical
-// sections.
+// SAFETY: `Outputs` is used in critical sections. Its headers belong to the vCPU that queued them;
+// another one may get only those of remote tasks, whose outputs are `Send`.
 unsafe impl Send for Outputs {}
 
 impl Outputs {

@@ -131,7 +131,8 @@ impl Drop for Rest<'_> {
     fn drop(&mut self) {
         while let Some((task, header)) = critical(|cs| self.take(cs)) {
             let rest = Rest(self.0);
-            // SAFETY: `drop_output` queued it on this vCPU, and this took it from the queue.
+            // SAFETY: `take` returned it, so nothing else uses it. `drop_output` queued it on this
+            // vCPU, or the output is that of a remote task, and so `Send`.
             unsafe { task.drop_now(header) };
             mem::forget(rest);
         }
