@@ -83,9 +83,9 @@ static AWAITED_HANDLES: [AtomicPtr<()>; FLAGS as usize] =
 /// The size of a [`JoinHandle`](super::JoinHandle), in bytes.
 pub(super) const JOIN_HANDLE_SIZE: usize = 2 * size_of::<*const ()>();
 
-/// How [`type_name`] begins for a [`JoinHandle`](super::JoinHandle). `block_on` cannot compare types
-/// otherwise, since its future need not be `'static`. If the name is another one, a deadlock is not
-/// recognised.
+/// How [`type_name`] begins for a [`JoinHandle`](super::JoinHandle). `block_on` cannot compare
+/// types otherwise, since its future need not be `'static`. If the name is another one, a deadlock
+/// is not recognised.
 const JOIN_HANDLE_NAME: &str = "dormir::executor::join::JoinHandle<";
 
 /// Whether the join handle at `handle` is the whole future of the call that `waker` belongs to, so

@@ -74,7 +74,11 @@ pub(crate) mod sealed {
 }
 
 macro_rules! capacities {
-    ($($(#[$about:meta])* $name:ident: $tasks:literal tasks, $root:ty, $summaries:literal summaries, $blocks:literal blocks;)*) => {$(
+    ($(
+        $(#[$about:meta])*
+        $name:ident: $tasks:literal tasks, $root:ty, $summaries:literal summaries,
+            $blocks:literal blocks;
+    )*) => {$(
         $(#[$about])*
         #[derive(Clone, Copy, Debug)]
         pub struct $name(());

@@ -72,7 +72,8 @@ pub struct Align<const ALIGN: usize>;
 #[diagnostic::on_unimplemented(
     message = "a task in a pool can be aligned to at most 4096 bytes, and this one needs more",
     label = "in this task's future or output",
-    note = "put the value with the large alignment into a static or on the heap, and a reference or a `Box` into the task"
+    note = "put the value with the large alignment into a static or on the heap, and a \
+            reference or a `Box` into the task"
 )]
 pub trait Aligned {
     /// A type of that alignment.

@@ -99,13 +99,13 @@ impl<F> fmt::Display for SpawnError<F> {
             ),
             SpawnErrorKind::ExecutorFull => write!(
                 f,
-                "`{name}` was not spawned, since the executor is full: give it a larger capacity, or \
-                 await or drop the handles of tasks that have ended"
+                "`{name}` was not spawned, since the executor is full: give it a larger capacity, \
+                 or await or drop the handles of tasks that have ended"
             ),
             SpawnErrorKind::RunnerGone => write!(
                 f,
-                "`{name}` was not spawned, since the spawner's runner was dropped: enter the executor \
-                 again and use the new runner's spawner"
+                "`{name}` was not spawned, since the spawner's runner was dropped: enter the \
+                 executor again and use the new runner's spawner"
             ),
         }
     }

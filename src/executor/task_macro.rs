@@ -33,7 +33,8 @@ macro_rules! task {
     () => {};
     (
         $(#[$attribute:meta])*
-        $vis:vis async fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $output:ty)?, pool = $count:tt $body:block
+        $vis:vis async fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $output:ty)?,
+            pool = $count:tt $body:block
         $($rest:tt)*
     ) => {
         $(#[$attribute])*
@@ -47,7 +48,8 @@ macro_rules! task {
     };
     (
         $(#[$attribute:meta])*
-        $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) -> $future:ty, pool = $count:tt $body:block
+        $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) -> $future:ty,
+            pool = $count:tt $body:block
         $($rest:tt)*
     ) => {
         $(#[$attribute])*
@@ -71,11 +73,12 @@ macro_rules! task {
     };
     (@not_understood $name:ident, $function:literal, $result:literal) => {
         ::core::compile_error!(::core::concat!(
-            "`", ::core::stringify!($name), "` does not have the form that `task!` takes: `", $function, " ",
-            ::core::stringify!($name), "(argument: Type) -> ", $result, ", pool = 4 { .. }`. ",
-            "An argument is a plain name: instead of `mut n: u32` write `n: u32`, and `let mut n = n;` \
-             in the body. There are no generic parameters. A pool's size of more than one token \
-             needs parentheses."
+            "`", ::core::stringify!($name), "` does not have the form that `task!` takes: `",
+            $function, " ", ::core::stringify!($name), "(argument: Type) -> ", $result,
+            ", pool = 4 { .. }`. ",
+            "An argument is a plain name: instead of `mut n: u32` write `n: u32`, and \
+             `let mut n = n;` in the body. There are no generic parameters. A pool's size of more \
+             than one token needs parentheses."
         ));
     };
     (@output) => { () };
@@ -95,8 +98,8 @@ macro_rules! task {
                 ::core::concat!(
                     "the pool of `",
                     ::core::stringify!($name),
-                    "` has no room for a task: write `pool = 1`, or the number of tasks that can exist \
-                     at once"
+                    "` has no room for a task: write `pool = 1`, or the number of tasks that can \
+                     exist at once"
                 )
             );
             count

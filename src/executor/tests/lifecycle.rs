@@ -27,7 +27,9 @@ task! {
     /// Ends at its second poll, and drops the value.
     async fn drops(value: Box<dyn core::any::Any>), pool = 200 { turns(1).await; drop(value); }
     /// Returns the value.
-    async fn returns(value: Box<dyn core::any::Any>) -> Box<dyn core::any::Any>, pool = 200 { value }
+    async fn returns(value: Box<dyn core::any::Any>) -> Box<dyn core::any::Any>, pool = 200 {
+        value
+    }
     /// Never ends.
     async fn waits(value: Box<dyn core::any::Any>), pool = 200 {
         let _value = value;

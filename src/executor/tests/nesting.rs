@@ -190,7 +190,11 @@ fn a_task_runs_another_executor_to_its_end() {
             station.timer(100).await;
             handle.await.unwrap()
         }
-        async fn sum(station: Station) -> u32, pool = 1 { station.timer(10).await; turns(3).await; 41 }
+        async fn sum(station: Station) -> u32, pool = 1 {
+            station.timer(10).await;
+            turns(3).await;
+            41
+        }
         async fn ticks(station: Station) -> u64, pool = 1 { station.timer(5).await; station.now() }
     }
     alone(|| {

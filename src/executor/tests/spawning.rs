@@ -62,7 +62,9 @@ fn a_full_pool_and_a_full_executor_are_two_errors_that_return_the_task() {
 #[test]
 fn no_slot_is_lost_or_used_twice() {
     task! {
-        async fn task(number: usize, taken: Arc<Mutex<BTreeSet<usize>>>) -> (usize, usize), pool = 64 {
+        async fn task(number: usize, taken: Arc<Mutex<BTreeSet<usize>>>) -> (usize, usize),
+            pool = 64
+        {
             let slot = poll_fn(|cx| Poll::Ready(cx.waker().data().addr() % 64)).await;
             assert!(taken.lock().unwrap().insert(slot), "two tasks have slot {slot}");
             turns(number % 3).await;
