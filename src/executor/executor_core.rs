@@ -44,7 +44,6 @@ pub(crate) struct ExecutorCore {
     /// The number of tasks that have not ended.
     pub(super) live: AtomicUsize,
     /// The number of tasks that have ended and still have a slot.
-    #[cfg(test)]
     pub(super) ended: AtomicUsize,
     /// The number of the task that was spawned last, in the bits in which a slot's state has it.
     pub(super) spawned: Mutex<Cell<u64>>,
@@ -122,7 +121,6 @@ impl ExecutorCore {
                 hook: Hook::none(),
                 free: Mutex::new(Cell::new(FreeList::ALL)),
                 live: AtomicUsize::new(0),
-                #[cfg(test)]
                 ended: AtomicUsize::new(0),
                 spawned: Mutex::new(Cell::new(0)),
                 entered_on: Mutex::new(Cell::new(None)),
@@ -177,7 +175,6 @@ impl ExecutorCore {
     }
 
     /// The number of tasks that have ended, and whose outputs or handles still exist.
-    #[cfg(test)]
     pub(crate) fn ended(&self) -> usize {
         self.ended.load(Ordering::Acquire)
     }

@@ -168,7 +168,6 @@ impl TaskRef {
             self.task().store(vacant(), Ordering::Relaxed);
             let core = self.core();
             add(&core.live, -1, cs);
-            #[cfg(test)]
             add(&core.ended, 1, cs);
             // SAFETY: the memory is given back below, or by the handle's holder after this section.
             let joiner = unsafe { header.as_ref() }.joiner.borrow(cs).take();
