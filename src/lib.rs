@@ -49,57 +49,69 @@
 //!
 //! # The path of a wake
 //!
-//! A task awaits a [`Timer`], and its deadline passes. Each name is a link to its source file,
-//! which is named behind it.
+//! A task awaits a [`Timer`], and its deadline passes. The files are in `src`; the names of private
+//! items link to them.
 //!
 //! 1. *Interrupt.* The timer's interrupt enters at one of the entries in [`tick`]
 //!    (`platform/bare/tick.rs`). The entry acknowledges the interrupt, stores the TSC, and sets the
-//!    queue's flag `due`, which is what [`TimerQueue::on_interrupt`] does. It wakes nothing.
+//!    queue's flag `due`, which is what [`TimerQueue::on_interrupt`] does. It sets no ready bit.
 //! 2. *The halt ends.* The `hlt` returns to [`halt_if`] (`arch/x86_64/halt.rs`), and [`Halt`]
 //!    (`idle/halt.rs`) to the run loop, [`drive`] (`executor/drive.rs`).
-//! 3. *Wake.* The loop calls [`Served::look_after_wait`] (`time/queue/owner.rs`). Since `due` is
-//!    set, it reads the clock, takes each timer whose deadline has passed out of the queue, and
-//!    calls its waker. The waker, [`Functions::wake`] (`executor/wakers.rs`), calls
-//!    [`ReadySet::set`] (`executor/ready.rs`), which sets the task's ready bit, and then the
-//!    summary bits above it. (An executor of 64 tasks has one word of ready bits, and no summary.)
+//! 3. *Wake.* The loop calls [`Served::look_after_wait`] (`time/queue/owner.rs`, and from there
+//!    `serve.rs`). Since `due` is set, it clears `due`, reads the clock, takes each timer whose
+//!    deadline has passed out of the queue, and calls its waker. The waker, [`Functions::wake`]
+//!    (`executor/wakers.rs`), calls [`ReadySet::set`] (`executor/ready.rs`), which sets the task's
+//!    ready bit, and then the summary bits above it. (In an executor of 64 tasks there is one word
+//!    of ready bits, the root, and no summary.)
 //! 4. *Poll.* The next pass, [`ReadySet::pass`] (`executor/ready.rs`), goes from the root down to
-//!    the bit. It clears the bit, in [`Node::take_lowest`] (`executor/ready/node.rs`), and then
-//!    visits the task: [`TaskRef::visit`] (`executor/lifecycle.rs`) calls the function that the
-//!    task's header names, here [`poll`] (`executor/task.rs`).
+//!    the bit (`executor/ready/levels.rs`). It clears the bit in [`Node::take_lowest`]
+//!    (`executor/ready/node.rs`), by one instruction (`executor/cpus.rs`), and then visits the task
+//!    (`executor/runner/visits.rs`): [`TaskRef::visit`] (`executor/lifecycle.rs`) calls the
+//!    function that the task's header names, here [`poll`] (`executor/task.rs`). A pass over many
+//!    words also visits tasks out of turn whose deadlines have passed; their bits are cleared
+//!    before the visit, too.
 //! 5. *Alarm.* After the pass, [`TimerQueue::turn`] (`time/queue.rs`) sets the alarm if the next
-//!    deadline is earlier than what the alarm is set to, and then reads the clock once more.
+//!    deadline is earlier than what the alarm is set to, and then reads the clock once more, since
+//!    an alarm may ignore a deadline that has passed by the time it is written.
 //! 6. *Halt.* Nothing is ready, so the loop calls the idle policy. [`Halt`] calls [`halt_if`]
-//!    (`arch/x86_64/halt.rs`). That masks interrupts and makes the idle check: no task is ready, no
-//!    timer interrupt has come, and the alarm covers the earliest deadline. If so, it executes
-//!    `sti; hlt`, in [`dormir_halt`].
+//!    (`arch/x86_64/halt.rs`). That masks interrupts and makes the idle check: the root is 0, `due`
+//!    is not set, and the alarm covers the earliest deadline. If so, it executes `sti; hlt`, in
+//!    [`dormir_halt`].
 //!
 //! ## Why no wake is lost
 //!
-//! Bits are set and cleared each by one instruction that no interrupt can divide: with
-//! [`SingleVcpu`](executor::SingleVcpu) `or` and `btr`, with [`Shared`](executor::Shared) the same
-//! with a `lock` prefix, so that no other vCPU can either.
+//! Each bit is set or cleared by one instruction that no interrupt can divide: `or` and `btr` with
+//! [`SingleVcpu`](executor::SingleVcpu); `lock bts`, `lock or` and `lock btr` with
+//! [`Shared`](executor::Shared), which no other vCPU can divide either.
 //!
 //! - *During a pass.* A task's bit is cleared before the task is polled. A wake before the clear is
-//!   served by this poll; a wake after the clear sets the bit again. In executors with summaries, a
-//!   pass clears a summary bit before it reads the word below, and a wake sets the task's bit
-//!   before the summary bit. So either the pass reads the bit, or the summary bit is set again
-//!   behind it, up to the root. The idle check reads the root.
+//!   served by this poll; a wake after the clear sets the bit again. With summaries, a pass clears
+//!   a summary bit before it reads the word below, and a wake sets the task's bit before the
+//!   summary bit. So either the pass reads the task's bit, or the summary bit is set again behind
+//!   it, up to the root, which the idle check reads. A wake by `Shared` that finds the task's bit
+//!   set leaves the summaries alone: the wake that has set the bit sets them, or the pass is about
+//!   to visit the task.
 //! - *Between the idle check and the `hlt`.* Interrupts are masked from before the check until the
 //!   `sti`, which takes effect after the next instruction, the `hlt`. An interrupt before the
-//!   masking has made its wake, and the check sees it. A later one is pending, and ends the `hlt`.
-//! - *By an NMI*, which cannot be masked. The NMI handler raises a flag ([`on_nmi`], which a
-//!   handler of your own has to call). The flag is lowered before the idle check and tested after
-//!   it, just before the `sti`. An NMI after that test does not return to the `hlt` but behind it,
-//!   to code that unmasks interrupts and returns.
-//! - *By another vCPU.* The bit is set, but a vCPU that halts meanwhile goes on halting. The hook
-//!   of [`Executor::on_wake`](executor::Executor::on_wake), which is called when all bits are set,
-//!   is where a program sends that vCPU an interrupt; this is then the second case. Without a hook
-//!   the wake waits for the next interrupt. So does a wake on the vCPU itself, in an executor with
-//!   summaries, whose bit another vCPU has just set without having reached the root.
+//!   masking has set its bit, or `due`, and the check sees it. A later one is pending, and ends the
+//!   `hlt`. A deadline that passes here has its alarm set, whose interrupt is such a later one.
+//! - *By an NMI*, which cannot be masked. The NMI handler sets a flag, which is cleared before the
+//!   idle check and tested after it, just before the `sti`. An NMI after that test has interrupted
+//!   one of three instructions, of which the last is the `hlt`. For these [`on_nmi`] returns
+//!   another address for the handler to return to, of code that unmasks interrupts and does not
+//!   halt. (The handler of `platform::bare` does so. One of your own must call `on_nmi` and return
+//!   to what it returns. The flag is one static, so only one vCPU may halt this way.)
+//! - *By another vCPU.* The bit is set, but a vCPU that halts goes on halting. The hook of
+//!   [`Executor::on_wake`](executor::Executor::on_wake) is called after the wake has set its bits,
+//!   and is where a program sends that vCPU an interrupt; this is then the second case. Without a
+//!   hook such a wake is delayed until the next interrupt, however late that is. So is a wake on
+//!   the vCPU itself if it finds the bit set by another vCPU's wake that has not reached the root
+//!   yet.
 //!
-//! [`block_on`] has one flag in place of a ready set, and clears it before each poll. With the feature
-//! `embassy-time` the loop also halts with tasks ready, for a millisecond at most, if they do
-//! nothing but ask for more timers than there is room for: see `time::embassy`.
+//! [`block_on`] has one flag in place of a ready set, and clears it before each poll. It has no hook,
+//! so another vCPU that wakes its future must send the interrupt by itself. With the feature
+//! `embassy-time`, a loop also halts with tasks ready, for a millisecond at most, while more of
+//! `embassy-time`'s wakers wait than there is room for (`time::embassy`).
 //!
 //! [`Timer`]: time::Timer
 //! [`TimerQueue::on_interrupt`]: time::TimerQueue::on_interrupt
@@ -156,7 +168,8 @@
 // An example with `dormir_guest::entry!` is a guest, and runs in a VM.
 #![doc(test(attr(cfg_attr(target_os = "none", no_std, no_main))))]
 #![cfg_attr(docsrs, feature(doc_cfg))]
-// With this cfg the path of a wake links the private items that it names, so that a stale name fails.
+// With this cfg the path of a wake links the private items that it names, so that a stale name
+// fails.
 #![cfg_attr(
     document_private,
     allow(rustdoc::private_intra_doc_links, rustdoc::redundant_explicit_links)

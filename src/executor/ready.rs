@@ -1,9 +1,10 @@
 //! The ready set: one bit for each task, and above each 64 words a summary word that tells which of
 //! them have bits.
 //!
-//! A wake sets the task's bit and, if it was clear, the bits above it. A pass goes down from the
-//! root: it clears a summary bit *before* it looks at the word below, and a task's bit *before* it
-//! visits the task. So a wake at any moment is either seen by the pass, or sets the bits again.
+//! A wake sets the task's bit and the bits above it (with `Shared`, if the task's bit was clear). A
+//! pass goes down from the root: it clears a summary bit *before* it looks at the word below, and a
+//! task's bit *before* it visits the task. So a wake at any moment is either seen by the pass, or
+//! sets the bits again.
 //!
 //! After each visit a pass reads the word again, from the visited bit upwards. A task that was
 //! woken meanwhile ahead of the pass is visited in this pass; one that was woken behind it, such as
