@@ -70,12 +70,14 @@
 //!    function that the task's header names, here [`poll`] (`executor/task.rs`). A pass over many
 //!    words also visits tasks out of turn whose deadlines have passed; their bits are cleared
 //!    before the visit, too.
-//! 5. *Alarm.* After the pass, [`TimerQueue::turn`] (`time/queue.rs`) sets the alarm if the next
-//!    deadline is earlier than what the alarm is set to, and then reads the clock once more, since
-//!    an alarm may ignore a deadline that has passed by the time it is written.
+//! 5. *Alarm.* After the pass, [`TimerQueue::turn`] (`time/queue.rs`) does what step 3 does if
+//!    `due` was set meanwhile. Else, if the next deadline is earlier than what the alarm is set to,
+//!    it sets the alarm, and then reads the clock once more, since an alarm may ignore a deadline
+//!    that has passed by the time it is written. (An alarm that has interrupted is set to none.)
 //! 6. *Halt.* Nothing is ready, so the loop calls the idle policy. [`Halt`] calls [`halt_if`]
-//!    (`arch/x86_64/halt.rs`). That masks interrupts and makes the idle check: the root is 0, `due`
-//!    is not set, and the alarm covers the earliest deadline. If so, it executes `sti; hlt`, in
+//!    (`arch/x86_64/halt.rs`). That masks interrupts and makes the idle check: the root is 0
+//!    (`ReadySet::is_empty`), `due` is not set, and the alarm covers the earliest deadline
+//!    (`TimerQueue::is_settled`). If so, it executes `sti; hlt`, in
 //!    [`dormir_halt`].
 //!
 //! ## Why no wake is lost
@@ -89,29 +91,34 @@
 //!   a summary bit before it reads the word below, and a wake sets the task's bit before the
 //!   summary bit. So either the pass reads the task's bit, or the summary bit is set again behind
 //!   it, up to the root, which the idle check reads. A wake by `Shared` that finds the task's bit
-//!   set leaves the summaries alone: the wake that has set the bit sets them, or the pass is about
-//!   to visit the task.
+//!   set leaves the summaries and the hook alone: the wake that has set the bit sees to them, or
+//!   the pass has cleared the summaries already and still has to clear the bit. The timer's
+//!   interrupt sets `due`, which the turn after the pass clears before it reads the clock: an
+//!   interrupt before the clear is covered by that reading, and one after it leaves `due` set.
 //! - *Between the idle check and the `hlt`.* Interrupts are masked from before the check until the
 //!   `sti`, which takes effect after the next instruction, the `hlt`. An interrupt before the
-//!   masking has set its bit, or `due`, and the check sees it. A later one is pending, and ends the
-//!   `hlt`. A deadline that passes here has its alarm set, whose interrupt is such a later one.
+//!   masking has set its bit, or `due`, or has made a timer the earliest, and the check sees it. A
+//!   later one is pending, and ends the `hlt`. A deadline that passes here has its alarm set, whose
+//!   interrupt is such a later one.
 //! - *By an NMI*, which cannot be masked. The NMI handler sets a flag, which is cleared before the
-//!   idle check and tested after it, just before the `sti`. An NMI after that test has interrupted
-//!   one of three instructions, of which the last is the `hlt`. For these [`on_nmi`] returns
-//!   another address for the handler to return to, of code that unmasks interrupts and does not
-//!   halt. (The handler of `platform::bare` does so. One of your own must call `on_nmi` and return
-//!   to what it returns. The flag is one static, so only one vCPU may halt this way.)
+//!   idle check and tested after it, just before the `sti`. An NMI between that test and the halt
+//!   has interrupted one of three instructions, of which the last is the `hlt`. For these
+//!   [`on_nmi`] returns another address for the handler to return to, of code that unmasks
+//!   interrupts and does not halt. An NMI during the halt ends it. (The handler of `platform::bare`
+//!   does so. One of your own must call `on_nmi` and return to what it returns. The flag is one
+//!   static, so only one vCPU may halt this way.)
 //! - *By another vCPU.* The bit is set, but a vCPU that halts goes on halting. The hook of
 //!   [`Executor::on_wake`](executor::Executor::on_wake) is called after the wake has set its bits,
 //!   and is where a program sends that vCPU an interrupt; this is then the second case. Without a
 //!   hook such a wake is delayed until the next interrupt, however late that is. So is a wake on
 //!   the vCPU itself if it finds the bit set by another vCPU's wake that has not reached the root
-//!   yet.
+//!   yet. A timer that another vCPU polls, and that becomes the earliest, calls the hook of
+//!   [`TimerQueue::on_earlier`](time::TimerQueue::on_earlier).
 //!
 //! [`block_on`] has one flag in place of a ready set, and clears it before each poll. It has no hook,
 //! so another vCPU that wakes its future must send the interrupt by itself. With the feature
-//! `embassy-time`, a loop also halts with tasks ready, for a millisecond at most, while more of
-//! `embassy-time`'s wakers wait than there is room for (`time::embassy`).
+//! `embassy-time`, a loop also halts with tasks ready, for a pause of a millisecond at most, while
+//! more of `embassy-time`'s wakers wait than there is room for (`time::embassy`).
 //!
 //! [`Timer`]: time::Timer
 //! [`TimerQueue::on_interrupt`]: time::TimerQueue::on_interrupt

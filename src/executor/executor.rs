@@ -102,6 +102,10 @@ impl<C: Capacity, M: Cpus> Executor<C, M> {
     /// [`SingleVcpu`](super::SingleVcpu), which does not check whether the task was ready, it is
     /// called after each wake.
     ///
+    /// A hook that sends an interrupt by an MSR of the local APIC (x2APIC) must execute `mfence`
+    /// and `lfence` first: such a write does not wait for earlier stores (SDM vol. 3, "MSR Access
+    /// in x2APIC Mode").
+    ///
     /// # Contexts
     ///
     /// Any but NMI. The first call of this, of [`enter`](Self::enter) or of

@@ -305,7 +305,8 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
     ///
     /// That loop must call this again when the deadline has passed, when the timer's interrupt
     /// came, when a task was woken, for which [`Executor::on_wake`] sets a hook, and when an
-    /// interrupt handler has polled a timer, for which there is no hook. To sleep without losing a
+    /// interrupt handler has polled a timer that became the earliest, for which
+    /// [`TimerQueue::on_earlier`] sets a hook. To sleep without losing a
     /// wake, it must check [`is_idle`](Self::is_idle) with interrupts masked (or after it has read
     /// what the hook writes, and before it waits for that to change).
     ///

@@ -177,7 +177,8 @@ const TASKS_OUTPUT: &str = "ping pong ping pong ping pong in turn\n\
     one task has ended, with 4\n\
     two have ended, with 9 and 16\n\
     five have ended, with [25, 36, 49, 64, 81]\n\
-    one was aborted: the task was dropped before its end: it was aborted, its poll panicked, or its runner is gone\n\
+    one was aborted: the task ended without an output: it was aborted, its runner was \
+    dropped, or it panicked\n\
     12000 have ended, with 575928002000 in all\n\
     each took ";
 
@@ -218,7 +219,7 @@ fn roles(vmm: Vmm) -> Result<(), Failed> {
         no task is left\n\
         refused: the pool of `demo::roles::one_of_three` is full: make it larger \
         (`pool = N`), or await or drop the handles of tasks that have ended\n\
-        refused: the executor is full, and `demo::roles::one_of_many` is not spawned: give it a \
+        refused: `demo::roles::one_of_many` was not spawned, since the executor is full: give it a \
         larger capacity, or await or drop the handles of tasks that have ended\n\
         when the others had ended, there was room for it\n",
     )?;

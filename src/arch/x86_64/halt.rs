@@ -6,9 +6,9 @@
 //!
 //! NMIs cannot be masked. If one comes after the check and wakes a task, the result of the check is
 //! out of date and the vCPU must not halt. So the check is preceded by clearing a flag that the NMI
-//! handler sets, and the flag is tested just before the `sti`. An NMI between that test and the end
-//! of the `hlt` comes too late for the test. Its handler then returns to `dormir_halt_over`, which
-//! unmasks interrupts and returns without halting.
+//! handler sets, and the flag is tested just before the `sti`. An NMI between that test and the
+//! `hlt` comes too late for the test. Its handler then returns to `dormir_halt_over`, which unmasks
+//! interrupts and returns without halting.
 //!
 //! The flag is one static: only one vCPU may halt here.
 

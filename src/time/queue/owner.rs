@@ -54,7 +54,8 @@ impl TimerQueue {
     /// The owner may be asleep, with its alarm set to a later deadline. The hook ends that sleep:
     /// it sends an interrupt to the owner, or does whatever the owner's [idle
     /// policy](crate::idle::Idle) waits for. (Timers that are polled on the owner call it too. They
-    /// need it only in a loop that sleeps by other means than an idle policy.)
+    /// need it only in a loop that sleeps by other means than an idle policy.) To send an interrupt
+    /// by an MSR, see [`Executor::on_wake`](crate::executor::Executor::on_wake).
     ///
     /// # Contexts
     ///
