@@ -148,12 +148,23 @@
     doc = "[`ReadySet::pass`]: ../src/dormir/executor/ready.rs.html",
     doc = "[`Node::take_lowest`]: ../src/dormir/executor/ready/node.rs.html",
     doc = "[`TaskRef::visit`]: ../src/dormir/executor/lifecycle.rs.html",
-    doc = "[`poll`]: ../src/dormir/executor/task.rs.html",
+    doc = "[`poll`]: ../src/dormir/executor/task.rs.html"
+)]
+#![cfg_attr(
+    all(not(document_private), target_os = "none"),
     doc = "[`tick`]: ../src/dormir/platform/bare/tick.rs.html",
     doc = "[`Halt`]: ../src/dormir/idle/halt.rs.html",
     doc = "[`halt_if`]: ../src/dormir/arch/x86_64/halt.rs.html",
     doc = "[`dormir_halt`]: ../src/dormir/arch/x86_64/halt.rs.html",
     doc = "[`on_nmi`]: ../src/dormir/arch/x86_64/halt.rs.html"
+)]
+#![cfg_attr(
+    all(not(document_private), not(target_os = "none")),
+    doc = "[`tick`]: platform",
+    doc = "[`Halt`]: idle",
+    doc = "[`halt_if`]: platform",
+    doc = "[`dormir_halt`]: platform",
+    doc = "[`on_nmi`]: platform"
 )]
 //!
 //! # Features

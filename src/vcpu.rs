@@ -42,10 +42,25 @@ pub(crate) fn current() -> usize {
     table.wrapping_add(task.into())
 }
 
+/// A Hyperlight sandbox has one vCPU.
+#[cfg(all(
+    target_arch = "x86_64",
+    target_os = "none",
+    feature = "hyperlight",
+    not(feature = "bare")
+))]
+pub(crate) fn current() -> usize {
+    UNKNOWN + 1
+}
+
 #[cfg(not(any(
     unix,
     windows,
-    all(target_arch = "x86_64", target_os = "none", feature = "bare")
+    all(
+        target_arch = "x86_64",
+        target_os = "none",
+        any(feature = "bare", feature = "hyperlight")
+    )
 )))]
 pub(crate) fn current() -> usize {
     UNKNOWN

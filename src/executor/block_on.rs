@@ -71,7 +71,7 @@ impl Flag {
 impl Drop for Flag {
     fn drop(&mut self) {
         #[cfg(feature = "embassy-time")]
-        crate::time::embassy::forget(&SLOTS[self.0 as usize]);
+        crate::time::embassy::forget(&DEADLINE_SLOTS[self.0 as usize]);
         TAKEN.fetch_and(!(1 << self.0), Ordering::Release);
     }
 }
@@ -113,12 +113,13 @@ fn number_of(waker: &Waker) -> usize {
 
 /// The earliest deadline that each call's embassy timers asked for.
 #[cfg(feature = "embassy-time")]
-static SLOTS: [DeadlineSlot; FLAGS as usize] = [const { DeadlineSlot::new() }; FLAGS as usize];
+static DEADLINE_SLOTS: [DeadlineSlot; FLAGS as usize] =
+    [const { DeadlineSlot::new() }; FLAGS as usize];
 
 /// Returns the embassy timers' entry of the call that `waker` belongs to, if it belongs to one.
 #[cfg(feature = "embassy-time")]
-pub(super) fn slot_of(waker: &Waker) -> Option<&'static DeadlineSlot> {
-    has_made(waker).then(|| &SLOTS[number_of(waker)])
+pub(super) fn deadline_slot_of(waker: &Waker) -> Option<&'static DeadlineSlot> {
+    has_made(waker).then(|| &DEADLINE_SLOTS[number_of(waker)])
 }
 
 // The functions only use a static atomic, so they may be called any number of times, on any thread

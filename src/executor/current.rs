@@ -92,7 +92,7 @@ pub(super) fn refuse_deadlock(task: TaskRef) {
 /// no waker is taken for another task's. A waker is not recognised if it is used in another task's
 /// poll, or has another copy of the vtable.
 #[cfg(feature = "embassy-time")]
-pub(super) fn slot_of(waker: &Waker) -> Option<&'static DeadlineSlot> {
+pub(super) fn deadline_slot_of(waker: &Waker) -> Option<&'static DeadlineSlot> {
     let data = CURRENT.load(Ordering::Relaxed).cast_const();
     if data.is_null() || data != waker.data() {
         return None;

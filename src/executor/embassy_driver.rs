@@ -18,9 +18,11 @@ impl Driver for GlobalDriver {
     }
 
     fn schedule_wake(&self, at: u64, waker: &Waker) {
-        let slot_of = |waker: &_| current::slot_of(waker).or_else(|| block_on::slot_of(waker));
-        // SAFETY: `slot_of` returns slots of tasks and of `block_on`'s futures. Their wakers are
+        let deadline_slot_of = |waker: &_| {
+            current::deadline_slot_of(waker).or_else(|| block_on::deadline_slot_of(waker))
+        };
+        // SAFETY: `deadline_slot_of` returns slots of tasks and of `block_on`'s futures. Their wakers are
         // this library's, and only `time::embassy` uses the slots.
-        unsafe { embassy::schedule_wake(at, waker, slot_of) };
+        unsafe { embassy::schedule_wake(at, waker, deadline_slot_of) };
     }
 }

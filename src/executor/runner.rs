@@ -34,8 +34,8 @@ use crate::{
 /// When a runner is dropped, it drops the futures that its [`Spawner`] has spawned and that have
 /// not ended, since they must not leave the runner's vCPU or thread; their handles return
 /// [`Aborted`](super::Aborted). Tasks that were spawned [remotely](Executor::remote) wait for the
-/// next runner. If a task is left, or a handle of one, the drop looks at every slot of the
-/// executor, each in a critical section of its own.
+/// next runner. If a task is left, the drop looks at every slot of the executor, each in a critical
+/// section of its own.
 ///
 /// A runner that is forgotten (`core::mem::forget`) closes its executor permanently:
 /// [`Executor::enter`] then returns an error.

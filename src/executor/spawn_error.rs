@@ -79,6 +79,14 @@ impl<F> SpawnError<F> {
     }
 }
 
+#[cfg(feature = "defmt")]
+impl<F> defmt::Format for SpawnError<F> {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        let name = (self.task.vtable.name)();
+        defmt::write!(f, "SpawnError({}, {=str})", self.kind, name);
+    }
+}
+
 impl<F> fmt::Debug for SpawnError<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SpawnError")

@@ -16,14 +16,14 @@ use crate::{
 };
 
 /// An executor, its timers and their clock.
-struct Machine {
+struct Rig {
     executor: Executor<Up64>,
     timers: TimerQueue,
     clock: VirtualClock,
 }
 
-fn machine() -> &'static Machine {
-    let machine: &Machine = Box::leak(Box::new(Machine {
+fn machine() -> &'static Rig {
+    let machine: &Rig = Box::leak(Box::new(Rig {
         executor: Executor::new(Shared),
         timers: TimerQueue::new(),
         clock: VirtualClock::new(),
@@ -34,7 +34,7 @@ fn machine() -> &'static Machine {
 }
 
 /// Advances the clock to the next deadline.
-struct Advance(&'static Machine);
+struct Advance(&'static Rig);
 
 impl Idle for Advance {
     fn wait(&mut self, cx: &IdleContext<'_>) {
@@ -46,14 +46,14 @@ impl Idle for Advance {
 #[test]
 fn an_executor_counts_polls_wakes_and_waits() {
     crate::task! {
-        async fn sleeper(machine: &'static Machine), pool = 1 {
+        async fn sleeper(machine: &'static Rig), pool = 1 {
             let sleep = Duration::from_millis(20);
             machine.timers.timer(machine.timers.now().saturating_add(sleep)).await;
         }
-        async fn slow(machine: &'static Machine), pool = 1 {
+        async fn slow(machine: &'static Rig), pool = 1 {
             machine.clock.pass(3_000);
         }
-        async fn quick(machine: &'static Machine), pool = 1 {
+        async fn quick(machine: &'static Rig), pool = 1 {
             machine.clock.pass(1_000);
         }
     }

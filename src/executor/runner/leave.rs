@@ -9,10 +9,9 @@ impl<C: Capacity, M: Cpus> Drop for Runner<C, M> {
         let core = &self.executor.core;
         // A future that is dropped may try to spawn: that returns an error from here on.
         core.begin_to_leave();
-        let is_empty = core.live() + core.ended() == 0;
         let mut leaving = Leaving {
             executor: self.executor,
-            next: if is_empty { C::TASKS } else { 0 },
+            next: if core.live() == 0 { C::TASKS } else { 0 },
         };
         leaving.leave_slots();
     }

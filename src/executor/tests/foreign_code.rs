@@ -64,21 +64,21 @@ impl Drop for One {
 /// A machine whose clock, alarm and idle policy may unwind. It waits for the alarm and nothing
 /// else.
 #[derive(Default)]
-struct Machine {
+struct ForeignDevices {
     now: AtomicU64,
     alarm: AtomicU64,
 }
 
 const OFF: u64 = 0;
 
-impl Clock for Machine {
+impl Clock for ForeignDevices {
     fn now(&self) -> Instant {
         call();
         Instant::from_nanos(self.now.fetch_add(1, Ordering::SeqCst))
     }
 }
 
-impl Alarm for Machine {
+impl Alarm for ForeignDevices {
     fn set(&self, at: Instant) {
         call();
         self.alarm.store(at.as_nanos(), Ordering::SeqCst);
@@ -92,7 +92,7 @@ impl Alarm for Machine {
 }
 
 #[derive(Clone, Copy)]
-struct Wait(&'static Machine, &'static TimerQueue);
+struct Wait(&'static ForeignDevices, &'static TimerQueue);
 
 impl Idle for Wait {
     fn wait(&mut self, cx: &IdleContext<'_>) {
@@ -136,7 +136,7 @@ task! {
 
 /// Runs a program, and checks that each value it made is dropped once.
 fn run_program() {
-    let (executor, machine) = (executor::<Up64>(), leak(Machine::default()));
+    let (executor, machine) = (executor::<Up64>(), leak(ForeignDevices::default()));
     let (timers, made) = (leak(TimerQueue::new()), Made::default());
     timers.install(machine, machine).expect("the first clock");
     executor.on_wake(call);

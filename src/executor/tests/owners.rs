@@ -9,7 +9,7 @@ use std::{
 };
 
 /// A real clock, and an alarm that ends a wait on any thread.
-struct Machine {
+struct ThreadDevices {
     alarm: Mutex<Option<u64>>,
     kicked: Mutex<bool>,
     ends_a_wait: Condvar,
@@ -20,13 +20,13 @@ fn now() -> u64 {
     START.get_or_init(time::Instant::now).elapsed().as_nanos() as u64
 }
 
-impl Clock for Machine {
+impl Clock for ThreadDevices {
     fn now(&self) -> Instant {
         Instant::from_nanos(now())
     }
 }
 
-impl Alarm for Machine {
+impl Alarm for ThreadDevices {
     fn set(&self, at: Instant) {
         *self.alarm.lock().unwrap() = Some(at.as_nanos());
     }
@@ -36,7 +36,7 @@ impl Alarm for Machine {
     }
 }
 
-impl Machine {
+impl ThreadDevices {
     const fn new() -> Self {
         Self {
             alarm: Mutex::new(None),
@@ -53,7 +53,7 @@ impl Machine {
 }
 
 /// An idle policy that sleeps until the alarm or a kick.
-struct Sleep(&'static Machine, &'static TimerQueue);
+struct Sleep(&'static ThreadDevices, &'static TimerQueue);
 
 impl Idle for Sleep {
     fn wait(&mut self, cx: &IdleContext<'_>) {
@@ -83,7 +83,7 @@ impl Idle for Sleep {
 #[test]
 #[cfg_attr(miri, ignore = "it goes by real time")]
 fn a_timer_that_another_thread_polls_ends_the_owners_sleep() {
-    static MACHINE: Machine = Machine::new();
+    static MACHINE: ThreadDevices = ThreadDevices::new();
     static TIMERS: TimerQueue = TimerQueue::new();
     static SLEEPS: AtomicUsize = AtomicUsize::new(0);
     task! {
@@ -139,7 +139,7 @@ fn a_queue_is_served_on_one_thread_at_a_time() {
         async fn nothing(), pool = 1 {}
     }
     alone(|| {
-        static MACHINE: Machine = Machine::new();
+        static MACHINE: ThreadDevices = ThreadDevices::new();
         let timers = TimerQueue::global();
         timers.install(&MACHINE, &MACHINE).unwrap();
         let (started, start) = mpsc::channel();
@@ -201,7 +201,7 @@ fn a_queue_is_served_on_one_thread_at_a_time() {
 #[test]
 #[cfg_attr(miri, ignore = "it goes by real time")]
 fn each_thread_has_a_queue_of_its_own() {
-    static MACHINES: [Machine; 2] = [const { Machine::new() }; 2];
+    static MACHINES: [ThreadDevices; 2] = [const { ThreadDevices::new() }; 2];
     static TIMERS: [TimerQueue; 2] = [const { TimerQueue::new() }; 2];
     task! { async fn sleeper(timer: Timer), pool = 8 { timer.await } }
     let threads: Vec<_> = (0..2)
