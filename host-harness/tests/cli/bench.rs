@@ -1,10 +1,13 @@
 //! `cargo vm bench`, as far as it is this command's: the program that measures is built, and takes
 //! over.
 
-use crate::support::{FakeMachine, is_error_line, outcome, text};
-use rustix::process::{Pid, Signal, kill_process};
+use crate::{
+    signals::signal_ends_all,
+    support::{FakeMachine, is_error_line, outcome, text},
+};
+use rustix::process::Signal;
 use std::{
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader},
     process::Stdio,
 };
 
@@ -124,11 +127,6 @@ fn a_signal_ends_its_build() {
                 "cargo starts"
             );
         }
-        kill_process(Pid::from_child(&child), signal).expect("it can be signalled");
-        let mut rest = String::new();
-        stderr.read_to_string(&mut rest).expect("the pipe closes");
-        let status = child.wait().expect("it ends");
-        assert_eq!(status.code(), Some(130), "{signal:?}: {rest}");
-        assert!(is_error_line(&rest), "{signal:?}: {rest}");
+        signal_ends_all(child, stderr, signal);
     }
 }

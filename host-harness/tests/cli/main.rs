@@ -7,6 +7,7 @@ mod killed;
 mod packages;
 mod security;
 mod setup;
+mod signals;
 mod support;
 
 /// The command.

@@ -1,8 +1,10 @@
 //! Set-up, and how `demo`, `doctor` and `test` use it, on simulated machines made of scripts.
 
-use crate::support::{FakeMachine, is_error_line, outcome, text};
-use rustix::process::{Pid, Signal, kill_process};
-use std::io::Read;
+use crate::{
+    signals::signal_ends_all,
+    support::{FakeMachine, is_error_line, outcome, text},
+};
+use rustix::process::Signal;
 
 const QEMU_SAYS: &str = "echo 'QEMU emulator version 9.9.9'";
 
@@ -328,19 +330,13 @@ fn a_cargo_that_builds_nothing_is_an_error() {
     assert!(stderr.contains("no guest image `demo`"), "{stderr}");
 }
 
-/// A process that is still running shows on the pipe, which closes once no process holds it.
 fn a_signal_ends(verb: &[&str]) {
     for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
         let machine = FakeMachine::that_builds();
         machine.script("qemu-system-x86_64", QEMU_SAYS);
         machine.script("cargo", "sleep 1000 & echo started >&2; sleep 1000");
-        let (mut child, mut stderr) = machine.start(verb);
-        kill_process(Pid::from_child(&child), signal).expect("it can be signalled");
-        let mut rest = String::new();
-        stderr.read_to_string(&mut rest).expect("the pipe closes");
-        let status = child.wait().expect("it ends");
-        assert_eq!(status.code(), Some(130), "{signal:?}: {rest}");
-        assert!(is_error_line(&rest), "{signal:?}: {rest}");
+        let (child, stderr) = machine.start(verb);
+        signal_ends_all(child, stderr, signal);
     }
 }
 
