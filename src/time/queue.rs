@@ -164,7 +164,7 @@ impl fmt::Debug for TimerQueue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TimerQueue")
             .field("has_clock", &self.has_clock())
-            .field("next_deadline", &self.head())
+            .field("next_deadline", &self.next_deadline())
             .field("is_settled", &self.is_settled())
             .field("slack", &self.slack())
             .finish_non_exhaustive()
@@ -217,8 +217,21 @@ impl TimerQueue {
             && self.head.load(Ordering::Relaxed) >= self.armed.load(Ordering::Relaxed)
     }
 
-    /// The next deadline; [`Instant::NEVER`] if there is none.
-    pub(super) fn head(&self) -> Instant {
+    /// Returns the earliest deadline in the queue, which may have passed; [`Instant::NEVER`] if
+    /// there is no timer. One load; may be called in any context, NMI included.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dormir::time::{Instant, TimerQueue};
+    ///
+    /// static TIMERS: TimerQueue = TimerQueue::new();
+    ///
+    /// assert_eq!(TIMERS.next_deadline(), Instant::NEVER);
+    /// ```
+    #[must_use]
+    #[inline]
+    pub fn next_deadline(&self) -> Instant {
         Instant::from_nanos(self.head.load(Ordering::Relaxed))
     }
 

@@ -22,12 +22,15 @@ const SPURIOUS: u16 = 0xf0;
 const COMMAND: u16 = 0x300;
 const LVT_TIMER: u16 = 0x320;
 const LVT_LINT0: u16 = 0x350;
+const LVT_LINT1: u16 = 0x360;
 const DIVIDE: u16 = 0x3e0;
 /// x2APIC only (SDM vol. 3, 12.12.11).
 const SELF_IPI: u16 = 0x3f0;
 
 /// In the spurious-interrupt register: the APIC is enabled.
 const SOFTWARE_ENABLE: u32 = 1 << 8;
+/// In a local vector table entry: delivery mode NMI.
+const LVT_NMI: u32 = 0b100 << 8;
 /// In a local vector table entry: delivery mode ExtINT. The vector comes from the 8259A.
 const LVT_EXT_INT: u32 = 0b111 << 8;
 const LVT_MASKED: u32 = 1 << 16;
@@ -130,6 +133,8 @@ impl Apic {
         // Firmware does this on a PC; micro-VMs have none. Otherwise the PIC's interrupts do not
         // pass.
         self.write(LVT_LINT0, LVT_EXT_INT);
+        // The same for the machine's NMIs, such as those that QEMU's monitor injects.
+        self.write(LVT_LINT1, LVT_NMI);
         self.write(LVT_TIMER, LVT_MASKED);
         self.write(DIVIDE, DIVIDE_BY_1);
     }

@@ -58,7 +58,7 @@ impl Pace {
     pub(super) unsafe fn begin(&'static self, queue: &TimerQueue) {
         // SAFETY: the data pointer is what the functions expect, and they may be called anywhere.
         let waker = unsafe { Waker::new(ptr::from_ref(self).cast(), &END) };
-        let end = queue.now().saturating_add(PACE).min(queue.head());
+        let end = queue.now().saturating_add(PACE).min(queue.next_deadline());
         self.is_on.store(true, Ordering::Relaxed);
         // SAFETY: as the caller promises; cloning and dropping this waker has no effect.
         unsafe { self.end.schedule(queue, end, &waker) };

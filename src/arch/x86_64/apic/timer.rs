@@ -2,7 +2,7 @@
 
 use x86_64::registers::model_specific::Msr;
 
-use super::{Apic, LVT_MASKED, LVT_TIMER};
+use super::{Apic, LVT_MASKED, LVT_NMI, LVT_TIMER};
 use crate::{
     arch::x86_64::vector,
     time::calibrate::{self, Sample},
@@ -12,8 +12,6 @@ use crate::{
 const INITIAL_COUNT: u16 = 0x380;
 const CURRENT_COUNT: u16 = 0x390;
 
-/// In a local vector table entry: delivery mode NMI.
-const LVT_NMI: u32 = 0b100 << 8;
 const LVT_TSC_DEADLINE: u32 = 0b10 << 17;
 /// `IA32_TSC_DEADLINE` (SDM vol. 3, 12.5.4.1).
 const TSC_DEADLINE_MSR: u32 = 0x6e0;
