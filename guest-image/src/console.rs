@@ -247,6 +247,61 @@ pub fn write_record(record: Record<'_>) {
     without_interrupts(|| write_bytes(text.as_bytes()));
 }
 
+/// A record that is formatted without `core::fmt`.
+pub(crate) struct RecordLine {
+    bytes: [u8; record::MAX_LENGTH],
+    length: usize,
+}
+
+impl RecordLine {
+    /// Begins a record of this kind.
+    pub(crate) fn new(kind: &str) -> Self {
+        let mut line = Self {
+            bytes: [0; record::MAX_LENGTH],
+            length: 0,
+        };
+        if let Some(nonce) = NONCE.get() {
+            line.push(&[record::MARK]);
+            line.push(nonce.as_str().as_bytes());
+            line.push(b" ");
+            line.push(kind.as_bytes());
+        }
+        line
+    }
+
+    /// The number of bytes that it can take, besides the line feed.
+    pub(crate) fn space(&self) -> usize {
+        self.bytes.len() - self.length - 1
+    }
+
+    /// Appends bytes, of which there are no more than the [space](Self::space).
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        let end = self.length + bytes.len();
+        self.bytes[self.length..end].copy_from_slice(bytes);
+        self.length = end;
+    }
+
+    /// Appends a number in hexadecimal digits.
+    pub(crate) fn push_hex(&mut self, mut value: u64) {
+        let mut digits = [0; 16];
+        let mut first = digits.len();
+        while first == digits.len() || value != 0 {
+            first -= 1;
+            digits[first] = b"0123456789abcdef"[(value & 0xf) as usize];
+            value >>= 4;
+        }
+        self.push(&digits[first..]);
+    }
+
+    /// Sends it, if a harness launched the guest. It is empty for others.
+    pub(crate) fn send(&mut self) {
+        if NONCE.get().is_some() {
+            self.push(b"\n");
+            without_interrupts(|| write_bytes(&self.bytes[..self.length]));
+        }
+    }
+}
+
 /// Reports a figure to the harness. The name ends in its unit and contains no white space.
 pub fn report(name: &str, value: u64) {
     write_record(Record::Stat { name, value });

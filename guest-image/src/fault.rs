@@ -1,21 +1,20 @@
-//! Panics and exceptions: printed on the console and recorded for the harness; then the guest ends.
+//! Panics and exceptions: printed on the console and reported to the harness, with registers and
+//! stack; then the guest ends.
 
 use core::{
     panic::PanicInfo,
-    sync::atomic::{AtomicPtr, Ordering},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use dormir::{
-    arch::x86_64::{
-        exceptions::{ExceptionFrame, GENERAL_NAMES},
-        interrupt::InterruptFrame,
-    },
+    arch::x86_64::exceptions::{ExceptionFrame, GENERAL_NAMES},
     executor::current_task,
 };
 use dormir_abi::{exit as exit_code, record::Record};
 use x86_64::registers::control::{Cr2, Cr3};
 
 use crate::{
+    backtrace,
     boot::image,
     console::{TextLine, write_record},
     exit, panic_hook, print, println,
@@ -24,6 +23,7 @@ use crate::{
 #[panic_handler]
 fn on_panic(info: &PanicInfo<'_>) -> ! {
     x86_64::instructions::interrupts::disable();
+    let registers = backtrace::here();
     panic_hook::call(info);
     let task = current_task();
     println!("{info}");
@@ -40,22 +40,37 @@ fn on_panic(info: &PanicInfo<'_>) -> ! {
         (None, None) => TextLine::message(format_args!("{message}")),
     };
     write_record(Record::Panic(text.as_str()));
+    backtrace::report(registers);
     exit(exit_code::PANIC)
 }
+
+/// Whether an exception is being reported.
+static REPORTING: AtomicBool = AtomicBool::new(false);
 
 /// Reports which exception came and where, prints the registers, and ends the guest.
 pub(crate) fn report(frame: &ExceptionFrame) -> ! {
     let overflow = frame.fault_address().and_then(image::overflowed_stack);
+    // Not if this report itself has faulted.
+    let task = if REPORTING.swap(true, Ordering::Relaxed) {
+        None
+    } else {
+        current_task()
+    };
+    let (the_task, name, colon) = match task {
+        Some(name) => ("task ", name, ": "),
+        None => ("", "", ""),
+    };
     let text = match overflow {
         Some(stack) => TextLine::message(format_args!(
-            "stack overflow of the {stack}: {frame}, rsp {:#x}",
+            "{the_task}{name}{colon}stack overflow of the {stack}: {frame}, rsp {:#x}",
             frame.rsp
         )),
-        None => TextLine::message(format_args!("{frame}")),
+        None => TextLine::message(format_args!("{the_task}{name}{colon}{frame}")),
     };
     println!("exception: {}", text.as_str());
     print_registers(frame);
     write_record(Record::Exception(text.as_str()));
+    backtrace::report(backtrace::at_exception(frame));
     exit(exit_code::EXCEPTION)
 }
 
@@ -76,34 +91,4 @@ fn print_registers(frame: &ExceptionFrame) {
         print!("  {name:>6} {value:#018x}{end}");
     }
     println!();
-}
-
-/// The address of the guest's handler; null if there is none. A function pointer fits, since on
-/// this target both are addresses.
-static NMI_HANDLER: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
-
-/// Makes NMIs call `handler`, which may wake tasks. Without a handler an NMI ends the guest.
-///
-/// # Safety
-///
-/// `handler` must not use timers, critical sections or the heap: they do not mask NMIs, so an NMI
-/// can interrupt any of them.
-pub unsafe fn set_nmi_handler(handler: fn(&InterruptFrame)) {
-    NMI_HANDLER.store(handler as *mut (), Ordering::Relaxed);
-}
-
-pub(crate) fn on_nmi(frame: &InterruptFrame) {
-    let handler = NMI_HANDLER.load(Ordering::Relaxed);
-    if handler.is_null() {
-        println!(
-            "exception: NMI at {:#x}, for which the guest has no handler",
-            frame.rip
-        );
-        write_record(Record::Exception("NMI without a handler"));
-        exit(exit_code::EXCEPTION)
-    }
-    // SAFETY: an address other than null was stored by `set_nmi_handler`, from a function of this
-    // type.
-    let handler = unsafe { core::mem::transmute::<*mut (), fn(&InterruptFrame)>(handler) };
-    handler(frame);
 }

@@ -58,17 +58,19 @@
 #![cfg(target_os = "none")]
 
 pub mod args;
+mod backtrace;
 mod boot;
 pub mod console;
 mod fault;
 #[cfg(feature = "alloc")]
 pub mod heap;
 pub mod memory;
+mod nmi;
 mod panic_hook;
 mod termination;
 
 use dormir_abi::{exit as exit_code, port, record::Record};
-pub use fault::set_nmi_handler;
+pub use nmi::set_nmi_handler;
 pub use panic_hook::set_panic_hook;
 pub use termination::Termination;
 use x86_64::instructions::port::Port;

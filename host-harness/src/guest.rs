@@ -89,6 +89,15 @@ impl Images {
     }
 }
 
+/// How guest programs are built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// Optimised: cargo's profile `release`.
+    Release,
+    /// With assertions and whole debug information: cargo's profile `dev`.
+    Dev,
+}
+
 /// Builds the guest programs `names` of `workspace` in the release profile.
 ///
 /// The compiler's messages go to standard error, and cargo's progress too if that is a terminal.
@@ -103,6 +112,21 @@ pub fn build(
     names: &[&str],
     stop: &StopToken,
 ) -> Result<Images, BuildError> {
+    build_in(Profile::Release, toolchain, workspace, names, stop)
+}
+
+/// Builds as [`build`] does, in this profile.
+///
+/// # Errors
+///
+/// As for [`build`].
+pub fn build_in(
+    profile: Profile,
+    toolchain: &GuestToolchain,
+    workspace: &Workspace,
+    names: &[&str],
+    stop: &StopToken,
+) -> Result<Images, BuildError> {
     // Each package separately: cargo unifies the features of packages that it builds together.
     let mut packages = BTreeMap::<&str, Vec<&str>>::new();
     for name in names {
@@ -110,7 +134,7 @@ pub fn build(
     }
     let mut images = BTreeMap::new();
     for (package, names) in packages {
-        images.extend(build_package(toolchain, workspace, package, &names, stop)?.0);
+        images.extend(build_package(profile, toolchain, workspace, package, &names, stop)?.0);
     }
     let images = Images(images);
     names
@@ -121,6 +145,7 @@ pub fn build(
 
 /// Builds programs of one package.
 fn build_package(
+    profile: Profile,
     toolchain: &GuestToolchain,
     workspace: &Workspace,
     package: &str,
@@ -129,12 +154,15 @@ fn build_package(
 ) -> Result<Images, BuildError> {
     let mut command = toolchain.command();
     command
-        .args(["build", "--release", "--target", TARGET])
+        .args(["build", "--target", TARGET])
         .args(["--package", package])
         .arg("--target-dir")
         .arg(workspace.guest_target())
         .arg("--message-format=json-render-diagnostics")
         .current_dir(workspace.guest());
+    if profile == Profile::Release {
+        command.arg("--release");
+    }
     for name in names {
         command.args(["--bin", name]);
     }

@@ -314,6 +314,7 @@ impl SandboxRunner {
         let leave = AtomicBool::new(false);
         let mut console = Console::new(console, limits.console_limit, &leave, Some(nonce));
         let of_run = Limits {
+            ask: None,
             started,
             timeout: limits.timeout,
             stop: limits.stop,

@@ -1,9 +1,13 @@
 //! Boots guests for tests.
 
-use std::{sync::OnceLock, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::OnceLock,
+    time::Duration,
+};
 
 use dormir_harness::{
-    guest::{self, Images},
+    guest::{self, Images, Profile},
     toolchain::GuestToolchain,
     vmm::{self, Accelerator, Outcome, Report, RunConfig, StopToken, Vmm, kvm},
     workspace::Workspace,
@@ -89,10 +93,34 @@ pub(crate) fn images() -> Result<&'static Images, Failed> {
     built.as_ref().map_err(|error| Failed::from(error.clone()))
 }
 
+/// Returns the image `cases` of the development profile, which is built at the first call.
+pub(crate) fn cases_in_dev() -> Result<&'static Path, Failed> {
+    static CASES: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let built = CASES.get_or_init(|| {
+        let build = || -> Result<PathBuf, Box<dyn std::error::Error>> {
+            let workspace = Workspace::locate()?;
+            let toolchain = GuestToolchain::detect(&workspace)?;
+            let stop = StopToken::default();
+            let images = guest::build_in(Profile::Dev, &toolchain, &workspace, &["cases"], &stop)?;
+            Ok(images.get("cases")?.to_owned())
+        };
+        build().map_err(|error| error.to_string())
+    });
+    let built = built
+        .as_ref()
+        .map_err(|error| Failed::from(error.clone()))?;
+    Ok(built)
+}
+
 /// Boots the guest program `image` and waits for its end.
 pub(crate) fn boot(image: &str, config: &RunConfig) -> Result<Run, Failed> {
+    boot_file(images()?.get(image)?, config)
+}
+
+/// Boots the guest in this file and waits for its end.
+pub(crate) fn boot_file(elf: &Path, config: &RunConfig) -> Result<Run, Failed> {
     let mut console = Vec::new();
-    let report = vmm::run(images()?.get(image)?, config, &mut console)?;
+    let report = vmm::run(elf, config, &mut console)?;
     Ok(Run {
         report,
         console: String::from_utf8_lossy(&console).into_owned(),

@@ -15,6 +15,7 @@ mod image;
 mod latency;
 mod odd_machines;
 mod pages;
+mod reports;
 mod serial;
 mod sizes;
 mod sleeps;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         image::trials(),
         odd_machines::trials(),
         pages::trials(),
+        reports::trials(),
         serial::trials(),
         sweep::trials(),
         counts::trials(),

@@ -47,10 +47,13 @@ pub(crate) fn stacks() -> [(&'static str, Range<u64>); 4] {
     ]
 }
 
+/// The size of the page below each stack, `__guard_size` of the linker script.
+pub(crate) const GUARD_SIZE: u64 = 4096;
+
 /// The name of the stack that has `address` in its guard page.
 pub(crate) fn overflowed_stack(address: u64) -> Option<&'static str> {
     stacks()
         .into_iter()
-        .find(|(_, stack)| (stack.start - 4096..stack.start).contains(&address))
+        .find(|(_, stack)| (stack.start - GUARD_SIZE..stack.start).contains(&address))
         .map(|(name, _)| name)
 }

@@ -7,7 +7,7 @@ pub(crate) mod start_info;
 
 use dormir::platform::bare::{self, Config, FaultStacks, InitError};
 
-use crate::{args, console, exit, fault, memory, println};
+use crate::{args, console, exit, fault, memory, nmi, println};
 
 unsafe extern "Rust" {
     /// The program, exported by `entry!`.
@@ -26,7 +26,7 @@ extern "sysv64" fn start(start_info: *const u8, entry: u32) -> ! {
     };
     // SAFETY: ring 0, the one vCPU, interrupts masked by the entry, called once; the linker script
     // sets the stacks aside.
-    unsafe { bare::install_tables(stacks, fault::report, fault::on_nmi) };
+    unsafe { bare::install_tables(stacks, fault::report, nmi::on_nmi) };
     // SAFETY: `start_info` comes from the VMM; nothing has been unmapped or written yet.
     let ram = unsafe { start_info::read(start_info, image::whole().start) };
     let ram = ram.unwrap_or_else(|error| fail(&error));

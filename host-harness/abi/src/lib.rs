@@ -5,6 +5,7 @@
 //! the vCPU at entry under the harness's own VMM.
 #![no_std]
 
+pub mod backtrace;
 pub mod exit;
 pub mod note;
 pub mod port;

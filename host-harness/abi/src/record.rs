@@ -1,8 +1,9 @@
 //! Records: a guest's reports to the harness, on separate lines of its console.
 //!
 //! A record is one line that begins with [`MARK`], the run's [`Nonce`] and a space; the harness
-//! removes it from the console's text. The kinds are `panic MESSAGE`, `exception MESSAGE`, `exit
-//! CODE`, `stat NAME VALUE`, `samples NAME VALUES` and `time NANOS`.
+//! removes it from the console's text. The kinds are `panic MESSAGE`, `exception MESSAGE`, `hang
+//! MESSAGE`, `registers VALUES`, `interrupt FRAME RIP RSP`, `stack WORDS`, `exit CODE`, `stat NAME
+//! VALUE`, `samples NAME VALUES` and `time NANOS`.
 //!
 //! The nonce is new in each run. Text that passes through a guest, such as a log of received data,
 //! cannot contain it, and so cannot be mistaken for a record. A line that begins with [`MARK`] and
@@ -10,11 +11,16 @@
 
 use core::fmt;
 
+use crate::backtrace::Registers;
+
 /// The first byte of a record: ASCII's record separator.
 pub const MARK: u8 = 0x1e;
 
 /// The longest record in bytes, from mark to line feed; the guest cuts longer ones.
 pub const MAX_LENGTH: usize = 1024;
+
+/// The kind of [`Record::Stack`].
+pub const STACK: &str = "stack";
 
 /// The beginning of the command line's first word, if the harness passes a nonce. The guest's
 /// arguments follow that word and one space.
@@ -84,6 +90,24 @@ pub enum Record<'a> {
     Panic(&'a str),
     /// A processor exception ended the guest.
     Exception(&'a str),
+    /// What the guest was doing when an NMI without a handler of the program's came: the harness
+    /// sends one at the time limit.
+    Hang(&'a str),
+    /// The registers where a panic, an exception or a hang was noticed. [`Self::Stack`] follows.
+    Registers(Registers),
+    /// The registers are those of an interrupt's handler, and this is what it interrupted.
+    Interrupt {
+        /// The address of the frame that the processor pushed.
+        frame: u64,
+        /// The instruction pointer in the frame.
+        rip: u64,
+        /// The stack pointer in the frame.
+        rsp: u64,
+    },
+    /// Words of the stack, separated by single spaces: [`stack_words`] parses them.
+    ///
+    /// [`stack_words`]: crate::backtrace::stack_words
+    Stack(&'a str),
     /// The guest ends itself with this code. It writes to the exit port next.
     Exit(i32),
     /// A figure that the guest reports. The name ends in its unit: `halted_ns`, `polls`.
@@ -116,6 +140,20 @@ impl<'a> Record<'a> {
         match kind {
             "panic" => Some(Self::Panic(rest)),
             "exception" => Some(Self::Exception(rest)),
+            "hang" => Some(Self::Hang(rest)),
+            "registers" => Some(Self::Registers(Registers::parse(rest)?)),
+            "interrupt" => {
+                let mut values = rest
+                    .split(' ')
+                    .map(|value| u64::from_str_radix(value, 16).ok());
+                let interrupt = Self::Interrupt {
+                    frame: values.next()??,
+                    rip: values.next()??,
+                    rsp: values.next()??,
+                };
+                values.next().is_none().then_some(interrupt)
+            }
+            STACK => Some(Self::Stack(rest)),
             "exit" => Some(Self::Exit(rest.parse().ok()?)),
             "stat" => {
                 let (name, value) = rest.split_once(' ')?;
@@ -143,6 +181,12 @@ impl fmt::Display for Record<'_> {
         match self {
             Self::Panic(message) => write!(f, "panic {message}"),
             Self::Exception(message) => write!(f, "exception {message}"),
+            Self::Hang(message) => write!(f, "hang {message}"),
+            Self::Registers(registers) => write!(f, "registers {registers}"),
+            Self::Interrupt { frame, rip, rsp } => {
+                write!(f, "interrupt {frame:x} {rip:x} {rsp:x}")
+            }
+            Self::Stack(words) => write!(f, "{STACK} {words}"),
             Self::Exit(code) => write!(f, "exit {code}"),
             Self::Stat { name, value } => write!(f, "stat {name} {value}"),
             Self::Samples { name, values } => write!(f, "samples {name} {values}"),
@@ -167,6 +211,17 @@ mod tests {
         for record in [
             Record::Panic("src/main.rs:3:5: no such case"),
             Record::Exception("page fault at 0x0"),
+            Record::Hang("task main::work runs"),
+            Record::Registers(Registers {
+                rip: 0x20_0000,
+                ..Registers::default()
+            }),
+            Record::Interrupt {
+                frame: 0x21_0000,
+                rip: 0x20_0000,
+                rsp: u64::MAX,
+            },
+            Record::Stack("2140f8=20013c 214100=20014d"),
             Record::Exit(0),
             Record::Exit(i32::MIN),
             Record::Stat {
@@ -231,6 +286,10 @@ mod tests {
             "",
             "panic",
             "exit",
+            "registers 1 2",
+            "interrupt 1 2",
+            "interrupt 1 2 3 4",
+            "interrupt 1 2 x",
             "exit 2147483648",
             "exit 0 ",
             "stat polls",

@@ -3,7 +3,7 @@
 use super::{
     Ended,
     choose::{Choice, Under},
-    complain,
+    complain, note,
     output::ConsoleOutput,
 };
 use crate::{
@@ -135,7 +135,12 @@ pub(super) fn run(arguments: &RunArguments, stop: &StopToken) -> Ended {
     let mut output = ConsoleOutput::new(arguments.raw);
     let report = vmm::run(&arguments.elf, &config, &mut output);
     output.finish();
-    Ok(ended_as(&report?.outcome))
+    let report = report?;
+    let status = ended_as(&report.outcome);
+    if let Some(backtrace) = &report.backtrace {
+        note(format_args!("{backtrace}"));
+    }
+    Ok(status)
 }
 
 /// Reports how the guest ended, unless with success; returns the status.

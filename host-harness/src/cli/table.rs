@@ -98,6 +98,7 @@ mod tests {
             wall: Duration::from_micros(1_234_560),
             counters,
             stretches: Vec::new(),
+            backtrace: None,
         }
     }
 

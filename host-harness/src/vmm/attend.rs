@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{console::Console, error::RunError, outcome::Outcome};
+use super::{console::Console, error::RunError, limit::REPORT_LIMIT, outcome::Outcome};
 use crate::process::Child;
 use crate::stop::StopToken;
 
@@ -47,6 +47,9 @@ pub(crate) struct Limits<'a> {
     pub(crate) started: Instant,
     pub(crate) timeout: Duration,
     pub(crate) stop: &'a StopToken,
+    /// Asks the guest at the time limit what it is doing. It then has some time to report that,
+    /// before it is ended.
+    pub(crate) ask: Option<&'a dyn Fn()>,
 }
 
 /// Reads the child's output until it ends or must be ended. On return, none of its processes is
@@ -123,8 +126,15 @@ fn forward(stdout: Option<impl Read>, console: &mut Console<'_>, sender: &Sender
 
 /// Waits until the child and its console have ended, or the run must end.
 fn watch(child: &mut Child, receiver: &Receiver<ReaderMessage>, limits: &Limits<'_>) -> ChildEnd {
-    let deadline = limits.started.checked_add(limits.timeout);
+    let mut deadline = limits.started.checked_add(limits.timeout);
+    let mut ask = limits.ask;
     let (mut child_ended, mut console_ended) = (false, false);
+    let timed_out = || {
+        ChildEnd::Cut(Outcome::TimedOut {
+            limit: limits.timeout,
+            place: None,
+        })
+    };
     loop {
         if limits.stop.is_stopped() {
             return ChildEnd::Cut(Outcome::Stopped);
@@ -133,10 +143,12 @@ fn watch(child: &mut Child, receiver: &Receiver<ReaderMessage>, limits: &Limits<
             at.saturating_duration_since(Instant::now())
         });
         if remaining.is_zero() {
-            return ChildEnd::Cut(Outcome::TimedOut {
-                limit: limits.timeout,
-                place: None,
-            });
+            let Some(ask) = ask.take() else {
+                return timed_out();
+            };
+            ask();
+            deadline = Instant::now().checked_add(REPORT_LIMIT);
+            continue;
         }
         // An error would mean that it is not our child, which is impossible.
         if !child_ended && child.has_ended().unwrap_or(true) {
@@ -144,7 +156,13 @@ fn watch(child: &mut Child, receiver: &Receiver<ReaderMessage>, limits: &Limits<
             child_ended = true;
         }
         if child_ended && console_ended {
-            return ChildEnd::ByItself;
+            // If it was asked, it ended because of that.
+            let was_asked = limits.ask.is_some() && ask.is_none();
+            return if was_asked {
+                timed_out()
+            } else {
+                ChildEnd::ByItself
+            };
         }
         let interval = if console_ended {
             END_INTERVAL

@@ -29,6 +29,8 @@ pub(crate) struct Console<'a> {
     written: u64,
     splitter: Splitter,
     records: GuestRecords,
+    /// When the guest was asked what it was doing, because its time limit was reached.
+    asked: Option<Instant>,
 }
 
 impl<'a> Console<'a> {
@@ -46,6 +48,7 @@ impl<'a> Console<'a> {
             written: 0,
             splitter: Splitter::new(nonce),
             records: GuestRecords::default(),
+            asked: None,
         }
     }
 
@@ -117,6 +120,12 @@ impl<'a> Console<'a> {
         reported.filter(|_| code == largest).unwrap_or(code)
     }
 
+    /// Records when the guest was asked what it was doing: how it ends then, and the failures that
+    /// it reports, are consequences.
+    pub(crate) fn set_asked(&mut self, at: Instant) {
+        self.asked = Some(at);
+    }
+
     /// Returns the exit code that the guest reported.
     pub(crate) fn reported_exit(&self) -> Option<i32> {
         self.records.exit
@@ -131,7 +140,7 @@ impl<'a> Console<'a> {
             .finish(&mut text, |record| self.records.add(record, now));
         // The run is over: does not wait for an output that is full.
         let _ = self.out.write_all(&text);
-        let outcome = match (self.records.failure.take(), ended) {
+        let outcome = match (self.records.take_failure(self.asked), ended) {
             (None, Outcome::Exited(code)) => Outcome::Exited(self.whole_code(code)),
             (None, ended) => ended,
             // These came from outside, whatever the guest was doing.

@@ -31,6 +31,9 @@ pub const MIN_MEMORY_MIB: u32 = 2;
 /// that every supported processor can address.
 pub const MAX_MEMORY_MIB: u32 = 60 << 10;
 
+/// The largest file whose debug information is read.
+const SYMBOLS_LIMIT: u64 = 512 << 20;
+
 /// A loadable segment that occupies memory.
 #[derive(Debug, PartialEq, Eq)]
 struct Segment {
@@ -129,6 +132,20 @@ impl<S: Source> Image<S> {
     /// Returns whether its guest writes records.
     pub(super) fn has_records(&self) -> bool {
         self.notes.records
+    }
+
+    /// Returns the whole file, for its debug information; `None` if it cannot be read any more, or
+    /// is too large.
+    pub(super) fn file_bytes(&self) -> Option<Vec<u8>> {
+        let size = self.source.size();
+        let mut bytes = vec![
+            0;
+            usize::try_from(size)
+                .ok()
+                .filter(|_| size <= SYMBOLS_LIMIT)?
+        ];
+        self.source.read(&mut bytes, 0).ok()?;
+        Some(bytes)
     }
 
     fn is_executable(&self, address: u64) -> bool {

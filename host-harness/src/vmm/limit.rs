@@ -1,8 +1,13 @@
 //! When a run must end: its time limit and its stop token apply from the very start.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{config::RunConfig, error::RunError, outcome::Outcome};
+
+/// How long a guest may take, at its time limit, to report what it was doing. A guest that is not
+/// optimised takes one or two seconds where KVM emulates its instructions, all others a few
+/// milliseconds.
+pub(super) const REPORT_LIMIT: Duration = Duration::from_secs(5);
 
 /// The time limit and the stop token of a run.
 pub(super) struct Limit<'a> {

@@ -1,6 +1,7 @@
 //! Runs a guest: on a choice of VMMs, within limits, and with a report of the result.
 
 mod attend;
+mod backtrace;
 mod command_line;
 mod config;
 mod console;
@@ -15,6 +16,7 @@ mod steps;
 
 pub use crate::stop::StopToken;
 pub(crate) use attend::{ChildEnd, Limits, attend};
+pub use backtrace::{Backtrace, Frame, Origin};
 pub(crate) use command_line::new_nonce;
 pub use config::{Accelerator, MAX_ARGUMENTS_LENGTH, MachineType, RunConfig, UnknownVmmError, Vmm};
 pub(crate) use console::{Console, Splitter};
@@ -39,8 +41,9 @@ use limit::{Limit, Unstarted};
 /// `dormir-guest` also writes records, which are filtered out; they carry a nonce that is new in
 /// each run, so that no text can be mistaken for one. The output of a foreign guest is all text.
 ///
-/// The call returns shortly after the time limit or a stop by the [`StopToken`], and leaves no
-/// process and no thread behind. A `console` that cannot accept more may fail with [`WouldBlock`],
+/// At the time limit a guest that writes records is sent an NMI, and has five seconds to report what
+/// it was doing ([`Report::backtrace`]). The call returns shortly after that, or after a stop by the
+/// [`StopToken`], and leaves no process and no thread behind. A `console` that cannot accept more may fail with [`WouldBlock`],
 /// and is retried until then; one that blocks in `write` forever blocks the call.
 ///
 /// [`WouldBlock`]: std::io::ErrorKind::WouldBlock
@@ -65,6 +68,7 @@ pub fn run(
             wall: started.elapsed(),
             counters: None,
             stretches: Vec::new(),
+            backtrace: None,
         }),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{outcome::Outcome, steps::Stretch};
+use super::{backtrace::Backtrace, outcome::Outcome, steps::Stretch};
 
 /// The result of a run.
 #[derive(Clone, Debug)]
@@ -21,6 +21,9 @@ pub struct Report {
     pub counters: Option<VcpuCounters>,
     /// The stretches that were stepped through, if steps were asked for.
     pub stretches: Vec<Stretch>,
+    /// Where the guest was when it panicked, was ended by an exception, or reached its time limit;
+    /// `None` if it did not report that.
+    pub backtrace: Option<Backtrace>,
 }
 
 /// A time of the guest's clock.

@@ -161,6 +161,7 @@ mod tests {
             times: Vec::new(),
             wall: Duration::ZERO,
             counters: None,
+            backtrace: None,
             stretches: vec![Stretch {
                 addresses: Vec::new(),
                 events: events.collect(),

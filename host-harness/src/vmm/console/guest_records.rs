@@ -2,18 +2,28 @@
 
 use std::{collections::HashMap, time::Instant};
 
-use dormir_abi::record::{self, Record};
+use dormir_abi::{
+    backtrace,
+    record::{self, Record},
+};
 
 use crate::{
     escape::escape,
-    vmm::{GuestTime, Outcome},
+    vmm::{
+        GuestTime, Outcome,
+        backtrace::{Interrupted, Trace},
+    },
 };
 
 /// What the guest has reported in its records. Its text is escaped.
 #[derive(Debug, Default)]
 pub(crate) struct GuestRecords {
     /// The first panic or exception: later ones are consequences of it.
-    pub(super) failure: Option<Outcome>,
+    failure: Option<(Outcome, Instant)>,
+    /// What it was doing when an NMI came.
+    pub(crate) hang: Option<String>,
+    /// Where it was when it failed, or when the NMI came.
+    pub(in crate::vmm) trace: Trace,
     /// The exit code that it announced.
     pub(crate) exit: Option<i32>,
     pub(crate) stats: Vec<(String, u64)>,
@@ -29,12 +39,20 @@ impl GuestRecords {
         match Record::parse(record) {
             Some(Record::Panic(message)) => {
                 self.failure
-                    .get_or_insert_with(|| Outcome::Panicked(escape(message)));
+                    .get_or_insert_with(|| (Outcome::Panicked(escape(message)), at));
             }
             Some(Record::Exception(message)) => {
                 self.failure
-                    .get_or_insert_with(|| Outcome::Faulted(escape(message)));
+                    .get_or_insert_with(|| (Outcome::Faulted(escape(message)), at));
             }
+            Some(Record::Hang(message)) => {
+                self.hang.get_or_insert_with(|| escape(message));
+            }
+            Some(Record::Registers(registers)) => self.trace.set_registers(registers),
+            Some(Record::Interrupt { frame, rip, rsp }) => {
+                self.trace.set_interrupted(Interrupted { frame, rip, rsp });
+            }
+            Some(Record::Stack(words)) => self.trace.add_words(backtrace::stack_words(words)),
             Some(Record::Exit(code)) => self.exit = Some(code),
             Some(Record::Stat { name, value }) => self.stats.push((escape(name), value)),
             Some(Record::Samples { name, values }) => {
@@ -44,6 +62,20 @@ impl GuestRecords {
             // A kind of record that is newer than this harness. It is not text, so it is dropped.
             None => {}
         }
+    }
+
+    /// Takes the failure that the guest reported by itself: not after it was asked what it was
+    /// doing, at the moment `asked`. An NMI that nothing asked for is a failure too.
+    pub(super) fn take_failure(&mut self, asked: Option<Instant>) -> Option<Outcome> {
+        let failure = self.failure.take();
+        if let Some(asked) = asked {
+            return failure.and_then(|(failure, at)| (at < asked).then_some(failure));
+        }
+        let hang = || {
+            let hang = self.hang.as_ref()?;
+            Some(Outcome::Faulted(format!("NMI without a handler: {hang}")))
+        };
+        failure.map(|(failure, _)| failure).or_else(hang)
     }
 
     /// Appends to the series with this name.

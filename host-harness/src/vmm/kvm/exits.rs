@@ -1,6 +1,9 @@
 //! The loop around `KVM_RUN`: serves each exit to this process, or ends the run.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Instant,
+};
 
 use dormir_abi::port;
 use kvm_bindings::KVM_INTERNAL_ERROR_EMULATION;
@@ -22,20 +25,47 @@ pub(super) enum RunLoopEnd {
     AskedToStop,
 }
 
-/// Runs the guest until it ends or `leave` is set; counts the exits from `KVM_RUN`.
-///
-/// A caller that sets `leave` must then send the thread a signal, and repeat it until the thread
-/// ends: a signal between the check of `leave` and `KVM_RUN` interrupts neither.
+/// What the loop is asked to do by another thread, which must then send the loop's thread a signal,
+/// and repeat it until the loop has done it: a signal between the check of a request and `KVM_RUN`
+/// interrupts neither.
+#[derive(Debug, Default)]
+pub(super) struct Requests {
+    /// To end.
+    pub(super) leave: AtomicBool,
+    /// To send the guest an NMI, whose handler reports what the guest was doing. The loop clears
+    /// it.
+    pub(super) report: AtomicBool,
+}
+
+/// The result of the loop.
+pub(super) struct Ran {
+    pub(super) end: RunLoopEnd,
+    /// How often `KVM_RUN` returned.
+    pub(super) exits: u64,
+    /// Where the guest was when it was sent the NMI that was asked for: if known.
+    pub(super) place_at_nmi: Option<Option<String>>,
+}
+
+/// Runs the guest until it ends or is asked to leave.
 pub(super) fn run(
     vcpu: &mut VcpuFd,
     memory: &Memory,
     devices: &mut Devices,
     steps: &mut Stepper,
     console: &mut Console<'_>,
-    leave: &AtomicBool,
-) -> (RunLoopEnd, u64) {
-    let mut exits = 0;
-    while !leave.load(Ordering::SeqCst) {
+    requests: &Requests,
+) -> Ran {
+    let (mut exits, mut place_at_nmi) = (0, None);
+    let end = loop {
+        if requests.leave.load(Ordering::SeqCst) {
+            break RunLoopEnd::AskedToStop;
+        }
+        if requests.report.swap(false, Ordering::SeqCst) {
+            place_at_nmi = Some(registers::place(vcpu, memory));
+            console.set_asked(Instant::now());
+            // If it fails, there is no report.
+            let _ = vcpu.nmi();
+        }
         let exit = vcpu.run();
         exits += 1;
         let result = match exit {
@@ -87,11 +117,15 @@ pub(super) fn run(
         match result {
             Ok(()) => {}
             // The console output was abandoned, because `leave` is set.
-            Err(Outcome::Stopped) => return (RunLoopEnd::AskedToStop, exits),
-            Err(outcome) => return (RunLoopEnd::Guest(outcome), exits),
+            Err(Outcome::Stopped) => break RunLoopEnd::AskedToStop,
+            Err(outcome) => break RunLoopEnd::Guest(outcome),
         }
+    };
+    Ran {
+        end,
+        exits,
+        place_at_nmi,
     }
-    (RunLoopEnd::AskedToStop, exits)
 }
 
 fn no_memory(did: &str, address: u64, vcpu: &VcpuFd) -> Outcome {

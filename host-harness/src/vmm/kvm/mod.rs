@@ -15,27 +15,33 @@ mod thread;
 
 pub use probe::{KvmInfo, probe};
 
-use std::{ffi::c_void, io::Write, ptr, sync::atomic::AtomicBool, time::Instant};
+use std::{
+    ffi::c_void,
+    io::Write,
+    ptr,
+    time::{Duration, Instant},
+};
 
 use kvm_bindings::{KVM_PIT_SPEAKER_DUMMY, kvm_pit_config, kvm_userspace_memory_region};
 use kvm_ioctls::{Kvm, VcpuFd, VmFd};
 use vm_memory::{Address, GuestMemoryBackend, GuestMemoryRegion};
 
 use super::{
+    backtrace,
     command_line::GuestCommandLine,
     config::RunConfig,
     console::Console,
     error::RunError,
     image::{Image, ImageFile},
-    limit::{Limit, Unstarted},
+    limit::{Limit, REPORT_LIMIT, Unstarted},
     outcome::Outcome,
     report::Report,
 };
 use boot::Memory;
 use devices::Devices;
-use exits::RunLoopEnd;
+use exits::{Ran, Requests, RunLoopEnd};
 use steps::Stepper;
-use thread::StopReason;
+use thread::{StopReason, Until};
 
 /// Where KVM puts a page table for processors that cannot run real mode: three pages of a task
 /// state segment follow it. Both lie above the guest's memory and below the processor's firmware.
@@ -63,23 +69,35 @@ pub(super) fn run(
 ) -> Result<Report, Unstarted> {
     let started = Instant::now();
     let mut machine = KvmMachine::new(image, entry, &line.text, config, limit)?;
-    let leave = AtomicBool::new(false);
-    let mut console = Console::new(out, config.console_limit, &leave, line.nonce);
-    let (end, exits, asked) = thread::run(limit.deadline(), &config.stop, &leave, || {
-        machine.run(&mut console, &leave)
-    })?;
-    let ended = match (end, asked) {
+    let requests = Requests::default();
+    let mut console = Console::new(out, config.console_limit, &requests.leave, line.nonce);
+    let until = Until {
+        deadline: limit.deadline(),
+        stop: &config.stop,
+        // A guest without records has no handler that reports anything.
+        report_limit: line.nonce.map_or(Duration::ZERO, |_| REPORT_LIMIT),
+    };
+    let (ran, asked) = thread::run(&until, &requests, || machine.run(&mut console, &requests))?;
+    let timed_out = |place| Outcome::TimedOut {
+        limit: config.timeout,
+        place,
+    };
+    let ended = match (ran.end, asked) {
+        // However it ends after that.
+        (_, Some(StopReason::OutOfTime)) if ran.place_at_nmi.is_some() => {
+            timed_out(ran.place_at_nmi.flatten())
+        }
         (RunLoopEnd::Guest(outcome), _) => outcome,
-        (RunLoopEnd::AskedToStop, Some(StopReason::OutOfTime)) => Outcome::TimedOut {
-            limit: config.timeout,
-            place: registers::place(&machine.vcpu, &machine.memory),
-        },
+        (RunLoopEnd::AskedToStop, Some(StopReason::OutOfTime)) => {
+            timed_out(registers::place(&machine.vcpu, &machine.memory))
+        }
         (RunLoopEnd::AskedToStop, _) => Outcome::Stopped,
     };
-    let counters = stats::read(&machine.vcpu, exits);
+    let counters = stats::read(&machine.vcpu, ran.exits);
     let stretches = machine.steps.take_stretches();
     drop(machine);
-    let (outcome, records) = console.complete(ended);
+    let (mut outcome, records) = console.complete(ended);
+    let backtrace = backtrace::explain(&mut outcome, &records.trace, records.hang, image);
     Ok(Report {
         outcome,
         stats: records.stats,
@@ -88,6 +106,7 @@ pub(super) fn run(
         wall: started.elapsed(),
         counters: Some(counters),
         stretches,
+        backtrace,
     })
 }
 
@@ -119,7 +138,7 @@ impl KvmMachine {
         })
     }
 
-    fn run(&mut self, console: &mut Console<'_>, leave: &AtomicBool) -> (RunLoopEnd, u64) {
+    fn run(&mut self, console: &mut Console<'_>, requests: &Requests) -> Ran {
         let Self {
             vcpu,
             devices,
@@ -127,7 +146,7 @@ impl KvmMachine {
             steps,
             ..
         } = self;
-        exits::run(vcpu, memory, devices, steps, console, leave)
+        exits::run(vcpu, memory, devices, steps, console, requests)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{
     io,
     sync::{
-        atomic::{AtomicBool, Ordering},
+        atomic::Ordering,
         mpsc::{Receiver, RecvTimeoutError, channel},
     },
     thread::{Builder, ScopedJoinHandle, scope},
@@ -13,7 +13,7 @@ use std::{
 use libc::{c_int, c_void, pthread_t, siginfo_t};
 use vmm_sys_util::signal::{self, Killable, SIGRTMIN, register_signal_handler, unblock_signal};
 
-use super::exits::RunLoopEnd;
+use super::exits::Requests;
 use crate::stop::StopToken;
 use crate::vmm::error::RunError;
 
@@ -30,16 +30,25 @@ pub(super) enum StopReason {
     Stopped,
 }
 
-/// Runs `vcpu` on a thread of its own until it returns. At the deadline, or when `stop` is set,
-/// `leave` is set and the thread is interrupted until it has left; then the reason is returned too.
+/// When a thread must end.
+pub(super) struct Until<'a> {
+    pub(super) deadline: Option<Instant>,
+    pub(super) stop: &'a StopToken,
+    /// How long the guest may take after the deadline to report what it was doing. Zero: it is not
+    /// asked.
+    pub(super) report_limit: Duration,
+}
+
+/// Runs `vcpu` on a thread of its own until it returns. At the deadline the thread is asked for a
+/// report first. Then, or when `stop` is set, it is asked to leave, and interrupted until it has
+/// left. Then the reason is returned too.
 ///
 /// The thread is always joined before this returns.
-pub(super) fn run(
-    deadline: Option<Instant>,
-    stop: &StopToken,
-    leave: &AtomicBool,
-    vcpu: impl FnOnce() -> (RunLoopEnd, u64) + Send,
-) -> Result<(RunLoopEnd, u64, Option<StopReason>), RunError> {
+pub(super) fn run<T: Send>(
+    until: &Until<'_>,
+    requests: &Requests,
+    vcpu: impl FnOnce() -> T + Send,
+) -> Result<(T, Option<StopReason>), RunError> {
     let failed = |cause| RunError::Resource {
         what: "a thread that can be interrupted",
         cause,
@@ -68,21 +77,23 @@ pub(super) fn run(
             .map_err(failed)?;
         let mut asked = None;
         if let Ok(id) = receiver.recv() {
-            asked = wait(&receiver, deadline, stop);
-            if asked.is_some() {
-                leave.store(true, Ordering::SeqCst);
-                VcpuThread {
-                    _handle: &handle,
-                    id,
-                }
-                .interrupt_until_gone(&receiver);
+            asked = wait(&receiver, until.deadline, until.stop);
+            let thread = VcpuThread {
+                _handle: &handle,
+                id,
+            };
+            let out_of_time = asked == Some(StopReason::OutOfTime);
+            let ended = out_of_time && thread.ends_with_report(&receiver, until, requests);
+            if asked.is_some() && !ended {
+                requests.leave.store(true, Ordering::SeqCst);
+                thread.interrupt_until_gone(&receiver);
             }
         }
         let result: Result<_, signal::Error> = handle
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        let (end, exits) = result.map_err(|error| failed(io::Error::other(error.to_string())))?;
-        Ok((end, exits, asked))
+        let result = result.map_err(|error| failed(io::Error::other(error.to_string())))?;
+        Ok((result, asked))
     })
 }
 
@@ -123,6 +134,27 @@ unsafe impl<T> Killable for VcpuThread<'_, '_, T> {
 }
 
 impl<T> VcpuThread<'_, '_, T> {
+    /// Asks the guest what it was doing, and returns whether the thread ends in time.
+    fn ends_with_report(
+        &self,
+        receiver: &Receiver<pthread_t>,
+        until: &Until<'_>,
+        requests: &Requests,
+    ) -> bool {
+        let end = Instant::now() + until.report_limit;
+        requests
+            .report
+            .store(!until.report_limit.is_zero(), Ordering::SeqCst);
+        while requests.report.load(Ordering::SeqCst) && Instant::now() < end {
+            // As in `interrupt_until_gone`.
+            let _ = self.kill(SIGRTMIN());
+            if receiver.recv_timeout(SIGNAL_INTERVAL) == Err(RecvTimeoutError::Disconnected) {
+                return true;
+            }
+        }
+        wait(receiver, Some(end), until.stop).is_none()
+    }
+
     /// Interrupts the thread's system call until the thread has ended.
     fn interrupt_until_gone(&self, receiver: &Receiver<pthread_t>) {
         loop {

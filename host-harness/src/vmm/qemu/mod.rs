@@ -8,6 +8,7 @@ mod messages;
 mod monitor;
 
 use std::{
+    cell::Cell,
     collections::BTreeMap,
     ffi::OsString,
     io::{ErrorKind, Write},
@@ -22,6 +23,7 @@ use dormir_abi::exit;
 
 use super::{
     attend::{ChildEnd, Limits, attend},
+    backtrace,
     command_line::GuestCommandLine,
     config::{Accelerator, MachineType, RunConfig},
     console::{Console, GuestRecords},
@@ -144,10 +146,20 @@ pub(super) fn run(
     let mut child = start(kernel.path(), accelerator, machine, line, other_end, config)?;
     let leave = AtomicBool::new(false);
     let mut console = Console::new(out, config.console_limit, &leave, line.nonce);
+    let for_nmi = monitor
+        .try_clone()
+        .map_err(resource("a second handle of QEMU's monitor"))?;
+    let asked = Cell::new(None);
+    let ask = || {
+        asked.set(Some(Instant::now()));
+        monitor::inject_nmi(&for_nmi);
+    };
     let limits = Limits {
         started: limit.started(),
         timeout: config.timeout,
         stop: &config.stop,
+        // A guest without records has no handler that reports anything.
+        ask: line.nonce.is_some().then_some(&ask),
     };
     let (end, (messages, monitor_events)) = attend(
         &mut child,
@@ -180,10 +192,14 @@ pub(super) fn run(
             ended_with(status, &messages, &monitor_events)?
         }
     };
+    if let Some(asked) = asked.get() {
+        console.set_asked(asked);
+    }
     let (mut outcome, records) = console.complete(ended);
     if line.nonce.is_some() {
         outcome = confirmed_by_guest(outcome, &records, &messages);
     }
+    let backtrace = backtrace::explain(&mut outcome, &records.trace, records.hang, image);
     Ok(Report {
         outcome,
         stats: records.stats,
@@ -192,6 +208,7 @@ pub(super) fn run(
         wall,
         counters: None,
         stretches: Vec::new(),
+        backtrace,
     })
 }
 

@@ -16,12 +16,19 @@ use super::lines;
 /// The commands for QEMU. Its answers come later.
 const COMMANDS: &[u8] = b"{\"execute\": \"qmp_capabilities\"}\n{\"execute\": \"cont\"}\n";
 
+const INJECT_NMI: &[u8] = b"{\"execute\": \"inject-nmi\"}\n";
+
 /// Opens a connection, whose second end is for QEMU's monitor. The guest runs as soon as the
 /// monitor reads it.
 pub(super) fn open() -> io::Result<(UnixStream, UnixStream)> {
     let (mut ours, other) = UnixStream::pair()?;
     ours.write_all(COMMANDS)?;
     Ok((ours, other))
+}
+
+/// Sends the guest an NMI. If that fails, it gets none.
+pub(super) fn inject_nmi(mut monitor: &UnixStream) {
+    let _ = monitor.write_all(INJECT_NMI);
 }
 
 /// The events that the monitor has reported.

@@ -15,6 +15,7 @@ mod idling;
 mod interrupts;
 mod probes;
 mod regressions;
+mod reports;
 mod sleepers;
 mod timers;
 mod wakers;
@@ -47,7 +48,12 @@ fn main() -> Result<(), &'static str> {
             .for_each(|(name, _)| println!("{name}"));
         return Ok(());
     }
-    let all = CASES.iter().copied().flatten().chain(endings::CASES);
+    let all = CASES
+        .iter()
+        .copied()
+        .flatten()
+        .chain(endings::CASES)
+        .chain(reports::CASES);
     for (name, case) in all {
         if *name == wanted {
             case();

@@ -131,6 +131,7 @@ mod tests {
             wall: Duration::ZERO,
             counters: None,
             stretches: Vec::new(),
+            backtrace: None,
         }
     }
 

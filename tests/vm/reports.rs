@@ -1,0 +1,100 @@
+//! A failed or hung guest's report names the task, the file and the line, whether the guest was
+//! optimised or not.
+
+use std::{path::Path, time::Duration};
+
+use dormir_harness::vmm::{Outcome, Vmm};
+use libtest_mimic::{Failed, Trial};
+
+use crate::guest::{Run, boot_file, cases_in_dev, config, images, on_every_vmm};
+
+/// The guest's cases. The lines that they fail at end with their names.
+const SOURCE: &str = include_str!("../../guest-image/programs/src/bin/cases/reports.rs");
+const FILE: &str = "guest-image/programs/src/bin/cases/reports.rs";
+const TASK: &str = "task cases::reports::fails";
+
+/// Enough time to boot, in a build that is not optimised, on a machine that emulates each
+/// instruction.
+const HANG_LIMIT: Duration = Duration::from_secs(8);
+
+/// How a case ends: with a sentence that contains this.
+enum Ending {
+    Panics(&'static str),
+    Faults(&'static str),
+    Hangs(&'static str),
+}
+
+const CASES: &[(&str, Ending)] = &[
+    ("end-report-panic", Ending::Panics("no luck")),
+    (
+        "end-report-page-fault",
+        Ending::Faults("page fault writing unmapped address 0xf0000000"),
+    ),
+    (
+        "end-report-stack-overflow",
+        Ending::Faults("stack overflow of the main stack"),
+    ),
+    ("end-report-deadlock", Ending::Hangs("halted in task")),
+    ("end-report-endless-loop", Ending::Hangs("does not yield, ")),
+    (
+        "end-report-critical-section",
+        Ending::Hangs("does not yield, with interrupts masked"),
+    ),
+];
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let cases = CASES.iter().flat_map(|(case, ending)| {
+        let release = on_every_vmm(&format!("{case}-release"), move |vmm| {
+            reports(images()?.get("cases")?, vmm, case, ending)
+        });
+        let dev = on_every_vmm(&format!("{case}-dev"), move |vmm| {
+            reports(cases_in_dev()?, vmm, case, ending)
+        });
+        release.into_iter().chain(dev)
+    });
+    cases.collect()
+}
+
+fn reports(elf: &Path, vmm: Vmm, case: &str, ending: &Ending) -> Result<(), Failed> {
+    let mut config = config(vmm, format!("case={case}"));
+    if matches!(ending, Ending::Hangs(_)) {
+        config.timeout = HANG_LIMIT;
+    }
+    let run = boot_file(elf, &config)?;
+    let outcome = &run.report.outcome;
+    let sentence = outcome.to_string();
+    let expected = match (ending, outcome) {
+        (Ending::Panics(text), Outcome::Panicked(_))
+        | (Ending::Faults(text), Outcome::Faulted(_))
+        | (Ending::Hangs(text), Outcome::TimedOut { .. }) => text,
+        _ => return run.check(false, "the guest ended in another way"),
+    };
+    run.check(
+        sentence.contains(expected),
+        "the report does not describe what happened",
+    )?;
+    run.check(sentence.contains(TASK), "the report does not name the task")?;
+    names_the_line(&run, case)
+}
+
+/// Checks that the sentence names the file, and that the backtrace has the line that is marked with
+/// the case's name.
+fn names_the_line(run: &Run, case: &str) -> Result<(), Failed> {
+    let marked = SOURCE
+        .lines()
+        .position(|line| line.ends_with(&format!("// {case}")));
+    let line = 1 + marked.ok_or("no line is marked")?;
+    let Some(backtrace) = &run.report.backtrace else {
+        return run.check(false, "there is no backtrace");
+    };
+    let is_there = backtrace.frames.iter().any(|frame| {
+        let location = frame.location.as_ref();
+        location.is_some_and(|(file, at)| file.ends_with(FILE) && *at as usize == line)
+    });
+    run.check(
+        is_there,
+        &format!("line {line} is not in the report:\n{backtrace}"),
+    )?;
+    let names_file = run.report.outcome.to_string().contains("cases/reports.rs:");
+    run.check(names_file, "the sentence does not name the file")
+}
