@@ -56,6 +56,8 @@ pub struct Metrics {
     pub longest_restless: u64,
     /// The number of polls. A visit that drops an aborted task's future counts too.
     pub polls: u64,
+    /// The total time of the polls, including interrupts. Zero without a clock.
+    pub polled: Duration,
     /// The number of calls of the idle policy. With `Halt`, this is the number of halts and of
     /// those that a wake prevented at the last moment.
     pub waits: u64,
@@ -103,6 +105,40 @@ pub struct TaskMetrics {
     pub polls: u32,
     /// The number of its wakes, including its spawn.
     pub wakes: u32,
+    /// The total time of its polls, including interrupts: the processor time that it has taken.
+    /// Zero without a clock.
+    pub polled: Duration,
+}
+
+impl TaskMetrics {
+    /// Returns the task's share of the processor time, in thousandths, from an earlier reading to
+    /// this one.
+    ///
+    /// `span` is the time between the two readings.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use core::time::Duration;
+    /// use dormir::executor::metrics::TaskMetrics;
+    ///
+    /// fn show(before: &TaskMetrics, now: &TaskMetrics) {
+    ///     let share = now.share_since(before, Duration::from_secs(1));
+    ///     println!("{}: {}.{} %", now.name, share / 10, share % 10);
+    /// }
+    /// # use dormir::executor::{Executor, Shared, Up64};
+    /// # dormir::task! { async fn waits(), pool = 1 { core::future::pending().await } }
+    /// # static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+    /// # EXECUTOR.remote().spawn_detached(waits())?;
+    /// # EXECUTOR.for_each_task(|task| show(&task, &task));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn share_since(&self, earlier: &Self, span: Duration) -> u32 {
+        let taken = self.polled.saturating_sub(earlier.polled).as_nanos();
+        let share = (taken * 1000).checked_div(span.as_nanos());
+        share.unwrap_or_default().try_into().unwrap_or(u32::MAX)
+    }
 }
 
 impl<C: Capacity, M: Cpus> Executor<C, M> {
@@ -144,6 +180,7 @@ impl TaskRef {
                 number: self.task_number(),
                 polls: counters.polls[bit].load(Ordering::Relaxed),
                 wakes: counters.wakes[bit].load(Ordering::Relaxed),
+                polled: Duration::from_nanos(counters.polled_nanos[bit].load(Ordering::Relaxed)),
             })
         })
     }
@@ -167,6 +204,7 @@ impl Counters {
             restless_passes: self.restless.passes.load(Ordering::Relaxed),
             longest_restless: self.restless.longest.load(Ordering::Relaxed),
             polls: self.polls.load(Ordering::Relaxed),
+            polled: Duration::from_nanos(self.polled_nanos.load(Ordering::Relaxed)),
             waits: self.waits.load(Ordering::Relaxed),
             waited: Duration::from_nanos(self.waited_nanos.load(Ordering::Relaxed)),
             longest_poll: Duration::from_nanos(longest_poll),

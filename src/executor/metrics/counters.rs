@@ -16,6 +16,7 @@ use crate::{
 pub(in crate::executor) struct TaskCounters {
     pub(super) polls: [AtomicU32; BITS as usize],
     pub(super) wakes: [AtomicU32; BITS as usize],
+    pub(super) polled_nanos: [AtomicU64; BITS as usize],
 }
 
 impl TaskCounters {
@@ -23,6 +24,7 @@ impl TaskCounters {
         Self {
             polls: [const { AtomicU32::new(0) }; BITS as usize],
             wakes: [const { AtomicU32::new(0) }; BITS as usize],
+            polled_nanos: [const { AtomicU64::new(0) }; BITS as usize],
         }
     }
 
@@ -30,10 +32,15 @@ impl TaskCounters {
         self.wakes[bit as usize].fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(super) fn polled(&self, bit: u32, time: Duration) {
+        self.polled_nanos[bit as usize].fetch_add(nanos(time), Ordering::Relaxed);
+    }
+
     /// Sets the counts of a slot to zero, for a new task.
     pub(in crate::executor) fn reset(&self, bit: u32) {
         self.polls[bit as usize].store(0, Ordering::Relaxed);
         self.wakes[bit as usize].store(0, Ordering::Relaxed);
+        self.polled_nanos[bit as usize].store(0, Ordering::Relaxed);
     }
 }
 
@@ -45,6 +52,7 @@ pub(in crate::executor) struct Counters {
     pub(super) passes: AtomicU64,
     pub(super) restless: Restless,
     pub(super) polls: AtomicU64,
+    pub(super) polled_nanos: AtomicU64,
     pub(super) waits: AtomicU64,
     pub(super) waited_nanos: AtomicU64,
     pub(super) longest_poll_nanos: AtomicU64,
@@ -60,6 +68,7 @@ impl Counters {
             passes: AtomicU64::new(0),
             restless: Restless::new(),
             polls: AtomicU64::new(0),
+            polled_nanos: AtomicU64::new(0),
             waits: AtomicU64::new(0),
             waited_nanos: AtomicU64::new(0),
             longest_poll_nanos: AtomicU64::new(0),
@@ -94,6 +103,7 @@ impl Counters {
 
     pub(super) fn polled(&self, time: Duration, vtable: &'static TaskVTable) {
         self.polls.fetch_add(1, Ordering::Relaxed);
+        self.polled_nanos.fetch_add(nanos(time), Ordering::Relaxed);
         // Only the runner writes these two. The critical section makes readers see both.
         if nanos(time) > self.longest_poll_nanos.load(Ordering::Relaxed) {
             critical(|_| {

@@ -16,6 +16,8 @@ pub(in crate::executor) struct TimedPoll {
     vtable: Option<&'static TaskVTable>,
     timers: &'static TimerQueue,
     start: Option<Instant>,
+    /// The task's number: its slot may belong to another when the poll has ended.
+    number: u64,
 }
 
 impl TimedPoll {
@@ -32,6 +34,7 @@ impl TimedPoll {
             vtable,
             timers,
             start: timers.has_clock().then(|| timers.now()),
+            number: task.task_number(),
         }
     }
 
@@ -40,5 +43,8 @@ impl TimedPoll {
         let now = |start| self.timers.now().saturating_duration_since(start);
         let time = self.start.map(now).unwrap_or_default();
         self.task.core().metrics.polled(time, vtable);
+        if self.task.task_number() == self.number {
+            self.task.counters().polled(self.task.bit(), time);
+        }
     }
 }

@@ -82,8 +82,54 @@ fn an_executor_counts_polls_wakes_and_waits() {
     let passed = Duration::from_nanos(4_000);
     assert_eq!(metrics.waited, Duration::from_millis(20) - passed);
     assert_eq!(metrics.longest_poll, Duration::from_nanos(3_000));
+    assert_eq!(metrics.polled, passed);
     let longest = metrics.longest_poll_task.expect("there was a poll");
     assert!(longest.ends_with("::slow"), "{longest}");
+}
+
+#[test]
+fn a_task_has_its_processor_time_and_share() {
+    crate::task! {
+        async fn works(machine: &'static Machine, nanos: u64), pool = 2 {
+            loop {
+                machine.clock.pass(nanos);
+                yield_now().await;
+            }
+        }
+    }
+    let machine = machine();
+    let runner = machine.executor.enter().unwrap();
+    let mut runner = runner.with_timers(&machine.timers);
+    let spawner = runner.spawner();
+    spawner.spawn_detached(works(machine, 300)).unwrap();
+    spawner.spawn_detached(works(machine, 100)).unwrap();
+    let read = || {
+        let mut all = Vec::new();
+        machine.executor.for_each_task(|task| all.push(task));
+        (machine.timers.now(), all)
+    };
+    runner.pass();
+    let (start, before) = read();
+    let nanos = |tasks: &[TaskMetrics]| -> Vec<_> {
+        tasks.iter().map(|task| task.polled.as_nanos()).collect()
+    };
+    assert_eq!(nanos(&before), [300, 100]);
+    for _ in 0..3 {
+        runner.pass();
+    }
+    let (end, after) = read();
+    assert_eq!(nanos(&after), [1_200, 400]);
+    assert_eq!(
+        machine.executor.metrics().polled,
+        Duration::from_nanos(1_600)
+    );
+    let span = end.saturating_duration_since(start);
+    let shares = after.iter().zip(&before);
+    let shares: Vec<_> = shares
+        .map(|(now, before)| now.share_since(before, span))
+        .collect();
+    assert_eq!(shares, [750, 250]);
+    assert_eq!(after[0].share_since(&before[0], Duration::ZERO), 0);
 }
 
 #[test]
