@@ -106,9 +106,10 @@ impl fmt::Display for Backtrace {
         write_repeated(f, &mut repeated)?;
         if self.frames.iter().all(|frame| frame.location.is_none()) {
             f.write_str(
-                "\nThe guest has no debug information, which has the callers, files and lines: \
-                 set debug = \"line-tables-only\" in the profile by which it is built, such as \
-                 [profile.release], and do not strip it.",
+                "\nThe guest has no debug information, so these are the addresses on its stack \
+                 that follow calls, and some of those calls may have returned. For names, files \
+                 and lines, set debug = \"line-tables-only\" in the profile by which it is built, \
+                 such as [profile.release], and do not strip it.",
             )?;
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! Unwinds a stack by call frame information (DWARF 5, section 6.4).
 
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::Range};
 
 use addr2line::gimli::{
     BaseAddresses, CfaRule, DebugFrame, EhFrame, LittleEndian, Register, RegisterRule,
@@ -44,6 +44,10 @@ pub(super) struct CallFrames<'a> {
     /// For functions with unwind tables.
     eh: EhFrame<Bytes<'a>>,
     bases: BaseAddresses,
+    /// Whether there is none of it.
+    is_missing: bool,
+    /// The code, and its address.
+    text: (u64, &'a [u8]),
 }
 
 impl<'a> CallFrames<'a> {
@@ -59,7 +63,47 @@ impl<'a> CallFrames<'a> {
             bases: BaseAddresses::default()
                 .set_eh_frame(address(".eh_frame"))
                 .set_text(address(".text")),
+            is_missing: data(".debug_frame").or(data(".eh_frame")).is_none(),
+            text: (address(".text"), data(".text").unwrap_or_default()),
         }
+    }
+
+    /// Whether there is a call instruction before `address`: a direct one (`e8` and four bytes), or
+    /// an indirect one (`ff` and one to six bytes).
+    fn follows_call(&self, address: u64) -> bool {
+        const DIRECT: u8 = 0xe8;
+        const INDIRECT: u8 = 0xff;
+        /// In the byte after `ff`: the instruction is a call.
+        const IS_CALL: u8 = 0b010 << 3;
+        let (start, code) = self.text;
+        let end = address.checked_sub(start).map(usize::try_from);
+        let Some(before) = end.and_then(|end| code.get(..end.ok()?)) else {
+            return false;
+        };
+        let at = |back: usize| before.len().checked_sub(back).map(|at| before[at]);
+        let is_indirect = |back: usize| {
+            at(back) == Some(INDIRECT) && at(back - 1).is_some_and(|byte| byte & 0o70 == IS_CALL)
+        };
+        at(5) == Some(DIRECT) || (2..=7).any(is_indirect)
+    }
+
+    /// Returns what can be calls on a stack, innermost first, for a file without call frame
+    /// information. Some may have returned already. `handler` is the stack of an interrupt's
+    /// handler.
+    fn guess(&self, stack: &Stack, handler: Range<u64>) -> Vec<Call> {
+        let words = stack
+            .iter()
+            .filter(|(address, _)| !handler.contains(address));
+        let mut words: Vec<_> = words.collect();
+        words.sort_unstable();
+        let calls = words
+            .into_iter()
+            .filter(|(_, value)| self.follows_call(**value));
+        let call = |(_, &address): (&u64, &u64)| Call {
+            address,
+            is_exact: false,
+        };
+        calls.map(call).collect()
     }
 
     /// Returns the state of the caller, if there is information on this call.
@@ -182,7 +226,13 @@ pub(super) fn calls(
         state.set(X86_64::RA, Some(interrupted.rip));
         state.set(X86_64::RSP, Some(interrupted.rsp));
     }
-    unwind(state, stack, call_frames)
+    let handler = interrupted.map_or(0..0, |interrupted| registers.rsp..interrupted.frame);
+    let mut calls = unwind(state, stack, call_frames);
+    if call_frames.is_missing {
+        calls.truncate(1);
+        calls.extend(call_frames.guess(stack, handler));
+    }
+    calls
 }
 
 fn unwind(mut state: State, stack: &Stack, call_frames: &CallFrames<'_>) -> Vec<Call> {
@@ -211,4 +261,53 @@ fn called_directly(state: &State, stack: &Stack) -> Option<State> {
     caller.set(X86_64::RA, Some(*stack.get(&rsp)?));
     caller.set(X86_64::RSP, Some(rsp.wrapping_add(8)));
     Some(caller)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file without call frame information, with this code at 0x1000.
+    fn without_information(code: &[u8]) -> CallFrames<'_> {
+        CallFrames {
+            text: (0x1000, code),
+            ..CallFrames::new(None)
+        }
+    }
+
+    #[test]
+    fn without_information_calls_are_guessed_by_the_instructions_before() {
+        // nop; call rel32; call rax; and, after some more, jmp rax.
+        let mut code = vec![0x90, 0xe8, 1, 2, 3, 4, 0xff, 0xd0];
+        code.extend([0x90; 8]);
+        code.extend([0xff, 0xe0, 0x90]);
+        let words = [
+            (0x50, 0x1006),
+            (0x58, 0x1008),
+            (0x60, 0x1012),
+            (0x68, 0x1000),
+            (0x70, 0x2000),
+            (0x78, 0),
+            (0x90, 0x1006),
+        ];
+        let registers = Registers {
+            rip: 0x100b,
+            rsp: 0x90,
+            ..Registers::default()
+        };
+        let interrupted = Interrupted {
+            frame: 0x98,
+            rip: 0x1001,
+            rsp: 0x50,
+        };
+        let found = calls(
+            &registers,
+            Some(interrupted),
+            &Stack::from(words),
+            &without_information(&code),
+        );
+        let addresses: Vec<_> = found.iter().map(|call| call.address).collect();
+        assert_eq!(addresses, [0x1001, 0x1006, 0x1008]);
+        assert!(found[0].is_exact && !found[1].is_exact);
+    }
 }
