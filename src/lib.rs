@@ -178,6 +178,7 @@
 //! | `embassy-time` | no | `time::embassy`: `embassy_time`'s timers run on the global queue |
 //! | `alloc` | no | tasks on the heap: `Task::boxed`; a table of `embassy_time`'s wakers that grows |
 //! | `metrics` | no | `Executor::metrics`: counts of polls, wakes and waits; the longest poll |
+//! | `macros` | no | the attribute [`executor::task`](executor), by the crate `dormir-macros` |
 //! | `trace` | no | `executor::trace`: hooks that executors call |
 //! | `log` | no | messages by the crate `log`: what `bare::init` found; a full table of `embassy_time`'s wakers |
 //! | `defmt` | no | `defmt::Format` on instants, errors and other data types |

@@ -67,9 +67,13 @@ pub mod heap;
 pub mod memory;
 mod nmi;
 mod panic_hook;
+mod programs;
 mod termination;
+mod testing;
 
 use dormir_abi::{exit as exit_code, port, record::Record};
+#[cfg(feature = "macros")]
+pub use dormir_macros::{main, task, test};
 pub use nmi::set_nmi_handler;
 pub use panic_hook::set_panic_hook;
 pub use termination::Termination;
@@ -102,6 +106,16 @@ macro_rules! entry {
             $crate::Termination::exit_code($main())
         }
     };
+}
+
+/// What this crate's macros use.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::{
+        programs::run_task,
+        testing::{TEST_PROGRAM, TestEntry, run_test},
+    };
+    pub use dormir;
 }
 
 /// Ends the guest, and with it the VM. Codes above [`dormir_abi::exit::MAX`] do not fit through the

@@ -88,3 +88,35 @@ pub use self::{
     header::TaskVTable,
     pool::{Align, Aligned, Pool, cell_align, cell_size, never_made},
 };
+/// # Examples
+///
+/// ```
+/// use dormir::executor::{Executor, Shared, Up64, task};
+///
+/// #[task(pool_size = 2)]
+/// async fn sum(mut a: u32, (b, c): (u32, u32)) -> u32 {
+///     a += b + c;
+///     a
+/// }
+///
+/// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+/// let mut runner = EXECUTOR.enter()?;
+/// let handle = runner.spawner().spawn(sum(1, (2, 3)))?;
+/// runner.run_until_idle();
+/// assert_eq!(dormir::block_on(handle, dormir::platform::host::Skip), Ok(6));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// What a static pool cannot hold is refused:
+///
+/// ```compile_fail
+/// #[dormir::executor::task]
+/// async fn call(function: impl Fn()) { function() }
+/// ```
+///
+/// ```compile_fail
+/// #[dormir::executor::task]
+/// async fn show<T: core::fmt::Debug>(value: T) { println!("{value:?}") }
+/// ```
+#[cfg(feature = "macros")]
+pub use dormir_macros::task;

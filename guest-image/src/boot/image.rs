@@ -27,6 +27,8 @@ symbols! {
     data: __data_start .. __data_end;
     /// The addresses of the constructors, eight bytes each.
     constructors: __init_array_start .. __init_array_end;
+    /// The table of tests.
+    tests: __dormir_tests_start .. __dormir_tests_end;
     /// The stack of `main`.
     stack: __stack_bottom .. __stack_top;
     /// The double fault's stack.

@@ -1,8 +1,8 @@
 //! The interface between a guest and the harness that launches it.
 //!
 //! The guest image and the host harness are built for different targets and share only this crate:
-//! the ports to which a guest writes, its exit codes, the records on its console, and the state of
-//! the vCPU at entry under the harness's own VMM.
+//! the ports to which a guest writes, its exit codes, the records on its console, the table of
+//! tests in an image, and the state of the vCPU at entry under the harness's own VMM.
 #![no_std]
 
 pub mod backtrace;
@@ -10,6 +10,7 @@ pub mod exit;
 pub mod note;
 pub mod port;
 pub mod record;
+pub mod test_table;
 
 /// The longest command line of a guest, in bytes, without the terminating NUL.
 pub const MAX_COMMAND_LINE: usize = 4095;

@@ -1,0 +1,77 @@
+//! Tests that pass, one for each form.
+#![no_std]
+#![no_main]
+
+use core::time::Duration;
+
+use dormir::{
+    executor::Spawner,
+    time::{Instant, Timer},
+};
+use dormir_guest::println;
+
+dormir_guest::test_main!();
+
+#[dormir_guest::test]
+fn adds() {
+    println!("a line of output");
+    assert_eq!([1, 2, 3].iter().sum::<u32>(), 6);
+}
+
+#[dormir_guest::test]
+async fn sleeps() {
+    let start = Instant::now();
+    Timer::after(Duration::from_millis(2)).await;
+    assert!(start.elapsed() >= Duration::from_millis(2));
+}
+
+#[dormir_guest::task(pool_size = 2)]
+async fn double(mut number: u32) -> u32 {
+    number *= 2;
+    number
+}
+
+#[dormir_guest::test(timeout = 30)]
+async fn spawns(spawner: Spawner) -> Result<(), &'static str> {
+    let first = spawner.spawn(double(1)).map_err(|_| "no room")?;
+    let second = spawner.spawn(double(2)).map_err(|_| "no room")?;
+    assert_eq!((first.await, second.await), (Ok(2), Ok(4)));
+    Ok(())
+}
+
+#[dormir_guest::test]
+#[should_panic(expected = "as expected")]
+fn panics() {
+    panic!("this goes as expected");
+}
+
+#[dormir_guest::test]
+#[ignore = "it has nothing to show"]
+fn is_ignored() {}
+
+#[dormir_guest::task]
+async fn forever() -> ! {
+    core::future::pending().await
+}
+
+#[dormir_guest::test]
+async fn ends_while_a_task_is_left(spawner: Spawner) {
+    assert!(spawner.spawn_detached(forever()).is_ok());
+}
+
+mod nested {
+    // Each test has a machine of its own, so none sees what another has written.
+    use core::sync::atomic::{AtomicBool, Ordering};
+
+    static WRITTEN: AtomicBool = AtomicBool::new(false);
+
+    #[dormir_guest::test]
+    fn first_has_the_machine_alone() {
+        assert!(!WRITTEN.swap(true, Ordering::Relaxed));
+    }
+
+    #[dormir_guest::test]
+    fn second_has_the_machine_alone() {
+        assert!(!WRITTEN.swap(true, Ordering::Relaxed));
+    }
+}
