@@ -14,6 +14,7 @@ pub mod packages;
 mod process;
 pub mod setup;
 mod stop;
+mod test_table;
 pub mod toolchain;
 pub mod vmm;
 pub mod workspace;

@@ -6,12 +6,13 @@ use crate::{
     vmm::{Accelerator, MachineType, RunError, Vmm, kvm},
 };
 use clap::ValueEnum;
-use std::{fmt, str::FromStr};
+use std::{env, ffi::OsStr, fmt, str::FromStr};
 
 /// The options that select the VMM.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 pub(super) struct Choice {
-    /// The VMM that runs the guest [default: kvm if /dev/kvm can be used, else qemu-tcg]
+    /// The VMM that runs the guest [default: that in the variable DORMIR_VMM, such as
+    /// qemu-tcg/microvm; else kvm if /dev/kvm can be used; else qemu-tcg]
     #[arg(long, value_enum)]
     vmm: Option<Name>,
     /// QEMU's machine type [default: q35]; without --vmm it selects qemu-tcg
@@ -41,13 +42,22 @@ enum MachineName {
     Microvm,
 }
 
-/// The option `--machine` with a VMM that is not QEMU.
+/// The variable that names the VMM where no option does.
+const VARIABLE: &str = "DORMIR_VMM";
+
+/// A choice that is none.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "--machine is an option of QEMU and does not apply to another --vmm: omit --machine, or pass \
-     --vmm qemu-kvm or --vmm qemu-tcg"
-)]
-pub(super) struct MachineWithoutQemuError;
+pub(super) enum ChoiceError {
+    /// The option `--machine` with a VMM that is not QEMU.
+    #[error(
+        "--machine is an option of QEMU and does not apply to another --vmm: omit --machine, or \
+         pass --vmm qemu-kvm or --vmm qemu-tcg"
+    )]
+    MachineWithoutQemu,
+    /// The variable names no VMM.
+    #[error("the variable {VARIABLE} is wrong: {0}")]
+    Variable(#[from] NoSuchVmmError),
+}
 
 /// What a guest runs under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +107,11 @@ impl FromStr for Under {
 impl Choice {
     /// Returns what was asked for, or the best that can be used here. A fallback is reported on
     /// standard error.
-    pub(super) fn under(self) -> Result<Under, MachineWithoutQemuError> {
+    pub(super) fn under(self) -> Result<Under, ChoiceError> {
+        let variable = env::var_os(VARIABLE).filter(|name| !name.is_empty());
+        if let Some(under) = self.or_variable(variable.as_deref())? {
+            return Ok(under);
+        }
         let Chosen { under, fallback } = self.given(|| kvm::probe().err())?;
         if let Some(reason) = fallback {
             note(format_args!("running under {under}: {reason}"));
@@ -105,11 +119,24 @@ impl Choice {
         Ok(under)
     }
 
+    /// Returns what the variable with this value names, if no option names another.
+    fn or_variable(self, value: Option<&OsStr>) -> Result<Option<Under>, NoSuchVmmError> {
+        match value {
+            Some(name) if self.vmm.is_none() && self.machine.is_none() => {
+                let name = name.to_string_lossy();
+                // Of QEMU also without the machine type, as the option has it.
+                let whole = match &*name {
+                    "qemu-tcg" | "qemu-kvm" => format!("{name}/q35"),
+                    _ => name.into_owned(),
+                };
+                whole.parse().map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
     /// Chooses; `unusable` returns why `/dev/kvm` cannot be used, if so.
-    fn given(
-        self,
-        unusable: impl FnOnce() -> Option<RunError>,
-    ) -> Result<Chosen, MachineWithoutQemuError> {
+    fn given(self, unusable: impl FnOnce() -> Option<RunError>) -> Result<Chosen, ChoiceError> {
         let machine = match self.machine {
             None | Some(MachineName::Q35) => MachineType::Q35,
             Some(MachineName::Microvm) => MachineType::Microvm,
@@ -121,7 +148,7 @@ impl Choice {
         };
         let is_qemu = !(hyperlight.is_some() || self.vmm == Some(Name::Kvm));
         if self.machine.is_some() && !is_qemu {
-            return Err(MachineWithoutQemuError);
+            return Err(ChoiceError::MachineWithoutQemu);
         }
         if let Some(mode) = hyperlight {
             return Ok(Chosen {
@@ -206,6 +233,26 @@ mod tests {
             let sentence = choose(Some(name), Some(MachineName::Q35), None);
             assert!(sentence.contains("--machine"), "{sentence}");
         }
+    }
+
+    #[test]
+    fn the_variable_counts_where_no_option_does() {
+        let named = |vmm, machine, value: &str| {
+            (Choice { vmm, machine }).or_variable(Some(OsStr::new(value)))
+        };
+        for (value, under) in [
+            ("kvm", "kvm"),
+            ("qemu-tcg", "qemu-tcg/q35"),
+            ("qemu-kvm/microvm", "qemu-kvm/microvm"),
+            ("hyperlight", "hyperlight"),
+        ] {
+            let found = named(None, None, value).expect("it is one").expect("one");
+            assert_eq!(found.to_string(), under);
+        }
+        assert_eq!(named(Some(Name::Kvm), None, "qemu-tcg"), Ok(None));
+        assert_eq!(named(None, Some(MachineName::Q35), "kvm"), Ok(None));
+        let sentence = ChoiceError::from(named(None, None, "vmware").expect_err("none"));
+        assert!(sentence.to_string().contains("DORMIR_VMM"), "{sentence}");
     }
 
     #[test]

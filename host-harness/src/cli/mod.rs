@@ -6,6 +6,7 @@ pub mod command;
 mod demo;
 mod output;
 mod run;
+mod runner;
 mod signals;
 mod table;
 pub(crate) mod terminal;
@@ -40,6 +41,7 @@ enum Verb {
     Bench(bench::Arguments),
     Demo(demo::DemoArguments),
     Run(run::RunArguments),
+    Runner(runner::RunnerArguments),
     Test(test::TestArguments),
 }
 
@@ -51,6 +53,7 @@ pub fn main() -> ExitCode {
         Verb::Bench(arguments) => bench::run(&arguments, stop),
         Verb::Demo(arguments) => demo::run(&arguments, stop),
         Verb::Run(arguments) => run::run(&arguments, stop),
+        Verb::Runner(arguments) => runner::run(&arguments, stop),
         Verb::Test(arguments) => test::run(&arguments, stop),
     })
 }

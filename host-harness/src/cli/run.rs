@@ -40,7 +40,17 @@ pub(super) struct RunArguments {
     /// The guest: an ELF file for x86-64
     elf: PathBuf,
     #[command(flatten)]
-    choice: Choice,
+    options: RunOptions,
+    /// The guest's arguments, such as `demo=basic`; put one that begins with a dash after `--`
+    #[arg(value_name = "GUEST ARGUMENTS")]
+    arguments: Vec<String>,
+}
+
+/// What a guest runs under, and its limits.
+#[derive(Debug, clap::Args)]
+pub(super) struct RunOptions {
+    #[command(flatten)]
+    pub(super) choice: Choice,
     /// The guest's time limit in seconds, its start included
     #[arg(
         long,
@@ -70,21 +80,18 @@ pub(super) struct RunArguments {
     console_limit: u64,
     /// Passes the console to a terminal unchanged
     #[arg(long)]
-    raw: bool,
+    pub(super) raw: bool,
     /// Gives the harness's own VMM a PIT (QEMU's machines have one); implied by the guest argument
     /// `timer=pit`. A VM with a PIT takes longer to shut down
     #[arg(long)]
     pit: bool,
-    /// The guest's arguments, such as `demo=basic`; put one that begins with a dash after `--`
-    #[arg(value_name = "GUEST ARGUMENTS")]
-    arguments: Vec<String>,
 }
 
 const MEMORY_RANGE: RangeInclusive<i64> = MIN_MEMORY_MIB as i64..=MAX_MEMORY_MIB as i64;
 
-impl RunArguments {
-    fn config(&self, vmm: vmm::Vmm, stop: &StopToken) -> RunConfig {
-        let arguments = self.arguments.join(" ");
+impl RunOptions {
+    /// Returns the configuration of a guest with these arguments.
+    pub(super) fn config(&self, vmm: vmm::Vmm, arguments: String, stop: &StopToken) -> RunConfig {
         let asks_for_pit = arguments.split(' ').any(|word| word == "timer=pit");
         RunConfig {
             memory_mib: self.memory,
@@ -107,7 +114,8 @@ impl RunArguments {
 struct NoFunctionError;
 
 pub(super) fn run(arguments: &RunArguments, stop: &StopToken) -> Ended {
-    let vmm = match arguments.choice.under()? {
+    let options = &arguments.options;
+    let vmm = match options.choice.under()? {
         Under::Vmm(vmm) => vmm,
         Under::Hyperlight(mode) => {
             let [function] = arguments.arguments.as_slice() else {
@@ -116,11 +124,11 @@ pub(super) fn run(arguments: &RunArguments, stop: &StopToken) -> Ended {
             hyperlight::probe()?;
             let runner = SandboxRunner::build(mode, &Workspace::locate()?, stop)?;
             let limits = ShowLimits {
-                timeout: Duration::from_secs(arguments.timeout),
-                console_limit: arguments.console_limit << 20,
+                timeout: Duration::from_secs(options.timeout),
+                console_limit: options.console_limit << 20,
                 stop,
             };
-            let mut output = ConsoleOutput::new(arguments.raw);
+            let mut output = ConsoleOutput::new(options.raw);
             let outcome = runner.show(
                 &arguments.elf,
                 &format!("call:{function}"),
@@ -131,8 +139,8 @@ pub(super) fn run(arguments: &RunArguments, stop: &StopToken) -> Ended {
             return Ok(ended_as(&outcome?));
         }
     };
-    let config = arguments.config(vmm, stop);
-    let mut output = ConsoleOutput::new(arguments.raw);
+    let config = options.config(vmm, arguments.arguments.join(" "), stop);
+    let mut output = ConsoleOutput::new(options.raw);
     let report = vmm::run(&arguments.elf, &config, &mut output);
     output.finish();
     let report = report?;
@@ -167,7 +175,10 @@ mod tests {
     fn parse(line: &str) -> Result<RunConfig, clap::Error> {
         let words = std::iter::once("run").chain(line.split(' '));
         let arguments = Only::try_parse_from(words)?.arguments;
-        Ok(arguments.config(vmm::Vmm::Kvm, &StopToken::default()))
+        let line = arguments.arguments.join(" ");
+        Ok(arguments
+            .options
+            .config(vmm::Vmm::Kvm, line, &StopToken::default()))
     }
 
     #[test]

@@ -181,10 +181,16 @@ fn the_command_takes_what_the_pages_show() {
 }
 
 /// Those of README and docs/guests.md are booted as guests, by the library's module `pages`; those
-/// of docs/hyperlight.md are run by the test `page-naps` in VMs.
+/// of docs/hyperlight.md are run by the test `page-naps` in VMs. Those of docs/guest-tests.md are
+/// parts of the guest `tested`.
 #[test]
 fn every_rust_block_is_compiled() {
     let taken = fs::read_to_string(root().join("src/pages.rs")).expect("the module");
+    let tested = ["tests/passing.rs", "src/lib.rs"].map(|file| {
+        let path = root().join("guest-image/tested").join(file);
+        let source = fs::read_to_string(path).expect("a source");
+        Vec::from_iter(source.lines().map(str::trim)).join("\n")
+    });
     for page in pages() {
         let (blocks, _) = blocks(&page.text);
         let is_rust = |language: &str| language.starts_with("rust");
@@ -192,8 +198,14 @@ fn every_rust_block_is_compiled() {
         for (language, lines) in rust {
             let name = page.path.display().to_string();
             let is_guest = taken.contains(&format!("\"../{name}\""))
-                && lines.iter().any(|line| line.starts_with("entry!("));
-            let is_compiled = *language == "rust" && (is_guest || name == "docs/hyperlight.md");
+                && lines
+                    .iter()
+                    .any(|line| line.starts_with("entry!(") || *line == "#[dormir_guest::main]");
+            let is_tested = tested
+                .iter()
+                .any(|source| source.contains(&lines.join("\n")));
+            let is_compiled =
+                *language == "rust" && (is_guest || is_tested || name == "docs/hyperlight.md");
             assert!(is_compiled, "{name} has a block that is not: {lines:#?}");
         }
     }

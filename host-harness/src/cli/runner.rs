@@ -1,0 +1,167 @@
+//! `cargo vm runner`: what cargo and nextest call for a guest that they have built.
+
+mod trials;
+
+use super::{
+    Ended,
+    choose::Under,
+    complain,
+    run::{self, RunArguments, RunOptions},
+};
+use crate::{
+    stop::StopToken,
+    test_table::{self, GuestTest, TestTableError},
+};
+use clap::Parser;
+use std::{
+    env,
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+};
+use trials::TestRuns;
+
+/// Runs a guest that cargo or nextest has built: a program, or each test of a test program in a VM
+/// of its own
+///
+/// Meant for the line `runner` of a guest package's .cargo/config.toml, so that `cargo run`, `cargo
+/// test` and `cargo nextest run` work there. A test program has `dormir_guest::test_main!`, and
+/// functions with `#[dormir_guest::test]`. What follows its name are options of Rust's test harness
+/// and a filter: --list, --exact, --skip, --ignored, --include-ignored, --nocapture,
+/// --test-threads, --format. The status is 0 if all tests passed, 101 if one failed, 125 if the
+/// tests could not be listed. Any other guest is run as by `cargo vm run`.
+///
+/// The time limit is that of each test without one of its own.
+#[derive(Debug, clap::Args)]
+pub(super) struct RunnerArguments {
+    #[command(flatten)]
+    options: RunOptions,
+    /// The guest: an ELF file for x86-64
+    elf: PathBuf,
+    /// The options and the filter of tests; or what `cargo vm run` takes after the guest
+    #[arg(
+        value_name = "ARGUMENTS",
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
+    arguments: Vec<OsString>,
+}
+
+/// The status of a run in which a test failed, as Rust's test harness has it.
+const FAILED: u8 = 101;
+
+/// The tests of a program cannot be listed.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {problem}", elf.display())]
+struct NoTestsError {
+    elf: PathBuf,
+    problem: TestTableError,
+}
+
+/// Tests were to run in a sandbox.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "tests run in VMs, not in Hyperlight sandboxes: pass --vmm kvm or --vmm qemu-tcg, or set \
+     DORMIR_VMM to one of them"
+)]
+struct InSandboxError;
+
+/// What follows the name of a test program: as Rust's test harness has it, with any number of
+/// filters.
+#[derive(Parser)]
+#[command(name = "tests", disable_version_flag = true)]
+struct Selection {
+    #[command(flatten)]
+    first: libtest_mimic::Arguments,
+    #[arg(
+        value_name = "FILTER",
+        help = "More filters: a test that one of them matches is run"
+    )]
+    more: Vec<String>,
+}
+
+impl Selection {
+    /// Removes the tests that match none of several filters, which the library does for one.
+    fn filter(&mut self, tests: &mut Vec<GuestTest>) {
+        if self.more.is_empty() {
+            return;
+        }
+        let filters: Vec<_> = self
+            .first
+            .filter
+            .take()
+            .into_iter()
+            .chain(self.more.drain(..))
+            .collect();
+        let exact = self.first.exact;
+        tests.retain(|test| {
+            let is_match = |filter: &String| match exact {
+                true => test.name == *filter,
+                false => test.name.contains(filter),
+            };
+            filters.iter().any(is_match)
+        });
+    }
+}
+
+#[derive(Parser)]
+#[command(name = "cargo vm runner")]
+struct Program {
+    #[command(flatten)]
+    arguments: RunArguments,
+}
+
+pub(super) fn run(arguments: &RunnerArguments, stop: &StopToken) -> Ended {
+    let Some(mut tests) = tests_in(&arguments.elf)? else {
+        // With all words in the order in which they were given: an option of `cargo vm run` may
+        // follow the guest's name.
+        let words = env::args_os().skip_while(|word| word != "runner");
+        let program = Program::try_parse_from(words).unwrap_or_else(|error| error.exit());
+        return run::run(&program.arguments, stop);
+    };
+    let words = [OsString::from("tests")].into_iter();
+    let words = words.chain(arguments.arguments.iter().cloned());
+    let mut selection = match Selection::try_parse_from(words) {
+        Ok(selection) => selection,
+        Err(error) => {
+            // Where the stream is gone, there is no one left to tell.
+            let _ = error.print();
+            return Ok(if error.use_stderr() { FAILED } else { 0 });
+        }
+    };
+    selection.filter(&mut tests);
+    let selection = selection.first;
+    let vmm = if selection.list {
+        None
+    } else {
+        match arguments.options.choice.under()? {
+            Under::Vmm(vmm) => Some(vmm),
+            Under::Hyperlight(_) => return Err(InSandboxError.into()),
+        }
+    };
+    let runs = TestRuns::new(
+        &arguments.elf,
+        vmm.map(|vmm| arguments.options.config(vmm, String::new(), stop)),
+        selection.nocapture,
+    );
+    let conclusion = libtest_mimic::run(&selection, runs.trials(tests));
+    runs.show_boots();
+    if stop.is_stopped() {
+        complain(format_args!("the tests were stopped from outside"));
+        return Ok(super::signals::STOPPED);
+    }
+    Ok(if conclusion.has_failed() { FAILED } else { 0 })
+}
+
+/// Reads the tests of a program; returns `None` if it is not a test program.
+fn tests_in(elf: &Path) -> Result<Option<Vec<GuestTest>>, NoTestsError> {
+    // Not a file, or none that can be read: running it gives the reason.
+    let is_file = fs::metadata(elf).is_ok_and(|metadata| metadata.is_file());
+    let Some(file) = is_file.then(|| fs::read(elf).ok()).flatten() else {
+        return Ok(None);
+    };
+    test_table::read(&file).map_err(|problem| NoTestsError {
+        elf: elf.to_owned(),
+        problem,
+    })
+}

@@ -1,0 +1,165 @@
+//! The table of tests in a test program's file, which the harness reads without running the guest.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use dormir_abi::test_table::{ENTRY_BYTES, FORMAT, SECTION, field};
+use object::{LittleEndian, Object, ObjectSection, ObjectSegment, read::elf::ElfFile64};
+
+use crate::escape::is_command;
+
+/// The longest description of a test in bytes: far more than a path and a sentence.
+const MAX_DESCRIPTION: u64 = 64 << 10;
+
+/// A test, as its program describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct GuestTest {
+    /// Its path, without the crate.
+    pub(crate) name: String,
+    /// Its index in the table, by which the guest knows it.
+    pub(crate) index: usize,
+    pub(crate) is_ignored: bool,
+    /// It passes if it panics with a message that contains this.
+    pub(crate) should_panic: Option<String>,
+    /// Its own time limit.
+    pub(crate) timeout: Option<Duration>,
+}
+
+/// Why the tests of a program cannot be listed.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum TestTableError {
+    /// The table is not what the attributes make.
+    #[error(
+        "the table of tests is damaged: {0}; build the program again, and put nothing else into \
+         the section `{SECTION}`"
+    )]
+    Damaged(String),
+    /// The program is of another version.
+    #[error(
+        "the program was built with dormir-guest {guest}, whose tests this cargo-vm of version {} \
+         does not know: use the same version of both (cargo-vm is part of dormir's repository, and \
+         dormir-guest is named in the program's Cargo.toml)",
+        env!("CARGO_PKG_VERSION")
+    )]
+    OtherVersion {
+        /// The version of `dormir-guest`.
+        guest: String,
+    },
+    /// No entry is the program's own.
+    #[error(
+        "the program has tests, but its `main` runs none: write `dormir_guest::test_main!();` in \
+         place of `dormir_guest::entry!`, or build it with `cargo test`"
+    )]
+    NoTestMain,
+    /// Two tests have one name.
+    #[error("two tests are named `{0}`: rename one, so that each can be run by its name")]
+    Duplicate(String),
+}
+
+/// Reads the tests of a program, sorted by name. Returns `None` if it is not a test program.
+pub(crate) fn read(file: &[u8]) -> Result<Option<Vec<GuestTest>>, TestTableError> {
+    // What is no ELF file has no tests either: the VMM says what it is.
+    let Ok(elf) = ElfFile64::<LittleEndian>::parse(file) else {
+        return Ok(None);
+    };
+    let Some(section) = elf.section_by_name(SECTION) else {
+        return Ok(None);
+    };
+    let damaged = |problem: &str| TestTableError::Damaged(problem.to_owned());
+    let table = section
+        .data()
+        .map_err(|error| damaged(&error.to_string()))?;
+    let (entries, rest) = table.as_chunks::<ENTRY_BYTES>();
+    if !rest.is_empty() {
+        return Err(damaged("its size is not a multiple of an entry's"));
+    }
+    let descriptions = entries
+        .iter()
+        .map(|entry| description(&elf, entry))
+        .collect::<Result<Vec<_>, _>>()?;
+    if descriptions.is_empty() {
+        return Ok(None);
+    }
+    let mut formats = descriptions.iter().filter_map(|description| {
+        Some((field(description, "format")?, field(description, "version")))
+    });
+    let (format, version) = formats.next().ok_or(TestTableError::NoTestMain)?;
+    if format != FORMAT.to_string() {
+        return Err(TestTableError::OtherVersion {
+            guest: crate::escape::escape(version.unwrap_or("of an unknown version")),
+        });
+    }
+    if formats.next().is_some() {
+        return Err(damaged("it describes two programs"));
+    }
+    let mut tests = Vec::new();
+    for (index, description) in descriptions.iter().enumerate() {
+        if field(description, "format").is_none() {
+            tests.push(test(index, description)?);
+        }
+    }
+    tests.sort_by(|one, other| one.name.cmp(&other.name));
+    let mut names = BTreeSet::new();
+    match tests.iter().find(|test| !names.insert(&test.name)) {
+        Some(test) => Err(TestTableError::Duplicate(test.name.clone())),
+        None => Ok(Some(tests)),
+    }
+}
+
+/// Returns the description of an entry.
+fn description<'a>(
+    elf: &ElfFile64<'a, LittleEndian>,
+    entry: &[u8; ENTRY_BYTES],
+) -> Result<&'a str, TestTableError> {
+    let word = |index: usize| {
+        entry
+            .as_chunks()
+            .0
+            .get(index)
+            .map(|word| u64::from_le_bytes(*word))
+    };
+    let (Some(address), Some(length)) = (word(0), word(1)) else {
+        unreachable!("an entry has three words");
+    };
+    let bytes = (length <= MAX_DESCRIPTION).then(|| {
+        elf.segments()
+            .find_map(|segment| segment.data_range(address, length).ok().flatten())
+    });
+    bytes
+        .flatten()
+        .and_then(|bytes| std::str::from_utf8(bytes).ok())
+        .ok_or_else(|| {
+            TestTableError::Damaged(format!(
+                "there is no text of {length} bytes at {address:#x}"
+            ))
+        })
+}
+
+/// Reads one test.
+fn test(index: usize, description: &str) -> Result<GuestTest, TestTableError> {
+    let path = field(description, "name").unwrap_or_default();
+    let name = path.split_once("::").map_or("", |(_, name)| name);
+    if name.is_empty() || name.contains(|character| character == ' ' || is_command(character)) {
+        return Err(TestTableError::Damaged(format!(
+            "{path:?} is not a test's name"
+        )));
+    }
+    let timeout = match field(description, "timeout_ms").map(str::parse) {
+        None => None,
+        Some(Ok(milliseconds)) => Some(Duration::from_millis(milliseconds)),
+        Some(Err(_)) => {
+            return Err(TestTableError::Damaged(format!(
+                "the time limit of `{name}` is no number"
+            )));
+        }
+    };
+    Ok(GuestTest {
+        name: name.to_owned(),
+        index,
+        is_ignored: field(description, "ignore").is_some(),
+        should_panic: field(description, "should_panic").map(str::to_owned),
+        timeout,
+    })
+}
+
+#[cfg(test)]
+mod tests;
