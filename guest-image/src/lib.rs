@@ -32,6 +32,12 @@
 //! Constructors (C's `__attribute__((constructor))`, the crates `ctor` and `inventory`) run after
 //! the console and the heap and before the timer are set up, with interrupts masked.
 //!
+//! # Attributes and tests
+//!
+//! With the feature `macros`, the attributes `main`, `task` and `test` of this crate take the place
+//! of [`entry!`] and `dormir::task!`. With [`test_main!`] in place of [`entry!`], `cargo test` runs
+//! each function with `#[dormir_guest::test]` in a VM of its own.
+//!
 //! # Arguments
 //!
 //! The command line is a list of words, see [`args`], of at most 4,095 bytes.

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 
 use dormir_abi::record::{self, NONCE_ARGUMENT, Nonce, Record};
 
-pub use crate::vmm::fuzz_image as elf;
 use crate::{
     cli::terminal::Filter,
     escape::{escape, is_command},
-    vmm::{Messages, MonitorEvents, Splitter},
+    test_table,
+    vmm::{self, Messages, MonitorEvents, Splitter},
 };
 
 /// A target: its name, which is also that of the corpus, and its function.
@@ -25,6 +25,15 @@ pub const TARGETS: &[Target] = &[
 
 /// The nonce of the console's records: all zeros.
 const NONCE: Nonce = Nonce::new(0);
+
+/// Reads a guest's file as an image, and as a program with tests.
+pub fn elf(bytes: &[u8]) {
+    vmm::fuzz_image(bytes);
+    if let Ok(Some(tests)) = test_table::read(bytes) {
+        assert!(tests.is_sorted_by(|one, other| one.name < other.name));
+        assert!(tests.iter().all(|test| !test.name.contains(is_command)));
+    }
+}
 
 /// Parses a record, and a command line with a nonce.
 pub fn records(bytes: &[u8]) {
