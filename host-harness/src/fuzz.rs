@@ -8,7 +8,7 @@ use dormir_abi::record::{self, NONCE_ARGUMENT, Nonce, Record};
 use crate::{
     cli::terminal::Filter,
     escape::{escape, is_command},
-    test_table,
+    guest_tests::table,
     vmm::{self, Messages, MonitorEvents, Splitter},
 };
 
@@ -29,7 +29,7 @@ const NONCE: Nonce = Nonce::new(0);
 /// Reads a guest's file as an image, and as a program with tests.
 pub fn elf(bytes: &[u8]) {
     vmm::fuzz_image(bytes);
-    if let Ok(Some(tests)) = test_table::read(bytes) {
+    if let Ok(Some(tests)) = table::read(bytes) {
         assert!(tests.is_sorted_by(|one, other| one.name < other.name));
         assert!(tests.iter().all(|test| !test.name.contains(is_command)));
     }

@@ -63,6 +63,9 @@ const SEPARATE_PACKAGES: &[(&str, &[&str])] = &[
     ("dormir-embassy-guest", &["embassy"]),
 ];
 
+/// The programs that are tests of their packages.
+const TEST_PROGRAMS: &[&str] = &["embassy"];
+
 /// Returns the package of the guest program `name`.
 fn package_of(name: &str) -> &'static str {
     let separate = SEPARATE_PACKAGES
@@ -164,7 +167,12 @@ fn build_package(
         command.arg("--release");
     }
     for name in names {
-        command.args(["--bin", name]);
+        let kind = if TEST_PROGRAMS.contains(name) {
+            "--test"
+        } else {
+            "--bin"
+        };
+        command.args([kind, name]);
     }
     executables(&run_cargo(&mut command, stop)?)
 }

@@ -8,13 +8,13 @@ pub mod escape;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod guest;
+pub mod guest_tests;
 mod host_cargo;
 pub mod hyperlight;
 pub mod packages;
 mod process;
 pub mod setup;
 mod stop;
-mod test_table;
 pub mod toolchain;
 pub mod vmm;
 pub mod workspace;

@@ -1,20 +1,31 @@
-//! Embassy's crates on dormir's executor. See the guest program `embassy`.
+//! Embassy's crates on dormir's executor: the tests of the guest package `embassy`.
 
 use dormir_harness::vmm::Vmm;
 use libtest_mimic::{Failed, Trial};
 
-use crate::guest::{boot, config, on_every_vmm};
+use crate::guest::{is_whole, on_every_vmm, test_passes};
+
+const TESTS: &[&str] = &[
+    "sync::channel_signal_and_mutex",
+    "timers::side_by_side",
+    "timers::the_clock_is_the_same",
+    "wakers::as_many_wakers_as_fit_in_one_task",
+    "wakers::block_on_without_tasks",
+    "wakers::many_tasks",
+    "wakers::more_wakers_than_entries",
+];
 
 pub(crate) fn trials() -> Vec<Trial> {
-    on_every_vmm("embassy", runs_unchanged)
+    let passes = |test: &&'static str| {
+        let test = *test;
+        on_every_vmm(&format!("embassy::{test}"), move |vmm| passes(vmm, test))
+    };
+    let all = Trial::test("embassy::no-test-is-left-out", || {
+        is_whole("embassy", TESTS)
+    });
+    TESTS.iter().flat_map(passes).chain([all]).collect()
 }
 
-/// The guest asserts that nothing completes early, and that wakers with an entry are not even woken
-/// early. Wakers without one are, and that is counted.
-fn runs_unchanged(vmm: Vmm) -> Result<(), Failed> {
-    let run = boot("embassy", &config(vmm, ""))?.succeeded()?;
-    let early = run.stat("early_wakes")?;
-    run.check(early > 0, "no early wake was counted")?;
-    let parts = run.console.matches(": done\n").count();
-    run.check(parts == 6, "parts were left out")
+fn passes(vmm: Vmm, test: &str) -> Result<(), Failed> {
+    test_passes("embassy", test, vmm)
 }

@@ -8,6 +8,7 @@ use std::{
 
 use dormir_harness::{
     guest::{self, Images, Profile},
+    guest_tests::{self, GuestTest},
     toolchain::GuestToolchain,
     vmm::{self, Accelerator, Outcome, Report, RunConfig, StopToken, Vmm, kvm},
     workspace::Workspace,
@@ -48,11 +49,7 @@ impl Run {
         let lines: Vec<&str> = self.console.lines().collect();
         let end = lines[lines.len().saturating_sub(40)..].join("\n");
         let outcome = &self.report.outcome;
-        Err(format!(
-            "{message}\
-{outcome}\n--- end of the console ---\n{end}"
-        )
-        .into())
+        Err(format!("{message}\n{outcome}\n--- end of the console ---\n{end}").into())
     }
 }
 
@@ -125,6 +122,38 @@ pub(crate) fn boot_file(elf: &Path, config: &RunConfig) -> Result<Run, Failed> {
         report,
         console: String::from_utf8_lossy(&console).into_owned(),
     })
+}
+
+/// Returns the tests of the guest program `image`.
+fn tests_of(image: &str) -> Result<Vec<GuestTest>, Failed> {
+    let tests = guest_tests::list(images()?.get(image)?)?;
+    tests.ok_or_else(|| format!("`{image}` is not a test program").into())
+}
+
+/// Runs a test of the guest program `image`, and checks that it passes.
+pub(crate) fn test_passes(image: &str, test: &str, vmm: Vmm) -> Result<(), Failed> {
+    let tests = tests_of(image)?;
+    let Some(test) = tests.iter().find(|known| known.name == test) else {
+        return Err(format!("`{image}` has no test `{test}`").into());
+    };
+    let mut console = Vec::new();
+    let config = config(vmm, "");
+    let report = guest_tests::run(images()?.get(image)?, test, &config, &mut console)?;
+    match report.failure {
+        None => Ok(()),
+        Some(failure) => Err(format!("{failure}\n{}", String::from_utf8_lossy(&console)).into()),
+    }
+}
+
+/// Checks that these are all tests of the guest program `image`.
+pub(crate) fn is_whole(image: &str, names: &[&str]) -> Result<(), Failed> {
+    let tests = tests_of(image)?;
+    let found: Vec<&str> = tests.iter().map(|test| &*test.name).collect();
+    if found == names {
+        Ok(())
+    } else {
+        Err(format!("`{image}` has the tests {found:#?}").into())
+    }
 }
 
 /// Returns the usual configuration with these arguments.

@@ -9,16 +9,11 @@ use super::{
     run::{self, RunArguments, RunOptions},
 };
 use crate::{
+    guest_tests::{self, GuestTest},
     stop::StopToken,
-    test_table::{self, GuestTest, TestTableError},
 };
 use clap::Parser;
-use std::{
-    env,
-    ffi::OsString,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{env, ffi::OsString, path::PathBuf};
 use trials::TestRuns;
 
 /// Runs a guest that cargo or nextest has built: a program, or each test of a test program in a VM
@@ -49,14 +44,6 @@ pub(super) struct RunnerArguments {
 
 /// The status of a run in which a test failed, as Rust's test harness has it.
 const FAILED: u8 = 101;
-
-/// The tests of a program cannot be listed.
-#[derive(Debug, thiserror::Error)]
-#[error("{}: {problem}", elf.display())]
-struct NoTestsError {
-    elf: PathBuf,
-    problem: TestTableError,
-}
 
 /// Tests were to run in a sandbox.
 #[derive(Debug, thiserror::Error)]
@@ -112,7 +99,7 @@ struct Program {
 }
 
 pub(super) fn run(arguments: &RunnerArguments, stop: &StopToken) -> Ended {
-    let Some(mut tests) = tests_in(&arguments.elf)? else {
+    let Some(mut tests) = guest_tests::list(&arguments.elf)? else {
         // With all words in the order in which they were given: an option of `cargo vm run` may
         // follow the guest's name.
         let words = env::args_os().skip_while(|word| word != "runner");
@@ -151,17 +138,4 @@ pub(super) fn run(arguments: &RunnerArguments, stop: &StopToken) -> Ended {
         return Ok(super::signals::STOPPED);
     }
     Ok(if conclusion.has_failed() { FAILED } else { 0 })
-}
-
-/// Reads the tests of a program; returns `None` if it is not a test program.
-fn tests_in(elf: &Path) -> Result<Option<Vec<GuestTest>>, NoTestsError> {
-    // Not a file, or none that can be read: running it gives the reason.
-    let is_file = fs::metadata(elf).is_ok_and(|metadata| metadata.is_file());
-    let Some(file) = is_file.then(|| fs::read(elf).ok()).flatten() else {
-        return Ok(None);
-    };
-    test_table::read(&file).map_err(|problem| NoTestsError {
-        elf: elf.to_owned(),
-        problem,
-    })
 }

@@ -1,20 +1,18 @@
 //! Runs tests, each in a VM of its own.
 
 use std::{
-    io::Write,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use dormir_abi::test_table::ARGUMENT;
 use libtest_mimic::{Failed, Trial};
 
 use crate::{
     cli::{command::note, output::ConsoleOutput},
-    escape::{escape, escape_lines},
-    test_table::GuestTest,
-    vmm::{self, Outcome, Report, RunConfig, Vmm},
+    escape::escape_lines,
+    guest_tests::{self, GuestTest},
+    vmm::{RunConfig, Vmm},
 };
 
 /// The runs of a program's tests.
@@ -81,138 +79,46 @@ impl Shared {
         let Some(config) = &self.config else {
             unreachable!("a list runs no test");
         };
-        let mut config = config.clone();
-        config.arguments = format!("{ARGUMENT}={}", test.index);
-        config.timeout = test.timeout.unwrap_or(config.timeout);
-        let started = Instant::now();
         let mut console = Vec::new();
         let report = if self.shows_console {
             let mut output = ConsoleOutput::new(false);
-            let report = self.boot(&config, &mut output);
+            let report = guest_tests::run(&self.elf, test, config, &mut output);
             output.finish();
             report
         } else {
-            self.boot(&config, &mut console)
+            guest_tests::run(&self.elf, test, config, &mut console)
         }?;
-        // The guest reports the time when it calls the test.
-        let boot = report.times.first().map(|time| time.at - started);
-        if let Some(boot) = boot {
+        if let Some(boot) = report.boot {
             let mut boots = self.boots.lock().unwrap_or_else(PoisonError::into_inner);
             boots.push(boot);
-        }
-        if self.shows_console {
-            show_times(test, boot, started.elapsed());
-        }
-        judge(test, &report.outcome, boot.is_some()).map_err(|mut sentence| {
-            if !console.is_empty() {
-                let text = String::from_utf8_lossy(&console);
-                sentence.push_str("\n--- console ---\n");
-                sentence.push_str(escape_lines(&text).trim_end());
+            if self.shows_console {
+                show_times(test, boot, report.wall);
             }
-            sentence.into()
-        })
-    }
-
-    fn boot(
-        &self,
-        config: &RunConfig,
-        console: &mut (dyn Write + Send),
-    ) -> Result<Report, vmm::RunError> {
-        vmm::run(&self.elf, config, console)
+        }
+        let Some(mut sentence) = report.failure else {
+            return Ok(());
+        };
+        if !console.is_empty() {
+            let text = String::from_utf8_lossy(&console);
+            sentence.push_str("\n--- console ---\n");
+            sentence.push_str(escape_lines(&text).trim_end());
+        }
+        Err(sentence.into())
     }
 }
 
-fn show_times(test: &GuestTest, boot: Option<Duration>, whole: Duration) {
-    if let Some(boot) = boot {
-        note(format_args!(
-            "{}: {:.1} ms from the VM's start to the test, {:.1} ms for the test and the VM's end",
-            test.name,
-            milliseconds(boot),
-            milliseconds(whole.saturating_sub(boot)),
-        ));
-    }
-}
-
-/// Returns why the test has not passed, if so.
-fn judge(test: &GuestTest, outcome: &Outcome, is_reached: bool) -> Result<(), String> {
-    if !is_reached {
-        return Err(format!("the guest ended before the test began: {outcome}"));
-    }
-    match (&test.should_panic, outcome) {
-        (None, Outcome::Exited(0)) => Ok(()),
-        (Some(expected), Outcome::Panicked(message)) => {
-            // As a message arrives: in one line, and escaped.
-            if message.contains(&escape(&expected.replace('\n', " "))) {
-                return Ok(());
-            }
-            let expected = escape(expected);
-            Err(format!(
-                "{outcome}\nthe message should contain `{expected}`"
-            ))
-        }
-        (Some(_), Outcome::Exited(0)) => Err("the test did not panic, but should".into()),
-        (_, Outcome::TimedOut { .. }) if test.timeout.is_some() => Err(format!(
-            "{outcome} (this test's limit is `timeout` in its attribute)"
-        )),
-        (_, outcome) => Err(outcome.to_string()),
-    }
+fn show_times(test: &GuestTest, boot: Duration, wall: Duration) {
+    note(format_args!(
+        "{}: {:.1} ms from the VM's start to the test, {:.1} ms for the test and the VM's end",
+        test.name,
+        milliseconds(boot),
+        milliseconds(wall.saturating_sub(boot)),
+    ));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn test(should_panic: Option<&str>, timeout: Option<Duration>) -> GuestTest {
-        GuestTest {
-            name: "a".into(),
-            index: 1,
-            is_ignored: false,
-            should_panic: should_panic.map(str::to_owned),
-            timeout,
-        }
-    }
-
-    #[test]
-    fn a_test_passes_only_if_it_ends_as_it_should() {
-        let panicked = |message: &str| Outcome::Panicked(message.into());
-        let plain = test(None, None);
-        assert_eq!(judge(&plain, &Outcome::Exited(0), true), Ok(()));
-        for outcome in [Outcome::Exited(1), panicked("a"), Outcome::PoweredOff] {
-            assert!(judge(&plain, &outcome, true).is_err(), "{outcome:?}");
-        }
-        assert_eq!(judge(&test(Some(""), None), &panicked("a"), true), Ok(()));
-        let panics = test(Some("two\nlines"), None);
-        let message = panicked("src/a.rs:1:1: these are two lines");
-        assert_eq!(judge(&panics, &message, true), Ok(()));
-        let sentence = judge(&panics, &panicked("one line"), true).expect_err("another message");
-        assert!(
-            sentence.contains("should contain `two\\nlines`"),
-            "{sentence}"
-        );
-        for outcome in [Outcome::Exited(0), Outcome::Faulted("two lines".into())] {
-            assert!(judge(&panics, &outcome, true).is_err(), "{outcome:?}");
-        }
-    }
-
-    #[test]
-    fn a_guest_that_ends_early_has_passed_no_test() {
-        let early = judge(&test(None, None), &Outcome::Exited(0), false).expect_err("early");
-        assert!(early.contains("before the test began"), "{early}");
-    }
-
-    #[test]
-    fn a_limit_of_the_tests_own_is_named() {
-        let outcome = Outcome::TimedOut {
-            limit: Duration::from_secs(1),
-            place: None,
-        };
-        let own = test(None, Some(Duration::from_secs(1)));
-        let sentence = judge(&own, &outcome, true).expect_err("too late");
-        assert!(
-            sentence.contains("`timeout` in its attribute"),
-            "{sentence}"
-        );
-    }
 
     #[test]
     fn boots_are_summed_up() {

@@ -4,12 +4,10 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use dormir::{
     block_on,
-    executor::Spawner,
     idle::Halt,
     task,
     time::embassy::{OTHER_WAKERS, early_wakes},
 };
-use dormir_guest::console::report;
 use embassy_time::{Duration, Instant, Timer, with_timeout};
 use futures_util::{
     future::join_all,
@@ -75,27 +73,38 @@ task! {
     }
 }
 
-/// Spawns many tasks; each has an entry of its own.
-pub(crate) fn spawn_many(spawner: Spawner) {
-    for number in 0..TASKS {
-        let task = sleeper(number as u64);
-        spawner.spawn_detached(task).expect("there is room");
-    }
+/// Each task has an entry of its own.
+#[dormir_guest::test]
+fn many_tasks() {
+    crate::run(|spawner| {
+        for number in 0..TASKS {
+            let task = sleeper(number as u64);
+            spawner.spawn_detached(task).expect("there is room");
+        }
+    });
+    assert_eq!(ENDED.load(Ordering::Relaxed), TASKS);
+    assert_eq!(early_wakes(), 0, "there is room");
 }
 
-pub(crate) fn spawn_one(spawner: Spawner) {
-    assert_eq!(ENDED.swap(0, Ordering::Relaxed), TASKS);
-    let task = as_many_as_fit();
-    spawner.spawn_detached(task).expect("there is room");
+#[dormir_guest::test]
+fn as_many_wakers_as_fit_in_one_task() {
+    crate::run(|spawner| {
+        spawner
+            .spawn_detached(as_many_as_fit())
+            .expect("there is room");
+    });
 }
 
-pub(crate) fn spawn_too_many(spawner: Spawner) {
-    spawner.spawn_detached(too_many()).expect("there is room");
-    spawner.spawn_detached(neighbour()).expect("there is room");
+#[dormir_guest::test]
+fn more_wakers_than_entries() {
+    crate::run(|spawner| {
+        spawner.spawn_detached(too_many()).expect("there is room");
+        spawner.spawn_detached(neighbour()).expect("there is room");
+    });
 }
 
-pub(crate) fn block_on_one() {
-    report("early_wakes", early_wakes());
+#[dormir_guest::test]
+fn block_on_without_tasks() {
     block_on(sleepers(20), Halt);
     let start = Instant::now();
     let limited = with_timeout(Duration::from_secs(3600), Timer::after_millis(3));

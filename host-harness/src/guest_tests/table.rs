@@ -12,21 +12,23 @@ const MAX_DESCRIPTION: u64 = 64 << 10;
 
 /// A test, as its program describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct GuestTest {
+pub struct GuestTest {
     /// Its path, without the crate.
-    pub(crate) name: String,
+    pub name: String,
     /// Its index in the table, by which the guest knows it.
-    pub(crate) index: usize,
-    pub(crate) is_ignored: bool,
+    pub index: usize,
+    /// It is run only if ignored tests are asked for.
+    pub is_ignored: bool,
     /// It passes if it panics with a message that contains this.
-    pub(crate) should_panic: Option<String>,
+    pub should_panic: Option<String>,
     /// Its own time limit.
-    pub(crate) timeout: Option<Duration>,
+    pub timeout: Option<Duration>,
 }
 
 /// Why the tests of a program cannot be listed.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum TestTableError {
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TestTableError {
     /// The table is not what the attributes make.
     #[error(
         "the table of tests is damaged: {0}; build the program again, and put nothing else into \

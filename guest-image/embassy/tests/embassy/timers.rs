@@ -2,7 +2,7 @@
 
 use core::{future::pending, pin::pin};
 
-use dormir::{executor::Spawner, task};
+use dormir::task;
 use embassy_futures::{
     join::join3,
     select::{Either, Either3, select, select3},
@@ -62,16 +62,22 @@ task! {
     }
 }
 
-pub(crate) fn spawn(spawner: Spawner) {
+#[dormir_guest::test]
+fn the_clock_is_the_same() {
     let (before, embassy) = (dormir::time::Instant::now(), Instant::now());
     let after = dormir::time::Instant::now();
     let nanos = before.as_nanos()..=after.as_nanos();
     let micros = nanos.start() / 1000..=nanos.end() / 1000;
     assert!(micros.contains(&embassy.as_micros()), "another clock");
+}
 
+#[dormir_guest::test]
+fn side_by_side() {
     let full = "each is spawned once";
-    spawner.spawn_detached(sleep()).expect(full);
-    spawner.spawn_detached(sleep_at_once()).expect(full);
-    spawner.spawn_detached(tick()).expect(full);
-    spawner.spawn_detached(limit()).expect(full);
+    crate::run(|spawner| {
+        spawner.spawn_detached(sleep()).expect(full);
+        spawner.spawn_detached(sleep_at_once()).expect(full);
+        spawner.spawn_detached(tick()).expect(full);
+        spawner.spawn_detached(limit()).expect(full);
+    });
 }

@@ -1,6 +1,6 @@
 //! `Channel`, `Signal` and `Mutex` between tasks that sleep.
 
-use dormir::{executor::Spawner, task};
+use dormir::task;
 use embassy_futures::select::{Either, select};
 use embassy_sync::{
     blocking_mutex::raw::CriticalSectionRawMutex, channel::Channel, mutex::Mutex, signal::Signal,
@@ -69,15 +69,18 @@ task! {
     }
 }
 
-pub(crate) fn spawn(spawner: Spawner) {
+#[dormir_guest::test]
+fn channel_signal_and_mutex() {
     let full = "the pools are that large";
-    for _ in 0..SENDERS {
-        spawner.spawn_detached(send()).expect(full);
-    }
-    for _ in 0..WORKERS {
-        spawner.spawn_detached(add()).expect(full);
-    }
-    spawner.spawn_detached(receive()).expect(full);
-    spawner.spawn_detached(wait_for_sum()).expect(full);
-    spawner.spawn_detached(poll_until_stopped()).expect(full);
+    crate::run(|spawner| {
+        for _ in 0..SENDERS {
+            spawner.spawn_detached(send()).expect(full);
+        }
+        for _ in 0..WORKERS {
+            spawner.spawn_detached(add()).expect(full);
+        }
+        spawner.spawn_detached(receive()).expect(full);
+        spawner.spawn_detached(wait_for_sum()).expect(full);
+        spawner.spawn_detached(poll_until_stopped()).expect(full);
+    });
 }
