@@ -3,13 +3,14 @@
 pub(crate) mod table;
 
 use std::{
-    fs,
+    fs::{self, File},
     io::Write,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use dormir_abi::test_table::ARGUMENT;
+use object::ReadCache;
 
 use crate::{
     escape::escape,
@@ -44,10 +45,11 @@ pub struct TestReport {
 /// The program's table of tests cannot be used.
 pub fn list(elf: &Path) -> Result<Option<Vec<GuestTest>>, ListError> {
     let is_file = fs::metadata(elf).is_ok_and(|metadata| metadata.is_file());
-    let Some(file) = is_file.then(|| fs::read(elf).ok()).flatten() else {
+    let Some(file) = is_file.then(|| File::open(elf).ok()).flatten() else {
         return Ok(None);
     };
-    table::read(&file).map_err(|problem| ListError {
+    // Only what is asked for is read, however large the file is.
+    table::read(&ReadCache::new(file)).map_err(|problem| ListError {
         elf: elf.to_owned(),
         problem,
     })

@@ -3,7 +3,7 @@
 mod trials;
 
 use super::{
-    Ended,
+    Ended, FAILURE,
     choose::Under,
     complain,
     run::{self, RunArguments, RunOptions},
@@ -103,18 +103,16 @@ pub(super) fn run(arguments: &RunnerArguments, stop: &StopToken) -> Ended {
         // With all words in the order in which they were given: an option of `cargo vm run` may
         // follow the guest's name.
         let words = env::args_os().skip_while(|word| word != "runner");
-        let program = Program::try_parse_from(words).unwrap_or_else(|error| error.exit());
-        return run::run(&program.arguments, stop);
+        return match Program::try_parse_from(words) {
+            Ok(program) => run::run(&program.arguments, stop),
+            Err(error) => Ok(show(&error, FAILURE)),
+        };
     };
     let words = [OsString::from("tests")].into_iter();
     let words = words.chain(arguments.arguments.iter().cloned());
     let mut selection = match Selection::try_parse_from(words) {
         Ok(selection) => selection,
-        Err(error) => {
-            // Where the stream is gone, there is no one left to tell.
-            let _ = error.print();
-            return Ok(if error.use_stderr() { FAILED } else { 0 });
-        }
+        Err(error) => return Ok(show(&error, FAILED)),
     };
     selection.filter(&mut tests);
     let selection = selection.first;
@@ -138,4 +136,11 @@ pub(super) fn run(arguments: &RunnerArguments, stop: &StopToken) -> Ended {
         return Ok(super::signals::STOPPED);
     }
     Ok(if conclusion.has_failed() { FAILED } else { 0 })
+}
+
+/// Prints help, or what is wrong with the words; returns the status, `failure` for the latter.
+fn show(error: &clap::Error, failure: u8) -> u8 {
+    // Where the stream is gone, there is no one left to tell.
+    let _ = error.print();
+    if error.use_stderr() { failure } else { 0 }
 }

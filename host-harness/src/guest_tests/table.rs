@@ -3,12 +3,17 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use dormir_abi::test_table::{ENTRY_BYTES, FORMAT, SECTION, field};
-use object::{LittleEndian, Object, ObjectSection, ObjectSegment, read::elf::ElfFile64};
+use object::{
+    LittleEndian as LE, ReadRef,
+    elf::{self, FileHeader64, ProgramHeader64, SectionHeader64},
+    read::elf::{FileHeader, SectionHeader},
+};
 
 use crate::escape::is_command;
 
-/// The longest description of a test in bytes: far more than a path and a sentence.
-const MAX_DESCRIPTION: u64 = 64 << 10;
+/// The largest table and the longest descriptions in total, in bytes: far more than a program of
+/// 10,000 tests has. What a file claims beyond it is not read.
+const LIMIT: u64 = 16 << 20;
 
 /// A test, as its program describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,25 +63,26 @@ pub enum TestTableError {
 }
 
 /// Reads the tests of a program, sorted by name. Returns `None` if it is not a test program.
-pub(crate) fn read(file: &[u8]) -> Result<Option<Vec<GuestTest>>, TestTableError> {
-    // What is no ELF file has no tests either: the VMM says what it is.
-    let Ok(elf) = ElfFile64::<LittleEndian>::parse(file) else {
-        return Ok(None);
-    };
-    let Some(section) = elf.section_by_name(SECTION) else {
+pub(crate) fn read<'a>(file: impl ReadRef<'a>) -> Result<Option<Vec<GuestTest>>, TestTableError> {
+    // What is no ELF file has no tests either: running it gives the reason.
+    let Some((segments, section)) = find(file) else {
         return Ok(None);
     };
     let damaged = |problem: &str| TestTableError::Damaged(problem.to_owned());
+    if section.sh_size.get(LE) > LIMIT {
+        return Err(damaged("it is larger than any table"));
+    }
     let table = section
-        .data()
+        .data(LE, file)
         .map_err(|error| damaged(&error.to_string()))?;
     let (entries, rest) = table.as_chunks::<ENTRY_BYTES>();
     if !rest.is_empty() {
         return Err(damaged("its size is not a multiple of an entry's"));
     }
+    let mut left = LIMIT;
     let descriptions = entries
         .iter()
-        .map(|entry| description(&elf, entry))
+        .map(|entry| description(file, segments, entry, &mut left))
         .collect::<Result<Vec<_>, _>>()?;
     if descriptions.is_empty() {
         return Ok(None);
@@ -107,33 +113,49 @@ pub(crate) fn read(file: &[u8]) -> Result<Option<Vec<GuestTest>>, TestTableError
     }
 }
 
-/// Returns the description of an entry.
+/// Finds the file's segments and the section of the table.
+fn find<'a>(
+    file: impl ReadRef<'a>,
+) -> Option<(&'a [ProgramHeader64<LE>], &'a SectionHeader64<LE>)> {
+    let header = FileHeader64::<LE>::parse(file).ok()?;
+    // Numbers too large for the header are stored elsewhere, and no guest has so many.
+    if header.e_shnum.get(LE) == 0 || header.e_phnum.get(LE) == elf::PN_XNUM {
+        return None;
+    }
+    let segments = header.program_headers(LE, file).ok()?;
+    let sections = header.sections(LE, file).ok()?;
+    let (_, section) = sections.section_by_name(LE, SECTION.as_bytes())?;
+    Some((segments, section))
+}
+
+/// Returns the description of an entry, if it is not longer than what is `left`.
 fn description<'a>(
-    elf: &ElfFile64<'a, LittleEndian>,
+    file: impl ReadRef<'a>,
+    segments: &[ProgramHeader64<LE>],
     entry: &[u8; ENTRY_BYTES],
+    left: &mut u64,
 ) -> Result<&'a str, TestTableError> {
-    let word = |index: usize| {
-        entry
-            .as_chunks()
-            .0
-            .get(index)
-            .map(|word| u64::from_le_bytes(*word))
-    };
-    let (Some(address), Some(length)) = (word(0), word(1)) else {
+    let [address, length, _] = entry.as_chunks().0 else {
         unreachable!("an entry has three words");
     };
-    let bytes = (length <= MAX_DESCRIPTION).then(|| {
-        elf.segments()
-            .find_map(|segment| segment.data_range(address, length).ok().flatten())
-    });
-    bytes
-        .flatten()
-        .and_then(|bytes| std::str::from_utf8(bytes).ok())
-        .ok_or_else(|| {
-            TestTableError::Damaged(format!(
-                "there is no text of {length} bytes at {address:#x}"
-            ))
-        })
+    let (address, length) = (u64::from_le_bytes(*address), u64::from_le_bytes(*length));
+    let mut text = || {
+        *left = left.checked_sub(length)?;
+        // Only the text is read, however large its segment is.
+        let offset = segments.iter().find_map(|segment| {
+            let within = address.checked_sub(segment.p_vaddr.get(LE))?;
+            let is_there = within.checked_add(length)? <= segment.p_filesz.get(LE);
+            is_there
+                .then(|| segment.p_offset.get(LE).checked_add(within))
+                .flatten()
+        })?;
+        std::str::from_utf8(file.read_bytes_at(offset, length).ok()?).ok()
+    };
+    text().ok_or_else(|| {
+        TestTableError::Damaged(format!(
+            "there is no text of {length} bytes at {address:#x}"
+        ))
+    })
 }
 
 /// Reads one test.

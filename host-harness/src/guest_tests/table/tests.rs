@@ -8,8 +8,6 @@ use object::{
 
 use super::*;
 
-const LE: LittleEndian = LittleEndian;
-
 /// Where the file is loaded.
 const ADDRESS: u64 = 0x20_0000;
 
@@ -17,8 +15,7 @@ const PROGRAM: &str = "format=1\0version=0.1.0\0";
 
 /// Makes a file of one segment, in which the table and then the descriptions lie.
 fn file(descriptions: &[&str], change: impl Fn(&mut Vec<u8>)) -> Vec<u8> {
-    const HEADERS: u64 = (size_of::<FileHeader64<LittleEndian>>()
-        + size_of::<ProgramHeader64<LittleEndian>>()) as u64;
+    const HEADERS: u64 = (size_of::<FileHeader64<LE>>() + size_of::<ProgramHeader64<LE>>()) as u64;
     let mut text_at = ADDRESS + HEADERS + (descriptions.len() * ENTRY_BYTES) as u64;
     let mut table = Vec::new();
     for description in descriptions {
@@ -48,13 +45,13 @@ fn file(descriptions: &[&str], change: impl Fn(&mut Vec<u8>)) -> Vec<u8> {
         e_machine: U16::new(LE, elf::EM_X86_64),
         e_version: U32::new(LE, 1),
         e_entry: U64::new(LE, ADDRESS),
-        e_phoff: U64::new(LE, size_of::<FileHeader64<LittleEndian>>() as u64),
+        e_phoff: U64::new(LE, size_of::<FileHeader64<LE>>() as u64),
         e_shoff: U64::new(LE, sections_at),
         e_flags: U32::default(),
-        e_ehsize: U16::new(LE, size_of::<FileHeader64<LittleEndian>>() as u16),
-        e_phentsize: U16::new(LE, size_of::<ProgramHeader64<LittleEndian>>() as u16),
+        e_ehsize: U16::new(LE, size_of::<FileHeader64<LE>>() as u16),
+        e_phentsize: U16::new(LE, size_of::<ProgramHeader64<LE>>() as u16),
         e_phnum: U16::new(LE, 1),
-        e_shentsize: U16::new(LE, size_of::<SectionHeader64<LittleEndian>>() as u16),
+        e_shentsize: U16::new(LE, size_of::<SectionHeader64<LE>>() as u16),
         e_shnum: U16::new(LE, 3),
         e_shstrndx: U16::new(LE, elf::SymbolSection(2)),
     };
@@ -93,13 +90,13 @@ fn file(descriptions: &[&str], change: impl Fn(&mut Vec<u8>)) -> Vec<u8> {
 }
 
 fn refusal(descriptions: &[&str]) -> String {
-    let error = read(&file(descriptions, |_| {})).expect_err("it is refused");
+    let error = read(&*file(descriptions, |_| {})).expect_err("it is refused");
     error.to_string()
 }
 
 #[test]
 fn tests_are_listed_by_name_with_their_index() {
-    let tests = read(&file(
+    let tests = read(&*file(
         &[
             "name=guest::b::second\0ignore=slow\0timeout_ms=1500\0",
             PROGRAM,
@@ -131,12 +128,12 @@ fn tests_are_listed_by_name_with_their_index() {
 
 #[test]
 fn a_test_program_may_have_no_tests() {
-    assert_eq!(read(&file(&[PROGRAM], |_| {})), Ok(Some(Vec::new())));
+    assert_eq!(read(&*file(&[PROGRAM], |_| {})), Ok(Some(Vec::new())));
 }
 
 #[test]
 fn any_other_file_is_no_test_program() {
-    assert_eq!(read(&file(&[], |_| {})), Ok(None));
+    assert_eq!(read(&*file(&[], |_| {})), Ok(None));
     for bytes in [&b""[..], b"#!/bin/sh\n", &elf::ELFMAG] {
         assert_eq!(read(bytes), Ok(None));
     }
@@ -171,12 +168,25 @@ fn what_cannot_be_run_by_name_is_refused() {
 }
 
 #[test]
+fn what_a_file_claims_beyond_the_limits_is_not_read() {
+    let mut huge = file(&[PROGRAM], |_| {});
+    let section = huge.len() - 2 * size_of::<SectionHeader64<LE>>();
+    let size = section + std::mem::offset_of!(SectionHeader64<LE>, sh_size);
+    huge[size..size + 8].copy_from_slice(&(1_u64 << 40).to_le_bytes());
+    let refused = read(&*huge).expect_err("it is refused");
+    assert!(
+        refused.to_string().contains("larger than any table"),
+        "{refused}"
+    );
+}
+
+#[test]
 fn a_damaged_table_is_refused() {
     let cut = |table: &mut Vec<u8>| table.truncate(ENTRY_BYTES - 1);
     let far = |table: &mut Vec<u8>| table[..8].copy_from_slice(&u64::MAX.to_le_bytes());
     let long = |table: &mut Vec<u8>| table[8..16].copy_from_slice(&u64::MAX.to_le_bytes());
     for change in [&cut as &dyn Fn(&mut Vec<u8>), &far, &long] {
-        let refused = read(&file(&[PROGRAM], change));
+        let refused = read(&*file(&[PROGRAM], change));
         assert!(
             matches!(refused, Err(TestTableError::Damaged(_))),
             "{refused:?}"
