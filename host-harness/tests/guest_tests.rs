@@ -115,6 +115,19 @@ fn each_failure_is_shown_with_its_console() {
 }
 
 #[test]
+fn a_guest_that_ends_before_its_test_has_not_passed_it() {
+    let dying = |rest: &[&str]| {
+        let rest = [&["--test", "dying", "--"], rest].concat();
+        cargo(&["test"], "qemu-tcg/microvm", &rest)
+    };
+    // The list is read from the file.
+    dying(&["--list"]).has(&["is_never_reached: test"]);
+    let run = dying(&["--ignored"]);
+    run.ended_with(101);
+    run.has(&["is_never_reached", "the guest ended before the test began"]);
+}
+
+#[test]
 fn a_program_made_by_the_attributes_runs() {
     let run = cargo(
         &["run", "--quiet"],
@@ -174,7 +187,7 @@ fn nextest_runs_each_test() {
     run.ended_with(0);
     run.has(&[
         "dormir-tested-guest::passing adds",
-        "9 tests run: 9 passed, 7 skipped",
+        "9 tests run: 9 passed, 8 skipped",
     ]);
 }
 
