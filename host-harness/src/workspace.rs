@@ -14,8 +14,8 @@ pub struct Workspace {
 /// No checkout of the project was found.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the project's sources are not at {}, where this program was built from them: run `cargo vm` \
-     inside a checkout",
+    "this needs a checkout of dormir, and there is none around this folder nor at {}, from which \
+     this program was built: run it inside a checkout",
     root.display()
 )]
 pub struct WorkspaceError {
@@ -23,25 +23,32 @@ pub struct WorkspaceError {
 }
 
 impl Workspace {
-    /// Finds the checkout in which cargo runs this program, else the one from which it was built.
+    /// Finds the checkout of the package that cargo runs, else the one around the current folder,
+    /// else the one from which this program was built.
     ///
-    /// They differ if several checkouts share a target folder, or if one was moved.
+    /// They differ if several checkouts share a target folder, if one was moved, and if this
+    /// program is installed.
     ///
     /// # Errors
     ///
-    /// Neither exists.
+    /// None of them exists.
     pub fn locate() -> Result<Self, WorkspaceError> {
         let package = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
-        if let Some(found) = package.as_deref().and_then(Self::around) {
+        let folders = [package, env::current_dir().ok()];
+        let found = folders
+            .iter()
+            .flatten()
+            .find_map(|folder| Self::around(folder));
+        if let Some(found) = found {
             return Ok(found);
         }
         let package = Path::new(env!("CARGO_MANIFEST_DIR"));
         Self::at(package.parent().unwrap_or(package))
     }
 
-    /// Finds the checkout that contains a package.
-    fn around(package: &Path) -> Option<Self> {
-        package.ancestors().find_map(|folder| Self::at(folder).ok())
+    /// Finds the checkout that contains a folder.
+    pub(crate) fn around(folder: &Path) -> Option<Self> {
+        folder.ancestors().find_map(|above| Self::at(above).ok())
     }
 
     /// Opens the checkout in the folder `root`.

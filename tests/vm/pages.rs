@@ -62,7 +62,7 @@ impl Drop for Folder {
 /// docs/guests.md: a guest outside of the repository, with the README's program.
 fn guest_outside() -> Result<(), Failed> {
     let page = include_str!("../../docs/guests.md");
-    let [manifest, config] = &blocks(page, "## Outside this repository", "toml")[..] else {
+    let [manifest, config] = &blocks(page, "## What makes a crate a guest", "toml")[..] else {
         return Err("docs/guests.md has another number of files for a guest".into());
     };
     let readme = include_str!("../../README.md");

@@ -4,7 +4,9 @@ use super::signals;
 use crate::{escape::escape_lines, setup::Policy, stop::StopToken, vmm::Outcome};
 use clap::Parser;
 use std::{
+    env,
     error::Error,
+    ffi::OsString,
     fmt,
     io::{self, Write},
     process::ExitCode,
@@ -40,7 +42,15 @@ impl Installing {
 /// Runs a command with the arguments of this process. A signal sets the token that it is given.
 #[must_use]
 pub fn run<A: Parser>(command: impl FnOnce(A, &StopToken) -> Ended) -> ExitCode {
-    let arguments = match A::try_parse() {
+    run_with(env::args_os().collect(), command)
+}
+
+/// Runs a command with these arguments, of which the first is the program's name.
+pub(super) fn run_with<A: Parser>(
+    words: Vec<OsString>,
+    command: impl FnOnce(A, &StopToken) -> Ended,
+) -> ExitCode {
+    let arguments = match A::try_parse_from(words) {
         Ok(arguments) => arguments,
         Err(error) => {
             // Where the stream is gone, there is no one left to tell.

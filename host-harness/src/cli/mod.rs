@@ -4,6 +4,7 @@ mod bench;
 mod choose;
 pub mod command;
 mod demo;
+mod new;
 mod output;
 mod run;
 mod runner;
@@ -18,6 +19,8 @@ use crate::{doctor::Findings, stop::StopToken};
 use clap::{Parser, Subcommand};
 use command::{Ended, FAILURE, Installing, complain, ended, note};
 use std::{
+    env,
+    ffi::OsString,
     io::{self, Write},
     process::ExitCode,
 };
@@ -40,6 +43,7 @@ enum Verb {
     Doctor,
     Bench(bench::Arguments),
     Demo(demo::DemoArguments),
+    New(new::NewArguments),
     Run(run::RunArguments),
     Runner(runner::RunnerArguments),
     Test(test::TestArguments),
@@ -48,10 +52,16 @@ enum Verb {
 /// Runs the command with the arguments of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    command::run(|arguments: CargoVm, stop| match arguments.command {
+    let mut words: Vec<OsString> = env::args_os().collect();
+    // Cargo starts an installed `cargo-vm` with the subcommand's name as the first argument.
+    if words.get(1).is_some_and(|word| word == "vm") {
+        words.remove(1);
+    }
+    command::run_with(words, |arguments: CargoVm, stop| match arguments.command {
         Verb::Doctor => doctor(stop),
         Verb::Bench(arguments) => bench::run(&arguments, stop),
         Verb::Demo(arguments) => demo::run(&arguments, stop),
+        Verb::New(arguments) => new::run(&arguments),
         Verb::Run(arguments) => run::run(&arguments, stop),
         Verb::Runner(arguments) => runner::run(&arguments, stop),
         Verb::Test(arguments) => test::run(&arguments, stop),

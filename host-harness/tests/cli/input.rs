@@ -14,7 +14,7 @@ fn help_names_the_verbs_and_the_command_as_it_is_called() {
     let (status, stdout, _) = outcome(cargo_vm().arg("--help"));
     assert_eq!(status, Some(0));
     assert!(stdout.contains("Usage: cargo vm <COMMAND>"), "{stdout}");
-    for verb in ["doctor", "bench", "demo", "run", "test"] {
+    for verb in ["doctor", "bench", "demo", "new", "run", "test"] {
         assert!(stdout.contains(&format!("\n  {verb} ")), "{verb}: {stdout}");
     }
 }
@@ -26,6 +26,10 @@ fn every_verb_has_a_help_with_units_and_defaults() {
         (
             "demo",
             &["--no-install", "--list", "[default: all]", "qemu-tcg"],
+        ),
+        (
+            "new",
+            &["--template", "--path", "--git", "not published yet"],
         ),
         (
             "run",

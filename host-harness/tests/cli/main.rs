@@ -4,6 +4,7 @@ mod bench;
 mod documents;
 mod input;
 mod killed;
+mod new;
 mod packages;
 mod security;
 mod setup;

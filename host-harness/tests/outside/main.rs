@@ -1,0 +1,76 @@
+//! Crates outside this repository, built by cargo as users build them.
+
+mod hyperlight;
+mod script;
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    sync::Once,
+    time::Duration,
+};
+
+/// How long a build may take.
+const BUILD_LIMIT: Duration = Duration::from_secs(30 * 60);
+
+/// The command.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_cargo-vm");
+
+/// Returns the top folder of this checkout.
+fn checkout() -> PathBuf {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let top = package.parent().expect("it is in a checkout");
+    top.canonicalize().expect("it exists")
+}
+
+/// Returns the folder in which a test's crates are built, which is kept for its next run.
+fn target(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
+}
+
+/// Makes a command with none of the settings that the outer cargo has set, except the compiler.
+/// Builds download nothing: what they need is fetched here, if it is not there.
+fn command(program: &str) -> Command {
+    fetch();
+    let mut command = Command::new(program);
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        let is_setting = text.contains("CARGO") || text.contains("RUST");
+        if is_setting && !["CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN"].contains(&&*text) {
+            command.env_remove(name);
+        }
+    }
+    command.env("CARGO_NET_OFFLINE", "true");
+    command
+}
+
+/// Fetches what new crates depend on, once.
+fn fetch() {
+    static FETCHED: Once = Once::new();
+    FETCHED.call_once(|| {
+        for workspace in [
+            "guest-image",
+            "guest-image/hyperlight",
+            "host-harness/hyperlight",
+        ] {
+            let status = Command::new(env!("CARGO"))
+                .args(["fetch", "--quiet", "--locked", "--manifest-path"])
+                .arg(checkout().join(workspace).join("Cargo.toml"))
+                .status();
+            assert!(status.is_ok_and(|status| status.success()), "{workspace}");
+        }
+    });
+}
+
+/// Runs a command to its end.
+fn run(command: Command) -> Output {
+    let mut command = assert_cmd::Command::from_std(command);
+    command.timeout(BUILD_LIMIT);
+    command.output().expect("the command runs and ends in time")
+}
+
+/// Returns what a command wrote to standard error.
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}

@@ -1,0 +1,85 @@
+//! The commands of docs/guests.md lead from an empty folder to a guest that runs and is tested.
+
+use std::{env, fs, path::Path};
+
+use crate::{checkout, command, run, stderr, target};
+
+/// How many commands the page may need.
+const MOST_COMMANDS: usize = 5;
+
+/// Where the page clones from.
+const REPOSITORY: &str = env!("CARGO_PKG_REPOSITORY");
+
+/// The page's first block of commands.
+fn commands() -> Vec<String> {
+    let page = fs::read_to_string(checkout().join("docs/guests.md")).expect("the page");
+    let (_, block) = page.split_once("```sh\n").expect("a block");
+    let (block, _) = block.split_once("```").expect("its end");
+    block.lines().map(str::to_owned).collect()
+}
+
+/// Makes a git repository of this checkout as it is, changes included.
+fn repository(folder: &Path) {
+    let git = |arguments: &[&str]| {
+        let mut git = command("git");
+        git.arg("--git-dir").arg(folder).args(arguments);
+        git.current_dir(checkout());
+        let output = run(git);
+        assert!(
+            output.status.success(),
+            "{arguments:?}: {}",
+            stderr(&output)
+        );
+    };
+    git(&["init", "--quiet", "--bare"]);
+    git(&["--work-tree=.", "add", "--all"]);
+    let name = ["-c", "user.name=test", "-c", "user.email=test@example.org"];
+    let commit = ["--work-tree=.", "commit", "--quiet", "--message=all"];
+    git(&[&name[..], &commit].concat());
+}
+
+#[test]
+fn from_an_empty_folder_to_a_guest_that_is_tested() {
+    let commands = commands();
+    assert!(commands.len() <= MOST_COMMANDS, "{commands:?}");
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let (origin, empty) = (folder.path().join("origin"), folder.path().join("empty"));
+    repository(&origin);
+    fs::create_dir(&empty).expect("a folder is made");
+
+    let mut script = command("sh");
+    script.args(["-e", "-c", &commands.join("\n")]);
+    script.current_dir(&empty);
+    // The clone is of this checkout.
+    script
+        .env("GIT_CONFIG_COUNT", "1")
+        .env(
+            "GIT_CONFIG_KEY_0",
+            format!("url.{}.insteadOf", origin.display()),
+        )
+        .env("GIT_CONFIG_VALUE_0", REPOSITORY);
+    // Nothing of this machine's is changed, and nothing is built twice.
+    let installed = folder.path().join("installed");
+    let inherited = env::var_os("PATH").unwrap_or_default();
+    let paths = [installed.join("bin")]
+        .into_iter()
+        .chain(env::split_paths(&inherited));
+    script
+        .env("CARGO_INSTALL_ROOT", &installed)
+        .env("PATH", env::join_paths(paths).expect("paths"))
+        .env("CARGO_TARGET_DIR", target("script"));
+    let output = run(script);
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{stdout}\n{}", stderr(&output));
+    // Once by `cargo run`, once by the test.
+    assert_eq!(
+        stdout.matches("blink\nblink\nblink\n").count(),
+        2,
+        "{stdout}"
+    );
+    assert!(
+        stderr(&output).contains("Running tests/blink.rs"),
+        "{}",
+        stderr(&output)
+    );
+}
