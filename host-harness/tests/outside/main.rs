@@ -1,6 +1,8 @@
-//! Crates outside this repository, built by cargo as users build them.
+//! Crates outside this repository, built by cargo as users build them: the way that
+//! docs/guests.md describes, and the messages for what a crate lacks.
 
 mod hyperlight;
+mod lacks;
 mod script;
 
 use std::{

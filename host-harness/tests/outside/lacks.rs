@@ -1,0 +1,75 @@
+//! A crate that lacks something is told in a sentence what to add.
+
+use std::{fs, path::Path};
+
+use crate::{PROGRAM, command, run, stderr, target};
+
+/// Makes a guest crate in this folder by `cargo vm new`.
+fn new_guest(folder: &Path) {
+    let mut new = command(PROGRAM);
+    new.args(["new", "guest"]).current_dir(folder);
+    let output = run(new);
+    assert!(output.status.success(), "{}", stderr(&output));
+}
+
+/// Builds a new crate in which `from` is replaced by `to` in one file. Returns cargo's complaint.
+fn complaint(name: &str, file: &str, from: &str, to: &str) -> String {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    new_guest(folder.path());
+    let guest = folder.path().join("guest");
+    let text = fs::read_to_string(guest.join(file)).expect("a file");
+    assert!(text.contains(from), "{file}: {text}");
+    fs::write(guest.join(file), text.replace(from, to)).expect("a file is written");
+    let mut build = command("cargo");
+    build
+        .args(["build", "--target-dir"])
+        .arg(target(name))
+        .current_dir(guest);
+    let output = run(build);
+    assert!(!output.status.success(), "it is built without {from}");
+    stderr(&output)
+}
+
+const CONFIG: &str = ".cargo/config.toml";
+
+#[test]
+fn the_target_is_named() {
+    let target = "target = \"x86_64-unknown-none\"";
+    let text = complaint("lacks-target", CONFIG, target, "");
+    assert!(
+        text.contains(&format!("add `{target}` to `[build]`")),
+        "{text}"
+    );
+}
+
+#[test]
+fn each_flag_is_named() {
+    let flags = "\"-Crelocation-model=static\", \"-Clink-arg=-Tdormir.ld\"";
+    let (model, script) = ("-Crelocation-model=static", "-Clink-arg=-Tdormir.ld");
+    for (left, lacking) in [
+        ("", &[model, script][..]),
+        ("\"-C\", \"relocation_model=static\"", &[script]),
+        ("\"-Clink-args=-s --script=dormir.ld\"", &[model]),
+    ] {
+        let text = complaint("lacks-flag", CONFIG, flags, left);
+        for flag in [model, script] {
+            let is_named = text.contains(&format!("without `{flag}`: add it"));
+            assert_eq!(is_named, lacking.contains(&flag), "{left}: {text}");
+        }
+    }
+}
+
+#[test]
+fn unwinding_is_refused() {
+    let flag = "\"-Crelocation-model=static\"";
+    let both = format!("{flag}, \"-Cpanic=unwind\"");
+    let text = complaint("lacks-abort", CONFIG, flag, &both);
+    assert!(text.contains("replace `-Cpanic=unwind`"), "{text}");
+}
+
+#[test]
+fn a_missing_entry_is_named_by_the_linker() {
+    let text = complaint("lacks-entry", "src/main.rs", "entry!(main);", "");
+    assert!(text.contains("add `dormir_guest::entry!(main);`"), "{text}");
+    assert!(!text.contains("undefined symbol"), "{text}");
+}
