@@ -334,6 +334,45 @@ pub fn report_samples(name: &str, values: impl IntoIterator<Item = u64>) {
     }
 }
 
+/// Sends bytes to the harness, for example a trace or a result.
+///
+/// `cargo vm run --out DIR` writes them to a file with this name, and users of the harness's library
+/// find them in its report. What is sent under one name is one value, in order. A byte takes two of
+/// the console's limit. A guest that no harness launched sends nothing.
+///
+/// ```no_run
+/// dormir_guest::send("squares.csv", b"1,1\n2,4\n");
+/// ```
+///
+/// # Panics
+///
+/// The name is not a file's name: ASCII letters, digits, `.`, `_` and `-`, at most 64 of them, of
+/// which the first is a letter or a digit.
+#[track_caller]
+pub fn send(name: &str, bytes: &[u8]) {
+    assert!(
+        record::is_data_name(name),
+        "data cannot be named {name:?}: use up to 64 ASCII letters, digits, `.`, `_` and `-`, and \
+         begin with a letter or a digit"
+    );
+    let mut text = String::<{ 2 * record::DATA_PIECE }>::new();
+    let mut rest = bytes;
+    // Once at least, so that no bytes are a value too.
+    loop {
+        let (piece, behind) = rest.split_at(rest.len().min(record::DATA_PIECE));
+        text.clear();
+        for digit in piece.iter().flat_map(|byte| [byte >> 4, byte & 0xf]) {
+            // There is space for it.
+            let _ = text.push(char::from(b"0123456789abcdef"[usize::from(digit)]));
+        }
+        write_record(Record::Data { name, hex: &text });
+        rest = behind;
+        if rest.is_empty() {
+            break;
+        }
+    }
+}
+
 /// Reports the time on the guest's clock, for the harness to compare with its own.
 pub fn report_time() {
     let nanos = Instant::now().as_nanos();

@@ -77,6 +77,7 @@ mod programs;
 mod termination;
 mod testing;
 
+pub use console::send;
 use dormir_abi::{exit as exit_code, port, record::Record};
 #[cfg(feature = "macros")]
 pub use dormir_macros::{main, task, test};

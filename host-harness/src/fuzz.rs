@@ -42,6 +42,10 @@ pub fn records(bytes: &[u8]) {
         if let Record::Samples { values, .. } = record {
             assert_eq!(record::values(values).count(), values.split(' ').count());
         }
+        if let Record::Data { name, hex } = record {
+            assert!(!name.contains(['/', '\0']) && !name.starts_with('.'));
+            assert_eq!(2 * record::data_bytes(hex).count(), hex.len());
+        }
         // Numbers can be written in several ways; printing makes them uniform.
         let written = record.to_string();
         let again = Record::parse(&written).map(|record| record.to_string());

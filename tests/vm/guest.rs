@@ -71,6 +71,7 @@ pub(crate) fn images() -> Result<&'static Images, Failed> {
                 "hello",
                 "image",
                 "latency",
+                "sends",
                 "size-dormir",
                 "size-embassy",
                 "size-empty",

@@ -6,6 +6,7 @@
 mod cases;
 mod clock;
 mod counts;
+mod data;
 mod demos;
 mod embassy;
 mod endings;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         serial::trials(),
         sweep::trials(),
         counts::trials(),
+        data::trials(),
         latency::trials(),
         sizes::trials(),
         sleeps::trials(),

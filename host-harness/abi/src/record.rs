@@ -3,7 +3,7 @@
 //! A record is one line that begins with [`MARK`], the run's [`Nonce`] and a space; the harness
 //! removes it from the console's text. The kinds are `panic MESSAGE`, `exception MESSAGE`, `hang
 //! MESSAGE`, `registers VALUES`, `interrupt FRAME RIP RSP`, `stack WORDS`, `exit CODE`, `stat NAME
-//! VALUE`, `samples NAME VALUES` and `time NANOS`.
+//! VALUE`, `samples NAME VALUES`, `data NAME HEX` and `time NANOS`.
 //!
 //! The nonce is new in each run. Text that passes through a guest, such as a log of received data,
 //! cannot contain it, and so cannot be mistaken for a record. A line that begins with [`MARK`] and
@@ -21,6 +21,16 @@ pub const MAX_LENGTH: usize = 1024;
 
 /// The kind of [`Record::Stack`].
 pub const STACK: &str = "stack";
+
+/// The longest name of data, in bytes.
+pub const MAX_DATA_NAME: usize = 64;
+
+/// The most names of data in one run. The harness drops what comes under further ones.
+pub const MAX_DATA_NAMES: usize = 256;
+
+/// The most bytes in one record of data, under the longest name.
+pub const DATA_PIECE: usize =
+    (MAX_LENGTH - Nonce::DIGITS - "\x1e data  \n".len() - MAX_DATA_NAME) / 2;
 
 /// The beginning of the command line's first word, if the harness passes a nonce. The guest's
 /// arguments follow that word and one space.
@@ -124,6 +134,13 @@ pub enum Record<'a> {
         /// Whole numbers, separated by single spaces: [`values`] parses them.
         values: &'a str,
     },
+    /// Bytes for the harness's user. All records with the same name form one value, in order.
+    Data {
+        /// What they are; [a file's name](is_data_name).
+        name: &'a str,
+        /// The bytes, two lower-case digits each: [`data_bytes`] parses them.
+        hex: &'a str,
+    },
     /// The time of the guest's clock, in nanoseconds. The harness records when it arrives.
     Time {
         /// Nanoseconds since an arbitrary moment.
@@ -167,6 +184,14 @@ impl<'a> Record<'a> {
                 let are_numbers = values.split(' ').all(|value| value.parse::<u64>().is_ok());
                 are_numbers.then_some(Self::Samples { name, values })
             }
+            "data" => {
+                let (name, hex) = rest.split_once(' ')?;
+                let are_digits = hex
+                    .bytes()
+                    .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+                let is_data = is_data_name(name) && are_digits && hex.len() % 2 == 0;
+                is_data.then_some(Self::Data { name, hex })
+            }
             "time" => Some(Self::Time {
                 nanos: rest.parse().ok()?,
             }),
@@ -190,6 +215,7 @@ impl fmt::Display for Record<'_> {
             Self::Exit(code) => write!(f, "exit {code}"),
             Self::Stat { name, value } => write!(f, "stat {name} {value}"),
             Self::Samples { name, values } => write!(f, "samples {name} {values}"),
+            Self::Data { name, hex } => write!(f, "data {name} {hex}"),
             Self::Time { nanos } => write!(f, "time {nanos}"),
         }
     }
@@ -198,6 +224,29 @@ impl fmt::Display for Record<'_> {
 /// Parses the numbers in a [`Record::Samples`] that [was parsed](Record::parse).
 pub fn values(text: &str) -> impl Iterator<Item = u64> {
     text.split(' ').filter_map(|value| value.parse().ok())
+}
+
+/// Returns whether data can have this name: one that is a file's name everywhere, and stays in its
+/// folder. It has ASCII letters, digits, `.`, `_` and `-`, at most [`MAX_DATA_NAME`] of them, and
+/// begins with a letter or a digit.
+#[must_use]
+pub fn is_data_name(name: &str) -> bool {
+    let is_inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    name.len() <= MAX_DATA_NAME
+        && name.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && name.bytes().all(is_inner)
+}
+
+/// Parses the bytes in a [`Record::Data`] that [was parsed](Record::parse).
+pub fn data_bytes(hex: &str) -> impl Iterator<Item = u8> {
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => byte - b'0',
+        byte => byte.wrapping_sub(b'a' - 10),
+    };
+    let (pairs, _) = hex.as_bytes().as_chunks::<2>();
+    pairs
+        .iter()
+        .map(move |[high, low]| digit(*high) << 4 | digit(*low))
 }
 
 #[cfg(test)]
@@ -232,6 +281,11 @@ mod tests {
                 name: "timer/floor/poll",
                 values: "1 0 18446744073709551615",
             },
+            Record::Data {
+                name: "trace.bin",
+                hex: "00ff7f",
+            },
+            Record::Data { name: "0", hex: "" },
             Record::Time { nanos: u64::MAX },
         ] {
             assert_eq!(Record::parse(&record.to_string()), Some(record));
@@ -281,6 +335,45 @@ mod tests {
     }
 
     #[test]
+    fn data_are_read_as_they_were() {
+        let hex: std::string::String = (0..=u8::MAX)
+            .map(|byte| std::format!("{byte:02x}"))
+            .collect();
+        assert!(data_bytes(&hex).eq(0..=u8::MAX));
+    }
+
+    #[test]
+    fn the_longest_name_leaves_space_for_a_piece() {
+        let (name, hex) = ("n".repeat(MAX_DATA_NAME), "00".repeat(DATA_PIECE));
+        let record = Record::Data {
+            name: &name,
+            hex: &hex,
+        };
+        let line = std::format!("\x1e{} {record}\n", Nonce::new(0));
+        assert!(line.len() <= MAX_LENGTH && line.len() + 2 > MAX_LENGTH);
+    }
+
+    #[test]
+    fn a_name_of_data_stays_in_its_folder() {
+        for name in [
+            "a",
+            "trace.bin",
+            "0-1_2",
+            "UPPER.case",
+            &"n".repeat(MAX_DATA_NAME),
+        ] {
+            assert!(is_data_name(name), "{name}");
+        }
+        let long = "n".repeat(MAX_DATA_NAME + 1);
+        for name in [
+            "", ".", "..", ".hidden", "-rf", "a/b", "/a", "a\\b", "a b", "a\0", "größe", "a\n",
+            &long,
+        ] {
+            assert!(!is_data_name(name), "{name:?}");
+        }
+    }
+
+    #[test]
     fn an_invalid_record_is_none() {
         for line in [
             "",
@@ -297,6 +390,12 @@ mod tests {
             "samples polls",
             "samples polls 1 many",
             "samples polls 1  2",
+            "data name",
+            "data ../name 00",
+            "data name 0",
+            "data name 0g",
+            "data name FF",
+            "data name 00 00",
             "time 1 2",
             "noise 1 2",
         ] {

@@ -1,5 +1,7 @@
 //! `cargo vm run`: runs one guest, in a script or as cargo's runner.
 
+mod out;
+
 use super::{
     Ended,
     choose::{Choice, Under},
@@ -9,10 +11,11 @@ use super::{
 use crate::{
     hyperlight::{self, SandboxRunner, ShowLimits},
     stop::StopToken,
-    vmm::{self, MAX_MEMORY_MIB, MIN_MEMORY_MIB, Outcome, RunConfig},
+    vmm::{self, MAX_MEMORY_MIB, MIN_MEMORY_MIB, Outcome, Report, RunConfig},
     workspace::Workspace,
 };
 use clap::{builder::RangedI64ValueParser, value_parser};
+use out::OutFolder;
 use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
 
 /// Runs one guest, with its console on standard output and its exit code as the command's
@@ -29,18 +32,24 @@ use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
 /// of any other guest is all text, and the value that it writes to the exit port is its result, of
 /// which QEMU keeps the low seven bits.
 ///
+/// Data that the guest sends (dormir_guest::send) is written to files in --out, however the guest
+/// ends. Files with these names are replaced; no name leads out of the folder.
+///
 /// On a terminal, text, tabs and colours are shown; other control characters are shown escaped,
 /// unless --raw is given. Into a file or a pipe the console passes unchanged.
 ///
 /// For a Hyperlight guest (--vmm hyperlight, hyperlight-interrupts) it calls one function: the
 /// guest argument is its name. The function takes no arguments and returns an i32, the exit code.
-/// --memory and --pit do not apply.
+/// --memory, --pit and --out do not apply.
 #[derive(Debug, clap::Args)]
 pub(super) struct RunArguments {
     /// The guest: an ELF file for x86-64
     elf: PathBuf,
     #[command(flatten)]
     options: RunOptions,
+    /// The folder for the data that the guest sends; it is made if it does not exist
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
     /// The guest's arguments, such as `demo=basic`; put one that begins with a dash after `--`
     #[arg(value_name = "GUEST ARGUMENTS")]
     arguments: Vec<String>,
@@ -113,6 +122,9 @@ impl RunOptions {
 )]
 struct NoFunctionError;
 
+/// The status if the guest ended with success, but its data could not be written.
+const NOT_WRITTEN: u8 = 119;
+
 pub(super) fn run(arguments: &RunArguments, stop: &StopToken) -> Ended {
     let options = &arguments.options;
     let vmm = match options.choice.under()? {
@@ -140,6 +152,7 @@ pub(super) fn run(arguments: &RunArguments, stop: &StopToken) -> Ended {
         }
     };
     let config = options.config(vmm, arguments.arguments.join(" "), stop);
+    let out = arguments.out.as_deref().map(OutFolder::make).transpose()?;
     let mut output = ConsoleOutput::new(options.raw);
     let report = vmm::run(&arguments.elf, &config, &mut output);
     output.finish();
@@ -148,7 +161,26 @@ pub(super) fn run(arguments: &RunArguments, stop: &StopToken) -> Ended {
     if let Some(backtrace) = &report.backtrace {
         note(format_args!("{backtrace}"));
     }
-    Ok(status)
+    let Some(out) = out else {
+        name_data(&report);
+        return Ok(status);
+    };
+    let Err(error) = out.write(&report) else {
+        return Ok(status);
+    };
+    complain(format_args!("{error}"));
+    Ok(if status == 0 { NOT_WRITTEN } else { status })
+}
+
+/// Names the data that the guest sent and that is not kept.
+fn name_data(report: &Report) {
+    let names: Vec<&str> = report.data.iter().map(|(name, _)| &**name).collect();
+    if !names.is_empty() {
+        let names = names.join(", ");
+        note(format_args!(
+            "the guest sent {names}: pass --out DIR to keep it"
+        ));
+    }
 }
 
 /// Reports how the guest ended, unless with success; returns the status.

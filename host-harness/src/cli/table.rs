@@ -94,6 +94,8 @@ mod tests {
                 .map(|(name, value)| ((*name).into(), *value))
                 .collect(),
             samples: Vec::new(),
+            data: Vec::new(),
+            data_dropped: 0,
             times: Vec::new(),
             wall: Duration::from_micros(1_234_560),
             counters,

@@ -64,6 +64,8 @@ pub fn run(
             outcome,
             stats: Vec::new(),
             samples: Vec::new(),
+            data: Vec::new(),
+            data_dropped: 0,
             times: Vec::new(),
             wall: started.elapsed(),
             counters: None,

@@ -13,6 +13,11 @@ pub struct Report {
     pub stats: Vec<(String, u64)>,
     /// The series of figures that the guest reported, by name, in the order of their first figures.
     pub samples: Vec<(String, Vec<u64>)>,
+    /// The data that the guest sent (`dormir_guest::send`), by name, in the order of their first
+    /// pieces. The names are [names of files](dormir_abi::record::is_data_name), at most 256.
+    pub data: Vec<(String, Vec<u8>)>,
+    /// How many pieces of data were dropped, because they came under further names.
+    pub data_dropped: u64,
     /// The times of the guest's clock that it reported.
     pub times: Vec<GuestTime>,
     /// From the start of the VM (for QEMU: of its process) to its end.
@@ -24,6 +29,15 @@ pub struct Report {
     /// Where the guest was when it panicked, was ended by an exception, or reached its time limit;
     /// `None` if it did not report that.
     pub backtrace: Option<Backtrace>,
+}
+
+impl Report {
+    /// Returns the data that the guest sent under this name.
+    #[must_use]
+    pub fn sent(&self, name: &str) -> Option<&[u8]> {
+        let data = self.data.iter().find(|(known, _)| known == name)?;
+        Some(&data.1)
+    }
 }
 
 /// A time of the guest's clock.

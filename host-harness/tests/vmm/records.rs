@@ -18,6 +18,7 @@ under_every_vmm! {
     a_marked_line_is_text
     no_value_of_32_bits_but_one_is_success
     a_guests_text_is_escaped
+    data_arrive_by_name
 }
 
 /// Makes a guest that writes these records, prints a text, and ends.
@@ -153,4 +154,26 @@ fn a_guests_text_is_escaped(vmm: Vmm) {
     let sentence = report.outcome.to_string();
     assert!(!sentence.contains(char::is_control), "{sentence:?}");
     assert!(sentence.contains("\\u{1b}[32m100 passed\\r"), "{sentence}");
+}
+
+fn data_arrive_by_name(vmm: Vmm) {
+    let records = [
+        "data b.bin 00ff",
+        "data empty ",
+        "data a 61",
+        "data b.bin 7f",
+        // Not names of files in a folder, or not bytes.
+        "data ../c 00",
+        "data /c 00",
+        "data .c 00",
+        "data c 0",
+        "exit 0",
+    ];
+    let (report, _) = run_with_records(vmm, &records, &exit(0));
+    assert_eq!(report.outcome, Outcome::Exited(0));
+    let names: Vec<&str> = report.data.iter().map(|(name, _)| &**name).collect();
+    assert_eq!(names, ["b.bin", "empty", "a"]);
+    assert_eq!(report.sent("b.bin"), Some(&[0, 0xff, 0x7f][..]));
+    assert_eq!(report.sent("empty"), Some(&[][..]));
+    assert_eq!((report.sent("c"), report.data_dropped), (None, 0));
 }

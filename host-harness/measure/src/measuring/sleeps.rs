@@ -158,6 +158,8 @@ mod tests {
             outcome: Outcome::Exited(0),
             stats: vec![(name.into(), sleeps)],
             samples: Vec::new(),
+            data: Vec::new(),
+            data_dropped: 0,
             times: Vec::new(),
             wall: Duration::ZERO,
             counters: None,

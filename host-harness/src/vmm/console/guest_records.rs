@@ -4,7 +4,7 @@ use std::{collections::HashMap, time::Instant};
 
 use dormir_abi::{
     backtrace,
-    record::{self, Record},
+    record::{self, MAX_DATA_NAMES, Record},
 };
 
 use crate::{
@@ -30,6 +30,10 @@ pub(crate) struct GuestRecords {
     pub(crate) samples: Vec<(String, Vec<u64>)>,
     /// The index of each series of samples, by name.
     series: HashMap<String, usize>,
+    /// The data that it sent, by name, in the order of their first records.
+    pub(crate) data: Vec<(String, Vec<u8>)>,
+    /// How many records of data were dropped, since there were too many names.
+    pub(crate) data_dropped: u64,
     pub(crate) times: Vec<GuestTime>,
 }
 
@@ -58,6 +62,7 @@ impl GuestRecords {
             Some(Record::Samples { name, values }) => {
                 self.add_samples(escape(name), record::values(values));
             }
+            Some(Record::Data { name, hex }) => self.add_data(name, record::data_bytes(hex)),
             Some(Record::Time { nanos }) => self.times.push(GuestTime { nanos, at }),
             // A kind of record that is newer than this harness. It is not text, so it is dropped.
             None => {}
@@ -76,6 +81,18 @@ impl GuestRecords {
             Some(Outcome::Faulted(format!("NMI without a handler: {hang}")))
         };
         failure.map(|(failure, _)| failure).or_else(hang)
+    }
+
+    /// Appends to the data with this name. A parsed name needs no escapes.
+    fn add_data(&mut self, name: &str, bytes: impl Iterator<Item = u8>) {
+        let names = self.data.len();
+        match self.data.iter_mut().find(|(known, _)| known == name) {
+            Some((_, data)) => data.extend(bytes),
+            None if names < MAX_DATA_NAMES => {
+                self.data.push((name.to_owned(), bytes.collect()));
+            }
+            None => self.data_dropped += 1,
+        }
     }
 
     /// Appends to the series with this name.

@@ -282,3 +282,27 @@ fn a_slow_output_gets_every_byte() {
     assert_eq!(console.write(b"slowly"), Ok(()));
     assert_eq!(out.taken, b"slowly");
 }
+
+#[test]
+fn data_is_limited_by_its_names_and_by_the_console() {
+    let mut text = String::new();
+    for name in 0..dormir_abi::record::MAX_DATA_NAMES + 3 {
+        text += &format!("^data {name} 61\n");
+    }
+    text += "^data 0 62\n";
+    let mut out = Vec::new();
+    let mut console = console(&mut out, 1 << 20);
+    assert_eq!(console.write(&marked(&text)), Ok(()));
+    let (_, records) = console.complete(Outcome::Exited(0));
+    assert_eq!(records.data.len(), dormir_abi::record::MAX_DATA_NAMES);
+    assert_eq!(records.data[0], ("0".into(), b"ab".to_vec()));
+    assert_eq!(records.data_dropped, 3);
+
+    let mut out = Vec::new();
+    let mut console = self::console(&mut out, 100);
+    let flood = marked(&"^data a 61\n".repeat(10));
+    assert_eq!(
+        console.write(&flood),
+        Err(Outcome::ConsoleFlooded { limit: 100 })
+    );
+}

@@ -102,6 +102,8 @@ pub(super) fn run(
         outcome,
         stats: records.stats,
         samples: records.samples,
+        data: records.data,
+        data_dropped: records.data_dropped,
         times: records.times,
         wall: started.elapsed(),
         counters: Some(counters),

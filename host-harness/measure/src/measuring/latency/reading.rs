@@ -127,6 +127,8 @@ mod tests {
             outcome: Outcome::Exited(0),
             stats,
             samples,
+            data: Vec::new(),
+            data_dropped: 0,
             times: Vec::new(),
             wall: Duration::ZERO,
             counters: None,
