@@ -24,12 +24,14 @@ enum ConsoleDevice {
     Serial = 0,
     DebugConsole = 1,
     Buffer = 2,
+    None = 3,
 }
 
 static DEVICE: AtomicU8 = AtomicU8::new(ConsoleDevice::Serial as u8);
 
 /// Chooses the device. The harness's own VMM takes whole buffers. Elsewhere it is the debug console
 /// if it answers, and else the serial line, so that output also appears with any `-serial` option.
+/// Where neither answers, output is dropped.
 pub(crate) fn init(is_own_vmm: bool) {
     let mut debug_console = Port::<u8>::new(port::DEBUG_CONSOLE);
     // SAFETY: the port belongs to a debug console or to no device; a read has no effect on either.
@@ -37,12 +39,26 @@ pub(crate) fn init(is_own_vmm: bool) {
     let device = match answer {
         _ if is_own_vmm => ConsoleDevice::Buffer,
         port::DEBUG_CONSOLE_PRESENT => ConsoleDevice::DebugConsole,
-        _ => {
+        _ if has_serial() => {
             init_serial();
             ConsoleDevice::Serial
         }
+        _ => ConsoleDevice::None,
     };
     DEVICE.store(device as u8, Ordering::Relaxed);
+}
+
+/// Whether there is a UART: its scratch register keeps what is written. Where no device answers, a
+/// VMM may return anything, so a wait for a transmitter might never end.
+fn has_serial() -> bool {
+    const SCRATCH: u16 = 7;
+    let mut scratch = Port::<u8>::new(port::SERIAL + SCRATCH);
+    [0x5a, 0xa5].into_iter().all(|pattern| {
+        // SAFETY: the register belongs to COM1, which does nothing with it, or to no device.
+        unsafe { scratch.write(pattern) };
+        // SAFETY: as above; a read has no effect.
+        pattern == unsafe { scratch.read() }
+    })
 }
 
 /// 115,200 baud, 8 bits, no parity, no interrupts (16550 data sheet).
@@ -90,7 +106,7 @@ fn write_bytes(bytes: &[u8]) {
             // SAFETY: the debug console takes bytes.
             unsafe { port.write(byte) };
         }
-    } else {
+    } else if device == ConsoleDevice::Serial as u8 {
         bytes.iter().copied().for_each(write_serial);
     }
 }
@@ -336,9 +352,9 @@ pub fn report_samples(name: &str, values: impl IntoIterator<Item = u64>) {
 
 /// Sends bytes to the harness, for example a trace or a result.
 ///
-/// `cargo vm run --out DIR` writes them to a file with this name, and users of the harness's library
-/// find them in its report. What is sent under one name is one value, in order. A byte takes two of
-/// the console's limit. A guest that no harness launched sends nothing.
+/// `cargo vm run --out DIR` writes them to a file with this name, and users of the harness's
+/// library find them in its report. What is sent under one name is one value, in order. A byte
+/// takes two of the console's limit. A guest that no harness launched sends nothing.
 ///
 /// ```no_run
 /// dormir_guest::send("squares.csv", b"1,1\n2,4\n");

@@ -1,4 +1,4 @@
-//! Machines that the harness does not create: without a PIC, without a PIT.
+//! Machines that the harness does not create: without a PIC, without a PIT, without a console.
 
 use std::{env, time::Duration};
 
@@ -15,15 +15,26 @@ pub(crate) fn trials() -> Vec<Trial> {
             without_pic,
         ),
         Trial::test("qemu-tcg/microvm::tsc-hz-without-a-source", without_pit),
+        Trial::test("qemu-tcg/microvm::no-console", without_console),
     ]
 }
 
 /// The time limit of a guest.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Boots `hello` on a microvm with these options; returns its exit code, if it has one, and its
-/// console.
+/// Boots `hello` on a microvm with a debug console and these options; returns its exit code, if it
+/// has one, and its console.
 fn hello(options: &str, arguments: &str) -> Result<(Option<u8>, String), Failed> {
+    let console = ["-device", "isa-debugcon,iobase=0xe9,chardev=console"];
+    hello_with(options, arguments, &console)
+}
+
+/// The same with these devices, which may use the character device `console`.
+fn hello_with(
+    options: &str,
+    arguments: &str,
+    devices: &[&str],
+) -> Result<(Option<u8>, String), Failed> {
     let program = env::var("DORMIR_QEMU").unwrap_or_else(|_| "qemu-system-x86_64".into());
     let output = Command::new(program)
         .args(["-nodefaults", "-no-user-config", "-no-reboot"])
@@ -34,7 +45,7 @@ fn hello(options: &str, arguments: &str) -> Result<(Option<u8>, String), Failed>
         ])
         .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"])
         .args(["-chardev", "stdio,id=console,signal=off"])
-        .args(["-device", "isa-debugcon,iobase=0xe9,chardev=console"])
+        .args(devices)
         .arg("-kernel")
         .arg(images()?.get("hello")?)
         .args(["-append", arguments])
@@ -87,4 +98,13 @@ fn without_pit() -> Result<(), Failed> {
         exit::SETUP_FAILED,
         "frequency in Hz",
     )
+}
+
+/// Neither a debug console nor a serial line: nothing is printed, and nothing waits for either.
+fn without_console() -> Result<(), Failed> {
+    let ended = hello_with("pit=on,pic=on", "", &[])?;
+    if ended == (Some(exit::SUCCESS), String::new()) {
+        return Ok(());
+    }
+    Err(format!("not ended with success and without output, but: {ended:?}").into())
 }
