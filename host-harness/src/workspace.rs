@@ -14,8 +14,7 @@ pub struct Workspace {
 /// No checkout of the project was found.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "this needs a checkout of dormir, and there is none around this folder nor at {}, from which \
-     this program was built: run it inside a checkout",
+    "this needs a checkout of dormir, and {} is none: run it inside a checkout",
     root.display()
 )]
 pub struct WorkspaceError {

@@ -2,7 +2,9 @@
 
 use std::{fs, path::Path};
 
-use crate::{PROGRAM, command, run, stderr, target};
+use dormir_harness::{toolchain::GuestToolchain, workspace::Workspace};
+
+use crate::{PROGRAM, command, fetch, run, stderr, target};
 
 /// Makes a guest crate in this folder by `cargo vm new`.
 fn new_guest(folder: &Path) {
@@ -14,14 +16,18 @@ fn new_guest(folder: &Path) {
 
 /// Builds a new crate in which `from` is replaced by `to` in one file. Returns cargo's complaint.
 fn complaint(name: &str, file: &str, from: &str, to: &str) -> String {
+    let workspace = Workspace::locate().expect("the test runs in a checkout");
+    let toolchain = GuestToolchain::detect(&workspace).expect("guests can be built");
     let folder = tempfile::tempdir().expect("a folder for the test");
     new_guest(folder.path());
     let guest = folder.path().join("guest");
     let text = fs::read_to_string(guest.join(file)).expect("a file");
     assert!(text.contains(from), "{file}: {text}");
     fs::write(guest.join(file), text.replace(from, to)).expect("a file is written");
-    let mut build = command("cargo");
+    fetch();
+    let mut build = toolchain.command();
     build
+        .env("CARGO_NET_OFFLINE", "true")
         .args(["build", "--target-dir"])
         .arg(target(name))
         .current_dir(guest);

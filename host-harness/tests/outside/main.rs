@@ -13,6 +13,8 @@ use std::{
     time::Duration,
 };
 
+use dormir_harness::{toolchain::GuestToolchain, workspace::Workspace};
+
 /// How long a build may take.
 const BUILD_LIMIT: Duration = Duration::from_secs(30 * 60);
 
@@ -45,6 +47,20 @@ fn command(program: &str) -> Command {
     }
     command.env("CARGO_NET_OFFLINE", "true");
     command
+}
+
+/// Returns whether the compiler has the target of guests, which new crates need: a distribution's
+/// compiler may have the library's source instead.
+fn has_target() -> bool {
+    let workspace = Workspace::locate().expect("the test runs in a checkout");
+    let has_it = matches!(
+        GuestToolchain::detect(&workspace),
+        Ok(GuestToolchain::Target(_))
+    );
+    if !has_it {
+        println!("skipped: the compiler lacks the target of guests");
+    }
+    has_it
 }
 
 /// Fetches what new crates depend on, once.

@@ -2,7 +2,7 @@
 
 use std::{env, fs, path::Path};
 
-use crate::{checkout, command, run, stderr, target};
+use crate::{checkout, command, has_target, run, stderr, target};
 
 /// How many commands the page may need.
 const MOST_COMMANDS: usize = 5;
@@ -40,6 +40,9 @@ fn repository(folder: &Path) {
 
 #[test]
 fn from_an_empty_folder_to_a_guest_that_is_tested() {
+    if !has_target() {
+        return;
+    }
     let commands = commands();
     assert!(commands.len() <= MOST_COMMANDS, "{commands:?}");
     let folder = tempfile::tempdir().expect("a folder for the test");
@@ -71,6 +74,7 @@ fn from_an_empty_folder_to_a_guest_that_is_tested() {
     let output = run(script);
     let stdout = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{stdout}\n{}", stderr(&output));
+    without_its_checkout(&empty, &installed.join("bin/cargo-vm"));
     // Once by `cargo run`, once by the test.
     assert_eq!(
         stdout.matches("blink\nblink\nblink\n").count(),
@@ -82,4 +86,22 @@ fn from_an_empty_folder_to_a_guest_that_is_tested() {
         "{}",
         stderr(&output)
     );
+}
+
+/// Once the checkout is gone, the installed program runs what needs none, and says what needs one.
+fn without_its_checkout(folder: &Path, installed: &Path) {
+    fs::rename(folder.join("dormir"), folder.join("moved")).expect("it is moved");
+    for (line, status, part) in [
+        ("vm demo --list", 0, ""),
+        ("vm doctor", 125, "needs a checkout of dormir"),
+        ("vm new another", 125, "needs a checkout of dormir"),
+        ("vm new another --path moved", 0, "moved by its path"),
+    ] {
+        let mut program = command(installed.to_str().expect("a path of plain text"));
+        program.args(line.split(' ')).current_dir(folder);
+        let output = run(program);
+        let stderr = stderr(&output);
+        assert_eq!(output.status.code(), Some(status), "{line}: {stderr}");
+        assert!(stderr.contains(part), "{line}: {stderr}");
+    }
 }
