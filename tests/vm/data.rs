@@ -1,6 +1,6 @@
 //! The data that a guest sends arrives under each VMM as it was.
 
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Trial;
 
 use crate::guest::{boot, config, on_every_vmm};
 

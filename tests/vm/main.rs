@@ -20,6 +20,7 @@ mod reports;
 mod serial;
 mod sizes;
 mod sleeps;
+mod start_info;
 mod sweep;
 mod timers;
 
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         pages::trials(),
         reports::trials(),
         serial::trials(),
+        start_info::trials(),
         sweep::trials(),
         counts::trials(),
         data::trials(),

@@ -1,6 +1,6 @@
 //! Machines that the harness does not create: without a PIC, without a PIT, without a console.
 
-use std::{env, time::Duration};
+use std::{env, path::Path, time::Duration};
 
 use assert_cmd::Command;
 use dormir_abi::exit;
@@ -25,12 +25,16 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// Boots `hello` on a microvm with a debug console and these options; returns its exit code, if it
 /// has one, and its console.
 fn hello(options: &str, arguments: &str) -> Result<(Option<u8>, String), Failed> {
-    let console = ["-device", "isa-debugcon,iobase=0xe9,chardev=console"];
-    hello_with(options, arguments, &console)
+    boot_by_hand(images()?.get("hello")?, options, arguments, &DEBUG_CONSOLE)
 }
 
-/// The same with these devices, which may use the character device `console`.
-fn hello_with(
+/// QEMU's options for a debug console.
+pub(crate) const DEBUG_CONSOLE: [&str; 2] = ["-device", "isa-debugcon,iobase=0xe9,chardev=console"];
+
+/// Boots an image on a microvm with these devices, which may use the character device `console`;
+/// returns the exit code, if it has one, and what the console printed.
+pub(crate) fn boot_by_hand(
+    image: &Path,
     options: &str,
     arguments: &str,
     devices: &[&str],
@@ -47,7 +51,7 @@ fn hello_with(
         .args(["-chardev", "stdio,id=console,signal=off"])
         .args(devices)
         .arg("-kernel")
-        .arg(images()?.get("hello")?)
+        .arg(image)
         .args(["-append", arguments])
         .timeout(LIMIT)
         .output()?;
@@ -58,7 +62,8 @@ fn hello_with(
     ))
 }
 
-fn is(ended: (Option<u8>, String), code: u8, text: &str) -> Result<(), Failed> {
+/// Checks the exit code of a guest, and that its console has this text.
+pub(crate) fn is(ended: (Option<u8>, String), code: u8, text: &str) -> Result<(), Failed> {
     if ended.0 == Some(code) && ended.1.contains(text) {
         return Ok(());
     }
@@ -102,7 +107,7 @@ fn without_pit() -> Result<(), Failed> {
 
 /// Neither a debug console nor a serial line: nothing is printed, and nothing waits for either.
 fn without_console() -> Result<(), Failed> {
-    let ended = hello_with("pit=on,pic=on", "", &[])?;
+    let ended = boot_by_hand(images()?.get("hello")?, "pit=on,pic=on", "", &[])?;
     if ended == (Some(exit::SUCCESS), String::new()) {
         return Ok(());
     }

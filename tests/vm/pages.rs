@@ -42,10 +42,10 @@ fn blocks(page: &str, heading: &str, language: &str) -> Vec<String> {
 
 /// A new folder outside of this repository, whose configuration is not to reach the page's
 /// programs; it is removed at the end.
-struct Folder(PathBuf);
+pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Folder {
-    fn new(name: &str) -> io::Result<Self> {
+    pub(crate) fn new(name: &str) -> io::Result<Self> {
         let path = env::temp_dir().join(format!("dormir-{name}-{}", process::id()));
         fs::create_dir(&path)?;
         Ok(Self(path))
