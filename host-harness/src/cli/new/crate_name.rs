@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-/// Names that the compiler, cargo or the new crate's own dependencies have taken, with `_` for `-`.
+/// Names that the compiler or cargo have taken, with `_` for `-`.
 const TAKEN: &[&str] = &[
     // Keywords.
     "Self",
@@ -69,9 +69,6 @@ const TAKEN: &[&str] = &[
     "deps",
     "examples",
     "incremental",
-    // Dependencies of the new crate.
-    "dormir",
-    "dormir_guest",
 ];
 
 /// Why a folder's name cannot be a crate's.
@@ -94,7 +91,10 @@ pub(super) fn of(folder: &Path) -> Result<&str, CrateNameError> {
     let invalid = || CrateNameError::Invalid(folder.display().to_string());
     let name = folder.file_name().ok_or_else(invalid)?;
     let name = name.to_str().ok_or_else(invalid)?;
-    if TAKEN.contains(&&*name.replace('-', "_")) {
+    let with_underscores = name.replace('-', "_");
+    // Two packages of one name and version cannot be in one lockfile.
+    let is_dormirs = with_underscores == "dormir" || with_underscores.starts_with("dormir_");
+    if is_dormirs || TAKEN.contains(&&*with_underscores) {
         return Err(CrateNameError::Taken(name.into()));
     }
     let is_inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
@@ -136,6 +136,7 @@ mod tests {
             "core",
             "x/test",
             "dormir-guest",
+            "dormir-abi",
             "dormir",
             "fn",
             "proc-macro",
