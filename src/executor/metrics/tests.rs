@@ -90,7 +90,7 @@ fn an_executor_counts_polls_wakes_and_waits() {
 #[test]
 fn a_task_has_its_processor_time_and_share() {
     crate::task! {
-        async fn works(machine: &'static Machine, nanos: u64), pool = 2 {
+        async fn works(machine: &'static Rig, nanos: u64), pool = 2 {
             loop {
                 machine.clock.pass(nanos);
                 yield_now().await;
