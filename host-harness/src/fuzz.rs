@@ -21,6 +21,7 @@ pub const TARGETS: &[Target] = &[
     ("console", console),
     ("json", json),
     ("elf", elf),
+    ("backtrace", backtrace),
 ];
 
 /// The nonce of the console's records: all zeros.
@@ -33,6 +34,11 @@ pub fn elf(bytes: &[u8]) {
         assert!(tests.is_sorted_by(|one, other| one.name < other.name));
         assert!(tests.iter().all(|test| !test.name.contains(is_command)));
     }
+}
+
+/// Makes a backtrace from what a guest reported, and from its file.
+pub fn backtrace(bytes: &[u8]) {
+    vmm::fuzz_backtrace(bytes);
 }
 
 /// Parses a record, and a command line with a nonce.

@@ -1,12 +1,14 @@
 //! A backtrace of a guest: the registers and stack words that it reported, unwound and symbolised
 //! by the debug information in its ELF file.
 
+#[doc(hidden)]
+pub(super) mod fuzz;
+mod meter;
 mod symbols;
 mod unwind;
 
 use std::fmt;
 
-use addr2line::gimli::{EndianSlice, LittleEndian};
 use dormir_abi::backtrace::{MAX_STACK_WORDS, Registers, StackWord};
 use object::read::elf::ElfFile64;
 
@@ -14,11 +16,10 @@ use super::{
     image::{Image, Source},
     outcome::Outcome,
 };
+use meter::Meter;
 use symbols::Symbols;
 use unwind::{CallFrames, Stack};
 
-/// How the bytes of a guest's debug information are read.
-type Bytes<'a> = EndianSlice<'a, LittleEndian>;
 type Elf<'a> = ElfFile64<'a, object::LittleEndian>;
 
 /// The most frames of a backtrace, inlined functions included.
@@ -71,6 +72,9 @@ impl fmt::Display for Frame {
 pub struct Backtrace {
     /// The functions. Those that were inlined come before the function that they are part of.
     pub frames: Vec<Frame>,
+    /// Whether frames, names or lines are missing since the file's debug information is damaged or
+    /// too large: it is not read without limit.
+    pub is_incomplete: bool,
 }
 
 impl Backtrace {
@@ -104,6 +108,12 @@ impl fmt::Display for Backtrace {
             }
         }
         write_repeated(f, &mut repeated)?;
+        if self.is_incomplete {
+            return f.write_str(
+                "\nThe guest's debug information is damaged, or too large to be read within three \
+                 seconds, so frames, names or lines are missing.",
+            );
+        }
         if self.frames.iter().all(|frame| frame.location.is_none()) {
             f.write_str(
                 "\nThe guest has no debug information, so these are the addresses on its stack \
@@ -164,20 +174,22 @@ impl Trace {
     }
 
     /// Makes the backtrace of a guest with this ELF file; `None` if it reported no registers.
-    fn unwind(&self, image: &Image<impl Source>) -> Option<Backtrace> {
+    fn unwind(&self, file: &[u8]) -> Option<Backtrace> {
         let registers = self.registers.as_ref()?;
-        // A file that cannot be read any more has no debug information.
-        let bytes = image.file_bytes().unwrap_or_default();
-        let elf = Elf::parse(bytes.as_slice()).ok();
-        let call_frames = CallFrames::new(elf.as_ref());
+        let elf = Elf::parse(file).ok();
+        let (for_calls, for_symbols) = (Meter::of_time(), Meter::new());
+        let call_frames = CallFrames::new(elf.as_ref(), &for_calls);
         let calls = unwind::calls(registers, self.interrupted, &self.stack, &call_frames);
-        let symbols = Symbols::new(elf.as_ref());
+        let symbols = Symbols::new(elf.as_ref(), &for_symbols);
         let mut frames = Vec::new();
         for call in calls {
             frames.extend(symbols.frames(&call));
         }
         frames.truncate(MAX_FRAMES);
-        Some(Backtrace { frames })
+        Some(Backtrace {
+            frames,
+            is_incomplete: for_calls.is_exhausted() || symbols.is_incomplete(),
+        })
     }
 }
 
@@ -188,7 +200,8 @@ pub(super) fn explain(
     hang: Option<String>,
     image: &Image<impl Source>,
 ) -> Option<Backtrace> {
-    let mut backtrace = trace.unwind(image);
+    // A file that cannot be read any more has no debug information.
+    let mut backtrace = trace.unwind(&image.file_bytes().unwrap_or_default());
     match outcome {
         Outcome::Panicked(_) => {
             if let Some(backtrace) = &mut backtrace {
@@ -239,6 +252,7 @@ mod tests {
     fn a_guest_without_debug_information_is_shown_with_addresses_and_how_to_get_names() {
         let backtrace = Backtrace {
             frames: vec![frame(None, None, Origin::Program)],
+            ..Backtrace::default()
         };
         let shown = backtrace.to_string();
         assert!(shown.contains("0x200000"), "{shown}");
@@ -249,7 +263,11 @@ mod tests {
     fn repeated_calls_are_counted() {
         let call = frame(Some("main::f"), Some(3), Origin::Program);
         let frames = vec![call.clone(), call.clone(), call];
-        let shown = Backtrace { frames }.to_string();
+        let backtrace = Backtrace {
+            frames,
+            ..Backtrace::default()
+        };
+        let shown = backtrace.to_string();
         assert!(shown.contains("2 times more"), "{shown}");
         assert_eq!(shown.matches("main::f").count(), 1, "{shown}");
         assert!(!shown.contains("line-tables-only"), "{shown}");
@@ -263,7 +281,10 @@ mod tests {
             frame(Some("main::work"), Some(3), Origin::Program),
             frame(Some("main::main"), Some(4), Origin::Program),
         ];
-        let backtrace = Backtrace { frames };
+        let backtrace = Backtrace {
+            frames,
+            ..Backtrace::default()
+        };
         let place = backtrace.in_program().map(ToString::to_string);
         assert_eq!(place.as_deref(), Some("main::work at src/main.rs:3"));
     }

@@ -16,6 +16,8 @@ mod steps;
 
 pub use crate::stop::StopToken;
 pub(crate) use attend::{ChildEnd, Limits, attend};
+#[doc(hidden)]
+pub use backtrace::fuzz::fuzz_backtrace;
 pub use backtrace::{Backtrace, Frame, Origin};
 pub(crate) use command_line::new_nonce;
 pub use config::{Accelerator, MAX_ARGUMENTS_LENGTH, MachineType, RunConfig, UnknownVmmError, Vmm};

@@ -4,36 +4,63 @@ use std::env;
 
 use addr2line::{
     Context,
-    gimli::{Dwarf, LittleEndian, SectionId},
+    gimli::{self, Dwarf, SectionId},
 };
-use object::{Object, ObjectSection, SymbolMap, SymbolMapName};
+use object::{Object, ObjectSection, ObjectSymbol, read::elf::ElfSymbol64};
 
-use super::{Bytes, Elf, Frame, MAX_FRAMES, Origin, unwind::Call};
+use super::{
+    Elf, Frame, MAX_FRAMES, Origin,
+    meter::{Meter, Metered},
+    unwind::Call,
+};
 use crate::escape::escape;
+
+/// The longest name of a function, or path of a file, that is shown.
+const MAX_NAME: usize = 1024;
+
+/// How deep functions may be inlined into functions. Below it the debug information is not read:
+/// reading is recursive.
+const MAX_DEPTH: isize = 256;
 
 /// The symbols of an ELF file.
 pub(super) struct Symbols<'a> {
-    debug: Option<Context<Bytes<'a>>>,
-    table: Option<SymbolMap<SymbolMapName<'a>>>,
+    debug: Option<Context<Metered<'a>>>,
+    /// The functions of the symbol table, by address. Names are read when they are needed: a
+    /// damaged file can have any number of long ones.
+    table: Vec<Function<'a>>,
+    meter: &'a Meter,
+    /// Whether there is debug information that cannot be read.
+    is_damaged: bool,
     /// Where the sources of `dormir` and `dormir-guest` were when the guest was built.
     folders: Vec<(String, Origin)>,
     /// What a path of a source file is shown without.
     current: Option<String>,
 }
 
+/// A function in the symbol table.
+type Function<'a> = ElfSymbol64<'a, 'a, object::LittleEndian>;
+
 impl<'a> Symbols<'a> {
-    pub(super) fn new(elf: Option<&Elf<'a>>) -> Self {
-        let load = |id: SectionId| -> Result<Bytes<'a>, ()> {
+    pub(super) fn new(elf: Option<&'a Elf<'a>>, meter: &'a Meter) -> Self {
+        let load = |id: SectionId| -> Result<Metered<'a>, gimli::Error> {
             let section = elf.and_then(|elf| elf.section_by_name(id.name()));
             let data = section.and_then(|section| section.data().ok());
-            Ok(Bytes::new(data.unwrap_or_default(), LittleEndian))
+            Ok(Metered::new(data.unwrap_or_default(), meter))
         };
+        let debug = Dwarf::load(load).and_then(|dwarf| {
+            let is_shallow = is_shallow(&dwarf)?;
+            let context = is_shallow.then(|| Context::from_dwarf(dwarf));
+            context.transpose()
+        });
+        let symbols = elf.into_iter().flat_map(|elf| elf.symbols());
+        let mut table: Vec<_> = symbols.filter(Function::is_definition).collect();
+        table.sort_by_key(Function::address);
         let current = env::current_dir().ok();
         let mut symbols = Self {
-            debug: Dwarf::load(load)
-                .ok()
-                .and_then(|dwarf| Context::from_dwarf(dwarf).ok()),
-            table: elf.map(Object::symbol_map),
+            is_damaged: !matches!(debug, Ok(Some(_))),
+            debug: debug.unwrap_or_default(),
+            table,
+            meter,
             folders: Vec::new(),
             current: current.and_then(|current| Some(format!("{}/", current.to_str()?))),
         };
@@ -47,12 +74,39 @@ impl<'a> Symbols<'a> {
         symbols
     }
 
+    /// Returns whether names or lines can be missing.
+    pub(super) fn is_incomplete(&self) -> bool {
+        self.is_damaged || self.meter.is_exhausted()
+    }
+
+    /// Returns the name of the function at `address` in the symbol table.
+    fn in_table(&self, address: u64) -> Option<String> {
+        let after = self
+            .table
+            .partition_point(|function| function.address() <= address);
+        let function = self.table.get(after.checked_sub(1)?)?;
+        let is_within = function.size() == 0 || address - function.address() < function.size();
+        is_within.then(|| self.name(function)).flatten()
+    }
+
+    /// Returns the name of a function in the symbol table, unless too much was read already.
+    fn name(&self, function: &Function<'a>) -> Option<String> {
+        let name = function.name().ok().filter(|name| !name.is_empty())?;
+        let demangled = self.meter.allows(name.len()).then(|| demangled(name))?;
+        self.meter.allows(demangled.len()).then_some(demangled)
+    }
+
     /// Returns the folder of a crate's sources: that of one of its functions.
     fn sources_of(&self, name: &str) -> Option<String> {
         let start = format!("{name}::");
-        let table = self.table.as_ref()?.symbols().iter();
-        let of_crate = table.filter(|symbol| demangled(symbol.name()).starts_with(&start));
-        let mut files = of_crate.filter_map(|symbol| self.outermost_file(symbol.address()));
+        let table = self.table.iter().take_while(|_| !self.meter.is_exhausted());
+        let is_of_crate = |function: &&Function<'a>| {
+            let name = self.name(function);
+            name.is_some_and(|name| name.starts_with(&start))
+        };
+        let mut files = table
+            .filter(is_of_crate)
+            .filter_map(|function| self.outermost_file(function.address()));
         let file = files.find(|file| !is_of_rust(file))?;
         // The innermost folder of that name could be one within the crate.
         let (package, _) = file.split_once("/src/")?;
@@ -82,17 +136,17 @@ impl<'a> Symbols<'a> {
             });
         }
         // The one that was called is in the symbol table, by its whole path.
-        let table = self.table.as_ref();
-        let symbol = table.and_then(|table| table.containing(call.lookup()));
-        if let (Some(last), Some(symbol)) = (frames.last_mut(), symbol) {
-            last.function = Some(demangled(symbol.name()));
+        if let (Some(last), Some(name)) = (frames.last_mut(), self.in_table(call.lookup())) {
+            last.function = Some(name);
         }
         frames
     }
 
     fn by_debug_information(&self, call: &Call) -> Option<Vec<Frame>> {
         let context = self.debug.as_ref()?;
-        let mut found = context.find_frames(call.lookup()).skip_all_loads().ok()?;
+        // addr2line 0.27 looks up the range to the next address, and there is none after the last.
+        let address = Some(call.lookup()).filter(|address| *address < u64::MAX)?;
+        let mut found = context.find_frames(address).skip_all_loads().ok()?;
         let mut frames = Vec::new();
         while let Ok(Some(frame)) = found.next()
             && frames.len() < MAX_FRAMES
@@ -131,7 +185,7 @@ impl<'a> Symbols<'a> {
             .strip_prefix("/rustc/")
             .and_then(|path| path.split_once('/'));
         let current = self.current.as_deref().unwrap_or_default();
-        escape(match in_rust {
+        shortened(match in_rust {
             Some((_commit, path)) => path,
             None => file.strip_prefix(current).unwrap_or(file),
         })
@@ -145,5 +199,76 @@ fn is_of_rust(file: &str) -> bool {
 
 /// Returns a function's name as Rust shows it, without the hash.
 fn demangled(name: &str) -> String {
-    escape(&format!("{:#}", rustc_demangle::demangle(name)))
+    shortened(&format!("{:#}", rustc_demangle::demangle(name)))
+}
+
+/// Returns the text escaped, and cut if it is long.
+fn shortened(text: &str) -> String {
+    let end = text.floor_char_boundary(MAX_NAME);
+    if end == text.len() {
+        escape(text)
+    } else {
+        format!("{}...", escape(&text[..end]))
+    }
+}
+
+/// Returns whether no entry of the debug information is nested deeper than [`MAX_DEPTH`].
+fn is_shallow(dwarf: &Dwarf<Metered<'_>>) -> Result<bool, gimli::Error> {
+    let mut units = dwarf.units();
+    while let Some(unit) = units.next()? {
+        let abbreviations = dwarf.abbreviations(&unit)?;
+        let mut entries = unit.entries_raw(&abbreviations, None)?;
+        while !entries.is_empty() {
+            if entries.next_depth() > MAX_DEPTH {
+                return Ok(false);
+            }
+            if let Some(abbreviation) = entries.read_abbreviation()? {
+                entries.skip_attributes(abbreviation.attributes())?;
+            }
+        }
+    }
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A unit whose entry contains inlined functions, each in the one before.
+    fn nested(functions: usize) -> Vec<u8> {
+        let mut content = vec![4, 0];
+        content.extend([0; 4]);
+        content.extend([8, 1]);
+        content.extend(vec![2; functions]);
+        content.extend(vec![0; functions + 1]);
+        let mut unit = u32::try_from(content.len()).unwrap().to_le_bytes().to_vec();
+        unit.extend(content);
+        unit
+    }
+
+    #[test]
+    fn functions_in_functions_without_end_are_not_read() {
+        // A compile unit, and an inlined subroutine; both with children and without attributes.
+        const ABBREVIATIONS: [u8; 11] = [1, 0x11, 1, 0, 0, 2, 0x1d, 1, 0, 0, 0];
+        for (functions, expected) in [(10, true), (1_000_000, false)] {
+            let (meter, info) = (Meter::new(), nested(functions));
+            let load = |id| -> Result<_, gimli::Error> {
+                let bytes: &[u8] = match id {
+                    SectionId::DebugInfo => &info,
+                    SectionId::DebugAbbrev => &ABBREVIATIONS,
+                    _ => &[],
+                };
+                Ok(Metered::new(bytes, &meter))
+            };
+            let dwarf = Dwarf::load(load).unwrap();
+            assert_eq!(is_shallow(&dwarf).unwrap(), expected, "{functions}");
+        }
+    }
+
+    #[test]
+    fn a_long_name_is_cut() {
+        let shown = demangled(&"\u{e4}".repeat(MAX_NAME));
+        assert_eq!(shown.len(), MAX_NAME + 3);
+        assert!(shown.ends_with("\u{e4}..."), "{shown}");
+    }
 }

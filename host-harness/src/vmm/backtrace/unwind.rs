@@ -3,13 +3,16 @@
 use std::{collections::HashMap, ops::Range};
 
 use addr2line::gimli::{
-    BaseAddresses, CfaRule, DebugFrame, EhFrame, LittleEndian, Register, RegisterRule,
-    UnwindContext, UnwindSection, X86_64,
+    BaseAddresses, CfaRule, DebugFrame, EhFrame, Register, RegisterRule, UnwindContext,
+    UnwindSection, X86_64,
 };
 use dormir_abi::backtrace::Registers;
 use object::{Object, ObjectSection};
 
-use super::{Bytes, Elf, Interrupted};
+use super::{
+    Elf, Interrupted,
+    meter::{Meter, Metered},
+};
 
 /// The known words of a stack, by address.
 pub(super) type Stack = HashMap<u64, u64>;
@@ -40,9 +43,9 @@ impl Call {
 /// The call frame information of an ELF file.
 pub(super) struct CallFrames<'a> {
     /// For functions without unwind tables, as in guests that abort at a panic.
-    debug: DebugFrame<Bytes<'a>>,
+    debug: DebugFrame<Metered<'a>>,
     /// For functions with unwind tables.
-    eh: EhFrame<Bytes<'a>>,
+    eh: EhFrame<Metered<'a>>,
     bases: BaseAddresses,
     /// Whether there is none of it.
     is_missing: bool,
@@ -51,15 +54,16 @@ pub(super) struct CallFrames<'a> {
 }
 
 impl<'a> CallFrames<'a> {
-    pub(super) fn new(elf: Option<&Elf<'a>>) -> Self {
+    pub(super) fn new(elf: Option<&Elf<'a>>, meter: &'a Meter) -> Self {
         let section = |name| elf.and_then(|elf| elf.section_by_name(name));
         let data = |name| section(name).and_then(|section| section.data().ok());
         let address = |name| section(name).map_or(0, |section| section.address());
-        let mut debug = DebugFrame::new(data(".debug_frame").unwrap_or_default(), LittleEndian);
+        let read = |name| Metered::new(data(name).unwrap_or_default(), meter);
+        let mut debug = DebugFrame::from(read(".debug_frame"));
         debug.set_address_size(8);
         Self {
             debug,
-            eh: EhFrame::new(data(".eh_frame").unwrap_or_default(), LittleEndian),
+            eh: EhFrame::from(read(".eh_frame")),
             bases: BaseAddresses::default()
                 .set_eh_frame(address(".eh_frame"))
                 .set_text(address(".text")),
@@ -112,7 +116,7 @@ impl<'a> CallFrames<'a> {
             .or_else(|| Self::caller_by(&self.eh, &self.bases, call, state, stack))
     }
 
-    fn caller_by<S: UnwindSection<Bytes<'a>>>(
+    fn caller_by<S: UnwindSection<Metered<'a>>>(
         section: &S,
         bases: &BaseAddresses,
         call: Call,
@@ -268,10 +272,10 @@ mod tests {
     use super::*;
 
     /// A file without call frame information, with this code at 0x1000.
-    fn without_information(code: &[u8]) -> CallFrames<'_> {
+    fn without_information<'a>(code: &'a [u8], meter: &'a Meter) -> CallFrames<'a> {
         CallFrames {
             text: (0x1000, code),
-            ..CallFrames::new(None)
+            ..CallFrames::new(None, meter)
         }
     }
 
@@ -304,7 +308,7 @@ mod tests {
             &registers,
             Some(interrupted),
             &Stack::from(words),
-            &without_information(&code),
+            &without_information(&code, &Meter::of_time()),
         );
         let addresses: Vec<_> = found.iter().map(|call| call.address).collect();
         assert_eq!(addresses, [0x1001, 0x1006, 0x1008]);
