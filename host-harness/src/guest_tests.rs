@@ -14,7 +14,7 @@ use object::ReadCache;
 
 use crate::{
     escape::escape,
-    vmm::{self, Outcome, RunConfig, RunError},
+    vmm::{self, Outcome, Report, RunConfig, RunError},
 };
 pub use table::{GuestTest, TestTableError};
 
@@ -35,6 +35,8 @@ pub struct TestReport {
     pub boot: Option<Duration>,
     /// From the start of the VM to its end.
     pub wall: Duration,
+    /// What the guest did: its backtrace, and the data that it sent.
+    pub guest: Report,
 }
 
 /// Lists the tests of a program, sorted by name. Returns `None` if it is not a test program, or
@@ -80,6 +82,7 @@ pub fn run(
         failure: judge(test, &report.outcome, boot.is_some()).err(),
         boot,
         wall,
+        guest: report,
     })
 }
 
@@ -114,6 +117,7 @@ mod tests {
 
     fn test(should_panic: Option<&str>, timeout: Option<Duration>) -> GuestTest {
         GuestTest {
+            program: "t".into(),
             name: "a".into(),
             index: 1,
             is_ignored: false,

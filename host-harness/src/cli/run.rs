@@ -1,6 +1,6 @@
 //! `cargo vm run`: runs one guest, in a script or as cargo's runner.
 
-mod out;
+pub(super) mod out;
 
 use super::{
     Ended,

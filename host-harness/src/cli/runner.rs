@@ -26,11 +26,15 @@ use trials::TestRuns;
 /// --test-threads, --format. The status is 0 if all tests passed, 101 if one failed, 125 if the
 /// tests could not be listed. Any other guest is run as by `cargo vm run`.
 ///
-/// The time limit is that of each test without one of its own.
+/// The time limit is that of each test without one of its own. The data that a test sends goes to a
+/// folder of its own in --out, which is named after the test's file and the test.
 #[derive(Debug, clap::Args)]
 pub(super) struct RunnerArguments {
     #[command(flatten)]
     options: RunOptions,
+    /// The folder for the data that guests send; it is made if it does not exist
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
     /// The guest: an ELF file for x86-64
     elf: PathBuf,
     /// The options and the filter of tests; or what `cargo vm run` takes after the guest
@@ -92,7 +96,7 @@ impl Selection {
 }
 
 #[derive(Parser)]
-#[command(name = "cargo vm runner")]
+#[command(name = "cargo vm runner", bin_name = "cargo vm runner")]
 struct Program {
     #[command(flatten)]
     arguments: RunArguments,
@@ -127,6 +131,7 @@ pub(super) fn run(arguments: &RunnerArguments, stop: &StopToken) -> Ended {
     let runs = TestRuns::new(
         &arguments.elf,
         vmm.map(|vmm| arguments.options.config(vmm, String::new(), stop)),
+        arguments.out.as_deref(),
         selection.nocapture,
     );
     let conclusion = libtest_mimic::run(&selection, runs.trials(tests));

@@ -18,6 +18,8 @@ const LIMIT: u64 = 16 << 20;
 /// A test, as its program describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GuestTest {
+    /// The crate of its program, such as the name of a file in `tests`.
+    pub program: String,
     /// Its path, without the crate.
     pub name: String,
     /// Its index in the table, by which the guest knows it.
@@ -161,8 +163,8 @@ fn description<'a>(
 /// Reads one test.
 fn test(index: usize, description: &str) -> Result<GuestTest, TestTableError> {
     let path = field(description, "name").unwrap_or_default();
-    let name = path.split_once("::").map_or("", |(_, name)| name);
-    if name.is_empty() || name.contains(|character| character == ' ' || is_command(character)) {
+    let (program, name) = path.split_once("::").unwrap_or_default();
+    if name.is_empty() || !path.chars().all(is_of_path) {
         return Err(TestTableError::Damaged(format!(
             "{path:?} is not a test's name"
         )));
@@ -177,12 +179,22 @@ fn test(index: usize, description: &str) -> Result<GuestTest, TestTableError> {
         }
     };
     Ok(GuestTest {
+        program: program.to_owned(),
         name: name.to_owned(),
         index,
         is_ignored: field(description, "ignore").is_some(),
         should_panic: field(description, "should_panic").map(str::to_owned),
         timeout,
     })
+}
+
+/// Whether paths of functions have this character. None leads out of a folder.
+fn is_of_path(character: char) -> bool {
+    match character {
+        '_' | ':' | '#' => true,
+        character if character.is_ascii() => character.is_ascii_alphanumeric(),
+        character => !is_command(character),
+    }
 }
 
 #[cfg(test)]

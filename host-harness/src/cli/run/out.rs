@@ -11,7 +11,7 @@ use crate::vmm::Report;
 
 /// Why data was not written.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum OutError {
+pub(in crate::cli) enum OutError {
     #[error("the folder {} cannot be made ({cause}): pass another --out", .path.display())]
     Folder { path: PathBuf, cause: io::Error },
     #[error("{} cannot be written ({cause}): pass another --out", .path.display())]
@@ -24,11 +24,11 @@ pub(super) enum OutError {
 }
 
 /// The folder.
-pub(super) struct OutFolder(PathBuf);
+pub(in crate::cli) struct OutFolder(PathBuf);
 
 impl OutFolder {
     /// Makes the folder, if it does not exist.
-    pub(super) fn make(path: &Path) -> Result<Self, OutError> {
+    pub(in crate::cli) fn make(path: &Path) -> Result<Self, OutError> {
         let failed = |cause| OutError::Folder {
             path: path.to_owned(),
             cause,
@@ -39,7 +39,7 @@ impl OutFolder {
 
     /// Writes a file for each name, in place of one that is there. Their names were checked: none
     /// leads out of the folder. A link with such a name is replaced, not followed.
-    pub(super) fn write(&self, report: &Report) -> Result<(), OutError> {
+    pub(in crate::cli) fn write(&self, report: &Report) -> Result<(), OutError> {
         for (name, bytes) in &report.data {
             let path = self.0.join(name);
             self.replace(&path, bytes)

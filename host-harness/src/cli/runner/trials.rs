@@ -9,10 +9,14 @@ use std::{
 use libtest_mimic::{Failed, Trial};
 
 use crate::{
-    cli::{command::note, output::ConsoleOutput},
+    cli::{
+        command::note,
+        output::ConsoleOutput,
+        run::out::{OutError, OutFolder},
+    },
     escape::escape_lines,
     guest_tests::{self, GuestTest},
-    vmm::{RunConfig, Vmm},
+    vmm::{Report, RunConfig, Vmm},
 };
 
 /// The runs of a program's tests.
@@ -23,6 +27,8 @@ struct Shared {
     elf: PathBuf,
     /// `None` if no test is run, but all are listed.
     config: Option<RunConfig>,
+    /// Where each test's data goes, in a folder of its own.
+    out: Option<PathBuf>,
     /// Whether the console is shown as it comes.
     shows_console: bool,
     /// How long each VM took from its start to the test.
@@ -30,10 +36,16 @@ struct Shared {
 }
 
 impl TestRuns {
-    pub(super) fn new(elf: &Path, config: Option<RunConfig>, shows_console: bool) -> Self {
+    pub(super) fn new(
+        elf: &Path,
+        config: Option<RunConfig>,
+        out: Option<&Path>,
+        shows_console: bool,
+    ) -> Self {
         Self(Arc::new(Shared {
             elf: elf.to_owned(),
             config,
+            out: out.map(Path::to_owned),
             shows_console,
             boots: Mutex::default(),
         }))
@@ -95,15 +107,33 @@ impl Shared {
                 show_times(test, boot, report.wall);
             }
         }
+        let kept = self.keep_data(test, &report.guest);
         let Some(mut sentence) = report.failure else {
-            return Ok(());
+            return kept.map_err(Failed::from);
         };
+        if let Err(error) = kept {
+            sentence.push_str(&format!("\n{error}"));
+        }
+        if let Some(backtrace) = &report.guest.backtrace {
+            sentence.push_str(&format!("\n{}", escape_lines(&backtrace.to_string())));
+        }
         if !console.is_empty() {
             let text = String::from_utf8_lossy(&console);
             sentence.push_str("\n--- console ---\n");
             sentence.push_str(escape_lines(&text).trim_end());
         }
         Err(sentence.into())
+    }
+
+    /// Writes what the test sent, if that is asked for.
+    fn keep_data(&self, test: &GuestTest, guest: &Report) -> Result<(), OutError> {
+        match &self.out {
+            Some(out) if !guest.data.is_empty() => {
+                let folder = out.join(format!("{}::{}", test.program, test.name));
+                OutFolder::make(&folder)?.write(guest)
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -109,6 +109,7 @@ fn tests_are_listed_by_name_with_their_index() {
         tests,
         [
             GuestTest {
+                program: "guest".into(),
                 name: "a".into(),
                 index: 2,
                 is_ignored: false,
@@ -116,6 +117,7 @@ fn tests_are_listed_by_name_with_their_index() {
                 timeout: None,
             },
             GuestTest {
+                program: "guest".into(),
                 name: "b::second".into(),
                 index: 0,
                 is_ignored: true,
@@ -159,6 +161,8 @@ fn what_cannot_be_run_by_name_is_refused() {
         (&[PROGRAM, "name=x\0"], "not a test's name"),
         (&[PROGRAM, "ignore=\0"], "not a test's name"),
         (&[PROGRAM, "name=a::\x1b[2J\0"], "not a test's name"),
+        (&[PROGRAM, "name=a::../x\0"], "not a test's name"),
+        (&[PROGRAM, "name=/::x\0"], "not a test's name"),
         (&[PROGRAM, "name=a::x\0timeout_ms=soon\0"], "no number"),
     ] {
         let sentence = refusal(descriptions);
