@@ -14,7 +14,7 @@ fn help_names_the_verbs_and_the_command_as_it_is_called() {
     let (status, stdout, _) = outcome(cargo_vm().arg("--help"));
     assert_eq!(status, Some(0));
     assert!(stdout.contains("Usage: cargo vm <COMMAND>"), "{stdout}");
-    for verb in ["doctor", "bench", "demo", "new", "run", "test"] {
+    for verb in ["doctor", "bench", "demo", "new", "run", "runner", "test"] {
         assert!(stdout.contains(&format!("\n  {verb} ")), "{verb}: {stdout}");
     }
 }
@@ -44,6 +44,7 @@ fn every_verb_has_a_help_with_units_and_defaults() {
                 "124",
             ],
         ),
+        ("runner", &["cargo test", "--nocapture", "--out", "101"]),
         (
             "test",
             &[
@@ -86,6 +87,7 @@ fn invalid_arguments_are_named() {
         ("run guest --memory 1000000", "'1000000'"),
         ("run guest --console-limit -1", "'-1'"),
         ("run guest --fast", "'--fast'"),
+        ("runner guest --fast", "Usage: cargo vm runner"),
         ("demo --fast", "'--fast'"),
         ("test --browser -- filter", "--browser"),
         ("test filter", "'filter'"),
@@ -120,9 +122,15 @@ fn contradictory_arguments_are_refused_in_a_sentence() {
 #[test]
 fn a_file_that_is_not_a_guest_is_refused_at_once_under_every_vmm() {
     for file in ["/no/such/guest", "/", "/dev/null", crate::PROGRAM] {
-        for vmm in ["kvm", "qemu-kvm", "qemu-tcg"] {
+        for (verb, vmm) in [
+            ("run", "kvm"),
+            ("run", "qemu-kvm"),
+            ("run", "qemu-tcg"),
+            // As cargo would call it.
+            ("runner", "qemu-tcg"),
+        ] {
             let start = Instant::now();
-            let (status, stdout, stderr) = outcome(cargo_vm().args(["run", file, "--vmm", vmm]));
+            let (status, stdout, stderr) = outcome(cargo_vm().args([verb, file, "--vmm", vmm]));
             assert!(start.elapsed() < REFUSED_WITHIN, "{file} under {vmm}");
             assert_eq!(status, Some(125), "{file} under {vmm}: {stderr}");
             assert!(is_error_line(&stderr), "{file} under {vmm}: {stderr}");

@@ -1,6 +1,8 @@
 //! `cargo vm new`: what it makes, and what it refuses. Nothing is built here.
 
-use std::fs;
+use std::{fs, os::unix::fs::PermissionsExt};
+
+use dormir_harness::vmm::Vmm;
 
 use crate::support::{FakeMachine, cargo_vm, is_error_line, outcome};
 
@@ -40,11 +42,19 @@ fn a_crate_is_made_and_the_notes_tell_what_it_depends_on() {
         ".github/workflows/ci.yml",
     ] {
         let text = read(file);
-        assert!(!text.contains("{{"), "{file}: {text}");
+        // But for variables of the workflow.
+        let filled = text.replace("${{ ", "");
+        assert!(!filled.contains("{{"), "{file}: {text}");
         assert!(text.lines().all(|line| line.len() <= 100), "{file}: {text}");
     }
     assert!(read("Cargo.toml").contains("name = \"a-guest\""));
     assert!(read("src/main.rs").contains("use a_guest::blink;"));
+    let workflow = read(".github/workflows/ci.yml");
+    let (_, vmms) = workflow.split_once("vmm: [").expect("a matrix");
+    let (vmms, _) = vmms.split_once(']').expect("its end");
+    for vmm in vmms.split(", ") {
+        assert!(vmm.parse::<Vmm>().is_ok(), "{vmm}");
+    }
     // No `cargo-vm` is in that machine's PATH.
     assert!(read(".cargo/config.toml").contains(crate::PROGRAM));
 }
@@ -59,7 +69,7 @@ fn an_installed_program_becomes_the_runner() {
     assert_eq!(status, Some(0), "{stderr}");
     let config = folder.path().join("guest/.cargo/config.toml");
     let config = fs::read_to_string(config).expect("a file");
-    assert!(config.contains("runner = \"cargo-vm run\""), "{config}");
+    assert!(config.contains("runner = \"cargo-vm runner\""), "{config}");
 }
 
 #[test]
@@ -117,6 +127,40 @@ fn bad_input_is_refused_in_a_sentence_and_nothing_is_made() {
     }
     let left = fs::read_dir(folder.path()).expect("a folder").count();
     assert_eq!(left, 1, "only `there`");
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_named() {
+    let folder = folder();
+    let read_only = fs::Permissions::from_mode(0o555);
+    fs::set_permissions(folder.path(), read_only).expect("it is made read-only");
+    if fs::write(folder.path().join("probe"), "").is_ok() {
+        println!("skipped: this user may write everywhere");
+        return;
+    }
+    let mut command = cargo_vm();
+    command.current_dir(folder.path());
+    let (status, _, stderr) = outcome(command.args(["new", "guest"]));
+    assert_eq!(status, Some(125), "{stderr}");
+    assert!(is_error_line(&stderr), "{stderr}");
+    assert!(stderr.contains("guest cannot be written"), "{stderr}");
+}
+
+/// A cargo that installs from git builds in a folder of its own, which it may remove.
+#[test]
+fn a_checkout_of_cargos_own_is_not_named() {
+    let folder = folder();
+    let checkout = folder.path().join("checkout");
+    fs::create_dir_all(checkout.join("guest-image")).expect("a folder");
+    for file in ["guest-image/Cargo.toml", ".cargo-ok"] {
+        fs::write(checkout.join(file), "").expect("a file");
+    }
+    let mut command = cargo_vm();
+    command.current_dir(folder.path());
+    let (status, _, stderr) = outcome(command.args(["new", "guest", "--path", "checkout"]));
+    assert_eq!(status, Some(125), "{stderr}");
+    assert!(is_error_line(&stderr), "{stderr}");
+    assert!(stderr.contains("--git"), "{stderr}");
 }
 
 /// Cargo starts an external subcommand with its name as the first argument.

@@ -1,26 +1,17 @@
 //! A crate that lacks something is told in a sentence what to add.
 
-use std::{fs, path::Path};
+use std::fs;
 
 use dormir_harness::{toolchain::GuestToolchain, workspace::Workspace};
 
-use crate::{PROGRAM, command, fetch, run, stderr, target};
-
-/// Makes a guest crate in this folder by `cargo vm new`.
-fn new_guest(folder: &Path) {
-    let mut new = command(PROGRAM);
-    new.args(["new", "guest"]).current_dir(folder);
-    let output = run(new);
-    assert!(output.status.success(), "{}", stderr(&output));
-}
+use crate::{fetch, new_guest, run, stderr, target};
 
 /// Builds a new crate in which `from` is replaced by `to` in one file. Returns cargo's complaint.
 fn complaint(name: &str, file: &str, from: &str, to: &str) -> String {
     let workspace = Workspace::locate().expect("the test runs in a checkout");
     let toolchain = GuestToolchain::detect(&workspace).expect("guests can be built");
     let folder = tempfile::tempdir().expect("a folder for the test");
-    new_guest(folder.path());
-    let guest = folder.path().join("guest");
+    let guest = new_guest(folder.path(), "guest");
     let text = fs::read_to_string(guest.join(file)).expect("a file");
     assert!(text.contains(from), "{file}: {text}");
     fs::write(guest.join(file), text.replace(from, to)).expect("a file is written");
@@ -28,7 +19,7 @@ fn complaint(name: &str, file: &str, from: &str, to: &str) -> String {
     let mut build = toolchain.command();
     build
         .env("CARGO_NET_OFFLINE", "true")
-        .args(["build", "--target-dir"])
+        .args(["build", "--all-targets", "--target-dir"])
         .arg(target(name))
         .current_dir(guest);
     let output = run(build);
@@ -75,7 +66,17 @@ fn unwinding_is_refused() {
 
 #[test]
 fn a_missing_entry_is_named_by_the_linker() {
-    let text = complaint("lacks-entry", "src/main.rs", "entry!(main);", "");
-    assert!(text.contains("add `dormir_guest::entry!(main);`"), "{text}");
-    assert!(!text.contains("undefined symbol"), "{text}");
+    for (file, entry) in [
+        ("src/main.rs", "#[dormir_guest::main]"),
+        ("src/lib.rs", "dormir_guest::test_main!();"),
+        ("tests/blink.rs", "dormir_guest::test_main!();"),
+    ] {
+        let text = complaint("lacks-entry", file, entry, "");
+        assert!(text.contains("no entry: add"), "{file}: {text}");
+        assert!(
+            text.contains(entry.trim_end_matches("();")),
+            "{file}: {text}"
+        );
+        assert!(!text.contains("undefined symbol"), "{file}: {text}");
+    }
 }

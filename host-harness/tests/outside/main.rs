@@ -1,8 +1,10 @@
-//! Crates outside this repository, built by cargo as users build them: the way that
-//! docs/guests.md describes, and the messages for what a crate lacks.
+//! Crates outside this repository, built by cargo as users build them: the way that README.md
+//! describes, what works in a new crate, and the messages for what a crate lacks.
 
 mod hyperlight;
 mod lacks;
+mod made;
+mod odd_programs;
 mod script;
 
 use std::{
@@ -86,6 +88,20 @@ fn run(command: Command) -> Output {
     let mut command = assert_cmd::Command::from_std(command);
     command.timeout(BUILD_LIMIT);
     command.output().expect("the command runs and ends in time")
+}
+
+/// Makes a guest crate in this folder by `cargo vm new`; returns the crate's folder.
+fn new_guest(folder: &Path, name: &str) -> PathBuf {
+    let mut new = command(PROGRAM);
+    new.args(["new", name]).current_dir(folder);
+    let output = run(new);
+    assert!(output.status.success(), "{}", stderr(&output));
+    folder.join(name)
+}
+
+/// Returns what a command wrote to standard output.
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// Returns what a command wrote to standard error.

@@ -131,9 +131,9 @@ impl Runner {
     /// The setting in `.cargo/config.toml`.
     fn setting(&self) -> String {
         match self {
-            Self::Installed => "\"cargo-vm run\"".into(),
+            Self::Installed => "\"cargo-vm runner\"".into(),
             // The escapes are those of TOML, too.
-            Self::Here(path) => format!("[{:?}, \"run\"]", path.to_string_lossy()),
+            Self::Here(path) => format!("[{:?}, \"runner\"]", path.to_string_lossy()),
         }
     }
 }
@@ -146,7 +146,7 @@ impl fmt::Display for Runner {
             Self::Here(path) => write!(
                 f,
                 "its runner is {}, since no `cargo-vm` is installed: after `cargo install --locked \
-                 --path host-harness` in a checkout, write `runner = \"cargo-vm run\"` in its \
+                 --path host-harness` in a checkout, write `runner = \"cargo-vm runner\"` in its \
                  .cargo/config.toml",
                 path.display()
             ),

@@ -24,6 +24,11 @@ pub(super) enum OriginError {
     OtherFolder { path: String },
     #[error("the checkout's path {path:?} cannot be written to a manifest: rename its folder")]
     OddPath { path: String },
+    #[error(
+        "{path} is a checkout of cargo's own, which cargo may remove: name the git repository by \
+         --git, as in `--git {REPOSITORY}`, or another checkout by --path"
+    )]
+    Cargos { path: String },
     #[error("{0:?} is not the address of a git repository: pass one as in `--git {REPOSITORY}`")]
     OddUrl(String),
 }
@@ -43,6 +48,10 @@ impl Origin {
             path: whole.display().to_string(),
         };
         let path = whole.to_str().ok_or_else(odd)?;
+        // Cargo leaves this file where it has checked out a repository, as `cargo install` does.
+        if whole.join(".cargo-ok").exists() {
+            return Err(OriginError::Cargos { path: path.into() });
+        }
         // The path becomes a word of a shell in the workflow, too.
         if path.contains(|c: char| c.is_control() || "'\"\\".contains(c)) {
             return Err(odd());

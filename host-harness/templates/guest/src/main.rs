@@ -2,27 +2,13 @@
 #![no_std]
 #![no_main]
 
-use dormir::{
-    executor::{Executor, SingleVcpu, Up64},
-    idle::Halt,
-};
-use dormir_guest::entry;
-
+use dormir::executor::Spawner;
 use {{crate}}::blink;
 
-entry!(main);
-
-// SAFETY: this guest has one vCPU.
-static EXECUTOR: Executor<Up64, SingleVcpu> = Executor::new(unsafe { SingleVcpu::new() });
-
-fn main() -> Result<(), &'static str> {
-    let mut runner = EXECUTOR.enter().map_err(|_| "it is entered already")?;
-    // The handle could return the task's output, or abort it.
-    let _handle = runner
-        .spawner()
-        .spawn(blink(3))
-        .map_err(|_| "there is no room")?;
-    // Sleeps on `hlt` until a task is ready, and returns when no task is left.
-    runner.run(Halt);
-    Ok(())
+/// The first task. The guest ends when no task is left.
+#[dormir_guest::main]
+async fn main(spawner: Spawner) {
+    spawner
+        .spawn_detached(blink(3, 10))
+        .expect("there is room for four");
 }
