@@ -28,6 +28,11 @@ use std::{
 /// Runs dormir guests under KVM and QEMU
 #[derive(Debug, Parser)]
 #[command(name = "cargo-vm", bin_name = "cargo vm", version)]
+#[command(
+    after_help = "new, run and runner work in any folder. The others need a checkout of \
+                        dormir: the one around the folder, else the one from which this program \
+                        was built."
+)]
 struct CargoVm {
     #[command(subcommand)]
     command: Verb,

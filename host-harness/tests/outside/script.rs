@@ -91,8 +91,13 @@ fn without_its_checkout(folder: &Path, installed: &Path) {
     for (line, status, part) in [
         ("vm demo --list", 0, ""),
         ("vm doctor", 125, "needs a checkout of dormir"),
+        ("vm demo basic", 125, "needs a checkout of dormir"),
+        ("vm test", 125, "needs a checkout of dormir"),
+        ("vm bench --counts", 125, "needs a checkout of dormir"),
         ("vm new another", 125, "needs a checkout of dormir"),
         ("vm new another --path moved", 0, "moved by its path"),
+        ("vm run /dev/null", 125, "not a regular file"),
+        ("vm runner /dev/null", 125, "not a regular file"),
     ] {
         let mut program = command(installed.to_str().expect("a path of plain text"));
         program.args(line.split(' ')).current_dir(folder);
