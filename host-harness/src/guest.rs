@@ -60,11 +60,12 @@ const SEPARATE_PACKAGES: &[(&str, &[&str])] = &[
             "sleeps",
         ],
     ),
+    ("dormir-cases-guest", &["cases"]),
     ("dormir-embassy-guest", &["embassy"]),
 ];
 
 /// The programs that are tests of their packages.
-const TEST_PROGRAMS: &[&str] = &["embassy"];
+const TEST_PROGRAMS: &[&str] = &["cases", "embassy"];
 
 /// Returns the package of the guest program `name`.
 fn package_of(name: &str) -> &'static str {

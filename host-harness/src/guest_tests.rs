@@ -35,7 +35,7 @@ pub struct TestReport {
     pub boot: Option<Duration>,
     /// From the start of the VM to its end.
     pub wall: Duration,
-    /// What the guest did: its backtrace, and the data that it sent.
+    /// What the guest did: how it ended, its backtrace, and the data that it sent.
     pub guest: Report,
 }
 

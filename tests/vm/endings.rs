@@ -21,7 +21,7 @@ const ENDINGS: &[(&str, Expectation)] = &[
         *outcome == Outcome::Exited(7)
     }),
     ("end-panic", |_, outcome| {
-        is_panic(outcome, "a panic of two lines") && is_panic(outcome, "endings.rs:")
+        is_panic(outcome, "a panic of two lines") && is_panic(outcome, "panics.rs:")
     }),
     ("end-panic-long-value", |_, outcome| {
         is_panic(outcome, &"a".repeat(300))
@@ -37,7 +37,7 @@ const ENDINGS: &[(&str, Expectation)] = &[
         is_panic(outcome, "lists differ   left: [1, 1,") && is_panic(outcome, "right: [2, 2,")
     }),
     ("end-panic-in-task", |_, outcome| {
-        is_panic(outcome, "task cases::endings::unlucky: ") && is_panic(outcome, ": no luck")
+        is_panic(outcome, "task endings::panics::unlucky: ") && is_panic(outcome, ": no luck")
     }),
     ("end-panic-after-task", |_, outcome| {
         is_panic(outcome, "the luck is over") && !is_panic(outcome, "lucky")
@@ -122,7 +122,7 @@ const REGISTERS: [(&str, u64); 15] = [
 
 /// The report of a fault names each register with its value.
 fn registers_are_reported(vmm: Vmm) -> Result<(), Failed> {
-    let run = boot("cases", &config(vmm, "case=end-invalid-opcode"))?;
+    let run = boot("endings", &config(vmm, "case=end-invalid-opcode"))?;
     for (name, value) in REGISTERS {
         let expected = format!(" {name} {value:#018x}");
         run.check(run.console.contains(&expected), &format!("no `{expected}`"))?;
@@ -137,7 +137,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         on_every_vmm(case, move |vmm| {
             let mut config = config(vmm, format!("case={case}"));
             config.console_limit = 64 << 10;
-            let run = boot("cases", &config)?;
+            let run = boot("endings", &config)?;
             run.check(
                 expected(vmm, &run.report.outcome),
                 "the guest ended in another way",
@@ -170,7 +170,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 fn hangs(vmm: Vmm, case: &str) -> Result<(), Failed> {
     let mut config = config(vmm, format!("case={case}"));
     config.timeout = HANG_LIMIT;
-    let run = boot("cases", &config)?;
+    let run = boot("endings", &config)?;
     run.check(
         matches!(run.report.outcome, Outcome::TimedOut { limit, .. } if limit == HANG_LIMIT),
         "a hang was not recognised as one",

@@ -1,14 +1,9 @@
 //! Boots guests for tests.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::OnceLock,
-    time::Duration,
-};
+use std::{path::Path, sync::LazyLock, time::Duration};
 
 use dormir_harness::{
     guest::{self, Images, Profile},
-    guest_tests::{self, GuestTest},
     toolchain::GuestToolchain,
     vmm::{self, Accelerator, Outcome, Report, RunConfig, StopToken, Vmm, kvm},
     workspace::Workspace,
@@ -53,61 +48,62 @@ impl Run {
     }
 }
 
-/// Returns the guest images, which are built at the first call.
-pub(crate) fn images() -> Result<&'static Images, Failed> {
-    static IMAGES: OnceLock<Result<Images, String>> = OnceLock::new();
-    let built = IMAGES.get_or_init(|| {
-        let build = || -> Result<Images, Box<dyn std::error::Error>> {
-            let workspace = Workspace::locate()?;
-            let toolchain = GuestToolchain::detect(&workspace)?;
-            let names = [
-                "bare",
-                "big-image",
-                "cases",
-                "clock",
-                "counts",
-                "demo",
-                "embassy",
-                "hello",
-                "image",
-                "latency",
-                "sends",
-                "size-dormir",
-                "size-embassy",
-                "size-empty",
-                "sleeps",
-                "sweep",
-                "wake-sweep",
-            ];
-            Ok(guest::build(
-                &toolchain,
-                &workspace,
-                &names,
-                &StopToken::default(),
-            )?)
-        };
-        build().map_err(|error| error.to_string())
-    });
-    built.as_ref().map_err(|error| Failed::from(error.clone()))
+/// The test programs; each is of a package of its own.
+pub(crate) const TEST_PROGRAMS: [&str; 2] = ["cases", "embassy"];
+
+/// Guest images that are built when they are first asked for.
+type Built = LazyLock<Result<Images, String>>;
+
+/// Returns the images of the test programs.
+pub(crate) fn test_programs() -> Result<&'static Images, Failed> {
+    static IMAGES: Built = LazyLock::new(|| build(Profile::Release, &TEST_PROGRAMS));
+    built(&IMAGES)
 }
 
-/// Returns the image `cases` of the development profile, which is built at the first call.
-pub(crate) fn cases_in_dev() -> Result<&'static Path, Failed> {
-    static CASES: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let built = CASES.get_or_init(|| {
-        let build = || -> Result<PathBuf, Box<dyn std::error::Error>> {
-            let workspace = Workspace::locate()?;
-            let toolchain = GuestToolchain::detect(&workspace)?;
-            let stop = StopToken::default();
-            let images = guest::build_in(Profile::Dev, &toolchain, &workspace, &["cases"], &stop)?;
-            Ok(images.get("cases")?.to_owned())
-        };
-        build().map_err(|error| error.to_string())
-    });
-    let built = built
-        .as_ref()
-        .map_err(|error| Failed::from(error.clone()))?;
-    Ok(built)
+/// Returns the images of the other programs.
+pub(crate) fn images() -> Result<&'static Images, Failed> {
+    const NAMES: [&str; 16] = [
+        "bare",
+        "big-image",
+        "clock",
+        "counts",
+        "demo",
+        "endings",
+        "hello",
+        "image",
+        "latency",
+        "sends",
+        "size-dormir",
+        "size-embassy",
+        "size-empty",
+        "sleeps",
+        "sweep",
+        "wake-sweep",
+    ];
+    static IMAGES: Built = LazyLock::new(|| build(Profile::Release, &NAMES));
+    built(&IMAGES)
+}
+
+/// Returns the image `endings` of the development profile.
+pub(crate) fn endings_in_dev() -> Result<&'static Path, Failed> {
+    static IMAGES: Built = LazyLock::new(|| build(Profile::Dev, &["endings"]));
+    Ok(built(&IMAGES)?.get("endings")?)
+}
+
+fn build(profile: Profile, names: &[&str]) -> Result<Images, String> {
+    let build = || -> Result<Images, Box<dyn std::error::Error>> {
+        let workspace = Workspace::locate()?;
+        let toolchain = GuestToolchain::detect(&workspace)?;
+        let stop = StopToken::default();
+        Ok(guest::build_in(
+            profile, &toolchain, &workspace, names, &stop,
+        )?)
+    };
+    build().map_err(|error| error.to_string())
+}
+
+fn built(images: &'static Built) -> Result<&'static Images, Failed> {
+    images.as_ref().map_err(|error| Failed::from(error.clone()))
 }
 
 /// Boots the guest program `image` and waits for its end.
@@ -123,38 +119,6 @@ pub(crate) fn boot_file(elf: &Path, config: &RunConfig) -> Result<Run, Failed> {
         report,
         console: String::from_utf8_lossy(&console).into_owned(),
     })
-}
-
-/// Returns the tests of the guest program `image`.
-fn tests_of(image: &str) -> Result<Vec<GuestTest>, Failed> {
-    let tests = guest_tests::list(images()?.get(image)?)?;
-    tests.ok_or_else(|| format!("`{image}` is not a test program").into())
-}
-
-/// Runs a test of the guest program `image`, and checks that it passes.
-pub(crate) fn test_passes(image: &str, test: &str, vmm: Vmm) -> Result<(), Failed> {
-    let tests = tests_of(image)?;
-    let Some(test) = tests.iter().find(|known| known.name == test) else {
-        return Err(format!("`{image}` has no test `{test}`").into());
-    };
-    let mut console = Vec::new();
-    let config = config(vmm, "");
-    let report = guest_tests::run(images()?.get(image)?, test, &config, &mut console)?;
-    match report.failure {
-        None => Ok(()),
-        Some(failure) => Err(format!("{failure}\n{}", String::from_utf8_lossy(&console)).into()),
-    }
-}
-
-/// Checks that these are all tests of the guest program `image`.
-pub(crate) fn is_whole(image: &str, names: &[&str]) -> Result<(), Failed> {
-    let tests = tests_of(image)?;
-    let found: Vec<&str> = tests.iter().map(|test| &*test.name).collect();
-    if found == names {
-        Ok(())
-    } else {
-        Err(format!("`{image}` has the tests {found:#?}").into())
-    }
 }
 
 /// Returns the usual configuration with these arguments.

@@ -1,6 +1,6 @@
 //! A guest's image in memory: its sections, its constructors, its stack, its RAM.
 
-use dormir_harness::vmm::Vmm;
+use dormir_harness::vmm::{MAX_ARGUMENTS_LENGTH, Outcome, Vmm};
 use libtest_mimic::{Failed, Trial};
 
 use crate::guest::{Run, boot, config, on_every_vmm};
@@ -74,8 +74,9 @@ fn without_heap(vmm: Vmm) -> Result<(), Failed> {
 
 /// The longest arguments that the harness accepts reach the program.
 fn arguments(vmm: Vmm) -> Result<(), Failed> {
-    let case = "case=list ";
-    let long = "x".repeat(dormir_harness::vmm::MAX_ARGUMENTS_LENGTH - case.len());
-    boot("cases", &config(vmm, format!("{case}{long}")))?.succeeded()?;
-    Ok(())
+    let case = "case=end-exit-7 ";
+    let long = "x".repeat(MAX_ARGUMENTS_LENGTH - case.len());
+    let run = boot("endings", &config(vmm, format!("{case}{long}")))?;
+    let is_read = run.report.outcome == Outcome::Exited(7);
+    run.check(is_read, "the program did not read its argument")
 }

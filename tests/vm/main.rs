@@ -3,14 +3,13 @@
 //! A test is named `VMM::CASE`. The tests of a VMM that is missing fail and give the reason; leave
 //! them out by name, as in `cargo test --test vm -- --skip kvm`.
 
-mod cases;
 mod clock;
 mod counts;
 mod data;
 mod demos;
-mod embassy;
 mod endings;
 mod guest;
+mod guest_tests;
 mod hyperlight;
 mod image;
 mod latency;
@@ -32,11 +31,10 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let trials = [
         demos::trials(),
-        cases::trials(),
+        guest_tests::trials(),
         clock::trials(),
         timers::trials(),
         endings::trials(),
-        embassy::trials(),
         image::trials(),
         odd_machines::trials(),
         pages::trials(),

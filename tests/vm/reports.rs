@@ -6,12 +6,12 @@ use std::{path::Path, time::Duration};
 use dormir_harness::vmm::{Outcome, Vmm};
 use libtest_mimic::{Failed, Trial};
 
-use crate::guest::{Run, boot_file, cases_in_dev, config, images, on_every_vmm};
+use crate::guest::{Run, boot_file, config, endings_in_dev, images, on_every_vmm};
 
 /// The guest's cases. The lines that they fail at end with their names.
-const SOURCE: &str = include_str!("../../guest-image/programs/src/bin/cases/reports.rs");
-const FILE: &str = "guest-image/programs/src/bin/cases/reports.rs";
-const TASK: &str = "task cases::reports::fails";
+const SOURCE: &str = include_str!("../../guest-image/programs/src/bin/endings/reports.rs");
+const FILE: &str = "guest-image/programs/src/bin/endings/reports.rs";
+const TASK: &str = "task endings::reports::fails";
 
 /// Enough time to boot, in a build that is not optimised, on a machine that emulates each
 /// instruction.
@@ -45,10 +45,10 @@ const CASES: &[(&str, Ending)] = &[
 pub(crate) fn trials() -> Vec<Trial> {
     let cases = CASES.iter().flat_map(|(case, ending)| {
         let release = on_every_vmm(&format!("{case}-release"), move |vmm| {
-            reports(images()?.get("cases")?, vmm, case, ending)
+            reports(images()?.get("endings")?, vmm, case, ending)
         });
         let dev = on_every_vmm(&format!("{case}-dev"), move |vmm| {
-            reports(cases_in_dev()?, vmm, case, ending)
+            reports(endings_in_dev()?, vmm, case, ending)
         });
         release.into_iter().chain(dev)
     });
@@ -95,6 +95,10 @@ fn names_the_line(run: &Run, case: &str) -> Result<(), Failed> {
         is_there,
         &format!("line {line} is not in the report:\n{backtrace}"),
     )?;
-    let names_file = run.report.outcome.to_string().contains("cases/reports.rs:");
+    let names_file = run
+        .report
+        .outcome
+        .to_string()
+        .contains("endings/reports.rs:");
     run.check(names_file, "the sentence does not name the file")
 }

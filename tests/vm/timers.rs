@@ -1,72 +1,66 @@
 //! Each timer source, selected by the guest argument `timer=`.
 
-use dormir_harness::vmm::Vmm;
+use dormir_harness::vmm::{Outcome, Vmm};
 use libtest_mimic::{Failed, Trial};
 
-use crate::guest::{Run, boot, config, may_lack, on_every_vmm};
+use crate::{
+    guest::{boot, config, may_lack, on_every_vmm},
+    guest_tests::{self, passed},
+};
 
 const SOURCES: [&str; 4] = ["pit", "xapic", "x2apic", "tsc-deadline"];
 
-/// The cases that use a timer.
-const CASES: [&str; 4] = [
-    "timer-source",
-    "timer-interrupt-saves-all",
-    "timer-beyond-the-counter",
-    "timer-a-few-ticks-away",
+/// The tests of the program `cases` that are about the source.
+const TESTS: [&str; 4] = [
+    "timers::source",
+    "timers::interrupt_saves_all",
+    "timers::beyond_the_counter",
+    "timers::a_few_ticks_away",
 ];
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let mut trials: Vec<Trial> = SOURCES
-        .into_iter()
-        .flat_map(|source| {
-            CASES.into_iter().flat_map(move |case| {
-                on_every_vmm(&format!("{case}:{source}"), move |vmm| {
-                    with(vmm, source, case)
-                })
-            })
+    let with_each = |source: &'static str| {
+        TESTS.into_iter().flat_map(move |test| {
+            let name = format!("cases::{test}:{source}");
+            on_every_vmm(&name, move |vmm| with(vmm, source, test))
         })
-        .collect();
-    trials.push(Trial::test(
-        "kvm::timer-that-is-missing-is-refused",
-        missing_is_refused,
-    ));
-    trials.extend(on_every_vmm("timer-with-no-such-name-is-refused", |vmm| {
-        let run = boot("cases", &config(vmm, "case=timer-source timer=sundial"))?;
-        is_refused(
-            &run,
-            "a timer source is one of pit, xapic, x2apic, tsc-deadline",
-        )
-    }));
-    trials
+    };
+    let missing = Trial::test("kvm::timer-that-is-missing-is-refused", missing_is_refused);
+    let unknown = on_every_vmm("timer-with-no-such-name-is-refused", |vmm| {
+        let sentence = "a timer source is one of pit, xapic, x2apic, tsc-deadline";
+        no_program_begins(vmm, "sundial", sentence)
+    });
+    let trials = SOURCES.into_iter().flat_map(with_each);
+    trials.chain([missing]).chain(unknown).collect()
 }
 
-/// Runs the case with the source if the VMM has it; otherwise checks that it is refused.
-fn with(vmm: Vmm, source: &str, case: &str) -> Result<(), Failed> {
-    let mut config = config(vmm, format!("case={case} timer={source}"));
+/// Runs the test with the source if the VMM has it; otherwise checks that it is refused.
+fn with(vmm: Vmm, source: &str, test: &str) -> Result<(), Failed> {
+    let mut config = config(vmm, format!("timer={source}"));
     config.pit = vmm == Vmm::Kvm && source == "pit";
-    let run = boot("cases", &config)?;
-    if may_lack(vmm, source)? && run.report.outcome.is_setup_failure() {
-        return is_refused(
-            &run,
-            &format!("this machine cannot use the timer `{source}`"),
-        );
+    let test = guest_tests::named("cases", test)?;
+    let (report, console) = guest_tests::run("cases", &test, &config)?;
+    if may_lack(vmm, source)? && report.guest.outcome.is_setup_failure() {
+        let sentence = format!("this machine cannot use the timer `{source}`");
+        return is_refused(&report.guest.outcome, &console, &sentence);
     }
-    run.succeeded()?;
-    Ok(())
+    passed(report, &console)
 }
 
 /// Our VMM creates no PIT unless asked for one.
 fn missing_is_refused() -> Result<(), Failed> {
-    let run = boot("cases", &config(Vmm::Kvm, "case=timer-source timer=pit"))?;
-    is_refused(
-        &run,
-        "this machine cannot use the timer `pit`: no PIT answers",
-    )
+    let sentence = "this machine cannot use the timer `pit`: no PIT answers";
+    no_program_begins(Vmm::Kvm, "pit", sentence)
 }
 
-fn is_refused(run: &Run, sentence: &str) -> Result<(), Failed> {
-    run.check(
-        run.report.outcome.is_setup_failure() && run.console.contains(sentence),
-        &format!("not refused with `{sentence}`"),
-    )
+fn no_program_begins(vmm: Vmm, source: &str, sentence: &str) -> Result<(), Failed> {
+    let run = boot("hello", &config(vmm, format!("timer={source}")))?;
+    is_refused(&run.report.outcome, &run.console, sentence)
+}
+
+fn is_refused(outcome: &Outcome, console: &str, sentence: &str) -> Result<(), Failed> {
+    if outcome.is_setup_failure() && console.contains(sentence) {
+        return Ok(());
+    }
+    Err(format!("not refused with `{sentence}`\n{outcome}\n--- console ---\n{console}").into())
 }

@@ -1,4 +1,4 @@
-//! Cases of events: an interrupt handler signals, a task awaits.
+//! Tests of events: an interrupt handler signals, a task awaits.
 
 use core::{
     future::{Future, poll_fn},
@@ -19,13 +19,7 @@ use dormir::{
 };
 use x86_64::instructions::interrupts;
 
-use crate::{Case, device::TestDevice};
-
-pub(crate) const CASES: &[Case] = &[
-    ("event-wakes-each-time", wakes_each_time),
-    ("event-counts-between-awaits", counts_between_awaits),
-    ("event-is-polled-amid-signals", is_polled_amid_signals),
-];
+use crate::device::TestDevice;
 
 /// Signalled by each interrupt of the [`device`].
 pub(crate) static EVENT: Event = Event::new();
@@ -35,12 +29,13 @@ pub(crate) fn device() -> TestDevice {
     TestDevice::new(|| EVENT.signal())
 }
 
-/// Waits for the next signals. These cases have no other waiter.
+/// Waits for the next signals. These tests have no other waiter.
 pub(crate) async fn signals() -> u32 {
     EVENT.wait().expect("there is one task").await
 }
 
 /// A task that sleeps is woken by each of a hundred signals, one at a time.
+#[dormir_guest::test]
 fn wakes_each_time() {
     const TIMES: u32 = 100;
     let device = device();
@@ -63,6 +58,7 @@ fn wakes_each_time() {
 
 /// Signals that come while the task is busy are returned by its next await, none lost, none counted
 /// twice.
+#[dormir_guest::test]
 fn counts_between_awaits() {
     const TIMES: u32 = 100;
     let device = device();
@@ -83,6 +79,7 @@ fn counts_between_awaits() {
 /// interrupts.
 ///
 /// Where an instruction takes a nanosecond, they come at each instruction of the loop.
+#[dormir_guest::test]
 fn is_polled_amid_signals() {
     const STEPS: u32 = 1000;
     /// A prime number larger than the loop's number of instructions, so that each step interrupts

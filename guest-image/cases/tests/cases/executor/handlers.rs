@@ -1,4 +1,4 @@
-//! Cases in which interrupt handlers spawn tasks, abort them and drop their handles.
+//! Tests in which interrupt handlers spawn tasks, abort them and drop their handles.
 
 use core::{
     cell::Cell,

@@ -1,4 +1,4 @@
-//! Helpers of several cases: a waker that counts, a yield.
+//! Helpers of several tests: a waker that counts, a yield.
 
 use alloc::{sync::Arc, task::Wake};
 use core::{

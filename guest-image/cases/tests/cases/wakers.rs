@@ -1,4 +1,4 @@
-//! Cases of wakers and `block_on`.
+//! Tests of wakers and `block_on`.
 
 use core::{
     future::poll_fn,
@@ -8,17 +8,11 @@ use core::{
 
 use dormir::{block_on, idle::Halt, time::Timer};
 
-use crate::{Case, probes::yield_now};
-
-pub(crate) const CASES: &[Case] = &[
-    ("waker-after-its-future", after_its_future),
-    ("nested-block-on", nested),
-    ("nested-block-on-takes-no-wake", nested_takes_no_wake),
-    ("self-wake", self_wake),
-];
+use crate::probes::yield_now;
 
 /// A waker that outlives its future may cause spurious polls in a later `block_on`, and is
 /// otherwise harmless.
+#[dormir_guest::test]
 fn after_its_future() {
     let kept = block_on(poll_fn(|cx| Poll::Ready(cx.waker().clone())), Halt);
     kept.wake_by_ref();
@@ -40,7 +34,8 @@ fn after_its_future() {
     block_on(async { Timer::after(Duration::from_millis(5)).await }, Halt);
 }
 
-fn nested() {
+#[dormir_guest::test]
+fn nested_block_on() {
     let answer = block_on(
         async {
             Timer::after(Duration::from_millis(1)).await;
@@ -60,7 +55,8 @@ fn nested() {
 }
 
 /// An inner `block_on` does not consume a wake of the outer future.
-fn nested_takes_no_wake() {
+#[dormir_guest::test]
+fn nested_block_on_takes_no_wake() {
     let mut polls = 0;
     block_on(
         poll_fn(|cx| {
@@ -87,6 +83,7 @@ fn nested_takes_no_wake() {
 }
 
 /// A task that wakes itself is polled again without a halt.
+#[dormir_guest::test]
 fn self_wake() {
     block_on(
         async {

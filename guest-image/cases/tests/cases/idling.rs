@@ -1,4 +1,4 @@
-//! Cases of the idle policies.
+//! Tests of the idle policies.
 
 use core::{cell::Cell, time::Duration};
 
@@ -11,23 +11,9 @@ use futures_util::future::join_all;
 use x86_64::instructions::interrupts;
 
 use crate::{
-    Case,
     device::TestDevice,
     events::{self, signals},
 };
-
-pub(crate) const CASES: &[Case] = &[
-    ("idle-spin-never-halts", spin_never_halts),
-    ("idle-spin-ends-sleeps", || sleeps_end(Spin)),
-    ("idle-adaptive-ends-sleeps", || {
-        sleeps_end(Adaptive::new(Halt))
-    }),
-    ("idle-adaptive-spins-for-long", || {
-        sleeps_end(spins_up_to(HOUR))
-    }),
-    ("idle-adaptive-learns-to-spin", adaptive_learns_to_spin),
-    ("idle-adaptive-halts-at-first", adaptive_halts_at_first),
-];
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -51,6 +37,7 @@ fn wakes_with_interrupts_masked(device: &TestDevice, mut idle: impl Idle) {
     assert_eq!(device.interrupts(), WAKES);
 }
 
+#[dormir_guest::test]
 fn spin_never_halts() {
     let device = events::device();
     wakes_with_interrupts_masked(&device, Spin);
@@ -59,6 +46,7 @@ fn spin_never_halts() {
 
 /// Wakes that come soon teach it to spin. While spinning it unmasks interrupts: otherwise it would
 /// spin for an hour.
+#[dormir_guest::test]
 fn adaptive_learns_to_spin() {
     let device = events::device();
     let mut idle = spins_up_to(HOUR);
@@ -69,6 +57,7 @@ fn adaptive_learns_to_spin() {
 }
 
 /// It halts at first, and a long wait does not change that.
+#[dormir_guest::test]
 fn adaptive_halts_at_first() {
     let mut meter = Metered::new(Halt);
     let mut idle = Adaptive::new(&mut meter);
@@ -76,6 +65,21 @@ fn adaptive_halts_at_first() {
     block_on(Timer::at(deadline), &mut idle);
     assert!(Instant::now() >= deadline, "ended early");
     assert!(meter.waits() > 0, "it spun for a second");
+}
+
+#[dormir_guest::test]
+fn spin_ends_sleeps() {
+    sleeps_end(Spin);
+}
+
+#[dormir_guest::test]
+fn adaptive_ends_sleeps() {
+    sleeps_end(Adaptive::new(Halt));
+}
+
+#[dormir_guest::test]
+fn adaptive_spins_for_long() {
+    sleeps_end(spins_up_to(HOUR));
 }
 
 /// Sleepers complete, concurrently and one after another, none of them early, with interrupts

@@ -1,4 +1,4 @@
-//! Cases of timers and the clock. Each runs with the machine's default timer, or with the one that
+//! Tests of timers and the clock. Each runs with the machine's default timer, or with the one that
 //! `timer=` forces.
 
 use core::{
@@ -19,23 +19,10 @@ use dormir_guest::{args, println};
 use embedded_hal::delay::DelayNs;
 use x86_64::instructions::interrupts;
 
-use crate::{Case, probes::CountingWaker};
-
-pub(crate) const CASES: &[Case] = &[
-    ("timer-source", timer_source),
-    ("timer-interrupt-saves-all", interrupt_saves_all),
-    ("timer-beyond-the-counter", beyond_the_counter),
-    ("timer-in-the-past", in_the_past),
-    ("timer-a-few-ticks-away", a_few_ticks_away),
-    ("timer-dropped-never-fires", dropped_never_fires),
-    ("timer-reset", reset),
-    ("timer-follows-the-last-waker", follows_the_last_waker),
-    ("timer-never-disturbs-no-other", never_disturbs_no_other),
-    ("clock-never-goes-back", clock_never_goes_back),
-    ("delay-is-never-short", delay_is_never_short),
-];
+use crate::probes::CountingWaker;
 
 /// The timer's interrupt comes while the program uses every register, and changes none.
+#[dormir_guest::test]
 fn interrupt_saves_all() {
     /// Carry and direction flag, which are set before the interrupt.
     const FLAGS: u64 = 1 << 10 | 1;
@@ -116,7 +103,8 @@ fn interrupt_saves_all() {
 }
 
 /// The timer is the one that was asked for, and its interrupt ends naps, none of them early.
-fn timer_source() {
+#[dormir_guest::test]
+fn source() {
     let machine = bare::machine().expect("set up before main");
     println!(
         "timer {} at {} Hz; TSC at {} Hz, {}",
@@ -159,6 +147,7 @@ fn timer_source() {
 
 /// A nap longer than the PIT's 16-bit count (54.9 ms) or the local APIC's 32-bit count, which takes
 /// several steps. TSC-deadline has no such limit.
+#[dormir_guest::test]
 fn beyond_the_counter() {
     let machine = bare::machine().expect("the machine is set up");
     let (nap, expected) = match machine.timer {
@@ -186,6 +175,7 @@ fn beyond_the_counter() {
 }
 
 /// A deadline that has passed is due at the first poll, without an interrupt.
+#[dormir_guest::test]
 fn in_the_past() {
     for deadline in [Instant::START, Instant::now()] {
         let mut timer = pin!(Timer::at(deadline));
@@ -197,6 +187,7 @@ fn in_the_past() {
 }
 
 /// Deadlines too near to be armed in time are not lost, and cause no interrupt storm.
+#[dormir_guest::test]
 fn a_few_ticks_away() {
     let before = bare::timer_interrupts();
     const NAPS: u64 = 200;
@@ -214,6 +205,7 @@ fn a_few_ticks_away() {
 }
 
 /// A timer that was polled and dropped wakes no task.
+#[dormir_guest::test]
 fn dropped_never_fires() {
     let counter = CountingWaker::new();
     {
@@ -228,7 +220,8 @@ fn dropped_never_fires() {
 }
 
 /// A timer can be reset, before it expires and after.
-fn reset() {
+#[dormir_guest::test]
+fn can_be_reset() {
     let start = Instant::now();
     let after = |millis| start.saturating_add(Duration::from_millis(millis));
     let mut timer = pin!(Timer::at(after(3_600_000)));
@@ -246,6 +239,7 @@ fn reset() {
 }
 
 /// A timer wakes only the task that polled it last.
+#[dormir_guest::test]
 fn follows_the_last_waker() {
     let (first, last) = (CountingWaker::new(), CountingWaker::new());
     let mut timer = pin!(Timer::after(Duration::from_millis(200)));
@@ -260,6 +254,7 @@ fn follows_the_last_waker() {
 }
 
 /// A timer that never expires does not affect other timers.
+#[dormir_guest::test]
 fn never_disturbs_no_other() {
     let mut never = pin!(Timer::after(Duration::MAX));
     let mut nap = pin!(Timer::after(Duration::from_millis(5)));
@@ -273,6 +268,7 @@ fn never_disturbs_no_other() {
 }
 
 /// The busy wait for drivers.
+#[dormir_guest::test]
 fn delay_is_never_short() {
     for nanos in [0, 1, 1_000, 1_000_000] {
         let start = Instant::now();
@@ -285,6 +281,7 @@ fn delay_is_never_short() {
     }
 }
 
+#[dormir_guest::test]
 fn clock_never_goes_back() {
     let mut last = Instant::now();
     for _ in 0..20_000 {

@@ -18,21 +18,7 @@ use dormir::{
 use embedded_hal::delay::DelayNs;
 use futures_util::future::{join, join_all};
 
-use crate::{Case, probes::yield_now};
-
-pub(crate) const CASES: &[Case] = &[
-    ("regression-alarm-in-the-past", alarm_in_the_past),
-    ("regression-sentinel-deadline", sentinel_deadline),
-    (
-        "regression-overflow-in-now-plus-duration",
-        overflow_in_now_plus_duration,
-    ),
-    ("regression-near-deadline-storm", near_deadline_storm),
-    (
-        "regression-cancelled-timers-pile-up",
-        cancelled_timers_pile_up,
-    ),
-];
+use crate::probes::yield_now;
 
 fn from_now(duration: Duration) -> Instant {
     Instant::now().saturating_add(duration)
@@ -40,6 +26,7 @@ fn from_now(duration: Duration) -> Instant {
 
 /// A deadline that passes before, while or just after the alarm is written blocks neither its own
 /// timer nor the next.
+#[dormir_guest::test]
 fn alarm_in_the_past() {
     for step in 0..200 {
         let start = Instant::now();
@@ -63,6 +50,7 @@ fn alarm_in_the_past() {
 
 /// The last instant is the deadline that is hardest to convert to ticks. It is centuries away: its
 /// alarm interrupts no more often than the counter expires, and naps are unaffected.
+#[dormir_guest::test]
 fn sentinel_deadline() {
     let mut last = pin!(Timer::at(Instant::from_nanos(u64::MAX - 1)));
     let mut never = pin!(Timer::never());
@@ -98,6 +86,7 @@ fn sentinel_deadline() {
 
 /// A duration that exceeds the clock's range, or comes close to its end, does not become a deadline
 /// in the past.
+#[dormir_guest::test]
 fn overflow_in_now_plus_duration() {
     let remaining = Duration::from_nanos(u64::MAX - Instant::now().as_nanos());
     let second = Duration::from_secs(1);
@@ -128,6 +117,7 @@ fn overflow_in_now_plus_duration() {
 }
 
 /// Deadlines closer together than the duration of an interrupt cause at most one interrupt each.
+#[dormir_guest::test]
 fn near_deadline_storm() {
     const TIMES: u64 = 500;
     let before = bare::timer_interrupts();
@@ -166,6 +156,7 @@ fn near_deadline_storm() {
 }
 
 /// Timeouts that are not reached leave no alarms behind.
+#[dormir_guest::test]
 fn cancelled_timers_pile_up() {
     const TIMES: u32 = 300;
     let limit = Duration::from_millis(50);

@@ -1,4 +1,4 @@
-//! Cases with ten thousand tasks asleep at once.
+//! Tests with ten thousand tasks asleep at once.
 
 use alloc::{boxed::Box, vec, vec::Vec};
 use core::{cell::Cell, time::Duration};
@@ -11,6 +11,7 @@ use dormir::{
 };
 use dormir_guest::println;
 
+/// So many that the tests take minutes where KVM emulates each instruction.
 const SLEEPERS: u32 = 10_000;
 
 /// They wake in groups, so far apart that even a slow machine waits in between.
@@ -46,12 +47,14 @@ impl Idle for Counting {
     }
 }
 
-pub(super) fn woken_from_anywhere() {
+#[dormir_guest::test(timeout = 600)]
+fn woken_from_anywhere() {
     static EXECUTOR: Executor<Up65536> = Executor::new(Shared);
     end_in_order(&EXECUTOR);
 }
 
-pub(super) fn woken_from_one_vcpu() {
+#[dormir_guest::test(timeout = 600)]
+fn woken_from_one_vcpu() {
     // SAFETY: this guest is given one vCPU.
     static EXECUTOR: Executor<Up65536, SingleVcpu> = Executor::new(unsafe { SingleVcpu::new() });
     end_in_order(&EXECUTOR);

@@ -1,4 +1,4 @@
-//! Cases of the loops around the tasks: `run`, and a program's own loop.
+//! Tests of the loops around the tasks: `run`, and a program's own loop.
 
 use alloc::boxed::Box;
 use core::{

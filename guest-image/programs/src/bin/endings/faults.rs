@@ -1,51 +1,12 @@
-//! Cases that end in another way than by success. None of these returns.
+//! Exceptions, and an interrupt without a handler.
 
-use core::{arch::asm, panic::PanicInfo};
+use core::arch::asm;
 
-use dormir::{
-    executor::{Executor, SingleVcpu, Up64, yield_now},
-    idle::Halt,
-    task,
-};
-use dormir_guest::{exit, print};
 use x86_64::instructions::interrupts;
 
 use crate::Case;
 
-/// A text of 160 bytes.
-macro_rules! long {
-    () => {
-        "as an assertion that explains itself at length has, in order that whoever reads it knows \
-         what went wrong, and where to look, and whom to ask, and what was tried before. "
-    };
-}
-
 pub(crate) const CASES: &[Case] = &[
-    ("end-exit-7", || exit(7)),
-    ("end-exit-255", || exit(255)),
-    ("end-marked-lines", marked_lines),
-    ("end-panic", || panic!("a panic\nof two lines")),
-    ("end-panic-long-value", || panic!("{}", "a".repeat(300))),
-    ("end-panic-long-literal", || {
-        panic!(concat!(long!(), long!()))
-    }),
-    ("end-panic-long-error", || {
-        let failed: Result<(), _> = core::hint::black_box(Err("é".repeat(600)));
-        failed.expect("opening the device");
-    }),
-    ("end-panic-long-list", || {
-        assert_eq!(alloc::vec![1; 150], alloc::vec![2; 150], "lists differ");
-    }),
-    ("end-panic-in-task", panic_in_task),
-    ("end-panic-after-task", panic_after_task),
-    ("end-panic-hook", || {
-        panic_with(|_| print!("the hook was called\n"))
-    }),
-    ("end-panic-hook-exits", || panic_with(|_| exit(9))),
-    ("end-panic-in-hook", || {
-        panic_with(|info| panic!("again: {}", info.message()))
-    }),
-    ("end-out-of-memory", out_of_memory),
     ("end-page-fault", page_fault),
     ("end-null-pointer", null_pointer),
     ("end-write-to-code", write_to_code),
@@ -61,59 +22,7 @@ pub(crate) const CASES: &[Case] = &[
     ("end-invalid-opcode", invalid_opcode),
     ("end-unhandled-interrupt", unhandled_interrupt),
     ("end-triple-fault", triple_fault),
-    ("end-hang-halted", hang_halted),
-    ("end-hang-asleep", hang_asleep),
-    ("end-hang-spinning", hang_spinning),
-    ("end-console-flood", console_flood),
 ];
-
-// SAFETY: this guest has one vCPU.
-static EXECUTOR: Executor<Up64, SingleVcpu> = Executor::new(unsafe { SingleVcpu::new() });
-
-task! {
-    async fn lucky(), pool = 1 {
-        yield_now().await;
-    }
-
-    async fn unlucky(), pool = 1 {
-        yield_now().await;
-        panic!("no luck");
-    }
-}
-
-/// The mark of a JSON text sequence (RFC 7464) does not make a line a record of this guest.
-fn marked_lines() {
-    print!("plain\n\u{1e}{{\"level\":\"info\"}}\n\u{1e}panic not really\n\u{1e}stat x 5\nlast\n");
-    exit(7)
-}
-
-fn panic_in_task() {
-    let mut runner = EXECUTOR.enter().expect("there is no other runner");
-    let spawner = runner.spawner();
-    spawner.spawn_detached(lucky()).expect("there is room");
-    spawner.spawn_detached(unlucky()).expect("there is room");
-    runner.run(Halt);
-}
-
-fn panic_after_task() {
-    let mut runner = EXECUTOR.enter().expect("there is no other runner");
-    runner
-        .spawner()
-        .spawn_detached(lucky())
-        .expect("there is room");
-    runner.run(Halt);
-    panic!("the luck is over");
-}
-
-fn panic_with(hook: fn(&PanicInfo<'_>)) {
-    dormir_guest::set_panic_hook(hook);
-    panic!("the first panic");
-}
-
-fn out_of_memory() {
-    let much = alloc::vec![1u8; 1 << 40];
-    core::hint::black_box(much);
-}
 
 /// An unmapped address: above the highest RAM that a guest may have, below the APICs.
 const UNMAPPED: *mut u8 = 0xf000_0000 as *mut u8;
@@ -211,7 +120,7 @@ fn unhandled_interrupt() {
     let apic = dormir::platform::bare::machine().and_then(|machine| machine.apic);
     apic.expect("every machine here has a local APIC")
         .interrupt_self(0x55);
-    hang_halted();
+    x86_64::instructions::hlt();
 }
 
 /// Raises an exception with an empty interrupt table.
@@ -225,33 +134,4 @@ fn triple_fault() {
     // SAFETY: none, see above.
     unsafe { x86_64::instructions::tables::lidt(&empty) };
     invalid_opcode();
-}
-
-fn hang_halted() {
-    print!("{HANGS}");
-    interrupts::disable();
-    x86_64::instructions::hlt();
-}
-
-/// Distinguishes a hang in the case from one before it.
-const HANGS: &str = "now hanging\n";
-
-/// Waits for a wake that never comes.
-fn hang_asleep() {
-    print!("{HANGS}");
-    dormir::block_on(core::future::pending::<()>(), dormir::idle::Halt);
-}
-
-fn hang_spinning() {
-    print!("{HANGS}");
-    loop {
-        core::hint::spin_loop();
-    }
-}
-
-fn console_flood() {
-    let line = core::str::from_utf8(&[b'-'; 255]).unwrap_or_default();
-    loop {
-        dormir_guest::println!("{line}");
-    }
 }

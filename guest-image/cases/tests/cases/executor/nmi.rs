@@ -1,4 +1,4 @@
-//! Cases of wakes from an NMI's handler, which nothing masks.
+//! Tests of wakes from an NMI's handler, which nothing masks.
 
 use alloc::boxed::Box;
 use core::{

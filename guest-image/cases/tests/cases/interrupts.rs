@@ -1,7 +1,7 @@
-//! Cases of interrupts: wakes from a handler, the interrupt flag, spurious interrupts.
+//! Tests of interrupts: wakes from a handler, the interrupt flag, spurious interrupts.
 
 use core::{
-    arch::asm,
+    arch::{asm, x86_64::__cpuid},
     future::poll_fn,
     sync::atomic::{AtomicU32, AtomicU64, Ordering},
     task::{Poll, Waker},
@@ -17,22 +17,10 @@ use dormir::{
     platform::bare,
     time::Timer,
 };
+use dormir_guest::println;
 use x86_64::instructions::interrupts;
 
-use crate::{
-    Case,
-    device::{TestDevice, interrupt_self},
-};
-
-pub(crate) const CASES: &[Case] = &[
-    ("interrupt-handler-wakes", handler_wakes),
-    ("interrupt-handler-sets-timer", handler_sets_timer),
-    ("interrupt-flag-is-kept", flag_is_kept),
-    ("interrupt-entry-saves-all", entry_saves_all),
-    ("interrupt-spurious", spurious),
-    ("interrupt-spurious-ends-no-other", spurious_ends_no_other),
-    ("critical-section-nests", critical_section_nests),
-];
+use crate::device::{TestDevice, interrupt_self};
 
 static WAKER: Mutex<core::cell::RefCell<Option<Waker>>> =
     Mutex::new(core::cell::RefCell::new(None));
@@ -48,6 +36,7 @@ fn take_waker() -> Option<Waker> {
 
 /// A handler wakes the waiting task: an interrupt that is pending when the vCPU halts ends the
 /// `hlt`, a hundred times out of a hundred.
+#[dormir_guest::test]
 fn handler_wakes() {
     const TIMES: u32 = 100;
     let device = TestDevice::new(|| {
@@ -76,6 +65,7 @@ fn handler_wakes() {
 
 /// A handler may create and poll timers: one that is earlier than all others wakes its task. (The
 /// sweep tests that its alarm is set however close the handler comes to the `hlt`.)
+#[dormir_guest::test]
 fn handler_sets_timer() {
     use core::{future::Future, pin::pin};
     use dormir::time::Instant;
@@ -118,6 +108,7 @@ fn handler_sets_timer() {
 }
 
 /// `block_on` leaves the interrupt flag as it found it.
+#[dormir_guest::test]
 fn flag_is_kept() {
     let nap = || block_on(async { Timer::after(Duration::from_millis(1)).await }, Halt);
     nap();
@@ -166,6 +157,7 @@ interrupt_entry!(entry_case => on_entry_case);
 
 /// An entry preserves every register and the direction flag, and calls its handler by the ABI:
 /// stack aligned, direction flag clear.
+#[dormir_guest::test]
 fn entry_saves_all() {
     const DIRECTION: u64 = 1 << 10;
     // SAFETY: made by `interrupt_entry!`, and `count` acknowledges the local APIC's interrupt.
@@ -217,6 +209,7 @@ const SPURIOUS: [u8; 3] = [
 ];
 
 /// Spurious interrupts of the local APIC and of both PICs are handled, and the timer still works.
+#[dormir_guest::test]
 fn spurious() {
     SPURIOUS.into_iter().for_each(pretend_interrupt);
     for _ in 0..3 {
@@ -224,8 +217,22 @@ fn spurious() {
     }
 }
 
+/// Whether this guest runs under KVM, with or without QEMU.
+fn is_under_kvm() -> bool {
+    let signature = __cpuid(0x4000_0000);
+    let signature = [signature.ebx, signature.ecx, signature.edx];
+    signature == [*b"KVMK", *b"VMKV", *b"M\0\0\0"].map(u32::from_le_bytes)
+}
+
 /// A spurious interrupt does not end another interrupt that is in service.
+#[dormir_guest::test]
 fn spurious_ends_no_other() {
+    if is_under_kvm() {
+        // One that emulates instructions may deliver an interrupt while one of the same priority
+        // is in service.
+        println!("not tried under KVM");
+        return;
+    }
     static DEPTH: AtomicU32 = AtomicU32::new(0);
 
     /// While it is in service, the same interrupt cannot interrupt it.
@@ -292,6 +299,7 @@ fn pretend_interrupt(vector: u8) {
     }
 }
 
+#[dormir_guest::test]
 fn critical_section_nests() {
     critical_section::with(|_| {
         assert!(!interrupts::are_enabled());

@@ -1,4 +1,4 @@
-//! Cases with many sleepers at once.
+//! Tests with many sleepers at once.
 
 use alloc::vec::Vec;
 use core::{
@@ -16,19 +16,13 @@ use dormir::{
 };
 use futures_util::future::join_all;
 
-use crate::Case;
-
 /// All must wait before the first ends, even if the vCPU is descheduled for this long.
 const AWAY: Duration = Duration::from_secs(2);
 
-pub(crate) const CASES: &[Case] = &[
-    ("sleepers-1000-end-in-order", thousand_in_order),
-    ("sleepers-with-one-deadline", one_deadline),
-];
-
 /// A thousand joined sleepers, created in a scrambled order, complete in the order of their
 /// deadlines, none of them early.
-fn thousand_in_order() {
+#[dormir_guest::test]
+fn thousand_end_in_order() {
     const SLEEPERS: u64 = 1000;
     const APART: Duration = Duration::from_micros(50);
     let ended = RefCell::new(Vec::with_capacity(SLEEPERS as usize));
@@ -64,7 +58,8 @@ fn time_to_begin(sleepers: u64) -> Duration {
 }
 
 /// Sleepers with the same deadline complete in the order in which they began to wait.
-fn one_deadline() {
+#[dormir_guest::test]
+fn with_one_deadline() {
     let ended = RefCell::new(Vec::new());
     let deadline = Instant::now().saturating_add(AWAY);
     let sleepers = (0..50).map(|number| {

@@ -1,0 +1,86 @@
+//! Tests in guests: each test of each test program, under each VMM.
+//!
+//! They are listed as `cargo test` in a guest's package lists them, from the programs' tables, so
+//! the programs are built before the first test.
+
+use dormir_harness::{
+    guest_tests::{self, GuestTest, TestReport},
+    vmm::{Accelerator, MachineType, RunConfig, Vmm},
+};
+use libtest_mimic::{Failed, Trial};
+
+use crate::guest::{TEST_PROGRAMS, config, on_every_vmm, test_programs};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let each_instruction = Trial::test(
+        "qemu-tcg/q35::cases::events::is_polled_amid_signals:each-instruction",
+        signals_at_each_instruction,
+    );
+    let trials = TEST_PROGRAMS.into_iter().flat_map(trials_of);
+    trials.chain([each_instruction]).collect()
+}
+
+fn trials_of(program: &'static str) -> Vec<Trial> {
+    let tests = match tests_of(program) {
+        Ok(tests) => tests,
+        Err(failed) => {
+            let name = format!("{program}::the-tests-can-be-listed");
+            return on_every_vmm(&name, move |_| Err(failed.clone()));
+        }
+    };
+    let on_each = |test: GuestTest| {
+        let (name, is_ignored) = (format!("{program}::{}", test.name), test.is_ignored);
+        let trials = on_every_vmm(&name, move |vmm| passes(program, &test, &config(vmm, "")));
+        trials
+            .into_iter()
+            .map(move |trial| trial.with_ignored_flag(is_ignored))
+    };
+    tests.into_iter().flat_map(on_each).collect()
+}
+
+/// With time as a count of instructions, an interrupt comes at each instruction of that test's
+/// loop.
+fn signals_at_each_instruction() -> Result<(), Failed> {
+    let test = named("cases", "events::is_polled_amid_signals")?;
+    let mut config = config(Vmm::Qemu(Accelerator::Tcg, MachineType::Q35), "");
+    config.count_instructions = true;
+    passes("cases", &test, &config)
+}
+
+/// Returns the tests of a test program.
+fn tests_of(program: &str) -> Result<Vec<GuestTest>, Failed> {
+    let tests = guest_tests::list(test_programs()?.get(program)?)?;
+    let tests = tests.filter(|tests| !tests.is_empty());
+    tests.ok_or_else(|| format!("`{program}` has no tests").into())
+}
+
+/// Returns the test of this name.
+pub(crate) fn named(program: &str, name: &str) -> Result<GuestTest, Failed> {
+    let mut tests = tests_of(program)?.into_iter();
+    let test = tests.find(|test| test.name == name);
+    test.ok_or_else(|| format!("`{program}` has no test `{name}`").into())
+}
+
+/// Runs a test; returns its result and the guest's console.
+pub(crate) fn run(
+    program: &str,
+    test: &GuestTest,
+    config: &RunConfig,
+) -> Result<(TestReport, String), Failed> {
+    let mut console = Vec::new();
+    let report = guest_tests::run(test_programs()?.get(program)?, test, config, &mut console)?;
+    Ok((report, String::from_utf8_lossy(&console).into_owned()))
+}
+
+fn passes(program: &str, test: &GuestTest, config: &RunConfig) -> Result<(), Failed> {
+    let (report, console) = run(program, test, config)?;
+    passed(report, &console)
+}
+
+/// Fails if the test has not passed.
+pub(crate) fn passed(report: TestReport, console: &str) -> Result<(), Failed> {
+    match report.failure {
+        None => Ok(()),
+        Some(failure) => Err(format!("{failure}\n--- console ---\n{console}").into()),
+    }
+}
