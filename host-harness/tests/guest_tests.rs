@@ -1,7 +1,7 @@
 //! Tests in guests, as users run them: by `cargo test` and `cargo nextest run` in the package
 //! `dormir-tested-guest`, whose tests `cargo vm runner` runs in VMs.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use assert_cmd::Command;
 use dormir_harness::{
@@ -179,16 +179,37 @@ fn nextest_runs_each_test() {
         eprintln!("cargo-nextest is not installed: only its protocol was tested");
         return;
     }
-    let run = cargo(
-        &["nextest", "run"],
-        "qemu-tcg/microvm",
-        &["--color", "never"],
-    );
+    let nextest = |rest: &[&str]| {
+        let verb = ["nextest", "run", "--profile", "ci", "--color", "never"];
+        cargo(&verb, "qemu-tcg/microvm", rest)
+    };
+    let junit = || {
+        let path = workspace.guest().join("target/nextest/ci/junit.xml");
+        fs::read_to_string(path).expect("the profile writes it")
+    };
+    let run = nextest(&[]);
     run.ended_with(0);
     run.has(&[
         "dormir-tested-guest::passing adds",
         "9 tests run: 9 passed, 8 skipped",
     ]);
+    let passed = junit();
+    let testcase = r#"<testcase name="adds" classname="dormir-tested-guest::passing""#;
+    assert!(passed.contains(testcase), "{passed}");
+
+    let run = nextest(&["--test=failing", "--run-ignored=only", "--no-fail-fast"]);
+    run.ended_with(100);
+    let failed = junit();
+    for part in [r#"failures="6""#, "no such number", "before the panic"] {
+        assert!(failed.contains(part), "{part}: {failed}");
+    }
+}
+
+#[test]
+fn the_profile_with_junit_is_the_documented_one() {
+    let page = include_str!("../../docs/guest-tests.md");
+    let profile = include_str!("../../guest-image/.config/nextest.toml");
+    assert!(page.contains(&format!("```toml\n{profile}```\n")));
 }
 
 #[test]
