@@ -8,6 +8,7 @@ mod counts;
 mod data;
 mod demos;
 mod endings;
+mod gdb;
 mod guest;
 mod guest_tests;
 mod hyperlight;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         clock::trials(),
         timers::trials(),
         endings::trials(),
+        gdb::trials(),
         image::trials(),
         odd_machines::trials(),
         pages::trials(),

@@ -11,7 +11,8 @@ use dormir_harness::vmm::{Accelerator, MachineType, Vmm};
 use libtest_mimic::{Failed, Trial};
 
 use crate::guest::{Run, boot, config, images};
-use path::{Disassembly, InterruptedPath};
+pub(crate) use path::Disassembly;
+use path::InterruptedPath;
 
 /// A wake that no poll follows within this many instructions is lost: only the backup timer, after
 /// a million, ends that sleep. A wake that is not lost takes a few hundred.

@@ -50,6 +50,8 @@ pub(crate) struct Limits<'a> {
     /// Asks the guest at the time limit what it is doing. It then has some time to report that,
     /// before it is ended.
     pub(crate) ask: Option<&'a dyn Fn()>,
+    /// Returns whether a debugger is attached: the time counts from when it has left.
+    pub(crate) is_debugged: &'a dyn Fn() -> bool,
 }
 
 /// Reads the child's output until it ends or must be ended. On return, none of its processes is
@@ -138,6 +140,9 @@ fn watch(child: &mut Child, receiver: &Receiver<ReaderMessage>, limits: &Limits<
     loop {
         if limits.stop.is_stopped() {
             return ChildEnd::Cut(Outcome::Stopped);
+        }
+        if (limits.is_debugged)() {
+            deadline = Instant::now().checked_add(limits.timeout);
         }
         let remaining = deadline.map_or(STOP_INTERVAL, |at| {
             at.saturating_duration_since(Instant::now())

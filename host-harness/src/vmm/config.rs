@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
+use super::gdb::GdbListener;
 use crate::stop::StopToken;
 
 /// The longest command line of a guest, in bytes.
@@ -100,12 +101,17 @@ pub struct RunConfig {
     /// Whether the harness's own VMM single-steps through the guest's instructions where the guest
     /// asks for it ([`dormir_abi::port::STEPS`]). Refused with any other VMM.
     pub steps: bool,
+    /// Where a debugger can attach. The guest is stopped before its first instruction until one
+    /// lets it run. The time limit counts only while none is attached, from when the last one
+    /// left. Refused with [`steps`](Self::steps).
+    pub gdb: Option<GdbListener>,
     /// Stops the run from another thread, or on Ctrl-C.
     pub stop: StopToken,
 }
 
 impl RunConfig {
-    /// The defaults: 64 MiB, 60 s, no arguments, 16 MiB of console output, no PIT, no steps.
+    /// The defaults: 64 MiB, 60 s, no arguments, 16 MiB of console output, no PIT, no steps, no
+    /// debugger.
     #[must_use]
     pub fn new(vmm: Vmm) -> Self {
         Self {
@@ -117,6 +123,7 @@ impl RunConfig {
             pit: false,
             count_instructions: false,
             steps: false,
+            gdb: None,
             stop: StopToken::default(),
         }
     }

@@ -6,6 +6,7 @@ mod command_line;
 mod config;
 mod console;
 mod error;
+mod gdb;
 mod image;
 pub mod kvm;
 mod limit;
@@ -23,6 +24,7 @@ pub(crate) use command_line::new_nonce;
 pub use config::{Accelerator, MAX_ARGUMENTS_LENGTH, MachineType, RunConfig, UnknownVmmError, Vmm};
 pub(crate) use console::{Console, Splitter};
 pub use error::RunError;
+pub use gdb::GdbListener;
 #[doc(hidden)]
 pub use image::fuzz::fuzz_image;
 pub use image::{ImageError, MAX_MEMORY_MIB, MIN_MEMORY_MIB};
@@ -125,6 +127,9 @@ impl RunConfig {
         }
         if self.steps && self.vmm != Vmm::Kvm {
             return Err(RunError::CannotStep { vmm: self.vmm });
+        }
+        if self.steps && self.gdb.is_some() {
+            return Err(RunError::StepsWithDebugger);
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dormir_harness::vmm::{self, Outcome, RunConfig, RunError, Vmm, run};
+use dormir_harness::vmm::{self, GdbListener, Outcome, RunConfig, RunError, Vmm, run};
 
 use crate::{
     KVM, TCG_Q35, config,
@@ -44,6 +44,11 @@ fn what_cannot_run_is_refused_within_two_seconds_by_every_vmm() {
         let nul = refusal(guest.path(), &|config| config.arguments = "\0".into());
         assert!(nul.contains("NUL"), "{nul}");
     }
+    let mut config = RunConfig::new(Vmm::Kvm);
+    config.steps = true;
+    config.gdb = Some(GdbListener::bind(0).expect("a port is free"));
+    let both = run(guest.path(), &config, &mut io::sink()).expect_err("it is refused");
+    assert!(matches!(both, RunError::StepsWithDebugger), "{both}");
 }
 
 #[test]

@@ -12,6 +12,7 @@ use kvm_ioctls::{VcpuExit, VcpuFd};
 use super::{
     boot::Memory,
     devices::{self, Devices},
+    gdb::Debugger,
     registers,
     steps::Stepper,
 };
@@ -35,6 +36,10 @@ pub(super) struct Requests {
     /// To send the guest an NMI, whose handler reports what the guest was doing. The loop clears
     /// it.
     pub(super) report: AtomicBool,
+    /// To see whether a debugger has sent something. The loop clears it.
+    pub(super) attend: AtomicBool,
+    /// Not a request: set by the loop while a debugger is attached, or the guest waits for one.
+    pub(super) debugged: AtomicBool,
 }
 
 /// The result of the loop.
@@ -52,10 +57,16 @@ pub(super) fn run(
     memory: &Memory,
     devices: &mut Devices,
     steps: &mut Stepper,
+    mut debugger: Option<&mut Debugger>,
     console: &mut Console<'_>,
     requests: &Requests,
 ) -> Ran {
     let (mut exits, mut place_at_nmi) = (0, None);
+    // Before the guest's first instruction.
+    requests.attend.store(debugger.is_some(), Ordering::SeqCst);
+    requests
+        .debugged
+        .store(debugger.is_some(), Ordering::SeqCst);
     let end = loop {
         if requests.leave.load(Ordering::SeqCst) {
             break RunLoopEnd::AskedToStop;
@@ -66,6 +77,9 @@ pub(super) fn run(
             // If it fails, there is no report.
             let _ = vcpu.nmi();
         }
+        // For a debugger `KVM_RUN` only completes the last exit, and returns as if interrupted.
+        let attends = requests.attend.swap(false, Ordering::SeqCst);
+        vcpu.set_kvm_immediate_exit(attends.into());
         let exit = vcpu.run();
         exits += 1;
         let result = match exit {
@@ -79,7 +93,10 @@ pub(super) fn run(
                 let asked = devices.interrupt_from_host(vcpu, address);
                 asked.and_then(|()| steps.behind_port(vcpu, memory))
             }
-            Ok(VcpuExit::Debug(stop)) => steps.on_stop(vcpu, memory, stop.pc),
+            Ok(VcpuExit::Debug(stop)) => match &mut debugger {
+                Some(debugger) => debugger.on_debug_exit(vcpu, stop, requests),
+                None => steps.on_stop(vcpu, memory, stop.pc),
+            },
             Ok(VcpuExit::IoOut(port, data)) => {
                 let written = devices.write(port, data, console);
                 written.and_then(|()| steps.behind_port(vcpu, memory))
@@ -89,13 +106,26 @@ pub(super) fn run(
                 steps.behind_port(vcpu, memory)
             }
             Ok(VcpuExit::Intr) => Ok(()),
-            Err(error) if error.errno() == libc::EINTR => Ok(()),
+            Err(error) if error.errno() == libc::EINTR => match &mut debugger {
+                Some(debugger) => debugger.attend(vcpu, requests),
+                None => Ok(()),
+            },
             Ok(VcpuExit::MmioRead(address, _)) => Err(no_memory("read from", address, vcpu)),
             Ok(VcpuExit::MmioWrite(address, _)) => Err(no_memory("wrote to", address, vcpu)),
             Ok(VcpuExit::Shutdown) => Err(Outcome::TripleFault {
                 registers: registers::describe(vcpu),
             }),
-            Ok(VcpuExit::InternalError) => Err(internal_error(vcpu, memory)),
+            Ok(VcpuExit::InternalError) => {
+                let address = registers::instruction_pointer(vcpu);
+                let at_breakpoint =
+                    debugger
+                        .as_mut()
+                        .zip(address)
+                        .and_then(|(debugger, address)| {
+                            debugger.on_not_emulated(vcpu, address, requests)
+                        });
+                at_breakpoint.unwrap_or_else(|| Err(internal_error(vcpu, memory)))
+            }
             Ok(VcpuExit::FailEntry(reason, _)) => Err(Outcome::Died(format!(
                 "the processor refused the vCPU's state (reason {reason:#x}): pass --vmm qemu-tcg \
                  and see which register the guest corrupts"
@@ -118,7 +148,12 @@ pub(super) fn run(
             Ok(()) => {}
             // The console output was abandoned, because `leave` is set.
             Err(Outcome::Stopped) => break RunLoopEnd::AskedToStop,
-            Err(outcome) => break RunLoopEnd::Guest(outcome),
+            Err(outcome) => {
+                if let Some(debugger) = debugger {
+                    debugger.on_end(vcpu, &outcome, requests);
+                }
+                break RunLoopEnd::Guest(outcome);
+            }
         }
     };
     Ran {

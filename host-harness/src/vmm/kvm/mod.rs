@@ -6,6 +6,7 @@ mod cpu;
 mod decode;
 mod devices;
 mod exits;
+mod gdb;
 mod host_interrupt;
 mod probe;
 mod registers;
@@ -40,6 +41,7 @@ use super::{
 use boot::Memory;
 use devices::Devices;
 use exits::{Ran, Requests, RunLoopEnd};
+use gdb::Debugger;
 use steps::Stepper;
 use thread::{StopReason, Until};
 
@@ -56,6 +58,7 @@ struct KvmMachine {
     devices: Devices,
     memory: Memory,
     steps: Stepper,
+    debugger: Option<Debugger>,
 }
 
 /// Runs a guest that was checked, and waits for it to end.
@@ -76,6 +79,8 @@ pub(super) fn run(
         stop: &config.stop,
         // A guest without records has no handler that reports anything.
         report_limit: line.nonce.map_or(Duration::ZERO, |_| REPORT_LIMIT),
+        // After a debugger the guest has all of its time again.
+        after_debugger: machine.debugger.as_ref().map(|_| config.timeout),
     };
     let (ran, asked) = thread::run(&until, &requests, || machine.run(&mut console, &requests))?;
     let timed_out = |place| Outcome::TimedOut {
@@ -132,11 +137,16 @@ impl KvmMachine {
         keep_from_forks(ptr::from_mut(vcpu.get_kvm_run()).cast(), state);
         let devices = Devices::new(vm, memory.clone())?;
         cpu::set_up(&kvm, &vcpu, entry)?;
+        let debugger = config
+            .gdb
+            .clone()
+            .map(|listener| Debugger::new(listener, memory.clone(), steps::block_interrupts(&kvm)));
         Ok(Self {
             vcpu,
             devices,
             memory,
             steps: Stepper::new(&kvm, config.steps),
+            debugger,
         })
     }
 
@@ -146,9 +156,10 @@ impl KvmMachine {
             devices,
             memory,
             steps,
-            ..
+            debugger,
         } = self;
-        exits::run(vcpu, memory, devices, steps, console, requests)
+        let debugger = debugger.as_mut();
+        exits::run(vcpu, memory, devices, steps, debugger, console, requests)
     }
 }
 

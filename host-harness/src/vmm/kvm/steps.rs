@@ -65,11 +65,9 @@ struct Current {
 
 impl Stepper {
     pub(super) fn new(kvm: &Kvm, allowed: bool) -> Self {
-        // The flags that KVM supports, since Linux 5.13.
-        let known = kvm.check_extension_raw(KVM_CAP_SET_GUEST_DEBUG2.into());
         Self {
             allowed,
-            block_interrupts: known as u32 & KVM_GUESTDBG_BLOCKIRQ,
+            block_interrupts: block_interrupts(kvm),
             done: Vec::new(),
             current: None,
             decoded: HashMap::new(),
@@ -299,6 +297,13 @@ impl NextAddress {
             Self::Either(one, other) => address == one || address == other,
         }
     }
+}
+
+/// Returns the flag that blocks interrupts while stepping, if KVM supports it.
+pub(super) fn block_interrupts(kvm: &Kvm) -> u32 {
+    // The flags that it supports, since Linux 5.13.
+    let known = kvm.check_extension_raw(KVM_CAP_SET_GUEST_DEBUG2.into());
+    known as u32 & KVM_GUESTDBG_BLOCKIRQ
 }
 
 fn inexact(last: u64, next: u64) -> Outcome {

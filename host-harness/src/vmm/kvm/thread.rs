@@ -37,6 +37,8 @@ pub(super) struct Until<'a> {
     /// How long the guest may take after the deadline to report what it was doing. Zero: it is not
     /// asked.
     pub(super) report_limit: Duration,
+    /// How long the guest may run after a debugger has left it; `None` if none can attach.
+    pub(super) after_debugger: Option<Duration>,
 }
 
 /// Runs `vcpu` on a thread of its own until it returns. At the deadline the thread is asked for a
@@ -77,10 +79,13 @@ pub(super) fn run<T: Send>(
             .map_err(failed)?;
         let mut asked = None;
         if let Ok(id) = receiver.recv() {
-            asked = wait(&receiver, until.deadline, until.stop);
             let thread = VcpuThread {
                 _handle: &handle,
                 id,
+            };
+            asked = match until.after_debugger {
+                Some(limit) => thread.wait_beside_debugger(&receiver, limit, until.stop, requests),
+                None => wait(&receiver, until.deadline, until.stop),
             };
             let out_of_time = asked == Some(StopReason::OutOfTime);
             let ended = out_of_time && thread.ends_with_report(&receiver, until, requests);
@@ -134,6 +139,33 @@ unsafe impl<T> Killable for VcpuThread<'_, '_, T> {
 }
 
 impl<T> VcpuThread<'_, '_, T> {
+    /// As [`wait`], but makes the thread look for a debugger again and again, and counts the time
+    /// only while there is none.
+    fn wait_beside_debugger(
+        &self,
+        receiver: &Receiver<pthread_t>,
+        limit: Duration,
+        stop: &StopToken,
+        requests: &Requests,
+    ) -> Option<StopReason> {
+        let mut deadline = None;
+        loop {
+            let next = Instant::now() + STOP_INTERVAL;
+            match wait(receiver, Some(next), stop) {
+                Some(StopReason::OutOfTime) => {}
+                end => return end,
+            }
+            if requests.debugged.load(Ordering::SeqCst) {
+                deadline = Instant::now().checked_add(limit);
+            } else if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Some(StopReason::OutOfTime);
+            }
+            requests.attend.store(true, Ordering::SeqCst);
+            // As in `interrupt_until_gone`.
+            let _ = self.kill(SIGRTMIN());
+        }
+    }
+
     /// Asks the guest what it was doing, and returns whether the thread ends in time.
     fn ends_with_report(
         &self,

@@ -7,13 +7,14 @@ use dormir_abi::port::{DEBUG_CONSOLE, EXIT, SERIAL, SERIAL_IRQ};
 use crate::vmm::config::{Accelerator, MachineType, RunConfig};
 
 /// Returns QEMU's arguments for a guest; `monitor` is the file descriptor of the monitor that
-/// starts it.
+/// starts it, and `gdb` that of the socket to which it listens for debuggers.
 pub(super) fn arguments(
     elf: &Path,
     accelerator: Accelerator,
     machine: MachineType,
     command_line: &str,
     monitor: RawFd,
+    gdb: Option<RawFd>,
     config: &RunConfig,
 ) -> Vec<OsString> {
     let mut arguments = ArgumentList(Vec::new());
@@ -27,6 +28,13 @@ pub(super) fn arguments(
     arguments.flag("-S");
     arguments.pair("-chardev", format!("socket,id=monitor,fd={monitor}"));
     arguments.pair("-mon", "chardev=monitor,mode=control");
+    if let Some(gdb) = gdb {
+        arguments.pair(
+            "-chardev",
+            format!("socket,id=gdb,fd={gdb},server=on,wait=off"),
+        );
+        arguments.pair("-gdb", "chardev:gdb");
+    }
     arguments.pair("-m", format!("{}M", config.memory_mib));
     arguments.pair("-smp", "1");
     let accelerator_name = match accelerator {
@@ -106,6 +114,7 @@ mod tests {
             machine,
             "timer=pit,x y",
             7,
+            None,
             &config,
         )
         .join(" ".as_ref())

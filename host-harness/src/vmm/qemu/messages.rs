@@ -59,6 +59,11 @@ impl Messages {
         })
     }
 
+    /// Returns whether QEMU has ended because a debugger ended its guest.
+    pub(super) fn names_debugger(&self) -> bool {
+        self.0.contains("Terminated via GDBstub")
+    }
+
     /// Returns the outcome that the dump of a vCPU describes on which KVM gave up.
     pub(super) fn gave_up(&self) -> Outcome {
         match (self.0.contains("emulation failure"), self.instruction()) {

@@ -6,16 +6,22 @@ mod kernel;
 mod lines;
 mod messages;
 mod monitor;
+mod packets;
+mod relay;
 
 use std::{
     cell::Cell,
     collections::BTreeMap,
     ffi::OsString,
     io::{ErrorKind, Write},
-    os::unix::net::UnixStream,
+    os::{fd::OwnedFd, unix::net::UnixStream},
     path::Path,
     process::{Command, ExitStatus, Stdio},
-    sync::{Mutex, PoisonError, atomic::AtomicBool},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, Builder},
     time::{Duration, Instant},
 };
 
@@ -43,6 +49,7 @@ use kernel::Kernel;
 pub(crate) use messages::Messages;
 pub(crate) use monitor::MonitorEvents;
 use monitor::Shutdown;
+use relay::Relay;
 
 /// The environment variable that names the program.
 pub const PROGRAM_VARIABLE: &str = "DORMIR_QEMU";
@@ -142,8 +149,16 @@ pub(super) fn run(
     let started = Instant::now();
     let resource = |what| move |cause| RunError::Resource { what, cause };
     let (monitor, other_end) =
-        monitor::open().map_err(resource("a connection to QEMU's monitor"))?;
-    let mut child = start(kernel.path(), accelerator, machine, line, other_end, config)?;
+        monitor::open(config.gdb.is_some()).map_err(resource("a connection to QEMU's monitor"))?;
+    let (relay, gdb) = config
+        .gdb
+        .clone()
+        .map(Relay::new)
+        .transpose()
+        .map_err(resource("a socket for debuggers"))?
+        .unzip();
+    let how = (accelerator, machine);
+    let mut child = start(kernel.path(), how, line, other_end, gdb, config)?;
     let leave = AtomicBool::new(false);
     let mut console = Console::new(out, config.console_limit, &leave, line.nonce);
     let for_nmi = monitor
@@ -160,20 +175,30 @@ pub(super) fn run(
         stop: &config.stop,
         // A guest without records has no handler that reports anything.
         ask: line.nonce.is_some().then_some(&ask),
+        is_debugged: &|| relay.as_ref().is_some_and(Relay::is_debugged),
     };
-    let (end, (messages, monitor_events)) = attend(
-        &mut child,
-        &mut console,
-        &limits,
-        &leave,
-        |stderr, gave_up| {
-            // The monitor's messages wait in its socket meanwhile: they are a few lines.
-            (
-                Messages::read(stderr, gave_up),
-                MonitorEvents::read(monitor),
-            )
-        },
-    )?;
+    let (end, (messages, monitor_events)) = thread::scope(|scope| {
+        if let Some(relay) = &relay {
+            let debuggers = Builder::new().name("debuggers".into());
+            let started = debuggers.spawn_scoped(scope, || relay.run(&leave));
+            started.map_err(resource("a thread that serves debuggers"))?;
+        }
+        let attended = attend(
+            &mut child,
+            &mut console,
+            &limits,
+            &leave,
+            |stderr, gave_up| {
+                // The monitor's messages wait in its socket meanwhile: they are a few lines.
+                (
+                    Messages::read(stderr, gave_up),
+                    MonitorEvents::read(monitor),
+                )
+            },
+        );
+        leave.store(true, Ordering::SeqCst);
+        attended
+    })?;
     let wall = started.elapsed();
     let ended = match end {
         ChildEnd::GaveUp => messages.gave_up(),
@@ -187,6 +212,7 @@ pub(super) fn run(
             }
         }
         ChildEnd::Cut(outcome) => outcome,
+        ChildEnd::ByItself if relay.is_some() && messages.names_debugger() => Outcome::Stopped,
         ChildEnd::ByItself => {
             let status = child.reap().map_err(resource("QEMU's exit status"))?;
             ended_with(status, &messages, &monitor_events)?
@@ -218,15 +244,16 @@ pub(super) fn run(
 /// this process, which then ends QEMU.
 fn start(
     elf: &Path,
-    accelerator: Accelerator,
-    machine: MachineType,
+    (accelerator, machine): (Accelerator, MachineType),
     line: &GuestCommandLine,
     monitor: UnixStream,
+    gdb: Option<OwnedFd>,
     config: &RunConfig,
 ) -> Result<Child, RunError> {
     let program = program();
     let mut command = Command::new(&program);
     let monitor_number = process::pass(&mut command, monitor.into());
+    let gdb_number = gdb.map(|socket| process::pass(&mut command, socket));
     let text = &line.text;
     command
         .args(command::arguments(
@@ -235,6 +262,7 @@ fn start(
             machine,
             text,
             monitor_number,
+            gdb_number,
             config,
         ))
         .stdout(Stdio::piped())

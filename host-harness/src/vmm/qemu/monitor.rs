@@ -14,15 +14,19 @@ use serde_json::Value;
 use super::lines;
 
 /// The commands for QEMU. Its answers come later.
-const COMMANDS: &[u8] = b"{\"execute\": \"qmp_capabilities\"}\n{\"execute\": \"cont\"}\n";
+const CAPABILITIES: &[u8] = b"{\"execute\": \"qmp_capabilities\"}\n";
+const START: &[u8] = b"{\"execute\": \"cont\"}\n";
 
 const INJECT_NMI: &[u8] = b"{\"execute\": \"inject-nmi\"}\n";
 
 /// Opens a connection, whose second end is for QEMU's monitor. The guest runs as soon as the
-/// monitor reads it.
-pub(super) fn open() -> io::Result<(UnixStream, UnixStream)> {
+/// monitor reads it, unless a debugger is to start it.
+pub(super) fn open(has_debugger: bool) -> io::Result<(UnixStream, UnixStream)> {
     let (mut ours, other) = UnixStream::pair()?;
-    ours.write_all(COMMANDS)?;
+    ours.write_all(CAPABILITIES)?;
+    if !has_debugger {
+        ours.write_all(START)?;
+    }
     Ok((ours, other))
 }
 

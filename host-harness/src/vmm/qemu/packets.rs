@@ -1,0 +1,184 @@
+//! The requests of a debugger to QEMU, by GDB's remote protocol.
+//!
+//! QEMU's own commands are among them (`monitor`), and those can write files and start programs. So
+//! each request is read whole, checked, and written anew: what QEMU is given is what was checked.
+
+/// The longest request that QEMU takes.
+const MAX_LENGTH: usize = 4096;
+
+/// What a debugger has sent.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Request {
+    /// Bytes for QEMU.
+    Pass(Vec<u8>),
+    /// To detach.
+    Detach,
+    /// A packet that QEMU is not given, and the answer to it.
+    Refuse(&'static [u8]),
+}
+
+/// The answer to a request that is not supported.
+const NOT_SUPPORTED: &[u8] = b"+$#00";
+/// The answer to a packet with a wrong checksum.
+const SEND_AGAIN: &[u8] = b"-";
+
+/// Where in a packet the next byte is.
+#[derive(Debug, Default)]
+enum Place {
+    #[default]
+    Outside,
+    Body,
+    FirstDigit,
+    SecondDigit(u8),
+}
+
+/// Reads a debugger's bytes.
+#[derive(Debug, Default)]
+pub(super) struct Requests {
+    place: Place,
+    body: Vec<u8>,
+}
+
+/// A packet that is longer than any debugger's.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct TooLongError;
+
+impl Requests {
+    /// Takes the next byte; returns what it completes, if anything.
+    pub(super) fn push(&mut self, byte: u8) -> Result<Option<Request>, TooLongError> {
+        let (place, request) = match std::mem::take(&mut self.place) {
+            Place::Outside => match byte {
+                b'$' => {
+                    self.body.clear();
+                    (Place::Body, None)
+                }
+                // Acknowledgements, and Ctrl-C.
+                b'+' | b'-' | 0x03 => (Place::Outside, Some(Request::Pass(vec![byte]))),
+                _ => (Place::Outside, None),
+            },
+            Place::Body if byte == b'#' => (Place::FirstDigit, None),
+            Place::Body => {
+                if self.body.len() == MAX_LENGTH - 4 {
+                    return Err(TooLongError);
+                }
+                self.body.push(byte);
+                (Place::Body, None)
+            }
+            Place::FirstDigit => (Place::SecondDigit(byte), None),
+            Place::SecondDigit(first) => {
+                let digits = [first, byte];
+                (Place::Outside, Some(self.complete(digits)))
+            }
+        };
+        self.place = place;
+        Ok(request)
+    }
+
+    /// Handles a packet with these digits of its checksum.
+    fn complete(&self, digits: [u8; 2]) -> Request {
+        let sum = self
+            .body
+            .iter()
+            .fold(0_u8, |sum, byte| sum.wrapping_add(*byte));
+        let digits = std::str::from_utf8(&digits).ok();
+        if digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) != Some(sum) {
+            return Request::Refuse(SEND_AGAIN);
+        }
+        if !self.is_for_guest() {
+            return Request::Refuse(NOT_SUPPORTED);
+        }
+        if self.body == b"D" || self.body.starts_with(b"D;") {
+            return Request::Detach;
+        }
+        let mut packet = vec![b'$'];
+        packet.extend(&self.body);
+        packet.extend(format!("#{sum:02x}").bytes());
+        Request::Pass(packet)
+    }
+
+    /// Returns whether the request is about the guest, and not one of QEMU's own commands.
+    fn is_for_guest(&self) -> bool {
+        // Debuggers escape both. For QEMU a repetition begins at the one, with which a packet grows
+        // over its limit, and another packet at the other, if it has given up the first.
+        if self.body.iter().any(|byte| b"*$".contains(byte)) {
+            return false;
+        }
+        // A name in which something is escaped is another one for QEMU.
+        let name = &self.body[..self.body.len().min(b"qRcmd".len())];
+        // Memory in binary form is escaped too, but its name is this one letter.
+        name.starts_with(b"X") || !(name == b"qRcmd" || name.contains(&b'}'))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packet(body: &[u8]) -> Vec<u8> {
+        let sum = body.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte));
+        [b"$", body, b"#", format!("{sum:02x}").as_bytes()].concat()
+    }
+
+    fn all(bytes: &[u8]) -> Vec<Request> {
+        let mut requests = Requests::default();
+        let pushed = bytes.iter().map(|byte| requests.push(*byte));
+        pushed
+            .filter_map(|request| request.expect("short enough"))
+            .collect()
+    }
+
+    #[test]
+    fn requests_about_the_guest_pass_unchanged() {
+        for body in [
+            &b"g"[..],
+            b"qSupported:a+;b-",
+            b"m20004f,4",
+            b"vCont;s:p1.1",
+            b"X0,1:}\n",
+        ] {
+            let packet = packet(body);
+            assert_eq!(all(&packet), [Request::Pass(packet)]);
+        }
+        let others = all(b"+\x03x");
+        assert_eq!(others, [Request::Pass(vec![b'+']), Request::Pass(vec![3])]);
+    }
+
+    #[test]
+    fn a_request_to_detach_is_recognised() {
+        for body in [&b"D"[..], b"D;1"] {
+            assert_eq!(all(&packet(body)), [Request::Detach]);
+        }
+    }
+
+    #[test]
+    fn commands_of_qemu_are_refused_however_they_are_written() {
+        let long = [b"X", &b"*~".repeat(50)[..], b"$qRcmd,71"].concat();
+        for body in [
+            &b"qRcmd,71756974"[..],
+            b"q}rcmd,71",
+            b"}QRcmd,71",
+            b"qR* cmd,71",
+            b"X$qRcmd,71",
+            &long,
+        ] {
+            assert_eq!(all(&packet(body)), [Request::Refuse(NOT_SUPPORTED)]);
+        }
+    }
+
+    #[test]
+    fn a_packet_is_found_behind_bytes_that_are_none() {
+        let good = packet(b"g");
+        let bytes = [b"GET / HTTP/1.0\r\n\xff$g#zz$g#00", &good[..]].concat();
+        let again = || Request::Refuse(SEND_AGAIN);
+        assert_eq!(all(&bytes), [again(), again(), Request::Pass(good)]);
+    }
+
+    #[test]
+    fn a_packet_that_is_too_long_is_an_error() {
+        let mut requests = Requests::default();
+        let mut bytes = [b'$']
+            .into_iter()
+            .chain(std::iter::repeat_n(b'm', MAX_LENGTH));
+        assert!(bytes.any(|byte| requests.push(byte).is_err()));
+    }
+}

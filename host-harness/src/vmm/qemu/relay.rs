@@ -1,0 +1,190 @@
+//! Connects debuggers to QEMU: each in turn, from the port to a socket that only QEMU has.
+//!
+//! QEMU itself would give every debugger its monitor, and would leave the guest stopped when a
+//! connection breaks.
+
+use std::{
+    io::{self, Read, Write},
+    net::TcpStream,
+    os::{
+        fd::OwnedFd,
+        unix::net::{UnixListener, UnixStream},
+    },
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tempfile::TempDir;
+
+use super::packets::{Request, Requests};
+use crate::vmm::gdb::GdbListener;
+
+/// How often a request to leave is looked for.
+const INTERVAL: Duration = Duration::from_millis(20);
+
+/// How long either side may take to read what it is sent.
+const WRITE_LIMIT: Duration = Duration::from_secs(1);
+
+/// How long QEMU may take to let the guest run.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+
+/// The request to remove all breakpoints and let the guest run. QEMU takes requests only while the
+/// guest is stopped, and after an acknowledgement of its last answer: so these come first. The
+/// number is that of the only process, which it needs if the debugger has named that feature.
+const DETACH: &[u8] = b"+\x03$D;1#b0";
+/// The answer.
+const DETACHED: &[u8] = b"$OK#9a";
+
+/// The way from the port to QEMU.
+#[derive(Debug)]
+pub(super) struct Relay {
+    listener: GdbListener,
+    /// Contains the socket to which QEMU listens. No other user can open it.
+    folder: TempDir,
+    /// A debugger is attached, or the guest waits for the first one.
+    debugged: AtomicBool,
+}
+
+/// How a connection ended.
+enum End {
+    /// The debugger has detached, and the guest runs.
+    Detached,
+    /// The debugger's end was closed, or failed. It had asked for something, or not.
+    Debugger { has_asked: bool },
+    /// QEMU has ended, or the run must end.
+    Run,
+}
+
+impl Relay {
+    /// Makes a relay, and the socket to which QEMU is to listen.
+    pub(super) fn new(listener: GdbListener) -> io::Result<(Self, OwnedFd)> {
+        let folder = tempfile::tempdir()?;
+        let relay = Self {
+            listener,
+            folder,
+            debugged: AtomicBool::new(true),
+        };
+        let socket = UnixListener::bind(relay.path())?;
+        Ok((relay, socket.into()))
+    }
+
+    fn path(&self) -> std::path::PathBuf {
+        self.folder.path().join("gdb")
+    }
+
+    /// Returns whether a debugger is attached, or the guest waits for the first one.
+    pub(super) fn is_debugged(&self) -> bool {
+        self.debugged.load(Ordering::SeqCst)
+    }
+
+    /// Serves one debugger after another until `leave` is set.
+    pub(super) fn run(&self, leave: &AtomicBool) {
+        let mut has_run = false;
+        while !leave.load(Ordering::SeqCst) {
+            let [is_there] = readable([PollFd::new(self.listener.socket(), PollFlags::IN)]);
+            if !is_there {
+                continue;
+            }
+            let Some(debugger) = self.listener.accept() else {
+                continue;
+            };
+            // This stops the guest. If QEMU has ended, the debugger's connection ends too.
+            let Ok(qemu) = UnixStream::connect(self.path()) else {
+                continue;
+            };
+            self.debugged.store(true, Ordering::SeqCst);
+            match serve(&debugger, &qemu, leave).unwrap_or(End::Run) {
+                End::Detached => has_run = true,
+                End::Debugger { has_asked } => {
+                    has_run |= has_asked;
+                    if has_run {
+                        let_run(&qemu);
+                    }
+                }
+                End::Run => continue,
+            }
+            self.debugged.store(!has_run, Ordering::SeqCst);
+        }
+    }
+}
+
+/// Waits for input, for a short time; returns which of the sockets have some.
+fn readable<const N: usize>(mut sockets: [PollFd<'_>; N]) -> [bool; N] {
+    let limit = Timespec::try_from(INTERVAL).unwrap_or_default();
+    // If it fails, nothing has come.
+    let _ = poll(&mut sockets, Some(&limit));
+    sockets.map(|socket| !socket.revents().is_empty())
+}
+
+/// Passes requests and answers until one side ends. An error is QEMU's.
+fn serve(mut debugger: &TcpStream, mut qemu: &UnixStream, leave: &AtomicBool) -> io::Result<End> {
+    // The listener does not block, and its connections may have inherited that.
+    debugger.set_nonblocking(false)?;
+    debugger.set_nodelay(true)?;
+    debugger.set_write_timeout(Some(WRITE_LIMIT))?;
+    qemu.set_write_timeout(Some(WRITE_LIMIT))?;
+    let mut requests = Requests::default();
+    let mut has_asked = false;
+    let mut buffer = [0; 4096];
+    while !leave.load(Ordering::SeqCst) {
+        let [asks, answers] = readable([
+            PollFd::new(debugger, PollFlags::IN),
+            PollFd::new(qemu, PollFlags::IN),
+        ]);
+        if answers {
+            let length = qemu.read(&mut buffer)?;
+            if length == 0 {
+                return Ok(End::Run);
+            }
+            if debugger.write_all(&buffer[..length]).is_err() {
+                return Ok(End::Debugger { has_asked });
+            }
+        }
+        if asks {
+            let length = debugger.read(&mut buffer).unwrap_or(0);
+            if length == 0 {
+                return Ok(End::Debugger { has_asked });
+            }
+            for byte in &buffer[..length] {
+                match requests.push(*byte) {
+                    Ok(None) => {}
+                    Ok(Some(Request::Pass(bytes))) => {
+                        has_asked |= bytes.starts_with(b"$");
+                        qemu.write_all(&bytes)?;
+                    }
+                    // Whatever QEMU is asked after it has detached makes it crash. So it is
+                    // detached at the end of the connection only.
+                    Ok(Some(Request::Detach)) => {
+                        let_run(qemu);
+                        // Where this fails, the debugger is gone already.
+                        let _ = debugger.write_all(b"+$OK#9a");
+                        return Ok(End::Detached);
+                    }
+                    Ok(Some(Request::Refuse(answer))) => {
+                        if debugger.write_all(answer).is_err() {
+                            return Ok(End::Debugger { has_asked });
+                        }
+                    }
+                    Err(_) => return Ok(End::Debugger { has_asked }),
+                }
+            }
+        }
+    }
+    Ok(End::Run)
+}
+
+/// Lets the guest run without a debugger, and waits until QEMU has answered.
+fn let_run(mut qemu: &UnixStream) {
+    let mut answers = Vec::new();
+    let mut buffer = [0; 512];
+    let limit = qemu.set_read_timeout(Some(ANSWER_LIMIT));
+    let mut sent = limit.and_then(|()| qemu.write_all(DETACH));
+    // Where it fails, QEMU has ended.
+    while sent.is_ok() && !answers.ends_with(DETACHED) {
+        sent = match qemu.read(&mut buffer) {
+            Ok(0) | Err(_) => return,
+            Ok(length) => answers.write_all(&buffer[..length]),
+        };
+    }
+}
