@@ -3,6 +3,7 @@
 mod bench;
 mod choose;
 pub mod command;
+mod debugger;
 mod demo;
 mod new;
 mod output;
@@ -57,7 +58,7 @@ enum Verb {
 /// Runs the command with the arguments of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    let mut words: Vec<OsString> = env::args_os().collect();
+    let mut words: Vec<OsString> = debugger::join_port(env::args_os());
     // Cargo starts an installed `cargo-vm` with the subcommand's name as the first argument.
     if words.get(1).is_some_and(|word| word == "vm") {
         words.remove(1);

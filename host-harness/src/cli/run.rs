@@ -5,7 +5,9 @@ pub(super) mod out;
 use super::{
     Ended,
     choose::{Choice, Under},
-    complain, note,
+    complain,
+    debugger::{self, GdbOption},
+    note,
     output::ConsoleOutput,
 };
 use crate::{
@@ -94,6 +96,8 @@ pub(super) struct RunOptions {
     /// `timer=pit`. A VM with a PIT takes longer to shut down
     #[arg(long)]
     pit: bool,
+    #[command(flatten)]
+    pub(super) gdb: GdbOption,
 }
 
 const MEMORY_RANGE: RangeInclusive<i64> = MIN_MEMORY_MIB as i64..=MAX_MEMORY_MIB as i64;
@@ -130,6 +134,7 @@ pub(super) fn run(arguments: &RunArguments, stop: &StopToken) -> Ended {
     let vmm = match options.choice.under()? {
         Under::Vmm(vmm) => vmm,
         Under::Hyperlight(mode) => {
+            options.gdb.refuse_sandbox()?;
             let [function] = arguments.arguments.as_slice() else {
                 return Err(NoFunctionError.into());
             };
@@ -151,7 +156,11 @@ pub(super) fn run(arguments: &RunArguments, stop: &StopToken) -> Ended {
             return Ok(ended_as(&outcome?));
         }
     };
-    let config = options.config(vmm, arguments.arguments.join(" "), stop);
+    let mut config = options.config(vmm, arguments.arguments.join(" "), stop);
+    config.gdb = options.gdb.listen()?;
+    if let Some(listener) = &config.gdb {
+        debugger::announce(&arguments.elf, listener);
+    }
     let out = arguments.out.as_deref().map(OutFolder::make).transpose()?;
     let mut output = ConsoleOutput::new(options.raw);
     let report = vmm::run(&arguments.elf, &config, &mut output);

@@ -5,14 +5,16 @@ mod trials;
 use super::{
     Ended, FAILURE,
     choose::Under,
-    complain,
+    complain, debugger,
     run::{self, RunArguments, RunOptions},
 };
 use crate::{
     guest_tests::{self, GuestTest},
     stop::StopToken,
+    vmm::RunConfig,
 };
 use clap::Parser;
+use libtest_mimic::Trial;
 use std::{env, ffi::OsString, path::PathBuf};
 use trials::TestRuns;
 
@@ -56,6 +58,16 @@ const FAILED: u8 = 101;
      DORMIR_VMM to one of them"
 )]
 struct InSandboxError;
+
+/// A debugger was to attach to several tests, or to none.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "a debugger attaches to one test, and {count} would run: name one, as in `cargo test -- \
+     --exact NAME`; `cargo test -- --list` shows the names"
+)]
+struct NotOneTestError {
+    count: usize,
+}
 
 /// What follows the name of a test program: as Rust's test harness has it, with any number of
 /// filters.
@@ -107,6 +119,7 @@ pub(super) fn run(arguments: &RunnerArguments, stop: &StopToken) -> Ended {
         // With all words in the order in which they were given: an option of `cargo vm run` may
         // follow the guest's name.
         let words = env::args_os().skip_while(|word| word != "runner");
+        let words = debugger::join_port(words);
         return match Program::try_parse_from(words) {
             Ok(program) => run::run(&program.arguments, stop),
             Err(error) => Ok(show(&error, FAILURE)),
@@ -128,13 +141,31 @@ pub(super) fn run(arguments: &RunnerArguments, stop: &StopToken) -> Ended {
             Under::Hyperlight(_) => return Err(InSandboxError.into()),
         }
     };
+    let config = vmm.map(|vmm| arguments.options.config(vmm, String::new(), stop));
+    let listener = match &config {
+        Some(_) => arguments.options.gdb.listen()?,
+        None => None,
+    };
+    let config = config.map(|config| RunConfig {
+        gdb: listener.clone(),
+        ..config
+    });
     let runs = TestRuns::new(
         &arguments.elf,
-        vmm.map(|vmm| arguments.options.config(vmm, String::new(), stop)),
+        config,
         arguments.out.as_deref(),
         selection.nocapture,
     );
-    let conclusion = libtest_mimic::run(&selection, runs.trials(tests));
+    let trials = runs.trials(tests);
+    if let Some(listener) = listener {
+        let count = trials.iter().filter(|trial| will_run(&selection, trial));
+        let count = count.count();
+        if count != 1 {
+            return Err(NotOneTestError { count }.into());
+        }
+        debugger::announce(&arguments.elf, &listener);
+    }
+    let conclusion = libtest_mimic::run(&selection, trials);
     runs.show_boots();
     if stop.is_stopped() {
         complain(format_args!("the tests were stopped from outside"));
@@ -143,9 +174,39 @@ pub(super) fn run(arguments: &RunnerArguments, stop: &StopToken) -> Ended {
     Ok(if conclusion.has_failed() { FAILED } else { 0 })
 }
 
+/// Returns whether a test is run, and not only shown.
+fn will_run(selection: &libtest_mimic::Arguments, trial: &Trial) -> bool {
+    let runs_ignored = selection.ignored || selection.include_ignored;
+    !selection.is_filtered_out(trial) && (runs_ignored || !trial.has_ignored_flag())
+}
+
 /// Prints help, or what is wrong with the words; returns the status, `failure` for the latter.
 fn show(error: &clap::Error, failure: u8) -> u8 {
     // Where the stream is gone, there is no one left to tell.
     let _ = error.print();
     if error.use_stderr() { failure } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_debugger_attaches_to_a_test_that_is_run() {
+        let trials = [("a", false), ("ab", false), ("b", true)]
+            .map(|(name, is_ignored)| Trial::test(name, || Ok(())).with_ignored_flag(is_ignored));
+        for (line, count) in [
+            ("tests", 2),
+            ("tests a", 2),
+            ("tests a --exact", 1),
+            ("tests b", 1),
+            ("tests b --ignored", 1),
+            ("tests --include-ignored", 3),
+            ("tests --skip a", 0),
+        ] {
+            let selection = Selection::try_parse_from(line.split(' ')).expect("it is valid");
+            let run = trials.iter().filter(|t| will_run(&selection.first, t));
+            assert_eq!(run.count(), count, "{line}");
+        }
+    }
 }

@@ -41,6 +41,8 @@ fn every_verb_has_a_help_with_units_and_defaults() {
                 "[default: 16]",
                 "[default: q35]",
                 "timer=pit",
+                "--gdb",
+                "[default: 1234",
                 "124",
             ],
         ),
@@ -86,6 +88,9 @@ fn invalid_arguments_are_named() {
         ("run guest --memory 0", "'0'"),
         ("run guest --memory 1000000", "'1000000'"),
         ("run guest --console-limit -1", "'-1'"),
+        ("run guest --gdb 65536", "65536 is not in 0..=65535"),
+        ("run guest --gdb=soon", "'soon'"),
+        ("run --gdb", "<ELF>"),
         ("run guest --fast", "'--fast'"),
         ("runner guest --fast", "Usage: cargo vm runner"),
         ("demo --fast", "'--fast'"),
@@ -108,6 +113,7 @@ fn contradictory_arguments_are_refused_in_a_sentence() {
     for (line, named) in [
         ("run guest --vmm kvm --machine q35", "--machine"),
         ("demo --vmm kvm --machine microvm", "--machine"),
+        ("run guest answer --vmm hyperlight --gdb", "--gdb"),
         ("demo basic no-such-demo", "`no-such-demo`"),
         ("demo --list no-such-demo", "`no-such-demo`"),
     ] {
@@ -116,6 +122,20 @@ fn contradictory_arguments_are_refused_in_a_sentence() {
         assert!(is_error_line(&stderr), "{line}: {stderr}");
         assert!(stderr.contains(named), "{line}: {stderr}");
         assert!(stdout.is_empty(), "{line}: {stdout}");
+    }
+}
+
+#[test]
+fn a_debuggers_port_that_is_in_use_is_named() {
+    let other = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
+    let port = other.local_addr().expect("an address").port().to_string();
+    for vmm in ["kvm", "qemu-tcg"] {
+        let line = ["run", "--gdb", &port, "guest", "--vmm", vmm];
+        let (status, stdout, stderr) = outcome(cargo_vm().args(line));
+        assert_eq!(status, Some(125), "{vmm}: {stderr}");
+        assert!(is_error_line(&stderr), "{vmm}: {stderr}");
+        assert!(stderr.contains(&format!("port {port}")), "{stderr}");
+        assert!(stdout.is_empty(), "{vmm}: {stdout}");
     }
 }
 
