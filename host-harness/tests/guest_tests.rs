@@ -104,7 +104,9 @@ fn each_failure_is_shown_with_its_console() {
     run.ended_with(101);
     run.has(&[
         "0 passed; 6 failed",
-        "no such number\n--- console ---\nbefore the panic\n",
+        "no such number\nbacktrace of the guest, innermost call first:\n",
+        "at tested/tests/failing.rs:",
+        "\n--- console ---\nbefore the panic\n",
         "error: it went wrong",
         "time limit of 3s",
         "this test's limit is `timeout` in its attribute",
