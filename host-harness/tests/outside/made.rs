@@ -42,8 +42,8 @@ impl Made {
     }
 }
 
-/// Removes what earlier runs have built of new crates, but not what those depend on: a crate that is
-/// now in another folder is built anew.
+/// Removes what earlier runs have built of new crates, but not what those depend on: a crate that
+/// is now in another folder is built anew.
 fn remove_old() {
     static REMOVED: Once = Once::new();
     REMOVED.call_once(|| {
