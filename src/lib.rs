@@ -9,7 +9,7 @@
 //! use dormir::{block_on, executor::{Executor, Shared, Up64}, platform::host, time::Timer};
 //!
 //! // Two of these tasks can exist at once, without a heap.
-//! dormir::task! {
+//! dormir::tasks! {
 //!     async fn nap(length: Duration) -> Duration, pool = 2 {
 //!         Timer::after(length).await;
 //!         length
@@ -39,7 +39,7 @@
 //!
 //! | module | what it has |
 //! | --- | --- |
-//! | [`executor`], [`task!`] | executors, tasks, spawners, join handles |
+//! | [`executor`], [`tasks!`] | executors, tasks, spawners, join handles |
 //! | [`time`] | timers, the queue that holds them, clocks and alarms |
 //! | [`event`] | events, which interrupt handlers signal and tasks await |
 //! | [`idle`] | idle policies: what the vCPU does while no task is ready |
@@ -178,7 +178,7 @@
 //! | `embassy-time` | no | `time::embassy`: `embassy_time`'s timers run on the global queue |
 //! | `alloc` | no | tasks on the heap: `Task::boxed`; a table of `embassy_time`'s wakers that grows |
 //! | `metrics` | no | `Executor::metrics`: counts of polls, wakes and waits; the longest poll |
-//! | `macros` | no | the attribute [`executor::task`](executor), by the crate `dormir-macros` |
+//! | `macros` | no | the attribute `task`, by the crate `dormir-macros` |
 //! | `trace` | no | `executor::trace`: hooks that executors call |
 //! | `log` | no | messages by the crate `log`: what `bare::init` found; a full table of `embassy_time`'s wakers |
 //! | `defmt` | no | `defmt::Format` on instants, errors and other data types |
@@ -223,6 +223,38 @@ mod test_support;
 pub mod time;
 mod vcpu;
 
+/// # Examples
+///
+/// ```
+/// use dormir::executor::{Executor, Shared, Up64};
+///
+/// #[dormir::task(pool_size = 2)]
+/// async fn sum(mut a: u32, (b, c): (u32, u32)) -> u32 {
+///     a += b + c;
+///     a
+/// }
+///
+/// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+/// let mut runner = EXECUTOR.enter()?;
+/// let handle = runner.spawner().spawn(sum(1, (2, 3)))?;
+/// runner.run_until_idle();
+/// assert_eq!(dormir::block_on(handle, dormir::platform::host::Skip), Ok(6));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// What a static pool cannot hold is refused:
+///
+/// ```compile_fail
+/// #[dormir::task]
+/// async fn call(function: impl Fn()) { function() }
+/// ```
+///
+/// ```compile_fail
+/// #[dormir::task]
+/// async fn show<T: core::fmt::Debug>(value: T) { println!("{value:?}") }
+/// ```
+#[cfg(feature = "macros")]
+pub use dormir_macros::task;
 pub use event::Event;
 pub use executor::block_on::block_on;
 #[cfg(all(target_arch = "x86_64", target_os = "none", feature = "hyperlight"))]

@@ -34,9 +34,10 @@
 //!
 //! # Attributes and tests
 //!
-//! With the feature `macros`, the attributes `main`, `task` and `test` of this crate take the place
-//! of [`entry!`] and `dormir::task!`. With [`test_main!`] in place of [`entry!`], `cargo test` runs
-//! each function with `#[dormir_guest::test]` in a VM of its own.
+//! With the feature `macros`, the attributes `main` and `test` of this crate and `dormir::task`,
+//! which is here too, take the place of [`entry!`] and `dormir::tasks!`. With [`test_main!`] in
+//! place of [`entry!`], `cargo test` runs each function with `#[dormir_guest::test]` in a VM of its
+//! own.
 //!
 //! # Arguments
 //!

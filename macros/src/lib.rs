@@ -16,7 +16,7 @@ use proc_macro::TokenStream;
 /// Arguments may be patterns, `mut` ones too. They must own what they hold, or borrow it for
 /// `'static`. There are no generic parameters and no `impl Trait`: a static pool has one size.
 ///
-/// The function-like form without this attribute's dependencies is `dormir::task!`.
+/// Without the feature `macros` and its dependencies, `dormir::tasks!` makes such functions.
 ///
 /// [`Task`]: https://docs.rs/dormir/latest/dormir/executor/struct.Task.html
 #[proc_macro_attribute]

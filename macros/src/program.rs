@@ -72,7 +72,7 @@ pub(crate) fn as_task(function: &ItemFn, finish: &TokenStream) -> TokenStream {
     quote! {
         #(#outer)*
         #visibility fn #name() -> u8 {
-            #dormir::task! {
+            #dormir::tasks! {
                 async fn #name(#argument) -> u8, pool = 1 {
                     #inner
                     #code

@@ -1,4 +1,4 @@
-//! `#[task]`: an `async fn` becomes a call of `dormir::task!`.
+//! `#[task]`: an `async fn` becomes a call of `dormir::tasks!`.
 
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
@@ -40,7 +40,7 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenS
         }
     }
     Ok(quote! {
-        ::dormir::task! {
+        ::dormir::tasks! {
             #(#attributes)*
             #visibility async fn #name(#(#arguments),*) -> #output, pool = (#pool_size) {
                 #(#patterns)*

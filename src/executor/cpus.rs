@@ -87,7 +87,7 @@ pub unsafe trait Cpus: Copy + Send + Sync + 'static {
 /// ```
 /// use dormir::executor::{Executor, RemoteSpawner, Shared, Up64};
 ///
-/// dormir::task! { async fn from_thread(), pool = 1 {} }
+/// dormir::tasks! { async fn from_thread(), pool = 1 {} }
 ///
 /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
 ///
@@ -147,7 +147,7 @@ unsafe impl Cpus for Shared {
 /// ```
 /// use dormir::executor::{Executor, SingleVcpu, Up64, yield_now};
 ///
-/// dormir::task! { async fn twice(), pool = 1 { yield_now().await } }
+/// dormir::tasks! { async fn twice(), pool = 1 { yield_now().await } }
 ///
 /// // SAFETY: this guest has one vCPU.
 /// static EXECUTOR: Executor<Up64, SingleVcpu> = Executor::new(unsafe { SingleVcpu::new() });

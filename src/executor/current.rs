@@ -20,9 +20,9 @@ static CURRENT: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 /// Returns the name of the task that is being polled, by any executor: for panic handlers. `None`
 /// if no task is polled.
 ///
-/// The name is the path of the function in [`task!`](crate::task); for a boxed task (`Task::boxed`)
-/// it is the type of its future. With executors on several vCPUs (or threads), it is that of the
-/// task whose poll began last.
+/// The name is the path of the function in [`tasks!`](crate::tasks); for a boxed task
+/// (`Task::boxed`) it is the type of its future. With executors on several vCPUs (or threads), it
+/// is that of the task whose poll began last.
 ///
 /// # Contexts
 ///
@@ -33,7 +33,7 @@ static CURRENT: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 /// ```
 /// use dormir::executor::{Executor, Shared, Up64, current_task};
 ///
-/// dormir::task! {
+/// dormir::tasks! {
 ///     async fn work(), pool = 1 {
 ///         assert!(current_task().is_some_and(|name| name.ends_with("::work")));
 ///     }

@@ -22,7 +22,7 @@ use crate::sync::const_new;
 /// ```
 /// use dormir::{executor::{Executor, Shared, Up64}, platform::host};
 ///
-/// dormir::task! { async fn work(), pool = 2 {} }
+/// dormir::tasks! { async fn work(), pool = 2 {} }
 ///
 /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
 ///
@@ -122,7 +122,7 @@ impl<C: Capacity, M: Cpus> Executor<C, M> {
     /// use core::sync::atomic::{AtomicBool, Ordering};
     /// use dormir::executor::{Executor, Shared, Up64};
     ///
-    /// dormir::task! { async fn nothing(), pool = 1 {} }
+    /// dormir::tasks! { async fn nothing(), pool = 1 {} }
     ///
     /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
     /// static WOKEN: AtomicBool = AtomicBool::new(false);

@@ -39,7 +39,7 @@ use super::{block_on, current, header::Header, lifecycle::Joined, task_ref::Task
 /// ```
 /// use dormir::{block_on, executor::{Executor, Shared, Up64}, platform::host};
 ///
-/// dormir::task! { async fn add(a: u32, b: u32) -> u32, pool = 1 { a + b } }
+/// dormir::tasks! { async fn add(a: u32, b: u32) -> u32, pool = 1 { a + b } }
 ///
 /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
 /// let mut runner = EXECUTOR.enter()?;
@@ -55,7 +55,7 @@ use super::{block_on, current, header::Header, lifecycle::Joined, task_ref::Task
 /// # use dormir::executor::{Executor, Shared, Up64};
 /// # use std::rc::Rc;
 /// # static EXECUTOR: Executor<Up64> = Executor::new(Shared);
-/// dormir::task! { async fn local() -> Rc<str>, pool = 1 { "local".into() } }
+/// dormir::tasks! { async fn local() -> Rc<str>, pool = 1 { "local".into() } }
 ///
 /// let handle = EXECUTOR.enter()?.spawner().spawn(local())?;
 /// std::thread::spawn(move || drop(handle));
@@ -109,7 +109,7 @@ impl<T> JoinHandle<T> {
     ///     block_on, executor::{AbortHandle, Executor, Shared, Up64}, platform::host, time::Timer,
     /// };
     ///
-    /// dormir::task! {
+    /// dormir::tasks! {
     ///     async fn forever(), pool = 1 { core::future::pending().await }
     ///
     ///     async fn limit(other: AbortHandle), pool = 1 {
@@ -201,7 +201,7 @@ impl<T> fmt::Debug for JoinHandle<T> {
 /// ```
 /// use dormir::executor::{Executor, Shared, Up64};
 ///
-/// dormir::task! { async fn forever(), pool = 1 { core::future::pending().await } }
+/// dormir::tasks! { async fn forever(), pool = 1 { core::future::pending().await } }
 ///
 /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
 ///
@@ -251,7 +251,7 @@ impl fmt::Debug for AbortHandle {
 /// ```
 /// use dormir::{block_on, executor::{Executor, Shared, Up64}, platform::host};
 ///
-/// dormir::task! { async fn forever(), pool = 1 { core::future::pending().await } }
+/// dormir::tasks! { async fn forever(), pool = 1 { core::future::pending().await } }
 ///
 /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
 ///

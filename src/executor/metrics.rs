@@ -20,7 +20,7 @@ use counters::Counters;
 /// ```
 /// use dormir::executor::{Executor, Shared, Up64, metrics::Metrics, yield_now};
 ///
-/// dormir::task! { async fn twice(), pool = 1 { yield_now().await } }
+/// dormir::tasks! { async fn twice(), pool = 1 { yield_now().await } }
 ///
 /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
 ///
@@ -77,7 +77,7 @@ pub struct Metrics {
 /// ```
 /// use dormir::executor::{Executor, Shared, Up64, metrics::TaskMetrics};
 ///
-/// dormir::task! { async fn waits(), pool = 4 { core::future::pending().await } }
+/// dormir::tasks! { async fn waits(), pool = 4 { core::future::pending().await } }
 ///
 /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
 ///
@@ -127,7 +127,7 @@ impl TaskMetrics {
     ///     println!("{}: {}.{} %", now.name, share / 10, share % 10);
     /// }
     /// # use dormir::executor::{Executor, Shared, Up64};
-    /// # dormir::task! { async fn waits(), pool = 1 { core::future::pending().await } }
+    /// # dormir::tasks! { async fn waits(), pool = 1 { core::future::pending().await } }
     /// # static EXECUTOR: Executor<Up64> = Executor::new(Shared);
     /// # EXECUTOR.remote().spawn_detached(waits())?;
     /// # EXECUTOR.for_each_task(|task| show(&task, &task));

@@ -3,14 +3,14 @@
 //!
 //! An [`Executor`] is a static with slots for tasks. [`Executor::enter`] returns its [`Runner`],
 //! which polls the tasks; spawners spawn them: a [`Spawner`] on the runner's vCPU, a
-//! [`RemoteSpawner`] anywhere. [`task!`](crate::task) makes functions whose futures can be spawned
-//! without a heap.
+//! [`RemoteSpawner`] anywhere. [`tasks!`](crate::tasks) makes functions whose futures can be
+//! spawned without a heap.
 //!
 //! ```
 //! use core::time::Duration;
 //! use dormir::{executor::{Executor, Shared, Up64}, platform::host, time::Timer};
 //!
-//! dormir::task! {
+//! dormir::tasks! {
 //!     async fn greet(name: &'static str, delay: Duration), pool = 2 {
 //!         Timer::after(delay).await;
 //!         println!("hello, {name}");
@@ -60,8 +60,8 @@ mod slot;
 mod spawn;
 mod spawn_error;
 pub(crate) mod task;
-mod task_macro;
 pub(crate) mod task_ref;
+mod tasks_macro;
 #[cfg(all(test, not(loom)))]
 mod tests;
 #[cfg(feature = "trace")]
@@ -88,35 +88,3 @@ pub use self::{
     header::TaskVTable,
     pool::{Align, Aligned, Pool, cell_align, cell_size, never_made},
 };
-/// # Examples
-///
-/// ```
-/// use dormir::executor::{Executor, Shared, Up64, task};
-///
-/// #[task(pool_size = 2)]
-/// async fn sum(mut a: u32, (b, c): (u32, u32)) -> u32 {
-///     a += b + c;
-///     a
-/// }
-///
-/// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
-/// let mut runner = EXECUTOR.enter()?;
-/// let handle = runner.spawner().spawn(sum(1, (2, 3)))?;
-/// runner.run_until_idle();
-/// assert_eq!(dormir::block_on(handle, dormir::platform::host::Skip), Ok(6));
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-///
-/// What a static pool cannot hold is refused:
-///
-/// ```compile_fail
-/// #[dormir::executor::task]
-/// async fn call(function: impl Fn()) { function() }
-/// ```
-///
-/// ```compile_fail
-/// #[dormir::executor::task]
-/// async fn show<T: core::fmt::Debug>(value: T) { println!("{value:?}") }
-/// ```
-#[cfg(feature = "macros")]
-pub use dormir_macros::task;

@@ -17,7 +17,7 @@ use super::{
 };
 
 /// The memory of a pool: the head of its free list, and `SIZE` bytes at an alignment of `ALIGN`. It
-/// is all zero, so that it takes no room in an image. Made by [`task!`](crate::task).
+/// is all zero, so that it takes no room in an image. Made by [`tasks!`](crate::tasks).
 #[doc(hidden)]
 #[repr(C)]
 pub struct Pool<const SIZE: usize, const ALIGN: usize>

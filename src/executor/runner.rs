@@ -59,7 +59,7 @@ use crate::{
 /// ```
 /// use dormir::executor::{Executor, Runner, Shared, Up64};
 ///
-/// dormir::task! { async fn forever(), pool = 1 { core::future::pending().await } }
+/// dormir::tasks! { async fn forever(), pool = 1 { core::future::pending().await } }
 ///
 /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
 ///
@@ -127,7 +127,7 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
     /// static TIMERS: TimerQueue = TimerQueue::new();
     /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
     ///
-    /// dormir::task! { async fn wait(timer: Timer), pool = 1 { timer.await } }
+    /// dormir::tasks! { async fn wait(timer: Timer), pool = 1 { timer.await } }
     ///
     /// TIMERS.install(&CLOCK, &CLOCK)?;
     /// let mut runner = EXECUTOR.enter()?.with_timers(&TIMERS);
@@ -174,7 +174,7 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
     ///     executor::{Executor, Shared, Up64}, platform::host, time::{Instant, Timer},
     /// };
     ///
-    /// dormir::task! { async fn nap(), pool = 1 { Timer::after(Duration::from_secs(1)).await } }
+    /// dormir::tasks! { async fn nap(), pool = 1 { Timer::after(Duration::from_secs(1)).await } }
     ///
     /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
     ///
@@ -222,7 +222,7 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
     /// ```
     /// use dormir::{executor::{Executor, Shared, Up64, yield_now}, time::TimerQueue};
     ///
-    /// dormir::task! {
+    /// dormir::tasks! {
     ///     /// Is always ready, so that `run_until_idle` would not return.
     ///     async fn busy(), pool = 1 { loop { yield_now().await } }
     /// }
@@ -261,7 +261,7 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
     /// ```
     /// use dormir::executor::{Executor, Shared, Up64};
     ///
-    /// dormir::task! { async fn work(), pool = 2 {} }
+    /// dormir::tasks! { async fn work(), pool = 2 {} }
     ///
     /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
     ///
@@ -323,7 +323,7 @@ impl<C: Capacity, M: Cpus> Runner<C, M> {
     /// ```
     /// use core::sync::atomic::{AtomicBool, Ordering};
     /// use dormir::executor::{Executor, Shared, Up64};
-    /// # dormir::task! { async fn work(), pool = 1 {} }
+    /// # dormir::tasks! { async fn work(), pool = 1 {} }
     ///
     /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
     /// static WOKEN: AtomicBool = AtomicBool::new(true);

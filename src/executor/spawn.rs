@@ -31,13 +31,13 @@ use crate::sync::critical;
 /// ```
 /// use dormir::executor::{Executor, Shared, Spawner, Up64};
 ///
-/// dormir::task! {
+/// dormir::tasks! {
 ///     async fn parent(spawner: Spawner) -> u32, pool = 1 {
 ///         let child = spawner.spawn(child(20)).expect("the pool has room");
 ///         child.await.expect("it was not aborted") + 1
 ///     }
 /// }
-/// dormir::task! { async fn child(n: u32) -> u32, pool = 1 { n * 2 } }
+/// dormir::tasks! { async fn child(n: u32) -> u32, pool = 1 { n * 2 } }
 ///
 /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
 /// let mut runner = EXECUTOR.enter()?;
@@ -88,7 +88,7 @@ impl Spawner {
     /// ```
     /// use dormir::{executor::{Executor, Shared, SpawnErrorKind, Up64}, platform::host};
     ///
-    /// dormir::task! { async fn add(a: u32, b: u32) -> u32, pool = 1 { a + b } }
+    /// dormir::tasks! { async fn add(a: u32, b: u32) -> u32, pool = 1 { a + b } }
     ///
     /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
     ///
@@ -143,7 +143,7 @@ impl fmt::Debug for Spawner {
 /// ```
 /// use dormir::executor::{Executor, Shared, Up64};
 ///
-/// dormir::task! { async fn greet(name: &'static str), pool = 1 { println!("hello, {name}") } }
+/// dormir::tasks! { async fn greet(name: &'static str), pool = 1 { println!("hello, {name}") } }
 ///
 /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
 /// std::thread::spawn(|| drop(EXECUTOR.remote().spawn(greet("runner")).expect("there is room")))
@@ -159,7 +159,7 @@ impl fmt::Debug for Spawner {
 /// # use dormir::executor::{Executor, Shared, Up64};
 /// # use std::rc::Rc;
 /// # static EXECUTOR: Executor<Up64> = Executor::new(Shared);
-/// dormir::task! { async fn print(text: Rc<str>), pool = 1 { println!("{text}") } }
+/// dormir::tasks! { async fn print(text: Rc<str>), pool = 1 { println!("{text}") } }
 ///
 /// EXECUTOR.remote().spawn_detached(print("local".into()))?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -182,7 +182,7 @@ impl<C: Capacity, M: Cpus> Executor<C, M> {
     /// ```
     /// use dormir::{executor::{Executor, Shared, Up64}, platform::host};
     ///
-    /// dormir::task! { async fn answer(packet: u32), pool = 8 { println!("packet {packet}") } }
+    /// dormir::tasks! { async fn answer(packet: u32), pool = 8 { println!("packet {packet}") } }
     ///
     /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
     ///

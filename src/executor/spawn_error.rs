@@ -11,7 +11,7 @@ use super::task::Task;
 /// ```
 /// use dormir::executor::{Executor, Shared, Up64};
 ///
-/// dormir::task! { async fn work(), pool = 1 {} }
+/// dormir::tasks! { async fn work(), pool = 1 {} }
 ///
 /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
 ///
@@ -42,7 +42,7 @@ pub struct SpawnError<F> {
 ///     matches!(kind, SpawnErrorKind::PoolFull | SpawnErrorKind::ExecutorFull)
 /// }
 /// # use dormir::executor::{Executor, Shared, Up64};
-/// # dormir::task! { async fn work(), pool = 1 {} }
+/// # dormir::tasks! { async fn work(), pool = 1 {} }
 /// # static EXECUTOR: Executor<Up64> = Executor::new(Shared);
 /// # let spawner = EXECUTOR.enter()?.spawner();
 /// # let gone = spawner.spawn(work()).expect_err("the runner was dropped");

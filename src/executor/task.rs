@@ -146,8 +146,8 @@ unsafe fn drop_output<F: Future>(header: NonNull<Header>) {
     unsafe { body.cast::<F::Output>().drop_in_place() };
 }
 
-/// A future that can be [spawned](super::Spawner::spawn): what a function of [`task!`](crate::task)
-/// returns, or `Task::boxed` (feature `alloc`).
+/// A future that can be [spawned](super::Spawner::spawn): what a function of
+/// [`tasks!`](crate::tasks) returns, or `Task::boxed` (feature `alloc`).
 ///
 /// It does nothing until it is spawned, and takes no memory in its pool until then. A task may also
 /// be awaited without being spawned: then it needs neither executor nor pool.
@@ -157,7 +157,7 @@ unsafe fn drop_output<F: Future>(header: NonNull<Header>) {
 /// ```
 /// use dormir::{block_on, executor::{Executor, Shared, Task, Up64}, platform::host};
 ///
-/// dormir::task! { async fn square(n: u32) -> u32, pool = 2 { n * n } }
+/// dormir::tasks! { async fn square(n: u32) -> u32, pool = 2 { n * n } }
 ///
 /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
 ///

@@ -1,4 +1,4 @@
-//! `task!`: functions whose futures lie in static pools.
+//! `tasks!`: functions whose futures lie in static pools.
 
 /// Makes functions whose futures lie in a static pool, to be
 /// [spawned](crate::executor::Spawner::spawn) without a heap.
@@ -11,6 +11,9 @@
 /// Arguments are plain names (without `mut`), of types without generic parameters; futures must be
 /// `'static`. Attributes and visibility apply to the function.
 ///
+/// The attribute `#[dormir::task]` (feature `macros`) does the same for one `async fn`, whose
+/// arguments may be patterns.
+///
 /// In the pool, a task takes the size of its future (or of its output, if that is larger) and 32
 /// bytes. In the executor it takes 17 bytes; 8 more with the feature `metrics`, and a timer's node
 /// more with `embassy-time`.
@@ -20,7 +23,7 @@
 /// ```
 /// use core::future::{Ready, ready};
 ///
-/// dormir::task! {
+/// dormir::tasks! {
 ///     /// Adds.
 ///     pub async fn add(a: u32, b: u32) -> u32, pool = 4 { a + b }
 ///
@@ -29,7 +32,7 @@
 /// # let _ = (add(1, 2), four());
 /// ```
 #[macro_export]
-macro_rules! task {
+macro_rules! tasks {
     () => {};
     (
         $(#[$attribute:meta])*
@@ -39,12 +42,12 @@ macro_rules! task {
     ) => {
         $(#[$attribute])*
         $vis fn $name($($arg: $ty),*) -> $crate::executor::Task<
-            impl ::core::future::Future<Output = $crate::task!(@output $($output)?)> + use<>
+            impl ::core::future::Future<Output = $crate::tasks!(@output $($output)?)> + use<>
         > {
             async fn dormir_task_body($($arg: $ty),*) $(-> $output)? $body
-            $crate::task!(@pooled $name, dormir_task_body, [$($arg: $ty),*], $count)
+            $crate::tasks!(@pooled $name, dormir_task_body, [$($arg: $ty),*], $count)
         }
-        $crate::task! { $($rest)* }
+        $crate::tasks! { $($rest)* }
     };
     (
         $(#[$attribute:meta])*
@@ -55,25 +58,25 @@ macro_rules! task {
         $(#[$attribute])*
         $vis fn $name($($arg: $ty),*) -> $crate::executor::Task<$future> {
             fn dormir_task_body($($arg: $ty),*) -> $future $body
-            $crate::task!(@pooled $name, dormir_task_body, [$($arg: $ty),*], $count)
+            $crate::tasks!(@pooled $name, dormir_task_body, [$($arg: $ty),*], $count)
         }
-        $crate::task! { $($rest)* }
+        $crate::tasks! { $($rest)* }
     };
     (
         $(#[$attribute:meta])*
         $vis:vis async fn $name:ident $($other:tt)*
     ) => {
-        $crate::task! { @not_understood $name, "async fn", "Output" }
+        $crate::tasks! { @not_understood $name, "async fn", "Output" }
     };
     (
         $(#[$attribute:meta])*
         $vis:vis fn $name:ident $($other:tt)*
     ) => {
-        $crate::task! { @not_understood $name, "fn", "Future" }
+        $crate::tasks! { @not_understood $name, "fn", "Future" }
     };
     (@not_understood $name:ident, $function:literal, $result:literal) => {
         ::core::compile_error!(::core::concat!(
-            "`", ::core::stringify!($name), "` does not have the form that `task!` takes: `",
+            "`", ::core::stringify!($name), "` does not have the form that `tasks!` takes: `",
             $function, " ", ::core::stringify!($name), "(argument: Type) -> ", $result,
             ", pool = 4 { .. }`. ",
             "An argument is a plain name: instead of `mut n: u32` write `n: u32`, and \

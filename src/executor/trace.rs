@@ -41,7 +41,7 @@ use crate::sync::atomic::Ordering;
 ///     fn idle_left(&self) { println!("no longer idle") }
 /// }
 /// # use dormir::executor::{Executor, Shared, Up64, trace};
-/// # dormir::task! { async fn nothing(), pool = 1 {} }
+/// # dormir::tasks! { async fn nothing(), pool = 1 {} }
 /// # static EXECUTOR: Executor<Up64> = Executor::new(Shared);
 /// # trace::install(&Print)?;
 /// # EXECUTOR.remote().spawn_detached(nothing())?;
@@ -106,7 +106,7 @@ pub trait Trace: Sync {
 ///     }
 /// }
 /// # use dormir::executor::{Executor, Shared, Up64, trace};
-/// # dormir::task! { async fn nothing(), pool = 1 {} }
+/// # dormir::tasks! { async fn nothing(), pool = 1 {} }
 /// # static EXECUTOR: Executor<Up64> = Executor::new(Shared);
 /// # trace::install(&StoreLast)?;
 /// # EXECUTOR.remote().spawn_detached(nothing())?;
@@ -201,7 +201,7 @@ impl core::error::Error for AlreadyTraced {}
 /// }
 /// static POLLS: CountPolls = CountPolls(AtomicU32::new(0));
 ///
-/// dormir::task! { async fn nothing(), pool = 1 {} }
+/// dormir::tasks! { async fn nothing(), pool = 1 {} }
 ///
 /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
 /// trace::install(&POLLS)?;

@@ -25,7 +25,7 @@
 //! #     type Output = String;
 //! #     fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<String> { Poll::Pending }
 //! # }
-//! dormir::task! { fn made() -> Either<Any>, pool = 1 { Either(PhantomData) } }
+//! dormir::tasks! { fn made() -> Either<Any>, pool = 1 { Either(PhantomData) } }
 //!
 //! let task: Task<Either<Static>> = made();
 //! ```
@@ -45,7 +45,7 @@
 //! #     type Output = String;
 //! #     fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<String> { Poll::Pending }
 //! # }
-//! dormir::task! { fn made() -> Either<Any>, pool = 1 { Either(PhantomData) } }
+//! dormir::tasks! { fn made() -> Either<Any>, pool = 1 { Either(PhantomData) } }
 //!
 //! let task: Task<Either<Any>> = made();
 //! // The future itself is converted: its functions go with its type.

@@ -17,7 +17,7 @@ use core::{
 /// ```
 /// use dormir::executor::{Executor, Shared, Up64, yield_now};
 ///
-/// dormir::task! {
+/// dormir::tasks! {
 ///     /// Two of them print in turn: left 1, right 1, left 2, right 2.
 ///     async fn count(name: &'static str), pool = 2 {
 ///         for n in 1..=2 {

@@ -140,7 +140,7 @@ pub fn init() {
 /// use core::time::Duration;
 /// use dormir::{executor::{Executor, Shared, Up64}, platform::host::{self, Skip}, time::Timer};
 ///
-/// dormir::task! { async fn nap(), pool = 1 { Timer::after(Duration::from_secs(60)).await } }
+/// dormir::tasks! { async fn nap(), pool = 1 { Timer::after(Duration::from_secs(60)).await } }
 ///
 /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
 ///

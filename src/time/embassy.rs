@@ -11,7 +11,7 @@
 //! use dormir::platform::host::{self, Skip};
 //! use embassy_time::{Duration, Instant, Ticker, Timer, with_timeout};
 //!
-//! dormir::task! {
+//! dormir::tasks! {
 //!     async fn limited(), pool = 1 {
 //!         let start = Instant::now();
 //!         let never = core::future::pending::<()>();

@@ -264,7 +264,7 @@ impl TimerQueue {
     /// static CLOCK: VirtualClock = VirtualClock::new();
     /// static TIMERS: TimerQueue = TimerQueue::new();
     /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
-    /// # dormir::task! { async fn wait(timer: Timer), pool = 1 { timer.await } }
+    /// # dormir::tasks! { async fn wait(timer: Timer), pool = 1 { timer.await } }
     ///
     /// TIMERS.install(&CLOCK, &CLOCK)?;
     /// let mut runner = EXECUTOR.enter()?.with_timers(&TIMERS);

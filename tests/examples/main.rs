@@ -78,7 +78,7 @@ fn public_items_have_examples_and_every_example_runs() {
         (&host, "dormir::event::Event"),
         (&host, "dormir::event::Event::signal"),
         (&host, "dormir::block_on"),
-        (&host, "dormir::task"),
+        (&host, "dormir::tasks"),
         (&host, "dormir::executor::Spawner::spawn"),
         (&host, "dormir::executor::trace::Trace"),
         (&host, "dormir::idle::Idle::wait"),

@@ -18,7 +18,7 @@ fn naps() -> Result<u64, HyperlightGuestError> {
     Ok(millis)
 }
 
-dormir::task! {
+dormir::tasks! {
     async fn nap(millis: u64) -> u64, pool = 16 {
         Timer::after(Duration::from_millis(millis)).await;
         millis

@@ -12,7 +12,7 @@ use hyperlight_guest_bin::guest_function;
 /// Returns how many naps have ended.
 static ENDED: AtomicU64 = AtomicU64::new(0);
 
-dormir::task! {
+dormir::tasks! {
     async fn nap(length: Duration), pool = 64 {
         Timer::after(length).await;
         ENDED.fetch_add(1, Ordering::Relaxed);

@@ -12,7 +12,7 @@ use dormir::{
 use hyperlight_guest::error::HyperlightGuestError;
 use hyperlight_guest_bin::guest_function;
 
-dormir::task! {
+dormir::tasks! {
     /// Returns by how much it overslept.
     async fn sleeper(length: Duration) -> Duration, pool = 64 {
         let until = Instant::now().saturating_add(length);

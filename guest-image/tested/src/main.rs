@@ -7,7 +7,7 @@ use core::time::Duration;
 use dormir::{executor::Spawner, time::Timer};
 use dormir_guest::println;
 
-#[dormir_guest::task(pool_size = 2)]
+#[dormir::task(pool_size = 2)]
 async fn blink(mut times: u32, (on, off): (&'static str, &'static str)) {
     while times > 0 {
         println!("{on}");

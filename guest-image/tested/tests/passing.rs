@@ -25,7 +25,7 @@ async fn sleeps() {
     assert!(start.elapsed() >= Duration::from_millis(2));
 }
 
-#[dormir_guest::task(pool_size = 2)]
+#[dormir::task(pool_size = 2)]
 async fn double(mut number: u32) -> u32 {
     number *= 2;
     number
@@ -49,7 +49,7 @@ fn panics() {
 #[ignore = "it has nothing to show"]
 fn is_ignored() {}
 
-#[dormir_guest::task]
+#[dormir::task]
 async fn forever() -> ! {
     core::future::pending().await
 }

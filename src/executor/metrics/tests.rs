@@ -45,7 +45,7 @@ impl Idle for Advance {
 
 #[test]
 fn an_executor_counts_polls_wakes_and_waits() {
-    crate::task! {
+    crate::tasks! {
         async fn sleeper(machine: &'static Rig), pool = 1 {
             let sleep = Duration::from_millis(20);
             machine.timers.timer(machine.timers.now().saturating_add(sleep)).await;
@@ -89,7 +89,7 @@ fn an_executor_counts_polls_wakes_and_waits() {
 
 #[test]
 fn a_task_has_its_processor_time_and_share() {
-    crate::task! {
+    crate::tasks! {
         async fn works(machine: &'static Rig, nanos: u64), pool = 2 {
             loop {
                 machine.clock.pass(nanos);
@@ -135,7 +135,7 @@ fn a_task_has_its_processor_time_and_share() {
 #[test]
 fn a_task_counts_from_its_spawn() {
     type Kept = Rc<RefCell<Option<Waker>>>;
-    crate::task! {
+    crate::tasks! {
         async fn keeps_waker(kept: Kept), pool = 1 {
             poll_fn(|cx| {
                 *kept.borrow_mut() = Some(cx.waker().clone());
@@ -178,7 +178,7 @@ fn a_task_counts_from_its_spawn() {
 
 #[test]
 fn a_stale_wake_is_not_a_poll() {
-    crate::task! { async fn leaves_waker(kept: Rc<RefCell<Option<Waker>>>), pool = 1 {
+    crate::tasks! { async fn leaves_waker(kept: Rc<RefCell<Option<Waker>>>), pool = 1 {
         poll_fn(|cx| {
             *kept.borrow_mut() = Some(cx.waker().clone());
             Poll::Ready(())
@@ -201,7 +201,7 @@ fn a_stale_wake_is_not_a_poll() {
 /// do that stores only one waker.
 #[test]
 fn tasks_that_wake_each_other_forever_are_restless() {
-    crate::task! { async fn waits(place: Rc<RefCell<Option<Waker>>>), pool = 2 {
+    crate::tasks! { async fn waits(place: Rc<RefCell<Option<Waker>>>), pool = 2 {
         poll_fn(|cx| {
             if let Some(other) = place.borrow_mut().replace(cx.waker().clone()) {
                 other.wake();
@@ -229,7 +229,7 @@ fn tasks_that_wake_each_other_forever_are_restless() {
 /// Timers, events and waits are causes.
 #[test]
 fn passes_caused_by_timers_and_events_are_not_restless() {
-    crate::task! {
+    crate::tasks! {
         async fn sleeps(), pool = 1 {
             for _ in 0..20 {
                 Timer::after(Duration::from_millis(1)).await;

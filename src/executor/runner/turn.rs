@@ -11,7 +11,7 @@ use crate::time::Instant;
 ///     executor::{Executor, Shared, Turn, Up64}, platform::host, time::{Instant, Timer},
 /// };
 ///
-/// dormir::task! { async fn nap(until: Instant), pool = 1 { Timer::at(until).await } }
+/// dormir::tasks! { async fn nap(until: Instant), pool = 1 { Timer::at(until).await } }
 ///
 /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
 ///

@@ -9,7 +9,7 @@ use crate::{
     sync::critical,
 };
 
-task! { async fn nothing(), pool = 1 {} }
+tasks! { async fn nothing(), pool = 1 {} }
 
 /// Claims the first slot, whose task has ended, again for the same number. So the abort handle that
 /// this returns names a task that has not begun.
@@ -34,7 +34,7 @@ fn claim_again(
 /// Task numbers do not wrap, at any width up to 32 bits.
 #[test]
 fn an_abort_handle_does_not_abort_a_much_later_task() {
-    task! { async fn waits(), pool = 1 { core::future::pending().await } }
+    tasks! { async fn waits(), pool = 1 { core::future::pending().await } }
     let executor = executor::<Up64>();
     let mut runner = executor.enter().unwrap();
     let first = runner.spawner().spawn(waits()).unwrap();

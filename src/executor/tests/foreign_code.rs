@@ -112,7 +112,7 @@ impl Idle for Wait {
     }
 }
 
-task! {
+tasks! {
     async fn parent(spawner: Spawner, timers: &'static TimerQueue, made: Made) -> One, pool = 64 {
         let _future = made.one();
         let joined = spawner.spawn(child(timers, 300, made.clone())).expect("there is room");

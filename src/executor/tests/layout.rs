@@ -115,7 +115,7 @@ fn executors_and_pools_take_no_room_in_an_image() {
     static SMALL: Executor<Up64> = Executor::new(Shared);
     static LARGE: Executor<Up65536> = Executor::new(Shared);
     static TIMERS: TimerQueue = TimerQueue::new();
-    task! {
+    tasks! {
         async fn task() -> usize, pool = 1000 {
             let here = 0_u8;
             turns(1).await;

@@ -23,7 +23,7 @@ fn on_drop(act: impl FnMut() + 'static) -> Box<dyn core::any::Any> {
     Box::new(OnDrop(act))
 }
 
-task! {
+tasks! {
     /// Ends at its second poll, and drops the value.
     async fn drops(value: Box<dyn core::any::Any>), pool = 200 { turns(1).await; drop(value); }
     /// Returns the value.
@@ -155,7 +155,7 @@ impl Wake for Acting {
 
 #[test]
 fn a_joiner_may_take_the_output_while_it_is_being_woken() {
-    task! { async fn task(counted: Counted) -> Counted, pool = 1 { turns(1).await; counted } }
+    tasks! { async fn task(counted: Counted) -> Counted, pool = 1 { turns(1).await; counted } }
     let executor = executor::<Up64>();
     let mut runner = executor.enter().unwrap();
     let drops = Drops::default();
@@ -220,7 +220,7 @@ fn a_replaced_waker_and_that_of_a_dropped_handle_are_dropped() {
 
 #[test]
 fn a_task_that_aborts_itself_is_dropped_at_its_next_visit_unless_it_ends() {
-    task! {
+    tasks! {
         async fn aborts_itself(handle: Slot<AbortHandle>, ends: bool, counted: Counted) -> u8,
             pool = 1
         {
@@ -250,7 +250,7 @@ fn a_task_that_aborts_itself_is_dropped_at_its_next_visit_unless_it_ends() {
 
 #[test]
 fn a_task_that_is_aborted_before_its_first_poll_is_never_polled() {
-    task! {
+    tasks! {
         async fn task(counted: Counted), pool = 1 { drop(counted); unreachable!("it was aborted") }
     }
     let executor = executor::<Up64>();
@@ -278,7 +278,7 @@ fn a_task_that_is_aborted_before_its_first_poll_is_never_polled() {
 
 #[test]
 fn an_output_that_needs_no_drop_frees_its_slot_with_the_handle() {
-    task! { async fn task() -> [u8; 100], pool = 1 { [7; 100] } }
+    tasks! { async fn task() -> [u8; 100], pool = 1 { [7; 100] } }
     let executor = executor::<Up64>();
     let mut runner = executor.enter().unwrap();
     for _ in 0..3 {
@@ -340,7 +340,7 @@ fn polling_a_handle_after_it_returned_the_end_panics() {
 
 #[test]
 fn a_spurious_wake_causes_one_poll() {
-    task! { async fn task(polls: Rc<Cell<u32>>, waker: Rc<Cell<Option<Waker>>>), pool = 1 {
+    tasks! { async fn task(polls: Rc<Cell<u32>>, waker: Rc<Cell<Option<Waker>>>), pool = 1 {
         poll_fn(|cx| {
             polls.set(polls.get() + 1);
             waker.set(Some(cx.waker().clone()));

@@ -25,7 +25,7 @@ impl Idle for Device {
 /// alarm.
 #[test]
 fn slack_delays_nothing_once_a_wait_has_ended() {
-    task! { async fn sleep(timer: Timer), pool = 1 { timer.await } }
+    tasks! { async fn sleep(timer: Timer), pool = 1 { timer.await } }
     alone(|| {
         let timers = TimerQueue::global();
         let clock = leak(VirtualClock::new());
@@ -62,7 +62,7 @@ fn slack_delays_nothing_once_a_wait_has_ended() {
 /// A task makes a pass and a step of another executor.
 #[test]
 fn the_outer_task_is_current_again_after_a_pass_and_a_step() {
-    task! {
+    tasks! {
         async fn outer(inner: &'static Executor<Up64>), pool = 1 {
             let mut runner = inner.enter().unwrap();
             for work in [Runner::pass, |runner: &mut Runner<Up64>| assert!(runner.step())] {
@@ -89,7 +89,7 @@ fn the_outer_task_is_current_again_after_a_pass_and_a_step() {
 #[test]
 fn steps_poll_ready_tasks_in_turn() {
     type Polls = std::rc::Rc<RefCell<Vec<usize>>>;
-    task! {
+    tasks! {
         async fn ready(number: usize, polls: Polls), pool = 300 {
             for _ in 0..3 {
                 polls.borrow_mut().push(number);
@@ -121,7 +121,7 @@ fn steps_poll_ready_tasks_in_turn() {
 /// A stale wake causes no poll, so `step` returns `false`.
 #[test]
 fn a_stale_wake_is_not_a_step() {
-    task! {
+    tasks! {
         async fn leaves_its_waker(sender: std::sync::mpsc::Sender<Waker>), pool = 1 {
             core::future::poll_fn(|cx| {
                 sender.send(cx.waker().clone()).unwrap();
@@ -147,7 +147,7 @@ fn a_stale_wake_is_not_a_step() {
 #[test]
 fn no_deadline_waits_for_the_end_of_a_long_pass() {
     const BUSY: usize = 4_000;
-    task! {
+    tasks! {
         async fn sleeper(station: Station, late: Arc<AtomicUsize>), pool = 1 {
             for step in 1..60 {
                 let at = step * 197;
@@ -182,7 +182,7 @@ fn no_deadline_waits_for_the_end_of_a_long_pass() {
 /// Timers that are always due do not reduce the polls of tasks that are ready.
 #[test]
 fn timers_that_are_always_due_starve_no_task() {
-    task! {
+    tasks! {
         async fn ticks(station: Station), pool = 64 {
             // The timer is due again a nanosecond later, which is before the next look.
             while station.now() < 20_000 {

@@ -40,7 +40,7 @@ use super::*;
 use crate::{
     idle::{Idle, IdleContext},
     platform::host::VirtualClock,
-    task,
+    tasks,
     test_support::{alone, leak},
     time::{Instant, Timer, TimerQueue},
 };

@@ -24,7 +24,7 @@ fn the_current_task_is_the_one_that_is_polled_or_dropped() {
             assert_current(self.0);
         }
     }
-    task! {
+    tasks! {
         async fn first(), pool = 1 {
             let _named = Named("::first");
             assert_current("::first");
@@ -70,7 +70,7 @@ fn no_task_is_current_when_its_output_is_dropped() {
             drop(self.0.counted());
         }
     }
-    task! { async fn task(output: Output) -> Output, pool = 1 { output } }
+    tasks! { async fn task(output: Output) -> Output, pool = 1 { output } }
     alone(|| {
         let executor = executor::<Up64>();
         let mut runner = executor.enter().unwrap();
@@ -99,7 +99,7 @@ fn no_task_is_current_while_the_executor_waits_or_serves_timers() {
             self.0.wait(cx);
         }
     }
-    task! {
+    tasks! {
         async fn sleeper(station: Station), pool = 1 {
             station.timer(5).await;
             assert_current("::sleeper");
@@ -117,7 +117,7 @@ fn no_task_is_current_while_the_executor_waits_or_serves_timers() {
 #[test]
 fn after_a_nested_run_the_outer_task_is_current_again() {
     type Inner = &'static Executor<Up64>;
-    task! {
+    tasks! {
         async fn outer(inner: Inner), pool = 1 {
             let mut runner = inner.enter().expect("it has no runner");
             assert_current("::outer");
@@ -152,7 +152,7 @@ fn after_a_nested_run_the_outer_task_is_current_again() {
 
 #[test]
 fn after_a_task_that_panicked_none_is_current() {
-    task! {
+    tasks! {
         async fn bad(), pool = 1 { assert_current("::bad"); unwind() }
         async fn next(), pool = 1 {}
     }
@@ -179,7 +179,7 @@ fn after_a_task_that_panicked_none_is_current() {
 #[test]
 fn a_task_runs_another_executor_to_its_end() {
     type Inner = &'static Executor<Up4096>;
-    task! {
+    tasks! {
         async fn outer(inner: Inner, station: Station) -> u32, pool = 2 {
             turns(1).await;
             let runner = inner.enter().expect("it has no runner");
@@ -223,7 +223,7 @@ impl Idle for Turning {
 #[test]
 fn block_on_awaits_a_handle_in_and_out_of_tasks() {
     type Inner = &'static Executor<Up64>;
-    task! {
+    tasks! {
         async fn task(output: u32) -> u32, pool = 4 { turns(5).await; output }
         async fn outer(inner: Inner) -> u32, pool = 1 {
             let runner = inner.enter().expect("it has no runner");
@@ -272,7 +272,7 @@ impl Idle for Ask {
 /// A future that only contains a handle may end for another reason.
 #[test]
 fn block_on_a_future_that_polls_a_handle_of_the_same_executor_is_allowed() {
-    task! {
+    tasks! {
         async fn waits(), pool = 2 { pending().await }
         async fn polls(spawner: Spawner), pool = 1 {
             let mut borrowed = spawner.spawn(waits()).unwrap();
@@ -299,7 +299,7 @@ fn block_on_a_future_that_polls_a_handle_of_the_same_executor_is_allowed() {
 /// The runner is in the poll of the task that waits, so it cannot poll the other one.
 #[test]
 fn block_on_a_task_of_the_same_executor_panics() {
-    task! {
+    tasks! {
         async fn waits(), pool = 2 { pending().await }
         async fn ends() -> u32, pool = 1 { 7 }
         async fn blocks(spawner: Spawner), pool = 1 {
@@ -328,7 +328,7 @@ fn block_on_a_task_of_the_same_executor_panics() {
 
 #[test]
 fn block_on_awaits_handles_of_an_executor_on_another_thread() {
-    task! { async fn echo(value: u64) -> u64, pool = 8 { turns(2).await; value } }
+    tasks! { async fn echo(value: u64) -> u64, pool = 8 { turns(2).await; value } }
     alone(|| {
         let executor = executor::<Up64>();
         let (stop, stopped) = mpsc::channel::<()>();
@@ -360,7 +360,7 @@ fn block_on_awaits_handles_of_an_executor_on_another_thread() {
 #[test]
 fn tasks_of_nested_executors_wake_one_another() {
     type Inner = &'static Executor<Up64>;
-    task! {
+    tasks! {
         async fn outer(inner: Inner, waker: Arc<Mutex<Option<Waker>>>), pool = 1 {
             let mut runner = inner.enter().expect("it has no runner");
             for round in 0..3 {

@@ -86,7 +86,7 @@ fn a_timer_that_another_thread_polls_ends_the_owners_sleep() {
     static MACHINE: ThreadDevices = ThreadDevices::new();
     static TIMERS: TimerQueue = TimerQueue::new();
     static SLEEPS: AtomicUsize = AtomicUsize::new(0);
-    task! {
+    tasks! {
         async fn sleeper(), pool = 1 {
             SLEEPS.store(1, Ordering::SeqCst);
             TIMERS.timer(Instant::from_nanos(now() + 60_000_000_000)).await;
@@ -134,7 +134,7 @@ fn refusal(body: impl FnOnce()) -> &'static str {
 #[test]
 #[cfg_attr(miri, ignore = "Miri has no processes")]
 fn a_queue_is_served_on_one_thread_at_a_time() {
-    task! {
+    tasks! {
         async fn sleeper(nanos: u64), pool = 4 { Timer::after(Duration::from_nanos(nanos)).await }
         async fn nothing(), pool = 1 {}
     }
@@ -203,7 +203,7 @@ fn a_queue_is_served_on_one_thread_at_a_time() {
 fn each_thread_has_a_queue_of_its_own() {
     static MACHINES: [ThreadDevices; 2] = [const { ThreadDevices::new() }; 2];
     static TIMERS: [TimerQueue; 2] = [const { TimerQueue::new() }; 2];
-    task! { async fn sleeper(timer: Timer), pool = 8 { timer.await } }
+    tasks! { async fn sleeper(timer: Timer), pool = 8 { timer.await } }
     let threads: Vec<_> = (0..2)
         .map(|vcpu| {
             thread::spawn(move || {
@@ -232,7 +232,7 @@ fn each_thread_has_a_queue_of_its_own() {
 #[test]
 fn a_loop_without_timers_leaves_the_alarm_on() {
     let station = Station::new();
-    task! {
+    tasks! {
         async fn sleeper(station: Station) -> u64, pool = 1 {
             station.timer(1000).await;
             station.now()
@@ -244,7 +244,7 @@ fn a_loop_without_timers_leaves_the_alarm_on() {
     let deadline = Some(Instant::from_nanos(1000));
     assert_eq!(runner.run_until_idle().next_deadline, deadline);
     let other = thread::spawn(move || {
-        task! { async fn nothing(), pool = 1 {} }
+        tasks! { async fn nothing(), pool = 1 {} }
         let other = self::executor::<Up64>();
         let mut runner = other.enter().unwrap().with_timers(station.timers);
         runner.spawner().spawn_detached(nothing()).unwrap();

@@ -13,7 +13,7 @@ fn runner(station: Station) -> (&'static Executor<Up64>, Runner<Up64>) {
 
 #[test]
 fn run_ends_with_the_last_task_even_if_handles_exist() {
-    task! { async fn task() -> u32, pool = 3 { turns(2).await; 7 } }
+    tasks! { async fn task() -> u32, pool = 3 { turns(2).await; 7 } }
     let (executor, mut runner) = runner(Station::new());
     runner.run(NeverIdle);
     let spawner = runner.spawner();
@@ -28,7 +28,7 @@ fn run_ends_with_the_last_task_even_if_handles_exist() {
 
 #[test]
 fn run_ends_when_no_task_is_left_not_when_no_bit_is_set() {
-    task! {
+    tasks! {
         async fn ends_ready(), pool = 1 {
             core::future::poll_fn(|cx| { cx.waker().wake_by_ref(); Poll::Ready(()) }).await;
         }
@@ -49,7 +49,7 @@ fn run_ends_when_no_task_is_left_not_when_no_bit_is_set() {
 #[test]
 fn sleepers_continue_in_the_order_of_their_deadlines() {
     type Log = Rc<std::cell::RefCell<Vec<u64>>>;
-    task! {
+    tasks! {
         async fn sleeper(station: Station, deadline: u64, log: Log), pool = 64 {
             station.timer(deadline).await;
             assert_eq!(station.now(), deadline, "it is served in time");
@@ -83,7 +83,7 @@ fn the_idle_policy_is_called_only_when_nothing_is_ready_and_gets_the_deadline() 
             }
         }
     }
-    task! {
+    tasks! {
         async fn sleeper(station: Station), pool = 1 {
             turns(3).await;
             station.timer(10).await;
@@ -101,7 +101,7 @@ fn the_idle_policy_is_called_only_when_nothing_is_ready_and_gets_the_deadline() 
 
 #[test]
 fn run_until_idle_returns_what_is_left_and_never_waits() {
-    task! {
+    tasks! {
         async fn sleeper(station: Station, deadline: u64), pool = 3 {
             station.timer(deadline).await;
             turns(2).await;
@@ -137,7 +137,7 @@ fn run_until_idle_returns_what_is_left_and_never_waits() {
 #[test]
 fn a_pass_polls_each_ready_task_once_and_serves_no_timer() {
     type Polls = Rc<Cell<u32>>;
-    task! {
+    tasks! {
         async fn busy(polls: Polls), pool = 64 {
             loop { polls.set(polls.get() + 1); turns(1).await; }
         }
@@ -169,7 +169,7 @@ fn a_pass_polls_each_ready_task_once_and_serves_no_timer() {
 #[test]
 fn a_task_that_wakes_itself_does_not_delay_timers() {
     type Passes = Rc<Cell<u64>>;
-    task! {
+    tasks! {
         async fn busy(station: Station, passes: Passes), pool = 1 {
             for _ in 0..1000 {
                 passes.set(passes.get() + 1);
@@ -222,7 +222,7 @@ fn run_forever_waits_even_while_there_is_no_task() {
             self.0.spawn_detached(task()).unwrap();
         }
     }
-    task! { async fn task(), pool = 1 { turns(3).await; } }
+    tasks! { async fn task(), pool = 1 { turns(3).await; } }
     let (executor, mut runner) = runner(Station::new());
     let idle = Spawning(executor.remote(), 10);
     assert!(unwinds(|| runner.run_forever(idle)));
@@ -239,7 +239,7 @@ fn run_continues_when_the_policy_wakes_a_task() {
             assert!(!cx.is_idle(), "it was woken");
         }
     }
-    task! {
+    tasks! {
         async fn woken(waker: Rc<Cell<Option<Waker>>>), pool = 1 {
             for _ in 0..5 {
                 let mut is_first = true;
@@ -263,7 +263,7 @@ fn run_continues_when_the_policy_wakes_a_task() {
 
 #[test]
 fn the_alarm_is_off_after_run() {
-    task! { async fn sleeper(station: Station), pool = 2 { station.timer(1000).await; } }
+    tasks! { async fn sleeper(station: Station), pool = 2 { station.timer(1000).await; } }
     let station = Station::new();
     let (_, mut runner) = runner(station);
     let spawner = runner.spawner();
@@ -289,7 +289,7 @@ fn the_alarm_is_off_after_run() {
 
 #[test]
 fn a_second_runner_continues_remote_tasks() {
-    task! {
+    tasks! {
         async fn remote(station: Station) -> u64, pool = 1 {
             station.timer(10).await;
             turns(2).await;
@@ -319,7 +319,7 @@ fn a_second_runner_continues_remote_tasks() {
 
 #[test]
 fn run_calls_the_policy_without_a_deadline_if_no_task_can_be_woken() {
-    task! { async fn waits(), pool = 1 { pending().await } }
+    tasks! { async fn waits(), pool = 1 { pending().await } }
     let (executor, mut runner) = runner(Station::new());
     runner.spawner().spawn_detached(waits()).unwrap();
     let turn = runner.run_until_idle();

@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, string::ToString};
 
 #[test]
 fn a_full_pool_and_a_full_executor_are_two_errors_that_return_the_task() {
-    task! {
+    tasks! {
         fn few(counted: Counted) -> core::future::Ready<Counted>, pool = 2 { ready(counted) }
         async fn many(number: usize) -> usize, pool = 100 { number }
     }
@@ -61,7 +61,7 @@ fn a_full_pool_and_a_full_executor_are_two_errors_that_return_the_task() {
 
 #[test]
 fn no_slot_is_lost_or_used_twice() {
-    task! {
+    tasks! {
         async fn task(number: usize, taken: Arc<Mutex<BTreeSet<usize>>>) -> (usize, usize),
             pool = 64
         {
@@ -99,7 +99,7 @@ fn no_slot_is_lost_or_used_twice() {
 
 #[test]
 fn a_pool_has_one_limit_for_all_executors() {
-    task! { async fn task(), pool = 3 { pending().await } }
+    tasks! { async fn task(), pool = 3 { pending().await } }
     let (first, second) = (executor::<Up64>(), executor::<Up64>());
     let runners = (first.enter().unwrap(), second.enter().unwrap());
     let (one, two) = (runners.0.spawner(), runners.1.spawner());
@@ -122,7 +122,7 @@ fn a_pool_has_one_limit_for_all_executors() {
 
 #[test]
 fn spawners_of_a_dropped_runner_return_errors() {
-    task! { async fn task(counted: Counted), pool = 1 { drop(counted); } }
+    tasks! { async fn task(counted: Counted), pool = 1 { drop(counted); } }
     let executor = executor::<Up64>();
     let runner = executor.enter().unwrap();
     let (old, drops) = (runner.spawner(), Drops::default());
@@ -152,7 +152,7 @@ fn futures_that_a_leaving_runner_drops_cannot_spawn_local_tasks() {
             self.1.spawn_detached(late(self.2.counted())).unwrap();
         }
     }
-    task! {
+    tasks! {
         async fn spawns(spawning: Spawning), pool = 2 { let _spawning = spawning; pending().await }
         async fn late(counted: Counted), pool = 2 { turns(1).await; drop(counted); }
     }
@@ -181,7 +181,7 @@ fn futures_and_outputs_lie_at_their_alignment() {
     struct Wide([u8; 200]);
     #[repr(align(4096))]
     struct Page(u8);
-    task! {
+    tasks! {
         async fn wide(wide: Wide) -> usize, pool = 3 {
             turns(1).await;
             let address = ptr::from_ref(&wide).addr();
@@ -210,7 +210,7 @@ macro_rules! fills {
         fn $name() {
             static EXECUTOR: Executor<$capacity> = Executor::new(Shared);
             static POLLS: AtomicUsize = AtomicUsize::new(0);
-            task! {
+            tasks! {
                 async fn task(number: u32) -> u32, pool = ($tasks + 1) {
                     for _ in 0..3 {
                         POLLS.fetch_add(1, Ordering::Relaxed);
@@ -294,14 +294,14 @@ mod on_the_heap {
     }
 }
 
-/// The names of the items that `task!` makes do not hide likely names of a user's constants.
+/// The names of the items that `tasks!` makes do not hide likely names of a user's constants.
 #[test]
 fn user_constants_keep_their_meaning_in_the_macro() {
     const SIZE: usize = 3;
     const ALIGN: usize = 5;
     const POOL: usize = 7;
     const TYPE: usize = 9;
-    task! {
+    tasks! {
         async fn size(bytes: [u8; SIZE]) -> [u8; SIZE], pool = SIZE { bytes }
         async fn align(bytes: [u8; ALIGN]) -> [u8; ALIGN], pool = ALIGN { bytes }
         async fn pool(bytes: [u8; POOL]) -> [u8; POOL], pool = POOL { bytes }

@@ -26,7 +26,7 @@ fn each_wake_leads_to_a_visit_that_sees_what_was_written_before() {
         written: AtomicUsize,
         seen: AtomicUsize,
     }
-    task! {
+    tasks! {
         async fn reader(cell: Arc<Cell>, waker: std::sync::mpsc::Sender<Waker>), pool = 128 {
             poll_fn(|cx| {
                 if cell.written.load(Ordering::Relaxed) == 0 {
@@ -100,7 +100,7 @@ fn each_wake_leads_to_a_visit_that_sees_what_was_written_before() {
 /// Three threads spawn tasks, abort and poll them, and drop handles, while runners enter and leave.
 #[test]
 fn every_future_and_output_is_dropped_once() {
-    task! {
+    tasks! {
         async fn task(turns: usize, future: Counted, output: Counted) -> Counted, pool = 48 {
             let _future = future;
             super::turns(turns).await;
@@ -159,7 +159,7 @@ fn every_future_and_output_is_dropped_once() {
 /// Another thread than the runner's has the handles of local tasks, whose outputs are `Send`.
 #[test]
 fn handles_of_local_tasks_may_be_used_elsewhere_while_their_runner_leaves() {
-    task! {
+    tasks! {
         async fn task(local: std::rc::Rc<()>, output: Counted) -> Counted, pool = 8 {
             turns(2).await;
             drop(local);
@@ -200,7 +200,7 @@ fn handles_of_local_tasks_may_be_used_elsewhere_while_their_runner_leaves() {
 /// Several threads are the first to use an executor, at once.
 #[test]
 fn an_executor_may_be_opened_by_several_threads() {
-    task! { async fn task(counted: Counted), pool = 64 { drop(counted); } }
+    tasks! { async fn task(counted: Counted), pool = 64 { drop(counted); } }
     static HOOKED: AtomicUsize = AtomicUsize::new(0);
     for round in 0..if cfg!(miri) { 5 } else { 300 } {
         let executor = executor::<Up4096>();
@@ -236,7 +236,7 @@ fn an_executor_may_be_opened_by_several_threads() {
 /// Another thread polls the handle just when the task ends.
 #[test]
 fn a_handle_is_polled_while_its_task_ends() {
-    task! { async fn task(counted: Counted) -> Counted, pool = 1 { counted } }
+    tasks! { async fn task(counted: Counted) -> Counted, pool = 1 { counted } }
     let executor = executor::<Up64>();
     let mut runner = executor.enter().unwrap();
     let drops = Drops::default();
@@ -292,7 +292,7 @@ mod undistinguished {
 
     #[test]
     fn a_local_output_is_dropped_by_its_own_thread() {
-        task! {
+        tasks! {
             async fn sent(output: Meets<'static>) -> Meets<'static>, pool = 1 { output }
             async fn local(output: Local) -> Local, pool = 1 { output }
         }
@@ -320,7 +320,7 @@ mod undistinguished {
     /// The runner's thread polls a task; another thread awaits a second one.
     #[test]
     fn block_on_a_task_of_a_runner_elsewhere_is_allowed() {
-        task! {
+        tasks! {
             async fn polls(barrier: &'static Barrier), pool = 1 { barrier.wait(); barrier.wait(); }
             async fn ends(), pool = 1 {}
         }

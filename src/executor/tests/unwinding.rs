@@ -37,7 +37,7 @@ impl<T: Unpin> Future for UnwindingFuture<T> {
 
 /// Asserts that all 64 slots can be used, twice: the executor has lost none.
 fn assert_all_slots_are_free(executor: &'static Executor<Up64>, runner: &mut Runner<Up64>) {
-    task! { async fn fills(), pool = 64 { turns(1).await; } }
+    tasks! { async fn fills(), pool = 64 { turns(1).await; } }
     assert_eq!((executor.tasks(), executor.core.ended()), (0, 0));
     let spawner = runner.spawner();
     for _ in 0..2 {
@@ -51,7 +51,7 @@ fn assert_all_slots_are_free(executor: &'static Executor<Up64>, runner: &mut Run
 
 #[test]
 fn a_task_that_panics_is_dropped_and_the_others_keep_their_wakes() {
-    task! {
+    tasks! {
         async fn bad(drops: Drops), pool = 1 { let _counted = drops.counted(); unwind(); }
         async fn good(polled: Arc<AtomicUsize>), pool = 4096 {
             polled.fetch_add(1, Ordering::SeqCst);
@@ -86,7 +86,7 @@ fn a_task_that_panics_is_dropped_and_the_others_keep_their_wakes() {
 
 #[test]
 fn an_output_of_a_detached_task_may_panic_when_dropped() {
-    task! { fn task(output: Unwinding) -> Ready<Unwinding>, pool = 1 { ready(output) } }
+    tasks! { fn task(output: Unwinding) -> Ready<Unwinding>, pool = 1 { ready(output) } }
     let executor = executor::<Up64>();
     let mut runner = executor.enter().unwrap();
     let drops = Drops::default();
@@ -104,7 +104,7 @@ fn an_output_of_a_detached_task_may_panic_when_dropped() {
 
 #[test]
 fn an_output_may_panic_when_dropped_with_its_handle() {
-    task! { fn task(output: Unwinding) -> Ready<Unwinding>, pool = 1 { ready(output) } }
+    tasks! { fn task(output: Unwinding) -> Ready<Unwinding>, pool = 1 { ready(output) } }
     let executor = executor::<Up64>();
     let mut runner = executor.enter().unwrap();
     let drops = Drops::default();
@@ -132,7 +132,7 @@ fn an_output_may_panic_when_dropped_with_its_handle() {
 
 #[test]
 fn if_the_drop_of_an_ended_future_panics_its_output_is_dropped() {
-    task! {
+    tasks! {
         fn task(output: Counted, unwinding: Unwinding) -> UnwindingFuture<Counted>, pool = 1 {
             UnwindingFuture { output: Some(output), _unwinding: unwinding }
         }
@@ -154,7 +154,7 @@ fn if_the_drop_of_an_ended_future_panics_its_output_is_dropped() {
 
 #[test]
 fn if_the_drop_of_an_aborted_future_panics_it_is_aborted() {
-    task! {
+    tasks! {
         fn task(unwinding: Unwinding) -> UnwindingFuture<u32>, pool = 1 {
             UnwindingFuture { output: None, _unwinding: unwinding }
         }
@@ -180,7 +180,7 @@ fn if_the_drop_of_an_aborted_future_panics_it_is_aborted() {
 
 #[test]
 fn a_leaving_runner_drops_all_local_futures_even_if_one_panics() {
-    task! {
+    tasks! {
         fn bad(unwinding: Unwinding) -> UnwindingFuture<u32>, pool = 1 {
             UnwindingFuture { output: None, _unwinding: unwinding }
         }
@@ -216,7 +216,7 @@ fn unwinding_waker() -> Waker {
 
 #[test]
 fn a_joiner_whose_waker_panics_still_gets_the_output() {
-    task! { async fn task(counted: Counted) -> Counted, pool = 1 { counted } }
+    tasks! { async fn task(counted: Counted) -> Counted, pool = 1 { counted } }
     let executor = executor::<Up64>();
     let mut runner = executor.enter().unwrap();
     let (waker, drops) = (unwinding_waker(), Drops::default());
@@ -234,7 +234,7 @@ fn a_joiner_whose_waker_panics_still_gets_the_output() {
 
 #[test]
 fn a_joiner_whose_waker_panics_still_gets_aborted() {
-    task! { async fn task(), pool = 1 { poll_fn(|_| Poll::Pending).await } }
+    tasks! { async fn task(), pool = 1 { poll_fn(|_| Poll::Pending).await } }
     let executor = executor::<Up64>();
     let mut runner = executor.enter().unwrap();
     let waker = unwinding_waker();
@@ -252,7 +252,7 @@ fn a_joiner_whose_waker_panics_still_gets_aborted() {
 /// Many tasks panic, each in a pass of its own.
 #[test]
 fn each_panic_ends_one_task() {
-    task! {
+    tasks! {
         async fn task(number: usize) -> usize, pool = 64 {
             if number.is_multiple_of(2) { unwind() } else { number }
         }

@@ -31,7 +31,7 @@ fn use_up(waker: &Waker) {
 
 #[test]
 fn stale_wakers_do_no_harm() {
-    task! {
+    tasks! {
         async fn ends(kept: Kept), pool = 1 { keep(&kept).await; }
         async fn waits(kept: Kept), pool = 2 { keep(&kept).await; pending().await }
         async fn counts(polls: Arc<AtomicUsize>), pool = 1 {
@@ -78,7 +78,7 @@ fn stale_wakers_do_no_harm() {
 
 #[test]
 fn stale_wakers_and_abort_handles_leave_an_output_alone() {
-    task! {
+    tasks! {
         async fn ends(kept: Kept, counted: Counted) -> Counted, pool = 1 {
             keep(&kept).await;
             counted
@@ -110,7 +110,7 @@ fn stale_wakers_and_abort_handles_leave_an_output_alone() {
 
 #[test]
 fn an_abort_handle_does_not_abort_a_later_task_in_the_same_slot() {
-    task! { async fn task() -> u8, pool = 1 { turns(1).await; 8 } }
+    tasks! { async fn task() -> u8, pool = 1 { turns(1).await; 8 } }
     let executor = executor::<Up64>();
     let mut runner = executor.enter().unwrap();
     let mut old: Vec<AbortHandle> = Vec::new();
@@ -129,7 +129,7 @@ fn an_abort_handle_does_not_abort_a_later_task_in_the_same_slot() {
 
 #[test]
 fn a_handle_that_returned_the_end_aborts_nothing() {
-    task! { async fn task() -> u8, pool = 1 { 8 } }
+    tasks! { async fn task() -> u8, pool = 1 { 8 } }
     let executor = executor::<Up64>();
     let mut runner = executor.enter().unwrap();
     let mut handle = runner.spawner().spawn(task()).unwrap();
@@ -147,7 +147,7 @@ fn a_handle_that_returned_the_end_aborts_nothing() {
 #[test]
 fn the_hook_is_called_once_for_each_task_that_becomes_ready() {
     static HOOKED: AtomicUsize = AtomicUsize::new(0);
-    task! { async fn task(kept: Kept), pool = 2 { keep(&kept).await; pending().await } }
+    tasks! { async fn task(kept: Kept), pool = 2 { keep(&kept).await; pending().await } }
     let executor = executor::<Up4096>();
     executor.on_wake(|| {
         HOOKED.fetch_add(1, Ordering::SeqCst);
@@ -183,7 +183,7 @@ fn the_hook_is_called_once_for_each_task_that_becomes_ready() {
 #[test]
 fn on_wake_panics_if_it_is_called_too_late() {
     static HOOKED: AtomicUsize = AtomicUsize::new(0);
-    task! { async fn task(), pool = 1 {} }
+    tasks! { async fn task(), pool = 1 {} }
     fn count() {
         HOOKED.fetch_add(1, Ordering::SeqCst);
     }
@@ -213,7 +213,7 @@ fn a_loop_that_sleeps_until_the_hook_loses_no_wake() {
     static BELL: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
     static DONE: AtomicBool = AtomicBool::new(false);
     const ROUNDS: usize = if cfg!(miri) { 30 } else { 3_000 };
-    task! {
+    tasks! {
         async fn echo(value: usize) -> usize, pool = 4 { turns(value % 3).await; value }
     }
     fn ring() {

@@ -29,7 +29,7 @@ fn run<T: 'static, F: Future<Output = T> + 'static>(
 
 #[test]
 fn join_all_of_handles() {
-    task! {
+    tasks! {
         async fn all(station: Station, spawner: Spawner) -> Vec<u64>, pool = 1 {
             let spawn = |number: u64| spawner.spawn(one(station, 1 + number * 17 % 40)).unwrap();
             try_join_all((0..40).map(spawn)).await.unwrap()
@@ -45,7 +45,7 @@ fn join_all_of_handles() {
 
 #[test]
 fn join_all_of_futures_in_one_task() {
-    task! {
+    tasks! {
         async fn all(station: Station, _spawner: Spawner) -> Vec<u64>, pool = 1 {
             let sleep = |deadline| async move {
                 station.timer(deadline).await;
@@ -60,7 +60,7 @@ fn join_all_of_futures_in_one_task() {
 
 #[test]
 fn select_drops_the_timer_that_came_second() {
-    task! {
+    tasks! {
         async fn first(station: Station, _spawner: Spawner) -> u64, pool = 1 {
             let (late, early) = (station.timer(1_000_000), station.timer(10));
             pin_mut!(late, early);
@@ -75,7 +75,7 @@ fn select_drops_the_timer_that_came_second() {
 
 #[test]
 fn select_of_a_handle_and_a_timer_loses_nothing() {
-    task! {
+    tasks! {
         async fn outer(station: Station, spawner: Spawner) -> (u64, u32), pool = 1 {
             let mut handle = spawner.spawn(inner(station)).unwrap();
             let mut tries = 0;
@@ -95,7 +95,7 @@ fn select_of_a_handle_and_a_timer_loses_nothing() {
 
 #[test]
 fn futures_unordered_returns_what_ends_first() {
-    task! {
+    tasks! {
         async fn outer(station: Station, spawner: Spawner) -> Vec<u64>, pool = 1 {
             let deadlines = [30_u64, 10, 50, 20, 40];
             let spawn = |deadline| spawner.spawn(inner(station, deadline)).unwrap();
@@ -116,7 +116,7 @@ fn futures_unordered_returns_what_ends_first() {
 
 #[test]
 fn streams_run_within_a_task() {
-    task! {
+    tasks! {
         async fn sum(station: Station, _spawner: Spawner) -> u64, pool = 1 {
             stream::iter(1..=20_u64)
                 .map(|number| async move { station.timer(1 + 100 / number).await; number })
@@ -134,7 +134,7 @@ fn streams_run_within_a_task() {
 
 #[test]
 fn abortable_ends_a_future_within_a_task() {
-    task! {
+    tasks! {
         async fn outer(station: Station, _spawner: Spawner) -> bool, pool = 1 {
             let (handle, registration) = OtherAbortHandle::new_pair();
             let sleeps = Abortable::new(async { station.timer(1_000_000).await }, registration);
@@ -149,7 +149,7 @@ fn abortable_ends_a_future_within_a_task() {
 #[test]
 fn an_async_mutex_is_handed_from_task_to_task() {
     type Log = Rc<AsyncMutex<Vec<u32>>>;
-    task! {
+    tasks! {
         async fn outer(_station: Station, spawner: Spawner) -> Vec<u32>, pool = 1 {
             let log = Log::default();
             let spawn = |number| spawner.spawn(inner(log.clone(), number)).unwrap();
@@ -171,7 +171,7 @@ fn an_async_mutex_is_handed_from_task_to_task() {
 
 #[test]
 fn shared_and_boxed_futures_run() {
-    task! {
+    tasks! {
         async fn outer(station: Station, spawner: Spawner) -> u64, pool = 1 {
             let handle = spawner.spawn(inner(station)).unwrap();
             let shared = handle.map(Result::unwrap).boxed_local().shared();

@@ -72,7 +72,7 @@ impl Trace for Recorder {
 /// The only test that installs a trace in this process: a program has one.
 #[test]
 fn a_trace_follows_a_task_from_spawn_to_end() {
-    crate::task! {
+    crate::tasks! {
         async fn followed(), pool = 1 {
             yield_now().await;
             Timer::after(Duration::from_millis(1)).await;
@@ -124,7 +124,7 @@ fn a_trace_follows_a_task_from_spawn_to_end() {
     assert!(events.iter().any(|what| what == "dropped"), "{events:?}");
 }
 
-crate::task! {
+crate::tasks! {
     async fn leaves_waker(kept: Rc<RefCell<Option<Waker>>>), pool = 2 {
         poll_fn(|cx| {
             *kept.borrow_mut() = Some(cx.waker().clone());

@@ -6,7 +6,7 @@
 //! use dormir::{hyperlight, time::Timer};
 //! use hyperlight_guest::error::HyperlightGuestError;
 //!
-//! dormir::task! {
+//! dormir::tasks! {
 //!     async fn nap(millis: u64) -> u64, pool = 10 {
 //!         Timer::after(Duration::from_millis(millis)).await;
 //!         millis

@@ -99,7 +99,7 @@ pub struct Polled {
 /// use dormir::{hyperlight, time::Timer};
 /// use hyperlight_guest::error::HyperlightGuestError;
 ///
-/// dormir::task! {
+/// dormir::tasks! {
 ///     async fn beat(), pool = 1 { Timer::after(Duration::from_secs(1)).await }
 /// }
 ///
@@ -138,7 +138,7 @@ pub fn poll_once() -> Result<Polled, Error> {
 /// use dormir::{executor::Task, hyperlight};
 /// use hyperlight_guest::error::HyperlightGuestError;
 ///
-/// // With `#[guest_function]`. This task is on the heap; `task!` makes tasks without one.
+/// // With `#[guest_function]`. This task is on the heap; `tasks!` makes tasks without one.
 /// fn length(text: &'static str) -> Result<u64, HyperlightGuestError> {
 ///     let length = hyperlight::block_on(async move {
 ///         let task = hyperlight::spawn(Task::boxed(async move { text.len() }));

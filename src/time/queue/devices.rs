@@ -120,7 +120,7 @@ impl TimerQueue {
     /// static CLOCK: VirtualClock = VirtualClock::new();
     /// static TIMERS: TimerQueue = TimerQueue::new();
     /// static EXECUTOR: Executor<Up64> = Executor::new(Shared);
-    /// # dormir::task! { async fn wait(timer: Timer), pool = 2 { timer.await } }
+    /// # dormir::tasks! { async fn wait(timer: Timer), pool = 2 { timer.await } }
     ///
     /// TIMERS.install(&CLOCK, &CLOCK)?;
     /// TIMERS.set_slack(Duration::from_millis(1));

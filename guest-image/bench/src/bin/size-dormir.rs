@@ -14,7 +14,7 @@ dormir_guest::entry!(main);
 
 static EXECUTOR: Executor<Up64> = Executor::new(Shared);
 
-dormir::task! {
+dormir::tasks! {
     async fn sleeper(), pool = 1 {
         for _ in 0..10 {
             Timer::after(Duration::from_millis(1)).await;

@@ -1,6 +1,6 @@
 //! `Channel`, `Signal` and `Mutex` between tasks that sleep.
 
-use dormir::task;
+use dormir::tasks;
 use embassy_futures::select::{Either, select};
 use embassy_sync::{
     blocking_mutex::raw::CriticalSectionRawMutex, channel::Channel, mutex::Mutex, signal::Signal,
@@ -17,7 +17,7 @@ static DONE: Signal<CriticalSectionRawMutex, u32> = Signal::new();
 static SUM: Mutex<CriticalSectionRawMutex, u32> = Mutex::new(0);
 static STOP: Signal<CriticalSectionRawMutex, ()> = Signal::new();
 
-task! {
+tasks! {
     async fn send(), pool = SENDERS {
         for number in 0..MESSAGES {
             CHANNEL.send(number).await;

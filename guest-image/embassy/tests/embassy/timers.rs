@@ -2,14 +2,14 @@
 
 use core::{future::pending, pin::pin};
 
-use dormir::task;
+use dormir::tasks;
 use embassy_futures::{
     join::join3,
     select::{Either, Either3, select, select3},
 };
 use embassy_time::{Duration, Instant, Ticker, TimeoutError, Timer, with_deadline, with_timeout};
 
-task! {
+tasks! {
     async fn sleep(), pool = 1 {
         let start = Instant::now();
         for millis in [3, 0, 20, 1] {

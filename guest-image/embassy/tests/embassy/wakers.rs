@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use dormir::{
     block_on,
     idle::Halt,
-    task,
+    tasks,
     time::embassy::{OTHER_WAKERS, early_wakes},
 };
 use embassy_time::{Duration, Instant, Timer, with_timeout};
@@ -42,7 +42,7 @@ async fn give_up(number: usize) {
     assert!(start.elapsed() >= Duration::from_millis(5), "early");
 }
 
-task! {
+tasks! {
     async fn sleeper(number: u64), pool = TASKS {
         let start = Instant::now();
         sleep(start, number % 50).await;

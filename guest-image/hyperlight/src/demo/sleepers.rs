@@ -12,7 +12,7 @@ use super::println;
 
 const SLEEPERS: usize = 4000;
 
-dormir::task! {
+dormir::tasks! {
     async fn sleeper(until: Instant), pool = SLEEPERS {
         Timer::at(until).await;
         assert!(Instant::now() >= until, "a sleeper was woken too early");

@@ -13,7 +13,7 @@ use hyperlight_guest::error::Result;
 
 use super::println;
 
-dormir::task! {
+dormir::tasks! {
     async fn square(n: u64) -> u64, pool = 8 {
         Timer::after(Duration::from_millis(10 * (9 - n))).await;
         n * n

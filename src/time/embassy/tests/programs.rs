@@ -18,7 +18,7 @@ use crate::{
     event::Event,
     executor::{Executor, Shared, Up64},
     platform::host::{self, Skip},
-    task,
+    tasks,
     test_support::alone,
     time::{TimerQueue, embassy::early_wakes},
 };
@@ -44,7 +44,7 @@ fn the_time_is_zero_before_a_clock_is_installed() {
 #[test]
 fn timers_tickers_and_timeouts_end_in_time() {
     alone(|| {
-        task! {
+        tasks! {
             async fn sleeper(log: Log), pool = 1 {
                 Timer::after(ms(5)).await;
                 note(&log, "sleeper");
@@ -95,7 +95,7 @@ fn timers_tickers_and_timeouts_end_in_time() {
 #[test]
 fn the_timers_of_one_task_all_end() {
     alone(|| {
-        task! {
+        tasks! {
             async fn both(log: Log), pool = 1 {
                 let (first, second) = (Timer::after(ms(3)), Timer::after(ms(5)));
                 join(
@@ -133,7 +133,7 @@ fn the_timers_of_one_task_all_end() {
 fn a_task_that_has_ended_leaves_no_deadline() {
     alone(|| {
         static GO: Event = Event::new();
-        task! {
+        tasks! {
             async fn impatient(), pool = 1 {
                 assert!(with_timeout(Duration::from_secs(3600), GO.wait().unwrap()).await.is_ok());
             }
@@ -165,7 +165,7 @@ fn a_task_that_has_ended_leaves_no_deadline() {
 fn a_stale_deadline_causes_one_spurious_poll() {
     alone(|| {
         static GO: Event = Event::new();
-        task! {
+        tasks! {
             async fn impatient(polls: Rc<RefCell<Vec<u64>>>), pool = 1 {
                 let mut work = pin!(async {
                     assert!(with_timeout(ms(5), GO.wait().unwrap()).await.is_ok());

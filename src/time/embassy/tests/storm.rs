@@ -17,7 +17,7 @@ use crate::{
     executor::{Executor, Runner, Shared, Up64},
     idle::{Idle, IdleContext},
     platform::host::{self, Skip},
-    task,
+    tasks,
     test_support::alone,
     time::{
         TimerQueue,
@@ -100,7 +100,7 @@ fn in_block_on(wakers: usize) {
     assert_nothing_is_left();
 }
 
-task! {
+tasks! {
     async fn storm_task(wakers: usize, counts: Rc<Counts>), pool = 1 { storm(wakers, counts).await }
 }
 
@@ -238,7 +238,7 @@ fn an_interrupt_ends_a_pause() {
         }
     }
 
-    task! {
+    tasks! {
         async fn listen(ended: Rc<Cell<Instant>>), pool = 1 {
             let start = Instant::now();
             for signal in 1..=SIGNALS {

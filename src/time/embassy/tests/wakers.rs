@@ -24,7 +24,7 @@ use crate::{
     block_on,
     executor::{Executor, Shared, Up64, Up4096, yield_now},
     platform::host::{self, Skip},
-    task,
+    tasks,
     test_support::alone,
     time::embassy::{AlreadyAdded, MoreWakers, OTHER_WAKERS, early_wakes, most_wakers},
 };
@@ -34,7 +34,7 @@ use crate::{
 fn tasks_use_no_entries_of_the_table() {
     alone(|| {
         const TASKS: usize = 20 * OTHER_WAKERS;
-        task! {
+        tasks! {
             async fn sleeper(number: usize, ended: Rc<RefCell<Vec<usize>>>), pool = TASKS {
                 let deadline = Instant::from_millis(number as u64 * 7 % 1009);
                 Timer::at(deadline).await;
@@ -62,7 +62,7 @@ fn tasks_use_no_entries_of_the_table() {
 #[test]
 fn a_block_on_in_a_task_has_timers_too() {
     alone(|| {
-        task! {
+        tasks! {
             async fn outer(), pool = 1 {
                 Timer::after(ms(1)).await;
                 block_on(join(Timer::after(ms(4)), Timer::after(ms(2))), Skip);
@@ -84,7 +84,7 @@ fn a_block_on_in_a_task_has_timers_too() {
 fn tasks_with_a_wake_hook_are_recognized() {
     alone(|| {
         const TASKS: usize = 2 * OTHER_WAKERS;
-        task! {
+        tasks! {
             async fn sleeper(), pool = TASKS {
                 Timer::after(ms(1)).await;
                 Timer::after(ms(1)).await;
@@ -120,7 +120,7 @@ fn a_waker_around_a_tasks_waker_is_not_the_tasks() {
         |_| (),
     );
     alone(|| {
-        task! {
+        tasks! {
             async fn observed(), pool = 1 {
                 let mut own = pin!(Timer::after(ms(3)).fuse());
                 let mut other = pin!(Timer::after(ms(5)));
@@ -151,7 +151,7 @@ fn a_waker_around_a_tasks_waker_is_not_the_tasks() {
 #[test]
 fn a_task_may_ask_for_another_one() {
     alone(|| {
-        task! {
+        tasks! {
             async fn asking(others: Rc<RefCell<Option<Waker>>>), pool = 1 {
                 let mut own = pin!(Timer::after(ms(3)));
                 future::poll_fn(|cx| {
@@ -189,7 +189,7 @@ fn a_task_may_ask_for_another_one() {
 #[test]
 fn a_tasks_waker_may_be_used_elsewhere() {
     alone(|| {
-        task! {
+        tasks! {
             async fn sleeper(), pool = 1 {
                 let mut is_first = true;
                 future::poll_fn(|cx| {
@@ -249,7 +249,7 @@ async fn naps(number: u64, late: Duration) {
 fn futures_with_wakers_of_their_own_end_in_order() {
     const MANY: u64 = 3 * OTHER_WAKERS as u64 + 1;
     alone(|| {
-        task! {
+        tasks! {
             async fn few(), pool = 1 { naps(OTHER_WAKERS as u64, ms(0)).await }
             async fn many(), pool = 1 {
                 // If the table cannot grow, a wake may come during a pause.

@@ -94,7 +94,7 @@ pub(crate) fn run(watch: &Stopwatch, max: usize) {
     macro_rules! with {
         ($capacity:ident $cpus_name:literal $cpus_type:ty, $cpus:expr, $($n:literal)*) => {$(
             if $n <= max {
-                ::dormir::task! {
+                ::dormir::tasks! {
                     fn idle(task: IdleTask) -> IdleTask, pool = $n { task }
                     fn ending(task: EndingTask) -> EndingTask, pool = $n { task }
                 }
@@ -111,7 +111,7 @@ pub(crate) fn run(watch: &Stopwatch, max: usize) {
                 cases::boxed(&mut Dormir::enter(&BOXED, Task::boxed), watch, &subject);
                 cases::join(&mut Dormir::enter(&ENDING, ending), watch, &subject);
                 const SIZE: usize = cases::ping_pong_size($n);
-                ::dormir::task! {
+                ::dormir::tasks! {
                     fn ping_pong(task: PingPongTask) -> PingPongTask, pool = SIZE { task }
                 }
                 static PING_PONG: Executor<$capacity, $cpus_type> = Executor::new($cpus);

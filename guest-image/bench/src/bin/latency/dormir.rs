@@ -125,7 +125,7 @@ impl<I: Idle> Idle for Stamped<I> {
     }
 }
 
-dormir::task! {
+dormir::tasks! {
     async fn sleeper(rounds: usize, expected: Expected), pool = 1 {
         for _ in 0..rounds {
             let round = Round::by_deadline(expected);

@@ -8,7 +8,7 @@ use dormir_bench_guest::figures::Subject;
 
 use crate::{NAME, sleeper::Sleeper};
 
-dormir::task! { fn sleeper(task: Sleeper) -> Sleeper, pool = 1 { task } }
+dormir::tasks! { fn sleeper(task: Sleeper) -> Sleeper, pool = 1 { task } }
 
 /// Calls `with` for each executor, with its description and a function that runs a task in it to
 /// completion.

@@ -63,7 +63,7 @@ pub(crate) fn run(machine: &Machine, max: usize) {
     }
 }
 
-dormir::task! {
+dormir::tasks! {
     async fn sleeper(index: u64), pool = TASKS {
         let mut random = Random::seeded(index + 1);
         for _ in 0..SLEEPS {

@@ -11,7 +11,7 @@ use critical_section::Mutex;
 use dormir::{
     executor::{Cpus, Executor, JoinHandle, RemoteSpawner, Spawner, Up64, yield_now},
     idle::Halt,
-    task,
+    tasks,
     time::Timer,
 };
 use x86_64::instructions::interrupts;
@@ -45,7 +45,7 @@ static REMOTE: Mutex<Cell<Option<RemoteSpawner>>> = Mutex::new(Cell::new(None));
 pub(super) fn spawn<M: Cpus>(executor: &'static Executor<Up64, M>) {
     const TIMES: u32 = 100;
 
-    task! {
+    tasks! {
         async fn child(), pool = 1 {
             assert!(!TestDevice::is_handling(), "polled in the handler");
             EVENT.signal();
@@ -100,7 +100,7 @@ fn swap_handle(handle: Option<JoinHandle<Delicate>>) -> Option<JoinHandle<Delica
 
 /// A task that a handler aborts is dropped by the runner, and its join handle reports it.
 pub(super) fn abort<M: Cpus>(executor: &'static Executor<Up64, M>) {
-    task! {
+    tasks! {
         /// Holds one in its future, forever.
         async fn hold() -> Delicate, pool = 1 {
             let _held = Delicate { in_handler: false };
@@ -142,7 +142,7 @@ pub(super) fn abort<M: Cpus>(executor: &'static Executor<Up64, M>) {
 pub(super) fn drop_handles<M: Cpus>(executor: &'static Executor<Up64, M>) {
     const NAP: Duration = Duration::from_millis(50);
 
-    task! {
+    tasks! {
         async fn give(naps: bool) -> Delicate, pool = 1 {
             if naps {
                 Timer::after(NAP).await;

@@ -13,7 +13,7 @@ use dormir::{
     executor::{Cpus, Executor, Up64, Up4096, yield_now},
     idle::{Halt, Idle, IdleContext},
     platform::bare,
-    task,
+    tasks,
     time::{Instant, Timer, TimerQueue},
 };
 use futures_util::future::select;
@@ -24,7 +24,7 @@ use crate::{
     events::{self, EVENT, signals},
 };
 
-task! {
+tasks! {
     async fn signal_or_timer(deadline: Instant), pool = 1 {
         select(pin!(signals()), pin!(Timer::at(deadline))).await;
     }
@@ -90,7 +90,7 @@ pub(super) fn own_loop<M: Cpus>(executor: &'static Executor<Up64, M>) {
     const TIMES: u32 = 100;
     static IS_WOKEN: AtomicBool = AtomicBool::new(false);
 
-    task! {
+    tasks! {
         async fn wait_for_signals_and_sleep(
             device: TestDevice,
             deadline: &'static Cell<Option<Instant>>,
@@ -159,7 +159,7 @@ pub(super) fn self_waking_and_a_sleeper<M: Cpus>(executor: &'static Executor<Up4
         turns: [Cell<u32>; TASKS],
     }
 
-    task! {
+    tasks! {
         async fn wake_itself(number: usize, state: &'static TurnCounts), pool = 1000 {
             while !state.is_over.get() {
                 let turns = &state.turns[number];

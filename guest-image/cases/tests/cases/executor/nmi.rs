@@ -13,7 +13,7 @@ use dormir::{
     executor::{Cpus, Executor, Up64},
     idle::{Halt, Idle, IdleContext},
     platform::bare,
-    task,
+    tasks,
 };
 use dormir_guest::set_nmi_handler;
 use x86_64::registers::model_specific::Msr;
@@ -74,7 +74,7 @@ impl Idle for NmiAfterCheck {
 
 const TIMES: u32 = 100;
 
-task! {
+tasks! {
     /// Is woken by NMIs: by one during each poll, or, without `amid_polls`, by those that come
     /// while it waits.
     async fn wait_for_nmis(amid_polls: bool), pool = 1 {

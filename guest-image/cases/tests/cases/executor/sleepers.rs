@@ -6,7 +6,7 @@ use core::{cell::Cell, time::Duration};
 use dormir::{
     executor::{Cpus, Executor, Runner, Shared, SingleVcpu, Up65536},
     idle::{Halt, Idle, IdleContext},
-    task,
+    tasks,
     time::{Instant, Timer},
 };
 use dormir_guest::println;
@@ -28,7 +28,7 @@ struct WakeTimes {
     ended_after: Vec<Cell<Option<u32>>>,
 }
 
-task! {
+tasks! {
     async fn sleeper(rank: u32, deadline: Instant, ends: &'static WakeTimes), pool = 10_000 {
         Timer::at(deadline).await;
         assert!(Instant::now() >= deadline, "sleeper {rank} woke early");

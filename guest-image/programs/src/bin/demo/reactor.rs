@@ -13,7 +13,7 @@ use dormir::{
     executor::{Executor, SingleVcpu, Up64},
     interrupt_entry,
     platform::bare,
-    task,
+    tasks,
     time::Timer,
 };
 use dormir_guest::{console::report, print, println};
@@ -35,7 +35,7 @@ interrupt_entry!(serial_line_entry => on_serial_line);
 /// The last message on the line.
 const GOODBYE: &str = "goodbye\n";
 
-task! {
+tasks! {
     /// Waits for the timer's interrupt, and then causes those of the serial line.
     async fn tick(), pool = 1 {
         for (number, text) in (1..).zip(["hello\n", "who is there?\n", GOODBYE]) {

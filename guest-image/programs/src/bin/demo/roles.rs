@@ -13,7 +13,7 @@ use core::{
 use dormir::{
     executor::{Executor, SingleVcpu, SpawnError, Spawner, Up64},
     idle::Halt,
-    task,
+    tasks,
     time::{Instant, Timer},
 };
 use dormir_guest::{console::report, println};
@@ -51,7 +51,7 @@ impl Future for TimerFuture {
     }
 }
 
-task! {
+tasks! {
     /// With threads, a second thread would sleep here. This is a second task, woken by its timer.
     async fn end_later(state: Rc<RefCell<SharedState>>, time: Duration), pool = 1 {
         Timer::after(time).await;
@@ -99,7 +99,7 @@ pub(crate) fn run() -> DemoResult {
     Ok(())
 }
 
-task! {
+tasks! {
     async fn one_of_three(), pool = 3 {}
     async fn one_of_many(), pool = 100 {}
 }

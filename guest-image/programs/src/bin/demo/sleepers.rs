@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use dormir::{
     executor::{Executor, SingleVcpu, Up4096, cell_size},
-    task,
+    tasks,
     time::{Instant, Timer},
 };
 use dormir_guest::{console::report, println};
@@ -18,7 +18,7 @@ const SLEEPERS: usize = 4000;
 // SAFETY: this guest has one vCPU.
 static EXECUTOR: Executor<Up4096, SingleVcpu> = Executor::new(unsafe { SingleVcpu::new() });
 
-task! {
+tasks! {
     async fn sleeper(nap: Duration), pool = SLEEPERS {
         let start = Instant::now();
         Timer::after(nap).await;

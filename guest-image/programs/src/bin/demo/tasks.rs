@@ -10,7 +10,7 @@ use dormir::{
         Aborted, Capacity, Executor, JoinHandle, SingleVcpu, Spawner, Up65536, cell_size, yield_now,
     },
     idle::Halt,
-    task,
+    tasks,
 };
 use dormir_guest::{console::report, print, println};
 use futures_util::future::{join, join_all};
@@ -20,7 +20,7 @@ use crate::{DemoResult, measure};
 /// How many tasks exist at once, at the end.
 const CROWD: usize = 12_000;
 
-task! {
+tasks! {
     /// Its output goes to the task that awaits its handle.
     async fn square(n: u64) -> u64, pool = CROWD {
         n * n

@@ -5,7 +5,7 @@ use core::panic::PanicInfo;
 use dormir::{
     executor::{Executor, SingleVcpu, Up64, yield_now},
     idle::Halt,
-    task,
+    tasks,
 };
 use dormir_guest::{exit, print};
 
@@ -49,7 +49,7 @@ pub(crate) const CASES: &[Case] = &[
 // SAFETY: this guest has one vCPU.
 static EXECUTOR: Executor<Up64, SingleVcpu> = Executor::new(unsafe { SingleVcpu::new() });
 
-task! {
+tasks! {
     async fn lucky(), pool = 1 {
         yield_now().await;
     }

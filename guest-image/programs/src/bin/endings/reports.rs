@@ -7,7 +7,7 @@ use dormir::{
     block_on,
     executor::{Executor, SingleVcpu, Up64, yield_now},
     idle::Halt,
-    task,
+    tasks,
     time::Timer,
 };
 use dormir_guest::println;
@@ -26,7 +26,7 @@ pub(crate) const CASES: &[Case] = &[
 // SAFETY: this guest has one vCPU.
 static EXECUTOR: Executor<Up64, SingleVcpu> = Executor::new(unsafe { SingleVcpu::new() });
 
-task! {
+tasks! {
     async fn waits(), pool = 1 {
         Timer::after(core::time::Duration::from_millis(10)).await;
     }

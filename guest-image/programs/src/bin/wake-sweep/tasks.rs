@@ -7,7 +7,7 @@ use core::{
     task::{Context, Poll, Waker},
 };
 
-use dormir::{arch::x86_64::tsc, task};
+use dormir::{arch::x86_64::tsc, tasks};
 use dormir_programs::machine::apic;
 use spin::Once;
 
@@ -59,7 +59,7 @@ pub(crate) fn check_slots(fixture: &Fixture) {
 /// How many instructions after the waker's next poll the interrupt comes; 0 for none.
 pub(crate) static ARM: AtomicU32 = AtomicU32::new(0);
 
-task! {
+tasks! {
     pub(crate) fn waking(fixture: &'static Fixture) -> WakingTask, pool = 1 {
         WakingTask(fixture)
     }

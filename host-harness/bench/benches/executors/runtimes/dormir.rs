@@ -43,7 +43,7 @@ macro_rules! pooled {
         impl Pooled for $future {
             #[inline]
             fn pooled(self) -> Task<Self> {
-                dormir::task! {
+                dormir::tasks! {
                     fn task(future: $future) -> $future, pool = 8192 { future }
                 }
                 task(self)
@@ -53,7 +53,7 @@ macro_rules! pooled {
 }
 pooled!(Parked, Ping, Ending);
 
-dormir::task! {
+dormir::tasks! {
     async fn parent(spawner: Spawner, gate: &'static Gate, children: u64), pool = 2 {
         for _ in 0..children {
             let child = spawner.spawn(answering()).expect("there is room for one child");

@@ -45,7 +45,7 @@ impl sleepers::BenchTimer for Timer {
     }
 }
 
-dormir::task! { fn sleeper(task: SleeperTask<Timer>) -> SleeperTask<Timer>, pool = 1 { task } }
+dormir::tasks! { fn sleeper(task: SleeperTask<Timer>) -> SleeperTask<Timer>, pool = 1 { task } }
 
 struct Sleeping<C: Capacity, M: Cpus>(Runner<C, M>);
 
