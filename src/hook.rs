@@ -17,6 +17,11 @@ impl Hook {
         self.0.store(hook as *mut (), Ordering::Release);
     }
 
+    #[cfg(feature = "watchdog")]
+    pub(crate) fn clear(&self) {
+        self.0.store(ptr::null_mut(), Ordering::Relaxed);
+    }
+
     #[inline(always)]
     pub(crate) fn is_set(&self) -> bool {
         !self.0.load(Ordering::Relaxed).is_null()

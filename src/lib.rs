@@ -178,6 +178,7 @@
 //! | `embassy-time` | no | `time::embassy`: `embassy_time`'s timers run on the global queue |
 //! | `alloc` | no | tasks on the heap: `Task::boxed`; a table of `embassy_time`'s wakers that grows |
 //! | `metrics` | no | `Executor::metrics`: counts of polls, wakes and waits; the longest poll |
+//! | `watchdog` | no | `watchdog`: reports polls that do not return within a limit |
 //! | `macros` | no | the attribute `task`, by the crate `dormir-macros` |
 //! | `trace` | no | `executor::trace`: hooks that executors call |
 //! | `log` | no | messages by the crate `log`: what `bare::init` found; a full table of `embassy_time`'s wakers |
@@ -213,6 +214,7 @@ pub mod event;
 pub mod executor;
 mod hook;
 pub mod idle;
+mod last_yield;
 #[cfg(all(doctest, target_os = "none"))]
 mod pages;
 pub mod platform;
@@ -222,6 +224,8 @@ mod sync;
 mod test_support;
 pub mod time;
 mod vcpu;
+#[cfg(feature = "watchdog")]
+pub mod watchdog;
 
 /// # Examples
 ///

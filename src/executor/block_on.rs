@@ -12,7 +12,7 @@ use core::{
 use super::drive::{Work, drive};
 #[cfg(feature = "embassy-time")]
 use crate::time::embassy::DeadlineSlot;
-use crate::{idle::Idle, time::TimerQueue};
+use crate::{idle::Idle, last_yield::Stretch, time::TimerQueue};
 
 /// The number of calls that can run at once, nested ones and those on other vCPUs (threads)
 /// together.
@@ -207,6 +207,7 @@ impl<F: Future> Work for Blocking<'_, F> {
             return None;
         }
         let waker = self.flag.waker();
+        let _stretch = Stretch::poll(None);
         match self.future.as_mut().poll(&mut Context::from_waker(&waker)) {
             Poll::Ready(output) => Some(output),
             Poll::Pending => None,

@@ -5,6 +5,7 @@ use core::convert::Infallible;
 
 use crate::{
     idle::{Idle, IdleContext},
+    last_yield::Stretch,
     time::{Instant, Served, TimerQueue, pause},
 };
 
@@ -91,7 +92,10 @@ pub(crate) fn drive<W: Work, R: Rest>(
         served.begin_to_wait();
         let is_idle = || rests() && timers.is_settled();
         if is_idle() {
-            rest.rest(&IdleContext::new(timers, next, &is_idle))?;
+            {
+                let _waiting = Stretch::wait();
+                rest.rest(&IdleContext::new(timers, next, &is_idle))?;
+            }
             // 3. Wake.
             served.look_after_wait();
             if pauses {

@@ -88,3 +88,4 @@ pub use self::{
     header::TaskVTable,
     pool::{Align, Aligned, Pool, cell_align, cell_size, never_made},
 };
+pub use crate::last_yield::last_yield;

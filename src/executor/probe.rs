@@ -17,6 +17,7 @@ use super::{
     header::vacant,
     trace::{self, TaskId},
 };
+use crate::last_yield::Stretch;
 
 /// The spawn of a task: counted before the task can end, and reported after it has begun.
 pub(super) struct Spawned {
@@ -116,6 +117,7 @@ pub(super) fn pass(core: &ExecutorCore, is_ready: impl FnOnce() -> bool) {
 
 /// A poll, from its beginning to its end.
 pub(super) struct Polling {
+    _stretch: Stretch,
     #[cfg(feature = "metrics")]
     timed: super::metrics::poll::TimedPoll,
     /// `None` for a visit that follows a stale wake: it is not a poll.
@@ -140,10 +142,17 @@ impl Polling {
         if let Some(task) = traced {
             trace::with(|to| to.poll_begun(task));
         }
+        #[cfg(feature = "metrics")]
+        // SAFETY: the caller guarantees that the header is in the slot.
+        let timed = super::metrics::poll::TimedPoll::begin(task, unsafe { header.as_ref() });
+        #[cfg(feature = "metrics")]
+        let start = timed.start();
+        #[cfg(not(feature = "metrics"))]
+        let start = None;
         let polling = Self {
+            _stretch: Stretch::poll(start),
             #[cfg(feature = "metrics")]
-            // SAFETY: the caller guarantees that the header is in the slot.
-            timed: super::metrics::poll::TimedPoll::begin(task, unsafe { header.as_ref() }),
+            timed,
             #[cfg(feature = "trace")]
             task: traced,
         };

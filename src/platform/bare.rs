@@ -19,6 +19,8 @@ mod init;
 mod machine;
 pub(crate) mod tick;
 mod timer_source;
+#[cfg(feature = "watchdog")]
+mod watchdog;
 
 pub use config::Config;
 pub use error::InitError;
@@ -26,6 +28,8 @@ pub use init::init;
 pub use machine::{Machine, clock, end_of_interrupt, machine};
 pub use tick::{last_timer_interrupt, timer_interrupts};
 pub use timer_source::{ParseTimerSourceError, TimerSource};
+#[cfg(feature = "watchdog")]
+pub use watchdog::start_watchdog;
 
 pub use crate::arch::x86_64::{
     segments::FaultStacks,

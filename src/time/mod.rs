@@ -38,6 +38,8 @@ mod tree;
 #[cfg(any(feature = "embedded-hal", feature = "embedded-hal-async"))]
 pub use delay::Delay;
 pub use instant::Instant;
+#[cfg(feature = "watchdog")]
+pub(crate) use queue::Devices;
 #[cfg(all(target_arch = "x86_64", target_os = "none", feature = "bare"))]
 pub(crate) use queue::GLOBAL;
 pub(crate) use queue::Served;

@@ -74,7 +74,7 @@ use critical_section::Mutex;
 use super::{Instant, node::TimerNode, tree::Tree};
 use crate::hook::Hook;
 pub use devices::AlreadyInstalled;
-use devices::Devices;
+pub(crate) use devices::Devices;
 use owner::Owner;
 pub(crate) use owner::Served;
 

@@ -38,6 +38,11 @@ impl TimedPoll {
         }
     }
 
+    /// When it began, if there is a clock.
+    pub(in crate::executor) fn start(&self) -> Option<Instant> {
+        self.start
+    }
+
     pub(in crate::executor) fn end(self) {
         let Some(vtable) = self.vtable else { return };
         let now = |start| self.timers.now().saturating_duration_since(start);

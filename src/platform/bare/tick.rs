@@ -9,6 +9,8 @@ use core::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
+#[cfg(feature = "watchdog")]
+use crate::arch::x86_64::tsc;
 use crate::{
     arch::x86_64::{apic::Apic, interrupt::InterruptEntry},
     time::{GLOBAL, TimerQueue},
@@ -118,6 +120,13 @@ timer_entry! {
     pit_entry,
     "mov al, 0x20"
     "out 0x20, al",
+}
+
+/// Stamps and counts an interrupt, for an entry of another module.
+#[cfg(feature = "watchdog")]
+pub(super) fn count() {
+    LAST_INTERRUPT.store(tsc::read(), Ordering::Relaxed);
+    TIMER_INTERRUPTS.fetch_add(1, Ordering::Relaxed);
 }
 
 /// The entry of the PIT's interrupts.

@@ -5,9 +5,9 @@ use core::{ptr, sync::atomic::Ordering, time::Duration};
 use super::TimerQueue;
 use crate::time::{Alarm, Clock, Instant};
 
-pub(super) struct Devices {
-    pub(super) clock: &'static dyn Clock,
-    pub(super) alarm: &'static dyn Alarm,
+pub(crate) struct Devices {
+    pub(crate) clock: &'static dyn Clock,
+    pub(crate) alarm: &'static dyn Alarm,
 }
 
 /// The devices of a queue without a clock: they panic.
@@ -95,6 +95,21 @@ impl TimerQueue {
         if first { Ok(()) } else { Err(AlreadyInstalled) }
     }
 
+    /// The clock and the alarm that were installed.
+    #[cfg(feature = "watchdog")]
+    pub(crate) fn installed(&'static self) -> Option<&'static Devices> {
+        self.installed.get()
+    }
+
+    /// Uses `devices` in place of those that were installed. They are the same clock, and an alarm
+    /// that sets the installed one. The next turn sets the alarm again.
+    #[cfg(feature = "watchdog")]
+    pub(crate) fn replace(&self, devices: &'static Devices) {
+        self.devices
+            .store(ptr::from_ref(devices).cast_mut(), Ordering::Release);
+        self.on_interrupt();
+    }
+
     /// Allows the alarm to come up to `slack` after a deadline, so that one interrupt serves all
     /// deadlines within that time: fewer exits from the VM, and longer sleep. Zero by default: then
     /// a timer is as exact as the hardware.
@@ -167,9 +182,9 @@ impl TimerQueue {
     #[inline]
     pub(super) fn devices(&self) -> &Devices {
         let devices = self.devices.load(Ordering::Acquire);
-        // SAFETY: it points to the static, or into `installed` of this queue. `install` borrowed
-        // that for `'static`, so it stays where it is, and it is written once, before the pointer
-        // is stored.
+        // SAFETY: it points to a static (`NOT_INSTALLED`, or what `replace` was given), or into
+        // `installed` of this queue. `install` borrowed that for `'static`, so it stays where it
+        // is, and it is written once, before the pointer is stored.
         unsafe { &*devices }
     }
 }
