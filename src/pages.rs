@@ -6,3 +6,6 @@ struct Readme;
 
 #[doc = include_str!("../docs/guests.md")]
 struct Guests;
+
+#[doc = include_str!("../docs/debugging.md")]
+struct Debugging;

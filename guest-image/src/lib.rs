@@ -77,6 +77,8 @@ mod panic_hook;
 mod programs;
 mod termination;
 mod testing;
+#[cfg(feature = "watchdog")]
+mod watchdog;
 
 pub use console::send;
 use dormir_abi::{exit as exit_code, port, record::Record};
@@ -85,6 +87,8 @@ pub use dormir_macros::{main, task, test};
 pub use nmi::set_nmi_handler;
 pub use panic_hook::set_panic_hook;
 pub use termination::Termination;
+#[cfg(feature = "watchdog")]
+pub use watchdog::{AtStall, start_watchdog};
 use x86_64::instructions::port::Port;
 
 /// The exit code of a guest whose machine cannot be set up: no such timer, too little memory.

@@ -8,7 +8,7 @@ use core::{
 
 use dormir::{
     arch::x86_64::interrupt::InterruptFrame,
-    executor::current_task,
+    executor::{current_task, last_yield},
     platform::bare,
     time::{Instant, TimerQueue},
 };
@@ -55,7 +55,11 @@ pub(crate) fn on_nmi(frame: &InterruptFrame) {
 fn report(frame: &InterruptFrame) -> ! {
     backtrace::report_interrupted(backtrace::here(), frame);
     let doing = Doing::new(frame);
-    let text = TextLine::message(format_args!("{doing}"));
+    // Without the library's features that time polls, the compiler leaves the first of these out.
+    let text = match last_yield() {
+        Some(yielded) if !doing.is_halted => doing.unyielding(Instant::now(), yielded),
+        _ => TextLine::message(format_args!("{doing}")),
+    };
     write_record(Record::Hang(text.as_str()));
     println!("NMI at {:#x}: {}", frame.rip, text.as_str());
     exit(exit_code::EXCEPTION)
@@ -79,6 +83,23 @@ impl Doing {
             is_masked: frame.rflags & INTERRUPT_FLAG == 0,
             timer: bare::clock().map(|_| (Instant::now(), TimerQueue::global().next_deadline())),
         }
+    }
+
+    /// Such as "running task main::work, which has not yielded for 4.2s".
+    fn unyielding(&self, now: Instant, yielded: Instant) -> TextLine {
+        let (the_task, name) = match self.task {
+            Some(name) => ("task ", name),
+            None => ("a future outside of tasks", ""),
+        };
+        let length = now.saturating_duration_since(yielded);
+        let masked = if self.is_masked {
+            ", with interrupts masked"
+        } else {
+            ""
+        };
+        TextLine::message(format_args!(
+            "running {the_task}{name}, which has not yielded for {length:.1?}{masked}"
+        ))
     }
 }
 

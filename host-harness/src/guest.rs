@@ -62,6 +62,7 @@ const SEPARATE_PACKAGES: &[(&str, &[&str])] = &[
     ),
     ("dormir-cases-guest", &["cases"]),
     ("dormir-embassy-guest", &["embassy"]),
+    ("dormir-watched-guest", &["watched"]),
 ];
 
 /// The programs that are tests of their packages.

@@ -62,7 +62,7 @@ pub(crate) fn test_programs() -> Result<&'static Images, Failed> {
 
 /// Returns the images of the other programs.
 pub(crate) fn images() -> Result<&'static Images, Failed> {
-    const NAMES: [&str; 16] = [
+    const NAMES: [&str; 17] = [
         "bare",
         "big-image",
         "clock",
@@ -79,6 +79,7 @@ pub(crate) fn images() -> Result<&'static Images, Failed> {
         "sleeps",
         "sweep",
         "wake-sweep",
+        "watched",
     ];
     static IMAGES: Built = LazyLock::new(|| build(Profile::Release, &NAMES));
     built(&IMAGES)

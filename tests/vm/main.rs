@@ -23,6 +23,7 @@ mod sleeps;
 mod start_info;
 mod sweep;
 mod timers;
+mod watchdog;
 
 use std::process::ExitCode;
 
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         sizes::trials(),
         sleeps::trials(),
         hyperlight::trials(),
+        watchdog::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()
 }

@@ -23,6 +23,9 @@ pub const PANIC: u8 = 101;
 /// The guest ended by a processor exception, such as a page fault; its record says which.
 pub const EXCEPTION: u8 = 102;
 
+/// The guest's watchdog ended it; its record says which task did not yield.
+pub const STALLED: u8 = 103;
+
 /// The highest exit code that fits through the exit port.
 pub const MAX: u8 = 0x7f - PASS_VALUE as u8;
 

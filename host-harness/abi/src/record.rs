@@ -2,8 +2,8 @@
 //!
 //! A record is one line that begins with [`MARK`], the run's [`Nonce`] and a space; the harness
 //! removes it from the console's text. The kinds are `panic MESSAGE`, `exception MESSAGE`, `hang
-//! MESSAGE`, `registers VALUES`, `interrupt FRAME RIP RSP`, `stack WORDS`, `exit CODE`, `stat NAME
-//! VALUE`, `samples NAME VALUES`, `data NAME HEX` and `time NANOS`.
+//! MESSAGE`, `stall MESSAGE`, `registers VALUES`, `interrupt FRAME RIP RSP`, `stack WORDS`, `exit
+//! CODE`, `stat NAME VALUE`, `samples NAME VALUES`, `data NAME HEX` and `time NANOS`.
 //!
 //! The nonce is new in each run. Text that passes through a guest, such as a log of received data,
 //! cannot contain it, and so cannot be mistaken for a record. A line that begins with [`MARK`] and
@@ -103,6 +103,9 @@ pub enum Record<'a> {
     /// What the guest was doing when an NMI without a handler of the program's came: the harness
     /// sends one at the time limit.
     Hang(&'a str),
+    /// What the guest's watchdog found. The registers and the stack come before it. The guest goes
+    /// on, or ends itself with [`STALLED`](crate::exit::STALLED).
+    Stall(&'a str),
     /// The registers where a panic, an exception or a hang was noticed. [`Self::Stack`] follows.
     Registers(Registers),
     /// The registers are those of an interrupt's handler, and this is what it interrupted.
@@ -158,6 +161,7 @@ impl<'a> Record<'a> {
             "panic" => Some(Self::Panic(rest)),
             "exception" => Some(Self::Exception(rest)),
             "hang" => Some(Self::Hang(rest)),
+            "stall" => Some(Self::Stall(rest)),
             "registers" => Some(Self::Registers(Registers::parse(rest)?)),
             "interrupt" => {
                 let mut values = rest
@@ -203,21 +207,23 @@ impl<'a> Record<'a> {
 /// Writes the record without mark, nonce and line feed.
 impl fmt::Display for Record<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Panic(message) => write!(f, "panic {message}"),
-            Self::Exception(message) => write!(f, "exception {message}"),
-            Self::Hang(message) => write!(f, "hang {message}"),
-            Self::Registers(registers) => write!(f, "registers {registers}"),
+        let (kind, text) = match self {
+            Self::Panic(message) => ("panic", message),
+            Self::Exception(message) => ("exception", message),
+            Self::Hang(message) => ("hang", message),
+            Self::Stall(message) => ("stall", message),
+            Self::Stack(words) => (STACK, words),
+            Self::Registers(registers) => return write!(f, "registers {registers}"),
             Self::Interrupt { frame, rip, rsp } => {
-                write!(f, "interrupt {frame:x} {rip:x} {rsp:x}")
+                return write!(f, "interrupt {frame:x} {rip:x} {rsp:x}");
             }
-            Self::Stack(words) => write!(f, "{STACK} {words}"),
-            Self::Exit(code) => write!(f, "exit {code}"),
-            Self::Stat { name, value } => write!(f, "stat {name} {value}"),
-            Self::Samples { name, values } => write!(f, "samples {name} {values}"),
-            Self::Data { name, hex } => write!(f, "data {name} {hex}"),
-            Self::Time { nanos } => write!(f, "time {nanos}"),
-        }
+            Self::Exit(code) => return write!(f, "exit {code}"),
+            Self::Stat { name, value } => return write!(f, "stat {name} {value}"),
+            Self::Samples { name, values } => return write!(f, "samples {name} {values}"),
+            Self::Data { name, hex } => return write!(f, "data {name} {hex}"),
+            Self::Time { nanos } => return write!(f, "time {nanos}"),
+        };
+        write!(f, "{kind} {text}")
     }
 }
 
@@ -250,156 +256,4 @@ pub fn data_bytes(hex: &str) -> impl Iterator<Item = u8> {
 }
 
 #[cfg(test)]
-mod tests {
-    extern crate std;
-    use super::*;
-    use std::string::ToString;
-
-    #[test]
-    fn records_survive_the_console() {
-        for record in [
-            Record::Panic("src/main.rs:3:5: no such case"),
-            Record::Exception("page fault at 0x0"),
-            Record::Hang("task main::work runs"),
-            Record::Registers(Registers {
-                rip: 0x20_0000,
-                ..Registers::default()
-            }),
-            Record::Interrupt {
-                frame: 0x21_0000,
-                rip: 0x20_0000,
-                rsp: u64::MAX,
-            },
-            Record::Stack("2140f8=20013c 214100=20014d"),
-            Record::Exit(0),
-            Record::Exit(i32::MIN),
-            Record::Stat {
-                name: "halted_ns",
-                value: u64::MAX,
-            },
-            Record::Samples {
-                name: "timer/floor/poll",
-                values: "1 0 18446744073709551615",
-            },
-            Record::Data {
-                name: "trace.bin",
-                hex: "00ff7f",
-            },
-            Record::Data { name: "0", hex: "" },
-            Record::Time { nanos: u64::MAX },
-        ] {
-            assert_eq!(Record::parse(&record.to_string()), Some(record));
-        }
-    }
-
-    #[test]
-    fn a_nonce_goes_through_the_command_line() {
-        for (bits, digits) in [
-            (0, "0000000000000000"),
-            (0x0123_4567_89ab_cdef, "0123456789abcdef"),
-            (u64::MAX, "ffffffffffffffff"),
-        ] {
-            let nonce = Nonce::new(bits);
-            assert_eq!(nonce.as_str(), digits);
-            for (behind, arguments) in [("", ""), (" ", ""), (" a=1  b", "a=1  b"), ("  c", " c")] {
-                let line = std::format!("{NONCE_ARGUMENT}{nonce}{behind}");
-                let split = Nonce::split_off(line.as_bytes());
-                assert_eq!(split, (Some(nonce), arguments.as_bytes()), "{line:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn an_invalid_nonce_stays_an_argument() {
-        for line in [
-            "",
-            "timer=pit",
-            "dormir.nonce=",
-            "dormir.nonce=0123456789abcde",
-            "dormir.nonce=0123456789abcdef0",
-            "dormir.nonce=0123456789ABCDEF",
-            "dormir.nonce=0123456789abcde  x",
-            " dormir.nonce=0123456789abcdef",
-        ] {
-            assert_eq!(
-                Nonce::split_off(line.as_bytes()),
-                (None, line.as_bytes()),
-                "{line:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn samples_are_read_in_their_order() {
-        assert!(values("3 1 18446744073709551615").eq([3, 1, u64::MAX]));
-    }
-
-    #[test]
-    fn data_are_read_as_they_were() {
-        let hex: std::string::String = (0..=u8::MAX)
-            .map(|byte| std::format!("{byte:02x}"))
-            .collect();
-        assert!(data_bytes(&hex).eq(0..=u8::MAX));
-    }
-
-    #[test]
-    fn the_longest_name_leaves_space_for_a_piece() {
-        let (name, hex) = ("n".repeat(MAX_DATA_NAME), "00".repeat(DATA_PIECE));
-        let record = Record::Data {
-            name: &name,
-            hex: &hex,
-        };
-        let line = std::format!("\x1e{} {record}\n", Nonce::new(0));
-        assert!(line.len() <= MAX_LENGTH && line.len() + 2 > MAX_LENGTH);
-    }
-
-    #[test]
-    fn a_name_of_data_stays_in_its_folder() {
-        for name in [
-            "a",
-            "trace.bin",
-            "0-1_2",
-            "UPPER.case",
-            &"n".repeat(MAX_DATA_NAME),
-        ] {
-            assert!(is_data_name(name), "{name}");
-        }
-        let long = "n".repeat(MAX_DATA_NAME + 1);
-        for name in [
-            "", ".", "..", ".hidden", "-rf", "a/b", "/a", "a\\b", "a b", "a\0", "größe", "a\n",
-            &long,
-        ] {
-            assert!(!is_data_name(name), "{name:?}");
-        }
-    }
-
-    #[test]
-    fn an_invalid_record_is_none() {
-        for line in [
-            "",
-            "panic",
-            "exit",
-            "registers 1 2",
-            "interrupt 1 2",
-            "interrupt 1 2 3 4",
-            "interrupt 1 2 x",
-            "exit 2147483648",
-            "exit 0 ",
-            "stat polls",
-            "stat polls many",
-            "samples polls",
-            "samples polls 1 many",
-            "samples polls 1  2",
-            "data name",
-            "data ../name 00",
-            "data name 0",
-            "data name 0g",
-            "data name FF",
-            "data name 00 00",
-            "time 1 2",
-            "noise 1 2",
-        ] {
-            assert_eq!(Record::parse(line), None, "{line:?}");
-        }
-    }
-}
+mod tests;

@@ -167,6 +167,9 @@ pub(super) fn run(arguments: &RunArguments, stop: &StopToken) -> Ended {
     output.finish();
     let report = report?;
     let status = ended_as(&report.outcome);
+    for stall in &report.stalls {
+        note(format_args!("{stall}"));
+    }
     if let Some(backtrace) = &report.backtrace {
         note(format_args!("{backtrace}"));
     }

@@ -101,6 +101,7 @@ mod tests {
             counters,
             stretches: Vec::new(),
             backtrace: None,
+            stalls: Vec::new(),
         }
     }
 

@@ -15,6 +15,7 @@ use object::read::elf::ElfFile64;
 use super::{
     image::{Image, Source},
     outcome::Outcome,
+    report::Stall,
 };
 use meter::Meter;
 use symbols::Symbols;
@@ -208,10 +209,8 @@ pub(super) fn explain(
                 leave_out_panic_code(backtrace);
             }
         }
-        Outcome::Faulted(message) => {
-            if let Some(frame) = backtrace.as_ref().and_then(Backtrace::in_program) {
-                *message = format!("{message}, in {frame}");
-            }
+        Outcome::Faulted(message) | Outcome::Stalled(message) => {
+            add_place(message, backtrace.as_ref());
         }
         Outcome::TimedOut { place, .. } => {
             let of_program = backtrace.as_ref().and_then(Backtrace::in_program);
@@ -224,6 +223,30 @@ pub(super) fn explain(
         _ => return None,
     }
     backtrace
+}
+
+/// Makes the backtraces of the stalls after which the guest went on.
+pub(super) fn explain_stalls(
+    stalls: Vec<(String, Trace)>,
+    image: &Image<impl Source>,
+) -> Vec<Stall> {
+    if stalls.is_empty() {
+        return Vec::new();
+    }
+    let file = image.file_bytes().unwrap_or_default();
+    let explain = |(mut message, trace): (String, Trace)| {
+        let backtrace = trace.unwind(&file);
+        add_place(&mut message, backtrace.as_ref());
+        Stall { message, backtrace }
+    };
+    stalls.into_iter().map(explain).collect()
+}
+
+/// Adds the innermost place in the program's own code.
+fn add_place(message: &mut String, backtrace: Option<&Backtrace>) {
+    if let Some(frame) = backtrace.and_then(Backtrace::in_program) {
+        *message = format!("{message}, in {frame}");
+    }
 }
 
 /// Removes the innermost frames, which are those of the panic itself.

@@ -30,7 +30,7 @@ pub use image::fuzz::fuzz_image;
 pub use image::{ImageError, MAX_MEMORY_MIB, MIN_MEMORY_MIB};
 pub use outcome::Outcome;
 pub(crate) use qemu::{Messages, MonitorEvents};
-pub use report::{GuestTime, Report, VcpuCounters};
+pub use report::{GuestTime, Report, Stall, VcpuCounters};
 pub use steps::{EventKind, StepEvent, Stretch};
 
 use std::{io::Write, path::Path, time::Instant};
@@ -75,6 +75,7 @@ pub fn run(
             counters: None,
             stretches: Vec::new(),
             backtrace: None,
+            stalls: Vec::new(),
         }),
     }
 }

@@ -15,6 +15,8 @@ pub enum Outcome {
     Panicked(String),
     /// A processor exception ended it.
     Faulted(String),
+    /// Its watchdog ended it, because a task did not yield.
+    Stalled(String),
     /// It triple-faulted. The registers are known under our own VMM only.
     TripleFault {
         /// The last registers, several lines.
@@ -88,6 +90,7 @@ impl Outcome {
     /// | 111 | ended itself with this code, or one without a status |
     /// | 101 | panicked |
     /// | 102 | was ended by a processor exception |
+    /// | 103 | was ended by its watchdog |
     /// | 118 | powered its machine off without an exit code |
     /// | 119 | was stopped because its console could not be written |
     /// | 120 | triple-faulted |
@@ -103,6 +106,7 @@ impl Outcome {
             Self::Exited(code) => u8::try_from(*code).map_or(exit::MAX, |code| code.min(exit::MAX)),
             Self::Panicked(_) => exit::PANIC,
             Self::Faulted(_) => exit::EXCEPTION,
+            Self::Stalled(_) => exit::STALLED,
             Self::PoweredOff => 118,
             Self::ConsoleFailed(_) => 119,
             Self::TripleFault { .. } => 120,
@@ -136,6 +140,7 @@ impl fmt::Display for Outcome {
             Self::Faulted(message) => {
                 write!(f, "a processor exception ended the guest: {message}")
             }
+            Self::Stalled(message) => write!(f, "the guest's watchdog ended it: {message}"),
             Self::TripleFault {
                 registers: Some(registers),
             } => write!(
@@ -197,6 +202,7 @@ mod tests {
             Outcome::Exited(1),
             Outcome::Panicked("src/main.rs:1:1: no".into()),
             Outcome::Faulted("page fault".into()),
+            Outcome::Stalled("a task has not yielded".into()),
             Outcome::TripleFault { registers: None },
             Outcome::PoweredOff,
             Outcome::TimedOut {
@@ -231,7 +237,9 @@ mod tests {
             let high = 1_u32 << bit;
             [high - 1, high, high + 1, !high]
         });
-        let statuses = [78, 101, 102, 119, 120, 121, 122, 123, 124, 125, 130, 141];
+        let statuses = [
+            78, 101, 102, 103, 119, 120, 121, 122, 123, 124, 125, 130, 141,
+        ];
         let all = corners.chain(0..1 << 10).chain([u32::MAX]).chain(statuses);
         for code in all.map(u32::cast_signed) {
             let outcome = Outcome::Exited(code);
@@ -261,7 +269,10 @@ mod tests {
         for outcome in one_of_each_failure() {
             if !matches!(
                 outcome,
-                Outcome::Exited(_) | Outcome::Panicked(_) | Outcome::Faulted(_)
+                Outcome::Exited(_)
+                    | Outcome::Panicked(_)
+                    | Outcome::Faulted(_)
+                    | Outcome::Stalled(_)
             ) {
                 assert!(outcome.exit_code() > exit::MAX, "{outcome:?}");
             }

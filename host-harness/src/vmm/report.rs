@@ -1,6 +1,9 @@
 //! The result of a run.
 
-use std::time::{Duration, Instant};
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
 
 use super::{backtrace::Backtrace, outcome::Outcome, steps::Stretch};
 
@@ -29,6 +32,9 @@ pub struct Report {
     /// Where the guest was when it panicked, was ended by an exception, or reached its time limit;
     /// `None` if it did not report that.
     pub backtrace: Option<Backtrace>,
+    /// What the guest's watchdog found, if the guest went on after that: the first fifteen, and the
+    /// last.
+    pub stalls: Vec<Stall>,
 }
 
 impl Report {
@@ -37,6 +43,26 @@ impl Report {
     pub fn sent(&self, name: &str) -> Option<&[u8]> {
         let data = self.data.iter().find(|(known, _)| known == name)?;
         Some(&data.1)
+    }
+}
+
+/// A poll that did not return within the limit of the guest's watchdog.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stall {
+    /// Which task, for how long it had not yielded, and where it was.
+    pub message: String,
+    /// Where it was; `None` if the guest did not report that.
+    pub backtrace: Option<Backtrace>,
+}
+
+/// Writes the message, and the backtrace on further lines.
+impl fmt::Display for Stall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "watchdog: {}", self.message)?;
+        match &self.backtrace {
+            Some(backtrace) => write!(f, "\n{backtrace}"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -164,6 +164,7 @@ mod tests {
             wall: Duration::ZERO,
             counters: None,
             backtrace: None,
+            stalls: Vec::new(),
             stretches: vec![Stretch {
                 addresses: Vec::new(),
                 events: events.collect(),

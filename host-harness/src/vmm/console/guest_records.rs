@@ -1,9 +1,9 @@
 //! Collects what a guest reports in its records.
 
-use std::{collections::HashMap, time::Instant};
+use std::{collections::HashMap, mem, time::Instant};
 
 use dormir_abi::{
-    backtrace,
+    backtrace, exit,
     record::{self, MAX_DATA_NAMES, Record},
 };
 
@@ -15,6 +15,9 @@ use crate::{
     },
 };
 
+/// The most stalls of one run that are kept.
+const MAX_STALLS: usize = 16;
+
 /// What the guest has reported in its records. Its text is escaped.
 #[derive(Debug, Default)]
 pub(crate) struct GuestRecords {
@@ -24,6 +27,8 @@ pub(crate) struct GuestRecords {
     pub(crate) hang: Option<String>,
     /// Where it was when it failed, or when the NMI came.
     pub(in crate::vmm) trace: Trace,
+    /// What its watchdog found, and where: the first of them, and the last.
+    pub(in crate::vmm) stalls: Vec<(String, Trace)>,
     /// The exit code that it announced.
     pub(crate) exit: Option<i32>,
     pub(crate) stats: Vec<(String, u64)>,
@@ -51,6 +56,12 @@ impl GuestRecords {
             }
             Some(Record::Hang(message)) => {
                 self.hang.get_or_insert_with(|| escape(message));
+            }
+            Some(Record::Stall(message)) => {
+                self.stalls.truncate(MAX_STALLS - 1);
+                // The registers and the stack so far are of this stall.
+                let trace = mem::take(&mut self.trace);
+                self.stalls.push((escape(message), trace));
             }
             Some(Record::Registers(registers)) => self.trace.set_registers(registers),
             Some(Record::Interrupt { frame, rip, rsp }) => {
@@ -80,7 +91,13 @@ impl GuestRecords {
             let hang = self.hang.as_ref()?;
             Some(Outcome::Faulted(format!("NMI without a handler: {hang}")))
         };
-        failure.map(|(failure, _)| failure).or_else(hang)
+        let failure = failure.map(|(failure, _)| failure).or_else(hang);
+        if failure.is_none() && self.exit == Some(exit::STALLED.into()) {
+            let (message, trace) = self.stalls.pop()?;
+            self.trace = trace;
+            return Some(Outcome::Stalled(message));
+        }
+        failure
     }
 
     /// Appends to the data with this name. A parsed name needs no escapes.

@@ -147,6 +147,38 @@ fn a_hang_after_a_panic_is_reported_too() {
     assert!(message.starts_with("no (and then"), "{message}");
 }
 
+/// The watchdog's report alone ends no guest: most go on after it.
+#[test]
+fn a_stall_is_the_end_only_if_the_guest_ends_itself_for_it() {
+    let stall = |name: &str| format!("^registers 1 2 3 4 5 6 7 8\n^stack 8=1\n^stall {name}\n");
+    let (outcome, records) = complete_with_all(&stall("one"), Outcome::Exited(0));
+    assert_eq!(outcome, Outcome::Exited(0));
+    assert_eq!(records.stalls.len(), 1);
+    // What a panic reports after that is the panic's.
+    let text = stall("one") + "^panic no\n";
+    let (outcome, records) = complete_with_all(&text, Outcome::Exited(101));
+    assert_eq!(outcome, Outcome::Panicked("no".into()));
+    assert_eq!(records.stalls.len(), 1);
+    let text = stall("one") + &stall("two") + "^exit 103\n";
+    let (outcome, records) = complete_with_all(&text, Outcome::Exited(103));
+    assert_eq!(outcome, Outcome::Stalled("two".into()));
+    assert_eq!(records.stalls.len(), 1);
+    // Nor is the code, without a stall.
+    let (outcome, _) = complete("^exit 103\n", Outcome::Exited(103));
+    assert_eq!(outcome, Outcome::Exited(103));
+}
+
+#[test]
+fn of_many_stalls_the_first_and_the_last_are_kept() {
+    let text: String = (0..1000)
+        .map(|number| format!("^stall {number}\n"))
+        .collect();
+    let (_, records) = complete_with_all(&text, Outcome::Exited(0));
+    let kept: Vec<&str> = records.stalls.iter().map(|(stall, _)| &**stall).collect();
+    assert_eq!(kept.len(), 16);
+    assert_eq!((kept[0], kept[14], kept[15]), ("0", "14", "999"));
+}
+
 #[test]
 fn a_run_that_was_stopped_is_stopped_whatever_the_guest_reported() {
     let (outcome, _) = complete("^panic no\n", Outcome::Stopped);

@@ -103,6 +103,7 @@ pub(super) fn run(
     drop(machine);
     let (mut outcome, records) = console.complete(ended);
     let backtrace = backtrace::explain(&mut outcome, &records.trace, records.hang, image);
+    let stalls = backtrace::explain_stalls(records.stalls, image);
     Ok(Report {
         outcome,
         stats: records.stats,
@@ -114,6 +115,7 @@ pub(super) fn run(
         counters: Some(counters),
         stretches,
         backtrace,
+        stalls,
     })
 }
 

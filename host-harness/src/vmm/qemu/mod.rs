@@ -226,6 +226,7 @@ pub(super) fn run(
         outcome = confirmed_by_guest(outcome, &records, &messages);
     }
     let backtrace = backtrace::explain(&mut outcome, &records.trace, records.hang, image);
+    let stalls = backtrace::explain_stalls(records.stalls, image);
     Ok(Report {
         outcome,
         stats: records.stats,
@@ -237,6 +238,7 @@ pub(super) fn run(
         counters: None,
         stretches: Vec::new(),
         backtrace,
+        stalls,
     })
 }
 

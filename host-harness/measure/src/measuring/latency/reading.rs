@@ -134,6 +134,7 @@ mod tests {
             counters: None,
             stretches: Vec::new(),
             backtrace: None,
+            stalls: Vec::new(),
         }
     }
 
