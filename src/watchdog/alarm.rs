@@ -163,12 +163,12 @@ impl State {
     fn interrupted(&mut self, watched: &Watched) -> Option<Overdue> {
         self.set_for = NEVER;
         let now = watched.now();
-        let was_for_queue = self.pass_on(now, watched);
-        // Hardware that cannot count to the next look interrupts earlier. That is a look too, so
-        // that an idle guest is not woken again and again until then.
-        if self.look == NEVER || was_for_queue && now < self.look {
+        self.pass_on(now, watched);
+        if self.look == NEVER {
             return None;
         }
+        // Any interrupt is a look. So hardware that cannot count to the next one, and interrupts
+        // earlier, does not wake an idle guest again and again until then.
         let Found::NotSince(yielded) = last_yield::look(Instant::from_nanos(now)) else {
             self.sleep();
             return None;
@@ -191,15 +191,12 @@ impl State {
         last_yield::sleep(rouse);
     }
 
-    /// Reports the interrupt to the queue if the queue's deadline has passed. Returns whether it
-    /// has.
-    fn pass_on(&mut self, now: u64, watched: &Watched) -> bool {
-        let has_passed = self.deadline <= now;
-        if has_passed {
+    /// Reports the interrupt to the queue if the queue's deadline has passed.
+    fn pass_on(&mut self, now: u64, watched: &Watched) {
+        if self.deadline <= now {
             self.deadline = NEVER;
             watched.queue.on_interrupt();
         }
-        has_passed
     }
 
     /// Sets the installed alarm for the queue's deadline or the next look.

@@ -92,12 +92,12 @@ fn take_stalls() -> Vec<Stall> {
     core::mem::take(&mut STALLS.lock().unwrap())
 }
 
-/// Halts: only an interrupt ends the wait.
+/// Waits for interrupts until one of them ends the idle time.
 struct HaltUntilInterrupt;
 
 impl Idle for HaltUntilInterrupt {
     fn wait(&mut self, cx: &IdleContext<'_>) {
-        if cx.is_idle() {
+        while cx.is_idle() {
             interrupt_at(CLOCK.alarm().expect("an interrupt is to come"));
         }
     }
@@ -260,6 +260,20 @@ fn timers_expire_as_without_a_watchdog() {
             "no timer is left, and nothing to watch"
         );
         assert!(take_stalls().is_empty());
+    });
+}
+
+#[test]
+fn a_timer_that_was_set_before_the_start_expires() {
+    alone(|| {
+        TIMERS.install(&CLOCK, &ALARM).unwrap();
+        let mut runner = EXECUTOR.enter().unwrap().with_timers(&TIMERS);
+        let until = Instant::from_nanos(3_000 * MILLI);
+        runner.spawner().spawn_detached(waits(until)).unwrap();
+        assert_eq!(runner.run_until_idle().tasks_left, 1);
+        start_with(LIMIT);
+        runner.run(HaltUntilInterrupt);
+        assert_eq!(CLOCK.now(), until);
     });
 }
 
