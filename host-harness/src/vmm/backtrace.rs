@@ -73,8 +73,8 @@ impl fmt::Display for Frame {
 pub struct Backtrace {
     /// The functions. Those that were inlined come before the function that they are part of.
     pub frames: Vec<Frame>,
-    /// Whether frames, names or lines are missing since the file's debug information is damaged or
-    /// too large: it is not read without limit.
+    /// Whether frames, names or lines are missing since the file's symbols or debug information are
+    /// damaged or too large: they are not read without limit.
     pub is_incomplete: bool,
 }
 
@@ -111,8 +111,9 @@ impl fmt::Display for Backtrace {
         write_repeated(f, &mut repeated)?;
         if self.is_incomplete {
             return f.write_str(
-                "\nThe guest's debug information is damaged, or too large to be read within three \
-                 seconds, so frames, names or lines are missing.",
+                "\nThe symbols or the debug information in the guest's file are damaged, or too \
+                 large to be read within three seconds and 64 MiB, so frames, names or lines are \
+                 missing.",
             );
         }
         if self.frames.iter().all(|frame| frame.location.is_none()) {

@@ -42,18 +42,17 @@ type Function<'a> = ElfSymbol64<'a, 'a, object::LittleEndian>;
 
 impl<'a> Symbols<'a> {
     pub(super) fn new(elf: Option<&'a Elf<'a>>, meter: &'a Meter) -> Self {
-        let load = |id: SectionId| -> Result<Metered<'a>, gimli::Error> {
-            let section = elf.and_then(|elf| elf.section_by_name(id.name()));
-            let data = section.and_then(|section| section.data().ok());
-            Ok(Metered::new(data.unwrap_or_default(), meter))
-        };
-        let debug = Dwarf::load(load).and_then(|dwarf| {
-            let is_shallow = is_shallow(&dwarf)?;
+        let debug = load(elf, meter).and_then(|dwarf| {
+            // To look takes no memory.
+            let is_shallow = is_shallow(&load(elf, &Meter::of_time())?)?;
             let context = is_shallow.then(|| Context::from_dwarf(dwarf));
             context.transpose()
         });
         let symbols = elf.into_iter().flat_map(|elf| elf.symbols());
-        let mut table: Vec<_> = symbols.filter(Function::is_definition).collect();
+        let mut table: Vec<_> = symbols
+            .take_while(|_| meter.allows(size_of::<Function<'_>>()))
+            .filter(Function::is_definition)
+            .collect();
         table.sort_by_key(Function::address);
         let current = env::current_dir().ok();
         let mut symbols = Self {
@@ -107,10 +106,7 @@ impl<'a> Symbols<'a> {
         let mut files = table
             .filter(is_of_crate)
             .filter_map(|function| self.outermost_file(function.address()));
-        let file = files.find(|file| !is_of_rust(file))?;
-        // The innermost folder of that name could be one within the crate.
-        let (package, _) = file.split_once("/src/")?;
-        Some(format!("{package}/src/"))
+        sources_above(&files.find(|file| !is_of_rust(file))?)
     }
 
     /// Returns the file of the function at `address`, and not of one that was inlined into it.
@@ -192,6 +188,13 @@ impl<'a> Symbols<'a> {
     }
 }
 
+/// Returns the folder of a package's sources, by one of its files. The packages in question have no
+/// `src` within that folder, and may themselves lie in a folder of that name.
+fn sources_above(file: &str) -> Option<String> {
+    let (package, _) = file.rsplit_once("/src/")?;
+    Some(format!("{package}/src/"))
+}
+
 /// Whether a source file is of Rust's own library, by where the compiler and rustup place it.
 fn is_of_rust(file: &str) -> bool {
     file.starts_with("/rustc/") || file.contains("/lib/rustlib/src/rust/library/")
@@ -210,6 +213,15 @@ fn shortened(text: &str) -> String {
     } else {
         format!("{}...", escape(&text[..end]))
     }
+}
+
+/// Returns the debug information of a file, read through `meter`; without a file, none.
+fn load<'a>(elf: Option<&Elf<'a>>, meter: &'a Meter) -> Result<Dwarf<Metered<'a>>, gimli::Error> {
+    Dwarf::load(|id: SectionId| {
+        let section = elf.and_then(|elf| elf.section_by_name(id.name()));
+        let data = section.and_then(|section| section.data().ok());
+        Ok(Metered::new(data.unwrap_or_default(), meter))
+    })
 }
 
 /// Returns whether no entry of the debug information is nested deeper than [`MAX_DEPTH`].
@@ -263,6 +275,15 @@ mod tests {
             let dwarf = Dwarf::load(load).unwrap();
             assert_eq!(is_shallow(&dwarf).unwrap(), expected, "{functions}");
         }
+    }
+
+    #[test]
+    fn a_package_may_lie_in_a_folder_named_as_that_of_its_sources() {
+        let folder = |file| sources_above(file);
+        let expected = Some("/u/src/dormir/src/".to_owned());
+        assert_eq!(folder("/u/src/dormir/src/executor/task.rs"), expected);
+        assert_eq!(folder("/u/src/dormir/src/lib.rs"), expected);
+        assert_eq!(folder("main.rs"), None);
     }
 
     #[test]
