@@ -1,6 +1,6 @@
 //! The atomics and critical sections of the executor. In the models, which are this library's tests
-//! under `cfg(loom)`, they are loom's, which tries every order of what threads do. Whoever else
-//! uses that cfg has the usual ones.
+//! under `cfg(loom)`, they are loom's, which tries every order of what threads do. Other builds
+//! with that cfg have the usual ones.
 
 use critical_section::CriticalSection;
 

@@ -129,7 +129,7 @@ fn the_picture_is_in_order_in_light_and_in_dark() -> Result<()> {
     Ok(())
 }
 
-/// On paper nothing can be scrolled, and it is white whoever prints it.
+/// On paper nothing can be scrolled, and it is white for every reader.
 #[test]
 fn the_page_is_in_order_on_paper() -> Result<()> {
     let (view, page) = (View::open()?, drawn()?);
@@ -148,7 +148,7 @@ fn the_page_is_in_order_on_paper() -> Result<()> {
     Ok(())
 }
 
-/// Whoever looks for faults and finds none should be able to find some.
+/// The search for faults finds those that are there.
 #[test]
 fn faults_are_found() -> Result<()> {
     let (view, page) = (View::open()?, drawn()?);

@@ -1,4 +1,4 @@
-//! A page in a browser, as somebody sees it.
+//! A page in a browser, as a reader sees it.
 
 use dormir_harness::browser::Browser;
 use headless_chrome::{
@@ -25,7 +25,7 @@ const END: &str = "nothing more is listened for";
 /// What is wrong with a page, and what is on it.
 const LOOK: &str = include_str!("look.js");
 
-/// How somebody looks at a page.
+/// How a reader looks at a page.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Viewer {
     pub(crate) width: u32,
