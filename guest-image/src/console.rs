@@ -198,12 +198,6 @@ pub(crate) struct TextLine {
 }
 
 impl TextLine {
-    /// Replaces the end of a line that is cut.
-    const DOTS: &str = "...";
-
-    /// The longest text of a [`Record::Panic`] or [`Record::Exception`] that fits into a record.
-    const MESSAGE_LIMIT: usize = record::MAX_LENGTH - Nonce::DIGITS - "\x1e exception \n".len() - 1;
-
     #[inline(never)]
     fn new(text: fmt::Arguments<'_>, limit: usize) -> Self {
         let mut line = Self {
@@ -211,18 +205,18 @@ impl TextLine {
             limit,
         };
         if line.write_fmt(text).is_err() {
-            while line.text.len() + Self::DOTS.len() > limit {
+            while line.text.len() + record::DOTS.len() > limit {
                 line.text.pop();
             }
             // There is space for them.
-            let _ = line.text.push_str(Self::DOTS);
+            let _ = line.text.push_str(record::DOTS);
         }
         line
     }
 
     /// The text of a [`Record::Panic`] or [`Record::Exception`].
     pub(crate) fn message(text: fmt::Arguments<'_>) -> Self {
-        Self::new(text, Self::MESSAGE_LIMIT)
+        Self::new(text, record::MAX_MESSAGE)
     }
 
     pub(crate) fn as_str(&self) -> &str {

@@ -10,7 +10,10 @@ use dormir::{
     arch::x86_64::exceptions::{ExceptionFrame, GENERAL_NAMES},
     executor::current_task,
 };
-use dormir_abi::{exit as exit_code, record::Record};
+use dormir_abi::{
+    exit as exit_code,
+    record::{self, Record},
+};
 use x86_64::registers::control::{Cr2, Cr3};
 
 use crate::{
@@ -19,6 +22,9 @@ use crate::{
     console::{TextLine, write_record},
     exit, panic_hook, print, println,
 };
+
+// Panics have it between place and message.
+const _: () = assert!(record::SEPARATOR == '\x1f');
 
 #[panic_handler]
 fn on_panic(info: &PanicInfo<'_>) -> ! {
@@ -33,11 +39,11 @@ fn on_panic(info: &PanicInfo<'_>) -> ! {
     let message = info.message();
     let text = match (task, info.location()) {
         (Some(task), Some(location)) => {
-            TextLine::message(format_args!("task {task}: {location}: {message}"))
+            TextLine::message(format_args!("task {task}: {location}\x1f{message}"))
         }
-        (Some(task), None) => TextLine::message(format_args!("task {task}: {message}")),
-        (None, Some(location)) => TextLine::message(format_args!("{location}: {message}")),
-        (None, None) => TextLine::message(format_args!("{message}")),
+        (Some(task), None) => TextLine::message(format_args!("task {task}\x1f{message}")),
+        (None, Some(location)) => TextLine::message(format_args!("{location}\x1f{message}")),
+        (None, None) => TextLine::message(format_args!("\x1f{message}")),
     };
     write_record(Record::Panic(text.as_str()));
     backtrace::report(registers);

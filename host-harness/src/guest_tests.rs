@@ -9,12 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dormir_abi::test_table::ARGUMENT;
+use dormir_abi::{record::MAX_MESSAGE, test_table::ARGUMENT};
 use object::ReadCache;
 
 use crate::{
     escape::escape,
-    vmm::{self, Outcome, Report, RunConfig, RunError},
+    vmm::{self, Outcome, PanicMessage, Report, RunConfig, RunError},
 };
 pub use table::{GuestTest, TestTableError};
 
@@ -79,7 +79,7 @@ pub fn run(
     // The guest reports the time when it calls the test.
     let boot = report.times.first().map(|time| time.at - started);
     Ok(TestReport {
-        failure: judge(test, &report.outcome, boot.is_some()).err(),
+        failure: judge(test, &report.outcome, report.panic.as_ref(), boot.is_some()).err(),
         boot,
         wall,
         guest: report,
@@ -87,21 +87,32 @@ pub fn run(
 }
 
 /// Returns why the test has not passed, if so.
-fn judge(test: &GuestTest, outcome: &Outcome, is_reached: bool) -> Result<(), String> {
+fn judge(
+    test: &GuestTest,
+    outcome: &Outcome,
+    panic: Option<&PanicMessage>,
+    is_reached: bool,
+) -> Result<(), String> {
     if !is_reached {
         return Err(format!("the guest ended before the test began: {outcome}"));
     }
     match (&test.should_panic, outcome) {
         (None, Outcome::Exited(0)) => Ok(()),
-        (Some(expected), Outcome::Panicked(message)) => {
+        (Some(expected), Outcome::Panicked(_)) => {
             // As a message arrives: in one line, and escaped.
-            if message.contains(&escape(&expected.replace('\n', " "))) {
+            let part = escape(&expected.replace('\n', " "));
+            if panic.is_some_and(|panic| panic.text.contains(&*part)) {
                 return Ok(());
             }
             let expected = escape(expected);
-            Err(format!(
-                "{outcome}\nthe message should contain `{expected}`"
-            ))
+            let mut sentence = format!("{outcome}\nthe message should contain `{expected}`");
+            if panic.is_some_and(|panic| panic.is_cut) {
+                sentence.push_str(&format!(
+                    ", and may do so in its end, which was cut: with task and location it has \
+                     {MAX_MESSAGE} bytes at most"
+                ));
+            }
+            Err(sentence)
         }
         (Some(_), Outcome::Exited(0)) => Err("the test did not panic, but should".into()),
         (_, Outcome::TimedOut { .. }) if test.timeout.is_some() => Err(format!(
@@ -126,31 +137,69 @@ mod tests {
         }
     }
 
+    /// The place of each panic.
+    const PLACE: &str = "task a::t: src/a.rs:1:1";
+
+    /// The sentence about this outcome of a test that was reached.
+    fn sentence(test: &GuestTest, outcome: &Outcome) -> Result<(), String> {
+        judge(test, outcome, None, true)
+    }
+
+    /// The sentence about a panic.
+    fn panic_sentence(test: &GuestTest, message: &str, is_cut: bool) -> Result<(), String> {
+        let outcome = Outcome::Panicked(format!("{PLACE}: {message} (and then its VM ended)"));
+        let panic = PanicMessage {
+            text: message.into(),
+            is_cut,
+        };
+        judge(test, &outcome, Some(&panic), true)
+    }
+
     #[test]
     fn a_test_passes_only_if_it_ends_as_it_should() {
-        let panicked = |message: &str| Outcome::Panicked(message.into());
         let plain = test(None, None);
-        assert_eq!(judge(&plain, &Outcome::Exited(0), true), Ok(()));
-        for outcome in [Outcome::Exited(1), panicked("a"), Outcome::PoweredOff] {
-            assert!(judge(&plain, &outcome, true).is_err(), "{outcome:?}");
+        assert_eq!(sentence(&plain, &Outcome::Exited(0)), Ok(()));
+        for outcome in [Outcome::Exited(1), Outcome::PoweredOff] {
+            assert!(sentence(&plain, &outcome).is_err(), "{outcome:?}");
         }
-        assert_eq!(judge(&test(Some(""), None), &panicked("a"), true), Ok(()));
+        assert!(panic_sentence(&plain, "a", false).is_err());
+        assert_eq!(panic_sentence(&test(Some(""), None), "a", false), Ok(()));
         let panics = test(Some("two\nlines"), None);
-        let message = panicked("src/a.rs:1:1: these are two lines");
-        assert_eq!(judge(&panics, &message, true), Ok(()));
-        let sentence = judge(&panics, &panicked("one line"), true).expect_err("another message");
-        assert!(
-            sentence.contains("should contain `two\\nlines`"),
-            "{sentence}"
+        assert_eq!(
+            panic_sentence(&panics, "these are two lines", false),
+            Ok(())
         );
+        let other = panic_sentence(&panics, "one line", false).expect_err("another message");
+        assert!(other.contains("should contain `two\\nlines`"), "{other}");
         for outcome in [Outcome::Exited(0), Outcome::Faulted("two lines".into())] {
-            assert!(judge(&panics, &outcome, true).is_err(), "{outcome:?}");
+            assert!(sentence(&panics, &outcome).is_err(), "{outcome:?}");
         }
     }
 
     #[test]
+    fn only_the_panics_own_message_counts() {
+        for part in ["task a", "a::t", "src/a.rs", "1:1", "and then", "its VM"] {
+            let failed = panic_sentence(&test(Some(part), None), "no", false);
+            let failed = failed.expect_err("it is not in the message");
+            assert!(failed.contains(PLACE), "{failed}");
+            assert!(!failed.contains("was cut"), "{failed}");
+        }
+    }
+
+    #[test]
+    fn a_message_that_was_cut_is_said_to_be() {
+        let test = test(Some("end"), None);
+        assert_eq!(panic_sentence(&test, "the end is far...", true), Ok(()));
+        let failed = panic_sentence(&test, "so far...", true).expect_err("it is not there");
+        assert!(
+            failed.contains("`end`, and may do so in its end, which was cut"),
+            "{failed}"
+        );
+    }
+
+    #[test]
     fn a_guest_that_ends_early_has_passed_no_test() {
-        let early = judge(&test(None, None), &Outcome::Exited(0), false).expect_err("early");
+        let early = judge(&test(None, None), &Outcome::Exited(0), None, false).expect_err("early");
         assert!(early.contains("before the test began"), "{early}");
     }
 
@@ -161,7 +210,7 @@ mod tests {
             place: None,
         };
         let own = test(None, Some(Duration::from_secs(1)));
-        let sentence = judge(&own, &outcome, true).expect_err("too late");
+        let sentence = sentence(&own, &outcome).expect_err("too late");
         assert!(
             sentence.contains("`timeout` in its attribute"),
             "{sentence}"

@@ -103,7 +103,7 @@ fn each_failure_is_shown_with_its_console() {
     );
     run.ended_with(101);
     run.has(&[
-        "0 passed; 6 failed",
+        "0 passed; 8 failed",
         "no such number\nbacktrace of the guest, innermost call first:\n",
         "at tested/tests/failing.rs:",
         "\n--- console ---\nbefore the panic\n",
@@ -111,6 +111,8 @@ fn each_failure_is_shown_with_its_console() {
         "time limit of 3s",
         "this test's limit is `timeout` in its attribute",
         "the message should contain `other words`",
+        "the message should contain `failing`",
+        "`the end`, and may do so in its end, which was cut",
         "the test did not panic, but should",
         "exit code 3",
     ]);
@@ -193,7 +195,7 @@ fn nextest_runs_each_test() {
     run.ended_with(0);
     run.has(&[
         "dormir-tested-guest::passing adds",
-        "9 tests run: 9 passed, 8 skipped",
+        "9 tests run: 9 passed, 10 skipped",
     ]);
     let passed = junit();
     let testcase = r#"<testcase name="adds" classname="dormir-tested-guest::passing""#;
@@ -202,7 +204,7 @@ fn nextest_runs_each_test() {
     let run = nextest(&["--test=failing", "--run-ignored=only", "--no-fail-fast"]);
     run.ended_with(100);
     let failed = junit();
-    for part in [r#"failures="6""#, "no such number", "before the panic"] {
+    for part in [r#"failures="8""#, "no such number", "before the panic"] {
         assert!(failed.contains(part), "{part}: {failed}");
     }
 }

@@ -32,6 +32,21 @@ fn panics_with_other_words() {
     panic!("these words");
 }
 
+/// The name of the task and the file have the word, but the message does not.
+#[dormir_guest::test]
+#[ignore = "it fails"]
+#[should_panic(expected = "failing")]
+async fn panics_in_a_place_with_the_word() {
+    panic!("these words");
+}
+
+#[dormir_guest::test]
+#[ignore = "it fails"]
+#[should_panic(expected = "the end")]
+fn panics_at_length() {
+    panic!("{:>1000} the end", 1);
+}
+
 #[dormir_guest::test]
 #[ignore = "it fails"]
 #[should_panic]

@@ -1,9 +1,10 @@
 //! Records: a guest's reports to the harness, on separate lines of its console.
 //!
 //! A record is one line that begins with [`MARK`], the run's [`Nonce`] and a space; the harness
-//! removes it from the console's text. The kinds are `panic MESSAGE`, `exception MESSAGE`, `hang
-//! MESSAGE`, `stall MESSAGE`, `registers VALUES`, `interrupt FRAME RIP RSP`, `stack WORDS`, `exit
-//! CODE`, `stat NAME VALUE`, `samples NAME VALUES`, `data NAME HEX` and `time NANOS`.
+//! removes it from the console's text. The kinds are `panic PLACE` [`SEPARATOR`] `MESSAGE`,
+//! `exception MESSAGE`, `hang MESSAGE`, `stall MESSAGE`, `registers VALUES`, `interrupt FRAME RIP
+//! RSP`, `stack WORDS`, `exit CODE`, `stat NAME VALUE`, `samples NAME VALUES`, `data NAME HEX` and
+//! `time NANOS`.
 //!
 //! The nonce is new in each run. Text that passes through a guest, such as a log of received data,
 //! cannot contain it, and so cannot be mistaken for a record. A line that begins with [`MARK`] and
@@ -18,6 +19,16 @@ pub const MARK: u8 = 0x1e;
 
 /// The longest record in bytes, from mark to line feed; the guest cuts longer ones.
 pub const MAX_LENGTH: usize = 1024;
+
+/// The longest text of a [`Record::Panic`], [`Record::Exception`], [`Record::Hang`] or
+/// [`Record::Stall`], in bytes.
+pub const MAX_MESSAGE: usize = MAX_LENGTH - Nonce::DIGITS - "\x1e exception \n".len() - 1;
+
+/// Replaces the end of a text that the guest cuts.
+pub const DOTS: &str = "...";
+
+/// Stands between the place of a panic and its message: ASCII's unit separator.
+pub const SEPARATOR: char = '\x1f';
 
 /// The kind of [`Record::Stack`].
 pub const STACK: &str = "stack";
@@ -96,7 +107,8 @@ impl fmt::Display for Nonce {
 /// One record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Record<'a> {
-    /// The guest panicked, with this message and location.
+    /// The guest panicked: with this task and location, [`SEPARATOR`], and this message.
+    /// [`panic_parts`] parses them.
     Panic(&'a str),
     /// A processor exception ended the guest.
     Exception(&'a str),
@@ -225,6 +237,21 @@ impl fmt::Display for Record<'_> {
         };
         write!(f, "{kind} {text}")
     }
+}
+
+/// Parses the text of a [`Record::Panic`]: returns the task and location, and the message. Without
+/// [`SEPARATOR`] all is the message.
+#[must_use]
+pub fn panic_parts(text: &str) -> (&str, &str) {
+    text.split_once(SEPARATOR).unwrap_or(("", text))
+}
+
+/// Returns whether the guest has cut this text to fit into [`MAX_MESSAGE`].
+#[must_use]
+pub fn is_cut(text: &str) -> bool {
+    /// One less than the longest character, which would not have fitted.
+    const LEFT: usize = 3;
+    text.ends_with(DOTS) && text.len() + LEFT >= MAX_MESSAGE
 }
 
 /// Parses the numbers in a [`Record::Samples`] that [was parsed](Record::parse).

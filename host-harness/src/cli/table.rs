@@ -89,6 +89,7 @@ mod tests {
     fn report(stats: &[(&str, u64)], counters: Option<VcpuCounters>) -> Report {
         Report {
             outcome: Outcome::Exited(0),
+            panic: None,
             stats: stats
                 .iter()
                 .map(|(name, value)| ((*name).into(), *value))

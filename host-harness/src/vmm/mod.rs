@@ -30,7 +30,7 @@ pub use image::fuzz::fuzz_image;
 pub use image::{ImageError, MAX_MEMORY_MIB, MIN_MEMORY_MIB};
 pub use outcome::Outcome;
 pub(crate) use qemu::{Messages, MonitorEvents};
-pub use report::{GuestTime, Report, Stall, VcpuCounters};
+pub use report::{GuestTime, PanicMessage, Report, Stall, VcpuCounters};
 pub use steps::{EventKind, StepEvent, Stretch};
 
 use std::{io::Write, path::Path, time::Instant};
@@ -66,6 +66,7 @@ pub fn run(
         Err(Unstarted::Refused(error)) => Err(error),
         Err(Unstarted::Cut(outcome)) => Ok(Report {
             outcome,
+            panic: None,
             stats: Vec::new(),
             samples: Vec::new(),
             data: Vec::new(),

@@ -12,6 +12,8 @@ use super::{backtrace::Backtrace, outcome::Outcome, steps::Stretch};
 pub struct Report {
     /// How the guest ended.
     pub outcome: Outcome,
+    /// What the guest's panic said, if it panicked.
+    pub panic: Option<PanicMessage>,
     /// The figures that the guest reported, in the order of its reports.
     pub stats: Vec<(String, u64)>,
     /// The series of figures that the guest reported, by name, in the order of their first figures.
@@ -44,6 +46,15 @@ impl Report {
         let data = self.data.iter().find(|(known, _)| known == name)?;
         Some(&data.1)
     }
+}
+
+/// What a panic said, without the task and the location, which [`Outcome::Panicked`] has too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PanicMessage {
+    /// The message, in one line; escaped.
+    pub text: String,
+    /// Whether the guest has cut the message, to fit into a record.
+    pub is_cut: bool,
 }
 
 /// A poll that did not return within the limit of the guest's watchdog.

@@ -7,7 +7,7 @@ use std::string::ToString;
 #[test]
 fn records_survive_the_console() {
     for record in [
-        Record::Panic("src/main.rs:3:5: no such case"),
+        Record::Panic("src/main.rs:3:5\x1fno such case"),
         Record::Exception("page fault at 0x0"),
         Record::Hang("task main::work runs"),
         Record::Stall("task main::work has not yielded for 1.1s"),
@@ -77,6 +77,28 @@ fn an_invalid_nonce_stays_an_argument() {
             "{line:?}"
         );
     }
+}
+
+#[test]
+fn a_panics_message_is_apart_from_its_place() {
+    for (text, place, message) in [
+        ("task a: b.rs:1:2\x1fno", "task a: b.rs:1:2", "no"),
+        ("b.rs:1:2\x1fx\x1fy: z", "b.rs:1:2", "x\x1fy: z"),
+        ("\x1fno", "", "no"),
+        ("b.rs:1:2: no", "", "b.rs:1:2: no"),
+    ] {
+        assert_eq!(panic_parts(text), (place, message), "{text:?}");
+    }
+}
+
+#[test]
+fn a_text_is_cut_if_it_is_as_long_as_can_be_and_ends_in_dots() {
+    let text = |length: usize, end: &str| "x".repeat(length - end.len()) + end;
+    for length in MAX_MESSAGE - 3..=MAX_MESSAGE {
+        assert!(is_cut(&text(length, "...")), "{length}");
+        assert!(!is_cut(&text(length, "..")), "{length}");
+    }
+    assert!(!is_cut(&text(MAX_MESSAGE - 4, "...")));
 }
 
 #[test]

@@ -156,6 +156,7 @@ mod tests {
         let events = events.iter().map(|&(at, kind)| StepEvent { at, kind });
         Report {
             outcome: Outcome::Exited(0),
+            panic: None,
             stats: vec![(name.into(), sleeps)],
             samples: Vec::new(),
             data: Vec::new(),

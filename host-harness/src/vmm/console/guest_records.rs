@@ -10,7 +10,7 @@ use dormir_abi::{
 use crate::{
     escape::escape,
     vmm::{
-        GuestTime, Outcome,
+        GuestTime, Outcome, PanicMessage,
         backtrace::{Interrupted, Trace},
     },
 };
@@ -23,6 +23,8 @@ const MAX_STALLS: usize = 16;
 pub(crate) struct GuestRecords {
     /// The first panic or exception: later ones are consequences of it.
     failure: Option<(Outcome, Instant)>,
+    /// What the panic said, if that was the failure.
+    pub(in crate::vmm) panic: Option<PanicMessage>,
     /// What it was doing when an NMI came.
     pub(crate) hang: Option<String>,
     /// Where it was when it failed, or when the NMI came.
@@ -46,10 +48,7 @@ impl GuestRecords {
     /// Adds a record whose last byte arrived at the moment `at`.
     pub(super) fn add(&mut self, record: &str, at: Instant) {
         match Record::parse(record) {
-            Some(Record::Panic(message)) => {
-                self.failure
-                    .get_or_insert_with(|| (Outcome::Panicked(escape(message)), at));
-            }
+            Some(Record::Panic(text)) => self.add_panic(text, at),
             Some(Record::Exception(message)) => {
                 self.failure
                     .get_or_insert_with(|| (Outcome::Faulted(escape(message)), at));
@@ -98,6 +97,22 @@ impl GuestRecords {
             return Some(Outcome::Stalled(message));
         }
         failure
+    }
+
+    /// Stores a panic, if it is the first failure, in the form `PLACE: MESSAGE`.
+    fn add_panic(&mut self, text: &str, at: Instant) {
+        if self.failure.is_some() {
+            return;
+        }
+        let (place, message) = record::panic_parts(text);
+        let (place, message) = (escape(place), escape(message));
+        let gap = if place.is_empty() { "" } else { ": " };
+        let sentence = format!("{place}{gap}{message}");
+        self.failure = Some((Outcome::Panicked(sentence), at));
+        self.panic = Some(PanicMessage {
+            text: message,
+            is_cut: record::is_cut(text),
+        });
     }
 
     /// Appends to the data with this name. A parsed name needs no escapes.

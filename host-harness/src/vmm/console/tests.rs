@@ -1,4 +1,5 @@
 use super::*;
+use crate::vmm::PanicMessage;
 use dormir_abi::record::MAX_LENGTH;
 
 /// The runs of these tests are never asked to end.
@@ -124,6 +125,27 @@ fn a_panic_record_makes_any_exit_code_a_panic() {
         let (outcome, _) = complete("^panic here: no\n", Outcome::Exited(code));
         assert_eq!(outcome, Outcome::Panicked("here: no".into()));
     }
+}
+
+#[test]
+fn a_panics_message_is_also_reported_without_its_place() {
+    let text = "^panic task a: b.rs:1:2\x1fno\x1fluck\n";
+    let hang = Outcome::TimedOut {
+        limit: Duration::from_secs(1),
+        place: None,
+    };
+    let (outcome, records) = complete_with_all(text, hang);
+    let sentence =
+        "task a: b.rs:1:2: no\\u{1f}luck (and then it did not end before the time limit)";
+    assert_eq!(outcome, Outcome::Panicked(sentence.into()));
+    let message = PanicMessage {
+        text: "no\\u{1f}luck".into(),
+        is_cut: false,
+    };
+    assert_eq!(records.panic, Some(message));
+    let text = format!("^panic b.rs:1:2\x1f{}...\n", "x".repeat(980));
+    let (_, records) = complete_with_all(&text, Outcome::Exited(101));
+    assert!(records.panic.expect("a panic").is_cut);
 }
 
 #[test]

@@ -229,6 +229,7 @@ pub(super) fn run(
     let stalls = backtrace::explain_stalls(records.stalls, image);
     Ok(Report {
         outcome,
+        panic: records.panic,
         stats: records.stats,
         samples: records.samples,
         data: records.data,

@@ -125,6 +125,7 @@ mod tests {
         }
         Report {
             outcome: Outcome::Exited(0),
+            panic: None,
             stats,
             samples,
             data: Vec::new(),
