@@ -75,8 +75,8 @@ fn every_form_passes(vmm: &str) {
         "test tests::sums ",
         "test adds ",
         "test nested::first_has_the_machine_alone ",
-        "7 passed; 0 failed; 1 ignored",
-        &format!("7 VMs under {vmm}; from start to test: "),
+        "8 passed; 0 failed; 1 ignored",
+        &format!("8 VMs under {vmm}; from start to test: "),
     ]);
     assert!(
         !run.stdout.contains("a line of output"),
@@ -155,6 +155,7 @@ fn nextest_finds_what_it_needs() {
             "adds: test",
             "ends_while_a_task_is_left: test",
             "is_ignored: test",
+            "names::spawner: test",
             "nested::first_has_the_machine_alone: test",
             "nested::second_has_the_machine_alone: test",
             "panics: test",
@@ -195,7 +196,7 @@ fn nextest_runs_each_test() {
     run.ended_with(0);
     run.has(&[
         "dormir-tested-guest::passing adds",
-        "9 tests run: 9 passed, 10 skipped",
+        "10 tests run: 10 passed, 10 skipped",
     ]);
     let passed = junit();
     let testcase = r#"<testcase name="adds" classname="dormir-tested-guest::passing""#;

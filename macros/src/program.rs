@@ -1,6 +1,6 @@
 //! `#[main]`: a function becomes the program of a guest.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Ident, Span, TokenStream};
 use quote::quote;
 use syn::{Error, FnArg, ItemFn, Result, Visibility};
 
@@ -59,9 +59,16 @@ pub(crate) fn as_task(function: &ItemFn, finish: &TokenStream) -> TokenStream {
             FnArg::Typed(argument) => Some(&argument.ty),
             FnArg::Receiver(_) => None,
         });
+    // Names of this macro's own, which may be the program's too.
+    let [passed, inner_name] =
+        ["spawner", "inner"].map(|name| Ident::new(name, Span::mixed_site()));
     let (argument, make, call) = match spawner {
-        Some(ty) => (quote!(spawner: #ty), quote!(#name), quote!(#name(spawner))),
-        None => (quote!(), quote!(|_| #name()), quote!(#name())),
+        Some(ty) => (
+            quote!(#passed: #ty),
+            quote!(#name),
+            quote!(#inner_name(#passed)),
+        ),
+        None => (quote!(), quote!(|_| #name()), quote!(#inner_name())),
     };
     let code = if signature::never_returns(&function.sig) {
         quote!(#call.await)
@@ -74,7 +81,11 @@ pub(crate) fn as_task(function: &ItemFn, finish: &TokenStream) -> TokenStream {
         #visibility fn #name() -> u8 {
             #dormir::tasks! {
                 async fn #name(#argument) -> u8, pool = 1 {
-                    #inner
+                    // The function is in a block of its own: there it does not hide the argument.
+                    let #inner_name = {
+                        #inner
+                        #name
+                    };
                     #code
                 }
             }

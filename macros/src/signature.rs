@@ -3,8 +3,8 @@
 use proc_macro2::TokenStream;
 use quote::quote;
 use syn::{
-    Error, FnArg, Result, ReturnType, Safety, Signature, Type, TypeImplTrait, TypeReference,
-    spanned::Spanned, visit::Visit,
+    Attribute, Error, FnArg, Result, ReturnType, Safety, Signature, Type, TypeImplTrait,
+    TypeReference, spanned::Spanned, visit::Visit,
 };
 
 /// Refuses what no function with one of the attributes can have.
@@ -97,6 +97,14 @@ pub(crate) fn check_arguments(signature: &Signature) -> Result<()> {
                  name and a type",
             ));
         };
+        let is_cfg = |attribute: &&Attribute| attribute.path().is_ident("cfg");
+        if let Some(attribute) = argument.attrs.iter().find(is_cfg) {
+            return Err(Error::new(
+                attribute.span(),
+                "#[task]: an argument cannot depend on `cfg`: write two functions, and `cfg` at \
+                 each",
+            ));
+        }
         let mut found = Found::default();
         found.visit_type(&argument.ty);
         if let Some(found) = found.impl_trait {

@@ -1,7 +1,7 @@
 //! `#[task]`: an `async fn` becomes a call of `dormir::tasks!`.
 
-use proc_macro2::TokenStream;
-use quote::{format_ident, quote};
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::quote;
 use syn::{Error, Expr, FnArg, ItemFn, Pat, Result, parse::Parser, parse_quote};
 
 use crate::signature;
@@ -27,14 +27,16 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenS
             continue;
         };
         let (attributes, pattern, ty) = (&argument.attrs, &argument.pat, &argument.ty);
-        if let Pat::Ident(plain) = &**pattern
+        if attributes.is_empty()
+            && let Pat::Ident(plain) = &**pattern
             && plain.by_ref.is_none()
             && plain.mutability.is_none()
             && plain.subpat.is_none()
         {
             arguments.push(quote!(#pattern: #ty));
         } else {
-            let argument = format_ident!("argument_{index}");
+            // Not a name of the program's, which may be that of another argument.
+            let argument = Ident::new(&format!("argument_{index}"), Span::mixed_site());
             arguments.push(quote!(#argument: #ty));
             patterns.push(quote!(#(#attributes)* let #pattern = #argument;));
         }
@@ -142,6 +144,12 @@ mod tests {
             ),
             (
                 quote!(
+                    async fn f(#[cfg(feature = "x")] x: u8) {}
+                ),
+                "cannot depend on `cfg`",
+            ),
+            (
+                quote!(
                     async fn f(&self) {}
                 ),
                 "not a method",
@@ -201,6 +209,20 @@ mod tests {
             "let (a , b) = argument_1",
             "let _ = argument_2",
             "argument_2 : & 'static str",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    }
+
+    #[test]
+    fn an_arguments_attributes_are_kept() {
+        let item = quote!(
+            async fn f(#[allow(unused_variables)] n: u32, #[expect(unused_mut)] mut m: u32) {}
+        );
+        let text = expanded(quote!(), item);
+        for part in [
+            "# [allow (unused_variables)] let n = argument_0",
+            "# [expect (unused_mut)] let mut m = argument_1",
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }

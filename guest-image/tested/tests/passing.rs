@@ -75,3 +75,27 @@ mod nested {
         assert!(!WRITTEN.swap(true, Ordering::Relaxed));
     }
 }
+
+mod names {
+    //! The attributes' own names do not get in the way of these.
+
+    use super::*;
+
+    #[dormir::task]
+    async fn difference(argument_1: u32, mut subtrahend: u32) -> u32 {
+        subtrahend += 0;
+        argument_1 - subtrahend
+    }
+
+    #[dormir::task]
+    async fn second(#[expect(unused_variables)] first: u32, second: u32) -> u32 {
+        second
+    }
+
+    #[dormir_guest::test]
+    async fn spawner(s: Spawner) {
+        let difference = s.spawn(difference(3, 1)).expect("there is room").await;
+        let second = s.spawn(second(3, 1)).expect("there is room").await;
+        assert_eq!((difference, second), (Ok(2), Ok(1)));
+    }
+}
