@@ -34,10 +34,9 @@
 //!
 //! # Attributes and tests
 //!
-//! With the feature `macros`, the attributes `main` and `test` of this crate and `dormir::task`,
-//! which is here too, take the place of [`entry!`] and `dormir::tasks!`. With [`test_main!`] in
-//! place of [`entry!`], `cargo test` runs each function with `#[dormir_guest::test]` in a VM of its
-//! own.
+//! With the feature `macros`, the attributes `main`, `task` and `test` take the place of [`entry!`]
+//! and `dormir::tasks!`. With [`test_main!`] in place of [`entry!`], `cargo test` runs each
+//! function with `#[dormir_guest::test]` in a VM of its own.
 //!
 //! # Arguments
 //!
@@ -83,7 +82,7 @@ mod watchdog;
 pub use console::send;
 use dormir_abi::{exit as exit_code, port, record::Record};
 #[cfg(feature = "macros")]
-pub use dormir_macros::{main, task, test};
+pub use dormir_macros::{guest_task as task, main, test};
 pub use nmi::set_nmi_handler;
 pub use panic_hook::set_panic_hook;
 pub use termination::Termination;

@@ -75,8 +75,8 @@ fn every_form_passes(vmm: &str) {
         "test tests::sums ",
         "test adds ",
         "test nested::first_has_the_machine_alone ",
-        "8 passed; 0 failed; 1 ignored",
-        &format!("8 VMs under {vmm}; from start to test: "),
+        "9 passed; 0 failed; 1 ignored",
+        &format!("9 VMs under {vmm}; from start to test: "),
     ]);
     assert!(
         !run.stdout.contains("a line of output"),
@@ -142,6 +142,12 @@ fn a_program_made_by_the_attributes_runs() {
     assert_eq!(run.stdout, "sum: 55\non\noff\non\noff\n");
 }
 
+#[test]
+fn a_program_may_never_return() {
+    let run = cargo(&["run", "--quiet"], "qemu-tcg/microvm", &["--bin", "never"]);
+    run.ended_with(9);
+}
+
 /// What nextest does: a list of all, a list of the ignored, and one process for each test.
 #[test]
 fn nextest_finds_what_it_needs() {
@@ -158,6 +164,7 @@ fn nextest_finds_what_it_needs() {
             "names::spawner: test",
             "nested::first_has_the_machine_alone: test",
             "nested::second_has_the_machine_alone: test",
+            "never_returns: test",
             "panics: test",
             "sleeps: test",
             "spawns: test",
@@ -196,7 +203,7 @@ fn nextest_runs_each_test() {
     run.ended_with(0);
     run.has(&[
         "dormir-tested-guest::passing adds",
-        "10 tests run: 10 passed, 10 skipped",
+        "11 tests run: 11 passed, 10 skipped",
     ]);
     let passed = junit();
     let testcase = r#"<testcase name="adds" classname="dormir-tested-guest::passing""#;

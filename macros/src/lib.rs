@@ -7,6 +7,7 @@ mod task;
 mod test_case;
 
 use proc_macro::TokenStream;
+use quote::quote;
 
 /// Makes an `async fn` a function that returns a [`Task`], whose future lies in a static pool.
 ///
@@ -21,7 +22,16 @@ use proc_macro::TokenStream;
 /// [`Task`]: https://docs.rs/dormir/latest/dormir/executor/struct.Task.html
 #[proc_macro_attribute]
 pub fn task(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    finish(task::expand(arguments.into(), item.into()))
+    let dormir = quote!(::dormir);
+    finish(task::expand(&dormir, arguments.into(), item.into()))
+}
+
+/// Makes an `async fn` a function that returns a task, as `#[dormir::task]` does, with the same
+/// `pool_size`. The package need not depend on `dormir` itself.
+#[proc_macro_attribute]
+pub fn guest_task(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    let dormir = program::dormir();
+    finish(task::expand(&dormir, arguments.into(), item.into()))
 }
 
 /// Makes a function the program of a guest, as `dormir_guest::entry!` does.

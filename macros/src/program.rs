@@ -28,11 +28,22 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenS
     } else {
         quote!(#function)
     };
+    let entry = if signature::returns_never_itself(&function.sig) {
+        // `!` has no exit code, and becomes any type.
+        quote! {
+            fn dormir_guest_never_returns() -> u8 {
+                #name()
+            }
+            ::dormir_guest::entry!(dormir_guest_never_returns);
+        }
+    } else {
+        quote!(::dormir_guest::entry!(#name);)
+    };
     Ok(quote! {
         #program
 
         const _: () = {
-            ::dormir_guest::entry!(#name);
+            #entry
         };
     })
 }

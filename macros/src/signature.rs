@@ -1,9 +1,9 @@
 //! What the attributes require of a function's signature.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Span, TokenStream};
 use quote::quote;
 use syn::{
-    Attribute, Error, FnArg, Result, ReturnType, Safety, Signature, Type, TypeImplTrait,
+    Attribute, Error, FnArg, Lifetime, Result, ReturnType, Safety, Signature, Type, TypeImplTrait,
     TypeReference, spanned::Spanned, visit::Visit,
 };
 
@@ -114,11 +114,11 @@ pub(crate) fn check_arguments(signature: &Signature) -> Result<()> {
                  name the type, or pass a `&'static dyn Trait`",
             ));
         }
-        if let Some(found) = found.borrow {
+        if let Some(place) = found.borrow {
             return Err(Error::new(
-                found.span(),
+                place,
                 "#[task]: a task can outlive its caller, so it cannot borrow from it: write \
-                 `&'static`, or pass the value itself",
+                 `'static` as the lifetime, or pass the value itself",
             ));
         }
     }
@@ -129,7 +129,7 @@ pub(crate) fn check_arguments(signature: &Signature) -> Result<()> {
 #[derive(Default)]
 struct Found {
     impl_trait: Option<TypeImplTrait>,
-    borrow: Option<TypeReference>,
+    borrow: Option<Span>,
 }
 
 impl<'ast> Visit<'ast> for Found {
@@ -139,9 +139,15 @@ impl<'ast> Visit<'ast> for Found {
 
     fn visit_type_reference(&mut self, found: &'ast TypeReference) {
         if found.lifetime.is_none() {
-            self.borrow.get_or_insert_with(|| found.clone());
+            self.borrow.get_or_insert_with(|| found.span());
         }
         syn::visit::visit_type_reference(self, found);
+    }
+
+    fn visit_lifetime(&mut self, found: &'ast Lifetime) {
+        if found.ident == "_" {
+            self.borrow.get_or_insert_with(|| found.span());
+        }
     }
 
     // The borrows in a function's type are those of its callers.
@@ -157,6 +163,12 @@ impl<'ast> Visit<'ast> for Found {
 /// Returns whether the function's output is `!`.
 pub(crate) fn never_returns(signature: &Signature) -> bool {
     matches!(&signature.output, ReturnType::Type(_, output) if matches!(**output, Type::Never(_)))
+}
+
+/// Returns whether a call of the function itself does not return: its output is `!`, without a
+/// future around it.
+pub(crate) fn returns_never_itself(signature: &Signature) -> bool {
+    signature.asyncness.is_none() && never_returns(signature)
 }
 
 /// Returns the output of a task, as a type that every stable compiler takes: in place of `!` an

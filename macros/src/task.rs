@@ -6,7 +6,12 @@ use syn::{Error, Expr, FnArg, ItemFn, Pat, Result, parse::Parser, parse_quote};
 
 use crate::signature;
 
-pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenStream> {
+/// Makes the call; `dormir` is the path of that crate.
+pub(crate) fn expand(
+    dormir: &TokenStream,
+    arguments: TokenStream,
+    item: TokenStream,
+) -> Result<TokenStream> {
     let pool_size = pool_size(arguments)?;
     let function: ItemFn = syn::parse2(item)?;
     if function.sig.asyncness.is_none() {
@@ -42,7 +47,7 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenS
         }
     }
     Ok(quote! {
-        ::dormir::tasks! {
+        #dormir::tasks! {
             #(#attributes)*
             #visibility async fn #name(#(#arguments),*) -> #output, pool = (#pool_size) {
                 #(#patterns)*
@@ -71,13 +76,14 @@ mod tests {
     use super::*;
 
     fn refused(arguments: TokenStream, item: TokenStream) -> String {
-        expand(arguments, item)
+        expand(&quote!(::dormir), arguments, item)
             .expect_err("it is refused")
             .to_string()
     }
 
     fn expanded(arguments: TokenStream, item: TokenStream) -> String {
-        let expanded = expand(arguments, item).unwrap_or_else(|error| panic!("{error}"));
+        let expanded =
+            expand(&quote!(::dormir), arguments, item).unwrap_or_else(|error| panic!("{error}"));
         expanded.to_string()
     }
 
@@ -141,6 +147,18 @@ mod tests {
                     async fn f(x: Option<&mut u8>) {}
                 ),
                 "cannot borrow",
+            ),
+            (
+                quote!(
+                    async fn f(x: Reader<'_>) {}
+                ),
+                "`'static` as the lifetime",
+            ),
+            (
+                quote!(
+                    async fn f(x: &'_ u8) {}
+                ),
+                "`'static` as the lifetime",
             ),
             (
                 quote!(
@@ -231,7 +249,12 @@ mod tests {
     #[test]
     fn a_borrow_in_a_functions_type_is_no_borrow_of_the_caller() {
         let item = quote!(
-            async fn f(call: fn(&u8) -> &u8, also: &'static dyn Fn(&u8)) {}
+            async fn f(
+                call: fn(Reader<'_>) -> &u8,
+                also: &'static dyn Fn(&u8),
+                r: Reader<'static>,
+            ) {
+            }
         );
         assert!(expanded(quote!(), item).contains("pool = (1)"));
     }

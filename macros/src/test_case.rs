@@ -36,6 +36,12 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenS
         .attrs
         .iter()
         .filter(|attribute| attribute.path().is_ident("cfg"));
+    // `!` has no exit code, and becomes any type.
+    let code = if signature::returns_never_itself(&function.sig) {
+        quote!(#name())
+    } else {
+        quote!(::dormir_guest::Termination::exit_code(#name()))
+    };
     let fields = fields.0;
     Ok(quote! {
         #[cfg(test)]
@@ -51,9 +57,7 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenS
             #[used]
             #[unsafe(link_section = "dormir_tests")]
             static ENTRY: ::dormir_guest::__private::TestEntry<{ DESCRIPTION.len() }> =
-                ::dormir_guest::__private::TestEntry::new(DESCRIPTION, || {
-                    ::dormir_guest::Termination::exit_code(#name())
-                });
+                ::dormir_guest::__private::TestEntry::new(DESCRIPTION, || #code);
         };
     })
 }

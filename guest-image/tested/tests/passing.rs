@@ -55,6 +55,11 @@ async fn forever() -> ! {
 }
 
 #[dormir_guest::test]
+fn never_returns() -> ! {
+    dormir_guest::exit(0)
+}
+
+#[dormir_guest::test]
 async fn ends_while_a_task_is_left(spawner: Spawner) {
     assert!(spawner.spawn_detached(forever()).is_ok());
 }
