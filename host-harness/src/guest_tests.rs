@@ -14,7 +14,7 @@ use object::ReadCache;
 
 use crate::{
     escape::escape,
-    vmm::{self, Outcome, PanicMessage, Report, RunConfig, RunError},
+    vmm::{self, Outcome, PanicMessage, Report, RunConfig, RunError, timed_out},
 };
 pub use table::{GuestTest, TestTableError};
 
@@ -115,9 +115,10 @@ fn judge(
             Err(sentence)
         }
         (Some(_), Outcome::Exited(0)) => Err("the test did not panic, but should".into()),
-        (_, Outcome::TimedOut { .. }) if test.timeout.is_some() => Err(format!(
-            "{outcome} (this test's limit is `timeout` in its attribute)"
-        )),
+        (_, Outcome::TimedOut { limit, place }) if test.timeout.is_some() => {
+            let option = "`timeout` in the test's attribute";
+            Err(timed_out(*limit, place.as_deref(), option))
+        }
         (_, outcome) => Err(outcome.to_string()),
     }
 }
@@ -204,16 +205,21 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_of_the_tests_own_is_named() {
+    fn the_limit_that_the_test_has_reached_is_the_one_to_raise() {
         let outcome = Outcome::TimedOut {
             limit: Duration::from_secs(1),
-            place: None,
+            place: Some("halted".into()),
         };
-        let own = test(None, Some(Duration::from_secs(1)));
-        let sentence = sentence(&own, &outcome).expect_err("too late");
-        assert!(
-            sentence.contains("`timeout` in its attribute"),
-            "{sentence}"
-        );
+        for (own, advice) in [
+            (
+                Some(Duration::from_secs(1)),
+                "raise `timeout` in the test's attribute",
+            ),
+            (None, "raise --timeout"),
+        ] {
+            let failed = sentence(&test(None, own), &outcome).expect_err("too late");
+            assert!(failed.contains("limit of 1s, halted: "), "{failed}");
+            assert!(failed.ends_with(advice), "{failed}");
+        }
     }
 }

@@ -109,7 +109,7 @@ fn each_failure_is_shown_with_its_console() {
         "\n--- console ---\nbefore the panic\n",
         "error: it went wrong",
         "time limit of 3s",
-        "this test's limit is `timeout` in its attribute",
+        "raise `timeout` in the test's attribute",
         "the message should contain `other words`",
         "the message should contain `failing`",
         "`the end`, and may do so in its end, which was cut",

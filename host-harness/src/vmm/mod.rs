@@ -29,6 +29,7 @@ pub use gdb::GdbListener;
 pub use image::fuzz::fuzz_image;
 pub use image::{ImageError, MAX_MEMORY_MIB, MIN_MEMORY_MIB};
 pub use outcome::Outcome;
+pub(crate) use outcome::timed_out;
 pub(crate) use qemu::{Messages, MonitorEvents};
 pub use report::{GuestTime, PanicMessage, Report, Stall, VcpuCounters};
 pub use steps::{EventKind, StepEvent, Stretch};

@@ -120,6 +120,16 @@ impl Outcome {
     }
 }
 
+/// Returns the sentence about a guest that was still running at its time limit, which `option`
+/// sets.
+pub(crate) fn timed_out(limit: Duration, place: Option<&str>, option: &str) -> String {
+    let (comma, place) = place.map_or(("", ""), |place| (", ", place));
+    format!(
+        "the guest had not ended at its time limit of {limit:?}{comma}{place}: find out what it \
+         waits for, or raise {option}"
+    )
+}
+
 /// Writes one sentence: what happened and, where that is not obvious, what to do next. A triple
 /// fault's registers follow on separate lines.
 impl fmt::Display for Outcome {
@@ -157,11 +167,7 @@ impl fmt::Display for Outcome {
                  exit port, as dormir_guest::exit does",
             ),
             Self::TimedOut { limit, place } => {
-                write!(f, "the guest had not ended at its time limit of {limit:?}")?;
-                if let Some(place) = place {
-                    write!(f, ", {place}")?;
-                }
-                f.write_str(": find out what it waits for, or raise --timeout")
+                f.write_str(&timed_out(*limit, place.as_deref(), "--timeout"))
             }
             Self::ConsoleFlooded { limit } => write!(
                 f,
