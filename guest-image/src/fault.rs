@@ -50,18 +50,19 @@ fn on_panic(info: &PanicInfo<'_>) -> ! {
     exit(exit_code::PANIC)
 }
 
-/// Whether an exception is being reported.
+/// Whether an exception or an NMI is being reported.
 static REPORTING: AtomicBool = AtomicBool::new(false);
+
+/// Records that a report begins, in which exceptions can come; returns whether it is the first.
+pub(crate) fn begin_report() -> bool {
+    !REPORTING.swap(true, Ordering::Relaxed)
+}
 
 /// Reports which exception came and where, prints the registers, and ends the guest.
 pub(crate) fn report(frame: &ExceptionFrame) -> ! {
     let overflow = frame.fault_address().and_then(image::overflowed_stack);
-    // Not if this report itself has faulted.
-    let task = if REPORTING.swap(true, Ordering::Relaxed) {
-        None
-    } else {
-        current_task()
-    };
+    // Not if a report itself has faulted: it may have done so in `current_task`.
+    let task = begin_report().then(current_task).flatten();
     let (the_task, name, colon) = match task {
         Some(name) => ("task ", name, ": "),
         None => ("", "", ""),

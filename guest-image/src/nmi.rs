@@ -18,7 +18,7 @@ use crate::{
     backtrace,
     boot::image,
     console::{TextLine, write_record},
-    exit, println,
+    exit, fault, println,
 };
 
 /// The address of the program's handler; null if there is none. A function pointer fits, since on
@@ -50,9 +50,10 @@ pub(crate) fn on_nmi(frame: &InterruptFrame) {
 
 /// Reports what the NMI interrupted, and ends the guest.
 ///
-/// The backtrace comes first. The rest uses a critical section, which the NMI may have interrupted:
-/// then the guest faults here at worst, and the harness has the backtrace.
+/// The backtrace comes first. If the rest faults, because the guest has spoiled what is read here,
+/// the harness has the backtrace, and the report of that fault does not ask for the task again.
 fn report(frame: &InterruptFrame) -> ! {
+    fault::begin_report();
     backtrace::report_interrupted(backtrace::here(), frame);
     let doing = Doing::new(frame);
     // Without the library's features that time polls, the compiler leaves the first of these out.
@@ -78,6 +79,7 @@ impl Doing {
     fn new(frame: &InterruptFrame) -> Self {
         const INTERRUPT_FLAG: u64 = 1 << 9;
         Self {
+            // In an NMI only because the report never returns: see `current_task`.
             task: current_task(),
             is_halted: follows_halt(frame.rip),
             is_masked: frame.rflags & INTERRUPT_FLAG == 0,

@@ -26,7 +26,10 @@ static CURRENT: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 ///
 /// # Contexts
 ///
-/// Any but NMI; it uses a critical section.
+/// Any but NMI; it uses a critical section. An NMI's handler may call it if it never returns to
+/// what it interrupted, and critical sections only mask interrupts, as those of the feature
+/// `critical-section-impl` do. (Where they also take a lock, the interrupted code may hold it. What
+/// is read here is changed word by word, and each is valid between any two instructions.)
 ///
 /// # Examples
 ///

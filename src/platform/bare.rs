@@ -46,7 +46,9 @@ pub use crate::arch::x86_64::{
 ///
 /// Ring 0, 64-bit mode, one vCPU, interrupts masked, called once; the stacks are mapped, writable
 /// and used by nothing else. `on_nmi` must not use timers, critical sections, or anything that
-/// does: they do not mask NMIs, so an NMI can interrupt any of them.
+/// does: they do not mask NMIs, so an NMI can interrupt any of them. One exception: an `on_nmi`
+/// that never returns to what it interrupted may call
+/// [`current_task`](crate::executor::current_task), under the conditions described there.
 ///
 /// # Examples
 ///

@@ -25,7 +25,9 @@ extern "sysv64" fn start(start_info: *const u8, entry: u32) -> ! {
         machine_check: image::machine_check_stack().end,
     };
     // SAFETY: ring 0, the one vCPU, interrupts masked by the entry, called once; the linker script
-    // sets the stacks aside.
+    // sets the stacks aside. `on_nmi` calls the program's handler, which keeps to the same
+    // contract; or it makes a report, which calls `current_task` and never returns, where critical
+    // sections only mask interrupts: this crate selects dormir's `critical-section-impl`.
     unsafe { bare::install_tables(stacks, fault::report, nmi::on_nmi) };
     // SAFETY: `start_info` comes from the VMM; nothing has been unmapped or written yet.
     let ram = unsafe { start_info::read(start_info, image::whole().start) };
