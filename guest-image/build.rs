@@ -13,12 +13,26 @@ fn main() {
     for lack in lacks() {
         println!("cargo::error={lack}");
     }
+    if is_guest() && !has_script() {
+        println!(
+            "cargo::warning={}; ignore this if the package's own build script passes it",
+            missing_flag("-Clink-arg=-Tdormir.ld")
+        );
+    }
+}
+
+fn set(name: &str) -> String {
+    env::var(name).unwrap_or_default()
+}
+
+/// Whether the target is that of guests.
+fn is_guest() -> bool {
+    set("CARGO_CFG_TARGET_ARCH") == "x86_64" && set("CARGO_CFG_TARGET_OS") == "none"
 }
 
 /// What is wrong with the build of the program, each with what to add.
 fn lacks() -> Vec<String> {
-    let set = |name| env::var(name).unwrap_or_default();
-    if set("CARGO_CFG_TARGET_ARCH") != "x86_64" || set("CARGO_CFG_TARGET_OS") != "none" {
+    if !is_guest() {
         return vec![format!(
             "a guest cannot be built for {}: add `target = \"x86_64-unknown-none\"` to `[build]` \
              in .cargo/config.toml, or pass `--target x86_64-unknown-none`",
@@ -31,23 +45,9 @@ fn lacks() -> Vec<String> {
         .iter()
         .rfind(|(name, _)| name == "relocation-model")
         .map(|(_, model)| *model);
-    let has_script = options
-        .iter()
-        .filter(|(name, _)| name == "link-arg" || name == "link-args")
-        .flat_map(|(_, values)| values.split(' '))
-        .any(|value| value.starts_with("-T") || value.starts_with("--script"));
     let mut lacks = Vec::new();
-    for (flag, is_there) in [
-        ("-Crelocation-model=static", model == Some("static")),
-        ("-Clink-arg=-Tdormir.ld", has_script),
-    ] {
-        if !is_there {
-            lacks.push(format!(
-                "a guest cannot be linked without `{flag}`: add it to `rustflags` in \
-                 `[target.x86_64-unknown-none]` of .cargo/config.toml, or to the environment \
-                 variable RUSTFLAGS, which replaces those"
-            ));
-        }
+    if model != Some("static") {
+        lacks.push(missing_flag("-Crelocation-model=static"));
     }
     // The target's default, which no profile changes: cargo takes unwinding as the default and
     // passes no flag for it.
@@ -55,6 +55,25 @@ fn lacks() -> Vec<String> {
         lacks.push("a guest cannot unwind: replace `-Cpanic=unwind` by `-Cpanic=abort`".into());
     }
     lacks
+}
+
+/// Whether the compiler flags name a linker script. (A package's own build script may do so
+/// instead, which is not seen here.)
+fn has_script() -> bool {
+    let flags = set("CARGO_ENCODED_RUSTFLAGS");
+    codegen_options(&flags)
+        .iter()
+        .filter(|(name, _)| name == "link-arg" || name == "link-args")
+        .flat_map(|(_, values)| values.split(' '))
+        .any(|value| value.starts_with("-T") || value.starts_with("--script"))
+}
+
+fn missing_flag(flag: &str) -> String {
+    format!(
+        "a guest cannot be linked without `{flag}`: add it to `rustflags` in \
+         `[target.x86_64-unknown-none]` of .cargo/config.toml, or to the environment variable \
+         RUSTFLAGS, which replaces those"
+    )
 }
 
 /// The options `-C NAME=VALUE` among compiler flags, in any of the ways to write them.

@@ -51,7 +51,8 @@
 //!
 //! The final link needs `-C relocation-model=static -C link-arg=-Tdormir.ld` in rustflags, as in
 //! this repository's `.cargo/config.toml`. This package's build script checks that, and tells the
-//! linker where the script is.
+//! linker where the script is. A package's own build script may pass the script instead, by
+//! `cargo::rustc-link-arg=-Tdormir.ld`.
 //!
 //! The stack of `main` has 256 KiB. `-C link-arg=--defsym=__stack_size=0x100000` makes it 1 MiB.
 //! The size is in bytes, a multiple of 4,096, and at least 16,384. A stack overflow is reported,

@@ -1,6 +1,6 @@
 //! A crate that lacks something is told in a sentence what to add.
 
-use std::fs;
+use std::{fs, process::Output};
 
 use dormir_harness::{toolchain::GuestToolchain, workspace::Workspace};
 
@@ -8,6 +8,13 @@ use crate::{fetch, new_guest, run, stderr, target};
 
 /// Builds a new crate in which `from` is replaced by `to` in one file. Returns cargo's complaint.
 fn complaint(name: &str, file: &str, from: &str, to: &str) -> String {
+    let output = build(name, file, from, to, None);
+    assert!(!output.status.success(), "it is built without {from}");
+    stderr(&output)
+}
+
+/// Builds such a crate, with this build script.
+fn build(name: &str, file: &str, from: &str, to: &str, script: Option<&str>) -> Output {
     let workspace = Workspace::locate().expect("the test runs in a checkout");
     let toolchain = GuestToolchain::detect(&workspace).expect("guests can be built");
     let folder = tempfile::tempdir().expect("a folder for the test");
@@ -15,6 +22,9 @@ fn complaint(name: &str, file: &str, from: &str, to: &str) -> String {
     let text = fs::read_to_string(guest.join(file)).expect("a file");
     assert!(text.contains(from), "{file}: {text}");
     fs::write(guest.join(file), text.replace(from, to)).expect("a file is written");
+    if let Some(script) = script {
+        fs::write(guest.join("build.rs"), script).expect("a build script is written");
+    }
     fetch();
     let mut build = toolchain.command();
     build
@@ -22,9 +32,7 @@ fn complaint(name: &str, file: &str, from: &str, to: &str) -> String {
         .args(["build", "--all-targets", "--target-dir"])
         .arg(target(name))
         .current_dir(guest);
-    let output = run(build);
-    assert!(!output.status.success(), "it is built without {from}");
-    stderr(&output)
+    run(build)
 }
 
 const CONFIG: &str = ".cargo/config.toml";
@@ -54,6 +62,20 @@ fn each_flag_is_named() {
             assert_eq!(is_named, lacking.contains(&flag), "{left}: {text}");
         }
     }
+}
+
+/// Flags of a package's own build script are not seen: what is said about them is a warning.
+#[test]
+fn a_build_script_may_pass_the_linker_script() {
+    let flag = ", \"-Clink-arg=-Tdormir.ld\"";
+    let script = r#"fn main() { println!("cargo::rustc-link-arg=-Tdormir.ld"); }"#;
+    let output = build("lacks-none", CONFIG, flag, "", Some(script));
+    let text = stderr(&output);
+    assert!(output.status.success(), "{text}");
+    assert!(
+        text.contains("ignore this if the package's own build script"),
+        "{text}"
+    );
 }
 
 #[test]
