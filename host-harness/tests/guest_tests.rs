@@ -40,6 +40,11 @@ impl Run {
 
 /// Runs cargo in the guests' workspace, with tests under this VMM.
 fn cargo(verb: &[&str], vmm: &str, rest: &[&str]) -> Run {
+    cargo_with(verb, vmm, rest, &[])
+}
+
+/// Runs it with these variables too.
+fn cargo_with(verb: &[&str], vmm: &str, rest: &[&str], variables: &[(&str, &str)]) -> Run {
     let workspace = Workspace::locate().expect("the test runs in a checkout");
     let toolchain = GuestToolchain::detect(&workspace).expect("guests can be built");
     let mut command = toolchain.command();
@@ -57,7 +62,8 @@ fn cargo(verb: &[&str], vmm: &str, rest: &[&str]) -> Run {
         .args(rest)
         .current_dir(workspace.guest())
         .env("DORMIR_CARGO_VM", env!("CARGO_BIN_EXE_cargo-vm"))
-        .env("DORMIR_VMM", vmm);
+        .env("DORMIR_VMM", vmm)
+        .envs(variables.iter().copied());
     let mut command = Command::from_std(command);
     let output = command.timeout(LIMIT).output().expect("cargo runs");
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
@@ -75,8 +81,8 @@ fn every_form_passes(vmm: &str) {
         "test tests::sums ",
         "test adds ",
         "test nested::first_has_the_machine_alone ",
-        "9 passed; 0 failed; 1 ignored",
-        &format!("9 VMs under {vmm}; from start to test: "),
+        "10 passed; 0 failed; 1 ignored",
+        &format!("10 VMs under {vmm}; from start to test: "),
     ]);
     assert!(
         !run.stdout.contains("a line of output"),
@@ -143,6 +149,23 @@ fn a_program_made_by_the_attributes_runs() {
 }
 
 #[test]
+fn what_a_test_sends_is_in_a_folder_of_its_own() {
+    let out = tempfile::tempdir().expect("a folder for the data");
+    let program = env!("CARGO_BIN_EXE_cargo-vm");
+    let runner = format!("{program} runner --out {}", out.path().display());
+    let run = cargo_with(
+        &["test"],
+        "qemu-tcg/microvm",
+        &["--test", "passing", "--", "sends"],
+        &[("CARGO_TARGET_X86_64_UNKNOWN_NONE_RUNNER", &runner)],
+    );
+    run.ended_with(0);
+    let file = "dormir-tested-guest/passing/nested.sends/a.txt";
+    let data = fs::read_to_string(out.path().join(file)).expect("the test's file");
+    assert_eq!(data, "for the host");
+}
+
+#[test]
 fn a_program_may_never_return() {
     let run = cargo(&["run", "--quiet"], "qemu-tcg/microvm", &["--bin", "never"]);
     run.ended_with(9);
@@ -164,6 +187,7 @@ fn nextest_finds_what_it_needs() {
             "names::spawner: test",
             "nested::first_has_the_machine_alone: test",
             "nested::second_has_the_machine_alone: test",
+            "nested::sends: test",
             "never_returns: test",
             "panics: test",
             "sleeps: test",
@@ -203,7 +227,7 @@ fn nextest_runs_each_test() {
     run.ended_with(0);
     run.has(&[
         "dormir-tested-guest::passing adds",
-        "11 tests run: 11 passed, 10 skipped",
+        "12 tests run: 12 passed, 10 skipped",
     ]);
     let passed = junit();
     let testcase = r#"<testcase name="adds" classname="dormir-tested-guest::passing""#;

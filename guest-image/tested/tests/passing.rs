@@ -79,6 +79,11 @@ mod nested {
     fn second_has_the_machine_alone() {
         assert!(!WRITTEN.swap(true, Ordering::Relaxed));
     }
+
+    #[dormir_guest::test]
+    fn sends() {
+        dormir_guest::send("a.txt", b"for the host");
+    }
 }
 
 mod names {

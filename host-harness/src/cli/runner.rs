@@ -29,7 +29,8 @@ use trials::TestRuns;
 /// tests could not be listed. Any other guest is run as by `cargo vm run`.
 ///
 /// The time limit is that of each test without one of its own. The data that a test sends goes to a
-/// folder of its own in --out, which is named after the test's file and the test.
+/// folder of its own in --out, PACKAGE/FILE/TEST, with dots for the colons of a test in a module.
+/// Without cargo or nextest, which name the package, that is FILE/TEST.
 #[derive(Debug, clap::Args)]
 pub(super) struct RunnerArguments {
     #[command(flatten)]

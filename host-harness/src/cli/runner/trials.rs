@@ -1,11 +1,13 @@
 //! Runs tests, each in a VM of its own.
 
 use std::{
+    env,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
+use dormir_abi::record::is_data_name;
 use libtest_mimic::{Failed, Trial};
 
 use crate::{
@@ -129,12 +131,26 @@ impl Shared {
     fn keep_data(&self, test: &GuestTest, guest: &Report) -> Result<(), OutError> {
         match &self.out {
             Some(out) if !guest.data.is_empty() => {
-                let folder = out.join(format!("{}::{}", test.program, test.name));
+                let package = env::var(PACKAGE).ok();
+                let folder = folder(out, package.as_deref(), test);
                 OutFolder::make(&folder)?.write(guest)
             }
             _ => Ok(()),
         }
     }
+}
+
+/// The variable with the package's name, which cargo and nextest set for the runner.
+const PACKAGE: &str = "CARGO_PKG_NAME";
+
+/// Returns the folder for what a test sends: the package's, if its name is known and can be a
+/// folder's; in it the test file's, and in that the test's own. No part of it has a colon, which
+/// other systems and stores of files do not take.
+fn folder(out: &Path, package: Option<&str>, test: &GuestTest) -> PathBuf {
+    let package = package.filter(|name| is_data_name(name)).unwrap_or("");
+    out.join(package)
+        .join(&test.program)
+        .join(test.name.replace("::", "."))
 }
 
 fn show_times(test: &GuestTest, boot: Duration, wall: Duration) {
@@ -149,6 +165,27 @@ fn show_times(test: &GuestTest, boot: Duration, wall: Duration) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_test_has_a_folder_of_its_own_without_colons() {
+        let test = GuestTest {
+            program: "blink".into(),
+            name: "fast::on".into(),
+            index: 0,
+            is_ignored: false,
+            should_panic: None,
+            timeout: None,
+        };
+        for (package, expected) in [
+            (Some("my-guest"), "out/my-guest/blink/fast.on"),
+            (Some("../my-guest"), "out/blink/fast.on"),
+            (Some(""), "out/blink/fast.on"),
+            (None, "out/blink/fast.on"),
+        ] {
+            let found = folder(Path::new("out"), package, &test);
+            assert_eq!(found, Path::new(expected), "{package:?}");
+        }
+    }
 
     #[test]
     fn boots_are_summed_up() {
