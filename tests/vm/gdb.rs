@@ -3,6 +3,7 @@
 mod client;
 
 use std::{
+    sync::mpsc::{RecvTimeoutError::Timeout, channel},
     thread::{scope, sleep},
     time::{Duration, Instant},
 };
@@ -11,13 +12,16 @@ use dormir_harness::vmm::{Accelerator, GdbListener, Outcome, RunConfig, Vmm};
 use libtest_mimic::{Failed, Trial};
 
 use crate::{
-    guest::{Run, boot, config, images, on_every_vmm},
+    guest::{LIMIT, Run, boot, config, images, on_every_vmm},
     sweep::Disassembly,
 };
 use client::{Client, digits};
 
 /// A time limit for guests beside which a debugger takes longer.
 const SHORT: Duration = Duration::from_secs(2);
+
+/// Where a processor begins, and so the firmware.
+const RESET_VECTOR: u64 = 0xfff0;
 
 const HLT: u8 = 0xf4;
 const CTRL_C: u8 = 3;
@@ -37,7 +41,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials
 }
 
-/// Boots a guest, and debugs it meanwhile. If the debugger fails, the guest is stopped.
+/// Boots a guest, and debugs it meanwhile. If the debugger fails, or the guest runs far beyond its
+/// time limit after it, the guest is stopped.
 fn debug(
     image: &str,
     config: RunConfig,
@@ -49,15 +54,19 @@ fn debug(
         gdb: Some(listener),
         ..config
     };
+    let far_beyond = config.timeout + LIMIT / 4;
+    let (running, has_ended) = channel::<()>();
     scope(|scope| {
-        let debugger = scope.spawn(|| {
+        let debugger = scope.spawn(move || {
             let result = debugger(port);
-            if result.is_err() {
+            if result.is_err() || has_ended.recv_timeout(far_beyond) == Err(Timeout) {
                 stop.stop();
             }
             result
         });
         let run = boot(image, &config);
+        // A debugger that still waits is told by the end of its connection.
+        drop((running, config));
         debugger.join().map_err(|_| "the debugger panicked")??;
         run
     })
@@ -237,12 +246,18 @@ fn never_comes(vmm: Vmm) -> Result<(), Failed> {
 
 /// Whatever else connects first does no harm, and does not start the guest.
 fn garbage(vmm: Vmm) -> Result<(), Failed> {
+    let first_instruction = match vmm {
+        Vmm::Kvm => Disassembly::read(images()?.get("hello")?)?.symbol("dormir_direct_entry")?,
+        Vmm::Qemu(..) => RESET_VECTOR,
+    };
     let run = debug("hello", config(vmm, ""), |port| {
         let long = [b"$", [b'm'; 1 << 16].as_slice()].concat();
         let all: Vec<u8> = (0..=u8::MAX).cycle().take(4096).collect();
         for bytes in [
             &b""[..],
             b"GET / HTTP/1.0\r\n\r\n",
+            // As a web page can send it.
+            b"POST / HTTP/1.1\r\nContent-Length: 7\r\n\r\n$D;1#b0",
             b"$",
             b"$#",
             b"$g#00$g#zz",
@@ -255,6 +270,7 @@ fn garbage(vmm: Vmm) -> Result<(), Failed> {
             let _ = other.send(bytes);
         }
         let mut gdb = Client::attach(port)?;
+        gdb.is_at(first_instruction)?;
         for request in [
             "m",
             "mffffffffffffffff,ffffffffffffffff",

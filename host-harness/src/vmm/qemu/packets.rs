@@ -39,13 +39,15 @@ pub(super) struct Requests {
     body: Vec<u8>,
 }
 
-/// A packet that is longer than any debugger's.
+/// What no debugger sends: a byte between packets that is no acknowledgement and no Ctrl-C, or a
+/// packet that is too long. The peer is another program, for example a browser, and what follows may
+/// look like a packet: so nothing more of it may be read.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct TooLongError;
+pub(super) struct NotGdbError;
 
 impl Requests {
     /// Takes the next byte; returns what it completes, if anything.
-    pub(super) fn push(&mut self, byte: u8) -> Result<Option<Request>, TooLongError> {
+    pub(super) fn push(&mut self, byte: u8) -> Result<Option<Request>, NotGdbError> {
         let (place, request) = match std::mem::take(&mut self.place) {
             Place::Outside => match byte {
                 b'$' => {
@@ -54,12 +56,12 @@ impl Requests {
                 }
                 // Acknowledgements, and Ctrl-C.
                 b'+' | b'-' | 0x03 => (Place::Outside, Some(Request::Pass(vec![byte]))),
-                _ => (Place::Outside, None),
+                _ => return Err(NotGdbError),
             },
             Place::Body if byte == b'#' => (Place::FirstDigit, None),
             Place::Body => {
                 if self.body.len() == MAX_LENGTH - 4 {
-                    return Err(TooLongError);
+                    return Err(NotGdbError);
                 }
                 self.body.push(byte);
                 (Place::Body, None)
@@ -139,7 +141,7 @@ mod tests {
             let packet = packet(body);
             assert_eq!(all(&packet), [Request::Pass(packet)]);
         }
-        let others = all(b"+\x03x");
+        let others = all(b"+\x03");
         assert_eq!(others, [Request::Pass(vec![b'+']), Request::Pass(vec![3])]);
     }
 
@@ -166,11 +168,22 @@ mod tests {
     }
 
     #[test]
-    fn a_packet_is_found_behind_bytes_that_are_none() {
+    fn a_packet_with_a_wrong_checksum_is_to_be_sent_again() {
         let good = packet(b"g");
-        let bytes = [b"GET / HTTP/1.0\r\n\xff$g#zz$g#00", &good[..]].concat();
+        let bytes = [b"$g#zz$g#00", &good[..]].concat();
         let again = || Request::Refuse(SEND_AGAIN);
         assert_eq!(all(&bytes), [again(), again(), Request::Pass(good)]);
+    }
+
+    #[test]
+    fn any_other_byte_between_packets_is_an_error() {
+        for byte in (0..=u8::MAX).filter(|byte| !b"+-$\x03".contains(byte)) {
+            let mut requests = Requests::default();
+            for good in packet(b"g") {
+                assert!(requests.push(good).is_ok());
+            }
+            assert_eq!(requests.push(byte), Err(NotGdbError), "{byte:#x}");
+        }
     }
 
     #[test]
