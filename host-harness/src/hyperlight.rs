@@ -315,8 +315,7 @@ impl SandboxRunner {
         let mut console = Console::new(console, limits.console_limit, &leave, Some(nonce));
         let of_run = Limits {
             ask: None,
-            is_debugged: &|| false,
-            started,
+            deadline: &|| started.checked_add(limits.timeout),
             timeout: limits.timeout,
             stop: limits.stop,
         };

@@ -31,6 +31,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         on_every_vmm("gdb-stops-the-guest", stops),
         on_every_vmm("gdb-detaches", |vmm| leaves(vmm, true)),
         on_every_vmm("gdb-is-lost", |vmm| leaves(vmm, false)),
+        on_every_vmm("gdb-leaves-at-once", leaves_at_once),
         on_every_vmm("gdb-kills", kills),
         on_every_vmm("gdb-interrupts", interrupts),
         on_every_vmm("gdb-never-comes", never_comes),
@@ -179,6 +180,34 @@ fn leaves(vmm: Vmm, detaches: bool) -> Result<(), Failed> {
         if detaches { gdb.order("D;1") } else { Ok(()) }
     })?;
     run.succeeded().map(drop)
+}
+
+/// A debugger that leaves at once starts the time limit, and another one starts it anew.
+fn leaves_at_once(vmm: Vmm) -> Result<(), Failed> {
+    for case in ["end-hang-asleep", "end-hang-spinning"] {
+        let mut config = config(vmm, format!("case={case}"));
+        config.timeout = SHORT;
+        let mut left = None;
+        let run = debug("endings", config, |port| {
+            for pause in [SHORT / 2, Duration::ZERO] {
+                let mut gdb = Client::connect(port)?;
+                left = Some(Instant::now());
+                gdb.send(b"$D;1#b0")?;
+                if !gdb.is_closed() {
+                    return Err("it was not detached".into());
+                }
+                sleep(pause);
+            }
+            Ok(())
+        })?;
+        run.check(
+            matches!(run.report.outcome, Outcome::TimedOut { limit, .. } if limit == SHORT),
+            "its time was not limited",
+        )?;
+        let since = left.map_or(Duration::ZERO, |left| left.elapsed());
+        run.check(since >= SHORT, "its time had begun before")?;
+    }
+    Ok(())
 }
 
 fn kills(vmm: Vmm) -> Result<(), Failed> {

@@ -44,14 +44,13 @@ pub(crate) enum ChildEnd {
 
 /// The limits of a run.
 pub(crate) struct Limits<'a> {
-    pub(crate) started: Instant,
     pub(crate) timeout: Duration,
+    /// Returns when the time ends; `None` if it does not, or not yet.
+    pub(crate) deadline: &'a dyn Fn() -> Option<Instant>,
     pub(crate) stop: &'a StopToken,
     /// Asks the guest at the time limit what it is doing. It then has some time to report that,
     /// before it is ended.
     pub(crate) ask: Option<&'a dyn Fn()>,
-    /// Returns whether a debugger is attached: the time counts from when it has left.
-    pub(crate) is_debugged: &'a dyn Fn() -> bool,
 }
 
 /// Reads the child's output until it ends or must be ended. On return, none of its processes is
@@ -128,8 +127,8 @@ fn forward(stdout: Option<impl Read>, console: &mut Console<'_>, sender: &Sender
 
 /// Waits until the child and its console have ended, or the run must end.
 fn watch(child: &mut Child, receiver: &Receiver<ReaderMessage>, limits: &Limits<'_>) -> ChildEnd {
-    let mut deadline = limits.started.checked_add(limits.timeout);
-    let mut ask = limits.ask;
+    // Set when it is asked for a report.
+    let mut report_end = None;
     let (mut child_ended, mut console_ended) = (false, false);
     let timed_out = || {
         ChildEnd::Cut(Outcome::TimedOut {
@@ -141,18 +140,16 @@ fn watch(child: &mut Child, receiver: &Receiver<ReaderMessage>, limits: &Limits<
         if limits.stop.is_stopped() {
             return ChildEnd::Cut(Outcome::Stopped);
         }
-        if (limits.is_debugged)() {
-            deadline = Instant::now().checked_add(limits.timeout);
-        }
+        let deadline = report_end.or_else(limits.deadline);
         let remaining = deadline.map_or(STOP_INTERVAL, |at| {
             at.saturating_duration_since(Instant::now())
         });
         if remaining.is_zero() {
-            let Some(ask) = ask.take() else {
+            let (Some(ask), None) = (limits.ask, report_end) else {
                 return timed_out();
             };
             ask();
-            deadline = Instant::now().checked_add(REPORT_LIMIT);
+            report_end = Some(Instant::now() + REPORT_LIMIT);
             continue;
         }
         // An error would mean that it is not our child, which is impossible.
@@ -162,8 +159,7 @@ fn watch(child: &mut Child, receiver: &Receiver<ReaderMessage>, limits: &Limits<
         }
         if child_ended && console_ended {
             // If it was asked, it ended because of that.
-            let was_asked = limits.ask.is_some() && ask.is_none();
-            return if was_asked {
+            return if report_end.is_some() {
                 timed_out()
             } else {
                 ChildEnd::ByItself

@@ -1,4 +1,6 @@
-//! Where a debugger attaches to a guest: a TCP port that only this machine can reach.
+//! Debuggers: the TCP port where they attach to a guest, which only this machine can reach.
+
+mod presence;
 
 use std::{
     net::{Ipv4Addr, TcpListener, TcpStream},
@@ -6,6 +8,7 @@ use std::{
 };
 
 use super::error::RunError;
+pub(super) use presence::DebuggerPresence;
 
 /// A TCP port on which a debugger can attach to a guest, by GDB's remote protocol.
 ///

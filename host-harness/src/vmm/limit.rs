@@ -39,10 +39,6 @@ impl<'a> Limit<'a> {
         }
     }
 
-    pub(super) fn started(&self) -> Instant {
-        self.started
-    }
-
     /// Returns the deadline; `None` if it is beyond the clock's range.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.started.checked_add(self.config.timeout)

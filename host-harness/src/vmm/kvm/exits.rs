@@ -16,7 +16,7 @@ use super::{
     registers,
     steps::Stepper,
 };
-use crate::vmm::{console::Console, outcome::Outcome};
+use crate::vmm::{console::Console, gdb::DebuggerPresence, outcome::Outcome};
 
 /// Why the loop ended.
 pub(super) enum RunLoopEnd {
@@ -38,8 +38,8 @@ pub(super) struct Requests {
     pub(super) report: AtomicBool,
     /// To see whether a debugger has sent something. The loop clears it.
     pub(super) attend: AtomicBool,
-    /// Not a request: set by the loop while a debugger is attached, or the guest waits for one.
-    pub(super) debugged: AtomicBool,
+    /// Not a request: the loop notes whether a debugger is attached.
+    pub(super) debugger: DebuggerPresence,
 }
 
 /// The result of the loop.
@@ -64,9 +64,6 @@ pub(super) fn run(
     let (mut exits, mut place_at_nmi) = (0, None);
     // Before the guest's first instruction.
     requests.attend.store(debugger.is_some(), Ordering::SeqCst);
-    requests
-        .debugged
-        .store(debugger.is_some(), Ordering::SeqCst);
     let end = loop {
         if requests.leave.load(Ordering::SeqCst) {
             break RunLoopEnd::AskedToStop;

@@ -148,16 +148,14 @@ impl<T> VcpuThread<'_, '_, T> {
         stop: &StopToken,
         requests: &Requests,
     ) -> Option<StopReason> {
-        let mut deadline = None;
         loop {
             let next = Instant::now() + STOP_INTERVAL;
             match wait(receiver, Some(next), stop) {
                 Some(StopReason::OutOfTime) => {}
                 end => return end,
             }
-            if requests.debugged.load(Ordering::SeqCst) {
-                deadline = Instant::now().checked_add(limit);
-            } else if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            let deadline = requests.debugger.deadline(limit);
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return Some(StopReason::OutOfTime);
             }
             requests.attend.store(true, Ordering::SeqCst);

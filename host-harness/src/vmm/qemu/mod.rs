@@ -170,12 +170,14 @@ pub(super) fn run(
         monitor::inject_nmi(&for_nmi);
     };
     let limits = Limits {
-        started: limit.started(),
         timeout: config.timeout,
         stop: &config.stop,
         // A guest without records has no handler that reports anything.
         ask: line.nonce.is_some().then_some(&ask),
-        is_debugged: &|| relay.as_ref().is_some_and(Relay::is_debugged),
+        deadline: &|| match &relay {
+            Some(relay) => relay.presence().deadline(config.timeout),
+            None => limit.deadline(),
+        },
     };
     let (end, (messages, monitor_events)) = thread::scope(|scope| {
         if let Some(relay) = &relay {

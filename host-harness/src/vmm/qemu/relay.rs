@@ -18,7 +18,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tempfile::TempDir;
 
 use super::packets::{Request, Requests};
-use crate::vmm::gdb::GdbListener;
+use crate::vmm::gdb::{DebuggerPresence, GdbListener};
 
 /// How often a request to leave is looked for.
 const INTERVAL: Duration = Duration::from_millis(20);
@@ -42,8 +42,7 @@ pub(super) struct Relay {
     listener: GdbListener,
     /// Contains the socket to which QEMU listens. No other user can open it.
     folder: TempDir,
-    /// A debugger is attached, or the guest waits for the first one.
-    debugged: AtomicBool,
+    presence: DebuggerPresence,
 }
 
 /// How a connection ended.
@@ -63,7 +62,7 @@ impl Relay {
         let relay = Self {
             listener,
             folder,
-            debugged: AtomicBool::new(true),
+            presence: DebuggerPresence::default(),
         };
         let socket = UnixListener::bind(relay.path())?;
         Ok((relay, socket.into()))
@@ -73,9 +72,8 @@ impl Relay {
         self.folder.path().join("gdb")
     }
 
-    /// Returns whether a debugger is attached, or the guest waits for the first one.
-    pub(super) fn is_debugged(&self) -> bool {
-        self.debugged.load(Ordering::SeqCst)
+    pub(super) fn presence(&self) -> &DebuggerPresence {
+        &self.presence
     }
 
     /// Serves one debugger after another until `leave` is set.
@@ -93,7 +91,7 @@ impl Relay {
             let Ok(qemu) = UnixStream::connect(self.path()) else {
                 continue;
             };
-            self.debugged.store(true, Ordering::SeqCst);
+            self.presence.set(true);
             match serve(&debugger, &qemu, leave).unwrap_or(End::Run) {
                 End::Detached => has_run = true,
                 End::Debugger { has_asked } => {
@@ -104,7 +102,7 @@ impl Relay {
                 }
                 End::Run => continue,
             }
-            self.debugged.store(!has_run, Ordering::SeqCst);
+            self.presence.set(!has_run);
         }
     }
 }

@@ -91,8 +91,7 @@ impl Debugger {
             };
             if self.has_input(limit) {
                 self.receive()?;
-                let is_debugged = self.is_stopped || self.session.is_some();
-                requests.debugged.store(is_debugged, Ordering::SeqCst);
+                self.note_presence(requests);
             } else if !self.is_stopped {
                 break;
             }
@@ -165,6 +164,11 @@ impl Debugger {
         self.report(Stop::Exited(outcome.exit_code()));
     }
 
+    fn note_presence(&self, requests: &Requests) {
+        let is_attached = self.is_stopped || self.session.is_some();
+        requests.debugger.set(is_attached);
+    }
+
     /// Reports a stop, and waits until the guest may run.
     fn stop(&mut self, vcpu: &VcpuFd, stop: Stop, requests: &Requests) -> Result<(), Outcome> {
         self.report(stop);
@@ -172,6 +176,7 @@ impl Debugger {
             return self.attend(vcpu, requests);
         }
         // The connection has ended.
+        self.note_presence(requests);
         self.arm(vcpu, 0)
     }
 
