@@ -30,9 +30,10 @@ const WRITE_LIMIT: Duration = Duration::from_secs(1);
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
 /// The request to remove all breakpoints and let the guest run. QEMU takes requests only while the
-/// guest is stopped, and after an acknowledgement of its last answer: so these come first. The
-/// number is that of the only process, which it needs if the debugger has named that feature.
-const DETACH: &[u8] = b"+\x03$D;1#b0";
+/// guest is stopped, and after an acknowledgement of its last answer: so these come first. Between
+/// them is the end of a request that was sent in part, with a checksum. The number is that of the
+/// only process, which it needs if the debugger has named that feature.
+const DETACH: &[u8] = b"+#00\x03$D;1#b0";
 /// The answer.
 const DETACHED: &[u8] = b"$OK#9a";
 
@@ -49,8 +50,8 @@ pub(super) struct Relay {
 enum End {
     /// The debugger has detached, and the guest runs.
     Detached,
-    /// The debugger's end was closed, or failed. It had asked for something, or not.
-    Debugger { has_asked: bool },
+    /// The debugger's end was closed, or failed.
+    Debugger,
     /// QEMU has ended, or the run must end.
     Run,
 }
@@ -92,15 +93,21 @@ impl Relay {
                 continue;
             };
             self.presence.set(true);
-            match serve(&debugger, &qemu, leave).unwrap_or(End::Run) {
-                End::Detached => has_run = true,
-                End::Debugger { has_asked } => {
-                    has_run |= has_asked;
-                    if has_run {
+            let mut has_asked = false;
+            let end = serve(&debugger, &qemu, &mut has_asked, leave);
+            has_run |= has_asked;
+            match end {
+                Ok(End::Detached) => has_run = true,
+                Ok(End::Debugger) if has_run => let_run(&qemu),
+                Ok(End::Debugger) => {}
+                Ok(End::Run) => continue,
+                Err(_) => {
+                    // QEMU may be writing to this connection, and reads again when it is closed.
+                    drop((debugger, qemu));
+                    if has_run && let Ok(qemu) = UnixStream::connect(self.path()) {
                         let_run(&qemu);
                     }
                 }
-                End::Run => continue,
             }
             self.presence.set(!has_run);
         }
@@ -115,15 +122,20 @@ fn readable<const N: usize>(mut sockets: [PollFd<'_>; N]) -> [bool; N] {
     sockets.map(|socket| !socket.revents().is_empty())
 }
 
-/// Passes requests and answers until one side ends. An error is QEMU's.
-fn serve(mut debugger: &TcpStream, mut qemu: &UnixStream, leave: &AtomicBool) -> io::Result<End> {
+/// Passes requests and answers until one side ends, and notes in `has_asked` that there was a
+/// request. An error is QEMU's.
+fn serve(
+    mut debugger: &TcpStream,
+    mut qemu: &UnixStream,
+    has_asked: &mut bool,
+    leave: &AtomicBool,
+) -> io::Result<End> {
     // The listener does not block, and its connections may have inherited that.
     debugger.set_nonblocking(false)?;
     debugger.set_nodelay(true)?;
     debugger.set_write_timeout(Some(WRITE_LIMIT))?;
     qemu.set_write_timeout(Some(WRITE_LIMIT))?;
     let mut requests = Requests::default();
-    let mut has_asked = false;
     let mut buffer = [0; 4096];
     while !leave.load(Ordering::SeqCst) {
         let [asks, answers] = readable([
@@ -136,19 +148,19 @@ fn serve(mut debugger: &TcpStream, mut qemu: &UnixStream, leave: &AtomicBool) ->
                 return Ok(End::Run);
             }
             if debugger.write_all(&buffer[..length]).is_err() {
-                return Ok(End::Debugger { has_asked });
+                return Ok(End::Debugger);
             }
         }
         if asks {
             let length = debugger.read(&mut buffer).unwrap_or(0);
             if length == 0 {
-                return Ok(End::Debugger { has_asked });
+                return Ok(End::Debugger);
             }
             for byte in &buffer[..length] {
                 match requests.push(*byte) {
                     Ok(None) => {}
                     Ok(Some(Request::Pass(bytes))) => {
-                        has_asked |= bytes.starts_with(b"$");
+                        *has_asked |= bytes.starts_with(b"$");
                         qemu.write_all(&bytes)?;
                     }
                     // Whatever QEMU is asked after it has detached makes it crash. So it is
@@ -161,10 +173,10 @@ fn serve(mut debugger: &TcpStream, mut qemu: &UnixStream, leave: &AtomicBool) ->
                     }
                     Ok(Some(Request::Refuse(answer))) => {
                         if debugger.write_all(answer).is_err() {
-                            return Ok(End::Debugger { has_asked });
+                            return Ok(End::Debugger);
                         }
                     }
-                    Err(_) => return Ok(End::Debugger { has_asked }),
+                    Err(_) => return Ok(End::Debugger),
                 }
             }
         }
@@ -184,5 +196,66 @@ fn let_run(mut qemu: &UnixStream) {
             Ok(0) | Err(_) => return,
             Ok(length) => answers.write_all(&buffer[..length]),
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{net::Ipv4Addr, thread::scope, time::Instant};
+
+    /// How long everything may take here.
+    const LIMIT: Duration = Duration::from_secs(20);
+
+    /// Returns whether this happens in time.
+    fn happens(mut condition: impl FnMut() -> bool) -> bool {
+        let end = Instant::now() + LIMIT;
+        while Instant::now() < end {
+            if condition() {
+                return true;
+            }
+            std::thread::sleep(INTERVAL);
+        }
+        false
+    }
+
+    /// Sends QEMU more requests than it reads. Returns whether QEMU was then told to let the guest
+    /// run.
+    fn overfill(port: u16, qemu: &UnixListener) -> io::Result<bool> {
+        let mut debugger = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        let (_silent, _) = qemu.accept()?;
+        debugger.set_write_timeout(Some(LIMIT))?;
+        while debugger.write_all(&b"$g#67".repeat(1000)).is_ok() {}
+        qemu.set_nonblocking(true)?;
+        let mut next = None;
+        happens(|| {
+            next = qemu.accept().ok();
+            next.is_some()
+        });
+        let Some((mut next, _)) = next else {
+            return Ok(false);
+        };
+        next.set_nonblocking(false)?;
+        let mut sent = [0; DETACH.len()];
+        next.read_exact(&mut sent)?;
+        next.write_all(DETACHED)?;
+        Ok(sent == DETACH)
+    }
+
+    #[test]
+    fn where_qemu_does_not_read_the_guest_runs_and_its_time_counts() {
+        let listener = GdbListener::bind(0).expect("a port is free");
+        let port = listener.port();
+        let (relay, socket) = Relay::new(listener).expect("there is a socket");
+        let leave = AtomicBool::new(false);
+        let (runs, counts) = scope(|scope| {
+            scope.spawn(|| relay.run(&leave));
+            let runs = overfill(port, &UnixListener::from(socket));
+            let counts = happens(|| relay.presence().deadline(LIMIT).is_some());
+            leave.store(true, Ordering::SeqCst);
+            (runs, counts)
+        });
+        assert!(runs.expect("the sockets work"), "it was not let run");
+        assert!(counts, "its time does not count");
     }
 }
