@@ -1,6 +1,7 @@
 //! Debuggers: the TCP port where they attach to a guest, which only this machine can reach.
 
 mod presence;
+mod send;
 
 use std::{
     net::{Ipv4Addr, TcpListener, TcpStream},
@@ -9,6 +10,7 @@ use std::{
 
 use super::error::RunError;
 pub(super) use presence::DebuggerPresence;
+pub(super) use send::send_all;
 
 /// A TCP port on which a debugger can attach to a guest, by GDB's remote protocol.
 ///

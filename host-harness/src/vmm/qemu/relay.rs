@@ -18,13 +18,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tempfile::TempDir;
 
 use super::packets::{Request, Requests};
-use crate::vmm::gdb::{DebuggerPresence, GdbListener};
+use crate::vmm::gdb::{DebuggerPresence, GdbListener, send_all};
 
 /// How often a request to leave is looked for.
 const INTERVAL: Duration = Duration::from_millis(20);
-
-/// How long either side may take to read what it is sent.
-const WRITE_LIMIT: Duration = Duration::from_secs(1);
 
 /// How long QEMU may take to let the guest run.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
@@ -133,8 +130,6 @@ fn serve(
     // The listener does not block, and its connections may have inherited that.
     debugger.set_nonblocking(false)?;
     debugger.set_nodelay(true)?;
-    debugger.set_write_timeout(Some(WRITE_LIMIT))?;
-    qemu.set_write_timeout(Some(WRITE_LIMIT))?;
     let mut requests = Requests::default();
     let mut buffer = [0; 4096];
     while !leave.load(Ordering::SeqCst) {
@@ -147,7 +142,7 @@ fn serve(
             if length == 0 {
                 return Ok(End::Run);
             }
-            if debugger.write_all(&buffer[..length]).is_err() {
+            if send_all(debugger, &buffer[..length]).is_err() {
                 return Ok(End::Debugger);
             }
         }
@@ -157,22 +152,26 @@ fn serve(
                 return Ok(End::Debugger);
             }
             for byte in &buffer[..length] {
+                // Among them may be many requests, and either side may be slow to read.
+                if leave.load(Ordering::SeqCst) {
+                    return Ok(End::Run);
+                }
                 match requests.push(*byte) {
                     Ok(None) => {}
                     Ok(Some(Request::Pass(bytes))) => {
                         *has_asked |= bytes.starts_with(b"$");
-                        qemu.write_all(&bytes)?;
+                        send_all(qemu, &bytes)?;
                     }
                     // Whatever QEMU is asked after it has detached makes it crash. So it is
                     // detached at the end of the connection only.
                     Ok(Some(Request::Detach)) => {
                         let_run(qemu);
                         // Where this fails, the debugger is gone already.
-                        let _ = debugger.write_all(b"+$OK#9a");
+                        let _ = send_all(debugger, b"+$OK#9a");
                         return Ok(End::Detached);
                     }
                     Ok(Some(Request::Refuse(answer))) => {
-                        if debugger.write_all(answer).is_err() {
+                        if send_all(debugger, answer).is_err() {
                             return Ok(End::Debugger);
                         }
                     }
@@ -189,7 +188,7 @@ fn let_run(mut qemu: &UnixStream) {
     let mut answers = Vec::new();
     let mut buffer = [0; 512];
     let limit = qemu.set_read_timeout(Some(ANSWER_LIMIT));
-    let mut sent = limit.and_then(|()| qemu.write_all(DETACH));
+    let mut sent = limit.and_then(|()| send_all(qemu, DETACH));
     // Where it fails, QEMU has ended.
     while sent.is_ok() && !answers.ends_with(DETACHED) {
         sent = match qemu.read(&mut buffer) {

@@ -1,7 +1,7 @@
 //! The connection to a debugger, whose bytes are not trusted.
 
 use std::{
-    io::{self, ErrorKind, Read, Write},
+    io::{self, ErrorKind, Read},
     net::TcpStream,
     os::fd::AsFd,
     time::Duration,
@@ -10,11 +10,10 @@ use std::{
 use gdbstub::conn::Connection;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::vmm::gdb::send_all;
+
 /// The longest answer. A debugger asks for no more than the longest request can hold, 4 KiB.
 const MAX_ANSWER: usize = 64 << 10;
-
-/// How long a debugger may take to read an answer. Then the connection is given up.
-const WRITE_LIMIT: Duration = Duration::from_secs(1);
 
 pub(super) struct Link {
     stream: TcpStream,
@@ -27,7 +26,6 @@ impl Link {
         // The listener does not block, and its connections may have inherited that.
         stream.set_nonblocking(false)?;
         stream.set_nodelay(true)?;
-        stream.set_write_timeout(Some(WRITE_LIMIT))?;
         Ok(Self {
             stream,
             out: Vec::new(),
@@ -67,9 +65,9 @@ impl Connection for Link {
     fn flush(&mut self) -> io::Result<()> {
         // An answer begins with a dollar sign, a mere acknowledgement has none.
         self.has_answered |= self.out.contains(&b'$');
-        let written = Write::write_all(&mut self.stream, &self.out);
+        let sent = send_all(&self.stream, &self.out);
         self.out.clear();
-        written
+        sent
     }
 }
 

@@ -90,7 +90,7 @@ impl Debugger {
                 Duration::ZERO
             };
             if self.has_input(limit) {
-                self.receive()?;
+                self.receive(requests)?;
                 self.note_presence(requests);
             } else if !self.is_stopped {
                 break;
@@ -190,7 +190,7 @@ impl Debugger {
     }
 
     /// Handles what the debugger has sent, or a new connection.
-    fn receive(&mut self) -> Result<(), Outcome> {
+    fn receive(&mut self, requests: &Requests) -> Result<(), Outcome> {
         let Some(session) = &mut self.session else {
             self.accept();
             return Ok(());
@@ -201,9 +201,11 @@ impl Debugger {
             return Ok(());
         };
         for &byte in bytes {
-            if self.session.is_some() {
-                self.handle(byte)?;
+            // Among them may be many requests, and the debugger may be slow to read each answer.
+            if self.session.is_none() || requests.leave.load(Ordering::SeqCst) {
+                break;
             }
+            self.handle(byte)?;
         }
         Ok(())
     }
