@@ -1,7 +1,7 @@
 //! The option `--gdb`: lets a debugger attach, and tells the user how.
 
 use super::note;
-use crate::vmm::{GdbListener, RunError};
+use crate::vmm::{GdbListener, GdbPortError};
 use std::{ffi::OsString, path::Path};
 
 /// The option.
@@ -36,7 +36,7 @@ impl GdbOption {
     /// # Errors
     ///
     /// The port is in use, or may not be used.
-    pub(super) fn listen(self) -> Result<Option<GdbListener>, RunError> {
+    pub(super) fn listen(self) -> Result<Option<GdbListener>, GdbPortError> {
         self.gdb.map(GdbListener::bind).transpose()
     }
 

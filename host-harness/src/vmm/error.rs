@@ -58,17 +58,6 @@ pub enum RunError {
         "a guest whose instructions are stepped through cannot be debugged: ask for one of both"
     )]
     StepsWithDebugger,
-    /// A debugger's port cannot be used.
-    #[error(
-        "a debugger cannot attach to port {port} ({cause}): end what uses it, or choose another \
-         port, as in --gdb 1235; --gdb 0 takes one that is free"
-    )]
-    GdbPort {
-        /// The port.
-        port: u16,
-        /// The kernel's error.
-        cause: io::Error,
-    },
     /// There is no `/dev/kvm`.
     #[error(
         "there is no /dev/kvm: enable virtualisation in the firmware (on a virtual machine: nested \

@@ -4,11 +4,11 @@ mod presence;
 mod send;
 
 use std::{
+    io,
     net::{Ipv4Addr, TcpListener, TcpStream},
     sync::Arc,
 };
 
-use super::error::RunError;
 pub(super) use presence::DebuggerPresence;
 pub(super) use send::send_all;
 
@@ -23,20 +23,32 @@ pub struct GdbListener {
     port: u16,
 }
 
+/// A port cannot be used for a debugger.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "a debugger cannot attach to port {port} ({cause}): end what uses it, or choose another port, \
+     as in --gdb 1235; --gdb 0 takes one that is free"
+)]
+pub struct GdbPortError {
+    port: u16,
+    /// The kernel's error.
+    cause: io::Error,
+}
+
 impl GdbListener {
     /// Listens on this port; 0 stands for any that is free.
     ///
     /// # Errors
     ///
     /// The port is in use, or may not be used.
-    pub fn bind(port: u16) -> Result<Self, RunError> {
+    pub fn bind(port: u16) -> Result<Self, GdbPortError> {
         let listen = || {
             let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
             socket.set_nonblocking(true)?;
             let port = socket.local_addr()?.port();
             Ok((socket, port))
         };
-        let (socket, port) = listen().map_err(|cause| RunError::GdbPort { port, cause })?;
+        let (socket, port) = listen().map_err(|cause| GdbPortError { port, cause })?;
         Ok(Self {
             socket: Arc::new(socket),
             port,

@@ -24,7 +24,7 @@ pub(crate) use command_line::new_nonce;
 pub use config::{Accelerator, MAX_ARGUMENTS_LENGTH, MachineType, RunConfig, UnknownVmmError, Vmm};
 pub(crate) use console::{Console, Splitter};
 pub use error::RunError;
-pub use gdb::GdbListener;
+pub use gdb::{GdbListener, GdbPortError};
 #[doc(hidden)]
 pub use image::fuzz::fuzz_image;
 pub use image::{ImageError, MAX_MEMORY_MIB, MIN_MEMORY_MIB};

@@ -1,9 +1,6 @@
 //! The loop around `KVM_RUN`: serves each exit to this process, or ends the run.
 
-use std::{
-    sync::atomic::{AtomicBool, Ordering},
-    time::Instant,
-};
+use std::{sync::atomic::Ordering, time::Instant};
 
 use dormir_abi::port;
 use kvm_bindings::KVM_INTERNAL_ERROR_EMULATION;
@@ -14,9 +11,10 @@ use super::{
     devices::{self, Devices},
     gdb::Debugger,
     registers,
+    requests::Requests,
     steps::Stepper,
 };
-use crate::vmm::{console::Console, gdb::DebuggerPresence, outcome::Outcome};
+use crate::vmm::{console::Console, outcome::Outcome};
 
 /// Why the loop ended.
 pub(super) enum RunLoopEnd {
@@ -24,22 +22,6 @@ pub(super) enum RunLoopEnd {
     Guest(Outcome),
     /// The loop was asked to leave while the guest was still running.
     AskedToStop,
-}
-
-/// What the loop is asked to do by another thread, which must then send the loop's thread a signal,
-/// and repeat it until the loop has done it: a signal between the check of a request and `KVM_RUN`
-/// interrupts neither.
-#[derive(Debug, Default)]
-pub(super) struct Requests {
-    /// To end.
-    pub(super) leave: AtomicBool,
-    /// To send the guest an NMI, whose handler reports what the guest was doing. The loop clears
-    /// it.
-    pub(super) report: AtomicBool,
-    /// To see whether a debugger has sent something. The loop clears it.
-    pub(super) attend: AtomicBool,
-    /// Not a request: the loop notes whether a debugger is attached.
-    pub(super) debugger: DebuggerPresence,
 }
 
 /// The result of the loop.

@@ -10,6 +10,7 @@ mod gdb;
 mod host_interrupt;
 mod probe;
 mod registers;
+mod requests;
 mod stats;
 mod steps;
 mod thread;
@@ -40,8 +41,9 @@ use super::{
 };
 use boot::Memory;
 use devices::Devices;
-use exits::{Ran, Requests, RunLoopEnd};
+use exits::{Ran, RunLoopEnd};
 use gdb::Debugger;
+use requests::Requests;
 use steps::Stepper;
 use thread::{StopReason, Until};
 

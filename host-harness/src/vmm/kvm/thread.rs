@@ -13,7 +13,7 @@ use std::{
 use libc::{c_int, c_void, pthread_t, siginfo_t};
 use vmm_sys_util::signal::{self, Killable, SIGRTMIN, register_signal_handler, unblock_signal};
 
-use super::exits::Requests;
+use super::requests::Requests;
 use crate::stop::StopToken;
 use crate::vmm::error::RunError;
 

@@ -27,7 +27,7 @@ use kvm_bindings::{
 };
 use kvm_ioctls::{Error, VcpuFd};
 
-use super::{boot::Memory, exits::Requests};
+use super::{boot::Memory, requests::Requests};
 use crate::vmm::{gdb::GdbListener, outcome::Outcome};
 use guest::{Resume, StoppedGuest};
 use link::{Link, is_readable};

@@ -1,0 +1,21 @@
+//! What the loop around `KVM_RUN` is asked to do by another thread.
+
+use std::sync::atomic::AtomicBool;
+
+use crate::vmm::gdb::DebuggerPresence;
+
+/// What the loop is asked to do. Who asks must then send the loop's thread a signal, and repeat it
+/// until the loop has done it: a signal between the check of a request and `KVM_RUN` interrupts
+/// neither.
+#[derive(Debug, Default)]
+pub(super) struct Requests {
+    /// To end.
+    pub(super) leave: AtomicBool,
+    /// To send the guest an NMI, whose handler reports what the guest was doing. The loop clears
+    /// it.
+    pub(super) report: AtomicBool,
+    /// To see whether a debugger has sent something. The loop clears it.
+    pub(super) attend: AtomicBool,
+    /// Not a request: the loop notes whether a debugger is attached.
+    pub(super) debugger: DebuggerPresence,
+}
