@@ -34,7 +34,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         on_every_vmm("gdb-leaves-at-once", leaves_at_once),
         on_every_vmm("gdb-kills", kills),
         on_every_vmm("gdb-interrupts", interrupts),
-        on_every_vmm("gdb-never-comes", never_comes),
+        on_every_vmm("gdb-never-comes", |vmm| waits(vmm, false)),
+        on_every_vmm("gdb-is-silent", |vmm| waits(vmm, true)),
         on_every_vmm("gdb-is-no-gdb", garbage),
     ];
     let mut trials: Vec<Trial> = trials.into_iter().flatten().collect();
@@ -257,12 +258,13 @@ fn interrupts(vmm: Vmm) -> Result<(), Failed> {
     run.check(since >= SHORT, "its time had begun before")
 }
 
-/// The guest waits longer than its time limit, and can be stopped.
-fn never_comes(vmm: Vmm) -> Result<(), Failed> {
+/// The guest waits longer than its time limit, with or without a connection, and can be stopped.
+fn waits(vmm: Vmm, connects: bool) -> Result<(), Failed> {
     let mut config = config(vmm, "");
     config.timeout = SHORT;
     let stop = config.stop.clone();
-    let run = debug("hello", config, |_| {
+    let run = debug("hello", config, |port| {
+        let _silent = connects.then(|| Client::connect(port)).transpose()?;
         sleep(SHORT + SHORT);
         stop.stop();
         Ok(())
