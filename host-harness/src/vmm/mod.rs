@@ -46,10 +46,11 @@ use limit::{Limit, Unstarted};
 /// `dormir-guest` also writes records, which are filtered out; they carry a nonce that is new in
 /// each run, so that no text can be mistaken for one. The output of a foreign guest is all text.
 ///
-/// At the time limit a guest that writes records is sent an NMI, and has five seconds to report what
-/// it was doing ([`Report::backtrace`]). The call returns shortly after that, or after a stop by the
-/// [`StopToken`], and leaves no process and no thread behind. A `console` that cannot accept more may fail with [`WouldBlock`],
-/// and is retried until then; one that blocks in `write` forever blocks the call.
+/// At the time limit a guest that writes records is sent an NMI, and has five seconds to report
+/// what it was doing ([`Report::backtrace`]). The call returns shortly after that, or after a stop
+/// by the [`StopToken`], and leaves no process and no thread behind. A `console` that cannot accept
+/// more may fail with [`WouldBlock`], and is retried until then; one that blocks in `write` forever
+/// blocks the call.
 ///
 /// [`WouldBlock`]: std::io::ErrorKind::WouldBlock
 ///

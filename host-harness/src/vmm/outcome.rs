@@ -28,8 +28,8 @@ pub enum Outcome {
     TimedOut {
         /// The time limit.
         limit: Duration,
-        /// Where it was, if known: what it was doing by its own report, with the line; or `halted at
-        /// 0x...`, `running at 0x...`, or not started yet.
+        /// Where it was, if known: what it was doing by its own report, with the line; or
+        /// `halted at 0x...`, `running at 0x...`, or not started yet.
         place: Option<String>,
     },
     /// It exceeded the limit of its console output.

@@ -22,9 +22,9 @@ const NOT_SUPPORTED: &[u8] = b"+$#00";
 /// The answer to a packet with a wrong checksum.
 const SEND_AGAIN: &[u8] = b"-";
 
-/// Where in a packet the next byte is.
+/// What the next byte is part of.
 #[derive(Debug, Default)]
-enum Place {
+enum State {
     #[default]
     Outside,
     Body,
@@ -35,44 +35,44 @@ enum Place {
 /// Reads a debugger's bytes.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
-    place: Place,
+    state: State,
     body: Vec<u8>,
 }
 
 /// What no debugger sends: a byte between packets that is no acknowledgement and no Ctrl-C, or a
-/// packet that is too long. The peer is another program, for example a browser, and what follows may
-/// look like a packet: so nothing more of it may be read.
+/// packet that is too long. The peer is another program, for example a browser, and what follows
+/// may look like a packet: so nothing more of it may be read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct NotGdbError;
 
 impl Requests {
     /// Takes the next byte; returns what it completes, if anything.
     pub(super) fn push(&mut self, byte: u8) -> Result<Option<Request>, NotGdbError> {
-        let (place, request) = match std::mem::take(&mut self.place) {
-            Place::Outside => match byte {
+        let (state, request) = match std::mem::take(&mut self.state) {
+            State::Outside => match byte {
                 b'$' => {
                     self.body.clear();
-                    (Place::Body, None)
+                    (State::Body, None)
                 }
                 // Acknowledgements, and Ctrl-C.
-                b'+' | b'-' | 0x03 => (Place::Outside, Some(Request::Pass(vec![byte]))),
+                b'+' | b'-' | 0x03 => (State::Outside, Some(Request::Pass(vec![byte]))),
                 _ => return Err(NotGdbError),
             },
-            Place::Body if byte == b'#' => (Place::FirstDigit, None),
-            Place::Body => {
+            State::Body if byte == b'#' => (State::FirstDigit, None),
+            State::Body => {
                 if self.body.len() == MAX_LENGTH - 4 {
                     return Err(NotGdbError);
                 }
                 self.body.push(byte);
-                (Place::Body, None)
+                (State::Body, None)
             }
-            Place::FirstDigit => (Place::SecondDigit(byte), None),
-            Place::SecondDigit(first) => {
+            State::FirstDigit => (State::SecondDigit(byte), None),
+            State::SecondDigit(first) => {
                 let digits = [first, byte];
-                (Place::Outside, Some(self.complete(digits)))
+                (State::Outside, Some(self.complete(digits)))
             }
         };
-        self.place = place;
+        self.state = state;
         Ok(request)
     }
 

@@ -63,7 +63,7 @@ impl Connection for Link {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        // An answer begins with a dollar sign, a mere acknowledgement has none.
+        // An answer begins with a dollar sign. An acknowledgement alone has none.
         self.has_answered |= self.out.contains(&b'$');
         let sent = send_all(&self.stream, &self.out);
         self.out.clear();

@@ -1,9 +1,9 @@
 //! A debugger's sessions: GDB's remote protocol, served on the vCPU's thread.
 //!
 //! The guest is stopped until a debugger has attached and lets it run. While it runs, `KVM_RUN` is
-//! interrupted every few milliseconds to see whether the debugger has sent something. When the
-//! debugger detaches, or its connection ends, its breakpoints are removed and the guest goes on;
-//! another debugger can attach then, which stops it again.
+//! interrupted every 20 ms to see whether the debugger has sent something. When the debugger
+//! detaches, or its connection ends, its breakpoints are removed and the guest goes on; another
+//! debugger can attach then, which stops it again.
 
 mod breakpoints;
 mod guest;
@@ -131,7 +131,8 @@ impl Debugger {
     }
 
     /// Handles that KVM cannot emulate the instruction at `address`, if that is the INT3 of a
-    /// breakpoint; returns `None` otherwise. So fares a KVM that emulates a guest's kernel mode.
+    /// breakpoint; returns `None` otherwise. A KVM that emulates a guest's kernel mode stops so at
+    /// each software breakpoint.
     pub(super) fn on_not_emulated(
         &mut self,
         vcpu: &VcpuFd,
