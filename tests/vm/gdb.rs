@@ -50,6 +50,8 @@ fn debug(
     config: RunConfig,
     debugger: impl FnOnce(u16) -> Result<(), Failed> + Send,
 ) -> Result<Run, Failed> {
+    // Their build may take longer than a debugger waits.
+    images()?;
     let listener = GdbListener::bind(0)?;
     let (port, stop) = (listener.port(), config.stop.clone());
     let config = RunConfig {
