@@ -4,6 +4,7 @@
 #[doc(hidden)]
 pub(super) mod fuzz;
 mod meter;
+mod stall;
 mod symbols;
 mod unwind;
 
@@ -15,9 +16,10 @@ use object::read::elf::ElfFile64;
 use super::{
     image::{Image, Source},
     outcome::Outcome,
-    report::Stall,
 };
 use meter::Meter;
+pub use stall::Stall;
+pub(super) use stall::explain_stalls;
 use symbols::Symbols;
 use unwind::{CallFrames, Stack};
 
@@ -224,23 +226,6 @@ pub(super) fn explain(
         _ => return None,
     }
     backtrace
-}
-
-/// Makes the backtraces of the stalls after which the guest went on.
-pub(super) fn explain_stalls(
-    stalls: Vec<(String, Trace)>,
-    image: &Image<impl Source>,
-) -> Vec<Stall> {
-    if stalls.is_empty() {
-        return Vec::new();
-    }
-    let file = image.file_bytes().unwrap_or_default();
-    let explain = |(mut message, trace): (String, Trace)| {
-        let backtrace = trace.unwind(&file);
-        add_place(&mut message, backtrace.as_ref());
-        Stall { message, backtrace }
-    };
-    stalls.into_iter().map(explain).collect()
 }
 
 /// Adds the innermost place in the program's own code.

@@ -19,7 +19,7 @@ pub use crate::stop::StopToken;
 pub(crate) use attend::{ChildEnd, Limits, attend};
 #[doc(hidden)]
 pub use backtrace::fuzz::fuzz_backtrace;
-pub use backtrace::{Backtrace, Frame, Origin};
+pub use backtrace::{Backtrace, Frame, Origin, Stall};
 pub(crate) use command_line::new_nonce;
 pub use config::{Accelerator, MAX_ARGUMENTS_LENGTH, MachineType, RunConfig, UnknownVmmError, Vmm};
 pub(crate) use console::{Console, Splitter};
@@ -31,7 +31,7 @@ pub use image::{ImageError, MAX_MEMORY_MIB, MIN_MEMORY_MIB};
 pub use outcome::Outcome;
 pub(crate) use outcome::timed_out;
 pub(crate) use qemu::{Messages, MonitorEvents};
-pub use report::{GuestTime, PanicMessage, Report, Stall, VcpuCounters};
+pub use report::{GuestTime, PanicMessage, Report, VcpuCounters};
 pub use steps::{EventKind, StepEvent, Stretch};
 
 use std::{io::Write, path::Path, time::Instant};

@@ -1,11 +1,12 @@
 //! The result of a run.
 
-use std::{
-    fmt,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use super::{backtrace::Backtrace, outcome::Outcome, steps::Stretch};
+use super::{
+    backtrace::{Backtrace, Stall},
+    outcome::Outcome,
+    steps::Stretch,
+};
 
 /// The result of a run.
 #[derive(Clone, Debug)]
@@ -55,26 +56,6 @@ pub struct PanicMessage {
     pub text: String,
     /// Whether the guest has cut the message, to fit into a record.
     pub is_cut: bool,
-}
-
-/// A poll that did not return within the limit of the guest's watchdog.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stall {
-    /// Which task, for how long it had not yielded, and where it was.
-    pub message: String,
-    /// Where it was; `None` if the guest did not report that.
-    pub backtrace: Option<Backtrace>,
-}
-
-/// Writes the message, and the backtrace on further lines.
-impl fmt::Display for Stall {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "watchdog: {}", self.message)?;
-        match &self.backtrace {
-            Some(backtrace) => write!(f, "\n{backtrace}"),
-            None => Ok(()),
-        }
-    }
 }
 
 /// A time of the guest's clock.
