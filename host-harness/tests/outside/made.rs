@@ -206,14 +206,15 @@ fn what_a_test_sends_goes_to_a_folder_of_its_own() {
     let runner = format!("{program} runner --out {}", out.display());
     let variable = ("CARGO_TARGET_X86_64_UNKNOWN_NONE_RUNNER", &*runner);
     made.succeeds("test --test blink", &[variable]);
+    let out = out.join("made-sending/blink");
     let folders = fs::read_dir(&out).expect("a folder").flatten();
     let mut folders: Vec<_> = folders.map(|folder| folder.file_name()).collect();
     folders.sort();
     assert_eq!(
         folders,
         [
-            "blink::a_faster_rate_has_a_shorter_period",
-            "blink::a_rate_of_zero_is_refused"
+            "a_faster_rate_has_a_shorter_period",
+            "a_rate_of_zero_is_refused"
         ]
     );
     for folder in folders {
