@@ -1,0 +1,251 @@
+//! [`Calls`]: what a guest has in flight.
+//!
+//! This has no part in how a batch gets to the host, so that tests can run both sides in one
+//! process.
+
+use alloc::{collections::VecDeque, vec::Vec};
+use core::task::Waker;
+
+use crate::{
+    BatchHeader, CallId, MAX_MESSAGE, MAX_RECORDS, RECORD_HEADER, call_payload_len,
+    write_call_prefix,
+};
+pub use error::CallError;
+use slot::{Slot, State};
+
+mod error;
+mod exchange;
+mod slot;
+
+/// The budget for results that have arrived and were not taken, if none is set.
+const DEFAULT_BUDGET: usize = 64 * 1024;
+
+/// The least room for results beside a large batch.
+const LEAST_ROOM: usize = 4096;
+
+/// What Hyperlight's queue has for one host call, in pages of this size, is shared by both
+/// directions.
+const PAGE: usize = 4096;
+
+/// What a call ends with.
+pub type CallResult = Result<Vec<u8>, CallError>;
+
+/// Where a call is, for the future that waits for it.
+#[derive(Debug)]
+pub enum Progress {
+    /// It has ended, and its slot is free again.
+    Ended(CallResult),
+    /// It goes on. Whether its waker wakes the same task as the one that was passed.
+    Waits(bool),
+}
+
+/// The calls in flight, and what the next batch will say.
+#[derive(Debug)]
+pub struct Calls {
+    slots: Vec<Slot>,
+    free: Vec<usize>,
+    /// Calls that the host has not acknowledged, in their order. The first `batched.calls` are in a
+    /// batch that was sent without an answer; the same holds for the other two.
+    queue: VecDeque<CallId>,
+    cancels: VecDeque<CallId>,
+    wants: VecDeque<(CallId, u32)>,
+    batched: Batched,
+    /// Calls that have ended, whose wakers were not taken.
+    woken: VecDeque<CallId>,
+    /// The bytes of arguments in the queue.
+    queued: usize,
+    /// The number of calls that the host has, as far as is known.
+    sent: usize,
+    /// The bytes reserved for results.
+    held: usize,
+    budget: usize,
+    generation: u64,
+    /// The number of the last batch that was acknowledged.
+    number: u64,
+    /// How often the next batch was sent, without an answer.
+    attempts: u32,
+}
+
+/// How many elements of each queue are in a batch.
+#[derive(Clone, Copy, Debug, Default)]
+struct Batched {
+    calls: usize,
+    cancels: usize,
+    wants: usize,
+}
+
+impl Calls {
+    /// No calls. Needs no memory until the first.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            queue: VecDeque::new(),
+            cancels: VecDeque::new(),
+            wants: VecDeque::new(),
+            batched: Batched {
+                calls: 0,
+                cancels: 0,
+                wants: 0,
+            },
+            woken: VecDeque::new(),
+            queued: 0,
+            sent: 0,
+            held: 0,
+            budget: DEFAULT_BUDGET,
+            generation: 0,
+            number: 0,
+            attempts: 0,
+        }
+    }
+
+    /// Limits the bytes of results that have arrived and were not taken. A result that does not fit
+    /// ends its call with [`CallError::TooLarge`].
+    pub fn set_budget(&mut self, bytes: usize) {
+        self.budget = bytes;
+    }
+
+    /// Queues a call for the next batch.
+    ///
+    /// # Errors
+    ///
+    /// `TooLarge` if it fits into no batch; `Busy` if there are too many calls.
+    pub fn call(&mut self, name: &str, argument: &[u8]) -> Result<CallId, CallError> {
+        let length = call_payload_len(name, argument.len()).ok_or(CallError::TooLarge)?;
+        if BatchHeader::LEN + RECORD_HEADER + length + LEAST_ROOM > MAX_MESSAGE {
+            return Err(CallError::TooLarge);
+        }
+        let slot = match self.free.pop() {
+            Some(slot) => slot,
+            None if self.slots.len() < CallId::SLOTS => {
+                self.slots.push(Slot::new());
+                self.slots.len() - 1
+            }
+            None => return Err(CallError::Busy),
+        };
+        let mut payload = Vec::with_capacity(length);
+        write_call_prefix(name, |part| payload.extend_from_slice(part));
+        payload.extend_from_slice(argument);
+        self.queued += payload.len();
+        let id = self.slots[slot].begin(slot, payload);
+        self.queue.push_back(id);
+        Ok(id)
+    }
+
+    /// Whether what is queued fills a batch, so that it should be sent before the next idle.
+    #[must_use]
+    pub fn fills_a_batch(&self) -> bool {
+        self.queued + self.queue.len() * RECORD_HEADER >= MAX_MESSAGE - LEAST_ROOM - PAGE
+            || self.queue.len() >= MAX_RECORDS
+    }
+
+    /// Whether something is queued for the host.
+    #[must_use]
+    pub fn has_news(&self) -> bool {
+        !(self.queue.is_empty() && self.cancels.is_empty() && self.wants.is_empty())
+    }
+
+    /// Whether calls that the host has are to be cancelled.
+    #[must_use]
+    pub fn has_cancels(&self) -> bool {
+        !self.cancels.is_empty()
+    }
+
+    /// Whether the host has calls, or will have them after the next batch.
+    #[must_use]
+    pub fn expects(&self) -> bool {
+        self.sent > 0 || !self.queue.is_empty()
+    }
+
+    /// Looks after the call `id`. If it has ended, this takes its result.
+    pub fn poll(&mut self, id: CallId, waker: &Waker) -> Progress {
+        let Some(slot) = self.slots.get_mut(id.slot()).filter(|slot| slot.is(id)) else {
+            return Progress::Ended(Err(CallError::Lost));
+        };
+        if !matches!(slot.state, State::Ended { .. }) {
+            let same = slot.waker.as_ref().is_some_and(|own| own.will_wake(waker));
+            return Progress::Waits(same);
+        }
+        let State::Ended { status, bytes } = slot.end() else {
+            return Progress::Ended(Err(CallError::Lost));
+        };
+        self.free.push(id.slot());
+        self.held = self.held.saturating_sub(bytes.len());
+        Progress::Ended(CallError::of(status, bytes))
+    }
+
+    /// Sets the waker of the call `id`. Returns the one before, or this one if the call has ended:
+    /// it is to be dropped outside of any critical section.
+    pub fn set_waker(&mut self, id: CallId, waker: Waker) -> Option<Waker> {
+        match self.slots.get_mut(id.slot()).filter(|slot| slot.is(id)) {
+            Some(slot) => slot.waker.replace(waker),
+            None => Some(waker),
+        }
+    }
+
+    /// Ends the call `id`, which nothing awaits any more: before it is sent, or by a cancellation
+    /// in the next batch. Returns its waker, to be dropped outside of any critical section.
+    pub fn cancel(&mut self, id: CallId) -> Option<Waker> {
+        let slot = self.slots.get_mut(id.slot()).filter(|slot| slot.is(id))?;
+        let waker = slot.waker.take();
+        match slot.end() {
+            State::Queued { payload } => {
+                let place = self.queue.iter().position(|queued| *queued == id);
+                if let Some(place) = place {
+                    self.queue.remove(place);
+                    if place < self.batched.calls {
+                        // It was sent, and may have arrived or not.
+                        self.batched.calls -= 1;
+                        self.cancels.push_back(id);
+                    }
+                }
+                self.queued = self.queued.saturating_sub(payload.len());
+            }
+            State::Sent { incoming } => {
+                self.sent -= 1;
+                self.held = self.held.saturating_sub(incoming.reserved());
+                self.cancels.push_back(id);
+                self.forget_want(id);
+            }
+            State::Ended { bytes, .. } => {
+                self.held = self.held.saturating_sub(bytes.len());
+            }
+            State::Free => {}
+        }
+        self.free.push(id.slot());
+        waker
+    }
+
+    /// Takes one waker of a call that has ended, to be woken outside of any critical section.
+    pub fn next_woken(&mut self) -> Option<Waker> {
+        loop {
+            let id = self.woken.pop_front()?;
+            let slot = self.slots.get_mut(id.slot()).filter(|slot| slot.is(id));
+            if let Some(waker) = slot.and_then(|slot| slot.waker.take()) {
+                return Some(waker);
+            }
+        }
+    }
+
+    /// The number of slots in use, for tests.
+    #[must_use]
+    pub fn in_use(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    /// The bytes reserved for results, for tests.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.held
+    }
+}
+
+impl Default for Calls {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,128 @@
+//! One call's place in the table.
+
+use alloc::vec::Vec;
+use core::{mem, task::Waker};
+
+use crate::{CallId, ResultHeader, Status};
+
+/// A slot of the table: it outlives its call, and is used again with another age.
+#[derive(Debug)]
+pub(super) struct Slot {
+    age: u32,
+    pub(super) state: State,
+    pub(super) waker: Option<Waker>,
+}
+
+/// Where a call is.
+#[derive(Debug)]
+pub(super) enum State {
+    Free,
+    /// The host has not acknowledged it.
+    Queued {
+        payload: Vec<u8>,
+    },
+    /// The host has it.
+    Sent {
+        incoming: Incoming,
+    },
+    /// Nothing has taken its result.
+    Ended {
+        status: Status,
+        bytes: Vec<u8>,
+    },
+}
+
+impl Slot {
+    pub(super) fn new() -> Self {
+        Self {
+            age: 0,
+            state: State::Free,
+            waker: None,
+        }
+    }
+
+    /// Takes the slot for a call; it is slot number `slot`.
+    pub(super) fn begin(&mut self, slot: usize, payload: Vec<u8>) -> CallId {
+        self.age = self.age % CallId::MAX_AGE + 1;
+        self.state = State::Queued { payload };
+        self.id(slot)
+    }
+
+    /// The number of the slot's call.
+    pub(super) fn id(&self, slot: usize) -> CallId {
+        CallId::new(slot, self.age)
+    }
+
+    /// Whether the call `id`, whose number names this slot, is in it.
+    pub(super) fn is(&self, id: CallId) -> bool {
+        self.age == id.age() && !matches!(self.state, State::Free)
+    }
+
+    /// The length of a queued call's payload.
+    pub(super) fn payload_len(&self) -> usize {
+        match &self.state {
+            State::Queued { payload } => payload.len(),
+            _ => 0,
+        }
+    }
+
+    /// Frees the slot, and returns what was in it.
+    pub(super) fn end(&mut self) -> State {
+        mem::replace(&mut self.state, State::Free)
+    }
+}
+
+/// What has come of a result.
+#[derive(Debug, Default)]
+pub(super) struct Incoming {
+    bytes: Vec<u8>,
+    /// The status and the length of the whole result, since the first piece.
+    whole: Option<(Status, usize)>,
+}
+
+/// A piece does not follow the last one, or belongs to another result.
+pub(super) struct OutOfPlace;
+
+impl Incoming {
+    pub(super) fn is_new(&self) -> bool {
+        self.whole.is_none()
+    }
+
+    /// The bytes that are reserved.
+    pub(super) fn reserved(&self) -> usize {
+        self.whole.map_or(0, |(_, total)| total)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Reserves memory for the whole result. Returns whether there was enough.
+    pub(super) fn reserve(&mut self, status: Status, total: usize) -> bool {
+        let has_room = self.bytes.try_reserve_exact(total).is_ok();
+        if has_room {
+            self.whole = Some((status, total));
+        }
+        has_room
+    }
+
+    /// Takes a piece, for which there is memory. Returns whether the result is complete.
+    pub(super) fn append(
+        &mut self,
+        result: &ResultHeader,
+        piece: &[u8],
+    ) -> Result<bool, OutOfPlace> {
+        let total = result.total as usize;
+        let follows = result.offset as usize == self.bytes.len();
+        let fits = piece.len() <= total.saturating_sub(self.bytes.len());
+        if self.whole != Some((result.status, total)) || !follows || !fits {
+            return Err(OutOfPlace);
+        }
+        self.bytes.extend_from_slice(piece);
+        Ok(self.bytes.len() == total)
+    }
+
+    pub(super) fn take(&mut self) -> Vec<u8> {
+        mem::take(&mut self.bytes)
+    }
+}

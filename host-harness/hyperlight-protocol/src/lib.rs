@@ -1,0 +1,90 @@
+//! The exchange between a dormir guest and its host in Hyperlight sandboxes.
+//!
+//! Whenever nothing is ready, the guest calls the host function [`FUNCTION`] with a *batch*: how
+//! long to wait, how many bytes of results it can take, and records: calls, cancellations, and
+//! requests for more of a result. The host starts the calls, waits until one is done or the time is
+//! over, and returns a *reply*: its clock, the number of the batch that it acknowledges, and
+//! records: results and signals. So one exit from the guest submits, waits and collects.
+//!
+//! # Form
+//!
+//! All numbers are little-endian. A batch is [`BatchHeader`] and records; a reply is
+//! [`ReplyHeader`] and records. Each record has the header of Hyperlight's own messages (kind,
+//! three zero bytes, `cid`, length of the payload; see `hyperlight_common::transport`), with the
+//! kinds and the meaning that they have there, so that the records can move onto Hyperlight's
+//! transport when that carries asynchronous messages. Kinds from 0x80 on are dormir's own.
+//!
+//! Decoding needs no heap, never panics, and never reads beyond the bytes that it is given: neither
+//! side trusts the other's lengths. A message is checked as a whole before any of it is used.
+//!
+//! # Generations and batches
+//!
+//! The guest numbers its batches, and the host's first reply gives it a generation. If a batch is
+//! not the one that follows the last of the same generation, the guest's memory was restored from a
+//! snapshot (or is new): the host ends what was in flight, and begins another generation. A batch
+//! whose call failed may have arrived or not: the guest sends it again, marked as repeated, and the
+//! host takes its records only if it has not yet done so, and repeats its results.
+#![no_std]
+
+#[cfg(feature = "guest")]
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+mod batch;
+#[cfg(feature = "guest")]
+pub mod guest;
+mod record;
+mod reply;
+
+pub use batch::{Batch, BatchHeader, Flags, ToHost, call_payload_len, write_call_prefix};
+pub use record::{CallId, Kind, RECORD_HEADER, RecordHeader};
+pub use reply::{
+    FromHost, RESULT_HEADER, Reply, ReplyHeader, ReplyStatus, ResultHeader, SIGNAL_LEN, Status,
+};
+
+/// The host function with which a batch is exchanged for a reply.
+pub const FUNCTION: &str = "dormir_wait";
+
+/// The version of the form.
+pub const VERSION: u32 = 2;
+
+/// The most records in one message.
+pub const MAX_RECORDS: usize = 1024;
+
+/// The most bytes in one message, its header included. What Hyperlight 0.18 carries by default in
+/// one host call, in both directions together, is a little more.
+pub const MAX_MESSAGE: usize = 42 * 1024;
+
+/// The longest name of a function, in bytes.
+pub const MAX_NAME: usize = 255;
+
+/// A wait without a deadline, in nanoseconds.
+pub const NO_DEADLINE: u64 = u64::MAX;
+
+/// Splits `N` bytes off the beginning of `bytes`.
+fn take<'a, const N: usize>(bytes: &mut &'a [u8]) -> Option<&'a [u8; N]> {
+    let (taken, rest) = bytes.split_first_chunk::<N>()?;
+    *bytes = rest;
+    Some(taken)
+}
+
+fn take_u32(bytes: &mut &[u8]) -> Option<u32> {
+    take(bytes).map(|word| u32::from_le_bytes(*word))
+}
+
+fn take_u64(bytes: &mut &[u8]) -> Option<u64> {
+    take(bytes).map(|word| u64::from_le_bytes(*word))
+}
+
+/// Joins words into an array of `N` bytes; words that do not fit are a fault of this crate.
+fn join<const N: usize>(words: &[&[u8]]) -> [u8; N] {
+    let mut bytes = [0; N];
+    let mut at = 0;
+    for word in words {
+        bytes[at..at + word.len()].copy_from_slice(word);
+        at += word.len();
+    }
+    debug_assert_eq!(at, N);
+    bytes
+}
