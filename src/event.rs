@@ -79,8 +79,16 @@ impl Event {
     ///
     /// Any but an NMI or machine-check handler.
     pub fn signal(&self) {
+        self.add(1);
+    }
+
+    /// As this many calls of [`signal`](Self::signal).
+    #[inline(always)]
+    pub(crate) fn add(&self, signals: u32) {
         let waker = self.with_state(|state| {
-            state.signals.set(state.signals.get().saturating_add(1));
+            state
+                .signals
+                .set(state.signals.get().saturating_add(signals));
             state.waker.take()
         });
         progress::note();

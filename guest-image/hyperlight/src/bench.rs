@@ -10,11 +10,12 @@ use dormir::{
 use hyperlight_guest::error::HyperlightGuestError;
 use hyperlight_guest_bin::{guest_function, host_comm::call_host};
 
-/// Calls the host's wait function `count` times, without the executor; each call returns at once.
+/// Calls the host's wait function `count` times, without the executor; each call returns at once,
+/// since the host does not understand an empty batch.
 #[guest_function]
 fn host_calls(count: u64) -> Result<(), HyperlightGuestError> {
     for _ in 0..count {
-        call_host::<Vec<u8>>("dormir_wait", (0_u64,))?;
+        call_host::<Vec<u8>>("dormir_wait", (Vec::<u8>::new(),))?;
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ extern crate alloc;
 mod bench;
 mod demo;
 mod endings;
+mod host_calls;
 mod misuse;
 mod polled;
 mod sleepers;

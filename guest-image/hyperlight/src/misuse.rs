@@ -37,10 +37,10 @@ fn sleeps_for_ever(nanos: u64) -> Result<i32, HyperlightGuestError> {
     Ok(0)
 }
 
-/// Asks the host to wait for any time, without the library's limits. Returns the answer's bytes.
+/// Sends the host any bytes in place of a batch. Returns the answer's bytes.
 #[guest_function]
-fn asks_to_wait(nanos: u64) -> Result<Vec<u8>, HyperlightGuestError> {
-    call_host("dormir_wait", (nanos,))
+fn exchanges(batch: Vec<u8>) -> Result<Vec<u8>, HyperlightGuestError> {
+    call_host("dormir_wait", (batch,))
 }
 
 /// Calls a host function that does not belong to dormir.

@@ -1,7 +1,7 @@
 //! Batches: from the guest to the host.
 
 use crate::{
-    MAX_MESSAGE, MAX_NAME, VERSION, join,
+    MAX_MESSAGE, VERSION, join,
     record::{CallId, Kind, RecordHeader, are_sound, records},
     take, take_u32, take_u64,
 };
@@ -102,6 +102,8 @@ pub enum ToHost<'a> {
         /// How many bytes have arrived.
         offset: u32,
     },
+    /// Nothing: a call that was ended before it was sent.
+    Void,
 }
 
 impl<'a> ToHost<'a> {
@@ -116,6 +118,10 @@ impl<'a> ToHost<'a> {
                 Self::Call { id, name, argument }
             }
             Kind::Cancel => Self::Cancel(id),
+            Kind::Void => {
+                payload = &[];
+                Self::Void
+            }
             Kind::More => Self::More {
                 id,
                 offset: take_u32(&mut payload)?,
@@ -124,21 +130,6 @@ impl<'a> ToHost<'a> {
         };
         (header.cid != 0 && payload.is_empty()).then_some(record)
     }
-}
-
-/// The length of a call's payload; `None` if the call does not fit into a batch.
-#[must_use]
-pub fn call_payload_len(name: &str, argument: usize) -> Option<usize> {
-    let fits = MAX_MESSAGE - BatchHeader::LEN - crate::RECORD_HEADER;
-    let length = argument.checked_add(1 + name.len())?;
-    (name.len() <= MAX_NAME && length <= fits).then_some(length)
-}
-
-/// Passes the beginning of a call's payload to `write`; the argument follows. The name must not be
-/// longer than [`MAX_NAME`].
-pub fn write_call_prefix(name: &str, mut write: impl FnMut(&[u8])) {
-    write(&[name.len() as u8]);
-    write(name.as_bytes());
 }
 
 /// A batch that was checked as a whole.
@@ -194,16 +185,19 @@ mod tests {
             let mut payload = Vec::new();
             let (kind, id) = match *record {
                 ToHost::Call { id, name, argument } => {
-                    write_call_prefix(name, |part| payload.extend_from_slice(part));
+                    payload.push(name.len() as u8);
+                    payload.extend_from_slice(name.as_bytes());
                     payload.extend_from_slice(argument);
-                    let length = call_payload_len(name, argument.len());
-                    assert_eq!(length, Some(payload.len()));
                     (Kind::Request, id)
                 }
                 ToHost::Cancel(id) => (Kind::Cancel, id),
                 ToHost::More { id, offset } => {
                     payload.extend_from_slice(&offset.to_le_bytes());
                     (Kind::More, id)
+                }
+                ToHost::Void => {
+                    payload.extend_from_slice(b"anything");
+                    (Kind::Void, CallId(1))
                 }
             };
             let header = RecordHeader {
@@ -222,6 +216,7 @@ mod tests {
         Call(u32, String, Vec<u8>),
         Cancel(u32),
         More(u32, u32),
+        Void,
     }
 
     impl Owned {
@@ -237,6 +232,7 @@ mod tests {
                     id: CallId(*id),
                     offset: *offset,
                 },
+                Self::Void => ToHost::Void,
             }
         }
     }
@@ -248,6 +244,7 @@ mod tests {
                 .prop_map(|(id, name, bytes)| Owned::Call(id, name, bytes)),
             (1_u32..).prop_map(Owned::Cancel),
             (1_u32.., any::<u32>()).prop_map(|(id, offset)| Owned::More(id, offset)),
+            Just(Owned::Void),
         ]
     }
 
@@ -294,10 +291,6 @@ mod tests {
         assert!(Batch::parse(&cancels(MAX_RECORDS)).is_some());
         assert!(Batch::parse(&cancels(MAX_RECORDS + 1)).is_none());
         let fits = MAX_MESSAGE - BatchHeader::LEN - RECORD_HEADER - "\x05fetch".len();
-        assert!(call_payload_len("fetch", fits).is_some());
-        assert!(call_payload_len("fetch", fits + 1).is_none());
-        assert!(call_payload_len("fetch", usize::MAX).is_none());
-        assert!(call_payload_len(&"n".repeat(MAX_NAME + 1), 0).is_none());
         let argument = vec![0; fits];
         let call = ToHost::Call {
             id: CallId(1),

@@ -6,26 +6,18 @@
 use alloc::{collections::VecDeque, vec::Vec};
 use core::task::Waker;
 
-use crate::{
-    BatchHeader, CallId, MAX_MESSAGE, MAX_RECORDS, RECORD_HEADER, call_payload_len,
-    write_call_prefix,
-};
+use crate::CallId;
 pub use error::CallError;
+use outbox::Outboxes;
 use slot::{Slot, State};
 
 mod error;
 mod exchange;
+mod outbox;
 mod slot;
 
 /// The budget for results that have arrived and were not taken, if none is set.
-const DEFAULT_BUDGET: usize = 64 * 1024;
-
-/// The least room for results beside a large batch.
-const LEAST_ROOM: usize = 4096;
-
-/// What Hyperlight's queue has for one host call, in pages of this size, is shared by both
-/// directions.
-const PAGE: usize = 4096;
+const DEFAULT_BUDGET: usize = 40 * 1024;
 
 /// What a call ends with.
 pub type CallResult = Result<Vec<u8>, CallError>;
@@ -44,16 +36,15 @@ pub enum Progress {
 pub struct Calls {
     slots: Vec<Slot>,
     free: Vec<usize>,
-    /// Calls that the host has not acknowledged, in their order. The first `batched.calls` are in a
-    /// batch that was sent without an answer; the same holds for the other two.
-    queue: VecDeque<CallId>,
+    /// The calls that were not sent.
+    outboxes: Outboxes,
+    /// What else the next batches will say. The first `batched` of each are in a batch that was
+    /// sent without an answer.
     cancels: VecDeque<CallId>,
     wants: VecDeque<(CallId, u32)>,
     batched: Batched,
     /// Calls that have ended, whose wakers were not taken.
     woken: VecDeque<CallId>,
-    /// The bytes of arguments in the queue.
-    queued: usize,
     /// The number of calls that the host has, as far as is known.
     sent: usize,
     /// The bytes reserved for results.
@@ -69,7 +60,6 @@ pub struct Calls {
 /// How many elements of each queue are in a batch.
 #[derive(Clone, Copy, Debug, Default)]
 struct Batched {
-    calls: usize,
     cancels: usize,
     wants: usize,
 }
@@ -81,16 +71,14 @@ impl Calls {
         Self {
             slots: Vec::new(),
             free: Vec::new(),
-            queue: VecDeque::new(),
+            outboxes: Outboxes::new(),
             cancels: VecDeque::new(),
             wants: VecDeque::new(),
             batched: Batched {
-                calls: 0,
                 cancels: 0,
                 wants: 0,
             },
             woken: VecDeque::new(),
-            queued: 0,
             sent: 0,
             held: 0,
             budget: DEFAULT_BUDGET,
@@ -112,8 +100,7 @@ impl Calls {
     ///
     /// `TooLarge` if it fits into no batch; `Busy` if there are too many calls.
     pub fn call(&mut self, name: &str, argument: &[u8]) -> Result<CallId, CallError> {
-        let length = call_payload_len(name, argument.len()).ok_or(CallError::TooLarge)?;
-        if BatchHeader::LEN + RECORD_HEADER + length + LEAST_ROOM > MAX_MESSAGE {
+        if !Outboxes::fits(name, argument) {
             return Err(CallError::TooLarge);
         }
         let slot = match self.free.pop() {
@@ -124,26 +111,22 @@ impl Calls {
             }
             None => return Err(CallError::Busy),
         };
-        let mut payload = Vec::with_capacity(length);
-        write_call_prefix(name, |part| payload.extend_from_slice(part));
-        payload.extend_from_slice(argument);
-        self.queued += payload.len();
-        let id = self.slots[slot].begin(slot, payload);
-        self.queue.push_back(id);
+        let id = self.slots[slot].next_id(slot);
+        let place = self.outboxes.push(id, name, argument);
+        self.slots[slot].state = State::Queued(place);
         Ok(id)
     }
 
     /// Whether what is queued fills a batch, so that it should be sent before the next idle.
     #[must_use]
     pub fn fills_a_batch(&self) -> bool {
-        self.queued + self.queue.len() * RECORD_HEADER >= MAX_MESSAGE - LEAST_ROOM - PAGE
-            || self.queue.len() >= MAX_RECORDS
+        self.outboxes.len() > 1
     }
 
     /// Whether something is queued for the host.
     #[must_use]
     pub fn has_news(&self) -> bool {
-        !(self.queue.is_empty() && self.cancels.is_empty() && self.wants.is_empty())
+        self.outboxes.len() > 0 || !self.cancels.is_empty() || !self.wants.is_empty()
     }
 
     /// Whether calls that the host has are to be cancelled.
@@ -155,7 +138,7 @@ impl Calls {
     /// Whether the host has calls, or will have them after the next batch.
     #[must_use]
     pub fn expects(&self) -> bool {
-        self.sent > 0 || !self.queue.is_empty()
+        self.sent > 0 || self.outboxes.len() > 0
     }
 
     /// Looks after the call `id`. If it has ended, this takes its result.
@@ -190,19 +173,8 @@ impl Calls {
         let slot = self.slots.get_mut(id.slot()).filter(|slot| slot.is(id))?;
         let waker = slot.waker.take();
         match slot.end() {
-            State::Queued { payload } => {
-                let place = self.queue.iter().position(|queued| *queued == id);
-                if let Some(place) = place {
-                    self.queue.remove(place);
-                    if place < self.batched.calls {
-                        // It was sent, and may have arrived or not.
-                        self.batched.calls -= 1;
-                        self.cancels.push_back(id);
-                    }
-                }
-                self.queued = self.queued.saturating_sub(payload.len());
-            }
-            State::Sent { incoming } => {
+            State::Queued(place) => self.outboxes.remove(place),
+            State::Sent { incoming, .. } => {
                 self.sent -= 1;
                 self.held = self.held.saturating_sub(incoming.reserved());
                 self.cancels.push_back(id);

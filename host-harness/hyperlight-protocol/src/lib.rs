@@ -22,8 +22,9 @@
 //! The guest numbers its batches, and the host's first reply gives it a generation. If a batch is
 //! not the one that follows the last of the same generation, the guest's memory was restored from a
 //! snapshot (or is new): the host ends what was in flight, and begins another generation. A batch
-//! whose call failed may have arrived or not: the guest sends it again, marked as repeated, and the
-//! host takes its records only if it has not yet done so, and repeats its results.
+//! without an answer may have arrived or not: its calls end as lost, and the guest sends the rest
+//! of it again, marked as repeated. The host takes it only if it has not yet done so, and repeats
+//! the results that may not have arrived.
 #![no_std]
 
 #[cfg(feature = "guest")]
@@ -37,7 +38,7 @@ pub mod guest;
 mod record;
 mod reply;
 
-pub use batch::{Batch, BatchHeader, Flags, ToHost, call_payload_len, write_call_prefix};
+pub use batch::{Batch, BatchHeader, Flags, ToHost};
 pub use record::{CallId, Kind, RECORD_HEADER, RecordHeader};
 pub use reply::{
     FromHost, RESULT_HEADER, Reply, ReplyHeader, ReplyStatus, ResultHeader, SIGNAL_LEN, Status,

@@ -24,6 +24,8 @@ pub enum Kind {
     More = 0x80,
     /// Signals of an event, from the host. The `cid` is the event's number.
     Signal = 0x81,
+    /// A call that the guest has ended before it was sent.
+    Void = 0x82,
 }
 
 impl Kind {
@@ -36,6 +38,7 @@ impl Kind {
             0x05 => Self::Cancel,
             0x80 => Self::More,
             0x81 => Self::Signal,
+            0x82 => Self::Void,
             _ => return None,
         })
     }
@@ -96,7 +99,7 @@ impl RecordHeader {
         ])
     }
 
-    fn take(bytes: &mut &[u8]) -> Option<Self> {
+    pub(crate) fn take(bytes: &mut &[u8]) -> Option<Self> {
         let [kind, 0, 0, 0] = *take(bytes)? else {
             return None;
         };
@@ -158,7 +161,7 @@ mod tests {
         assert_eq!(header.to_bytes(), bytes);
         assert_eq!(RecordHeader::take(&mut &bytes[..]), Some(header));
         // Another kind, reserved bytes that are not zero, too short.
-        for (index, wrong) in [(0, 6), (0, 0x82), (1, 1), (3, 0x80)] {
+        for (index, wrong) in [(0, 6), (0, 0x83), (1, 1), (3, 0x80)] {
             let mut bytes = bytes;
             bytes[index] = wrong;
             assert_eq!(RecordHeader::take(&mut &bytes[..]), None);

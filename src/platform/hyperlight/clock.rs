@@ -1,16 +1,17 @@
 //! The guest's clock: the TSC, adjusted by the host's replies, and continued over restored
 //! snapshots.
 //!
-//! The host reports the time at each entry and after each wait. The TSC counts from there, and each
+//! The host reports the time at each exchange, and a call of a guest function that reads the clock
+//! begins with one. The TSC counts from there, and each
 //! further reply bounds its error, so its frequency need not be exact.
 //!
 //! Restoring a snapshot restores this clock's memory too. The host then reports another generation,
 //! perhaps with times from another epoch. The clock continues from its last reading, as if the
 //! guest had been suspended. So the rest of a pending sleep still has to pass, on any host.
 
-use crate::time::{Instant, Scale};
+use dormir_hyperlight_protocol::ReplyHeader;
 
-use super::reply::Reply;
+use crate::time::{Instant, Scale};
 
 const NANOS_HZ: u64 = 1_000_000_000;
 
@@ -25,7 +26,6 @@ pub(super) struct ClockState {
     base: u64,
     host_base: u64,
     generation: u64,
-    stamp: u64,
     /// The last reading.
     last: u64,
 }
@@ -39,14 +39,8 @@ impl ClockState {
             base: 0,
             host_base: 0,
             generation: 0,
-            stamp: 0,
             last: 0,
         }
-    }
-
-    /// The generation and the stamp of the host's last reply, which the guest sends at an entry.
-    pub(super) fn identity(&self) -> (u64, u64) {
-        (self.generation, self.stamp)
     }
 
     /// Takes a reply of the host, which was sent between these two values of the TSC. Returns
@@ -54,8 +48,7 @@ impl ClockState {
     ///
     /// While the TSC is within these bounds it is not adjusted: it is more exact than a slow round
     /// trip to the host.
-    pub(super) fn adjust(&mut self, reply: &Reply, before: u64, after: u64) -> bool {
-        self.stamp = reply.stamp;
+    pub(super) fn adjust(&mut self, reply: &ReplyHeader, before: u64, after: u64) -> bool {
         let is_new = self.generation != reply.generation;
         if is_new {
             self.generation = reply.generation;
@@ -102,7 +95,9 @@ mod here {
 
     use critical_section::Mutex;
 
-    use super::{ClockState, Reply};
+    use dormir_hyperlight_protocol::ReplyHeader;
+
+    use super::{super::running, ClockState};
     use crate::time::{Alarm, Clock, Instant};
 
     /// The clock of this guest.
@@ -116,18 +111,15 @@ mod here {
             critical_section::with(|cs| work(&mut self.0.borrow_ref_mut(cs)))
         }
 
-        pub(in super::super) fn identity(&self) -> (u64, u64) {
-            self.with(|clock| clock.identity())
-        }
-
         /// Takes a reply that came just now, to a request that was sent when the TSC was `before`.
-        pub(in super::super) fn adjust(&self, reply: &Reply, before: u64) {
+        pub(in super::super) fn adjust(&self, reply: &ReplyHeader, before: u64) {
             self.with(|clock| clock.adjust(reply, before, tsc()));
         }
     }
 
     impl Clock for HostClock {
         fn now(&self) -> Instant {
+            running::enter_if_needed();
             self.with(|clock| clock.now(tsc()))
         }
     }
@@ -150,18 +142,18 @@ mod here {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::platform::hyperlight::reply::Status;
+    use dormir_hyperlight_protocol::ReplyStatus;
     use proptest::prelude::*;
 
     /// A TSC that counts microseconds.
     const HZ: u64 = 1_000_000;
 
-    fn reply(generation: u64, now: u64) -> Reply {
-        Reply {
-            status: Status::Done,
+    fn reply(generation: u64, now: u64) -> ReplyHeader {
+        ReplyHeader {
+            status: ReplyStatus::Done,
             interrupts: false,
             generation,
-            stamp: 7,
+            number: 7,
             now,
             tsc_hz: HZ,
             longest_wait: u64::MAX,
@@ -175,7 +167,6 @@ mod tests {
         assert!(clock.adjust(&reply(1, 5_000_000), 90, 100));
         assert_eq!(clock.now(100), Instant::from_nanos(10_000));
         assert_eq!(clock.now(103), Instant::from_nanos(13_000));
-        assert_eq!(clock.identity(), (1, 7));
     }
 
     #[test]
@@ -257,11 +248,11 @@ mod tests {
         ) {
             let mut clock = ClockState::new();
             let mut micros = 10;
-            clock.adjust(&Reply { tsc_hz: hz, ..reply(1, micros * 1000) }, 10, 10);
+            clock.adjust(&ReplyHeader { tsc_hz: hz, ..reply(1, micros * 1000) }, 10, 10);
             for (rest, there, back) in calls {
                 let before = micros + rest;
                 micros = before + there + back;
-                let reply = Reply { tsc_hz: hz, ..reply(1, (before + there) * 1000) };
+                let reply = ReplyHeader { tsc_hz: hz, ..reply(1, (before + there) * 1000) };
                 clock.adjust(&reply, before, micros);
                 let shown = clock.now(micros).as_nanos();
                 let off = shown.abs_diff((micros - 10) * 1000);

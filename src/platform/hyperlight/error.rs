@@ -34,7 +34,7 @@ use std_alloc::string::{String, ToString};
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Error {
-    /// A call of one of the host's functions failed.
+    /// The call of the host's function failed.
     NotRegistered {
         /// The name of the function.
         function: &'static str,
@@ -50,8 +50,8 @@ pub enum Error {
     AlreadyRunning,
     /// The global timer queue has another clock.
     OtherClock,
-    /// Nothing is ready, no timer is set, and nothing else can wake a task: the wait would never
-    /// end.
+    /// Nothing is ready, no timer is set, no host call is in flight, no event is awaited: the wait
+    /// would never end.
     NothingToWaitFor,
     /// The time until the next deadline is longer than the host allows a guest to wait.
     TooLong {
@@ -70,8 +70,8 @@ impl fmt::Display for Error {
             Self::NotRegistered { function, reason } => write!(
                 f,
                 "the host function `{function}` cannot be called ({reason}): before the call, \
-                 register it on the sandbox with the crate dormir-hyperlight-host, by \
-                 `Host::new().register(&mut sandbox)`"
+                 register it on the sandbox with the dormir-hyperlight-host of the same version, \
+                 by `Host::new().register(&mut sandbox)`"
             ),
             Self::BadReply { function } => write!(
                 f,
@@ -88,8 +88,8 @@ impl fmt::Display for Error {
                  `dormir::hyperlight` installs it",
             ),
             Self::NothingToWaitFor => f.write_str(
-                "no task is ready, no timer is set, and nothing outside can wake a task in this \
-                 guest, so this wait would never end: look for a future that is never completed, \
+                "no task is ready, no timer is set, no host call is in flight, and nothing outside \
+                 can wake a task in this guest, so this wait would never end: look for a future that is never completed, \
                  or return to the host by `poll_once`",
             ),
             Self::TooLong { wait, limit } => write!(

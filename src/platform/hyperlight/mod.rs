@@ -27,8 +27,14 @@
 //! }
 //! ```
 //!
-//! The host registers two functions, with the crate dormir-hyperlight-host: `dormir_entry`, which
-//! each guest call asks for the mode and the time, and `dormir_wait`.
+//! The host registers one function, `dormir_wait`, with the crate dormir-hyperlight-host. A call of
+//! a guest function that uses neither time nor host calls does not call it.
+//!
+//! # Host calls
+//!
+//! A plain host function stops all tasks while it runs. [`call`] does not: it calls an async
+//! function of the host, and many such calls can be in flight. One exit from the guest hands over
+//! what is queued, waits, and brings what is done. [`event`] waits for a signal from the host.
 //!
 //! # The two modes
 //!
@@ -36,7 +42,7 @@
 //! next deadline. It does not halt or write to an interrupt controller: either would end the call
 //! and poison the sandbox. So the guest cannot find out the mode itself: the host tells it.
 //!
-//! *With `hw-interrupts`*, an idle guest halts. A timer ticks with a fixed
+//! *With `hw-interrupts`*, an idle guest that waits for timers alone halts. A timer ticks with a fixed
 //! [period](set_tick_period), from the call's first wait to its end, and after each tick the guest
 //! looks at the clock. So a sleep ends up to one period late, and the call up to one period after
 //! that, since the host waits for the timer's thread. In such a guest dormir uses the timer, the
@@ -45,18 +51,22 @@
 //! # Restored snapshots
 //!
 //! The clock continues from its last reading, as if the guest had been suspended: the rest of a
-//! pending sleep still has to pass, on this host or on another.
+//! pending sleep still has to pass, on this host or on another. Host calls that were in flight end as
+//! [`CallError::Lost`]; those that were only queued are sent.
 //!
 //! # Contexts
 //!
 //! Everything here is for guest functions and the tasks that they run, not for interrupt handlers.
 
+#[cfg(all(target_arch = "x86_64", target_os = "none"))]
+mod calls;
 mod clock;
 #[cfg(all(target_arch = "x86_64", target_os = "none"))]
 mod error;
 #[cfg(all(target_arch = "x86_64", target_os = "none"))]
+mod events;
+#[cfg(all(target_arch = "x86_64", target_os = "none"))]
 mod host;
-mod reply;
 #[cfg(all(target_arch = "x86_64", target_os = "none"))]
 mod running;
 #[cfg(all(target_arch = "x86_64", target_os = "none"))]
@@ -65,6 +75,10 @@ mod tasks;
 mod tick;
 
 #[cfg(all(target_arch = "x86_64", target_os = "none"))]
+pub use calls::{CallError, HostCall, call, set_result_budget};
+#[cfg(all(target_arch = "x86_64", target_os = "none"))]
 pub use error::Error;
+#[cfg(all(target_arch = "x86_64", target_os = "none"))]
+pub use events::{EventWait, event};
 #[cfg(all(target_arch = "x86_64", target_os = "none"))]
 pub use tasks::{Polled, block_on, poll_once, set_tick_period, spawn, tick_period, ticks};

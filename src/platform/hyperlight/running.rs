@@ -2,7 +2,6 @@
 
 use core::{
     cell::Cell,
-    convert::Infallible,
     future::Future,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
@@ -48,6 +47,18 @@ static RUNNER: MainLine<GuestRunner> = MainLine(Cell::new(None));
 
 static SPAWNER: MainLine<Spawner> = MainLine(Cell::new(None));
 
+/// How many passes may come between two exchanges while the host may have something for the guest,
+/// or the other way round. Tasks that are always ready would else keep both from ever going.
+const PASSES: u32 = 256;
+
+/// Makes the first exchange of a call that runs tasks, if there was none: the clock is right after
+/// one. If it fails, the call ends after the current poll.
+pub(super) fn enter_if_needed() {
+    if RUNS.load(Ordering::Relaxed) && !host::has_entered() {
+        host::exchange_now();
+    }
+}
+
 /// A spawner for the guest's tasks, for calls that run them and for others.
 pub(super) fn spawner() -> Spawner {
     let spawner = SPAWNER.0.get().unwrap_or_else(|| {
@@ -67,22 +78,21 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Begins the call: asks the host for the time and the sandbox's mode.
+    /// Begins the call. The host is not asked for anything before it is needed.
     pub(super) fn enter() -> Result<Self, Error> {
         if RUNS.load(Ordering::Relaxed) {
             return Err(Error::AlreadyRunning);
         }
-        let reply = host::entry()?;
+        host::enter();
         install_clock(TimerQueue::global())?;
         spawner();
         RUNS.store(true, Ordering::Relaxed);
         Ok(Self {
-            tasks: Tasks(RUNNER.0.take()),
-            waits: Waits {
-                interrupts: reply.interrupts,
-                longest: Duration::from_nanos(reply.longest_wait),
-                ticks: false,
+            tasks: Tasks {
+                runner: RUNNER.0.take(),
+                passes: 0,
             },
+            waits: Waits { ticks: false },
         })
     }
 
@@ -92,13 +102,25 @@ impl Running {
         future: Blocking<'_, F>,
     ) -> Result<F::Output, Error> {
         let mut work = WithTasks(future, &mut self.tasks);
-        drive(TimerQueue::global(), &mut work, &mut self.waits)
+        drive(TimerQueue::global(), &mut work, &mut self.waits)?
     }
 
-    /// Runs the tasks until none is ready. Returns the next deadline.
-    pub(super) fn until_idle(&mut self) -> Option<Instant> {
-        let Err(next) = drive(TimerQueue::global(), &mut self.tasks, &mut Return);
-        next
+    /// Runs the tasks until none is ready, with what the host has for them, and hands over what is
+    /// queued for it. Returns the next deadline.
+    pub(super) fn until_idle(&mut self) -> Result<Option<Instant>, Error> {
+        if host::expects() {
+            host::exchange(Some(Duration::ZERO))?;
+        }
+        loop {
+            let next = match drive(TimerQueue::global(), &mut self.tasks, &mut Return) {
+                Ok(error) => return Err(error),
+                Err(next) => next,
+            };
+            if !host::with_calls(|calls| calls.has_news()) {
+                return Ok(next);
+            }
+            host::exchange(Some(Duration::ZERO))?;
+        }
     }
 
     /// The number of tasks that have not ended.
@@ -109,31 +131,56 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        // The host is not to go on with what nothing awaits. An error is seen at the next exchange.
+        if host::with_calls(|calls| calls.has_cancels()) {
+            let _ = host::exchange(Some(Duration::ZERO));
+        }
         if self.waits.ticks {
             tick::stop();
         }
         TimerQueue::global().disarm();
-        RUNNER.0.set(self.tasks.0.take());
+        RUNNER.0.set(self.tasks.runner.take());
         RUNS.store(false, Ordering::Relaxed);
     }
 }
 
-/// The guest's tasks. The runner is `None` only while the call ends.
-struct Tasks(Option<GuestRunner>);
+/// The guest's tasks.
+struct Tasks {
+    /// `None` only while the call ends.
+    runner: Option<GuestRunner>,
+    /// The number of passes since the last exchange, if there is a reason for one.
+    passes: u32,
+}
+
+impl Tasks {
+    fn exchange_if_busy(&mut self) {
+        self.passes += 1;
+        if self.passes >= PASSES {
+            self.passes = 0;
+            if host::expects() || host::with_calls(|calls| calls.has_news()) {
+                host::exchange_now();
+            }
+        }
+    }
+}
 
 impl Work for Tasks {
-    type Output = Infallible;
+    type Output = Error;
 
-    fn poll(&mut self) -> Option<Infallible> {
-        let runner = self.0.as_mut().expect("it is there until the call ends");
+    fn poll(&mut self) -> Option<Error> {
+        let runner = self
+            .runner
+            .as_mut()
+            .expect("it is there until the call ends");
         runner.pass();
         // No interrupt reports deadlines. So this must look, even if tasks are always ready.
         TimerQueue::global().look();
-        None
+        self.exchange_if_busy();
+        host::take_failure()
     }
 
     fn is_idle(&self) -> bool {
-        self.0.as_ref().is_none_or(Runner::is_idle)
+        self.runner.as_ref().is_none_or(Runner::is_idle)
     }
 }
 
@@ -141,14 +188,14 @@ impl Work for Tasks {
 struct WithTasks<'a, 'b, F>(Blocking<'a, F>, &'b mut Tasks);
 
 impl<F: Future> Work for WithTasks<'_, '_, F> {
-    type Output = F::Output;
+    type Output = Result<F::Output, Error>;
 
-    fn poll(&mut self) -> Option<F::Output> {
-        let output = self.0.poll();
-        if output.is_none() {
-            self.1.poll();
+    fn poll(&mut self) -> Option<Self::Output> {
+        match (self.0.poll(), host::take_failure()) {
+            (_, Some(error)) => Some(Err(error)),
+            (Some(output), None) => Some(Ok(output)),
+            (None, None) => self.1.poll().map(Err),
         }
-        output
     }
 
     fn is_idle(&self) -> bool {
@@ -158,8 +205,6 @@ impl<F: Future> Work for WithTasks<'_, '_, F> {
 
 /// The idle policy of a call.
 struct Waits {
-    interrupts: bool,
-    longest: Duration,
     /// Whether the timer was started.
     ticks: bool,
 }
@@ -169,20 +214,33 @@ impl Rest for Waits {
 
     fn rest(&mut self, cx: &IdleContext<'_>) -> Result<(), Error> {
         // Only this main line wakes tasks, and it waits here.
-        let until = cx.deadline().ok_or(Error::NothingToWaitFor)?;
-        let wait = until.saturating_duration_since(CLOCK.now());
-        if wait > self.longest {
-            let limit = self.longest;
-            return Err(Error::TooLong { wait, limit });
+        let until = cx.deadline();
+        let wait = until.map(|until| until.saturating_duration_since(CLOCK.now()));
+        if let Some(error) = host::take_failure() {
+            return Err(error);
         }
-        if wait.is_zero() {
+        let expects = host::expects();
+        let has_news = || host::with_calls(|calls| calls.has_news());
+        match (until, wait) {
             // Already due: needs no call of the host and no timer.
-        } else if self.interrupts {
-            self.halt(until, cx);
-        } else {
-            host::wait(wait)?;
+            (_, Some(Duration::ZERO)) => Ok(()),
+            _ if expects => host::exchange(wait),
+            (Some(until), Some(wait)) => {
+                let limit = host::longest_wait();
+                if wait > limit {
+                    return Err(Error::TooLong { wait, limit });
+                }
+                if !host::has_interrupts() {
+                    host::exchange(Some(wait))
+                } else if has_news() {
+                    host::exchange(Some(Duration::ZERO))
+                } else {
+                    self.halt(until, cx);
+                    Ok(())
+                }
+            }
+            _ => Err(Error::NothingToWaitFor),
         }
-        Ok(())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use core::{future::Future, pin::pin, time::Duration};
 
-use super::{clock::CLOCK, error::Error, running, tick};
+use super::{clock::CLOCK, error::Error, host, running, tick};
 use crate::{
     executor::{JoinHandle, SpawnError, Task, block_on::Blocking},
     time::{Clock, Instant},
@@ -17,9 +17,10 @@ use running::Running;
 ///
 /// # Errors
 ///
-/// If the host's functions are not registered, if the call already runs tasks, or if it cannot
-/// wait: there is no deadline, or it is too far away. Then the future is dropped, and the sandbox
-/// is not poisoned.
+/// If the call already runs tasks; if the host's function is needed and not registered: for the
+/// time, a wait or a host call; or if it cannot wait: there is no deadline and nothing to expect of
+/// the host, or the deadline is too far away. Then the future is dropped, and the sandbox is not
+/// poisoned.
 ///
 /// # Panics
 ///
@@ -76,6 +77,8 @@ pub struct Polled {
     pub tasks_left: usize,
     /// The time until the next timer ends; `None` if there is no timer.
     pub next_in: Option<Duration>,
+    /// Whether calls of the host's async functions are in flight, or its signals are awaited.
+    pub awaits_host: bool,
 }
 
 /// Runs tasks until none is ready, and returns instead of waiting: for hosts that schedule guests
@@ -85,7 +88,7 @@ pub struct Polled {
 ///
 /// # Errors
 ///
-/// If the host's functions are not registered, or if the call already runs tasks.
+/// If the host's function is needed and not registered, or if the call already runs tasks.
 ///
 /// # Panics
 ///
@@ -115,11 +118,12 @@ pub struct Polled {
 /// ```
 pub fn poll_once() -> Result<Polled, Error> {
     let mut running = Running::enter()?;
-    let next = running.until_idle();
+    let next = running.until_idle()?;
     let left = |at: Instant| at.saturating_duration_since(CLOCK.now());
     Ok(Polled {
         tasks_left: running.tasks_left(),
         next_in: next.map(left),
+        awaits_host: host::expects(),
     })
 }
 

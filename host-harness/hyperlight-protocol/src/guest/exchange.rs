@@ -1,10 +1,10 @@
 //! Batches that go, and replies that come.
 
-use alloc::vec::Vec;
+use alloc::{vec, vec::Vec};
 use core::mem;
 
 use super::{
-    Batched, Calls, LEAST_ROOM, PAGE,
+    Batched, Calls, outbox,
     slot::{Incoming, OutOfPlace, State},
 };
 use crate::{
@@ -12,17 +12,57 @@ use crate::{
     RecordHeader, Reply, ReplyHeader, ReplyStatus, ResultHeader, Status,
 };
 
+/// What Hyperlight's queue has for one host call is shared by both directions, in pages of this
+/// size.
+const PAGE: usize = 4096;
+
+/// The longest batch that needs no page, with what Hyperlight adds to it; and how much that is.
+const SHORT: usize = 64;
+const ADDED: usize = 256;
+
+/// The longest batch.
+const MAX_BATCH: usize = 9 * PAGE - ADDED;
+
+/// The bytes of a batch that calls leave to other records.
+const RESERVED: usize = 512;
+
+/// The longest batch that calls fill.
+pub(super) const MAX_OUTBOX: usize = MAX_BATCH - RESERVED;
+
+/// The least room for results, beside any batch.
+const LEAST_ROOM: usize = 4096;
+
+const _: () = assert!(MAX_MESSAGE - ReplyHeader::LEN - (MAX_BATCH + ADDED) >= LEAST_ROOM);
+
 impl Calls {
     /// Writes the next batch, which waits for `wait` nanoseconds. If the last one had no answer,
-    /// this says the same again.
+    /// this says the same again, but for calls.
     #[must_use]
     pub fn batch(&mut self, wait: u64, is_first: bool, awaits_events: bool) -> Vec<u8> {
-        if self.attempts == 0 {
-            self.batched = self.fitting();
+        let number = self.number.wrapping_add(1);
+        self.no_answer();
+        let is_repeated = self.attempts > 0;
+        let unsent = if is_repeated {
+            None
+        } else {
+            self.outboxes.pop()
+        };
+        let (mut bytes, records) = unsent.unwrap_or_else(|| (vec![0; BatchHeader::LEN], 0));
+        for id in outbox::calls_in(&bytes) {
+            self.slots[id.slot()].state = State::Sent {
+                number,
+                incoming: Incoming::default(),
+            };
+            self.sent += 1;
         }
-        let batched = self.batched;
-        let mut bytes = Vec::with_capacity(BatchHeader::LEN + self.batched_len());
-        bytes.extend_from_slice(&[0; BatchHeader::LEN]);
+        if !is_repeated {
+            let room = (MAX_BATCH - bytes.len()) / (RECORD_HEADER + 4);
+            let records = room.min(MAX_RECORDS - records);
+            let cancels = self.cancels.len().min(records);
+            let wants = self.wants.len().min(records - cancels);
+            self.batched = Batched { cancels, wants };
+        }
+        let Batched { cancels, wants } = self.batched;
         let mut record = |kind, id: CallId, payload: &[u8]| {
             let header = RecordHeader {
                 kind,
@@ -32,28 +72,22 @@ impl Calls {
             bytes.extend_from_slice(&header.to_bytes());
             bytes.extend_from_slice(payload);
         };
-        for id in self.cancels.iter().take(batched.cancels) {
+        for id in self.cancels.iter().take(cancels) {
             record(Kind::Cancel, *id, &[]);
         }
-        for (id, offset) in self.wants.iter().take(batched.wants) {
+        for (id, offset) in self.wants.iter().take(wants) {
             record(Kind::More, *id, &offset.to_le_bytes());
         }
-        for id in self.queue.iter().take(batched.calls) {
-            if let State::Queued { payload } = &self.slots[id.slot()].state {
-                record(Kind::Request, *id, payload);
-            }
-        }
-        let used = bytes.len().next_multiple_of(PAGE) - PAGE;
         let header = BatchHeader {
             flags: Flags {
                 is_first,
-                is_repeated: self.attempts > 0,
+                is_repeated,
                 expects: awaits_events || self.expects(),
             },
             generation: self.generation,
-            number: self.number.wrapping_add(1),
+            number,
             wait,
-            room: (MAX_MESSAGE - ReplyHeader::LEN).saturating_sub(used) as u32,
+            room: self.room(bytes.len()) as u32,
         };
         bytes[..BatchHeader::LEN].copy_from_slice(&header.to_bytes());
         debug_assert!(Batch::parse(&bytes).is_some());
@@ -61,38 +95,26 @@ impl Calls {
         bytes
     }
 
-    /// How many elements of each queue fit into the next batch.
-    fn fitting(&self) -> Batched {
-        let mut bytes = MAX_MESSAGE - BatchHeader::LEN - LEAST_ROOM;
-        let mut records = MAX_RECORDS;
-        let mut fits = |length: usize| {
-            let length = RECORD_HEADER + length;
-            let fits = length <= bytes && records > 0;
-            if fits {
-                bytes -= length;
-                records -= 1;
-            }
-            fits
+    /// How many bytes of results may come in the reply to a batch of `length` bytes. The reply
+    /// needs memory beside the results, so a guest with a small budget gets small replies.
+    fn room(&self, length: usize) -> usize {
+        let used = if length <= SHORT {
+            0
+        } else {
+            (length + ADDED).next_multiple_of(PAGE)
         };
-        let cancels = self.cancels.iter().take_while(|_| fits(0)).count();
-        let wants = self.wants.iter().take_while(|_| fits(4)).count();
-        let calls = self.queue.iter();
-        let calls = calls
-            .take_while(|id| fits(self.slots[id.slot()].payload_len()))
-            .count();
-        Batched {
-            calls,
-            cancels,
-            wants,
-        }
+        let left = (MAX_MESSAGE - ReplyHeader::LEN).saturating_sub(used);
+        left.min((self.budget / 4).max(LEAST_ROOM))
     }
 
-    fn batched_len(&self) -> usize {
-        let calls = self.queue.iter().take(self.batched.calls);
-        let calls: usize = calls
-            .map(|id| RECORD_HEADER + self.slots[id.slot()].payload_len())
-            .sum();
-        calls + self.batched.cancels * RECORD_HEADER + self.batched.wants * (RECORD_HEADER + 4)
+    /// To be called when the last batch had no answer: its calls have ended as lost, since they may
+    /// have arrived or not. Afterwards, wake [what was woken](Self::next_woken).
+    pub fn no_answer(&mut self) {
+        if self.attempts != 1 {
+            return;
+        }
+        let unanswered = self.number.wrapping_add(1);
+        self.lose(|number| number == unanswered, true);
     }
 
     /// Takes the reply to the last [`batch`](Self::batch), but for signals of events. Returns
@@ -118,41 +140,33 @@ impl Calls {
     /// nothing of earlier batches.
     fn acknowledged(&mut self, generation: u64) {
         let batched = mem::take(&mut self.batched);
-        let was_repeated = mem::take(&mut self.attempts) > 1;
         let is_new = self.generation != generation;
         self.generation = generation;
         self.number = self.number.wrapping_add(1);
+        self.attempts = 0;
         if is_new {
-            self.lose_all();
+            let last = self.number;
             self.cancels.clear();
             self.wants.clear();
+            self.lose(|number| number != last, false);
         } else {
             self.cancels.drain(..batched.cancels);
             self.wants.drain(..batched.wants);
         }
-        for _ in 0..batched.calls {
-            let Some(id) = self.queue.pop_front() else {
-                break;
-            };
-            let slot = &mut self.slots[id.slot()];
-            self.queued = self.queued.saturating_sub(slot.payload_len());
-            slot.state = State::Sent {
-                incoming: Incoming::default(),
-            };
-            self.sent += 1;
-            if is_new && was_repeated {
-                // It may have arrived in the earlier generation: the host has not taken it again.
-                self.ended(id, Status::Lost, Vec::new());
-            }
-        }
     }
 
-    /// Ends all calls that were sent.
-    fn lose_all(&mut self) {
+    /// Ends the calls that were sent in certain batches, and cancels them if the host may have
+    /// them.
+    fn lose(&mut self, is_lost: impl Fn(u64) -> bool, cancels: bool) {
         for slot in 0..self.slots.len() {
-            if let State::Sent { .. } = self.slots[slot].state {
+            if let State::Sent { number, .. } = self.slots[slot].state
+                && is_lost(number)
+            {
                 let id = self.slots[slot].id(slot);
                 self.ended(id, Status::Lost, Vec::new());
+                if cancels {
+                    self.cancels.push_back(id);
+                }
             }
         }
     }
@@ -161,7 +175,7 @@ impl Calls {
     fn arrived(&mut self, result: ResultHeader, piece: &[u8]) {
         let id = result.id;
         let slot = self.slots.get_mut(id.slot()).filter(|slot| slot.is(id));
-        let Some(State::Sent { incoming }) = slot.map(|slot| &mut slot.state) else {
+        let Some(State::Sent { incoming, .. }) = slot.map(|slot| &mut slot.state) else {
             // It was cancelled.
             return;
         };
@@ -202,7 +216,7 @@ impl Calls {
     fn ended(&mut self, id: CallId, status: Status, bytes: Vec<u8>) {
         self.forget_want(id);
         let slot = &mut self.slots[id.slot()];
-        let State::Sent { incoming } = &slot.state else {
+        let State::Sent { incoming, .. } = &slot.state else {
             return;
         };
         self.sent -= 1;

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 use core::{mem, task::Waker};
 
+use super::outbox::Place;
 use crate::{CallId, ResultHeader, Status};
 
 /// A slot of the table: it outlives its call, and is used again with another age.
@@ -17,12 +18,11 @@ pub(super) struct Slot {
 #[derive(Debug)]
 pub(super) enum State {
     Free,
-    /// The host has not acknowledged it.
-    Queued {
-        payload: Vec<u8>,
-    },
-    /// The host has it.
+    /// It waits for the next batch.
+    Queued(Place),
+    /// The host has it, since the batch `number`.
     Sent {
+        number: u64,
         incoming: Incoming,
     },
     /// Nothing has taken its result.
@@ -41,10 +41,9 @@ impl Slot {
         }
     }
 
-    /// Takes the slot for a call; it is slot number `slot`.
-    pub(super) fn begin(&mut self, slot: usize, payload: Vec<u8>) -> CallId {
+    /// Makes the slot one age older; it is slot number `slot`. Returns its next call's number.
+    pub(super) fn next_id(&mut self, slot: usize) -> CallId {
         self.age = self.age % CallId::MAX_AGE + 1;
-        self.state = State::Queued { payload };
         self.id(slot)
     }
 
@@ -56,14 +55,6 @@ impl Slot {
     /// Whether the call `id`, whose number names this slot, is in it.
     pub(super) fn is(&self, id: CallId) -> bool {
         self.age == id.age() && !matches!(self.state, State::Free)
-    }
-
-    /// The length of a queued call's payload.
-    pub(super) fn payload_len(&self) -> usize {
-        match &self.state {
-            State::Queued { payload } => payload.len(),
-            _ => 0,
-        }
     }
 
     /// Frees the slot, and returns what was in it.

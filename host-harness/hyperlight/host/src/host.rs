@@ -2,7 +2,8 @@
 
 use std::{
     cell::RefCell,
-    fmt,
+    fmt::{self, Display},
+    future::Future,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -10,15 +11,23 @@ use std::{
     time::Duration,
 };
 
-use hyperlight_host::{Result, Sandbox, func::Registerable, hypervisor::InterruptHandle};
+use dormir_hyperlight_protocol::FUNCTION;
+use hyperlight_host::{
+    HyperlightError, Result, Sandbox, func::Registerable, hypervisor::InterruptHandle,
+};
 
 use crate::{
     error::{NoInterruptsError, RegisterError},
+    limits::{Limits, Usage},
+    runtime::Runtime,
     state::HostState,
 };
 
 /// The default limit of a wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+
+/// How long the host waits for a second result, by default.
+const LINGER: Duration = Duration::from_micros(50);
 
 /// How an idle guest waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +38,7 @@ pub enum Mode {
     Interrupts,
 }
 
-/// The host functions of one sandbox, with its clock and its waits.
+/// The host function of one sandbox, with its clock, its waits and its async calls.
 ///
 /// # Examples
 ///
@@ -49,7 +58,7 @@ pub struct Host {
 }
 
 struct HostShared {
-    state: HostState,
+    state: Arc<HostState>,
     is_registered: AtomicBool,
 }
 
@@ -61,7 +70,7 @@ impl Host {
         let interrupts = cfg!(feature = "hw-interrupts");
         Self {
             shared: Arc::new(HostShared {
-                state: HostState::new(interrupts, LONGEST_WAIT),
+                state: Arc::new(HostState::new(interrupts, LONGEST_WAIT, LINGER)),
                 is_registered: AtomicBool::new(false),
             }),
         }
@@ -89,7 +98,81 @@ impl Host {
         Ok(self)
     }
 
-    /// Registers the functions with a sandbox, or with the `HostFunctions` with which a sandbox
+    /// Makes `runtime` run the async functions; the default is [`Threads`](crate::Threads). With
+    /// the feature `tokio`, a handle of a multi-thread runtime is one.
+    ///
+    /// # Panics
+    ///
+    /// If a runtime was set before.
+    #[must_use]
+    pub fn with_runtime(self, runtime: impl Runtime) -> Self {
+        let is_first = self.shared.state.set_runtime(runtime);
+        assert!(
+            is_first,
+            "this Host already has a runtime: set it once, before any call"
+        );
+        self
+    }
+
+    /// Limits what the guest's calls may hold on the host.
+    #[must_use]
+    pub fn with_limits(self, limits: Limits) -> Self {
+        self.shared.state.set_limits(limits);
+        self
+    }
+
+    /// Sets how long the host waits for more results when there is one, while calls are running:
+    /// 50 µs by default. A longer time brings more of them in one exit from the guest, later.
+    #[must_use]
+    pub fn with_linger(self, linger: Duration) -> Self {
+        self.shared.state.set_linger(linger);
+        self
+    }
+
+    /// Adds a function that the guest calls by `dormir::hyperlight::call(name, argument)`, in place
+    /// of an earlier one of this name. A name has at most 255 bytes.
+    ///
+    /// The runtime polls the future. It is dropped when the guest does not want its result any
+    /// more, when the guest's call is cancelled or the guest restored, and with the sandbox. If it
+    /// panics, the guest's call ends with `Panicked`; the message of an error reaches the guest, up
+    /// to 1,024 bytes of it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dormir_hyperlight_host::Host;
+    ///
+    /// let host = Host::new().async_function("reverse", |mut bytes| async move {
+    ///     bytes.reverse();
+    ///     Ok::<_, std::convert::Infallible>(bytes)
+    /// });
+    /// ```
+    #[must_use]
+    pub fn async_function<F, R, E>(self, name: impl Into<String>, function: F) -> Self
+    where
+        F: Fn(Vec<u8>) -> R + Send + Sync + 'static,
+        R: Future<Output = std::result::Result<Vec<u8>, E>> + Send + 'static,
+        E: Display,
+    {
+        self.shared.state.functions.add(name.into(), function);
+        self
+    }
+
+    /// Makes a handle that signals the guest's events, from any thread.
+    #[must_use]
+    pub fn signaller(&self) -> Signaller {
+        Signaller {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+
+    /// Returns what the guest's calls hold, and how many there were.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        self.shared.state.usage()
+    }
+
+    /// Registers the function with a sandbox, or with the `HostFunctions` with which a sandbox
     /// will be built.
     ///
     /// # Errors
@@ -110,7 +193,10 @@ impl Host {
             // The functions that were registered first must stay.
             Some(first) => match register(&first, sandbox) {
                 Ok(()) => Err(RegisterError::AlreadyRegistered),
-                Err(error) => Err(error.into()),
+                Err(error) => {
+                    first.state.close();
+                    Err(error.into())
+                }
             },
         };
         let is_registered = result.is_ok();
@@ -174,33 +260,45 @@ impl fmt::Debug for Canceller {
     }
 }
 
-fn register(shared: &Arc<HostShared>, sandbox: &mut impl Registerable) -> Result<()> {
-    let entry = FunctionOwner(Arc::clone(shared));
-    let wait = FunctionOwner(Arc::clone(shared));
-    sandbox.register_host_function(
-        "dormir_entry",
-        // A guest of another version detects that from the reply, and reports it.
-        move |_version: u64, generation: u64, stamp: u64| {
-            entry.state().entry(generation, stamp).to_bytes()
-        },
-    )?;
-    sandbox.register_host_function("dormir_wait", move |nanos: u64| {
-        wait.state().wait(nanos).to_bytes()
-    })
+/// Signals events of a guest.
+#[derive(Clone)]
+pub struct Signaller {
+    shared: Arc<HostShared>,
 }
 
-/// Held by the registered functions, which are dropped when others take their names.
-struct FunctionOwner(Arc<HostShared>);
-
-impl FunctionOwner {
-    fn state(&self) -> &HostState {
-        &self.0.state
+impl Signaller {
+    /// Signals the guest's event `event`, on which a task waits by
+    /// `dormir::hyperlight::event(event)`. A signal that comes first is not lost. If the guest
+    /// waits in the host, it goes on at once; one that halts, or that is not being called, sees it
+    /// at its next exchange with the host.
+    pub fn signal(&self, event: u8) {
+        self.shared.state.signal(event);
     }
 }
 
+impl fmt::Debug for Signaller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Signaller").finish_non_exhaustive()
+    }
+}
+
+fn register(shared: &Arc<HostShared>, sandbox: &mut impl Registerable) -> Result<()> {
+    let owner = FunctionOwner(Arc::clone(shared));
+    sandbox.register_host_function(FUNCTION, move |batch: Vec<u8>| {
+        let reply = owner.0.state.exchange(&batch);
+        reply.map_err(|sentence| HyperlightError::Error(sentence.into()))
+    })
+}
+
+/// Held by the registered function, which is dropped with its sandbox, or when another takes its
+/// name.
+struct FunctionOwner(Arc<HostShared>);
+
 impl Drop for FunctionOwner {
     fn drop(&mut self) {
-        Replaced::note(&self.0);
+        if !Replaced::note(&self.0) {
+            self.0.state.close();
+        }
     }
 }
 
@@ -220,13 +318,17 @@ impl Replaced {
         (result, replaced)
     }
 
-    fn note(shared: &Arc<HostShared>) {
+    /// Returns whether a registration is watching.
+    fn note(shared: &Arc<HostShared>) -> bool {
         // Fails while the thread ends.
-        let _ = REPLACED.try_with(|slot| {
-            if let Some(replaced) = slot.borrow_mut().as_mut() {
+        let noted = REPLACED.try_with(|slot| match slot.borrow_mut().as_mut() {
+            Some(replaced) => {
                 *replaced = Some(Arc::clone(shared));
+                true
             }
+            None => false,
         });
+        noted.unwrap_or(false)
     }
 }
 
@@ -242,8 +344,8 @@ mod tests {
         first.register(&mut functions).expect("it is the first");
         let refused = second.register(&mut functions).expect_err("there is one");
         assert!(matches!(refused, RegisterError::AlreadyRegistered));
-        // The functions, and this.
-        assert_eq!(Arc::strong_count(&first.shared), 3);
+        // The function, and this.
+        assert_eq!(Arc::strong_count(&first.shared), 2);
         assert_eq!(Arc::strong_count(&second.shared), 1);
         // It can be used elsewhere.
         let mut elsewhere = HostFunctions::default();

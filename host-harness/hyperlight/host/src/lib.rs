@@ -1,8 +1,8 @@
 //! The host's side of [dormir](https://docs.rs/dormir) in Hyperlight sandboxes.
 //!
-//! A guest that runs async tasks with `dormir::hyperlight` calls two functions of its host:
-//! `dormir_entry`, at the beginning of each call, returns the sandbox's mode and the time;
-//! `dormir_wait` waits while no task is ready. A [`Host`] registers both.
+//! A guest that runs async tasks with `dormir::hyperlight` calls one function of its host,
+//! `dormir_wait`: for the time, and whenever no task is ready. It hands over the guest's calls of
+//! async functions, waits, and returns what is done. A [`Host`] registers it.
 //!
 //! ```no_run
 //! use dormir_hyperlight_host::Host;
@@ -22,17 +22,40 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # Async functions
+//!
+//! A plain host function stops the guest while it runs, with all its tasks. An [async
+//! function](Host::async_function) does not: the guest's task awaits
+//! `dormir::hyperlight::call(name, argument)`, other tasks go on, and many calls can be in flight. A
+//! [`Runtime`] runs the functions: [`Threads`], unless another one is set.
+//!
+//! ```
+//! use std::{convert::Infallible, thread, time::Duration};
+//! use dormir_hyperlight_host::{Host, Limits};
+//!
+//! let host = Host::new()
+//!     .with_limits(Limits::new().with_calls(100))
+//!     .async_function("slow_echo", |bytes| async move {
+//!         thread::sleep(Duration::from_millis(50));
+//!         Ok::<_, Infallible>(bytes)
+//!     });
+//! let signaller = host.signaller();
+//! thread::spawn(move || signaller.signal(3));
+//! ```
+//!
+//! The guest is not trusted: [`Limits`] bounds what its calls hold here, whatever it sends.
+//!
 //! # Modes
 //!
 //! With the feature `hw-interrupts`, which enables hyperlight-host's feature of this name, guests
-//! halt between the ticks of a timer, and do not call `dormir_wait`. Without it, they wait in
-//! `dormir_wait`. The feature applies to the whole program. [`Host::with_mode`] can still make a
+//! halt between the ticks of a timer while they wait for timers alone. Without it, and while calls
+//! are in flight or events are awaited, they wait in `dormir_wait`. The feature applies to the whole program. [`Host::with_mode`] can still make a
 //! guest wait in `dormir_wait`.
 //!
 //! # Snapshots
 //!
-//! Snapshots need no extra code. At each entry the guest passes the stamp that it got at the last
-//! one, so the host detects a restored snapshot, and the guest's clock continues from its last
+//! Snapshots need no extra code. The guest numbers what it sends, so the host detects a restored
+//! snapshot: it ends the calls that were in flight, which the guest sees as `Lost`, and the guest's clock continues from its last
 //! value: the same time remains of a sleep. A sandbox that is built from a snapshot needs a `Host`
 //! of its own.
 
@@ -40,10 +63,19 @@
 compile_error!("dormir's guests run on x86-64 only: build dormir-hyperlight-host for that alone");
 
 mod error;
+mod exchange;
+mod functions;
 mod host;
-mod reply;
+mod limits;
+mod runtime;
 mod state;
+mod table;
+mod task;
+mod threads;
 mod tsc;
 
 pub use error::{NoInterruptsError, RegisterError};
-pub use host::{Canceller, Host, Mode};
+pub use host::{Canceller, Host, Mode, Signaller};
+pub use limits::{Limits, Usage};
+pub use runtime::{HostTask, Runtime};
+pub use threads::Threads;

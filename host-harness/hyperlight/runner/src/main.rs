@@ -6,6 +6,7 @@
 mod bad_input;
 mod bench;
 mod calls;
+mod host_calls;
 mod polled;
 mod report;
 mod sandbox;
@@ -23,6 +24,7 @@ const CASES: &[&[Case]] = &[
     calls::CASES,
     polled::CASES,
     snapshots::CASES,
+    host_calls::CASES,
     bad_input::CASES,
 ];
 

@@ -1,0 +1,205 @@
+//! The exchange: what happens in the host function `dormir_wait`.
+
+use std::{
+    sync::{Arc, MutexGuard},
+    time::{Duration, Instant},
+};
+
+use dormir_hyperlight_protocol::{
+    Batch, BatchHeader, CallId, MAX_MESSAGE, ReplyHeader, ReplyStatus, Status, ToHost,
+};
+
+use crate::{
+    state::{Changing, EndOfCall, HostState},
+    table::Aborts,
+    task::CallTask,
+};
+
+/// The error if the guest's calls cannot make progress.
+const DEADLOCK: &str = "async host calls need the tokio runtime's thread, which is the one that \
+                        waits for the guest: give `Host::with_runtime` a multi-thread runtime, or \
+                        call the sandbox on another thread (tokio::task::spawn_blocking)";
+
+impl HostState {
+    /// Takes a batch of the guest, which may be any bytes; starts its calls, waits, and returns the
+    /// reply. An error is one that the guest's call is to end with.
+    pub(crate) fn exchange(self: &Arc<Self>, bytes: &[u8]) -> Result<Vec<u8>, &'static str> {
+        let Some(batch) = Batch::parse(bytes) else {
+            return Ok(self.reply(&mut self.changing(), ReplyStatus::BadBatch, 0, 0));
+        };
+        let has_calls = batch
+            .records()
+            .any(|record| matches!(record, ToHost::Call { .. }));
+        if has_calls && self.runtime().needs_this_thread() {
+            return Err(DEADLOCK);
+        }
+        let header = batch.header;
+        let room = (header.room as usize).min(MAX_MESSAGE - ReplyHeader::LEN);
+        let mut changing = self.changing();
+        changing.exchanges += 1;
+        let was_cancelled = changing.is_cancelled;
+        if header.flags.is_first {
+            // An earlier cancellation was for the previous call, or it came just now: then the
+            // sandbox ends this call when the guest should go on. So nothing may be waited for.
+            changing.is_cancelled = false;
+        } else if was_cancelled {
+            return Ok(self.reply(&mut changing, ReplyStatus::Cancelled, header.number, room));
+        }
+        let mut aborts = Aborts::default();
+        let before = changing.generation;
+        let tasks = self.take(&mut changing, &batch, &mut aborts);
+        // What it had in flight is lost, which it is to be told at once.
+        let has_lost =
+            before != changing.generation && header.generation != 0 && header.flags.expects;
+        let wait = allowed(&header, changing.longest_wait);
+        drop(changing);
+        aborts.abort();
+        tasks.into_iter().for_each(|task| self.spawn(task));
+
+        let mut changing = self.changing();
+        let status = match wait {
+            None => ReplyStatus::TooLong,
+            Some(_) if was_cancelled || has_lost => ReplyStatus::Done,
+            Some(wait) => {
+                let status;
+                (status, changing) = self.wait(changing, wait, room);
+                status
+            }
+        };
+        Ok(self.reply(&mut changing, status, header.number, room))
+    }
+
+    /// Takes the records of a batch. Returns the calls that are to be started.
+    fn take(
+        self: &Arc<Self>,
+        changing: &mut Changing,
+        batch: &Batch<'_>,
+        aborts: &mut Aborts,
+    ) -> Vec<Arc<CallTask>> {
+        let header = batch.header;
+        let is_same = header.generation == changing.generation;
+        if is_same && header.flags.is_repeated && header.number == changing.number {
+            // The guest did not get the last reply.
+            changing.calls.send_again();
+            return Vec::new();
+        }
+        if is_same && header.number == changing.number.wrapping_add(1) {
+            changing.calls.acknowledge();
+        } else {
+            // Its memory was restored, or is new.
+            changing.generation = changing.generation.wrapping_add(1).max(1);
+            changing.calls.clear(aborts);
+        }
+        changing.number = header.number;
+        // First, since it makes room for calls.
+        for record in batch.records() {
+            if let ToHost::Cancel(id) = record {
+                changing.calls.cancel(id, aborts);
+            }
+        }
+        let mut tasks = Vec::new();
+        for record in batch.records() {
+            match record {
+                ToHost::Cancel(_) | ToHost::Void => {}
+                ToHost::More { id, offset } => changing.calls.more(id, offset),
+                ToHost::Call { id, name, argument } => {
+                    tasks.extend(self.start(changing, id, name, argument));
+                }
+            }
+        }
+        tasks
+    }
+
+    /// Notes a call, or why there is none.
+    fn start(
+        self: &Arc<Self>,
+        changing: &mut Changing,
+        id: CallId,
+        name: &str,
+        argument: &[u8],
+    ) -> Option<Arc<CallTask>> {
+        let Some(function) = self.functions.call(name, argument) else {
+            changing.calls.refuse(id, Status::Unknown);
+            return None;
+        };
+        changing.calls.start(id, argument.len(), |started| {
+            let end = EndOfCall {
+                state: Arc::clone(self),
+                started,
+                result: None,
+            };
+            CallTask::new(function, Box::new(end))
+        })
+    }
+
+    /// Waits for news, and then for more of it. The guest chooses how long, within the limit.
+    fn wait<'a>(
+        &'a self,
+        mut changing: MutexGuard<'a, Changing>,
+        wait: Duration,
+        room: usize,
+    ) -> (ReplyStatus, MutexGuard<'a, Changing>) {
+        let begin = Instant::now();
+        // Without an end, if there is no such instant.
+        let end = begin.checked_add(wait);
+        let mut lingers_until = None;
+        loop {
+            if changing.is_cancelled {
+                return (ReplyStatus::Cancelled, changing);
+            }
+            let now = Instant::now();
+            let mut until = end;
+            if changing.calls.has_news(room) {
+                let lingers = *lingers_until.get_or_insert_with(|| now + changing.linger);
+                if !changing.calls.runs() || changing.calls.fills(room) {
+                    return (ReplyStatus::Done, changing);
+                }
+                until = Some(end.map_or(lingers, |end| end.min(lingers)));
+            }
+            let left = until.map_or(Duration::MAX, |until| until.saturating_duration_since(now));
+            if left.is_zero() {
+                return (ReplyStatus::Done, changing);
+            }
+            changing = self.wait_for_change(changing, left);
+        }
+    }
+
+    fn reply(
+        &self,
+        changing: &mut Changing,
+        status: ReplyStatus,
+        number: u64,
+        room: usize,
+    ) -> Vec<u8> {
+        let header = ReplyHeader {
+            status,
+            interrupts: changing.interrupts,
+            generation: changing.generation,
+            number,
+            now: nanos(self.epoch.elapsed()),
+            tsc_hz: self.tsc_hz,
+            longest_wait: nanos(changing.longest_wait),
+        };
+        let mut reply = header.to_bytes().to_vec();
+        changing.calls.write(room, &mut reply);
+        reply
+    }
+}
+
+/// How long the host waits at most; `None` if that would be too long. A guest that expects
+/// something else than the end of its wait waits again.
+fn allowed(header: &BatchHeader, longest: Duration) -> Option<Duration> {
+    let wait = Duration::from_nanos(header.wait);
+    if wait <= longest {
+        Some(wait)
+    } else {
+        header.flags.expects.then_some(longest)
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,58 @@
+//! [`Limits`]: what a guest's calls may hold on the host; and what they do hold.
+
+/// What the calls of one guest may hold on the host: those that run, those whose results the guest
+/// has not collected, and those that were ended but still hold on to something, all together.
+///
+/// A call beyond them ends with `Busy`, and a result beyond them with `TooLarge`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// The number of calls; 1,024 by default, which is as many as a guest makes.
+    pub calls: usize,
+    /// The bytes of arguments and results; 16 MiB by default. What a function allocates itself is
+    /// not counted.
+    pub bytes: usize,
+}
+
+impl Limits {
+    /// The default limits.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            calls: 1024,
+            bytes: 16 << 20,
+        }
+    }
+
+    /// Sets the number of calls.
+    #[must_use]
+    pub const fn with_calls(self, calls: usize) -> Self {
+        Self { calls, ..self }
+    }
+
+    /// Sets the bytes of arguments and results.
+    #[must_use]
+    pub const fn with_bytes(self, bytes: usize) -> Self {
+        Self { bytes, ..self }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What a guest's calls hold now, and how many there were.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Usage {
+    /// The calls that [`Limits::calls`] counts.
+    pub calls: usize,
+    /// The bytes that [`Limits::bytes`] counts.
+    pub bytes: usize,
+    /// The functions that were started since the sandbox was made.
+    pub started: u64,
+    /// How often the guest has called `dormir_wait`: each is one exit from the guest.
+    pub exchanges: u64,
+}

@@ -1,0 +1,51 @@
+//! [`Runtime`]: what runs the async functions.
+
+use std::{future::Future, pin::Pin};
+
+/// A guest's call of an async function, as a future.
+///
+/// It catches panics, and returns at its next poll once the guest or the host has ended the call;
+/// the function's own future is then already gone.
+pub type HostTask = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// An executor for async functions. With the feature `tokio`, `tokio::runtime::Handle` is one.
+///
+/// # Examples
+///
+/// ```
+/// use dormir_hyperlight_host::{HostTask, Runtime};
+///
+/// /// A thread for each call.
+/// struct ThreadEach;
+///
+/// impl Runtime for ThreadEach {
+///     fn spawn(&self, task: HostTask) {
+///         std::thread::spawn(|| block_on(task));
+///     }
+/// }
+/// # fn block_on(_: HostTask) {}
+/// ```
+pub trait Runtime: Send + Sync + 'static {
+    /// Runs `task` to its end, on any thread but that of the caller, which waits for it. A task
+    /// that is dropped before its end ends the guest's call with `Lost`.
+    fn spawn(&self, task: HostTask);
+
+    /// Whether tasks make no progress while the current thread waits. The guest's calls are then
+    /// refused, since the guest waits on this thread.
+    fn needs_this_thread(&self) -> bool {
+        false
+    }
+}
+
+#[cfg(feature = "tokio")]
+impl Runtime for tokio::runtime::Handle {
+    fn spawn(&self, task: HostTask) {
+        drop(tokio::runtime::Handle::spawn(self, task));
+    }
+
+    fn needs_this_thread(&self) -> bool {
+        use tokio::runtime::{Handle, RuntimeFlavor};
+        let is_single = self.runtime_flavor() == RuntimeFlavor::CurrentThread;
+        is_single && Handle::try_current().is_ok_and(|current| current.id() == self.id())
+    }
+}
