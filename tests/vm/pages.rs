@@ -23,7 +23,28 @@ const BUILD_LIMIT: Duration = Duration::from_secs(30 * 60);
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        Trial::test("hyperlight::page-naps", hyperlight_pair),
+        Trial::test("hyperlight::page-naps", || {
+            hyperlight_pair(&Pair {
+                name: "naps",
+                page: include_str!("../../docs/hyperlight.md"),
+                built: [
+                    include_str!("../../guest-image/hyperlight/examples/naps.rs"),
+                    include_str!("../../host-harness/hyperlight/host/examples/naps.rs"),
+                ],
+                prints: "it napped for 10 ms\n",
+            })
+        }),
+        Trial::test("hyperlight::page-fetches", || {
+            hyperlight_pair(&Pair {
+                name: "fetches",
+                page: include_str!("../../docs/host-calls.md"),
+                built: [
+                    include_str!("../../guest-image/hyperlight/examples/fetches.rs"),
+                    include_str!("../../host-harness/hyperlight/host/examples/fetches.rs"),
+                ],
+                prints: "20 pages have 190 bytes\n",
+            })
+        }),
         Trial::test("qemu-tcg/microvm::page-guest", guest_outside),
     ]
 }
@@ -115,26 +136,34 @@ fn guest_outside() -> Result<(), Failed> {
     }
 }
 
-/// docs/hyperlight.md: guest and host, in folders as the page has them.
-fn hyperlight_pair() -> Result<(), Failed> {
+/// A page's guest and host.
+struct Pair {
+    /// The name of both examples.
+    name: &'static str,
+    page: &'static str,
+    built: [&'static str; 2],
+    prints: &'static str,
+}
+
+/// Guest and host of a page, in folders as the page has them.
+fn hyperlight_pair(pair: &Pair) -> Result<(), Failed> {
     hyperlight::probe()?;
-    let shown = blocks(include_str!("../../docs/hyperlight.md"), "##", "rust");
-    let built = [
-        include_str!("../../guest-image/hyperlight/examples/naps.rs"),
-        include_str!("../../host-harness/hyperlight/host/examples/naps.rs"),
-    ];
+    let shown = blocks(pair.page, "##", "rust");
     // Without the line that tells where they are shown.
-    let built = built.map(|program| program.split_once('\n').unwrap_or_default().1);
+    let built = pair
+        .built
+        .map(|program| program.split_once('\n').unwrap_or_default().1);
     if shown != built {
-        return Err(format!("docs/hyperlight.md shows {shown:#?}\ninstead of {built:#?}").into());
+        return Err(format!("the page shows {shown:#?}\ninstead of {built:#?}").into());
     }
+    let name = pair.name;
     let stop = StopToken::default();
     let workspace = Workspace::locate()?;
     let toolchain = GuestToolchain::detect(&workspace)?;
-    let guest = hyperlight::build_guest_example(&toolchain, &workspace, "naps", &stop)?;
-    let host = hyperlight::build_host_example(SandboxMode::HostWait, &workspace, "naps", &stop)?;
+    let guest = hyperlight::build_guest_example(&toolchain, &workspace, name, &stop)?;
+    let host = hyperlight::build_host_example(SandboxMode::HostWait, &workspace, name, &stop)?;
 
-    let folder = Folder::new("naps")?;
+    let folder = Folder::new(name)?;
     let (guests, hosts) = (
         folder.0.join("guest/target/x86_64-unknown-none/release"),
         folder.0.join("host"),
@@ -145,7 +174,7 @@ fn hyperlight_pair() -> Result<(), Failed> {
     let mut command = Command::new(host);
     command.current_dir(hosts);
     let ran = hyperlight::run_example(&mut command, crate::hyperlight::LIMIT, &stop)?;
-    if ran.status.success() && ran.output == "it napped for 10 ms\n" {
+    if ran.status.success() && ran.output == pair.prints {
         Ok(())
     } else {
         Err(format!("{}\n{}", ran.status, ran.output).into())

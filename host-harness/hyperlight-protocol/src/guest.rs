@@ -31,8 +31,8 @@ pub enum Progress {
     Waits(bool),
 }
 
-/// The calls in flight, and what the next batch will say.
-#[derive(Debug)]
+/// The calls in flight, and what the next batch will say. A clone is a snapshot of a guest.
+#[derive(Clone, Debug)]
 pub struct Calls {
     slots: Vec<Slot>,
     free: Vec<usize>,

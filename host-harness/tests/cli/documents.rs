@@ -181,7 +181,8 @@ fn the_command_takes_what_the_pages_show() {
 }
 
 /// Those of README and docs/guests.md are booted as guests, by the library's module `pages`; those
-/// of docs/hyperlight.md are run by the test `page-naps` in VMs. Those of docs/guest-tests.md are
+/// of docs/hyperlight.md and docs/host-calls.md are run by the tests `page-naps` and `page-fetches`
+/// in VMs. Those of docs/guest-tests.md are
 /// parts of the guest `tested`.
 #[test]
 fn every_rust_block_is_compiled() {
@@ -204,8 +205,8 @@ fn every_rust_block_is_compiled() {
             let is_tested = tested
                 .iter()
                 .any(|source| source.contains(&lines.join("\n")));
-            let is_compiled =
-                *language == "rust" && (is_guest || is_tested || name == "docs/hyperlight.md");
+            let is_pair = ["docs/hyperlight.md", "docs/host-calls.md"].contains(&name.as_str());
+            let is_compiled = *language == "rust" && (is_guest || is_tested || is_pair);
             assert!(is_compiled, "{name} has a block that is not: {lines:#?}");
         }
     }

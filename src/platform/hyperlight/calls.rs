@@ -41,7 +41,8 @@ use super::host::{self, with_calls};
 /// // With `#[guest_function]`.
 /// fn both() -> Result<u64, HyperlightGuestError> {
 ///     let lengths = hyperlight::block_on(async {
-///         let (one, other) = (hyperlight::call("fetch", b"one"), hyperlight::call("fetch", b"other"));
+///         let one = hyperlight::call("fetch", b"one");
+///         let other = hyperlight::call("fetch", b"other");
 ///         Ok::<_, CallError>(one.await?.len() + other.await?.len())
 ///     })?;
 ///     Ok(lengths.unwrap_or(0) as u64)

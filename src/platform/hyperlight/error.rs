@@ -89,8 +89,8 @@ impl fmt::Display for Error {
             ),
             Self::NothingToWaitFor => f.write_str(
                 "no task is ready, no timer is set, no host call is in flight, and nothing outside \
-                 can wake a task in this guest, so this wait would never end: look for a future that is never completed, \
-                 or return to the host by `poll_once`",
+                 can wake a task in this guest, so this wait would never end: look for a future \
+                 that is never completed, or return to the host by `poll_once`",
             ),
             Self::TooLong { wait, limit } => write!(
                 f,

@@ -81,8 +81,8 @@ pub(super) fn take_failure() -> Option<Error> {
     critical_section::with(|cs| FAILURE.borrow_ref_mut(cs).take())
 }
 
-/// Hands over what is queued, waits for something to come, at most for `wait`, and takes it. Adjusts
-/// the clock.
+/// Hands over what is queued, waits for something to come, at most for `wait`, and takes it.
+/// Adjusts the clock.
 pub(super) fn exchange(wait: Option<Duration>) -> Result<(), Error> {
     let exchanged = ask(wait);
     if exchanged.is_err() {

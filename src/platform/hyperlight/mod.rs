@@ -42,17 +42,17 @@
 //! next deadline. It does not halt or write to an interrupt controller: either would end the call
 //! and poison the sandbox. So the guest cannot find out the mode itself: the host tells it.
 //!
-//! *With `hw-interrupts`*, an idle guest that waits for timers alone halts. A timer ticks with a fixed
-//! [period](set_tick_period), from the call's first wait to its end, and after each tick the guest
-//! looks at the clock. So a sleep ends up to one period late, and the call up to one period after
-//! that, since the host waits for the timer's thread. In such a guest dormir uses the timer, the
-//! interrupt controllers, vector 0x20 and the second entry of the interrupt stack table.
+//! *With `hw-interrupts`*, an idle guest that waits for timers alone halts. A timer ticks with a
+//! fixed [period](set_tick_period), from the call's first wait to its end, and after each tick the
+//! guest looks at the clock. So a sleep ends up to one period late, and the call up to one period
+//! after that, since the host waits for the timer's thread. In such a guest dormir uses the timer,
+//! the interrupt controllers, vector 0x20 and the second entry of the interrupt stack table.
 //!
 //! # Restored snapshots
 //!
 //! The clock continues from its last reading, as if the guest had been suspended: the rest of a
-//! pending sleep still has to pass, on this host or on another. Host calls that were in flight end as
-//! [`CallError::Lost`]; those that were only queued are sent.
+//! pending sleep still has to pass, on this host or on another. Host calls that were in flight end
+//! as [`CallError::Lost`]; those that were only queued are sent.
 //!
 //! # Contexts
 //!

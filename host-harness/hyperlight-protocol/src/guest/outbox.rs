@@ -9,14 +9,14 @@ use crate::{BatchHeader, CallId, Kind, MAX_NAME, MAX_RECORDS, RECORD_HEADER, Rec
 const RESERVED_RECORDS: usize = 64;
 
 /// One or more batches in the making. A second one is begun when the first is full.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Outboxes {
     boxes: VecDeque<Outbox>,
     /// The number of the first.
     first: u64,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Outbox {
     /// Begins with space for the batch's header.
     bytes: Vec<u8>,

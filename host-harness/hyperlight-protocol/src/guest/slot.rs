@@ -7,7 +7,7 @@ use super::outbox::Place;
 use crate::{CallId, ResultHeader, Status};
 
 /// A slot of the table: it outlives its call, and is used again with another age.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Slot {
     age: u32,
     pub(super) state: State,
@@ -15,7 +15,7 @@ pub(super) struct Slot {
 }
 
 /// Where a call is.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum State {
     Free,
     /// It waits for the next batch.
@@ -64,7 +64,7 @@ impl Slot {
 }
 
 /// What has come of a result.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Incoming {
     bytes: Vec<u8>,
     /// The status and the length of the whole result, since the first piece.

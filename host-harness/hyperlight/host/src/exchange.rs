@@ -202,4 +202,6 @@ fn nanos(duration: Duration) -> u64 {
 }
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;

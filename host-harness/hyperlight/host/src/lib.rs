@@ -26,8 +26,8 @@
 //!
 //! A plain host function stops the guest while it runs, with all its tasks. An [async
 //! function](Host::async_function) does not: the guest's task awaits
-//! `dormir::hyperlight::call(name, argument)`, other tasks go on, and many calls can be in flight. A
-//! [`Runtime`] runs the functions: [`Threads`], unless another one is set.
+//! `dormir::hyperlight::call(name, argument)`, other tasks go on, and many calls can be in flight.
+//! A [`Runtime`] runs the functions: [`Threads`], unless another one is set.
 //!
 //! ```
 //! use std::{convert::Infallible, thread, time::Duration};
@@ -49,15 +49,15 @@
 //!
 //! With the feature `hw-interrupts`, which enables hyperlight-host's feature of this name, guests
 //! halt between the ticks of a timer while they wait for timers alone. Without it, and while calls
-//! are in flight or events are awaited, they wait in `dormir_wait`. The feature applies to the whole program. [`Host::with_mode`] can still make a
-//! guest wait in `dormir_wait`.
+//! are in flight or events are awaited, they wait in `dormir_wait`. The feature applies to the whole
+//! program. [`Host::with_mode`] can still make a guest wait in `dormir_wait`.
 //!
 //! # Snapshots
 //!
 //! Snapshots need no extra code. The guest numbers what it sends, so the host detects a restored
-//! snapshot: it ends the calls that were in flight, which the guest sees as `Lost`, and the guest's clock continues from its last
-//! value: the same time remains of a sleep. A sandbox that is built from a snapshot needs a `Host`
-//! of its own.
+//! snapshot: it ends the calls that were in flight, which the guest sees as `Lost`, and the guest's
+//! clock continues from its last value: the same time remains of a sleep. A sandbox that is built
+//! from a snapshot needs a `Host` of its own.
 
 #[cfg(not(target_arch = "x86_64"))]
 compile_error!("dormir's guests run on x86-64 only: build dormir-hyperlight-host for that alone");

@@ -43,8 +43,8 @@ fn sandbox(guest: &SandboxGuest) -> Result<(Sandbox, Host, Forever), Box<dyn Err
     Ok((sandbox, host, forever))
 }
 
-/// Makes the guest call `name` `count` times, `in_flight` at a time. Returns how long that took, and
-/// how many exchanges for each call.
+/// Makes the guest call `name` `count` times, `in_flight` at a time. Returns how long that took,
+/// and how many exchanges for each call.
 fn echoes(
     (sandbox, host): (&mut Sandbox, &Host),
     name: &str,
@@ -66,6 +66,7 @@ fn echoes(
 fn calls_at_once(guest: &SandboxGuest) -> Check {
     let (mut sandbox, host, _) = sandbox(guest)?;
     let (one_by_one, _) = echoes((&mut sandbox, &host), "slow", (100, 1), 8)?;
+    echoes((&mut sandbox, &host), "slow", (100, 10), 8)?;
     let (at_once, per_call) = echoes((&mut sandbox, &host), "slow", (100, 100), 8)?;
     check(at_once * 10 <= one_by_one, || {
         format!("{at_once:?} at once, {one_by_one:?} one by one")
@@ -108,8 +109,8 @@ fn calls_end_in_every_way(guest: &SandboxGuest) -> Check {
     works(&mut sandbox)
 }
 
-/// Results in pieces, in a sandbox of the default size and in one with more memory, and results that
-/// are too large.
+/// Results in pieces, in a sandbox of the default size and in one with more memory, and results
+/// that are too large.
 fn large_results(guest: &SandboxGuest) -> Check {
     let (mut sandbox, _host, _) = sandbox(guest)?;
     for (budget, length, expected) in [
