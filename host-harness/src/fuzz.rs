@@ -4,6 +4,9 @@
 use std::collections::BTreeSet;
 
 use dormir_abi::record::{self, NONCE_ARGUMENT, Nonce, Record};
+use dormir_hyperlight_protocol::{
+    Batch, MAX_RECORDS, Reply, ReplyHeader, ReplyStatus, guest::Calls,
+};
 
 use crate::{
     cli::terminal::Filter,
@@ -22,6 +25,7 @@ pub const TARGETS: &[Target] = &[
     ("json", json),
     ("elf", elf),
     ("backtrace", backtrace),
+    ("exchange", exchange),
 ];
 
 /// The nonce of the console's records: all zeros.
@@ -39,6 +43,47 @@ pub fn elf(bytes: &[u8]) {
 /// Makes a backtrace from what a guest reported, and from its file.
 pub fn backtrace(bytes: &[u8]) {
     vmm::fuzz_backtrace(bytes);
+}
+
+/// Reads what a Hyperlight guest and its host tell each other: as a batch, as a reply, and as the
+/// records of a reply to a guest with calls in flight.
+pub fn exchange(bytes: &[u8]) {
+    if let Some(batch) = Batch::parse(bytes) {
+        assert!(batch.records().count() <= MAX_RECORDS);
+    }
+    if let Some(reply) = Reply::parse(bytes) {
+        assert!(reply.records().count() <= MAX_RECORDS);
+    }
+    const BUDGET: usize = 1000;
+    let mut calls = Calls::new();
+    calls.set_budget(BUDGET);
+    let ids = [0, 1, 2].map(|_| calls.call("f", &[]).expect("there is room"));
+    // The second reply's records are what remains.
+    for records in bytes.splitn(2, |byte| *byte == 0xff) {
+        let sent = calls.batch(0, true, false);
+        let header = Batch::parse(&sent)
+            .expect("a guest's batch is sound")
+            .header;
+        let header = ReplyHeader {
+            status: ReplyStatus::Done,
+            interrupts: false,
+            generation: 1,
+            number: header.number,
+            now: 0,
+            tsc_hz: 1,
+            longest_wait: 0,
+        };
+        let reply = [&header.to_bytes()[..], records].concat();
+        let Some(reply) = Reply::parse(&reply) else {
+            return;
+        };
+        assert!(calls.take_reply(&reply));
+        assert!(calls.next_woken().is_none() && calls.held() <= BUDGET);
+    }
+    for id in ids {
+        calls.cancel(id);
+    }
+    assert_eq!((calls.in_use(), calls.held()), (0, 0));
 }
 
 /// Parses a record, and a command line with a nonce.

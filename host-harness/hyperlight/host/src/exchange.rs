@@ -202,6 +202,8 @@ fn nanos(duration: Duration) -> u64 {
 }
 
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod model;
 #[cfg(test)]
 mod tests;

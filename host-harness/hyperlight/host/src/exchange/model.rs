@@ -3,12 +3,8 @@
 //! once, with its own result or as lost, and nothing is left on the host.
 
 use std::{
-    convert::Infallible,
     future::poll_fn,
-    sync::{
-        Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Mutex,
     task::{Context, Poll, Waker},
 };
 
@@ -27,13 +23,13 @@ use crate::{
 const CALLS: u32 = 4_000;
 const RUNS: u64 = 6;
 
-const LIMITS: Limits = Limits::new().with_calls(60).with_bytes(120_000);
+pub(super) const LIMITS: Limits = Limits::new().with_calls(60).with_bytes(120_000);
 
 /// Marsaglia's xorshift.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn below(&mut self, end: usize) -> usize {
+    pub(super) fn below(&mut self, end: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -43,7 +39,7 @@ impl Random {
 
 /// A runtime whose tasks are polled when the scheduler says so.
 #[derive(Clone, Default)]
-struct Steps(Arc<Mutex<Vec<HostTask>>>);
+pub(super) struct Steps(pub(super) Arc<Mutex<Vec<HostTask>>>);
 
 impl Runtime for Steps {
     fn spawn(&self, task: HostTask) {
@@ -52,7 +48,7 @@ impl Runtime for Steps {
 }
 
 impl Steps {
-    fn poll_one(&self, random: &mut Random) {
+    pub(super) fn poll_one(&self, random: &mut Random) {
         let mut tasks = self.0.lock().expect("no panic");
         if tasks.is_empty() {
             return;
@@ -71,27 +67,9 @@ impl Steps {
     }
 }
 
-/// The functions' futures that exist.
-static ALIVE: AtomicUsize = AtomicUsize::new(0);
-
-struct IsAlive;
-
-impl IsAlive {
-    fn new() -> Self {
-        ALIVE.fetch_add(1, Ordering::Relaxed);
-        Self
-    }
-}
-
-impl Drop for IsAlive {
-    fn drop(&mut self) {
-        ALIVE.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// What a call asks for; its argument says so.
 #[derive(Clone, Copy)]
-struct Wish {
+pub(super) struct Wish {
     /// 0 to 5: a result; 6: an error; 7: a panic; 8: an unknown function; 9: too large a result.
     kind: u8,
     polls: u8,
@@ -100,7 +78,7 @@ struct Wish {
 }
 
 impl Wish {
-    fn new(number: u32, random: &mut Random) -> Self {
+    pub(super) fn new(number: u32, random: &mut Random) -> Self {
         let large = random.below(8) == 0;
         Self {
             kind: random.below(10) as u8,
@@ -110,7 +88,7 @@ impl Wish {
         }
     }
 
-    fn argument(self) -> Vec<u8> {
+    pub(super) fn argument(self) -> Vec<u8> {
         let mut argument = vec![self.kind, self.polls];
         argument.extend(self.number.to_le_bytes());
         argument.extend(self.length.to_le_bytes());
@@ -138,15 +116,16 @@ impl Wish {
     }
 }
 
-/// A host with the function `wish`.
-fn host() -> (Arc<HostState>, Steps) {
+/// A host with the function `wish`. As many of its futures exist as `alive` has other owners.
+pub(super) fn host(alive: &Arc<()>) -> (Arc<HostState>, Steps) {
     let steps = Steps::default();
     let state = HostState::new(false, Duration::from_secs(60), Duration::ZERO);
     let state = Arc::new(state);
     assert!(state.set_runtime(steps.clone()));
     state.set_limits(LIMITS);
-    state.functions.add("wish".into(), |argument| async move {
-        let _alive = IsAlive::new();
+    let alive = Arc::downgrade(alive);
+    let wish = |alive: Option<Arc<()>>, argument: Vec<u8>| async move {
+        let _alive = alive;
         let word = |at: usize| {
             let word = argument
                 .get(at..at + 4)
@@ -171,10 +150,9 @@ fn host() -> (Arc<HostState>, Steps) {
             9 => Ok(vec![0; LIMITS.bytes + 1]),
             _ => Ok(Wish::bytes(number, length)),
         }
-    });
-    state.functions.add("other".into(), |_| async {
-        Ok::<_, Infallible>(Vec::new())
-    });
+    };
+    let wish = move |argument| wish(alive.upgrade(), argument);
+    state.functions.add("wish".into(), wish);
     (state, steps)
 }
 
@@ -267,7 +245,8 @@ impl Guest {
 
 fn run(seed: u64) {
     let mut random = Random(seed);
-    let (mut host, mut steps) = self::host();
+    let alive = Arc::new(());
+    let (mut host, mut steps) = self::host(&alive);
     let mut guest = Guest::new();
     let mut snapshot = guest.clone();
     let mut number = 0;
@@ -305,7 +284,7 @@ fn run(seed: u64) {
             _ => {
                 host.close();
                 assert_eq!((host.usage().calls, host.usage().bytes), (0, 0));
-                (host, steps) = self::host();
+                (host, steps) = self::host(&alive);
                 guest.all_may_be_lost();
             }
         }
@@ -328,12 +307,13 @@ fn run(seed: u64) {
     assert_eq!((host.usage().calls, host.usage().bytes), (0, 0));
     assert!(!guest.calls.has_news() && !guest.calls.expects());
     assert_eq!(guest.calls.held(), 0);
+    assert_eq!(Arc::strong_count(&alive), 1, "a function's future is left");
 }
 
 #[test]
 fn every_call_ends_once() {
     for seed in 1..=RUNS {
+        println!("seed {seed}");
         run(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        assert_eq!(ALIVE.load(Ordering::Relaxed), 0, "seed {seed}");
     }
 }

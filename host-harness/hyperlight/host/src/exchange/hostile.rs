@@ -1,0 +1,76 @@
+//! A guest that is not this library's.
+
+use dormir_hyperlight_protocol::{Flags, Reply};
+
+use super::{
+    model::{LIMITS, Random, Wish, host},
+    *,
+};
+
+/// What a guest sends that is none of this library's: any records with sound headers, in any order.
+fn hostile_batch(random: &mut Random, state: &HostState) -> Vec<u8> {
+    let changing = state.changing();
+    let (generation, number) = (changing.generation, changing.number);
+    drop(changing);
+    let header = BatchHeader {
+        flags: Flags {
+            is_first: random.below(4) == 0,
+            is_repeated: random.below(4) == 0,
+            expects: random.below(2) == 0,
+        },
+        generation: if random.below(20) == 0 { 0 } else { generation },
+        number: number.wrapping_add(u64::from(random.below(3) < 2)),
+        wait: [0, 1000, u64::MAX][random.below(20) / 18 * random.below(2)],
+        room: [0, 10, 64, 100, 5000, u32::MAX][random.below(6)],
+    };
+    let mut batch = header.to_bytes().to_vec();
+    for _ in 0..random.below(60) {
+        let kind = [0x01, 0x01, 0x01, 0x05, 0x80, 0x82][random.below(6)];
+        let id = 1 + random.below(90) as u32;
+        let wish = Wish::new(id, random);
+        let name = if random.below(9) == 0 {
+            "nothing"
+        } else {
+            "wish"
+        };
+        let payload = match kind {
+            0x01 => [&[name.len() as u8], name.as_bytes(), &wish.argument()].concat(),
+            0x80 => (random.below(70_000) as u32).to_le_bytes().to_vec(),
+            _ => Vec::new(),
+        };
+        batch.extend([kind, 0, 0, 0]);
+        batch.extend(id.to_le_bytes());
+        batch.extend((payload.len() as u32).to_le_bytes());
+        batch.extend(payload);
+    }
+    batch
+}
+
+/// Whatever a guest sends, nothing panics, what it holds is within the limits, and the reply within
+/// its room.
+#[test]
+fn a_guest_may_send_anything() {
+    let mut random = Random(7);
+    let (state, steps) = host(&Arc::new(()));
+    state.set_longest_wait(Duration::from_micros(10));
+    for _ in 0..3000 {
+        let batch = hostile_batch(&mut random, &state);
+        let room = Batch::parse(&batch).expect("its form is sound").header.room;
+        let reply = state.exchange(&batch).expect("it is no deadlock");
+        assert!(reply.len() - ReplyHeader::LEN <= room as usize);
+        assert!(Reply::parse(&reply).is_some());
+        for _ in 0..random.below(40) {
+            steps.poll_one(&mut random);
+        }
+        let usage = state.usage();
+        assert!(
+            usage.calls <= LIMITS.calls && usage.bytes <= LIMITS.bytes,
+            "{usage:?}"
+        );
+        // What was ended is polled once more, and goes.
+        let tasks = steps.0.lock().expect("no panic").len();
+        assert!(tasks <= 100_000, "{tasks}");
+    }
+    state.close();
+    assert_eq!((state.usage().calls, state.usage().bytes), (0, 0));
+}
