@@ -54,6 +54,7 @@ const CASES: &[&str] = &[
     "restored-calls",
     "exits-of-calls",
     "hostile-batches",
+    "typed-calls",
     "cancelled-wait",
     "cancelled-before-its-call",
     "cancelled-at-any-time",

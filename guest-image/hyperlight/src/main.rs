@@ -11,6 +11,7 @@ mod host_calls;
 mod misuse;
 mod polled;
 mod sleepers;
+mod typed_calls;
 
 use hyperlight_guest_bin::guest_function;
 

@@ -27,7 +27,7 @@
 //! the results that may not have arrived.
 #![no_std]
 
-#[cfg(feature = "guest")]
+#[cfg(any(feature = "guest", feature = "typed"))]
 extern crate alloc;
 #[cfg(test)]
 extern crate std;
@@ -37,6 +37,8 @@ mod batch;
 pub mod guest;
 mod record;
 mod reply;
+#[cfg(feature = "typed")]
+pub mod typed;
 
 pub use batch::{Batch, BatchHeader, Flags, ToHost};
 pub use record::{CallId, Kind, RECORD_HEADER, RecordHeader};

@@ -82,3 +82,17 @@ pub use error::Error;
 pub use events::{EventWait, event};
 #[cfg(all(target_arch = "x86_64", target_os = "none"))]
 pub use tasks::{Polled, block_on, poll_once, set_tick_period, spawn, tick_period, ticks};
+
+#[cfg(all(
+    target_arch = "x86_64",
+    target_os = "none",
+    feature = "hyperlight-typed"
+))]
+mod typed;
+#[cfg(all(
+    target_arch = "x86_64",
+    target_os = "none",
+    feature = "hyperlight-typed"
+))]
+#[doc(hidden)]
+pub use typed::{call_declared, signed_name};

@@ -49,8 +49,8 @@
 //!
 //! With the feature `hw-interrupts`, which enables hyperlight-host's feature of this name, guests
 //! halt between the ticks of a timer while they wait for timers alone. Without it, and while calls
-//! are in flight or events are awaited, they wait in `dormir_wait`. The feature applies to the whole
-//! program. [`Host::with_mode`] can still make a guest wait in `dormir_wait`.
+//! are in flight or events are awaited, they wait in `dormir_wait`. The feature applies to the
+//! whole program. [`Host::with_mode`] can still make a guest wait in `dormir_wait`.
 //!
 //! # Snapshots
 //!
@@ -73,9 +73,18 @@ mod table;
 mod task;
 mod threads;
 mod tsc;
+#[cfg(feature = "typed")]
+mod typed;
 
 pub use error::{NoInterruptsError, RegisterError};
 pub use host::{Canceller, Host, Mode, Signaller};
 pub use limits::{Limits, Usage};
 pub use runtime::{HostTask, Runtime};
 pub use threads::Threads;
+#[cfg(feature = "typed")]
+pub use typed::Declared;
+
+/// For [`host_functions!`].
+#[cfg(feature = "typed")]
+#[doc(hidden)]
+pub use dormir_hyperlight_protocol::signed_name;

@@ -11,6 +11,7 @@ mod polled;
 mod report;
 mod sandbox;
 mod snapshots;
+mod typed_calls;
 
 use std::{env, error::Error, path::PathBuf, process::ExitCode};
 
@@ -25,6 +26,7 @@ const CASES: &[&[Case]] = &[
     polled::CASES,
     snapshots::CASES,
     host_calls::CASES,
+    typed_calls::CASES,
     bad_input::CASES,
 ];
 
