@@ -139,6 +139,26 @@ fn poll_calls() -> Result<bool, HyperlightGuestError> {
     Ok(hyperlight::poll_once()?.awaits_host)
 }
 
+/// A turn of a guest that the host drives.
+#[guest_function]
+fn turn() -> Result<u64, HyperlightGuestError> {
+    Ok(hyperlight::poll_once()?.to_word())
+}
+
+/// Spawns a task that sleeps for `micros`, then makes `count` calls of `name` one after another.
+#[guest_function]
+fn spawn_calls(name: String, count: u64, micros: u64) -> bool {
+    let calls = Task::boxed(async move {
+        Timer::after(Duration::from_micros(micros)).await;
+        for _ in 0..count {
+            let result = hyperlight::call(&name, &[]).await;
+            let end = format!("{name} {}", describe(&result));
+            critical_section::with(|cs| ENDS.borrow_ref_mut(cs).push(end));
+        }
+    });
+    hyperlight::spawn(calls).is_ok()
+}
+
 /// Queues a call of `name` in a task, which is polled but not sent, and ends.
 #[guest_function]
 fn queue_call(name: String) -> Result<(), HyperlightGuestError> {

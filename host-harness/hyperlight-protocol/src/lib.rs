@@ -65,6 +65,10 @@ pub const MAX_NAME: usize = 255;
 /// A wait without a deadline, in nanoseconds.
 pub const NO_DEADLINE: u64 = u64::MAX;
 
+/// The word of a guest that is driven, if its tasks have ended, or nothing can wake them. Other
+/// words are the nanoseconds until its next timer, or [`NO_DEADLINE`].
+pub const TASKS_ENDED: u64 = u64::MAX - 1;
+
 /// Splits `N` bytes off the beginning of `bytes`.
 fn take<'a, const N: usize>(bytes: &mut &'a [u8]) -> Option<&'a [u8; N]> {
     let (taken, rest) = bytes.split_first_chunk::<N>()?;

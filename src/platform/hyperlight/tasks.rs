@@ -2,6 +2,8 @@
 
 use core::{future::Future, pin::pin, time::Duration};
 
+use dormir_hyperlight_protocol::{NO_DEADLINE, TASKS_ENDED};
+
 use super::{clock::CLOCK, error::Error, host, running, tick};
 use crate::{
     executor::{JoinHandle, SpawnError, Task, block_on::Blocking},
@@ -79,6 +81,37 @@ pub struct Polled {
     pub next_in: Option<Duration>,
     /// Whether calls of the host's async functions are in flight, or its signals are awaited.
     pub awaits_host: bool,
+}
+
+impl Polled {
+    /// The word that the host's `Host::drive` expects of the guest function that it calls.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use dormir_guest as _;
+    /// use dormir::hyperlight;
+    /// use hyperlight_guest::error::HyperlightGuestError;
+    ///
+    /// // With `#[guest_function]`.
+    /// fn turn() -> Result<u64, HyperlightGuestError> {
+    ///     Ok(hyperlight::poll_once()?.to_word())
+    /// }
+    /// ```
+    #[must_use]
+    pub fn to_word(&self) -> u64 {
+        let next_in = self.next_in.map(|time| {
+            let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+            nanos.min(TASKS_ENDED - 1)
+        });
+        match next_in {
+            _ if self.tasks_left == 0 => TASKS_ENDED,
+            Some(nanos) => nanos,
+            None if self.awaits_host => NO_DEADLINE,
+            // As for `block_on`, it would be a wait without an end.
+            None => TASKS_ENDED,
+        }
+    }
 }
 
 /// Runs tasks until none is ready, and returns instead of waiting: for hosts that schedule guests

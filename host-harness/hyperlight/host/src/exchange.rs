@@ -27,16 +27,17 @@ impl HostState {
         let Some(batch) = Batch::parse(bytes) else {
             return Ok(self.reply(&mut self.changing(), ReplyStatus::BadBatch, 0, 0));
         };
-        let has_calls = batch
-            .records()
-            .any(|record| matches!(record, ToHost::Call { .. }));
-        if has_calls && self.runtime().needs_this_thread() {
-            return Err(DEADLOCK);
-        }
         let header = batch.header;
         let room = (header.room as usize).min(MAX_MESSAGE - ReplyHeader::LEN);
+        let has_calls = |record| matches!(record, ToHost::Call { .. });
         let mut changing = self.changing();
         changing.exchanges += 1;
+        let would_block = header.wait != 0
+            && (changing.calls.runs() || batch.records().any(has_calls))
+            && self.runtime().needs_this_thread();
+        if would_block {
+            return Err(DEADLOCK);
+        }
         let was_cancelled = changing.is_cancelled;
         if header.flags.is_first {
             // An earlier cancellation was for the previous call, or it came just now: then the

@@ -206,6 +206,10 @@ impl Host {
         result
     }
 
+    pub(crate) fn state(&self) -> &HostState {
+        &self.shared.state
+    }
+
     /// Makes a canceller, which ends calls of `sandbox` from other threads. It must be the sandbox
     /// with which this is registered.
     #[must_use]

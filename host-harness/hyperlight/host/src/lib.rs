@@ -62,6 +62,7 @@
 #[cfg(not(target_arch = "x86_64"))]
 compile_error!("dormir's guests run on x86-64 only: build dormir-hyperlight-host for that alone");
 
+mod drive;
 mod error;
 mod exchange;
 mod functions;
@@ -72,6 +73,7 @@ mod state;
 mod table;
 mod task;
 mod threads;
+mod timer;
 mod tsc;
 #[cfg(feature = "typed")]
 mod typed;

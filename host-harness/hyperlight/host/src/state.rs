@@ -7,6 +7,7 @@ use std::{
     hash::BuildHasher,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
+    task::{Poll, Waker},
     time::{Duration, Instant},
 };
 
@@ -43,6 +44,8 @@ pub(crate) struct Changing {
     pub(crate) number: u64,
     pub(crate) exchanges: u64,
     pub(crate) calls: Table,
+    /// Wakes the task that drives the sandbox.
+    driver: Option<Waker>,
 }
 
 impl HostState {
@@ -62,6 +65,7 @@ impl HostState {
                 number: 0,
                 exchanges: 0,
                 calls: Table::default(),
+                driver: None,
             }),
             changed: Condvar::new(),
         }
@@ -106,7 +110,7 @@ impl HostState {
         changing.is_cancelled = true;
         changing.calls.lose_all(&mut aborts);
         drop(changing);
-        self.changed.notify_all();
+        self.notify();
         aborts.abort();
     }
 
@@ -119,7 +123,7 @@ impl HostState {
 
     pub(crate) fn signal(&self, event: u8) {
         self.changing().calls.signal(event, 1);
-        self.changed.notify_all();
+        self.notify();
     }
 
     /// The runtime; threads, if none was set.
@@ -140,6 +144,38 @@ impl HostState {
         self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Ends waits for a change.
+    fn notify(&self) {
+        self.changed.notify_all();
+        let driver = self.changing().driver.take();
+        // It is the user's, so it is woken while nothing is locked.
+        if let Some(driver) = driver {
+            driver.wake();
+        }
+    }
+
+    /// Whether there is something for the guest; if not, `waker` is woken when there may be.
+    pub(crate) fn poll_change(&self, waker: &Waker) -> Poll<Change> {
+        // Cloning and dropping a waker is foreign code.
+        let waker = waker.clone();
+        let mut changing = self.changing();
+        if changing.is_cancelled {
+            return Poll::Ready(Change::Cancelled);
+        }
+        if changing.calls.has_news(usize::MAX) {
+            return Poll::Ready(Change::News);
+        }
+        let before = changing.driver.replace(waker);
+        drop(changing);
+        drop(before);
+        Poll::Pending
+    }
+
+    /// Forgets an earlier cancellation, which was for an earlier call.
+    pub(crate) fn begin(&self) {
+        self.changing().is_cancelled = false;
+    }
+
     /// Waits until something changes, at most for `limit`.
     pub(crate) fn wait_for_change<'a>(
         &self,
@@ -149,6 +185,13 @@ impl HostState {
         let woken = self.changed.wait_timeout(changing, limit);
         woken.unwrap_or_else(PoisonError::into_inner).0
     }
+}
+
+/// Why the guest should go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    News,
+    Cancelled,
 }
 
 impl fmt::Debug for HostState {
@@ -176,6 +219,6 @@ impl Drop for EndOfCall {
     fn drop(&mut self) {
         let result = self.result.take();
         self.state.changing().calls.ended(self.started, result);
-        self.state.changed.notify_all();
+        self.state.notify();
     }
 }

@@ -6,6 +6,7 @@
 mod bad_input;
 mod bench;
 mod calls;
+mod driven;
 mod host_calls;
 mod polled;
 mod report;
@@ -27,6 +28,7 @@ const CASES: &[&[Case]] = &[
     snapshots::CASES,
     host_calls::CASES,
     typed_calls::CASES,
+    driven::CASES,
     bad_input::CASES,
 ];
 
