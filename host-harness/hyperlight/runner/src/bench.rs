@@ -10,7 +10,10 @@ use dormir_hyperlight_host::Host;
 use hyperlight_host::Sandbox;
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::sandbox::{Check, INTERRUPTS, SandboxGuest};
+use crate::{
+    host_call_bench,
+    sandbox::{Check, INTERRUPTS, SandboxGuest},
+};
 
 /// The measurements, by their names.
 const BENCHES: &[(&str, Bench)] = &[("calls", calls), ("idle", idle), ("sleeps", sleeps)];
@@ -66,6 +69,9 @@ pub(crate) fn run(guest: &SandboxGuest, line: &str) -> Check {
         samples: samples.parse()?,
         limit: Duration::from_millis(millis.parse()?),
     };
+    if name == host_call_bench::NAME {
+        return host_call_bench::run(guest, extent.limit);
+    }
     let known = BENCHES.iter().find(|(known, _)| *known == name);
     let Some((_, bench)) = known else {
         let names: Vec<_> = BENCHES.iter().map(|(name, _)| *name).collect();

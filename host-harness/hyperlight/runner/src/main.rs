@@ -7,6 +7,7 @@ mod bad_input;
 mod bench;
 mod calls;
 mod driven;
+mod host_call_bench;
 mod host_calls;
 mod polled;
 mod report;

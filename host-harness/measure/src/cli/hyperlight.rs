@@ -26,8 +26,8 @@ pub(super) const SAMPLES: u32 = 100;
 /// How long a figure may take for them.
 const LIMIT: Duration = Duration::from_secs(15);
 
-/// How long a runner may take for one measurement: it has at most three figures, a sandbox to make,
-/// and a slow machine.
+/// How long a runner may take for one measurement: it has a few figures, a sandbox to make, and a
+/// slow machine.
 const RUNNER_LIMIT: Duration = Duration::from_secs(180);
 
 /// The runner's measurements, and what they are called while they run.
@@ -35,16 +35,21 @@ const MEASUREMENTS: &[(&str, &str)] = &[
     ("calls", "calls"),
     ("idle", "idles"),
     ("sleeps", "sleeps of 1, 10 and 100 ms"),
+    (HOST_CALLS, "host calls of 50 ms"),
 ];
+
+/// The measurement of host calls, whose output has a form of its own.
+const HOST_CALLS: &str = "host-calls";
 
 /// What `--help` says of the figures.
 pub(super) const ABOUT: &str = "Of --hyperlight, in microseconds:\n\n  call   of a guest function \
     that does nothing (plain); that calls a host function, which returns at once (host-function); \
-    and that runs the executor for a future that is ready (block_on), which calls the host once \
-    too\n  idle   what one costs: the host function that waits, without its wait (wait-elapsed); \
+    and that runs the executor for a future that is ready (block_on), which calls no host \
+    function\n  idle   what one costs: the host function that waits, without its wait (wait-elapsed); \
     processor time for a sleep by that function (wait-processor); processor time for one tick and \
     the halt after it (tick-processor)\n  sleep  by how much sleeps of 1, 10 and 100 ms are too \
-    long, the guest's and this machine's own";
+    long, the guest's and this machine's own\n  host calls  of functions that take 50 ms: calls in a \
+    second, and exits from the guest for each";
 
 /// What is to be measured.
 pub(super) struct Options<'a> {
@@ -78,6 +83,7 @@ pub(super) fn run(options: &Options<'_>, stop: &StopToken) -> Ended {
     };
 
     let mut rows = Vec::new();
+    let mut host_calls = Vec::new();
     let progress = Progress::of("measuring", runners.len() * MEASUREMENTS.len());
     for (mode, runner) in &runners {
         let mut output = String::new();
@@ -95,12 +101,16 @@ pub(super) fn run(options: &Options<'_>, stop: &StopToken) -> Ended {
                 ));
                 return Ok(FAILURE);
             }
-            output += &ran.output;
+            if *name == HOST_CALLS {
+                host_calls.extend(reading::read_host_calls(*mode, &ran.output)?);
+            } else {
+                output += &ran.output;
+            }
         }
         rows.extend(reading::read(*mode, &output)?);
     }
     progress.end();
-    let document = Document::new(host, versions, rows);
+    let document = Document::new(host, versions, rows, host_calls);
     let shown = io::stdout().write_all(report::hyperlight::text(&document).as_bytes());
     // Whether or not anything reads the table.
     if let Some(json) = json {

@@ -1,6 +1,6 @@
 //! Figures of Hyperlight guests.
 
-use super::{Host, Versions, distribution::Distribution, now};
+use super::{Host, Versions, distribution::Distribution, host_calls::HostCalls, now};
 use dormir_harness::hyperlight::SandboxMode;
 use serde::Serialize;
 use std::time::Duration;
@@ -88,33 +88,65 @@ const SCHEMA: u32 = 1;
 const KIND: &str = "hyperlight";
 
 /// All figures of one run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub(crate) struct Document {
-    schema: u32,
-    kind: &'static str,
     /// When the run ended, in UTC.
     date: String,
     pub(crate) host: Host,
     /// Packages and compiler, with their versions.
     pub(crate) versions: Versions,
     pub(crate) rows: Vec<Row>,
+    pub(crate) host_calls: Vec<HostCalls>,
+}
+
+/// The document as it is written.
+#[derive(Serialize)]
+struct Written<'a> {
+    schema: u32,
+    kind: &'static str,
+    date: &'a str,
+    host: &'a Host,
+    versions: &'a Versions,
+    rows: Vec<AnyRow<'a>>,
+}
+
+/// A row, which its `case` tells from others.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum AnyRow<'a> {
+    Timed(&'a Row),
+    HostCalls(&'a HostCalls),
 }
 
 impl Document {
-    pub(crate) fn new(host: Host, versions: Versions, rows: Vec<Row>) -> Self {
+    pub(crate) fn new(
+        host: Host,
+        versions: Versions,
+        rows: Vec<Row>,
+        host_calls: Vec<HostCalls>,
+    ) -> Self {
         Self {
-            schema: SCHEMA,
-            kind: KIND,
             date: now(),
             host,
             versions,
             rows,
+            host_calls,
         }
     }
 
     /// The document as text. Not indented: most of it is pairs of numbers.
     pub(crate) fn to_json(&self) -> serde_json::Result<String> {
-        Ok(serde_json::to_string(self)? + "\n")
+        let timed = self.rows.iter().map(AnyRow::Timed);
+        let host_calls = self.host_calls.iter().map(AnyRow::HostCalls);
+        let written = Written {
+            schema: SCHEMA,
+            kind: KIND,
+            date: &self.date,
+            host: &self.host,
+            versions: &self.versions,
+            rows: timed.chain(host_calls).collect(),
+        };
+        Ok(serde_json::to_string(&written)? + "\n")
     }
 
     /// A made-up document with two samples for each figure of both modes.
@@ -129,9 +161,16 @@ impl Document {
             })
         };
         let rows = SandboxMode::ALL.into_iter().flat_map(row).collect();
+        let calls = |mode: SandboxMode| {
+            let loads = super::host_calls::LOADS.iter();
+            loads.map(move |load| {
+                HostCalls::new(mode.to_string(), *load, 10, Duration::from_secs(4), 5)
+            })
+        };
+        let calls = SandboxMode::ALL.into_iter().flat_map(calls).collect();
         Self {
             date: "2026-01-02T03:04:05Z".into(),
-            ..Self::new(Host::for_test(), super::versions_for_test(), rows)
+            ..Self::new(Host::for_test(), super::versions_for_test(), rows, calls)
         }
     }
 }
@@ -148,6 +187,7 @@ mod tests {
             .rows
             .retain(|row| row.vmm == "hyperlight-interrupts" && row.subject.case != "call");
         document.rows.truncate(2);
+        document.host_calls.truncate(1);
         let text = document.to_json().expect("it can be written");
         let read: Value = serde_json::from_str(&text).expect("JSON");
         let expected = json!({
@@ -162,6 +202,8 @@ mod tests {
                  "histogram_ns": [[1000, 1], [2000, 1]]},
                 {"vmm": "hyperlight-interrupts", "case": "sleep", "what": "guest",
                  "asked_ns": 1_000_000, "histogram_ns": [[1000, 1], [2000, 1]]},
+                {"case": "host_call", "mode": "hyperlight", "what": "plain", "in_flight": 1,
+                 "bytes": 8, "calls": 10, "calls_per_second": 2.5, "exits_per_call": 0.5},
             ],
         });
         assert_eq!(read, expected);

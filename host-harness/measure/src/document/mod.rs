@@ -5,6 +5,7 @@
 pub mod counts;
 pub(crate) mod distribution;
 mod host;
+pub(crate) mod host_calls;
 pub(crate) mod hyperlight;
 pub(crate) mod latency;
 pub(crate) mod native;

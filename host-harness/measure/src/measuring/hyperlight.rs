@@ -2,9 +2,11 @@
 
 use crate::document::{
     distribution::Distribution,
+    host_calls::{HostCalls, LOADS},
     hyperlight::{Row, subjects},
 };
 use dormir_harness::hyperlight::SandboxMode;
+use std::time::Duration;
 
 /// The runner printed something other than samples of these figures, or not samples of all.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,6 +48,32 @@ pub(crate) fn read(mode: SandboxMode, output: &str) -> Result<Vec<Row>, SampleEr
         })
     })
     .collect()
+}
+
+/// Reads lines of `NAME CALLS NANOSECONDS EXITS`, one of each load.
+pub(crate) fn read_host_calls(
+    mode: SandboxMode,
+    output: &str,
+) -> Result<Vec<HostCalls>, SampleError> {
+    let mut found = vec![None; LOADS.len()];
+    for line in output.lines() {
+        let figure = || {
+            let mut words = line.split(' ');
+            let name = words.next()?;
+            let index = LOADS.iter().position(|load| load.key() == name)?;
+            let calls = words.next()?.parse().ok().filter(|calls| *calls > 0)?;
+            let took = Duration::from_nanos(words.next()?.parse().ok()?);
+            let exits = words.next()?.parse().ok()?;
+            let figure = HostCalls::new(mode.to_string(), LOADS[index], calls, took, exits);
+            words.next().is_none().then_some((index, figure))
+        };
+        let (index, figure) = figure().ok_or_else(|| SampleError::NoSample(line.to_owned()))?;
+        found[index] = Some(figure);
+    }
+    let found = LOADS.iter().zip(found);
+    found
+        .map(|(load, figure)| figure.ok_or_else(|| SampleError::Missing(load.key())))
+        .collect()
 }
 
 #[cfg(test)]
@@ -91,5 +119,37 @@ mod tests {
             missing.to_string().contains("sleep/1000000/host"),
             "{missing}"
         );
+    }
+
+    #[test]
+    fn host_calls_are_one_line_each() {
+        let mode = SandboxMode::HostWait;
+        let line = |load: &crate::document::host_calls::Load| {
+            format!("{} 100 2000000000 25\n", load.key())
+        };
+        let output: String = LOADS.iter().map(line).collect();
+        let found = read_host_calls(mode, &output).expect("they can be read");
+        assert_eq!(found.len(), LOADS.len());
+        for (figure, load) in found.iter().zip(LOADS) {
+            assert_eq!((figure.load, figure.calls), (*load, 100));
+            assert_eq!(
+                (figure.calls_per_second, figure.exits_per_call),
+                (50.0, 0.25)
+            );
+        }
+        for wrong in [
+            "",
+            "host_call/async/7/8 1 1 1",
+            "host_call/async/10/8 0 1 1",
+        ] {
+            let output = format!("{output}{wrong}\n");
+            assert_eq!(
+                read_host_calls(mode, &output),
+                Err(SampleError::NoSample(wrong.into()))
+            );
+        }
+        let (_, all_but_one) = output.split_once('\n').expect("there are lines");
+        let missing = read_host_calls(mode, all_but_one);
+        assert_eq!(missing, Err(SampleError::Missing(LOADS[0].key())));
     }
 }

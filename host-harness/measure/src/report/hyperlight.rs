@@ -1,6 +1,7 @@
 //! The figures as a table for each mode, with what must be known to judge them.
 
 use crate::document::{
+    host_calls::HostCalls,
     hyperlight::{Document, Row},
     in_words,
 };
@@ -16,13 +17,15 @@ const NOTES: &[&str] = &[
      does not show",
     "call: from the host's call of a guest function to its return. plain does nothing, \
      host-function calls a host function that returns at once, block_on runs the executor for a \
-     future that is ready, which takes one call of a host function too",
+     future that is ready, which takes no call of a host function",
     "idle: what each further one costs in a call that has several. wait-elapsed is the call of the \
      waiting function without its wait; wait-processor the processor time of a sleep of 1 ms by \
      it; tick-processor the processor time of one tick, at a period of 1 ms, and of the halt after \
      it",
     "sleep: by how much it was too long; guest by its own clock, host is the system's sleep in the \
      same program, in turns with the guest's",
+    "host calls: of a function that takes 50 ms, one after another (plain), and with so many in \
+     flight (async). bytes are those of the argument and of the result",
 ];
 
 /// Everything that is printed.
@@ -37,6 +40,9 @@ pub(crate) fn text(document: &Document) -> String {
     let _ = writeln!(text, "{}.\n", in_words(&document.versions));
     for rows in document.rows.chunk_by(|a, b| a.vmm == b.vmm) {
         let _ = writeln!(text, "{}:\n\n{}\n", rows[0].vmm, draw(rows));
+        let vmm = &rows[0].vmm;
+        let calls = document.host_calls.iter().filter(|row| row.mode == *vmm);
+        let _ = writeln!(text, "{vmm}, host calls:\n\n{}\n", draw_host_calls(calls));
     }
     for note in NOTES {
         let _ = writeln!(text, "- {note}.");
@@ -74,6 +80,32 @@ fn draw(rows: &[Row]) -> Table {
     table
 }
 
+fn draw_host_calls<'a>(rows: impl Iterator<Item = &'a HostCalls>) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_MARKDOWN).set_header([
+        "host calls",
+        "in flight",
+        "bytes",
+        "n",
+        "calls per second",
+        "exits per call",
+    ]);
+    for row in rows {
+        table.add_row([
+            row.load.what.to_owned(),
+            row.load.in_flight.to_string(),
+            row.load.bytes.to_string(),
+            row.calls.to_string(),
+            format!("{:.1}", row.calls_per_second),
+            format!("{:.3}", row.exits_per_call),
+        ]);
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
 /// As in `1234.5`.
 fn micros(nanos: u64) -> String {
     format!("{:.1}", nanos as f64 / 1000.0)
@@ -94,8 +126,10 @@ mod tests {
         assert_eq!(rows[0], ["case", "of", "n", "p50", "p90", "max"]);
         assert_eq!(rows[1], ["call", "plain", "2", "1.0", "2.0", "2.0"]);
         assert_eq!(rows[6], ["sleep 1ms", "guest", "2", "1.0", "2.0", "2.0"]);
-        // A header and eleven figures, then a header and ten.
-        assert_eq!(rows.len(), 12 + 11, "{text}");
+        // A header and eleven figures, then a header and ten; and twice a header and seven.
+        assert_eq!(rows.len(), 12 + 11 + 2 * 8, "{text}");
+        assert_eq!(rows[12][0], "host calls");
+        assert_eq!(rows[13], ["plain", "1", "8", "10", "2.5", "0.500"]);
         assert!(
             text.starts_with("KVM here is not hardware-assisted"),
             "{text}"

@@ -27,6 +27,20 @@ fn each_figure_of_each_mode_is_measured_and_written() {
         assert!(document["versions"][package].is_string(), "{text}");
     }
     let rows = document["rows"].as_array().expect("rows");
+    let is_host_call = |row: &&Value| row["case"] == "host_call";
+    let (host_calls, rows): (Vec<_>, Vec<_>) = rows.iter().partition(is_host_call);
+    for mode in ["hyperlight", "hyperlight-interrupts"] {
+        let of_mode = host_calls.iter().filter(|row| row["mode"] == mode);
+        let loads = of_mode.map(|row| {
+            assert!(row["calls_per_second"].as_f64() > Some(0.0), "{row}");
+            assert!(row["exits_per_call"].as_f64() > Some(0.0), "{row}");
+            (row["what"].as_str(), row["in_flight"].as_u64())
+        });
+        let loads: Vec<_> = loads.collect();
+        assert_eq!(loads.len(), 7, "{text}");
+        assert_eq!(loads[0], (Some("plain"), Some(1)));
+        assert_eq!(loads[4], (Some("async"), Some(1000)));
+    }
     let mut expected = Vec::new();
     for (mode, idles) in [
         ("hyperlight", &["wait-elapsed", "wait-processor"][..]),
@@ -46,7 +60,7 @@ fn each_figure_of_each_mode_is_measured_and_written() {
         assert!(table.contains(&format!("\n{mode}:\n")), "{table}");
     }
     assert_eq!(rows.len(), expected.len(), "{text}");
-    for (row, (mode, case, what, asked)) in rows.iter().zip(expected) {
+    for (row, (mode, case, what, asked)) in rows.into_iter().zip(expected) {
         assert_eq!(row["vmm"], mode, "{row}");
         assert_eq!(row["case"], case, "{row}");
         assert_eq!(row["what"], what, "{row}");
