@@ -80,8 +80,19 @@ const DEMOS: &[Demo] = &[
     },
 ];
 
+/// The demos that only Hyperlight guests have.
+const HYPERLIGHT_DEMOS: &[Demo] = &[Demo {
+    name: "fetch",
+    about: "with --vmm hyperlight: 100 pages of a server by host calls, ten at a time and one by one",
+}];
+
 /// The time limit of a demo.
 const LIMIT: Duration = Duration::from_secs(60);
+
+/// A demo that only Hyperlight guests have was named for another VMM.
+#[derive(Debug, thiserror::Error)]
+#[error("the demo `{0}` is for Hyperlight: add --vmm hyperlight")]
+struct ForHyperlightError(&'static str);
 
 /// There is no demo with this name.
 #[derive(Debug, thiserror::Error)]
@@ -101,6 +112,14 @@ pub(super) fn run(arguments: &DemoArguments, stop: &StopToken) -> Ended {
             return hyperlight::run(mode, &demos, are_named, policy, stop);
         }
     };
+    let is_elsewhere = |demo: &&&Demo| HYPERLIGHT_DEMOS.iter().any(|it| it.name == demo.name);
+    if let Some(demo) = demos.iter().find(is_elsewhere) {
+        // If it was not named, it is left out.
+        if !arguments.names.is_empty() {
+            return Err(ForHyperlightError(demo.name).into());
+        }
+    }
+    let demos: Vec<_> = demos.iter().filter(|demo| !is_elsewhere(demo)).collect();
     if matches!(vmm, Vmm::Kvm | Vmm::Qemu(Accelerator::Kvm, _)) {
         // Before anything is installed or built: set-up cannot fix this.
         kvm::probe()?;
@@ -173,13 +192,18 @@ fn show(demo: &Demo, elf: &Path, config: &RunConfig) -> Shown {
     }
 }
 
+/// All demos.
+fn all() -> impl Iterator<Item = &'static Demo> {
+    DEMOS.iter().chain(HYPERLIGHT_DEMOS)
+}
+
 /// Returns the demos with these names, or all.
 fn select(names: &[String]) -> Result<Vec<&'static Demo>, NoSuchDemoError> {
     if names.is_empty() {
-        return Ok(DEMOS.iter().collect());
+        return Ok(all().collect());
     }
     let find = |name: &String| {
-        let found = DEMOS.iter().find(|demo| demo.name == name);
+        let found = all().find(|demo| demo.name == name);
         found.ok_or_else(|| NoSuchDemoError(name.clone()))
     };
     names.iter().map(find).collect()
@@ -198,12 +222,13 @@ mod tests {
 
     #[test]
     fn no_name_means_all() {
-        assert_eq!(select(&[]).unwrap().len(), DEMOS.len());
+        assert_eq!(select(&[]).unwrap().len(), all().count());
     }
 
     #[test]
     fn names_are_run_in_the_order_given() {
-        let names: Vec<String> = DEMOS.iter().rev().map(|demo| demo.name.into()).collect();
+        let mut names: Vec<String> = all().map(|demo| demo.name.into()).collect();
+        names.reverse();
         let found: Vec<_> = select(&names)
             .unwrap()
             .iter()

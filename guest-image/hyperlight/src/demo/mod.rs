@@ -2,6 +2,7 @@
 
 mod advanced;
 mod basic;
+mod fetch;
 mod roles;
 mod sleepers;
 mod tasks;
@@ -32,6 +33,7 @@ const DEMOS: &[Demo] = &[
     ("sleepers", sleepers::run),
     ("tasks", tasks::run),
     ("roles", roles::run),
+    ("fetch", fetch::run),
 ];
 
 /// Returns the names of the demos, separated by spaces.

@@ -6,6 +6,7 @@
 mod bad_input;
 mod bench;
 mod calls;
+mod demo;
 mod driven;
 mod host_call_bench;
 mod host_calls;
@@ -17,7 +18,6 @@ mod typed_calls;
 
 use std::{env, error::Error, path::PathBuf, process::ExitCode};
 
-use dormir_hyperlight_host::Host;
 use sandbox::{Check, MODE, SandboxGuest};
 
 /// A test case, and its name.
@@ -69,7 +69,7 @@ fn run() -> Result<u8, String> {
     }
     let guest = SandboxGuest::new(PathBuf::from(guest));
     if let Some(name) = case.strip_prefix("demo:") {
-        return Ok(report::tell(demo(&guest, name).map(|()| 0)));
+        return Ok(report::tell(demo::run(&guest, name).map(|()| 0)));
     }
     if let Some(function) = case.strip_prefix("call:") {
         return Ok(report::tell(call(&guest, function)));
@@ -83,14 +83,6 @@ fn run() -> Result<u8, String> {
     };
     let tested = test(&guest).map_err(|error| format!("{MODE}::{case}: {error}"));
     tested.map(|()| 0)
-}
-
-/// Runs the guest's demo `name`, with its output on standard output.
-fn demo(guest: &SandboxGuest, name: &str) -> Check {
-    // Thousands of tasks occupy pages that are copied at their first write.
-    let mut sandbox = guest.builder().scratch_size(16 << 20).build()?;
-    Host::new().register(&mut sandbox)?;
-    Ok(sandbox.call("demo", name.to_owned())?)
 }
 
 /// Calls the guest's function `function`, which returns the exit code.

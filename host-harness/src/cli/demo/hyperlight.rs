@@ -28,6 +28,11 @@ const DEMOS: &[(&str, &str)] = &[
         "roles",
         "future, task, waker and executor: hello, and two seconds later hello again",
     ),
+    (
+        "fetch",
+        "100 pages of a local server by host calls, ten at a time, with a time limit and retries; \
+         and by a plain host function",
+    ),
 ];
 
 /// A demo that the Hyperlight guest does not have.
@@ -111,7 +116,7 @@ mod tests {
     #[test]
     fn they_are_among_the_demos() {
         for (name, _) in DEMOS {
-            let is_known = super::super::DEMOS.iter().any(|demo| demo.name == *name);
+            let is_known = super::super::all().any(|demo| demo.name == *name);
             assert!(is_known, "{name}");
         }
     }
