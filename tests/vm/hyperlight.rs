@@ -55,6 +55,7 @@ const CASES: &[&str] = &[
     "exits-of-calls",
     "hostile-batches",
     "typed-calls",
+    "random-calls",
     "driven-sandboxes",
     "driven-by-one-thread",
     "driven-and-cancelled",

@@ -10,6 +10,7 @@ mod endings;
 mod host_calls;
 mod misuse;
 mod polled;
+mod random_calls;
 mod sleepers;
 mod typed_calls;
 

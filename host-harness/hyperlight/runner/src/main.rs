@@ -11,6 +11,7 @@ mod driven;
 mod host_call_bench;
 mod host_calls;
 mod polled;
+mod random_calls;
 mod report;
 mod sandbox;
 mod snapshots;
@@ -30,6 +31,7 @@ const CASES: &[&[Case]] = &[
     host_calls::CASES,
     typed_calls::CASES,
     driven::CASES,
+    random_calls::CASES,
     bad_input::CASES,
 ];
 
