@@ -24,8 +24,8 @@ where
 ///
 /// The host declares the same functions by `dormir_hyperlight_host::host_functions!`, with types
 /// that are written in the same words, and registers them by `Host::declared_function`. If they
-/// differ, the call ends with [`CallError::Host`](crate::hyperlight::CallError::Host), whose message
-/// says so.
+/// differ, the call ends with [`CallError::Host`](crate::hyperlight::CallError::Host), whose
+/// message says so.
 ///
 /// Arguments and results are `serde`'s. They go in postcard's form.
 ///

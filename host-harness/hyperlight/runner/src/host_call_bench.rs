@@ -1,5 +1,5 @@
-//! The measurement of host calls. Each line of output is one figure: `host_call/WHAT/IN_FLIGHT/BYTES
-//! CALLS NANOSECONDS EXITS`.
+//! The measurement of host calls. Each line of output is one figure:
+//! `host_call/WHAT/IN_FLIGHT/BYTES CALLS NANOSECONDS EXITS`.
 
 use std::{
     convert::Infallible,

@@ -31,7 +31,7 @@ fn host(handle: Handle) -> Host {
             let number: [u8; 8] = argument.try_into().map_err(|_| "that is no number")?;
             let number = u64::from_le_bytes(number);
             let micros = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48;
-            if number % 3 != 0 {
+            if !number.is_multiple_of(3) {
                 tokio::time::sleep(Duration::from_micros(micros % 20_000)).await;
             }
             match number % 16 {

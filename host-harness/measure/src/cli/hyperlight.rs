@@ -48,8 +48,8 @@ pub(super) const ABOUT: &str = "Of --hyperlight, in microseconds:\n\n  call   of
     function\n  idle   what one costs: the host function that waits, without its wait (wait-elapsed); \
     processor time for a sleep by that function (wait-processor); processor time for one tick and \
     the halt after it (tick-processor)\n  sleep  by how much sleeps of 1, 10 and 100 ms are too \
-    long, the guest's and this machine's own\n  host calls  of functions that take 50 ms: calls in a \
-    second, and exits from the guest for each";
+    long, the guest's and this machine's own\n  host calls  of functions that take 50 ms: calls in \
+    a second, and exits from the guest for each";
 
 /// What is to be measured.
 pub(super) struct Options<'a> {
