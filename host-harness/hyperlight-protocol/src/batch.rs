@@ -46,11 +46,13 @@ pub struct BatchHeader {
     pub wait: u64,
     /// The most bytes of records in the reply.
     pub room: u32,
+    /// A digest of the records of the batch's first attempt. The guest chooses how it is computed.
+    pub digest: u64,
 }
 
 impl BatchHeader {
     /// The header's length, in bytes.
-    pub const LEN: usize = 40;
+    pub const LEN: usize = 48;
 
     /// Writes the header.
     #[must_use]
@@ -63,6 +65,7 @@ impl BatchHeader {
             &self.wait.to_le_bytes(),
             &self.room.to_le_bytes(),
             &[0; 4],
+            &self.digest.to_le_bytes(),
         ])
     }
 
@@ -70,14 +73,22 @@ impl BatchHeader {
         if take_u32(bytes)? != VERSION {
             return None;
         }
-        let header = Self {
-            flags: Flags::from_word(take_u32(bytes)?)?,
-            generation: take_u64(bytes)?,
-            number: take_u64(bytes)?,
-            wait: take_u64(bytes)?,
-            room: take_u32(bytes)?,
-        };
-        (take_u32(bytes)? == 0).then_some(header)
+        let flags = Flags::from_word(take_u32(bytes)?)?;
+        let generation = take_u64(bytes)?;
+        let number = take_u64(bytes)?;
+        let wait = take_u64(bytes)?;
+        let room = take_u32(bytes)?;
+        if take_u32(bytes)? != 0 {
+            return None;
+        }
+        Some(Self {
+            flags,
+            generation,
+            number,
+            wait,
+            room,
+            digest: take_u64(bytes)?,
+        })
     }
 }
 
@@ -177,6 +188,7 @@ mod tests {
         number: 2,
         wait: 3,
         room: 4,
+        digest: 5,
     };
 
     fn write(header: BatchHeader, records: &[ToHost<'_>]) -> Vec<u8> {
@@ -308,7 +320,7 @@ mod tests {
         #[test]
         fn a_batch_is_read_as_it_was_written(
             flags in 0_u32..8,
-            words: [u64; 3],
+            words: [u64; 4],
             room: u32,
             records in proptest::collection::vec(record(), 0..20),
         ) {
@@ -318,6 +330,7 @@ mod tests {
                 number: words[1],
                 wait: words[2],
                 room,
+                digest: words[3],
             };
             let records: Vec<_> = records.iter().map(Owned::borrow).collect();
             let bytes = write(header, &records);

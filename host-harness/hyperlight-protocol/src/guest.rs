@@ -11,6 +11,7 @@ pub use error::CallError;
 use outbox::Outboxes;
 use slot::{Slot, State};
 
+mod digest;
 mod error;
 mod exchange;
 mod outbox;
@@ -55,6 +56,8 @@ pub struct Calls {
     number: u64,
     /// How often the next batch was sent, without an answer.
     attempts: u32,
+    /// The digest of its first attempt.
+    digest: u64,
 }
 
 /// How many elements of each queue are in a batch.
@@ -85,6 +88,7 @@ impl Calls {
             generation: 0,
             number: 0,
             attempts: 0,
+            digest: 0,
         }
     }
 

@@ -24,7 +24,9 @@
 //! snapshot (or is new): the host ends what was in flight, and begins another generation. A batch
 //! without an answer may have arrived or not: its calls end as lost, and the guest sends the rest
 //! of it again, marked as repeated. The host takes it only if it has not yet done so, and repeats
-//! the results that may not have arrived.
+//! the results that may not have arrived. Two guests that were restored from one snapshot give
+//! their next batches the same number. So a repeated batch is known by its number and by a digest
+//! of what it had at first.
 #![no_std]
 
 #[cfg(any(feature = "guest", feature = "typed"))]

@@ -4,7 +4,9 @@ use alloc::{vec, vec::Vec};
 use core::mem;
 
 use super::{
-    Batched, Calls, outbox,
+    Batched, Calls,
+    digest::digest,
+    outbox,
     slot::{Incoming, OutOfPlace, State},
 };
 use crate::{
@@ -78,6 +80,9 @@ impl Calls {
         for (id, offset) in self.wants.iter().take(wants) {
             record(Kind::More, *id, &offset.to_le_bytes());
         }
+        if !is_repeated {
+            self.digest = digest(&bytes[BatchHeader::LEN..]);
+        }
         let header = BatchHeader {
             flags: Flags {
                 is_first,
@@ -88,6 +93,7 @@ impl Calls {
             number,
             wait,
             room: self.room(bytes.len()) as u32,
+            digest: self.digest,
         };
         bytes[..BatchHeader::LEN].copy_from_slice(&header.to_bytes());
         debug_assert!(Batch::parse(&bytes).is_some());

@@ -79,7 +79,8 @@ impl HostState {
     ) -> Vec<Arc<CallTask>> {
         let header = batch.header;
         let is_same = header.generation == changing.generation;
-        if is_same && header.flags.is_repeated && header.number == changing.number {
+        let is_last = (header.number, header.digest) == (changing.number, changing.digest);
+        if is_same && header.flags.is_repeated && is_last {
             // The guest did not get the last reply.
             changing.calls.send_again();
             return Vec::new();
@@ -92,6 +93,7 @@ impl HostState {
             changing.calls.clear(aborts);
         }
         changing.number = header.number;
+        changing.digest = header.digest;
         // First, since it makes room for calls.
         for record in batch.records() {
             if let ToHost::Cancel(id) = record {

@@ -42,6 +42,8 @@ pub(crate) struct Changing {
     pub(crate) generation: u64,
     /// The number of the guest's last batch.
     pub(crate) number: u64,
+    /// The digest of that batch's first attempt.
+    pub(crate) digest: u64,
     pub(crate) exchanges: u64,
     pub(crate) calls: Table,
     /// Wakes the task that drives the sandbox.
@@ -63,6 +65,7 @@ impl HostState {
                 // A snapshot may come from another host, whose generations must differ.
                 generation: RandomState::new().hash_one(0_u64) | 1,
                 number: 0,
+                digest: 0,
                 exchanges: 0,
                 calls: Table::default(),
                 driver: None,

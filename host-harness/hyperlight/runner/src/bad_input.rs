@@ -180,6 +180,7 @@ fn batch_of(wait: u64) -> Vec<u8> {
         number: 1,
         wait,
         room: 0,
+        digest: 0,
     };
     header.to_bytes().to_vec()
 }

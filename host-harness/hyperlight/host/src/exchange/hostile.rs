@@ -22,6 +22,7 @@ fn hostile_batch(random: &mut Random, state: &HostState) -> Vec<u8> {
         number: number.wrapping_add(u64::from(random.below(3) < 2)),
         wait: [0, 1000, u64::MAX][random.below(20) / 18 * random.below(2)],
         room: [0, 10, 64, 100, 5000, u32::MAX][random.below(6)],
+        digest: random.below(3) as u64,
     };
     let mut batch = header.to_bytes().to_vec();
     for _ in 0..random.below(60) {

@@ -3,6 +3,7 @@
 //! once, with its own result or as lost, and nothing is left on the host.
 
 use std::{
+    env,
     future::poll_fn,
     sync::Mutex,
     task::{Context, Poll, Waker},
@@ -19,9 +20,12 @@ use crate::{
     runtime::{HostTask, Runtime},
 };
 
-/// How many calls a run makes. (Each run has another seed.)
+/// How many calls a run makes.
 const CALLS: u32 = 4_000;
-const RUNS: u64 = 6;
+
+/// How many runs there are, each with another seed, unless the variable has another number.
+const RUNS: u64 = 100;
+const VARIABLE: &str = "DORMIR_MODEL_RUNS";
 
 pub(super) const LIMITS: Limits = Limits::new().with_calls(60).with_bytes(120_000);
 
@@ -312,7 +316,9 @@ fn run(seed: u64) {
 
 #[test]
 fn every_call_ends_once() {
-    for seed in 1..=RUNS {
+    let runs = env::var(VARIABLE).ok();
+    let runs = runs.map_or(RUNS, |runs| runs.parse().expect("a number of runs"));
+    for seed in 1..=runs {
         println!("seed {seed}");
         run(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     }
