@@ -205,6 +205,7 @@ impl Calls {
             Ok(false) if piece.is_empty() && !is_first => {}
             Ok(false) => {
                 let arrived = incoming.len() as u32;
+                self.forget_want(id);
                 self.wants.push_back((id, arrived));
             }
             Ok(true) => {

@@ -1,6 +1,7 @@
 use super::*;
 use crate::{
-    Batch, MAX_MESSAGE, NO_DEADLINE, Reply, ReplyHeader, ReplyStatus, ResultHeader, Status, ToHost,
+    Batch, BatchHeader, MAX_MESSAGE, NO_DEADLINE, Reply, ReplyHeader, ReplyStatus, ResultHeader,
+    Status, ToHost,
 };
 use proptest::prelude::*;
 use std::{
@@ -8,6 +9,8 @@ use std::{
     vec,
     vec::Vec,
 };
+
+mod queues;
 
 /// A host that answers as a test says.
 struct Answer {
