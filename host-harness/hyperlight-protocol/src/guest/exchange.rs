@@ -23,7 +23,7 @@ const SHORT: usize = 64;
 const ADDED: usize = 256;
 
 /// The longest batch.
-const MAX_BATCH: usize = 9 * PAGE - ADDED;
+pub(super) const MAX_BATCH: usize = 9 * PAGE - ADDED;
 
 /// The bytes of a batch that calls leave to other records.
 const RESERVED: usize = 512;
@@ -37,19 +37,26 @@ const LEAST_ROOM: usize = 4096;
 const _: () = assert!(MAX_MESSAGE - ReplyHeader::LEN - (MAX_BATCH + ADDED) >= LEAST_ROOM);
 
 impl Calls {
-    /// Writes the next batch, which waits for `wait` nanoseconds. If the last one had no answer,
-    /// this says the same again, but for calls.
+    /// Writes the next batch, which waits for `wait` nanoseconds, or not at all if something stays
+    /// queued. If the last one had no answer, this says the same again, but for calls.
     #[must_use]
     pub fn batch(&mut self, wait: u64, is_first: bool, awaits_events: bool) -> Vec<u8> {
         let number = self.number.wrapping_add(1);
         self.no_answer();
         let is_repeated = self.attempts > 0;
-        let unsent = if is_repeated {
-            None
-        } else {
-            self.outboxes.pop()
-        };
-        let (mut bytes, records) = unsent.unwrap_or_else(|| (vec![0; BatchHeader::LEN], 0));
+        let mut calls = None;
+        if !is_repeated {
+            // Calls go if the other records leave space: cancellations make room for them.
+            let cancels = self.cancels.len().min(MAX_RECORDS);
+            let wants = self.wants.len().min(MAX_RECORDS - cancels);
+            self.batched = Batched { cancels, wants };
+            let length = cancels * RECORD_HEADER + wants * (RECORD_HEADER + 4);
+            calls = self.outboxes.pop(cancels + wants, length);
+        }
+        let Batched { cancels, wants } = self.batched;
+        let is_all =
+            self.outboxes.len() == 0 && (cancels, wants) == (self.cancels.len(), self.wants.len());
+        let mut bytes = calls.unwrap_or_else(|| vec![0; BatchHeader::LEN]);
         for id in outbox::calls_in(&bytes) {
             self.slots[id.slot()].state = State::Sent {
                 number,
@@ -57,14 +64,6 @@ impl Calls {
             };
             self.sent += 1;
         }
-        if !is_repeated {
-            let room = (MAX_BATCH - bytes.len()) / (RECORD_HEADER + 4);
-            let records = room.min(MAX_RECORDS - records);
-            let cancels = self.cancels.len().min(records);
-            let wants = self.wants.len().min(records - cancels);
-            self.batched = Batched { cancels, wants };
-        }
-        let Batched { cancels, wants } = self.batched;
         let mut record = |kind, id: CallId, payload: &[u8]| {
             let header = RecordHeader {
                 kind,
@@ -91,7 +90,7 @@ impl Calls {
             },
             generation: self.generation,
             number,
-            wait,
+            wait: if is_all { wait } else { 0 },
             room: self.room(bytes.len()) as u32,
             digest: self.digest,
         };

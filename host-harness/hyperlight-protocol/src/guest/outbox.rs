@@ -2,22 +2,25 @@
 
 use alloc::{collections::VecDeque, vec::Vec};
 
-use super::exchange::MAX_OUTBOX;
+use super::exchange::{MAX_BATCH, MAX_OUTBOX};
 use crate::{BatchHeader, CallId, Kind, MAX_NAME, MAX_RECORDS, RECORD_HEADER, RecordHeader};
 
 /// The records of a batch that calls leave to others.
 const RESERVED_RECORDS: usize = 64;
 
-/// One or more batches in the making. A second one is begun when the first is full.
+/// One or more batches in the making, each with at least one call. A second one is begun when the
+/// first is full.
 #[derive(Clone, Debug)]
 pub(super) struct Outboxes {
     boxes: VecDeque<Outbox>,
-    /// The number of the first.
-    first: u64,
+    /// The number of the next.
+    next: u64,
 }
 
 #[derive(Clone, Debug)]
 struct Outbox {
+    /// Greater than those of the outboxes before it.
+    number: u64,
     /// Begins with space for the batch's header.
     bytes: Vec<u8>,
     records: usize,
@@ -36,7 +39,7 @@ impl Outboxes {
     pub(super) const fn new() -> Self {
         Self {
             boxes: VecDeque::new(),
-            first: 0,
+            next: 0,
         }
     }
 
@@ -60,12 +63,13 @@ impl Outboxes {
         };
         if !self.boxes.back().is_some_and(has_room) {
             self.boxes.push_back(Outbox {
+                number: self.next,
                 bytes: Vec::new(),
                 records: 0,
                 calls: 0,
             });
+            self.next += 1;
         }
-        let number = self.first.wrapping_add(self.boxes.len() as u64 - 1);
         let last = self.boxes.len() - 1;
         let last = &mut self.boxes[last];
         if last.bytes.is_empty() {
@@ -85,16 +89,26 @@ impl Outboxes {
         last.bytes.extend_from_slice(argument);
         last.records += 1;
         last.calls += 1;
-        Place { number, offset }
+        Place {
+            number: last.number,
+            offset,
+        }
     }
 
     /// Takes a call back. Its bytes may stay, as a void record.
     pub(super) fn remove(&mut self, place: Place) {
-        let index = place.number.wrapping_sub(self.first) as usize;
-        let Some(outbox) = self.boxes.get_mut(index) else {
+        let found = self
+            .boxes
+            .binary_search_by_key(&place.number, |outbox| outbox.number);
+        let Ok(index) = found else {
             return;
         };
+        let outbox = &mut self.boxes[index];
         outbox.calls -= 1;
+        if outbox.calls == 0 {
+            self.boxes.remove(index);
+            return;
+        }
         let mut record = &outbox.bytes[place.offset..];
         let header = RecordHeader::take(&mut record);
         if header.is_some_and(|header| header.payload_len as usize == record.len()) {
@@ -103,19 +117,15 @@ impl Outboxes {
         } else {
             outbox.bytes[place.offset] = Kind::Void as u8;
         }
-        // From the front, so that the numbers of the others stay right.
-        while self.boxes.front().is_some_and(|outbox| outbox.calls == 0) {
-            self.boxes.pop_front();
-            self.first = self.first.wrapping_add(1);
-        }
     }
 
-    /// Takes the first batch in the making: its bytes, with space for the header, and the number of
-    /// its records.
-    pub(super) fn pop(&mut self) -> Option<(Vec<u8>, usize)> {
-        let Outbox { bytes, records, .. } = self.boxes.pop_front()?;
-        self.first = self.first.wrapping_add(1);
-        Some((bytes, records))
+    /// Takes the first batch in the making, if `records` more, which are `length` bytes, fit into
+    /// it. It has space for the header.
+    pub(super) fn pop(&mut self, records: usize, length: usize) -> Option<Vec<u8>> {
+        let first = self.boxes.pop_front_if(|first| {
+            first.records + records <= MAX_RECORDS && first.bytes.len() + length <= MAX_BATCH
+        });
+        first.map(|first| first.bytes)
     }
 }
 

@@ -6,6 +6,7 @@ use dormir_hyperlight_protocol::{
 };
 use std::{convert::Infallible, sync::mpsc, task::Waker, thread};
 
+mod queues;
 mod repeats;
 
 const SECOND: u64 = 1_000_000_000;
