@@ -1,31 +1,23 @@
 //! Both sides of the protocol, driven by a random scheduler: calls, cancellations, errors, panics,
 //! pieces, batches and replies that are lost, snapshots, restores, and other hosts. Each call ends
 //! once, with its own result or as lost, and nothing is left on the host.
+//!
+//! This file has the host: its functions, and a runtime that polls them in any order. The guest and
+//! the scheduler are in `run`.
 
 use std::{
-    env,
     future::poll_fn,
     sync::Mutex,
     task::{Context, Poll, Waker},
 };
 
-use dormir_hyperlight_protocol::{
-    Reply,
-    guest::{CallError, CallResult, Calls, Progress},
-};
+use dormir_hyperlight_protocol::guest::{CallError, CallResult};
 
 use super::*;
 use crate::{
     limits::Limits,
     runtime::{HostTask, Runtime},
 };
-
-/// How many calls a run makes.
-const CALLS: u32 = 4_000;
-
-/// How many runs there are, each with another seed, unless the variable has another number.
-const RUNS: u64 = 100;
-const VARIABLE: &str = "DORMIR_MODEL_RUNS";
 
 pub(super) const LIMITS: Limits = Limits::new().with_calls(60).with_bytes(120_000);
 
@@ -103,17 +95,16 @@ impl Wish {
         (0..length).map(|at| (at ^ number) as u8).collect()
     }
 
-    /// Whether a call may end like this. It is lost only if something was.
-    fn may_be(self, result: &CallResult, may_be_lost: bool) -> bool {
+    /// Whether a call may end like this. It is lost only if something was; and `is_scarce` if the
+    /// host's limits are less than what the guest asks for.
+    fn may_be(self, result: &CallResult, may_be_lost: bool, is_scarce: bool) -> bool {
         match (self.kind, result) {
             (_, Err(CallError::Lost)) => may_be_lost,
-            // The guest's table, or the host's.
-            (_, Err(CallError::Busy)) => true,
+            (_, Err(CallError::Busy)) => is_scarce,
             (8, Err(CallError::Unknown)) | (7, Err(CallError::Panicked)) => true,
             (6, Err(CallError::Host(message))) => *message == self.number.to_string(),
             (9, Err(CallError::TooLarge)) => true,
-            // Other results may take the host's memory or the guest's.
-            (0..=5, Err(CallError::TooLarge)) => true,
+            (0..=6, Err(CallError::TooLarge)) => true,
             (0..=5, Ok(bytes)) => *bytes == Self::bytes(self.number, self.length),
             _ => false,
         }
@@ -160,166 +151,4 @@ pub(super) fn host(alive: &Arc<()>) -> (Arc<HostState>, Steps) {
     (state, steps)
 }
 
-/// A call that the guest waits for.
-#[derive(Clone)]
-struct Waiting {
-    id: CallId,
-    wish: Wish,
-    is_sent: bool,
-    may_be_lost: bool,
-}
-
-/// A guest: what a snapshot keeps.
-#[derive(Clone)]
-struct Guest {
-    calls: Calls,
-    waiting: Vec<Waiting>,
-}
-
-/// How an exchange ends.
-enum Exchange {
-    Good,
-    BatchIsLost,
-    ReplyIsLost,
-}
-
-impl Guest {
-    fn new() -> Self {
-        let mut calls = Calls::new();
-        calls.set_budget(100_000);
-        Self {
-            calls,
-            waiting: Vec::new(),
-        }
-    }
-
-    fn call(&mut self, number: u32, random: &mut Random) {
-        let wish = Wish::new(number, random);
-        let name = if wish.kind == 8 { "nothing" } else { "wish" };
-        if let Ok(id) = self.calls.call(name, &wish.argument()) {
-            self.waiting.push(Waiting {
-                id,
-                wish,
-                is_sent: false,
-                may_be_lost: false,
-            });
-        }
-    }
-
-    fn all_may_be_lost(&mut self) {
-        for waiting in &mut self.waiting {
-            waiting.may_be_lost = true;
-        }
-    }
-
-    fn exchange(&mut self, host: &Arc<HostState>, how: Exchange) {
-        let batch = self.calls.batch(0, false, false);
-        let header = Batch::parse(&batch).expect("it is sound").header;
-        let reply = match how {
-            Exchange::BatchIsLost => None,
-            _ => Some(host.exchange(&batch).expect("it is no deadlock")),
-        };
-        if let (Exchange::Good, Some(reply)) = (&how, reply) {
-            let reply = Reply::parse(&reply).expect("it is sound");
-            assert!(self.calls.take_reply(&reply));
-        } else {
-            self.calls.no_answer();
-            // The others are not, whatever became of the reply.
-            let unsent = self.waiting.iter_mut().filter(|waiting| !waiting.is_sent);
-            unsent.for_each(|waiting| waiting.may_be_lost = true);
-        }
-        if !header.flags.is_repeated {
-            self.waiting
-                .iter_mut()
-                .for_each(|waiting| waiting.is_sent = true);
-        }
-        while self.calls.next_woken().is_some() {}
-        let Self { calls, waiting } = self;
-        waiting.retain(|waiting| match calls.poll(waiting.id, Waker::noop()) {
-            Progress::Ended(result) => {
-                let is_right = waiting.wish.may_be(&result, waiting.may_be_lost);
-                assert!(is_right, "kind {} ended with {result:?}", waiting.wish.kind);
-                false
-            }
-            Progress::Waits(_) => true,
-        });
-        assert_eq!(calls.in_use(), waiting.len());
-    }
-}
-
-fn run(seed: u64) {
-    let mut random = Random(seed);
-    let alive = Arc::new(());
-    let (mut host, mut steps) = self::host(&alive);
-    let mut guest = Guest::new();
-    let mut snapshot = guest.clone();
-    let mut number = 0;
-    while number < CALLS {
-        match random.below(400) {
-            0..150 => {
-                number += 1;
-                guest.call(number, &mut random);
-            }
-            150..165 => {
-                if !guest.waiting.is_empty() {
-                    let chosen = random.below(guest.waiting.len());
-                    let dropped = guest.waiting.swap_remove(chosen);
-                    guest.calls.cancel(dropped.id);
-                }
-            }
-            165..300 => steps.poll_one(&mut random),
-            300..380 => guest.exchange(&host, Exchange::Good),
-            380..385 => guest.exchange(&host, Exchange::BatchIsLost),
-            385..390 => guest.exchange(&host, Exchange::ReplyIsLost),
-            390..394 => snapshot = guest.clone(),
-            394..397 => {
-                guest = snapshot.clone();
-                guest.all_may_be_lost();
-            }
-            397 => {
-                host.cancel();
-                guest.all_may_be_lost();
-                // What sandboxes do then.
-                guest = snapshot.clone();
-                guest.all_may_be_lost();
-                host.changing().is_cancelled = false;
-            }
-            398 => host.signal(random.below(256) as u8),
-            _ => {
-                host.close();
-                assert_eq!((host.usage().calls, host.usage().bytes), (0, 0));
-                (host, steps) = self::host(&alive);
-                guest.all_may_be_lost();
-            }
-        }
-        let usage = host.usage();
-        assert!(
-            usage.calls <= LIMITS.calls && usage.bytes <= LIMITS.bytes,
-            "{usage:?}"
-        );
-    }
-    // Whatever happened, all end.
-    let mut rounds = 0;
-    while !(guest.waiting.is_empty() && steps.is_empty()) {
-        steps.poll_one(&mut random);
-        guest.exchange(&host, Exchange::Good);
-        rounds += 1;
-        assert!(rounds < 10_000, "{} calls do not end", guest.waiting.len());
-    }
-    guest.exchange(&host, Exchange::Good);
-    guest.exchange(&host, Exchange::Good);
-    assert_eq!((host.usage().calls, host.usage().bytes), (0, 0));
-    assert!(!guest.calls.has_news() && !guest.calls.expects());
-    assert_eq!(guest.calls.held(), 0);
-    assert_eq!(Arc::strong_count(&alive), 1, "a function's future is left");
-}
-
-#[test]
-fn every_call_ends_once() {
-    let runs = env::var(VARIABLE).ok();
-    let runs = runs.map_or(RUNS, |runs| runs.parse().expect("a number of runs"));
-    for seed in 1..=runs {
-        println!("seed {seed}");
-        run(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    }
-}
+mod run;
