@@ -106,11 +106,12 @@ pub enum ToHost<'a> {
     },
     /// End a call whose result the guest does not want any more.
     Cancel(CallId),
-    /// Send the next piece of a result.
+    /// Keep a result that was sent, although it was sent to its end, and send what follows.
     More {
         /// The call's number.
         id: CallId,
-        /// How many bytes have arrived.
+        /// Where to go on: behind what has arrived, or from the beginning. At the result's end,
+        /// nothing is sent until the guest asks again.
         offset: u32,
     },
     /// Nothing: a call that was ended before it was sent.

@@ -4,13 +4,14 @@
 //! process.
 
 use alloc::{collections::VecDeque, vec::Vec};
-use core::task::Waker;
+use core::{mem, task::Waker};
 
 use crate::CallId;
 pub use error::CallError;
 use outbox::Outboxes;
-use slot::{Slot, State};
+use slot::{HostCopy, Slot, State};
 
+mod budget;
 mod digest;
 mod error;
 mod exchange;
@@ -44,6 +45,10 @@ pub struct Calls {
     cancels: VecDeque<CallId>,
     wants: VecDeque<(CallId, u32)>,
     batched: Batched,
+    /// Calls whose results the host has, and for which tasks wait, until there is memory for them.
+    waiting: VecDeque<CallId>,
+    /// Calls whose results the last reply brought to their ends.
+    arrived: Vec<CallId>,
     /// Calls that have ended, whose wakers were not taken.
     woken: VecDeque<CallId>,
     /// The number of calls that the host has, as far as is known.
@@ -81,6 +86,8 @@ impl Calls {
                 cancels: 0,
                 wants: 0,
             },
+            waiting: VecDeque::new(),
+            arrived: Vec::new(),
             woken: VecDeque::new(),
             sent: 0,
             held: 0,
@@ -92,8 +99,10 @@ impl Calls {
         }
     }
 
-    /// Limits the bytes of results that have arrived and were not taken. A result that does not fit
-    /// ends its call with [`CallError::TooLarge`].
+    /// Limits the bytes of results that have arrived and were not taken. A result that is larger
+    /// ends its call with [`CallError::TooLarge`]. Others come when there is memory for them: a
+    /// result for which a task waits replaces those for which none waits, of which the host keeps
+    /// copies.
     pub fn set_budget(&mut self, bytes: usize) {
         self.budget = bytes;
     }
@@ -130,7 +139,10 @@ impl Calls {
     /// Whether something is queued for the host.
     #[must_use]
     pub fn has_news(&self) -> bool {
-        self.outboxes.len() > 0 || !self.cancels.is_empty() || !self.wants.is_empty()
+        self.outboxes.len() > 0
+            || !self.cancels.is_empty()
+            || !self.wants.is_empty()
+            || self.can_fetch()
     }
 
     /// Whether calls that the host has are to be cancelled.
@@ -142,7 +154,7 @@ impl Calls {
     /// Whether the host has calls, or will have them after the next batch.
     #[must_use]
     pub fn expects(&self) -> bool {
-        self.sent > 0 || self.outboxes.len() > 0
+        self.sent > 0 || self.outboxes.len() > 0 || !self.waiting.is_empty()
     }
 
     /// Looks after the call `id`. If it has ended, this takes its result.
@@ -150,16 +162,19 @@ impl Calls {
         let Some(slot) = self.slots.get_mut(id.slot()).filter(|slot| slot.is(id)) else {
             return Progress::Ended(Err(CallError::Lost));
         };
-        if !matches!(slot.state, State::Ended { .. }) {
-            let same = slot.waker.as_ref().is_some_and(|own| own.will_wake(waker));
-            return Progress::Waits(same);
+        if let State::Ended { status, bytes, .. } = &mut slot.state {
+            let (status, bytes) = (*status, mem::take(bytes));
+            self.held -= bytes.len();
+            self.release(id);
+            return Progress::Ended(CallError::of(status, bytes));
         }
-        let State::Ended { status, bytes } = slot.end() else {
-            return Progress::Ended(Err(CallError::Lost));
-        };
-        self.free.push(id.slot());
-        self.held = self.held.saturating_sub(bytes.len());
-        Progress::Ended(CallError::of(status, bytes))
+        if let State::OnHost { is_wanted, .. } = &mut slot.state
+            && !mem::replace(is_wanted, true)
+        {
+            self.waiting.push_back(id);
+        }
+        let same = slot.waker.as_ref().is_some_and(|own| own.will_wake(waker));
+        Progress::Waits(same)
     }
 
     /// Sets the waker of the call `id`. Returns the one before, or this one if the call has ended:
@@ -176,21 +191,35 @@ impl Calls {
     pub fn cancel(&mut self, id: CallId) -> Option<Waker> {
         let slot = self.slots.get_mut(id.slot()).filter(|slot| slot.is(id))?;
         let waker = slot.waker.take();
-        match slot.end() {
-            State::Queued(place) => self.outboxes.remove(place),
-            State::Sent { incoming, .. } => {
+        self.held -= slot.state.held();
+        self.release(id);
+        waker
+    }
+
+    /// Frees the slot of a call that is in one, and whose memory counts no more.
+    fn release(&mut self, id: CallId) {
+        let is_on_host = match self.slots[id.slot()].end() {
+            State::Queued(place) => {
+                self.outboxes.remove(place);
+                false
+            }
+            State::Sent { .. } => {
                 self.sent -= 1;
-                self.held = self.held.saturating_sub(incoming.reserved());
-                self.cancels.push_back(id);
                 self.forget_want(id);
+                true
             }
-            State::Ended { bytes, .. } => {
-                self.held = self.held.saturating_sub(bytes.len());
+            State::OnHost { .. } => {
+                self.waiting.retain(|waiting| *waiting != id);
+                self.forget_want(id);
+                true
             }
-            State::Free => {}
+            State::Ended { copy, .. } => copy == HostCopy::Kept,
+            State::Free => false,
+        };
+        if is_on_host {
+            self.cancels.push_back(id);
         }
         self.free.push(id.slot());
-        waker
     }
 
     /// Takes one waker of a call that has ended, to be woken outside of any critical section.

@@ -27,6 +27,13 @@
 //! the results that may not have arrived. Two guests that were restored from one snapshot give
 //! their next batches the same number. So a repeated batch is known by its number and by a digest
 //! of what it had at first.
+//!
+//! # Results
+//!
+//! A reply has as much of the finished results as the batch has room for. The host forgets a result
+//! that was sent to its end when the next batch arrives, unless that has a [`ToHost::More`] for it:
+//! the guest asks for the next piece, for the first one again, or for nothing but that the result
+//! be kept. A result that is kept is forgotten when its call is cancelled.
 #![no_std]
 
 #[cfg(any(feature = "guest", feature = "typed"))]

@@ -20,7 +20,7 @@ pub enum Kind {
     StreamEnd = 0x04,
     /// The guest does not want the result of a call any more.
     Cancel = 0x05,
-    /// The guest has room for the next piece of a result.
+    /// The host keeps a result, and the guest has room for its next piece.
     More = 0x80,
     /// Signals of an event, from the host. The `cid` is the event's number.
     Signal = 0x81,

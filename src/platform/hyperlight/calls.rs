@@ -60,9 +60,11 @@ pub fn call(name: &str, argument: &[u8]) -> HostCall {
 }
 
 /// Limits the bytes of results that have arrived and that no task has taken: 40 KiB by default. A
-/// result that does not fit, or for which the heap has no memory, ends its call with
-/// [`CallError::TooLarge`]. A quarter of the budget, up to 42 KiB, comes in one exchange with the
-/// host.
+/// result that is larger by itself, or for which the heap has no memory, ends its call with
+/// [`CallError::TooLarge`]. Any other arrives: what does not fit stays on the host, and counts
+/// against its limits, until a task waits for it. Then results for which no task waits make way,
+/// and arrive once more when one does. A quarter of the budget, up to 42 KiB, comes in one exchange
+/// with the host.
 ///
 /// The default is for sandboxes of the default size. With a larger budget raise
 /// `SandboxBuilder::heap_size` and `scratch_size` too, each by twice as much.

@@ -17,7 +17,8 @@ pub enum CallError {
     Unknown,
     /// Too many calls are in flight: 1,024 in the guest, or as many as the host allows.
     Busy,
-    /// The argument or the result is larger than one side allows.
+    /// The argument or the result is larger than one side allows: the result than the guest's whole
+    /// budget or than its heap has memory for, or than what the host's limits leave.
     TooLarge,
     /// The host ended the call, or the guest was restored from a snapshot. The call may have had
     /// its effect.

@@ -7,7 +7,7 @@ use super::{
     Batched, Calls,
     digest::digest,
     outbox,
-    slot::{Incoming, OutOfPlace, State},
+    slot::{HostCopy, Incoming, OutOfPlace, State},
 };
 use crate::{
     Batch, BatchHeader, CallId, Flags, FromHost, Kind, MAX_MESSAGE, MAX_RECORDS, RECORD_HEADER,
@@ -46,6 +46,8 @@ impl Calls {
         let is_repeated = self.attempts > 0;
         let mut calls = None;
         if !is_repeated {
+            self.fetch();
+            self.keep();
             // Calls go if the other records leave space: cancellations make room for them.
             let cancels = self.cancels.len().min(MAX_RECORDS);
             let wants = self.wants.len().min(MAX_RECORDS - cancels);
@@ -153,6 +155,7 @@ impl Calls {
             let last = self.number;
             self.cancels.clear();
             self.wants.clear();
+            self.lose_copies();
             self.lose(|number| number != last, false);
         } else {
             self.cancels.drain(..batched.cancels);
@@ -179,33 +182,31 @@ impl Calls {
     /// A result has come, or a piece of one.
     fn arrived(&mut self, result: ResultHeader, piece: &[u8]) {
         let id = result.id;
+        let is_last = result.offset as usize + piece.len() == result.total as usize;
         let slot = self.slots.get_mut(id.slot()).filter(|slot| slot.is(id));
-        let Some(State::Sent { incoming, .. }) = slot.map(|slot| &mut slot.state) else {
+        let is_first = match slot.map(|slot| &slot.state) {
+            Some(State::Sent { incoming, .. }) => incoming.is_new(),
+            Some(State::OnHost { .. }) => {
+                if is_last {
+                    self.arrived.push(id);
+                }
+                return;
+            }
             // It was cancelled.
+            _ => return,
+        };
+        if is_first && !self.admit(&result, is_last && result.offset == 0) {
+            return;
+        }
+        let State::Sent { incoming, .. } = &mut self.slots[id.slot()].state else {
             return;
         };
-        let total = result.total as usize;
-        let is_first = incoming.is_new();
-        if is_first {
-            let fits = self
-                .held
-                .checked_add(total)
-                .is_some_and(|all| all <= self.budget);
-            if !(fits && incoming.reserve(result.status, total)) {
-                if piece.len() < total {
-                    self.cancels.push_back(id);
-                }
-                return self.ended(id, Status::TooLarge, Vec::new());
-            }
-            self.held += total;
-        }
         match incoming.append(&result, piece) {
             // A host that sends nothing again and again is not asked again and again.
             Ok(false) if piece.is_empty() && !is_first => {}
             Ok(false) => {
                 let arrived = incoming.len() as u32;
-                self.forget_want(id);
-                self.wants.push_back((id, arrived));
+                self.want(id, arrived);
             }
             Ok(true) => {
                 let bytes = incoming.take();
@@ -219,16 +220,33 @@ impl Calls {
     }
 
     /// A call that was sent has ended.
-    fn ended(&mut self, id: CallId, status: Status, bytes: Vec<u8>) {
+    pub(super) fn ended(&mut self, id: CallId, status: Status, bytes: Vec<u8>) {
         self.forget_want(id);
         let slot = &mut self.slots[id.slot()];
         let State::Sent { incoming, .. } = &slot.state else {
             return;
         };
         self.sent -= 1;
-        self.held = self.held.saturating_sub(incoming.reserved()) + bytes.len();
-        slot.state = State::Ended { status, bytes };
+        self.held = self.held - incoming.reserved() + bytes.len();
+        let copy = if bytes.is_empty() {
+            HostCopy::No
+        } else {
+            self.arrived.push(id);
+            HostCopy::UntilNextBatch
+        };
+        slot.state = State::Ended {
+            status,
+            bytes,
+            copy,
+        };
         self.woken.push_back(id);
+    }
+
+    /// Asks for what follows the first `offset` bytes of a result, and not for what it asked
+    /// before.
+    pub(super) fn want(&mut self, id: CallId, offset: u32) {
+        self.forget_want(id);
+        self.wants.push_back((id, offset));
     }
 
     /// Takes back a request for more of a result, unless it is in a batch.

@@ -25,11 +25,49 @@ pub(super) enum State {
         number: u64,
         incoming: Incoming,
     },
+    /// The host has its result, for which the guest had no memory.
+    OnHost {
+        status: Status,
+        total: usize,
+        /// Whether it is in the queue of results that tasks wait for.
+        is_wanted: bool,
+    },
     /// Nothing has taken its result.
     Ended {
         status: Status,
         bytes: Vec<u8>,
+        copy: HostCopy,
     },
+}
+
+/// Whether the host has a copy of a result that has arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HostCopy {
+    No,
+    /// Unless the next batch says so, the host forgets it then.
+    UntilNextBatch,
+    /// Until the call is cancelled.
+    Kept,
+}
+
+impl State {
+    /// A call that has ended without a result.
+    pub(super) fn lost_as(status: Status) -> Self {
+        Self::Ended {
+            status,
+            bytes: Vec::new(),
+            copy: HostCopy::No,
+        }
+    }
+
+    /// The bytes of memory that are reserved.
+    pub(super) fn held(&self) -> usize {
+        match self {
+            Self::Sent { incoming, .. } => incoming.reserved(),
+            Self::Ended { bytes, .. } => bytes.len(),
+            Self::Free | Self::Queued(_) | Self::OnHost { .. } => 0,
+        }
+    }
 }
 
 impl Slot {
@@ -82,6 +120,11 @@ impl Incoming {
     /// The bytes that are reserved.
     pub(super) fn reserved(&self) -> usize {
         self.whole.map_or(0, |(_, total)| total)
+    }
+
+    /// The result's status, since the first piece.
+    pub(super) fn status(&self) -> Status {
+        self.whole.map_or(Status::Lost, |(status, _)| status)
     }
 
     pub(super) fn len(&self) -> usize {

@@ -10,6 +10,7 @@ use std::{
     vec::Vec,
 };
 
+mod budget;
 mod queues;
 
 /// A host that answers as a test says.
@@ -171,35 +172,6 @@ fn pieces_that_do_not_fit_together_end_the_call() {
         assert_eq!(ended(&mut calls, id), Some(Err(CallError::Lost)));
         assert_eq!(records(&batch(&mut calls)), ["cancel 0"]);
     }
-}
-
-#[test]
-fn results_are_within_the_budget() {
-    let mut calls = Calls::new();
-    calls.set_budget(10);
-    let (one, two) = (call(&mut calls, "1"), call(&mut calls, "2"));
-    send(&mut calls);
-    let bytes = batch(&mut calls);
-    let answer = Answer::to(&bytes, 1)
-        .result(one, &[1; 8])
-        .piece(two, Status::Done, 3, 0, &[]);
-    assert!(answer.take(&mut calls));
-    assert_eq!(ended(&mut calls, two), Some(Err(CallError::TooLarge)));
-    assert_eq!(records(&batch(&mut calls)), ["cancel 1"]);
-    assert_eq!(calls.held(), 8);
-    calls.cancel(one);
-    assert_eq!(calls.held(), 0);
-    // More than there can be.
-    let mut calls = Calls::new();
-    calls.set_budget(usize::MAX);
-    let id = call(&mut calls, "");
-    send(&mut calls);
-    let bytes = batch(&mut calls);
-    let answer = Answer::to(&bytes, 1).piece(id, Status::Done, u32::MAX, 0, &[]);
-    assert!(answer.take(&mut calls));
-    // This machine may have that much.
-    calls.cancel(id);
-    assert_eq!((calls.held(), calls.in_use()), (0, 0));
 }
 
 #[test]

@@ -86,6 +86,11 @@ impl HostState {
             return Vec::new();
         }
         if is_same && header.number == changing.number.wrapping_add(1) {
+            for record in batch.records() {
+                if let ToHost::More { id, .. } = record {
+                    changing.calls.keep(id);
+                }
+            }
             changing.calls.acknowledge();
         } else {
             // Its memory was restored, or is new.

@@ -198,14 +198,25 @@ impl Table {
         }
     }
 
+    /// The guest goes on to need a result that was in the last reply, to its end.
+    pub(crate) fn keep(&mut self, id: CallId) {
+        let piece = self.sent.pieces.iter_mut().find(|piece| piece.id == id);
+        if !self.entries.contains_key(&id)
+            && let Some(ended) = piece.and_then(|piece| piece.ended.take())
+        {
+            self.entries.insert(id, Entry::Finished(ended));
+        }
+    }
+
     /// The guest has room for what follows the first `offset` bytes of a result.
     pub(crate) fn more(&mut self, id: CallId, offset: u32) {
         if let Some(Entry::Finished(finished)) = self.entries.get_mut(&id) {
             let offset = offset as usize;
-            if !finished.is_ready && offset < finished.bytes.len() {
+            if offset < finished.bytes.len() {
                 finished.next = offset;
-                finished.is_ready = true;
-                self.ready.push_back(id);
+                if !mem::replace(&mut finished.is_ready, true) {
+                    self.ready.push_back(id);
+                }
             }
         }
     }

@@ -104,7 +104,7 @@ impl Wish {
             (8, Err(CallError::Unknown)) | (7, Err(CallError::Panicked)) => true,
             (6, Err(CallError::Host(message))) => *message == self.number.to_string(),
             (9, Err(CallError::TooLarge)) => true,
-            (0..=6, Err(CallError::TooLarge)) => true,
+            (0..=6, Err(CallError::TooLarge)) => is_scarce,
             (0..=5, Ok(bytes)) => *bytes == Self::bytes(self.number, self.length),
             _ => false,
         }

@@ -6,6 +6,7 @@ use dormir_hyperlight_protocol::{
 };
 use std::{convert::Infallible, sync::mpsc, task::Waker, thread};
 
+mod budget;
 mod queues;
 mod repeats;
 

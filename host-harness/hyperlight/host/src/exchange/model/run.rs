@@ -340,6 +340,7 @@ impl Run {
         assert_eq!(Arc::strong_count(&alive), 1, "a function's future is left");
         if !self.has_restores {
             assert_eq!(self.received, self.signalled, "the signals");
+            assert!(self.is_scarce || self.ends.came(80), "{:?}", self.ends);
         }
     }
 }
