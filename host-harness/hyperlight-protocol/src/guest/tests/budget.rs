@@ -129,6 +129,40 @@ fn an_awaited_result_replaces_others_when_it_comes() {
     assert!(!calls.has_news());
 }
 
+#[test]
+fn no_awaited_result_makes_way() {
+    let (mut calls, ids) = guest(3);
+    wait_for(&mut calls, ids[0]);
+    wait_for(&mut calls, ids[2]);
+    let bytes = batch(&mut calls);
+    let answer = Answer::to(&bytes, 1).piece(ids[0], Status::Done, 4, 0, &[0; 1]);
+    let answer = answer.result(ids[1], &[1; 4]);
+    let answer = answer.piece(ids[2], Status::Done, 6, 0, &[2; 1]);
+    assert!(answer.take(&mut calls));
+    assert_eq!(calls.held(), 10);
+    assert_eq!(
+        records(&batch(&mut calls)),
+        ["more 0 1", "more 2 1", "more 1 4"]
+    );
+}
+
+/// The last piece comes after the result has made way: the host would forget all of it.
+#[test]
+fn a_last_piece_that_comes_late_is_kept_on_the_host() {
+    let (mut calls, ids) = guest(2);
+    let bytes = batch(&mut calls);
+    let answer = Answer::to(&bytes, 1).piece(ids[0], Status::Done, 6, 0, &[0; 3]);
+    assert!(answer.take(&mut calls));
+    wait_for(&mut calls, ids[1]);
+    let bytes = batch(&mut calls);
+    assert_eq!(records(&bytes), ["more 0 3"]);
+    let answer = Answer::to(&bytes, 1).piece(ids[1], Status::Done, 9, 0, &[1; 4]);
+    let answer = answer.piece(ids[0], Status::Done, 6, 3, &[0; 3]);
+    assert!(answer.take(&mut calls));
+    assert_eq!(calls.held(), 9);
+    assert_eq!(records(&batch(&mut calls)), ["more 1 4", "more 0 6"]);
+}
+
 /// None of them replaces another: they come one after the other, the large ones too.
 #[test]
 fn awaited_results_come_in_their_order() {

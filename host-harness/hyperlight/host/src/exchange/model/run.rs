@@ -303,6 +303,11 @@ impl Run {
                 395..398 => {
                     guest = snapshot.clone();
                     guest.is_restored();
+                    if self.random.below(2) == 0 {
+                        number += 1;
+                        guest.call(number, &mut self.random);
+                        guest.exchange(self, &host, Exchange::BatchIsLost);
+                    }
                 }
                 398 => {
                     host.cancel();

@@ -1,6 +1,9 @@
 //! Results that do not all fit into the guest's memory, as the guest's tasks await them.
 
-use super::*;
+use super::{
+    super::model::{Random, Steps},
+    *,
+};
 
 /// Awaits a call as a task does: it waits for it with a waker.
 fn wait(guest: &mut Guest, state: &Arc<HostState>, id: CallId) -> CallResult {
@@ -58,4 +61,31 @@ fn results_as_large_as_the_budget_come_one_by_one() {
     }
     guest.exchange(&state, 0);
     assert_eq!((state.usage().calls, state.usage().bytes), (0, 0));
+}
+
+/// A result that makes way while its next piece is about to be sent comes from its beginning again.
+#[test]
+fn a_result_comes_again_from_its_beginning() {
+    let state = Arc::new(HostState::new(false, Duration::MAX, Duration::ZERO));
+    let steps = Steps::default();
+    assert!(state.set_runtime(steps.clone()));
+    state.functions.add("large".into(), |bytes| async move {
+        Ok::<_, Infallible>(vec![bytes[0]; 1000 * usize::from(bytes[0])])
+    });
+    let run = || (0..2).for_each(|_| steps.poll_one(&mut Random(1)));
+    let mut guest = Guest::new();
+    guest.calls.set_budget(10_000);
+    let six = guest.calls.call("large", &[6]).expect("there is room");
+    guest.exchange(&state, 0);
+    run();
+    let nine = guest.calls.call("large", &[9]).expect("there is room");
+    guest.calls.set_waker(nine, Waker::noop().clone());
+    guest.exchange(&state, 0);
+    assert_eq!(guest.calls.held(), 6000, "some of it has come");
+    // The other one ends before the next piece is asked for, and fills the reply.
+    run();
+    guest.exchange(&state, 0);
+    assert_eq!(guest.calls.held(), 9000, "it has made way");
+    guest.calls.cancel(nine);
+    assert_eq!(wait(&mut guest, &state, six), Ok(vec![6; 6000]));
 }
