@@ -333,6 +333,9 @@ proptest! {
             while calls.next_woken().is_some() {}
             prop_assert!(calls.held() <= 100);
             waiting.retain(|id| ended(&mut calls, *id).is_none());
+            if let Some(id) = waiting.first() {
+                calls.set_waker(*id, Waker::noop().clone());
+            }
             if drops && let Some(id) = waiting.pop() {
                 calls.cancel(id);
             }

@@ -249,7 +249,7 @@ impl Run {
             random: Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
             is_scarce: seed & 1 == 0,
             is_in_turn: seed & 2 == 0,
-            has_restores: seed % 3 != 0,
+            has_restores: !seed.is_multiple_of(3),
             ends: Ends::default(),
             signalled: BTreeMap::new(),
             received: BTreeMap::new(),
