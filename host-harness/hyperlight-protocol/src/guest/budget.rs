@@ -76,8 +76,10 @@ impl Calls {
         self.arrived = arrived;
     }
 
-    /// Asks for the results that tasks wait for, while there is memory.
-    pub(super) fn fetch(&mut self) {
+    /// Asks for the results that tasks wait for, while there is memory. Returns whether that has
+    /// ended a call, because there can never be enough.
+    pub(super) fn fetch(&mut self) -> bool {
+        let mut has_ended = false;
         while let Some(&id) = self.waiting.front() {
             let State::OnHost { status, total, .. } = self.slots[id.slot()].state else {
                 self.waiting.pop_front();
@@ -85,7 +87,7 @@ impl Calls {
             };
             let is_possible = total <= self.budget;
             if is_possible && !self.free(total) {
-                return;
+                break;
             }
             self.waiting.pop_front();
             let mut incoming = Incoming::default();
@@ -99,8 +101,10 @@ impl Calls {
                 self.cancels.push_back(id);
                 self.slots[id.slot()].state = State::lost_as(Status::TooLarge);
                 self.woken.push_back(id);
+                has_ended = true;
             }
         }
+        has_ended
     }
 
     /// Whether [`fetch`](Self::fetch) would do something.

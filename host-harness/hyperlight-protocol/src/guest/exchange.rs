@@ -38,15 +38,17 @@ const _: () = assert!(MAX_MESSAGE - ReplyHeader::LEN - (MAX_BATCH + ADDED) >= LE
 
 impl Calls {
     /// Writes the next batch, which waits for `wait` nanoseconds, or not at all if something stays
-    /// queued. If the last one had no answer, this says the same again, but for calls.
+    /// queued, or a call has ended meanwhile. If the last one had no answer, this says the same
+    /// again, but for calls.
     #[must_use]
     pub fn batch(&mut self, wait: u64, is_first: bool, awaits_events: bool) -> Vec<u8> {
         let number = self.number.wrapping_add(1);
         self.no_answer();
         let is_repeated = self.attempts > 0;
         let mut calls = None;
+        let mut has_ended = false;
         if !is_repeated {
-            self.fetch();
+            has_ended = self.fetch();
             self.keep();
             // Calls go if the other records leave space: cancellations make room for them.
             let cancels = self.cancels.len().min(MAX_RECORDS);
@@ -92,7 +94,7 @@ impl Calls {
             },
             generation: self.generation,
             number,
-            wait: if is_all { wait } else { 0 },
+            wait: if is_all && !has_ended { wait } else { 0 },
             room: self.room(bytes.len()) as u32,
             digest: self.digest,
         };

@@ -215,6 +215,8 @@ fn a_restore_loses_what_the_host_kept() {
     // What was asked for, and is now larger than the budget.
     let bytes = batch(&mut calls);
     assert_eq!(records(&bytes), ["f ", "cancel 3", "cancel 1"]);
+    let wait = Batch::parse(&bytes).expect("it is sound").header.wait;
+    assert_eq!(wait, 0, "its task is to be woken");
     assert_eq!(ended(&mut calls, ids[1]), Some(Err(CallError::TooLarge)));
     assert!(Answer::to(&bytes, 2).take(&mut calls));
     assert_eq!(ended(&mut calls, ids[2]), Some(Err(CallError::Lost)));
