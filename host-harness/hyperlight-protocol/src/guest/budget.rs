@@ -1,10 +1,9 @@
-//! Which results the guest has in its memory, and which stay on the host until there is memory for
-//! them.
+//! Which results the guest has in its memory, and which stay on the host until there is memory.
 //!
 //! What is held is never more than the budget. A result that a task waits for takes precedence: for
 //! it, results that none waits for go back to the host, which keeps a copy of each until it is
-//! taken. If that is not enough, it waits for those that other tasks are about to take, in the order
-//! in which such results came. So each result that fits into the budget alone arrives.
+//! taken. If that is not enough, it stays on the host until other tasks have taken theirs, behind
+//! those that came before it. So each result arrives that is within the budget alone.
 
 use alloc::vec::Vec;
 use core::mem;
@@ -99,7 +98,7 @@ impl Calls {
                 self.want(id, 0);
             } else {
                 self.cancels.push_back(id);
-                self.slots[id.slot()].state = State::lost_as(Status::TooLarge);
+                self.slots[id.slot()].state = State::without_result(Status::TooLarge);
                 self.woken.push_back(id);
                 has_ended = true;
             }
@@ -159,7 +158,7 @@ impl Calls {
             // It came before the guest was restored, and the host has forgotten it.
             State::Ended {
                 copy: HostCopy::No, ..
-            } => (State::lost_as(Status::Lost), false),
+            } => (State::without_result(Status::Lost), false),
             State::Ended { status, .. } => (on_host(*status, held), false),
             State::Free | State::Queued(_) | State::OnHost { .. } => return,
         };
@@ -179,7 +178,7 @@ impl Calls {
             match &mut slot.state {
                 State::Ended { copy, .. } => *copy = HostCopy::No,
                 State::OnHost { .. } => {
-                    slot.state = State::lost_as(Status::Lost);
+                    slot.state = State::without_result(Status::Lost);
                     self.woken.push_back(slot.id(index));
                 }
                 _ => {}

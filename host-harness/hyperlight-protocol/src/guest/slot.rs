@@ -52,7 +52,7 @@ pub(super) enum HostCopy {
 
 impl State {
     /// A call that has ended without a result.
-    pub(super) fn lost_as(status: Status) -> Self {
+    pub(super) fn without_result(status: Status) -> Self {
         Self::Ended {
             status,
             bytes: Vec::new(),
