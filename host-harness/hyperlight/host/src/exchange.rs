@@ -130,14 +130,16 @@ impl HostState {
             changing.calls.refuse(id, Status::Unknown);
             return None;
         };
-        changing.calls.start(id, argument.len(), |started| {
-            let end = EndOfCall {
-                state: Arc::clone(self),
-                started,
-                result: None,
-            };
-            CallTask::new(function, Box::new(end))
-        })
+        changing
+            .calls
+            .start(id, argument.len(), |started, counted| {
+                let end = EndOfCall {
+                    state: Arc::clone(self),
+                    started,
+                    result: None,
+                };
+                CallTask::new(function, Box::new(end), counted)
+            })
     }
 
     /// Waits for news, and then for more of it. The guest chooses how long, within the limit.
@@ -213,5 +215,7 @@ fn nanos(duration: Duration) -> u64 {
 mod hostile;
 #[cfg(test)]
 mod model;
+#[cfg(all(test, feature = "tokio"))]
+mod on_tokio;
 #[cfg(test)]
 mod tests;

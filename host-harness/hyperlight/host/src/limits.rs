@@ -1,7 +1,13 @@
 //! [`Limits`]: what a guest's calls may hold on the host; and what they do hold.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
 /// What the calls of one guest may hold on the host: those that run, those whose results the guest
-/// has not collected, and those that were ended but still hold on to something, all together.
+/// has not collected, and those that were ended but whose task the runtime has not dropped yet, all
+/// together.
 ///
 /// A call beyond them ends with `Busy`, and a result beyond them with `TooLarge`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,4 +61,21 @@ pub struct Usage {
     pub started: u64,
     /// How often the guest has called `dormir_wait`: each is one exit from the guest.
     pub exchanges: u64,
+}
+
+/// One call, in the number of those that exist. The call's entry and the runtime's task share it:
+/// so a call that was ended counts until the runtime has dropped its task.
+pub(crate) struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    pub(crate) fn new(number: &Arc<AtomicUsize>) -> Arc<Self> {
+        number.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Self(Arc::clone(number)))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }

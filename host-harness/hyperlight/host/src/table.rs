@@ -4,14 +4,20 @@
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     mem,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use dormir_hyperlight_protocol::{
     CallId, FromHost, MAX_RECORDS, RESULT_HEADER, ResultHeader, SIGNAL_LEN, Status,
 };
 
-use crate::{limits::Limits, task::CallTask};
+use crate::{
+    limits::{Counted, Limits},
+    task::CallTask,
+};
 
 /// The least room for results that is used: with less, nothing is sent.
 const LEAST_ROOM: usize = 64;
@@ -29,15 +35,19 @@ pub(crate) struct Table {
     sent: Sent,
     /// The calls among the entries that have not ended.
     running: usize,
-    /// The functions' futures that exist, also those of calls that are no entries any more.
-    alive: usize,
-    /// The bytes of arguments of such functions, and of results.
+    /// The calls that exist here in any form, also those that are no entries any more.
+    counted: Arc<AtomicUsize>,
+    /// The bytes of arguments of functions whose futures exist, and of results.
     bytes: usize,
     started: u64,
 }
 
 enum Entry {
-    Running { task: Arc<CallTask>, serial: u64 },
+    Running {
+        task: Arc<CallTask>,
+        serial: u64,
+        counted: Arc<Counted>,
+    },
     Finished(Finished),
 }
 
@@ -48,6 +58,7 @@ struct Finished {
     next: usize,
     /// Whether it is in `ready`.
     is_ready: bool,
+    _counted: Arc<Counted>,
 }
 
 #[derive(Default)]
@@ -90,9 +101,7 @@ impl Aborts {
 impl Table {
     /// The calls that count against the limit.
     pub(crate) fn calls(&self) -> usize {
-        let ended = self.sent.pieces.iter();
-        let ended = ended.filter(|piece| piece.ended.is_some()).count();
-        self.alive + (self.entries.len() - self.running) + ended
+        self.counted.load(Ordering::Relaxed)
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -114,7 +123,7 @@ impl Table {
         &mut self,
         id: CallId,
         argument: usize,
-        begin: impl FnOnce(Started) -> Arc<CallTask>,
+        begin: impl FnOnce(Started, Arc<Counted>) -> Arc<CallTask>,
     ) -> Option<Arc<CallTask>> {
         if self.entries.contains_key(&id) {
             return None;
@@ -126,17 +135,19 @@ impl Table {
         }
         self.started += 1;
         let serial = self.started;
-        let task = begin(Started {
+        let counted = Counted::new(&self.counted);
+        let started = Started {
             id,
             serial,
             argument,
-        });
+        };
+        let task = begin(started, Arc::clone(&counted));
         self.bytes = bytes;
-        self.alive += 1;
         self.running += 1;
         let entry = Entry::Running {
             task: Arc::clone(&task),
             serial,
+            counted,
         };
         self.entries.insert(id, entry);
         Some(task)
@@ -152,7 +163,6 @@ impl Table {
 
     /// The future of a call is gone. Without a result it was ended before.
     pub(crate) fn ended(&mut self, started: Started, result: Option<(Status, Vec<u8>)>) {
-        self.alive -= 1;
         self.bytes -= started.argument;
         match self.entries.get(&started.id) {
             Some(Entry::Running { serial, .. }) if *serial == started.serial => {}
@@ -168,7 +178,11 @@ impl Table {
         }
     }
 
+    /// Notes the end of a call that runs.
     fn finish(&mut self, id: CallId, status: Status, bytes: Vec<u8>) {
+        let Some(Entry::Running { counted, .. }) = self.entries.remove(&id) else {
+            return;
+        };
         self.running -= 1;
         self.bytes += bytes.len();
         let finished = Finished {
@@ -176,6 +190,7 @@ impl Table {
             bytes,
             next: 0,
             is_ready: true,
+            _counted: counted,
         };
         self.entries.insert(id, Entry::Finished(finished));
         self.ready.push_back(id);

@@ -11,6 +11,8 @@ use std::{
 
 use dormir_hyperlight_protocol::Status;
 
+use crate::limits::Counted;
+
 /// What a function returns: its result, or an error's message.
 pub(crate) type FunctionResult = Result<Vec<u8>, String>;
 
@@ -34,21 +36,32 @@ enum Stage {
     },
     Polled,
     /// The call was ended while it is polled.
-    Aborted,
+    AbortedInPoll,
+    /// The call was ended, and the runtime still has its task.
+    Aborted {
+        _counted: Arc<Counted>,
+    },
     Ended,
 }
 
 struct Running {
     future: FunctionFuture,
     on_end: Box<dyn OnEnd>,
+    counted: Arc<Counted>,
 }
 
 impl Running {
-    /// Drops the future, and then what notes the end.
+    /// Drops the future, and then what notes the end. If the runtime's task ends with it, the call
+    /// is not counted any more when its end is noted.
     fn end(self, status: Option<Status>, bytes: Vec<u8>) {
-        let Self { future, on_end } = self;
+        let Self {
+            future,
+            on_end,
+            counted,
+        } = self;
         // A function of the user, which may panic.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(future)));
+        drop(counted);
         if let Some(status) = status {
             on_end.ended(status, bytes);
         }
@@ -56,8 +69,17 @@ impl Running {
 }
 
 impl CallTask {
-    pub(crate) fn new(future: FunctionFuture, on_end: Box<dyn OnEnd>) -> Arc<Self> {
-        let running = Running { future, on_end };
+    /// `counted` is held until the runtime has no task of this call any more.
+    pub(crate) fn new(
+        future: FunctionFuture,
+        on_end: Box<dyn OnEnd>,
+        counted: Arc<Counted>,
+    ) -> Arc<Self> {
+        let running = Running {
+            future,
+            on_end,
+            counted,
+        };
         let waker = None;
         Arc::new(Self(Mutex::new(Stage::Waits { running, waker })))
     }
@@ -67,15 +89,23 @@ impl CallTask {
         let mut stage = self.stage();
         match mem::replace(&mut *stage, Stage::Ended) {
             Stage::Waits { running, waker } => {
+                let _counted = Arc::clone(&running.counted);
+                *stage = Stage::Aborted { _counted };
                 drop(stage);
                 running.end(None, Vec::new());
                 if let Some(waker) = waker {
                     let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
                 }
             }
-            Stage::Polled | Stage::Aborted => *stage = Stage::Aborted,
-            Stage::Ended => {}
+            Stage::Polled | Stage::AbortedInPoll => *stage = Stage::AbortedInPoll,
+            ended @ (Stage::Aborted { .. } | Stage::Ended) => *stage = ended,
         }
+    }
+
+    /// The runtime has no task of this call any more.
+    fn released(&self) {
+        self.abort();
+        *self.stage() = Stage::Ended;
     }
 
     fn stage(&self) -> MutexGuard<'_, Stage> {
@@ -85,17 +115,20 @@ impl CallTask {
 
     fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut stage = self.stage();
-        let Stage::Waits { mut running, .. } = mem::replace(&mut *stage, Stage::Ended) else {
+        let before = mem::replace(&mut *stage, Stage::Ended);
+        let Stage::Waits { mut running, waker } = before else {
             return Poll::Ready(());
         };
         *stage = Stage::Polled;
         drop(stage);
+        // It is the runtime's, so it is dropped while nothing is locked.
+        drop(waker);
         let polled = catch_unwind(AssertUnwindSafe(|| running.future.as_mut().poll(cx)));
         let (status, bytes) = match polled {
             Ok(Poll::Pending) => {
                 let waker = Some(cx.waker().clone());
                 let mut stage = self.stage();
-                if !matches!(*stage, Stage::Aborted) {
+                if !matches!(*stage, Stage::AbortedInPoll) {
                     *stage = Stage::Waits { running, waker };
                     return Poll::Pending;
                 }
@@ -133,7 +166,7 @@ impl Future for TaskFuture {
 
 impl Drop for TaskFuture {
     fn drop(&mut self) {
-        self.0.abort();
+        self.0.released();
     }
 }
 
@@ -167,7 +200,11 @@ mod tests {
 
     fn task(future: impl Future<Output = FunctionResult> + Send + 'static) -> (TaskFuture, Ends) {
         let (sender, ends) = mpsc::channel();
-        let task = CallTask::new(Box::pin(future), Box::new(Tells(sender, false)));
+        let task = CallTask::new(
+            Box::pin(future),
+            Box::new(Tells(sender, false)),
+            Counted::new(&Arc::default()),
+        );
         (TaskFuture(task), ends)
     }
 

@@ -58,7 +58,7 @@ impl Steps {
         }
     }
 
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.0.lock().expect("no panic").is_empty()
     }
 }

@@ -20,20 +20,20 @@ fn state() -> Arc<HostState> {
 }
 
 /// A guest's side, with the flag of its first batch.
-struct Guest {
-    calls: Calls,
+pub(super) struct Guest {
+    pub(super) calls: Calls,
     is_first: bool,
 }
 
 impl Guest {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             calls: Calls::new(),
             is_first: true,
         }
     }
 
-    fn exchange(&mut self, state: &Arc<HostState>, wait: u64) -> ReplyHeader {
+    pub(super) fn exchange(&mut self, state: &Arc<HostState>, wait: u64) -> ReplyHeader {
         let is_first = std::mem::take(&mut self.is_first);
         let batch = self.calls.batch(wait, is_first, false);
         let reply = state.exchange(&batch).expect("there is a runtime");
@@ -42,7 +42,12 @@ impl Guest {
         reply.header
     }
 
-    fn call(&mut self, state: &Arc<HostState>, name: &str, argument: &[u8]) -> CallResult {
+    pub(super) fn call(
+        &mut self,
+        state: &Arc<HostState>,
+        name: &str,
+        argument: &[u8],
+    ) -> CallResult {
         let id = self.calls.call(name, argument)?;
         loop {
             if let Progress::Ended(result) = self.calls.poll(id, Waker::noop()) {
@@ -50,6 +55,15 @@ impl Guest {
             }
             self.exchange(state, NO_DEADLINE);
         }
+    }
+}
+
+/// Waits until the runtime has dropped the tasks of calls that were ended.
+fn no_calls_are_left(state: &HostState) {
+    let start = Instant::now();
+    while state.usage().calls > 0 {
+        assert!(start.elapsed() < Duration::from_secs(30));
+        thread::sleep(Duration::from_millis(1));
     }
 }
 
@@ -249,7 +263,33 @@ fn limits_count_everything() {
     }
     // The sandbox goes.
     state.close();
-    assert_eq!((state.usage().calls, state.usage().bytes), (0, 0));
+    assert_eq!(state.usage().bytes, 0);
+    no_calls_are_left(&state);
+}
+
+/// The runtime's tasks are bounded too, whatever the guest starts and cancels.
+#[test]
+fn a_cancelled_call_counts_until_its_task_is_gone() {
+    let (state, steps) = model::host(&Arc::new(()));
+    state.set_limits(Limits::new().with_calls(3));
+    let mut guest = Guest::new();
+    for round in 0..100 {
+        let id = guest.calls.call("wish", &[0; 10]).expect("there is room");
+        guest.exchange(&state, 0);
+        guest.calls.cancel(id);
+        guest.exchange(&state, 0);
+        let tasks = steps.0.lock().expect("no panic").len();
+        assert_eq!(
+            (state.usage().calls, tasks),
+            (3.min(round + 1), 3.min(round + 1))
+        );
+        assert_eq!(state.usage().bytes, 0);
+    }
+    assert_eq!(guest.call(&state, "wish", &[0; 10]), Err(CallError::Busy));
+    steps.poll_one(&mut model::Random(1));
+    let _ = guest.calls.call("wish", &[0; 10]);
+    guest.exchange(&state, 0);
+    assert_eq!(state.usage().started, 4);
 }
 
 #[test]
@@ -282,10 +322,7 @@ fn a_reply_that_is_lost_is_repeated() {
     assert_eq!(state.usage().started, 2);
     guest.exchange(&state, 0);
     guest.exchange(&state, 0);
-    let start = Instant::now();
-    while state.usage().calls > 0 {
-        assert!(start.elapsed() < Duration::from_secs(30));
-    }
+    no_calls_are_left(&state);
 }
 
 #[test]
@@ -305,7 +342,7 @@ fn a_restore_ends_what_was_in_flight() {
     // Another guest's batch, as of a snapshot.
     let mut other = Guest::new();
     other.exchange(&state, 0);
-    assert_eq!(state.usage().calls, 0);
+    no_calls_are_left(&state);
     // It is told at once.
     guest.exchange(&state, NO_DEADLINE);
     let ended = guest.calls.poll(id, Waker::noop());
@@ -333,60 +370,4 @@ fn a_cancellation_loses_calls() {
     guest.exchange(&state, NO_DEADLINE);
     let ended = guest.calls.poll(id, Waker::noop());
     assert!(matches!(ended, Progress::Ended(Err(CallError::Lost))));
-}
-
-#[cfg(feature = "tokio")]
-mod on_tokio {
-    use super::*;
-    use tokio::runtime::{Builder, Handle};
-
-    fn state_on(handle: Handle) -> Arc<HostState> {
-        let minute = Duration::from_secs(60);
-        let state = Arc::new(HostState::new(false, minute, Duration::from_millis(5)));
-        assert!(state.set_runtime(handle));
-        state.functions.add("sleeps".into(), |bytes| async move {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            Ok::<_, Infallible>(bytes)
-        });
-        state
-    }
-
-    #[test]
-    fn calls_run_on_a_runtime() {
-        let mut builder = Builder::new_multi_thread();
-        let runtime = builder.worker_threads(1).enable_time().build();
-        let runtime = runtime.expect("there are threads");
-        let state = state_on(runtime.handle().clone());
-        let mut guest = Guest::new();
-        assert_eq!(guest.call(&state, "sleeps", &[1]), Ok(vec![1]));
-        // From one of its own threads, while another drives it.
-        let inside = runtime.block_on(async { Guest::new().call(&state, "sleeps", &[2]) });
-        assert_eq!(inside, Ok(vec![2]));
-        // One that has ended drops what it is given.
-        runtime.shutdown_background();
-        let mut guest = Guest::new();
-        assert_eq!(guest.call(&state, "sleeps", &[3]), Err(CallError::Lost));
-    }
-
-    #[test]
-    fn a_deadlock_is_an_error() {
-        let mut builder = Builder::new_current_thread();
-        let runtime = builder.enable_time().build().expect("there is a timer");
-        let state = state_on(runtime.handle().clone());
-        let refused = runtime.block_on(async {
-            let mut guest = Guest::new();
-            let _ = guest.calls.call("sleeps", &[]);
-            state.exchange(&guest.calls.batch(NO_DEADLINE, true, false))
-        });
-        let sentence = refused.expect_err("it would wait for itself");
-        assert!(sentence.contains("with_runtime") && sentence.contains("spawn_blocking"));
-        // Another thread may wait.
-        let waits = thread::spawn(move || Guest::new().call(&state, "sleeps", &[1]));
-        runtime.block_on(async {
-            while !waits.is_finished() {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        });
-        assert_eq!(waits.join().expect("it does not panic"), Ok(vec![1]));
-    }
 }
