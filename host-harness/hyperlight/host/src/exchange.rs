@@ -1,9 +1,6 @@
 //! The exchange: what happens in the host function `dormir_wait`.
 
-use std::{
-    sync::{Arc, MutexGuard},
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use dormir_hyperlight_protocol::{
     Batch, BatchHeader, CallId, MAX_MESSAGE, ReplyHeader, ReplyStatus, Status, ToHost,
@@ -13,6 +10,7 @@ use crate::{
     state::{Changing, EndOfCall, HostState},
     table::Aborts,
     task::CallTask,
+    waiting::Waiting,
 };
 
 /// The error if the guest's calls cannot make progress.
@@ -57,17 +55,12 @@ impl HostState {
         aborts.abort();
         tasks.into_iter().for_each(|task| self.spawn(task));
 
-        let mut changing = self.changing();
         let status = match wait {
             None => ReplyStatus::TooLong,
             Some(_) if was_cancelled || has_lost => ReplyStatus::Done,
-            Some(wait) => {
-                let status;
-                (status, changing) = self.wait(changing, wait, room);
-                status
-            }
+            Some(wait) => self.wait(Waiting::new(wait, room)),
         };
-        Ok(self.reply(&mut changing, status, header.number, room))
+        Ok(self.reply(&mut self.changing(), status, header.number, room))
     }
 
     /// Takes the records of a batch. Returns the calls that are to be started.
@@ -140,38 +133,6 @@ impl HostState {
                 };
                 CallTask::new(function, Box::new(end), counted)
             })
-    }
-
-    /// Waits for news, and then for more of it. The guest chooses how long, within the limit.
-    fn wait<'a>(
-        &'a self,
-        mut changing: MutexGuard<'a, Changing>,
-        wait: Duration,
-        room: usize,
-    ) -> (ReplyStatus, MutexGuard<'a, Changing>) {
-        let begin = Instant::now();
-        // Without an end, if there is no such instant.
-        let end = begin.checked_add(wait);
-        let mut lingers_until = None;
-        loop {
-            if changing.is_cancelled {
-                return (ReplyStatus::Cancelled, changing);
-            }
-            let now = Instant::now();
-            let mut until = end;
-            if changing.calls.has_news(room) {
-                let lingers = *lingers_until.get_or_insert_with(|| now + changing.linger);
-                if !changing.calls.runs() || changing.calls.fills(room) {
-                    return (ReplyStatus::Done, changing);
-                }
-                until = Some(end.map_or(lingers, |end| end.min(lingers)));
-            }
-            let left = until.map_or(Duration::MAX, |until| until.saturating_duration_since(now));
-            if left.is_zero() {
-                return (ReplyStatus::Done, changing);
-            }
-            changing = self.wait_for_change(changing, left);
-        }
     }
 
     fn reply(

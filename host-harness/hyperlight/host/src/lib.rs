@@ -77,6 +77,7 @@ mod timer;
 mod tsc;
 #[cfg(feature = "typed")]
 mod typed;
+mod waiting;
 
 pub use error::{NoInterruptsError, RegisterError};
 pub use host::{Canceller, Host, Mode, Signaller};

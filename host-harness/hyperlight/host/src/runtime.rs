@@ -30,6 +30,12 @@ pub trait Runtime: Send + Sync + 'static {
     /// that is dropped before its end ends the guest's call with `Lost`.
     fn spawn(&self, task: HostTask);
 
+    /// Calls `work` once, which blocks the current thread until there is something for the guest. A
+    /// runtime whose thread this may be can have another one do the thread's other work meanwhile.
+    fn wait(&self, work: &mut dyn FnMut()) {
+        work();
+    }
+
     /// Whether tasks make no progress while the current thread waits. The guest's calls are then
     /// refused, since the guest waits on this thread.
     fn needs_this_thread(&self) -> bool {
@@ -41,6 +47,21 @@ pub trait Runtime: Send + Sync + 'static {
 impl Runtime for tokio::runtime::Handle {
     fn spawn(&self, task: HostTask) {
         drop(tokio::runtime::Handle::spawn(self, task));
+    }
+
+    fn wait(&self, work: &mut dyn FnMut()) {
+        use tokio::{
+            runtime::{Handle, RuntimeFlavor},
+            task,
+        };
+        let current = Handle::try_current().map(|current| current.runtime_flavor());
+        // A worker, which polls a task: the task that it spawned last waits for it alone. So another
+        // thread becomes the worker.
+        if task::try_id().is_some() && matches!(current, Ok(RuntimeFlavor::MultiThread)) {
+            task::block_in_place(work);
+        } else {
+            work();
+        }
     }
 
     fn needs_this_thread(&self) -> bool {

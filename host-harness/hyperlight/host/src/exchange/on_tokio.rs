@@ -2,8 +2,10 @@
 
 use super::{tests::Guest, *};
 use dormir_hyperlight_protocol::{NO_DEADLINE, guest::CallError};
-use std::{convert::Infallible, thread};
+use std::{convert::Infallible, mem::ManuallyDrop, sync::mpsc, thread};
 use tokio::runtime::{Builder, Handle};
+
+const LIMIT: Duration = Duration::from_secs(10);
 
 fn state_on(handle: Handle) -> Arc<HostState> {
     let minute = Duration::from_secs(60);
@@ -31,6 +33,49 @@ fn calls_run_on_a_runtime() {
     runtime.shutdown_background();
     let mut guest = Guest::new();
     assert_eq!(guest.call(&state, "sleeps", &[3]), Err(CallError::Lost));
+}
+
+/// A worker keeps the task that it spawned last, which no other worker takes.
+#[test]
+fn a_worker_may_wait() {
+    for workers in [1, 4] {
+        let mut builder = Builder::new_multi_thread();
+        let runtime = builder.worker_threads(workers).enable_time().build();
+        // Dropping it would wait for a worker that does not end.
+        let runtime = ManuallyDrop::new(runtime.expect("there are threads"));
+        let mut waits = Vec::new();
+        // More than there are workers.
+        for number in 0..6 {
+            let state = state_on(runtime.handle().clone());
+            let (sender, receiver) = mpsc::channel();
+            runtime.spawn(async move {
+                let mut guest = Guest::new();
+                for _ in 0..3 {
+                    let _ = sender.send(guest.call(&state, "sleeps", &[number]));
+                }
+            });
+            waits.push(receiver);
+        }
+        for (number, receiver) in waits.into_iter().enumerate() {
+            for _ in 0..3 {
+                assert_eq!(receiver.recv_timeout(LIMIT), Ok(Ok(vec![number as u8])));
+            }
+        }
+        ManuallyDrop::into_inner(runtime).shutdown_background();
+    }
+}
+
+/// A `LocalSet` forbids tokio's `block_in_place`.
+#[test]
+fn a_task_of_a_local_set_may_wait() {
+    let mut builder = Builder::new_multi_thread();
+    let runtime = builder.worker_threads(1).enable_time().build();
+    let runtime = runtime.expect("there are threads");
+    let state = state_on(runtime.handle().clone());
+    let local = tokio::task::LocalSet::new();
+    let waits = local.spawn_local(async move { Guest::new().call(&state, "sleeps", &[1]) });
+    let result = runtime.block_on(local.run_until(waits));
+    assert_eq!(result.expect("it does not panic"), Ok(vec![1]));
 }
 
 #[test]

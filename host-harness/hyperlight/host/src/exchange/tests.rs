@@ -4,7 +4,7 @@ use dormir_hyperlight_protocol::{
     NO_DEADLINE, Reply,
     guest::{CallError, CallResult, Calls, Progress},
 };
-use std::{convert::Infallible, sync::mpsc, task::Waker, thread};
+use std::{convert::Infallible, sync::mpsc, task::Waker, thread, time::Instant};
 
 mod budget;
 mod queues;

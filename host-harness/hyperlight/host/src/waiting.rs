@@ -1,0 +1,83 @@
+//! The wait of an exchange: for news, and then for more of it.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::{Duration, Instant},
+};
+
+use dormir_hyperlight_protocol::ReplyStatus;
+
+use crate::state::{Changing, HostState};
+
+/// A wait that the guest has asked for.
+pub(crate) struct Waiting {
+    /// Without an end, if there is no such instant.
+    end: Option<Instant>,
+    /// How many bytes of results the guest takes.
+    room: usize,
+    /// Until when more news is awaited, once there is some.
+    lingers_until: Option<Instant>,
+}
+
+impl Waiting {
+    /// The guest chooses how long, within the limit.
+    pub(crate) fn new(wait: Duration, room: usize) -> Self {
+        Self {
+            end: Instant::now().checked_add(wait),
+            room,
+            lingers_until: None,
+        }
+    }
+
+    /// Returns how long to wait for a change, or how the wait has ended.
+    fn look(&mut self, changing: &Changing) -> Result<Duration, ReplyStatus> {
+        if changing.is_cancelled {
+            return Err(ReplyStatus::Cancelled);
+        }
+        let now = Instant::now();
+        let mut until = self.end;
+        if changing.calls.has_news(self.room) {
+            let lingers = *self
+                .lingers_until
+                .get_or_insert_with(|| now + changing.linger);
+            if !changing.calls.runs() || changing.calls.fills(self.room) {
+                return Err(ReplyStatus::Done);
+            }
+            until = Some(until.map_or(lingers, |end| end.min(lingers)));
+        }
+        let left = until.map_or(Duration::MAX, |until| until.saturating_duration_since(now));
+        if left.is_zero() {
+            Err(ReplyStatus::Done)
+        } else {
+            Ok(left)
+        }
+    }
+}
+
+impl HostState {
+    /// Waits as the runtime wants it, if there is anything to wait for.
+    pub(crate) fn wait(&self, mut waiting: Waiting) -> ReplyStatus {
+        let looked = waiting.look(&self.changing());
+        if let Err(status) = looked {
+            return status;
+        }
+        let mut status = None;
+        // The runtime may be the user's, which may panic, or not wait at all.
+        let _ = catch_unwind(AssertUnwindSafe(|| {
+            self.runtime().wait(&mut || {
+                status.get_or_insert_with(|| self.block(&mut waiting));
+            });
+        }));
+        status.unwrap_or_else(|| self.block(&mut waiting))
+    }
+
+    fn block(&self, waiting: &mut Waiting) -> ReplyStatus {
+        let mut changing = self.changing();
+        loop {
+            match waiting.look(&changing) {
+                Ok(left) => changing = self.wait_for_change(changing, left),
+                Err(status) => return status,
+            }
+        }
+    }
+}
