@@ -78,6 +78,13 @@ pub const NO_DEADLINE: u64 = u64::MAX;
 /// words are the nanoseconds until its next timer, or [`NO_DEADLINE`].
 pub const TASKS_ENDED: u64 = u64::MAX - 1;
 
+/// The error message for [`ReplyStatus::Stalled`].
+pub const STALLED: &str = "the host's runtime does not run the guest's calls of async functions: \
+                           no thread runs it, or its only thread is the one that waits for the \
+                           guest. Give `Host::with_runtime` a multi-thread runtime, or call the \
+                           sandbox on another thread (tokio::task::spawn_blocking), or use \
+                           `Host::drive`";
+
 /// Splits `N` bytes off the beginning of `bytes`.
 fn take<'a, const N: usize>(bytes: &mut &'a [u8]) -> Option<&'a [u8; N]> {
     let (taken, rest) = bytes.split_first_chunk::<N>()?;

@@ -18,6 +18,8 @@ pub enum ReplyStatus {
     Cancelled = 2,
     /// The host does not understand the batch, and has taken nothing of it.
     BadBatch = 3,
+    /// The host's runtime does not run the guest's calls, so the wait would not end.
+    Stalled = 4,
 }
 
 /// The header of a reply.
@@ -70,6 +72,7 @@ impl ReplyHeader {
                 1 => ReplyStatus::TooLong,
                 2 => ReplyStatus::Cancelled,
                 3 => ReplyStatus::BadBatch,
+                4 => ReplyStatus::Stalled,
                 _ => return None,
             },
             interrupts: interrupts == 1,
@@ -279,7 +282,7 @@ mod tests {
         let second = record + RESULT_HEADER + 3;
         for (index, wrong) in [
             (0, 1),           // another version
-            (4, 4),           // an unknown status
+            (4, 5),           // an unknown status
             (5, 2),           // neither with interrupts nor without
             (6, 1),           // a reserved byte
             (8, 0),           // no generation
@@ -321,6 +324,7 @@ mod tests {
                     ReplyStatus::TooLong,
                     ReplyStatus::Cancelled,
                     ReplyStatus::BadBatch,
+                    ReplyStatus::Stalled,
                 ][usize::from(status)],
                 interrupts,
                 generation: words[0],

@@ -2,6 +2,7 @@
 
 use core::{fmt, time::Duration};
 
+use dormir_hyperlight_protocol::STALLED;
 use hyperlight_guest::error::{ErrorCode, HyperlightGuestError};
 use std_alloc::string::{String, ToString};
 
@@ -62,6 +63,8 @@ pub enum Error {
     },
     /// The host has cancelled the wait.
     Cancelled,
+    /// The host's runtime does not run this guest's calls, so the wait would never end.
+    Stalled,
 }
 
 impl fmt::Display for Error {
@@ -99,6 +102,7 @@ impl fmt::Display for Error {
                  `Host::with_longest_wait`"
             ),
             Self::Cancelled => f.write_str("the host cancelled the wait"),
+            Self::Stalled => f.write_str(STALLED),
         }
     }
 }

@@ -101,6 +101,7 @@ pub(super) fn exchange(wait: Option<Duration>) -> Result<(), Error> {
         }),
         ReplyStatus::Cancelled => Err(Error::Cancelled),
         ReplyStatus::BadBatch => Err(BAD_REPLY),
+        ReplyStatus::Stalled => Err(Error::Stalled),
     }
 }
 

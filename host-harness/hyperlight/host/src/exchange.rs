@@ -13,11 +13,6 @@ use crate::{
     waiting::Waiting,
 };
 
-/// The error if the guest's calls cannot make progress.
-const DEADLOCK: &str = "async host calls need the tokio runtime's thread, which is the one that \
-                        waits for the guest: give `Host::with_runtime` a multi-thread runtime, or \
-                        call the sandbox on another thread (tokio::task::spawn_blocking)";
-
 impl HostState {
     /// Takes a batch of the guest, which may be any bytes; starts its calls, waits, and returns the
     /// reply. An error is one that the guest's call is to end with.
@@ -27,15 +22,10 @@ impl HostState {
         };
         let header = batch.header;
         let room = (header.room as usize).min(MAX_MESSAGE - ReplyHeader::LEN);
-        let has_calls = |record| matches!(record, ToHost::Call { .. });
+        // Asked while nothing is locked.
+        let patience = self.patience();
         let mut changing = self.changing();
         changing.exchanges += 1;
-        let would_block = header.wait != 0
-            && (changing.calls.runs() || batch.records().any(has_calls))
-            && self.runtime().needs_this_thread();
-        if would_block {
-            return Err(DEADLOCK);
-        }
         let was_cancelled = changing.is_cancelled;
         if header.flags.is_first {
             // An earlier cancellation was for the previous call, or it came just now: then the
@@ -53,12 +43,15 @@ impl HostState {
         let wait = allowed(&header, changing.longest_wait);
         drop(changing);
         aborts.abort();
+        if header.flags.is_first || !tasks.is_empty() {
+            self.note_activity();
+        }
         tasks.into_iter().for_each(|task| self.spawn(task));
 
         let status = match wait {
             None => ReplyStatus::TooLong,
             Some(_) if was_cancelled || has_lost => ReplyStatus::Done,
-            Some(wait) => self.wait(Waiting::new(wait, room)),
+            Some(wait) => self.wait(Waiting::new(wait, room, patience)),
         };
         Ok(self.reply(&mut self.changing(), status, header.number, room))
     }
@@ -180,3 +173,5 @@ mod model;
 mod on_tokio;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod user_runtime;

@@ -99,7 +99,8 @@ impl Host {
     }
 
     /// Makes `runtime` run the async functions; the default is [`Threads`](crate::Threads). With
-    /// the feature `tokio`, a handle of a multi-thread runtime is one.
+    /// the feature `tokio`, a `tokio::runtime::Handle` is one. If that runtime has one thread, call
+    /// the sandbox on another, or use [`drive`](Self::drive).
     ///
     /// # Panics
     ///

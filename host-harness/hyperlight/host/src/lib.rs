@@ -69,6 +69,7 @@ mod functions;
 mod host;
 mod limits;
 mod runtime;
+mod stall;
 mod state;
 mod table;
 mod task;

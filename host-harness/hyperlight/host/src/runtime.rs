@@ -1,6 +1,6 @@
 //! [`Runtime`]: what runs the async functions.
 
-use std::{future::Future, pin::Pin};
+use std::{future::Future, pin::Pin, time::Duration};
 
 /// A guest's call of an async function, as a future.
 ///
@@ -36,10 +36,12 @@ pub trait Runtime: Send + Sync + 'static {
         work();
     }
 
-    /// Whether tasks make no progress while the current thread waits. The guest's calls are then
-    /// refused, since the guest waits on this thread.
-    fn needs_this_thread(&self) -> bool {
-        false
+    /// How long it may take until a new task is polled; `None`, the default, if that may take any
+    /// time. If new tasks are there and none is polled for so long, while the guest waits, then the
+    /// guest's wait ends with an error: it would never end if nothing runs this runtime, or if the
+    /// thread that should is the one that waits.
+    fn first_poll_within(&self) -> Option<Duration> {
+        None
     }
 }
 
@@ -64,9 +66,9 @@ impl Runtime for tokio::runtime::Handle {
         }
     }
 
-    fn needs_this_thread(&self) -> bool {
-        use tokio::runtime::{Handle, RuntimeFlavor};
+    fn first_poll_within(&self) -> Option<Duration> {
+        use tokio::runtime::RuntimeFlavor;
         let is_single = self.runtime_flavor() == RuntimeFlavor::CurrentThread;
-        is_single && Handle::try_current().is_ok_and(|current| current.id() == self.id())
+        is_single.then_some(Duration::from_secs(1))
     }
 }

@@ -6,7 +6,7 @@ use std::{
     fmt,
     hash::BuildHasher,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, atomic::AtomicU64},
     task::{Poll, Waker},
     time::{Duration, Instant},
 };
@@ -28,6 +28,8 @@ pub(crate) struct HostState {
     pub(crate) tsc_hz: u64,
     pub(crate) functions: Functions,
     runtime: OnceLock<Box<dyn Runtime>>,
+    /// When calls last made progress, or had no reason to, in milliseconds since the epoch.
+    pub(crate) active_at: AtomicU64,
     changing: Mutex<Changing>,
     /// A call has ended, an event was signalled, or the wait was cancelled.
     changed: Condvar,
@@ -57,6 +59,7 @@ impl HostState {
             tsc_hz: tsc::hz(),
             functions: Functions::default(),
             runtime: OnceLock::new(),
+            active_at: AtomicU64::new(0),
             changing: Mutex::new(Changing {
                 is_cancelled: false,
                 interrupts,
@@ -213,6 +216,10 @@ pub(crate) struct EndOfCall {
 }
 
 impl OnEnd for EndOfCall {
+    fn begins(&self) {
+        self.state.note_activity();
+    }
+
     fn ended(mut self: Box<Self>, status: Status, bytes: Vec<u8>) {
         self.result = Some((status, bytes));
     }
@@ -221,6 +228,7 @@ impl OnEnd for EndOfCall {
 impl Drop for EndOfCall {
     fn drop(&mut self) {
         let result = self.result.take();
+        self.state.note_activity();
         self.state.changing().calls.ended(self.started, result);
         self.state.notify();
     }

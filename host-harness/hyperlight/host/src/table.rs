@@ -117,6 +117,12 @@ impl Table {
         self.running > 0
     }
 
+    /// Whether a call runs of which `is_so` holds.
+    pub(crate) fn any_running(&self, is_so: impl Fn(&CallTask) -> bool) -> bool {
+        let mut entries = self.entries.values();
+        entries.any(|entry| matches!(entry, Entry::Running { task, .. } if is_so(task)))
+    }
+
     /// Notes a call, which is to be started with `begin`, unless the limits are reached. A number
     /// that is in use is ignored: the guest is not to be trusted.
     pub(crate) fn start(

@@ -21,6 +21,9 @@ pub(crate) type FunctionFuture = Pin<Box<dyn Future<Output = FunctionResult> + S
 
 /// Told how a call has ended. Dropped without that, the call was ended before.
 pub(crate) trait OnEnd: Send {
+    /// The function is polled for the first time.
+    fn begins(&self) {}
+
     /// The function has ended, and its future is gone.
     fn ended(self: Box<Self>, status: Status, bytes: Vec<u8>);
 }
@@ -108,6 +111,16 @@ impl CallTask {
         *self.stage() = Stage::Ended;
     }
 
+    /// Whether it was never polled.
+    pub(crate) fn is_new(&self) -> bool {
+        matches!(*self.stage(), Stage::Waits { waker: None, .. })
+    }
+
+    /// Whether it is just polled.
+    pub(crate) fn is_polled(&self) -> bool {
+        matches!(*self.stage(), Stage::Polled | Stage::AbortedInPoll)
+    }
+
     fn stage(&self) -> MutexGuard<'_, Stage> {
         // Nothing panics while it is locked.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -121,6 +134,9 @@ impl CallTask {
         };
         *stage = Stage::Polled;
         drop(stage);
+        if waker.is_none() {
+            running.on_end.begins();
+        }
         // It is the runtime's, so it is dropped while nothing is locked.
         drop(waker);
         let polled = catch_unwind(AssertUnwindSafe(|| running.future.as_mut().poll(cx)));

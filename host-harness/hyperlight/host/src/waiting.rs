@@ -7,7 +7,10 @@ use std::{
 
 use dormir_hyperlight_protocol::ReplyStatus;
 
-use crate::state::{Changing, HostState};
+use crate::{
+    stall::Stalled,
+    state::{Changing, HostState},
+};
 
 /// A wait that the guest has asked for.
 pub(crate) struct Waiting {
@@ -15,27 +18,31 @@ pub(crate) struct Waiting {
     end: Option<Instant>,
     /// How many bytes of results the guest takes.
     room: usize,
+    /// How long the runtime may take to poll new calls.
+    patience: Option<Duration>,
     /// Until when more news is awaited, once there is some.
     lingers_until: Option<Instant>,
 }
 
 impl Waiting {
     /// The guest chooses how long, within the limit.
-    pub(crate) fn new(wait: Duration, room: usize) -> Self {
+    pub(crate) fn new(wait: Duration, room: usize, patience: Option<Duration>) -> Self {
         Self {
             end: Instant::now().checked_add(wait),
             room,
+            patience,
             lingers_until: None,
         }
     }
 
     /// Returns how long to wait for a change, or how the wait has ended.
-    fn look(&mut self, changing: &Changing) -> Result<Duration, ReplyStatus> {
+    fn look(&mut self, state: &HostState, changing: &Changing) -> Result<Duration, ReplyStatus> {
         if changing.is_cancelled {
             return Err(ReplyStatus::Cancelled);
         }
         let now = Instant::now();
         let mut until = self.end;
+        let mut look_in = Duration::MAX;
         if changing.calls.has_news(self.room) {
             let lingers = *self
                 .lingers_until
@@ -44,12 +51,17 @@ impl Waiting {
                 return Err(ReplyStatus::Done);
             }
             until = Some(until.map_or(lingers, |end| end.min(lingers)));
+        } else if let Some(patience) = self.patience {
+            match state.look_for_stall(changing, patience) {
+                Ok(again) => look_in = again.unwrap_or(Duration::MAX),
+                Err(Stalled) => return Err(ReplyStatus::Stalled),
+            }
         }
         let left = until.map_or(Duration::MAX, |until| until.saturating_duration_since(now));
         if left.is_zero() {
             Err(ReplyStatus::Done)
         } else {
-            Ok(left)
+            Ok(left.min(look_in))
         }
     }
 }
@@ -57,7 +69,7 @@ impl Waiting {
 impl HostState {
     /// Waits as the runtime wants it, if there is anything to wait for.
     pub(crate) fn wait(&self, mut waiting: Waiting) -> ReplyStatus {
-        let looked = waiting.look(&self.changing());
+        let looked = waiting.look(self, &self.changing());
         if let Err(status) = looked {
             return status;
         }
@@ -74,7 +86,7 @@ impl HostState {
     fn block(&self, waiting: &mut Waiting) -> ReplyStatus {
         let mut changing = self.changing();
         loop {
-            match waiting.look(&changing) {
+            match waiting.look(self, &changing) {
                 Ok(left) => changing = self.wait_for_change(changing, left),
                 Err(status) => return status,
             }

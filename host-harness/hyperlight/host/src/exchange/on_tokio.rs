@@ -1,9 +1,12 @@
 //! Calls on tokio's runtimes.
 
 use super::{tests::Guest, *};
-use dormir_hyperlight_protocol::{NO_DEADLINE, guest::CallError};
-use std::{convert::Infallible, mem::ManuallyDrop, sync::mpsc, thread};
-use tokio::runtime::{Builder, Handle};
+use dormir_hyperlight_protocol::{
+    NO_DEADLINE,
+    guest::{CallError, Progress},
+};
+use std::{convert::Infallible, mem::ManuallyDrop, sync::mpsc, task::Waker, thread, time::Instant};
+use tokio::runtime::{Builder, Handle, Runtime};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -78,24 +81,88 @@ fn a_task_of_a_local_set_may_wait() {
     assert_eq!(result.expect("it does not panic"), Ok(vec![1]));
 }
 
-#[test]
-fn a_deadlock_is_an_error() {
+fn current_thread() -> Runtime {
     let mut builder = Builder::new_current_thread();
-    let runtime = builder.enable_time().build().expect("there is a timer");
+    builder.enable_time().build().expect("there is a timer")
+}
+
+/// Makes a call, and waits for it without an end. Returns how that ended, and after what time.
+fn waits_for_ever(state: &Arc<HostState>, name: &str) -> (ReplyStatus, Duration) {
+    let start = Instant::now();
+    let mut guest = Guest::new();
+    let _ = guest.calls.call(name, &[]);
+    let status = guest.exchange(state, NO_DEADLINE).status;
+    (status, start.elapsed())
+}
+
+/// On the runtime's only thread, in its tasks and those of a `LocalSet`, or without any thread.
+#[test]
+fn calls_that_nothing_runs_are_an_error() {
+    let runtime = current_thread();
     let state = state_on(runtime.handle().clone());
-    let refused = runtime.block_on(async {
-        let mut guest = Guest::new();
-        let _ = guest.calls.call("sleeps", &[]);
-        state.exchange(&guest.calls.batch(NO_DEADLINE, true, false))
+    let mut ends = vec![runtime.block_on(async { waits_for_ever(&state, "sleeps") })];
+    let shared = Arc::clone(&state);
+    let task = runtime.spawn(async move { waits_for_ever(&shared, "sleeps") });
+    ends.push(runtime.block_on(task).expect("it does not panic"));
+    let shared = Arc::clone(&state);
+    let local = tokio::task::LocalSet::new();
+    let task = local.spawn_local(async move { waits_for_ever(&shared, "sleeps") });
+    let task = runtime.block_on(local.run_until(task));
+    ends.push(task.expect("it does not panic"));
+    // Nothing runs it now.
+    ends.push(waits_for_ever(&state, "sleeps"));
+    for (status, elapsed) in ends {
+        assert_eq!(status, ReplyStatus::Stalled);
+        assert!(elapsed < Duration::from_secs(3), "{elapsed:?}");
+    }
+    // Nothing is wrong with the host.
+    let result = runtime.block_on(async {
+        let waits = move || Guest::new().call(&state, "sleeps", &[1]);
+        tokio::task::spawn_blocking(waits).await
     });
-    let sentence = refused.expect_err("it would wait for itself");
-    assert!(sentence.contains("with_runtime") && sentence.contains("spawn_blocking"));
-    // Another thread may wait.
-    let waits = thread::spawn(move || Guest::new().call(&state, "sleeps", &[1]));
-    runtime.block_on(async {
-        while !waits.is_finished() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+    assert_eq!(result.expect("it does not panic"), Ok(vec![1]));
+}
+
+#[test]
+fn another_thread_may_wait_for_a_runtime_of_one_thread() {
+    let runtime = current_thread();
+    let state = state_on(runtime.handle().clone());
+    state.functions.add("blocks".into(), |bytes| async {
+        thread::sleep(Duration::from_millis(1300));
+        Ok::<_, Infallible>(bytes)
     });
-    assert_eq!(waits.join().expect("it does not panic"), Ok(vec![1]));
+    state.functions.add("sleeps long".into(), |bytes| async {
+        tokio::time::sleep(Duration::from_millis(2500)).await;
+        Ok::<_, Infallible>(bytes)
+    });
+    for thread in [false, true] {
+        let state = Arc::clone(&state);
+        let waits = move || {
+            let mut guest = Guest::new();
+            let long = guest.call(&state, "sleeps long", &[1]);
+            // The second one is polled when the first one returns.
+            let second = guest.calls.call("blocks", &[2]).expect("there is room");
+            let first = guest.call(&state, "blocks", &[3]);
+            let second = loop {
+                match guest.calls.poll(second, Waker::noop()) {
+                    Progress::Ended(result) => break result,
+                    Progress::Waits(_) => guest.exchange(&state, NO_DEADLINE),
+                };
+            };
+            [long, second, first]
+        };
+        let ends = runtime.block_on(async {
+            if thread {
+                let waits = thread::spawn(waits);
+                while !waits.is_finished() {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                waits.join().expect("it does not panic")
+            } else {
+                let waits = tokio::task::spawn_blocking(waits);
+                waits.await.expect("it does not panic")
+            }
+        });
+        assert_eq!(ends, [1, 2, 3].map(|byte| Ok(vec![byte])));
+    }
 }
