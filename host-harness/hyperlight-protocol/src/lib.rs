@@ -74,9 +74,12 @@ pub const MAX_NAME: usize = 255;
 /// A wait without a deadline, in nanoseconds.
 pub const NO_DEADLINE: u64 = u64::MAX;
 
-/// The word of a guest that is driven, if its tasks have ended, or nothing can wake them. Other
-/// words are the nanoseconds until its next timer, or [`NO_DEADLINE`].
+/// The word of a guest that is driven, if its tasks have ended. Other words are [`TASKS_STUCK`],
+/// [`NO_DEADLINE`], or the nanoseconds until its next timer.
 pub const TASKS_ENDED: u64 = u64::MAX - 1;
+
+/// The word of a guest that is driven, if tasks are left and nothing can wake them.
+pub const TASKS_STUCK: u64 = u64::MAX - 2;
 
 /// The error message for [`ReplyStatus::Stalled`].
 pub const STALLED: &str = "the host's runtime does not run the guest's calls of async functions: \

@@ -2,7 +2,7 @@
 
 use core::{future::Future, pin::pin, time::Duration};
 
-use dormir_hyperlight_protocol::{NO_DEADLINE, TASKS_ENDED};
+use dormir_hyperlight_protocol::{NO_DEADLINE, TASKS_ENDED, TASKS_STUCK};
 
 use super::{clock::CLOCK, error::Error, host, running, tick};
 use crate::{
@@ -102,14 +102,14 @@ impl Polled {
     pub fn to_word(&self) -> u64 {
         let next_in = self.next_in.map(|time| {
             let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-            nanos.min(TASKS_ENDED - 1)
+            nanos.min(TASKS_STUCK - 1)
         });
         match next_in {
             _ if self.tasks_left == 0 => TASKS_ENDED,
             Some(nanos) => nanos,
             None if self.awaits_host => NO_DEADLINE,
             // As for `block_on`, it would be a wait without an end.
-            None => TASKS_ENDED,
+            None => TASKS_STUCK,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dormir_hyperlight_protocol::{NO_DEADLINE, TASKS_ENDED};
+use dormir_hyperlight_protocol::{NO_DEADLINE, STALLED, TASKS_ENDED, TASKS_STUCK};
 use hyperlight_host::{HyperlightError, Result, Sandbox};
 
 use crate::{
@@ -31,46 +31,98 @@ impl Host {
     /// }
     /// ```
     ///
+    /// Each poll calls it once at most, so that other tasks of the executor have their turns, among
+    /// them the guest's own calls.
+    ///
+    /// Dropping the future ends no call: the guest's tasks and calls stay as they are, and go on
+    /// with the next call of a guest function that runs tasks.
+    ///
     /// # Errors
     ///
     /// That of the function, or `ExecutionCanceledByHost` if a [`Canceller`](crate::Canceller) ends
-    /// the wait. Then the sandbox is not poisoned, and its host calls have ended as lost.
+    /// this. Unless that interrupted the guest, the sandbox is not poisoned, and its host calls have
+    /// ended as lost. It is an error with a sentence if tasks are left that nothing can wake, or if
+    /// the guest's calls are [not polled](crate::Runtime::first_poll_within).
+    ///
+    /// `sandbox` must be the one with which this is registered. This cannot notice what happens for
+    /// another one: then it waits for the timers of its guest alone, or without an end.
     pub async fn drive(&self, sandbox: &mut Sandbox, function: &str) -> Result<()> {
-        let state = self.state();
-        state.begin();
-        loop {
-            let word: u64 = sandbox.call(function, ())?;
-            if word == TASKS_ENDED {
-                return Ok(());
-            }
-            match change(state, word).await {
-                Some(Change::Cancelled) => {
-                    return Err(HyperlightError::ExecutionCanceledByHost());
-                }
-                Some(Change::News) | None => {}
-            }
+        drive(self.state(), || sandbox.call(function, ())).await
+    }
+}
+
+/// Calls `turn` until the guest's tasks have ended.
+pub(crate) async fn drive(state: &HostState, mut turn: impl FnMut() -> Result<u64>) -> Result<()> {
+    let driven = state.begin_drive();
+    loop {
+        let turned = turn();
+        let is_cancelled = state.changing().is_drive_cancelled();
+        let word = match turned {
+            // The guest's error says that its wait was cancelled.
+            Ok(_) | Err(HyperlightError::GuestError(..)) if is_cancelled => return Err(CANCELLED),
+            turned => turned?,
+        };
+        let end = match word {
+            TASKS_ENDED => return Ok(()),
+            TASKS_STUCK => return Err(HyperlightError::Error(STUCK.into())),
+            NO_DEADLINE => None,
+            nanos => Instant::now().checked_add(Duration::from_nanos(nanos)),
+        };
+        // What the turn has started may need this thread.
+        yield_now().await;
+        match change(driven.0, end).await {
+            Some(Change::Cancelled) => return Err(CANCELLED),
+            Some(Change::Stalled) => return Err(HyperlightError::Error(STALLED.into())),
+            Some(Change::News) | None => {}
         }
     }
 }
 
-/// Waits for something for the guest, at most for `nanos` nanoseconds; then `None`.
-async fn change(state: &HostState, nanos: u64) -> Option<Change> {
-    let end = match nanos {
-        NO_DEADLINE => None,
-        nanos => Instant::now().checked_add(Duration::from_nanos(nanos)),
-    };
+const CANCELLED: HyperlightError = HyperlightError::ExecutionCanceledByHost();
+
+const STUCK: &str = "the guest has tasks that nothing can wake: none is ready, no timer is set, no \
+                     host call is in flight, no event is awaited. Look for a future in the guest \
+                     that is never completed";
+
+/// Lets the executor run its other tasks.
+async fn yield_now() {
+    let mut has_yielded = false;
+    poll_fn(|cx| {
+        if has_yielded {
+            return Poll::Ready(());
+        }
+        has_yielded = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// Waits for something for the guest, at most until `end`; then `None`.
+async fn change(state: &HostState, end: Option<Instant>) -> Option<Change> {
+    let patience = state.patience();
+    state.note_activity();
     let mut alarm = None;
     poll_fn(|cx| {
         if let Poll::Ready(change) = state.poll_change(cx.waker()) {
             return Poll::Ready(Some(change));
         }
-        let Some(end) = end else {
-            return Poll::Pending;
-        };
-        if end <= Instant::now() {
+        let now = Instant::now();
+        if end.is_some_and(|end| end <= now) {
             return Poll::Ready(None);
         }
-        alarm = Alarm::new(end, cx.waker().clone());
+        let looked = match patience {
+            Some(patience) => state.look_for_stall(&state.changing(), patience),
+            None => Ok(None),
+        };
+        let Ok(look_in) = looked else {
+            return Poll::Ready(Some(Change::Stalled));
+        };
+        let look_at = look_in.and_then(|look_in| now.checked_add(look_in));
+        let Some(at) = end.into_iter().chain(look_at).min() else {
+            return Poll::Pending;
+        };
+        alarm = Alarm::new(at, cx.waker().clone());
         // Without a thread for timers, the guest is asked again at once.
         if alarm.is_some() {
             Poll::Pending

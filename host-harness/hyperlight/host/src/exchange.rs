@@ -26,8 +26,9 @@ impl HostState {
         let patience = self.patience();
         let mut changing = self.changing();
         changing.exchanges += 1;
+        changing.room = room;
         let was_cancelled = changing.is_cancelled;
-        if header.flags.is_first {
+        if header.flags.is_first && !changing.is_drive_cancelled() {
             // An earlier cancellation was for the previous call, or it came just now: then the
             // sandbox ends this call when the guest should go on. So nothing may be waited for.
             changing.is_cancelled = false;
@@ -165,6 +166,8 @@ fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
+#[cfg(test)]
+mod driven;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]

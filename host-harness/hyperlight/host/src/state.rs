@@ -36,7 +36,9 @@ pub(crate) struct HostState {
 }
 
 pub(crate) struct Changing {
+    /// Whether the waits of the guest's current call are cancelled.
     pub(crate) is_cancelled: bool,
+    cancellations: u64,
     pub(crate) interrupts: bool,
     pub(crate) longest_wait: Duration,
     pub(crate) linger: Duration,
@@ -47,9 +49,21 @@ pub(crate) struct Changing {
     /// The digest of that batch's first attempt.
     pub(crate) digest: u64,
     pub(crate) exchanges: u64,
+    /// How many bytes of results the guest took at most in its last batch.
+    pub(crate) room: usize,
     pub(crate) calls: Table,
     /// Wakes the task that drives the sandbox.
     driver: Option<Waker>,
+    /// How many cancellations there were when that task began, if there is one.
+    driven_since: Option<u64>,
+}
+
+impl Changing {
+    /// Whether the sandbox is driven, and that was cancelled. It lasts for many calls.
+    pub(crate) fn is_drive_cancelled(&self) -> bool {
+        self.driven_since
+            .is_some_and(|since| since != self.cancellations)
+    }
 }
 
 impl HostState {
@@ -62,6 +76,7 @@ impl HostState {
             active_at: AtomicU64::new(0),
             changing: Mutex::new(Changing {
                 is_cancelled: false,
+                cancellations: 0,
                 interrupts,
                 longest_wait,
                 linger,
@@ -70,8 +85,10 @@ impl HostState {
                 number: 0,
                 digest: 0,
                 exchanges: 0,
+                room: usize::MAX,
                 calls: Table::default(),
                 driver: None,
+                driven_since: None,
             }),
             changed: Condvar::new(),
         }
@@ -114,6 +131,7 @@ impl HostState {
         let mut aborts = Aborts::default();
         let mut changing = self.changing();
         changing.is_cancelled = true;
+        changing.cancellations += 1;
         changing.calls.lose_all(&mut aborts);
         drop(changing);
         self.notify();
@@ -165,10 +183,10 @@ impl HostState {
         // Cloning and dropping a waker is foreign code.
         let waker = waker.clone();
         let mut changing = self.changing();
-        if changing.is_cancelled {
+        if changing.is_drive_cancelled() {
             return Poll::Ready(Change::Cancelled);
         }
-        if changing.calls.has_news(usize::MAX) {
+        if changing.calls.has_news(changing.room) {
             return Poll::Ready(Change::News);
         }
         let before = changing.driver.replace(waker);
@@ -177,9 +195,13 @@ impl HostState {
         Poll::Pending
     }
 
-    /// Forgets an earlier cancellation, which was for an earlier call.
-    pub(crate) fn begin(&self) {
-        self.changing().is_cancelled = false;
+    /// The sandbox is driven from now on, until what this returns is dropped. Cancellations before
+    /// were for earlier calls.
+    pub(crate) fn begin_drive(&self) -> Driven<'_> {
+        let mut changing = self.changing();
+        changing.driven_since = Some(changing.cancellations);
+        drop(changing);
+        Driven(self)
     }
 
     /// Waits until something changes, at most for `limit`.
@@ -193,11 +215,26 @@ impl HostState {
     }
 }
 
+/// A sandbox that is driven.
+pub(crate) struct Driven<'a>(pub(crate) &'a HostState);
+
+impl Drop for Driven<'_> {
+    fn drop(&mut self) {
+        let mut changing = self.0.changing();
+        changing.driven_since = None;
+        let driver = changing.driver.take();
+        drop(changing);
+        drop(driver);
+    }
+}
+
 /// Why the guest should go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
     News,
     Cancelled,
+    /// The runtime does not run the guest's calls.
+    Stalled,
 }
 
 impl fmt::Debug for HostState {

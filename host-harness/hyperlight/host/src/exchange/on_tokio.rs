@@ -1,8 +1,9 @@
 //! Calls on tokio's runtimes.
 
 use super::{tests::Guest, *};
+use crate::drive::drive;
 use dormir_hyperlight_protocol::{
-    NO_DEADLINE,
+    NO_DEADLINE, TASKS_ENDED,
     guest::{CallError, Progress},
 };
 use std::{convert::Infallible, mem::ManuallyDrop, sync::mpsc, task::Waker, thread, time::Instant};
@@ -165,4 +166,27 @@ fn another_thread_may_wait_for_a_runtime_of_one_thread() {
         });
         assert_eq!(ends, [1, 2, 3].map(|byte| Ok(vec![byte])));
     }
+}
+
+#[test]
+fn a_runtime_of_one_thread_drives_its_own_guest_and_no_idle_ones() {
+    let runtime = current_thread();
+    let idle = current_thread();
+    let drives = |state: Arc<HostState>| {
+        let mut guest = Guest::new();
+        let call = guest.calls.call("sleeps", &[1]).expect("there is room");
+        runtime.block_on(drive(&state, || {
+            guest.exchange(&state, 0);
+            Ok(match guest.calls.poll(call, Waker::noop()) {
+                Progress::Ended(_) => TASKS_ENDED,
+                Progress::Waits(_) => NO_DEADLINE,
+            })
+        }))
+    };
+    drives(state_on(runtime.handle().clone())).expect("its calls are run");
+    let start = Instant::now();
+    let ended = drives(state_on(idle.handle().clone()));
+    let sentence = ended.expect_err("nothing runs its calls").to_string();
+    assert!(sentence.contains("no thread runs it"), "{sentence}");
+    assert!(start.elapsed() < Duration::from_secs(3));
 }

@@ -22,7 +22,7 @@ fn state() -> Arc<HostState> {
 /// A guest's side, with the flag of its first batch.
 pub(super) struct Guest {
     pub(super) calls: Calls,
-    is_first: bool,
+    pub(super) is_first: bool,
 }
 
 impl Guest {
