@@ -1,6 +1,6 @@
 //! [`Runtime`]: what runs the async functions.
 
-use std::{future::Future, pin::Pin, time::Duration};
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 /// A guest's call of an async function, as a future.
 ///
@@ -42,6 +42,20 @@ pub trait Runtime: Send + Sync + 'static {
     /// thread that should is the one that waits.
     fn first_poll_within(&self) -> Option<Duration> {
         None
+    }
+}
+
+impl<R: Runtime + ?Sized> Runtime for Arc<R> {
+    fn spawn(&self, task: HostTask) {
+        (**self).spawn(task);
+    }
+
+    fn wait(&self, work: &mut dyn FnMut()) {
+        (**self).wait(work);
+    }
+
+    fn first_poll_within(&self) -> Option<Duration> {
+        (**self).first_poll_within()
     }
 }
 

@@ -3,11 +3,12 @@
 use std::{
     collections::VecDeque,
     fmt, mem,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU8, Ordering},
     },
-    task::{Context, Wake, Waker},
+    task::{Context, Poll, Wake, Waker},
     thread,
     time::Duration,
 };
@@ -23,7 +24,8 @@ const DEFAULT: usize = 64;
 /// A runtime of threads, which come as they are needed and go when they are not. Functions may
 /// block: each then holds a thread. It has no timers and no sockets of its own.
 ///
-/// Dropping it drops the calls that no thread is polling, and ends the threads as they return.
+/// Dropping it drops the calls that no thread is polling, and ends the threads as they return. As an
+/// `Arc<Threads>` it can be the runtime of many hosts, which then share its threads.
 pub struct Threads(Arc<Pool>);
 
 struct Pool {
@@ -77,7 +79,7 @@ impl Runtime for Threads {
     fn spawn(&self, task: HostTask) {
         let job = Arc::new(Job {
             task: Mutex::new(Some(task)),
-            is_queued: AtomicBool::new(true),
+            state: AtomicU8::new(QUEUED),
             pool: Arc::clone(&self.0),
         });
         Pool::push(&self.0, job);
@@ -162,32 +164,61 @@ impl Pool {
 
 /// A task. Its wakers hold it; when they are gone, nothing can wake it, and it is dropped.
 struct Job {
+    /// Only the thread that runs the job locks it.
     task: Mutex<Option<HostTask>>,
-    is_queued: AtomicBool,
+    state: AtomicU8,
     pool: Arc<Pool>,
 }
 
+// The states of a job.
+const IDLE_JOB: u8 = 0;
+const QUEUED: u8 = 1;
+/// A thread polls it. When it has ended, it stays so.
+const POLLED: u8 = 2;
+/// A thread polls it, and it was woken since.
+const WOKEN: u8 = 3;
+
 impl Job {
     fn run(self: Arc<Self>) {
-        self.is_queued.store(false, Ordering::SeqCst);
+        self.state.store(POLLED, Ordering::SeqCst);
         let waker = Waker::from(Arc::clone(&self));
-        // Tasks catch their panics. Another thread may be polling it: then this wake came during
-        // that poll, and needs another.
-        let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
-        let polled = task
-            .as_mut()
-            .map(|task| task.as_mut().poll(&mut Context::from_waker(&waker)));
-        if polled.is_some_and(|polled| polled.is_ready()) {
-            let ended = task.take();
-            drop(task);
-            drop(ended);
+        let mut slot = self.task.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(mut task) = slot.take() else {
+            return;
+        };
+        // The guest's calls catch their panics; tasks of other users end with them.
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            task.as_mut().poll(&mut Context::from_waker(&waker))
+        }));
+        if !matches!(polled, Ok(Poll::Pending)) {
+            drop(slot);
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(task)));
+            return;
+        }
+        *slot = Some(task);
+        drop(slot);
+        // It is queued again only now, so it never takes a second thread.
+        let idle =
+            self.state
+                .compare_exchange(POLLED, IDLE_JOB, Ordering::SeqCst, Ordering::SeqCst);
+        if idle.is_err() {
+            self.state.store(QUEUED, Ordering::SeqCst);
+            let pool = Arc::clone(&self.pool);
+            Pool::push(&pool, self);
         }
     }
 }
 
 impl Wake for Job {
     fn wake(self: Arc<Self>) {
-        if !self.is_queued.swap(true, Ordering::SeqCst) {
+        let woken =
+            self.state
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |state| match state {
+                    IDLE_JOB => Some(QUEUED),
+                    POLLED => Some(WOKEN),
+                    _ => None,
+                });
+        if woken == Ok(IDLE_JOB) {
             let pool = Arc::clone(&self.pool);
             Pool::push(&pool, self);
         }
@@ -197,7 +228,7 @@ impl Wake for Job {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{future::poll_fn, sync::mpsc, task::Poll, time::Instant};
+    use std::{future::poll_fn, sync::mpsc, time::Instant};
 
     const LIMIT: Duration = Duration::from_secs(30);
 
@@ -245,6 +276,49 @@ mod tests {
             Poll::Ready(())
         })));
         assert_eq!(receiver.recv_timeout(LIMIT), Ok(200));
+    }
+
+    /// A task that wakes itself and then blocks takes one thread.
+    #[test]
+    fn a_task_that_is_woken_in_its_poll_takes_no_second_thread() {
+        let threads = Threads::new(2);
+        let (begun, begins) = mpsc::channel();
+        let (end, ends) = mpsc::channel();
+        let (sender, receiver) = mpsc::channel();
+        let mut polls = 0;
+        threads.spawn(Box::pin(poll_fn(move |cx| {
+            polls += 1;
+            if polls == 1 {
+                cx.waker().wake_by_ref();
+                let _ = begun.send(());
+                let _ = sender.send(ends.recv_timeout(LIMIT).is_ok());
+                return Poll::Pending;
+            }
+            let _ = sender.send(polls == 2);
+            Poll::Ready(())
+        })));
+        begins.recv_timeout(LIMIT).expect("it begins");
+        thread::sleep(Duration::from_millis(50));
+        threads.spawn(Box::pin(async move {
+            let _ = end.send(());
+        }));
+        assert_eq!(receiver.recv_timeout(LIMIT), Ok(true));
+        assert_eq!(receiver.recv_timeout(LIMIT), Ok(true));
+    }
+
+    #[test]
+    fn a_panic_ends_the_task_alone() {
+        let threads = Arc::new(Threads::new(1));
+        let (sender, receiver) = mpsc::channel();
+        for number in 0..3 {
+            let sender = sender.clone();
+            threads.spawn(Box::pin(async move {
+                assert!(number == 2, "on purpose");
+                let _ = sender.send(number);
+            }));
+        }
+        assert_eq!(receiver.recv_timeout(LIMIT), Ok(2));
+        assert_eq!(threads.0.state().threads, 1);
     }
 
     #[test]
