@@ -20,8 +20,8 @@ pub(crate) struct Waiting {
     room: usize,
     /// How long the runtime may take to poll new calls.
     patience: Option<Duration>,
-    /// Until when more news is awaited, once there is some.
-    lingers_until: Option<Instant>,
+    /// Until when more news is awaited, once there is some; within, `None` is without an end.
+    lingers_until: Option<Option<Instant>>,
 }
 
 impl Waiting {
@@ -43,17 +43,20 @@ impl Waiting {
         let now = Instant::now();
         let mut until = self.end;
         let mut look_in = Duration::MAX;
-        if changing.calls.has_news(self.room) {
+        let has_news = changing.calls.has_news(self.room);
+        if has_news {
             let lingers = *self
                 .lingers_until
-                .get_or_insert_with(|| now + changing.linger);
+                .get_or_insert_with(|| now.checked_add(changing.linger));
             if !changing.calls.runs() || changing.calls.fills(self.room) {
                 return Err(ReplyStatus::Done);
             }
-            until = Some(until.map_or(lingers, |end| end.min(lingers)));
-        } else if let Some(patience) = self.patience {
+            until = until.into_iter().chain(lingers).min();
+        }
+        if let Some(patience) = self.patience {
             match state.look_for_stall(changing, patience) {
                 Ok(again) => look_in = again.unwrap_or(Duration::MAX),
+                Err(Stalled) if has_news => return Err(ReplyStatus::Done),
                 Err(Stalled) => return Err(ReplyStatus::Stalled),
             }
         }

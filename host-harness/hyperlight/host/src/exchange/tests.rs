@@ -229,6 +229,21 @@ fn many_calls_take_few_exchanges() {
 }
 
 #[test]
+fn a_linger_without_an_end_ends_with_the_calls() {
+    let state = state();
+    state.set_linger(Duration::MAX);
+    state.functions.add("slow".into(), |bytes| async move {
+        thread::sleep(Duration::from_millis(20));
+        Ok::<_, Infallible>(bytes)
+    });
+    let mut guest = Guest::new();
+    state.signal(1);
+    assert_eq!(guest.call(&state, "slow", &[1]), Ok(vec![1]));
+    state.signal(1);
+    assert_eq!(guest.exchange(&state, 1000).status, ReplyStatus::Done);
+}
+
+#[test]
 fn limits_count_everything() {
     let state = state();
     state.set_limits(Limits::new().with_calls(3).with_bytes(100));
