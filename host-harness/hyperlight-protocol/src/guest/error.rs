@@ -56,8 +56,9 @@ impl fmt::Display for CallError {
                  `Host::with_limits`"
             }
             Self::TooLarge => {
-                "the argument or the result of the host call is too large: send it in parts, or \
-                 raise the limits by `set_result_budget` in the guest and `Host::with_limits`"
+                "the argument or the result of the host call is too large, or the function's name \
+                 is longer than 255 bytes: send it in parts, or raise the limits by \
+                 `set_result_budget` in the guest and `Host::with_limits`"
             }
             Self::Lost => {
                 "the host call was ended, by the host or by a restored snapshot: it may have had \

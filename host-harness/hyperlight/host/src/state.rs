@@ -172,9 +172,9 @@ impl HostState {
     fn notify(&self) {
         self.changed.notify_all();
         let driver = self.changing().driver.take();
-        // It is the user's, so it is woken while nothing is locked.
+        // It is the user's, so it is woken while nothing is locked; and it may panic.
         if let Some(driver) = driver {
-            driver.wake();
+            let _ = catch_unwind(AssertUnwindSafe(|| driver.wake()));
         }
     }
 
