@@ -31,21 +31,22 @@ impl Host {
     /// }
     /// ```
     ///
-    /// Each poll calls it once at most, so that other tasks of the executor have their turns, among
-    /// them the guest's own calls.
+    /// Each poll makes one turn at most, so that the executor can poll its other tasks, such as the
+    /// guest's own host calls.
     ///
-    /// Dropping the future ends no call: the guest's tasks and calls stay as they are, and go on
-    /// with the next call of a guest function that runs tasks.
+    /// Dropping the future ends no host call. The guest's tasks stay as they are, and go on with the
+    /// next call of a guest function that runs tasks.
     ///
     /// # Errors
     ///
-    /// That of the function, or `ExecutionCanceledByHost` if a [`Canceller`](crate::Canceller) ends
-    /// this. Unless that interrupted the guest, the sandbox is not poisoned, and its host calls have
-    /// ended as lost. It is an error with a sentence if tasks are left that nothing can wake, or if
-    /// the guest's calls are [not polled](crate::Runtime::first_poll_within).
+    /// That of the function; `ExecutionCanceledByHost` if a [`Canceller`](crate::Canceller) ends
+    /// this, at any instant since its first poll; or an error that says so if tasks are left that
+    /// nothing can wake, or if the guest's calls are [not polled](crate::Runtime::first_poll_within).
+    /// A cancellation poisons the sandbox only if it interrupts the guest. The guest's host calls
+    /// end as lost.
     ///
-    /// `sandbox` must be the one with which this is registered. This cannot notice what happens for
-    /// another one: then it waits for the timers of its guest alone, or without an end.
+    /// `sandbox` must be the one with which this `Host` is registered: the news of another sandbox
+    /// does not arrive here, so this would wait without an end.
     pub async fn drive(&self, sandbox: &mut Sandbox, function: &str) -> Result<()> {
         drive(self.state(), || sandbox.call(function, ())).await
     }

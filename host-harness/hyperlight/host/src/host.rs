@@ -245,7 +245,7 @@ pub struct Canceller {
 }
 
 impl Canceller {
-    /// Ends the current call, if there is one. It fails with
+    /// Ends the current call, or [`Host::drive`], if there is one. It fails with
     /// `HyperlightError::ExecutionCanceledByHost`, and the sandbox is poisoned until it is
     /// restored. (With `hw-interrupts`, build a new one from a snapshot: a restore does not revive
     /// a sandbox whose guest halted.) Returns whether the guest was executing; if it was waiting,
