@@ -67,10 +67,18 @@ pub struct Usage {
 /// so a call that was ended counts until the runtime has dropped its task.
 pub(crate) struct Counted(Arc<AtomicUsize>);
 
-impl Counted {
-    pub(crate) fn new(number: &Arc<AtomicUsize>) -> Arc<Self> {
-        number.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Self(Arc::clone(number)))
+/// The number of calls that exist.
+#[derive(Default)]
+pub(crate) struct Count(Arc<AtomicUsize>);
+
+impl Count {
+    pub(crate) fn add(&self) -> Arc<Counted> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Counted(Arc::clone(&self.0)))
+    }
+
+    pub(crate) fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
     }
 }
 

@@ -4,10 +4,7 @@
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     mem,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
 };
 
 use dormir_hyperlight_protocol::{
@@ -15,7 +12,7 @@ use dormir_hyperlight_protocol::{
 };
 
 use crate::{
-    limits::{Counted, Limits},
+    limits::{Count, Counted, Limits},
     task::CallTask,
 };
 
@@ -36,7 +33,7 @@ pub(crate) struct Table {
     /// The calls among the entries that have not ended.
     running: usize,
     /// The calls that exist here in any form, also those that are no entries any more.
-    counted: Arc<AtomicUsize>,
+    count: Count,
     /// The bytes of arguments of functions whose futures exist, and of results.
     bytes: usize,
     started: u64,
@@ -101,7 +98,7 @@ impl Aborts {
 impl Table {
     /// The calls that count against the limit.
     pub(crate) fn calls(&self) -> usize {
-        self.counted.load(Ordering::Relaxed)
+        self.count.get()
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -141,7 +138,7 @@ impl Table {
         }
         self.started += 1;
         let serial = self.started;
-        let counted = Counted::new(&self.counted);
+        let counted = self.count.add();
         let started = Started {
             id,
             serial,

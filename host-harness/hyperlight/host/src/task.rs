@@ -189,6 +189,7 @@ impl Drop for TaskFuture {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::Count;
     use std::{
         future::{pending, poll_fn},
         sync::mpsc,
@@ -219,7 +220,7 @@ mod tests {
         let task = CallTask::new(
             Box::pin(future),
             Box::new(Tells(sender, false)),
-            Counted::new(&Arc::default()),
+            Count::default().add(),
         );
         (TaskFuture(task), ends)
     }

@@ -7,8 +7,8 @@ use super::{
 };
 use crate::{drive::drive, threads::Threads};
 use dormir_hyperlight_protocol::{
-    Flags, NO_DEADLINE, TASKS_ENDED, TASKS_STUCK,
-    guest::{CallError, Progress},
+    NO_DEADLINE, TASKS_ENDED, TASKS_STUCK,
+    guest::{CallError, Calls, Progress},
 };
 use hyperlight_host::HyperlightError;
 use std::{
@@ -59,17 +59,11 @@ fn block_on<F: Future>(future: F) -> F::Output {
 /// A turn of a guest that takes `room` bytes of results.
 fn bare_turn(state: &Arc<HostState>, room: u32) {
     let changing = state.changing();
-    let header = BatchHeader {
-        flags: Flags {
-            is_first: true,
-            is_repeated: false,
-            expects: true,
-        },
-        generation: changing.generation,
-        number: changing.number.wrapping_add(1),
-        wait: 0,
-        room,
-    };
+    let batch = Calls::new().batch(0, true, true);
+    let mut header = Batch::parse(&batch).expect("it is sound").header;
+    header.generation = changing.generation;
+    header.number = changing.number.wrapping_add(1);
+    header.room = room;
     drop(changing);
     state.exchange(&header.to_bytes()).expect("it is sound");
 }
