@@ -15,10 +15,10 @@ use crate::{
 
 impl HostState {
     /// Takes a batch of the guest, which may be any bytes; starts its calls, waits, and returns the
-    /// reply. An error is one that the guest's call is to end with.
-    pub(crate) fn exchange(self: &Arc<Self>, bytes: &[u8]) -> Result<Vec<u8>, &'static str> {
+    /// reply.
+    pub(crate) fn exchange(self: &Arc<Self>, bytes: &[u8]) -> Vec<u8> {
         let Some(batch) = Batch::parse(bytes) else {
-            return Ok(self.reply(&mut self.changing(), ReplyStatus::BadBatch, 0, 0));
+            return self.reply(&mut self.changing(), ReplyStatus::BadBatch, 0, 0);
         };
         let header = batch.header;
         let room = (header.room as usize).min(MAX_MESSAGE - ReplyHeader::LEN);
@@ -33,7 +33,7 @@ impl HostState {
             // sandbox ends this call when the guest should go on. So nothing may be waited for.
             changing.is_cancelled = false;
         } else if was_cancelled {
-            return Ok(self.reply(&mut changing, ReplyStatus::Cancelled, header.number, room));
+            return self.reply(&mut changing, ReplyStatus::Cancelled, header.number, room);
         }
         let mut aborts = Aborts::default();
         let before = changing.generation;
@@ -54,7 +54,7 @@ impl HostState {
             Some(_) if was_cancelled || has_lost => ReplyStatus::Done,
             Some(wait) => self.wait(Waiting::new(wait, room, patience)),
         };
-        Ok(self.reply(&mut self.changing(), status, header.number, room))
+        self.reply(&mut self.changing(), status, header.number, room)
     }
 
     /// Takes the records of a batch. Returns the calls that are to be started.

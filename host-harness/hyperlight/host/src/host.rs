@@ -12,9 +12,7 @@ use std::{
 };
 
 use dormir_hyperlight_protocol::FUNCTION;
-use hyperlight_host::{
-    HyperlightError, Result, Sandbox, func::Registerable, hypervisor::InterruptHandle,
-};
+use hyperlight_host::{Result, Sandbox, func::Registerable, hypervisor::InterruptHandle};
 
 use crate::{
     error::{NoInterruptsError, RegisterError},
@@ -290,8 +288,7 @@ impl fmt::Debug for Signaller {
 fn register(shared: &Arc<HostShared>, sandbox: &mut impl Registerable) -> Result<()> {
     let owner = FunctionOwner(Arc::clone(shared));
     sandbox.register_host_function(FUNCTION, move |batch: Vec<u8>| {
-        let reply = owner.0.state.exchange(&batch);
-        reply.map_err(|sentence| HyperlightError::Error(sentence.into()))
+        Ok(owner.0.state.exchange(&batch))
     })
 }
 

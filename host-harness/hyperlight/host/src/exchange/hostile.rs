@@ -57,7 +57,7 @@ fn a_guest_may_send_anything() {
     for _ in 0..3000 {
         let batch = hostile_batch(&mut random, &state);
         let room = Batch::parse(&batch).expect("its form is sound").header.room;
-        let reply = state.exchange(&batch).expect("it is no deadlock");
+        let reply = state.exchange(&batch);
         assert!(reply.len() - ReplyHeader::LEN <= room as usize);
         assert!(Reply::parse(&reply).is_some());
         for _ in 0..random.below(40) {
