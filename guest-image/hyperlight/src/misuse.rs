@@ -4,6 +4,7 @@ use core::{arch::asm, future::pending};
 
 use alloc::vec::Vec;
 use dormir::{
+    executor::Task,
     hyperlight,
     time::{Instant, Timer},
 };
@@ -28,6 +29,12 @@ fn panics() -> Result<i32, HyperlightGuestError> {
 #[guest_function]
 fn waits_for_nothing() -> Result<i32, HyperlightGuestError> {
     Ok(hyperlight::block_on(pending())?)
+}
+
+/// Spawns a task that nothing wakes.
+#[guest_function]
+fn spawn_pending() -> bool {
+    hyperlight::spawn(Task::boxed(pending::<()>())).is_ok()
 }
 
 /// Sleeps until the given, very distant instant.

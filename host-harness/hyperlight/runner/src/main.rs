@@ -13,6 +13,7 @@ mod host_calls;
 mod polled;
 mod random_calls;
 mod report;
+mod runtimes;
 mod sandbox;
 mod snapshots;
 mod typed_calls;
@@ -31,6 +32,7 @@ const CASES: &[&[Case]] = &[
     host_calls::CASES,
     typed_calls::CASES,
     driven::CASES,
+    runtimes::CASES,
     random_calls::CASES,
     bad_input::CASES,
 ];
