@@ -309,7 +309,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_reply_is_read_as_it_was_written(
-            status in 0_u8..4,
+            status in 0_u8..5,
             interrupts: bool,
             words in [1_u64.., 1.., 1.., 1.., 1..],
             results in proptest::collection::vec(

@@ -34,16 +34,16 @@ impl Host {
     /// Each poll makes one turn at most, so that the executor can poll its other tasks, such as the
     /// guest's own host calls.
     ///
-    /// Dropping the future ends no host call. The guest's tasks stay as they are, and go on with the
-    /// next call of a guest function that runs tasks.
+    /// Dropping the future ends no host call. The guest's tasks stay as they are, and go on with
+    /// the next call of a guest function that runs tasks.
     ///
     /// # Errors
     ///
     /// That of the function; `ExecutionCanceledByHost` if a [`Canceller`](crate::Canceller) ends
     /// this, at any instant since its first poll; or an error that says so if tasks are left that
-    /// nothing can wake, or if the guest's calls are [not polled](crate::Runtime::first_poll_within).
-    /// A cancellation poisons the sandbox only if it interrupts the guest. The guest's host calls
-    /// end as lost.
+    /// nothing can wake, or if the guest's calls are [not
+    /// polled](crate::Runtime::first_poll_within). A cancellation poisons the sandbox only if it
+    /// interrupts the guest. The guest's host calls end as lost.
     ///
     /// `sandbox` must be the one with which this `Host` is registered: the news of another sandbox
     /// does not arrive here, so this would wait without an end.

@@ -71,8 +71,8 @@ impl Runtime for tokio::runtime::Handle {
             task,
         };
         let current = Handle::try_current().map(|current| current.runtime_flavor());
-        // A worker, which polls a task: the task that it spawned last waits for it alone. So another
-        // thread becomes the worker.
+        // A worker, which polls a task: the task that it spawned last waits for it alone. So
+        // another thread becomes the worker.
         if task::try_id().is_some() && matches!(current, Ok(RuntimeFlavor::MultiThread)) {
             task::block_in_place(work);
         } else {

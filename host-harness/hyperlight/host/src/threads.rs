@@ -24,8 +24,8 @@ const DEFAULT: usize = 64;
 /// A runtime of threads, which come as they are needed and go when they are not. Functions may
 /// block: each then holds a thread. It has no timers and no sockets of its own.
 ///
-/// Dropping it drops the calls that no thread is polling, and ends the threads as they return. As an
-/// `Arc<Threads>` it can be the runtime of many hosts, which then share its threads.
+/// Dropping it drops the calls that no thread is polling, and ends the threads as they return. As
+/// an `Arc<Threads>` it can be the runtime of many hosts, which then share its threads.
 pub struct Threads(Arc<Pool>);
 
 struct Pool {
