@@ -173,7 +173,7 @@
 //! | --- | --- | --- |
 //! | `bare` | yes | `platform::bare`: interrupt table, PIC, PIT, local APIC, TSC clock, `hlt`. Only on `x86_64-unknown-none` |
 //! | `hyperlight` | no | [`hyperlight`](platform): `block_on` in the guest functions of Hyperlight sandboxes, and async host calls. Only on `x86_64-unknown-none` and similar targets |
-//! | `hyperlight-typed` | no | `host_functions!`: async functions of the Hyperlight host, declared with their types |
+//! | `hyperlight-typed` | no | `host_functions!`: async functions of the Hyperlight host, declared with their types, whose structure is compared |
 //! | `embedded-hal` | yes | `time::Delay`, a busy wait behind `embedded_hal::delay::DelayNs` |
 //! | `embedded-hal-async` | no | `time::Delay`, a timer behind `embedded_hal_async::delay::DelayNs` |
 //! | `embassy-time` | no | `time::embassy`: `embassy_time`'s timers run on the global queue |

@@ -55,6 +55,8 @@ const CASES: &[&str] = &[
     "exits-of-calls",
     "hostile-batches",
     "typed-calls",
+    "typed-calls-differ",
+    "typed-calls-checked",
     "random-calls",
     "driven-sandboxes",
     "driven-by-one-thread",

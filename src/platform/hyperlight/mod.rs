@@ -95,4 +95,4 @@ mod typed;
     feature = "hyperlight-typed"
 ))]
 #[doc(hidden)]
-pub use typed::{call_declared, signed_name};
+pub use typed::{begin, declaration, end};

@@ -1,33 +1,66 @@
 //! Async functions of the host that are declared with their types.
 
-use dormir_hyperlight_protocol::typed;
+use dormir_hyperlight_protocol::typed::{self, Declaration};
 use serde::{Serialize, de::DeserializeOwned};
+use std_alloc::{format, string::String};
 
-pub use dormir_hyperlight_protocol::signed_name;
+pub use dormir_hyperlight_protocol::declaration;
 
-use super::{CallError, call};
+use super::{CallError, HostCall, call};
 
-/// What a function of [`host_functions!`](crate::host_functions) does.
-pub async fn call_declared<T, E>(name: &str, arguments: &impl Serialize) -> Result<T, E>
+/// Queues a call of a declared function.
+pub fn begin(declaration: Declaration, arguments: &impl Serialize) -> Result<HostCall, CallError> {
+    match typed::write(arguments) {
+        Ok(argument) => Ok(call(declaration.key, &argument)),
+        Err(error) => Err(mismatch(declaration, "an argument", &error)),
+    }
+}
+
+/// Awaits a call that was begun.
+pub async fn end<T, E>(declaration: Declaration, call: Result<HostCall, CallError>) -> Result<T, E>
 where
     Result<T, E>: DeserializeOwned,
     E: From<CallError>,
 {
-    let argument = typed::write(arguments).map_err(CallError::Host)?;
-    let bytes = call(name, &argument).await?;
-    typed::read(&bytes).map_err(CallError::Host)?
+    match call?.await {
+        Ok(bytes) => {
+            typed::read(&bytes).map_err(|error| mismatch(declaration, "the result", &error))?
+        }
+        Err(CallError::Unknown) => Err(why_unknown(declaration).await.into()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn mismatch(declaration: Declaration, what: &str, error: &str) -> CallError {
+    let signature = declaration.signature();
+    CallError::Mismatch(format!("{what} of `{signature}`: {error}"))
+}
+
+/// Returns why the host does not know a function: it may have one of this name with other types.
+async fn why_unknown(declaration: Declaration) -> CallError {
+    match call(&typed::asking_name(declaration.name), &[]).await {
+        Ok(signature) => CallError::Mismatch(typed::difference(
+            declaration.signature(),
+            &String::from_utf8_lossy(&signature),
+        )),
+        Err(_) => CallError::Unknown,
+    }
 }
 
 /// Declares async functions of the host with their types, so that a call reads `fetch(url).await?`.
 /// Each returns a `Result` whose error can be made from a
-/// [`CallError`](crate::hyperlight::CallError), for calls that do not reach their end.
+/// [`CallError`](crate::hyperlight::CallError), for calls that do not reach their end. As with
+/// [`call`](crate::hyperlight::call), the call is queued at once, before it is awaited, and ends
+/// when its future is dropped.
 ///
-/// The host declares the same functions by `dormir_hyperlight_host::host_functions!`, with types
-/// that are written in the same words, and registers them by `Host::declared_function`. If they
-/// differ, the call ends with [`CallError::Host`](crate::hyperlight::CallError::Host), whose
-/// message says so.
+/// The host adds functions of the same names and types by `Host::typed_function`. If they differ,
+/// the function is not called, and the call ends with
+/// [`CallError::Mismatch`](crate::hyperlight::CallError::Mismatch), which has both signatures. The
+/// host's `Host::check_guest` finds that before the guest runs.
 ///
-/// Arguments and results are `serde`'s. They go in postcard's form.
+/// Arguments implement `serde::Serialize`, results `serde::de::DeserializeOwned`, and both
+/// `postcard_schema::Schema`. They go in postcard's form. Arguments may be borrowed: `&str` is the
+/// same as the host's `String`, `&[T]` as `Vec<T>`. A name has at most 238 bytes.
 ///
 /// # Examples
 ///
@@ -37,9 +70,16 @@ where
 /// use alloc::string::String;
 /// use dormir::hyperlight::{self, CallError};
 /// use hyperlight_guest::error::HyperlightGuestError;
+/// use postcard_schema::Schema;
+/// use serde::{Deserialize, Serialize};
 ///
-/// // Usually in a crate that guest and host share.
-/// #[derive(serde::Serialize, serde::Deserialize)]
+/// #[derive(Serialize, Schema)]
+/// struct Url {
+///     host: String,
+///     path: String,
+/// }
+///
+/// #[derive(Deserialize, Schema)]
 /// enum LengthError {
 ///     NoPage,
 ///     NotCalled,
@@ -53,11 +93,12 @@ where
 ///
 /// dormir::host_functions! {
 ///     /// The length of a page.
-///     async fn length(url: String) -> Result<u64, LengthError>;
+///     async fn length(url: Url) -> Result<u64, LengthError>;
 /// }
 ///
 /// // With `#[guest_function]`.
-/// fn length_of(url: String) -> Result<u64, HyperlightGuestError> {
+/// fn length_of(host: String) -> Result<u64, HyperlightGuestError> {
+///     let url = Url { host, path: String::from("/") };
 ///     let length = hyperlight::block_on(length(url))?;
 ///     Ok(length.unwrap_or(0))
 /// }
@@ -69,9 +110,12 @@ macro_rules! host_functions {
         $vis:vis async fn $name:ident($($argument:ident: $type:ty),* $(,)?) -> $output:ty;
     )*) => {$(
         $(#[$about])*
-        $vis async fn $name($($argument: $type),*) -> $output {
-            const NAME: &str = $crate::hyperlight::signed_name!($name, ($($type),*), $output);
-            $crate::hyperlight::call_declared(NAME, &($($argument,)*)).await
+        $vis fn $name(
+            $($argument: $type),*
+        ) -> impl ::core::future::Future<Output = $output> + use<> {
+            let declaration = $crate::hyperlight::declaration!($name, ($($type),*), $output);
+            let call = $crate::hyperlight::begin(declaration, &($($argument,)*));
+            $crate::hyperlight::end(declaration, call)
         }
     )*};
 }

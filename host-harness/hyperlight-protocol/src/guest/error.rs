@@ -23,6 +23,9 @@ pub enum CallError {
     /// The host ended the call, or the guest was restored from a snapshot. The call may have had
     /// its effect.
     Lost,
+    /// For functions that are declared with types: the guest's declaration and the host's differ,
+    /// or a value cannot be written or read as its type. The sentence has the signatures.
+    Mismatch(String),
 }
 
 impl CallError {
@@ -47,9 +50,11 @@ impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Host(message) => return write!(f, "the host function failed: {message}"),
+            Self::Mismatch(sentence) => return f.write_str(sentence),
             Self::Panicked => "the host function panicked",
             Self::Unknown => {
-                "the host has no async function of that name: register it by `Host::async_function`"
+                "the host has no async function of that name: add it by `Host::async_function` or \
+                 `Host::typed_function`"
             }
             Self::Busy => {
                 "too many host calls are in flight: await some first, or raise the host's limit by \

@@ -34,9 +34,7 @@ impl Functions {
     /// itself is called in the first poll.
     pub(crate) fn call(&self, name: &str, argument: &[u8]) -> Option<FunctionFuture> {
         let functions = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(function) = functions.get(name).map(Arc::clone) else {
-            return other_declaration(name, functions.keys());
-        };
+        let function = functions.get(name).map(Arc::clone)?;
         drop(functions);
         let argument = argument.to_vec();
         let call = async move {
@@ -45,20 +43,4 @@ impl Functions {
         };
         Some(Box::pin(call))
     }
-}
-
-/// A future that says so, if a function of this name is declared with other types.
-fn other_declaration<'a>(
-    name: &str,
-    mut known: impl Iterator<Item = &'a String>,
-) -> Option<FunctionFuture> {
-    let (name, _) = name.split_once('#')?;
-    let is_known = known.any(|known| known.split('#').next() == Some(name));
-    is_known.then(|| -> FunctionFuture {
-        let sentence = format!(
-            "the guest declares `{name}` with other types than the host: declare it with the same \
-             arguments and the same result on both sides, in the same words"
-        );
-        Box::pin(async { Err(sentence) })
-    })
 }

@@ -86,9 +86,4 @@ pub use limits::{Limits, Usage};
 pub use runtime::{HostTask, Runtime};
 pub use threads::Threads;
 #[cfg(feature = "typed")]
-pub use typed::Declared;
-
-/// For [`host_functions!`].
-#[cfg(feature = "typed")]
-#[doc(hidden)]
-pub use dormir_hyperlight_protocol::signed_name;
+pub use typed::{DeclarationError, TypedFunction};

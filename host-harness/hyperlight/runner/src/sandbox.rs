@@ -48,6 +48,11 @@ impl SandboxGuest {
         SandboxBuilder::from_file(&self.elf)
     }
 
+    /// Reads the guest's file.
+    pub(crate) fn file(&self) -> std::io::Result<Vec<u8>> {
+        std::fs::read(&self.elf)
+    }
+
     /// Makes a sandbox without dormir's functions.
     pub(crate) fn bare_sandbox(&self) -> Result<Sandbox, HyperlightError> {
         self.builder().build()
