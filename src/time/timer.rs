@@ -43,7 +43,24 @@ use super::{
 /// ```
 ///
 /// The queue refers to a timer by its address, so the timer must be pinned before it is polled.
-/// `await` does so; for a `select` (here that of the crate `futures-util`) the caller does:
+/// `await` does so, and so does a `select` that owns its futures, as that of the crate
+/// `embassy-futures`:
+///
+/// ```
+/// # dormir::platform::host::init();
+/// use core::time::Duration;
+/// use dormir::{block_on, platform::host::Skip, time::Timer};
+/// use embassy_futures::select::{Either, select};
+///
+/// block_on(async {
+///     match select(async { 42 }, Timer::after(Duration::from_secs(1))).await {
+///         Either::First(answer) => assert_eq!(answer, 42),
+///         Either::Second(()) => panic!("it took more than a second"),
+///     }
+/// }, Skip);
+/// ```
+///
+/// For one that returns the other future, as that of `futures-util` does, the caller pins it:
 ///
 /// ```
 /// # dormir::platform::host::init();
