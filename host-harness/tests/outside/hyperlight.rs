@@ -1,8 +1,17 @@
-//! `cargo vm new --template hyperlight` makes a guest and a host whose test passes.
+//! Hyperlight guests and their hosts: those of `cargo vm new --template hyperlight`, whose test
+//! passes, and the programs of docs/host-calls.md.
 
-use std::{fs, os::unix::fs::symlink};
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::Path,
+    sync::{Mutex, PoisonError},
+};
 
-use crate::{PROGRAM, command, has_target, run, stderr, target};
+use crate::{PROGRAM, checkout, command, has_target, run, stderr, stdout, target};
+
+/// Held by a test while it uses the folders of builds, which are kept for the next run.
+static BUILDS: Mutex<()> = Mutex::new(());
 
 #[test]
 fn the_new_host_calls_the_new_guest() {
@@ -10,6 +19,7 @@ fn the_new_host_calls_the_new_guest() {
         return;
     }
     dormir_harness::hyperlight::probe().expect("sandboxes can run");
+    let _builds = BUILDS.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = tempfile::tempdir().expect("a folder for the test");
     let mut new = command(PROGRAM);
     new.args(["new", "naps", "--template", "hyperlight"])
@@ -18,16 +28,137 @@ fn the_new_host_calls_the_new_guest() {
     assert!(output.status.success(), "{}", stderr(&output));
 
     let pair = folder.path().join("naps");
+    keep_builds(&pair);
+    let mut test = command("cargo");
+    test.arg("test").current_dir(pair.join("host"));
+    let output = run(test);
+    let stdout = stdout(&output);
+    assert!(output.status.success(), "{stdout}\n{}", stderr(&output));
+    assert!(stdout.contains("test the_guest_naps ... ok"), "{stdout}");
+}
+
+#[test]
+fn the_programs_of_the_page_on_host_calls_run() {
+    if !has_target() {
+        return;
+    }
+    dormir_harness::hyperlight::probe().expect("sandboxes can run");
+    let _builds = BUILDS.lock().unwrap_or_else(PoisonError::into_inner);
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let folder = folder.path();
+    symlink(checkout(), folder.join("dormir")).expect("a link is made");
+    let (basics, page) = (Page::read("hyperlight.md"), Page::read("host-calls.md"));
+    write(
+        folder,
+        "guest/.cargo/config.toml",
+        &basics.block("-eentrypoint"),
+    );
+    let guest = basics.block("hyperlight-guest-bin =");
+    let host = basics.block("hyperlight-host =");
+    write_manifest(folder, "host", &host);
+
+    // The first pair, with the functions that the page adds to its guest.
+    let selects = "embassy-futures = \"0.1\"\n\
+                   futures-util = { version = \"0.3\", default-features = false }\n";
+    write_manifest(folder, "guest", &(guest.clone() + selects));
+    let functions = ["fn fetch_all(", "fn fetch_soon(", "fn fetch_slowly("];
+    let program = functions.map(|function| page.block(function)).concat();
+    write(folder, "guest/src/main.rs", &program);
+    write(folder, "host/src/main.rs", &page.block("thread::sleep("));
+    keep_builds(folder);
+    assert_eq!(build_and_run(folder), "20 pages have 190 bytes\n");
+
+    // The pair with types.
+    let types = "types = { path = \"../types\" }\n";
+    let guest = guest.replace("\"hyperlight\"", "\"hyperlight-typed\"") + types;
+    let host = host.replace(
+        "hyperlight/host\"",
+        "hyperlight/host\", features = [\"typed\"]",
+    );
+    write_manifest(folder, "types", &page.block("postcard-schema ="));
+    write_manifest(folder, "guest", &guest);
+    write_manifest(folder, "host", &(host + types));
+    write(
+        folder,
+        "types/src/lib.rs",
+        &page.block("pub enum FetchError"),
+    );
+    write(
+        folder,
+        "guest/src/main.rs",
+        &page.block("dormir::host_functions!"),
+    );
+    write(folder, "host/src/main.rs", &page.block("typed_function("));
+    assert_eq!(
+        build_and_run(folder),
+        "200: this is /\nno page: NoSuchHost\n"
+    );
+}
+
+/// A page of the documentation, by its blocks of code.
+struct Page(Vec<String>);
+
+impl Page {
+    fn read(name: &str) -> Self {
+        let text = fs::read_to_string(checkout().join("docs").join(name)).expect("it is a page");
+        // Between two fences; those in lists are indented, and the text with them.
+        let blocks = text.split("```").skip(1).step_by(2);
+        let without_language = blocks.filter_map(|block| block.split_once('\n'));
+        Self(
+            without_language
+                .map(|(_, block)| block.to_owned())
+                .collect(),
+        )
+    }
+
+    /// Returns the first block that contains `words`.
+    #[track_caller]
+    fn block(&self, words: &str) -> String {
+        let block = self.0.iter().find(|block| block.contains(words));
+        block
+            .unwrap_or_else(|| panic!("no block has `{words}`"))
+            .clone()
+    }
+}
+
+fn write_manifest(folder: &Path, name: &str, dependencies: &str) {
+    let package = format!("[package]\nname = \"{name}\"\nedition = \"2024\"\n\n");
+    write(
+        folder,
+        &format!("{name}/Cargo.toml"),
+        &(package + dependencies),
+    );
+}
+
+fn write(folder: &Path, file: &str, text: &str) {
+    let path = folder.join(file);
+    let parent = path.parent().expect("it is in a folder");
+    fs::create_dir_all(parent).expect("a folder is made");
+    fs::write(path, text).expect("the file is written");
+}
+
+/// Makes the folders in which guest and host are built links to those that are kept.
+fn keep_builds(pair: &Path) {
     for part in ["guest", "host"] {
-        // Where the test expects it, and kept for this test's next run.
         let kept = target("hyperlight").join(part);
         fs::create_dir_all(&kept).expect("a folder is made");
         symlink(kept, pair.join(part).join("target")).expect("a link is made");
     }
-    let mut test = command("cargo");
-    test.arg("test").current_dir(pair.join("host"));
-    let output = run(test);
-    let stdout = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{stdout}\n{}", stderr(&output));
-    assert!(stdout.contains("test the_guest_naps ... ok"), "{stdout}");
+}
+
+/// Builds the guest and runs its host. Returns what that prints.
+#[track_caller]
+fn build_and_run(folder: &Path) -> String {
+    let mut build = command("cargo");
+    build
+        .args(["build", "--release"])
+        .current_dir(folder.join("guest"));
+    let output = run(build);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let mut host = command("cargo");
+    host.args(["run", "--quiet"])
+        .current_dir(folder.join("host"));
+    let output = run(host);
+    assert!(output.status.success(), "{}", stderr(&output));
+    stdout(&output)
 }
