@@ -285,6 +285,21 @@ impl SandboxRunner {
         Ran::of(&mut self.command(guest, what), limit, stop)
     }
 
+    /// Does the same, with this process's output for the runner's. Returns how the runner ended.
+    ///
+    /// # Errors
+    ///
+    /// The runner cannot be started, took too long, or was stopped.
+    pub fn run_shown(
+        &self,
+        guest: &Path,
+        what: &str,
+        limit: Duration,
+        stop: &StopToken,
+    ) -> Result<ExitStatus, ProcessError> {
+        process::run(&mut self.command(guest, what), Scope::Group, limit, stop)
+    }
+
     /// Runs a demo of the guest program `guest`, or calls one of its functions, as `what` selects,
     /// and waits for the end. The guest's output goes to `console` as it comes.
     ///

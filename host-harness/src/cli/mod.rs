@@ -10,6 +10,7 @@ mod output;
 mod run;
 mod runner;
 mod signals;
+mod soak;
 mod table;
 pub(crate) mod terminal;
 mod test;
@@ -52,6 +53,7 @@ enum Verb {
     New(new::NewArguments),
     Run(run::RunArguments),
     Runner(runner::RunnerArguments),
+    Soak(soak::Arguments),
     Test(test::TestArguments),
 }
 
@@ -70,6 +72,7 @@ pub fn main() -> ExitCode {
         Verb::New(arguments) => new::run(&arguments),
         Verb::Run(arguments) => run::run(&arguments, stop),
         Verb::Runner(arguments) => runner::run(&arguments, stop),
+        Verb::Soak(arguments) => soak::run(&arguments, stop),
         Verb::Test(arguments) => test::run(&arguments, stop),
     })
 }

@@ -14,7 +14,9 @@ fn help_names_the_verbs_and_the_command_as_it_is_called() {
     let (status, stdout, _) = outcome(cargo_vm().arg("--help"));
     assert_eq!(status, Some(0));
     assert!(stdout.contains("Usage: cargo vm <COMMAND>"), "{stdout}");
-    for verb in ["doctor", "bench", "demo", "new", "run", "runner", "test"] {
+    for verb in [
+        "doctor", "bench", "demo", "new", "run", "runner", "soak", "test",
+    ] {
         assert!(stdout.contains(&format!("\n  {verb} ")), "{verb}: {stdout}");
     }
 }
@@ -47,6 +49,10 @@ fn every_verb_has_a_help_with_units_and_defaults() {
             ],
         ),
         ("runner", &["cargo test", "--nocapture", "--out", "101"]),
+        (
+            "soak",
+            &["random-calls", "[default: 100000 calls", "[default: 60]"],
+        ),
         (
             "test",
             &[
@@ -93,6 +99,10 @@ fn invalid_arguments_are_named() {
         ("run --gdb", "<ELF>"),
         ("run guest --fast", "'--fast'"),
         ("runner guest --fast", "Usage: cargo vm runner"),
+        ("soak", "<CHECK>"),
+        ("soak calls", "'calls'"),
+        ("soak random-calls --count 0", "0 is not in 1..="),
+        ("soak random-calls --vmm kvm", "`kvm`"),
         ("demo --fast", "'--fast'"),
         ("test --browser -- filter", "--browser"),
         ("test filter", "'filter'"),

@@ -11,11 +11,13 @@ mod driven;
 mod host_call_bench;
 mod host_calls;
 mod polled;
+mod process;
 mod random_calls;
 mod report;
 mod runtimes;
 mod sandbox;
 mod snapshots;
+mod soak;
 mod typed_calls;
 
 use std::{env, error::Error, path::PathBuf, process::ExitCode};
@@ -39,7 +41,8 @@ const CASES: &[&[Case]] = &[
 
 const USAGE: &str = "usage: dormir-hyperlight-runner MODE GUEST CASE, where MODE is hyperlight or \
                      hyperlight-interrupts, GUEST an ELF file, and CASE `list`, one of those it \
-                     lists, `demo:NAME`, `call:FUNCTION`, or `bench:WHAT:SAMPLES:MILLISECONDS`";
+                     lists, `demo:NAME`, `call:FUNCTION`, `bench:WHAT:SAMPLES:MILLISECONDS`, or \
+                     `soak:NAME:COUNT:SEED`";
 
 /// The exit status if no guest ran to its end.
 const NOT_RUN: u8 = 125;
@@ -81,6 +84,12 @@ fn run() -> Result<u8, String> {
     if let Some(what) = case.strip_prefix("bench:") {
         let measured = bench::run(&guest, what);
         return measured.map(|()| 0).map_err(|error| error.to_string());
+    }
+    if let Some(what) = case.strip_prefix("soak:") {
+        let checked = soak::run(&guest, what);
+        return checked
+            .map(|()| 0)
+            .map_err(|error| format!("{MODE}::{case}: {error}"));
     }
     let Some((_, test)) = cases().find(|(name, _)| name == case) else {
         return Err(format!("there is no case `{case}`; {USAGE}"));
