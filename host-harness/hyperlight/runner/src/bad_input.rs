@@ -173,7 +173,7 @@ fn deadline_too_far(guest: &SandboxGuest) -> Check {
 }
 
 /// A batch without records, in a form that the guest's library does not write.
-fn batch_of(wait: u64) -> Vec<u8> {
+pub(crate) fn batch_of(wait: u64) -> Vec<u8> {
     let header = BatchHeader {
         flags: Flags::default(),
         generation: 0,

@@ -8,6 +8,7 @@ mod bench;
 mod calls;
 mod demo;
 mod driven;
+mod exits;
 mod host_call_bench;
 mod host_calls;
 mod polled;
