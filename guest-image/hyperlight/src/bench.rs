@@ -20,15 +20,6 @@ fn host_calls(count: u64) -> Result<(), HyperlightGuestError> {
     Ok(())
 }
 
-/// Calls the host function `plain_slow` `count` times.
-#[guest_function]
-fn plain_calls(count: u64) -> Result<(), HyperlightGuestError> {
-    for number in 0..count {
-        assert_eq!(call_host::<u64>("plain_slow", (number,))?, number);
-    }
-    Ok(())
-}
-
 /// Runs a task that sleeps `count` times. Returns how often the timer ticked meanwhile.
 #[guest_function]
 fn sleeps(count: u64, micros: u64) -> Result<u64, HyperlightGuestError> {

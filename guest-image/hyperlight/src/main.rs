@@ -5,6 +5,7 @@
 extern crate alloc;
 
 mod bench;
+mod call_bench;
 mod demo;
 mod endings;
 mod host_calls;

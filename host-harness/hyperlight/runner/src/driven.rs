@@ -14,6 +14,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use crate::{
     Case,
     bench::charged,
+    exits,
     process::Process,
     sandbox::{Check, MARGIN, SandboxGuest, check},
 };
@@ -78,26 +79,24 @@ fn sandboxes(
     Ok(sandboxes)
 }
 
-/// Drives all of them to their end. Returns them, and the number of exits.
-fn drive(
+/// Drives all of them to their end by the function `turn`, and returns them.
+pub(crate) fn drive(
     runtime: &Runtime,
     sandboxes: Vec<(Sandbox, Host)>,
-) -> Result<(Vec<Sandbox>, u64), Box<dyn Error>> {
+) -> Result<Vec<(Sandbox, Host)>, Box<dyn Error>> {
     let drive = |(mut sandbox, host): (Sandbox, Host)| {
         runtime.spawn(async move {
             host.drive(&mut sandbox, "turn").await?;
-            Ok::<_, HyperlightError>((sandbox, host.usage().exchanges))
+            Ok::<_, HyperlightError>((sandbox, host))
         })
     };
     let driven: Vec<_> = sandboxes.into_iter().map(drive).collect();
     runtime.block_on(async {
-        let (mut sandboxes, mut exits) = (Vec::new(), 0);
+        let mut sandboxes = Vec::new();
         for driven in driven {
-            let (sandbox, exchanges) = driven.await??;
-            sandboxes.push(sandbox);
-            exits += exchanges;
+            sandboxes.push(driven.await??);
         }
-        Ok((sandboxes, exits))
+        Ok(sandboxes)
     })
 }
 
@@ -116,15 +115,18 @@ pub(crate) fn driven_sandboxes(guest: &SandboxGuest, count: u64) -> Check {
         Process::now()?
     );
     let start = Instant::now();
+    let before = exits::so_far();
     let (watched, charged) = charged(|| Process::watched(|| drive(&runtime, sandboxes)))?;
     let elapsed = start.elapsed();
     let (driven, most) = watched;
-    let (mut sandboxes, exits) = driven?;
+    let mut sandboxes = driven?;
+    let exits = exits::so_far() - before;
     println!(
         "with {CALLS} calls of {SLOW:?} in each they were driven in {elapsed:?}, with {exits} \
          exits and {charged:?} of processor time; {most}"
     );
-    sandboxes.iter_mut().try_for_each(have_ended)?;
+    let mut each = sandboxes.iter_mut();
+    each.try_for_each(|(sandbox, _)| have_ended(sandbox))?;
     let each = SLOW * CALLS as u32;
     check(elapsed >= each, || format!("it took {elapsed:?}"))?;
     check(most.threads <= THREADS, || format!("{most}"))?;

@@ -27,7 +27,7 @@ unsafe extern "C" fn ioctl(file: c_int, request: c_ulong, argument: usize) -> c_
     if request == KVM_RUN {
         RUNS.fetch_add(1, Ordering::Relaxed);
     }
-    // SAFETY: The caller answers for file, request and argument, which go to the kernel as they are.
+    // SAFETY: The caller answers for file, request and argument, which go to the kernel unchanged.
     // The result is an `int`, and the errors are in `errno`, as with the C library's own function.
     unsafe { syscall(SYS_IOCTL, file, request, argument) as c_int }
 }

@@ -54,9 +54,10 @@ use std::{path::PathBuf, process::ExitCode};
 ///
 /// --hyperlight: time, in sandboxes of the real hyperlight-host, without its hw-interrupts and
 /// with: a call of a guest function with and without the executor, an idle, and by how much sleeps
-/// of 1, 10 and 100 ms are too long, beside this machine's own. 100 samples or 15 s a figure; both
-/// modes take some two minutes where KVM emulates instructions. It needs KVM. docs/hyperlight.md
-/// describes how they are taken.
+/// of 1, 10 and 100 ms are too long, beside this machine's own; and host calls, plain and async.
+/// 100 samples or 15 s a figure, less for host calls; both modes take some four minutes where KVM
+/// emulates instructions. It needs KVM. docs/hyperlight.md and docs/host-calls.md describe how they
+/// are taken.
 ///
 /// --native: time, on the host, as ratios to embassy-executor's.
 ///

@@ -162,10 +162,16 @@ impl Document {
         };
         let rows = SandboxMode::ALL.into_iter().flat_map(row).collect();
         let calls = |mode: SandboxMode| {
+            use super::host_calls::Counted;
             let loads = super::host_calls::LOADS.iter();
-            loads.map(move |load| {
-                HostCalls::new(mode.to_string(), *load, 10, Duration::from_secs(4), 5)
-            })
+            let counted = Counted {
+                calls: 10,
+                took: Duration::from_secs(4),
+                exits: 5,
+                p50_ns: 300_000_000,
+                p99_ns: 400_000_000,
+            };
+            loads.map(move |load| HostCalls::new(mode.to_string(), *load, counted))
         };
         let calls = SandboxMode::ALL.into_iter().flat_map(calls).collect();
         Self {
@@ -202,8 +208,9 @@ mod tests {
                  "histogram_ns": [[1000, 1], [2000, 1]]},
                 {"vmm": "hyperlight-interrupts", "case": "sleep", "what": "guest",
                  "asked_ns": 1_000_000, "histogram_ns": [[1000, 1], [2000, 1]]},
-                {"case": "host_call", "mode": "hyperlight", "what": "plain", "in_flight": 1,
-                 "bytes": 8, "calls": 10, "calls_per_second": 2.5, "exits_per_call": 0.5},
+                {"case": "host_call", "mode": "hyperlight", "what": "function", "sandboxes": 1,
+                 "in_flight": 0, "bytes": 0, "calls": 10, "calls_per_second": 2.5,
+                 "exits_per_call": 0.5, "p50_ns": 300_000_000, "p99_ns": 400_000_000},
             ],
         });
         assert_eq!(read, expected);

@@ -2,7 +2,7 @@
 
 use crate::document::{
     distribution::Distribution,
-    host_calls::{HostCalls, LOADS},
+    host_calls::{Counted, HostCalls, LOADS},
     hyperlight::{Row, subjects},
 };
 use dormir_harness::hyperlight::SandboxMode;
@@ -50,7 +50,7 @@ pub(crate) fn read(mode: SandboxMode, output: &str) -> Result<Vec<Row>, SampleEr
     .collect()
 }
 
-/// Reads lines of `NAME CALLS NANOSECONDS EXITS`, one of each load.
+/// Reads lines of `NAME CALLS NANOSECONDS EXITS P50 P99`, one of each load.
 pub(crate) fn read_host_calls(
     mode: SandboxMode,
     output: &str,
@@ -61,10 +61,14 @@ pub(crate) fn read_host_calls(
             let mut words = line.split(' ');
             let name = words.next()?;
             let index = LOADS.iter().position(|load| load.key() == name)?;
-            let calls = words.next()?.parse().ok().filter(|calls| *calls > 0)?;
-            let took = Duration::from_nanos(words.next()?.parse().ok()?);
-            let exits = words.next()?.parse().ok()?;
-            let figure = HostCalls::new(mode.to_string(), LOADS[index], calls, took, exits);
+            let counted = Counted {
+                calls: words.next()?.parse().ok().filter(|calls| *calls > 0)?,
+                took: Duration::from_nanos(words.next()?.parse().ok()?),
+                exits: words.next()?.parse().ok()?,
+                p50_ns: words.next()?.parse().ok()?,
+                p99_ns: words.next()?.parse().ok()?,
+            };
+            let figure = HostCalls::new(mode.to_string(), LOADS[index], counted);
             words.next().is_none().then_some((index, figure))
         };
         let (index, figure) = figure().ok_or_else(|| SampleError::NoSample(line.to_owned()))?;
@@ -125,7 +129,7 @@ mod tests {
     fn host_calls_are_one_line_each() {
         let mode = SandboxMode::HostWait;
         let line = |load: &crate::document::host_calls::Load| {
-            format!("{} 100 2000000000 25\n", load.key())
+            format!("{} 100 2000000000 25 70 90\n", load.key())
         };
         let output: String = LOADS.iter().map(line).collect();
         let found = read_host_calls(mode, &output).expect("they can be read");
@@ -136,11 +140,14 @@ mod tests {
                 (figure.calls_per_second, figure.exits_per_call),
                 (50.0, 0.25)
             );
+            assert_eq!((figure.p50_ns, figure.p99_ns), (70, 90));
         }
         for wrong in [
             "",
-            "host_call/async/7/8 1 1 1",
-            "host_call/async/10/8 0 1 1",
+            "host_call/async/1/7/8 1 1 1 1 1",
+            "host_call/async/1/10/8 0 1 1 1 1",
+            "host_call/async/1/10/8 1 1 1 1",
+            "host_call/async/1/10/8 1 1 1 1 1 1",
         ] {
             let output = format!("{output}{wrong}\n");
             assert_eq!(

@@ -13,8 +13,8 @@ const QUANTILES: [(&str, f64); 3] = [("p50", 0.5), ("p90", 0.9), ("max", 1.0)];
 
 /// What holds for all figures.
 const NOTES: &[&str] = &[
-    "figures are in microseconds. docs/hyperlight.md describes how each is taken and what it \
-     does not show",
+    "figures without a unit are in microseconds. docs/hyperlight.md describes how each is taken \
+     and what it does not show",
     "call: from the host's call of a guest function to its return. plain does nothing, \
      host-function calls a host function that returns at once, block_on runs the executor for a \
      future that is ready, which takes no call of a host function",
@@ -24,8 +24,12 @@ const NOTES: &[&str] = &[
      it",
     "sleep: by how much it was too long; guest by its own clock, host is the system's sleep in the \
      same program, in turns with the guest's",
-    "host calls: of a function that takes 50 ms, one after another (plain), and with so many in \
-     flight (async). bytes are those of the argument and of the result",
+    "host calls: of a function that takes 50 ms. plain is a host function without dormir. async \
+     are calls of a guest whose thread waits for them, also with a linger of 5 ms; poll_once those \
+     of guests that two threads drive. in flight are the calls in each sandbox, bytes those of a \
+     result; p50 and p99, in milliseconds, how long single calls took, by the guest",
+    "function is a guest function that does nothing, and function-block_on one that runs the \
+     executor for a future that is ready; its exit is its return",
 ];
 
 /// Everything that is printed.
@@ -84,20 +88,26 @@ fn draw_host_calls<'a>(rows: impl Iterator<Item = &'a HostCalls>) -> Table {
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN).set_header([
         "host calls",
+        "sandboxes",
         "in flight",
         "bytes",
         "n",
         "calls per second",
         "exits per call",
+        "p50",
+        "p99",
     ]);
     for row in rows {
         table.add_row([
             row.load.what.to_owned(),
+            row.load.sandboxes.to_string(),
             row.load.in_flight.to_string(),
             row.load.bytes.to_string(),
             row.calls.to_string(),
             format!("{:.1}", row.calls_per_second),
             format!("{:.3}", row.exits_per_call),
+            millis(row.p50_ns),
+            millis(row.p99_ns),
         ]);
     }
     for column in table.column_iter_mut().skip(1) {
@@ -109,6 +119,11 @@ fn draw_host_calls<'a>(rows: impl Iterator<Item = &'a HostCalls>) -> Table {
 /// As in `1234.5`.
 fn micros(nanos: u64) -> String {
     format!("{:.1}", nanos as f64 / 1000.0)
+}
+
+/// As in `1.2`.
+fn millis(nanos: u64) -> String {
+    format!("{:.1}", nanos as f64 / 1e6)
 }
 
 #[cfg(test)]
@@ -126,10 +141,13 @@ mod tests {
         assert_eq!(rows[0], ["case", "of", "n", "p50", "p90", "max"]);
         assert_eq!(rows[1], ["call", "plain", "2", "1.0", "2.0", "2.0"]);
         assert_eq!(rows[6], ["sleep 1ms", "guest", "2", "1.0", "2.0", "2.0"]);
-        // A header and eleven figures, then a header and ten; and twice a header and seven.
-        assert_eq!(rows.len(), 12 + 11 + 2 * 8, "{text}");
+        // A header and eleven figures, then a header and ten; and twice a header and sixteen.
+        assert_eq!(rows.len(), 12 + 11 + 2 * 17, "{text}");
         assert_eq!(rows[12][0], "host calls");
-        assert_eq!(rows[13], ["plain", "1", "8", "10", "2.5", "0.500"]);
+        let plain = [
+            "plain", "1", "1", "8", "10", "2.5", "0.500", "300.0", "400.0",
+        ];
+        assert_eq!(rows[15], plain);
         assert!(
             text.starts_with("KVM here is not hardware-assisted"),
             "{text}"

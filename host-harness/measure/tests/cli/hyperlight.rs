@@ -34,12 +34,37 @@ fn each_figure_of_each_mode_is_measured_and_written() {
         let loads = of_mode.map(|row| {
             assert!(row["calls_per_second"].as_f64() > Some(0.0), "{row}");
             assert!(row["exits_per_call"].as_f64() > Some(0.0), "{row}");
-            (row["what"].as_str(), row["in_flight"].as_u64())
+            assert!(row["p50_ns"].as_u64() > Some(0), "{row}");
+            assert!(row["p99_ns"].as_u64() >= row["p50_ns"].as_u64(), "{row}");
+            let number = |name: &str| row[name].as_u64().expect("a number");
+            let what = row["what"].as_str().expect("a name");
+            (
+                what,
+                number("sandboxes"),
+                number("in_flight"),
+                number("bytes"),
+            )
         });
         let loads: Vec<_> = loads.collect();
-        assert_eq!(loads.len(), 7, "{text}");
-        assert_eq!(loads[0], (Some("plain"), Some(1)));
-        assert_eq!(loads[4], (Some("async"), Some(1000)));
+        let expected = [
+            ("function", 1, 0, 0),
+            ("function-block_on", 1, 0, 0),
+            ("plain", 1, 1, 8),
+            ("async", 1, 1, 8),
+            ("async", 1, 10, 8),
+            ("async", 1, 100, 8),
+            ("async", 1, 1000, 8),
+            ("async-linger-5ms", 1, 10, 8),
+            ("poll_once", 1, 1, 8),
+            ("poll_once", 1, 10, 8),
+            ("poll_once", 1, 100, 8),
+            ("poll_once", 20, 10, 8),
+            ("plain", 1, 1, 40_960),
+            ("async", 1, 1, 40_960),
+            ("async", 1, 10, 40_960),
+            ("async", 1, 100, 40_960),
+        ];
+        assert_eq!(loads, expected, "{text}");
     }
     let mut expected = Vec::new();
     for (mode, idles) in [
