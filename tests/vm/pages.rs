@@ -49,10 +49,12 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// The blocks of a page in one language, below a heading, without the indentation of a list.
+/// The blocks of a page in one language, in the section that begins with `heading`, without the
+/// indentation of a list.
 fn blocks(page: &str, heading: &str, language: &str) -> Vec<String> {
     let page = page.replace("\n   ", "\n");
     let (_, section) = page.split_once(heading).unwrap_or_default();
+    let section = section.split("\n## ").next().unwrap_or_default();
     let begin = format!("```{language}\n");
     let blocks = section.split(&begin).skip(1);
     blocks
