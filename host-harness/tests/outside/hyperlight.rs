@@ -68,6 +68,21 @@ fn the_programs_of_the_page_on_host_calls_run() {
     keep_builds(folder);
     assert_eq!(build_and_run(folder), "20 pages have 190 bytes\n");
 
+    // The same host on tokio, and one that drives sandboxes.
+    let on_tokio = page.block("features = [\"tokio\"]");
+    let others = host.lines().filter(|line| !line.contains("dormir-"));
+    let others = others.collect::<Vec<_>>().join("\n");
+    write_manifest(folder, "host", &format!("{others}\n{on_tokio}"));
+    let program = page.block("runtime::Runtime::new");
+    write(folder, "host/src/main.rs", &program);
+    assert_eq!(build_and_run(folder), "20 pages have 190 bytes\n");
+
+    let (fetch, _) = program.split_once("fn main()").expect("it has a main");
+    let driving = page.block("host.drive(");
+    write(folder, "host/src/main.rs", &format!("{fetch}{driving}"));
+    write(folder, "guest/src/main.rs", &page.block("poll_once()"));
+    assert_eq!(build_and_run(folder), "190 and 190 bytes\n");
+
     // The pair with types.
     let types = "types = { path = \"../types\" }\n";
     let guest = guest.replace("\"hyperlight\"", "\"hyperlight-typed\"") + types;
