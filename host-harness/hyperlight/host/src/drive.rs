@@ -74,7 +74,10 @@ pub(crate) async fn drive(state: &HostState, mut turn: impl FnMut() -> Result<u6
         match change(driven.0, end).await {
             Some(Change::Cancelled) => return Err(CANCELLED),
             Some(Change::Stalled) => return Err(HyperlightError::Error(STALLED.into())),
-            Some(Change::News) | None => {}
+            // An executor may poll the task that was woken last first. Others may have results for
+            // the same turn, which costs far more than a poll.
+            Some(Change::News) => yield_now().await,
+            None => {}
         }
     }
 }

@@ -190,3 +190,47 @@ fn a_runtime_of_one_thread_drives_its_own_guest_and_no_idle_ones() {
     assert!(sentence.contains("no thread runs it"), "{sentence}");
     assert!(start.elapsed() < Duration::from_secs(3));
 }
+
+/// Results that come together take one turn, although a worker polls the task first that the first
+/// of them has woken.
+#[test]
+fn results_that_come_together_take_one_turn() {
+    const CALLS: u8 = 50;
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_time()
+        .build()
+        .expect("a runtime");
+    let state = state_on(runtime.handle().clone());
+    let at = tokio::time::Instant::now() + Duration::from_millis(100);
+    state
+        .functions
+        .add("at-once".into(), move |bytes| async move {
+            tokio::time::sleep_until(at).await;
+            Ok::<_, Infallible>(bytes)
+        });
+    let driven = runtime.spawn(async move {
+        let mut guest = Guest::new();
+        let call = |number| guest.calls.call("at-once", &[number]);
+        let mut calls: Vec<_> = (0..CALLS).map(call).collect();
+        let mut turns = 0;
+        let driven = drive(&state, || {
+            turns += 1;
+            guest.exchange(&state, 0);
+            calls.retain(|call| {
+                let id = *call.as_ref().expect("there is room");
+                matches!(guest.calls.poll(id, Waker::noop()), Progress::Waits(_))
+            });
+            Ok(if calls.is_empty() {
+                TASKS_ENDED
+            } else {
+                NO_DEADLINE
+            })
+        });
+        driven.await.expect("they end");
+        turns
+    });
+    let turns: u32 = runtime.block_on(driven).expect("it does not panic");
+    // The first sends the calls.
+    assert_eq!(turns, 2);
+}
