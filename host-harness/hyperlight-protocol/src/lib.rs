@@ -82,11 +82,11 @@ pub const TASKS_ENDED: u64 = u64::MAX - 1;
 pub const TASKS_STUCK: u64 = u64::MAX - 2;
 
 /// The error message for [`ReplyStatus::Stalled`].
-pub const STALLED: &str = "the host's runtime does not run the guest's calls of async functions: \
-                           no thread runs it, or its only thread is the one that waits for the \
-                           guest. Give `Host::with_runtime` a multi-thread runtime, or call the \
-                           sandbox on another thread (tokio::task::spawn_blocking), or use \
-                           `Host::drive`";
+pub const STALLED: &str = "the host's runtime has not polled the guest's calls of async functions \
+                           for many seconds: no thread runs it, its only thread is the one that \
+                           waits for the guest, or all of its threads are blocked. Give \
+                           `Host::with_runtime` a multi-thread runtime, call the sandbox on \
+                           another thread (tokio::task::spawn_blocking), or use `Host::drive`";
 
 /// Splits `N` bytes off the beginning of `bytes`.
 fn take<'a, const N: usize>(bytes: &mut &'a [u8]) -> Option<&'a [u8; N]> {

@@ -47,13 +47,12 @@ impl HostState {
         if header.flags.is_first || !tasks.is_empty() {
             self.note_activity();
         }
-        tasks.into_iter().for_each(|task| self.spawn(task));
-
-        let status = match wait {
-            None => ReplyStatus::TooLong,
-            Some(_) if was_cancelled || has_lost => ReplyStatus::Done,
-            Some(wait) => self.wait(Waiting::new(wait, room, patience)),
+        let waiting = match wait {
+            None => Err(ReplyStatus::TooLong),
+            Some(_) if was_cancelled || has_lost => Err(ReplyStatus::Done),
+            Some(wait) => Ok(Waiting::new(wait, room, patience)),
         };
+        let status = self.start_and_wait(tasks, waiting);
         self.reply(&mut self.changing(), status, header.number, room)
     }
 

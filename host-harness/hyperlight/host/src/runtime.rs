@@ -1,5 +1,7 @@
 //! [`Runtime`]: what runs the async functions.
 
+#[cfg(feature = "tokio")]
+use std::{cell::Cell, thread, time::Instant};
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 /// A guest's call of an async function, as a future.
@@ -30,8 +32,9 @@ pub trait Runtime: Send + Sync + 'static {
     /// that is dropped before its end ends the guest's call with `Lost`.
     fn spawn(&self, task: HostTask);
 
-    /// Calls `work` once, which blocks the current thread until there is something for the guest. A
-    /// runtime whose thread this may be can have another one do the thread's other work meanwhile.
+    /// Calls `work` once, which spawns new tasks, and blocks the current thread until there is
+    /// something for the guest. A runtime whose thread this may be can have another one do the
+    /// thread's other work meanwhile.
     fn wait(&self, work: &mut dyn FnMut()) {
         work();
     }
@@ -59,6 +62,17 @@ impl<R: Runtime + ?Sized> Runtime for Arc<R> {
     }
 }
 
+/// How long a worker leaves its work to another at least.
+#[cfg(feature = "tokio")]
+const LEAST_LEAVE: Duration = Duration::from_millis(1);
+
+#[cfg(feature = "tokio")]
+thread_local! {
+    /// This thread was refused to leave its work to another. It is not asked again, since each time
+    /// calls the program's panic hook.
+    static CANNOT_LEAVE: Cell<bool> = const { Cell::new(false) };
+}
+
 #[cfg(feature = "tokio")]
 impl Runtime for tokio::runtime::Handle {
     fn spawn(&self, task: HostTask) {
@@ -70,19 +84,32 @@ impl Runtime for tokio::runtime::Handle {
             runtime::{Handle, RuntimeFlavor},
             task,
         };
-        let current = Handle::try_current().map(|current| current.runtime_flavor());
+        let is_own = Handle::try_current().is_ok_and(|current| {
+            current.runtime_flavor() == RuntimeFlavor::MultiThread && current.id() == self.id()
+        });
         // A worker, which polls a task: the task that it spawned last waits for it alone. So
         // another thread becomes the worker.
-        if task::try_id().is_some() && matches!(current, Ok(RuntimeFlavor::MultiThread)) {
-            task::block_in_place(work);
-        } else {
-            work();
+        if task::try_id().is_none() || !is_own || CANNOT_LEAVE.get() {
+            return work();
         }
+        // In a `LocalSet` it panics.
+        CANNOT_LEAVE.set(true);
+        task::block_in_place(|| {
+            CANNOT_LEAVE.set(false);
+            let begin = Instant::now();
+            work();
+            // A worker that came back at once would be before the other.
+            thread::sleep(LEAST_LEAVE.saturating_sub(begin.elapsed()));
+        });
     }
 
     fn first_poll_within(&self) -> Option<Duration> {
         use tokio::runtime::RuntimeFlavor;
-        let is_single = self.runtime_flavor() == RuntimeFlavor::CurrentThread;
-        is_single.then_some(Duration::from_secs(1))
+        Some(match self.runtime_flavor() {
+            RuntimeFlavor::CurrentThread => Duration::from_secs(10),
+            // Its workers are many, and all of them blocked if none polls for so long: as many
+            // guests wait as there are threads to take over from workers.
+            _ => Duration::from_secs(60),
+        })
     }
 }

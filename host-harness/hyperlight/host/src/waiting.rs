@@ -2,6 +2,7 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -10,6 +11,7 @@ use dormir_hyperlight_protocol::ReplyStatus;
 use crate::{
     stall::Stalled,
     state::{Changing, HostState},
+    task::CallTask,
 };
 
 /// A wait that the guest has asked for.
@@ -70,20 +72,42 @@ impl Waiting {
 }
 
 impl HostState {
-    /// Waits as the runtime wants it, if there is anything to wait for.
-    pub(crate) fn wait(&self, mut waiting: Waiting) -> ReplyStatus {
-        let looked = waiting.look(self, &self.changing());
-        if let Err(status) = looked {
-            return status;
+    /// Starts the tasks, and waits as the runtime wants it, if there is anything to wait for.
+    /// Without a wait, this returns how the exchange ends.
+    pub(crate) fn start_and_wait(
+        &self,
+        tasks: Vec<Arc<CallTask>>,
+        mut waiting: Result<Waiting, ReplyStatus>,
+    ) -> ReplyStatus {
+        let mut tasks = tasks.into_iter();
+        if tasks.len() == 0 {
+            let changing = self.changing();
+            let looked = match &mut waiting {
+                Ok(waiting) => waiting.look(self, &changing).err(),
+                Err(status) => Some(*status),
+            };
+            // Earlier tasks that were not polled may need this thread.
+            if let Some(status) = looked
+                && !changing.calls.any_running(CallTask::is_new)
+            {
+                return status;
+            }
         }
         let mut status = None;
+        let mut work = || {
+            tasks.by_ref().for_each(|task| self.spawn(task));
+            *status.get_or_insert_with(|| match &mut waiting {
+                Ok(waiting) => self.block(waiting),
+                Err(status) => *status,
+            })
+        };
         // The runtime may be the user's, which may panic, or not wait at all.
         let _ = catch_unwind(AssertUnwindSafe(|| {
             self.runtime().wait(&mut || {
-                status.get_or_insert_with(|| self.block(&mut waiting));
+                work();
             });
         }));
-        status.unwrap_or_else(|| self.block(&mut waiting))
+        work()
     }
 
     fn block(&self, waiting: &mut Waiting) -> ReplyStatus {

@@ -1,7 +1,7 @@
 //! Calls on tokio's runtimes.
 
 use super::{tests::Guest, *};
-use crate::drive::drive;
+use crate::{drive::drive, runtime::HostTask};
 use dormir_hyperlight_protocol::{
     NO_DEADLINE, TASKS_ENDED,
     guest::{CallError, Progress},
@@ -11,10 +11,28 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
+/// A handle that expects polls within a second, so that tests need not wait longer.
+struct Impatient(Handle);
+
+impl crate::Runtime for Impatient {
+    fn spawn(&self, task: HostTask) {
+        crate::Runtime::spawn(&self.0, task);
+    }
+
+    fn wait(&self, work: &mut dyn FnMut()) {
+        self.0.wait(work);
+    }
+
+    fn first_poll_within(&self) -> Option<Duration> {
+        assert!(self.0.first_poll_within() >= Some(Duration::from_secs(10)));
+        Some(Duration::from_secs(1))
+    }
+}
+
 fn state_on(handle: Handle) -> Arc<HostState> {
     let minute = Duration::from_secs(60);
     let state = Arc::new(HostState::new(false, minute, Duration::from_millis(5)));
-    assert!(state.set_runtime(handle));
+    assert!(state.set_runtime(Impatient(handle)));
     state.functions.add("sleeps".into(), |bytes| async move {
         tokio::time::sleep(Duration::from_millis(20)).await;
         Ok::<_, Infallible>(bytes)
@@ -80,6 +98,54 @@ fn a_task_of_a_local_set_may_wait() {
     let waits = local.spawn_local(async move { Guest::new().call(&state, "sleeps", &[1]) });
     let result = runtime.block_on(local.run_until(waits));
     assert_eq!(result.expect("it does not panic"), Ok(vec![1]));
+}
+
+/// A guest whose tasks are always ready, so that it never waits: its calls run nevertheless, on
+/// other workers, or on the only one.
+#[test]
+fn a_worker_serves_a_guest_that_never_waits() {
+    for workers in [1, 4] {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(workers)
+            .enable_time()
+            .build()
+            .expect("a runtime");
+        let state = state_on(runtime.handle().clone());
+        let task = runtime.spawn(async move {
+            let mut guest = Guest::new();
+            let call = guest.calls.call("sleeps", &[1]).expect("there is room");
+            let begin = Instant::now();
+            loop {
+                guest.exchange(&state, 0);
+                if let Progress::Ended(result) = guest.calls.poll(call, Waker::noop()) {
+                    return result;
+                }
+                assert!(begin.elapsed() < LIMIT, "it is not polled");
+            }
+        });
+        let result = runtime.block_on(task).expect("it does not panic");
+        assert_eq!(result, Ok(vec![1]));
+    }
+}
+
+/// As many guests wait as the runtime has threads to take over from workers.
+#[test]
+fn workers_that_all_wait_are_an_error() {
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(2)
+        .enable_time()
+        .build()
+        .expect("a runtime");
+    let guest = || {
+        let state = state_on(runtime.handle().clone());
+        runtime.spawn(async move { waits_for_ever(&state, "sleeps") })
+    };
+    let guests: Vec<_> = (0..8).map(|_| guest()).collect();
+    for guest in guests {
+        let (status, _) = runtime.block_on(guest).expect("it does not panic");
+        assert!(matches!(status, ReplyStatus::Stalled | ReplyStatus::Done));
+    }
 }
 
 fn current_thread() -> Runtime {
