@@ -130,6 +130,17 @@ impl Event {
         self.with_state(|state| state.signals.take())
     }
 
+    /// Makes the event as new. Returns the waker of a task that waited, to be dropped outside of any
+    /// critical section.
+    #[cfg(all(target_arch = "x86_64", target_os = "none", feature = "bare"))]
+    pub(crate) fn reset(&self) -> Option<Waker> {
+        self.with_state(|state| {
+            state.signals.set(0);
+            state.awaited.set(false);
+            state.waker.take()
+        })
+    }
+
     /// Runs `section` in a critical section. No foreign code runs in it: a waker is cloned, woken
     /// and dropped outside.
     fn with_state<R>(&self, section: impl FnOnce(&EventState) -> R) -> R {

@@ -68,6 +68,7 @@ pub mod args;
 mod backtrace;
 mod boot;
 pub mod console;
+mod device_memory;
 mod fault;
 #[cfg(feature = "alloc")]
 pub mod heap;
@@ -81,6 +82,7 @@ mod testing;
 mod watchdog;
 
 pub use console::send;
+pub use device_memory::{MapError, map_device_memory};
 use dormir_abi::{exit as exit_code, port, record::Record};
 #[cfg(feature = "macros")]
 pub use dormir_macros::{guest_task as task, main, test};

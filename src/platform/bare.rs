@@ -14,6 +14,7 @@ use crate::arch::x86_64::{
 };
 
 mod config;
+mod device_interrupt;
 mod error;
 mod init;
 mod machine;
@@ -23,6 +24,7 @@ mod timer_source;
 mod watchdog;
 
 pub use config::Config;
+pub use device_interrupt::{ClaimError, DeviceInterrupt, Message, unclaimed_interrupts};
 pub use error::InitError;
 pub use init::init;
 pub use machine::{Machine, clock, end_of_interrupt, machine};
@@ -90,7 +92,8 @@ pub unsafe fn install_tables(
 
 /// Puts an interrupt entry of the guest's own, made by
 /// [`interrupt_entry!`](crate::interrupt_entry), into the table. It may be called at any time, in
-/// any context but an NMI handler.
+/// any context but an NMI handler. Drivers need it only for a handler that does more than to signal;
+/// otherwise see [`DeviceInterrupt`]. A vector that a driver has claimed is taken from it.
 ///
 /// # Safety
 ///

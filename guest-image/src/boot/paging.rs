@@ -1,8 +1,10 @@
 //! The guest's own page tables. Memory is mapped one to one, and nothing is both writable and
-//! executable. Low memory, so null pointers too, and a page below each stack are not mapped.
+//! executable. Low memory, so null pointers too, and a page below each stack are not mapped. Devices'
+//! memory is mapped on request.
 
-use core::ops::Range;
+use core::{cell::RefCell, ops::Range};
 
+use critical_section::Mutex;
 use x86_64::{
     PhysAddr,
     registers::control::{Cr0, Cr0Flags, Cr3, Cr3Flags, Efer, EferFlags},
@@ -14,6 +16,19 @@ use crate::memory::{APICS, Pieces};
 
 const PAGE: u64 = 4 << 10;
 const LARGE_PAGE: u64 = 2 << 20;
+
+/// The tables that are set aside for the memory of devices: enough for devices in eight places of
+/// 2 MiB that have none, such as those of virtio-mmio or of PCI, below 4 GiB.
+const SPARE_TABLES: u64 = 8;
+
+/// Memory of devices: not cached.
+const DEVICE: PageTableFlags = PageTableFlags::WRITABLE
+    .union(PageTableFlags::NO_EXECUTE)
+    .union(PageTableFlags::NO_CACHE)
+    .union(PageTableFlags::WRITE_THROUGH);
+
+/// The tables, since they are loaded.
+static TABLES: Mutex<RefCell<Option<Tables>>> = Mutex::new(RefCell::new(None));
 
 /// Builds the tables in the RAM behind the image, loads them, and returns the RAM that is left.
 ///
@@ -33,21 +48,17 @@ pub(super) unsafe fn init(ram: &Pieces) -> Result<Pieces, &'static str> {
         end: home.end.min(BOOT_MAPPED_BYTES),
     };
     let root = frames.take()?;
-    // SAFETY: a zeroed frame of its own, mapped one to one.
-    let tables = unsafe { &mut *root };
-
+    let mut tables = Tables {
+        // SAFETY: a zeroed frame of its own, mapped one to one.
+        root: unsafe { &mut *root },
+        frames,
+    };
     let writable = PageTableFlags::WRITABLE | PageTableFlags::NO_EXECUTE;
-    let uncached = writable | PageTableFlags::NO_CACHE | PageTableFlags::WRITE_THROUGH;
-    map(tables, &mut frames, image::text(), PageTableFlags::empty())?;
-    map(
-        tables,
-        &mut frames,
-        image::rodata(),
-        PageTableFlags::NO_EXECUTE,
-    )?;
-    map(tables, &mut frames, image::data(), writable)?;
+    tables.map(image::text(), PageTableFlags::empty())?;
+    tables.map(image::rodata(), PageTableFlags::NO_EXECUTE)?;
+    tables.map(image::data(), writable)?;
     for (_, stack) in image::stacks() {
-        map(tables, &mut frames, stack, writable)?;
+        tables.map(stack, writable)?;
     }
     // The RAM behind the image, which contains the tables, and all other pieces.
     let unused = |piece: &Range<u64>, next| match piece == home {
@@ -55,9 +66,10 @@ pub(super) unsafe fn init(ram: &Pieces) -> Result<Pieces, &'static str> {
         false => piece.clone(),
     };
     for piece in ram {
-        map(tables, &mut frames, unused(piece, behind), writable)?;
+        tables.map(unused(piece, behind), writable)?;
     }
-    map(tables, &mut frames, APICS, uncached)?;
+    tables.map(APICS, DEVICE)?;
+    let free = tables.frames.set_aside(SPARE_TABLES)?;
 
     // SAFETY: every x86-64 processor that this image boots on has NX; it only gives meaning to a
     // bit.
@@ -71,12 +83,28 @@ pub(super) unsafe fn init(ram: &Pieces) -> Result<Pieces, &'static str> {
     }
     // SAFETY: makes read-only pages read-only for ring 0 too.
     unsafe { Cr0::update(|flags| flags.insert(Cr0Flags::WRITE_PROTECT)) };
+    critical_section::with(|cs| TABLES.replace(cs, Some(tables)));
     Ok(ram
         .iter()
-        .map(|piece| unused(piece, frames.next))
+        .map(|piece| unused(piece, free))
         .filter(|piece| !piece.is_empty())
         .collect())
 }
+
+/// Maps whole pages as a device's memory, which is no RAM. What is mapped already is left as it is.
+pub(crate) fn map_device(range: Range<u64>) -> Result<(), &'static str> {
+    critical_section::with(|cs| match &mut *TABLES.borrow_ref_mut(cs) {
+        Some(tables) => tables.map(range, DEVICE),
+        None => Err("the page tables are not set up"),
+    })
+}
+
+struct Tables {
+    root: &'static mut PageTable,
+    frames: Frames,
+}
+
+const TOO_LITTLE: &str = "too little memory: the page tables do not fit behind the image";
 
 /// Frames for tables, taken one after another from the RAM behind the image.
 struct Frames {
@@ -85,9 +113,19 @@ struct Frames {
 }
 
 impl Frames {
+    /// Keeps `count` frames for later, and no more. Returns the end of all frames.
+    fn set_aside(&mut self, count: u64) -> Result<u64, &'static str> {
+        let end = self.next + count * PAGE;
+        if end > self.end {
+            return Err(TOO_LITTLE);
+        }
+        self.end = end;
+        Ok(end)
+    }
+
     fn take(&mut self) -> Result<*mut PageTable, &'static str> {
         if self.next + PAGE > self.end {
-            return Err("too little memory: the page tables do not fit behind the image");
+            return Err(TOO_LITTLE);
         }
         let frame = self.next as *mut PageTable;
         self.next += PAGE;
@@ -97,32 +135,38 @@ impl Frames {
     }
 }
 
-/// Maps whole pages, as large pages where they fit.
-fn map(
-    root: &mut PageTable,
-    frames: &mut Frames,
-    range: Range<u64>,
-    flags: PageTableFlags,
-) -> Result<(), &'static str> {
-    let flags = flags | PageTableFlags::PRESENT;
-    let mut address = range.start;
-    while address < range.end {
-        let third = next_table(&mut root[index(address, 3)], frames)?;
-        let second = next_table(&mut third[index(address, 2)], frames)?;
-        let entry = &mut second[index(address, 1)];
-        if address.is_multiple_of(LARGE_PAGE) && range.end - address >= LARGE_PAGE {
-            entry.set_addr(PhysAddr::new(address), flags | PageTableFlags::HUGE_PAGE);
-            address += LARGE_PAGE;
-            continue;
+impl Tables {
+    /// Maps whole pages, as large pages where they fit. Pages that are mapped stay as they are.
+    fn map(&mut self, range: Range<u64>, flags: PageTableFlags) -> Result<(), &'static str> {
+        let Self { root, frames } = self;
+        let flags = flags | PageTableFlags::PRESENT;
+        let mut address = range.start;
+        while address < range.end {
+            let third = next_table(&mut root[index(address, 3)], frames)?;
+            let second = next_table(&mut third[index(address, 2)], frames)?;
+            let entry = &mut second[index(address, 1)];
+            let end = range.end.min((address + 1).next_multiple_of(LARGE_PAGE));
+            if entry.flags().contains(PageTableFlags::HUGE_PAGE) {
+                address = end;
+                continue;
+            }
+            let is_whole = address.is_multiple_of(LARGE_PAGE) && end - address == LARGE_PAGE;
+            if is_whole && entry.is_unused() {
+                entry.set_addr(PhysAddr::new(address), flags | PageTableFlags::HUGE_PAGE);
+                address = end;
+                continue;
+            }
+            let first = next_table(entry, frames)?;
+            while address < end {
+                let page = &mut first[index(address, 0)];
+                if page.is_unused() {
+                    page.set_addr(PhysAddr::new(address), flags);
+                }
+                address += PAGE;
+            }
         }
-        let first = next_table(entry, frames)?;
-        let end = range.end.min((address + 1).next_multiple_of(LARGE_PAGE));
-        while address < end {
-            first[index(address, 0)].set_addr(PhysAddr::new(address), flags);
-            address += PAGE;
-        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// The index of the entry for `address` in a table of this level; level 0 is that of pages.

@@ -16,7 +16,14 @@ const BASE_ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 /// 12.12.1.2).
 const X2APIC_FIRST_MSR: u32 = 0x800;
 
+/// A message is written to this address, with the local APIC's ID from bit 12 on (SDM vol. 3,
+/// 12.11.1). The data is the vector: fixed delivery, edge triggered (12.11.2).
+#[cfg(feature = "bare")]
+const MESSAGES: u64 = 0xfee0_0000;
+
 // Register offsets (SDM vol. 3, table 12-1).
+#[cfg(feature = "bare")]
+const ID: u16 = 0x20;
 const EOI: u16 = 0xb0;
 const SPURIOUS: u16 = 0xf0;
 const COMMAND: u16 = 0x300;
@@ -181,6 +188,22 @@ impl Apic {
     #[inline]
     pub fn end_of_interrupt(&self) {
         self.write(EOI, 0);
+    }
+
+    /// The local APIC's ID.
+    #[cfg(feature = "bare")]
+    pub(crate) fn id(&self) -> u32 {
+        match self.registers {
+            Registers::Memory(_) => self.read(ID) >> 24,
+            Registers::Msr => self.read(ID),
+        }
+    }
+
+    /// The address to which a device writes a message for the local APIC `id`. Only IDs below 256
+    /// have one.
+    #[cfg(feature = "bare")]
+    pub(crate) const fn message_address(id: u32) -> u64 {
+        MESSAGES | (id as u64 & 0xff) << 12
     }
 
     /// The address of the register that ends interrupts; `None` if it is an MSR.

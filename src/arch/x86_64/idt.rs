@@ -64,6 +64,13 @@ impl InterruptGate {
             reserved: 0,
         }
     }
+
+    /// The address that it leads to.
+    fn address(&self) -> u64 {
+        u64::from(self.address_low)
+            | u64::from(self.address_middle) << 16
+            | u64::from(self.address_high) << 32
+    }
 }
 
 #[repr(C, align(16))]
@@ -131,6 +138,27 @@ pub(crate) unsafe fn set_handler(vector: u8, entry: InterruptEntry) {
         let InterruptTable(gates) = &mut *TABLE.borrow_ref_mut(cs);
         gates[usize::from(vector)] = InterruptGate::to(entry as usize as u64);
     });
+}
+
+/// Whether nothing has put an entry into the table for `vector`, which is an interrupt's.
+pub(crate) fn is_unhandled(vector: u8) -> bool {
+    let address = address_of(vector);
+    address == exceptions::stub(vector)
+        || [irq7_entry as InterruptEntry, irq15_entry]
+            .into_iter()
+            .any(|entry| address == entry as usize as u64)
+}
+
+/// Whether `entry` is in the table for `vector`.
+pub(crate) fn has_handler(vector: u8, entry: InterruptEntry) -> bool {
+    address_of(vector) == entry as usize as u64
+}
+
+fn address_of(vector: u8) -> u64 {
+    critical_section::with(|cs| {
+        let InterruptTable(gates) = &*TABLE.borrow_ref(cs);
+        gates[usize::from(vector)].address()
+    })
 }
 
 /// The only handler that changes where the interrupted code continues.

@@ -103,14 +103,33 @@ pub(crate) fn is_present() -> bool {
 /// ```
 pub fn unmask(irq: u8) {
     assert!(irq < 16, "the two controllers have 16 lines");
-    let (port, bit) = if irq < 8 {
-        (FIRST_DATA, irq)
-    } else {
-        (SECOND_DATA, irq - 8)
-    };
-    write(port, read(port) & !(1 << bit));
+    let (port, bit) = mask_bit(irq);
+    write(port, read(port) & !bit);
     if irq >= 8 {
         unmask(2);
+    }
+}
+
+/// Masks line `irq`, which is below 16. Interrupt handlers must not call it.
+#[cfg(feature = "bare")]
+pub(crate) fn mask(irq: u8) {
+    let (port, bit) = mask_bit(irq);
+    write(port, read(port) | bit);
+}
+
+/// Whether line `irq`, which is below 16, is masked; without a PIC it is.
+#[cfg(feature = "bare")]
+pub(crate) fn is_masked(irq: u8) -> bool {
+    let (port, bit) = mask_bit(irq);
+    read(port) & bit != 0
+}
+
+/// The register with the mask of line `irq`, and its bit in it.
+fn mask_bit(irq: u8) -> (u16, u8) {
+    if irq < 8 {
+        (FIRST_DATA, 1 << irq)
+    } else {
+        (SECOND_DATA, 1 << (irq - 8))
     }
 }
 
@@ -143,26 +162,34 @@ pub fn end_of_interrupt(irq: u8) {
     write(FIRST_COMMAND, EOI);
 }
 
-/// Whether an interrupt on line 7 or 15 is spurious: a line was no longer raised when the processor
-/// asked for it. The controller then reports its last line, which is not in service.
+/// Whether an interrupt on line `irq` is spurious: a line was no longer raised when the processor
+/// asked for it. The controller then reports its last line, 7 or 15, which is not in service.
 #[cfg(feature = "bare")]
-fn is_spurious(irq: u8) -> bool {
-    let command = if irq < 8 {
-        FIRST_COMMAND
-    } else {
-        SECOND_COMMAND
+pub(crate) fn is_spurious(irq: u8) -> bool {
+    let command = match irq {
+        7 => FIRST_COMMAND,
+        15 => SECOND_COMMAND,
+        _ => return false,
     };
     write(command, READ_IN_SERVICE);
     read(command) & 0x80 == 0
 }
 
-/// Ends an interrupt of line 7 or 15 that has no other handler. For a spurious interrupt of the
-/// second controller, line 2 of the first is in service, and gets an EOI.
+/// Ends a spurious interrupt. For one of the second controller, line 2 of the first is in service,
+/// and gets an EOI.
+#[cfg(feature = "bare")]
+pub(crate) fn end_of_spurious(irq: u8) {
+    if irq >= 8 {
+        write(FIRST_COMMAND, EOI);
+    }
+}
+
+/// Ends an interrupt of line 7 or 15 that has no other handler.
 #[cfg(feature = "bare")]
 pub(crate) fn end_of_last_line(irq: u8) {
-    match (irq, is_spurious(irq)) {
-        (7, true) => {}
-        (_, true) => write(FIRST_COMMAND, EOI),
-        (_, false) => end_of_interrupt(irq),
+    if is_spurious(irq) {
+        end_of_spurious(irq);
+    } else {
+        end_of_interrupt(irq);
     }
 }

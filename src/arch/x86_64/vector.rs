@@ -23,6 +23,13 @@ pub const PIC_SECOND: u8 = 0x28;
 pub const PIT: u8 = PIC_FIRST;
 /// The local APIC's timer.
 pub const APIC_TIMER: u8 = 0x30;
+/// The first of the vectors that devices' messages are given
+/// ([`DeviceInterrupt`](crate::platform::bare::DeviceInterrupt)).
+#[cfg(feature = "bare")]
+pub(crate) const FIRST_MESSAGE: u8 = FREE + 16;
+/// The last of them.
+#[cfg(feature = "bare")]
+pub(crate) const LAST_MESSAGE: u8 = FIRST_MESSAGE + 31;
 /// The first vector that the guest may use.
 pub const FREE: u8 = 0x31;
 /// The local APIC's spurious interrupt, which gets no EOI (SDM vol. 3, 12.9).

@@ -261,8 +261,9 @@ fn spurious_ends_no_other() {
 }
 
 /// Enters the handler of `vector` as the processor does for an interrupt that is not in service in
-/// any controller. (`int` would do that, but not every KVM can emulate it.)
-fn pretend_interrupt(vector: u8) {
+/// any controller. (`int` would do that, but not every KVM can emulate it.) It must preserve all
+/// registers.
+pub(crate) fn pretend_interrupt(vector: u8) {
     let table = x86_64::instructions::tables::sidt().base.as_u64();
     let gate = (table + u64::from(vector) * 16) as *const [u16; 8];
     // SAFETY: the table is loaded and has 256 gates of 16 bytes.
@@ -273,27 +274,33 @@ fn pretend_interrupt(vector: u8) {
         | u64::from(gate[5]) << 48;
     let were_enabled = interrupts::are_enabled();
     interrupts::disable();
+    let (mut a, mut c, mut d, mut si, mut di) = (1_u64, 2_u64, 3_u64, 4_u64, 5_u64);
+    let (mut r8, mut r9, mut r10, mut r11) = (6_u64, 7_u64, 8_u64, 9_u64);
     // SAFETY: builds the frame that the processor would (SDM vol. 3, figure 7-4) and enters a
     // handler that returns by it and saves all registers; the frame's RSP restores the stack.
     unsafe {
         asm!(
-            "mov {old}, rsp",
+            "mov r13, rsp",
             "and rsp, -16",
-            "mov {new:e}, ss",
-            "push {new}",
-            "push {old}",
+            "mov r14d, ss",
+            "push r14",
+            "push r13",
             "pushfq",
-            "mov {new:e}, cs",
-            "push {new}",
-            "lea {new}, [rip + 2f]",
-            "push {new}",
-            "jmp {handler}",
+            "mov r14d, cs",
+            "push r14",
+            "lea r14, [rip + 2f]",
+            "push r14",
+            "jmp r12",
             "2:",
-            old = out(reg) _,
-            new = out(reg) _,
-            handler = in(reg) handler,
+            inout("rax") a, inout("rcx") c, inout("rdx") d, inout("rsi") si, inout("rdi") di,
+            inout("r8") r8, inout("r9") r9, inout("r10") r10, inout("r11") r11,
+            in("r12") handler, out("r13") _, out("r14") _,
         );
     }
+    assert_eq!(
+        [a, c, d, si, di, r8, r9, r10, r11],
+        [1, 2, 3, 4, 5, 6, 7, 8, 9]
+    );
     if were_enabled {
         interrupts::enable();
     }

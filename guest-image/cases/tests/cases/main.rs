@@ -7,6 +7,8 @@
 extern crate alloc;
 
 mod device;
+mod device_interrupts;
+mod device_memory;
 mod events;
 mod executor;
 mod idling;

@@ -1,0 +1,360 @@
+//! [`DeviceInterrupt`]: lines and vectors that drivers claim.
+
+mod entry;
+
+use core::{
+    cell::Cell,
+    fmt,
+    sync::atomic::{AtomicU32, AtomicU64, Ordering},
+};
+
+use critical_section::Mutex;
+
+use super::machine;
+use crate::{
+    Event,
+    arch::x86_64::{apic::Apic, idt, pic, vector},
+};
+
+/// The most interrupts that can be claimed at once.
+const SLOTS: usize = u32::BITS as usize;
+
+/// A signal of each claim.
+static EVENTS: [Event; SLOTS] = [const { Event::new() }; SLOTS];
+
+/// The slots that are claimed, a bit each.
+static CLAIMED: Mutex<Cell<u32>> = Mutex::new(Cell::new(0));
+
+/// For each vector, from the PIC's first on, the slots whose events its interrupts signal.
+static LISTENERS: [AtomicU32; entry::VECTORS] = [const { AtomicU32::new(0) }; entry::VECTORS];
+
+/// The interrupts that signalled no event.
+static UNCLAIMED: AtomicU64 = AtomicU64::new(0);
+
+/// An interrupt of a device: a line of the PIC, or a vector for messages (MSI and MSI-X). Each
+/// interrupt is acknowledged at the controller, and signals an [`Event`]. A task that awaits the
+/// event then asks the device what has happened.
+///
+/// # Order
+///
+/// The task acknowledges the interrupt *at the device* first, and looks for what the device has
+/// done afterwards. What the device does after the look then interrupts again.
+///
+/// # Examples
+///
+/// ```
+/// # dormir_guest::entry!(main);
+/// use dormir::platform::bare::{ClaimError, DeviceInterrupt};
+///
+/// async fn drive() -> Result<(), ClaimError> {
+///     let interrupt = DeviceInterrupt::vector()?;
+///     let message = interrupt.message().expect("a vector has a message");
+///     // Tell the device to write `message.data` to `message.address`. Here, this vCPU does it:
+///     let apic = dormir::platform::bare::machine().and_then(|machine| machine.apic);
+///     apic.expect("there is one").interrupt_self(message.data as u8);
+///     let interrupts = interrupt.event().wait().expect("no other task waits").await;
+///     assert_eq!(interrupts, 1);
+///     Ok(())
+/// }
+/// # dormir::block_on(drive(), dormir::idle::Halt)?;
+/// # Ok::<(), ClaimError>(())
+/// ```
+#[derive(Debug)]
+pub struct DeviceInterrupt {
+    slot: usize,
+    /// The vector's index in [`LISTENERS`]; for a line, the line.
+    index: usize,
+}
+
+/// What a device writes to memory, in place of raising a line (SDM vol. 3, 12.11).
+///
+/// # Examples
+///
+/// ```
+/// # dormir_guest::entry!(main);
+/// use dormir::platform::bare::{ClaimError, DeviceInterrupt, Message};
+///
+/// let interrupt = DeviceInterrupt::vector()?;
+/// let Message { address, data, .. } = interrupt.message().expect("a vector has one");
+/// // An entry of a device's MSI-X table: low and high half of the address, the data, not masked.
+/// let entry = [address as u32, (address >> 32) as u32, data, 0];
+/// # assert_eq!(entry[0] >> 20, 0xfee);
+/// # Ok::<(), ClaimError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Message {
+    /// Where it is written.
+    pub address: u64,
+    /// What is written.
+    pub data: u32,
+}
+
+impl DeviceInterrupt {
+    /// The lines of the two PICs.
+    const LINES: usize = 16;
+
+    /// Claims line `irq` of the PIC, and unmasks it. Several drivers may claim a line: each of its
+    /// interrupts then signals all of them.
+    ///
+    /// # Contexts
+    ///
+    /// Any but an NMI handler.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClaimError`]. Lines 0 (PIT) and 2 (second PIC) are [`Reserved`](ClaimError::Reserved).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # dormir_guest::entry!(main);
+    /// use dormir::platform::bare::{ClaimError, DeviceInterrupt};
+    ///
+    /// assert_eq!(DeviceInterrupt::line(0).err(), Some(ClaimError::Reserved { irq: 0 }));
+    /// // The first serial port.
+    /// let serial = DeviceInterrupt::line(4)?;
+    /// // Another device on the same line.
+    /// let modem = DeviceInterrupt::line(4)?;
+    /// # drop((serial, modem));
+    /// # Ok::<(), ClaimError>(())
+    /// ```
+    pub fn line(irq: u8) -> Result<Self, ClaimError> {
+        machine().ok_or(ClaimError::NotInitialized)?;
+        if matches!(irq, 0 | 2) || usize::from(irq) >= Self::LINES {
+            return Err(ClaimError::Reserved { irq });
+        }
+        let claimed = claim(|| Some(usize::from(irq)))?;
+        if pic::is_masked(irq) {
+            // Dropping the claim masks the line.
+            return Err(ClaimError::NoPic);
+        }
+        Ok(claimed)
+    }
+
+    /// Claims a vector that nothing else uses, for a device that sends messages.
+    ///
+    /// # Contexts
+    ///
+    /// Any but an NMI handler.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClaimError`].
+    pub fn vector() -> Result<Self, ClaimError> {
+        let machine = machine().ok_or(ClaimError::NotInitialized)?;
+        machine.apic.ok_or(ClaimError::NoApic)?;
+        let first = usize::from(vector::FIRST_MESSAGE - vector::PIC_FIRST);
+        claim(|| {
+            let is_free = |index: &usize| {
+                LISTENERS[*index].load(Ordering::Relaxed) == 0 && !has_other_handler(*index)
+            };
+            (first..entry::VECTORS).find(is_free)
+        })
+    }
+
+    /// The event that each interrupt signals. Signals that came before the claim are not counted.
+    #[must_use]
+    pub fn event(&self) -> &Event {
+        &EVENTS[self.slot]
+    }
+
+    /// The line; `None` for a vector.
+    #[must_use]
+    pub fn irq(&self) -> Option<u8> {
+        (self.index < Self::LINES).then_some(self.index as u8)
+    }
+
+    /// What the device is to write; `None` for a line.
+    #[must_use]
+    pub fn message(&self) -> Option<Message> {
+        let apic = machine().and_then(|machine| machine.apic)?;
+        self.irq().is_none().then(|| Message {
+            address: Apic::message_address(apic.id()),
+            data: u32::from(vector_at(self.index)),
+        })
+    }
+
+    /// Keeps interrupts from signalling this event. A line is masked while no driver listens.
+    ///
+    /// # Contexts
+    ///
+    /// Any but an NMI handler.
+    pub fn mask(&self) {
+        self.listen(false);
+    }
+
+    /// Undoes [`mask`](Self::mask), and signals the event once, since an interrupt may have come
+    /// meanwhile.
+    ///
+    /// # Contexts
+    ///
+    /// Any but an NMI handler.
+    pub fn unmask(&self) {
+        self.listen(true);
+        self.event().signal();
+    }
+
+    fn listen(&self, listens: bool) {
+        critical_section::with(|_| {
+            let before = LISTENERS[self.index].load(Ordering::Relaxed);
+            let bit = 1 << self.slot;
+            let after = if listens { before | bit } else { before & !bit };
+            LISTENERS[self.index].store(after, Ordering::Relaxed);
+            match self.irq() {
+                Some(irq) if after == 0 => pic::mask(irq),
+                Some(irq) if before == 0 => pic::unmask(irq),
+                _ => {}
+            }
+        });
+    }
+}
+
+/// Gives the interrupt back, and masks its line if no other driver listens. An interrupt that comes
+/// later is acknowledged, and [counted](unclaimed_interrupts).
+impl Drop for DeviceInterrupt {
+    fn drop(&mut self) {
+        self.listen(false);
+        let waker = self.event().reset();
+        // After that, another claim may take the slot.
+        critical_section::with(|cs| {
+            let claimed = CLAIMED.borrow(cs);
+            claimed.set(claimed.get() & !(1 << self.slot));
+        });
+        drop(waker);
+    }
+}
+
+/// Claims a slot for the vector at the index that `choose` returns, and lets it listen.
+fn claim(choose: impl FnOnce() -> Option<usize>) -> Result<DeviceInterrupt, ClaimError> {
+    critical_section::with(|cs| {
+        let claimed = CLAIMED.borrow(cs);
+        let slot = claimed.get().trailing_ones() as usize;
+        let index = choose().filter(|_| slot < SLOTS);
+        let index = index.ok_or(ClaimError::TooMany)?;
+        if has_other_handler(index) {
+            return Err(ClaimError::InUse);
+        }
+        claimed.set(claimed.get() | 1 << slot);
+        // SAFETY: the entry restores what it changes, and acknowledges what comes on its vector.
+        unsafe { idt::set_handler(vector_at(index), entry::of(index)) };
+        let interrupt = DeviceInterrupt { slot, index };
+        interrupt.listen(true);
+        Ok(interrupt)
+    })
+}
+
+/// Whether the program has set a handler of its own for the vector at `index`.
+fn has_other_handler(index: usize) -> bool {
+    let vector = vector_at(index);
+    !idt::is_unhandled(vector) && !idt::has_handler(vector, entry::of(index))
+}
+
+fn vector_at(index: usize) -> u8 {
+    vector::PIC_FIRST + index as u8
+}
+
+/// Signals who has claimed `vector`, and acknowledges.
+extern "sysv64" fn on_interrupt(vector: u64) {
+    let index = (vector - u64::from(vector::PIC_FIRST)) as usize;
+    let is_line = index < DeviceInterrupt::LINES;
+    let irq = index as u8;
+    if is_line && pic::is_spurious(irq) {
+        pic::end_of_spurious(irq);
+        return;
+    }
+    let mut listeners = LISTENERS[index].load(Ordering::Relaxed);
+    if listeners == 0 {
+        UNCLAIMED.fetch_add(1, Ordering::Relaxed);
+    }
+    while listeners != 0 {
+        EVENTS[listeners.trailing_zeros() as usize].signal();
+        listeners &= listeners - 1;
+    }
+    if is_line {
+        pic::end_of_interrupt(irq);
+    } else {
+        super::end_of_interrupt();
+    }
+}
+
+/// The number of interrupts that came after their [`DeviceInterrupt`] was dropped, or while it was
+/// masked. They do no harm; many of them show a device that was not stopped.
+///
+/// # Examples
+///
+/// ```
+/// # dormir_guest::entry!(main);
+/// use dormir::platform::bare::{self, ClaimError, DeviceInterrupt};
+///
+/// let interrupt = DeviceInterrupt::vector()?;
+/// let vector = interrupt.message().expect("it has one").data as u8;
+/// drop(interrupt);
+/// bare::machine().and_then(|machine| machine.apic).expect("an APIC").interrupt_self(vector);
+/// # while bare::unclaimed_interrupts() == 0 {}
+/// assert_eq!(bare::unclaimed_interrupts(), 1);
+/// # Ok::<(), ClaimError>(())
+/// ```
+#[must_use]
+pub fn unclaimed_interrupts() -> u64 {
+    UNCLAIMED.load(Ordering::Relaxed)
+}
+
+/// The reason why an interrupt cannot be claimed.
+///
+/// # Examples
+///
+/// ```
+/// # dormir_guest::entry!(main);
+/// use dormir::platform::bare::{ClaimError, DeviceInterrupt};
+///
+/// let error = DeviceInterrupt::line(16).expect_err("there are 16 lines");
+/// assert_eq!(error, ClaimError::Reserved { irq: 16 });
+/// dormir_guest::println!("{error}");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum ClaimError {
+    /// [`init`](fn@super::init) was not called.
+    NotInitialized,
+    /// No device may have this line: there is none, or the PIT or the second PIC has it.
+    Reserved {
+        /// The line.
+        irq: u8,
+    },
+    /// The program has [set a handler](super::set_interrupt_handler) of its own for it.
+    InUse,
+    /// 32 interrupts are claimed.
+    TooMany,
+    /// The machine has no PIC, which lines come through.
+    NoPic,
+    /// The machine has no local APIC, which messages come through.
+    NoApic,
+}
+
+impl fmt::Display for ClaimError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotInitialized => {
+                "the interrupt controllers are not set up: call platform::bare::init first"
+            }
+            Self::Reserved { irq } => {
+                return write!(
+                    f,
+                    "no device can have line {irq}: lines are 1 and 3 to 15 (0 is the PIT's, and \
+                     2 connects the second PIC)"
+                );
+            }
+            Self::InUse => {
+                "the interrupt has a handler by platform::bare::set_interrupt_handler: use one or \
+                 the other"
+            }
+            Self::TooMany => "32 interrupts are claimed already: drop one of them",
+            Self::NoPic => "this machine has no PIC: use a device that sends messages (MSI-X)",
+            Self::NoApic => "this machine has no local APIC: use a line of the PIC",
+        })
+    }
+}
+
+impl core::error::Error for ClaimError {}
