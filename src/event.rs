@@ -130,15 +130,35 @@ impl Event {
         self.with_state(|state| state.signals.take())
     }
 
-    /// Makes the event as new. Returns the waker of a task that waited, to be dropped outside of any
-    /// critical section.
+    /// Takes the signals so far. If there are none, the next one wakes the task of this context,
+    /// and no other.
+    pub(crate) fn poll_signals(&self, cx: &Context<'_>) -> Poll<u32> {
+        let looked = self.with_state(|state| match state.signals.take() {
+            0 if state.will_wake(cx.waker()) => Some(Poll::Pending),
+            0 => None,
+            signals => Some(Poll::Ready(signals)),
+        });
+        if let Some(poll) = looked {
+            return poll;
+        }
+        // Cloning and dropping a waker is foreign code: it runs outside the critical section.
+        let waker = cx.waker().clone();
+        let (poll, unused) = self.with_state(|state| match state.signals.take() {
+            0 => (Poll::Pending, state.waker.replace(Some(waker))),
+            signals => (Poll::Ready(signals), Some(waker)),
+        });
+        drop(unused);
+        poll
+    }
+
+    /// Forgets signals, and the task that waits for some.
     #[cfg(all(target_arch = "x86_64", target_os = "none", feature = "bare"))]
-    pub(crate) fn reset(&self) -> Option<Waker> {
-        self.with_state(|state| {
+    pub(crate) fn reset(&self) {
+        let waker = self.with_state(|state| {
             state.signals.set(0);
-            state.awaited.set(false);
             state.waker.take()
-        })
+        });
+        drop(waker);
     }
 
     /// Runs `section` in a critical section. No foreign code runs in it: a waker is cloned, woken
@@ -212,23 +232,7 @@ impl Future for Wait<'_> {
     type Output = u32;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<u32> {
-        let event = self.event;
-        let looked = event.with_state(|state| match state.signals.take() {
-            0 if state.will_wake(cx.waker()) => Some(Poll::Pending),
-            0 => None,
-            signals => Some(Poll::Ready(signals)),
-        });
-        if let Some(poll) = looked {
-            return poll;
-        }
-        // Cloning and dropping a waker is foreign code: it runs outside the critical section.
-        let waker = cx.waker().clone();
-        let (poll, unused) = event.with_state(|state| match state.signals.take() {
-            0 => (Poll::Pending, state.waker.replace(Some(waker))),
-            signals => (Poll::Ready(signals), Some(waker)),
-        });
-        drop(unused);
-        poll
+        self.event.poll_signals(cx)
     }
 }
 

@@ -76,6 +76,8 @@ pub mod memory;
 mod nmi;
 mod panic_hook;
 mod programs;
+#[cfg(feature = "serial")]
+pub mod serial;
 mod termination;
 mod testing;
 #[cfg(feature = "watchdog")]

@@ -10,6 +10,7 @@ pub mod exit;
 pub mod note;
 pub mod port;
 pub mod record;
+pub mod serial;
 pub mod test_table;
 
 /// The longest command line of a guest, in bytes, without the terminating NUL.

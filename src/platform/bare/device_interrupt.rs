@@ -5,7 +5,9 @@ mod entry;
 use core::{
     cell::Cell,
     fmt,
+    future::poll_fn,
     sync::atomic::{AtomicU32, AtomicU64, Ordering},
+    task::{Context, Poll},
 };
 
 use critical_section::Mutex;
@@ -32,8 +34,8 @@ static LISTENERS: [AtomicU32; entry::VECTORS] = [const { AtomicU32::new(0) }; en
 static UNCLAIMED: AtomicU64 = AtomicU64::new(0);
 
 /// An interrupt of a device: a line of the PIC, or a vector for messages (MSI and MSI-X). Each
-/// interrupt is acknowledged at the controller, and signals an [`Event`]. A task that awaits the
-/// event then asks the device what has happened.
+/// interrupt is acknowledged at the controller and wakes the task that waits, which then asks the
+/// device what has happened.
 ///
 /// # Order
 ///
@@ -47,12 +49,12 @@ static UNCLAIMED: AtomicU64 = AtomicU64::new(0);
 /// use dormir::platform::bare::{ClaimError, DeviceInterrupt};
 ///
 /// async fn drive() -> Result<(), ClaimError> {
-///     let interrupt = DeviceInterrupt::vector()?;
+///     let mut interrupt = DeviceInterrupt::vector()?;
 ///     let message = interrupt.message().expect("a vector has a message");
 ///     // Tell the device to write `message.data` to `message.address`. Here, this vCPU does it:
 ///     let apic = dormir::platform::bare::machine().and_then(|machine| machine.apic);
 ///     apic.expect("there is one").interrupt_self(message.data as u8);
-///     let interrupts = interrupt.event().wait().expect("no other task waits").await;
+///     let interrupts = interrupt.wait().await;
 ///     assert_eq!(interrupts, 1);
 ///     Ok(())
 /// }
@@ -153,9 +155,30 @@ impl DeviceInterrupt {
         })
     }
 
-    /// The event that each interrupt signals. Signals that came before the claim are not counted.
-    #[must_use]
-    pub fn event(&self) -> &Event {
+    /// Waits for interrupts, and returns the number of those that were not taken before. It may be
+    /// more than the device has caused: whoever shares the line, or had the vector before, may have
+    /// one on its way.
+    ///
+    /// # Cancel safety
+    ///
+    /// Interrupts that it has not returned stay counted.
+    pub async fn wait(&mut self) -> u32 {
+        poll_fn(|cx| self.poll_wait(cx)).await
+    }
+
+    /// Takes the interrupts so far, and returns their number if there are any. If not, the next one
+    /// wakes the task of this context. Where several tasks poll it, only the last one is woken: it
+    /// must serve them all, or wake another.
+    pub fn poll_wait(&self, cx: &mut Context<'_>) -> Poll<u32> {
+        self.event().poll_signals(cx)
+    }
+
+    /// Takes the interrupts so far, without waiting, and returns their number.
+    pub fn take(&self) -> u32 {
+        self.event().take()
+    }
+
+    fn event(&self) -> &'static Event {
         &EVENTS[self.slot]
     }
 
@@ -175,7 +198,7 @@ impl DeviceInterrupt {
         })
     }
 
-    /// Keeps interrupts from signalling this event. A line is masked while no driver listens.
+    /// Keeps interrupts from this driver. A line is masked while no driver listens.
     ///
     /// # Contexts
     ///
@@ -184,8 +207,7 @@ impl DeviceInterrupt {
         self.listen(false);
     }
 
-    /// Undoes [`mask`](Self::mask), and signals the event once, since an interrupt may have come
-    /// meanwhile.
+    /// Undoes [`mask`](Self::mask), and counts as an interrupt, since one may have come meanwhile.
     ///
     /// # Contexts
     ///
@@ -215,13 +237,12 @@ impl DeviceInterrupt {
 impl Drop for DeviceInterrupt {
     fn drop(&mut self) {
         self.listen(false);
-        let waker = self.event().reset();
+        self.event().reset();
         // After that, another claim may take the slot.
         critical_section::with(|cs| {
             let claimed = CLAIMED.borrow(cs);
             claimed.set(claimed.get() & !(1 << self.slot));
         });
-        drop(waker);
     }
 }
 

@@ -15,6 +15,7 @@ mod idling;
 mod interrupts;
 mod probes;
 mod regressions;
+mod serial;
 mod sleepers;
 mod timers;
 mod wakers;
