@@ -11,6 +11,7 @@ use critical_section::Mutex;
 use dormir::platform::bare::{ClaimError, DeviceInterrupt};
 use dormir_abi::{
     port::{SERIAL, SERIAL_IRQ},
+    record::Record,
     serial::{ARGUMENT, Unescape},
 };
 use embedded_io_async::{ErrorType, Read, Write};
@@ -20,7 +21,7 @@ use uart_16550::{
     spec::registers::{FifoTriggerLevel, IER, LSR},
 };
 
-use crate::args;
+use crate::{args, console::write_record};
 
 type Uart = Uart16550<PioBackend>;
 
@@ -42,7 +43,7 @@ static OVERRUNS: AtomicU32 = AtomicU32::new(0);
 /// The harness connects it: what is written appears on the console, and what is read is the
 /// standard input of `cargo vm run --stdin`. Under other VMMs it is whatever they connect.
 ///
-/// It is closed when both halves are dropped.
+/// It is closed when both halves are dropped. What came and was not read is then lost.
 ///
 /// # Errors
 ///
@@ -91,6 +92,9 @@ pub fn open() -> Result<(SerialReader, SerialWriter), OpenError> {
         Ok(())
     })?;
     let is_escaped = args::words().any(|word| word == ARGUMENT);
+    if is_escaped {
+        write_record(Record::InputOpen);
+    }
     let reader = SerialReader {
         interrupt: readable,
         escapes: is_escaped.then(Unescape::new),

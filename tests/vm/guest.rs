@@ -62,17 +62,19 @@ pub(crate) fn test_programs() -> Result<&'static Images, Failed> {
 
 /// Returns the images of the other programs.
 pub(crate) fn images() -> Result<&'static Images, Failed> {
-    const NAMES: [&str; 17] = [
+    const NAMES: [&str; 19] = [
         "bare",
         "big-image",
         "clock",
         "counts",
         "demo",
+        "echo",
         "endings",
         "hello",
         "image",
         "latency",
         "sends",
+        "shell",
         "size-dormir",
         "size-embassy",
         "size-empty",

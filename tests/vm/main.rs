@@ -13,6 +13,7 @@ mod guest;
 mod guest_tests;
 mod hyperlight;
 mod image;
+mod input;
 mod latency;
 mod odd_machines;
 mod pages;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         endings::trials(),
         gdb::trials(),
         image::trials(),
+        input::trials(),
         odd_machines::trials(),
         pages::trials(),
         reports::trials(),

@@ -3,8 +3,8 @@
 //! A record is one line that begins with [`MARK`], the run's [`Nonce`] and a space; the harness
 //! removes it from the console's text. The kinds are `panic PLACE` [`SEPARATOR`] `MESSAGE`,
 //! `exception MESSAGE`, `hang MESSAGE`, `stall MESSAGE`, `registers VALUES`, `interrupt FRAME RIP
-//! RSP`, `stack WORDS`, `exit CODE`, `stat NAME VALUE`, `samples NAME VALUES`, `data NAME HEX` and
-//! `time NANOS`.
+//! RSP`, `stack WORDS`, `exit CODE`, `stat NAME VALUE`, `samples NAME VALUES`, `data NAME HEX`,
+//! `time NANOS` and `input open`.
 //!
 //! The nonce is new in each run. Text that passes through a guest, such as a log of received data,
 //! cannot contain it, and so cannot be mistaken for a record. A line that begins with [`MARK`] and
@@ -161,7 +161,13 @@ pub enum Record<'a> {
         /// Nanoseconds since an arbitrary moment.
         nanos: u64,
     },
+    /// The guest has opened its serial line, and its input can be sent. What comes before is lost:
+    /// opening clears the line's FIFO.
+    InputOpen,
 }
+
+/// The text of a [`Record::InputOpen`].
+const OPEN: &str = "open";
 
 impl<'a> Record<'a> {
     /// Parses a record, from after the nonce's space up to the line feed; returns `None` if it is
@@ -211,6 +217,7 @@ impl<'a> Record<'a> {
             "time" => Some(Self::Time {
                 nanos: rest.parse().ok()?,
             }),
+            "input" => (rest == OPEN).then_some(Self::InputOpen),
             _ => None,
         }
     }
@@ -234,6 +241,7 @@ impl fmt::Display for Record<'_> {
             Self::Samples { name, values } => return write!(f, "samples {name} {values}"),
             Self::Data { name, hex } => return write!(f, "data {name} {hex}"),
             Self::Time { nanos } => return write!(f, "time {nanos}"),
+            Self::InputOpen => ("input", &OPEN),
         };
         write!(f, "{kind} {text}")
     }

@@ -11,6 +11,7 @@ mod run;
 mod runner;
 mod signals;
 mod soak;
+mod stdin;
 mod table;
 pub(crate) mod terminal;
 mod test;

@@ -9,16 +9,24 @@ use super::{
     debugger::{self, GdbOption},
     note,
     output::ConsoleOutput,
+    stdin::{StdinOption, TYPED_LIMIT},
 };
 use crate::{
+    guest,
     hyperlight::{self, SandboxRunner, ShowLimits},
+    setup::{self, Needs, Policy},
     stop::StopToken,
     vmm::{self, MAX_MEMORY_MIB, MIN_MEMORY_MIB, Outcome, Report, RunConfig},
     workspace::Workspace,
 };
 use clap::{builder::RangedI64ValueParser, value_parser};
 use out::OutFolder;
-use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
+use std::{
+    error::Error,
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// Runs one guest, with its console on standard output and its exit code as the command's
 ///
@@ -45,10 +53,12 @@ use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
 /// --memory, --pit and --out do not apply.
 #[derive(Debug, clap::Args)]
 pub(super) struct RunArguments {
-    /// The guest: an ELF file for x86-64
+    /// The guest: an ELF file for x86-64, or `shell`, which is built first
     elf: PathBuf,
     #[command(flatten)]
     options: RunOptions,
+    #[command(flatten)]
+    stdin: StdinOption,
     /// The folder for the data that the guest sends; it is made if it does not exist
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -62,15 +72,11 @@ pub(super) struct RunArguments {
 pub(super) struct RunOptions {
     #[command(flatten)]
     pub(super) choice: Choice,
-    /// The guest's time limit in seconds, its start included
-    #[arg(
-        long,
-        value_name = "S",
-        default_value_t = 60,
-        allow_negative_numbers = true
-    )]
+    /// The guest's time limit in seconds, its start included [default: 60; 86400 if it has a
+    /// terminal as --stdin]
+    #[arg(long, value_name = "S", allow_negative_numbers = true)]
     #[arg(value_parser = RangedI64ValueParser::<u64>::new().range(1..=86_400))]
-    timeout: u64,
+    timeout: Option<u64>,
     /// The guest's memory, in MiB
     #[arg(
         long,
@@ -102,13 +108,20 @@ pub(super) struct RunOptions {
 
 const MEMORY_RANGE: RangeInclusive<i64> = MIN_MEMORY_MIB as i64..=MAX_MEMORY_MIB as i64;
 
+/// The time limit, if none is given.
+const LIMIT: Duration = Duration::from_secs(60);
+
 impl RunOptions {
+    fn timeout(&self) -> Duration {
+        self.timeout.map_or(LIMIT, Duration::from_secs)
+    }
+
     /// Returns the configuration of a guest with these arguments.
     pub(super) fn config(&self, vmm: vmm::Vmm, arguments: String, stop: &StopToken) -> RunConfig {
         let asks_for_pit = arguments.split(' ').any(|word| word == "timer=pit");
         RunConfig {
             memory_mib: self.memory,
-            timeout: Duration::from_secs(self.timeout),
+            timeout: self.timeout(),
             arguments,
             console_limit: self.console_limit << 20,
             pit: self.pit || asks_for_pit,
@@ -126,6 +139,9 @@ impl RunOptions {
 )]
 struct NoFunctionError;
 
+/// The program that can be named in place of a file.
+const SHELL: &str = "shell";
+
 /// The status if the guest ended with success, but its data could not be written.
 const NOT_WRITTEN: u8 = 119;
 
@@ -135,13 +151,14 @@ pub(super) fn run(arguments: &RunArguments, stop: &StopToken) -> Ended {
         Under::Vmm(vmm) => vmm,
         Under::Hyperlight(mode) => {
             options.gdb.refuse_sandbox()?;
+            arguments.stdin.refuse_sandbox()?;
             let [function] = arguments.arguments.as_slice() else {
                 return Err(NoFunctionError.into());
             };
             hyperlight::probe()?;
             let runner = SandboxRunner::build(mode, &Workspace::locate()?, stop)?;
             let limits = ShowLimits {
-                timeout: Duration::from_secs(options.timeout),
+                timeout: options.timeout(),
                 console_limit: options.console_limit << 20,
                 stop,
             };
@@ -156,15 +173,24 @@ pub(super) fn run(arguments: &RunArguments, stop: &StopToken) -> Ended {
             return Ok(ended_as(&outcome?));
         }
     };
+    let built = own_program(&arguments.elf, vmm, stop)?;
+    let elf = built.as_deref().unwrap_or(&arguments.elf);
     let mut config = options.config(vmm, arguments.arguments.join(" "), stop);
+    if options.timeout.is_none() && arguments.stdin.is_typed() {
+        config.timeout = TYPED_LIMIT;
+    }
     config.gdb = options.gdb.listen()?;
     if let Some(listener) = &config.gdb {
-        debugger::announce(&arguments.elf, listener);
+        debugger::announce(elf, listener);
     }
     let out = arguments.out.as_deref().map(OutFolder::make).transpose()?;
     let mut output = ConsoleOutput::new(options.raw);
-    let report = vmm::run(&arguments.elf, &config, &mut output);
+    let (input, terminal) = arguments.stdin.open(stop)?.unzip();
+    config.input = input;
+    let report = vmm::run(elf, &config, &mut output);
     output.finish();
+    // Before any message.
+    drop(terminal);
     let report = report?;
     let status = ended_as(&report.outcome);
     for stall in &report.stalls {
@@ -182,6 +208,25 @@ pub(super) fn run(arguments: &RunArguments, stop: &StopToken) -> Ended {
     };
     complain(format_args!("{error}"));
     Ok(if status == 0 { NOT_WRITTEN } else { status })
+}
+
+/// Builds the program that is named in place of a file: the shell, unless there is such a file.
+fn own_program(
+    name: &Path,
+    vmm: vmm::Vmm,
+    stop: &StopToken,
+) -> Result<Option<PathBuf>, Box<dyn Error>> {
+    if name != Path::new(SHELL) || name.exists() {
+        return Ok(None);
+    }
+    let workspace = Workspace::locate()?;
+    let needs = Needs {
+        qemu: matches!(vmm, vmm::Vmm::Qemu(..)),
+        browser: false,
+    };
+    let toolchain = setup::set_up(&workspace, needs, Policy::Refuse, stop)?;
+    let images = guest::build(&toolchain, &workspace, &[SHELL], stop)?;
+    Ok(Some(images.get(SHELL)?.to_owned()))
 }
 
 /// Names the data that the guest sent and that is not kept.

@@ -44,7 +44,16 @@ pub(crate) struct Child {
 impl Child {
     /// Starts the program, with an empty standard input.
     pub(crate) fn spawn(command: &mut Command, scope: Scope) -> io::Result<Self> {
-        command.stdin(Stdio::null());
+        Self::spawn_with(command, Stdio::null(), scope)
+    }
+
+    /// Starts the program, with this standard input.
+    pub(crate) fn spawn_with(
+        command: &mut Command,
+        stdin: Stdio,
+        scope: Scope,
+    ) -> io::Result<Self> {
+        command.stdin(stdin);
         let mut lifeline = None;
         if scope == Scope::Group {
             lifeline = Some(keeper::keep(command.process_group(0))?);

@@ -1,6 +1,9 @@
 //! The command line of a guest.
 
-use dormir_abi::record::{NONCE_ARGUMENT, Nonce};
+use dormir_abi::{
+    record::{NONCE_ARGUMENT, Nonce},
+    serial,
+};
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::error::RunError;
@@ -15,7 +18,12 @@ pub(super) struct GuestCommandLine {
 
 impl GuestCommandLine {
     /// Makes the command line of a guest with records, or of a foreign one.
-    pub(super) fn new(has_records: bool, arguments: &str) -> Result<Self, RunError> {
+    /// With `has_input` the former is told how its input comes.
+    pub(super) fn new(
+        has_records: bool,
+        has_input: bool,
+        arguments: &str,
+    ) -> Result<Self, RunError> {
         if !has_records {
             return Ok(Self {
                 nonce: None,
@@ -23,10 +31,17 @@ impl GuestCommandLine {
             });
         }
         let nonce = new_nonce()?;
-        let gap = if arguments.is_empty() { "" } else { " " };
+        let mut text = format!("{NONCE_ARGUMENT}{nonce}");
+        let of_input = if has_input { serial::ARGUMENT } else { "" };
+        for words in [of_input, arguments] {
+            if !words.is_empty() {
+                text.push(' ');
+                text.push_str(words);
+            }
+        }
         Ok(Self {
             nonce: Some(nonce),
-            text: format!("{NONCE_ARGUMENT}{nonce}{gap}{arguments}"),
+            text,
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use super::gdb::GdbListener;
+use super::{gdb::GdbListener, input::GuestInput};
 use crate::stop::StopToken;
 
 /// The longest command line of a guest, in bytes.
@@ -105,13 +105,16 @@ pub struct RunConfig {
     /// lets it run. The time limit counts only while none is attached, from when the last one
     /// left. Refused with [`steps`](Self::steps).
     pub gdb: Option<GdbListener>,
+    /// What the guest reads from its serial line (`dormir_guest::serial`). What it writes there
+    /// appears on its console.
+    pub input: Option<GuestInput>,
     /// Stops the run from another thread, or on Ctrl-C.
     pub stop: StopToken,
 }
 
 impl RunConfig {
     /// The defaults: 64 MiB, 60 s, no arguments, 16 MiB of console output, no PIT, no steps, no
-    /// debugger.
+    /// debugger, no input.
     #[must_use]
     pub fn new(vmm: Vmm) -> Self {
         Self {
@@ -124,6 +127,7 @@ impl RunConfig {
             count_instructions: false,
             steps: false,
             gdb: None,
+            input: None,
             stop: StopToken::default(),
         }
     }

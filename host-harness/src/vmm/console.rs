@@ -5,7 +5,10 @@ mod splitter;
 
 use std::{
     io::{self, ErrorKind, Write},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -27,6 +30,8 @@ pub(crate) struct Console<'a> {
     leave: &'a AtomicBool,
     /// Bytes that the guest has written so far, records included.
     written: u64,
+    /// The guest has no records.
+    is_foreign: bool,
     splitter: Splitter,
     records: GuestRecords,
     /// When the guest was asked what it was doing, because its time limit was reached.
@@ -46,6 +51,7 @@ impl<'a> Console<'a> {
             limit,
             leave,
             written: 0,
+            is_foreign: nonce.is_none(),
             splitter: Splitter::new(nonce),
             records: GuestRecords::default(),
             asked: None,
@@ -124,6 +130,15 @@ impl<'a> Console<'a> {
     /// it reports, are consequences.
     pub(crate) fn set_asked(&mut self, at: Instant) {
         self.asked = Some(at);
+    }
+
+    /// Returns what is set when the guest's input can be sent. A foreign guest does not tell that.
+    pub(super) fn input_is_open(&self) -> Arc<AtomicBool> {
+        let is_open = &self.records.input_is_open;
+        if self.is_foreign {
+            is_open.store(true, Ordering::SeqCst);
+        }
+        Arc::clone(is_open)
     }
 
     /// Returns the exit code that the guest reported.

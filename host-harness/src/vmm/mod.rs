@@ -8,6 +8,7 @@ mod console;
 mod error;
 mod gdb;
 mod image;
+mod input;
 pub mod kvm;
 mod limit;
 mod outcome;
@@ -28,6 +29,7 @@ pub use gdb::{GdbListener, GdbPortError};
 #[doc(hidden)]
 pub use image::fuzz::fuzz_image;
 pub use image::{ImageError, MAX_MEMORY_MIB, MIN_MEMORY_MIB};
+pub use input::GuestInput;
 pub use outcome::Outcome;
 pub(crate) use outcome::timed_out;
 pub(crate) use qemu::{Messages, MonitorEvents};
@@ -37,6 +39,7 @@ pub use steps::{EventKind, StepEvent, Stretch};
 use std::{io::Write, path::Path, time::Instant};
 
 use command_line::GuestCommandLine;
+use dormir_abi::serial;
 use image::Image;
 use limit::{Limit, Unstarted};
 
@@ -96,7 +99,11 @@ fn launch(
     };
     let image = Image::open(elf).map_err(problem)?;
     image.check_memory(config.memory_mib).map_err(problem)?;
-    let line = GuestCommandLine::new(image.has_records(), &config.arguments)?;
+    let line = GuestCommandLine::new(
+        image.has_records(),
+        config.input.is_some(),
+        &config.arguments,
+    )?;
     match config.vmm {
         Vmm::Kvm => {
             let entry = image.direct_entry().map_err(problem)?;
@@ -118,10 +125,14 @@ impl RunConfig {
                 asked: self.memory_mib,
             });
         }
-        if self.arguments.len() > MAX_ARGUMENTS_LENGTH {
-            return Err(RunError::ArgumentsTooLong {
-                length: self.arguments.len(),
-            });
+        // With input, the guest gets one argument more, and a blank.
+        let of_input = self
+            .input
+            .as_ref()
+            .map_or(0, |_| serial::ARGUMENT.len() + 1);
+        let length = self.arguments.len() + of_input;
+        if length > MAX_ARGUMENTS_LENGTH {
+            return Err(RunError::ArgumentsTooLong { length });
         }
         if self.arguments.contains('\0') {
             return Err(RunError::ArgumentsWithNul);

@@ -37,7 +37,7 @@ fn every_verb_has_a_help_with_units_and_defaults() {
             "run",
             &[
                 "in seconds",
-                "[default: 60]",
+                "[default: 60; 86400",
                 "in MiB",
                 "[default: 64]",
                 "[default: 16]",
@@ -45,6 +45,7 @@ fn every_verb_has_a_help_with_units_and_defaults() {
                 "timer=pit",
                 "--gdb",
                 "[default: 1234",
+                "--stdin=raw",
                 "124",
             ],
         ),
@@ -94,6 +95,7 @@ fn invalid_arguments_are_named() {
         ("run guest --memory 0", "'0'"),
         ("run guest --memory 1000000", "'1000000'"),
         ("run guest --console-limit -1", "'-1'"),
+        ("run guest --stdin=keys", "'keys'"),
         ("run guest --gdb 65536", "65536 is not in 0..=65535"),
         ("run guest --gdb=soon", "'soon'"),
         ("run --gdb", "<ELF>"),
@@ -124,6 +126,7 @@ fn contradictory_arguments_are_refused_in_a_sentence() {
         ("run guest --vmm kvm --machine q35", "--machine"),
         ("demo --vmm kvm --machine microvm", "--machine"),
         ("run guest answer --vmm hyperlight --gdb", "--gdb"),
+        ("run guest answer --vmm hyperlight --stdin", "--stdin"),
         ("demo basic no-such-demo", "`no-such-demo`"),
         ("demo --list no-such-demo", "`no-such-demo`"),
     ] {

@@ -37,6 +37,7 @@ fn records_survive_the_console() {
         },
         Record::Data { name: "0", hex: "" },
         Record::Time { nanos: u64::MAX },
+        Record::InputOpen,
     ] {
         assert_eq!(Record::parse(&record.to_string()), Some(record));
     }

@@ -1,6 +1,14 @@
 //! Collects what a guest reports in its records.
 
-use std::{collections::HashMap, mem, time::Instant};
+use std::{
+    collections::HashMap,
+    mem,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
 
 use dormir_abi::{
     backtrace, exit,
@@ -42,6 +50,8 @@ pub(crate) struct GuestRecords {
     /// How many records of data were dropped, since there were too many names.
     pub(crate) data_dropped: u64,
     pub(crate) times: Vec<GuestTime>,
+    /// Set when its input can be sent.
+    pub(in crate::vmm) input_is_open: Arc<AtomicBool>,
 }
 
 impl GuestRecords {
@@ -74,6 +84,7 @@ impl GuestRecords {
             }
             Some(Record::Data { name, hex }) => self.add_data(name, record::data_bytes(hex)),
             Some(Record::Time { nanos }) => self.times.push(GuestTime { nanos, at }),
+            Some(Record::InputOpen) => self.input_is_open.store(true, Ordering::SeqCst),
             // A kind of record that is newer than this harness. It is not text, so it is dropped.
             None => {}
         }

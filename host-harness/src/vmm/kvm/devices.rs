@@ -1,65 +1,51 @@
 //! The devices that the guest reaches by I/O ports: exit, console, serial line.
 
-use std::io;
+use std::sync::Arc;
 
 use dormir_abi::{
     exit,
     port::{
         CLOCK, CONSOLE_BUFFER, ConsoleBuffer, DEBUG_CONSOLE, DEBUG_CONSOLE_PRESENT, EXIT, SERIAL,
-        SERIAL_IRQ,
     },
 };
 use kvm_bindings::kvm_clock_data;
 use kvm_ioctls::{VcpuFd, VmFd};
 use vm_memory::{Bytes, GuestAddress};
-use vm_superio::{Serial, Trigger, serial::NoEvents};
-use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use super::{
     boot::Memory,
     host_interrupt::{self, HostInterrupts},
+    serial::SerialLine,
 };
 use crate::vmm::{console::Console, error::RunError, outcome::Outcome};
 
 /// The last port of the serial line.
 const SERIAL_END: u16 = SERIAL + 7;
 
-/// The serial line's interrupt.
-struct SerialInterrupt(EventFd);
-
-impl Trigger for SerialInterrupt {
-    type E = io::Error;
-
-    fn trigger(&self) -> io::Result<()> {
-        self.0.write(1)
-    }
-}
-
 /// The devices of one guest.
 pub(super) struct Devices {
     /// Held so that the serial line's interrupt stays connected.
     vm: VmFd,
     memory: Memory,
-    /// It writes to a buffer, which is flushed to the console after each access.
-    serial: Serial<SerialInterrupt, NoEvents, Vec<u8>>,
+    serial: Arc<SerialLine>,
     /// `None` until the guest asks for an interrupt.
     host_interrupts: Option<HostInterrupts>,
 }
 
 impl Devices {
     pub(super) fn new(vm: VmFd, memory: Memory) -> Result<Self, RunError> {
-        let interrupt = EventFd::new(EFD_NONBLOCK).map_err(|cause| RunError::Resource {
-            what: "an event for the serial line",
-            cause,
-        })?;
-        vm.register_irqfd(&interrupt, SERIAL_IRQ.into())
-            .map_err(RunError::kvm("connect the serial line's interrupt"))?;
+        let serial = Arc::new(SerialLine::new(&vm)?);
         Ok(Self {
             vm,
             memory,
-            serial: Serial::new(SerialInterrupt(interrupt), Vec::new()),
+            serial,
             host_interrupts: None,
         })
+    }
+
+    /// The serial line, for the thread that feeds it.
+    pub(super) fn serial(&self) -> Arc<SerialLine> {
+        Arc::clone(&self.serial)
     }
 
     /// Handles the guest's write of `data` to `port`.
@@ -90,13 +76,13 @@ impl Devices {
             }
             SERIAL..=SERIAL_END => {
                 for &byte in data {
-                    let result = self.serial.write((port - SERIAL) as u8, byte);
-                    result.map_err(|error| {
+                    let sent = self.serial.write((port - SERIAL) as u8, byte);
+                    let sent = sent.map_err(|error| {
                         Outcome::Died(format!("its serial line failed ({error}): try again"))
                     })?;
+                    console.write(&sent)?;
                 }
-                let sent = std::mem::take(self.serial.writer_mut());
-                console.write(&sent)
+                Ok(())
             }
             // No device: a PC's bus ignores the write.
             _ => Ok(()),

@@ -11,6 +11,7 @@ mod host_interrupt;
 mod probe;
 mod registers;
 mod requests;
+mod serial;
 mod stats;
 mod steps;
 mod thread;
@@ -35,6 +36,7 @@ use super::{
     console::Console,
     error::RunError,
     image::{Image, ImageFile},
+    input::GuestInput,
     limit::{Limit, REPORT_LIMIT, Unstarted},
     outcome::Outcome,
     report::Report,
@@ -84,7 +86,13 @@ pub(super) fn run(
         // After a debugger the guest has all of its time again.
         after_debugger: machine.debugger.as_ref().map(|_| config.timeout),
     };
-    let (ran, asked) = thread::run(&until, &requests, || machine.run(&mut console, &requests))?;
+    let serial = machine.devices.serial();
+    let receive = |bytes: &[u8]| serial.receive(bytes);
+    let (input, is_open) = (config.input.as_ref(), console.input_is_open());
+    let is_escaped = line.nonce.is_some();
+    let (ran, asked) = GuestInput::feeding(input, is_escaped, &is_open, receive, || {
+        thread::run(&until, &requests, || machine.run(&mut console, &requests))
+    })?;
     let timed_out = |place| Outcome::TimedOut {
         limit: config.timeout,
         place,

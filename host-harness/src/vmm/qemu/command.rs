@@ -65,14 +65,18 @@ pub(super) fn arguments(
         "-device",
         format!("isa-debug-exit,iobase={EXIT:#x},iosize=4"),
     );
-    // Without `signal=off` the character device would take Ctrl-C for the guest.
-    arguments.pair("-chardev", "stdio,id=console,signal=off");
+    // Both write to standard output, and the one that is named reads standard input. Without
+    // `signal=off` it would take Ctrl-C for the guest.
+    let (console, serial) = match config.input {
+        Some(_) => ("file,path=/dev/stdout,append=on", "stdio,signal=off"),
+        None => ("stdio,signal=off", "file,path=/dev/stdout,append=on"),
+    };
+    arguments.pair("-chardev", format!("{console},id=console"));
     arguments.pair(
         "-device",
         format!("isa-debugcon,iobase={DEBUG_CONSOLE:#x},chardev=console"),
     );
-    // Without a peer. Its interrupts still work.
-    arguments.pair("-chardev", "null,id=serial");
+    arguments.pair("-chardev", format!("{serial},id=serial"));
     arguments.pair(
         "-device",
         format!("isa-serial,iobase={SERIAL:#x},irq={SERIAL_IRQ},chardev=serial"),

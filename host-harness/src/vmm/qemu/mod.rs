@@ -13,8 +13,11 @@ use std::{
     cell::Cell,
     collections::BTreeMap,
     ffi::OsString,
-    io::{ErrorKind, Write},
-    os::{fd::OwnedFd, unix::net::UnixStream},
+    io::{self, ErrorKind, PipeWriter, Write},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::net::UnixStream,
+    },
     path::Path,
     process::{Command, ExitStatus, Stdio},
     sync::{
@@ -26,6 +29,10 @@ use std::{
 };
 
 use dormir_abi::exit;
+use rustix::{
+    event::PollFlags,
+    fs::{OFlags, fcntl_setfl},
+};
 
 use super::{
     attend::{ChildEnd, Limits, attend},
@@ -35,6 +42,7 @@ use super::{
     console::{Console, GuestRecords},
     error::RunError,
     image::{Image, ImageFile},
+    input::{GuestInput, is_ready},
     kvm,
     limit::{Limit, Unstarted},
     outcome::Outcome,
@@ -158,7 +166,8 @@ pub(super) fn run(
         .map_err(resource("a socket for debuggers"))?
         .unzip();
     let how = (accelerator, machine);
-    let mut child = start(kernel.path(), how, line, other_end, gdb, config)?;
+    let (stdin, mut pipe) = input_pipe(config).map_err(resource("a pipe for its input"))?;
+    let mut child = start(kernel.path(), how, line, other_end, gdb, stdin, config)?;
     let leave = AtomicBool::new(false);
     let mut console = Console::new(out, config.console_limit, &leave, line.nonce);
     let for_nmi = monitor
@@ -185,19 +194,24 @@ pub(super) fn run(
             let started = debuggers.spawn_scoped(scope, || relay.run(&leave));
             started.map_err(resource("a thread that serves debuggers"))?;
         }
-        let attended = attend(
-            &mut child,
-            &mut console,
-            &limits,
-            &leave,
-            |stderr, gave_up| {
-                // The monitor's messages wait in its socket meanwhile: they are a few lines.
-                (
-                    Messages::read(stderr, gave_up),
-                    MonitorEvents::read(monitor),
-                )
-            },
-        );
+        let send = move |bytes: &[u8]| send(pipe.as_mut(), bytes);
+        let (input, is_open) = (config.input.as_ref(), console.input_is_open());
+        let is_escaped = line.nonce.is_some();
+        let attended = GuestInput::feeding(input, is_escaped, &is_open, send, || {
+            attend(
+                &mut child,
+                &mut console,
+                &limits,
+                &leave,
+                |stderr, gave_up| {
+                    // The monitor's messages wait in its socket meanwhile: they are a few lines.
+                    (
+                        Messages::read(stderr, gave_up),
+                        MonitorEvents::read(monitor),
+                    )
+                },
+            )
+        });
         leave.store(true, Ordering::SeqCst);
         attended
     })?;
@@ -245,6 +259,25 @@ pub(super) fn run(
     })
 }
 
+/// Makes QEMU's standard input: a pipe if the guest has input, of which the other end never blocks.
+fn input_pipe(config: &RunConfig) -> io::Result<(Stdio, Option<PipeWriter>)> {
+    if config.input.is_none() {
+        return Ok((Stdio::null(), None));
+    }
+    let (reader, writer) = io::pipe()?;
+    fcntl_setfl(&writer, OFlags::NONBLOCK)?;
+    Ok((reader.into(), Some(writer)))
+}
+
+/// Sends input to QEMU; waits a short time for room.
+fn send(pipe: Option<&mut PipeWriter>, bytes: &[u8]) -> io::Result<usize> {
+    let Some(pipe) = pipe else {
+        return Ok(bytes.len());
+    };
+    is_ready(pipe.as_fd(), PollFlags::OUT);
+    pipe.write(bytes)
+}
+
 /// Starts QEMU as the leader of its own process group, so that Ctrl-C in the terminal reaches only
 /// this process, which then ends QEMU.
 fn start(
@@ -253,6 +286,7 @@ fn start(
     line: &GuestCommandLine,
     monitor: UnixStream,
     gdb: Option<OwnedFd>,
+    stdin: Stdio,
     config: &RunConfig,
 ) -> Result<Child, RunError> {
     let program = program();
@@ -272,7 +306,7 @@ fn start(
         ))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    Child::spawn(&mut command, Scope::Group)
+    Child::spawn_with(&mut command, stdin, Scope::Group)
         .map_err(|cause| not_started(program.to_string_lossy().into_owned(), cause))
 }
 

@@ -1,0 +1,284 @@
+//! What a guest reads from its serial line: the bytes of a file descriptor.
+
+use std::{
+    fs::File,
+    io::{self, Read, Write},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use dormir_abi::serial::{END, ESCAPE};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::error::RunError;
+use crate::stop::StopToken;
+
+/// How often a request to leave is looked for.
+pub(super) const INTERVAL: Duration = Duration::from_millis(20);
+
+/// How long to wait before bytes are offered again that were not taken.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// How much is read at once.
+const CHUNK: usize = 4096;
+
+/// What a guest reads from its serial line: see [`RunConfig::input`](super::RunConfig::input).
+///
+/// A guest that is built with `dormir-guest` is also told the end, and then reads 0 bytes
+/// (`dormir_guest::serial`). For others the line just falls silent. Input is read only when the
+/// guest takes it, so a guest that takes none leaves all but a few KiB.
+///
+/// # Examples
+///
+/// ```
+/// use dormir_harness::vmm::GuestInput;
+///
+/// // Of this process.
+/// let typed = GuestInput::standard_input()?;
+/// // Of a test.
+/// let prepared = GuestInput::from_bytes(b"help\n")?;
+/// # drop((typed, prepared));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct GuestInput {
+    descriptor: Arc<OwnedFd>,
+    quit: Option<(u8, StopToken)>,
+}
+
+impl GuestInput {
+    /// The bytes that `descriptor` yields: a pipe, a socket, a terminal, or a file.
+    #[must_use]
+    pub fn new(descriptor: impl Into<OwnedFd>) -> Self {
+        Self {
+            descriptor: Arc::new(descriptor.into()),
+            quit: None,
+        }
+    }
+
+    /// Stops the run at this byte, which the guest does not get.
+    #[must_use]
+    pub fn with_quit_key(mut self, key: u8, stop: &StopToken) -> Self {
+        self.quit = Some((key, stop.clone()));
+        self
+    }
+
+    /// The standard input of this process.
+    ///
+    /// # Errors
+    ///
+    /// It is closed.
+    pub fn standard_input() -> io::Result<Self> {
+        Ok(Self::new(io::stdin().as_fd().try_clone_to_owned()?))
+    }
+
+    /// These bytes.
+    ///
+    /// # Errors
+    ///
+    /// No temporary file can be made for them.
+    pub fn from_bytes(bytes: &[u8]) -> io::Result<Self> {
+        let mut file = tempfile::tempfile()?;
+        file.write_all(bytes)?;
+        io::Seek::rewind(&mut file)?;
+        Ok(Self::new(file))
+    }
+
+    /// Does `work`, and sends the input to the serial line meanwhile, from a thread of its own, once
+    /// `is_open` is set.
+    /// `send` returns how many bytes it took, after a short wait at most; an error ends the line.
+    pub(super) fn feeding<T, E: From<RunError>>(
+        input: Option<&Self>,
+        is_escaped: bool,
+        is_open: &AtomicBool,
+        send: impl FnMut(&[u8]) -> io::Result<usize> + Send,
+        work: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
+        /// Also if `work` panics, since the scope then waits for the thread.
+        struct Leave<'a>(&'a AtomicBool);
+
+        impl Drop for Leave<'_> {
+            fn drop(&mut self) {
+                self.0.store(true, Ordering::SeqCst);
+            }
+        }
+
+        let Some(input) = input else {
+            return work();
+        };
+        let leave = &AtomicBool::new(false);
+        thread::scope(|scope| {
+            let feeder = thread::Builder::new().name("input".into());
+            let fed = feeder.spawn_scoped(scope, move || {
+                while !is_open.load(Ordering::SeqCst) {
+                    if leave.load(Ordering::SeqCst) {
+                        return;
+                    }
+                    thread::sleep(PAUSE);
+                }
+                input.pump(is_escaped, leave, send);
+            });
+            fed.map_err(|cause| RunError::Resource {
+                what: "a thread that feeds the guest's input",
+                cause,
+            })?;
+            let _leave = Leave(leave);
+            work()
+        })
+    }
+
+    /// Sends the input until it ends, the line does, or `leave` is set.
+    fn pump(
+        &self,
+        is_escaped: bool,
+        leave: &AtomicBool,
+        mut send: impl FnMut(&[u8]) -> io::Result<usize>,
+    ) {
+        let Ok(descriptor) = self.descriptor.try_clone() else {
+            return;
+        };
+        let mut file = File::from(descriptor);
+        let (mut chunk, mut sent) = ([0; CHUNK], Vec::new());
+        let leaves = || leave.load(Ordering::SeqCst);
+        while !leaves() {
+            if !is_ready(file.as_fd(), PollFlags::IN) {
+                continue;
+            }
+            let length = match file.read(&mut chunk) {
+                Ok(length) => length,
+                Err(error) if is_passing(&error) => continue,
+                // A terminal that was closed, for one. Nothing more can come.
+                Err(_) => 0,
+            };
+            if let Some((key, stop)) = &self.quit
+                && chunk[..length].contains(key)
+            {
+                return stop.stop();
+            }
+            sent.clear();
+            escape(&chunk[..length], is_escaped, &mut sent);
+            let mut rest = &sent[..];
+            while !rest.is_empty() && !leaves() {
+                match send(rest) {
+                    // As in a loop of the line's own.
+                    Ok(0) => thread::sleep(PAUSE),
+                    Ok(taken) => rest = &rest[taken..],
+                    Err(error) if is_passing(&error) => {}
+                    Err(_) => return,
+                }
+            }
+            if length == 0 {
+                return;
+            }
+        }
+    }
+}
+
+fn is_passing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock
+    )
+}
+
+/// Waits a short time until `descriptor` is ready, or broken; returns whether it is.
+pub(super) fn is_ready(descriptor: BorrowedFd<'_>, flags: PollFlags) -> bool {
+    let mut polled = [PollFd::new(&descriptor, flags)];
+    let timeout = Timespec {
+        tv_sec: 0,
+        tv_nsec: INTERVAL.subsec_nanos().into(),
+    };
+    poll(&mut polled, Some(&timeout)).is_ok_and(|ready| ready > 0)
+}
+
+/// Appends what stands for `bytes` on the line; none stand for the end.
+fn escape(bytes: &[u8], is_escaped: bool, out: &mut Vec<u8>) {
+    if !is_escaped {
+        return out.extend_from_slice(bytes);
+    }
+    if bytes.is_empty() {
+        return out.extend_from_slice(&[ESCAPE, END]);
+    }
+    for &byte in bytes {
+        if byte == ESCAPE {
+            out.push(ESCAPE);
+        }
+        out.push(byte);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dormir_abi::serial::Unescape;
+
+    /// Sends the input to a line that takes three bytes at a time, and sometimes none.
+    fn sent(input: &GuestInput, is_escaped: bool) -> Vec<u8> {
+        let (mut line, mut turns) = (Vec::new(), 0);
+        input.pump(is_escaped, &AtomicBool::new(false), |bytes| {
+            turns += 1;
+            if turns % 3 == 0 {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            let taken = bytes.len().min(turns % 4);
+            line.extend_from_slice(&bytes[..taken]);
+            Ok(taken)
+        });
+        line
+    }
+
+    #[test]
+    fn any_bytes_arrive_and_their_end() {
+        let bytes: Vec<u8> = (0..20_000_u32).map(|number| (number * 7) as u8).collect();
+        let input = GuestInput::from_bytes(&bytes).unwrap();
+        let mut line = sent(&input, true);
+        let mut unescape = Unescape::new();
+        let length = unescape.decode(&mut line);
+        assert!(unescape.has_ended());
+        assert_eq!(&line[..length], bytes);
+    }
+
+    #[test]
+    fn a_foreign_guest_gets_the_bytes_alone() {
+        let input = GuestInput::from_bytes(&[1, ESCAPE, END, 2]).unwrap();
+        assert_eq!(sent(&input, false), [1, ESCAPE, END, 2]);
+    }
+
+    #[test]
+    fn a_pipe_that_stays_open_is_left() {
+        let (reader, _writer) = io::pipe().unwrap();
+        let leave = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let pumps = scope.spawn(|| GuestInput::new(reader).pump(true, &leave, |_| Ok(0)));
+            leave.store(true, Ordering::SeqCst);
+            pumps.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn the_quit_key_stops_the_run() {
+        let stop = StopToken::default();
+        let input = GuestInput::from_bytes(b"ab\x1dcd").unwrap();
+        assert_eq!(sent(&input.clone().with_quit_key(1, &stop), true).len(), 7);
+        assert!(!stop.is_stopped());
+        let input = GuestInput::from_bytes(b"ab\x1dcd").unwrap();
+        assert!(sent(&input.with_quit_key(0x1d, &stop), true).is_empty());
+        assert!(stop.is_stopped());
+    }
+
+    #[test]
+    fn a_line_that_breaks_ends_it() {
+        let input = GuestInput::from_bytes(b"text").unwrap();
+        let mut turns = 0;
+        input.pump(true, &AtomicBool::new(false), |_| {
+            turns += 1;
+            Err(io::ErrorKind::BrokenPipe.into())
+        });
+        assert_eq!(turns, 1);
+    }
+}
