@@ -70,8 +70,8 @@ pub enum MapError {
     },
     /// A page of the range is RAM, or lies below 2 MiB.
     Ram,
-    /// The page tables that are set aside for devices are used up. There are eight, and each maps
-    /// up to 2 MiB.
+    /// Too few of the eight page tables are left that are set aside for devices. A device below 4
+    /// GiB takes one for each 2 MiB in which it is the first; above, it may take three.
     NoTables,
 }
 
@@ -87,8 +87,8 @@ impl fmt::Display for MapError {
             }
             Self::Ram => "the range of the device's memory contains RAM: check the address",
             Self::NoTables => {
-                "the page tables for devices are used up: put the devices closer together (there \
-                 are eight tables, one for each 2 MiB)"
+                "too few page tables are left for the device: put the devices closer together \
+                 (there are eight tables, and each maps 2 MiB)"
             }
         })
     }

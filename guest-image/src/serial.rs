@@ -1,14 +1,12 @@
 //! The serial line, for tasks: [`open`].
 
-use core::{
-    cell::RefCell,
-    convert::Infallible,
-    fmt,
-    sync::atomic::{AtomicU32, Ordering},
-};
+use core::{cell::RefCell, convert::Infallible, fmt, future::poll_fn, task::Poll, time::Duration};
 
 use critical_section::Mutex;
-use dormir::platform::bare::{ClaimError, DeviceInterrupt};
+use dormir::{
+    platform::bare::{ClaimError, DeviceInterrupt},
+    time::Timer,
+};
 use dormir_abi::{
     port::{SERIAL, SERIAL_IRQ},
     record::Record,
@@ -25,17 +23,17 @@ use crate::{args, console::write_record};
 
 type Uart = Uart16550<PioBackend>;
 
-/// The UART, while it is open.
+/// The UART, since it was opened first.
 struct Line {
     uart: Uart,
     /// The halves that were not dropped.
     halves: u8,
+    /// How far the input is, if the harness sends it escaped, so that its end can be told.
+    escapes: Option<Unescape>,
+    overruns: u32,
 }
 
 static LINE: Mutex<RefCell<Option<Line>>> = Mutex::new(RefCell::new(None));
-
-/// Bytes that came while the UART's FIFO was full.
-static OVERRUNS: AtomicU32 = AtomicU32::new(0);
 
 /// Opens the first serial line (COM1: ports 0x3f8 to 0x3ff, line 4), for one task that reads and
 /// one that writes. Both sleep until the UART interrupts.
@@ -43,7 +41,8 @@ static OVERRUNS: AtomicU32 = AtomicU32::new(0);
 /// The harness connects it: what is written appears on the console, and what is read is the
 /// standard input of `cargo vm run --stdin`. Under other VMMs it is whatever they connect.
 ///
-/// It is closed when both halves are dropped. What came and was not read is then lost.
+/// It is closed when both halves are dropped, and can be opened again. What came meanwhile stays
+/// in the UART's FIFO.
 ///
 /// # Errors
 ///
@@ -74,9 +73,27 @@ pub fn open() -> Result<(SerialReader, SerialWriter), OpenError> {
     let (readable, writable) = (claim()?, claim()?);
     critical_section::with(|cs| {
         let line = &mut *LINE.borrow_ref_mut(cs);
-        if line.is_some() {
-            return Err(OpenError::AlreadyOpen);
+        match line {
+            Some(line) if line.halves > 0 => return Err(OpenError::AlreadyOpen),
+            Some(line) => line.halves = 2,
+            None => *line = Some(Line::new()?),
         }
+        Ok(())
+    })?;
+    let reader = SerialReader {
+        interrupt: readable,
+    };
+    Ok((
+        reader,
+        SerialWriter {
+            interrupt: writable,
+        },
+    ))
+}
+
+impl Line {
+    /// Sets the UART up, which clears its FIFO, and has the harness send the input then.
+    fn new() -> Result<Self, OpenError> {
         // SAFETY: the ports are COM1's, or no device's. The console writes to the same transmitter
         // only where it has no other device, and then by single bytes, when it is empty.
         let uart = unsafe { Uart16550::new_port(SERIAL) };
@@ -88,23 +105,66 @@ pub fn open() -> Result<(SerialReader, SerialWriter), OpenError> {
             ..Config::DEFAULT
         };
         uart.init(config).map_err(|_| OpenError::NoDevice)?;
-        *line = Some(Line { uart, halves: 2 });
-        Ok(())
-    })?;
-    let is_escaped = args::words().any(|word| word == ARGUMENT);
-    if is_escaped {
-        write_record(Record::InputOpen);
+        let is_escaped = args::words().any(|word| word == ARGUMENT);
+        if is_escaped {
+            write_record(Record::InputOpen);
+        }
+        Ok(Self {
+            uart,
+            halves: 2,
+            escapes: is_escaped.then(Unescape::new),
+            overruns: 0,
+        })
     }
-    let reader = SerialReader {
-        interrupt: readable,
-        escapes: is_escaped.then(Unescape::new),
-    };
-    Ok((
-        reader,
-        SerialWriter {
-            interrupt: writable,
-        },
-    ))
+
+    /// The line's status. Counts overruns, also those that were seen in reading, since each is told
+    /// once.
+    fn status(&mut self) -> LSR {
+        let status = self.uart.lsr();
+        if status.contains(LSR::OVERRUN_ERROR) {
+            self.overruns = self.overruns.saturating_add(1);
+        }
+        status
+    }
+
+    /// Those of the enabled interrupts whose cause is there.
+    fn pending(&mut self) -> IER {
+        let status = self.status();
+        let mut pending = IER::empty();
+        pending.set(IER::DATA_READY, status.contains(LSR::DATA_READY));
+        pending.set(IER::THR_EMPTY, status.contains(LSR::THR_EMPTY));
+        pending & self.enabled()
+    }
+
+    fn enabled(&self) -> IER {
+        self.uart.config().interrupts
+    }
+
+    /// Enables these interrupts alone. In between none is enabled, so that the UART's line falls,
+    /// and rises if one of them is pending.
+    fn enable_only(&mut self, interrupts: IER) {
+        if !self.enabled().is_empty() {
+            self.uart.disable_interrupts(IER::all());
+        }
+        if !interrupts.is_empty() {
+            self.uart.enable_interrupts(interrupts);
+        }
+    }
+
+    /// Reads what has come, and returns how much that was, and what is left of it without escapes;
+    /// `None` at the end of the input.
+    fn receive(&mut self, buffer: &mut [u8]) -> Option<(usize, usize)> {
+        if self.escapes.is_some_and(|escapes| escapes.has_ended()) {
+            return None;
+        }
+        let received = self.uart.receive_bytes(buffer);
+        self.status();
+        let length = match &mut self.escapes {
+            Some(escapes) => escapes.decode(&mut buffer[..received]),
+            None => received,
+        };
+        Some((received, length))
+    }
 }
 
 /// The half that reads.
@@ -115,8 +175,6 @@ pub fn open() -> Result<(SerialReader, SerialWriter), OpenError> {
 #[derive(Debug)]
 pub struct SerialReader {
     interrupt: DeviceInterrupt,
-    /// If the harness sends the input escaped, so that its end can be told.
-    escapes: Option<Unescape>,
 }
 
 impl ErrorType for SerialReader {
@@ -124,35 +182,36 @@ impl ErrorType for SerialReader {
 }
 
 impl Read for SerialReader {
-    /// Reads what has come, at least a byte. Returns 0 at the end of the input, which only the
-    /// harness tells; under other VMMs it waits for more.
+    /// Reads what has come, from one byte to 64. Returns 0 at the end of the input, which only the
+    /// harness tells; under other VMMs it waits for more. If more comes all the time it never goes
+    /// pending: yield then.
     async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Infallible> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        let length = buffer.len().min(LARGEST_FIFO);
         loop {
-            let has_ended = self.escapes.is_some_and(|escapes| escapes.has_ended());
-            if buffer.is_empty() || has_ended {
-                return Ok(0);
-            }
-            let received = with_uart(|uart| uart.receive_bytes(buffer));
-            let length = match &mut self.escapes {
-                Some(escapes) => escapes.decode(&mut buffer[..received]),
-                None => received,
-            };
-            if length > 0 {
-                return Ok(length);
-            }
-            if received == 0 {
-                until(&mut self.interrupt, IER::DATA_READY, has_data).await;
+            match with_line(|line| line.receive(&mut buffer[..length])) {
+                None => return Ok(0),
+                Some((0, _)) => until(&self.interrupt, IER::DATA_READY).await,
+                // All of it were escapes.
+                Some((_, 0)) => {}
+                Some((_, length)) => return Ok(length),
             }
         }
     }
 }
 
+/// The most that is read in one critical section: the FIFO of the harness's own VMM. (A 16550's has
+/// 16 bytes.)
+const LARGEST_FIFO: usize = 64;
+
 impl SerialReader {
-    /// How often bytes were lost, because the UART's FIFO was full when they came. The VMMs that
-    /// the harness runs wait for room, so there it is 0.
+    /// How often the UART has reported lost bytes, since its FIFO was full when they came. The VMMs
+    /// that the harness runs wait for room, so there it is 0.
     #[must_use]
     pub fn overruns(&self) -> u32 {
-        OVERRUNS.load(Ordering::Relaxed)
+        with_line(|line| line.overruns)
     }
 }
 
@@ -177,89 +236,94 @@ impl Write for SerialWriter {
             return Ok(0);
         }
         loop {
-            let sent = with_uart(|uart| uart.send_bytes(bytes));
+            let sent = with_line(|line| line.uart.send_bytes(bytes));
             if sent > 0 {
                 return Ok(sent);
             }
-            until(&mut self.interrupt, IER::THR_EMPTY, is_empty).await;
+            until(&self.interrupt, IER::THR_EMPTY).await;
         }
     }
 
-    /// Waits until all that was written has left the UART's FIFO.
+    /// Waits until all that was written has left the UART.
     async fn flush(&mut self) -> Result<(), Infallible> {
-        if !with_uart(is_empty) {
-            until(&mut self.interrupt, IER::THR_EMPTY, is_empty).await;
+        loop {
+            let status = with_line(Line::status);
+            if status.contains(LSR::TRANSMITTER_EMPTY) {
+                return Ok(());
+            }
+            if status.contains(LSR::THR_EMPTY) {
+                // The last byte is in the shift register, of which no interrupt tells.
+                Timer::after(LAST_BYTE).await;
+            } else {
+                until(&self.interrupt, IER::THR_EMPTY).await;
+            }
         }
-        Ok(())
     }
 }
 
-fn has_data(uart: &mut Uart) -> bool {
-    let status = uart.lsr();
-    if status.contains(LSR::OVERRUN_ERROR) {
-        OVERRUNS.fetch_add(1, Ordering::Relaxed);
-    }
-    status.contains(LSR::DATA_READY)
-}
+/// The time of a byte on the line, at 115,200 baud and ten bits.
+const LAST_BYTE: Duration = Duration::from_micros(87);
 
-fn is_empty(uart: &mut Uart) -> bool {
-    uart.ready_to_send().is_ok()
-}
-
-/// Waits until `is_so`, of which the UART tells by the interrupt `cause`.
+/// Waits until the cause of an interrupt is there.
 ///
 /// The UART holds its line while any interrupt that is enabled is pending, and the controller only
-/// sees edges. So one that nothing serves would hide the others: each is enabled only while a task
-/// waits for it. And with each change all are disabled for a moment, so that the line falls, and
-/// rises again if one is pending.
-async fn until(interrupt: &mut DeviceInterrupt, cause: IER, is_so: fn(&mut Uart) -> bool) {
+/// sees edges. So one that nothing serves would hide the others: each is enabled only until its
+/// cause is there, whichever half sees that, which then makes the other look.
+async fn until(interrupt: &DeviceInterrupt, cause: IER) {
     struct Enabled(IER);
 
     impl Drop for Enabled {
+        /// Also if the wait is dropped.
         fn drop(&mut self) {
-            with_uart(|uart| {
-                let others = uart.config().interrupts - self.0;
-                uart.disable_interrupts(IER::all());
-                if !others.is_empty() {
-                    uart.enable_interrupts(others);
+            with_line(|line| {
+                let enabled = line.enabled();
+                if enabled.contains(self.0) {
+                    line.enable_only(enabled - self.0);
                 }
             });
         }
     }
 
-    with_uart(|uart| {
-        let others = uart.config().interrupts;
-        if !others.is_empty() {
-            uart.disable_interrupts(IER::all());
-        }
-        uart.enable_interrupts(others | cause);
-    });
-    // Also if this wait is dropped.
+    with_line(|line| line.enable_only(line.enabled() | cause));
     let _enabled = Enabled(cause);
-    // Not every UART interrupts at once if it is so when the interrupt is enabled.
-    while !with_uart(is_so) {
-        interrupt.wait().await;
-    }
+    poll_fn(|cx| {
+        loop {
+            // Not every UART interrupts at once if the cause is there when it is enabled.
+            let (there, is_over) = with_line(|line| {
+                let there = line.pending();
+                if !there.is_empty() {
+                    line.enable_only(line.enabled() - there);
+                }
+                (there, !line.enabled().contains(cause))
+            });
+            if !(there - cause).is_empty() {
+                interrupt.acknowledged();
+            }
+            if is_over {
+                return Poll::Ready(());
+            }
+            if interrupt.poll_wait(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    })
+    .await;
 }
 
-/// Runs `work` in a critical section, with the UART, which is open: a half exists.
-fn with_uart<R>(work: impl FnOnce(&mut Uart) -> R) -> R {
+/// Runs `work` in a critical section, with the line, which was opened: a half exists.
+fn with_line<R>(work: impl FnOnce(&mut Line) -> R) -> R {
     critical_section::with(|cs| match &mut *LINE.borrow_ref_mut(cs) {
-        Some(line) => work(&mut line.uart),
-        None => unreachable!("the line is open while a half exists"),
+        Some(line) => work(line),
+        None => unreachable!("the line was opened, since a half exists"),
     })
 }
 
 /// Closes the line with the last half.
 fn drop_half() {
-    critical_section::with(|cs| {
-        let line = &mut *LINE.borrow_ref_mut(cs);
-        if let Some(open) = line {
-            open.halves -= 1;
-            if open.halves == 0 {
-                open.uart.disable_interrupts(IER::all());
-                *line = None;
-            }
+    with_line(|line| {
+        line.halves -= 1;
+        if line.halves == 0 {
+            line.enable_only(IER::empty());
         }
     });
 }

@@ -6,18 +6,23 @@ use std::{
     io::{self, Read, Write},
     process::{Command, Stdio},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use dormir_harness::vmm::{self, GuestInput, Outcome, Vmm};
 use libtest_mimic::{Failed, Trial};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+};
 
 use crate::guest::{LIMIT, Run, boot, config, images, on_every_vmm};
 
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = on_every_vmm("input:any-bytes", any_bytes);
     trials.extend(on_every_vmm("input:nothing", nothing));
+    trials.extend(on_every_vmm("input:reopened", reopened));
+    trials.extend(on_every_vmm("input:slow-console", slow_console));
     trials.extend(on_every_vmm("input:shell", shell));
     trials.extend(on_every_vmm("input:not-read", not_read));
     for vmm in ["kvm", "qemu-tcg"] {
@@ -75,10 +80,64 @@ fn nothing(vmm: Vmm) -> Result<(), Failed> {
     run.check(run.console.is_empty(), "something was written")
 }
 
+/// A line that is closed and opened again goes on where it was.
+fn reopened(vmm: Vmm) -> Result<(), Failed> {
+    let mut config = config(vmm, "reopen");
+    config.input = Some(GuestInput::from_bytes(&[b'a'; 1000])?);
+    let run = boot("echo", &config)?.succeeded()?;
+    run.check(run.console == "a".repeat(1000), "other bytes came back")
+}
+
+/// A console that takes nothing for a while, when the input has ended long since.
+struct SlowConsole {
+    bytes: Vec<u8>,
+    opens: Instant,
+}
+
+impl Write for SlowConsole {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if Instant::now() < self.opens {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.bytes.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The UART waits for the console, and the guest for the UART: nothing is lost, also when the input
+/// has ended meanwhile.
+fn slow_console(vmm: Vmm) -> Result<(), Failed> {
+    // Their answers are more than the pipes hold.
+    const TIMES: usize = 300;
+    let mut config = config(vmm, "");
+    config.input = Some(GuestInput::from_bytes("help\n".repeat(TIMES).as_bytes())?);
+    let mut console = SlowConsole {
+        bytes: Vec::new(),
+        opens: Instant::now() + Duration::from_secs(8),
+    };
+    let report = vmm::run(images()?.get("shell")?, &config, &mut console)?;
+    let run = Run {
+        report,
+        console: String::from_utf8_lossy(&console.bytes).into_owned(),
+    };
+    let run = run.succeeded()?;
+    let (banner, answers) = run.console.split_once("> ").unwrap_or_default();
+    let (answer, _) = answers.split_once("> ").unwrap_or_default();
+    let expected = format!("{banner}{}> \n", format!("> {answer}").repeat(TIMES));
+    let (length, whole) = (run.console.len(), expected.len());
+    run.check(
+        whole > 100_000 && run.console == expected,
+        &format!("{length} bytes of {whole}"),
+    )
+}
+
 /// The shell serves commands, and ends with its input.
 fn shell(vmm: Vmm) -> Result<(), Failed> {
     let commands = "spawn tick\nspawn spin\nspawn jump\nsleep 1\nps\nkill 3\nkill 3\nkill x\nexit \
-                    300\n\nno such\ntop 1\nlast line, without an end";
+                    300\r\n\nno such\ntop 1\nlast line, without an end";
     let (run, _) = with_input(vmm, "shell", commands.as_bytes())?;
     let run = run.succeeded()?;
     for expected in [
@@ -216,7 +275,19 @@ impl Terminal {
     /// Reads until the terminal shows `text`.
     fn expect(&mut self, text: &str) -> Result<(), Failed> {
         let mut bytes = [0; 1024];
+        let end = Instant::now() + LIMIT;
         while !self.shown.contains(text) {
+            let mut polled = [PollFd::new(&self.ours, PollFlags::IN)];
+            let second = Timespec {
+                tv_sec: 1,
+                tv_nsec: 0,
+            };
+            if poll(&mut polled, Some(&second))? == 0 {
+                if Instant::now() > end {
+                    return Err(format!("there is no {text:?}: {}", self.shown).into());
+                }
+                continue;
+            }
             let length = self.ours.read(&mut bytes)?;
             self.shown += &String::from_utf8_lossy(&bytes[..length]);
         }

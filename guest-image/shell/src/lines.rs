@@ -27,6 +27,8 @@ pub(crate) struct Lines<R> {
     end: usize,
     line: Vec<u8, LONGEST>,
     is_too_long: bool,
+    /// A carriage return came last: a line feed behind it ends no other line.
+    ends_in_return: bool,
 }
 
 impl<R: Read<Error = Infallible>> Lines<R> {
@@ -38,6 +40,7 @@ impl<R: Read<Error = Infallible>> Lines<R> {
             end: 0,
             line: Vec::new(),
             is_too_long: false,
+            ends_in_return: false,
         }
     }
 
@@ -49,7 +52,9 @@ impl<R: Read<Error = Infallible>> Lines<R> {
             while self.start < self.end {
                 let byte = self.read[self.start];
                 self.start += 1;
+                let ends_in_return = core::mem::replace(&mut self.ends_in_return, byte == b'\r');
                 match byte {
+                    b'\n' if ends_in_return => {}
                     b'\n' | b'\r' if self.is_too_long => return Line::TooLong,
                     b'\n' | b'\r' => return self.text(),
                     byte => self.is_too_long |= self.line.push(byte).is_err(),

@@ -92,8 +92,10 @@ pub(super) unsafe fn init(ram: &Pieces) -> Result<Pieces, &'static str> {
 }
 
 /// Maps whole pages as a device's memory, which is no RAM. What is mapped already is left as it is.
+/// If there are too few tables, nothing is mapped.
 pub(crate) fn map_device(range: Range<u64>) -> Result<(), &'static str> {
     critical_section::with(|cs| match &mut *TABLES.borrow_ref_mut(cs) {
+        Some(tables) if !tables.has_frames_for(&range) => Err(TOO_LITTLE),
         Some(tables) => tables.map(range, DEVICE),
         None => Err("the page tables are not set up"),
     })
@@ -113,6 +115,10 @@ struct Frames {
 }
 
 impl Frames {
+    fn left(&self) -> u64 {
+        (self.end - self.next) / PAGE
+    }
+
     /// Keeps `count` frames for later, and no more. Returns the end of all frames.
     fn set_aside(&mut self, count: u64) -> Result<u64, &'static str> {
         let end = self.next + count * PAGE;
@@ -136,6 +142,44 @@ impl Frames {
 }
 
 impl Tables {
+    /// Whether there are frames for the tables that are missing for these pages.
+    fn has_frames_for(&self, range: &Range<u64>) -> bool {
+        let mut left = self.frames.left();
+        // From the top, which keeps a range that is far too large from being looked through.
+        (0..3).rev().all(|level| {
+            let bits = 21 + 9 * level;
+            let spans = range.start >> bits..=(range.end - 1) >> bits;
+            let is_missing = |span: &u64| {
+                let start = span << bits;
+                // A large page needs no table of pages.
+                let is_large =
+                    level == 0 && range.start <= start && start + LARGE_PAGE <= range.end;
+                !is_large && !self.has_table(start, level)
+            };
+            let missing = spans.filter(is_missing).take(left as usize + 1).count() as u64;
+            let fits = missing <= left;
+            left = left.saturating_sub(missing);
+            fits
+        })
+    }
+
+    /// Whether there is a table of this level for `address`, or a large page in its place.
+    fn has_table(&self, address: u64, level: u32) -> bool {
+        let mut table = &*self.root;
+        for above in (level + 1..4).rev() {
+            let entry = &table[index(address, above)];
+            if entry.is_unused() {
+                return false;
+            }
+            if entry.flags().contains(PageTableFlags::HUGE_PAGE) {
+                return true;
+            }
+            // SAFETY: as in `next_table`, but shared.
+            table = unsafe { &*(entry.addr().as_u64() as *const PageTable) };
+        }
+        true
+    }
+
     /// Maps whole pages, as large pages where they fit. Pages that are mapped stay as they are.
     fn map(&mut self, range: Range<u64>, flags: PageTableFlags) -> Result<(), &'static str> {
         let Self { root, frames } = self;

@@ -3,10 +3,14 @@
 use std::{io, time::Duration};
 
 use rustix::{
+    fs::{FileType, fstat},
     stdio::stdin,
     termios::{InputModes, LocalModes, OptionalActions, Termios, isatty, tcgetattr, tcsetattr},
 };
 
+use signal_hook::{SigId, low_level};
+
+use super::signals;
 use crate::{stop::StopToken, vmm::GuestInput};
 
 /// Ends the guest in raw mode: Ctrl-].
@@ -56,6 +60,9 @@ impl StdinOption {
         let Some(mode) = self.stdin else {
             return Ok(None);
         };
+        if FileType::from_raw_mode(fstat(stdin()).map_err(io::Error::from)?.st_mode).is_dir() {
+            return Err(io::Error::from(io::ErrorKind::IsADirectory).into());
+        }
         let input = GuestInput::standard_input()?;
         if mode == Mode::Line || !self.is_typed() {
             return Ok(Some((input, None)));
@@ -80,25 +87,46 @@ pub(super) struct NoSerialLineError;
 
 /// The terminal, while it passes keys as they are. Output is still shown by lines.
 #[derive(Debug)]
-pub(super) struct RawTerminal(Termios);
+pub(super) struct RawTerminal {
+    before: Termios,
+    /// What a second signal would leave out, since it ends this process at once.
+    on_signals: Vec<SigId>,
+}
 
 impl RawTerminal {
     fn enter() -> io::Result<Self> {
         let before = tcgetattr(stdin())?;
-        let mut raw = before.clone();
+        let mut terminal = Self {
+            before: before.clone(),
+            on_signals: Vec::new(),
+        };
+        for signal in signals::HANDLED {
+            let before = before.clone();
+            let set_back = move || {
+                let _ = tcsetattr(stdin(), OptionalActions::Now, &before);
+            };
+            // SAFETY: the action is one system call, which POSIX allows in handlers of signals
+            // (tcsetattr).
+            let id = unsafe { low_level::register(signal, set_back) }?;
+            terminal.on_signals.push(id);
+        }
+        let mut raw = before;
         raw.local_modes
             .remove(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG | LocalModes::IEXTEN);
         raw.input_modes
             .remove(InputModes::ICRNL | InputModes::IXON | InputModes::ISTRIP);
         tcsetattr(stdin(), OptionalActions::Now, &raw)?;
-        Ok(Self(before))
+        Ok(terminal)
     }
 }
 
 impl Drop for RawTerminal {
     fn drop(&mut self) {
         // What was typed and not read is dropped too: it was for the guest.
-        let _ = tcsetattr(stdin(), OptionalActions::Flush, &self.0);
+        let _ = tcsetattr(stdin(), OptionalActions::Flush, &self.before);
+        for id in self.on_signals.drain(..) {
+            low_level::unregister(id);
+        }
     }
 }
 

@@ -31,7 +31,8 @@ const CHUNK: usize = 4096;
 ///
 /// A guest that is built with `dormir-guest` is also told the end, and then reads 0 bytes
 /// (`dormir_guest::serial`). For others the line just falls silent. Input is read only when the
-/// guest takes it, so a guest that takes none leaves all but a few KiB.
+/// guest takes it, so a guest that takes none leaves all but a few KiB. A clone goes on where the
+/// other has stopped reading.
 ///
 /// # Examples
 ///
@@ -61,7 +62,8 @@ impl GuestInput {
         }
     }
 
-    /// Stops the run at this byte, which the guest does not get.
+    /// Stops the run at this byte, also while the guest takes no input. The guest gets neither it
+    /// nor what came with it.
     #[must_use]
     pub fn with_quit_key(mut self, key: u8, stop: &StopToken) -> Self {
         self.quit = Some((key, stop.clone()));
@@ -72,7 +74,7 @@ impl GuestInput {
     ///
     /// # Errors
     ///
-    /// It is closed.
+    /// The process has no room for another descriptor.
     pub fn standard_input() -> io::Result<Self> {
         Ok(Self::new(io::stdin().as_fd().try_clone_to_owned()?))
     }
@@ -90,8 +92,8 @@ impl GuestInput {
     }
 
     /// Does `work`, and sends the input to the serial line meanwhile, from a thread of its own, once
-    /// `is_open` is set.
-    /// `send` returns how many bytes it took, after a short wait at most; an error ends the line.
+    /// `is_open` is set. `send` returns how many bytes it took, after a short wait at most; an error
+    /// ends the line.
     pub(super) fn feeding<T, E: From<RunError>>(
         input: Option<&Self>,
         is_escaped: bool,
@@ -115,13 +117,7 @@ impl GuestInput {
         thread::scope(|scope| {
             let feeder = thread::Builder::new().name("input".into());
             let fed = feeder.spawn_scoped(scope, move || {
-                while !is_open.load(Ordering::SeqCst) {
-                    if leave.load(Ordering::SeqCst) {
-                        return;
-                    }
-                    thread::sleep(PAUSE);
-                }
-                input.pump(is_escaped, leave, send);
+                input.pump(is_escaped, is_open, leave, send);
             });
             fed.map_err(|cause| RunError::Resource {
                 what: "a thread that feeds the guest's input",
@@ -136,6 +132,7 @@ impl GuestInput {
     fn pump(
         &self,
         is_escaped: bool,
+        is_open: &AtomicBool,
         leave: &AtomicBool,
         mut send: impl FnMut(&[u8]) -> io::Result<usize>,
     ) {
@@ -143,36 +140,43 @@ impl GuestInput {
             return;
         };
         let mut file = File::from(descriptor);
-        let (mut chunk, mut sent) = ([0; CHUNK], Vec::new());
-        let leaves = || leave.load(Ordering::SeqCst);
-        while !leaves() {
-            if !is_ready(file.as_fd(), PollFlags::IN) {
-                continue;
+        let (mut chunk, mut waiting, mut has_ended) = ([0; CHUNK], Vec::new(), false);
+        while !leave.load(Ordering::SeqCst) {
+            // The quit key is looked for also while the guest takes nothing.
+            let has_room = waiting.len() < CHUNK;
+            let reads = !has_ended && (has_room || self.quit.is_some());
+            let is_waiting = !waiting.is_empty() && is_open.load(Ordering::SeqCst);
+            let patience = if is_waiting { Duration::ZERO } else { INTERVAL };
+            if reads && is_ready(file.as_fd(), PollFlags::IN, patience) {
+                let length = match file.read(&mut chunk) {
+                    Ok(length) => length,
+                    Err(error) if is_passing(&error) => continue,
+                    // A terminal that was closed, for one. Nothing more can come.
+                    Err(_) => 0,
+                };
+                if let Some((key, stop)) = &self.quit
+                    && chunk[..length].contains(key)
+                {
+                    return stop.stop();
+                }
+                has_ended = length == 0;
+                // What is typed beyond that is dropped.
+                if has_room {
+                    escape(&chunk[..length], is_escaped, &mut waiting);
+                }
+            } else if !reads && !is_waiting {
+                thread::sleep(PAUSE);
             }
-            let length = match file.read(&mut chunk) {
-                Ok(length) => length,
-                Err(error) if is_passing(&error) => continue,
-                // A terminal that was closed, for one. Nothing more can come.
-                Err(_) => 0,
-            };
-            if let Some((key, stop)) = &self.quit
-                && chunk[..length].contains(key)
-            {
-                return stop.stop();
-            }
-            sent.clear();
-            escape(&chunk[..length], is_escaped, &mut sent);
-            let mut rest = &sent[..];
-            while !rest.is_empty() && !leaves() {
-                match send(rest) {
+            if is_waiting {
+                match send(&waiting) {
                     // As in a loop of the line's own.
                     Ok(0) => thread::sleep(PAUSE),
-                    Ok(taken) => rest = &rest[taken..],
+                    Ok(taken) => drop(waiting.drain(..taken)),
                     Err(error) if is_passing(&error) => {}
                     Err(_) => return,
                 }
             }
-            if length == 0 {
+            if has_ended && waiting.is_empty() {
                 return;
             }
         }
@@ -186,12 +190,12 @@ fn is_passing(error: &io::Error) -> bool {
     )
 }
 
-/// Waits a short time until `descriptor` is ready, or broken; returns whether it is.
-pub(super) fn is_ready(descriptor: BorrowedFd<'_>, flags: PollFlags) -> bool {
+/// Waits until `descriptor` is ready, or broken, for this long at most; returns whether it is.
+pub(super) fn is_ready(descriptor: BorrowedFd<'_>, flags: PollFlags, patience: Duration) -> bool {
     let mut polled = [PollFd::new(&descriptor, flags)];
     let timeout = Timespec {
         tv_sec: 0,
-        tv_nsec: INTERVAL.subsec_nanos().into(),
+        tv_nsec: patience.subsec_nanos().into(),
     };
     poll(&mut polled, Some(&timeout)).is_ok_and(|ready| ready > 0)
 }
@@ -217,10 +221,12 @@ mod tests {
     use super::*;
     use dormir_abi::serial::Unescape;
 
+    static OPEN: AtomicBool = AtomicBool::new(true);
+
     /// Sends the input to a line that takes three bytes at a time, and sometimes none.
     fn sent(input: &GuestInput, is_escaped: bool) -> Vec<u8> {
         let (mut line, mut turns) = (Vec::new(), 0);
-        input.pump(is_escaped, &AtomicBool::new(false), |bytes| {
+        input.pump(is_escaped, &OPEN, &AtomicBool::new(false), |bytes| {
             turns += 1;
             if turns % 3 == 0 {
                 return Err(io::ErrorKind::WouldBlock.into());
@@ -251,13 +257,38 @@ mod tests {
 
     #[test]
     fn a_pipe_that_stays_open_is_left() {
-        let (reader, _writer) = io::pipe().unwrap();
-        let leave = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            let pumps = scope.spawn(|| GuestInput::new(reader).pump(true, &leave, |_| Ok(0)));
+        let (reader, mut writer) = io::pipe().unwrap();
+        let (leave, taken) = (AtomicBool::new(false), AtomicBool::new(false));
+        let take = |bytes: &[u8]| {
+            taken.store(true, Ordering::SeqCst);
+            Ok(bytes.len())
+        };
+        thread::scope(|scope| {
+            let pumps = scope.spawn(|| GuestInput::new(reader).pump(true, &OPEN, &leave, take));
+            writer.write_all(b"text").unwrap();
+            while !taken.load(Ordering::SeqCst) {
+                thread::yield_now();
+            }
             leave.store(true, Ordering::SeqCst);
             pumps.join().unwrap();
         });
+    }
+
+    /// Before the guest opens its line, and while it takes nothing.
+    #[test]
+    fn the_quit_key_is_seen_while_nothing_is_taken() {
+        for is_open in [false, true] {
+            let stop = StopToken::default();
+            let (reader, mut writer) = io::pipe().unwrap();
+            let input = GuestInput::new(reader).with_quit_key(1, &stop);
+            let (is_open, leave) = (AtomicBool::new(is_open), AtomicBool::new(false));
+            thread::scope(|scope| {
+                scope.spawn(|| input.pump(true, &is_open, &leave, |_| Ok(0)));
+                writer.write_all(&[b'a'; 3 * CHUNK]).unwrap();
+                writer.write_all(&[1]).unwrap();
+            });
+            assert!(stop.is_stopped());
+        }
     }
 
     #[test]
@@ -275,7 +306,7 @@ mod tests {
     fn a_line_that_breaks_ends_it() {
         let input = GuestInput::from_bytes(b"text").unwrap();
         let mut turns = 0;
-        input.pump(true, &AtomicBool::new(false), |_| {
+        input.pump(true, &OPEN, &AtomicBool::new(false), |_| {
             turns += 1;
             Err(io::ErrorKind::BrokenPipe.into())
         });

@@ -202,8 +202,11 @@ impl Apic {
     /// The address to which a device writes a message for the local APIC `id`. Only IDs below 256
     /// have one.
     #[cfg(feature = "bare")]
-    pub(crate) const fn message_address(id: u32) -> u64 {
-        MESSAGES | (id as u64 & 0xff) << 12
+    pub(crate) const fn message_address(id: u32) -> Option<u64> {
+        if id > 0xff {
+            return None;
+        }
+        Some(MESSAGES | (id as u64) << 12)
     }
 
     /// The address of the register that ends interrupts; `None` if it is an MSR.

@@ -75,7 +75,7 @@ pub(crate) fn is_present() -> bool {
 }
 
 /// Unmasks line `irq`. For 8 to 15 it also unmasks the line that connects the second controller to
-/// the first. Interrupt handlers must not call it, since it reads the mask and writes it back.
+/// the first.
 ///
 /// # Panics
 ///
@@ -104,17 +104,27 @@ pub(crate) fn is_present() -> bool {
 pub fn unmask(irq: u8) {
     assert!(irq < 16, "the two controllers have 16 lines");
     let (port, bit) = mask_bit(irq);
-    write(port, read(port) & !bit);
+    critical_section::with(|_| write(port, read(port) & !bit));
     if irq >= 8 {
         unmask(2);
     }
 }
 
-/// Masks line `irq`, which is below 16. Interrupt handlers must not call it.
+/// Masks line `irq`, which is below 16.
 #[cfg(feature = "bare")]
 pub(crate) fn mask(irq: u8) {
     let (port, bit) = mask_bit(irq);
-    write(port, read(port) | bit);
+    critical_section::with(|_| write(port, read(port) | bit));
+}
+
+/// Whether line `irq`, which is below 16, is level triggered, by the edge/level control registers
+/// (ELCR1 and ELCR2 of the 82371AB). Where there are none, all lines are edge triggered.
+#[cfg(feature = "bare")]
+pub(crate) fn is_level_triggered(irq: u8) -> bool {
+    const FIRST_EDGE_LEVEL: u16 = 0x4d0;
+    let levels = u16::from_le_bytes([read(FIRST_EDGE_LEVEL), read(FIRST_EDGE_LEVEL + 1)]);
+    // Line 0 cannot be: nothing answers.
+    levels & 1 == 0 && levels & 1 << irq != 0
 }
 
 /// Whether line `irq`, which is below 16, is masked; without a PIC it is.

@@ -24,8 +24,27 @@ const SLOTS: usize = u32::BITS as usize;
 /// A signal of each claim.
 static EVENTS: [Event; SLOTS] = [const { Event::new() }; SLOTS];
 
-/// The slots that are claimed, a bit each.
-static CLAIMED: Mutex<Cell<u32>> = Mutex::new(Cell::new(0));
+/// Which slots are claimed, and for what.
+static CLAIMS: Mutex<Cell<Claims>> = Mutex::new(Cell::new(Claims {
+    slots: 0,
+    indices: [0; SLOTS],
+}));
+
+#[derive(Clone, Copy)]
+struct Claims {
+    /// A bit for each slot.
+    slots: u32,
+    /// The index in [`LISTENERS`] of each slot that is claimed.
+    indices: [u8; SLOTS],
+}
+
+impl Claims {
+    fn has(&self, index: usize) -> bool {
+        let claims = self.indices.iter().enumerate();
+        let mut claims = claims.filter(|(slot, _)| self.slots & 1 << slot != 0);
+        claims.any(|(_, claimed)| usize::from(*claimed) == index)
+    }
+}
 
 /// For each vector, from the PIC's first on, the slots whose events its interrupts signal.
 static LISTENERS: [AtomicU32; entry::VECTORS] = [const { AtomicU32::new(0) }; entry::VECTORS];
@@ -39,8 +58,9 @@ static UNCLAIMED: AtomicU64 = AtomicU64::new(0);
 ///
 /// # Order
 ///
-/// The task acknowledges the interrupt *at the device* first, and looks for what the device has
-/// done afterwards. What the device does after the look then interrupts again.
+/// The task acknowledges the interrupt *at the device* first, tells that by
+/// [`acknowledged`](Self::acknowledged), and looks for what the device has done afterwards. What the
+/// device does after the look then interrupts again.
 ///
 /// # Examples
 ///
@@ -97,7 +117,8 @@ impl DeviceInterrupt {
     const LINES: usize = 16;
 
     /// Claims line `irq` of the PIC, and unmasks it. Several drivers may claim a line: each of its
-    /// interrupts then signals all of them.
+    /// interrupts then signals all of them, and each tells when it has
+    /// [acknowledged](Self::acknowledged).
     ///
     /// # Contexts
     ///
@@ -105,7 +126,8 @@ impl DeviceInterrupt {
     ///
     /// # Errors
     ///
-    /// See [`ClaimError`]. Lines 0 (PIT) and 2 (second PIC) are [`Reserved`](ClaimError::Reserved).
+    /// See [`ClaimError`]. Lines 0 (PIT) and 2 (second PIC) are [`Reserved`](ClaimError::Reserved),
+    /// and lines of PCI devices usually [`LevelTriggered`](ClaimError::LevelTriggered): use messages.
     ///
     /// # Examples
     ///
@@ -126,7 +148,10 @@ impl DeviceInterrupt {
         if matches!(irq, 0 | 2) || usize::from(irq) >= Self::LINES {
             return Err(ClaimError::Reserved { irq });
         }
-        let claimed = claim(|| Some(usize::from(irq)))?;
+        if pic::is_level_triggered(irq) {
+            return Err(ClaimError::LevelTriggered { irq });
+        }
+        let claimed = claim(|_| Some(usize::from(irq)))?;
         if pic::is_masked(irq) {
             // Dropping the claim masks the line.
             return Err(ClaimError::NoPic);
@@ -147,10 +172,8 @@ impl DeviceInterrupt {
         let machine = machine().ok_or(ClaimError::NotInitialized)?;
         machine.apic.ok_or(ClaimError::NoApic)?;
         let first = usize::from(vector::FIRST_MESSAGE - vector::PIC_FIRST);
-        claim(|| {
-            let is_free = |index: &usize| {
-                LISTENERS[*index].load(Ordering::Relaxed) == 0 && !has_other_handler(*index)
-            };
+        claim(|claims| {
+            let is_free = |index: &usize| !claims.has(*index) && !has_other_handler(*index);
             (first..entry::VECTORS).find(is_free)
         })
     }
@@ -188,14 +211,30 @@ impl DeviceInterrupt {
         (self.index < Self::LINES).then_some(self.index as u8)
     }
 
-    /// What the device is to write; `None` for a line.
+    /// What the device is to write; `None` for a line, or on a vCPU whose APIC ID is above 255.
     #[must_use]
     pub fn message(&self) -> Option<Message> {
         let apic = machine().and_then(|machine| machine.apic)?;
+        let address = Apic::message_address(apic.id())?;
         self.irq().is_none().then(|| Message {
-            address: Apic::message_address(apic.id()),
+            address,
             data: u32::from(vector_at(self.index)),
         })
+    }
+
+    /// Makes all other drivers of the line look at their devices, as if it had interrupted. A driver
+    /// calls it after each acknowledgement at its device.
+    ///
+    /// A device holds its line until it is acknowledged, and the PIC sees only when the line rises.
+    /// So another device that raises it meanwhile is not seen. Without other drivers, and for a
+    /// vector, this does nothing.
+    ///
+    /// # Contexts
+    ///
+    /// Any but an NMI handler.
+    pub fn acknowledged(&self) {
+        let listeners = LISTENERS[self.index].load(Ordering::Relaxed);
+        signal(listeners & !(1 << self.slot));
     }
 
     /// Keeps interrupts from this driver. A line is masked while no driver listens.
@@ -224,6 +263,8 @@ impl DeviceInterrupt {
             let after = if listens { before | bit } else { before & !bit };
             LISTENERS[self.index].store(after, Ordering::Relaxed);
             match self.irq() {
+                // Its mask belongs to the handler that the program has set since.
+                Some(_) if has_other_handler(self.index) => {}
                 Some(irq) if after == 0 => pic::mask(irq),
                 Some(irq) if before == 0 => pic::unmask(irq),
                 _ => {}
@@ -240,23 +281,30 @@ impl Drop for DeviceInterrupt {
         self.event().reset();
         // After that, another claim may take the slot.
         critical_section::with(|cs| {
-            let claimed = CLAIMED.borrow(cs);
-            claimed.set(claimed.get() & !(1 << self.slot));
+            let claims = CLAIMS.borrow(cs);
+            let mut freed = claims.get();
+            freed.slots &= !(1 << self.slot);
+            claims.set(freed);
         });
     }
 }
 
 /// Claims a slot for the vector at the index that `choose` returns, and lets it listen.
-fn claim(choose: impl FnOnce() -> Option<usize>) -> Result<DeviceInterrupt, ClaimError> {
+fn claim(choose: impl FnOnce(&Claims) -> Option<usize>) -> Result<DeviceInterrupt, ClaimError> {
     critical_section::with(|cs| {
-        let claimed = CLAIMED.borrow(cs);
-        let slot = claimed.get().trailing_ones() as usize;
-        let index = choose().filter(|_| slot < SLOTS);
-        let index = index.ok_or(ClaimError::TooMany)?;
+        let mut claims = CLAIMS.borrow(cs).get();
+        let slot = claims.slots.trailing_ones() as usize;
+        if slot == SLOTS {
+            return Err(ClaimError::TooMany);
+        }
+        // There are as many vectors as slots. One that is missing has another handler.
+        let index = choose(&claims).ok_or(ClaimError::InUse)?;
         if has_other_handler(index) {
             return Err(ClaimError::InUse);
         }
-        claimed.set(claimed.get() | 1 << slot);
+        claims.slots |= 1 << slot;
+        claims.indices[slot] = index as u8;
+        CLAIMS.borrow(cs).set(claims);
         // SAFETY: the entry restores what it changes, and acknowledges what comes on its vector.
         unsafe { idt::set_handler(vector_at(index), entry::of(index)) };
         let interrupt = DeviceInterrupt { slot, index };
@@ -275,6 +323,14 @@ fn vector_at(index: usize) -> u8 {
     vector::PIC_FIRST + index as u8
 }
 
+/// Signals the events of these slots.
+fn signal(mut slots: u32) {
+    while slots != 0 {
+        EVENTS[slots.trailing_zeros() as usize].signal();
+        slots &= slots - 1;
+    }
+}
+
 /// Signals who has claimed `vector`, and acknowledges.
 extern "sysv64" fn on_interrupt(vector: u64) {
     let index = (vector - u64::from(vector::PIC_FIRST)) as usize;
@@ -284,14 +340,11 @@ extern "sysv64" fn on_interrupt(vector: u64) {
         pic::end_of_spurious(irq);
         return;
     }
-    let mut listeners = LISTENERS[index].load(Ordering::Relaxed);
+    let listeners = LISTENERS[index].load(Ordering::Relaxed);
     if listeners == 0 {
         UNCLAIMED.fetch_add(1, Ordering::Relaxed);
     }
-    while listeners != 0 {
-        EVENTS[listeners.trailing_zeros() as usize].signal();
-        listeners &= listeners - 1;
-    }
+    signal(listeners);
     if is_line {
         pic::end_of_interrupt(irq);
     } else {
@@ -344,7 +397,14 @@ pub enum ClaimError {
         /// The line.
         irq: u8,
     },
-    /// The program has [set a handler](super::set_interrupt_handler) of its own for it.
+    /// The line is level triggered: it would interrupt again and again until a task has
+    /// acknowledged at the device, and so keep that task from running.
+    LevelTriggered {
+        /// The line.
+        irq: u8,
+    },
+    /// The program has [set a handler](super::set_interrupt_handler) of its own for it, or for all
+    /// vectors.
     InUse,
     /// 32 interrupts are claimed.
     TooMany,
@@ -365,6 +425,13 @@ impl fmt::Display for ClaimError {
                     f,
                     "no device can have line {irq}: lines are 1 and 3 to 15 (0 is the PIT's, and \
                      2 connects the second PIC)"
+                );
+            }
+            Self::LevelTriggered { irq } => {
+                return write!(
+                    f,
+                    "line {irq} is level triggered, as those of PCI are: use the device's messages \
+                     (MSI-X)"
                 );
             }
             Self::InUse => {

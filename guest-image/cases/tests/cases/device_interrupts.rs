@@ -71,6 +71,7 @@ fn as_many_as_there_are() {
             .iter()
             .map(|claim| claim.message().expect("it has one").data)
             .collect();
+        vectors.sort_unstable();
         vectors.dedup();
         assert_eq!(vectors.len(), 31);
         assert_eq!(DeviceInterrupt::vector().err(), Some(ClaimError::TooMany));
@@ -117,6 +118,52 @@ fn masked_and_unmasked() {
     assert_eq!((one.take(), other.take()), (1, 0));
     raise(6);
     assert_eq!((one.take(), other.take()), (1, 0));
+}
+
+/// A vector stays its driver's while it is masked, and a driver that tells of an acknowledgement
+/// makes the others of its line look.
+#[dormir_guest::test]
+fn masked_vectors_and_acknowledged_lines() {
+    let masked = DeviceInterrupt::vector().expect("one is free");
+    masked.mask();
+    let other = DeviceInterrupt::vector().expect("one is free");
+    assert_ne!(masked.message(), other.message());
+    other.acknowledged();
+    assert_eq!((masked.take(), other.take()), (0, 0));
+    let one = DeviceInterrupt::line(5).expect("it is a device's");
+    let two = DeviceInterrupt::line(5).expect("lines are shared");
+    one.acknowledged();
+    assert_eq!((one.take(), two.take()), (0, 1));
+}
+
+/// A level-triggered line would interrupt without an end: it is refused.
+#[dormir_guest::test]
+fn level_triggered_lines_are_refused() {
+    let mut levels = Port::<u8>::new(0x4d1);
+    // SAFETY: reading the register has no effect.
+    let before = unsafe { levels.read() };
+    // SAFETY: no device here has line 9, which stays masked.
+    unsafe { levels.write(before | 1 << 1) };
+    // SAFETY: as above.
+    let is_there = unsafe { levels.read() } & 1 << 1 != 0;
+    assert!(is_there, "every machine here has the register");
+    let refused = DeviceInterrupt::line(9).err();
+    assert_eq!(refused, Some(ClaimError::LevelTriggered { irq: 9 }));
+    // SAFETY: as above.
+    unsafe { levels.write(before & !(1 << 1)) };
+    assert!(DeviceInterrupt::line(9).is_ok());
+}
+
+/// A line whose handler the program has set itself is left alone by the driver that goes.
+#[dormir_guest::test]
+fn a_line_that_was_taken_stays_as_it_is() {
+    extern "sysv64" fn on_line(_frame: &InterruptFrame) {}
+    interrupt_entry!(entry => on_line);
+    let line = DeviceInterrupt::line(5).expect("it is a device's");
+    // SAFETY: made by `interrupt_entry!`; nothing here raises the line.
+    unsafe { bare::set_interrupt_handler(vector::PIC_FIRST + 5, entry) };
+    drop(line);
+    assert!(!is_masked(5));
 }
 
 /// Lines that no device has, and those of handlers of the program's own.

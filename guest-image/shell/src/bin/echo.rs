@@ -1,10 +1,11 @@
 //! Writes back what comes on the serial line, until it ends; then reports how many bytes these
-//! were.
+//! were. With the argument `reopen` it closes the line, and opens it again, at both ends.
 #![no_std]
 #![no_main]
 
 use dormir::{block_on, idle::Halt};
 use dormir_guest::{
+    args,
     console::report,
     serial::{self, OpenError},
 };
@@ -17,7 +18,13 @@ fn main() -> Result<(), OpenError> {
 }
 
 async fn echo() -> Result<(), OpenError> {
-    let (mut reader, mut writer) = serial::open()?;
+    let mut halves = serial::open()?;
+    if args::words().any(|word| word == "reopen") {
+        // What has come by then is read, and so is the end.
+        drop(halves);
+        halves = serial::open()?;
+    }
+    let (mut reader, mut writer) = halves;
     let (mut buffer, mut bytes) = ([0; 64], 0);
     loop {
         let Ok(length) = reader.read(&mut buffer).await;
@@ -28,6 +35,13 @@ async fn echo() -> Result<(), OpenError> {
         bytes += length as u64;
     }
     let Ok(()) = writer.flush().await;
+    if args::words().any(|word| word == "reopen") {
+        drop((reader, writer));
+        (reader, writer) = serial::open()?;
+        let Ok(length) = reader.read(&mut buffer).await;
+        assert_eq!(length, 0, "the end stays");
+        drop(writer);
+    }
     report("bytes", bytes);
     report("overruns", reader.overruns().into());
     Ok(())

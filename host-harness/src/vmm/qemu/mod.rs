@@ -32,6 +32,7 @@ use dormir_abi::exit;
 use rustix::{
     event::PollFlags,
     fs::{OFlags, fcntl_setfl},
+    pipe::fcntl_setpipe_size,
 };
 
 use super::{
@@ -42,7 +43,7 @@ use super::{
     console::{Console, GuestRecords},
     error::RunError,
     image::{Image, ImageFile},
-    input::{GuestInput, is_ready},
+    input::{GuestInput, INTERVAL, is_ready},
     kvm,
     limit::{Limit, Unstarted},
     outcome::Outcome,
@@ -194,7 +195,9 @@ pub(super) fn run(
             let started = debuggers.spawn_scoped(scope, || relay.run(&leave));
             started.map_err(resource("a thread that serves debuggers"))?;
         }
-        let send = move |bytes: &[u8]| send(pipe.as_mut(), bytes);
+        // The pipe stays open until QEMU has ended: without it QEMU would take its output for
+        // ready, and drop what does not fit.
+        let send = |bytes: &[u8]| send(pipe.as_mut(), bytes);
         let (input, is_open) = (config.input.as_ref(), console.input_is_open());
         let is_escaped = line.nonce.is_some();
         let attended = GuestInput::feeding(input, is_escaped, &is_open, send, || {
@@ -266,6 +269,8 @@ fn input_pipe(config: &RunConfig) -> io::Result<(Stdio, Option<PipeWriter>)> {
     }
     let (reader, writer) = io::pipe()?;
     fcntl_setfl(&writer, OFlags::NONBLOCK)?;
+    // So that little is taken that the guest does not read. The size is rounded up to a page.
+    fcntl_setpipe_size(&writer, 1)?;
     Ok((reader.into(), Some(writer)))
 }
 
@@ -274,7 +279,7 @@ fn send(pipe: Option<&mut PipeWriter>, bytes: &[u8]) -> io::Result<usize> {
     let Some(pipe) = pipe else {
         return Ok(bytes.len());
     };
-    is_ready(pipe.as_fd(), PollFlags::OUT);
+    is_ready(pipe.as_fd(), PollFlags::OUT, INTERVAL);
     pipe.write(bytes)
 }
 
