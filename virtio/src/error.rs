@@ -1,0 +1,83 @@
+//! What can go wrong.
+
+use core::fmt;
+
+/// The reason why a driver cannot be set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SetupError {
+    /// The device is of another type.
+    WrongType,
+    /// The device has the interface of before virtio 1.0.
+    Legacy,
+    /// The device did not reset.
+    NoReset,
+    /// The device refused the features that the driver needs.
+    Features,
+    /// The device lacks a queue, or has a smaller one than the driver needs.
+    Queue,
+    /// The heap has no memory for the queues.
+    NoMemory,
+    /// The device has no configuration, or a shorter one than its type has.
+    Configuration,
+}
+
+impl fmt::Display for SetupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::WrongType => "the device is of another type than the driver",
+            Self::Legacy => {
+                "the device has the interface of before virtio 1.0: start QEMU with -global \
+                 virtio-mmio.force-legacy=false"
+            }
+            Self::NoReset => "the device did not reset",
+            Self::Features => "the device refused the features that the driver needs",
+            Self::Queue => "the device lacks a queue, or its queue is too small for the driver",
+            Self::NoMemory => "the heap has no memory for the device's queues",
+            Self::Configuration => "the device's configuration is missing or too short",
+        })
+    }
+}
+
+impl core::error::Error for SetupError {}
+
+/// The reason why a request failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// The buffer is empty, or longer than a request can be, or its length does not suit the
+    /// device.
+    Length,
+    /// The sectors do not exist.
+    OutOfRange,
+    /// The device allows no writes.
+    ReadOnly,
+    /// The device reports an error of its own.
+    Failed,
+    /// The device does not know such requests.
+    Unsupported,
+    /// The device reports a length, or a status, that cannot be.
+    WrongAnswer,
+    /// The device broke the protocol, or asked for a reset. It was reset, and serves no more
+    /// requests: make a new driver.
+    Broken,
+}
+
+impl fmt::Display for RequestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Length => "the buffer's length does not suit the device: check that it is not 0",
+            Self::OutOfRange => "the device has no such sectors: compare with its capacity",
+            Self::ReadOnly => "the device allows no writes",
+            Self::Failed => "the device reports an error",
+            Self::Unsupported => "the device does not know such requests",
+            Self::WrongAnswer => "the device's answer has a length or a status that cannot be",
+            Self::Broken => {
+                "the device broke the protocol or asked for a reset, and was reset: make a new \
+                 driver"
+            }
+        })
+    }
+}
+
+impl core::error::Error for RequestError {}
