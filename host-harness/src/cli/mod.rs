@@ -5,6 +5,7 @@ mod choose;
 pub mod command;
 mod debugger;
 mod demo;
+mod devices;
 mod new;
 mod output;
 mod run;

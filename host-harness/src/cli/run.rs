@@ -7,6 +7,7 @@ use super::{
     choose::{Choice, Under},
     complain,
     debugger::{self, GdbOption},
+    devices::DeviceOptions,
     note,
     output::ConsoleOutput,
     stdin::{StdinOption, TYPED_LIMIT},
@@ -59,6 +60,8 @@ pub(super) struct RunArguments {
     options: RunOptions,
     #[command(flatten)]
     stdin: StdinOption,
+    #[command(flatten)]
+    devices: DeviceOptions,
     /// The folder for the data that the guest sends; it is made if it does not exist
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -152,6 +155,7 @@ pub(super) fn run(arguments: &RunArguments, stop: &StopToken) -> Ended {
         Under::Hyperlight(mode) => {
             options.gdb.refuse_sandbox()?;
             arguments.stdin.refuse_sandbox()?;
+            arguments.devices.refuse_sandbox()?;
             let [function] = arguments.arguments.as_slice() else {
                 return Err(NoFunctionError.into());
             };
@@ -179,6 +183,7 @@ pub(super) fn run(arguments: &RunArguments, stop: &StopToken) -> Ended {
     if options.timeout.is_none() && arguments.stdin.is_typed() {
         config.timeout = TYPED_LIMIT;
     }
+    config.devices = arguments.devices.devices();
     config.gdb = options.gdb.listen()?;
     if let Some(listener) = &config.gdb {
         debugger::announce(elf, listener);

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use super::{gdb::GdbListener, input::GuestInput};
+use super::{device::Device, gdb::GdbListener, input::GuestInput};
 use crate::stop::StopToken;
 
 /// The longest command line of a guest, in bytes.
@@ -108,13 +108,17 @@ pub struct RunConfig {
     /// What the guest reads from its serial line (`dormir_guest::serial`). What it writes there
     /// appears on its console.
     pub input: Option<GuestInput>,
+    /// The guest's virtio devices. It finds them by words of its command line, such as
+    /// `virtio_mmio.device=512@0xd0000000:5`, in this order. Refused with QEMU's q35, which has
+    /// them on PCI.
+    pub devices: Vec<Device>,
     /// Stops the run from another thread, or on Ctrl-C.
     pub stop: StopToken,
 }
 
 impl RunConfig {
     /// The defaults: 64 MiB, 60 s, no arguments, 16 MiB of console output, no PIT, no steps, no
-    /// debugger, no input.
+    /// debugger, no input, no devices.
     #[must_use]
     pub fn new(vmm: Vmm) -> Self {
         Self {
@@ -128,6 +132,7 @@ impl RunConfig {
             steps: false,
             gdb: None,
             input: None,
+            devices: Vec::new(),
             stop: StopToken::default(),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use super::{config::Vmm, image::ImageError};
+use super::{config::Vmm, device::DeviceError, image::ImageError};
 
 /// Why a guest could not be run. How a guest that ran ended is an [`Outcome`](super::Outcome).
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +58,18 @@ pub enum RunError {
         "a guest whose instructions are stepped through cannot be debugged: ask for one of both"
     )]
     StepsWithDebugger,
+    /// The guest cannot have one of its devices.
+    #[error(transparent)]
+    Device(DeviceError),
+    /// The guest cannot have devices on this machine, where they are on PCI.
+    #[error(
+        "{vmm} has devices on PCI, where dormir-guest does not find them: pass --machine microvm, \
+         or --vmm kvm"
+    )]
+    DevicesOnPci {
+        /// The VMM.
+        vmm: Vmm,
+    },
     /// There is no `/dev/kvm`.
     #[error(
         "there is no /dev/kvm: enable virtualisation in the firmware (on a virtual machine: nested \

@@ -5,6 +5,7 @@ mod backtrace;
 mod command_line;
 mod config;
 mod console;
+mod device;
 mod error;
 mod gdb;
 mod image;
@@ -24,6 +25,7 @@ pub use backtrace::{Backtrace, Frame, Origin, Stall};
 pub(crate) use command_line::new_nonce;
 pub use config::{Accelerator, MAX_ARGUMENTS_LENGTH, MachineType, RunConfig, UnknownVmmError, Vmm};
 pub(crate) use console::{Console, Splitter};
+pub use device::{Device, DeviceError, MAX_DEVICES};
 pub use error::RunError;
 pub use gdb::{GdbListener, GdbPortError};
 #[doc(hidden)]
@@ -39,6 +41,7 @@ pub use steps::{EventKind, StepEvent, Stretch};
 use std::{io::Write, path::Path, time::Instant};
 
 use command_line::GuestCommandLine;
+use device::OpenDevice;
 use dormir_abi::serial;
 use image::Image;
 use limit::{Limit, Unstarted};
@@ -104,17 +107,25 @@ fn launch(
         config.input.is_some(),
         &config.arguments,
     )?;
+    let devices = device::open_all(&config.devices).map_err(RunError::Device)?;
+    let given = Given { line, devices };
     match config.vmm {
         Vmm::Kvm => {
             let entry = image.direct_entry().map_err(problem)?;
-            kvm::run(&image, entry, &line, config, &limit, console)
+            kvm::run(&image, entry, given, config, &limit, console)
         }
         Vmm::Qemu(accelerator, machine) => {
             let entry = image.pvh_entry().map_err(problem)?;
             let how = (accelerator, machine);
-            qemu::run(&image, entry, how, &line, config, &limit, console)
+            qemu::run(&image, entry, how, given, config, &limit, console)
         }
     }
+}
+
+/// What a guest is given beside its image and its memory.
+struct Given {
+    line: GuestCommandLine,
+    devices: Vec<OpenDevice>,
 }
 
 impl RunConfig {
@@ -125,12 +136,13 @@ impl RunConfig {
                 asked: self.memory_mib,
             });
         }
-        // With input, the guest gets one argument more, and a blank.
+        // With input the guest gets one argument more, and a blank; so it does for each device.
         let of_input = self
             .input
             .as_ref()
             .map_or(0, |_| serial::ARGUMENT.len() + 1);
-        let length = self.arguments.len() + of_input;
+        let of_devices = self.devices.len() * device::WORD_LENGTH;
+        let length = self.arguments.len() + of_input + of_devices;
         if length > MAX_ARGUMENTS_LENGTH {
             return Err(RunError::ArgumentsTooLong { length });
         }
@@ -139,6 +151,9 @@ impl RunConfig {
         }
         if self.count_instructions && !matches!(self.vmm, Vmm::Qemu(Accelerator::Tcg, _)) {
             return Err(RunError::CannotCountInstructions { vmm: self.vmm });
+        }
+        if !self.devices.is_empty() && matches!(self.vmm, Vmm::Qemu(_, MachineType::Q35)) {
+            return Err(RunError::DevicesOnPci { vmm: self.vmm });
         }
         if self.steps && self.vmm != Vmm::Kvm {
             return Err(RunError::CannotStep { vmm: self.vmm });

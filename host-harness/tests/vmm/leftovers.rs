@@ -7,11 +7,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use dormir_harness::vmm::Device;
+
 use crate::{
     KVM, TCG_Q35,
     command::{DORMIR_QEMU, cargo_vm, script},
     config,
-    guests::{GuestFile, REQUEST, SPIN, ask_for_interrupt, exit},
+    guests::{self, GuestFile, REQUEST, SPIN, ask_for_interrupt, exit},
     launch,
 };
 
@@ -45,8 +47,16 @@ fn count_leftovers() {
         let entries = |path| fs::read_dir(path).expect("/proc").count();
         (entries("/proc/self/task"), entries("/proc/self/fd"))
     };
+    let file = guests::write(&[0; 512]);
+    let disk = Device::Disk {
+        path: file.path().to_owned(),
+        read_only: false,
+    };
     let all = |vmm| {
         let mut config = config(vmm);
+        if vmm == KVM {
+            config.devices = vec![Device::Rng, disk.clone()];
+        }
         launch(&exit(0), &config);
         config.timeout = Duration::from_millis(100);
         launch(SPIN, &config);

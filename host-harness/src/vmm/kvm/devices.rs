@@ -1,4 +1,4 @@
-//! The devices that the guest reaches by I/O ports: exit, console, serial line.
+//! The devices of a guest: exit, console and serial line at I/O ports, virtio devices in memory.
 
 use std::sync::Arc;
 
@@ -16,6 +16,7 @@ use super::{
     boot::Memory,
     host_interrupt::{self, HostInterrupts},
     serial::SerialLine,
+    virtio::VirtioDevices,
 };
 use crate::vmm::{console::Console, error::RunError, outcome::Outcome};
 
@@ -28,19 +29,26 @@ pub(super) struct Devices {
     vm: VmFd,
     memory: Memory,
     serial: Arc<SerialLine>,
+    virtio: VirtioDevices,
     /// `None` until the guest asks for an interrupt.
     host_interrupts: Option<HostInterrupts>,
 }
 
 impl Devices {
-    pub(super) fn new(vm: VmFd, memory: Memory) -> Result<Self, RunError> {
+    pub(super) fn new(vm: VmFd, memory: Memory, virtio: VirtioDevices) -> Result<Self, RunError> {
         let serial = Arc::new(SerialLine::new(&vm)?);
         Ok(Self {
             vm,
             memory,
             serial,
+            virtio,
             host_interrupts: None,
         })
+    }
+
+    /// The devices in memory.
+    pub(super) fn virtio(&self) -> &VirtioDevices {
+        &self.virtio
     }
 
     /// The serial line, for the thread that feeds it.

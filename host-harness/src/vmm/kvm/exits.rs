@@ -89,8 +89,14 @@ pub(super) fn run(
                 Some(debugger) => debugger.attend(vcpu, requests),
                 None => Ok(()),
             },
-            Ok(VcpuExit::MmioRead(address, _)) => Err(no_memory("read from", address, vcpu)),
-            Ok(VcpuExit::MmioWrite(address, _)) => Err(no_memory("wrote to", address, vcpu)),
+            Ok(VcpuExit::MmioRead(address, data)) => match devices.virtio().read(address, data) {
+                true => steps.behind_port(vcpu, memory),
+                false => Err(no_memory("read from", address, vcpu)),
+            },
+            Ok(VcpuExit::MmioWrite(address, data)) => match devices.virtio().write(address, data) {
+                true => steps.behind_port(vcpu, memory),
+                false => Err(no_memory("wrote to", address, vcpu)),
+            },
             Ok(VcpuExit::Shutdown) => Err(Outcome::TripleFault {
                 registers: registers::describe(vcpu),
             }),

@@ -15,6 +15,7 @@ mod serial;
 mod stats;
 mod steps;
 mod thread;
+mod virtio;
 
 pub use probe::{KvmInfo, probe};
 
@@ -30,10 +31,10 @@ use kvm_ioctls::{Kvm, VcpuFd, VmFd};
 use vm_memory::{Address, GuestMemoryBackend, GuestMemoryRegion};
 
 use super::{
-    backtrace,
-    command_line::GuestCommandLine,
+    Given, backtrace,
     config::RunConfig,
     console::Console,
+    device::OpenDevice,
     error::RunError,
     image::{Image, ImageFile},
     input::GuestInput,
@@ -48,6 +49,7 @@ use gdb::Debugger;
 use requests::Requests;
 use steps::Stepper;
 use thread::{StopReason, Until};
+use virtio::VirtioDevices;
 
 /// Where KVM puts a page table for processors that cannot run real mode: three pages of a task
 /// state segment follow it. Both lie above the guest's memory and below the processor's firmware.
@@ -69,13 +71,14 @@ struct KvmMachine {
 pub(super) fn run(
     image: &Image<ImageFile>,
     entry: u64,
-    line: &GuestCommandLine,
+    Given { mut line, devices }: Given,
     config: &RunConfig,
     limit: &Limit<'_>,
     out: &mut (dyn Write + Send),
 ) -> Result<Report, Unstarted> {
     let started = Instant::now();
-    let mut machine = KvmMachine::new(image, entry, &line.text, config, limit)?;
+    virtio::append_words(&mut line.text, devices.len());
+    let mut machine = KvmMachine::new(image, entry, &line.text, devices, config, limit)?;
     let requests = Requests::default();
     let mut console = Console::new(out, config.console_limit, &requests.leave, line.nonce);
     let until = Until {
@@ -135,6 +138,7 @@ impl KvmMachine {
         image: &Image<ImageFile>,
         entry: u64,
         command_line: &str,
+        devices: Vec<OpenDevice>,
         config: &RunConfig,
         limit: &Limit<'_>,
     ) -> Result<Self, Unstarted> {
@@ -148,7 +152,8 @@ impl KvmMachine {
             .get_vcpu_mmap_size()
             .map_err(RunError::kvm("report how large a vCPU's state is"))?;
         keep_from_forks(ptr::from_mut(vcpu.get_kvm_run()).cast(), state);
-        let devices = Devices::new(vm, memory.clone())?;
+        let virtio = VirtioDevices::start(&vm, &memory, devices)?;
+        let devices = Devices::new(vm, memory.clone(), virtio)?;
         cpu::set_up(&kvm, &vcpu, entry)?;
         let debugger = config
             .gdb

@@ -4,19 +4,32 @@ use std::{ffi::OsString, os::fd::RawFd, path::Path};
 
 use dormir_abi::port::{DEBUG_CONSOLE, EXIT, SERIAL, SERIAL_IRQ};
 
+use super::devices::PassedDevice;
 use crate::vmm::config::{Accelerator, MachineType, RunConfig};
 
-/// Returns QEMU's arguments for a guest; `monitor` is the file descriptor of the monitor that
-/// starts it, and `gdb` that of the socket to which it listens for debuggers.
+/// What QEMU is passed by the numbers of file descriptors.
+pub(super) struct Passed {
+    /// The monitor that starts the guest.
+    pub(super) monitor: RawFd,
+    /// The socket to which it listens for debuggers.
+    pub(super) gdb: Option<RawFd>,
+    pub(super) devices: Vec<PassedDevice>,
+}
+
+/// Returns QEMU's arguments for a guest.
 pub(super) fn arguments(
     elf: &Path,
     accelerator: Accelerator,
     machine: MachineType,
     command_line: &str,
-    monitor: RawFd,
-    gdb: Option<RawFd>,
+    passed: &Passed,
     config: &RunConfig,
 ) -> Vec<OsString> {
+    let Passed {
+        monitor,
+        gdb,
+        devices,
+    } = passed;
     let mut arguments = ArgumentList(Vec::new());
     // Only the devices named here: neither default devices nor the user's configuration.
     arguments.flag("-nodefaults");
@@ -43,6 +56,10 @@ pub(super) fn arguments(
     };
     let machine_options = match machine {
         MachineType::Q35 => "q35",
+        // Without ACPI, QEMU tells the guest on its command line where its devices are.
+        MachineType::Microvm if !devices.is_empty() => {
+            "microvm,pit=on,pic=on,rtc=on,isa-serial=off,acpi=off"
+        }
         // The interrupt controller and the clocks that guests may rely on; not every version has
         // them by default.
         MachineType::Microvm => "microvm,pit=on,pic=on,rtc=on,isa-serial=off",
@@ -57,6 +74,10 @@ pub(super) fn arguments(
         // The full firmware checksums itself and searches for option ROMs. If KVM emulates real
         // mode, this takes 10 s; the smaller build of the same firmware takes 0.2 s.
         arguments.pair("-bios", "bios-microvm.bin");
+    }
+    if !devices.is_empty() {
+        // The drivers know version 2 alone.
+        arguments.pair("-global", "virtio-mmio.force-legacy=false");
     }
     if config.count_instructions {
         arguments.pair("-icount", "shift=0,sleep=off");
@@ -81,20 +102,23 @@ pub(super) fn arguments(
         "-device",
         format!("isa-serial,iobase={SERIAL:#x},irq={SERIAL_IRQ},chardev=serial"),
     );
+    for device in devices {
+        device.add_to(&mut arguments);
+    }
     // Neither option's value is split at commas, so nothing needs escaping.
     arguments.pair("-kernel", elf);
     arguments.pair("-append", command_line);
     arguments.0
 }
 
-struct ArgumentList(Vec<OsString>);
+pub(super) struct ArgumentList(Vec<OsString>);
 
 impl ArgumentList {
-    fn flag(&mut self, name: &str) {
+    pub(super) fn flag(&mut self, name: &str) {
         self.0.push(name.into());
     }
 
-    fn pair(&mut self, name: &str, value: impl Into<OsString>) {
+    pub(super) fn pair(&mut self, name: &str, value: impl Into<OsString>) {
         self.flag(name);
         self.0.push(value.into());
     }
@@ -110,6 +134,15 @@ mod tests {
         machine: MachineType,
         change: impl Fn(&mut RunConfig),
     ) -> String {
+        line_with(accelerator, machine, Vec::new(), change)
+    }
+
+    fn line_with(
+        accelerator: Accelerator,
+        machine: MachineType,
+        devices: Vec<PassedDevice>,
+        change: impl Fn(&mut RunConfig),
+    ) -> String {
         let mut config = RunConfig::new(Vmm::Qemu(accelerator, machine));
         change(&mut config);
         arguments(
@@ -117,8 +150,11 @@ mod tests {
             accelerator,
             machine,
             "timer=pit,x y",
-            7,
-            None,
+            &Passed {
+                monitor: 7,
+                gdb: None,
+                devices,
+            },
             &config,
         )
         .join(" ".as_ref())
@@ -158,6 +194,34 @@ mod tests {
                 assert!(!line.contains(&format!(" {other}")), "{other}: {line}");
             }
         }
+    }
+
+    #[test]
+    fn a_guest_is_given_the_devices_that_were_asked_for() {
+        let disk = PassedDevice::Disk {
+            file: 9,
+            number: 1,
+            identification: "disk0".into(),
+            read_only: true,
+        };
+        let devices = vec![PassedDevice::Rng { number: 0 }, disk];
+        let with = line_with(Accelerator::Tcg, MachineType::Microvm, devices, |_| {});
+        for part in [
+            "isa-serial=off,acpi=off,accel=tcg ",
+            " -global virtio-mmio.force-legacy=false ",
+            " -object rng-builtin,id=rng0 -device virtio-rng-device,rng=rng0 ",
+            " -add-fd fd=9,set=1 -blockdev driver=file,filename=/dev/fdset/1,node-name=file1,\
+             read-only=on,discard=unmap ",
+            " -blockdev driver=raw,file=file1,node-name=disk1,read-only=on,discard=unmap ",
+            " -device virtio-blk-device,drive=disk1,serial=disk0 ",
+        ] {
+            assert!(with.contains(part), "{part}: {with}");
+        }
+        let without = line(Accelerator::Tcg, MachineType::Microvm, |_| {});
+        assert!(
+            !without.contains("acpi") && !without.contains("-global"),
+            "{without}"
+        );
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! `DORMIR_QEMU` names.
 
 mod command;
+mod devices;
 mod kernel;
 mod lines;
 mod messages;
@@ -36,9 +37,9 @@ use rustix::{
 };
 
 use super::{
+    Given,
     attend::{ChildEnd, Limits, attend},
     backtrace,
-    command_line::GuestCommandLine,
     config::{Accelerator, MachineType, RunConfig},
     console::{Console, GuestRecords},
     error::RunError,
@@ -54,6 +55,7 @@ use crate::{
     process::{self, Child, Keep, ProcessError, Scope},
     stop::StopToken,
 };
+use command::Passed;
 use kernel::Kernel;
 pub(crate) use messages::Messages;
 pub(crate) use monitor::MonitorEvents;
@@ -143,7 +145,7 @@ pub(super) fn run(
     image: &Image<ImageFile>,
     entry: u32,
     (accelerator, machine): (Accelerator, MachineType),
-    line: &GuestCommandLine,
+    given: Given,
     config: &RunConfig,
     limit: &Limit<'_>,
     out: &mut (dyn Write + Send),
@@ -154,6 +156,7 @@ pub(super) fn run(
     }
     // A different program of this name is reported here, and runs no guest.
     probe()?;
+    let line = &given.line;
     let kernel = Kernel::new(image, entry, limit)?;
     let started = Instant::now();
     let resource = |what| move |cause| RunError::Resource { what, cause };
@@ -168,7 +171,7 @@ pub(super) fn run(
         .unzip();
     let how = (accelerator, machine);
     let (stdin, mut pipe) = input_pipe(config).map_err(resource("a pipe for its input"))?;
-    let mut child = start(kernel.path(), how, line, other_end, gdb, stdin, config)?;
+    let mut child = start(kernel.path(), how, &given, other_end, gdb, stdin, config)?;
     let leave = AtomicBool::new(false);
     let mut console = Console::new(out, config.console_limit, &leave, line.nonce);
     let for_nmi = monitor
@@ -288,7 +291,7 @@ fn send(pipe: Option<&mut PipeWriter>, bytes: &[u8]) -> io::Result<usize> {
 fn start(
     elf: &Path,
     (accelerator, machine): (Accelerator, MachineType),
-    line: &GuestCommandLine,
+    given: &Given,
     monitor: UnixStream,
     gdb: Option<OwnedFd>,
     stdin: Stdio,
@@ -296,17 +299,18 @@ fn start(
 ) -> Result<Child, RunError> {
     let program = program();
     let mut command = Command::new(&program);
-    let monitor_number = process::pass(&mut command, monitor.into());
-    let gdb_number = gdb.map(|socket| process::pass(&mut command, socket));
-    let text = &line.text;
+    let passed = Passed {
+        monitor: process::pass(&mut command, monitor.into()),
+        gdb: gdb.map(|socket| process::pass(&mut command, socket)),
+        devices: devices::pass(&mut command, &given.devices)?,
+    };
     command
         .args(command::arguments(
             elf,
             accelerator,
             machine,
-            text,
-            monitor_number,
-            gdb_number,
+            &given.line.text,
+            &passed,
             config,
         ))
         .stdout(Stdio::piped())

@@ -1,0 +1,86 @@
+//! `--rng` and `--disk`: a guest's virtio devices.
+
+use std::{
+    ffi::{OsStr, OsString},
+    os::unix::ffi::OsStrExt,
+    path::Path,
+};
+
+use crate::vmm::Device;
+
+/// What makes a disk read-only, behind its file.
+const READ_ONLY: &[u8] = b",readonly";
+
+#[derive(Debug, clap::Args)]
+pub(super) struct DeviceOptions {
+    /// Gives the guest a virtio device with random numbers
+    #[arg(long)]
+    rng: bool,
+    /// Gives the guest a virtio disk whose content is this file, a multiple of 512 bytes; may be
+    /// given several times
+    #[arg(long, value_name = "FILE[,readonly]")]
+    disk: Vec<OsString>,
+}
+
+impl DeviceOptions {
+    /// Returns the devices in the order in which the guest finds them: the disks come last.
+    pub(super) fn devices(&self) -> Vec<Device> {
+        let rng = self.rng.then_some(Device::Rng);
+        rng.into_iter()
+            .chain(self.disk.iter().map(|value| disk(value)))
+            .collect()
+    }
+
+    /// What a sandbox has instead: nothing.
+    pub(super) fn refuse_sandbox(&self) -> Result<(), NoDevicesError> {
+        match self.devices().is_empty() {
+            true => Ok(()),
+            false => Err(NoDevicesError),
+        }
+    }
+}
+
+/// A sandbox was to have devices.
+#[derive(Debug, thiserror::Error)]
+#[error("a Hyperlight sandbox has no virtio devices: leave out --rng and --disk")]
+pub(super) struct NoDevicesError;
+
+fn disk(value: &OsStr) -> Device {
+    let read_only = value.as_bytes().strip_suffix(READ_ONLY);
+    let path = read_only.unwrap_or(value.as_bytes());
+    Device::Disk {
+        path: Path::new(OsStr::from_bytes(path)).to_owned(),
+        read_only: read_only.is_some(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Only {
+        #[command(flatten)]
+        devices: DeviceOptions,
+    }
+
+    #[test]
+    fn options_become_devices() {
+        let parse = |line: &str| {
+            let words = std::iter::once("run").chain(line.split_whitespace());
+            Only::try_parse_from(words).map(|only| only.devices.devices())
+        };
+        let disk = |path: &str, read_only| Device::Disk {
+            path: path.into(),
+            read_only,
+        };
+        assert_eq!(parse("").unwrap(), []);
+        assert_eq!(
+            parse("--disk a,b --rng --disk c,readonly").unwrap(),
+            [Device::Rng, disk("a,b", false), disk("c", true)]
+        );
+        assert_eq!(parse("--disk readonly").unwrap(), [disk("readonly", false)]);
+        assert!(parse("--disk").is_err());
+    }
+}

@@ -1,0 +1,164 @@
+//! A device between the vCPU's thread, which accesses its registers, and its own thread, which
+//! serves its queues.
+
+use std::{
+    io,
+    os::fd::AsRawFd,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use virtio_bindings::virtio_mmio::{
+    VIRTIO_MMIO_CONFIG, VIRTIO_MMIO_INTERRUPT_ACK, VIRTIO_MMIO_INTERRUPT_STATUS,
+    VIRTIO_MMIO_QUEUE_NOTIFY, VIRTIO_MMIO_STATUS,
+};
+use vmm_sys_util::{
+    epoll::{ControlOperation, Epoll, EpollEvent, EventSet},
+    eventfd::{EFD_NONBLOCK, EventFd},
+};
+
+use super::{device::VirtioDevice, interrupt::Interrupt, transport::Transport};
+use crate::vmm::kvm::boot::Memory;
+
+/// Asks the threads of all devices to end.
+pub(super) struct Quit {
+    asked: AtomicBool,
+    event: EventFd,
+}
+
+impl Quit {
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self {
+            asked: AtomicBool::new(false),
+            event: EventFd::new(EFD_NONBLOCK)?,
+        })
+    }
+
+    /// A thread that serves a request ends after it.
+    pub(super) fn ask(&self) {
+        self.asked.store(true, Ordering::SeqCst);
+        // It fails only if 2^64 - 2 events are pending. It is never read.
+        let _ = self.event.write(1);
+    }
+
+    fn is_asked(&self) -> bool {
+        self.asked.load(Ordering::SeqCst)
+    }
+}
+
+/// A device of a running guest.
+pub(super) struct MmioDevice {
+    /// Locked for one request at a time, so an access of the guest waits for at most the requests
+    /// in the queue, each of which is bounded.
+    transport: Mutex<Transport>,
+    /// Not behind the lock, since a driver looks at it in its interrupt handler.
+    interrupt: Arc<Interrupt>,
+    /// Set when the driver notifies the device of a queue.
+    notified: Vec<EventFd>,
+}
+
+impl MmioDevice {
+    /// `line` interrupts the guest at each write, and must not block.
+    pub(super) fn new(
+        device: Box<dyn VirtioDevice>,
+        memory: Memory,
+        line: EventFd,
+    ) -> io::Result<Self> {
+        let interrupt = Arc::new(Interrupt::new(line));
+        let transport = Transport::new(device, memory, Arc::clone(&interrupt));
+        let notified = (0..transport.queue_count()).map(|_| EventFd::new(EFD_NONBLOCK));
+        Ok(Self {
+            notified: notified.collect::<io::Result<_>>()?,
+            transport: Mutex::new(transport),
+            interrupt,
+        })
+    }
+
+    /// The events that stand for writes of 0, 1 and so on to `QueueNotify`.
+    pub(super) fn notified(&self) -> &[EventFd] {
+        &self.notified
+    }
+
+    /// Handles the guest's read at `offset`. Registers are read as a whole; other reads yield 0.
+    pub(super) fn read(&self, offset: u32, data: &mut [u8]) {
+        if offset >= VIRTIO_MMIO_CONFIG {
+            let offset = (offset - VIRTIO_MMIO_CONFIG) as usize;
+            return self.transport().read_config(offset, data);
+        }
+        let value = match offset {
+            VIRTIO_MMIO_INTERRUPT_STATUS => self.interrupt.status(),
+            register => self.transport().read(register),
+        };
+        match <&mut [u8; 4]>::try_from(&mut *data) {
+            Ok(bytes) => *bytes = value.to_le_bytes(),
+            Err(_) => data.fill(0),
+        }
+    }
+
+    /// Handles the guest's write at `offset`. Registers are written as a whole; other writes are
+    /// ignored.
+    pub(super) fn write(&self, offset: u32, data: &[u8]) {
+        let Ok(bytes) = <[u8; 4]>::try_from(data) else {
+            return;
+        };
+        let value = u32::from_le_bytes(bytes);
+        match offset {
+            VIRTIO_MMIO_INTERRUPT_ACK => self.interrupt.acknowledge(value),
+            // KVM itself writes to the event if there is such a queue.
+            VIRTIO_MMIO_QUEUE_NOTIFY => self.notify(value as usize),
+            VIRTIO_MMIO_STATUS => {
+                self.transport().write(offset, value);
+                // What a driver added before it let the device run.
+                (0..self.notified.len()).for_each(|queue| self.notify(queue));
+            }
+            register => self.transport().write(register, value),
+        }
+    }
+
+    fn notify(&self, queue: usize) {
+        if let Some(event) = self.notified.get(queue) {
+            // As in `Quit::ask`.
+            let _ = event.write(1);
+        }
+    }
+
+    /// The body of the device's thread: serves its queues until it is asked to quit.
+    pub(super) fn work(&self, events: &Epoll, quit: &Quit) {
+        let mut happened = [EpollEvent::default(); 1];
+        while !quit.is_asked() {
+            // An error is that of a signal: the descriptors are valid.
+            let _ = events.wait(-1, &mut happened);
+            self.serve(quit);
+        }
+    }
+
+    /// Makes what the device's thread waits for.
+    pub(super) fn events(&self, quit: &Quit) -> io::Result<Epoll> {
+        let events = Epoll::new()?;
+        for event in self.notified.iter().chain([&quit.event]) {
+            let descriptor = event.as_raw_fd();
+            let readable = EpollEvent::new(EventSet::IN, 0);
+            events.ctl(ControlOperation::Add, descriptor, readable)?;
+        }
+        Ok(events)
+    }
+
+    /// Serves the queues of which the driver has notified the device.
+    pub(super) fn serve(&self, quit: &Quit) {
+        for (queue, event) in self.notified.iter().enumerate() {
+            // Before the look at the queue, so that what comes during it is seen again.
+            if event.read().is_err() {
+                continue;
+            }
+            while !quit.is_asked() && self.transport().serve_next(queue) {}
+        }
+    }
+
+    fn transport(&self) -> MutexGuard<'_, Transport> {
+        self.transport
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}

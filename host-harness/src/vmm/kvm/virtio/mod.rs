@@ -1,0 +1,151 @@
+//! Virtio devices: transports at fixed addresses outside the guest's RAM, each with an interrupt
+//! line and a thread of its own.
+//!
+//! The guest finds them by words of its command line, as under Firecracker and QEMU's microvm. It
+//! notifies a device by a write that KVM turns into an event, so the vCPU does not leave the
+//! kernel. The guest is not trusted: every descriptor, length and index is checked, and what one
+//! request can cost is bounded.
+
+mod blk;
+mod device;
+#[cfg(test)]
+mod driver;
+mod interrupt;
+mod mmio;
+mod request;
+mod rng;
+#[cfg(test)]
+mod tests;
+mod transport;
+
+use std::{
+    fmt::Write as _,
+    io,
+    sync::Arc,
+    thread::{Builder, JoinHandle},
+};
+
+use kvm_ioctls::{IoEventAddress, VmFd};
+use virtio_bindings::virtio_mmio::VIRTIO_MMIO_QUEUE_NOTIFY;
+use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+
+use super::boot::Memory;
+use crate::vmm::{
+    device::{MAX_DEVICES, OpenDevice},
+    error::RunError,
+};
+use blk::Disk;
+use device::VirtioDevice;
+use mmio::{MmioDevice, Quit};
+use rng::Rng;
+
+/// The first transport's address, in the hole of the guest's memory below 4 GiB. Each has a page.
+const FIRST_ADDRESS: u64 = 0xd000_0000;
+const SPACING: u64 = 0x1000;
+/// The size of a transport: registers, and the device's configuration.
+const SIZE: u64 = 0x200;
+
+/// The interrupt lines: those that no other device of a PC has. A PIC reports spurious interrupts
+/// on line 7, so it comes last.
+const LINES: [u32; MAX_DEVICES] = [5, 6, 9, 10, 11, 12, 7];
+
+fn address(index: usize) -> u64 {
+    FIRST_ADDRESS + SPACING * index as u64
+}
+
+/// Appends the words that tell the guest where its devices are.
+pub(super) fn append_words(command_line: &mut String, devices: usize) {
+    for (index, line) in LINES.iter().enumerate().take(devices) {
+        let blank = if command_line.is_empty() { "" } else { " " };
+        let address = address(index);
+        write!(
+            command_line,
+            "{blank}virtio_mmio.device={SIZE}@{address:#x}:{line}"
+        )
+        .expect("a string takes any text");
+    }
+}
+
+/// The devices of one guest. Their threads end when this is dropped.
+pub(super) struct VirtioDevices {
+    devices: Vec<Arc<MmioDevice>>,
+    quit: Arc<Quit>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl VirtioDevices {
+    /// Connects the devices to the VM and starts their threads.
+    pub(super) fn start(
+        vm: &VmFd,
+        memory: &Memory,
+        devices: Vec<OpenDevice>,
+    ) -> Result<Self, RunError> {
+        let resource = |what| move |cause: io::Error| RunError::Resource { what, cause };
+        let quit = Arc::new(Quit::new().map_err(resource("an event for the devices"))?);
+        let mut started = Self {
+            devices: Vec::new(),
+            quit,
+            threads: Vec::new(),
+        };
+        for (index, (device, line)) in devices.into_iter().zip(LINES).enumerate() {
+            let device: Box<dyn VirtioDevice> = match device {
+                OpenDevice::Rng => Box::new(Rng),
+                OpenDevice::Disk(file) => Box::new(Disk::new(file)),
+            };
+            let event = EventFd::new(EFD_NONBLOCK).map_err(resource("an event for a device"))?;
+            vm.register_irqfd(&event, line)
+                .map_err(RunError::kvm("connect a device's interrupt"))?;
+            let device = MmioDevice::new(device, memory.clone(), event)
+                .map_err(resource("an event for a device"))?;
+            let notify = address(index) + u64::from(VIRTIO_MMIO_QUEUE_NOTIFY);
+            for (queue, event) in (0_u32..).zip(device.notified()) {
+                vm.register_ioevent(event, &IoEventAddress::Mmio(notify), queue)
+                    .map_err(RunError::kvm("connect a device's queue"))?;
+            }
+            let device = Arc::new(device);
+            started.devices.push(Arc::clone(&device));
+            let quit = Arc::clone(&started.quit);
+            let events = device
+                .events(&quit)
+                .map_err(resource("a poll of a device's events"))?;
+            let thread = Builder::new()
+                .name(format!("virtio {index}"))
+                .spawn(move || device.work(&events, &quit))
+                .map_err(resource("a thread for a device"))?;
+            started.threads.push(thread);
+        }
+        Ok(started)
+    }
+
+    /// Handles the guest's read from `address`. Returns whether a device is there.
+    pub(super) fn read(&self, address: u64, data: &mut [u8]) -> bool {
+        self.find(address)
+            .map(|(device, offset)| device.read(offset, data))
+            .is_some()
+    }
+
+    /// Handles the guest's write to `address`. Returns whether a device is there.
+    pub(super) fn write(&self, address: u64, data: &[u8]) -> bool {
+        self.find(address)
+            .map(|(device, offset)| device.write(offset, data))
+            .is_some()
+    }
+
+    fn find(&self, address: u64) -> Option<(&MmioDevice, u32)> {
+        let from_first = address.checked_sub(FIRST_ADDRESS)?;
+        let index = usize::try_from(from_first / SPACING).ok()?;
+        let offset = from_first % SPACING;
+        let device = self.devices.get(index).filter(|_| offset < SIZE)?;
+        Some((device, offset as u32))
+    }
+}
+
+impl Drop for VirtioDevices {
+    fn drop(&mut self) {
+        self.quit.ask();
+        for thread in self.threads.drain(..) {
+            // It never panics; if it did, its message is on standard error.
+            let _ = thread.join();
+        }
+    }
+}

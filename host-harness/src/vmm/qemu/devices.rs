@@ -1,0 +1,84 @@
+//! A guest's virtio devices as QEMU's arguments.
+
+use std::{os::fd::RawFd, process::Command};
+
+use super::command::ArgumentList;
+use crate::{
+    process,
+    vmm::{device::OpenDevice, error::RunError},
+};
+
+/// A device, of which QEMU inherits what it needs.
+pub(super) enum PassedDevice {
+    Rng {
+        number: usize,
+    },
+    Disk {
+        /// The disk's file.
+        file: RawFd,
+        number: usize,
+        identification: String,
+        read_only: bool,
+    },
+}
+
+/// Passes the devices' files to QEMU.
+pub(super) fn pass(
+    command: &mut Command,
+    devices: &[OpenDevice],
+) -> Result<Vec<PassedDevice>, RunError> {
+    let pass = |(number, device): (usize, &OpenDevice)| match device {
+        OpenDevice::Rng => Ok(PassedDevice::Rng { number }),
+        OpenDevice::Disk(disk) => {
+            // The lock is the open file's, so both descriptors hold it.
+            let file = disk.file.try_clone().map_err(|cause| RunError::Resource {
+                what: "a second handle of a disk",
+                cause,
+            })?;
+            Ok(PassedDevice::Disk {
+                file: process::pass(command, file.into()),
+                number,
+                identification: disk.identification(),
+                read_only: disk.read_only,
+            })
+        }
+    };
+    devices.iter().enumerate().map(pass).collect()
+}
+
+impl PassedDevice {
+    pub(super) fn add_to(&self, arguments: &mut ArgumentList) {
+        match self {
+            Self::Rng { number } => {
+                arguments.pair("-object", format!("rng-builtin,id=rng{number}"));
+                arguments.pair("-device", format!("virtio-rng-device,rng=rng{number}"));
+            }
+            Self::Disk {
+                file,
+                number,
+                identification,
+                read_only,
+            } => {
+                let read_only = if *read_only { "on" } else { "off" };
+                let options = format!("read-only={read_only},discard=unmap");
+                // By its descriptor, so no name has to be escaped. The form is named, since a guest
+                // could write the beginning of another one.
+                arguments.pair("-add-fd", format!("fd={file},set={number}"));
+                arguments.pair(
+                    "-blockdev",
+                    format!(
+                        "driver=file,filename=/dev/fdset/{number},node-name=file{number},{options}"
+                    ),
+                );
+                arguments.pair(
+                    "-blockdev",
+                    format!("driver=raw,file=file{number},node-name=disk{number},{options}"),
+                );
+                arguments.pair(
+                    "-device",
+                    format!("virtio-blk-device,drive=disk{number},serial={identification}"),
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,351 @@
+//! Virtio devices, driven by guests in machine code that poll them.
+
+use std::{fs, io, path::Path, time::Duration};
+
+use dormir_harness::vmm::{Accelerator, Device, MachineType, Outcome, Report, RunConfig, Vmm, run};
+
+use crate::{
+    KVM, TCG_Q35, config,
+    guests::{self, GuestFile, SPIN, exit, print},
+    launch,
+};
+
+const TCG_MICROVM: Vmm = Vmm::Qemu(Accelerator::Tcg, MachineType::Microvm);
+
+/// Registers of a transport.
+const DRIVER_FEATURES: u32 = 0x20;
+const DRIVER_FEATURES_HALF: u32 = 0x24;
+const QUEUE_SIZE: u32 = 0x38;
+const QUEUE_READY: u32 = 0x44;
+const QUEUE_NOTIFY: u32 = 0x50;
+const INTERRUPT_STATUS: u32 = 0x60;
+const STATUS: u32 = 0x70;
+const QUEUE_DESCRIPTORS: u32 = 0x80;
+const QUEUE_AVAILABLE: u32 = 0x90;
+const QUEUE_USED: u32 = 0xa0;
+
+/// Where the queue is, and a buffer.
+const DESCRIPTORS: u32 = 0x20_0000;
+const AVAILABLE: u32 = 0x20_1000;
+const USED: u32 = 0x20_2000;
+const BUFFER: u32 = 0x20_3000;
+
+/// Flags of descriptors.
+const NEXT: u32 = 1;
+const WRITE: u32 = 2;
+
+/// Code for one VMM: QEMU enters a guest in 32-bit mode.
+struct Code {
+    is_64_bit: bool,
+    /// Where the guest sees its first device.
+    base: u32,
+    bytes: Vec<u8>,
+}
+
+impl Code {
+    fn new(vmm: Vmm) -> Self {
+        let is_64_bit = vmm == KVM;
+        let mut code = Self {
+            is_64_bit,
+            base: if is_64_bit { 0x3fe0_0000 } else { 0xfeb0_0e00 },
+            bytes: Vec::new(),
+        };
+        if is_64_bit {
+            // The last 2 MiB that are mapped at entry become those of the devices, not cached.
+            code.store(0x3ff8, 0xd000_0093);
+        }
+        code
+    }
+
+    /// Appends an instruction's first bytes and its address.
+    fn at(&mut self, operation: &[u8], register: u8, address: u32) {
+        self.bytes.extend(operation);
+        match self.is_64_bit {
+            true => self.bytes.extend([register << 3 | 4, 0x25]),
+            false => self.bytes.push(register << 3 | 5),
+        }
+        self.bytes.extend(address.to_le_bytes());
+    }
+
+    /// `mov dword [address], value`
+    fn store(&mut self, address: u32, value: u32) {
+        self.at(&[0xc7], 0, address);
+        self.bytes.extend(value.to_le_bytes());
+    }
+
+    /// `mov dword [register], value`
+    fn set(&mut self, register: u32, value: u32) {
+        self.store(self.base + register, value);
+    }
+
+    /// Prints the four bytes of a register: `mov eax, [register]; out 0xe9, al; shr eax, 8`...
+    fn print_register(&mut self, register: u32) {
+        self.print_word(self.base + register);
+    }
+
+    fn print_word(&mut self, address: u32) {
+        self.at(&[0x8b], 0, address);
+        for _ in 0..4 {
+            self.bytes.extend([0xe6, 0xe9, 0xc1, 0xe8, 8]);
+        }
+    }
+
+    /// Sets the device up with one queue of eight.
+    fn set_up(&mut self) {
+        self.set(STATUS, 3);
+        self.set(DRIVER_FEATURES_HALF, 1);
+        self.set(DRIVER_FEATURES, 1);
+        self.set(STATUS, 0xb);
+        self.set(QUEUE_SIZE, 8);
+        self.set(QUEUE_DESCRIPTORS, DESCRIPTORS);
+        self.set(QUEUE_AVAILABLE, AVAILABLE);
+        self.set(QUEUE_USED, USED);
+        self.set(QUEUE_READY, 1);
+        self.set(STATUS, 0xf);
+    }
+
+    fn descriptor(&mut self, index: u32, address: u32, length: u32, flags: u32) {
+        let at = DESCRIPTORS + 16 * index;
+        self.store(at, address);
+        self.store(at + 8, length);
+        self.store(at + 12, (index + 1) << 16 | flags);
+    }
+
+    /// Makes descriptor 0 available, and waits until it is used.
+    fn submit(&mut self) {
+        self.store(AVAILABLE + 4, 0);
+        self.store(AVAILABLE, 1 << 16);
+        self.set(QUEUE_NOTIFY, 0);
+        let again = self.bytes.len();
+        // again: mov eax, [used]; shr eax, 16; je again
+        self.at(&[0x8b], 0, USED);
+        self.bytes.extend([0xc1, 0xe8, 16]);
+        self.jump_if_zero(again);
+    }
+
+    /// Waits until the device has a reason for its interrupt, which it raises after the answer.
+    fn wait_for_interrupt(&mut self) {
+        let again = self.bytes.len();
+        // again: mov eax, [status]; test eax, eax; je again
+        self.at(&[0x8b], 0, self.base + INTERRUPT_STATUS);
+        self.bytes.extend([0x85, 0xc0]);
+        self.jump_if_zero(again);
+        if self.is_64_bit {
+            // again: in al, 0x20; test al, 0x20; je again: until the PIC, which is masked, has seen
+            // an edge on line 5.
+            let again = self.bytes.len();
+            self.bytes.extend([0xe4, 0x20, 0xa8, 0x20]);
+            self.jump_if_zero(again);
+        }
+    }
+
+    /// `je target`
+    fn jump_if_zero(&mut self, target: usize) {
+        let back = target as isize - (self.bytes.len() as isize + 2);
+        self.bytes.extend([0x74, back as u8]);
+    }
+
+    fn end(mut self, code: &[u8]) -> Vec<u8> {
+        self.bytes.extend(code);
+        self.bytes
+    }
+}
+
+fn with(vmm: Vmm, devices: &[Device]) -> RunConfig {
+    let mut config = config(vmm);
+    config.devices = devices.to_vec();
+    config
+}
+
+fn disk(path: &Path, read_only: bool) -> Device {
+    Device::Disk {
+        path: path.to_owned(),
+        read_only,
+    }
+}
+
+/// Runs a foreign guest; returns its console as bytes.
+fn bytes_of(code: &[u8], config: &RunConfig) -> Vec<u8> {
+    let mut console = Vec::new();
+    let report = run(GuestFile::new(code).path(), config, &mut console);
+    let Report { outcome, .. } = report.unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(outcome, Outcome::Exited(0), "{}", config.vmm);
+    console
+}
+
+#[test]
+fn a_guest_is_told_where_its_devices_are() {
+    for (vmm, words) in [
+        (
+            KVM,
+            "virtio_mmio.device=512@0xd0000000:5 virtio_mmio.device=512@0xd0001000:6",
+        ),
+        (
+            TCG_MICROVM,
+            "virtio_mmio.device=512@0xfeb00e00:12 virtio_mmio.device=512@0xfeb00c00:11",
+        ),
+    ] {
+        // mov esi, [start information + 0x18]; again: lodsb; test al, al; je end; out 0xe9, al;
+        // jmp again
+        let code = [
+            &[0x8b, if vmm == KVM { 0x77 } else { 0x73 }, 0x18][..],
+            &[0xac, 0x84, 0xc0, 0x74, 4, 0xe6, 0xe9, 0xeb, 0xf7],
+            &exit(0),
+        ];
+        let mut config = with(vmm, &[Device::Rng, Device::Rng]);
+        config.arguments = "a b".into();
+        let (report, console) = launch(&code.concat(), &config);
+        assert_eq!(report.outcome, Outcome::Exited(0));
+        assert_eq!(console, format!("a b {words}"));
+    }
+}
+
+#[test]
+fn a_guest_gets_random_numbers() {
+    for vmm in [KVM, TCG_MICROVM] {
+        let mut code = Code::new(vmm);
+        code.print_register(0);
+        code.set_up();
+        code.descriptor(0, BUFFER, 64, WRITE);
+        code.submit();
+        code.wait_for_interrupt();
+        code.print_register(INTERRUPT_STATUS);
+        code.print_word(USED + 8);
+        for word in 0..16 {
+            code.print_word(BUFFER + 4 * word);
+        }
+        let console = bytes_of(&code.end(&exit(0)), &with(vmm, &[Device::Rng]));
+        assert_eq!(console[..12], *b"virt\x01\0\0\0\x40\0\0\0", "{vmm}");
+        assert!(console[12..76].iter().any(|byte| *byte != 0), "{vmm}");
+    }
+}
+
+#[test]
+fn a_guest_reads_and_writes_its_disk() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // No VMM parses this name.
+    let path = folder.path().join("a,b=on,readonly=off");
+    for vmm in [KVM, TCG_MICROVM] {
+        let mut content = [7; 1024];
+        content[512..516].copy_from_slice(b"text");
+        fs::write(&path, content).expect("it is written");
+        // The header in the buffer, then the data, then the status.
+        let (data, status) = (BUFFER + 16, BUFFER + 16 + 512);
+        let request = |kind, sector, of_data| {
+            let mut code = Code::new(vmm);
+            code.set_up();
+            code.store(BUFFER, kind);
+            code.store(BUFFER + 8, sector);
+            code.store(data, u32::from_le_bytes(*b"news"));
+            code.store(status, 0x55);
+            code.descriptor(0, BUFFER, 16, NEXT);
+            code.descriptor(1, data, 512, NEXT | of_data);
+            code.descriptor(2, status, 1, WRITE);
+            code.submit();
+            code.print_word(data);
+            code.print_word(status);
+            code.end(&exit(0))
+        };
+        let read = request(0, 1, WRITE);
+        let write = request(1, 0, 0);
+        for read_only in [true, false] {
+            let config = with(vmm, &[disk(&path, read_only)]);
+            assert_eq!(
+                bytes_of(&read, &config),
+                b"text\0\0\0\0",
+                "{vmm} {read_only}"
+            );
+        }
+        let console = bytes_of(&write, &with(vmm, &[disk(&path, true)]));
+        assert_eq!(console, b"news\x01\0\0\0", "{vmm}");
+        assert_eq!(fs::read(&path).expect("it is there"), content);
+        let console = bytes_of(&write, &with(vmm, &[disk(&path, false)]));
+        assert_eq!(console, b"news\0\0\0\0", "{vmm}");
+        content[..4].copy_from_slice(b"news");
+        let after = fs::read(&path).expect("it is there");
+        assert_eq!((after.len(), &after[..4]), (1024, &b"news"[..]));
+        assert_eq!(after[512..], content[512..]);
+    }
+}
+
+#[test]
+fn a_disk_is_locked_while_a_guest_has_it() {
+    let disk_file = guests::write(&[0; 512]);
+    for vmm in [KVM, TCG_MICROVM] {
+        let config = with(vmm, &[disk(disk_file.path(), false)]);
+        let stop = config.stop.clone();
+        let spins = GuestFile::new(&[print(b"x"), SPIN.to_vec()].concat());
+        let other = GuestFile::new(&exit(0));
+        let started = std::thread::scope(|scope| {
+            let (sender, receiver) = std::sync::mpsc::channel();
+            let first = scope.spawn(move || {
+                run(spins.path(), &config, &mut Sender(sender)).map(|report| report.outcome)
+            });
+            receiver
+                .recv_timeout(Duration::from_secs(60))
+                .expect("the first guest runs");
+            let refused = run(
+                other.path(),
+                &with(KVM, &[disk(disk_file.path(), true)]),
+                &mut io::sink(),
+            );
+            stop.stop();
+            let error = refused.expect_err("the disk is locked").to_string();
+            assert!(error.contains("another guest uses it"), "{error}");
+            first.join().expect("it returns")
+        });
+        assert_eq!(started.expect("it ran"), Outcome::Stopped);
+        // It is free at once.
+        bytes_of(&exit(0), &with(vmm, &[disk(disk_file.path(), false)]));
+    }
+}
+
+/// A console that tells of the first output.
+struct Sender(std::sync::mpsc::Sender<()>);
+
+impl io::Write for Sender {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let _ = self.0.send(());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn memory_beside_the_devices_is_not_theirs() {
+    for offset in [0x200, 0x1000, 0xffff_f000_u32] {
+        let mut code = Code::new(KVM);
+        // What lies below the first device is mapped too.
+        code.store(0x3ff0, 0xcfe0_0093);
+        code.print_word(code.base.wrapping_add(offset));
+        let (report, _) = launch(&code.end(&exit(0)), &with(KVM, &[Device::Rng]));
+        let Outcome::Died(reason) = report.outcome else {
+            panic!("{:?}", report.outcome);
+        };
+        assert!(reason.contains("neither memory nor a device"), "{reason}");
+    }
+}
+
+#[test]
+fn devices_that_cannot_be_given_are_refused() {
+    let refused = |config: &RunConfig| {
+        let guest = GuestFile::new(&exit(0));
+        let refused = run(guest.path(), config, &mut io::sink());
+        refused.expect_err("it is refused").to_string()
+    };
+    let pci = refused(&with(TCG_Q35, &[Device::Rng]));
+    assert!(pci.contains("--machine microvm"), "{pci}");
+    for vmm in [KVM, TCG_MICROVM] {
+        let many = refused(&with(vmm, &vec![Device::Rng; 8]));
+        assert!(many.contains("7 devices"), "{many}");
+        let missing = refused(&with(vmm, &[disk(Path::new("/nonexistent"), true)]));
+        assert!(missing.contains("/nonexistent"), "{missing}");
+        let mut config = with(vmm, &[Device::Rng]);
+        config.arguments = "x".repeat(4059);
+        let long = refused(&config);
+        assert!(long.contains("4096 bytes"), "{long}");
+    }
+}
