@@ -27,6 +27,7 @@ pub const TARGETS: &[Target] = &[
     ("elf", elf),
     ("backtrace", backtrace),
     ("exchange", exchange),
+    ("virtio", virtio),
 ];
 
 /// The nonce of the console's records: all zeros.
@@ -44,6 +45,11 @@ pub fn elf(bytes: &[u8]) {
 /// Makes a backtrace from what a guest reported, and from its file.
 pub fn backtrace(bytes: &[u8]) {
     vmm::fuzz_backtrace(bytes);
+}
+
+/// Drives a virtio device of our own VMM.
+pub fn virtio(bytes: &[u8]) {
+    vmm::kvm::fuzz_virtio(bytes);
 }
 
 /// Reads what a Hyperlight guest and its host tell each other: as a batch, as a reply, and as the

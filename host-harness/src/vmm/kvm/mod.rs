@@ -18,6 +18,8 @@ mod thread;
 mod virtio;
 
 pub use probe::{KvmInfo, probe};
+#[doc(hidden)]
+pub use virtio::fuzz_virtio;
 
 use std::{
     ffi::c_void,

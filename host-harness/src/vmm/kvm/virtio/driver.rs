@@ -1,4 +1,4 @@
-//! The start of a driver, for tests: one queue in a small memory.
+//! The start of a driver, for tests and for the fuzz target: one queue in a small memory.
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -27,6 +27,7 @@ pub(super) struct Bench {
     pub(super) device: Arc<MmioDevice>,
     pub(super) memory: Memory,
     /// Counts the interrupts.
+    #[cfg(test)]
     pub(super) line: EventFd,
     /// The index behind the last request in the available ring.
     available: u16,
@@ -40,6 +41,7 @@ impl Bench {
         Self {
             device: Arc::new(MmioDevice::new(device, memory.clone(), other).expect("an event")),
             memory,
+            #[cfg(test)]
             line,
             available: 0,
         }

@@ -8,8 +8,8 @@
 
 mod blk;
 mod device;
-#[cfg(test)]
 mod driver;
+mod fuzz;
 mod interrupt;
 mod mmio;
 mod request;
@@ -36,6 +36,7 @@ use crate::vmm::{
 };
 use blk::Disk;
 use device::VirtioDevice;
+pub use fuzz::fuzz_virtio;
 use mmio::{MmioDevice, Quit};
 use rng::Rng;
 

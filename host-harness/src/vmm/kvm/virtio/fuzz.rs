@@ -1,0 +1,111 @@
+//! Properties of the devices that must hold for any driver.
+
+use std::{fs::File, os::unix::fs::FileExt};
+
+use rustix::fs::{MemfdFlags, memfd_create};
+use virtio_bindings::virtio_mmio::{VIRTIO_MMIO_QUEUE_NOTIFY, VIRTIO_MMIO_STATUS};
+
+use super::{
+    SIZE,
+    blk::Disk,
+    device::VirtioDevice,
+    driver::{Bench, STATUS_STEPS},
+    mmio::Quit,
+    rng::Rng,
+};
+use crate::vmm::device::{DiskFile, SECTOR};
+
+const SECTORS: u64 = 8;
+
+/// Reads any bytes as what a guest does with a device. The first byte chooses the device and
+/// whether it is set up before. Each of the following begins a step, whose operands follow it.
+///
+/// # Panics
+///
+/// Panics if a property does not hold: each step returns, the status has known bits only, and a
+/// disk keeps its size, and its content if it is read-only.
+pub fn fuzz_virtio(bytes: &[u8]) {
+    let Some((&first, steps)) = bytes.split_first() else {
+        return;
+    };
+    let (is_disk, read_only, is_set_up) = (first & 1 != 0, first & 2 != 0, first & 4 == 0);
+    let file = File::from(memfd_create("disk", MemfdFlags::CLOEXEC).expect("a file in memory"));
+    let length = SECTORS * SECTOR;
+    file.set_len(length).expect("it has room");
+    let content = || {
+        let mut content = vec![0; length as usize];
+        file.read_exact_at(&mut content, 0).expect("its size stays");
+        content
+    };
+    let before = content();
+    let device: Box<dyn VirtioDevice> = match is_disk {
+        false => Box::new(Rng),
+        true => Box::new(Disk::new(DiskFile {
+            file: file.try_clone().expect("a descriptor"),
+            sectors: SECTORS,
+            read_only,
+            number: 0,
+        })),
+    };
+    let mut bench = Bench::new(device);
+    if is_set_up {
+        bench.set_up();
+    }
+    let quit = Quit::new().expect("an event");
+    let mut steps = Steps(steps);
+    while steps.take_one(&mut bench, &quit).is_some() {
+        let [_, _, _, known] = STATUS_STEPS;
+        let of_failures = 0x80 | 0x40;
+        assert_eq!(bench.read(VIRTIO_MMIO_STATUS) & !(known | of_failures), 0);
+        assert_eq!(file.metadata().expect("a file").len(), length);
+    }
+    if read_only {
+        assert!(content() == before);
+    }
+}
+
+/// The steps that are left.
+struct Steps<'a>(&'a [u8]);
+
+impl<'a> Steps<'a> {
+    fn bytes(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (bytes, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(bytes)
+    }
+
+    fn number<const LENGTH: usize>(&mut self) -> Option<[u8; LENGTH]> {
+        self.bytes(LENGTH)?.first_chunk().copied()
+    }
+
+    fn take_one(&mut self, bench: &mut Bench, quit: &Quit) -> Option<()> {
+        let [kind] = self.number()?;
+        match kind % 5 {
+            // A register of four bytes, or another access.
+            0 => {
+                let offset = u32::from(u16::from_le_bytes(self.number()?)) % SIZE as u32;
+                let [width] = self.number()?;
+                let data = self.bytes(usize::from(width % 9))?;
+                bench.device.write(offset, data);
+            }
+            1 => {
+                let offset = u32::from(u16::from_le_bytes(self.number()?)) % SIZE as u32;
+                let [width] = self.number()?;
+                bench
+                    .device
+                    .read(offset, &mut vec![0; usize::from(width % 9)]);
+            }
+            2 => {
+                let address = u16::from_le_bytes(self.number()?);
+                let [length] = self.number()?;
+                bench.set(address.into(), self.bytes(length.into())?);
+            }
+            3 => bench.make_available(u16::from_le_bytes(self.number()?)),
+            _ => {
+                bench.write(VIRTIO_MMIO_QUEUE_NOTIFY, 0);
+                bench.device.serve(quit);
+            }
+        }
+        Some(())
+    }
+}
