@@ -315,6 +315,21 @@ impl io::Write for Sender {
 }
 
 #[test]
+fn notifications_do_not_end_kvm_run() {
+    let exits = |notifications| {
+        let mut code = Code::new(KVM);
+        code.set_up();
+        for _ in 0..notifications {
+            code.set(QUEUE_NOTIFY, 0);
+        }
+        let (report, _) = launch(&code.end(&exit(0)), &with(KVM, &[Device::Rng]));
+        assert_eq!(report.outcome, Outcome::Exited(0));
+        report.counters.expect("our VMM counts").userspace_exits
+    };
+    assert_eq!(exits(100), exits(0));
+}
+
+#[test]
 fn memory_beside_the_devices_is_not_theirs() {
     for offset in [0x200, 0x1000, 0xffff_f000_u32] {
         let mut code = Code::new(KVM);
