@@ -1,4 +1,4 @@
-//! `--rng` and `--disk`: a guest's virtio devices.
+//! `--rng`, `--console` and `--disk`: a guest's virtio devices.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -20,13 +20,18 @@ pub(super) struct DeviceOptions {
     /// given several times
     #[arg(long, value_name = "FILE[,readonly]")]
     disk: Vec<OsString>,
+    /// Gives the guest a virtio console, to which --stdin goes then
+    #[arg(long)]
+    console: bool,
 }
 
 impl DeviceOptions {
     /// Returns the devices in the order in which the guest finds them: the disks come last.
     pub(super) fn devices(&self) -> Vec<Device> {
         let rng = self.rng.then_some(Device::Rng);
+        let console = self.console.then_some(Device::Console);
         rng.into_iter()
+            .chain(console)
             .chain(self.disk.iter().map(|value| disk(value)))
             .collect()
     }
@@ -42,7 +47,7 @@ impl DeviceOptions {
 
 /// A sandbox was to have devices.
 #[derive(Debug, thiserror::Error)]
-#[error("a Hyperlight sandbox has no virtio devices: leave out --rng and --disk")]
+#[error("a Hyperlight sandbox has no virtio devices: leave out --rng, --console and --disk")]
 pub(super) struct NoDevicesError;
 
 fn disk(value: &OsStr) -> Device {
@@ -79,6 +84,10 @@ mod tests {
         assert_eq!(
             parse("--disk a,b --rng --disk c,readonly").unwrap(),
             [Device::Rng, disk("a,b", false), disk("c", true)]
+        );
+        assert_eq!(
+            parse("--console --rng").unwrap(),
+            [Device::Rng, Device::Console]
         );
         assert_eq!(parse("--disk readonly").unwrap(), [disk("readonly", false)]);
         assert!(parse("--disk").is_err());

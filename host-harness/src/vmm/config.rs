@@ -105,8 +105,8 @@ pub struct RunConfig {
     /// lets it run. The time limit counts only while none is attached, from when the last one
     /// left. Refused with [`steps`](Self::steps).
     pub gdb: Option<GdbListener>,
-    /// What the guest reads from its serial line (`dormir_guest::serial`). What it writes there
-    /// appears on its console.
+    /// What the guest reads from its serial line (`dormir_guest::serial`), or from its virtio
+    /// console if it has one. What it writes there appears on its console.
     pub input: Option<GuestInput>,
     /// The guest's virtio devices. It finds them by words of its command line, such as
     /// `virtio_mmio.device=512@0xd0000000:5`, in this order. Refused with QEMU's q35, which has
@@ -117,6 +117,15 @@ pub struct RunConfig {
 }
 
 impl RunConfig {
+    /// Whether what the guest reads goes to its serial line.
+    pub(super) fn has_serial_input(&self) -> bool {
+        self.input.is_some() && !self.has_virtio_console()
+    }
+
+    pub(super) fn has_virtio_console(&self) -> bool {
+        self.devices.contains(&Device::Console)
+    }
+
     /// The defaults: 64 MiB, 60 s, no arguments, 16 MiB of console output, no PIT, no steps, no
     /// debugger, no input, no devices.
     #[must_use]

@@ -34,6 +34,10 @@ pub enum Device {
         /// Whether the guest can only read.
         read_only: bool,
     },
+    /// A console with one port. What the guest sends appears on its console; what it receives is
+    /// the run's [`input`](super::RunConfig::input), which then does not go to the serial line. The
+    /// input's end is not told.
+    Console,
 }
 
 /// Why a guest cannot have a device.
@@ -48,6 +52,9 @@ pub enum DeviceError {
         /// The number.
         count: usize,
     },
+    /// The guest was to have more than one console.
+    #[error("a guest can have one virtio console: leave out the others")]
+    SecondConsole,
     /// The file of a disk cannot be opened.
     #[error(
         "the disk {} cannot be opened ({cause}): create the file, or name another",
@@ -115,6 +122,7 @@ pub enum DeviceError {
 pub(super) enum OpenDevice {
     Rng,
     Disk(DiskFile),
+    Console,
 }
 
 /// Checks the devices, and opens and locks their files.
@@ -123,9 +131,14 @@ pub(super) fn open_all(devices: &[Device]) -> Result<Vec<OpenDevice>, DeviceErro
         let count = devices.len();
         return Err(DeviceError::TooMany { count });
     }
+    let is_console = |device: &&Device| matches!(device, Device::Console);
+    if devices.iter().filter(is_console).count() > 1 {
+        return Err(DeviceError::SecondConsole);
+    }
     let mut disks = 0;
     let open = |device: &Device| match device {
         Device::Rng => Ok(OpenDevice::Rng),
+        Device::Console => Ok(OpenDevice::Console),
         Device::Disk { path, read_only } => {
             disks += 1;
             DiskFile::open(path, *read_only, disks - 1).map(OpenDevice::Disk)
@@ -260,6 +273,7 @@ mod tests {
         }
         let many = vec![Device::Rng; MAX_DEVICES + 1];
         assert!(refused(&many).contains("and 8 were asked for"));
+        assert!(refused(&[Device::Console, Device::Console]).contains("one virtio console"));
     }
 
     #[test]

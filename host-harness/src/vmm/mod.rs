@@ -104,7 +104,7 @@ fn launch(
     image.check_memory(config.memory_mib).map_err(problem)?;
     let line = GuestCommandLine::new(
         image.has_records(),
-        config.input.is_some(),
+        config.has_serial_input(),
         &config.arguments,
     )?;
     let devices = device::open_all(&config.devices).map_err(RunError::Device)?;

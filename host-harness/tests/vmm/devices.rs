@@ -2,7 +2,9 @@
 
 use std::{fs, io, path::Path, time::Duration};
 
-use dormir_harness::vmm::{Accelerator, Device, MachineType, Outcome, Report, RunConfig, Vmm, run};
+use dormir_harness::vmm::{
+    Accelerator, Device, GuestInput, MachineType, Outcome, Report, RunConfig, Vmm, run,
+};
 
 use crate::{
     KVM, TCG_Q35, config,
@@ -15,6 +17,7 @@ const TCG_MICROVM: Vmm = Vmm::Qemu(Accelerator::Tcg, MachineType::Microvm);
 /// Registers of a transport.
 const DRIVER_FEATURES: u32 = 0x20;
 const DRIVER_FEATURES_HALF: u32 = 0x24;
+const QUEUE_SELECT: u32 = 0x30;
 const QUEUE_SIZE: u32 = 0x38;
 const QUEUE_READY: u32 = 0x44;
 const QUEUE_NOTIFY: u32 = 0x50;
@@ -39,6 +42,7 @@ struct Code {
     is_64_bit: bool,
     /// Where the guest sees its first device.
     base: u32,
+    queue: u32,
     bytes: Vec<u8>,
 }
 
@@ -48,6 +52,7 @@ impl Code {
         let mut code = Self {
             is_64_bit,
             base: if is_64_bit { 0x3fe0_0000 } else { 0xfeb0_0e00 },
+            queue: 0,
             bytes: Vec::new(),
         };
         if is_64_bit {
@@ -92,10 +97,16 @@ impl Code {
 
     /// Sets the device up with one queue of eight.
     fn set_up(&mut self) {
+        self.set_up_queue(0);
+    }
+
+    fn set_up_queue(&mut self, queue: u32) {
+        self.queue = queue;
         self.set(STATUS, 3);
         self.set(DRIVER_FEATURES_HALF, 1);
         self.set(DRIVER_FEATURES, 1);
         self.set(STATUS, 0xb);
+        self.set(QUEUE_SELECT, queue);
         self.set(QUEUE_SIZE, 8);
         self.set(QUEUE_DESCRIPTORS, DESCRIPTORS);
         self.set(QUEUE_AVAILABLE, AVAILABLE);
@@ -115,7 +126,7 @@ impl Code {
     fn submit(&mut self) {
         self.store(AVAILABLE + 4, 0);
         self.store(AVAILABLE, 1 << 16);
-        self.set(QUEUE_NOTIFY, 0);
+        self.set(QUEUE_NOTIFY, self.queue);
         let again = self.bytes.len();
         // again: mov eax, [used]; shr eax, 16; je again
         self.at(&[0x8b], 0, USED);
@@ -265,6 +276,36 @@ fn a_guest_reads_and_writes_its_disk() {
         let after = fs::read(&path).expect("it is there");
         assert_eq!((after.len(), &after[..4]), (1024, &b"news"[..]));
         assert_eq!(after[512..], content[512..]);
+    }
+}
+
+#[test]
+fn a_guest_writes_to_its_console() {
+    for vmm in [KVM, TCG_MICROVM] {
+        let mut code = Code::new(vmm);
+        code.set_up_queue(1);
+        code.store(BUFFER, u32::from_le_bytes(*b"text"));
+        code.descriptor(0, BUFFER, 3, 0);
+        code.submit();
+        code.wait_for_interrupt();
+        let console = bytes_of(&code.end(&exit(0)), &with(vmm, &[Device::Console]));
+        assert_eq!(console, b"tex", "{vmm}");
+    }
+}
+
+#[test]
+fn a_guest_reads_from_its_console() {
+    for vmm in [KVM, TCG_MICROVM] {
+        let mut code = Code::new(vmm);
+        code.set_up_queue(0);
+        code.descriptor(0, BUFFER, 64, WRITE);
+        code.submit();
+        code.print_word(USED + 8);
+        code.print_word(BUFFER);
+        let mut config = with(vmm, &[Device::Console]);
+        config.input = Some(GuestInput::from_bytes(b"word").expect("a file"));
+        let console = bytes_of(&code.end(&exit(0)), &config);
+        assert_eq!(console, b"\x04\0\0\0word", "{vmm}");
     }
 }
 

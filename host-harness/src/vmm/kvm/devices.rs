@@ -51,6 +51,22 @@ impl Devices {
         &self.virtio
     }
 
+    /// Handles the guest's write to memory where there is none. Returns whether a device is there.
+    ///
+    /// # Errors
+    ///
+    /// How this ends the run.
+    pub(super) fn write_memory(
+        &self,
+        address: u64,
+        data: &[u8],
+        console: &mut Console<'_>,
+    ) -> Result<bool, Outcome> {
+        let is_there = self.virtio.write(address, data);
+        console.write(&self.virtio.take_output())?;
+        Ok(is_there)
+    }
+
     /// The serial line, for the thread that feeds it.
     pub(super) fn serial(&self) -> Arc<SerialLine> {
         Arc::clone(&self.serial)

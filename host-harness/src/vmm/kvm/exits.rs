@@ -93,10 +93,13 @@ pub(super) fn run(
                 true => steps.behind_port(vcpu, memory),
                 false => Err(no_memory("read from", address, vcpu)),
             },
-            Ok(VcpuExit::MmioWrite(address, data)) => match devices.virtio().write(address, data) {
-                true => steps.behind_port(vcpu, memory),
-                false => Err(no_memory("wrote to", address, vcpu)),
-            },
+            Ok(VcpuExit::MmioWrite(address, data)) => {
+                match devices.write_memory(address, data, console) {
+                    Ok(true) => steps.behind_port(vcpu, memory),
+                    Ok(false) => Err(no_memory("wrote to", address, vcpu)),
+                    Err(outcome) => Err(outcome),
+                }
+            }
             Ok(VcpuExit::Shutdown) => Err(Outcome::TripleFault {
                 registers: registers::describe(vcpu),
             }),

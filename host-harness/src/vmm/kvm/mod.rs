@@ -25,6 +25,7 @@ use std::{
     ffi::c_void,
     io::Write,
     ptr,
+    sync::atomic::Ordering,
     time::{Duration, Instant},
 };
 
@@ -92,9 +93,15 @@ pub(super) fn run(
         after_debugger: machine.debugger.as_ref().map(|_| config.timeout),
     };
     let serial = machine.devices.serial();
-    let receive = |bytes: &[u8]| serial.receive(bytes);
+    let port = machine.devices.virtio().console().cloned();
+    let receive = |bytes: &[u8]| match &port {
+        None => serial.receive(bytes),
+        Some(port) => Ok(port.receive(bytes)),
+    };
     let (input, is_open) = (config.input.as_ref(), console.input_is_open());
-    let is_escaped = line.nonce.is_some();
+    let is_escaped = line.nonce.is_some() && port.is_none();
+    // A console keeps what comes before the guest reads.
+    is_open.fetch_or(port.is_some(), Ordering::SeqCst);
     let (ran, asked) = GuestInput::feeding(input, is_escaped, &is_open, receive, || {
         thread::run(&until, &requests, || machine.run(&mut console, &requests))
     })?;

@@ -4,7 +4,7 @@ use std::{ffi::OsString, os::fd::RawFd, path::Path};
 
 use dormir_abi::port::{DEBUG_CONSOLE, EXIT, SERIAL, SERIAL_IRQ};
 
-use super::devices::PassedDevice;
+use super::devices::{PORT, PassedDevice};
 use crate::vmm::config::{Accelerator, MachineType, RunConfig};
 
 /// What QEMU is passed by the numbers of file descriptors.
@@ -86,12 +86,18 @@ pub(super) fn arguments(
         "-device",
         format!("isa-debug-exit,iobase={EXIT:#x},iosize=4"),
     );
-    // Both write to standard output, and the one that is named reads standard input. Without
-    // `signal=off` it would take Ctrl-C for the guest.
-    let (console, serial) = match config.input {
-        Some(_) => ("file,path=/dev/stdout,append=on", "stdio,signal=off"),
-        None => ("stdio,signal=off", "file,path=/dev/stdout,append=on"),
+    // All write to standard output, and one of them reads standard input. Without `signal=off` it
+    // would take Ctrl-C for the guest.
+    let (reads, writes) = ("stdio,signal=off", "file,path=/dev/stdout,append=on");
+    let has_port = config.has_virtio_console();
+    let (console, serial, port) = match config.input {
+        None => (reads, writes, writes),
+        Some(_) if has_port => (writes, writes, reads),
+        Some(_) => (writes, reads, writes),
     };
+    if has_port {
+        arguments.pair("-chardev", format!("{port},id={PORT}"));
+    }
     arguments.pair("-chardev", format!("{console},id=console"));
     arguments.pair(
         "-device",
@@ -127,7 +133,7 @@ impl ArgumentList {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vmm::Vmm;
+    use crate::vmm::{Device, GuestInput, Vmm};
 
     fn line(
         accelerator: Accelerator,
@@ -204,7 +210,7 @@ mod tests {
             identification: "disk0".into(),
             read_only: true,
         };
-        let devices = vec![PassedDevice::Rng { number: 0 }, disk];
+        let devices = vec![PassedDevice::Rng { number: 0 }, disk, PassedDevice::Console];
         let with = line_with(Accelerator::Tcg, MachineType::Microvm, devices, |_| {});
         for part in [
             "isa-serial=off,acpi=off,accel=tcg ",
@@ -214,6 +220,7 @@ mod tests {
              read-only=on,discard=unmap ",
             " -blockdev driver=raw,file=file1,node-name=disk1,read-only=on,discard=unmap ",
             " -device virtio-blk-device,drive=disk1,serial=disk0 ",
+            " -device virtio-serial-device,max_ports=1 -device virtconsole,chardev=port ",
         ] {
             assert!(with.contains(part), "{part}: {with}");
         }
@@ -222,6 +229,28 @@ mod tests {
             !without.contains("acpi") && !without.contains("-global"),
             "{without}"
         );
+    }
+
+    #[test]
+    fn one_device_reads_standard_input() {
+        let reader = |devices: &[Device], input: bool| {
+            let devices = devices.to_vec();
+            let line = line(Accelerator::Tcg, MachineType::Microvm, |config| {
+                config.devices = devices.clone();
+                config.input = input.then(|| GuestInput::from_bytes(b"").unwrap());
+            });
+            let (_, name) = line.split_once("stdio,signal=off,id=").expect("one reads");
+            assert_eq!(line.matches("stdio").count(), 1, "{line}");
+            name.split(' ').next().map(str::to_owned)
+        };
+        for (devices, input, expected) in [
+            (&[][..], false, "console"),
+            (&[], true, "serial"),
+            (&[Device::Console], false, "console"),
+            (&[Device::Console], true, "port"),
+        ] {
+            assert_eq!(reader(devices, input).as_deref(), Some(expected));
+        }
     }
 
     #[test]

@@ -8,11 +8,15 @@ use crate::{
     vmm::{device::OpenDevice, error::RunError},
 };
 
+/// The name of what a virtio console reads and writes.
+pub(super) const PORT: &str = "port";
+
 /// A device, of which QEMU inherits what it needs.
 pub(super) enum PassedDevice {
     Rng {
         number: usize,
     },
+    Console,
     Disk {
         /// The disk's file.
         file: RawFd,
@@ -29,6 +33,7 @@ pub(super) fn pass(
 ) -> Result<Vec<PassedDevice>, RunError> {
     let pass = |(number, device): (usize, &OpenDevice)| match device {
         OpenDevice::Rng => Ok(PassedDevice::Rng { number }),
+        OpenDevice::Console => Ok(PassedDevice::Console),
         OpenDevice::Disk(disk) => {
             // The lock is the open file's, so both descriptors hold it.
             let file = disk.file.try_clone().map_err(|cause| RunError::Resource {
@@ -52,6 +57,11 @@ impl PassedDevice {
             Self::Rng { number } => {
                 arguments.pair("-object", format!("rng-builtin,id=rng{number}"));
                 arguments.pair("-device", format!("virtio-rng-device,rng=rng{number}"));
+            }
+            Self::Console => {
+                // With one port there is no queue to open and close others by.
+                arguments.pair("-device", "virtio-serial-device,max_ports=1");
+                arguments.pair("-device", format!("virtconsole,chardev={PORT}"));
             }
             Self::Disk {
                 file,

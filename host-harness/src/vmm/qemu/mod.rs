@@ -202,7 +202,8 @@ pub(super) fn run(
         // ready, and drop what does not fit.
         let send = |bytes: &[u8]| send(pipe.as_mut(), bytes);
         let (input, is_open) = (config.input.as_ref(), console.input_is_open());
-        let is_escaped = line.nonce.is_some();
+        let is_escaped = line.nonce.is_some() && !config.has_virtio_console();
+        is_open.fetch_or(config.has_virtio_console(), Ordering::SeqCst);
         let attended = GuestInput::feeding(input, is_escaped, &is_open, send, || {
             attend(
                 &mut child,

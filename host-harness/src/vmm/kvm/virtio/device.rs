@@ -21,6 +21,12 @@ pub(super) trait VirtioDevice: Send {
         &[]
     }
 
+    /// Whether a request of this queue could be answered now. If not, it stays in the queue until
+    /// the device is notified again.
+    fn has_answer(&self, _queue: usize) -> bool {
+        true
+    }
+
     /// Serves a request of this queue, and returns how many bytes it has written to its buffers,
     /// from the first on.
     ///

@@ -29,6 +29,8 @@ pub(super) struct Bench {
     /// Counts the interrupts.
     #[cfg(test)]
     pub(super) line: EventFd,
+    /// Which of the device's queues it is; the others are not used.
+    pub(super) queue: u32,
     /// The index behind the last request in the available ring.
     available: u16,
 }
@@ -43,6 +45,7 @@ impl Bench {
             memory,
             #[cfg(test)]
             line,
+            queue: 0,
             available: 0,
         }
     }
@@ -57,7 +60,7 @@ impl Bench {
         u32::from_le_bytes(bytes)
     }
 
-    /// Accepts all features, describes the first queue, and lets the device run.
+    /// Accepts all features, describes the queue, and lets the device run.
     pub(super) fn set_up(&mut self) {
         self.available = 0;
         self.write(VIRTIO_MMIO_STATUS, 0);
@@ -73,7 +76,7 @@ impl Bench {
         self.write(VIRTIO_MMIO_STATUS, driver);
         self.write(VIRTIO_MMIO_STATUS, features);
         for (register, value) in [
-            (VIRTIO_MMIO_QUEUE_SEL, 0),
+            (VIRTIO_MMIO_QUEUE_SEL, self.queue),
             (VIRTIO_MMIO_QUEUE_NUM, QUEUE_SIZE.into()),
             (VIRTIO_MMIO_QUEUE_DESC_LOW, DESCRIPTORS as u32),
             (VIRTIO_MMIO_QUEUE_AVAIL_LOW, AVAILABLE as u32),

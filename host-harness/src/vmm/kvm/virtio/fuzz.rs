@@ -1,6 +1,6 @@
 //! Properties of the devices that must hold for any driver.
 
-use std::{fs::File, os::unix::fs::FileExt};
+use std::{fs::File, os::unix::fs::FileExt, sync::Arc};
 
 use rustix::fs::{MemfdFlags, memfd_create};
 use virtio_bindings::virtio_mmio::{VIRTIO_MMIO_QUEUE_NOTIFY, VIRTIO_MMIO_STATUS};
@@ -8,6 +8,7 @@ use virtio_bindings::virtio_mmio::{VIRTIO_MMIO_QUEUE_NOTIFY, VIRTIO_MMIO_STATUS}
 use super::{
     SIZE,
     blk::Disk,
+    console::{Console, Port},
     device::VirtioDevice,
     driver::{Bench, STATUS_STEPS},
     mmio::Quit,
@@ -16,6 +17,9 @@ use super::{
 use crate::vmm::device::{DiskFile, SECTOR};
 
 const SECTORS: u64 = 8;
+
+/// What a console holds at most: a queue of the longest requests.
+const MAX_OUTPUT: usize = 64 * (64 << 10);
 
 /// Reads any bytes as what a guest does with a device. The first byte chooses the device and
 /// whether it is set up before. Each of the following begins a step, whose operands follow it.
@@ -28,7 +32,8 @@ pub fn fuzz_virtio(bytes: &[u8]) {
     let Some((&first, steps)) = bytes.split_first() else {
         return;
     };
-    let (is_disk, read_only, is_set_up) = (first & 1 != 0, first & 2 != 0, first & 4 == 0);
+    let (is_disk, is_console) = (first & 1 != 0, first & 8 != 0);
+    let (read_only, is_set_up) = (first & 2 != 0, first & 4 == 0);
     let file = File::from(memfd_create("disk", MemfdFlags::CLOEXEC).expect("a file in memory"));
     let length = SECTORS * SECTOR;
     file.set_len(length).expect("it has room");
@@ -38,9 +43,11 @@ pub fn fuzz_virtio(bytes: &[u8]) {
         content
     };
     let before = content();
-    let device: Box<dyn VirtioDevice> = match is_disk {
-        false => Box::new(Rng),
-        true => Box::new(Disk::new(DiskFile {
+    let port = Arc::new(Port::default());
+    let device: Box<dyn VirtioDevice> = match (is_console, is_disk) {
+        (true, _) => Box::new(Console::new(Arc::clone(&port))),
+        (false, false) => Box::new(Rng),
+        (false, true) => Box::new(Disk::new(DiskFile {
             file: file.try_clone().expect("a descriptor"),
             sectors: SECTORS,
             read_only,
@@ -48,6 +55,8 @@ pub fn fuzz_virtio(bytes: &[u8]) {
         })),
     };
     let mut bench = Bench::new(device);
+    // The disk's bit chooses the console's queue.
+    bench.queue = u32::from(is_console && is_disk);
     if is_set_up {
         bench.set_up();
     }
@@ -58,6 +67,8 @@ pub fn fuzz_virtio(bytes: &[u8]) {
         let of_failures = 0x80 | 0x40;
         assert_eq!(bench.read(VIRTIO_MMIO_STATUS) & !(known | of_failures), 0);
         assert_eq!(file.metadata().expect("a file").len(), length);
+        port.add_input(b"input");
+        assert!(port.take_output().len() <= MAX_OUTPUT);
     }
     if read_only {
         assert!(content() == before);
@@ -102,7 +113,7 @@ impl<'a> Steps<'a> {
             }
             3 => bench.make_available(u16::from_le_bytes(self.number()?)),
             _ => {
-                bench.write(VIRTIO_MMIO_QUEUE_NOTIFY, 0);
+                bench.write(VIRTIO_MMIO_QUEUE_NOTIFY, bench.queue);
                 bench.device.serve(quit);
             }
         }

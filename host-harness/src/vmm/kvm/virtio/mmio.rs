@@ -57,6 +57,8 @@ pub(super) struct MmioDevice {
     interrupt: Arc<Interrupt>,
     /// Set when the driver notifies the device of a queue.
     notified: Vec<EventFd>,
+    /// The queue that the vCPU's thread serves, at the notification.
+    served_at_once: Option<usize>,
 }
 
 impl MmioDevice {
@@ -73,12 +75,22 @@ impl MmioDevice {
             notified: notified.collect::<io::Result<_>>()?,
             transport: Mutex::new(transport),
             interrupt,
+            served_at_once: None,
         })
     }
 
-    /// The events that stand for writes of 0, 1 and so on to `QueueNotify`.
-    pub(super) fn notified(&self) -> &[EventFd] {
-        &self.notified
+    /// Has the vCPU's thread serve this queue, in [`write`](Self::write).
+    pub(super) fn serving_at_once(mut self, queue: usize) -> Self {
+        self.served_at_once = Some(queue);
+        self
+    }
+
+    /// The queues that the device's thread serves, and the events that stand for the writes of
+    /// their numbers to `QueueNotify`.
+    pub(super) fn notified(&self) -> impl Iterator<Item = (usize, &EventFd)> {
+        let at_once = self.served_at_once;
+        let all = self.notified.iter().enumerate();
+        all.filter(move |(queue, _)| Some(*queue) != at_once)
     }
 
     /// Handles the guest's read at `offset`. Registers are read as a whole; other reads yield 0.
@@ -106,7 +118,7 @@ impl MmioDevice {
         let value = u32::from_le_bytes(bytes);
         match offset {
             VIRTIO_MMIO_INTERRUPT_ACK => self.interrupt.acknowledge(value),
-            // KVM itself writes to the event if there is such a queue.
+            // If the device's thread serves the queue, KVM itself has written to the event.
             VIRTIO_MMIO_QUEUE_NOTIFY => self.notify(value as usize),
             VIRTIO_MMIO_STATUS => {
                 self.transport().write(offset, value);
@@ -117,8 +129,12 @@ impl MmioDevice {
         }
     }
 
-    fn notify(&self, queue: usize) {
-        if let Some(event) = self.notified.get(queue) {
+    /// Has the queue be served, or serves it.
+    pub(super) fn notify(&self, queue: usize) {
+        if self.served_at_once == Some(queue) {
+            // The guest adds no requests meanwhile.
+            while self.transport().serve_next(queue) {}
+        } else if let Some(event) = self.notified.get(queue) {
             // As in `Quit::ask`.
             let _ = event.write(1);
         }

@@ -7,6 +7,7 @@
 //! request can cost is bounded.
 
 mod blk;
+mod console;
 mod device;
 mod driver;
 mod fuzz;
@@ -35,6 +36,7 @@ use crate::vmm::{
     error::RunError,
 };
 use blk::Disk;
+use console::{Console, Port, RECEIVE, TRANSMIT};
 use device::VirtioDevice;
 pub use fuzz::fuzz_virtio;
 use mmio::{MmioDevice, Quit};
@@ -72,6 +74,24 @@ pub(super) struct VirtioDevices {
     devices: Vec<Arc<MmioDevice>>,
     quit: Arc<Quit>,
     threads: Vec<JoinHandle<()>>,
+    /// There is one at most.
+    console: Option<ConsolePort>,
+}
+
+/// A guest's console, for those that read it and write to it.
+#[derive(Clone)]
+pub(super) struct ConsolePort {
+    port: Arc<Port>,
+    device: Arc<MmioDevice>,
+}
+
+impl ConsolePort {
+    /// Gives the guest as many of the bytes as there is room for, and returns their number.
+    pub(super) fn receive(&self, bytes: &[u8]) -> usize {
+        let taken = self.port.add_input(bytes);
+        self.device.notify(RECEIVE);
+        taken
+    }
 }
 
 impl VirtioDevices {
@@ -87,23 +107,37 @@ impl VirtioDevices {
             devices: Vec::new(),
             quit,
             threads: Vec::new(),
+            console: None,
         };
         for (index, (device, line)) in devices.into_iter().zip(LINES).enumerate() {
+            let mut console = None;
             let device: Box<dyn VirtioDevice> = match device {
                 OpenDevice::Rng => Box::new(Rng),
                 OpenDevice::Disk(file) => Box::new(Disk::new(file)),
+                OpenDevice::Console => {
+                    let port = console.insert(Arc::new(Port::default()));
+                    Box::new(Console::new(Arc::clone(port)))
+                }
             };
             let event = EventFd::new(EFD_NONBLOCK).map_err(resource("an event for a device"))?;
             vm.register_irqfd(&event, line)
                 .map_err(RunError::kvm("connect a device's interrupt"))?;
-            let device = MmioDevice::new(device, memory.clone(), event)
+            let mut device = MmioDevice::new(device, memory.clone(), event)
                 .map_err(resource("an event for a device"))?;
+            if console.is_some() {
+                // Only the vCPU's thread writes to the console.
+                device = device.serving_at_once(TRANSMIT);
+            }
             let notify = address(index) + u64::from(VIRTIO_MMIO_QUEUE_NOTIFY);
-            for (queue, event) in (0_u32..).zip(device.notified()) {
-                vm.register_ioevent(event, &IoEventAddress::Mmio(notify), queue)
+            for (queue, event) in device.notified() {
+                vm.register_ioevent(event, &IoEventAddress::Mmio(notify), queue as u32)
                     .map_err(RunError::kvm("connect a device's queue"))?;
             }
             let device = Arc::new(device);
+            if let Some(port) = console {
+                let device = Arc::clone(&device);
+                started.console = Some(ConsolePort { port, device });
+            }
             started.devices.push(Arc::clone(&device));
             let quit = Arc::clone(&started.quit);
             let events = device
@@ -130,6 +164,17 @@ impl VirtioDevices {
         self.find(address)
             .map(|(device, offset)| device.write(offset, data))
             .is_some()
+    }
+
+    /// The console, if there is one.
+    pub(super) fn console(&self) -> Option<&ConsolePort> {
+        self.console.as_ref()
+    }
+
+    /// Takes what the guest has sent to its console, in the last [`write`](Self::write).
+    pub(super) fn take_output(&self) -> Vec<u8> {
+        self.console()
+            .map_or_else(Vec::new, |console| console.port.take_output())
     }
 
     fn find(&self, address: u64) -> Option<(&MmioDevice, u32)> {

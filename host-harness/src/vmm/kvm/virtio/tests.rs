@@ -1,6 +1,7 @@
 //! The device side against a small driver, and against drivers that break the rules.
 
 mod blk;
+mod console;
 mod hostile;
 mod registers;
 mod threads;
@@ -35,7 +36,12 @@ struct Driver {
 
 impl Driver {
     fn new(device: impl VirtioDevice + 'static) -> Self {
+        Self::with_queue(0, device)
+    }
+
+    fn with_queue(queue: usize, device: impl VirtioDevice + 'static) -> Self {
         let mut bench = Bench::new(Box::new(device));
+        bench.queue = queue as u32;
         bench.set_up();
         Self {
             bench,
@@ -102,7 +108,7 @@ impl Driver {
     }
 
     fn notify(&self) {
-        self.bench.write(VIRTIO_MMIO_QUEUE_NOTIFY, 0);
+        self.bench.write(VIRTIO_MMIO_QUEUE_NOTIFY, self.bench.queue);
         self.bench.device.serve(&self.quit);
     }
 

@@ -265,6 +265,9 @@ impl Transport {
         let Some(queue) = queues.get_mut(index).filter(|queue| queue.ready()) else {
             return Ok(false);
         };
+        if !device.has_answer(index) {
+            return Ok(false);
+        }
         let Some(chain) = next_chain(queue, memory)? else {
             return Ok(false);
         };
