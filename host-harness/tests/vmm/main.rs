@@ -45,6 +45,7 @@ mod records;
 mod refusals;
 mod small_elf;
 mod terminal;
+mod virtio_code;
 
 use std::time::Duration;
 

@@ -4,7 +4,10 @@ use std::{ffi::OsString, os::fd::RawFd, path::Path};
 
 use dormir_abi::port::{DEBUG_CONSOLE, EXIT, SERIAL, SERIAL_IRQ};
 
-use super::devices::{PORT, PassedDevice};
+use super::{
+    argument_list::ArgumentList,
+    devices::{PORT, PassedDevice},
+};
 use crate::vmm::config::{Accelerator, MachineType, RunConfig};
 
 /// What QEMU is passed by the numbers of file descriptors.
@@ -30,7 +33,7 @@ pub(super) fn arguments(
         gdb,
         devices,
     } = passed;
-    let mut arguments = ArgumentList(Vec::new());
+    let mut arguments = ArgumentList::default();
     // Only the devices named here: neither default devices nor the user's configuration.
     arguments.flag("-nodefaults");
     arguments.flag("-no-user-config");
@@ -114,20 +117,7 @@ pub(super) fn arguments(
     // Neither option's value is split at commas, so nothing needs escaping.
     arguments.pair("-kernel", elf);
     arguments.pair("-append", command_line);
-    arguments.0
-}
-
-pub(super) struct ArgumentList(Vec<OsString>);
-
-impl ArgumentList {
-    pub(super) fn flag(&mut self, name: &str) {
-        self.0.push(name.into());
-    }
-
-    pub(super) fn pair(&mut self, name: &str, value: impl Into<OsString>) {
-        self.flag(name);
-        self.0.push(value.into());
-    }
+    arguments.into_vec()
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::{os::fd::RawFd, process::Command};
 
-use super::command::ArgumentList;
+use super::argument_list::ArgumentList;
 use crate::{
     process,
     vmm::{device::OpenDevice, error::RunError},

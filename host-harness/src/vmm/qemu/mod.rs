@@ -1,6 +1,7 @@
 //! Runs guests under QEMU: `qemu-system-x86_64`, or the program that the environment variable
 //! `DORMIR_QEMU` names.
 
+mod argument_list;
 mod command;
 mod devices;
 mod kernel;
