@@ -62,12 +62,13 @@ pub(crate) fn test_programs() -> Result<&'static Images, Failed> {
 
 /// Returns the images of the other programs.
 pub(crate) fn images() -> Result<&'static Images, Failed> {
-    const NAMES: [&str; 19] = [
+    const NAMES: [&str; 20] = [
         "bare",
         "big-image",
         "clock",
         "counts",
         "demo",
+        "devices",
         "echo",
         "endings",
         "hello",

@@ -7,6 +7,7 @@ mod clock;
 mod counts;
 mod data;
 mod demos;
+mod devices;
 mod endings;
 mod gdb;
 mod guest;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let trials = [
         demos::trials(),
+        devices::trials(),
         guest_tests::trials(),
         clock::trials(),
         timers::trials(),

@@ -1,0 +1,118 @@
+//! Virtio devices: the drivers of `dormir-virtio`, and the devices that the harness gives a guest.
+
+use std::{fs, io::Write};
+
+use dormir_harness::vmm::{Accelerator, Device, GuestInput, MachineType, Vmm};
+use libtest_mimic::{Failed, Trial};
+use tempfile::NamedTempFile;
+
+use crate::guest::{boot, config};
+
+/// The VMMs that have virtio-mmio.
+const VMMS: [Vmm; 3] = [
+    Vmm::Kvm,
+    Vmm::Qemu(Accelerator::Tcg, MachineType::Microvm),
+    Vmm::Qemu(Accelerator::Kvm, MachineType::Microvm),
+];
+
+type Case = (&'static str, fn(Vmm) -> Result<(), Failed>);
+
+const CASES: [Case; 6] = [
+    ("rng", |vmm| runs(vmm, "case=rng", vec![Device::Rng])),
+    ("disk", disk),
+    ("read-only", read_only),
+    ("drops", drops),
+    ("console", console),
+    ("none", none),
+];
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let on = |vmm| {
+        CASES.into_iter().map(move |(name, case)| {
+            Trial::test(format!("{vmm}::devices:{name}"), move || case(vmm))
+        })
+    };
+    VMMS.into_iter().flat_map(on).collect()
+}
+
+/// Runs the guest with these devices to its successful end.
+fn runs(vmm: Vmm, arguments: &str, devices: Vec<Device>) -> Result<(), Failed> {
+    let mut config = config(vmm, arguments);
+    config.devices = devices;
+    boot("devices", &config)?.succeeded()?;
+    Ok(())
+}
+
+/// A disk of 4 MiB, with a pattern.
+fn disk_file() -> Result<NamedTempFile, Failed> {
+    let mut file = NamedTempFile::new()?;
+    let bytes: Vec<u8> = (0..4_u32 << 20).map(|place| (place / 512) as u8).collect();
+    file.write_all(&bytes)?;
+    Ok(file)
+}
+
+fn device(file: &NamedTempFile, read_only: bool) -> Device {
+    Device::Disk {
+        path: file.path().to_owned(),
+        read_only,
+    }
+}
+
+/// The guest writes and reads back; the file changes, and keeps its length.
+fn disk(vmm: Vmm) -> Result<(), Failed> {
+    let file = disk_file()?;
+    let before = fs::read(file.path())?;
+    runs(vmm, "case=disk", vec![device(&file, false)])?;
+    let after = fs::read(file.path())?;
+    if after.len() == before.len() && after != before {
+        Ok(())
+    } else {
+        Err(format!(
+            "{} bytes became {}, or none changed",
+            before.len(),
+            after.len()
+        )
+        .into())
+    }
+}
+
+/// The guest can read, and change nothing.
+fn read_only(vmm: Vmm) -> Result<(), Failed> {
+    let file = disk_file()?;
+    let before = fs::read(file.path())?;
+    runs(vmm, "case=read-only", vec![device(&file, true)])?;
+    if fs::read(file.path())? == before {
+        Ok(())
+    } else {
+        Err("a disk that is read-only was changed".into())
+    }
+}
+
+/// Requests that are dropped in flight: a hundredth of a million of each device, or as many as ten
+/// seconds allow.
+fn drops(vmm: Vmm) -> Result<(), Failed> {
+    let file = disk_file()?;
+    runs(vmm, "case=drops", vec![Device::Rng, device(&file, false)])
+}
+
+/// What the console receives comes back.
+fn console(vmm: Vmm) -> Result<(), Failed> {
+    let text = "all that is sent comes back\n".repeat(100) + "end\n";
+    let mut config = config(vmm, "case=console");
+    config.devices = vec![Device::Console];
+    config.input = Some(GuestInput::from_bytes(text.as_bytes())?);
+    let run = boot("devices", &config)?.succeeded()?;
+    run.check(
+        run.console == format!("ready\n{text}"),
+        "other text came back",
+    )
+}
+
+/// Without a device the guest says so.
+fn none(vmm: Vmm) -> Result<(), Failed> {
+    let run = boot("devices", &config(vmm, "case=rng"))?;
+    run.check(
+        run.console == "no device for rng\n",
+        "it does not miss the device",
+    )
+}
