@@ -154,7 +154,9 @@ impl<T: Transport, I: Interrupt, const SIZE: usize> Device<T, I, SIZE> {
     fn listen(&self, id: u64, cx: &mut Context<'_>) -> bool {
         for _ in 0..MOST_ROUNDS {
             if self.interrupt.poll_wait(cx).is_ready() {
-                self.state.lock().acknowledge();
+                if self.state.lock().acknowledge() {
+                    self.interrupt.acknowledged();
+                }
             } else if self.state.lock().lead(id) {
                 return true;
             }

@@ -9,11 +9,20 @@ pub trait Interrupt {
     /// Takes the interrupts that came since the last call, and returns their number if there are
     /// any. If not, the next one wakes the task of this context, and no other.
     fn poll_wait(&self, cx: &mut Context<'_>) -> Poll<u32>;
+
+    /// The device had interrupted, and was told that this was seen. If others share its line, they
+    /// must look at their devices now: the line may have hidden theirs. Without sharing there is
+    /// nothing to do.
+    fn acknowledged(&self) {}
 }
 
 impl<I: Interrupt> Interrupt for &I {
     fn poll_wait(&self, cx: &mut Context<'_>) -> Poll<u32> {
         (**self).poll_wait(cx)
+    }
+
+    fn acknowledged(&self) {
+        (**self).acknowledged();
     }
 }
 
@@ -21,5 +30,9 @@ impl<I: Interrupt> Interrupt for &I {
 impl Interrupt for dormir::platform::bare::DeviceInterrupt {
     fn poll_wait(&self, cx: &mut Context<'_>) -> Poll<u32> {
         self.poll_wait(cx)
+    }
+
+    fn acknowledged(&self) {
+        self.acknowledged();
     }
 }

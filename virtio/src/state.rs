@@ -153,7 +153,8 @@ impl<T: Transport, const SIZE: usize> State<T, SIZE> {
         self.leader.replace(id) == Some(id)
     }
 
-    pub(crate) fn acknowledge(&mut self) {
+    /// Acknowledges what the device has interrupted for, and returns whether there was anything.
+    pub(crate) fn acknowledge(&mut self) -> bool {
         let interrupt = self.transport.ack_interrupt();
         fence(Ordering::SeqCst);
         if interrupt.contains(InterruptStatus::DEVICE_CONFIGURATION_INTERRUPT) {
@@ -164,6 +165,7 @@ impl<T: Transport, const SIZE: usize> State<T, SIZE> {
                 self.fail();
             }
         }
+        !interrupt.is_empty()
     }
 
     /// Takes back one request that is done, and returns who is to be woken. `None`: there was none.

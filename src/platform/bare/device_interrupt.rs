@@ -223,7 +223,8 @@ impl DeviceInterrupt {
     }
 
     /// Makes all other drivers of the line look at their devices, as if it had interrupted. A driver
-    /// calls it after each acknowledgement at its device.
+    /// calls it each time when its device had interrupted and was told that this was seen; not when
+    /// there was nothing to tell, or two drivers would keep each other busy.
     ///
     /// A device holds its line until it is acknowledged, and the PIC sees only when the line rises.
     /// So another device that raises it meanwhile is not seen. Without other drivers, and for a
