@@ -209,7 +209,7 @@ mod tests {
             " -add-fd fd=9,set=1 -blockdev driver=file,filename=/dev/fdset/1,node-name=file1,\
              read-only=on,discard=unmap ",
             " -blockdev driver=raw,file=file1,node-name=disk1,read-only=on,discard=unmap ",
-            " -device virtio-blk-device,drive=disk1,serial=disk0 ",
+            " -device virtio-blk-device,drive=disk1,serial=disk0,werror=report,rerror=report ",
             " -device virtio-serial-device,max_ports=1 -device virtconsole,chardev=port ",
         ] {
             assert!(with.contains(part), "{part}: {with}");

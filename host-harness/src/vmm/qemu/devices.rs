@@ -86,7 +86,11 @@ impl PassedDevice {
                 );
                 arguments.pair(
                     "-device",
-                    format!("virtio-blk-device,drive=disk{number},serial={identification}"),
+                    // By default QEMU stops the guest when the host's disk is full.
+                    format!(
+                        "virtio-blk-device,drive=disk{number},serial={identification},\
+                         werror=report,rerror=report"
+                    ),
                 );
             }
         }

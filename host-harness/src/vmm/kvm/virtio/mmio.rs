@@ -19,7 +19,9 @@ use vmm_sys_util::{
     eventfd::{EFD_NONBLOCK, EventFd},
 };
 
-use super::{device::VirtioDevice, interrupt::Interrupt, transport::Transport};
+use super::{
+    device::VirtioDevice, interrupt::Interrupt, request::MAX_QUEUE_SIZE, transport::Transport,
+};
 use crate::vmm::kvm::boot::Memory;
 
 /// Asks the threads of all devices to end.
@@ -132,8 +134,13 @@ impl MmioDevice {
     /// Has the queue be served, or serves it.
     pub(super) fn notify(&self, queue: usize) {
         if self.served_at_once == Some(queue) {
-            // The guest adds no requests meanwhile.
-            while self.transport().serve_next(queue) {}
+            // The guest's code adds no requests meanwhile. One of its disks may, since disks write
+            // its memory: so no more are served than a queue holds.
+            for _ in 0..MAX_QUEUE_SIZE {
+                if !self.transport().serve_next(queue) {
+                    break;
+                }
+            }
         } else if let Some(event) = self.notified.get(queue) {
             // As in `Quit::ask`.
             let _ = event.write(1);
