@@ -7,6 +7,7 @@ mod config;
 mod console;
 mod device;
 mod error;
+mod feed;
 mod gdb;
 mod image;
 mod input;

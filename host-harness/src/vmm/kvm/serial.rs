@@ -10,7 +10,7 @@ use kvm_ioctls::VmFd;
 use vm_superio::{Serial, Trigger, serial::NoEvents};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
-use crate::vmm::{error::RunError, input::INTERVAL};
+use crate::vmm::{error::RunError, feed::INTERVAL};
 
 /// Its interrupt.
 struct SerialInterrupt(EventFd);
