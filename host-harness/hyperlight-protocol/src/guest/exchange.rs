@@ -6,7 +6,7 @@ use core::mem;
 use super::{
     Batched, Calls,
     digest::digest,
-    outbox,
+    outbox::{self, ADDED, MAX_BATCH, PAGE},
     slot::{HostCopy, Incoming, OutOfPlace, State},
 };
 use crate::{
@@ -14,22 +14,8 @@ use crate::{
     RecordHeader, Reply, ReplyHeader, ReplyStatus, ResultHeader, Status,
 };
 
-/// What Hyperlight's queue has for one host call is shared by both directions, in pages of this
-/// size.
-const PAGE: usize = 4096;
-
-/// The longest batch that needs no page, with what Hyperlight adds to it; and how much that is.
+/// The longest batch that needs no page, with what Hyperlight adds to it.
 const SHORT: usize = 64;
-const ADDED: usize = 256;
-
-/// The longest batch.
-pub(super) const MAX_BATCH: usize = 9 * PAGE - ADDED;
-
-/// The bytes of a batch that calls leave to other records.
-const RESERVED: usize = 512;
-
-/// The longest batch that calls fill.
-pub(super) const MAX_OUTBOX: usize = MAX_BATCH - RESERVED;
 
 /// The least room for results, beside any batch.
 const LEAST_ROOM: usize = 4096;

@@ -2,8 +2,23 @@
 
 use alloc::{collections::VecDeque, vec::Vec};
 
-use super::exchange::{MAX_BATCH, MAX_OUTBOX};
 use crate::{BatchHeader, CallId, Kind, MAX_NAME, MAX_RECORDS, RECORD_HEADER, RecordHeader};
+
+/// What Hyperlight's queue has for one host call is shared by both directions, in pages of this
+/// size.
+pub(super) const PAGE: usize = 4096;
+
+/// How much Hyperlight adds to a batch.
+pub(super) const ADDED: usize = 256;
+
+/// The longest batch.
+pub(super) const MAX_BATCH: usize = 9 * PAGE - ADDED;
+
+/// The bytes of a batch that calls leave to other records.
+const RESERVED: usize = 512;
+
+/// The longest batch that calls fill.
+const MAX_OUTBOX: usize = MAX_BATCH - RESERVED;
 
 /// The records of a batch that calls leave to others.
 const RESERVED_RECORDS: usize = 64;

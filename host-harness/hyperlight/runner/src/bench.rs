@@ -8,10 +8,10 @@ use std::{
 
 use dormir_hyperlight_host::Host;
 use hyperlight_host::Sandbox;
-use rustix::time::{ClockId, clock_gettime};
 
 use crate::{
     host_call_bench,
+    processor_time::charged,
     sandbox::{Check, INTERRUPTS, SandboxGuest},
 };
 
@@ -204,20 +204,6 @@ fn timed<T, E>(call: impl FnOnce() -> Result<T, E>) -> Result<(T, Duration), E> 
     let start = Instant::now();
     let value = call()?;
     Ok((value, start.elapsed()))
-}
-
-/// Returns the result of `call`, and the processor time that it took in all threads of this
-/// process: the vCPU's and Hyperlight's timer's.
-pub(crate) fn charged<T, E>(call: impl FnOnce() -> Result<T, E>) -> Result<(T, Duration), E> {
-    let start = processor_time();
-    let value = call()?;
-    Ok((value, processor_time().saturating_sub(start)))
-}
-
-fn processor_time() -> Duration {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-    Duration::from_secs(seconds) + Duration::from_nanos(u64::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 fn print(name: &str, sample: Duration) {

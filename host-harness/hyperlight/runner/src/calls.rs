@@ -9,7 +9,7 @@ use dormir_hyperlight_host::{Host, Mode};
 
 use crate::{
     Case,
-    bench::charged,
+    processor_time::charged,
     sandbox::{Check, DRIFT, INTERRUPTS, MARGIN, SandboxGuest, check, works},
 };
 

@@ -12,10 +12,9 @@ use hyperlight_host::{HostFunctions, HyperlightError, Sandbox, SandboxBuilder};
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::{
-    Case,
-    bench::charged,
-    exits,
+    Case, exits,
     process::Process,
+    processor_time::charged,
     sandbox::{Check, MARGIN, SandboxGuest, check},
 };
 

@@ -13,6 +13,7 @@ mod host_call_bench;
 mod host_calls;
 mod polled;
 mod process;
+mod processor_time;
 mod random_calls;
 mod report;
 mod runtimes;
