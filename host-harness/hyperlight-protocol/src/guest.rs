@@ -6,10 +6,11 @@
 use alloc::{collections::VecDeque, vec::Vec};
 use core::{mem, task::Waker};
 
-use crate::CallId;
+use crate::{CallId, Kind};
 pub use error::CallError;
 use outbox::Outboxes;
 use slot::{HostCopy, Slot, State};
+pub use streaming::{InputProgress, OutputProgress};
 
 mod budget;
 mod digest;
@@ -17,6 +18,8 @@ mod error;
 mod exchange;
 mod outbox;
 mod slot;
+mod streaming;
+mod streams;
 
 /// The budget for results that have arrived and were not taken, if none is set.
 const DEFAULT_BUDGET: usize = 40 * 1024;
@@ -45,12 +48,17 @@ pub struct Calls {
     cancels: VecDeque<CallId>,
     wants: VecDeque<(CallId, u32)>,
     batched: Batched,
-    /// Calls whose results the host has, and for which tasks wait, until there is memory for them.
+    /// The calls with input to send.
+    inputs: VecDeque<CallId>,
+    /// Calls whose results or pieces of outputs the host has, and for which tasks wait, until there
+    /// is memory for them.
     waiting: VecDeque<CallId>,
     /// Calls whose results the last reply brought to their ends.
     arrived: Vec<CallId>,
-    /// Calls that have ended, whose wakers were not taken.
+    /// Calls that have ended or whose streams go on, whose wakers were not taken.
     woken: VecDeque<CallId>,
+    /// The wakers of tasks that send input to calls that are not there any more.
+    writers: Vec<Waker>,
     /// The number of calls that the host has, as far as is known.
     sent: usize,
     /// The bytes reserved for results.
@@ -86,9 +94,11 @@ impl Calls {
                 cancels: 0,
                 wants: 0,
             },
+            inputs: VecDeque::new(),
             waiting: VecDeque::new(),
             arrived: Vec::new(),
             woken: VecDeque::new(),
+            writers: Vec::new(),
             sent: 0,
             held: 0,
             budget: DEFAULT_BUDGET,
@@ -113,6 +123,10 @@ impl Calls {
     ///
     /// `TooLarge` if it fits into no batch; `Busy` if there are too many calls.
     pub fn call(&mut self, name: &str, argument: &[u8]) -> Result<CallId, CallError> {
+        self.queue(Kind::Request, name, argument)
+    }
+
+    fn queue(&mut self, kind: Kind, name: &str, argument: &[u8]) -> Result<CallId, CallError> {
         if !Outboxes::fits(name, argument) {
             return Err(CallError::TooLarge);
         }
@@ -125,7 +139,7 @@ impl Calls {
             None => return Err(CallError::Busy),
         };
         let id = self.slots[slot].next_id(slot);
-        let place = self.outboxes.push(id, name, argument);
+        let place = self.outboxes.push(kind, id, name, argument);
         self.slots[slot].state = State::Queued(place);
         Ok(id)
     }
@@ -139,10 +153,8 @@ impl Calls {
     /// Whether something is queued for the host.
     #[must_use]
     pub fn has_news(&self) -> bool {
-        self.outboxes.len() > 0
-            || !self.cancels.is_empty()
-            || !self.wants.is_empty()
-            || self.can_fetch()
+        let has_calls = self.outboxes.len() > 0 || !self.cancels.is_empty();
+        has_calls || !self.wants.is_empty() || !self.inputs.is_empty() || self.can_fetch()
     }
 
     /// Whether calls that the host has are to be cancelled.
@@ -219,17 +231,22 @@ impl Calls {
         if is_on_host {
             self.cancels.push_back(id);
         }
+        self.end_streams(id);
         self.free.push(id.slot());
     }
 
     /// Takes one waker of a call that has ended, to be woken outside of any critical section.
     pub fn next_woken(&mut self) -> Option<Waker> {
+        if let Some(writer) = self.writers.pop() {
+            return Some(writer);
+        }
         loop {
-            let id = self.woken.pop_front()?;
+            let id = *self.woken.front()?;
             let slot = self.slots.get_mut(id.slot()).filter(|slot| slot.is(id));
-            if let Some(waker) = slot.and_then(|slot| slot.waker.take()) {
+            if let Some(waker) = slot.and_then(Slot::take_waker) {
                 return Some(waker);
             }
+            self.woken.pop_front();
         }
     }
 

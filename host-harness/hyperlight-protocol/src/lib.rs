@@ -17,6 +17,15 @@
 //! Decoding needs no heap, never panics, and never reads beyond the bytes that it is given: neither
 //! side trusts the other's lengths. A message is checked as a whole before any of it is used.
 //!
+//! # Streams
+//!
+//! A call may have an *input* and an *output* besides its argument and its result: streams of
+//! bytes, which go in chunks of any length. Each chunk names its offset, so that none is lost or
+//! taken twice. The guest sends up to [`STREAM_WINDOW`] bytes of the input beyond those that the
+//! function has taken, which the host reports by `More`. The host sends a first chunk of the output
+//! when it has one, and the next when the guest asks by `More`. The call's response comes behind
+//! its output, and ends both.
+//!
 //! # Generations and batches
 //!
 //! The guest numbers its batches, and the host's first reply gives it a generation. If a batch is
@@ -50,9 +59,10 @@ mod reply;
 pub mod typed;
 
 pub use batch::{Batch, BatchHeader, Flags, ToHost};
-pub use record::{CallId, Kind, RECORD_HEADER, RecordHeader};
+pub use record::{CHUNK_HEADER, CallId, Kind, RECORD_HEADER, RecordHeader, chunk_header};
 pub use reply::{
-    FromHost, RESULT_HEADER, Reply, ReplyHeader, ReplyStatus, ResultHeader, SIGNAL_LEN, Status,
+    FromHost, MORE_LEN, RESULT_HEADER, Reply, ReplyHeader, ReplyStatus, ResultHeader, SIGNAL_LEN,
+    Status,
 };
 
 /// The host function with which a batch is exchanged for a reply.
@@ -67,6 +77,11 @@ pub const MAX_RECORDS: usize = 1024;
 /// The most bytes in one message, its header included. What Hyperlight 0.18 carries by default in
 /// one host call, in both directions together, is a little more.
 pub const MAX_MESSAGE: usize = 42 * 1024;
+
+/// The most bytes of a call's input that the host's function has not taken. The guest may send that
+/// much at first, and as much again behind what the host says that the function has taken. Of an
+/// output that the guest has not taken, the host holds as much.
+pub const STREAM_WINDOW: usize = 16 * 1024;
 
 /// The longest name of a function, in bytes.
 pub const MAX_NAME: usize = 255;

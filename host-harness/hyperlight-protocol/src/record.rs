@@ -14,18 +14,21 @@ pub enum Kind {
     Request = 0x01,
     /// A result, or a piece of one, from the host.
     Response = 0x02,
-    /// A piece of a stream. Reserved.
+    /// A piece of a call's input, from the guest; or of its output, from the host.
     StreamChunk = 0x03,
-    /// The end of a stream. Reserved.
+    /// The end of a call's input, from the guest. A call's output ends with its response.
     StreamEnd = 0x04,
     /// The guest does not want the result of a call any more.
     Cancel = 0x05,
-    /// The host keeps a result, and the guest has room for its next piece.
+    /// The host keeps a result, and the guest has room for its next piece. Or there is room for
+    /// more of a stream: of an output, from the guest; of an input, from the host.
     More = 0x80,
     /// Signals of an event, from the host. The `cid` is the event's number.
     Signal = 0x81,
     /// A call that the guest has ended before it was sent.
     Void = 0x82,
+    /// A call with an input and an output, from the guest.
+    StreamRequest = 0x83,
 }
 
 impl Kind {
@@ -39,6 +42,7 @@ impl Kind {
             0x80 => Self::More,
             0x81 => Self::Signal,
             0x82 => Self::Void,
+            0x83 => Self::StreamRequest,
             _ => return None,
         })
     }
@@ -111,6 +115,21 @@ impl RecordHeader {
     }
 }
 
+/// The length of a chunk's record without its bytes.
+pub const CHUNK_HEADER: usize = RECORD_HEADER + 4;
+
+/// Writes the header of a chunk's record: of the `length` bytes of a stream, which follow it,
+/// behind the first `offset`. Offsets of streams count modulo 2^32.
+#[must_use]
+pub fn chunk_header(id: CallId, offset: u32, length: u32) -> [u8; CHUNK_HEADER] {
+    let header = RecordHeader {
+        kind: Kind::StreamChunk,
+        cid: id.0,
+        payload_len: length.saturating_add(4),
+    };
+    join(&[&header.to_bytes(), &offset.to_le_bytes()])
+}
+
 /// The records in `bytes`, as `parse` reads them from header and payload. The first that cannot be
 /// read ends them with `None`.
 pub(crate) fn records<'a, T>(
@@ -161,7 +180,7 @@ mod tests {
         assert_eq!(header.to_bytes(), bytes);
         assert_eq!(RecordHeader::take(&mut &bytes[..]), Some(header));
         // Another kind, reserved bytes that are not zero, too short.
-        for (index, wrong) in [(0, 6), (0, 0x83), (1, 1), (3, 0x80)] {
+        for (index, wrong) in [(0, 6), (0, 0x84), (1, 1), (3, 0x80)] {
             let mut bytes = bytes;
             bytes[index] = wrong;
             assert_eq!(RecordHeader::take(&mut &bytes[..]), None);

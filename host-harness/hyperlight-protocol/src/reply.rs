@@ -125,6 +125,9 @@ impl Status {
 /// The length of a result's record without its bytes.
 pub const RESULT_HEADER: usize = RECORD_HEADER + 12;
 
+/// The length of the record by which the host asks for more of an input.
+pub const MORE_LEN: usize = RECORD_HEADER + 4;
+
 /// The length of a signal's record.
 pub const SIGNAL_LEN: usize = RECORD_HEADER + 4;
 
@@ -164,6 +167,22 @@ impl ResultHeader {
 pub enum FromHost<'a> {
     /// A call has ended: its result, or the next piece of it.
     Result(ResultHeader, &'a [u8]),
+    /// A piece of a call's output.
+    Chunk {
+        /// The call's number.
+        id: CallId,
+        /// How much of the output was sent before.
+        offset: u32,
+        /// The piece.
+        bytes: &'a [u8],
+    },
+    /// The function has taken the first `offset` bytes of its input, so there is room for more.
+    More {
+        /// The call's number.
+        id: CallId,
+        /// How much it has taken.
+        offset: u32,
+    },
     /// An event was signalled.
     Signal {
         /// The event's number.
@@ -185,11 +204,32 @@ impl<'a> FromHost<'a> {
         join(&[&header.to_bytes(), &count.to_le_bytes()])
     }
 
+    /// Writes a [`More`](Self::More).
+    #[must_use]
+    pub fn more(id: CallId, offset: u32) -> [u8; MORE_LEN] {
+        let header = RecordHeader {
+            kind: Kind::More,
+            cid: id.0,
+            payload_len: 4,
+        };
+        join(&[&header.to_bytes(), &offset.to_le_bytes()])
+    }
+
     fn parse(header: RecordHeader, mut payload: &'a [u8]) -> Option<Self> {
+        let id = CallId(header.cid);
         match header.kind {
+            Kind::StreamChunk => Some(Self::Chunk {
+                id,
+                offset: take_u32(&mut payload)?,
+                bytes: payload,
+            }),
+            Kind::More => {
+                let offset = take_u32(&mut payload)?;
+                payload.is_empty().then_some(Self::More { id, offset })
+            }
             Kind::Response => {
                 let result = ResultHeader {
-                    id: CallId(header.cid),
+                    id,
                     status: Status::from_word(take_u32(&mut payload)?)?,
                     total: take_u32(&mut payload)?,
                     offset: take_u32(&mut payload)?,
@@ -236,136 +276,4 @@ impl<'a> Reply<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use std::vec::Vec;
-
-    const HEADER: ReplyHeader = ReplyHeader {
-        status: ReplyStatus::Done,
-        interrupts: true,
-        generation: 2,
-        number: 3,
-        now: 4,
-        tsc_hz: 5,
-        longest_wait: 6,
-    };
-
-    fn write(header: ReplyHeader, records: &[FromHost<'_>]) -> Vec<u8> {
-        let mut bytes = header.to_bytes().to_vec();
-        for record in records {
-            match record {
-                FromHost::Result(result, piece) => {
-                    bytes.extend_from_slice(&result.to_bytes(piece.len() as u32));
-                    bytes.extend_from_slice(piece);
-                }
-                FromHost::Signal { event, count } => {
-                    bytes.extend_from_slice(&FromHost::signal(*event, *count));
-                }
-            }
-        }
-        bytes
-    }
-
-    #[test]
-    fn unsound_replies_are_refused() {
-        let result = ResultHeader {
-            id: CallId(9),
-            status: Status::Done,
-            total: 5,
-            offset: 2,
-        };
-        let signal = FromHost::Signal { event: 3, count: 1 };
-        let sound = write(HEADER, &[FromHost::Result(result, b"abc"), signal]);
-        assert!(Reply::parse(&sound).is_some());
-        let record = ReplyHeader::LEN;
-        let second = record + RESULT_HEADER + 3;
-        for (index, wrong) in [
-            (0, 1),           // another version
-            (4, 5),           // an unknown status
-            (5, 2),           // neither with interrupts nor without
-            (6, 1),           // a reserved byte
-            (8, 0),           // no generation
-            (32, 0),          // no frequency
-            (record, 1),      // a kind that only the guest sends
-            (record + 8, 11), // shorter than its numbers
-            (record + 8, 60), // longer than the reply
-            (record + 12, 7), // an unknown status
-            (record + 16, 4), // a piece behind the result's end
-            (record + 20, 3), // the same
-            (second + 5, 1),  // an event beyond the last
-            (second + 8, 3),  // cut short
-        ] {
-            let mut bytes = sound.clone();
-            bytes[index] = wrong;
-            assert!(Reply::parse(&bytes).is_none(), "byte {index} = {wrong}");
-        }
-        for length in 0..sound.len() {
-            let is_whole = length == record || length == second;
-            assert_eq!(Reply::parse(&sound[..length]).is_some(), is_whole);
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn a_reply_is_read_as_it_was_written(
-            status in 0_u8..5,
-            interrupts: bool,
-            words in [1_u64.., 1.., 1.., 1.., 1..],
-            results in proptest::collection::vec(
-                (any::<u32>(), 0_u32..7, 0_u32..1000, 0_u32..1000, any::<Vec<u8>>()),
-                0..20,
-            ),
-            signals: Vec<(u8, u32)>,
-        ) {
-            let header = ReplyHeader {
-                status: [
-                    ReplyStatus::Done,
-                    ReplyStatus::TooLong,
-                    ReplyStatus::Cancelled,
-                    ReplyStatus::BadBatch,
-                    ReplyStatus::Stalled,
-                ][usize::from(status)],
-                interrupts,
-                generation: words[0],
-                number: words[1],
-                now: words[2],
-                tsc_hz: words[3],
-                longest_wait: words[4],
-            };
-            let results = results.iter().map(|(id, status, offset, rest, piece)| {
-                let result = ResultHeader {
-                    id: CallId(*id),
-                    status: Status::from_word(*status).expect("it is in range"),
-                    total: offset + rest + piece.len() as u32,
-                    offset: *offset,
-                };
-                FromHost::Result(result, piece)
-            });
-            let signals = signals
-                .iter()
-                .map(|(event, count)| FromHost::Signal { event: *event, count: *count });
-            let records: Vec<_> = results.chain(signals).collect();
-            let bytes = write(header, &records);
-            let reply = Reply::parse(&bytes).expect("it is sound");
-            prop_assert_eq!(reply.header, header);
-            prop_assert_eq!(reply.records().collect::<Vec<_>>(), records);
-        }
-
-        #[test]
-        fn no_bytes_cause_a_panic(bytes: Vec<u8>) {
-            let _ = Reply::parse(&bytes);
-            let behind_a_header = [&HEADER.to_bytes()[..], &bytes].concat();
-            if let Some(reply) = Reply::parse(&behind_a_header) {
-                let length: usize = reply
-                    .records()
-                    .map(|record| match record {
-                        FromHost::Result(_, piece) => piece.len(),
-                        FromHost::Signal { .. } => 0,
-                    })
-                    .sum();
-                prop_assert!(length <= bytes.len());
-            }
-        }
-    }
-}
+mod tests;

@@ -10,7 +10,8 @@ use core::mem;
 
 use super::{
     Calls,
-    slot::{HostCopy, Incoming, State},
+    slot::{HostCopy, Incoming, Slot, State},
+    streams::LEAST_PIECE,
 };
 use crate::{ResultHeader, Status};
 
@@ -80,6 +81,14 @@ impl Calls {
     pub(super) fn fetch(&mut self) -> bool {
         let mut has_ended = false;
         while let Some(&id) = self.waiting.front() {
+            if self.slots[id.slot()].waits_for_output() {
+                if !self.free(LEAST_PIECE.min(self.budget)) {
+                    break;
+                }
+                self.waiting.pop_front();
+                self.ask_for_output(id);
+                continue;
+            }
             let State::OnHost { status, total, .. } = self.slots[id.slot()].state else {
                 self.waiting.pop_front();
                 continue;
@@ -109,6 +118,9 @@ impl Calls {
     /// Whether [`fetch`](Self::fetch) would do something.
     pub(super) fn can_fetch(&self) -> bool {
         self.waiting.front().is_some_and(|id| {
+            if self.slots[id.slot()].waits_for_output() {
+                return self.can_be_free(LEAST_PIECE.min(self.budget));
+            }
             let State::OnHost { total, .. } = self.slots[id.slot()].state else {
                 return true;
             };
@@ -123,13 +135,13 @@ impl Calls {
     /// Whether so much memory is free, or held by results that no task waits for.
     fn can_be_free(&self, bytes: usize) -> bool {
         let idle = self.slots.iter().filter(|slot| slot.waker.is_none());
-        let idle: usize = idle.map(|slot| slot.state.held()).sum();
+        let idle: usize = idle.map(Slot::held).sum();
         let busy = self.held.saturating_sub(idle);
         busy <= self.budget && bytes <= self.budget - busy
     }
 
     /// Frees so much memory, if it can.
-    fn free(&mut self, bytes: usize) -> bool {
+    pub(super) fn free(&mut self, bytes: usize) -> bool {
         if !self.is_free(bytes) && self.can_be_free(bytes) {
             for slot in 0..self.slots.len() {
                 if self.is_free(bytes) {
@@ -141,8 +153,11 @@ impl Calls {
         self.is_free(bytes)
     }
 
-    /// Frees the memory of a result that no task waits for.
+    /// Frees the memory of a result, or of a piece of an output, that no task waits for.
     fn give_back(&mut self, index: usize) {
+        if self.slots[index].waker.is_none() {
+            self.held -= self.slots[index].drop_piece();
+        }
         let slot = &mut self.slots[index];
         let (id, held) = (slot.id(index), slot.state.held());
         if slot.waker.is_some() || held == 0 {

@@ -7,11 +7,11 @@ use super::{
     Batched, Calls,
     digest::digest,
     outbox::{self, ADDED, MAX_BATCH, PAGE},
-    slot::{HostCopy, Incoming, OutOfPlace, State},
+    slot::{HostCopy, Incoming, OutOfPlace, Slot, State},
 };
 use crate::{
-    Batch, BatchHeader, CallId, Flags, FromHost, Kind, MAX_MESSAGE, MAX_RECORDS, RECORD_HEADER,
-    RecordHeader, Reply, ReplyHeader, ReplyStatus, ResultHeader, Status,
+    Batch, BatchHeader, CHUNK_HEADER, CallId, Flags, FromHost, Kind, MAX_MESSAGE, MAX_RECORDS,
+    RECORD_HEADER, RecordHeader, Reply, ReplyHeader, ReplyStatus, ResultHeader, Status,
 };
 
 /// The longest batch that needs no page, with what Hyperlight adds to it.
@@ -31,10 +31,10 @@ impl Calls {
         let number = self.number.wrapping_add(1);
         self.no_answer();
         let is_repeated = self.attempts > 0;
-        let mut calls = None;
-        let mut has_ended = false;
+        let (mut calls, mut inputs) = (None, 0);
+        let mut is_woken = false;
         if !is_repeated {
-            has_ended = self.fetch();
+            is_woken = self.fetch();
             self.keep();
             // Calls go if the other records leave space: cancellations make room for them.
             let cancels = self.cancels.len().min(MAX_RECORDS);
@@ -44,8 +44,6 @@ impl Calls {
             calls = self.outboxes.pop(cancels + wants, length);
         }
         let Batched { cancels, wants } = self.batched;
-        let is_all =
-            self.outboxes.len() == 0 && (cancels, wants) == (self.cancels.len(), self.wants.len());
         let mut bytes = calls.unwrap_or_else(|| vec![0; BatchHeader::LEN]);
         for id in outbox::calls_in(&bytes) {
             self.slots[id.slot()].state = State::Sent {
@@ -70,8 +68,16 @@ impl Calls {
             record(Kind::More, *id, &offset.to_le_bytes());
         }
         if !is_repeated {
+            let records = MAX_RECORDS - outbox::headers_in(&bytes).count();
+            let before = bytes.len();
+            let longest = MAX_BATCH.min(before + CHUNK_HEADER + self.input_share());
+            is_woken |= self.write_inputs(number, &mut bytes, longest, records);
+            inputs = bytes.len() - before;
             self.digest = digest(&bytes[BatchHeader::LEN..]);
         }
+        let is_all = self.outboxes.len() == 0
+            && self.inputs.is_empty()
+            && (cancels, wants) == (self.cancels.len(), self.wants.len());
         let header = BatchHeader {
             flags: Flags {
                 is_first,
@@ -80,8 +86,8 @@ impl Calls {
             },
             generation: self.generation,
             number,
-            wait: if is_all && !has_ended { wait } else { 0 },
-            room: self.room(bytes.len()) as u32,
+            wait: if is_all && !is_woken { wait } else { 0 },
+            room: self.room(bytes.len(), inputs) as u32,
             digest: self.digest,
         };
         bytes[..BatchHeader::LEN].copy_from_slice(&header.to_bytes());
@@ -90,16 +96,30 @@ impl Calls {
         bytes
     }
 
-    /// How many bytes of results may come in the reply to a batch of `length` bytes. The reply
-    /// needs memory beside the results, so a guest with a small budget gets small replies.
-    fn room(&self, length: usize) -> usize {
+    /// How many bytes of results may come in the reply to a batch of `length` bytes, `inputs` of
+    /// them of inputs. The reply needs memory beside the results, so a guest with a small budget
+    /// gets small replies.
+    fn room(&self, length: usize, inputs: usize) -> usize {
         let used = if length <= SHORT {
             0
         } else {
             (length + ADDED).next_multiple_of(PAGE)
         };
         let left = (MAX_MESSAGE - ReplyHeader::LEN).saturating_sub(used);
-        left.min((self.budget / 4).max(LEAST_ROOM))
+        left.min(self.share().saturating_sub(inputs).max(LEAST_ROOM))
+    }
+
+    /// How many bytes of results and inputs go in one exchange at most, so that a small guest has
+    /// memory for them.
+    fn share(&self) -> usize {
+        (self.budget / 4).max(LEAST_ROOM)
+    }
+
+    /// How many of them are of inputs. By default that is a little less than 8 KiB: a heap that
+    /// allocates powers of two has no larger blocks for the batch and for what Hyperlight makes of
+    /// it.
+    pub(super) fn input_share(&self) -> usize {
+        self.share() / 4 * 3
     }
 
     /// To be called when the last batch had no answer: its calls have ended as lost, since they may
@@ -109,7 +129,11 @@ impl Calls {
             return;
         }
         let unanswered = self.number.wrapping_add(1);
-        self.lose(|number| number == unanswered, true);
+        let is_lost = |slot: &Slot, number| {
+            let streams = slot.streams.as_ref();
+            number == unanswered || streams.is_some_and(|it| it.last_sent == unanswered)
+        };
+        self.lose(is_lost, true);
     }
 
     /// Takes the reply to the last [`batch`](Self::batch), but for signals of events. Returns
@@ -124,8 +148,11 @@ impl Calls {
         }
         self.acknowledged(header.generation);
         for record in reply.records() {
-            if let FromHost::Result(result, piece) = record {
-                self.arrived(result, piece);
+            match record {
+                FromHost::Result(result, piece) => self.arrived(result, piece),
+                FromHost::Chunk { id, offset, bytes } => self.chunk_arrived(id, offset, bytes),
+                FromHost::More { id, offset } => self.input_was_taken(id, offset),
+                FromHost::Signal { .. } => {}
             }
         }
         true
@@ -144,7 +171,7 @@ impl Calls {
             self.cancels.clear();
             self.wants.clear();
             self.lose_copies();
-            self.lose(|number| number != last, false);
+            self.lose(|_, number| number != last, false);
         } else {
             self.cancels.drain(..batched.cancels);
             self.wants.drain(..batched.wants);
@@ -153,10 +180,10 @@ impl Calls {
 
     /// Ends the calls that were sent in certain batches, and cancels them if the host may have
     /// them.
-    fn lose(&mut self, is_lost: impl Fn(u64) -> bool, cancels: bool) {
+    fn lose(&mut self, is_lost: impl Fn(&Slot, u64) -> bool, cancels: bool) {
         for slot in 0..self.slots.len() {
             if let State::Sent { number, .. } = self.slots[slot].state
-                && is_lost(number)
+                && is_lost(&self.slots[slot], number)
             {
                 let id = self.slots[slot].id(slot);
                 self.ended(id, Status::Lost, Vec::new());
@@ -172,7 +199,7 @@ impl Calls {
         let id = result.id;
         let is_last = result.offset as usize + piece.len() == result.total as usize;
         let slot = self.slots.get_mut(id.slot()).filter(|slot| slot.is(id));
-        let is_first = match slot.map(|slot| &slot.state) {
+        let is_first = match slot.map(Slot::without_output) {
             Some(State::Sent { incoming, .. }) => incoming.is_new(),
             Some(State::OnHost { .. }) => {
                 if is_last {

@@ -70,7 +70,7 @@ impl Outboxes {
     }
 
     /// Adds a call that fits.
-    pub(super) fn push(&mut self, id: CallId, name: &str, argument: &[u8]) -> Place {
+    pub(super) fn push(&mut self, kind: Kind, id: CallId, name: &str, argument: &[u8]) -> Place {
         let payload_len = 1 + name.len() + argument.len();
         let length = RECORD_HEADER + payload_len;
         let has_room = |last: &Outbox| {
@@ -93,7 +93,7 @@ impl Outboxes {
         }
         let offset = last.bytes.len();
         let header = RecordHeader {
-            kind: Kind::Request,
+            kind,
             cid: id.0,
             payload_len: payload_len as u32,
         };
@@ -146,12 +146,17 @@ impl Outboxes {
 
 /// The calls in a batch that [`Outboxes::pop`] has returned.
 pub(super) fn calls_in(batch: &[u8]) -> impl Iterator<Item = CallId> {
+    headers_in(batch)
+        .filter(|header| matches!(header.kind, Kind::Request | Kind::StreamRequest))
+        .map(|header| CallId(header.cid))
+}
+
+/// The headers of a batch's records.
+pub(super) fn headers_in(batch: &[u8]) -> impl Iterator<Item = RecordHeader> {
     let mut rest = &batch[BatchHeader::LEN..];
     core::iter::from_fn(move || {
         let header = RecordHeader::take(&mut rest)?;
         rest = rest.get(header.payload_len as usize..)?;
         Some(header)
     })
-    .filter(|header| header.kind == Kind::Request)
-    .map(|header| CallId(header.cid))
 }

@@ -1,9 +1,9 @@
 //! One call's place in the table.
 
-use alloc::vec::Vec;
+use alloc::{boxed::Box, vec::Vec};
 use core::{mem, task::Waker};
 
-use super::outbox::Place;
+use super::{outbox::Place, streams::Streams};
 use crate::{CallId, ResultHeader, Status};
 
 /// A slot of the table: it outlives its call, and is used again with another age.
@@ -12,6 +12,8 @@ pub(super) struct Slot {
     age: u32,
     pub(super) state: State,
     pub(super) waker: Option<Waker>,
+    /// Its input and output, if it has them.
+    pub(super) streams: Option<Box<Streams>>,
 }
 
 /// Where a call is.
@@ -76,7 +78,51 @@ impl Slot {
             age: 0,
             state: State::Free,
             waker: None,
+            streams: None,
         }
+    }
+
+    /// Takes a waker of its tasks: of the one that awaits the call, or of the one that sends input.
+    pub(super) fn take_waker(&mut self) -> Option<Waker> {
+        let writer = || self.streams.as_mut()?.writer.take();
+        self.waker.take().or_else(writer)
+    }
+
+    /// The bytes of memory that are reserved.
+    pub(super) fn held(&self) -> usize {
+        let piece = self.streams.as_ref().map_or(0, |it| it.piece.len());
+        self.state.held() + piece
+    }
+
+    /// Whether its task waits for a piece of its output, for which there is no memory.
+    pub(super) fn waits_for_output(&self) -> bool {
+        let is_sent = matches!(self.state, State::Sent { .. });
+        is_sent && self.streams.as_ref().is_some_and(|it| it.is_waiting)
+    }
+
+    /// Frees the memory of a piece of the output, which the host sends once more when it is asked.
+    /// Returns how much.
+    pub(super) fn drop_piece(&mut self) -> usize {
+        let Some(streams) = &mut self.streams else {
+            return 0;
+        };
+        match &mut self.state {
+            State::Sent { .. } => streams.drop_piece(),
+            // The host does not, so the output is not complete.
+            State::Ended { status, bytes, .. } if !streams.piece.is_empty() => {
+                *status = Status::Lost;
+                mem::take(bytes).len() + streams.drop_piece()
+            }
+            _ => 0,
+        }
+    }
+
+    /// Where the call is, now that its result comes: so its output has ended.
+    pub(super) fn without_output(&mut self) -> &State {
+        if let Some(streams) = &mut self.streams {
+            streams.is_asked = true;
+        }
+        &self.state
     }
 
     /// Makes the slot one age older; it is slot number `slot`. Returns its next call's number.

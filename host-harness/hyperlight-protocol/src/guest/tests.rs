@@ -14,14 +14,14 @@ mod budget;
 mod queues;
 
 /// A host that answers as a test says.
-struct Answer {
+pub(super) struct Answer {
     header: ReplyHeader,
-    records: Vec<u8>,
+    pub(super) records: Vec<u8>,
 }
 
 impl Answer {
     /// An answer to the batch `bytes`.
-    fn to(bytes: &[u8], generation: u64) -> Self {
+    pub(super) fn to(bytes: &[u8], generation: u64) -> Self {
         let batch = Batch::parse(bytes).expect("it is sound");
         Self {
             header: ReplyHeader {
@@ -50,27 +50,32 @@ impl Answer {
         self
     }
 
-    fn result(self, id: CallId, bytes: &[u8]) -> Self {
+    pub(super) fn result(self, id: CallId, bytes: &[u8]) -> Self {
         self.piece(id, Status::Done, bytes.len() as u32, 0, bytes)
     }
 
-    fn take(self, calls: &mut Calls) -> bool {
+    pub(super) fn take(self, calls: &mut Calls) -> bool {
         let bytes = [&self.header.to_bytes()[..], &self.records].concat();
         calls.take_reply(&Reply::parse(&bytes).expect("it is sound"))
     }
 }
 
-fn batch(calls: &mut Calls) -> Vec<u8> {
+pub(super) fn batch(calls: &mut Calls) -> Vec<u8> {
     calls.batch(NO_DEADLINE, false, false)
 }
 
 /// The records of a batch, as text.
-fn records(bytes: &[u8]) -> Vec<String> {
+pub(super) fn records(bytes: &[u8]) -> Vec<String> {
     let batch = Batch::parse(bytes).expect("it is sound");
     let records = batch.records().map(|record| match record {
         ToHost::Call { name, argument, .. } => {
             std::format!("{name} {}", String::from_utf8_lossy(argument))
         }
+        ToHost::Chunk { id, offset, bytes } => {
+            let bytes = String::from_utf8_lossy(bytes);
+            std::format!("chunk {} {offset} {bytes}", id.slot())
+        }
+        ToHost::End(id) => std::format!("end {}", id.slot()),
         ToHost::Void => "void".to_string(),
         ToHost::Cancel(id) => std::format!("cancel {}", id.slot()),
         ToHost::More { id, offset } => std::format!("more {} {offset}", id.slot()),
@@ -90,7 +95,7 @@ fn call(calls: &mut Calls, argument: &str) -> CallId {
 }
 
 /// Sends what is queued, in generation 1.
-fn send(calls: &mut Calls) {
+pub(super) fn send(calls: &mut Calls) {
     let bytes = batch(calls);
     assert!(Answer::to(&bytes, 1).take(calls));
 }

@@ -7,8 +7,10 @@ use dormir_hyperlight_protocol::{
 };
 
 use crate::{
+    call_streams::StreamsOfCall,
+    functions::Called,
     state::{Changing, EndOfCall, HostState},
-    table::Aborts,
+    table::{Aborts, STREAMS},
     task::CallTask,
     waiting::Waiting,
 };
@@ -95,9 +97,23 @@ impl HostState {
         for record in batch.records() {
             match record {
                 ToHost::Cancel(_) | ToHost::Void => {}
-                ToHost::More { id, offset } => changing.calls.more(id, offset),
-                ToHost::Call { id, name, argument } => {
-                    tasks.extend(self.start(changing, id, name, argument));
+                ToHost::More { id, offset } => changing.calls.more(id, offset, aborts),
+                ToHost::Chunk { id, offset, bytes } => {
+                    changing.calls.chunk(id, offset, bytes, aborts);
+                }
+                ToHost::End(id) => changing.calls.end_input(id, aborts),
+                ToHost::Call {
+                    id,
+                    name,
+                    argument,
+                    has_streams,
+                } => {
+                    let called = if has_streams {
+                        self.functions.streaming_call(name, argument)
+                    } else {
+                        self.functions.call(name, argument).map(Called::Plain)
+                    };
+                    tasks.extend(self.start(changing, id, argument.len(), called));
                 }
             }
         }
@@ -109,23 +125,29 @@ impl HostState {
         self: &Arc<Self>,
         changing: &mut Changing,
         id: CallId,
-        name: &str,
-        argument: &[u8],
+        argument: usize,
+        called: Option<Called>,
     ) -> Option<Arc<CallTask>> {
-        let Some(function) = self.functions.call(name, argument) else {
+        let Some(called) = called else {
             changing.calls.refuse(id, Status::Unknown);
             return None;
         };
-        changing
-            .calls
-            .start(id, argument.len(), |started, counted| {
-                let end = EndOfCall {
-                    state: Arc::clone(self),
-                    started,
-                    result: None,
-                };
-                CallTask::new(function, Box::new(end), counted)
-            })
+        let has_streams = called.has_streams();
+        let bytes = argument + if has_streams { STREAMS } else { 0 };
+        let calls = &mut changing.calls;
+        calls.start(id, bytes, has_streams, |started, counted| {
+            let streams = StreamsOfCall {
+                state: Arc::clone(self),
+                started,
+            };
+            let end = EndOfCall {
+                state: Arc::clone(self),
+                started,
+                result: None,
+            };
+            let future = called.future(|| Arc::new(streams));
+            CallTask::new(future, Box::new(end), counted)
+        })
     }
 
     fn reply(

@@ -43,6 +43,9 @@
 //! thread::spawn(move || signaller.signal(3));
 //! ```
 //!
+//! A [function with streams](Host::streaming_function) has an [`Input`] and an [`Output`] that go
+//! in pieces.
+//!
 //! The guest is not trusted: [`Limits`] bounds what its calls hold here, whatever it sends.
 //!
 //! # Modes
@@ -62,6 +65,7 @@
 #[cfg(not(target_arch = "x86_64"))]
 compile_error!("dormir's guests run on x86-64 only: build dormir-hyperlight-host for that alone");
 
+mod call_streams;
 mod drive;
 mod error;
 mod exchange;
@@ -71,6 +75,8 @@ mod limits;
 mod runtime;
 mod stall;
 mod state;
+mod streaming;
+mod streams;
 mod table;
 mod task;
 mod threads;
@@ -84,6 +90,7 @@ pub use error::{NoInterruptsError, RegisterError};
 pub use host::{Canceller, Host, Mode, Signaller};
 pub use limits::{Limits, Usage};
 pub use runtime::{HostTask, Runtime};
+pub use streams::{CallEndedError, Input, Output};
 pub use threads::Threads;
 #[cfg(feature = "typed")]
 pub use typed::{DeclarationError, TypedFunction};

@@ -15,8 +15,8 @@ use std::sync::{
 pub struct Limits {
     /// The number of calls; 1,024 by default, which is as many as a guest makes.
     pub calls: usize,
-    /// The bytes of arguments and results; 16 MiB by default. What a function allocates itself is
-    /// not counted.
+    /// The bytes of arguments and results, and 32 KiB for each call with streams; 16 MiB by
+    /// default. What a function allocates itself is not counted.
     pub bytes: usize,
 }
 

@@ -169,7 +169,7 @@ impl HostState {
     }
 
     /// Ends waits for a change.
-    fn notify(&self) {
+    pub(crate) fn notify(&self) {
         self.changed.notify_all();
         let driver = self.changing().driver.take();
         // It is the user's, so it is woken while nothing is locked; and it may panic.
@@ -266,7 +266,11 @@ impl Drop for EndOfCall {
     fn drop(&mut self) {
         let result = self.result.take();
         self.state.note_activity();
-        self.state.changing().calls.ended(self.started, result);
+        let mut aborts = Aborts::default();
+        let mut changing = self.state.changing();
+        changing.calls.ended(self.started, result, &mut aborts);
+        drop(changing);
+        aborts.abort();
         self.state.notify();
     }
 }

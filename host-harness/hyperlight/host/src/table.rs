@@ -4,26 +4,32 @@
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     mem,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
+    task::Waker,
 };
 
-use dormir_hyperlight_protocol::{
-    CallId, FromHost, MAX_RECORDS, RESULT_HEADER, ResultHeader, SIGNAL_LEN, Status,
-};
+use dormir_hyperlight_protocol::{CallId, MAX_RECORDS, Status};
 
 use crate::{
     limits::{Count, Counted, Limits},
     task::CallTask,
 };
 
-/// The least room for results that is used: with less, nothing is sent.
-const LEAST_ROOM: usize = 64;
+mod replies;
+mod room;
+mod streams;
+
+use replies::Sent;
+use streams::Streams;
+pub(crate) use streams::{Polled, STREAMS};
 
 #[derive(Default)]
 pub(crate) struct Table {
     pub(crate) limits: Limits,
     entries: HashMap<CallId, Entry>,
-    /// The finished calls of which something is to be sent, in their order.
+    /// The calls of which something is to be sent, in their order: finished ones, and running ones
+    /// with streams.
     ready: VecDeque<CallId>,
     /// Calls that were not started, and why.
     refusals: VecDeque<(CallId, Status)>,
@@ -44,6 +50,7 @@ enum Entry {
         task: Arc<CallTask>,
         serial: u64,
         counted: Arc<Counted>,
+        streams: Option<Box<Streams>>,
     },
     Finished(Finished),
 }
@@ -58,21 +65,6 @@ struct Finished {
     _counted: Arc<Counted>,
 }
 
-#[derive(Default)]
-struct Sent {
-    pieces: Vec<Piece>,
-    refusals: Vec<(CallId, Status)>,
-    signals: BTreeMap<u8, u32>,
-}
-
-/// A result, or a piece of one, that was sent.
-struct Piece {
-    id: CallId,
-    offset: usize,
-    /// The whole, if this was its last piece: then there is no entry any more.
-    ended: Option<Finished>,
-}
-
 /// What a call is noted by.
 #[derive(Clone, Copy)]
 pub(crate) struct Started {
@@ -82,15 +74,23 @@ pub(crate) struct Started {
     pub(crate) argument: usize,
 }
 
-/// Calls whose futures are to be dropped while nothing is locked.
+/// Calls whose futures are to be dropped, and wakers of functions that are to be woken, while
+/// nothing is locked.
 #[derive(Default)]
 #[must_use]
-pub(crate) struct Aborts(Vec<Arc<CallTask>>);
+pub(crate) struct Aborts {
+    tasks: Vec<Arc<CallTask>>,
+    wakers: Vec<Waker>,
+}
 
 impl Aborts {
     pub(crate) fn abort(self) {
-        for task in self.0 {
+        for task in self.tasks {
             task.abort();
+        }
+        for waker in self.wakers {
+            // A waker of the user's runtime, which may panic.
+            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
         }
     }
 }
@@ -120,12 +120,14 @@ impl Table {
         entries.any(|entry| matches!(entry, Entry::Running { task, .. } if is_so(task)))
     }
 
-    /// Notes a call, which is to be started with `begin`, unless the limits are reached. A number
-    /// that is in use is ignored: the guest is not to be trusted.
+    /// Notes a call, which is to be started with `begin`, unless the limits are reached; its
+    /// argument, and its streams if it has them, count for `argument` bytes. A number that is in
+    /// use is ignored: the guest is not to be trusted.
     pub(crate) fn start(
         &mut self,
         id: CallId,
         argument: usize,
+        has_streams: bool,
         begin: impl FnOnce(Started, Arc<Counted>) -> Arc<CallTask>,
     ) -> Option<Arc<CallTask>> {
         if self.entries.contains_key(&id) {
@@ -151,6 +153,7 @@ impl Table {
             task: Arc::clone(&task),
             serial,
             counted,
+            streams: has_streams.then(Streams::new),
         };
         self.entries.insert(id, entry);
         Some(task)
@@ -165,7 +168,12 @@ impl Table {
     }
 
     /// The future of a call is gone. Without a result it was ended before.
-    pub(crate) fn ended(&mut self, started: Started, result: Option<(Status, Vec<u8>)>) {
+    pub(crate) fn ended(
+        &mut self,
+        started: Started,
+        result: Option<(Status, Vec<u8>)>,
+        aborts: &mut Aborts,
+    ) {
         self.bytes -= started.argument;
         match self.entries.get(&started.id) {
             Some(Entry::Running { serial, .. }) if *serial == started.serial => {}
@@ -175,17 +183,21 @@ impl Table {
         let fits = self.bytes.saturating_add(bytes.len()) <= self.limits.bytes
             && u32::try_from(bytes.len()).is_ok();
         if fits {
-            self.finish(started.id, status, bytes);
+            self.finish(started.id, status, bytes, aborts);
         } else {
-            self.finish(started.id, Status::TooLarge, Vec::new());
+            self.finish(started.id, Status::TooLarge, Vec::new(), aborts);
         }
     }
 
     /// Notes the end of a call that runs.
-    fn finish(&mut self, id: CallId, status: Status, bytes: Vec<u8>) {
-        let Some(Entry::Running { counted, .. }) = self.entries.remove(&id) else {
+    fn finish(&mut self, id: CallId, status: Status, bytes: Vec<u8>, aborts: &mut Aborts) {
+        let Some(Entry::Running {
+            counted, streams, ..
+        }) = self.entries.remove(&id)
+        else {
             return;
         };
+        self.end_streams(id, streams, aborts);
         self.running -= 1;
         self.bytes += bytes.len();
         let finished = Finished {
@@ -202,9 +214,10 @@ impl Table {
     /// The guest does not want a call's result any more.
     pub(crate) fn cancel(&mut self, id: CallId, aborts: &mut Aborts) {
         match self.entries.remove(&id) {
-            Some(Entry::Running { task, .. }) => {
+            Some(Entry::Running { task, streams, .. }) => {
                 self.running -= 1;
-                aborts.0.push(task);
+                self.end_streams(id, streams, aborts);
+                aborts.tasks.push(task);
             }
             Some(Entry::Finished(finished)) => {
                 self.bytes -= finished.bytes.len();
@@ -226,8 +239,26 @@ impl Table {
         }
     }
 
-    /// The guest has room for what follows the first `offset` bytes of a result.
-    pub(crate) fn more(&mut self, id: CallId, offset: u32) {
+    /// Ends a call that runs, if it does, as lost.
+    fn lose(&mut self, id: CallId, aborts: &mut Aborts) {
+        if let Some(Entry::Running { task, .. }) = self.entries.get(&id) {
+            aborts.tasks.push(Arc::clone(task));
+            self.finish(id, Status::Lost, Vec::new(), aborts);
+        }
+    }
+
+    fn end_streams(&mut self, id: CallId, streams: Option<Box<Streams>>, aborts: &mut Aborts) {
+        if let Some(streams) = streams {
+            if streams.is_ready {
+                self.ready.retain(|ready| *ready != id);
+            }
+            streams.end(aborts);
+        }
+    }
+
+    /// The guest has room for what follows the first `offset` bytes of a result or an output.
+    pub(crate) fn more(&mut self, id: CallId, offset: u32, aborts: &mut Aborts) {
+        self.more_output(id, offset, aborts);
         if let Some(Entry::Finished(finished)) = self.entries.get_mut(&id) {
             let offset = offset as usize;
             if offset < finished.bytes.len() {
@@ -246,15 +277,9 @@ impl Table {
 
     /// Ends all calls that run as lost.
     pub(crate) fn lose_all(&mut self, aborts: &mut Aborts) {
-        let entries = self.entries.iter();
-        let running = entries.filter_map(|(id, entry)| match entry {
-            Entry::Running { task, .. } => Some((*id, Arc::clone(task))),
-            Entry::Finished(_) => None,
-        });
-        let running: Vec<_> = running.collect();
-        for (id, task) in running {
-            self.finish(id, Status::Lost, Vec::new());
-            aborts.0.push(task);
+        let ids: Vec<_> = self.entries.keys().copied().collect();
+        for id in ids {
+            self.lose(id, aborts);
         }
     }
 
@@ -263,136 +288,17 @@ impl Table {
         self.acknowledge();
         for (_, entry) in self.entries.drain() {
             match entry {
-                Entry::Running { task, .. } => aborts.0.push(task),
+                Entry::Running { task, streams, .. } => {
+                    aborts.tasks.push(task);
+                    if let Some(streams) = streams {
+                        streams.end(aborts);
+                    }
+                }
                 Entry::Finished(finished) => self.bytes -= finished.bytes.len(),
             }
         }
         self.running = 0;
         self.ready.clear();
         self.refusals.clear();
-    }
-
-    /// What was sent has arrived.
-    pub(crate) fn acknowledge(&mut self) {
-        let sent = mem::take(&mut self.sent);
-        for ended in sent.pieces.into_iter().filter_map(|piece| piece.ended) {
-            self.bytes -= ended.bytes.len();
-        }
-    }
-
-    /// What was sent is to be sent again.
-    pub(crate) fn send_again(&mut self) {
-        let sent = mem::take(&mut self.sent);
-        for piece in sent.pieces.into_iter().rev() {
-            let Piece { id, offset, ended } = piece;
-            if let Some(ended) = ended {
-                if self.entries.contains_key(&id) {
-                    // A guest that has used the number again, although it was not free.
-                    self.bytes -= ended.bytes.len();
-                    continue;
-                }
-                self.entries.insert(id, Entry::Finished(ended));
-            }
-            if let Some(Entry::Finished(finished)) = self.entries.get_mut(&id) {
-                finished.next = offset;
-                if !mem::replace(&mut finished.is_ready, true) {
-                    self.ready.push_front(id);
-                }
-            }
-        }
-        for refusal in sent.refusals.into_iter().rev() {
-            self.refusals.push_front(refusal);
-        }
-        for (event, count) in sent.signals {
-            self.signal(event, count);
-        }
-    }
-
-    /// Whether there is something to send to a guest that has this much room.
-    pub(crate) fn has_news(&self, room: usize) -> bool {
-        let is_empty = self.ready.is_empty() && self.refusals.is_empty() && self.signals.is_empty();
-        !is_empty && room >= LEAST_ROOM
-    }
-
-    /// Whether what is to be sent takes this much room.
-    pub(crate) fn fills(&self, room: usize) -> bool {
-        let mut length = 0;
-        self.ready.iter().any(|id| {
-            if let Some(Entry::Finished(finished)) = self.entries.get(id) {
-                length += RESULT_HEADER + finished.bytes.len() - finished.next;
-            }
-            length >= room
-        })
-    }
-
-    /// Writes what there is to send, into `room` bytes at most. It is kept until it is
-    /// [acknowledged](Self::acknowledge).
-    pub(crate) fn write(&mut self, room: usize, out: &mut Vec<u8>) {
-        if room < LEAST_ROOM {
-            return;
-        }
-        let end = out.len() + room;
-        let mut records = MAX_RECORDS;
-        let mut fits = |out: &Vec<u8>, length: usize| {
-            let fits = out.len() + length <= end && records > 0;
-            records -= usize::from(fits);
-            fits
-        };
-        while let Some((event, count)) = self.signals.pop_first() {
-            if !fits(out, SIGNAL_LEN) {
-                self.signals.insert(event, count);
-                break;
-            }
-            out.extend_from_slice(&FromHost::signal(event, count));
-            let sent = self.sent.signals.entry(event).or_default();
-            *sent = sent.saturating_add(count);
-        }
-        while let Some(&(id, status)) = self.refusals.front() {
-            if !fits(out, RESULT_HEADER) {
-                break;
-            }
-            self.refusals.pop_front();
-            let result = ResultHeader {
-                id,
-                status,
-                total: 0,
-                offset: 0,
-            };
-            out.extend_from_slice(&result.to_bytes(0));
-            self.sent.refusals.push((id, status));
-        }
-        while let Some(&id) = self.ready.front() {
-            let Some(Entry::Finished(finished)) = self.entries.get_mut(&id) else {
-                self.ready.pop_front();
-                continue;
-            };
-            let offset = finished.next;
-            let left = finished.bytes.len() - offset;
-            // A piece has some bytes, unless the result has none.
-            if !fits(out, RESULT_HEADER + left.min(LEAST_ROOM - RESULT_HEADER)) {
-                break;
-            }
-            let length = left.min(end - out.len() - RESULT_HEADER);
-            let result = ResultHeader {
-                id,
-                status: finished.status,
-                total: finished.bytes.len() as u32,
-                offset: offset as u32,
-            };
-            out.extend_from_slice(&result.to_bytes(length as u32));
-            out.extend_from_slice(&finished.bytes[offset..offset + length]);
-            self.ready.pop_front();
-            finished.next += length;
-            finished.is_ready = false;
-            let ended = if length == left {
-                match self.entries.remove(&id) {
-                    Some(Entry::Finished(finished)) => Some(finished),
-                    _ => None,
-                }
-            } else {
-                None
-            };
-            self.sent.pieces.push(Piece { id, offset, ended });
-        }
     }
 }

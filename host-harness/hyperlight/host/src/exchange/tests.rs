@@ -9,6 +9,7 @@ use std::{convert::Infallible, sync::mpsc, task::Waker, thread, time::Instant};
 mod budget;
 mod queues;
 mod repeats;
+mod streams;
 
 const SECOND: u64 = 1_000_000_000;
 

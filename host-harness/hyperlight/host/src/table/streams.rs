@@ -1,0 +1,349 @@
+//! The input and the output of calls, between the guest's batches and the functions. Each holds
+//! [`STREAM_WINDOW`] bytes at most, which are counted as long as the function's future is there.
+
+use std::{
+    mem,
+    task::{Poll, Waker},
+};
+
+use dormir_hyperlight_protocol::{
+    CHUNK_HEADER, CallId, FromHost, MORE_LEN, STREAM_WINDOW, chunk_header,
+};
+
+use super::{
+    Aborts, Entry, Started, Table,
+    room::{LEAST_ROOM, Room},
+};
+use crate::streams::CallEndedError;
+
+/// What a call's streams count for, besides its argument.
+pub(crate) const STREAMS: usize = 2 * STREAM_WINDOW;
+
+/// The streams of a call whose function runs. Offsets count modulo 2^32.
+pub(super) struct Streams {
+    output: Outgoing,
+    input: Incoming,
+    /// Whether the call is in the table's queue of those with something to send.
+    pub(super) is_ready: bool,
+}
+
+struct Outgoing {
+    /// What the function has sent and the guest has not acknowledged.
+    bytes: Vec<u8>,
+    /// The offset of the first of them.
+    base: u32,
+    /// How many of them were put into replies.
+    next: usize,
+    /// Whether the guest takes the next piece.
+    is_asked: bool,
+    writer: Option<Waker>,
+}
+
+impl Outgoing {
+    /// How many bytes may be sent, since the guest takes them.
+    fn left(&self) -> usize {
+        if self.is_asked {
+            self.bytes.len() - self.next
+        } else {
+            0
+        }
+    }
+}
+
+struct Incoming {
+    /// What the guest has sent and the function has not taken.
+    bytes: Vec<u8>,
+    /// How much the guest has sent.
+    received: u32,
+    /// How much the guest was told that the function has taken.
+    granted: u32,
+    is_over: bool,
+    /// Whether no function takes it.
+    is_discarded: bool,
+    reader: Option<Waker>,
+}
+
+impl Incoming {
+    fn taken(&self) -> u32 {
+        self.received.wrapping_sub(self.bytes.len() as u32)
+    }
+
+    /// Whether the guest should be told how much was taken: it may wait for room.
+    fn is_grant_due(&self) -> bool {
+        let more = self.taken().wrapping_sub(self.granted) as usize;
+        !self.is_over && more >= STREAM_WINDOW / 2
+    }
+}
+
+impl Streams {
+    pub(super) fn new() -> Box<Self> {
+        Box::new(Self {
+            output: Outgoing {
+                bytes: Vec::new(),
+                base: 0,
+                next: 0,
+                is_asked: true,
+                writer: None,
+            },
+            input: Incoming {
+                bytes: Vec::new(),
+                received: 0,
+                granted: 0,
+                is_over: false,
+                is_discarded: false,
+                reader: None,
+            },
+            is_ready: false,
+        })
+    }
+
+    /// How much the reply's records take, at most.
+    pub(super) fn length(&self) -> usize {
+        MORE_LEN + CHUNK_HEADER + self.output.left()
+    }
+
+    /// Makes it ready if there is something to send. Returns whether it was not, and is now.
+    fn becomes_ready(&mut self) -> bool {
+        let is_due = self.output.left() > 0 || self.input.is_grant_due();
+        is_due && !mem::replace(&mut self.is_ready, true)
+    }
+
+    /// Wakes the function when nothing is locked, so that it sees the end.
+    pub(super) fn end(self, aborts: &mut Aborts) {
+        aborts.wakers.extend(self.output.writer);
+        aborts.wakers.extend(self.input.reader);
+    }
+}
+
+/// What was in the last reply of the streams of a call: how much the guest was told before that its
+/// function has taken, and the offset of a piece of its output.
+pub(super) struct SentOfStreams {
+    id: CallId,
+    granted: u32,
+    chunk: Option<u32>,
+}
+
+/// What a poll of a stream has done.
+pub(crate) struct Polled<T> {
+    pub(crate) poll: Poll<T>,
+    /// Whether there is now something for the guest.
+    pub(crate) is_news: bool,
+    /// A waker, to be dropped when nothing is locked.
+    pub(crate) unused: Option<Waker>,
+}
+
+impl Table {
+    fn streams(&mut self, id: CallId) -> Option<&mut Streams> {
+        match self.entries.get_mut(&id) {
+            Some(Entry::Running { streams, .. }) => streams.as_deref_mut(),
+            _ => None,
+        }
+    }
+
+    /// Polls the streams of the call `started`; `None` if it has ended.
+    fn poll_streams<T>(
+        &mut self,
+        started: Started,
+        poll: impl FnOnce(&mut Streams) -> (Poll<T>, Option<Waker>),
+    ) -> Option<Polled<T>> {
+        let serial = match self.entries.get(&started.id) {
+            Some(Entry::Running { serial, .. }) => *serial,
+            _ => return None,
+        };
+        let streams = self.streams(started.id);
+        let streams = streams.filter(|_| serial == started.serial)?;
+        let (poll, unused) = poll(streams);
+        let is_news = streams.becomes_ready();
+        if is_news {
+            self.ready.push_back(started.id);
+        }
+        Some(Polled {
+            poll,
+            is_news,
+            unused,
+        })
+    }
+
+    /// The function sends `piece`, of which this takes what there is room for.
+    pub(crate) fn poll_send(
+        &mut self,
+        started: Started,
+        piece: &mut &[u8],
+        waker: Waker,
+    ) -> Polled<Result<(), CallEndedError>> {
+        let polled = self.poll_streams(started, |streams| {
+            let output = &mut streams.output;
+            let room = STREAM_WINDOW.saturating_sub(output.bytes.len());
+            let (now, later) = piece.split_at(piece.len().min(room));
+            output.bytes.extend_from_slice(now);
+            *piece = later;
+            if later.is_empty() {
+                (Poll::Ready(Ok(())), Some(waker))
+            } else {
+                (Poll::Pending, output.writer.replace(waker))
+            }
+        });
+        polled.unwrap_or_else(|| ended(Err(CallEndedError)))
+    }
+
+    /// The function has ended: ready when the guest has taken its output.
+    pub(crate) fn poll_flush(&mut self, started: Started, waker: Waker) -> Polled<()> {
+        let polled = self.poll_streams(started, |streams| {
+            let output = &mut streams.output;
+            if output.bytes.is_empty() {
+                (Poll::Ready(()), Some(waker))
+            } else {
+                (Poll::Pending, output.writer.replace(waker))
+            }
+        });
+        polled.unwrap_or_else(|| ended(()))
+    }
+
+    /// The function takes what the guest has sent.
+    pub(crate) fn poll_next(
+        &mut self,
+        started: Started,
+        waker: Waker,
+    ) -> Polled<Option<Result<Vec<u8>, CallEndedError>>> {
+        let polled = self.poll_streams(started, |streams| {
+            let input = &mut streams.input;
+            if !input.bytes.is_empty() {
+                let bytes = mem::take(&mut input.bytes);
+                (Poll::Ready(Some(Ok(bytes))), Some(waker))
+            } else if input.is_over {
+                (Poll::Ready(None), Some(waker))
+            } else {
+                (Poll::Pending, input.reader.replace(waker))
+            }
+        });
+        polled.unwrap_or_else(|| ended(Some(Err(CallEndedError))))
+    }
+
+    /// No function takes the input.
+    pub(crate) fn discard_input(&mut self, started: Started) -> Polled<()> {
+        let polled = self.poll_streams(started, |streams| {
+            streams.input.is_discarded = true;
+            streams.input.bytes = Vec::new();
+            (Poll::Ready(()), streams.input.reader.take())
+        });
+        polled.unwrap_or_else(|| ended(()))
+    }
+
+    /// The guest has sent a piece of an input. One that does not follow the last, or that is more
+    /// than it may send, ends its call.
+    pub(crate) fn chunk(&mut self, id: CallId, offset: u32, bytes: &[u8], aborts: &mut Aborts) {
+        let Some(streams) = self.streams(id) else {
+            // The call has ended.
+            return;
+        };
+        let input = &mut streams.input;
+        let is_right = !input.is_over
+            && offset == input.received
+            && bytes.len() <= STREAM_WINDOW - input.bytes.len();
+        if !is_right {
+            return self.lose(id, aborts);
+        }
+        input.received = input.received.wrapping_add(bytes.len() as u32);
+        if !input.is_discarded {
+            input.bytes.extend_from_slice(bytes);
+            aborts.wakers.extend(input.reader.take());
+        }
+        if streams.becomes_ready() {
+            self.ready.push_back(id);
+        }
+    }
+
+    /// The guest has ended an input.
+    pub(crate) fn end_input(&mut self, id: CallId, aborts: &mut Aborts) {
+        if let Some(streams) = self.streams(id) {
+            streams.input.is_over = true;
+            aborts.wakers.extend(streams.input.reader.take());
+        }
+    }
+
+    /// The guest has taken the first `offset` bytes of an output, and waits for more.
+    pub(super) fn more_output(&mut self, id: CallId, offset: u32, aborts: &mut Aborts) {
+        let Some(streams) = self.streams(id) else {
+            return;
+        };
+        let output = &mut streams.output;
+        let taken = offset.wrapping_sub(output.base) as usize;
+        if output.is_asked || taken > output.next {
+            return;
+        }
+        output.bytes.drain(..taken);
+        output.base = offset;
+        output.next = 0;
+        output.is_asked = true;
+        aborts.wakers.extend(output.writer.take());
+        if streams.becomes_ready() {
+            self.ready.push_back(id);
+        }
+    }
+
+    /// Writes what the streams of a call have to send. Returns `false` if there was no room for all
+    /// of it.
+    pub(super) fn write_streams(&mut self, id: CallId, room: &mut Room, out: &mut Vec<u8>) -> bool {
+        let Some(streams) = self.streams(id) else {
+            return true;
+        };
+        let Streams { output, input, .. } = streams;
+        let mut sent = SentOfStreams {
+            id,
+            granted: input.granted,
+            chunk: None,
+        };
+        let mut has_room = true;
+        if input.is_grant_due() {
+            has_room = room.takes(out, MORE_LEN);
+            if has_room {
+                input.granted = input.taken();
+                out.extend_from_slice(&FromHost::more(id, input.granted));
+            }
+        }
+        let left = output.left();
+        if has_room && left > 0 {
+            has_room = room.takes(out, CHUNK_HEADER + left.min(LEAST_ROOM - CHUNK_HEADER));
+            if has_room {
+                let length = left.min(room.left(out) - CHUNK_HEADER);
+                let offset = output.base.wrapping_add(output.next as u32);
+                out.extend_from_slice(&chunk_header(id, offset, length as u32));
+                out.extend_from_slice(&output.bytes[output.next..output.next + length]);
+                output.next += length;
+                output.is_asked = false;
+                sent.chunk = Some(offset);
+            }
+        }
+        streams.is_ready = !has_room;
+        if sent.chunk.is_some() || sent.granted != streams.input.granted {
+            self.sent.streams.push(sent);
+        }
+        has_room
+    }
+
+    /// What was sent of streams is to be sent again.
+    pub(super) fn send_streams_again(&mut self, all: Vec<SentOfStreams>) {
+        for sent in all.into_iter().rev() {
+            let Some(streams) = self.streams(sent.id) else {
+                continue;
+            };
+            streams.input.granted = sent.granted;
+            if let Some(offset) = sent.chunk {
+                streams.output.next = offset.wrapping_sub(streams.output.base) as usize;
+                streams.output.is_asked = true;
+            }
+            if streams.becomes_ready() {
+                self.ready.push_front(sent.id);
+            }
+        }
+    }
+}
+
+/// A poll of a stream whose call has ended.
+fn ended<T>(result: T) -> Polled<T> {
+    Polled {
+        poll: Poll::Ready(result),
+        is_news: false,
+        unused: None,
+    }
+}
