@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, task::Waker};
 use dormir_abi::record::{self, NONCE_ARGUMENT, Nonce, Record};
 use dormir_hyperlight_protocol::{
     Batch, MAX_RECORDS, Reply, ReplyHeader, ReplyStatus,
-    guest::{Calls, Progress},
+    guest::{Calls, InputProgress, OutputProgress, Progress},
 };
 
 use crate::{
@@ -65,6 +65,7 @@ pub fn exchange(bytes: &[u8]) {
     let mut calls = Calls::new();
     calls.set_budget(BUDGET);
     let ids = [0, 1, 2].map(|_| calls.call("f", &[]).expect("there is room"));
+    let stream = calls.streaming_call("s", &[]).expect("there is room");
     // The third reply's records are what remains.
     for records in bytes.splitn(3, |byte| *byte == 0xff) {
         let sent = calls.batch(0, true, false);
@@ -87,6 +88,14 @@ pub fn exchange(bytes: &[u8]) {
         assert!(calls.take_reply(&reply));
         while calls.next_woken().is_some() {}
         assert!(calls.held() <= BUDGET);
+        let mut piece: &[u8] = &[7; 1000];
+        let sent = calls.poll_input(stream, &mut piece, Waker::noop());
+        assert!(sent != InputProgress::Queued || piece.is_empty());
+        match calls.poll_output(stream, Waker::noop()) {
+            OutputProgress::Piece(piece) => assert!(!piece.is_empty()),
+            OutputProgress::Ended(_) => {}
+            OutputProgress::Waits(_) => drop(calls.set_waker(stream, Waker::noop().clone())),
+        }
         // Tasks wait for some of them, which then need the others' memory.
         for id in &ids[1..] {
             if let Progress::Waits(_) = calls.poll(*id, Waker::noop()) {
@@ -94,7 +103,7 @@ pub fn exchange(bytes: &[u8]) {
             }
         }
     }
-    for id in ids {
+    for id in ids.into_iter().chain([stream]) {
         calls.cancel(id);
     }
     assert_eq!((calls.in_use(), calls.held()), (0, 0));

@@ -1,11 +1,14 @@
 //! A guest that is not this library's.
 
-use dormir_hyperlight_protocol::{Flags, Reply};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use dormir_hyperlight_protocol::{Flags, Reply, STREAM_WINDOW};
 
 use super::{
     model::{LIMITS, Random, Wish, host},
     *,
 };
+use crate::streams::{CallEndedError, Input, Output, erased};
 
 /// What a guest sends that is none of this library's: any records with sound headers, in any order.
 fn hostile_batch(random: &mut Random, state: &HostState) -> Vec<u8> {
@@ -26,19 +29,27 @@ fn hostile_batch(random: &mut Random, state: &HostState) -> Vec<u8> {
     };
     let mut batch = header.to_bytes().to_vec();
     for _ in 0..random.below(60) {
-        let kind = [0x01, 0x01, 0x01, 0x05, 0x80, 0x82][random.below(6)];
+        let kind = [0x01, 0x01, 0x83, 0x03, 0x03, 0x04, 0x05, 0x80, 0x82][random.below(9)];
         let id = 1 + random.below(90) as u32;
         let wish = Wish::new(id, random);
         let name = if random.below(9) == 0 {
             "nothing"
         } else {
-            "wish"
+            ["wish", "copy"][usize::from((kind == 0x83) != (random.below(9) == 0))]
         };
         let payload = match kind {
-            0x01 => [&[name.len() as u8], name.as_bytes(), &wish.argument()].concat(),
+            0x03 => {
+                let offset = [0, 100, random.below(70_000) as u32][random.below(3)];
+                let length = [0, 100, random.below(20_000)][random.below(3)];
+                [&offset.to_le_bytes()[..], &vec![7; length]].concat()
+            }
+            0x01 | 0x83 => [&[name.len() as u8], name.as_bytes(), &wish.argument()].concat(),
             0x80 => (random.below(70_000) as u32).to_le_bytes().to_vec(),
             _ => Vec::new(),
         };
+        if batch.len() + payload.len() > MAX_MESSAGE - 12 {
+            break;
+        }
         batch.extend([kind, 0, 0, 0]);
         batch.extend(id.to_le_bytes());
         batch.extend((payload.len() as u32).to_le_bytes());
@@ -47,13 +58,35 @@ fn hostile_batch(random: &mut Random, state: &HostState) -> Vec<u8> {
     batch
 }
 
+/// Sends what it reads twice, and counts it.
+async fn copy(
+    mut input: Input,
+    mut output: Output,
+    count: Arc<AtomicUsize>,
+) -> Result<(), CallEndedError> {
+    while let Some(piece) = input.next().await {
+        let piece = piece?;
+        assert!(!piece.is_empty() && piece.len() <= STREAM_WINDOW);
+        output.send(&piece).await?;
+        output.send(&piece).await?;
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
 /// Whatever a guest sends, nothing panics, what it holds is within the limits, and the reply within
 /// its room.
 #[test]
 fn a_guest_may_send_anything() {
     let mut random = Random(7);
     let (state, steps) = host(&Arc::new(()));
+    let copied = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&copied);
+    let copy = erased(move |_, input, output| copy(input, output, Arc::clone(&count)));
+    state.functions.add_streaming("copy".into(), copy);
     state.set_longest_wait(Duration::from_micros(10));
+    let limits = LIMITS.with_bytes(400_000);
+    state.set_limits(limits);
     for _ in 0..3000 {
         let batch = hostile_batch(&mut random, &state);
         let room = Batch::parse(&batch).expect("its form is sound").header.room;
@@ -65,13 +98,15 @@ fn a_guest_may_send_anything() {
         }
         let usage = state.usage();
         assert!(
-            usage.calls <= LIMITS.calls && usage.bytes <= LIMITS.bytes,
+            usage.calls <= limits.calls && usage.bytes <= limits.bytes,
             "{usage:?}"
         );
         // Those of calls that were ended count too.
         let tasks = steps.0.lock().expect("no panic").len();
         assert!(tasks <= usage.calls, "{tasks} tasks, {usage:?}");
     }
+    let copied = copied.load(Ordering::Relaxed);
+    assert!(copied > 20, "{copied} pieces");
     state.close();
     assert_eq!(state.usage().bytes, 0);
     while !steps.is_empty() {

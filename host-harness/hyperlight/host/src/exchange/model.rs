@@ -152,3 +152,4 @@ pub(super) fn host(alive: &Arc<()>) -> (Arc<HostState>, Steps) {
 }
 
 mod run;
+mod streams;
