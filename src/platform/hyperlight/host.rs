@@ -88,10 +88,7 @@ pub(super) fn exchange(wait: Option<Duration>) -> Result<(), Error> {
     if exchanged.is_err() {
         with_calls(Calls::no_answer);
     }
-    while let Some(waker) = with_calls(Calls::next_woken) {
-        progress::note();
-        waker.wake();
-    }
+    wake();
     let limit = longest_wait();
     match exchanged? {
         ReplyStatus::Done => Ok(()),
@@ -102,6 +99,14 @@ pub(super) fn exchange(wait: Option<Duration>) -> Result<(), Error> {
         ReplyStatus::Cancelled => Err(Error::Cancelled),
         ReplyStatus::BadBatch => Err(BAD_REPLY),
         ReplyStatus::Stalled => Err(Error::Stalled),
+    }
+}
+
+/// Wakes the tasks whose calls have ended or go on.
+pub(super) fn wake() {
+    while let Some(waker) = with_calls(Calls::next_woken) {
+        progress::note();
+        waker.wake();
     }
 }
 

@@ -34,7 +34,8 @@
 //!
 //! A plain host function stops all tasks while it runs. [`call`] does not: it calls an async
 //! function of the host, and many such calls can be in flight. One exit from the guest hands over
-//! what is queued, waits, and brings what is done. [`event`] waits for a signal from the host.
+//! what is queued, waits, and brings what is done. A [`streaming_call`] has an input and an output
+//! that go in pieces. [`event`] waits for a signal from the host.
 //!
 //! # The two modes
 //!
@@ -70,6 +71,8 @@ mod host;
 #[cfg(all(target_arch = "x86_64", target_os = "none"))]
 mod running;
 #[cfg(all(target_arch = "x86_64", target_os = "none"))]
+mod streams;
+#[cfg(all(target_arch = "x86_64", target_os = "none"))]
 mod tasks;
 #[cfg(all(target_arch = "x86_64", target_os = "none"))]
 mod tick;
@@ -80,6 +83,8 @@ pub use calls::{CallError, HostCall, call, set_result_budget};
 pub use error::Error;
 #[cfg(all(target_arch = "x86_64", target_os = "none"))]
 pub use events::{EventWait, event};
+#[cfg(all(target_arch = "x86_64", target_os = "none"))]
+pub use streams::{CallInput, CallOutput, StreamingCall, streaming_call};
 #[cfg(all(target_arch = "x86_64", target_os = "none"))]
 pub use tasks::{Polled, block_on, poll_once, set_tick_period, spawn, tick_period, ticks};
 
