@@ -13,6 +13,7 @@ mod misuse;
 mod polled;
 mod random_calls;
 mod sleepers;
+mod streams;
 mod typed_calls;
 
 use hyperlight_guest_bin::guest_function;

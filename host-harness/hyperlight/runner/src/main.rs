@@ -20,6 +20,7 @@ mod runtimes;
 mod sandbox;
 mod snapshots;
 mod soak;
+mod streams;
 mod typed_calls;
 
 use std::{env, error::Error, path::PathBuf, process::ExitCode};
@@ -35,6 +36,7 @@ const CASES: &[&[Case]] = &[
     snapshots::CASES,
     host_calls::CASES,
     typed_calls::CASES,
+    streams::CASES,
     driven::CASES,
     runtimes::CASES,
     random_calls::CASES,
