@@ -180,9 +180,7 @@ impl Calls {
             self.release(id);
             return Progress::Ended(CallError::of(status, bytes));
         }
-        if let State::OnHost { is_wanted, .. } = &mut slot.state
-            && !mem::replace(is_wanted, true)
-        {
+        if slot.becomes_wanted() {
             self.waiting.push_back(id);
         }
         let same = slot.waker.as_ref().is_some_and(|own| own.will_wake(waker));

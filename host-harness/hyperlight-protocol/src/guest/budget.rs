@@ -21,7 +21,7 @@ impl Calls {
     pub(super) fn admit(&mut self, result: &ResultHeader, is_whole: bool) -> bool {
         let ResultHeader { id, status, .. } = *result;
         let total = result.total as usize;
-        let is_awaited = self.slots[id.slot()].waker.is_some();
+        let is_awaited = self.slots[id.slot()].is_awaited();
         // What is empty needs no memory, and the host has no copy of a refusal.
         let fits = total == 0
             || self.waiting.is_empty() && (self.is_free(total) || is_awaited && self.free(total));
@@ -134,8 +134,7 @@ impl Calls {
 
     /// Whether so much memory is free, or held by results that no task waits for.
     fn can_be_free(&self, bytes: usize) -> bool {
-        let idle = self.slots.iter().filter(|slot| slot.waker.is_none());
-        let idle: usize = idle.map(Slot::held).sum();
+        let idle: usize = self.slots.iter().map(Slot::idle).sum();
         let busy = self.held.saturating_sub(idle);
         busy <= self.budget && bytes <= self.budget - busy
     }
@@ -160,7 +159,7 @@ impl Calls {
         }
         let slot = &mut self.slots[index];
         let (id, held) = (slot.id(index), slot.state.held());
-        if slot.waker.is_some() || held == 0 {
+        if slot.is_awaited() || held == 0 {
             return;
         }
         let on_host = |status, total| State::OnHost {

@@ -88,10 +88,27 @@ impl Slot {
         self.waker.take().or_else(writer)
     }
 
-    /// The bytes of memory that are reserved.
-    pub(super) fn held(&self) -> usize {
-        let piece = self.streams.as_ref().map_or(0, |it| it.piece.len());
-        self.state.held() + piece
+    /// Whether a task waits for the result: the one that awaits the call, or the one that sends
+    /// input, which is told when the call has failed.
+    pub(super) fn is_awaited(&self) -> bool {
+        let writer = || self.streams.as_ref().and_then(|it| it.writer.as_ref());
+        self.waker.as_ref().or_else(writer).is_some()
+    }
+
+    /// Marks a result that the host has as one that a task waits for. Returns whether it was not.
+    pub(super) fn becomes_wanted(&mut self) -> bool {
+        match &mut self.state {
+            State::OnHost { is_wanted, .. } => !mem::replace(is_wanted, true),
+            _ => false,
+        }
+    }
+
+    /// The bytes of memory that are reserved, and for which no task waits.
+    pub(super) fn idle(&self) -> usize {
+        let streams = self.streams.as_ref().filter(|_| self.waker.is_none());
+        let piece = streams.map_or(0, |it| it.piece.len());
+        let is_idle = !self.is_awaited();
+        piece + if is_idle { self.state.held() } else { 0 }
     }
 
     /// Whether its task waits for a piece of its output, for which there is no memory.

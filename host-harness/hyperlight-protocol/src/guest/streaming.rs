@@ -83,9 +83,19 @@ impl Calls {
             let end = CallError::of(*status, bytes.clone());
             return end.map_or_else(InputProgress::Ended, |_| InputProgress::Queued);
         }
+        let is_wanted = slot.becomes_wanted();
+        let is_on_host = matches!(slot.state, State::OnHost { .. });
         let Some(streams) = slot.streams.as_mut().filter(|it| it.end == End::Open) else {
             return InputProgress::Ended(CallError::Lost);
         };
+        if is_on_host {
+            // It has ended, and its sender waits for how.
+            if is_wanted {
+                self.waiting.push_back(id);
+            }
+            let writer = streams.writer.as_ref();
+            return InputProgress::Waits(writer.is_some_and(|own| own.will_wake(waker)));
+        }
         let (now, later) = piece.split_at(piece.len().min(streams.room(share)));
         if !streams.queue(now) {
             return InputProgress::Ended(CallError::TooLarge);

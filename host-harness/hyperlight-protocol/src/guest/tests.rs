@@ -37,7 +37,14 @@ impl Answer {
         }
     }
 
-    fn piece(mut self, id: CallId, status: Status, total: u32, offset: u32, piece: &[u8]) -> Self {
+    pub(super) fn piece(
+        mut self,
+        id: CallId,
+        status: Status,
+        total: u32,
+        offset: u32,
+        piece: &[u8],
+    ) -> Self {
         let result = ResultHeader {
             id,
             status,

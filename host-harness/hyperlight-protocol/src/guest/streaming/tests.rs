@@ -8,6 +8,8 @@ use crate::{
 };
 use std::{string::String, vec, vec::Vec};
 
+mod failures;
+
 fn start(calls: &mut Calls) -> CallId {
     calls.streaming_call("s", b"a").expect("there is room")
 }

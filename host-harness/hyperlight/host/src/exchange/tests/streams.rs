@@ -17,6 +17,8 @@ use crate::{
     streams::{erased, of_stream},
 };
 
+mod ends;
+
 const LENGTH: usize = 300_000;
 
 /// The streams of a call count for this.
