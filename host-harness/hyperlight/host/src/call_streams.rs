@@ -1,6 +1,7 @@
 //! The streams of a call in a host's table, as its function uses them.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     task::{Context, Poll, Waker},
 };
@@ -19,10 +20,14 @@ pub(crate) struct StreamsOfCall {
 impl StreamsOfCall {
     fn poll<T>(&self, poll: impl FnOnce(&mut Table) -> Polled<T>) -> Poll<T> {
         let polled = poll(&mut self.state.changing().calls);
-        drop(polled.unused);
         if polled.is_news {
             self.state.notify();
         }
+        if let Some(woken) = polled.woken {
+            // A waker of the user's runtime, which may panic.
+            let _ = catch_unwind(AssertUnwindSafe(|| woken.wake()));
+        }
+        drop(polled.unused);
         polled.poll
     }
 }
@@ -42,9 +47,13 @@ impl CallStreams for StreamsOfCall {
         self.poll(|calls| calls.poll_send(self.started, piece, waker))
     }
 
-    fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<()> {
+    fn close_output(&self) {
+        let _ = self.poll(|calls| calls.close_output(self.started));
+    }
+
+    fn poll_flush(&self, has_failed: bool, cx: &mut Context<'_>) -> Poll<()> {
         let waker = waker(cx);
-        self.poll(|calls| calls.poll_flush(self.started, waker))
+        self.poll(|calls| calls.poll_flush(self.started, has_failed, waker))
     }
 
     fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Vec<u8>, CallEndedError>>> {

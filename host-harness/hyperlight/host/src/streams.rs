@@ -13,8 +13,8 @@ use futures_core::Stream;
 
 use crate::task::{FunctionFuture, FunctionResult};
 
-/// The call has ended, by the guest, by the host, or by a restored snapshot. So its streams lead
-/// nowhere.
+/// The call has ended, by the guest, by the host, by a restored snapshot, or by an error of its
+/// function. So its streams lead nowhere.
 ///
 /// The function itself never sees this, since its future is dropped then. What it has moved to
 /// other tasks does.
@@ -38,8 +38,12 @@ pub(crate) trait CallStreams: Send + Sync {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), CallEndedError>>;
 
-    /// Ready when the guest has taken all that was sent, or the call has ended.
-    fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<()>;
+    /// Nothing is sent any more.
+    fn close_output(&self);
+
+    /// The function has returned. Ready when nothing is sent any more and the guest has taken all
+    /// that was, or the call has ended. If the function `has_failed`, nothing is sent any more.
+    fn poll_flush(&self, has_failed: bool, cx: &mut Context<'_>) -> Poll<()>;
 
     /// Takes what the guest has sent; `None` at the input's end.
     fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Vec<u8>, CallEndedError>>>;
@@ -97,7 +101,9 @@ impl fmt::Debug for Input {
 }
 
 /// Sends bytes to the guest that has called a function of
-/// [`Host::streaming_function`](crate::Host::streaming_function).
+/// [`Host::streaming_function`](crate::Host::streaming_function). The output ends when this is
+/// dropped, even if the function has moved it to another task: a function that returns without an
+/// error ends its call only then, so that the guest never takes a part of an output for all of it.
 pub struct Output(Arc<dyn CallStreams>);
 
 impl Output {
@@ -110,6 +116,12 @@ impl Output {
     pub async fn send(&mut self, piece: impl AsRef<[u8]>) -> Result<(), CallEndedError> {
         let mut rest = piece.as_ref();
         poll_fn(|cx| self.0.poll_send(&mut rest, cx)).await
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        self.0.close_output();
     }
 }
 
@@ -134,7 +146,8 @@ pub(crate) fn call(
             is_over: false,
         };
         let result = function(argument, input, Output(Arc::clone(&streams))).await;
-        poll_fn(|cx| streams.poll_flush(cx)).await;
+        let has_failed = result.is_err();
+        poll_fn(|cx| streams.poll_flush(has_failed, cx)).await;
         result
     })
 }

@@ -1,20 +1,19 @@
 //! The input and the output of calls, between the guest's batches and the functions. Each holds
 //! [`STREAM_WINDOW`] bytes at most, which are counted as long as the function's future is there.
 
-use std::{
-    mem,
-    task::{Poll, Waker},
-};
+use std::{mem, task::Waker};
 
 use dormir_hyperlight_protocol::{
     CHUNK_HEADER, CallId, FromHost, MORE_LEN, STREAM_WINDOW, chunk_header,
 };
 
 use super::{
-    Aborts, Entry, Started, Table,
+    Aborts, Entry, Table,
     room::{LEAST_ROOM, Room},
 };
-use crate::streams::CallEndedError;
+pub(crate) use polls::Polled;
+
+mod polls;
 
 /// What a call's streams count for, besides its argument.
 pub(crate) const STREAMS: usize = 2 * STREAM_WINDOW;
@@ -36,7 +35,12 @@ struct Outgoing {
     next: usize,
     /// Whether the guest takes the next piece.
     is_asked: bool,
-    writer: Option<Waker>,
+    /// Whether nothing is sent any more.
+    is_closed: bool,
+    /// Wakes the task that sends, which may be another than the function's own.
+    sender: Option<Waker>,
+    /// Wakes the function's task, which waits until the guest has taken all.
+    flusher: Option<Waker>,
 }
 
 impl Outgoing {
@@ -83,7 +87,9 @@ impl Streams {
                 base: 0,
                 next: 0,
                 is_asked: true,
-                writer: None,
+                is_closed: false,
+                sender: None,
+                flusher: None,
             },
             input: Incoming {
                 bytes: Vec::new(),
@@ -110,7 +116,8 @@ impl Streams {
 
     /// Wakes the function when nothing is locked, so that it sees the end.
     pub(super) fn end(self, aborts: &mut Aborts) {
-        aborts.wakers.extend(self.output.writer);
+        aborts.wakers.extend(self.output.sender);
+        aborts.wakers.extend(self.output.flusher);
         aborts.wakers.extend(self.input.reader);
     }
 }
@@ -123,110 +130,12 @@ pub(super) struct SentOfStreams {
     chunk: Option<u32>,
 }
 
-/// What a poll of a stream has done.
-pub(crate) struct Polled<T> {
-    pub(crate) poll: Poll<T>,
-    /// Whether there is now something for the guest.
-    pub(crate) is_news: bool,
-    /// A waker, to be dropped when nothing is locked.
-    pub(crate) unused: Option<Waker>,
-}
-
 impl Table {
     fn streams(&mut self, id: CallId) -> Option<&mut Streams> {
         match self.entries.get_mut(&id) {
             Some(Entry::Running { streams, .. }) => streams.as_deref_mut(),
             _ => None,
         }
-    }
-
-    /// Polls the streams of the call `started`; `None` if it has ended.
-    fn poll_streams<T>(
-        &mut self,
-        started: Started,
-        poll: impl FnOnce(&mut Streams) -> (Poll<T>, Option<Waker>),
-    ) -> Option<Polled<T>> {
-        let serial = match self.entries.get(&started.id) {
-            Some(Entry::Running { serial, .. }) => *serial,
-            _ => return None,
-        };
-        let streams = self.streams(started.id);
-        let streams = streams.filter(|_| serial == started.serial)?;
-        let (poll, unused) = poll(streams);
-        let is_news = streams.becomes_ready();
-        if is_news {
-            self.ready.push_back(started.id);
-        }
-        Some(Polled {
-            poll,
-            is_news,
-            unused,
-        })
-    }
-
-    /// The function sends `piece`, of which this takes what there is room for.
-    pub(crate) fn poll_send(
-        &mut self,
-        started: Started,
-        piece: &mut &[u8],
-        waker: Waker,
-    ) -> Polled<Result<(), CallEndedError>> {
-        let polled = self.poll_streams(started, |streams| {
-            let output = &mut streams.output;
-            let room = STREAM_WINDOW.saturating_sub(output.bytes.len());
-            let (now, later) = piece.split_at(piece.len().min(room));
-            output.bytes.extend_from_slice(now);
-            *piece = later;
-            if later.is_empty() {
-                (Poll::Ready(Ok(())), Some(waker))
-            } else {
-                (Poll::Pending, output.writer.replace(waker))
-            }
-        });
-        polled.unwrap_or_else(|| ended(Err(CallEndedError)))
-    }
-
-    /// The function has ended: ready when the guest has taken its output.
-    pub(crate) fn poll_flush(&mut self, started: Started, waker: Waker) -> Polled<()> {
-        let polled = self.poll_streams(started, |streams| {
-            let output = &mut streams.output;
-            if output.bytes.is_empty() {
-                (Poll::Ready(()), Some(waker))
-            } else {
-                (Poll::Pending, output.writer.replace(waker))
-            }
-        });
-        polled.unwrap_or_else(|| ended(()))
-    }
-
-    /// The function takes what the guest has sent.
-    pub(crate) fn poll_next(
-        &mut self,
-        started: Started,
-        waker: Waker,
-    ) -> Polled<Option<Result<Vec<u8>, CallEndedError>>> {
-        let polled = self.poll_streams(started, |streams| {
-            let input = &mut streams.input;
-            if !input.bytes.is_empty() {
-                let bytes = mem::take(&mut input.bytes);
-                (Poll::Ready(Some(Ok(bytes))), Some(waker))
-            } else if input.is_over {
-                (Poll::Ready(None), Some(waker))
-            } else {
-                (Poll::Pending, input.reader.replace(waker))
-            }
-        });
-        polled.unwrap_or_else(|| ended(Some(Err(CallEndedError))))
-    }
-
-    /// No function takes the input.
-    pub(crate) fn discard_input(&mut self, started: Started) -> Polled<()> {
-        let polled = self.poll_streams(started, |streams| {
-            streams.input.is_discarded = true;
-            streams.input.bytes = Vec::new();
-            (Poll::Ready(()), streams.input.reader.take())
-        });
-        polled.unwrap_or_else(|| ended(()))
     }
 
     /// The guest has sent a piece of an input. One that does not follow the last, or that is more
@@ -275,7 +184,8 @@ impl Table {
         output.base = offset;
         output.next = 0;
         output.is_asked = true;
-        aborts.wakers.extend(output.writer.take());
+        aborts.wakers.extend(output.sender.take());
+        aborts.wakers.extend(output.flusher.take());
         if streams.becomes_ready() {
             self.ready.push_back(id);
         }
@@ -339,11 +249,5 @@ impl Table {
     }
 }
 
-/// A poll of a stream whose call has ended.
-fn ended<T>(result: T) -> Polled<T> {
-    Polled {
-        poll: Poll::Ready(result),
-        is_news: false,
-        unused: None,
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@ use super::*;
 use std::{
     sync::{
         Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::Wake,
 };
@@ -96,4 +96,114 @@ fn a_sender_learns_of_a_failure_although_memory_is_full() {
             woken.count() > before
         });
     }
+}
+
+type Ends = mpsc::Receiver<(Input, Output)>;
+
+/// Adds the function `moves`, which moves its streams elsewhere, and returns `end` when the gate is
+/// opened.
+fn add_moves(state: &HostState, end: Result<(), CallEndedError>) -> (Ends, Arc<AtomicBool>) {
+    let (sender, ends) = mpsc::channel();
+    let sender = Mutex::new(sender);
+    let gate = Arc::<AtomicBool>::default();
+    let opened = Arc::clone(&gate);
+    let moves = erased(move |_, input: Input, output: Output| {
+        let sender = sender.lock().expect("no panic");
+        sender.send((input, output)).expect("it is received");
+        let opened = Arc::clone(&opened);
+        std::future::poll_fn(move |cx| {
+            if opened.load(Ordering::Relaxed) {
+                return Poll::Ready(end);
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+    });
+    state.functions.add_streaming("moves".into(), moves);
+    (ends, gate)
+}
+
+/// A function may return before what it has moved its output to has sent all of it.
+#[test]
+fn an_output_that_was_moved_is_sent_to_its_end() {
+    let state = state();
+    let (ends, gate) = add_moves(&state, Ok(()));
+    let mut guest = Guest::new();
+    let id = guest.streaming_call("moves");
+    guest.exchange(&state, 0);
+    let (_input, mut output) = ends.recv().expect("it was called");
+    let (woken, waker) = wakes();
+    let mut cx = Context::from_waker(&waker);
+    let bytes = pattern(LENGTH);
+    let mut send = Box::pin(output.send(&bytes));
+    assert!(send.as_mut().poll(&mut cx).is_pending());
+    gate.store(true, Ordering::Relaxed);
+    // Its task waits for the guest too.
+    thread::sleep(Duration::from_millis(20));
+    let mut send = Some(send);
+    let mut before = 0;
+    let mut received = Vec::new();
+    let start = Instant::now();
+    let end = loop {
+        match guest.calls.poll_output(id, Waker::noop()) {
+            OutputProgress::Piece(piece) => received.extend(piece),
+            OutputProgress::Ended(end) => break end,
+            OutputProgress::Waits(_) => guest.go_on(&state),
+        }
+        if let Some(sending) = &mut send
+            && woken.count() > before
+        {
+            before = woken.count();
+            if sending.as_mut().poll(&mut cx).is_ready() {
+                send = None;
+            }
+        }
+        // When all of it was sent, the output is dropped.
+        assert!(start.elapsed() < Duration::from_secs(30));
+        if send.is_none() && received.len() == LENGTH {
+            break Ok(());
+        }
+    };
+    assert_eq!(
+        (end, send.is_none(), received == bytes),
+        (Ok(()), true, true)
+    );
+    assert!(state.usage().bytes >= STREAMS);
+    drop(send);
+    drop(output);
+    soon("the call ends", || {
+        guest.go_on(&state);
+        let progress = guest.calls.poll_output(id, Waker::noop());
+        matches!(progress, OutputProgress::Ended(Ok(())))
+    });
+}
+
+/// After an error, the guest gets no more than what was sent before.
+#[test]
+fn an_error_ends_an_output_that_was_moved() {
+    let state = state();
+    let (ends, gate) = add_moves(&state, Err(CallEndedError));
+    let mut guest = Guest::new();
+    let id = guest.streaming_call("moves");
+    guest.exchange(&state, 0);
+    let (_input, mut output) = ends.recv().expect("it was called");
+    let (woken, waker) = wakes();
+    let mut cx = Context::from_waker(&waker);
+    let bytes = pattern(LENGTH);
+    let mut send = Box::pin(output.send(&bytes));
+    assert!(send.as_mut().poll(&mut cx).is_pending());
+    gate.store(true, Ordering::Relaxed);
+    soon("the sender is woken", || woken.count() > 0);
+    let sent = send.as_mut().poll(&mut cx);
+    assert_eq!(sent, Poll::Ready(Err(CallEndedError)));
+    let mut length = 0;
+    let end = loop {
+        match guest.calls.poll_output(id, Waker::noop()) {
+            OutputProgress::Piece(piece) => length += piece.len(),
+            OutputProgress::Ended(end) => break end,
+            OutputProgress::Waits(_) => guest.go_on(&state),
+        }
+    };
+    assert_eq!(length, STREAM_WINDOW);
+    assert_eq!(end, Err(CallError::Host(CallEndedError.to_string())));
 }

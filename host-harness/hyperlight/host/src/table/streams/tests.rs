@@ -1,0 +1,36 @@
+use super::*;
+use crate::{streams::CallEndedError, table::Started};
+use std::{
+    sync::Arc,
+    task::{Poll, Wake},
+};
+
+struct Nothing;
+
+impl Wake for Nothing {
+    fn wake(self: Arc<Self>) {}
+}
+
+/// Dropping a waker may run any code, which may use the host.
+#[test]
+fn no_waker_is_dropped_while_the_table_is_locked() {
+    let mut table = Table::default();
+    let ended = Started {
+        id: CallId::new(0, 1),
+        serial: 1,
+        argument: 0,
+    };
+    let mut polled = Vec::new();
+    let nothing = Arc::new(Nothing);
+    let waker = || Waker::from(Arc::clone(&nothing));
+    let sent = table.poll_send(ended, &mut &b"x"[..], waker());
+    assert_eq!(sent.poll, Poll::Ready(Err(CallEndedError)));
+    polled.extend(sent.unused);
+    let flushed = table.poll_flush(ended, false, waker());
+    assert_eq!(flushed.poll, Poll::Ready(()));
+    polled.extend(flushed.unused);
+    let next = table.poll_next(ended, waker());
+    assert_eq!(next.poll, Poll::Ready(Some(Err(CallEndedError))));
+    polled.extend(next.unused);
+    assert_eq!((polled.len(), Arc::strong_count(&nothing)), (3, 4));
+}
