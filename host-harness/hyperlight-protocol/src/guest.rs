@@ -57,7 +57,8 @@ pub struct Calls {
     arrived: Vec<CallId>,
     /// Calls that have ended or whose streams go on, whose wakers were not taken.
     woken: VecDeque<CallId>,
-    /// The wakers of tasks that send input to calls that are not there any more.
+    /// The wakers of tasks that send input to calls that are not there any more, and others that
+    /// are of no use.
     writers: Vec<Waker>,
     /// The number of calls that the host has, as far as is known.
     sent: usize,

@@ -15,7 +15,8 @@ use crate::{CHUNK_HEADER, CallId, Kind, RECORD_HEADER, RecordHeader, Status, chu
 pub enum OutputProgress {
     /// Its next piece, which is not empty.
     Piece(Vec<u8>),
-    /// The call has ended, and its slot is free again.
+    /// The call has ended. Its slot is free again, or will be when its input is
+    /// [ended](Calls::end_input) or [abandoned](Calls::abandon_input).
     Ended(Result<(), CallError>),
     /// It goes on. Whether its waker wakes the same task as the one that was passed.
     Waits(bool),
@@ -57,6 +58,16 @@ impl Calls {
                 let piece = mem::take(&mut streams.piece);
                 self.held -= piece.len();
                 return OutputProgress::Piece(piece);
+            }
+            if let State::Ended { status, bytes, .. } = &slot.state
+                && streams.end == End::Open
+            {
+                if mem::replace(&mut streams.is_read, true) {
+                    return OutputProgress::Ended(Err(CallError::Lost));
+                }
+                // The slot stays until the sender is gone too, so that both learn the same.
+                let end = CallError::of(*status, bytes.clone());
+                return OutputProgress::Ended(end.map(drop));
             }
             let is_sent = matches!(slot.state, State::Sent { .. });
             if is_sent && !streams.is_asked && !streams.is_waiting {
@@ -123,33 +134,40 @@ impl Calls {
 
     /// Ends the input of the call `id`, behind what was queued of it.
     pub fn end_input(&mut self, id: CallId) {
-        let slot = self.slots.get_mut(id.slot()).filter(|slot| slot.is(id));
-        if let Some(streams) = slot.and_then(|slot| slot.streams.as_mut())
-            && streams.end == End::Open
-        {
-            streams.end = End::IsToBeSent;
-            if !mem::replace(&mut streams.is_queued, true) {
-                self.inputs.push_back(id);
-            }
-        }
+        self.close_input(id, true);
     }
 
     /// Ends the call `id`, whose input is not complete and gets no more: as lost, for its reader.
     /// Afterwards, wake [what was woken](Self::next_woken).
     pub fn abandon_input(&mut self, id: CallId) {
+        self.close_input(id, false);
+    }
+
+    fn close_input(&mut self, id: CallId, is_complete: bool) {
         let Some(slot) = self.slots.get_mut(id.slot()).filter(|slot| slot.is(id)) else {
             return;
         };
-        let is_open = slot.streams.as_ref().is_some_and(|it| it.end == End::Open);
+        let streams = slot.streams.as_mut();
+        let Some(streams) = streams.filter(|it| it.end == End::Open) else {
+            return;
+        };
+        streams.end = End::Closed;
         match slot.state {
-            State::Queued(place) if is_open => {
+            State::Queued(_) | State::Sent { .. } if is_complete => {
+                streams.end = End::IsToBeSent;
+                if !mem::replace(&mut streams.is_queued, true) {
+                    self.inputs.push_back(id);
+                }
+            }
+            State::Queued(place) => {
                 self.outboxes.remove(place);
                 slot.state = State::without_result(Status::Lost);
                 self.woken.push_back(id);
             }
-            State::Sent { .. } if is_open => {
-                self.cancels.push_back(id);
-                self.ended(id, Status::Lost, Vec::new());
+            State::Sent { .. } => self.refuse(id, Status::Lost),
+            _ if streams.is_read => {
+                let unused = self.cancel(id);
+                self.writers.extend(unused);
             }
             _ => {}
         }
@@ -204,7 +222,7 @@ impl Calls {
                     payload_len: 0,
                 };
                 batch.extend_from_slice(&header.to_bytes());
-                streams.end = End::Sent;
+                streams.end = End::Closed;
                 streams.last_sent = number;
                 records -= 1;
             }

@@ -28,6 +28,8 @@ pub(super) struct Streams {
     /// How much the host's function has taken, as far as is known.
     pub(super) taken: u32,
     pub(super) end: End,
+    /// Whether its reader has learned of the call's end, which its sender may do later.
+    pub(super) is_read: bool,
     /// Whether it is in the queue of those with something to send.
     pub(super) is_queued: bool,
     /// The batch in which something of the input was sent last.
@@ -39,9 +41,11 @@ pub(super) struct Streams {
 /// The end of the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
+    /// More may be queued.
     Open,
     IsToBeSent,
-    Sent,
+    /// It was sent, or there is nothing to send it to.
+    Closed,
 }
 
 impl Streams {
@@ -57,6 +61,7 @@ impl Streams {
             sent: 0,
             taken: 0,
             end: End::Open,
+            is_read: false,
             is_queued: false,
             last_sent: 0,
             writer: None,

@@ -84,6 +84,7 @@ fn an_output_comes_in_pieces_as_its_reader_asks() {
     assert_eq!(output(&mut calls, id), Some(Ok(b"two".to_vec())));
     assert_eq!(output(&mut calls, id), Some(Err(Ok(()))));
     assert_eq!(output(&mut calls, id), Some(Err(Err(CallError::Lost))));
+    calls.abandon_input(id);
     assert_eq!(
         (calls.in_use(), calls.held(), calls.has_news()),
         (0, 0, false)
@@ -179,6 +180,9 @@ fn a_stream_whose_piece_was_in_a_lost_batch_is_lost() {
     let bytes = batch(&mut calls);
     assert!(Answer::to(&bytes, 2).take(&mut calls));
     assert_eq!(output(&mut calls, two), Some(Err(Err(CallError::Lost))));
+    for id in [one, two] {
+        calls.abandon_input(id);
+    }
     assert_eq!(calls.in_use(), 0);
 }
 

@@ -7,8 +7,11 @@
 
 use std::{
     future::poll_fn,
-    sync::Mutex,
-    task::{Context, Poll, Waker},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
 };
 
 use dormir_hyperlight_protocol::guest::{CallError, CallResult};
@@ -30,6 +33,40 @@ impl Random {
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         (self.0 % end as u64) as usize
+    }
+}
+
+/// Whether a task was woken.
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Whether a task is to be polled, since it was woken.
+#[derive(Clone)]
+pub(super) struct Task(Arc<Woken>);
+
+impl Task {
+    pub(super) fn new() -> Self {
+        let task = Self(Arc::default());
+        task.wake();
+        task
+    }
+
+    pub(super) fn wake(&self) {
+        self.0.0.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn takes_wake(&self) -> bool {
+        self.0.0.swap(false, Ordering::Relaxed)
+    }
+
+    pub(super) fn waker(&self) -> Waker {
+        Waker::from(Arc::clone(&self.0))
     }
 }
 

@@ -81,3 +81,74 @@ fn a_sender_learns_of_a_failure_although_memory_is_full() {
         assert_eq!(output(&mut calls, id), Some(Err(Err(error))));
     }
 }
+
+/// Whether the reader or the sender is the first to learn of it.
+#[test]
+fn sender_and_reader_learn_the_same_in_any_order() {
+    let error = CallError::Host("full".into());
+    for (message, end) in [(&b""[..], Ok(())), (b"full", Err(error))] {
+        let sends = match &end {
+            Ok(()) => Ok(1),
+            Err(error) => Err(error.clone()),
+        };
+        for order in 0..8 {
+            let [reads_first, is_finished, is_lost] = [1, 2, 4].map(|bit| order & bit != 0);
+            let mut calls = Calls::new();
+            let id = start(&mut calls);
+            send(&mut calls);
+            take(&mut calls, |answer| match &end {
+                Ok(()) => answer.result(id, b""),
+                Err(_) => failed(id, message)(answer),
+            });
+            if reads_first {
+                assert_eq!(output(&mut calls, id), Some(Err(end.clone())));
+            }
+            for _ in 0..3 {
+                assert_eq!(input(&mut calls, id, b"x"), sends);
+                send(&mut calls);
+            }
+            if is_finished {
+                calls.end_input(id);
+            } else {
+                calls.abandon_input(id);
+            }
+            if !reads_first {
+                assert_eq!(output(&mut calls, id), Some(Err(end.clone())));
+            }
+            assert_eq!((calls.in_use(), calls.held()), (0, 0));
+            let lost = Some(Err(Err(CallError::Lost)));
+            assert_eq!(output(&mut calls, id), lost);
+            if is_lost {
+                assert_eq!(input(&mut calls, id, b"x"), Err(CallError::Lost));
+            }
+            sent(&mut calls);
+            assert!(!calls.has_news() && !calls.expects());
+        }
+    }
+}
+
+/// An error that was read, and that the sender may ask for, makes way as others do.
+#[test]
+fn an_error_that_was_read_makes_way() {
+    let mut calls = Calls::new();
+    calls.set_budget(8);
+    let plain = calls.call("f", b"").expect("there is room");
+    awaits(&mut calls, plain);
+    let id = start(&mut calls);
+    send(&mut calls);
+    take_and_wake(&mut calls, failed(id, b"full"));
+    let error = CallError::Host("full".into());
+    let end = Some(Err(Err(error.clone())));
+    assert_eq!(output(&mut calls, id), end);
+    let kept = take(&mut calls, |answer| answer.result(plain, &[1; 8]));
+    assert_eq!((kept, calls.held()), (vec!["more 1 4".into()], 8));
+    assert!(!waits(&mut calls, plain));
+    assert_eq!(input(&mut calls, id, b"x"), Ok(0));
+    let asked = take(&mut calls, failed(id, b"full"));
+    assert_eq!(asked, ["more 1 0"]);
+    assert_eq!(input(&mut calls, id, b"x"), Err(error));
+    calls.abandon_input(id);
+    assert_eq!((calls.in_use(), calls.held()), (0, 0));
+    // It was sent to its end, so the host forgets it.
+    assert!(sent(&mut calls).is_empty());
+}

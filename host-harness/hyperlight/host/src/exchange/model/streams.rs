@@ -2,11 +2,6 @@
 //! in order, without a gap and without a repetition, to its end or to an error that the call may
 //! have.
 
-use std::{
-    sync::atomic::{AtomicBool, Ordering},
-    task::Wake,
-};
-
 use dormir_hyperlight_protocol::{
     Reply,
     guest::{Calls, InputProgress, OutputProgress, Progress},
@@ -31,40 +26,6 @@ const LONGEST: usize = BUDGET;
 /// The calls that a guest has at once.
 const MOST: usize = 12;
 
-/// Whether a task was woken.
-#[derive(Default)]
-struct Woken(AtomicBool);
-
-impl Wake for Woken {
-    fn wake(self: Arc<Self>) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-/// A task of the guest, polled when it was woken.
-#[derive(Clone)]
-struct Task(Arc<Woken>);
-
-impl Task {
-    fn new() -> Self {
-        let task = Self(Arc::default());
-        task.wake();
-        task
-    }
-
-    fn wake(&self) {
-        self.0.0.store(true, Ordering::Relaxed);
-    }
-
-    fn takes_wake(&self) -> bool {
-        self.0.0.swap(false, Ordering::Relaxed)
-    }
-
-    fn waker(&self) -> Waker {
-        Waker::from(Arc::clone(&self.0))
-    }
-}
-
 /// A call that the guest has made.
 #[derive(Clone)]
 struct InFlight {
@@ -82,6 +43,8 @@ struct Streams {
     sent: usize,
     /// Whether the input's end was sent.
     is_ended: bool,
+    /// The error that its sender was told.
+    told: Option<CallError>,
     writer: Task,
 }
 
@@ -111,8 +74,10 @@ impl InFlight {
                         calls.set_writer(self.id, waker);
                         break;
                     }
-                    InputProgress::Ended(_) => {
+                    InputProgress::Ended(error) => {
+                        calls.abandon_input(self.id);
                         streams.is_ended = true;
+                        streams.told = Some(error);
                         break;
                     }
                 }
@@ -149,6 +114,17 @@ impl InFlight {
                     };
                     assert!(is_right, "{plan:?} ended with {end:?} at {}", streams.read);
                     ends.note(&end, streams.read);
+                    // Its sender learns the same, and may have learned it before.
+                    if !streams.is_ended {
+                        let sent = calls.poll_input(self.id, &mut &b"x"[..], Waker::noop());
+                        if let InputProgress::Ended(error) = sent {
+                            streams.told = Some(error);
+                        }
+                        calls.abandon_input(self.id);
+                    }
+                    if !streams.is_ended || streams.told.is_some() {
+                        assert_eq!(streams.told, end.err());
+                    }
                     return true;
                 }
             }
@@ -232,6 +208,7 @@ impl Guest {
                 read: 0,
                 sent: 0,
                 is_ended: false,
+                told: None,
                 writer: Task::new(),
             }),
             task: Task::new(),

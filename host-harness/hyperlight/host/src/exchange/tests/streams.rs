@@ -62,7 +62,17 @@ impl Guest {
             }
             match self.calls.poll_output(id, Waker::noop()) {
                 OutputProgress::Piece(piece) => output.extend(piece),
-                OutputProgress::Ended(end) => return end.map(|()| output),
+                OutputProgress::Ended(end) => {
+                    // The sender learns the same, also later.
+                    let error = end.clone().err();
+                    let sent = error.map_or(InputProgress::Queued, InputProgress::Ended);
+                    if !is_over {
+                        let now = self.calls.poll_input(id, &mut &b"x"[..], Waker::noop());
+                        assert_eq!(now, sent);
+                        self.calls.abandon_input(id);
+                    }
+                    return end.map(|()| output);
+                }
                 OutputProgress::Waits(_) => {
                     self.exchange(state, NO_DEADLINE);
                 }
