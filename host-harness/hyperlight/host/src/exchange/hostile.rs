@@ -58,18 +58,24 @@ fn hostile_batch(random: &mut Random, state: &HostState) -> Vec<u8> {
     batch
 }
 
+/// What [`copy`] has seen.
+#[derive(Default)]
+struct Seen {
+    pieces: AtomicUsize,
+    /// Pieces that are too long, or empty. A panic would be but another end of a call.
+    wrong: AtomicUsize,
+}
+
 /// Sends what it reads twice, and counts it.
-async fn copy(
-    mut input: Input,
-    mut output: Output,
-    count: Arc<AtomicUsize>,
-) -> Result<(), CallEndedError> {
+async fn copy(mut input: Input, mut output: Output, seen: Arc<Seen>) -> Result<(), CallEndedError> {
     while let Some(piece) = input.next().await {
         let piece = piece?;
-        assert!(!piece.is_empty() && piece.len() <= STREAM_WINDOW);
+        if piece.is_empty() || piece.capacity() > STREAM_WINDOW {
+            seen.wrong.fetch_add(1, Ordering::Relaxed);
+        }
         output.send(&piece).await?;
         output.send(&piece).await?;
-        count.fetch_add(1, Ordering::Relaxed);
+        seen.pieces.fetch_add(1, Ordering::Relaxed);
     }
     Ok(())
 }
@@ -80,13 +86,14 @@ async fn copy(
 fn a_guest_may_send_anything() {
     let mut random = Random(7);
     let (state, steps) = host(&Arc::new(()));
-    let copied = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&copied);
-    let copy = erased(move |_, input, output| copy(input, output, Arc::clone(&count)));
+    let seen = Arc::<Seen>::default();
+    let of_copy = Arc::clone(&seen);
+    let copy = erased(move |_, input, output| copy(input, output, Arc::clone(&of_copy)));
     state.functions.add_streaming("copy".into(), copy);
     state.set_longest_wait(Duration::from_micros(10));
     let limits = LIMITS.with_bytes(400_000);
     state.set_limits(limits);
+    let mut most = 0;
     for _ in 0..3000 {
         let batch = hostile_batch(&mut random, &state);
         let room = Batch::parse(&batch).expect("its form is sound").header.room;
@@ -101,12 +108,16 @@ fn a_guest_may_send_anything() {
             usage.calls <= limits.calls && usage.bytes <= limits.bytes,
             "{usage:?}"
         );
+        let (streaming, capacity) = state.changing().calls.memory_of_streams();
+        assert!(capacity <= streaming * STREAMS && streaming * STREAMS <= usage.bytes);
+        most = most.max(capacity / streaming.max(1));
         // Those of calls that were ended count too.
         let tasks = steps.0.lock().expect("no panic").len();
         assert!(tasks <= usage.calls, "{tasks} tasks, {usage:?}");
     }
-    let copied = copied.load(Ordering::Relaxed);
-    assert!(copied > 20, "{copied} pieces");
+    let [pieces, wrong] = [&seen.pieces, &seen.wrong].map(|it| it.load(Ordering::Relaxed));
+    assert!(pieces > 20 && wrong == 0, "{pieces} pieces, {wrong} wrong");
+    assert!(most > STREAM_WINDOW / 2, "the streams are filled: {most}");
     state.close();
     assert_eq!(state.usage().bytes, 0);
     while !steps.is_empty() {

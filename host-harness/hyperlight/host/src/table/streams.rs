@@ -154,7 +154,7 @@ impl Table {
         }
         input.received = input.received.wrapping_add(bytes.len() as u32);
         if !input.is_discarded {
-            input.bytes.extend_from_slice(bytes);
+            append(&mut input.bytes, bytes);
             aborts.wakers.extend(input.reader.take());
         }
         if streams.becomes_ready() {
@@ -247,6 +247,17 @@ impl Table {
             }
         }
     }
+}
+
+/// Adds bytes for which there is room in the window. The buffer doubles, as others do, but does not
+/// grow beyond the window, which is what it counts for.
+fn append(buffer: &mut Vec<u8>, bytes: &[u8]) {
+    let length = buffer.len() + bytes.len();
+    if length > buffer.capacity() {
+        let capacity = (2 * buffer.capacity()).min(STREAM_WINDOW).max(length);
+        buffer.reserve_exact(capacity - buffer.len());
+    }
+    buffer.extend_from_slice(bytes);
 }
 
 #[cfg(test)]

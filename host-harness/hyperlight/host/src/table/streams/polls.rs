@@ -7,7 +7,7 @@ use std::{
 
 use dormir_hyperlight_protocol::STREAM_WINDOW;
 
-use super::{Entry, Streams, Table};
+use super::{Entry, Streams, Table, append};
 use crate::{streams::CallEndedError, table::Started};
 
 /// What a poll of a stream has done. Its wakers are foreign code: they are woken and dropped when
@@ -77,7 +77,7 @@ impl Table {
             }
             let room = STREAM_WINDOW.saturating_sub(output.bytes.len());
             let (now, later) = piece.split_at(piece.len().min(room));
-            output.bytes.extend_from_slice(now);
+            append(&mut output.bytes, now);
             *piece = later;
             if later.is_empty() {
                 (Poll::Ready(Ok(())), waker, None)

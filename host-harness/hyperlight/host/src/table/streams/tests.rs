@@ -5,6 +5,20 @@ use std::{
     task::{Poll, Wake},
 };
 
+impl Table {
+    /// How many calls with streams run, and the memory of their streams.
+    pub(crate) fn memory_of_streams(&self) -> (usize, usize) {
+        let streams = self.entries.values().filter_map(|entry| match entry {
+            Entry::Running { streams, .. } => streams.as_ref(),
+            Entry::Finished(_) => None,
+        });
+        streams.fold((0, 0), |(calls, bytes), it| {
+            let capacity = it.output.bytes.capacity() + it.input.bytes.capacity();
+            (calls + 1, bytes + capacity)
+        })
+    }
+}
+
 struct Nothing;
 
 impl Wake for Nothing {

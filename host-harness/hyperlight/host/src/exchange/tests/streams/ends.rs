@@ -207,3 +207,29 @@ fn an_error_ends_an_output_that_was_moved() {
     assert_eq!(length, STREAM_WINDOW);
     assert_eq!(end, Err(CallError::Host(CallEndedError.to_string())));
 }
+
+/// The memory itself counts, whatever the pieces' lengths are.
+#[test]
+fn streams_hold_no_more_than_they_count_for() {
+    let state = state();
+    add(&state, "fills", |_, input, mut output| async move {
+        let _input = input;
+        while output.send([7; 1000]).await.is_ok() {}
+        Ok(())
+    });
+    let mut guest = Guest::new();
+    let id = guest.streaming_call("fills");
+    let mut rest = &*vec![7; STREAM_WINDOW];
+    while !rest.is_empty() {
+        let mut piece = &rest[..rest.len().min(1000)];
+        rest = &rest[piece.len()..];
+        let sent = guest.calls.poll_input(id, &mut piece, Waker::noop());
+        assert_eq!(sent, InputProgress::Queued);
+        guest.exchange(&state, 0);
+    }
+    soon("the output is full", || {
+        let (calls, capacity) = state.changing().calls.memory_of_streams();
+        assert!(calls == 1 && capacity <= STREAMS, "{capacity}");
+        capacity == STREAMS
+    });
+}
