@@ -22,6 +22,12 @@ use crate::{
     runtime::{HostTask, Runtime},
 };
 
+/// How many seeds a model takes: `usual`, unless the variable has another number.
+fn number_of_runs(usual: u64) -> u64 {
+    let runs = std::env::var("DORMIR_MODEL_RUNS").ok();
+    runs.map_or(usual, |runs| runs.parse().expect("a number of runs"))
+}
+
 pub(super) const LIMITS: Limits = Limits::new().with_calls(60).with_bytes(120_000);
 
 /// Marsaglia's xorshift.
@@ -46,37 +52,52 @@ impl Wake for Woken {
     }
 }
 
-/// Whether a task is to be polled, since it was woken.
+/// Whether a task is to be polled, since it was woken. Clones are the same task's.
 #[derive(Clone)]
-pub(super) struct Task(Arc<Woken>);
+pub(super) struct Task {
+    woken: Arc<Woken>,
+    /// Whether it was woken, in a snapshot.
+    saved: bool,
+}
 
 impl Task {
     pub(super) fn new() -> Self {
-        let task = Self(Arc::default());
+        let task = Self {
+            woken: Arc::default(),
+            saved: true,
+        };
         task.wake();
         task
     }
 
     pub(super) fn wake(&self) {
-        self.0.0.store(true, Ordering::Relaxed);
+        self.woken.0.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn takes_wake(&self) -> bool {
-        self.0.0.swap(false, Ordering::Relaxed)
+        self.woken.0.swap(false, Ordering::Relaxed)
     }
 
     pub(super) fn waker(&self) -> Waker {
-        Waker::from(Arc::clone(&self.0))
+        Waker::from(Arc::clone(&self.woken))
+    }
+
+    fn save(&mut self) {
+        self.saved = self.woken.0.load(Ordering::Relaxed);
+    }
+
+    fn restore(&self) {
+        self.woken.0.store(self.saved, Ordering::Relaxed);
     }
 }
 
-/// A runtime whose tasks are polled when the scheduler says so.
+/// A runtime whose tasks are polled when they were woken and the scheduler says so.
 #[derive(Clone, Default)]
-pub(super) struct Steps(pub(super) Arc<Mutex<Vec<HostTask>>>);
+pub(super) struct Steps(pub(super) Arc<Mutex<Vec<(HostTask, Task)>>>);
 
 impl Runtime for Steps {
     fn spawn(&self, task: HostTask) {
-        self.0.lock().expect("no panic").push(task);
+        self.0.lock().expect("no panic").push((task, Task::new()));
     }
 }
 
@@ -86,12 +107,16 @@ impl Steps {
         if tasks.is_empty() {
             return;
         }
-        let chosen = random.below(tasks.len());
-        let mut task = tasks.swap_remove(chosen);
+        let first = random.below(tasks.len());
+        let mut order = (first..tasks.len()).chain(0..first);
+        let Some(chosen) = order.find(|at| tasks[*at].1.takes_wake()) else {
+            return;
+        };
+        let (mut task, woken) = tasks.swap_remove(chosen);
         drop(tasks);
-        let polled = task.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        let polled = task.as_mut().poll(&mut Context::from_waker(&woken.waker()));
         if polled.is_pending() {
-            self.spawn(task);
+            self.0.lock().expect("no panic").push((task, woken));
         }
     }
 
@@ -166,9 +191,10 @@ pub(super) fn host(alive: &Arc<()>) -> (Arc<HostState>, Steps) {
         };
         let (number, length) = (word(2), word(6));
         let mut polls = argument[1];
-        poll_fn(|_| {
+        poll_fn(|cx| {
             let is_over = polls == 0;
             polls = polls.saturating_sub(1);
+            cx.waker().wake_by_ref();
             if is_over {
                 Poll::Ready(())
             } else {

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    env, mem,
+    mem,
     sync::atomic::{AtomicBool, Ordering},
     task::Wake,
 };
@@ -19,7 +19,6 @@ const CALLS: u32 = 2_000;
 
 /// How many runs there are, each with another seed, unless the variable has another number.
 const RUNS: u64 = 100;
-const VARIABLE: &str = "DORMIR_MODEL_RUNS";
 
 /// More than a guest can ask for.
 const AMPLE: Limits = Limits::new().with_calls(10_000).with_bytes(1 << 30);
@@ -354,10 +353,8 @@ impl Run {
 
 #[test]
 fn every_call_ends_once() {
-    let runs = env::var(VARIABLE).ok();
-    let runs = runs.map_or(RUNS, |runs| runs.parse().expect("a number of runs"));
     let (mut scarce, mut ample) = (Ends::default(), Ends::default());
-    for seed in 1..=runs {
+    for seed in 1..=number_of_runs(RUNS) {
         println!("seed {seed}");
         let mut run = Run::new(seed);
         run.run();
@@ -370,7 +367,7 @@ fn every_call_ends_once() {
         all.add(&run.ends);
     }
     println!("scarce {scarce:?}\nample {ample:?}");
-    if runs < 20 {
+    if number_of_runs(RUNS) < 20 {
         return;
     }
     // Calls end otherwise because something was lost, and for no other reason.
