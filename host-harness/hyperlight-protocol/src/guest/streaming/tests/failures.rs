@@ -152,3 +152,41 @@ fn an_error_that_was_read_makes_way() {
     // It was sent to its end, so the host forgets it.
     assert!(sent(&mut calls).is_empty());
 }
+
+#[test]
+fn a_sender_is_woken_when_the_output_is_dropped() {
+    let mut calls = Calls::new();
+    let (woken, waker) = wakes();
+    let id = start(&mut calls);
+    send(&mut calls);
+    calls.set_writer(id, waker);
+    calls.cancel(id);
+    while let Some(waker) = calls.next_woken() {
+        waker.wake();
+    }
+    assert_eq!(woken.take(), 1);
+    assert_eq!(input(&mut calls, id, b"x"), Err(CallError::Lost));
+}
+
+/// A piece that waits for memory is not overtaken by one that comes when there is some.
+#[test]
+fn a_piece_does_not_overtake_one_that_waits() {
+    let mut calls = Calls::new();
+    calls.set_budget(8);
+    let plain = calls.call("f", b"").expect("there is room");
+    let [one, two] = [0, 1].map(|_| start(&mut calls));
+    send(&mut calls);
+    take(&mut calls, |answer| answer.result(plain, &[1; 8]));
+    awaits(&mut calls, plain);
+    awaits(&mut calls, one);
+    take(&mut calls, chunk(one, 0, b"12"));
+    // Its memory is free only after the batch.
+    let bytes = batch(&mut calls);
+    assert!(!waits(&mut calls, plain));
+    awaits(&mut calls, two);
+    assert!(chunk(two, 0, b"34")(Answer::to(&bytes, 1)).take(&mut calls));
+    assert_eq!((output(&mut calls, two), calls.held()), (None, 0));
+    let asked = take(&mut calls, chunk(one, 0, b"12"));
+    assert_eq!(asked, ["cancel 0", "more 1 0", "more 2 0"]);
+    assert_eq!(output(&mut calls, one), Some(Ok(b"12".to_vec())));
+}

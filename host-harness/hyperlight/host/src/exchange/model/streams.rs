@@ -321,7 +321,10 @@ fn run(seed: u64, ends: &mut Ends) {
     let mut guest = Guest::new();
     let mut snapshot = guest.snapshot();
     let mut number = 0;
+    let mut turns = 0;
     while number < CALLS {
+        turns += 1;
+        assert!(turns < 200_000, "calls do not end: {number} were made");
         match random.below(500) {
             0..60 if guest.in_flight.len() < MOST => {
                 number += 1;

@@ -1,5 +1,10 @@
 use super::*;
-use crate::{streams::CallEndedError, table::Started};
+use crate::{
+    streams::CallEndedError,
+    table::Started,
+    task::{CallTask, OnEnd},
+};
+use dormir_hyperlight_protocol::Status;
 use std::{
     sync::Arc,
     task::{Poll, Wake},
@@ -47,4 +52,41 @@ fn no_waker_is_dropped_while_the_table_is_locked() {
     assert_eq!(next.poll, Poll::Ready(Some(Err(CallEndedError))));
     polled.extend(next.unused);
     assert_eq!((polled.len(), Arc::strong_count(&nothing)), (3, 4));
+}
+
+struct Nowhere;
+
+impl OnEnd for Nowhere {
+    fn ended(self: Box<Self>, _: Status, _: Vec<u8>) {}
+}
+
+/// A guest cannot take more of an output than it was sent.
+#[test]
+fn only_what_was_sent_is_taken() {
+    let mut table = Table::default();
+    let id = CallId::new(0, 1);
+    let mut started = None;
+    let begin = |now, counted| {
+        started = Some(now);
+        CallTask::new(Box::pin(std::future::pending()), Box::new(Nowhere), counted)
+    };
+    assert!(table.start(id, STREAMS, true, begin).is_some());
+    let started = started.expect("it was started");
+    let bytes: Vec<u8> = (0..100).collect();
+    let sent = table.poll_send(started, &mut &bytes[..], Waker::noop().clone());
+    assert!(sent.poll.is_ready() && sent.is_news);
+    let room = CHUNK_HEADER + 60;
+    let write = |table: &mut Table| {
+        let mut out = Vec::new();
+        table.write(room, &mut out);
+        table.acknowledge();
+        out.get(CHUNK_HEADER..).map(<[u8]>::to_vec)
+    };
+    assert_eq!(write(&mut table).as_deref(), Some(&bytes[..60]));
+    for wrong in [61, 100, 101, u32::MAX] {
+        table.more(id, wrong, &mut Aborts::default());
+        assert_eq!(write(&mut table), None);
+    }
+    table.more(id, 60, &mut Aborts::default());
+    assert_eq!(write(&mut table).as_deref(), Some(&bytes[60..]));
 }

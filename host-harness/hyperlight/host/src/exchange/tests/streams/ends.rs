@@ -168,6 +168,12 @@ fn an_output_that_was_moved_is_sent_to_its_end() {
         (end, send.is_none(), received == bytes),
         (Ok(()), true, true)
     );
+    // The guest has all of it, and the host knows.
+    for _ in 0..3 {
+        let progress = guest.calls.poll_output(id, Waker::noop());
+        assert!(matches!(progress, OutputProgress::Waits(_)));
+        guest.go_on(&state);
+    }
     assert!(state.usage().bytes >= STREAMS);
     drop(send);
     drop(output);
@@ -232,4 +238,71 @@ fn streams_hold_no_more_than_they_count_for() {
         assert!(calls == 1 && capacity <= STREAMS, "{capacity}");
         capacity == STREAMS
     });
+}
+
+/// What a function has moved elsewhere is woken when its call ends.
+#[test]
+fn the_end_of_a_call_wakes_both_ends() {
+    let state = state();
+    let (ends, _gate) = add_moves(&state, Ok(()));
+    let mut guest = Guest::new();
+    let id = guest.streaming_call("moves");
+    guest.exchange(&state, 0);
+    let (mut input, mut output) = ends.recv().expect("it was called");
+    let ((sender, of_sender), (reader, of_reader)) = (wakes(), wakes());
+    let bytes = pattern(LENGTH);
+    let mut send = Box::pin(output.send(&bytes));
+    let mut of_sender = Context::from_waker(&of_sender);
+    let mut of_reader = Context::from_waker(&of_reader);
+    assert!(send.as_mut().poll(&mut of_sender).is_pending());
+    let mut next = Pin::new(&mut input);
+    assert!(next.as_mut().poll_next(&mut of_reader).is_pending());
+    guest.calls.cancel(id);
+    guest.exchange(&state, 0);
+    assert_eq!((sender.count(), reader.count()), (1, 1));
+    let sent = send.as_mut().poll(&mut of_sender);
+    assert_eq!(sent, Poll::Ready(Err(CallEndedError)));
+    let ended = Poll::Ready(Some(Err(CallEndedError)));
+    assert_eq!(next.as_mut().poll_next(&mut of_reader), ended);
+    assert_eq!(next.poll_next(&mut of_reader), Poll::Ready(None));
+}
+
+/// The end of an input wakes its reader.
+#[test]
+fn the_end_of_an_input_wakes_its_reader() {
+    let state = state();
+    let (ends, _gate) = add_moves(&state, Ok(()));
+    let mut guest = Guest::new();
+    let id = guest.streaming_call("moves");
+    guest.exchange(&state, 0);
+    let (mut input, _output) = ends.recv().expect("it was called");
+    let (reader, waker) = wakes();
+    let mut cx = Context::from_waker(&waker);
+    let mut next = Pin::new(&mut input);
+    assert!(next.as_mut().poll_next(&mut cx).is_pending());
+    guest.calls.end_input(id);
+    guest.exchange(&state, 0);
+    assert_eq!(reader.count(), 1);
+    assert_eq!(next.poll_next(&mut cx), Poll::Ready(None));
+}
+
+/// A guest sends all of its input before it reads, although the function wants none of it.
+#[test]
+fn an_input_that_no_function_takes_is_dropped() {
+    let state = state();
+    let (ends, _gate) = add_moves(&state, Ok(()));
+    let mut guest = Guest::new();
+    let id = guest.streaming_call("moves");
+    guest.exchange(&state, 0);
+    let (input, _output) = ends.recv().expect("it was called");
+    drop(input);
+    let bytes = pattern(LENGTH);
+    let mut rest = bytes.as_slice();
+    let mut exchanges = 0;
+    while guest.calls.poll_input(id, &mut rest, Waker::noop()) != InputProgress::Queued {
+        guest.exchange(&state, 0);
+        exchanges += 1;
+        assert!(exchanges < 1000, "{} bytes are left", rest.len());
+        assert_eq!(state.changing().calls.memory_of_streams(), (1, 0));
+    }
 }
