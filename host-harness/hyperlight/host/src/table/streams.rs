@@ -64,12 +64,25 @@ struct Incoming {
     is_over: bool,
     /// Whether no function takes it.
     is_discarded: bool,
+    /// Whether something was dropped since no function takes it.
+    was_dropped: bool,
     reader: Option<Waker>,
 }
 
 impl Incoming {
     fn taken(&self) -> u32 {
         self.received.wrapping_sub(self.bytes.len() as u32)
+    }
+
+    /// No function takes it.
+    fn discard(&mut self) {
+        self.is_discarded = true;
+        self.was_dropped |= !mem::take(&mut self.bytes).is_empty();
+    }
+
+    /// Whether the guest sends what no function takes.
+    fn is_sent_in_vain(&self) -> bool {
+        self.was_dropped && !self.is_over
     }
 
     /// Whether the guest should be told how much was taken: it may wait for room.
@@ -97,6 +110,7 @@ impl Streams {
                 granted: 0,
                 is_over: false,
                 is_discarded: false,
+                was_dropped: false,
                 reader: None,
             },
             is_ready: false,
@@ -153,7 +167,11 @@ impl Table {
             return self.lose(id, aborts);
         }
         input.received = input.received.wrapping_add(bytes.len() as u32);
-        if !input.is_discarded {
+        if input.is_discarded {
+            input.was_dropped = true;
+            // If the function has failed, the guest learns it now.
+            aborts.wakers.extend(streams.output.flusher.take());
+        } else {
             append(&mut input.bytes, bytes);
             aborts.wakers.extend(input.reader.take());
         }

@@ -108,7 +108,10 @@ impl InFlight {
                     let is_right = match (plan.kind, &end) {
                         (_, Err(CallError::Lost)) => self.may_be_lost,
                         (0..=3, Ok(())) => is_whole,
-                        (4, Err(CallError::Host(message))) => message == "on purpose" && is_whole,
+                        // A guest that sends what the function does not take is told at once.
+                        (4, Err(CallError::Host(message))) => {
+                            message == "on purpose" && (is_whole || plan.input > 0)
+                        }
                         (5, Err(CallError::Panicked)) => true,
                         _ => false,
                     };

@@ -97,7 +97,8 @@ impl Table {
     }
 
     /// The function has returned. Ready when nothing sends any more, and the guest has taken what
-    /// was sent. A function that `has_failed` ends its output.
+    /// was sent. A function that `has_failed` ends its output, and a guest that still sends input
+    /// is told so at once: it may not read before.
     pub(crate) fn poll_flush(
         &mut self,
         started: Started,
@@ -105,13 +106,15 @@ impl Table {
         waker: Waker,
     ) -> Polled<()> {
         self.poll_streams(started, Some(waker), (), |streams, waker| {
-            let output = &mut streams.output;
+            let Streams { output, input, .. } = streams;
             let mut woken = None;
             if has_failed {
+                input.discard();
                 output.is_closed = true;
                 woken = output.sender.take();
             }
-            if output.is_closed && output.bytes.is_empty() {
+            let is_due = has_failed && input.is_sent_in_vain();
+            if is_due || output.is_closed && output.bytes.is_empty() {
                 (Poll::Ready(()), waker, woken)
             } else {
                 let before = mem::replace(&mut output.flusher, waker);
@@ -143,8 +146,7 @@ impl Table {
     /// No function takes the input.
     pub(crate) fn discard_input(&mut self, started: Started) -> Polled<()> {
         self.poll_streams(started, None, (), |streams, _| {
-            streams.input.is_discarded = true;
-            streams.input.bytes = Vec::new();
+            streams.input.discard();
             (Poll::Ready(()), streams.input.reader.take(), None)
         })
     }

@@ -306,3 +306,27 @@ fn an_input_that_no_function_takes_is_dropped() {
         assert_eq!(state.changing().calls.memory_of_streams(), (1, 0));
     }
 }
+
+/// Its output is not read, so it could not end otherwise.
+#[test]
+fn a_sender_learns_that_its_function_has_failed() {
+    let state = state();
+    let fails = erased(|_, input: Input, mut output: Output| async move {
+        let _ = output.send(b"warning").await;
+        drop(input);
+        Err::<(), _>("disk full")
+    });
+    state.functions.add_streaming("fails".into(), fails);
+    let mut guest = Guest::new();
+    let id = guest.streaming_call("fails");
+    let bytes = pattern(10 * LENGTH);
+    let mut rest = bytes.as_slice();
+    let end = loop {
+        match guest.calls.poll_input(id, &mut rest, Waker::noop()) {
+            InputProgress::Waits(_) => guest.go_on(&state),
+            end => break end,
+        }
+    };
+    let error = CallError::Host("disk full".into());
+    assert_eq!(end, InputProgress::Ended(error));
+}
