@@ -120,8 +120,9 @@ impl Host {
         self
     }
 
-    /// Sets how long the host waits for more results when there is one, while calls are running:
-    /// 50 µs by default. A longer time brings more of them in one exit from the guest, later.
+    /// Sets how long the host waits for more results when there is one, while calls are running
+    /// that do not wait for the guest themselves, as streams do: 50 µs by default. A longer time
+    /// brings more of them in one exit from the guest, later.
     #[must_use]
     pub fn with_linger(self, linger: Duration) -> Self {
         self.shared.state.set_linger(linger);

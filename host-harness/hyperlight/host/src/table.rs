@@ -36,8 +36,6 @@ pub(crate) struct Table {
     signals: BTreeMap<u8, u32>,
     /// What was in the last reply. It may not have arrived.
     sent: Sent,
-    /// The calls among the entries that have not ended.
-    running: usize,
     /// The calls that exist here in any form, also those that are no entries any more.
     count: Count,
     /// The bytes of arguments of functions whose futures exist, and of results.
@@ -109,9 +107,14 @@ impl Table {
         self.started
     }
 
-    /// Whether calls are running.
-    pub(crate) fn runs(&self) -> bool {
-        self.running > 0
+    /// Whether a call runs that can go on without the guest.
+    pub(crate) fn works(&self) -> bool {
+        self.entries.values().any(|entry| match entry {
+            Entry::Running { streams, .. } => {
+                !streams.as_ref().is_some_and(|it| it.wait_for_the_guest())
+            }
+            Entry::Finished(_) => false,
+        })
     }
 
     /// Whether a call runs of which `is_so` holds.
@@ -148,7 +151,6 @@ impl Table {
         };
         let task = begin(started, Arc::clone(&counted));
         self.bytes = bytes;
-        self.running += 1;
         let entry = Entry::Running {
             task: Arc::clone(&task),
             serial,
@@ -198,7 +200,6 @@ impl Table {
             return;
         };
         self.end_streams(id, streams, aborts);
-        self.running -= 1;
         self.bytes += bytes.len();
         let finished = Finished {
             status,
@@ -215,7 +216,6 @@ impl Table {
     pub(crate) fn cancel(&mut self, id: CallId, aborts: &mut Aborts) {
         match self.entries.remove(&id) {
             Some(Entry::Running { task, streams, .. }) => {
-                self.running -= 1;
                 self.end_streams(id, streams, aborts);
                 aborts.tasks.push(task);
             }
@@ -297,7 +297,6 @@ impl Table {
                 Entry::Finished(finished) => self.bytes -= finished.bytes.len(),
             }
         }
-        self.running = 0;
         self.ready.clear();
         self.refusals.clear();
     }

@@ -50,7 +50,7 @@ impl Waiting {
             let lingers = *self
                 .lingers_until
                 .get_or_insert_with(|| now.checked_add(changing.linger));
-            if !changing.calls.runs() || changing.calls.fills(self.room) {
+            if !changing.calls.works() || changing.calls.fills(self.room) {
                 return Err(ReplyStatus::Done);
             }
             until = until.into_iter().chain(lingers).min();

@@ -122,6 +122,13 @@ impl Streams {
         MORE_LEN + CHUNK_HEADER + self.output.left()
     }
 
+    /// Whether the function, or what it has moved them to, waits for the guest to read or to send.
+    pub(super) fn wait_for_the_guest(&self) -> bool {
+        let Self { output, input, .. } = self;
+        let wakers = [&output.sender, &output.flusher, &input.reader];
+        wakers.into_iter().any(Option::is_some)
+    }
+
     /// Makes it ready if there is something to send. Returns whether it was not, and is now.
     fn becomes_ready(&mut self) -> bool {
         let is_due = self.output.left() > 0 || self.input.is_grant_due();

@@ -266,3 +266,28 @@ fn limits_count_streams_from_their_start() {
     assert!(matches!(lost, OutputProgress::Ended(Err(CallError::Lost))));
     assert_eq!(state.usage().bytes, 0);
 }
+
+/// No more news can come while all functions wait for the guest.
+#[test]
+fn a_stream_that_waits_for_the_guest_does_not_linger() {
+    let state = state();
+    state.set_linger(Duration::MAX);
+    add(&state, "echo", echo);
+    add(&state, "down", |_, _, mut output| async move {
+        for _ in 0..LENGTH / 1000 {
+            output.send([7; 1000]).await?;
+        }
+        Ok(())
+    });
+    let (sender, ends) = mpsc::channel();
+    let waiting = thread::spawn(move || {
+        let mut guest = Guest::new();
+        let bytes = pattern(LENGTH);
+        let echoed = guest.stream(&state, "echo", &bytes);
+        let down = guest.stream(&state, "down", b"");
+        let is_right = echoed == Ok(bytes) && down == Ok(vec![7; LENGTH]);
+        sender.send(is_right).expect("it is received");
+    });
+    assert_eq!(ends.recv_timeout(Duration::from_secs(60)), Ok(true));
+    waiting.join().expect("no panic");
+}

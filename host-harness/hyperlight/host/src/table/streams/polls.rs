@@ -14,7 +14,7 @@ use crate::{streams::CallEndedError, table::Started};
 /// nothing is locked.
 pub(crate) struct Polled<T> {
     pub(crate) poll: Poll<T>,
-    /// Whether there is now something for the guest.
+    /// Whether there is something for the guest, which may wait for it.
     pub(crate) is_news: bool,
     /// A waker to be dropped.
     pub(crate) unused: Option<Waker>,
@@ -50,10 +50,12 @@ impl Table {
             };
         };
         let (poll, unused, woken) = poll(streams, waker);
-        let is_news = streams.becomes_ready();
+        let mut is_news = streams.becomes_ready();
         if is_news {
             self.ready.push_back(started.id);
         }
+        // If it was the last one that could go on, what is ready lingers no more.
+        is_news |= poll.is_pending() && !self.ready.is_empty();
         Polled {
             poll,
             is_news,
