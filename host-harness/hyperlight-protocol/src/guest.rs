@@ -50,6 +50,8 @@ pub struct Calls {
     batched: Batched,
     /// The calls with input to send.
     inputs: VecDeque<CallId>,
+    /// Whether the last batch had no space for one of them, so that the next has no calls.
+    is_input_due: bool,
     /// Calls whose results or pieces of outputs the host has, and for which tasks wait, until there
     /// is memory for them.
     waiting: VecDeque<CallId>,
@@ -96,6 +98,7 @@ impl Calls {
                 wants: 0,
             },
             inputs: VecDeque::new(),
+            is_input_due: false,
             waiting: VecDeque::new(),
             arrived: Vec::new(),
             woken: VecDeque::new(),

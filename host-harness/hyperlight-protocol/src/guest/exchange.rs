@@ -41,7 +41,9 @@ impl Calls {
             let wants = self.wants.len().min(MAX_RECORDS - cancels);
             self.batched = Batched { cancels, wants };
             let length = cancels * RECORD_HEADER + wants * (RECORD_HEADER + 4);
-            calls = self.outboxes.pop(cancels + wants, length);
+            if !mem::take(&mut self.is_input_due) {
+                calls = self.outboxes.pop(cancels + wants, length);
+            }
         }
         let Batched { cancels, wants } = self.batched;
         let mut bytes = calls.unwrap_or_else(|| vec![0; BatchHeader::LEN]);

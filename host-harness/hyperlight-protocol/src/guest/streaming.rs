@@ -183,7 +183,10 @@ impl Calls {
         longest: usize,
         mut records: usize,
     ) -> bool {
+        let before = batch.len();
         let mut is_woken = false;
+        // The first for which there was no space. It is the first of the next batch.
+        let mut first_left = None;
         for _ in 0..self.inputs.len() {
             let Some(id) = self.inputs.pop_front() else {
                 break;
@@ -226,12 +229,21 @@ impl Calls {
                 streams.last_sent = number;
                 records -= 1;
             }
+            if is_sent && streams.last_sent != number {
+                first_left = first_left.or(Some(id));
+            }
             streams.is_queued = streams.has_input();
             if streams.is_queued {
                 self.inputs.push_back(id);
             } else {
                 streams.unsent = Vec::new();
             }
+        }
+        if let Some(id) = first_left {
+            // With nothing of any of them, calls have left no space.
+            self.is_input_due = batch.len() == before;
+            let place = self.inputs.iter().position(|queued| *queued == id);
+            self.inputs.rotate_left(place.unwrap_or(0));
         }
         is_woken
     }

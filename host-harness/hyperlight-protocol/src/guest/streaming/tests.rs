@@ -9,6 +9,7 @@ use crate::{
 use std::{string::String, vec, vec::Vec};
 
 mod failures;
+mod queues;
 
 fn start(calls: &mut Calls) -> CallId {
     calls.streaming_call("s", b"a").expect("there is room")
