@@ -212,6 +212,11 @@ impl Calls {
             // It was cancelled.
             _ => return,
         };
+        let has_streams = self.slots[id.slot()].streams.is_some();
+        if has_streams && result.status == Status::Done && result.total > 0 {
+            // Its output is what the function returns.
+            return self.refuse(id, Status::Lost);
+        }
         if is_first && !self.admit(&result, is_last && result.offset == 0) {
             return;
         }

@@ -126,9 +126,11 @@ impl Slot {
         match &mut self.state {
             State::Sent { .. } => streams.drop_piece(),
             // The host does not, so the output is not complete.
-            State::Ended { status, bytes, .. } if !streams.piece.is_empty() => {
-                *status = Status::Lost;
-                mem::take(bytes).len() + streams.drop_piece()
+            State::Ended { status, .. } => {
+                if *status == Status::Done && !streams.piece.is_empty() {
+                    *status = Status::Lost;
+                }
+                streams.drop_piece()
             }
             _ => 0,
         }

@@ -317,7 +317,7 @@ impl Calls {
     }
 
     /// Ends a call that the host has.
-    fn refuse(&mut self, id: CallId, status: Status) {
+    pub(super) fn refuse(&mut self, id: CallId, status: Status) {
         self.cancels.push_back(id);
         self.ended(id, status, Vec::new());
     }

@@ -190,3 +190,46 @@ fn a_piece_does_not_overtake_one_that_waits() {
     assert_eq!(asked, ["cancel 0", "more 1 0", "more 2 0"]);
     assert_eq!(output(&mut calls, one), Some(Ok(b"12".to_vec())));
 }
+
+/// A call with streams has no result but an error.
+#[test]
+fn a_host_that_sends_a_result_beside_an_output_is_refused() {
+    let mut calls = Calls::new();
+    let id = start(&mut calls);
+    send(&mut calls);
+    take(&mut calls, |answer| answer.result(id, &[1; 1000]));
+    assert_eq!(calls.held(), 0);
+    assert_eq!(input(&mut calls, id, b"x"), Err(CallError::Lost));
+    assert_eq!(output(&mut calls, id), Some(Err(Err(CallError::Lost))));
+    assert_eq!(sent(&mut calls), ["cancel 0"]);
+}
+
+/// The host does not send the last piece again when the call has ended. An error remains one; an
+/// output that is not complete becomes one.
+#[test]
+fn an_error_stays_when_the_last_piece_makes_way() {
+    let ends = [
+        (Status::Panicked, &b""[..], CallError::Panicked),
+        (Status::Host, b"no", CallError::Host("no".into())),
+        (Status::Done, b"", CallError::Lost),
+    ];
+    for (status, message, error) in ends {
+        let mut calls = Calls::new();
+        calls.set_budget(8);
+        let plain = calls.call("f", b"").expect("there is room");
+        let id = start(&mut calls);
+        send(&mut calls);
+        let result = |answer: Answer| answer.piece(id, status, message.len() as u32, 0, message);
+        take(&mut calls, |answer| result(chunk(id, 0, b"last")(answer)));
+        assert_eq!(calls.held(), 4 + message.len());
+        awaits(&mut calls, plain);
+        take(&mut calls, |answer| answer.result(plain, &[1; 8]));
+        assert_eq!(calls.held(), 8);
+        assert!(!waits(&mut calls, plain));
+        let end = output(&mut calls, id).or_else(|| {
+            assert_eq!(take(&mut calls, result), ["more 1 0"]);
+            output(&mut calls, id)
+        });
+        assert_eq!(end, Some(Err(Err(error))));
+    }
+}
