@@ -9,7 +9,7 @@ use core::{mem, task::Waker};
 use crate::{CallId, Kind};
 pub use error::CallError;
 use outbox::Outboxes;
-use slot::{HostCopy, Slot, State};
+use slot::{HostCopy, Slot, State, Woken};
 pub use streaming::{InputProgress, OutputProgress};
 
 mod budget;
@@ -58,7 +58,7 @@ pub struct Calls {
     /// Calls whose results the last reply brought to their ends.
     arrived: Vec<CallId>,
     /// Calls that have ended or whose streams go on, whose wakers were not taken.
-    woken: VecDeque<CallId>,
+    woken: VecDeque<(CallId, Woken)>,
     /// The wakers of tasks that send input to calls that are not there any more, and others that
     /// are of no use.
     writers: Vec<Waker>,
@@ -243,9 +243,9 @@ impl Calls {
             return Some(writer);
         }
         loop {
-            let id = *self.woken.front()?;
+            let (id, woken) = *self.woken.front()?;
             let slot = self.slots.get_mut(id.slot()).filter(|slot| slot.is(id));
-            if let Some(waker) = slot.and_then(Slot::take_waker) {
+            if let Some(waker) = slot.and_then(|slot| slot.take_waker(woken)) {
                 return Some(waker);
             }
             self.woken.pop_front();

@@ -10,7 +10,7 @@ use core::mem;
 
 use super::{
     Calls,
-    slot::{HostCopy, Incoming, Slot, State},
+    slot::{HostCopy, Incoming, Slot, State, Woken},
     streams::LEAST_PIECE,
 };
 use crate::{ResultHeader, Status};
@@ -108,7 +108,7 @@ impl Calls {
             } else {
                 self.cancels.push_back(id);
                 self.slots[id.slot()].state = State::without_result(Status::TooLarge);
-                self.woken.push_back(id);
+                self.woken.push_back((id, Woken::Both));
                 has_ended = true;
             }
         }
@@ -193,7 +193,7 @@ impl Calls {
                 State::Ended { copy, .. } => *copy = HostCopy::No,
                 State::OnHost { .. } => {
                     slot.state = State::without_result(Status::Lost);
-                    self.woken.push_back(slot.id(index));
+                    self.woken.push_back((slot.id(index), Woken::Both));
                 }
                 _ => {}
             }

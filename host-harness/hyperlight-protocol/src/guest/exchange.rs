@@ -7,7 +7,7 @@ use super::{
     Batched, Calls,
     digest::digest,
     outbox::{self, ADDED, MAX_BATCH, PAGE},
-    slot::{HostCopy, Incoming, OutOfPlace, Slot, State},
+    slot::{HostCopy, Incoming, OutOfPlace, Slot, State, Woken},
 };
 use crate::{
     Batch, BatchHeader, CHUNK_HEADER, CallId, Flags, FromHost, Kind, MAX_MESSAGE, MAX_RECORDS,
@@ -261,7 +261,7 @@ impl Calls {
             bytes,
             copy,
         };
-        self.woken.push_back(id);
+        self.woken.push_back((id, Woken::Both));
     }
 
     /// Asks for what follows the first `offset` bytes of a result, and not for what it asked

@@ -42,6 +42,16 @@ pub(super) enum State {
     },
 }
 
+/// Which tasks of a call are woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Woken {
+    /// The one that awaits the call, or reads its output.
+    Reader,
+    /// The one that sends its input.
+    Writer,
+    Both,
+}
+
 /// Whether the host has a copy of a result that has arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HostCopy {
@@ -82,10 +92,13 @@ impl Slot {
         }
     }
 
-    /// Takes a waker of its tasks: of the one that awaits the call, or of the one that sends input.
-    pub(super) fn take_waker(&mut self) -> Option<Waker> {
-        let writer = || self.streams.as_mut()?.writer.take();
-        self.waker.take().or_else(writer)
+    /// Takes a waker of its tasks that are woken.
+    pub(super) fn take_waker(&mut self, woken: Woken) -> Option<Waker> {
+        let reader = self.waker.take_if(|_| woken != Woken::Writer);
+        reader.or_else(|| {
+            let writer = &mut self.streams.as_mut()?.writer;
+            writer.take_if(|_| woken != Woken::Reader)
+        })
     }
 
     /// Whether a task waits for the result: the one that awaits the call, or the one that sends

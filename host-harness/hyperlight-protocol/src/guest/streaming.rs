@@ -5,7 +5,7 @@ use core::{mem, task::Waker};
 
 use super::{
     CallError, Calls, Progress,
-    slot::State,
+    slot::{State, Woken},
     streams::{End, LEAST_PIECE, Streams},
 };
 use crate::{CHUNK_HEADER, CallId, Kind, RECORD_HEADER, RecordHeader, Status, chunk_header};
@@ -162,7 +162,7 @@ impl Calls {
             State::Queued(place) => {
                 self.outboxes.remove(place);
                 slot.state = State::without_result(Status::Lost);
-                self.woken.push_back(id);
+                self.woken.push_back((id, Woken::Both));
             }
             State::Sent { .. } => self.refuse(id, Status::Lost),
             _ if streams.is_read => {
@@ -213,7 +213,7 @@ impl Calls {
                 streams.last_sent = number;
                 records -= 1;
                 if streams.writer.is_some() {
-                    self.woken.push_back(id);
+                    self.woken.push_back((id, Woken::Writer));
                     is_woken = true;
                 }
             }
@@ -286,7 +286,7 @@ impl Calls {
             streams.piece.extend_from_slice(&bytes[..length]);
             streams.arrived = streams.arrived.wrapping_add(length as u32);
             self.held += length;
-            self.woken.push_back(id);
+            self.woken.push_back((id, Woken::Reader));
         } else if is_awaited {
             streams.is_waiting = true;
             self.waiting.push_back(id);
@@ -312,7 +312,7 @@ impl Calls {
         // A host that lies gets no more than the window.
         if offset.wrapping_sub(streams.taken) <= streams.sent.wrapping_sub(streams.taken) {
             streams.taken = offset;
-            self.woken.push_back(id);
+            self.woken.push_back((id, Woken::Writer));
         }
     }
 

@@ -233,3 +233,26 @@ fn an_error_stays_when_the_last_piece_makes_way() {
         assert_eq!(end, Some(Err(Err(error))));
     }
 }
+
+/// What lets one task go on does not wake the other.
+#[test]
+fn a_piece_wakes_its_reader_and_a_grant_its_sender() {
+    let mut calls = Calls::new();
+    let ((reader, of_reader), (writer, of_writer)) = (wakes(), wakes());
+    let id = start(&mut calls);
+    input(&mut calls, id, &[b'x'; 1000]).expect("it goes on");
+    send(&mut calls);
+    calls.set_waker(id, of_reader);
+    calls.set_writer(id, of_writer.clone());
+    take_and_wake(&mut calls, was_taken(id, 1000));
+    assert_eq!((reader.take(), writer.take()), (0, 1));
+    calls.set_writer(id, of_writer.clone());
+    take_and_wake(&mut calls, chunk(id, 0, b"x"));
+    assert_eq!((reader.take(), writer.take()), (1, 0));
+    input(&mut calls, id, &[b'x'; 1000]).expect("it goes on");
+    take_and_wake(&mut calls, |answer| answer);
+    assert_eq!((reader.take(), writer.take()), (0, 1));
+    calls.set_writer(id, of_writer);
+    take_and_wake(&mut calls, |answer| answer.result(id, b""));
+    assert_eq!((reader.take(), writer.take()), (0, 1));
+}
