@@ -152,6 +152,11 @@ impl StreamingCall {
     /// # Errors
     ///
     /// See [`CallError`]. `TooLarge` if there is not enough memory.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future ends the call, and what it has read is lost. To wait with interruptions,
+    /// [`split`](Self::split) it, finish the input, and read the output.
     pub async fn finish(self) -> Result<Vec<u8>, CallError> {
         let (input, mut output) = self.split();
         input.finish();
@@ -166,6 +171,9 @@ impl StreamingCall {
     }
 
     /// Splits it into its input and its output, for tasks that send and read at once.
+    ///
+    /// Keep the input until it is [finished](CallInput::finish): dropping it before, as `let (_,
+    /// output) = call.split()` does, ends the call with [`CallError::Lost`].
     pub fn split(self) -> (CallInput, CallOutput) {
         (self.input, self.output)
     }
@@ -283,7 +291,8 @@ impl fmt::Debug for CallOutput {
 /// # Cancel safety
 ///
 /// If it is dropped before [`finish`](Self::finish), the call ends with [`CallError::Lost`], so
-/// that the function does not take the input for complete.
+/// that the function does not take the input for complete. Until then the call counts as one in
+/// flight, even if its output was read to its end.
 ///
 /// # Examples
 ///
@@ -315,8 +324,9 @@ impl CallInput {
     ///
     /// # Errors
     ///
-    /// The call's, if it has ended with one; the output has it too. `Lost` if the output was
-    /// dropped.
+    /// The call's, if it has ended with one; the output has it too, whether that is read before or
+    /// after. `Lost` if the output was dropped. `TooLarge` if there is not enough memory in the
+    /// guest: then a part of the piece may have been sent, and the call goes on.
     ///
     /// # Cancel safety
     ///

@@ -53,8 +53,8 @@ impl fmt::Display for CallError {
             Self::Mismatch(sentence) => return f.write_str(sentence),
             Self::Panicked => "the host function panicked",
             Self::Unknown => {
-                "the host has no async function of that name: add it by `Host::async_function` or \
-                 `Host::typed_function`"
+                "the host has no async function of that name: add it by `Host::async_function`, \
+                 `Host::typed_function`, `Host::streaming_function` or `Host::stream_function`"
             }
             Self::Busy => {
                 "too many host calls are in flight: await some first, or raise the host's limit by \

@@ -16,10 +16,10 @@ impl Host {
     /// is dropped when the guest does not want the output any more.
     ///
     /// The guest's call ends when the function has returned, its [`Output`] is dropped, and the
-    /// guest has taken the output; or at once if the function panics, or if it fails while the guest
-    /// sends input. After an error, an `Output` that the function has moved to another task sends
-    /// nothing more. The call's streams count for 32 KiB of [`Limits::bytes`](crate::Limits::bytes) while it
-    /// lasts.
+    /// guest has taken the output; or at once if the function panics, or if it fails while the
+    /// guest sends input. After an error, an `Output` that the function has moved to another task
+    /// sends nothing more. The call's streams count for 32 KiB of
+    /// [`Limits::bytes`](crate::Limits::bytes) while it lasts.
     ///
     /// # Examples
     ///
