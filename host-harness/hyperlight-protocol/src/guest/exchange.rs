@@ -201,18 +201,24 @@ impl Calls {
         let id = result.id;
         let is_last = result.offset as usize + piece.len() == result.total as usize;
         let slot = self.slots.get_mut(id.slot()).filter(|slot| slot.is(id));
-        let is_first = match slot.map(Slot::without_output) {
-            Some(State::Sent { incoming, .. }) => incoming.is_new(),
-            Some(State::OnHost { .. }) => {
+        let Some(slot) = slot else {
+            // It was cancelled.
+            return;
+        };
+        let is_first = match &slot.state {
+            State::Sent { incoming, .. } => incoming.is_new(),
+            State::OnHost { .. } => {
                 if is_last {
                     self.arrived.push(id);
                 }
                 return;
             }
-            // It was cancelled.
             _ => return,
         };
-        let has_streams = self.slots[id.slot()].streams.is_some();
+        let has_streams = slot.streams.is_some();
+        if slot.end_output() {
+            self.waiting.retain(|waiting| *waiting != id);
+        }
         if has_streams && result.status == Status::Done && result.total > 0 {
             // Its output is what the function returns.
             return self.refuse(id, Status::Lost);

@@ -136,25 +136,23 @@ impl Slot {
         let Some(streams) = &mut self.streams else {
             return 0;
         };
-        match &mut self.state {
-            State::Sent { .. } => streams.drop_piece(),
-            // The host does not, so the output is not complete.
-            State::Ended { status, .. } => {
-                if *status == Status::Done && !streams.piece.is_empty() {
-                    *status = Status::Lost;
-                }
-                streams.drop_piece()
-            }
-            _ => 0,
+        // The host does not when the call has ended, so the output is not complete.
+        if let State::Ended { status, .. } = &mut self.state
+            && *status == Status::Done
+            && !streams.piece.is_empty()
+        {
+            *status = Status::Lost;
         }
+        streams.drop_piece()
     }
 
-    /// Where the call is, now that its result comes: so its output has ended.
-    pub(super) fn without_output(&mut self) -> &State {
-        if let Some(streams) = &mut self.streams {
+    /// Notes that no more of the output comes, since the result does. Returns whether it was in the
+    /// queue of those that wait for memory.
+    pub(super) fn end_output(&mut self) -> bool {
+        self.streams.as_mut().is_some_and(|streams| {
             streams.is_asked = true;
-        }
-        &self.state
+            mem::take(&mut streams.is_waiting)
+        })
     }
 
     /// Makes the slot one age older; it is slot number `slot`. Returns its next call's number.

@@ -256,3 +256,50 @@ fn a_piece_wakes_its_reader_and_a_grant_its_sender() {
     take_and_wake(&mut calls, |answer| answer.result(id, b""));
     assert_eq!((reader.take(), writer.take()), (0, 1));
 }
+
+/// A function may fail while a piece of its output waits for memory.
+#[test]
+fn an_error_comes_in_place_of_a_piece_that_waits() {
+    let mut calls = Calls::new();
+    calls.set_budget(2000);
+    let plain = calls.call("f", b"").expect("there is room");
+    let id = start(&mut calls);
+    send(&mut calls);
+    take(&mut calls, chunk(id, 0, b"ab"));
+    assert_eq!(output(&mut calls, id), Some(Ok(b"ab".to_vec())));
+    assert_eq!(output(&mut calls, id), None);
+    awaits(&mut calls, id);
+    take(&mut calls, |answer| answer.result(plain, &[1; 2000]));
+    awaits(&mut calls, plain);
+    take(&mut calls, chunk(id, 2, b"cd"));
+    take(&mut calls, failed(id, b"full"));
+    assert!(!waits(&mut calls, plain));
+    let asked = take(&mut calls, failed(id, b"full"));
+    assert_eq!(asked, ["cancel 0", "more 1 0"]);
+    let error = CallError::Host("full".into());
+    assert_eq!(output(&mut calls, id), Some(Err(Err(error))));
+    calls.end_input(id);
+    assert!(calls.waiting.is_empty() && calls.held() == 0);
+}
+
+/// Its error is left on the host, beside a piece that was not read.
+#[test]
+fn a_piece_makes_way_whose_error_is_on_the_host() {
+    let mut calls = Calls::new();
+    calls.set_budget(8);
+    let plain = calls.call("f", b"").expect("there is room");
+    let id = start(&mut calls);
+    send(&mut calls);
+    take(&mut calls, |answer| {
+        failed(id, b"full!")(chunk(id, 0, b"last")(answer))
+    });
+    assert_eq!(calls.held(), 4);
+    awaits(&mut calls, plain);
+    take(&mut calls, |answer| answer.result(plain, &[1; 8]));
+    assert_eq!(calls.held(), 8);
+    assert!(!waits(&mut calls, plain));
+    assert_eq!(output(&mut calls, id), None);
+    assert_eq!(take(&mut calls, failed(id, b"full!")), ["more 1 0"]);
+    let error = CallError::Host("full!".into());
+    assert_eq!(output(&mut calls, id), Some(Err(Err(error))));
+}
