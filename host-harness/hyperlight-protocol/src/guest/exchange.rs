@@ -219,6 +219,10 @@ impl Calls {
         if slot.end_output() {
             self.waiting.retain(|waiting| *waiting != id);
         }
+        if has_streams && is_first {
+            // It was for the output.
+            self.forget_want(id);
+        }
         if has_streams && result.status == Status::Done && result.total > 0 {
             // Its output is what the function returns.
             return self.refuse(id, Status::Lost);

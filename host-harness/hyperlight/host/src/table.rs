@@ -261,7 +261,10 @@ impl Table {
         self.more_output(id, offset, aborts);
         if let Some(Entry::Finished(finished)) = self.entries.get_mut(&id) {
             let offset = offset as usize;
-            if offset < finished.bytes.len() {
+            // What is sent from its beginning need not be asked for: the guest asked for an output
+            // when it did not know yet that the call has ended.
+            let is_due = finished.is_ready && finished.next == 0;
+            if offset < finished.bytes.len() && !is_due {
                 finished.next = offset;
                 if !mem::replace(&mut finished.is_ready, true) {
                     self.ready.push_back(id);

@@ -4,7 +4,7 @@ use crate::{
     table::Started,
     task::{CallTask, OnEnd},
 };
-use dormir_hyperlight_protocol::Status;
+use dormir_hyperlight_protocol::{RESULT_HEADER, Status};
 use std::{
     sync::Arc,
     task::{Poll, Wake},
@@ -60,18 +60,23 @@ impl OnEnd for Nowhere {
     fn ended(self: Box<Self>, _: Status, _: Vec<u8>) {}
 }
 
-/// A guest cannot take more of an output than it was sent.
-#[test]
-fn only_what_was_sent_is_taken() {
-    let mut table = Table::default();
-    let id = CallId::new(0, 1);
+/// Starts a call with streams.
+fn start(table: &mut Table, id: CallId) -> Started {
     let mut started = None;
     let begin = |now, counted| {
         started = Some(now);
         CallTask::new(Box::pin(std::future::pending()), Box::new(Nowhere), counted)
     };
     assert!(table.start(id, STREAMS, true, begin).is_some());
-    let started = started.expect("it was started");
+    started.expect("it was started")
+}
+
+/// A guest cannot take more of an output than it was sent.
+#[test]
+fn only_what_was_sent_is_taken() {
+    let mut table = Table::default();
+    let id = CallId::new(0, 1);
+    let started = start(&mut table, id);
     let bytes: Vec<u8> = (0..100).collect();
     let sent = table.poll_send(started, &mut &bytes[..], Waker::noop().clone());
     assert!(sent.poll.is_ready() && sent.is_news);
@@ -89,4 +94,23 @@ fn only_what_was_sent_is_taken() {
     }
     table.more(id, 60, &mut Aborts::default());
     assert_eq!(write(&mut table).as_deref(), Some(&bytes[60..]));
+}
+
+/// A guest may ask for more of an output when its call has just failed.
+#[test]
+fn an_error_is_sent_from_its_beginning() {
+    let mut table = Table::default();
+    let id = CallId::new(0, 1);
+    let started = start(&mut table, id);
+    let sent = table.poll_send(started, &mut &b"abc"[..], Waker::noop().clone());
+    assert!(sent.poll.is_ready());
+    table.write(1000, &mut Vec::new());
+    let error = Some((Status::Host, b"on purpose".to_vec()));
+    table.ended(started, error, &mut Aborts::default());
+    table.acknowledge();
+    table.more(id, 3, &mut Aborts::default());
+    let mut out = Vec::new();
+    table.write(1000, &mut out);
+    let all = RESULT_HEADER + b"on purpose".len();
+    assert_eq!((out.len(), out.ends_with(b"on purpose")), (all, true));
 }
