@@ -24,7 +24,8 @@
 //! taken twice. The guest sends up to [`STREAM_WINDOW`] bytes of the input beyond those that the
 //! function has taken, which the host reports by `More`. The host sends a first chunk of the output
 //! when it has one, and the next when the guest asks by `More`. The call's response comes behind
-//! its output, and ends both.
+//! its output, or in place of the rest of it if the function fails, and ends both. It has no bytes
+//! but those of an error.
 //!
 //! # Generations and batches
 //!

@@ -91,7 +91,7 @@ impl ReplyHeader {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Status {
-    /// The bytes are the function's result.
+    /// The bytes are the function's result. Of a call with streams there are none.
     Done = 0,
     /// The function returned an error, whose message the bytes are.
     Host = 1,
