@@ -2,18 +2,11 @@
 
 use std::{fs, io::Write};
 
-use dormir_harness::vmm::{Accelerator, Device, GuestInput, MachineType, Vmm};
+use dormir_harness::vmm::{Device, GuestInput, Vmm};
 use libtest_mimic::{Failed, Trial};
 use tempfile::NamedTempFile;
 
 use crate::guest::{boot, config};
-
-/// The VMMs that have virtio-mmio.
-const VMMS: [Vmm; 3] = [
-    Vmm::Kvm,
-    Vmm::Qemu(Accelerator::Tcg, MachineType::Microvm),
-    Vmm::Qemu(Accelerator::Kvm, MachineType::Microvm),
-];
 
 type Case = (&'static str, fn(Vmm) -> Result<(), Failed>);
 
@@ -32,7 +25,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             Trial::test(format!("{vmm}::devices:{name}"), move || case(vmm))
         })
     };
-    VMMS.into_iter().flat_map(on).collect()
+    Vmm::ALL.into_iter().flat_map(on).collect()
 }
 
 /// Runs the guest with these devices to its successful end.

@@ -34,6 +34,8 @@
 //! # }
 //! ```
 //!
+//! With the feature `pci`, `pci::find` returns those on PCI.
+//!
 //! # Waiting
 //!
 //! A device has one interrupt, which wakes one task: the one whose request was polled last. That
@@ -73,6 +75,12 @@ mod interrupt;
 mod message;
 pub mod mmio;
 mod parts;
+// Without a machine there is no use for it, but its tests.
+#[cfg(all(
+    feature = "pci",
+    any(test, all(target_arch = "x86_64", target_os = "none"))
+))]
+pub mod pci;
 mod request;
 mod ring;
 #[cfg(feature = "rng")]

@@ -19,7 +19,9 @@ use core::{error::Error, time::Duration};
 
 use dormir::{block_on, idle::Halt, platform::bare::DeviceInterrupt};
 use dormir_guest::{args, map_device_memory, println};
-use dormir_virtio::{DeviceType, blk::Disk, console::Console, mmio, rng::Rng};
+use dormir_virtio::{
+    Attached, DeviceType, Interrupt, Transport, blk::Disk, console::Console, mmio, pci, rng::Rng,
+};
 
 dormir_guest::entry!(main);
 
@@ -44,64 +46,91 @@ fn main() -> u8 {
     }
 }
 
+/// What is to be run.
+struct Choice {
+    case: &'static str,
+    /// How many requests are dropped.
+    drops: u64,
+}
+
+impl Choice {
+    fn has(&self, name: &str) -> bool {
+        self.case == name || self.case == "all"
+    }
+}
+
 /// Runs a case, or all, and returns how many there were a device for.
-async fn run(case: &str) -> Result<usize, Failure> {
-    let devices = mmio::find(args::words())?;
+async fn run(case: &'static str) -> Result<usize, Failure> {
     let drops = args::value("drops").map_or(Ok(10_000), str::parse)?;
-    let is_run = |name| case == name || case == "all";
+    let choice = Choice { case, drops };
     let mut ran = 0;
-    for device in devices {
+    for device in mmio::find(args::words())? {
         let interrupt = DeviceInterrupt::line(device.irq)?;
         // SAFETY: the VMM says that the device is there; memory is mapped one to one; nothing else
         // drives it.
-        let attached = match unsafe { device.connect(map_device_memory, interrupt) } {
-            Ok(attached) => attached,
+        match unsafe { device.connect(map_device_memory, interrupt) } {
+            Ok(attached) => ran += drive(attached, &choice).await?,
             // A transport that has no device.
-            Err(mmio::ConnectError::NoDevice) => continue,
+            Err(mmio::ConnectError::NoDevice) => {}
             Err(error) => return Err(error.into()),
-        };
-        match attached.device_type() {
-            DeviceType::EntropySource => {
-                let rng = Rng::new(attached)?;
-                if is_run("rng") {
-                    rng::fills(&rng).await?;
-                    rng::many(&rng).await?;
-                    ran += 1;
-                }
-                if is_run("drops") {
-                    rng::drops(&rng, drops).await?;
-                    ran += 1;
-                }
-            }
-            DeviceType::Block => {
-                let disk = Disk::new(attached)?;
-                if disk.is_read_only() {
-                    if is_run("read-only") {
-                        disk::read_only(&disk).await?;
-                        ran += 1;
-                    }
-                    continue;
-                }
-                if is_run("disk") {
-                    disk::round_trip(&disk).await?;
-                    disk::many(&disk).await?;
-                    disk::refused(&disk).await?;
-                    ran += 1;
-                }
-                if is_run("drops") {
-                    disk::drops(&disk, drops).await?;
-                    ran += 1;
-                }
-            }
-            DeviceType::Console => {
-                let mut console = Console::new(attached)?;
-                if case == "console" {
-                    console::echo(&mut console).await?;
-                    ran += 1;
-                }
-            }
-            other => println!("a device without a driver: {other:?}"),
         }
+    }
+    for device in pci::find() {
+        // SAFETY: memory is mapped one to one; nothing else drives it, nor configures the bus; QEMU
+        // has neither RAM nor other devices where this places registers.
+        let attached = unsafe { device.connect(map_device_memory) }?;
+        ran += drive(attached, &choice).await?;
+    }
+    Ok(ran)
+}
+
+/// Runs what is chosen of a device's cases, and returns how many.
+async fn drive<T: Transport, I: Interrupt>(
+    attached: Attached<T, I>,
+    choice: &Choice,
+) -> Result<usize, Failure> {
+    let mut ran = 0;
+    match attached.device_type() {
+        DeviceType::EntropySource => {
+            let rng = Rng::new(attached)?;
+            if choice.has("rng") {
+                rng::fills(&rng).await?;
+                rng::many(&rng).await?;
+                ran += 1;
+            }
+            if choice.has("drops") {
+                rng::drops(&rng, choice.drops).await?;
+                ran += 1;
+            }
+        }
+        DeviceType::Block => {
+            let disk = Disk::new(attached)?;
+            if disk.is_read_only() {
+                if choice.has("read-only") {
+                    disk::read_only(&disk).await?;
+                    ran += 1;
+                }
+                return Ok(ran);
+            }
+            if choice.has("disk") {
+                disk::round_trip(&disk).await?;
+                disk::many(&disk).await?;
+                disk::refused(&disk).await?;
+                ran += 1;
+            }
+            if choice.has("drops") {
+                disk::drops(&disk, choice.drops).await?;
+                ran += 1;
+            }
+        }
+        DeviceType::Console => {
+            let mut console = Console::new(attached)?;
+            if choice.case == "console" {
+                console::echo(&mut console).await?;
+                ran += 1;
+            }
+        }
+        other => println!("a device without a driver: {other:?}"),
     }
     Ok(ran)
 }

@@ -108,9 +108,8 @@ pub struct RunConfig {
     /// What the guest reads from its serial line (`dormir_guest::serial`), or from its virtio
     /// console if it has one. What it writes there appears on its console.
     pub input: Option<GuestInput>,
-    /// The guest's virtio devices. It finds them by words of its command line, such as
-    /// `virtio_mmio.device=512@0xd0000000:5`, in this order. Refused with QEMU's q35, which has
-    /// them on PCI.
+    /// The guest's virtio devices, in this order. With QEMU's q35 they are on PCI; else the guest
+    /// finds them by words of its command line, such as `virtio_mmio.device=512@0xd0000000:5`.
     pub devices: Vec<Device>,
     /// Stops the run from another thread, or on Ctrl-C.
     pub stop: StopToken,

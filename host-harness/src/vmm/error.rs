@@ -61,15 +61,6 @@ pub enum RunError {
     /// The guest cannot have one of its devices.
     #[error(transparent)]
     Device(DeviceError),
-    /// The guest cannot have devices on this machine, where they are on PCI.
-    #[error(
-        "{vmm} has devices on PCI, where dormir-guest does not find them: pass --machine microvm, \
-         or --vmm kvm"
-    )]
-    DevicesOnPci {
-        /// The VMM.
-        vmm: Vmm,
-    },
     /// There is no `/dev/kvm`.
     #[error(
         "there is no /dev/kvm: enable virtualisation in the firmware (on a virtual machine: nested \

@@ -153,9 +153,6 @@ impl RunConfig {
         if self.count_instructions && !matches!(self.vmm, Vmm::Qemu(Accelerator::Tcg, _)) {
             return Err(RunError::CannotCountInstructions { vmm: self.vmm });
         }
-        if !self.devices.is_empty() && matches!(self.vmm, Vmm::Qemu(_, MachineType::Q35)) {
-            return Err(RunError::DevicesOnPci { vmm: self.vmm });
-        }
         if self.steps && self.vmm != Vmm::Kvm {
             return Err(RunError::CannotStep { vmm: self.vmm });
         }

@@ -78,7 +78,7 @@ pub(super) fn arguments(
         // mode, this takes 10 s; the smaller build of the same firmware takes 0.2 s.
         arguments.pair("-bios", "bios-microvm.bin");
     }
-    if !devices.is_empty() {
+    if !devices.is_empty() && machine == MachineType::Microvm {
         // The drivers know version 2 alone.
         arguments.pair("-global", "virtio-mmio.force-legacy=false");
     }
@@ -112,7 +112,7 @@ pub(super) fn arguments(
         format!("isa-serial,iobase={SERIAL:#x},irq={SERIAL_IRQ},chardev=serial"),
     );
     for device in devices {
-        device.add_to(&mut arguments);
+        device.add_to(&mut arguments, machine);
     }
     // Neither option's value is split at commas, so nothing needs escaping.
     arguments.pair("-kernel", elf);
@@ -194,14 +194,16 @@ mod tests {
 
     #[test]
     fn a_guest_is_given_the_devices_that_were_asked_for() {
-        let disk = PassedDevice::Disk {
-            file: 9,
-            number: 1,
-            identification: "disk0".into(),
-            read_only: true,
+        let devices = || {
+            let disk = PassedDevice::Disk {
+                file: 9,
+                number: 1,
+                identification: "disk0".into(),
+                read_only: true,
+            };
+            vec![PassedDevice::Rng { number: 0 }, disk, PassedDevice::Console]
         };
-        let devices = vec![PassedDevice::Rng { number: 0 }, disk, PassedDevice::Console];
-        let with = line_with(Accelerator::Tcg, MachineType::Microvm, devices, |_| {});
+        let with = line_with(Accelerator::Tcg, MachineType::Microvm, devices(), |_| {});
         for part in [
             "isa-serial=off,acpi=off,accel=tcg ",
             " -global virtio-mmio.force-legacy=false ",
@@ -214,6 +216,18 @@ mod tests {
         ] {
             assert!(with.contains(part), "{part}: {with}");
         }
+        let on_pci = line_with(Accelerator::Tcg, MachineType::Q35, devices(), |_| {});
+        for part in [
+            " -device virtio-rng-pci,rng=rng0 ",
+            " -device virtio-blk-pci,drive=disk1,",
+            " -device virtio-serial-pci,max_ports=1 ",
+        ] {
+            assert!(on_pci.contains(part), "{part}: {on_pci}");
+        }
+        assert!(
+            !on_pci.contains("acpi") && !on_pci.contains("mmio"),
+            "{on_pci}"
+        );
         let without = line(Accelerator::Tcg, MachineType::Microvm, |_| {});
         assert!(
             !without.contains("acpi") && !without.contains("-global"),

@@ -5,7 +5,7 @@ use std::{os::fd::RawFd, process::Command};
 use super::argument_list::ArgumentList;
 use crate::{
     process,
-    vmm::{device::OpenDevice, error::RunError},
+    vmm::{config::MachineType, device::OpenDevice, error::RunError},
 };
 
 /// The name of what a virtio console reads and writes.
@@ -52,15 +52,20 @@ pub(super) fn pass(
 }
 
 impl PassedDevice {
-    pub(super) fn add_to(&self, arguments: &mut ArgumentList) {
+    pub(super) fn add_to(&self, arguments: &mut ArgumentList, machine: MachineType) {
+        // How QEMU names its devices on virtio-mmio, and on PCI.
+        let bus = match machine {
+            MachineType::Microvm => "device",
+            MachineType::Q35 => "pci",
+        };
         match self {
             Self::Rng { number } => {
                 arguments.pair("-object", format!("rng-builtin,id=rng{number}"));
-                arguments.pair("-device", format!("virtio-rng-device,rng=rng{number}"));
+                arguments.pair("-device", format!("virtio-rng-{bus},rng=rng{number}"));
             }
             Self::Console => {
                 // With one port there is no queue to open and close others by.
-                arguments.pair("-device", "virtio-serial-device,max_ports=1");
+                arguments.pair("-device", format!("virtio-serial-{bus},max_ports=1"));
                 arguments.pair("-device", format!("virtconsole,chardev={PORT}"));
             }
             Self::Disk {
@@ -88,7 +93,7 @@ impl PassedDevice {
                     "-device",
                     // By default QEMU stops the guest when the host's disk is full.
                     format!(
-                        "virtio-blk-device,drive=disk{number},serial={identification},\
+                        "virtio-blk-{bus},drive=disk{number},serial={identification},\
                          werror=report,rerror=report"
                     ),
                 );
