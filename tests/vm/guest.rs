@@ -62,12 +62,13 @@ pub(crate) fn test_programs() -> Result<&'static Images, Failed> {
 
 /// Returns the images of the other programs.
 pub(crate) fn images() -> Result<&'static Images, Failed> {
-    const NAMES: [&str; 20] = [
+    const NAMES: [&str; 21] = [
         "bare",
         "big-image",
         "clock",
         "counts",
         "demo",
+        "device-sweep",
         "devices",
         "echo",
         "endings",

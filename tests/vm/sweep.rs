@@ -1,6 +1,8 @@
 //! The sweeps: an interrupt comes at each instruction of a path through the executor, no wake is
-//! lost, and each mutant is caught. See the guest programs `sweep` and `wake-sweep`.
+//! lost, and each mutant is caught. See the guest programs `sweep`, `wake-sweep` and
+//! `device-sweep`.
 
+mod device;
 mod idle;
 mod path;
 mod wake;
@@ -21,6 +23,7 @@ const LOST: u64 = 100_000;
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = idle::trials();
     trials.extend(wake::trials());
+    trials.extend(device::trials());
     trials
 }
 
@@ -54,6 +57,18 @@ fn run(image: &str, arguments: String) -> Result<Run, Failed> {
     let mut config = config(Vmm::Qemu(Accelerator::Tcg, MachineType::Q35), arguments);
     config.count_instructions = true;
     boot(image, &config)?.succeeded()
+}
+
+/// Runs a guest that sweeps once; step K is element K - 1.
+fn steps_of(image: &str, arguments: &str, steps: u32) -> Result<Vec<RecordedStep>, Failed> {
+    let run = run(image, format!("{arguments} steps={steps}"))?;
+    let lines = run.console.lines().enumerate();
+    let parsed: Option<Vec<RecordedStep>> = lines
+        .map(|(index, line)| RecordedStep::parse(index, &line.split(' ').collect::<Vec<_>>()))
+        .collect();
+    let parsed = parsed.ok_or_else(|| format!("not the sweep's output:\n{}", run.console))?;
+    run.check(parsed.len() == steps as usize, "some steps are missing")?;
+    Ok(parsed)
 }
 
 fn none_lost(steps: &[RecordedStep], name: &str) -> Result<(), Failed> {

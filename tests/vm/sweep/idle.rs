@@ -2,7 +2,7 @@
 
 use libtest_mimic::{Failed, Trial};
 
-use super::{RecordedStep, check_path, none_lost, run, some_lost};
+use super::{check_path, none_lost, some_lost, steps_of};
 
 const PROGRAM: &str = "sweep";
 
@@ -42,28 +42,16 @@ pub(super) fn trials() -> Vec<Trial> {
     ];
     trials.extend(MUTANTS.map(|(name, arguments, steps)| {
         Trial::test(format!("qemu-tcg/q35::sweep-catches-{name}"), move || {
-            some_lost(&sweep(arguments, steps)?)
+            some_lost(&steps_of(PROGRAM, arguments, steps)?)
         })
     }));
     trials
 }
 
-/// Runs the guest; step K is element K - 1.
-fn sweep(arguments: &str, steps: u32) -> Result<Vec<RecordedStep>, Failed> {
-    let run = run(PROGRAM, format!("{arguments} steps={steps}"))?;
-    let lines = run.console.lines().enumerate();
-    let parsed: Option<Vec<RecordedStep>> = lines
-        .map(|(index, line)| RecordedStep::parse(index, &line.split(' ').collect::<Vec<_>>()))
-        .collect();
-    let parsed = parsed.ok_or_else(|| format!("not the sweep's output:\n{}", run.console))?;
-    run.check(parsed.len() == steps as usize, "some steps are missing")?;
-    Ok(parsed)
-}
-
 /// Interrupts and NMIs whose handler wakes the task.
 fn every_instruction() -> Result<(), Failed> {
-    let nmi = sweep("via=nmi", STEPS)?;
-    let interrupt = sweep("via=interrupt", STEPS)?;
+    let nmi = steps_of(PROGRAM, "via=nmi", STEPS)?;
+    let interrupt = steps_of(PROGRAM, "via=interrupt", STEPS)?;
     none_lost(&nmi, "NMI")?;
     none_lost(&interrupt, "interrupt")?;
     check_path(PROGRAM, &nmi, &interrupt, "idle-path.txt")?;
@@ -72,11 +60,17 @@ fn every_instruction() -> Result<(), Failed> {
 
 /// A dormir timer whose deadline passes at each instruction of the path.
 fn every_deadline() -> Result<(), Failed> {
-    none_lost(&sweep("via=deadline", DEADLINE_STEPS)?, "deadline")
+    none_lost(
+        &steps_of(PROGRAM, "via=deadline", DEADLINE_STEPS)?,
+        "deadline",
+    )
 }
 
 /// A handler that wakes no task but moves a timer to a deadline earlier than all others: the alarm
 /// is set to it, however close to the `hlt` the handler comes.
 fn every_handler_timer() -> Result<(), Failed> {
-    none_lost(&sweep("via=handler-timer", STEPS)?, "moved timer")
+    none_lost(
+        &steps_of(PROGRAM, "via=handler-timer", STEPS)?,
+        "moved timer",
+    )
 }

@@ -1,0 +1,52 @@
+//! Mistakes of a driver that the sweep must catch, made from the outside: at what the driver calls.
+//!
+//! A fence that is left out between the look and the sleep cannot be caught here: a vCPU sees its
+//! own handlers' stores in order. It takes a device on another processor.
+
+use dormir::idle::{Halt, Idle, IdleContext};
+use spin::Once;
+
+use crate::device;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mutant {
+    /// The interrupt is acknowledged at the device after the look into the ring. An answer in
+    /// between does not raise the line, which is still high.
+    AcknowledgesAfterTheLook,
+    /// The look that follows listening is left out: what comes between an earlier look and
+    /// listening was neither seen nor heard.
+    NoLookAfterListening,
+}
+
+static MUTANT: Once<Option<Mutant>> = Once::new();
+
+/// Stores which mistake is made.
+pub(crate) fn choose(name: Option<&str>) -> Result<(), &'static str> {
+    let mutant = match name {
+        None => None,
+        Some("acknowledges-after-the-look") => Some(Mutant::AcknowledgesAfterTheLook),
+        Some("no-look-after-listening") => Some(Mutant::NoLookAfterListening),
+        Some(_) => return Err("no such mutant"),
+    };
+    MUTANT.call_once(|| mutant);
+    Ok(())
+}
+
+pub(crate) fn is(mutant: Mutant) -> bool {
+    MUTANT.get() == Some(&Some(mutant))
+}
+
+/// [`Halt`], after what a mutant does too late.
+pub(crate) struct SweepIdle;
+
+impl Idle for SweepIdle {
+    fn wait(&mut self, cx: &IdleContext<'_>) {
+        if is(Mutant::AcknowledgesAfterTheLook) {
+            device::acknowledge();
+        }
+        if is(Mutant::NoLookAfterListening) {
+            device::listen_late();
+        }
+        Halt.wait(cx);
+    }
+}
