@@ -26,6 +26,10 @@ const VERSION_1: u64 = 1 << 32;
 /// How often the status is read until a reset must be over. Devices of VMMs reset at once.
 const RESET_READS: usize = 1000;
 
+/// How often the interrupt status is read until it must be 0. Each answer can set it again, but a
+/// device has no more requests than its queues hold.
+const ACKNOWLEDGEMENTS: usize = 1000;
+
 /// What a driver wants of its device.
 pub(crate) struct Wanted<'a> {
     pub(crate) device_type: DeviceType,
@@ -117,9 +121,26 @@ impl<T: Transport, const SIZE: usize> State<T, SIZE> {
             self.rings.push(Ring::new(transport, index, *most_parts)?);
         }
         // An interrupt from before would keep its line from rising again.
-        transport.ack_interrupt();
-        transport.set_status(status | DeviceStatus::DRIVER_OK);
+        if self.lower_line().is_none() {
+            return Err(SetupError::NoReset);
+        }
+        self.transport.set_status(status | DeviceStatus::DRIVER_OK);
         Ok(features)
+    }
+
+    /// Acknowledges interrupts until the device's line is low, and returns the reasons. `None`: it
+    /// stays high. What the device adds between the read of its status and the acknowledgement is
+    /// not acknowledged, and a line that is still high never rises again.
+    fn lower_line(&mut self) -> Option<InterruptStatus> {
+        let mut reasons = InterruptStatus::empty();
+        for _ in 0..ACKNOWLEDGEMENTS {
+            let acknowledged = self.transport.ack_interrupt();
+            if acknowledged.is_empty() {
+                return Some(reasons);
+            }
+            reasons |= acknowledged;
+        }
+        None
     }
 
     fn reset(&mut self) -> bool {
@@ -155,9 +176,13 @@ impl<T: Transport, const SIZE: usize> State<T, SIZE> {
 
     /// Acknowledges what the device has interrupted for, and returns whether there was anything.
     pub(crate) fn acknowledge(&mut self) -> bool {
-        let interrupt = self.transport.ack_interrupt();
+        let reasons = self.lower_line();
         fence(Ordering::SeqCst);
-        if interrupt.contains(InterruptStatus::DEVICE_CONFIGURATION_INTERRUPT) {
+        let Some(reasons) = reasons else {
+            self.fail();
+            return true;
+        };
+        if reasons.contains(InterruptStatus::DEVICE_CONFIGURATION_INTERRUPT) {
             let status = self.transport.get_status();
             let works = status.contains(DeviceStatus::DRIVER_OK)
                 && !status.contains(DeviceStatus::DEVICE_NEEDS_RESET);
@@ -165,7 +190,7 @@ impl<T: Transport, const SIZE: usize> State<T, SIZE> {
                 self.fail();
             }
         }
-        !interrupt.is_empty()
+        !reasons.is_empty()
     }
 
     /// Takes back one request that is done, and returns who is to be woken. `None`: there was none.

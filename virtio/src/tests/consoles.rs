@@ -7,8 +7,9 @@ use virtio_drivers::transport::DeviceType;
 
 use super::{
     Flag,
-    fake::{FakeInterrupt, FakeTransport, Shared, Side},
+    fake::{FakeInterrupt, FakeTransport, Shared},
     poll,
+    side::Side,
 };
 use crate::{RequestError, console::Console};
 

@@ -9,7 +9,8 @@ use virtio_drivers::transport::DeviceType;
 
 use super::{
     block_on,
-    fake::{Chain, FakeInterrupt, FakeTransport, Shared, Side},
+    fake::{FakeInterrupt, FakeTransport, Shared},
+    side::{Chain, Side},
 };
 use crate::{
     RequestError, SetupError,

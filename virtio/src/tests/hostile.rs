@@ -9,8 +9,9 @@ use virtio_drivers::transport::DeviceType;
 
 use super::{
     Flag, block_on,
-    fake::{FakeInterrupt, FakeTransport, Shared, Side},
+    fake::{FakeInterrupt, FakeTransport, Shared},
     poll,
+    side::Side,
 };
 use crate::{RequestError, SetupError, rng::Rng};
 
@@ -88,6 +89,39 @@ fn a_used_index_that_runs_ahead() {
 #[test]
 fn a_device_that_asks_for_a_reset() {
     both_end(|side| side.shared.needs_reset(), true);
+}
+
+/// It interrupts once more while it is told that its first interrupt was seen. The line is high all
+/// the time, so there is no second edge.
+#[test]
+fn a_configuration_that_changes_during_the_acknowledgement() {
+    let mut hostile = hostile();
+    let flag = Flag::new();
+    let mut request = Box::pin(hostile.rng.request(vec![0; 16].into()));
+    assert!(flag.take() && poll(request.as_mut(), &flag).is_pending());
+    let while_acknowledging = &hostile.shared.while_acknowledging;
+    *while_acknowledging.lock().unwrap() = Some(|shared| shared.raise(2));
+    hostile.shared.raise(1);
+    assert!(flag.take() && poll(request.as_mut(), &flag).is_pending());
+    assert!(while_acknowledging.lock().unwrap().is_none());
+    hostile.side.serve(|_| 16);
+    hostile.shared.raise(1);
+    assert!(flag.take(), "the line does not rise again");
+    let Poll::Ready((_, written)) = poll(request.as_mut(), &flag) else {
+        panic!("it was answered");
+    };
+    assert_eq!(written, Ok(16));
+}
+
+/// Its line never falls, so nothing would ever wake a task again.
+#[test]
+fn a_line_that_stays_high() {
+    let act = |side: &mut Side| side.shared.stays_raised.store(true, Ordering::SeqCst);
+    both_end(act, true);
+    let shared = Shared::new(DeviceType::EntropySource);
+    shared.stays_raised.store(true, Ordering::SeqCst);
+    shared.raise(1);
+    assert_eq!(Rng::new(shared.attach()).err(), Some(SetupError::NoReset));
 }
 
 #[test]

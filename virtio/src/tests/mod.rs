@@ -7,6 +7,7 @@ mod disks;
 mod fake;
 mod hostile;
 mod model;
+mod side;
 mod threads;
 
 use std::{

@@ -16,8 +16,9 @@ use virtio_drivers::transport::DeviceType;
 
 use super::{
     Flag,
-    fake::{FakeInterrupt, FakeTransport, Shared, Side},
+    fake::{FakeInterrupt, FakeTransport, Shared},
     poll,
+    side::Side,
 };
 use crate::{
     device::{Device, Mutant},

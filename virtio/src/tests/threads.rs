@@ -6,8 +6,9 @@ use virtio_drivers::transport::DeviceType;
 
 use super::{
     Flag, block_on,
-    fake::{Chain, Shared, Side},
+    fake::Shared,
     poll,
+    side::{Chain, Side},
 };
 use crate::rng::Rng;
 
