@@ -78,6 +78,8 @@ pub(crate) enum Mutant {
     NoLook,
     /// Makes no other request the leader.
     NoHandOver,
+    /// Leaves a parked request that was not sent as it is.
+    UnsentLeads,
 }
 
 impl<T: Transport, I: Interrupt, const SIZE: usize> Device<T, I, SIZE> {
@@ -197,9 +199,13 @@ impl<T: Transport, I: Interrupt, const SIZE: usize> Device<T, I, SIZE> {
     }
 
     /// Lets another request be the leader, until this one is polled again.
-    #[cfg(feature = "console")]
-    pub(crate) fn park(&self, slot: usize, id: u64, queue: usize) {
-        let wakes = self.state.lock().park(slot, id, queue);
+    #[cfg(any(test, feature = "console"))]
+    pub(crate) fn park(&self, stage: &Stage, id: u64, queue: usize) {
+        #[cfg(test)]
+        if self.mutant == Some(Mutant::UnsentLeads) && matches!(stage, Stage::Unsent(_)) {
+            return;
+        }
+        let wakes = self.state.lock().park(stage, id, queue);
         wakes.wake();
     }
 

@@ -88,6 +88,7 @@ pub mod rng;
 mod state;
 #[cfg(all(test, feature = "rng"))]
 mod tests;
+mod waiting;
 
 pub use device::Attached;
 pub use error::{RequestError, SetupError};

@@ -40,10 +40,10 @@ impl<'a, T: Transport, I: Interrupt, const SIZE: usize> Request<'a, T, I, SIZE> 
     }
 
     /// Says that no task polls this request for the time being.
-    #[cfg(feature = "console")]
+    #[cfg(any(test, feature = "console"))]
     pub(crate) fn park(&self) {
-        if let Stage::Sent(slot) = self.stage {
-            self.device.park(slot, self.id, self.queue);
+        if self.id != 0 {
+            self.device.park(&self.stage, self.id, self.queue);
         }
     }
 }

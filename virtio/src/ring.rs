@@ -1,6 +1,6 @@
 //! A virtqueue, and the requests in it: their buffers belong to it while the device has them.
 
-use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
+use alloc::{boxed::Box, vec::Vec};
 use core::{
     mem::{ManuallyDrop, replace},
     ptr::NonNull,
@@ -16,6 +16,7 @@ use crate::{
     hal::OneToOne,
     message::{Direction, Message, Reply},
     parts::{Buffer, Frame, Parts, on_parts, with_parts},
+    waiting::Waiting,
 };
 
 /// Descriptors of the longest request: header, data, footer.
@@ -26,6 +27,7 @@ enum Slot {
     /// The device has it. Without an owner its request was dropped.
     InFlight {
         parts: Parts,
+        frame: u16,
         owner: Option<u64>,
         /// `None` while the owner was woken and has not polled since, or is parked.
         waker: Option<Waker>,
@@ -36,14 +38,8 @@ enum Slot {
     Done {
         parts: Parts,
         written: u32,
+        footer: [u8; 16],
     },
-}
-
-/// A request that waits for room.
-struct Waiting {
-    id: u64,
-    /// As a slot's.
-    waker: Option<Waker>,
 }
 
 /// The owner, unless it was dropped, and its waker.
@@ -57,15 +53,18 @@ pub(crate) struct Ring<const SIZE: usize> {
     index: u16,
     /// The most descriptors of a request.
     most_parts: usize,
-    slots: Box<[Slot]>,
+    /// As many as there were requests at once that have not ended. Those that are done need no room
+    /// in the queue, so that others need not wait until they are polled.
+    slots: Vec<Slot>,
     /// The slots that are free.
-    free: Vec<u16>,
+    free: Vec<usize>,
     /// For each descriptor that is a request's first, the slot.
-    by_head: [Option<u16>; SIZE],
-    /// A frame for each slot.
+    by_head: [Option<usize>; SIZE],
+    /// As many as there are descriptors.
     frames: NonNull<Frame>,
-    /// In the order in which they came.
-    waiting: VecDeque<Waiting>,
+    /// The frames that no request has.
+    free_frames: Vec<u16>,
+    waiting: Waiting,
 }
 
 // SAFETY: the frames and buffers belong to the ring.
@@ -94,45 +93,38 @@ impl<const SIZE: usize> Ring<SIZE> {
             queue: ManuallyDrop::new(queue),
             index,
             most_parts,
-            slots: (0..SIZE).map(|_| Slot::Free).collect(),
-            free: (0..SIZE as u16).rev().collect(),
+            slots: Vec::with_capacity(SIZE),
+            free: Vec::new(),
             by_head: [None; SIZE],
             frames: NonNull::from(Box::leak(frames)).cast(),
-            waiting: VecDeque::with_capacity(SIZE),
+            free_frames: (0..SIZE as u16).rev().collect(),
+            waiting: Waiting::default(),
         })
     }
 
-    fn frame(&self, slot: usize) -> NonNull<Frame> {
-        debug_assert!(slot < SIZE);
-        // SAFETY: there is a frame for each slot.
-        unsafe { self.frames.add(slot) }
+    fn frame(&self, index: u16) -> NonNull<Frame> {
+        debug_assert!(usize::from(index) < SIZE);
+        // SAFETY: there are as many frames as descriptors.
+        unsafe { self.frames.add(index.into()) }
     }
 
     fn has_room(&self) -> bool {
-        !self.free.is_empty() && self.queue.available_desc() >= self.most_parts
+        self.queue.available_desc() >= self.most_parts
     }
 
     /// Whether request `id` is the next to be sent, and has room.
     pub(crate) fn may_send(&self, id: u64) -> bool {
-        let is_next = self.waiting.front().is_none_or(|first| first.id == id);
-        is_next && self.has_room()
+        self.waiting.is_next(id) && self.has_room()
     }
 
     /// Lets request `id` wait for room. A waker that is not needed is left in `waker`.
     pub(crate) fn wait_for_room(&mut self, id: u64, waker: &mut Option<Waker>) {
-        match self.waiting.iter_mut().find(|waiting| waiting.id == id) {
-            Some(waiting) => core::mem::swap(&mut waiting.waker, waker),
-            None => self.waiting.push_back(Waiting {
-                id,
-                waker: waker.take(),
-            }),
-        }
+        self.waiting.add(id, waker);
     }
 
     /// Undoes [`wait_for_room`](Self::wait_for_room), if that was called.
     pub(crate) fn stop_waiting(&mut self, id: u64) -> Option<Waker> {
-        let position = self.waiting.iter().position(|waiting| waiting.id == id)?;
-        self.waiting.remove(position)?.waker
+        self.waiting.remove(id)
     }
 
     /// Takes the waker of the first request that waits for room, if there is some.
@@ -140,7 +132,7 @@ impl<const SIZE: usize> Ring<SIZE> {
         if !self.has_room() {
             return None;
         }
-        self.waiting.front_mut()?.waker.take()
+        self.waiting.take_first_waker()
     }
 
     /// Sends a request, for which there is room, and returns its slot.
@@ -151,21 +143,22 @@ impl<const SIZE: usize> Ring<SIZE> {
         owner: u64,
         waker: Option<Waker>,
     ) -> usize {
-        let slot = usize::from(self.free.pop().expect("there is room"));
-        let frame = Frame {
+        let index = self.free_frames.pop().expect("there is room");
+        let frame = self.frame(index);
+        let content = Frame {
             header: message.header,
             // No status that a device would write.
             footer: [0xff; 16],
         };
         // SAFETY: a frame of the ring, in use by no request.
-        unsafe { self.frame(slot).write(frame) };
+        unsafe { frame.write(content) };
         let parts = Parts {
             header: message.header_length,
             data: Buffer::new(message.data),
             direction: message.direction,
             footer: message.footer_length,
         };
-        let (frame, queue) = (self.frame(slot), &mut self.queue);
+        let queue = &mut self.queue;
         let add = on_parts(|inputs, outputs| {
             // SAFETY: they belong to the slot until `pop_used` has returned this token.
             unsafe { queue.add(inputs, outputs) }
@@ -173,9 +166,14 @@ impl<const SIZE: usize> Ring<SIZE> {
         // SAFETY: the device does not have them yet.
         let head = unsafe { with_parts(frame, &parts, add) };
         let head = head.expect("there is room, and no part is empty");
-        self.by_head[usize::from(head)] = Some(slot as u16);
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::Free);
+            self.slots.len() - 1
+        });
+        self.by_head[usize::from(head)] = Some(slot);
         self.slots[slot] = Slot::InFlight {
             parts,
+            frame: index,
             owner: Some(owner),
             waker,
             parked: false,
@@ -197,10 +195,10 @@ impl<const SIZE: usize> Ring<SIZE> {
         };
         let by_head = self.by_head.get(usize::from(head)).copied().flatten();
         let slot = by_head.ok_or(WrongToken)?;
-        let frame = self.frame(usize::from(slot));
-        let Slot::InFlight { parts, .. } = &self.slots[usize::from(slot)] else {
+        let Slot::InFlight { parts, frame, .. } = &self.slots[slot] else {
             return Err(WrongToken);
         };
+        let frame = self.frame(*frame);
         let queue = &mut self.queue;
         let pop = on_parts(|inputs, outputs| {
             // SAFETY: the parts that were sent with this token.
@@ -211,18 +209,25 @@ impl<const SIZE: usize> Ring<SIZE> {
         // Another token than a moment ago.
         let written = written.map_err(|_| WrongToken)?;
         self.by_head[usize::from(head)] = None;
-        let before = replace(&mut self.slots[usize::from(slot)], Slot::Free);
+        // SAFETY: the device has given it back.
+        let footer = unsafe { frame.read() }.footer;
         let Slot::InFlight {
             parts,
+            frame,
             owner,
             waker,
             ..
-        } = before
+        } = replace(&mut self.slots[slot], Slot::Free)
         else {
             unreachable!("it was in flight a moment ago")
         };
+        self.free_frames.push(frame);
         if owner.is_some() {
-            self.slots[usize::from(slot)] = Slot::Done { parts, written };
+            self.slots[slot] = Slot::Done {
+                parts,
+                written,
+                footer,
+            };
         } else {
             // SAFETY: the device has given it back.
             drop(unsafe { parts.data.into_box() });
@@ -250,17 +255,20 @@ impl<const SIZE: usize> Ring<SIZE> {
     }
 
     fn take_done(&mut self, slot: usize) -> Option<Reply> {
-        let Slot::Done { parts, written } = replace(&mut self.slots[slot], Slot::Free) else {
+        let Slot::Done {
+            parts,
+            written,
+            footer,
+        } = replace(&mut self.slots[slot], Slot::Free)
+        else {
             return None;
         };
-        self.free.push(slot as u16);
+        self.free.push(slot);
         let writable = parts.footer
             + match parts.direction {
                 Direction::ToDevice => 0,
                 Direction::FromDevice => parts.data.len(),
             };
-        // SAFETY: a frame of the ring, which the device has given back.
-        let footer = unsafe { self.frame(slot).read() }.footer;
         let result = if written as usize <= writable {
             Ok(written)
         } else {
@@ -287,7 +295,7 @@ impl<const SIZE: usize> Ring<SIZE> {
     }
 
     /// Marks a request as one that is not polled for the time being. Returns its waker.
-    #[cfg(feature = "console")]
+    #[cfg(any(test, feature = "console"))]
     pub(crate) fn park(&mut self, slot: usize) -> Option<Waker> {
         match &mut self.slots[slot] {
             Slot::InFlight { waker, parked, .. } => {
@@ -306,13 +314,10 @@ impl<const SIZE: usize> Ring<SIZE> {
                 waker,
                 parked: false,
                 ..
-            } => Some((*owner, waker)),
+            } => Some((*owner, waker.take())),
             _ => None,
         });
-        let waiting = self.waiting.iter_mut();
-        let mut waiting = waiting.map(|waiting| (waiting.id, &mut waiting.waker));
-        let (id, waker) = in_flight.or_else(|| waiting.next())?;
-        Some((id, waker.take()))
+        in_flight.or_else(|| self.waiting.first())
     }
 
     /// Takes one of the wakers that are stored.
@@ -321,9 +326,7 @@ impl<const SIZE: usize> Ring<SIZE> {
             Slot::InFlight { waker, .. } => waker.take(),
             _ => None,
         });
-        let waiting = self.waiting.iter_mut();
-        let mut waiting = waiting.map(|waiting| waiting.waker.take());
-        in_flight.or_else(|| waiting.find_map(|waker| waker))
+        in_flight.or_else(|| self.waiting.take_waker())
     }
 
     /// After a reset: makes every request as if the device had given it back, without an answer.

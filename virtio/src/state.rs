@@ -224,14 +224,17 @@ impl<T: Transport, const SIZE: usize> State<T, SIZE> {
         None
     }
 
-    /// Lets another request be the leader, until this one is polled again.
-    #[cfg(feature = "console")]
-    pub(crate) fn park(&mut self, slot: usize, id: u64, queue: usize) -> Wakes {
-        let unused = self.rings[queue].park(slot);
-        Wakes {
-            woken: [self.hand_over(id), None],
-            unused,
-        }
+    /// Lets another request be the leader, until this one is polled again. If it waits for room, it
+    /// gives up its place, so that those behind it need not wait for its task.
+    #[cfg(any(test, feature = "console"))]
+    pub(crate) fn park(&mut self, stage: &Stage, id: u64, queue: usize) -> Wakes {
+        let ring = &mut self.rings[queue];
+        let unused = match stage {
+            Stage::Sent(slot) => ring.park(*slot),
+            Stage::Unsent(_) | Stage::Finished => ring.stop_waiting(id),
+        };
+        let woken = [ring.wake_for_room(), self.hand_over(id)];
+        Wakes { woken, unused }
     }
 
     /// Gives request `id` up. Returns its reply, if there is one, for the caller to drop.
