@@ -3,9 +3,8 @@
 use alloc::{boxed::Box, vec};
 use core::{
     fmt,
-    future::{Future, poll_fn},
+    future::poll_fn,
     mem::take,
-    pin::Pin,
     task::{Context, Poll, ready},
 };
 
@@ -15,7 +14,7 @@ use virtio_drivers::transport::{DeviceType, Transport};
 use crate::{
     Attached, Interrupt, RequestError, SetupError,
     device::Device,
-    message::{Direction, Message, Reply},
+    message::{Direction, Message, Reply, Stage},
     request::Request,
     state::Wanted,
 };
@@ -51,6 +50,16 @@ const CHUNK: usize = 1024;
 /// ```
 pub struct Console<T: Transport, I: Interrupt> {
     device: Device<T, I, SIZE>,
+    received: Received,
+}
+
+/// What is known of the input. It outlives the halves.
+enum Received {
+    /// Of this buffer, what lies between the two numbers was not read.
+    Bytes(Box<[u8]>, usize, usize),
+    /// The device has the buffer, by the request with this id.
+    Pending(Stage, u64),
+    Failed(RequestError),
 }
 
 impl<T: Transport, I: Interrupt> Console<T, I> {
@@ -65,14 +74,15 @@ impl<T: Transport, I: Interrupt> Console<T, I> {
             features: 0,
             queues: &[1, 1],
         };
-        let device = Device::new(device, &wanted)?;
-        Ok(Self { device })
+        Ok(Self {
+            device: Device::new(device, &wanted)?,
+            received: Received::Bytes(vec![0; CHUNK].into(), 0, 0),
+        })
     }
 
-    /// The halves. When they are dropped, what came and was not read is lost.
+    /// The halves. When they are dropped, what was received and not read is read by the next ones.
     pub fn split(&mut self) -> (ConsoleReader<'_, T, I>, ConsoleWriter<'_, T, I>) {
-        let device = &self.device;
-        let received = Received::Bytes(vec![0; CHUNK].into(), 0, 0);
+        let Self { device, received } = self;
         (ConsoleReader { device, received }, ConsoleWriter { device })
     }
 }
@@ -87,18 +97,11 @@ impl<T: Transport, I: Interrupt> fmt::Debug for Console<T, I> {
 ///
 /// # Cancel safety
 ///
-/// A `read` that is dropped has taken nothing: what comes meanwhile is read by the next one.
+/// A `read` that is dropped has taken nothing: what comes meanwhile is read by the next one, of
+/// this half or of one that [`Console::split`] gives later. It is lost only if the console is dropped.
 pub struct ConsoleReader<'a, T: Transport, I: Interrupt> {
     device: &'a Device<T, I, SIZE>,
-    received: Received<'a, T, I>,
-}
-
-enum Received<'a, T: Transport, I: Interrupt> {
-    /// Of this buffer, what lies between the two numbers was not read.
-    Bytes(Box<[u8]>, usize, usize),
-    /// The device has the buffer.
-    Pending(Request<'a, T, I, SIZE>),
-    Failed(RequestError),
+    received: &'a mut Received,
 }
 
 impl<T: Transport, I: Interrupt> ConsoleReader<'_, T, I> {
@@ -108,11 +111,12 @@ impl<T: Transport, I: Interrupt> ConsoleReader<'_, T, I> {
         bytes: &mut [u8],
     ) -> Poll<Result<usize, RequestError>> {
         loop {
-            match &mut self.received {
+            match &mut *self.received {
                 Received::Failed(error) => return Poll::Ready(Err(*error)),
-                Received::Pending(request) => {
-                    let Reply { buffer, result, .. } = ready!(Pin::new(request).poll(cx));
-                    self.received = match result {
+                Received::Pending(stage, id) => {
+                    let poll = self.device.poll(stage, id, RECEIVE, cx);
+                    let Reply { buffer, result, .. } = ready!(poll);
+                    *self.received = match result {
                         Ok(length) => Received::Bytes(buffer, 0, length as usize),
                         Err(error) => Received::Failed(error),
                     };
@@ -125,8 +129,7 @@ impl<T: Transport, I: Interrupt> ConsoleReader<'_, T, I> {
                         return Poll::Ready(Ok(length));
                     }
                     let message = Message::plain(take(buffer), Direction::FromDevice);
-                    let request = Request::new(self.device, RECEIVE, message);
-                    self.received = Received::Pending(request);
+                    *self.received = Received::Pending(Stage::Unsent(message), 0);
                 }
             }
         }
@@ -136,11 +139,11 @@ impl<T: Transport, I: Interrupt> ConsoleReader<'_, T, I> {
 /// A reader while its `read` lives.
 struct Reading<'r, 'a, T: Transport, I: Interrupt>(&'r mut ConsoleReader<'a, T, I>);
 
-/// The request stays with the reader, but no task polls it until the next `read`.
+/// The request stays with the console, but no task polls it until the next `read`.
 impl<T: Transport, I: Interrupt> Drop for Reading<'_, '_, T, I> {
     fn drop(&mut self) {
-        if let Received::Pending(request) = &self.0.received {
-            request.park();
+        if let Received::Pending(stage, id) = &*self.0.received {
+            self.0.device.park(stage, *id, RECEIVE);
         }
     }
 }

@@ -40,11 +40,9 @@ impl<'a, T: Transport, I: Interrupt, const SIZE: usize> Request<'a, T, I, SIZE> 
     }
 
     /// Says that no task polls this request for the time being.
-    #[cfg(any(test, feature = "console"))]
+    #[cfg(test)]
     pub(crate) fn park(&self) {
-        if self.id != 0 {
-            self.device.park(&self.stage, self.id, self.queue);
-        }
+        self.device.park(&self.stage, self.id, self.queue);
     }
 }
 

@@ -89,16 +89,41 @@ fn a_read_is_dropped_while_the_other_half_waits() {
     assert_eq!(&buffer[..3], b"key");
 }
 
+/// What was received, or is received when there are no halves, is read by the next ones.
+#[test]
+fn no_input_is_lost_with_the_halves() {
+    let mut machine = machine();
+    let flag = Flag::new();
+    let mut buffer = [0; 3];
+    let mut read = |machine: &mut Machine, expected: Poll<&str>| {
+        let (mut reader, _writer) = machine.console.split();
+        let poll = poll(pin!(reader.read(&mut buffer)), &flag);
+        let text = poll.map(|length| &buffer[..length.expect("a good device")]);
+        assert_eq!(text, expected.map(str::as_bytes));
+    };
+    read(&mut machine, Poll::Pending);
+    machine.receive.serve(|chain| chain.write(*b"hello"));
+    machine.shared.raise(1);
+    read(&mut machine, Poll::Ready("hel"));
+    read(&mut machine, Poll::Ready("lo"));
+    read(&mut machine, Poll::Pending);
+    machine.receive.serve(|chain| chain.write(*b"bye"));
+    machine.shared.raise(1);
+    read(&mut machine, Poll::Ready("bye"));
+}
+
 #[test]
 fn a_wrong_length_ends_the_reader() {
     let mut machine = machine();
-    let (mut reader, _writer) = machine.console.split();
     let flag = Flag::new();
     let mut buffer = [0; 8];
+    let (mut reader, _) = machine.console.split();
     assert!(poll(pin!(reader.read(&mut buffer)), &flag).is_pending());
     machine.receive.serve(|_| 1025);
     machine.shared.raise(1);
+    drop(reader);
     for _ in 0..2 {
+        let (mut reader, _) = machine.console.split();
         let read = poll(pin!(reader.read(&mut buffer)), &flag);
         assert_eq!(read, Poll::Ready(Err(RequestError::WrongAnswer)));
     }
