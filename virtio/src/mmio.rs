@@ -7,6 +7,9 @@ use virtio_drivers::transport::mmio::{MmioError, MmioTransport};
 
 use crate::Attached;
 
+/// A device's registers, as a driver accesses them.
+pub type Transport = MmioTransport<'static>;
+
 /// What a word of the command line begins with.
 const PREFIX: &str = "virtio_mmio.device=";
 
@@ -118,7 +121,7 @@ impl Device {
         &self,
         map: impl FnOnce(Range<u64>) -> Result<NonNull<u8>, E>,
         interrupt: I,
-    ) -> Result<Attached<MmioTransport<'static>, I>, ConnectError<E>> {
+    ) -> Result<Attached<Transport, I>, ConnectError<E>> {
         let registers = map(self.registers.clone()).map_err(ConnectError::Map)?;
         let size = (self.registers.end - self.registers.start) as usize;
         // SAFETY: the caller guarantees that the registers are there, mapped, and this driver's.

@@ -2,17 +2,13 @@
 
 use alloc::{boxed::Box, vec};
 
-use dormir::time::Instant;
 use dormir_guest::console::report;
 use dormir_virtio::{
     Interrupt, RequestError, Transport,
     blk::{Disk, SECTOR},
 };
 
-use crate::{
-    DROPPING, Failure, error_of, pattern,
-    tasks::{join_all, start_and_drop},
-};
+use crate::{Failure, error_of, pattern, tasks::join_all};
 
 /// Requests at once: more than the queue has room for.
 const MANY: u64 = 100;
@@ -93,28 +89,4 @@ pub(crate) async fn read_only<T: Transport, I: Interrupt>(
         Err(RequestError::ReadOnly) => Ok(()),
         _ => Err(error_of("a write was not refused")),
     }
-}
-
-/// Drops each of many reads while it is in flight; all others are as they should be.
-pub(crate) async fn drops<T: Transport, I: Interrupt>(
-    disk: &Disk<T, I>,
-    drops: u64,
-) -> Result<(), Failure> {
-    let written = pattern(7, 8 * SECTOR);
-    let (written, result) = disk.write(0, written).await;
-    result?;
-    let mut dropped = 0;
-    let end = Instant::now().saturating_add(DROPPING);
-    while dropped < drops && Instant::now() < end {
-        for _ in 0..7 {
-            dropped += u64::from(start_and_drop(disk.read(8, zeros(8))).await);
-        }
-        let (read, result) = disk.read(0, zeros(8)).await;
-        result?;
-        if read != written {
-            return Err(error_of("what was read is not what was written"));
-        }
-    }
-    report("disk_dropped", dropped);
-    Ok(())
 }

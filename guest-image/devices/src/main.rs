@@ -2,135 +2,124 @@
 //! what is run: `rng`, `disk`, `read-only`, `drops` or `console`. Without it, everything for which
 //! there is a device, but the console, whose case waits for input.
 //!
-//! `drops=COUNT` says how many requests of each device are dropped in flight: 10,000 if it is
-//! missing, but no more than 10 seconds allow.
+//! Of `drops`, `requests=COUNT` says how many requests are made of each device (10,000 if it is
+//! missing), `seconds=COUNT` how long at most (10), and `seed=NUMBER` chooses which.
 #![no_std]
 #![no_main]
 
 extern crate alloc;
 
+mod bus;
 mod console;
 mod disk;
+mod drops;
 mod rng;
 mod tasks;
 
 use alloc::{boxed::Box, vec::Vec};
 use core::{error::Error, time::Duration};
 
-use dormir::{block_on, idle::Halt, platform::bare::DeviceInterrupt};
-use dormir_guest::{args, map_device_memory, println};
-use dormir_virtio::{
-    Attached, DeviceType, Interrupt, Transport, blk::Disk, console::Console, mmio, pci, rng::Rng,
+use dormir::{
+    executor::{Executor, SingleVcpu, Spawner, Task, Up64},
+    idle::Halt,
 };
+use dormir_guest::{args, println};
+use dormir_virtio::{DeviceType, blk::Disk, console::Console, mmio, pci, rng::Rng};
+
+use bus::Found;
 
 dormir_guest::entry!(main);
 
-/// How long requests are dropped.
-const DROPPING: Duration = Duration::from_secs(10);
+// SAFETY: this guest has one vCPU.
+static EXECUTOR: Executor<Up64, SingleVcpu> = Executor::new(unsafe { SingleVcpu::new() });
 
 /// What a case fails with.
 type Failure = Box<dyn Error>;
 
-fn main() -> u8 {
-    let case = args::value("case").unwrap_or("all");
-    match block_on(run(case), Halt) {
-        Ok(0) => {
-            println!("no device for {case}");
-            1
-        }
-        Ok(_) => 0,
-        Err(error) => {
-            println!("{error}");
-            1
-        }
-    }
+fn main() {
+    let mut runner = EXECUTOR.enter().expect("it is entered once");
+    let spawner = runner.spawner();
+    let task = Task::boxed(async move {
+        let case = args::value("case").unwrap_or("all");
+        let code = match run(case, spawner).await {
+            Ok(0) => {
+                println!("no device for {case}");
+                1
+            }
+            Ok(_) => 0,
+            Err(error) => {
+                println!("{error}");
+                1
+            }
+        };
+        dormir_guest::exit(code);
+    });
+    assert!(spawner.spawn_detached(task).is_ok(), "there is room");
+    runner.run_forever(Halt)
 }
 
-/// What is to be run.
-struct Choice {
-    case: &'static str,
-    /// How many requests are dropped.
-    drops: u64,
+/// Runs a case, or all, on both buses, and returns how many there were a device for.
+async fn run(case: &str, spawner: Spawner) -> Result<usize, Failure> {
+    let on_mmio = mmio::find(args::words())?;
+    let on_pci = pci::find();
+    Ok(run_on(&on_mmio, case, spawner).await? + run_on(&on_pci, case, spawner).await?)
 }
 
-impl Choice {
-    fn has(&self, name: &str) -> bool {
-        self.case == name || self.case == "all"
-    }
-}
-
-/// Runs a case, or all, and returns how many there were a device for.
-async fn run(case: &'static str) -> Result<usize, Failure> {
-    let drops = args::value("drops").map_or(Ok(10_000), str::parse)?;
-    let choice = Choice { case, drops };
-    let mut ran = 0;
-    for device in mmio::find(args::words())? {
-        let interrupt = DeviceInterrupt::line(device.irq)?;
-        // SAFETY: the VMM says that the device is there; memory is mapped one to one; nothing else
-        // drives it.
-        match unsafe { device.connect(map_device_memory, interrupt) } {
-            Ok(attached) => ran += drive(attached, &choice).await?,
-            // A transport that has no device.
-            Err(mmio::ConnectError::NoDevice) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    for device in pci::find() {
-        // SAFETY: memory is mapped one to one; nothing else drives it, nor configures the bus; QEMU
-        // has neither RAM nor other devices where this places registers.
-        let attached = unsafe { device.connect(map_device_memory) }?;
-        ran += drive(attached, &choice).await?;
-    }
-    Ok(ran)
-}
-
-/// Runs what is chosen of a device's cases, and returns how many.
-async fn drive<T: Transport, I: Interrupt>(
-    attached: Attached<T, I>,
-    choice: &Choice,
+/// Runs a case, or all, with the devices of a bus.
+async fn run_on(
+    devices: &[impl Found + 'static],
+    case: &str,
+    spawner: Spawner,
 ) -> Result<usize, Failure> {
+    let is_run = |name| case == name || case == "all";
     let mut ran = 0;
-    match attached.device_type() {
-        DeviceType::EntropySource => {
-            let rng = Rng::new(attached)?;
-            if choice.has("rng") {
-                rng::fills(&rng).await?;
-                rng::many(&rng).await?;
-                ran += 1;
-            }
-            if choice.has("drops") {
-                rng::drops(&rng, choice.drops).await?;
-                ran += 1;
-            }
-        }
-        DeviceType::Block => {
-            let disk = Disk::new(attached)?;
-            if disk.is_read_only() {
-                if choice.has("read-only") {
-                    disk::read_only(&disk).await?;
+    for device in devices {
+        let Some(attached) = device.attach()? else {
+            continue;
+        };
+        match attached.device_type() {
+            DeviceType::EntropySource => {
+                let rng = Rng::new(attached)?;
+                if is_run("rng") {
+                    rng::fills(&rng).await?;
+                    rng::many(&rng).await?;
                     ran += 1;
                 }
-                return Ok(ran);
             }
-            if choice.has("disk") {
-                disk::round_trip(&disk).await?;
-                disk::many(&disk).await?;
-                disk::refused(&disk).await?;
-                ran += 1;
+            DeviceType::Block => {
+                let disk = Disk::new(attached)?;
+                if disk.is_read_only() {
+                    if is_run("read-only") {
+                        disk::read_only(&disk).await?;
+                        ran += 1;
+                    }
+                    continue;
+                }
+                if is_run("disk") {
+                    disk::round_trip(&disk).await?;
+                    disk::many(&disk).await?;
+                    disk::refused(&disk).await?;
+                    ran += 1;
+                }
             }
-            if choice.has("drops") {
-                disk::drops(&disk, choice.drops).await?;
-                ran += 1;
+            DeviceType::Console => {
+                let mut console = Console::new(attached)?;
+                if case == "console" {
+                    console::echo(&mut console).await?;
+                    ran += 1;
+                }
             }
+            other => println!("a device without a driver: {other:?}"),
         }
-        DeviceType::Console => {
-            let mut console = Console::new(attached)?;
-            if choice.case == "console" {
-                console::echo(&mut console).await?;
-                ran += 1;
-            }
-        }
-        other => println!("a device without a driver: {other:?}"),
+    }
+    if is_run("drops") {
+        let number = |name, default| args::value(name).map_or(Ok(default), str::parse);
+        let wanted = drops::Wanted {
+            requests: number("requests", 10_000)?,
+            limit: Duration::from_secs(number("seconds", 10)?),
+            seed: number("seed", 1)?,
+        };
+        ran += drops::run(devices, &wanted, spawner).await?;
     }
     Ok(ran)
 }

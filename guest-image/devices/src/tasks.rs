@@ -1,4 +1,4 @@
-//! Many futures in one task, and futures that are dropped in flight.
+//! Many futures in one task.
 
 use alloc::{boxed::Box, vec::Vec};
 use core::{
@@ -29,10 +29,4 @@ pub(crate) async fn join_all<F: Future>(futures: impl IntoIterator<Item = F>) ->
     })
     .await;
     futures.into_iter().filter_map(Result::ok).collect()
-}
-
-/// Polls a future once, and drops it. Returns whether it was still pending.
-pub(crate) async fn start_and_drop(future: impl Future) -> bool {
-    let mut future = Box::pin(future);
-    poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx).is_pending())).await
 }

@@ -1,0 +1,179 @@
+//! Reads and writes of a disk.
+//!
+//! Each task has sectors of its own. Their bytes depend on the sector's number and on which write it
+//! was. A write that was dropped may be done or not, and later than those that follow it, until the
+//! device is reset.
+
+use alloc::{boxed::Box, vec, vec::Vec};
+
+use dormir::time::Instant;
+use dormir_virtio::{
+    Interrupt, Transport,
+    blk::{Disk, SECTOR},
+};
+
+use super::{Counts, ROUND, Random, random::poll_once};
+use crate::{Failure, error_of};
+
+/// The sectors of a region.
+const SECTORS: usize = 8;
+
+/// The sectors of one task.
+pub(super) struct Region {
+    first: u64,
+    /// For each sector, the last write that has ended.
+    ended: [u64; SECTORS],
+    /// The last write.
+    last: u64,
+    /// The writes that were dropped since the last reset.
+    dropped: Vec<u64>,
+}
+
+/// Writes as many regions as there are tasks, spread over the disk.
+pub(super) async fn prepare<T: Transport, I: Interrupt>(
+    disk: &Disk<T, I>,
+    tasks: u64,
+) -> Result<Vec<Region>, Failure> {
+    let mut regions = Vec::new();
+    for task in 0..tasks {
+        let first = disk.sectors() / tasks * task;
+        let region = Region {
+            first,
+            ended: [task << 40; SECTORS],
+            last: task << 40,
+            dropped: Vec::with_capacity(ROUND as usize + 1),
+        };
+        disk.write(first, region.content(0, SECTORS)).await.1?;
+        regions.push(region);
+        let region = regions.last_mut().ok_or("no region")?;
+        region.settle(disk).await?;
+    }
+    // Otherwise the heap changes while they are moved.
+    regions.shrink_to_fit();
+    Ok(regions)
+}
+
+impl Region {
+    /// Makes requests, and returns the counts of reads and of writes.
+    pub(super) async fn work<T: Transport, I: Interrupt>(
+        &mut self,
+        disk: &Disk<T, I>,
+        requests: u64,
+        end: Instant,
+        mut random: Random,
+    ) -> Result<(Counts, Counts), Failure> {
+        self.settle(disk).await?;
+        let (mut reads, mut writes) = <(Counts, Counts)>::default();
+        while reads.made + writes.made < requests && Instant::now() < end {
+            let offset = random.below(SECTORS as u64) as usize;
+            let count = random.below((SECTORS - offset).min(4) as u64) as usize + 1;
+            let sector = self.first + offset as u64;
+            if random.below(2) == 0 {
+                reads.made += 1;
+                let request = disk.read(sector, zeros(count));
+                match random.maybe_drop(request).await {
+                    Some((buffer, result)) => {
+                        result?;
+                        self.check(offset, &buffer)?;
+                    }
+                    None => reads.dropped += 1,
+                }
+            } else {
+                writes.made += 1;
+                self.last += 1;
+                let content = self.content(offset, count);
+                match random.maybe_drop(disk.write(sector, content)).await {
+                    Some((_, result)) => {
+                        result?;
+                        self.ended[offset..offset + count].fill(self.last);
+                    }
+                    None => {
+                        writes.dropped += 1;
+                        self.dropped.push(self.last);
+                    }
+                }
+            }
+        }
+        Ok((reads, writes))
+    }
+
+    /// Leaves a request with the device.
+    pub(super) async fn leave_one<T: Transport, I: Interrupt>(
+        &mut self,
+        disk: &Disk<T, I>,
+        random: &mut Random,
+    ) {
+        if random.below(2) == 0 {
+            let _ = poll_once(disk.read(self.first, zeros(SECTORS))).await;
+        } else {
+            self.last += 1;
+            self.dropped.push(self.last);
+            let content = self.content(0, SECTORS);
+            let _ = poll_once(disk.write(self.first, content)).await;
+        }
+    }
+
+    /// After a reset: reads which of the writes were done.
+    pub(super) async fn settle<T: Transport, I: Interrupt>(
+        &mut self,
+        disk: &Disk<T, I>,
+    ) -> Result<(), Failure> {
+        let (buffer, result) = disk.read(self.first, zeros(SECTORS)).await;
+        result?;
+        self.check(0, &buffer)?;
+        for (ended, sector) in self.ended.iter_mut().zip(buffer.chunks(SECTOR)) {
+            *ended = write_of(sector);
+        }
+        self.dropped.clear();
+        Ok(())
+    }
+
+    /// The bytes of the last write.
+    fn content(&self, offset: usize, count: usize) -> Box<[u8]> {
+        let mut content = zeros(count);
+        for (sector, bytes) in (self.first + offset as u64..).zip(content.chunks_mut(SECTOR)) {
+            let words = bytes.chunks_mut(8).zip(words(sector, self.last));
+            words.for_each(|(bytes, word)| bytes.copy_from_slice(&word.to_le_bytes()));
+        }
+        content
+    }
+
+    fn check(&self, offset: usize, content: &[u8]) -> Result<(), Failure> {
+        for (index, bytes) in (offset..).zip(content.chunks(SECTOR)) {
+            let write = write_of(bytes);
+            let expected = words(self.first + index as u64, write);
+            let is_whole = bytes
+                .chunks(8)
+                .zip(expected)
+                .all(|(bytes, word)| bytes == word.to_le_bytes());
+            if !is_whole {
+                return Err(error_of("a sector has what was never written to it"));
+            }
+            if write != self.ended[index] && !self.dropped.contains(&write) {
+                return Err(error_of("a write that has ended was lost"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn zeros(sectors: usize) -> Box<[u8]> {
+    vec![0; sectors * SECTOR].into()
+}
+
+/// The words of a sector: its first one is the write.
+fn words(sector: u64, write: u64) -> impl Iterator<Item = u64> {
+    let step = (sector + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = write;
+    core::iter::repeat_with(move || {
+        let word = next;
+        next = next.wrapping_add(step);
+        word
+    })
+}
+
+fn write_of(sector: &[u8]) -> u64 {
+    sector
+        .first_chunk()
+        .map_or(0, |word| u64::from_le_bytes(*word))
+}
