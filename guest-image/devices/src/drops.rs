@@ -138,7 +138,7 @@ pub(crate) async fn run<F: Found + 'static>(
         if tenths > told {
             told = tenths;
             println!(
-                "{} reads, {} writes, {} of rng",
+                "disk: {} reads, {} writes; rng: {}",
                 reads.made, writes.made, rng.made
             );
         }

@@ -1,35 +1,40 @@
-//! `cargo vm soak`: the long checks of Hyperlight guests.
+//! `cargo vm soak`: the long checks.
 
-use super::{Ended, FAILURE, Installing, complain, note};
+mod devices;
+
+use super::{Ended, FAILURE, Installing, Under, complain, note};
 use crate::{
     hyperlight::{self, SandboxMode, SandboxRunner},
     setup::{self, Needs},
     stop::StopToken,
+    vmm::{Accelerator, MachineType, Vmm},
     workspace::Workspace,
 };
 use clap::{ValueEnum, builder::RangedI64ValueParser, value_parser};
 use std::time::{Duration, Instant};
 
-/// Runs a long check of Hyperlight guests in real sandboxes, and shows its progress
+/// Runs a long check, and shows its progress
 ///
-/// `cargo vm test` runs each with a smaller count. The status is 0 if the check passed in every
-/// mode, and 1 if it failed in one.
+/// `cargo vm test` runs each with a smaller count. The status is 0 if the check passed under every
+/// VMM, and not 0 if it failed under one.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// The check
     check: Check,
-    /// How many calls or sandboxes [default: 100000 calls, 1000 sandboxes]
+    /// How many calls, sandboxes or requests [default: 100000 calls, 1000 sandboxes, 1000000
+    /// requests of each device]
     #[arg(long)]
     #[arg(value_parser = RangedI64ValueParser::<u64>::new().range(1..=1_000_000_000))]
     count: Option<u64>,
-    /// Selects the calls
+    /// Selects the calls or requests
     #[arg(long, default_value_t = 0)]
     #[arg(value_parser = RangedI64ValueParser::<u64>::new().range(0..=u32::MAX.into()))]
     seed: u64,
-    /// The mode: hyperlight or hyperlight-interrupts [default: both, one after the other]
-    #[arg(long, value_name = "VMM")]
-    vmm: Option<SandboxMode>,
-    /// The time limit in each mode, in minutes
+    /// The VMM. For devices kvm, qemu-tcg/microvm or qemu-kvm/microvm [default: qemu-tcg/microvm];
+    /// for others hyperlight or hyperlight-interrupts [default: both, one after the other]
+    #[arg(long)]
+    vmm: Option<Under>,
+    /// The time limit under each VMM, in minutes
     #[arg(long, value_name = "MINUTES", default_value_t = 60)]
     #[arg(value_parser = value_parser!(u16).range(1..))]
     timeout: u16,
@@ -44,6 +49,18 @@ enum Check {
     RandomCalls,
     /// Sandboxes that wait for host calls, driven by two threads
     DrivenSandboxes,
+    /// Requests to a virtio disk and a virtio device of random numbers, of which a third is dropped
+    /// at random: none is lost, nothing is corrupted, and every buffer is freed
+    Devices,
+}
+
+/// A check was to run where it cannot.
+#[derive(Debug, thiserror::Error)]
+#[error("the check `{}` does not run under `{under}`: pass {others} as --vmm", check.name())]
+struct WrongVmmError {
+    check: Check,
+    under: Under,
+    others: &'static str,
 }
 
 impl Check {
@@ -51,19 +68,50 @@ impl Check {
         match self {
             Self::RandomCalls => 100_000,
             Self::DrivenSandboxes => 1000,
+            Self::Devices => 1_000_000,
         }
     }
 
-    /// Its name in the runner.
+    /// Its name here and in the runner.
     fn name(self) -> &'static str {
         match self {
             Self::RandomCalls => "random-calls",
             Self::DrivenSandboxes => "driven-sandboxes",
+            Self::Devices => "devices",
         }
     }
 }
 
 pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
+    let check = arguments.check;
+    let wrong = |under, others| WrongVmmError {
+        check,
+        under,
+        others,
+    };
+    match (check, arguments.vmm) {
+        (Check::Devices, None) => {
+            let vmm = Vmm::Qemu(Accelerator::Tcg, MachineType::Microvm);
+            devices::run(arguments, vmm, stop)
+        }
+        (
+            Check::Devices,
+            Some(Under::Vmm(vmm @ (Vmm::Kvm | Vmm::Qemu(_, MachineType::Microvm)))),
+        ) => devices::run(arguments, vmm, stop),
+        (Check::Devices, Some(under)) => {
+            let others = "kvm, qemu-tcg/microvm or qemu-kvm/microvm";
+            Err(wrong(under, others).into())
+        }
+        (_, None) => in_sandboxes(arguments, &SandboxMode::ALL, stop),
+        (_, Some(Under::Hyperlight(mode))) => in_sandboxes(arguments, &[mode], stop),
+        (_, Some(under)) => {
+            let others = "hyperlight or hyperlight-interrupts";
+            Err(wrong(under, others).into())
+        }
+    }
+}
+
+fn in_sandboxes(arguments: &Arguments, modes: &[SandboxMode], stop: &StopToken) -> Ended {
     // Before anything is installed or built: set-up cannot fix this.
     hyperlight::probe()?;
     let workspace = Workspace::locate()?;
@@ -74,10 +122,9 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
     let count = arguments.count.unwrap_or(check.default_count());
     let what = format!("soak:{}:{count}:{}", check.name(), arguments.seed);
     let limit = Duration::from_secs(60 * u64::from(arguments.timeout));
-    let modes = SandboxMode::ALL.into_iter();
     let mut status = 0;
-    for mode in modes.filter(|mode| arguments.vmm.is_none_or(|one| one == *mode)) {
-        let runner = SandboxRunner::build(mode, &workspace, stop)?;
+    for mode in modes {
+        let runner = SandboxRunner::build(*mode, &workspace, stop)?;
         note(format_args!("{mode}: {}, {count}", check.name()));
         let start = Instant::now();
         let ended = runner.run_shown(&guest, &what, limit, stop)?;

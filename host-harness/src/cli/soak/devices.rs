@@ -1,0 +1,91 @@
+//! Virtio devices: requests of which some are dropped.
+
+use super::{Arguments, Ended, FAILURE, complain, note};
+use crate::{
+    cli::output::ConsoleOutput,
+    guest,
+    setup::{self, Needs},
+    stop::StopToken,
+    vmm::{self, Accelerator, Device, Outcome, RunConfig, Vmm, kvm},
+    workspace::Workspace,
+};
+use std::time::Duration;
+
+/// The guest program, and what it is told.
+const PROGRAM: &str = "devices";
+
+/// The size of its disk, in bytes.
+const DISK: u64 = 64 << 20;
+
+/// What it reports of each kind of request.
+const KINDS: [&str; 3] = ["rng", "reads", "writes"];
+
+pub(super) fn run(arguments: &Arguments, vmm: Vmm, stop: &StopToken) -> Ended {
+    if matches!(vmm, Vmm::Kvm | Vmm::Qemu(Accelerator::Kvm, _)) {
+        // Before anything is installed or built: set-up cannot fix this.
+        kvm::probe()?;
+    }
+    let workspace = Workspace::locate()?;
+    let needs = Needs {
+        qemu: matches!(vmm, Vmm::Qemu(..)),
+        browser: false,
+    };
+    let toolchain = setup::set_up(&workspace, needs, arguments.installing.policy(), stop)?;
+    let images = guest::build(&toolchain, &workspace, &[PROGRAM], stop)?;
+    let count = arguments.count.unwrap_or(arguments.check.default_count());
+    let limit = 60 * u64::from(arguments.timeout);
+    let disk = tempfile::NamedTempFile::new()?;
+    disk.as_file().set_len(DISK)?;
+    let path = disk.path().to_owned();
+    let config = RunConfig {
+        timeout: Duration::from_secs(limit),
+        // The guest would end with success, having made too few.
+        arguments: format!(
+            "case=drops requests={count} seconds={} seed={}",
+            2 * limit,
+            arguments.seed
+        ),
+        devices: vec![
+            Device::Rng,
+            Device::Disk {
+                path,
+                read_only: false,
+            },
+        ],
+        stop: stop.clone(),
+        ..RunConfig::new(vmm)
+    };
+    note(format_args!("{vmm}: devices, {count}"));
+    let mut output = ConsoleOutput::new(false);
+    let ran = vmm::run(images.get(PROGRAM)?, &config, &mut output);
+    output.finish();
+    let report = ran?;
+    let took = report.wall.as_secs_f64();
+    if !matches!(report.outcome, Outcome::Exited(0)) {
+        complain(format_args!(
+            "{vmm}: failed after {took:.1} s: {}",
+            report.outcome
+        ));
+        return Ok(report.outcome.exit_code());
+    }
+    let stat = |kind: &str, what: &str| {
+        let name = format!("{kind}_{what}");
+        let mut stats = report.stats.iter();
+        stats
+            .find(|(key, _)| *key == name)
+            .map_or(0, |(_, value)| *value)
+    };
+    for kind in KINDS {
+        let (made, dropped) = (stat(kind, "made"), stat(kind, "dropped"));
+        note(format_args!(
+            "{vmm}: {kind}: {made} made, {dropped} dropped"
+        ));
+    }
+    let [rng, reads, writes] = KINDS.map(|kind| stat(kind, "made"));
+    if rng < count || reads + writes < count {
+        complain(format_args!("{vmm}: the guest made too few requests"));
+        return Ok(FAILURE);
+    }
+    note(format_args!("{vmm}: passed in {took:.1} s"));
+    Ok(0)
+}
