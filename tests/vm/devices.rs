@@ -107,10 +107,11 @@ fn drops(vmm: Vmm) -> Result<(), Failed> {
     let figures = format!("rng {rng:?}, reads {reads:?}, writes {writes:?}: made, dropped");
     println!("{vmm}: {figures}");
     // Where QEMU translates, the whole takes a second, and a quarter is dropped. A KVM that emulates
-    // each instruction makes 300 of each kind in ten seconds, and there a device has often answered
-    // before the first poll is over. One that does not makes all of them.
+    // each instruction makes 300 of each kind in ten seconds, and 38 while other tests take the
+    // processor; there a device has often answered before the first poll is over. One that does not
+    // emulate makes all of them.
     let is_fast = rng.0 >= 10_000 || matches!(vmm, Vmm::Qemu(Accelerator::Tcg, _));
-    let (least_made, least_dropped) = if is_fast { (4500, 3000) } else { (50, 0) };
+    let (least_made, least_dropped) = if is_fast { (4500, 3000) } else { (10, 0) };
     let is_enough = [rng.0, reads.0, writes.0]
         .iter()
         .all(|made| *made >= least_made);

@@ -25,7 +25,10 @@ use std::{
     ffi::c_void,
     io::Write,
     ptr,
-    sync::atomic::Ordering,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -81,8 +84,9 @@ pub(super) fn run(
 ) -> Result<Report, Unstarted> {
     let started = Instant::now();
     virtio::append_words(&mut line.text, devices.len());
-    let mut machine = KvmMachine::new(image, entry, &line.text, devices, config, limit)?;
     let requests = Requests::default();
+    let leave = &requests.leave;
+    let mut machine = KvmMachine::new(image, entry, &line.text, devices, leave, config, limit)?;
     let mut console = Console::new(out, config.console_limit, &requests.leave, line.nonce);
     let until = Until {
         deadline: limit.deadline(),
@@ -148,6 +152,7 @@ impl KvmMachine {
         entry: u64,
         command_line: &str,
         devices: Vec<OpenDevice>,
+        leave: &Arc<AtomicBool>,
         config: &RunConfig,
         limit: &Limit<'_>,
     ) -> Result<Self, Unstarted> {
@@ -161,7 +166,7 @@ impl KvmMachine {
             .get_vcpu_mmap_size()
             .map_err(RunError::kvm("report how large a vCPU's state is"))?;
         keep_from_forks(ptr::from_mut(vcpu.get_kvm_run()).cast(), state);
-        let virtio = VirtioDevices::start(&vm, &memory, devices)?;
+        let virtio = VirtioDevices::start(&vm, &memory, devices, leave)?;
         let devices = Devices::new(vm, memory.clone(), virtio)?;
         cpu::set_up(&kvm, &vcpu, entry)?;
         let debugger = config

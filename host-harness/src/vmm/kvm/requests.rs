@@ -1,6 +1,6 @@
 //! What the loop around `KVM_RUN` is asked to do by another thread.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, atomic::AtomicBool};
 
 use crate::vmm::gdb::DebuggerPresence;
 
@@ -9,8 +9,8 @@ use crate::vmm::gdb::DebuggerPresence;
 /// neither.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
-    /// To end.
-    pub(super) leave: AtomicBool,
+    /// To end. The devices share it.
+    pub(super) leave: Arc<AtomicBool>,
     /// To send the guest an NMI, whose handler reports what the guest was doing. The loop clears
     /// it.
     pub(super) report: AtomicBool,

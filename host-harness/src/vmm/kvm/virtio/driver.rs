@@ -1,6 +1,9 @@
 //! The start of a driver, for tests and for the fuzz target: one queue in a small memory.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use virtio_bindings::virtio_mmio::*;
 use vm_memory::{Bytes, GuestAddress};
@@ -29,6 +32,9 @@ pub(super) struct Bench {
     /// Counts the interrupts.
     #[cfg(test)]
     pub(super) line: EventFd,
+    /// Set when the run is over.
+    #[cfg(test)]
+    pub(super) leave: Arc<AtomicBool>,
     /// Which of the device's queues it is; the others are not used.
     pub(super) queue: u32,
     /// The index behind the last request in the available ring.
@@ -37,14 +43,23 @@ pub(super) struct Bench {
 
 impl Bench {
     pub(super) fn new(device: Box<dyn VirtioDevice>) -> Self {
+        Self::with(|_| device)
+    }
+
+    /// With a device that knows the guest's memory.
+    pub(super) fn with(device: impl FnOnce(&Memory) -> Box<dyn VirtioDevice>) -> Self {
         let memory = Memory::from_ranges(&[(GuestAddress(0), MEMORY)]).expect("64 KiB");
         let line = EventFd::new(EFD_NONBLOCK).expect("an event");
         let other = line.try_clone().expect("an event");
+        let leave = Arc::<AtomicBool>::default();
+        let device = MmioDevice::new(device(&memory), memory.clone(), other, Arc::clone(&leave));
         Self {
-            device: Arc::new(MmioDevice::new(device, memory.clone(), other).expect("an event")),
+            device: Arc::new(device.expect("an event")),
             memory,
             #[cfg(test)]
             line,
+            #[cfg(test)]
+            leave,
             queue: 0,
             available: 0,
         }

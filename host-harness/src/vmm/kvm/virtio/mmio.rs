@@ -5,7 +5,7 @@ use std::{
     io,
     os::fd::AsRawFd,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -20,7 +20,8 @@ use vmm_sys_util::{
 };
 
 use super::{
-    device::VirtioDevice, interrupt::Interrupt, request::MAX_QUEUE_SIZE, transport::Transport,
+    device::VirtioDevice, gate::Gate, interrupt::Interrupt, request::MAX_QUEUE_SIZE,
+    transport::Transport,
 };
 use crate::vmm::kvm::boot::Memory;
 
@@ -52,9 +53,10 @@ impl Quit {
 
 /// A device of a running guest.
 pub(super) struct MmioDevice {
-    /// Locked for one request at a time, so an access of the guest waits for at most the requests
-    /// in the queue, each of which is bounded.
-    transport: Mutex<Transport>,
+    /// An access of the guest waits for at most one request.
+    transport: Gate,
+    /// Set when the run is over.
+    leave: Arc<AtomicBool>,
     /// Not behind the lock, since a driver looks at it in its interrupt handler.
     interrupt: Arc<Interrupt>,
     /// Set when the driver notifies the device of a queue.
@@ -64,18 +66,21 @@ pub(super) struct MmioDevice {
 }
 
 impl MmioDevice {
-    /// `line` interrupts the guest at each write, and must not block.
+    /// `line` interrupts the guest at each write, and must not block. Once `leave` is set, accesses
+    /// have no effect while a request is served, and do not wait for it.
     pub(super) fn new(
         device: Box<dyn VirtioDevice>,
         memory: Memory,
         line: EventFd,
+        leave: Arc<AtomicBool>,
     ) -> io::Result<Self> {
         let interrupt = Arc::new(Interrupt::new(line));
         let transport = Transport::new(device, memory, Arc::clone(&interrupt));
         let notified = (0..transport.queue_count()).map(|_| EventFd::new(EFD_NONBLOCK));
         Ok(Self {
             notified: notified.collect::<io::Result<_>>()?,
-            transport: Mutex::new(transport),
+            transport: Gate::new(transport),
+            leave,
             interrupt,
             served_at_once: None,
         })
@@ -99,11 +104,14 @@ impl MmioDevice {
     pub(super) fn read(&self, offset: u32, data: &mut [u8]) {
         if offset >= VIRTIO_MMIO_CONFIG {
             let offset = (offset - VIRTIO_MMIO_CONFIG) as usize;
-            return self.transport().read_config(offset, data);
+            let read = self.access(|transport| transport.read_config(offset, data));
+            return read.unwrap_or_default();
         }
         let value = match offset {
             VIRTIO_MMIO_INTERRUPT_STATUS => self.interrupt.status(),
-            register => self.transport().read(register),
+            register => self
+                .access(|transport| transport.read(register))
+                .unwrap_or(0),
         };
         match <&mut [u8; 4]>::try_from(&mut *data) {
             Ok(bytes) => *bytes = value.to_le_bytes(),
@@ -123,11 +131,13 @@ impl MmioDevice {
             // If the device's thread serves the queue, KVM itself has written to the event.
             VIRTIO_MMIO_QUEUE_NOTIFY => self.notify(value as usize),
             VIRTIO_MMIO_STATUS => {
-                self.transport().write(offset, value);
+                let _ = self.access(|transport| transport.write(offset, value));
                 // What a driver added before it let the device run.
                 (0..self.notified.len()).for_each(|queue| self.notify(queue));
             }
-            register => self.transport().write(register, value),
+            register => {
+                let _ = self.access(|transport| transport.write(register, value));
+            }
         }
     }
 
@@ -137,7 +147,7 @@ impl MmioDevice {
             // The guest's code adds no requests meanwhile. One of its disks may, since disks write
             // its memory: so no more are served than a queue holds.
             for _ in 0..MAX_QUEUE_SIZE {
-                if !self.transport().serve_next(queue) {
+                if self.access(|transport| transport.serve_next(queue)) != Some(true) {
                     break;
                 }
             }
@@ -175,13 +185,18 @@ impl MmioDevice {
             if event.read().is_err() {
                 continue;
             }
-            while !quit.is_asked() && self.transport().serve_next(queue) {}
+            let is_served = || {
+                let serve = |transport: &mut Transport| transport.serve_next(queue);
+                !quit.is_asked() && self.transport.serve(serve)
+            };
+            if (0..MAX_QUEUE_SIZE).all(|_| is_served()) {
+                // There may be more, after the other queues have had their turn.
+                let _ = event.write(1);
+            }
         }
     }
 
-    fn transport(&self) -> MutexGuard<'_, Transport> {
-        self.transport
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn access<R>(&self, access: impl FnOnce(&mut Transport) -> R) -> Option<R> {
+        self.transport.access(&self.leave, access)
     }
 }

@@ -11,19 +11,20 @@ mod console;
 mod device;
 mod driver;
 mod fuzz;
+mod gate;
 mod interrupt;
 mod mmio;
 mod request;
 mod rng;
 #[cfg(test)]
 mod tests;
+mod threads;
 mod transport;
 
 use std::{
     fmt::Write as _,
     io,
-    sync::Arc,
-    thread::{Builder, JoinHandle},
+    sync::{Arc, atomic::AtomicBool},
 };
 
 use kvm_ioctls::{IoEventAddress, VmFd};
@@ -41,6 +42,7 @@ use device::VirtioDevice;
 pub use fuzz::fuzz_virtio;
 use mmio::{MmioDevice, Quit};
 use rng::Rng;
+use threads::Threads;
 
 /// The first transport's address, in the hole of the guest's memory below 4 GiB. Each has a page.
 const FIRST_ADDRESS: u64 = 0xd000_0000;
@@ -72,8 +74,8 @@ pub(super) fn append_words(command_line: &mut String, devices: usize) {
 /// The devices of one guest. Their threads end when this is dropped.
 pub(super) struct VirtioDevices {
     devices: Vec<Arc<MmioDevice>>,
-    quit: Arc<Quit>,
-    threads: Vec<JoinHandle<()>>,
+    /// Held so that they end.
+    _threads: Threads,
     /// There is one at most.
     console: Option<ConsolePort>,
 }
@@ -95,20 +97,18 @@ impl ConsolePort {
 }
 
 impl VirtioDevices {
-    /// Connects the devices to the VM and starts their threads.
+    /// Connects the devices to the VM and starts their threads. Once `leave` is set, the guest's
+    /// accesses wait for no request.
     pub(super) fn start(
         vm: &VmFd,
         memory: &Memory,
         devices: Vec<OpenDevice>,
+        leave: &Arc<AtomicBool>,
     ) -> Result<Self, RunError> {
         let resource = |what| move |cause: io::Error| RunError::Resource { what, cause };
-        let quit = Arc::new(Quit::new().map_err(resource("an event for the devices"))?);
-        let mut started = Self {
-            devices: Vec::new(),
-            quit,
-            threads: Vec::new(),
-            console: None,
-        };
+        let quit = Quit::new().map_err(resource("an event for the devices"))?;
+        let mut threads = Threads::new(Arc::new(quit));
+        let (mut started, mut console_port) = (Vec::new(), None);
         for (index, (device, line)) in devices.into_iter().zip(LINES).enumerate() {
             let mut console = None;
             let device: Box<dyn VirtioDevice> = match device {
@@ -122,7 +122,7 @@ impl VirtioDevices {
             let event = EventFd::new(EFD_NONBLOCK).map_err(resource("an event for a device"))?;
             vm.register_irqfd(&event, line)
                 .map_err(RunError::kvm("connect a device's interrupt"))?;
-            let mut device = MmioDevice::new(device, memory.clone(), event)
+            let mut device = MmioDevice::new(device, memory.clone(), event, Arc::clone(leave))
                 .map_err(resource("an event for a device"))?;
             if console.is_some() {
                 // Only the vCPU's thread writes to the console.
@@ -136,20 +136,21 @@ impl VirtioDevices {
             let device = Arc::new(device);
             if let Some(port) = console {
                 let device = Arc::clone(&device);
-                started.console = Some(ConsolePort { port, device });
+                console_port = Some(ConsolePort { port, device });
             }
-            started.devices.push(Arc::clone(&device));
-            let quit = Arc::clone(&started.quit);
+            started.push(Arc::clone(&device));
             let events = device
-                .events(&quit)
+                .events(threads.quit())
                 .map_err(resource("a poll of a device's events"))?;
-            let thread = Builder::new()
-                .name(format!("virtio {index}"))
-                .spawn(move || device.work(&events, &quit))
+            threads
+                .spawn(index, device, events)
                 .map_err(resource("a thread for a device"))?;
-            started.threads.push(thread);
         }
-        Ok(started)
+        Ok(Self {
+            devices: started,
+            _threads: threads,
+            console: console_port,
+        })
     }
 
     /// Handles the guest's read from `address`. Returns whether a device is there.
@@ -183,15 +184,5 @@ impl VirtioDevices {
         let offset = from_first % SPACING;
         let device = self.devices.get(index).filter(|_| offset < SIZE)?;
         Some((device, offset as u32))
-    }
-}
-
-impl Drop for VirtioDevices {
-    fn drop(&mut self) {
-        self.quit.ask();
-        for thread in self.threads.drain(..) {
-            // It never panics; if it did, its message is on standard error.
-            let _ = thread.join();
-        }
     }
 }

@@ -4,6 +4,7 @@ mod blk;
 mod console;
 mod hostile;
 mod registers;
+mod slow;
 mod threads;
 
 use std::sync::{Arc, atomic::Ordering};
