@@ -1,12 +1,17 @@
 //! Virtio devices: the drivers of `dormir-virtio`, and the devices that the harness gives a guest.
 
-use std::{fs, io::Write};
+use std::{
+    fs,
+    io::{self, Write},
+    thread,
+    time::Duration,
+};
 
-use dormir_harness::vmm::{Accelerator, Device, GuestInput, Vmm};
+use dormir_harness::vmm::{self, Accelerator, Device, GuestInput, Vmm};
 use libtest_mimic::{Failed, Trial};
 use tempfile::NamedTempFile;
 
-use crate::guest::{boot, config};
+use crate::guest::{boot, config, images};
 
 /// Of the case `drops`: the regions to which it writes, how many sectors they have, and how far they
 /// are apart.
@@ -16,12 +21,13 @@ const DISTANCE: usize = (4 << 20) / 512 / REGIONS;
 
 type Case = (&'static str, fn(Vmm) -> Result<(), Failed>);
 
-const CASES: [Case; 6] = [
+const CASES: [Case; 7] = [
     ("rng", |vmm| runs(vmm, "case=rng", vec![Device::Rng])),
     ("disk", disk),
     ("read-only", read_only),
     ("drops", drops),
     ("console", console),
+    ("flood", flood),
     ("none", none),
 ];
 
@@ -138,6 +144,45 @@ fn console(vmm: Vmm) -> Result<(), Failed> {
         run.console == format!("ready\n{text}"),
         "other text came back",
     )
+}
+
+/// The console loses nothing, however fast the guest sends: a MiB, or a sixteenth of it where each of
+/// the guest's instructions may be emulated.
+fn flood(vmm: Vmm) -> Result<(), Failed> {
+    let lines = match vmm {
+        Vmm::Qemu(Accelerator::Tcg, _) => 65_536,
+        _ => 4096,
+    };
+    let expected: String = (0..lines).map(|line| format!("{line:015}\n")).collect();
+    for has_input in [false, true] {
+        let mut config = config(vmm, format!("case=flood lines={lines}"));
+        config.devices = vec![Device::Console];
+        config.input = has_input
+            .then(|| GuestInput::from_bytes(b"text"))
+            .transpose()?;
+        let mut reader = SlowReader(Vec::new());
+        let report = vmm::run(images()?.get("devices")?, &config, &mut reader)?;
+        let (came, sent) = (reader.0.len(), expected.len());
+        if !report.outcome.is_success() || reader.0 != expected.as_bytes() {
+            let outcome = report.outcome;
+            return Err(format!("of {sent} bytes {came} came, or others ({outcome})").into());
+        }
+    }
+    Ok(())
+}
+
+/// Takes the console more slowly than a guest sends.
+struct SlowReader(Vec<u8>);
+
+impl Write for SlowReader {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        thread::sleep(Duration::from_millis(10));
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Without a device the guest says so.

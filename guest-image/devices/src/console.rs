@@ -1,6 +1,7 @@
 //! A console.
 
-use alloc::vec::Vec;
+use alloc::{string::String, vec::Vec};
+use core::fmt::Write as _;
 
 use dormir_guest::console::report;
 use dormir_virtio::{Interrupt, Transport, console::Console};
@@ -26,4 +27,22 @@ pub(crate) async fn echo<T: Transport, I: Interrupt>(
             return Ok(());
         }
     }
+}
+
+/// Writes so many lines, each of 16 bytes with its number, as fast as they are taken.
+pub(crate) async fn flood<T: Transport, I: Interrupt>(
+    console: &mut Console<T, I>,
+    lines: u32,
+) -> Result<(), Failure> {
+    let (_, mut writer) = console.split();
+    let mut text = String::new();
+    for line in 0..lines {
+        // A page at once.
+        writeln!(text, "{line:015}")?;
+        if text.len() == 4096 || line + 1 == lines {
+            writer.write_all(text.as_bytes()).await?;
+            text.clear();
+        }
+    }
+    Ok(())
 }

@@ -1,7 +1,8 @@
 //! Drives the virtio devices of the machine, and checks what they do. The argument `case` names
-//! what is run: `rng`, `disk`, `read-only`, `drops` or `console`. Without it, everything for which
-//! there is a device, but the console, whose case waits for input.
+//! what is run: `rng`, `disk`, `read-only`, `drops`, `console` or `flood`. Without it, everything for
+//! which there is a device, but the console, one of whose cases waits for input.
 //!
+//! Of `flood`, `lines=COUNT` says how many lines of 16 bytes are sent (65,536 if it is missing).
 //! Of `drops`, `requests=COUNT` says how many requests are made of each device (10,000 if it is
 //! missing), `seconds=COUNT` how long at most (10), and `seed=NUMBER` chooses which.
 #![no_std]
@@ -17,7 +18,7 @@ mod rng;
 mod tasks;
 
 use alloc::{boxed::Box, vec::Vec};
-use core::{error::Error, time::Duration};
+use core::{error::Error, str::FromStr, time::Duration};
 
 use dormir::{
     executor::{Executor, SingleVcpu, Spawner, Task, Up64},
@@ -108,12 +109,15 @@ async fn run_on(
                     console::echo(&mut console).await?;
                     ran += 1;
                 }
+                if case == "flood" {
+                    console::flood(&mut console, number("lines", 65_536)?).await?;
+                    ran += 1;
+                }
             }
             other => println!("a device without a driver: {other:?}"),
         }
     }
     if is_run("drops") {
-        let number = |name, default| args::value(name).map_or(Ok(default), str::parse);
         let wanted = drops::Wanted {
             requests: number("requests", 10_000)?,
             limit: Duration::from_secs(number("seconds", 10)?),
@@ -122,6 +126,10 @@ async fn run_on(
         ran += drops::run(devices, &wanted, spawner).await?;
     }
     Ok(ran)
+}
+
+fn number<N: FromStr>(name: &str, default: N) -> Result<N, N::Err> {
+    args::value(name).map_or(Ok(default), str::parse)
 }
 
 /// An error that is a sentence.

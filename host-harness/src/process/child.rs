@@ -5,13 +5,16 @@ use super::{
     keeper::{self, Lifeline},
 };
 use rustix::{
-    io::{FdFlags, fcntl_setfd},
+    io::{FdFlags, dup, dup2, fcntl_setfd},
     process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid},
+    stdio::{dup2_stdout, stdout},
 };
 use std::{
+    fs::File,
     io,
+    mem::ManuallyDrop,
     os::{
-        fd::{AsRawFd, OwnedFd, RawFd},
+        fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
         unix::process::CommandExt,
     },
     process::{self, ChildStderr, ChildStdout, Command, ExitStatus, Stdio},
@@ -152,4 +155,21 @@ pub(crate) fn pass(command: &mut Command, file: OwnedFd) -> RawFd {
     // system call.
     unsafe { command.pre_exec(in_child) };
     number
+}
+
+/// Gives the child an empty standard output, and the one that the command has under the number that
+/// is returned.
+pub(crate) fn move_stdout(command: &mut Command) -> io::Result<RawFd> {
+    let empty: OwnedFd = File::options().write(true).open("/dev/null")?.into();
+    let number = empty.as_raw_fd();
+    let in_child = move || {
+        let output = dup(stdout())?;
+        dup2_stdout(&empty)?;
+        // SAFETY: the number is that of `empty`, whose owner neither uses nor closes it in the child.
+        let mut place = ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(number) });
+        Ok(dup2(&output, &mut place)?)
+    };
+    // SAFETY: as in `pass`.
+    unsafe { command.pre_exec(in_child) };
+    Ok(number)
 }

@@ -3,7 +3,7 @@
 mod child;
 mod keeper;
 
-pub(crate) use child::{Child, pass};
+pub(crate) use child::{Child, move_stdout, pass};
 
 use crate::stop::StopToken;
 use rustix::{

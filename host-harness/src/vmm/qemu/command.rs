@@ -17,6 +17,14 @@ pub(super) struct Passed {
     /// The socket to which it listens for debuggers.
     pub(super) gdb: Option<RawFd>,
     pub(super) devices: Vec<PassedDevice>,
+    /// Its output, if that is not its standard output: see [`moves_output`].
+    pub(super) output: Option<RawFd>,
+}
+
+/// Whether QEMU must have an empty standard output. What it connects to standard input writes to
+/// standard output.
+pub(super) fn moves_output(config: &RunConfig) -> bool {
+    config.has_virtio_console() && config.input.is_some()
 }
 
 /// Returns QEMU's arguments for a guest.
@@ -32,6 +40,7 @@ pub(super) fn arguments(
         monitor,
         gdb,
         devices,
+        output,
     } = passed;
     let mut arguments = ArgumentList::default();
     // Only the devices named here: neither default devices nor the user's configuration.
@@ -89,18 +98,25 @@ pub(super) fn arguments(
         "-device",
         format!("isa-debug-exit,iobase={EXIT:#x},iosize=4"),
     );
-    // All write to standard output, and one of them reads standard input. Without `signal=off` it
+    // All write to the same output, and one of them reads standard input. Without `signal=off` it
     // would take Ctrl-C for the guest.
-    let (reads, writes) = ("stdio,signal=off", "file,path=/dev/stdout,append=on");
-    let has_port = config.has_virtio_console();
-    let (console, serial, port) = match config.input {
-        None => (reads, writes, writes),
-        Some(_) if has_port => (writes, writes, reads),
-        Some(_) => (writes, reads, writes),
+    let output = match output {
+        Some(number) => format!("/dev/fd/{number}"),
+        None => "/dev/stdout".into(),
     };
-    if has_port {
-        arguments.pair("-chardev", format!("{port},id={PORT}"));
+    let (reads, writes) = ("stdio,signal=off", format!("file,path={output},append=on"));
+    if config.has_virtio_console() {
+        // A virtio console drops what its output does not take at once. An empty output takes all,
+        // and QEMU waits until the log has.
+        let port = if moves_output(config) { reads } else { "null" };
+        let log = format!("logfile={output},logappend=on");
+        arguments.pair("-chardev", format!("{port},id={PORT},{log}"));
     }
+    let (console, serial) = match config.input {
+        None => (reads, &*writes),
+        Some(_) if moves_output(config) => (&*writes, &*writes),
+        Some(_) => (&*writes, reads),
+    };
     arguments.pair("-chardev", format!("{console},id=console"));
     arguments.pair(
         "-device",
@@ -150,6 +166,7 @@ mod tests {
                 monitor: 7,
                 gdb: None,
                 devices,
+                output: moves_output(&config).then_some(9),
             },
             &config,
         )
@@ -245,7 +262,11 @@ mod tests {
             });
             let (_, name) = line.split_once("stdio,signal=off,id=").expect("one reads");
             assert_eq!(line.matches("stdio").count(), 1, "{line}");
-            name.split(' ').next().map(str::to_owned)
+            if input && !devices.is_empty() {
+                assert!(name.starts_with("port,logfile=/dev/fd/9,logappend=on "));
+                assert!(!line.contains("/dev/stdout"), "{line}");
+            }
+            name.split([' ', ',']).next().map(str::to_owned)
         };
         for (devices, input, expected) in [
             (&[][..], false, "console"),

@@ -306,6 +306,13 @@ fn start(
         monitor: process::pass(&mut command, monitor.into()),
         gdb: gdb.map(|socket| process::pass(&mut command, socket)),
         devices: devices::pass(&mut command, &given.devices)?,
+        output: command::moves_output(config)
+            .then(|| process::move_stdout(&mut command))
+            .transpose()
+            .map_err(|cause| RunError::Resource {
+                what: "an empty output",
+                cause,
+            })?,
     };
     command
         .args(command::arguments(
