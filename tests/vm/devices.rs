@@ -1,8 +1,9 @@
 //! Virtio devices: the drivers of `dormir-virtio`, and the devices that the harness gives a guest.
 
 use std::{
-    fs,
+    env, fs,
     io::{self, Write},
+    process::Command,
     thread,
     time::Duration,
 };
@@ -21,10 +22,11 @@ const DISTANCE: usize = (4 << 20) / 512 / REGIONS;
 
 type Case = (&'static str, fn(Vmm) -> Result<(), Failed>);
 
-const CASES: [Case; 7] = [
+const CASES: [Case; 8] = [
     ("rng", |vmm| runs(vmm, "case=rng", vec![Device::Rng])),
     ("disk", disk),
     ("read-only", read_only),
+    ("full", full),
     ("drops", drops),
     ("console", console),
     ("flood", flood),
@@ -91,6 +93,49 @@ fn read_only(vmm: Vmm) -> Result<(), Failed> {
     } else {
         Err("a disk that is read-only was changed".into())
     }
+}
+
+/// Writes fail when the host's file system is full, and the guest goes on. It is one of 256 KiB, in a
+/// process that has file systems of its own.
+fn full(vmm: Vmm) -> Result<(), Failed> {
+    const FOLDER: &str = "DORMIR_TEST_SMALL_FOLDER";
+    let Some(folder) = env::var_os(FOLDER) else {
+        let folder = tempfile::tempdir()?;
+        let mount = "mount -t tmpfs -o size=256k none \"$1\" && exec \"$2\" --exact \"$3\"";
+        let output = Command::new("unshare")
+            .args([
+                "--user",
+                "--map-root-user",
+                "--mount",
+                "sh",
+                "-c",
+                mount,
+                "sh",
+            ])
+            .arg(folder.path())
+            .arg(env::current_exe()?)
+            .arg(format!("{vmm}::devices:full"))
+            .env(FOLDER, folder.path())
+            .output()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        if text.contains("1 passed") {
+            return Ok(());
+        }
+        let errors = String::from_utf8_lossy(&output.stderr);
+        if text.is_empty() {
+            println!("skipped: there is no small file system ({})", errors.trim());
+            return Ok(());
+        }
+        return Err(format!("{text}{errors}").into());
+    };
+    let file = NamedTempFile::new_in(folder)?;
+    file.as_file().set_len(1 << 20)?;
+    let mut config = config(vmm, "case=full");
+    config.devices = vec![device(&file, false)];
+    let run = boot("devices", &config)?.succeeded()?;
+    let is_there = run.stat("full_at_sector")? > 0;
+    let length = fs::metadata(file.path())?.len();
+    run.check(is_there && length == 1 << 20, "another length or sector")
 }
 
 /// Requests of which some are dropped at random: a hundredth of a million of each device, or as many

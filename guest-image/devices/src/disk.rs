@@ -90,3 +90,35 @@ pub(crate) async fn read_only<T: Transport, I: Interrupt>(
         _ => Err(error_of("a write was not refused")),
     }
 }
+
+/// A disk whose file has holes, on a file system that has no room for all of it: a write fails, and
+/// the disk goes on.
+pub(crate) async fn full<T: Transport, I: Interrupt>(disk: &Disk<T, I>) -> Result<(), Failure> {
+    /// The sectors of a write.
+    const COUNT: u32 = 16;
+
+    let content = |sector| Box::from([(sector / 16 + 1) as u8; COUNT as usize * SECTOR]);
+    let mut sectors = (0..disk.sectors()).step_by(COUNT as usize);
+    let full = loop {
+        let sector = sectors.next().ok_or("every write succeeded")?;
+        let (buffer, result) = disk.write(sector, content(sector)).await;
+        if result == Err(RequestError::Failed) && *buffer == *content(sector) {
+            break sector;
+        }
+        result?;
+    };
+    report("full_at_sector", full);
+    for sector in (0..full).step_by(COUNT as usize) {
+        let (read, result) = disk.read(sector, zeros(COUNT as usize)).await;
+        result?;
+        if *read != *content(sector) {
+            return Err(error_of("what was read is not what was written"));
+        }
+    }
+    // Where there is no hole, there is room.
+    disk.write(0, content(0)).await.1?;
+    disk.discard(0, COUNT).await?;
+    disk.write(full, content(full)).await.1?;
+    disk.flush().await?;
+    Ok(())
+}

@@ -1,6 +1,6 @@
 //! Drives the virtio devices of the machine, and checks what they do. The argument `case` names
-//! what is run: `rng`, `disk`, `read-only`, `drops`, `console` or `flood`. Without it, everything for
-//! which there is a device, but the console, one of whose cases waits for input.
+//! what is run: `rng`, `disk`, `read-only`, `full`, `drops`, `console` or `flood`. Without it, what
+//! needs neither input nor a file system that is full.
 //!
 //! Of `flood`, `lines=COUNT` says how many lines of 16 bytes are sent (65,536 if it is missing).
 //! Of `drops`, `requests=COUNT` says how many requests are made of each device (10,000 if it is
@@ -100,6 +100,10 @@ async fn run_on(
                     disk::round_trip(&disk).await?;
                     disk::many(&disk).await?;
                     disk::refused(&disk).await?;
+                    ran += 1;
+                }
+                if case == "full" {
+                    disk::full(&disk).await?;
                     ran += 1;
                 }
             }
