@@ -14,7 +14,8 @@ pub enum SetupError {
     NoReset,
     /// The device refused the features that the driver needs.
     Features,
-    /// The device lacks a queue, or has a smaller one than the driver needs.
+    /// The device lacks a queue, has a smaller one than the driver needs, or does not accept where
+    /// the driver has put it.
     Queue,
     /// The heap has no memory for the queues.
     NoMemory,
@@ -32,7 +33,9 @@ impl fmt::Display for SetupError {
             }
             Self::NoReset => "the device did not reset",
             Self::Features => "the device refused the features that the driver needs",
-            Self::Queue => "the device lacks a queue, or its queue is too small for the driver",
+            Self::Queue => {
+                "the device lacks or refuses a queue, or its queue is too small for the driver"
+            }
             Self::NoMemory => "the heap has no memory for the device's queues",
             Self::Configuration => "the device's configuration is missing or too short",
         })

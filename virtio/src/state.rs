@@ -118,7 +118,11 @@ impl<T: Transport, const SIZE: usize> State<T, SIZE> {
             return Err(SetupError::Features);
         }
         for (index, most_parts) in (0..).zip(wanted.queues) {
+            // From here on it is freed after a reset.
             self.rings.push(Ring::new(transport, index, *most_parts)?);
+            if !transport.queue_used(index) {
+                return Err(SetupError::Queue);
+            }
         }
         // An interrupt from before would keep its line from rising again.
         if self.lower_line().is_none() {

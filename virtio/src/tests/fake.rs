@@ -41,6 +41,8 @@ pub(super) struct Shared {
     pub(super) kicked: AtomicBool,
     pub(super) kicks: AtomicU32,
     pub(super) config: Mutex<Vec<u8>>,
+    /// No queue becomes ready.
+    pub(super) refuses_queues: AtomicBool,
     /// A reset has no effect.
     pub(super) ignores_reset: AtomicBool,
     signals: Mutex<(u32, Option<Waker>)>,
@@ -63,6 +65,7 @@ impl Shared {
             kicked: AtomicBool::new(false),
             kicks: AtomicU32::new(0),
             config: Mutex::default(),
+            refuses_queues: AtomicBool::new(false),
             ignores_reset: AtomicBool::new(false),
             signals: Mutex::default(),
             device: Mutex::default(),
@@ -179,6 +182,9 @@ impl Transport for FakeTransport {
     }
 
     fn queue_set(&mut self, queue: u16, size: u32, descriptors: u64, driver: u64, device: u64) {
+        if self.0.refuses_queues.load(SeqCst) {
+            return;
+        }
         self.0.queues.lock().unwrap()[usize::from(queue)] = Addresses {
             size: size as u16,
             descriptors,

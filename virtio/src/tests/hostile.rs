@@ -175,6 +175,10 @@ fn refused_devices() {
     let legacy = Shared::new(DeviceType::EntropySource);
     legacy.offered.store(0, Ordering::SeqCst);
     assert_eq!(Rng::new(legacy.attach()).err(), Some(SetupError::Legacy));
+    let without_queue = Shared::new(DeviceType::EntropySource);
+    without_queue.refuses_queues.store(true, Ordering::SeqCst);
+    let refused = Rng::new(without_queue.attach()).err();
+    assert_eq!(refused, Some(SetupError::Queue));
     let good = Shared::new(DeviceType::EntropySource);
     let rng = Rng::new(good.attach()).expect("it is good");
     assert_eq!(good.accepted.load(Ordering::SeqCst), 1 << 32);
