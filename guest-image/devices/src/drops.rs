@@ -74,9 +74,12 @@ pub(crate) async fn run<F: Found + 'static>(
         None => Vec::new(),
     };
     drop(drivers);
+    if count == 0 {
+        return Ok(0);
+    }
     let (mut rng, mut reads, mut writes) = <(Counts, Counts, Counts)>::default();
     let (mut rounds, mut told) = (0, 0);
-    while count > 0 && Instant::now() < end {
+    while Instant::now() < end {
         let left = |made: u64, tasks: u64| {
             let left = wanted.requests.saturating_sub(made);
             left.div_ceil(tasks).min(ROUND)
