@@ -249,11 +249,10 @@ impl<T: Transport, const SIZE: usize> State<T, SIZE> {
         queue: usize,
     ) -> (Option<Reply>, Wakes) {
         let ring = &mut self.rings[queue];
-        let mut unused = ring.stop_waiting(id);
-        let mut reply = None;
-        if let Stage::Sent(slot) = stage {
-            (reply, unused) = ring.abandon(*slot);
-        }
+        let (reply, unused) = match stage {
+            Stage::Sent(slot) => ring.abandon(*slot),
+            Stage::Unsent(_) | Stage::Finished => (None, ring.stop_waiting(id)),
+        };
         let for_room = ring.wake_for_room();
         let woken = [for_room, self.hand_over(id)];
         (reply, Wakes { woken, unused })

@@ -7,13 +7,15 @@
 //!
 //! At the end of each order nothing is left to do, so every request that was neither dropped nor
 //! parked must have ended. Otherwise a wake was lost. One more request then takes back what the
-//! device still has of those that were dropped.
+//! device still has of those that were dropped. No waker is woken or dropped while the device is
+//! locked: this is foreign code, which may use it.
 
 use std::{
     cell::RefCell,
     pin::Pin,
+    rc::Rc,
     sync::{Arc, atomic::Ordering},
-    task::Poll,
+    task::{Context, Poll, Wake, Waker},
 };
 
 use virtio_drivers::transport::DeviceType;
@@ -21,7 +23,6 @@ use virtio_drivers::transport::DeviceType;
 use super::{
     Flag,
     fake::{FakeInterrupt, FakeTransport, Shared},
-    poll,
     side::Side,
 };
 use crate::{
@@ -36,6 +37,29 @@ type Driver<const SIZE: usize> = Device<FakeTransport, FakeInterrupt, SIZE>;
 
 thread_local! {
     static MODEL: RefCell<Option<Model>> = const { RefCell::new(None) };
+    /// Whether the device is locked.
+    static IS_LOCKED: RefCell<Option<Box<dyn Fn() -> bool>>> = const { RefCell::new(None) };
+}
+
+/// The waker of one poll.
+struct Watching(Arc<Flag>);
+
+impl Wake for Watching {
+    fn wake(self: Arc<Self>) {
+        assert_is_unlocked();
+        self.0.woken.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        assert_is_unlocked();
+    }
+}
+
+fn assert_is_unlocked() {
+    let is_locked = IS_LOCKED.with_borrow(|is_locked| is_locked.as_ref().is_some_and(|is| is()));
+    assert!(!is_locked, "foreign code while the device is locked");
 }
 
 /// The device, and which order is tried.
@@ -127,7 +151,9 @@ impl<const SIZE: usize> Task<'_, SIZE> {
     fn poll(&mut self) -> bool {
         self.parked = false;
         self.flag.take();
-        let Poll::Ready(reply) = poll(self.request.as_mut(), &self.flag) else {
+        let waker = Waker::from(Arc::new(Watching(Arc::clone(&self.flag))));
+        let poll = self.request.as_mut().poll(&mut Context::from_waker(&waker));
+        let Poll::Ready(reply) = poll else {
             return false;
         };
         assert_eq!((reply.result, &*reply.buffer), (Ok(8), &[1; 8][..]));
@@ -172,6 +198,9 @@ fn run<const SIZE: usize>(case: Case) -> bool {
     let mut driver = Driver::<SIZE>::new(shared.attach(), &wanted).expect("a good device");
     driver.mutant = case.mutant;
     driver.state.lock().no_hand_over = case.mutant == Some(Mutant::NoHandOver);
+    let driver = Rc::new(driver);
+    let locked = Rc::clone(&driver);
+    IS_LOCKED.set(Some(Box::new(move || locked.state.is_locked())));
     with_model(|model| {
         model.side = Side::new(&shared, 0);
         model.to_raise = false;
@@ -199,6 +228,7 @@ fn run<const SIZE: usize>(case: Case) -> bool {
         drop(last);
         assert_eq!(driver.state.lock().rings[0].in_flight(), 0);
     }
+    IS_LOCKED.set(None);
     all_ended
 }
 
