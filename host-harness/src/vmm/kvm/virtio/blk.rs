@@ -4,7 +4,7 @@ use std::{mem::offset_of, os::unix::fs::FileExt};
 
 use rustix::{
     fs::{FallocateFlags, fallocate},
-    io::Errno,
+    io::{Errno, retry_on_intr},
 };
 use virtio_bindings::{
     virtio_blk::{
@@ -128,10 +128,12 @@ impl Disk {
     }
 
     fn writable_place(&self, sector: u64, length: u64) -> Result<u64, Failure> {
-        match self.disk.read_only {
-            true => Err(Failure::Io),
-            false => self.place(sector, length),
+        let place = self.place(sector, length)?;
+        // Otherwise a file that another program has cut would grow again.
+        if self.disk.read_only || place + length > self.disk.file.metadata()?.len() {
+            return Err(Failure::Io);
         }
+        Ok(place)
     }
 
     fn read(&mut self, sector: u64, to: &mut Buffers<'_>) -> Result<u32, Failure> {
@@ -189,7 +191,7 @@ impl Disk {
             false => FallocateFlags::ZERO_RANGE,
         };
         let how = how | FallocateFlags::KEEP_SIZE;
-        match fallocate(&self.disk.file, how, place, length) {
+        match retry_on_intr(|| fallocate(&self.disk.file, how, place, length)) {
             Ok(()) => Ok(()),
             // Not every file system has holes.
             Err(Errno::OPNOTSUPP) if is_discard => Ok(()),

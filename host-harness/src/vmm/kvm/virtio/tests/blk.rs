@@ -185,6 +185,14 @@ fn a_file_that_is_cut_fails_the_request_alone() {
     assert_eq!(bytes[512], ERROR);
     let bytes = driver.request(&[&header(IN, 0)], &[512, 1]);
     assert_eq!(bytes[512], OK);
+    // Nor does it grow again.
+    assert_eq!(ask(&mut driver, OUT, 0, &[9; 1024]), ERROR);
+    assert_eq!(ask(&mut driver, OUT, 7, &[9; 512]), ERROR);
+    for kind in [DISCARD, WRITE_ZEROES] {
+        assert_eq!(ask(&mut driver, kind, 0, &range(0, 2, 0)), ERROR);
+    }
+    assert_eq!(ask(&mut driver, OUT, 0, &[9; 512]), OK);
+    assert_eq!(fs::read(file.path()).unwrap(), [9; 512]);
 }
 
 #[test]
