@@ -20,13 +20,9 @@ use kvm_bindings::{
 };
 use kvm_ioctls::{VcpuFd, VmFd};
 use vm_memory::{Address, Bytes, GuestAddress, GuestMemoryBackend, VolatileMemory};
-use vmm_sys_util::{
-    eventfd::{EFD_NONBLOCK, EventFd},
-    ioctl::ioctl_with_ref,
-    ioctl_iow_nr,
-};
+use vmm_sys_util::{eventfd::EventFd, ioctl::ioctl_with_ref, ioctl_iow_nr};
 
-use super::boot::Memory;
+use super::{boot::Memory, event::new_event};
 use crate::vmm::outcome::Outcome;
 
 ioctl_iow_nr!(KVM_GET_DEVICE_ATTR, KVMIO, 0xe2, kvm_device_attr);
@@ -68,7 +64,7 @@ impl HostInterrupts {
         let offset = tsc_offset(vcpu).map_err(|error| {
             format!("KVM does not report the offset of the guest's TSC ({error})")
         })?;
-        let interrupt = EventFd::new(EFD_NONBLOCK)
+        let interrupt = new_event()
             .map_err(|error| format!("the interrupt's event cannot be created ({error})"))?;
         vm.register_irqfd(&interrupt, LINE)
             .map_err(|error| format!("KVM does not connect the interrupt ({error})"))?;

@@ -5,6 +5,7 @@ mod boot;
 mod cpu;
 mod decode;
 mod devices;
+mod event;
 mod exits;
 mod gdb;
 mod host_interrupt;

@@ -8,8 +8,9 @@ use std::{
 use dormir_abi::port::SERIAL_IRQ;
 use kvm_ioctls::VmFd;
 use vm_superio::{Serial, Trigger, serial::NoEvents};
-use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+use vmm_sys_util::eventfd::EventFd;
 
+use super::event::new_event;
 use crate::vmm::{error::RunError, feed::INTERVAL};
 
 /// Its interrupt.
@@ -33,7 +34,7 @@ pub(super) struct SerialLine {
 
 impl SerialLine {
     pub(super) fn new(vm: &VmFd) -> Result<Self, RunError> {
-        let interrupt = EventFd::new(EFD_NONBLOCK).map_err(|cause| RunError::Resource {
+        let interrupt = new_event().map_err(|cause| RunError::Resource {
             what: "an event for the serial line",
             cause,
         })?;

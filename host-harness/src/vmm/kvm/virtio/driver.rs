@@ -7,10 +7,11 @@ use std::sync::{
 
 use virtio_bindings::virtio_mmio::*;
 use vm_memory::{Bytes, GuestAddress};
-use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+#[cfg(test)]
+use vmm_sys_util::eventfd::EventFd;
 
 use super::{device::VirtioDevice, mmio::MmioDevice};
-use crate::vmm::kvm::boot::Memory;
+use crate::vmm::kvm::{boot::Memory, event::new_event};
 
 /// The guest's memory.
 pub(super) const MEMORY: usize = 64 << 10;
@@ -49,7 +50,7 @@ impl Bench {
     /// With a device that knows the guest's memory.
     pub(super) fn with(device: impl FnOnce(&Memory) -> Box<dyn VirtioDevice>) -> Self {
         let memory = Memory::from_ranges(&[(GuestAddress(0), MEMORY)]).expect("64 KiB");
-        let line = EventFd::new(EFD_NONBLOCK).expect("an event");
+        let line = new_event().expect("an event");
         let other = line.try_clone().expect("an event");
         let leave = Arc::<AtomicBool>::default();
         let device = MmioDevice::new(device(&memory), memory.clone(), other, Arc::clone(&leave));

@@ -16,14 +16,14 @@ use virtio_bindings::virtio_mmio::{
 };
 use vmm_sys_util::{
     epoll::{ControlOperation, Epoll, EpollEvent, EventSet},
-    eventfd::{EFD_NONBLOCK, EventFd},
+    eventfd::EventFd,
 };
 
 use super::{
     device::VirtioDevice, gate::Gate, interrupt::Interrupt, request::MAX_QUEUE_SIZE,
     transport::Transport,
 };
-use crate::vmm::kvm::boot::Memory;
+use crate::vmm::kvm::{boot::Memory, event::new_event};
 
 /// Asks the threads of all devices to end.
 pub(super) struct Quit {
@@ -35,7 +35,7 @@ impl Quit {
     pub(super) fn new() -> io::Result<Self> {
         Ok(Self {
             asked: AtomicBool::new(false),
-            event: EventFd::new(EFD_NONBLOCK)?,
+            event: new_event()?,
         })
     }
 
@@ -76,7 +76,7 @@ impl MmioDevice {
     ) -> io::Result<Self> {
         let interrupt = Arc::new(Interrupt::new(line));
         let transport = Transport::new(device, memory, Arc::clone(&interrupt));
-        let notified = (0..transport.queue_count()).map(|_| EventFd::new(EFD_NONBLOCK));
+        let notified = (0..transport.queue_count()).map(|_| new_event());
         Ok(Self {
             notified: notified.collect::<io::Result<_>>()?,
             transport: Gate::new(transport),

@@ -29,9 +29,8 @@ use std::{
 
 use kvm_ioctls::{IoEventAddress, VmFd};
 use virtio_bindings::virtio_mmio::VIRTIO_MMIO_QUEUE_NOTIFY;
-use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
-use super::boot::Memory;
+use super::{boot::Memory, event::new_event};
 use crate::vmm::{
     device::{MAX_DEVICES, OpenDevice},
     error::RunError,
@@ -119,7 +118,7 @@ impl VirtioDevices {
                     Box::new(Console::new(Arc::clone(port)))
                 }
             };
-            let event = EventFd::new(EFD_NONBLOCK).map_err(resource("an event for a device"))?;
+            let event = new_event().map_err(resource("an event for a device"))?;
             vm.register_irqfd(&event, line)
                 .map_err(RunError::kvm("connect a device's interrupt"))?;
             let mut device = MmioDevice::new(device, memory.clone(), event, Arc::clone(leave))

@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::vmm::kvm::virtio::driver::{AVAILABLE, STATUS_STEPS};
+use rustix::io::{FdFlags, fcntl_getfd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 fn bench() -> Bench {
     Bench::new(Box::new(Rng))
@@ -161,6 +163,17 @@ fn a_reset_forgets_everything() {
     let _ = driver.bench.line.read();
     driver.set_up();
     driver.request(&[], &[8]);
+}
+
+/// A process that is started beside the guest does not inherit them.
+#[test]
+fn events_are_closed_in_other_programs() {
+    let driver = Driver::new(Rng);
+    for (_, event) in driver.bench.device.notified() {
+        // SAFETY: the device holds it.
+        let event = unsafe { BorrowedFd::borrow_raw(event.as_raw_fd()) };
+        assert!(fcntl_getfd(event).unwrap().contains(FdFlags::CLOEXEC));
+    }
 }
 
 #[test]
