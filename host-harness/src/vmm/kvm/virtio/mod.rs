@@ -90,7 +90,9 @@ impl ConsolePort {
     /// Gives the guest as many of the bytes as there is room for, and returns their number.
     pub(super) fn receive(&self, bytes: &[u8]) -> usize {
         let taken = self.port.add_input(bytes);
-        self.device.notify(RECEIVE);
+        if taken > 0 {
+            self.device.notify(RECEIVE);
+        }
         taken
     }
 }

@@ -1,7 +1,10 @@
 //! The console.
 
 use super::*;
-use crate::vmm::kvm::virtio::console::{Console, Port, RECEIVE, TRANSMIT};
+use crate::vmm::kvm::virtio::{
+    ConsolePort,
+    console::{Console, Port, RECEIVE, TRANSMIT},
+};
 
 fn console(queue: usize) -> (Driver, Arc<Port>) {
     let port = Arc::new(Port::default());
@@ -32,6 +35,25 @@ fn a_buffer_waits_for_input() {
     let place = GuestAddress(BUFFERS);
     driver.bench.memory.read_slice(&mut bytes, place).unwrap();
     assert_eq!(&bytes, b"text");
+}
+
+#[test]
+fn only_input_notifies() {
+    let (driver, port) = console(RECEIVE);
+    let device = Arc::clone(&driver.bench.device);
+    let port = ConsolePort { port, device };
+    let is_notified = || {
+        let notified = driver.bench.device.notified();
+        notified.filter(|(_, event)| event.read().is_ok()).count() > 0
+    };
+    // The start.
+    assert!(is_notified());
+    assert_eq!(port.receive(b""), 0);
+    assert!(!is_notified());
+    assert_eq!(port.receive(&[1; 5000]), 4096);
+    assert!(is_notified());
+    assert_eq!(port.receive(b"text"), 0);
+    assert!(!is_notified());
 }
 
 #[test]
