@@ -8,8 +8,10 @@ use std::{
 
 use crate::vmm::Device;
 
-/// What makes a disk read-only, behind its file.
+/// What stands behind a disk's file: it makes the disk read-only, or says that it is not. The latter
+/// is for files whose names end in one of the two.
 const READ_ONLY: &[u8] = b",readonly";
+const WRITABLE: &[u8] = b",writable";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct DeviceOptions {
@@ -17,7 +19,7 @@ pub(super) struct DeviceOptions {
     #[arg(long)]
     rng: bool,
     /// Gives the guest a virtio disk whose content is this file, a multiple of 512 bytes; may be
-    /// given several times
+    /// given several times. A name that ends in ,readonly needs ,writable behind it
     #[arg(long, value_name = "FILE[,readonly]")]
     disk: Vec<OsString>,
     /// Gives the guest a virtio console, to which --stdin goes then
@@ -51,8 +53,9 @@ impl DeviceOptions {
 pub(super) struct NoDevicesError;
 
 fn disk(value: &OsStr) -> Device {
-    let read_only = value.as_bytes().strip_suffix(READ_ONLY);
-    let path = read_only.unwrap_or(value.as_bytes());
+    let value = value.as_bytes();
+    let read_only = value.strip_suffix(READ_ONLY);
+    let path = read_only.or(value.strip_suffix(WRITABLE)).unwrap_or(value);
     Device::Disk {
         path: Path::new(OsStr::from_bytes(path)).to_owned(),
         read_only: read_only.is_some(),
@@ -90,6 +93,18 @@ mod tests {
             [Device::Rng, Device::Console]
         );
         assert_eq!(parse("--disk readonly").unwrap(), [disk("readonly", false)]);
+        // Files whose names end so.
+        assert_eq!(
+            parse(
+                "--disk a,readonly,writable --disk b,readonly,readonly --disk c,writable,writable"
+            )
+            .unwrap(),
+            [
+                disk("a,readonly", false),
+                disk("b,readonly", true),
+                disk("c,writable", false)
+            ]
+        );
         assert!(parse("--disk").is_err());
     }
 }
