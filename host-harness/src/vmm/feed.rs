@@ -1,7 +1,6 @@
 //! Feeds a guest its input, from a thread of its own, while the guest runs.
 
 use std::{
-    fs::File,
     io::{self, Read},
     os::fd::{AsFd, BorrowedFd},
     sync::atomic::{AtomicBool, Ordering},
@@ -12,7 +11,7 @@ use std::{
 use dormir_abi::serial::{END, ESCAPE};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::{error::RunError, input::GuestInput};
+use super::{error::RunError, input::GuestInput, source::Source};
 
 /// How often a request to leave is looked for.
 pub(super) const INTERVAL: Duration = Duration::from_millis(20);
@@ -69,10 +68,9 @@ impl GuestInput {
         leave: &AtomicBool,
         mut send: impl FnMut(&[u8]) -> io::Result<usize>,
     ) {
-        let Ok(descriptor) = self.descriptor.try_clone() else {
+        let Ok(mut source) = Source::new(&self.descriptor) else {
             return;
         };
-        let mut file = File::from(descriptor);
         let (mut chunk, mut waiting, mut has_ended) = ([0; CHUNK], Vec::new(), false);
         while !leave.load(Ordering::SeqCst) {
             // The quit key is looked for also while the guest takes nothing.
@@ -80,8 +78,8 @@ impl GuestInput {
             let reads = !has_ended && (has_room || self.quit.is_some());
             let is_waiting = !waiting.is_empty() && is_open.load(Ordering::SeqCst);
             let patience = if is_waiting { Duration::ZERO } else { INTERVAL };
-            if reads && is_ready(file.as_fd(), PollFlags::IN, patience) {
-                let length = match file.read(&mut chunk) {
+            if reads && is_ready(source.as_fd(), PollFlags::IN, patience) {
+                let length = match source.read(&mut chunk) {
                     Ok(length) => length,
                     Err(error) if is_passing(&error) => continue,
                     // A terminal that was closed, for one. Nothing more can come.

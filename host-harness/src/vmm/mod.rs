@@ -16,6 +16,7 @@ mod limit;
 mod outcome;
 pub mod qemu;
 mod report;
+mod source;
 mod steps;
 
 pub use crate::stop::StopToken;
