@@ -4,6 +4,9 @@ use core::task::{Context, Poll};
 
 /// A device's interrupt. Its handler signals and nothing else.
 ///
+/// It belongs to one driver, since it wakes one task: a reference to it is no `Interrupt`. Drivers
+/// whose devices share a line each have an `Interrupt` of their own, as claims of the line are.
+///
 /// Implemented by `dormir::platform::bare::DeviceInterrupt`.
 pub trait Interrupt {
     /// Takes the interrupts that came since the last call, and returns their number if there are
@@ -14,16 +17,6 @@ pub trait Interrupt {
     /// must look at their devices now: the line may have hidden theirs. Without sharing there is
     /// nothing to do.
     fn acknowledged(&self) {}
-}
-
-impl<I: Interrupt> Interrupt for &I {
-    fn poll_wait(&self, cx: &mut Context<'_>) -> Poll<u32> {
-        (**self).poll_wait(cx)
-    }
-
-    fn acknowledged(&self) {
-        (**self).acknowledged();
-    }
 }
 
 #[cfg(all(target_arch = "x86_64", target_os = "none"))]
