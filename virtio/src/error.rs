@@ -61,8 +61,12 @@ pub enum RequestError {
     Unsupported,
     /// The device reports a length, or a status, that cannot be.
     WrongAnswer,
-    /// The device broke the protocol, or asked for a reset. It was reset, and serves no more
-    /// requests: make a new driver.
+    /// The device broke the protocol, or asked for a reset. It was reset, and this driver sends it no
+    /// more requests. Drop the driver, which gives the interrupt back, connect the device again, and
+    /// make a new driver.
+    ///
+    /// The buffer comes back, unless the device does not reset either. Then it may still use the
+    /// buffer, which is leaked, and an empty one comes back.
     Broken,
 }
 

@@ -134,6 +134,32 @@ fn a_device_that_does_not_reset() {
     both_end(act, false);
 }
 
+/// An answer that was not taken, and its interrupt, concern no driver that is made later.
+#[test]
+fn an_answer_from_before_a_reset() {
+    let Hostile {
+        shared,
+        rng,
+        mut side,
+    } = hostile();
+    let flag = Flag::new();
+    let mut request = Box::pin(rng.request(vec![7; 16].into()));
+    assert!(poll(request.as_mut(), &flag).is_pending());
+    assert!(side.serve(|_| 16));
+    shared.raise(1);
+    drop(request);
+    drop(rng);
+    let rng = Rng::new(shared.attach()).expect("it was reset");
+    let mut side = Side::new(&shared, 0);
+    let mut request = Box::pin(rng.request(vec![7; 8].into()));
+    assert!(poll(request.as_mut(), &flag).is_pending());
+    shared.raise(1);
+    assert!(poll(request.as_mut(), &flag).is_pending());
+    assert!(side.serve(|_| 8));
+    shared.raise(1);
+    assert_eq!(block_on(request).1, Ok(8));
+}
+
 #[test]
 fn wrong_lengths() {
     for (length, expected) in [

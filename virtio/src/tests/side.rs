@@ -64,6 +64,16 @@ fn atomic<'a>(address: u64) -> &'a AtomicU16 {
     unsafe { &*at::<AtomicU16>(address) }
 }
 
+/// Puts an element into the used ring, which is locked, and returns the index behind it.
+fn put(ring: Addresses, index: u16, token: u32, length: u32) -> u16 {
+    let element = ring.device + 4 + 8 * u64::from(index % ring.size);
+    // SAFETY: in the ring; the driver reads it after the index.
+    unsafe { at::<[u32; 2]>(element).write([token, length]) };
+    let next = index.wrapping_add(1);
+    atomic(ring.device + 2).store(next, SeqCst);
+    next
+}
+
 /// The device's side of one queue.
 pub(super) struct Side {
     pub(super) shared: Arc<Shared>,
@@ -130,9 +140,12 @@ impl Side {
             index = next;
         }
         let length = serve(&chain);
+        let next = put(ring, self.next_used, u32::from(head), length);
+        // Until here, so that a reset, and a driver after it, waits for the answer.
         drop(lock);
         self.next_available = self.next_available.wrapping_add(1);
-        self.give_back(u32::from(head), length)
+        self.next_used = next;
+        true
     }
 
     /// Puts a token into the used ring.
@@ -140,11 +153,7 @@ impl Side {
         let Some((lock, ring)) = self.lock() else {
             return false;
         };
-        let element = ring.device + 4 + 8 * u64::from(self.next_used % ring.size);
-        // SAFETY: in the ring; the driver reads it after the index.
-        unsafe { at::<[u32; 2]>(element).write([token, length]) };
-        let next = self.next_used.wrapping_add(1);
-        atomic(ring.device + 2).store(next, SeqCst);
+        let next = put(ring, self.next_used, token, length);
         drop(lock);
         self.next_used = next;
         true
