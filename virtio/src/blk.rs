@@ -24,6 +24,7 @@ const SIZE: usize = 128;
 
 /// Features (virtio 1.2, 5.2.3).
 mod feature {
+    pub(super) const SIZE_MAX: u64 = 1 << 1;
     pub(super) const READ_ONLY: u64 = 1 << 5;
     pub(super) const FLUSH: u64 = 1 << 9;
     pub(super) const DISCARD: u64 = 1 << 13;
@@ -40,13 +41,15 @@ mod kind {
 /// Offsets in the configuration (virtio 1.2, 5.2.4).
 mod offset {
     pub(super) const CAPACITY: usize = 0;
+    pub(super) const SIZE_MAX: usize = 8;
     pub(super) const MAX_DISCARD_SECTORS: usize = 36;
 }
 
 /// A disk (virtio-blk). Requests take `&self`: many can be in flight.
 ///
 /// A request gives its buffer back at its end. One that is dropped may have been done or not, as a
-/// whole or in part.
+/// whole or in part. If a buffer is longer than the device takes, the request is done in pieces, one
+/// after another, which are copied.
 ///
 /// # Examples
 ///
@@ -66,6 +69,8 @@ mod offset {
 pub struct Disk<T: Transport, I: Interrupt> {
     device: Device<T, I, SIZE>,
     sectors: u64,
+    /// The longest buffer, in bytes: whole sectors.
+    most_bytes: usize,
     most_discarded: u32,
 }
 
@@ -78,12 +83,23 @@ impl<T: Transport, I: Interrupt> Disk<T, I> {
     pub fn new(device: Attached<T, I>) -> Result<Self, SetupError> {
         let wanted = Wanted {
             device_type: DeviceType::Block,
-            features: feature::READ_ONLY | feature::FLUSH | feature::DISCARD,
+            features: feature::SIZE_MAX | feature::READ_ONLY | feature::FLUSH | feature::DISCARD,
             queues: &[3],
         };
         let device = Device::new(device, &wanted)?;
         let [low, high] = device
             .configuration(|transport| transport.read_config_space::<[u32; 2]>(offset::CAPACITY))?;
+        // Each request has one buffer of data, so any limit of their number is kept.
+        let most_bytes = if device.features & feature::SIZE_MAX == 0 {
+            usize::MAX
+        } else {
+            let most = device
+                .configuration(|transport| transport.read_config_space::<u32>(offset::SIZE_MAX))?;
+            if (most as usize) < SECTOR {
+                return Err(SetupError::Configuration);
+            }
+            most as usize
+        };
         let most_discarded = if device.features & feature::DISCARD == 0 {
             0
         } else {
@@ -94,6 +110,7 @@ impl<T: Transport, I: Interrupt> Disk<T, I> {
         Ok(Self {
             device,
             sectors: u64::from(high) << 32 | u64::from(low),
+            most_bytes: most_bytes / SECTOR * SECTOR,
             most_discarded,
         })
     }
@@ -190,7 +207,22 @@ impl<T: Transport, I: Interrupt> Disk<T, I> {
         if let Err(error) = self.check(sector, (length / SECTOR) as u64, is_write) {
             return (buffer, Err(error));
         }
-        self.request(kind, sector, buffer, direction).await
+        if length <= self.most_bytes {
+            return self.request(kind, sector, buffer, direction).await;
+        }
+        let mut buffer = buffer;
+        let sectors = (sector..).step_by(self.most_bytes / SECTOR);
+        for (sector, piece) in sectors.zip(buffer.chunks_mut(self.most_bytes)) {
+            let copy = Box::from(&*piece);
+            let (copy, result) = self.request(kind, sector, copy, direction).await;
+            if result.is_err() {
+                return (buffer, result);
+            }
+            if direction == Direction::FromDevice {
+                piece.copy_from_slice(&copy);
+            }
+        }
+        (buffer, Ok(()))
     }
 
     fn check(&self, sector: u64, sectors: u64, is_write: bool) -> Result<(), RequestError> {

@@ -19,7 +19,8 @@ pub enum SetupError {
     Queue,
     /// The heap has no memory for the queues.
     NoMemory,
-    /// The device has no configuration, or a shorter one than its type has.
+    /// The device has no configuration, or a shorter one than its type has, or one that no driver can
+    /// keep.
     Configuration,
 }
 
@@ -37,7 +38,9 @@ impl fmt::Display for SetupError {
                 "the device lacks or refuses a queue, or its queue is too small for the driver"
             }
             Self::NoMemory => "the heap has no memory for the device's queues",
-            Self::Configuration => "the device's configuration is missing or too short",
+            Self::Configuration => {
+                "the device's configuration is missing, too short or cannot be kept"
+            }
         })
     }
 }

@@ -18,6 +18,7 @@ use crate::{
 };
 
 const VERSION_1: u64 = 1 << 32;
+const SIZE_MAX: u64 = 1 << 1;
 const READ_ONLY: u64 = 1 << 5;
 const FLUSH: u64 = 1 << 9;
 const DISCARD: u64 = 1 << 13;
@@ -107,6 +108,42 @@ fn requests_of_every_type() {
     });
     assert_eq!(*types.lock().unwrap(), [1, 4, 11, 0]);
     end(disk, device);
+}
+
+/// Long transfers are done in pieces.
+#[test]
+fn no_buffer_is_longer_than_the_device_takes() {
+    const MOST: u32 = 1300;
+    let shared = shared(SIZE_MAX);
+    shared.config.lock().unwrap()[8..12].copy_from_slice(&MOST.to_le_bytes());
+    let (types, mut data) = (Mutex::default(), vec![0; SECTORS * SECTOR]);
+    let disk = Disk::new(shared.attach()).expect("a good device");
+    let side = Side::new(&shared, 0);
+    let device = thread::spawn(move || {
+        side.run(|chain| {
+            let buffers = chain.readable.iter().chain(&chain.writable);
+            assert!(buffers.into_iter().all(|(_, length)| *length <= MOST));
+            serve(&types, &mut data, chain)
+        });
+    });
+    block_on(async {
+        let content: Box<[u8]> = (0..5 * SECTOR).map(|place| (place / 7) as u8).collect();
+        let (written, result) = disk.write(3, content.clone()).await;
+        assert_eq!((written, result), (content.clone(), Ok(())));
+        let (read, result) = disk.read(2, vec![1; 7 * SECTOR].into()).await;
+        assert_eq!(result, Ok(()));
+        let around = [0; SECTOR];
+        assert_eq!(*read, *[&around[..], &content, &around].concat());
+    });
+    end(disk, device);
+}
+
+#[test]
+fn a_device_that_takes_no_whole_sector_is_refused() {
+    let shared = shared(SIZE_MAX);
+    shared.config.lock().unwrap()[8..12].copy_from_slice(&511_u32.to_le_bytes());
+    let refused = Disk::new(shared.attach()).err();
+    assert_eq!(refused, Some(SetupError::Configuration));
 }
 
 #[test]
