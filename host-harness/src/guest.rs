@@ -62,7 +62,7 @@ const SEPARATE_PACKAGES: &[(&str, &[&str])] = &[
     ),
     ("dormir-cases-guest", &["cases"]),
     ("dormir-embassy-guest", &["embassy"]),
-    ("dormir-devices-guest", &["devices"]),
+    ("dormir-devices-guest", &["devices", "store-key"]),
     ("dormir-shell-guest", &["echo", "shell"]),
     ("dormir-watched-guest", &["watched"]),
 ];

@@ -81,6 +81,7 @@ pub(crate) fn images() -> Result<&'static Images, Failed> {
         "size-embassy",
         "size-empty",
         "sleeps",
+        "store-key",
         "sweep",
         "wake-sweep",
         "watched",

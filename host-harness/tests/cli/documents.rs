@@ -182,12 +182,18 @@ fn the_command_takes_what_the_pages_show() {
 
 /// Those of README and docs/guests.md are booted as guests, by the library's module `pages`; those
 /// of docs/hyperlight.md are run by the test `page-naps` in VMs, and those of docs/host-calls.md by
-/// `tests/outside`. Those of docs/guest-tests.md are parts of the guest `tested`.
+/// `tests/outside`. Those of docs/guest-tests.md are parts of the guest `tested`, and those of
+/// docs/io.md programs that are booted in VMs.
 #[test]
 fn every_rust_block_is_compiled() {
     let taken = fs::read_to_string(root().join("src/pages.rs")).expect("the module");
-    let tested = ["tests/passing.rs", "src/lib.rs"].map(|file| {
-        let path = root().join("guest-image/tested").join(file);
+    let files = [
+        "tested/tests/passing.rs",
+        "tested/src/lib.rs",
+        "devices/src/bin/store-key.rs",
+    ];
+    let tested = files.map(|file| {
+        let path = root().join("guest-image").join(file);
         let source = fs::read_to_string(path).expect("a source");
         Vec::from_iter(source.lines().map(str::trim)).join("\n")
     });
