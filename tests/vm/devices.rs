@@ -22,7 +22,7 @@ const DISTANCE: usize = (4 << 20) / 512 / REGIONS;
 
 type Case = (&'static str, fn(Vmm) -> Result<(), Failed>);
 
-const CASES: [Case; 9] = [
+const CASES: [Case; 10] = [
     ("rng", |vmm| runs(vmm, "case=rng", vec![Device::Rng])),
     ("disk", disk),
     ("read-only", read_only),
@@ -31,6 +31,7 @@ const CASES: [Case; 9] = [
     ("console", console),
     ("flood", flood),
     ("none", none),
+    ("demo", demo),
     ("page", page),
 ];
 
@@ -229,6 +230,18 @@ impl Write for SlowReader {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// The demo reads and writes, one by one and more at once.
+fn demo(vmm: Vmm) -> Result<(), Failed> {
+    let file = disk_file()?;
+    let mut config = config(vmm, "demo=disk");
+    config.devices = vec![device(&file, false)];
+    let run = boot("devices", &config)?.succeeded()?;
+    for stat in ["reads_1", "writes_1", "reads_32", "writes_32"] {
+        run.check(run.stat(stat)? > 0, "no block was read or written")?;
+    }
+    run.check(run.stat("halts")? > 0, "it never halted")
 }
 
 /// Without a device the guest says so.

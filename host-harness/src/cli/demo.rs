@@ -13,7 +13,7 @@ use crate::{
     guest,
     setup::{self, Needs},
     stop::StopToken,
-    vmm::{self, Accelerator, Outcome, RunConfig, Vmm, kvm},
+    vmm::{self, Accelerator, Device, Outcome, RunConfig, Vmm, kvm},
     workspace::Workspace,
 };
 use std::{
@@ -39,7 +39,7 @@ pub(super) struct DemoArguments {
     list: bool,
 }
 
-/// A demo: one run of the guest program [`PROGRAM`].
+/// A demo: one run of a guest program.
 #[derive(Debug)]
 struct Demo {
     name: &'static str,
@@ -78,7 +78,19 @@ const DEMOS: &[Demo] = &[
         name: "reactor",
         about: "interrupts of timer and serial line wake the tasks that wait for them",
     },
+    DISK,
 ];
+
+/// The demo of a virtio disk, which the guest program [`DEVICES`] has.
+const DISK: Demo = Demo {
+    name: "disk",
+    about: "blocks of a virtio disk in a second, read and written one by one, and 32 at once",
+};
+
+const DEVICES: &str = "devices";
+
+/// The size of the disk, in bytes.
+const DISK_SIZE: u64 = 16 << 20;
 
 /// The demos that only Hyperlight guests have.
 const HYPERLIGHT_DEMOS: &[Demo] = &[Demo {
@@ -130,18 +142,36 @@ pub(super) fn run(arguments: &DemoArguments, stop: &StopToken) -> Ended {
         browser: false,
     };
     let toolchain = setup::set_up(&workspace, needs, policy, stop)?;
-    let images = guest::build(&toolchain, &workspace, &[PROGRAM], stop)?;
-    let elf = images.get(PROGRAM)?;
+    let program = |demo: &Demo| {
+        if demo.name == DISK.name {
+            DEVICES
+        } else {
+            PROGRAM
+        }
+    };
+    let mut programs: Vec<_> = demos.iter().map(|demo| program(demo)).collect();
+    programs.sort_unstable();
+    programs.dedup();
+    let images = guest::build(&toolchain, &workspace, &programs, stop)?;
+    let disk = tempfile::NamedTempFile::new()?;
+    disk.as_file().set_len(DISK_SIZE)?;
 
     let mut rows = Vec::new();
     let mut status = 0;
     for demo in demos {
-        let config = RunConfig {
+        let elf = images.get(program(demo))?;
+        let mut config = RunConfig {
             timeout: LIMIT,
             arguments: format!("demo={}", demo.name),
             stop: stop.clone(),
             ..RunConfig::new(vmm)
         };
+        if demo.name == DISK.name {
+            config.devices = vec![Device::Disk {
+                path: disk.path().to_owned(),
+                read_only: false,
+            }];
+        }
         let gap = if rows.is_empty() { "" } else { "\n" };
         let title = format!("{gap}== {} ({vmm}): {}\n", demo.name, demo.about);
         if let Err(error) = io::stdout().write_all(title.as_bytes()) {
