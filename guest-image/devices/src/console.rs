@@ -1,6 +1,6 @@
 //! A console.
 
-use alloc::{string::String, vec::Vec};
+use alloc::{format, string::String, vec::Vec};
 use core::fmt::Write as _;
 
 use dormir_guest::console::report;
@@ -29,20 +29,21 @@ pub(crate) async fn echo<T: Transport, I: Interrupt>(
     }
 }
 
-/// Writes so many lines, each of 16 bytes with its number, as fast as they are taken.
+/// Writes so many pages of 256 lines, as fast as they are taken. A page's first line has its number,
+/// each other line its own.
 pub(crate) async fn flood<T: Transport, I: Interrupt>(
     console: &mut Console<T, I>,
-    lines: u32,
+    pages: u32,
 ) -> Result<(), Failure> {
     let (_, mut writer) = console.split();
-    let mut text = String::new();
-    for line in 0..lines {
-        // A page at once.
-        writeln!(text, "{line:015}")?;
-        if text.len() == 4096 || line + 1 == lines {
-            writer.write_all(text.as_bytes()).await?;
-            text.clear();
-        }
+    let mut lines = String::new();
+    for line in 1..256 {
+        writeln!(lines, "{line:015}")?;
+    }
+    for page in 0..pages {
+        let first = format!("page {page:010}\n");
+        writer.write_all(first.as_bytes()).await?;
+        writer.write_all(lines.as_bytes()).await?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 //! needs neither input nor a file system that is full. With the argument `demo=disk` the disk's speed
 //! is shown in place of all that.
 //!
-//! Of `flood`, `lines=COUNT` says how many lines of 16 bytes are sent (65,536 if it is missing).
+//! Of `flood`, `pages=COUNT` says how many pages of 4 KiB are sent (256 if it is missing).
 //! Of `drops`, `requests=COUNT` says how many requests are made of each device (10,000 if it is
 //! missing), `seconds=COUNT` how long at most (10), and `seed=NUMBER` chooses which.
 #![no_std]
@@ -119,7 +119,7 @@ async fn run_on(
                     ran += 1;
                 }
                 if case == "flood" {
-                    console::flood(&mut console, number("lines", 65_536)?).await?;
+                    console::flood(&mut console, number("pages", 256)?).await?;
                     ran += 1;
                 }
             }
