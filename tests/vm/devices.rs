@@ -14,8 +14,8 @@ use tempfile::NamedTempFile;
 
 use crate::guest::{boot, config, images};
 
-/// Of the case `drops`: the regions to which it writes, how many sectors they have, and how far they
-/// are apart.
+/// Of the case `drops`: the regions to which it writes, how many sectors they have, and how far
+/// they are apart.
 const REGIONS: usize = 48;
 const REGION: usize = 8;
 const DISTANCE: usize = (4 << 20) / 512 / REGIONS;
@@ -97,8 +97,8 @@ fn read_only(vmm: Vmm) -> Result<(), Failed> {
     }
 }
 
-/// Writes fail when the host's file system is full, and the guest goes on. It is one of 256 KiB, in a
-/// process that has file systems of its own.
+/// Writes fail when the host's file system is full, and the guest goes on. It is one of 256 KiB, in
+/// a process that has file systems of its own.
 fn full(vmm: Vmm) -> Result<(), Failed> {
     const FOLDER: &str = "DORMIR_TEST_SMALL_FOLDER";
     let Some(folder) = env::var_os(FOLDER) else {
@@ -140,9 +140,9 @@ fn full(vmm: Vmm) -> Result<(), Failed> {
     run.check(is_there && length == 1 << 20, "another length or sector")
 }
 
-/// Requests of which some are dropped at random: a hundredth of a million of each device, or as many
-/// as ten seconds allow. The guest checks what it reads, and its heap; all that it does not write
-/// stays. (`cargo vm soak devices` makes the million.)
+/// Requests of which some are dropped at random: a hundredth of a million of each device, or as
+/// many as ten seconds allow. The guest checks what it reads, and its heap; all that it does not
+/// write stays. (`cargo vm soak devices` makes the million.)
 fn drops(vmm: Vmm) -> Result<(), Failed> {
     let file = disk_file()?;
     let before = fs::read(file.path())?;
@@ -159,10 +159,10 @@ fn drops(vmm: Vmm) -> Result<(), Failed> {
     let dropped = rng.1 + reads.1 + writes.1;
     let figures = format!("rng {rng:?}, reads {reads:?}, writes {writes:?}: made, dropped");
     println!("{vmm}: {figures}");
-    // Where QEMU translates, the whole takes a second, and a quarter is dropped. A KVM that emulates
-    // each instruction makes 300 of each kind in ten seconds, and 38 while other tests take the
-    // processor; there a device has often answered before the first poll is over. One that does not
-    // emulate makes all of them.
+    // Where QEMU translates, the whole takes a second, and a quarter is dropped. A KVM that
+    // emulates each instruction makes 300 of each kind in ten seconds, and 38 while other tests
+    // take the processor; there a device has often answered before the first poll is over. One that
+    // does not emulate makes all of them.
     let is_fast = rng.0 >= 10_000 || matches!(vmm, Vmm::Qemu(Accelerator::Tcg, _));
     let (least_made, least_dropped) = if is_fast { (4500, 3000) } else { (10, 0) };
     let is_enough = [rng.0, reads.0, writes.0]

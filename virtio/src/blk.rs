@@ -48,8 +48,8 @@ mod offset {
 /// A disk (virtio-blk). Requests take `&self`: many can be in flight.
 ///
 /// A request gives its buffer back at its end. One that is dropped may have been done or not, as a
-/// whole or in part. If a buffer is longer than the device takes, the request is done in pieces, one
-/// after another, which are copied.
+/// whole or in part. If a buffer is longer than the device takes, the request is done in pieces,
+/// one after another, which are copied.
 ///
 /// # Examples
 ///

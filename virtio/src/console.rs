@@ -98,7 +98,8 @@ impl<T: Transport, I: Interrupt> fmt::Debug for Console<T, I> {
 /// # Cancel safety
 ///
 /// A `read` that is dropped has taken nothing: what comes meanwhile is read by the next one, of
-/// this half or of one that [`Console::split`] gives later. It is lost only if the console is dropped.
+/// this half or of one that [`Console::split`] gives later. It is lost only if the console is
+/// dropped.
 pub struct ConsoleReader<'a, T: Transport, I: Interrupt> {
     device: &'a Device<T, I, SIZE>,
     received: &'a mut Received,

@@ -19,8 +19,8 @@ pub enum SetupError {
     Queue,
     /// The heap has no memory for the queues.
     NoMemory,
-    /// The device has no configuration, or a shorter one than its type has, or one that no driver can
-    /// keep.
+    /// The device has no configuration, or a shorter one than its type has, or one that no driver
+    /// can keep.
     Configuration,
 }
 
@@ -64,9 +64,9 @@ pub enum RequestError {
     Unsupported,
     /// The device reports a length, or a status, that cannot be.
     WrongAnswer,
-    /// The device broke the protocol, or asked for a reset. It was reset, and this driver sends it no
-    /// more requests. Drop the driver, which gives the interrupt back, connect the device again, and
-    /// make a new driver.
+    /// The device broke the protocol, or asked for a reset. It was reset, and this driver sends it
+    /// no more requests. Drop the driver, which gives the interrupt back, connect the device again,
+    /// and make a new driver.
     ///
     /// The buffer comes back, unless the device does not reset either. Then it may still use the
     /// buffer, which is leaked, and an empty one comes back.

@@ -29,8 +29,8 @@ pub(crate) async fn echo<T: Transport, I: Interrupt>(
     }
 }
 
-/// Writes so many pages of 256 lines, as fast as they are taken. A page's first line has its number,
-/// each other line its own.
+/// Writes so many pages of 256 lines, as fast as they are taken. A page's first line has its
+/// number, each other line its own.
 pub(crate) async fn flood<T: Transport, I: Interrupt>(
     console: &mut Console<T, I>,
     pages: u32,

@@ -1,8 +1,8 @@
-//! Many requests at once to every device, of which some are dropped at random: after the first poll,
-//! or a little later.
+//! Many requests at once to every device, of which some are dropped at random: after the first
+//! poll, or a little later.
 //!
-//! They are made in rounds. Each sets the drivers up, has tasks make requests, and drops the drivers
-//! while the devices still have some. Then the heap must be as before.
+//! They are made in rounds. Each sets the drivers up, has tasks make requests, and drops the
+//! drivers while the devices still have some. Then the heap must be as before.
 
 mod disk;
 mod random;

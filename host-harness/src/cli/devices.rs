@@ -8,8 +8,8 @@ use std::{
 
 use crate::vmm::Device;
 
-/// What stands behind a disk's file: it makes the disk read-only, or says that it is not. The latter
-/// is for files whose names end in one of the two.
+/// What stands behind a disk's file: it makes the disk read-only, or says that it is not. The
+/// latter is for files whose names end in one of the two.
 const READ_ONLY: &[u8] = b",readonly";
 const WRITABLE: &[u8] = b",writable";
 

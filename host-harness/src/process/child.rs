@@ -165,7 +165,8 @@ pub(crate) fn move_stdout(command: &mut Command) -> io::Result<RawFd> {
     let in_child = move || {
         let output = dup(stdout())?;
         dup2_stdout(&empty)?;
-        // SAFETY: the number is that of `empty`, whose owner neither uses nor closes it in the child.
+        // SAFETY: the number is that of `empty`, whose owner neither uses nor closes it in the
+        // child.
         let mut place = ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(number) });
         Ok(dup2(&output, &mut place)?)
     };

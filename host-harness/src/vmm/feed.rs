@@ -23,9 +23,9 @@ const PAUSE: Duration = Duration::from_millis(1);
 const CHUNK: usize = 4096;
 
 impl GuestInput {
-    /// Does `work`, and sends the input to the serial line meanwhile, from a thread of its own, once
-    /// `is_open` is set. `send` returns how many bytes it took, after a short wait at most; an error
-    /// ends the line.
+    /// Does `work`, and sends the input to the serial line meanwhile, from a thread of its own,
+    /// once `is_open` is set. `send` returns how many bytes it took, after a short wait at most; an
+    /// error ends the line.
     pub(super) fn feeding<T, E: From<RunError>>(
         input: Option<&Self>,
         is_escaped: bool,

@@ -12,8 +12,8 @@ use rustix::{
 };
 
 /// A descriptor that is read when it is ready. Other readers may have been faster: a pipe or socket
-/// then has nothing, and says so. A terminal waits. The flags of the descriptor itself, which others
-/// share, stay as they are.
+/// then has nothing, and says so. A terminal waits. The flags of the descriptor itself, which
+/// others share, stay as they are.
 pub(super) struct Source {
     file: File,
     is_socket: bool,

@@ -2,8 +2,8 @@
 //! device takes steps between the tasks' turns, and during a poll before and after the driver asks
 //! for interrupts, which is before and after it acknowledges, and before it looks.
 //!
-//! A request can also be parked: its task does not poll it until some later time, which may be after
-//! all else.
+//! A request can also be parked: its task does not poll it until some later time, which may be
+//! after all else.
 //!
 //! At the end of each order nothing is left to do, so every request that was neither dropped nor
 //! parked must have ended. Otherwise a wake was lost. One more request then takes back what the

@@ -1,8 +1,8 @@
 //! Reads and writes of a disk.
 //!
-//! Each task has sectors of its own. Their words depend on the sector's number and on which write it
-//! was. A write that was dropped may be done or not, and later than those that follow it, until the
-//! device is reset.
+//! Each task has sectors of its own. Their words depend on the sector's number and on which write
+//! it was. A write that was dropped may be done or not, and later than those that follow it, until
+//! the device is reset.
 
 use alloc::{boxed::Box, vec, vec::Vec};
 
@@ -140,8 +140,8 @@ impl Region {
         content
     }
 
-    /// Checks what was read. A write that was dropped may be going on: then a sector has words of it,
-    /// and words of before.
+    /// Checks what was read. A write that was dropped may be going on: then a sector has words of
+    /// it, and words of before.
     fn check(&self, offset: usize, content: &[u8]) -> Result<(), Failure> {
         for (index, bytes) in (offset..).zip(content.chunks(SECTOR)) {
             let sector = self.first + index as u64;

@@ -1,5 +1,5 @@
-//! Who uses a device's transport: its own thread, for a request at a time, or the vCPU's thread, for
-//! an access of the guest.
+//! Who uses a device's transport: its own thread, for a request at a time, or the vCPU's thread,
+//! for an access of the guest.
 //!
 //! A request may wait for the host's storage for any time. The vCPU's thread waits for it, but no
 //! longer than until the run is over.

@@ -59,9 +59,9 @@ impl Threads {
         &self.quit
     }
 
-    /// Ends the threads, and returns how many have not ended yet: their requests wait for the host's
-    /// storage. Each ends with its request, and then gives up what it holds: the guest's memory, and
-    /// the disk's file with its lock.
+    /// Ends the threads, and returns how many have not ended yet: their requests wait for the
+    /// host's storage. Each ends with its request, and then gives up what it holds: the guest's
+    /// memory, and the disk's file with its lock.
     pub(super) fn end(&mut self) -> usize {
         self.quit.ask();
         self.alive = None;
