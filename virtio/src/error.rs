@@ -30,7 +30,7 @@ impl fmt::Display for SetupError {
             Self::WrongType => "the device is of another type than the driver",
             Self::Legacy => {
                 "the device has the interface of before virtio 1.0: start QEMU with -global \
-                 virtio-mmio.force-legacy=false"
+                 virtio-mmio.force-legacy=false, and leave disable-modern off"
             }
             Self::NoReset => "the device did not reset",
             Self::Features => "the device refused the features that the driver needs",

@@ -38,7 +38,7 @@
 //!
 //! # Waiting
 //!
-//! A device has one interrupt, which wakes one task: the one whose request was polled last. That
+//! A device has one interrupt (on PCI two, which do the same), which wakes one task: the one whose request was polled last. That
 //! task acknowledges the interrupt at the device, then takes everything that is done, and wakes the
 //! others that this concerns. A request that ends, or is dropped, hands this over to another one.
 //!

@@ -1,5 +1,5 @@
-//! Devices on PCI: QEMU's `q35`, and whatever else has its configuration behind ports 0xcf8 and
-//! 0xcfc. Their interrupts are messages (MSI-X), so no line is shared.
+//! Devices on PCI: QEMU's `q35`, and other machines that have the configuration behind ports 0xcf8
+//! and 0xcfc. Their interrupts are messages (MSI-X), so no line is shared.
 
 mod bars;
 mod configuration;
@@ -27,6 +27,7 @@ pub use self::{messages::Messages, transport::Transport};
 #[cfg(all(target_arch = "x86_64", target_os = "none"))]
 use crate::Attached;
 use crate::Interrupt;
+use bars::PlaceError;
 
 /// A device that was found on the bus.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +40,10 @@ pub struct Device {
 }
 
 /// Returns the virtio devices on bus 0, in the order of their places: that in which they were given
-/// to QEMU. There are none on a machine without PCI.
+/// to QEMU. On a machine without ports 0xcf8 and 0xcfc there are none.
+///
+/// No other code may use these ports meanwhile, on another vCPU for instance: this and
+/// [`Device::connect`] have a lock of their own.
 ///
 /// # Contexts
 ///
@@ -54,6 +58,9 @@ pub fn find() -> Vec<Device> {
     let functions = root.enumerate_bus(0);
     let devices = functions.filter_map(|(function, info)| {
         let device_type = virtio_device_type(&info)?;
+        if !configuration::is_there(&ports::Ports, function) {
+            return None;
+        }
         Some(Device {
             device_type,
             function,
@@ -62,17 +69,26 @@ pub fn find() -> Vec<Device> {
     devices.collect()
 }
 
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} at {}", self.device_type, self.function)
+    }
+}
+
 /// What a device writes where, when it interrupts.
 #[derive(Clone, Copy, Debug)]
-struct Message {
+struct TableEntry {
     address: u64,
     data: u32,
 }
 
 impl Device {
     /// Claims two vectors, and prepares the device: places its registers where the firmware has not
-    /// done it, maps them by `map`, and lets it send messages. `dormir_guest::map_device_memory` is
-    /// such a function.
+    /// done it, maps them by `map`, and lets it send messages, to the vCPU that calls this.
+    /// `dormir_guest::map_device_memory` is such a function.
+    ///
+    /// A device without a driver here may lack messages, so look at its
+    /// [`device_type`](Self::device_type) first.
     ///
     /// # Contexts
     ///
@@ -98,11 +114,11 @@ impl Device {
         let claim = || {
             let interrupt = DeviceInterrupt::vector().map_err(ConnectError::Claim)?;
             let message = interrupt.message().ok_or(ConnectError::Unreachable)?;
-            let message = Message {
+            let entry = TableEntry {
                 address: message.address,
                 data: message.data,
             };
-            Ok((interrupt, message))
+            Ok((interrupt, entry))
         };
         // SAFETY: the caller's guarantees.
         let (transport, messages) =
@@ -121,27 +137,32 @@ unsafe fn prepare<C, I, E>(
     access: C,
     function: DeviceFunction,
     mut map: impl FnMut(Range<u64>) -> Result<NonNull<u8>, E>,
-    interrupts: [(I, Message); 2],
+    interrupts: [(I, TableEntry); 2],
 ) -> Result<(Transport, Messages<I>), ConnectError<E>>
 where
     C: ConfigurationAccess + Copy,
     I: Interrupt,
 {
-    let mut device = configuration::Function::new(access, function);
-    let layout = device.layout().ok_or(ConnectError::Malformed)?;
-    let bars = bars::place(&mut device).ok_or(ConnectError::NoRoom)?;
-    device.enable();
+    let read = configuration::Function::new(access, function);
+    let (mut device, layout) = read.ok_or(ConnectError::Malformed)?;
+    let bars = bars::place(&mut device, &layout).map_err(|error| match error {
+        PlaceError::NoRoom => ConnectError::NoRoom,
+        PlaceError::Malformed => ConnectError::Malformed,
+    })?;
     for range in layout.bars(&bars).ok_or(ConnectError::Malformed)? {
         let mapped = map(range.clone()).map_err(ConnectError::Map)?;
-        if mapped.addr().get() as u64 != range.start {
+        // Others get at the registers by their addresses.
+        if mapped.as_ptr().expose_provenance() as u64 != range.start {
             return Err(ConnectError::Moved);
         }
     }
     let [(queues, for_queues), (configuration, for_configuration)] = interrupts;
     let table = layout.table(&bars).ok_or(ConnectError::NoMessages)?;
+    device.enable();
+    device.hold_messages();
     // SAFETY: the table is mapped, and has two entries.
     unsafe { messages::write_table(table, [for_queues, for_configuration]) };
-    device.send_messages(&layout);
+    device.send_messages();
     let messages = Messages::new(queues, configuration);
     let changed = messages.changed();
     // SAFETY: the caller guarantees that nothing else drives the device; its registers are mapped.
@@ -162,8 +183,8 @@ pub enum ConnectError<E> {
     Map(E),
     /// Its registers were mapped at other addresses than their physical ones.
     Moved,
-    /// Its configuration does not describe registers of virtio 1.0, or puts them where there are
-    /// none.
+    /// Its configuration does not describe registers of virtio 1.0 in memory, or puts them where
+    /// there are none.
     Malformed,
     /// It cannot send two messages.
     NoMessages,
@@ -176,7 +197,7 @@ impl<E: fmt::Display> fmt::Display for ConnectError<E> {
         f.write_str(match self {
             #[cfg(all(target_arch = "x86_64", target_os = "none"))]
             Self::Claim(error) => {
-                return write!(f, "the device's messages have no vector: {error}");
+                return write!(f, "the device's messages have no vector ({error})");
             }
             Self::Map(error) => {
                 return write!(f, "the device's registers cannot be mapped: {error}");
@@ -188,13 +209,17 @@ impl<E: fmt::Display> fmt::Display for ConnectError<E> {
                 "the device's registers were mapped at other addresses than their physical ones: \
                  map them one to one"
             }
-            Self::Malformed => "the device's PCI configuration does not describe virtio 1.0",
+            Self::Malformed => {
+                "the device's PCI configuration does not describe registers of virtio 1.0 in \
+                 memory: leave QEMU's disable-modern and modern-pio-notify off"
+            }
             Self::NoMessages => {
                 "the device cannot send two messages: give it MSI-X with at least two vectors \
                  (QEMU's `vectors=2`)"
             }
             Self::NoRoom => {
-                "the firmware has not placed the device's registers, and there is no room for them"
+                "the firmware has not placed the device's registers, and they need more than 128 \
+                 KiB: leave QEMU's page-per-vq off, or use another firmware (QEMU's -bios)"
             }
         })
     }

@@ -2,7 +2,7 @@
 
 use dormir::platform::bare::DeviceInterrupt;
 use dormir_guest::map_device_memory;
-use dormir_virtio::{Attached, Interrupt, Transport, mmio, pci};
+use dormir_virtio::{Attached, DeviceType, Interrupt, Transport, mmio, pci};
 
 use crate::Failure;
 
@@ -14,7 +14,7 @@ pub(crate) trait Found: Sized {
     type Transport: Transport + 'static;
     type Interrupt: Interrupt + 'static;
 
-    /// Connects it. `None`: it is a transport without a device.
+    /// Connects it. `None`: it is a transport without a device, or a device without a driver here.
     fn attach(&self) -> Result<Option<AttachedTo<Self>>, Failure>;
 }
 
@@ -39,6 +39,12 @@ impl Found for pci::Device {
     type Interrupt = pci::Messages<DeviceInterrupt>;
 
     fn attach(&self) -> Result<Option<AttachedTo<Self>>, Failure> {
+        if !matches!(
+            self.device_type,
+            DeviceType::EntropySource | DeviceType::Block | DeviceType::Console
+        ) {
+            return Ok(None);
+        }
         // SAFETY: memory is mapped one to one; nothing else drives it, nor configures the bus; QEMU
         // has neither RAM nor other devices where this places registers.
         Ok(Some(unsafe { self.connect(map_device_memory) }?))

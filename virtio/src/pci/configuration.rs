@@ -1,7 +1,7 @@
 //! What a device's PCI configuration says of its registers.
 
 use alloc::vec::Vec;
-use core::ops::Range;
+use core::ops::{Range, RangeInclusive};
 
 use virtio_drivers::transport::pci::{
     VIRTIO_PCI_CAP_COMMON_CFG, VIRTIO_PCI_CAP_NOTIFY_CFG,
@@ -21,11 +21,39 @@ const MSI_X_ENTRY: u32 = 16;
 /// How many messages are used.
 const MESSAGES: u32 = 2;
 
-/// As many capabilities fit: 192 bytes in words. More of them are a circle.
-const MOST_CAPABILITIES: usize = 48;
+/// Where capabilities lie, in words (PCI Local Bus 3.0, 6.7): behind the header.
+const HEADER_WORDS: usize = 16;
+const CAPABILITY_WORDS: usize = 48;
+const REGISTERS: RangeInclusive<u8> = 0x40..=0xff;
+/// Each takes a word at least, so a list that has more never ends.
+const MOST_CAPABILITIES: usize = CAPABILITY_WORDS;
+
+/// A capability that says nothing (its identifier is 0).
+const NULL: u32 = 0;
+
+/// The BARs that a device can have; virtio has drivers skip capabilities that name others (virtio
+/// 1.2, 4.1.4.1).
+const BARS: u8 = 6;
+
+/// The kinds of virtio's capabilities that have registers: common configuration, notifications, ISR
+/// status, the device's configuration.
+const KINDS: RangeInclusive<u8> = 1..=4;
 
 /// `virtio_pci_common_cfg` up to its last field that is used (virtio 1.2, 4.1.4.3).
 pub(super) const COMMON_LENGTH: u64 = 56;
+
+/// Bit 23 of this word: the device has several functions. Others may answer for each number.
+const HEADER_TYPE: u8 = 0x0c;
+const IS_MULTI_FUNCTION: u32 = 1 << 23;
+
+/// Whether a function that answers is one of its own.
+pub(super) fn is_there(access: &impl ConfigurationAccess, function: DeviceFunction) -> bool {
+    let first = DeviceFunction {
+        function: 0,
+        ..function
+    };
+    function.function == 0 || access.read_word(first, HEADER_TYPE) & IS_MULTI_FUNCTION != 0
+}
 
 /// A part of a device's memory.
 #[derive(Clone, Copy, Debug)]
@@ -52,63 +80,117 @@ pub(super) struct Layout {
     pub(super) notify: Region,
     /// By how many bytes the registers of two queues' notifications differ, times their offset.
     pub(super) notify_multiplier: u32,
-    /// The capability of messages, and its table.
-    messages: Option<(u8, Region)>,
+    /// The table of messages.
+    table: Option<Region>,
     /// Everything that has registers.
     regions: Vec<Region>,
 }
 
 impl Layout {
-    /// Returns the addresses of each BAR in which registers are; `None` if some lie in no BAR.
-    /// (`PciTransport` adds offsets and lengths without a look at the carry.)
+    /// Whether registers are in this BAR.
+    pub(super) fn uses(&self, bar: u8) -> bool {
+        self.regions.iter().any(|region| region.bar == bar)
+    }
+
+    /// Returns the addresses of each BAR in which registers are; `None` if some lie in no BAR, or
+    /// end beyond it. (`PciTransport` adds offsets to lengths in 32 bits.)
     pub(super) fn bars(&self, bars: &Bars) -> Option<Vec<Range<u64>>> {
-        let mut numbers = Vec::new();
         for region in &self.regions {
             region.range(bars, 1)?;
             region.offset.checked_add(region.length)?;
-            numbers.push(region.bar);
         }
-        numbers.sort_unstable();
-        numbers.dedup();
-        numbers.into_iter().map(|bar| bars.range(bar)).collect()
+        let used = (0..BARS).filter(|bar| self.uses(*bar));
+        used.map(|bar| bars.range(bar)).collect()
     }
 
     /// The physical addresses of the messages' table. `None`: there is none, or it is too short.
     pub(super) fn table(&self, bars: &Bars) -> Option<Range<u64>> {
-        let (_, table) = self.messages?;
-        table.range(bars, u64::from(MESSAGES * MSI_X_ENTRY))
+        self.table?.range(bars, u64::from(MESSAGES * MSI_X_ENTRY))
+    }
+}
+
+/// A way to a device's configuration, with a copy of its capabilities: what was checked is what is
+/// used.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Copied<C> {
+    access: C,
+    capabilities: [u32; CAPABILITY_WORDS],
+}
+
+impl<C: ConfigurationAccess> Copied<C> {
+    fn new(access: C, function: DeviceFunction) -> Self {
+        let mut capabilities = [0; CAPABILITY_WORDS];
+        for (register, word) in REGISTERS.step_by(4).zip(&mut capabilities) {
+            *word = access.read_word(function, register);
+        }
+        Self {
+            access,
+            capabilities,
+        }
+    }
+
+    /// Makes the capability at `offset` one that says nothing.
+    fn hide(&mut self, offset: u8) {
+        if let Some(word) = self.capabilities.get_mut(index(offset)) {
+            *word = *word & !0xff | NULL;
+        }
+    }
+}
+
+/// The place of a register among the capabilities' words; those of the header are beyond.
+fn index(register: u8) -> usize {
+    usize::from(register / 4).wrapping_sub(HEADER_WORDS)
+}
+
+impl<C: ConfigurationAccess + Copy> ConfigurationAccess for Copied<C> {
+    fn read_word(&self, function: DeviceFunction, register: u8) -> u32 {
+        match self.capabilities.get(index(register)) {
+            Some(word) => *word,
+            None => self.access.read_word(function, register),
+        }
+    }
+
+    fn write_word(&mut self, function: DeviceFunction, register: u8, data: u32) {
+        self.access.write_word(function, register, data);
+    }
+
+    unsafe fn unsafe_clone(&self) -> Self {
+        *self
     }
 }
 
 /// A device's configuration.
-pub(super) struct Function<C: ConfigurationAccess> {
-    pub(super) root: PciRoot<C>,
-    /// The same: that of the root is private.
+pub(super) struct Function<C: ConfigurationAccess + Copy> {
+    pub(super) root: PciRoot<Copied<C>>,
     access: C,
     pub(super) function: DeviceFunction,
+    /// The register of the messages' capability, and its first word.
+    messages: Option<(u8, u32)>,
 }
 
 impl<C: ConfigurationAccess + Copy> Function<C> {
-    pub(super) fn new(access: C, function: DeviceFunction) -> Self {
-        let root = PciRoot::new(access);
-        Self {
-            root,
-            access,
-            function,
+    /// Reads the capabilities, and returns where the registers are, too. `None`: they are
+    /// incomplete, or their list never ends.
+    pub(super) fn new(access: C, function: DeviceFunction) -> Option<(Self, Layout)> {
+        let mut copied = Copied::new(access, function);
+        let root = PciRoot::new(copied);
+        let mut list = root.capabilities(function);
+        let capabilities: Vec<_> = list.by_ref().take(MOST_CAPABILITIES).collect();
+        if list.next().is_some() {
+            return None;
         }
-    }
-
-    /// Returns where the registers are; `None` if that is incomplete, or its list never ends.
-    pub(super) fn layout(&self) -> Option<Layout> {
-        let word = |register| self.access.read_word(self.function, register);
         let (mut common, mut notify, mut messages) = (None, None, None);
         let mut regions = Vec::new();
-        let mut capabilities = self.root.capabilities(self.function);
-        for capability in capabilities.by_ref().take(MOST_CAPABILITIES) {
+        let mut kinds = Vec::new();
+        for capability in capabilities {
             // The words that are read must lie in the configuration.
-            let register = |place: u8| capability.offset.checked_add(place).map(word);
+            let word = |place: u8| {
+                let register = capability.offset.checked_add(place)?;
+                copied.capabilities.get(index(register)).copied()
+            };
+            let [length, kind] = capability.private_header.to_le_bytes();
             if capability.id == MSI_X && messages.is_none() {
-                let place = register(4)?;
+                let place = word(4)?;
                 let entries = u32::from(capability.private_header & 0x7ff) + 1;
                 let table = Region {
                     bar: place as u8 & 7,
@@ -116,41 +198,46 @@ impl<C: ConfigurationAccess + Copy> Function<C> {
                     length: entries * MSI_X_ENTRY,
                 };
                 regions.push(table);
-                messages = Some((capability.offset, table));
+                messages = Some((capability.offset, word(0)?, table));
             }
-            let [length, kind] = capability.private_header.to_le_bytes();
-            if capability.id != PCI_CAP_ID_VNDR || length < 16 {
+            let is_virtio = capability.id == PCI_CAP_ID_VNDR && length >= 16;
+            // Of several of a kind the first counts.
+            if !is_virtio || !KINDS.contains(&kind) || kinds.contains(&kind) {
                 continue;
             }
             let region = Region {
-                bar: register(4)? as u8,
-                offset: register(8)?,
-                length: register(12)?,
+                bar: word(4)? as u8,
+                offset: word(8)?,
+                length: word(12)?,
             };
-            // The ISR status and the device's configuration are of use to `PciTransport`; the
-            // others have no registers.
-            if (1..=4).contains(&kind) {
-                regions.push(region);
+            if region.bar >= BARS {
+                copied.hide(capability.offset);
+                continue;
             }
             match kind {
-                VIRTIO_PCI_CAP_COMMON_CFG if common.is_none() => common = Some(region),
-                VIRTIO_PCI_CAP_NOTIFY_CFG if notify.is_none() && length >= 20 => {
-                    notify = Some((region, register(16)?));
-                }
+                VIRTIO_PCI_CAP_COMMON_CFG => common = Some(region),
+                VIRTIO_PCI_CAP_NOTIFY_CFG if length < 20 => continue,
+                VIRTIO_PCI_CAP_NOTIFY_CFG => notify = Some((region, word(16)?)),
                 _ => {}
             }
-        }
-        if capabilities.next().is_some() {
-            return None;
+            regions.push(region);
+            kinds.push(kind);
         }
         let (notify, notify_multiplier) = notify?;
-        Some(Layout {
+        let layout = Layout {
             common: common?,
             notify,
             notify_multiplier,
-            messages,
+            table: messages.map(|(_, _, table)| table),
             regions,
-        })
+        };
+        let device = Self {
+            root: PciRoot::new(copied),
+            access,
+            function,
+            messages: messages.map(|(register, word, _)| (register, word)),
+        };
+        Some((device, layout))
     }
 
     /// Lets the device's registers be accessed, and the device access memory. It raises no line.
@@ -160,11 +247,20 @@ impl<C: ConfigurationAccess + Copy> Function<C> {
         self.root.set_command(self.function, command | added);
     }
 
+    /// Lets the device send no message while their table is written: an entry that changes while it
+    /// is in use has no defined effect (PCI Express 5.0, 6.1.4.5).
+    pub(super) fn hold_messages(&mut self) {
+        self.control_messages(MSI_X_ENABLE | MSI_X_MASK);
+    }
+
     /// Lets it send messages.
-    pub(super) fn send_messages(&mut self, layout: &Layout) {
-        if let Some((register, _)) = layout.messages {
-            let word = self.access.read_word(self.function, register);
-            let word = (word | MSI_X_ENABLE) & !MSI_X_MASK;
+    pub(super) fn send_messages(&mut self) {
+        self.control_messages(MSI_X_ENABLE);
+    }
+
+    fn control_messages(&mut self, bits: u32) {
+        if let Some((register, word)) = self.messages {
+            let word = word & !(MSI_X_ENABLE | MSI_X_MASK) | bits;
             self.access.write_word(self.function, register, word);
         }
     }

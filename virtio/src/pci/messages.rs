@@ -7,7 +7,7 @@ use core::{
     task::{Context, Poll},
 };
 
-use super::Message;
+use super::TableEntry;
 use crate::Interrupt;
 
 /// The entry of the table for the queues.
@@ -53,18 +53,18 @@ impl<I: Interrupt> Interrupt for Messages<I> {
     }
 }
 
-/// Writes the messages to the device's table, and unmasks them (PCI Local Bus 3.0, 6.8.2.6).
+/// Writes the first entries of the device's table, and unmasks them (PCI Local Bus 3.0, 6.8.2.6).
 ///
 /// # Safety
 ///
 /// The table is mapped at these addresses, has as many entries, and nothing else writes to it.
-pub(super) unsafe fn write_table(table: Range<u64>, messages: [Message; 2]) {
+pub(super) unsafe fn write_table(table: Range<u64>, entries: [TableEntry; 2]) {
     let words = core::ptr::with_exposed_provenance_mut::<u32>(table.start as usize);
-    let values = messages.into_iter().flat_map(|message| {
+    let values = entries.into_iter().flat_map(|entry| {
         [
-            message.address as u32,
-            (message.address >> 32) as u32,
-            message.data,
+            entry.address as u32,
+            (entry.address >> 32) as u32,
+            entry.data,
             0,
         ]
     });

@@ -34,8 +34,8 @@ const QUEUE_NOTIFY_OFFSET: usize = 30;
 /// No driver here has more queues.
 const MOST_QUEUES: u16 = 64;
 
-/// A PCI device's registers: those of `virtio-drivers`' `PciTransport`, which knows no messages, and
-/// reads anew for each notification where it is to be written.
+/// A PCI device's registers: those of `virtio-drivers`' `PciTransport`, which knows no messages,
+/// and asks the device at each notification where to write it.
 pub struct Transport {
     /// Its drop would wait for a device that does not reset, without an end. The drivers reset the
     /// device themselves.
@@ -43,6 +43,8 @@ pub struct Transport {
     common: Common,
     /// Where each queue's notifications are written.
     notifications: Vec<NonNull<u16>>,
+    /// The device has taken the message for changes of its configuration.
+    tells_changes: bool,
     /// See [`Messages`](super::Messages).
     changed: Arc<AtomicBool>,
 }
@@ -90,7 +92,8 @@ impl Transport {
         if !common.start.is_multiple_of(8) || !notify.start.is_multiple_of(2) {
             return None;
         }
-        let inner = PciTransport::new::<OneToOne, _>(&mut device.root, device.function).ok()?;
+        let inner = PciTransport::new::<OneToOne, _>(&mut device.root, device.function);
+        let inner = ManuallyDrop::new(inner.ok()?);
         let at = |address: u64| {
             NonNull::new(core::ptr::with_exposed_provenance_mut::<u8>(
                 address as usize,
@@ -108,9 +111,10 @@ impl Transport {
             notifications.push(at(address)?.cast());
         }
         Some(Self {
-            inner: ManuallyDrop::new(inner),
+            inner,
             common,
             notifications,
+            tells_changes: false,
             changed,
         })
     }
@@ -128,6 +132,8 @@ impl transport::Transport for Transport {
     fn write_driver_features(&mut self, driver_features: u64) {
         // A reset, which precedes this, makes the device forget it.
         self.common.write(CONFIGURATION_VECTOR, FOR_CONFIGURATION);
+        // What it has no room for, it does not take (virtio 1.2, 4.1.5.1.2.2).
+        self.tells_changes = self.common.read(CONFIGURATION_VECTOR) == FOR_CONFIGURATION;
         self.inner.write_driver_features(driver_features);
     }
 
@@ -161,7 +167,8 @@ impl transport::Transport for Transport {
         self.inner.requires_legacy_layout()
     }
 
-    /// A queue whose message the device refuses is not enabled.
+    /// A queue is not enabled if the device has refused its message, or that for changes of the
+    /// configuration, by which it tells that it is broken.
     fn queue_set(
         &mut self,
         queue: u16,
@@ -172,7 +179,7 @@ impl transport::Transport for Transport {
     ) {
         self.common.write(QUEUE_SELECT, queue);
         self.common.write(QUEUE_VECTOR, FOR_QUEUES);
-        if self.common.read(QUEUE_VECTOR) == FOR_QUEUES {
+        if self.tells_changes && self.common.read(QUEUE_VECTOR) == FOR_QUEUES {
             self.inner
                 .queue_set(queue, size, descriptors, driver_area, device_area);
         }
