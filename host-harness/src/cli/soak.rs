@@ -30,8 +30,8 @@ pub(super) struct Arguments {
     #[arg(long, default_value_t = 0)]
     #[arg(value_parser = RangedI64ValueParser::<u64>::new().range(0..=u32::MAX.into()))]
     seed: u64,
-    /// The VMM. For devices kvm, qemu-tcg/microvm or qemu-kvm/microvm [default: qemu-tcg/microvm];
-    /// for others hyperlight or hyperlight-interrupts [default: both, one after the other]
+    /// The VMM. For devices kvm, or QEMU's, such as qemu-tcg/q35 [default: qemu-tcg/microvm]; for
+    /// others hyperlight or hyperlight-interrupts [default: both, one after the other]
     #[arg(long)]
     vmm: Option<Under>,
     /// The time limit under each VMM, in minutes
@@ -94,12 +94,9 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
             let vmm = Vmm::Qemu(Accelerator::Tcg, MachineType::Microvm);
             devices::run(arguments, vmm, stop)
         }
-        (
-            Check::Devices,
-            Some(Under::Vmm(vmm @ (Vmm::Kvm | Vmm::Qemu(_, MachineType::Microvm)))),
-        ) => devices::run(arguments, vmm, stop),
+        (Check::Devices, Some(Under::Vmm(vmm))) => devices::run(arguments, vmm, stop),
         (Check::Devices, Some(under)) => {
-            let others = "kvm, qemu-tcg/microvm or qemu-kvm/microvm";
+            let others = "kvm, or one of QEMU's, such as qemu-tcg/q35";
             Err(wrong(under, others).into())
         }
         (_, None) => in_sandboxes(arguments, &SandboxMode::ALL, stop),

@@ -43,9 +43,7 @@ static USED: AtomicU64 = AtomicU64::new(0);
 /// The requests that were answered.
 static ANSWERED: AtomicU16 = AtomicU16::new(0);
 
-/// How many requests were sent in this step.
-static SENT: AtomicU32 = AtomicU32::new(0);
-/// After how many instructions the second is answered.
+/// After how many instructions the request is answered that is sent next; 0 once it was sent.
 static STEP: AtomicU32 = AtomicU32::new(0);
 
 /// What the device's line signals when it rises.
@@ -67,13 +65,15 @@ pub(crate) fn attach() -> Result<Source, &'static str> {
     Rng::new(attached).map_err(|_| "the driver refuses the device")
 }
 
-/// Starts a step: the second request from now is answered `step` instructions after it was sent.
+/// Starts a step: the next request is answered `step` instructions after it was sent.
 pub(crate) fn begin(step: u32) {
     // What a mutant has left.
     acknowledge();
     LINE.take();
-    SENT.store(0, Ordering::Relaxed);
     STEP.store(step, Ordering::Relaxed);
+    // An interrupt for which no task listens: its wake does not make the driver look once more.
+    INTERRUPT_STATUS.store(1, Ordering::SeqCst);
+    LINE.signal();
 }
 
 extern "sysv64" fn on_answer(frame: &InterruptFrame) {
@@ -84,15 +84,23 @@ extern "sysv64" fn on_answer(frame: &InterruptFrame) {
 }
 interrupt_entry!(answer_entry => on_answer);
 
-/// Reads a half-word of the queue.
-fn read(address: u64) -> u16 {
-    // SAFETY: the driver has put the queue there; the addresses that are read lie in it.
-    unsafe { with_exposed_provenance_mut::<u16>(address as usize).read_volatile() }
+/// Reads a part of the queue.
+///
+/// # Safety
+///
+/// It is one, and aligned.
+unsafe fn read<T>(address: u64) -> T {
+    // SAFETY: the caller guarantees it.
+    unsafe { with_exposed_provenance_mut::<T>(address as usize).read_volatile() }
 }
 
-/// Writes a word of the queue, or a byte of a request.
-fn write<T>(address: u64, value: T) {
-    // SAFETY: the driver has given it to the device.
+/// Writes a part of the used ring, or a byte of a request.
+///
+/// # Safety
+///
+/// The driver has given it to the device, and it is aligned.
+unsafe fn write<T>(address: u64, value: T) {
+    // SAFETY: the caller guarantees it.
     unsafe { with_exposed_provenance_mut::<T>(address as usize).write_volatile(value) };
 }
 
@@ -100,17 +108,23 @@ fn write<T>(address: u64, value: T) {
 fn answer() {
     let answered = ANSWERED.load(Ordering::Relaxed);
     let place = u64::from(answered % SIZE.load(Ordering::Relaxed));
-    let head = read(AVAILABLE.load(Ordering::Relaxed) + 4 + 2 * place);
+    let available = AVAILABLE.load(Ordering::Relaxed);
+    // SAFETY: the place of the oldest request in the available ring.
+    let head: u16 = unsafe { read(available + 4 + 2 * place) };
     let descriptor = DESCRIPTORS.load(Ordering::Relaxed) + 16 * u64::from(head);
-    // SAFETY: as `read`; a descriptor begins with an address, and is aligned.
-    let buffer = unsafe { with_exposed_provenance_mut::<u64>(descriptor as usize).read_volatile() };
-    write(buffer, answered as u8);
+    // SAFETY: a descriptor begins with the address of its buffer.
+    let buffer: u64 = unsafe { read(descriptor) };
+    // SAFETY: requests have a buffer of 8 bytes.
+    unsafe { write(buffer, answered as u8) };
     let used = USED.load(Ordering::Relaxed);
-    write(used + 4 + 8 * place, u32::from(head));
-    write(used + 8 + 8 * place, 1_u32);
+    // SAFETY: the next place in the used ring: which request, ...
+    unsafe { write(used + 4 + 8 * place, u32::from(head)) };
+    // SAFETY: ... and how many bytes were written.
+    unsafe { write(used + 8 + 8 * place, 1_u32) };
     fence(Ordering::SeqCst);
     ANSWERED.store(answered.wrapping_add(1), Ordering::Relaxed);
-    write(used + 2, answered.wrapping_add(1));
+    // SAFETY: the used ring's index.
+    unsafe { write(used + 2, answered.wrapping_add(1)) };
     // The interrupt controller sees the line only when it rises.
     if INTERRUPT_STATUS.fetch_or(1, Ordering::SeqCst) == 0 {
         LINE.signal();
@@ -142,9 +156,9 @@ impl Transport for Registers {
     }
 
     fn notify(&mut self, _: u16) {
-        if SENT.fetch_add(1, Ordering::Relaxed) == 1 {
-            answer();
-            apic().start_count(STEP.load(Ordering::Relaxed));
+        match STEP.swap(0, Ordering::Relaxed) {
+            0 => {}
+            step => apic().start_count(step),
         }
     }
 

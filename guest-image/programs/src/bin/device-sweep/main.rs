@@ -1,15 +1,16 @@
-//! The device sweep: a device answers a request at every single instruction of a driver's path, and
-//! no answer may be lost.
+//! The device sweep: a device answers a request wherever interrupts are unmasked on a driver's path,
+//! and no answer may be lost.
 //!
 //! Runs under QEMU's `-icount shift=0,sleep=off`, where the TSC and the local APIC's timer advance
-//! by one per instruction. The driver is `dormir-virtio`'s, and the timer's interrupt handler is its
-//! device: K instructions after the driver has sent the second of two requests, it fills the ring,
-//! and raises its line if that is low. So it comes between "the ring looked empty" and `hlt`, and
-//! at each instruction before and between. The first request is answered as the second is sent, so
-//! its interrupt must be acknowledged on the way.
+//! by one per instruction. The driver is `dormir-virtio`'s, and the timer's interrupt handler is
+//! its device: K instructions after the driver has sent a request, it fills the ring, and raises its
+//! line if that is low. So it comes between "the ring looked empty" and `hlt`, and before and
+//! after. When the request is sent, the line is high already, and the driver has yet to acknowledge
+//! that: nothing but the driver's own order of acknowledging, listening and looking finds an answer
+//! that comes in between.
 //!
 //! `mutant=` chooses a mistake ([`mutants`]). `steps=` is the number of steps; each prints one line:
-//! K, the interrupted address, and how many instructions later the second request had ended.
+//! K, the interrupted address, and how many instructions later the request had ended.
 #![no_std]
 #![no_main]
 

@@ -1,7 +1,7 @@
 //! Mistakes of a driver that the sweep must catch, made from the outside: at what the driver calls.
 //!
-//! A fence that is left out between the look and the sleep cannot be caught here: a vCPU sees its
-//! own handlers' stores in order. It takes a device on another processor.
+//! A fence that is left out cannot be caught here: a vCPU sees its own handlers' stores in order. It
+//! takes a device on another processor.
 
 use dormir::idle::{Halt, Idle, IdleContext};
 use spin::Once;

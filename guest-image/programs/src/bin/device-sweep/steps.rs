@@ -1,4 +1,4 @@
-//! One step: two requests, the second of which is answered at one instruction of the path to `hlt`.
+//! One step: a request that is answered at one instruction of the path to `hlt`.
 
 use alloc::boxed::Box;
 use core::{
@@ -51,30 +51,18 @@ pub(crate) struct StepOutcome {
     pub(crate) late: u64,
 }
 
-/// Runs a step: the second request is answered `step` instructions after it was sent.
+/// Runs a step: the request is answered `step` instructions after it was sent.
 pub(crate) fn run(rng: &Source, step: u32) -> Result<StepOutcome, &'static str> {
     device::begin(step);
-    let mut first = pin!(rng.request(Box::new([0; 8])));
-    let mut second = pin!(rng.request(Box::new([0; 8])));
+    let mut request = pin!(rng.request(Box::new([0; 8])));
     let mut backup = pin!(Timer::after(BACKUP));
-    let mut ended = [None; 2];
     let task = poll_fn(|cx: &mut Context<'_>| {
-        // The second may be answered before the first is polled again.
-        for (request, ended) in [first.as_mut(), second.as_mut()]
-            .into_iter()
-            .zip(&mut ended)
-        {
-            if ended.is_none()
-                && let Poll::Ready((_, result)) = request.poll(cx)
-            {
-                *ended = Some((result, tsc::read()));
-            }
-        }
-        if let [Some((Ok(1), _)), Some((Ok(1), at))] = ended {
-            return Poll::Ready(Ok(at - hit::AT.load(Ordering::Relaxed)));
-        }
-        if ended.iter().flatten().any(|(result, _)| *result != Ok(1)) {
-            return Poll::Ready(Err("a request has failed"));
+        if let Poll::Ready((_, result)) = request.as_mut().poll(cx) {
+            let late = tsc::read() - hit::AT.load(Ordering::Relaxed);
+            return Poll::Ready(match result {
+                Ok(1) => Ok(late),
+                _ => Err("the request has failed"),
+            });
         }
         // If it ends the sleep, the driver finds the answer when it is polled next.
         if backup.as_mut().poll(cx).is_ready() {
