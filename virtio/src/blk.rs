@@ -252,9 +252,8 @@ impl<T: Transport, I: Interrupt> Disk<T, I> {
         let message = Message {
             header,
             header_length: header.len(),
-            data,
-            direction,
             footer_length: 1,
+            ..Message::plain(data, direction)
         };
         let reply = Request::new(&self.device, 0, message).await;
         let result = reply.result.and_then(|written| match reply.footer[0] {

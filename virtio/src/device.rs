@@ -153,7 +153,7 @@ impl<T: Transport, I: Interrupt, const SIZE: usize> Device<T, I, SIZE> {
     /// Takes the interrupts so far, and acknowledges them at the device. The next one wakes the
     /// task of this context, unless `false` is returned: interrupts come faster than they are
     /// taken.
-    fn listen(&self, id: u64, cx: &mut Context<'_>) -> bool {
+    pub(crate) fn listen(&self, id: u64, cx: &mut Context<'_>) -> bool {
         for _ in 0..MOST_ROUNDS {
             if self.interrupt.poll_wait(cx).is_ready() {
                 if self.state.lock().acknowledge() {

@@ -1,5 +1,5 @@
-//! Asynchronous drivers for virtio devices of micro-VMs: randomness ([`rng`]), disks ([`blk`]) and
-//! consoles ([`console`]).
+//! Asynchronous drivers for virtio devices of micro-VMs: randomness ([`rng`]), disks ([`blk`]),
+//! consoles ([`console`]) and networks ([`net`]).
 //!
 //! Tasks sleep until a device has done what they asked for. Many requests can be in flight at once.
 //! A request that is dropped leaves its buffer with the driver until the device gives it back, so
@@ -45,6 +45,8 @@
 //! So poll a request whenever its task is woken, or drop it. While a request is kept that was
 //! polled and is no longer, others on this device may wait for it.
 //!
+//! A network has no requests, and belongs to one task.
+//!
 //! # Contexts
 //!
 //! Drivers and requests belong to tasks: do not use or drop them in interrupt handlers, which may
@@ -58,7 +60,7 @@
 #![cfg_attr(not(test), no_std)]
 // Each driver uses a part of the queue.
 #![cfg_attr(
-    not(all(feature = "blk", feature = "console", feature = "rng")),
+    not(all(feature = "blk", feature = "console", feature = "net", feature = "rng")),
     allow(dead_code)
 )]
 
@@ -74,6 +76,8 @@ mod hal;
 mod interrupt;
 mod message;
 pub mod mmio;
+#[cfg(feature = "net")]
+pub mod net;
 mod parts;
 // Without a machine there is no use for it, but its tests.
 #[cfg(all(

@@ -16,6 +16,8 @@ pub(crate) struct Message {
     pub(crate) header: [u8; 16],
     pub(crate) header_length: usize,
     pub(crate) data: Box<[u8]>,
+    /// How many bytes of the data are sent, or may be written.
+    pub(crate) length: usize,
     pub(crate) direction: Direction,
     pub(crate) footer_length: usize,
 }
@@ -23,10 +25,16 @@ pub(crate) struct Message {
 impl Message {
     /// Data and nothing else.
     pub(crate) fn plain(data: Box<[u8]>, direction: Direction) -> Self {
+        Self::start_of(data.len(), data, direction)
+    }
+
+    /// The first `length` bytes of the data and nothing else.
+    pub(crate) fn start_of(length: usize, data: Box<[u8]>, direction: Direction) -> Self {
         Self {
             header: [0; 16],
             header_length: 0,
             data,
+            length,
             direction,
             footer_length: 0,
         }

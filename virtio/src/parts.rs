@@ -23,10 +23,6 @@ impl Buffer {
         Self(NonNull::from(Box::leak(buffer)))
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
-    }
-
     /// # Safety
     ///
     /// The device no longer has it.
@@ -40,6 +36,8 @@ impl Buffer {
 pub(crate) struct Parts {
     pub(crate) header: usize,
     pub(crate) data: Buffer,
+    /// As much of the data as they describe.
+    pub(crate) length: usize,
     pub(crate) direction: Direction,
     pub(crate) footer: usize,
 }
@@ -72,16 +70,16 @@ pub(crate) unsafe fn with_parts<R>(
     let data = parts.data.0.as_ptr();
     let (mut inputs, mut outputs) = ([header, &[]], [&mut [][..], &mut []]);
     let mut count = (usize::from(!header.is_empty()), 0);
-    if !data.is_empty() {
+    if parts.length > 0 {
         match parts.direction {
             Direction::ToDevice => {
                 // SAFETY: the slot's; the caller guarantees that the device does not access it.
-                inputs[count.0] = unsafe { &*data };
+                inputs[count.0] = unsafe { &(&*data)[..parts.length] };
                 count.0 += 1;
             }
             Direction::FromDevice => {
                 // SAFETY: the same.
-                outputs[count.1] = unsafe { &mut *data };
+                outputs[count.1] = unsafe { &mut (&mut *data)[..parts.length] };
                 count.1 += 1;
             }
         }

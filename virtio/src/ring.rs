@@ -42,8 +42,8 @@ enum Slot {
     },
 }
 
-/// The owner, unless it was dropped, and its waker.
-pub(crate) type TakenBack = (Option<u64>, Option<Waker>);
+/// The slot, the owner unless it was dropped, and its waker.
+pub(crate) type TakenBack = (usize, Option<u64>, Option<Waker>);
 
 /// The device returned what it does not have.
 pub(crate) struct WrongToken;
@@ -155,6 +155,7 @@ impl<const SIZE: usize> Ring<SIZE> {
         let parts = Parts {
             header: message.header_length,
             data: Buffer::new(message.data),
+            length: message.length,
             direction: message.direction,
             footer: message.footer_length,
         };
@@ -187,8 +188,7 @@ impl<const SIZE: usize> Ring<SIZE> {
         slot
     }
 
-    /// Takes one request that the device has given back, and returns its owner and the waker.
-    /// `Ok(None)`: there is none.
+    /// Takes one request that the device has given back. `Ok(None)`: there is none.
     pub(crate) fn take_back(&mut self) -> Result<Option<TakenBack>, WrongToken> {
         let Some(head) = self.queue.peek_used() else {
             return Ok(None);
@@ -233,7 +233,7 @@ impl<const SIZE: usize> Ring<SIZE> {
             drop(unsafe { parts.data.into_box() });
             self.free.push(slot);
         }
-        Ok(Some((owner, waker)))
+        Ok(Some((slot, owner, waker)))
     }
 
     /// Takes the reply of a request that is done. If it is not, stores its waker, and leaves one
@@ -254,6 +254,15 @@ impl<const SIZE: usize> Ring<SIZE> {
         }
     }
 
+    /// Has the device interrupt when it gives a request back, or not. After switching this on,
+    /// [`take_back`](Self::take_back) tells what came before.
+    #[cfg(feature = "net")]
+    pub(crate) fn set_interrupts(&mut self, on: bool) {
+        self.queue.set_dev_notify(on);
+        // The flag is stored before the used index is loaded, as the device does it conversely.
+        fence(Ordering::SeqCst);
+    }
+
     fn take_done(&mut self, slot: usize) -> Option<Reply> {
         let Slot::Done {
             parts,
@@ -267,7 +276,7 @@ impl<const SIZE: usize> Ring<SIZE> {
         let writable = parts.footer
             + match parts.direction {
                 Direction::ToDevice => 0,
-                Direction::FromDevice => parts.data.len(),
+                Direction::FromDevice => parts.length,
             };
         let result = if written as usize <= writable {
             Ok(written)

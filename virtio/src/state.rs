@@ -46,6 +46,9 @@ pub(crate) struct State<T: Transport, const SIZE: usize> {
     leader: Option<u64>,
     last_id: u64,
     health: Health,
+    /// The device's configuration has changed.
+    #[cfg(feature = "net")]
+    pub(crate) is_changed: bool,
     #[cfg(test)]
     pub(crate) no_hand_over: bool,
 }
@@ -81,6 +84,8 @@ impl<T: Transport, const SIZE: usize> State<T, SIZE> {
             leader: None,
             last_id: 0,
             health: Health::Good,
+            #[cfg(feature = "net")]
+            is_changed: false,
             #[cfg(test)]
             no_hand_over: false,
         }
@@ -159,7 +164,7 @@ impl<T: Transport, const SIZE: usize> State<T, SIZE> {
     }
 
     /// Resets a device that broke the protocol.
-    fn fail(&mut self) {
+    pub(crate) fn fail(&mut self) {
         if self.health != Health::Good {
             return;
         }
@@ -171,6 +176,18 @@ impl<T: Transport, const SIZE: usize> State<T, SIZE> {
                 unsafe { ring.take_all_back() };
             }
         }
+    }
+
+    /// Whether the device has not broken the protocol.
+    #[cfg(feature = "net")]
+    pub(crate) fn works(&self) -> bool {
+        self.health == Health::Good
+    }
+
+    /// The transport, and a queue.
+    #[cfg(feature = "net")]
+    pub(crate) fn queue(&mut self, index: usize) -> (&mut T, &mut Ring<SIZE>) {
+        (&mut self.transport, &mut self.rings[index])
     }
 
     /// Makes request `id` the leader, and returns whether it was that.
@@ -187,6 +204,10 @@ impl<T: Transport, const SIZE: usize> State<T, SIZE> {
             return true;
         };
         if reasons.contains(InterruptStatus::DEVICE_CONFIGURATION_INTERRUPT) {
+            #[cfg(feature = "net")]
+            {
+                self.is_changed = true;
+            }
             let status = self.transport.get_status();
             let works = status.contains(DeviceStatus::DRIVER_OK)
                 && !status.contains(DeviceStatus::DEVICE_NEEDS_RESET);
@@ -209,7 +230,7 @@ impl<T: Transport, const SIZE: usize> State<T, SIZE> {
         for ring in &mut self.rings {
             match ring.take_back() {
                 Ok(None) => {}
-                Ok(Some((owner, waker))) => {
+                Ok(Some((_, owner, waker))) => {
                     let (owner, unused) = match owner {
                         Some(owner) if owner != me => (waker, None),
                         _ => (None, waker),

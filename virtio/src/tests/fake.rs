@@ -46,6 +46,7 @@ pub(super) struct Shared {
     /// A reset has no effect.
     pub(super) ignores_reset: AtomicBool,
     signals: Mutex<(u32, Option<Waker>)>,
+    /// Whom a notification unparks.
     pub(super) device: Mutex<Option<Thread>>,
     /// Called when the driver asks for interrupts, before and after.
     pub(super) hook: Mutex<Option<fn()>>,

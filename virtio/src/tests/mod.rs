@@ -7,6 +7,8 @@ mod disks;
 mod fake;
 mod hostile;
 mod model;
+#[cfg(feature = "net")]
+mod nets;
 mod side;
 mod threads;
 

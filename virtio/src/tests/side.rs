@@ -166,6 +166,13 @@ impl Side {
         }
     }
 
+    /// Whether the driver wants interrupts of this queue.
+    #[cfg(feature = "net")]
+    pub(super) fn wants_interrupt(&self) -> bool {
+        self.lock()
+            .is_some_and(|(_lock, ring)| atomic(ring.driver).load(SeqCst) == 0)
+    }
+
     fn suppress_kicks(&self, flags: u16) {
         if let Some((_lock, ring)) = self.lock() {
             atomic(ring.device).store(flags, SeqCst);
