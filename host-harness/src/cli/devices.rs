@@ -1,12 +1,13 @@
-//! `--rng`, `--console` and `--disk`: a guest's virtio devices.
+//! `--rng`, `--console`, `--net` and `--disk`: a guest's virtio devices.
 
 use std::{
     ffi::{OsStr, OsString},
     os::unix::ffi::OsStrExt,
     path::Path,
+    str::FromStr,
 };
 
-use crate::vmm::Device;
+use crate::vmm::{Device, PortForward, PortForwardError};
 
 /// What stands behind a disk's file: it makes the disk read-only, or says that it is not. The
 /// latter is for files whose names end in one of the two.
@@ -25,6 +26,36 @@ pub(super) struct DeviceOptions {
     /// Gives the guest a virtio console, to which --stdin goes then
     #[arg(long)]
     console: bool,
+    /// Gives the guest a network of its own, from which it reaches what this host reaches; each
+    /// HOST:GUEST forwards a TCP port of 127.0.0.1 to a port of the guest
+    #[arg(long, value_name = "user[,HOST:GUEST...]")]
+    net: Option<Net>,
+}
+
+/// `user`, and the ports that are forwarded.
+#[derive(Clone, Debug)]
+struct Net(Vec<PortForward>);
+
+impl FromStr for Net {
+    type Err = NotANetError;
+
+    fn from_str(text: &str) -> Result<Self, NotANetError> {
+        let mut words = text.split(',');
+        if words.next() != Some("user") {
+            return Err(NotANetError::Kind(text.to_owned()));
+        }
+        let forwards: Result<_, _> = words.map(str::parse).collect();
+        Ok(Self(forwards?))
+    }
+}
+
+/// A value of `--net` that says nothing.
+#[derive(Debug, thiserror::Error)]
+enum NotANetError {
+    #[error("there is no network `{0}`: write `user`, or for instance `user,8080:80`")]
+    Kind(String),
+    #[error(transparent)]
+    Forward(#[from] PortForwardError),
 }
 
 impl DeviceOptions {
@@ -32,8 +63,12 @@ impl DeviceOptions {
     pub(super) fn devices(&self) -> Vec<Device> {
         let rng = self.rng.then_some(Device::Rng);
         let console = self.console.then_some(Device::Console);
+        let net = self.net.as_ref().map(|net| Device::Net {
+            forwards: net.0.clone(),
+        });
         rng.into_iter()
             .chain(console)
+            .chain(net)
             .chain(self.disk.iter().map(|value| disk(value)))
             .collect()
     }
@@ -49,7 +84,7 @@ impl DeviceOptions {
 
 /// A sandbox was to have devices.
 #[derive(Debug, thiserror::Error)]
-#[error("a Hyperlight sandbox has no virtio devices: leave out --rng, --console and --disk")]
+#[error("a Hyperlight sandbox has no virtio devices: leave out --rng, --console, --net and --disk")]
 pub(super) struct NoDevicesError;
 
 fn disk(value: &OsStr) -> Device {
@@ -106,5 +141,16 @@ mod tests {
             ]
         );
         assert!(parse("--disk").is_err());
+        let net = |forwards: &[&str]| Device::Net {
+            forwards: forwards.iter().map(|text| text.parse().unwrap()).collect(),
+        };
+        assert_eq!(parse("--net user").unwrap(), [net(&[])]);
+        assert_eq!(
+            parse("--disk a --net user,8080:80,2222:22").unwrap(),
+            [net(&["8080:80", "2222:22"]), disk("a", false)]
+        );
+        for wrong in ["", "tap", "user,", "user,80", "8080:80", "user,1:2,0:1"] {
+            assert!(parse(&format!("--net {wrong}")).is_err(), "{wrong}");
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! The devices that a guest is given: one description for every VMM.
 
+mod net;
+
 use std::{
     fs::{File, OpenOptions},
     io,
@@ -11,6 +13,9 @@ use rustix::{
     fs::{FlockOperation, OFlags, flock},
     io::Errno,
 };
+
+pub(super) use net::MAC;
+pub use net::{NetError, PortForward, PortForwardError};
 
 /// The unit in which disks are addressed, in bytes.
 pub(super) const SECTOR: u64 = 512;
@@ -38,6 +43,12 @@ pub enum Device {
     /// the run's [`input`](super::RunConfig::input), which then does not go to the serial line. The
     /// input's end is not told.
     Console,
+    /// A network of its own, where it is told the address 10.0.2.15 (DHCP), and 10.0.2.2 is this
+    /// host. It reaches what this process reaches, by `passt` or by QEMU.
+    Net {
+        /// The ports of this host that lead to the guest. Nothing else does.
+        forwards: Vec<PortForward>,
+    },
 }
 
 /// Why a guest cannot have a device.
@@ -55,6 +66,12 @@ pub enum DeviceError {
     /// The guest was to have more than one console.
     #[error("a guest can have one virtio console: leave out the others")]
     SecondConsole,
+    /// The guest was to have more than one network.
+    #[error("a guest can have one network: leave out the others")]
+    SecondNet,
+    /// The guest's network cannot be had.
+    #[error(transparent)]
+    Net(NetError),
     /// The file of a disk cannot be opened.
     #[error(
         "the disk {} cannot be opened ({cause}): create the file, or name another",
@@ -123,6 +140,7 @@ pub(super) enum OpenDevice {
     Rng,
     Disk(DiskFile),
     Console,
+    Net(Vec<PortForward>),
 }
 
 /// Checks the devices, and opens and locks their files.
@@ -135,10 +153,18 @@ pub(super) fn open_all(devices: &[Device]) -> Result<Vec<OpenDevice>, DeviceErro
     if devices.iter().filter(is_console).count() > 1 {
         return Err(DeviceError::SecondConsole);
     }
+    let is_net = |device: &&Device| matches!(device, Device::Net { .. });
+    if devices.iter().filter(is_net).count() > 1 {
+        return Err(DeviceError::SecondNet);
+    }
     let mut disks = 0;
     let open = |device: &Device| match device {
         Device::Rng => Ok(OpenDevice::Rng),
         Device::Console => Ok(OpenDevice::Console),
+        Device::Net { forwards } => {
+            net::check(forwards).map_err(DeviceError::Net)?;
+            Ok(OpenDevice::Net(forwards.clone()))
+        }
         Device::Disk { path, read_only } => {
             disks += 1;
             DiskFile::open(path, *read_only, disks - 1).map(OpenDevice::Disk)

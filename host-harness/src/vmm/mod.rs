@@ -27,7 +27,7 @@ pub use backtrace::{Backtrace, Frame, Origin, Stall};
 pub(crate) use command_line::new_nonce;
 pub use config::{Accelerator, MAX_ARGUMENTS_LENGTH, MachineType, RunConfig, UnknownVmmError, Vmm};
 pub(crate) use console::{Console, Splitter};
-pub use device::{Device, DeviceError, MAX_DEVICES};
+pub use device::{Device, DeviceError, MAX_DEVICES, NetError, PortForward, PortForwardError};
 pub use error::RunError;
 pub use gdb::{GdbListener, GdbPortError};
 #[doc(hidden)]

@@ -1,9 +1,9 @@
 //! Virtio devices, driven by guests in machine code that poll them.
 
-use std::{fs, io, path::Path, time::Duration};
+use std::{fs, io, net::TcpListener, path::Path, time::Duration};
 
 use dormir_harness::vmm::{
-    Accelerator, Device, GuestInput, MachineType, Outcome, Report, RunConfig, Vmm, run,
+    Accelerator, Device, GuestInput, MachineType, Outcome, PortForward, Report, RunConfig, Vmm, run,
 };
 
 use crate::{
@@ -250,6 +250,20 @@ fn devices_that_cannot_be_given_are_refused() {
         assert!(many.contains("7 devices"), "{many}");
         let missing = refused(&with(vmm, &[disk(Path::new("/nonexistent"), true)]));
         assert!(missing.contains("/nonexistent"), "{missing}");
+        let net = || Device::Net {
+            forwards: Vec::new(),
+        };
+        let networks = refused(&with(vmm, &[net(), net()]));
+        assert!(networks.contains("one network"), "{networks}");
+        let taken = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+        let port = taken.local_addr().expect("an address").port();
+        let forwards = vec![PortForward {
+            host: port,
+            guest: 80,
+        }];
+        let in_use = refused(&with(vmm, &[Device::Net { forwards }]));
+        let sentence = format!("port {port} of this host, which leads to the guest, is in use");
+        assert!(in_use.contains(&sentence), "{in_use}");
         let mut config = with(vmm, &[Device::Rng]);
         config.arguments = "x".repeat(4059);
         let long = refused(&config);

@@ -218,7 +218,17 @@ mod tests {
                 identification: "disk0".into(),
                 read_only: true,
             };
-            vec![PassedDevice::Rng { number: 0 }, disk, PassedDevice::Console]
+            let net = PassedDevice::Net {
+                forwards: ["8080:80", "2222:22"]
+                    .map(|ports| ports.parse().unwrap())
+                    .into(),
+            };
+            vec![
+                PassedDevice::Rng { number: 0 },
+                disk,
+                PassedDevice::Console,
+                net,
+            ]
         };
         let with = line_with(Accelerator::Tcg, MachineType::Microvm, devices(), |_| {});
         for part in [
@@ -230,6 +240,9 @@ mod tests {
             " -blockdev driver=raw,file=file1,node-name=disk1,read-only=on,discard=unmap ",
             " -device virtio-blk-device,drive=disk1,serial=disk0,werror=report,rerror=report ",
             " -device virtio-serial-device,max_ports=1 -device virtconsole,chardev=port ",
+            " -netdev user,id=net,ipv6=off,hostfwd=tcp:127.0.0.1:8080-:80,\
+             hostfwd=tcp:127.0.0.1:2222-:22 -device virtio-net-device,netdev=net,\
+             mac=02:64:6f:72:6d:00 ",
         ] {
             assert!(with.contains(part), "{part}: {with}");
         }
@@ -238,6 +251,7 @@ mod tests {
             " -device virtio-rng-pci,rng=rng0 ",
             " -device virtio-blk-pci,drive=disk1,",
             " -device virtio-serial-pci,max_ports=1 ",
+            " -device virtio-net-pci,netdev=net,",
         ] {
             assert!(on_pci.contains(part), "{part}: {on_pci}");
         }

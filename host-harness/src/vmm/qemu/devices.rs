@@ -1,11 +1,15 @@
 //! A guest's virtio devices as QEMU's arguments.
 
-use std::{os::fd::RawFd, process::Command};
+use std::{fmt::Write, os::fd::RawFd, process::Command};
 
 use super::argument_list::ArgumentList;
 use crate::{
     process,
-    vmm::{config::MachineType, device::OpenDevice, error::RunError},
+    vmm::{
+        config::MachineType,
+        device::{MAC, OpenDevice, PortForward},
+        error::RunError,
+    },
 };
 
 /// The name of what a virtio console reads and writes.
@@ -17,6 +21,9 @@ pub(super) enum PassedDevice {
         number: usize,
     },
     Console,
+    Net {
+        forwards: Vec<PortForward>,
+    },
     Disk {
         /// The disk's file.
         file: RawFd,
@@ -34,6 +41,9 @@ pub(super) fn pass(
     let pass = |(number, device): (usize, &OpenDevice)| match device {
         OpenDevice::Rng => Ok(PassedDevice::Rng { number }),
         OpenDevice::Console => Ok(PassedDevice::Console),
+        OpenDevice::Net(forwards) => Ok(PassedDevice::Net {
+            forwards: forwards.clone(),
+        }),
         OpenDevice::Disk(disk) => {
             // The lock is the open file's, so both descriptors hold it.
             let file = disk.file.try_clone().map_err(|cause| RunError::Resource {
@@ -67,6 +77,22 @@ impl PassedDevice {
                 // With one port there is no queue to open and close others by.
                 arguments.pair("-device", format!("virtio-serial-{bus},max_ports=1"));
                 arguments.pair("-device", format!("virtconsole,chardev={PORT}"));
+            }
+            Self::Net { forwards } => {
+                let mut network = "user,id=net,ipv6=off".to_owned();
+                for PortForward { host, guest } in forwards {
+                    write!(network, ",hostfwd=tcp:127.0.0.1:{host}-:{guest}")
+                        .expect("a string takes any text");
+                }
+                let mac = MAC.map(|byte| format!("{byte:02x}")).join(":");
+                arguments.pair("-netdev", network);
+                // A guest does not boot from it, and the file may be missing.
+                let rom = match machine {
+                    MachineType::Microvm => "",
+                    MachineType::Q35 => ",romfile=",
+                };
+                let device = format!("virtio-net-{bus},netdev=net,mac={mac}{rom}");
+                arguments.pair("-device", device);
             }
             Self::Disk {
                 file,

@@ -10,7 +10,7 @@ use std::{
 use virtio_bindings::virtio_ids::VIRTIO_ID_CONSOLE;
 
 use super::{
-    device::VirtioDevice,
+    device::{Answer, VirtioDevice},
     request::{BrokenRequest, Buffers, Request},
 };
 
@@ -96,8 +96,11 @@ impl VirtioDevice for Console {
         &QUEUE_SIZES
     }
 
-    fn has_answer(&self, queue: usize) -> bool {
-        queue == TRANSMIT || !self.port.buffered().input.is_empty()
+    fn answer(&mut self, queue: usize) -> Answer {
+        match queue == TRANSMIT || !self.port.buffered().input.is_empty() {
+            true => Answer::Now,
+            false => Answer::Later,
+        }
     }
 
     fn serve(&mut self, queue: usize, request: Request<'_>) -> Result<u32, BrokenRequest> {

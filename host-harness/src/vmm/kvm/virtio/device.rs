@@ -1,6 +1,18 @@
 //! What a kind of device is to its transport.
 
+use std::os::fd::BorrowedFd;
+
 use super::request::{BrokenRequest, Request};
+
+/// Whether a request can be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    Now,
+    /// It stays in its queue until the device is notified again, or its source has news.
+    Later,
+    /// Not known yet: ask again.
+    LookAgain,
+}
 
 /// A kind of device. It is called by one thread at a time.
 pub(super) trait VirtioDevice: Send {
@@ -21,10 +33,20 @@ pub(super) trait VirtioDevice: Send {
         &[]
     }
 
-    /// Whether a request of this queue could be answered now. If not, it stays in the queue until
-    /// the device is notified again.
-    fn has_answer(&self, _queue: usize) -> bool {
-        true
+    /// Whether the configuration has changed since the last call.
+    fn take_config_change(&mut self) -> bool {
+        false
+    }
+
+    /// What the device reads from and writes to without waiting: when it can, after it could not,
+    /// all queues are served.
+    fn source(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    /// Whether a request of this queue could be answered.
+    fn answer(&mut self, _queue: usize) -> Answer {
+        Answer::Now
     }
 
     /// Serves a request of this queue, and returns how many bytes it has written to its buffers,

@@ -1,6 +1,11 @@
 //! Properties of the devices that must hold for any driver.
 
-use std::{fs::File, os::unix::fs::FileExt, sync::Arc};
+use std::{
+    fs::File,
+    io::{Read, Write},
+    os::unix::{fs::FileExt, net::UnixStream},
+    sync::Arc,
+};
 
 use rustix::fs::{MemfdFlags, memfd_create};
 use virtio_bindings::virtio_mmio::{VIRTIO_MMIO_QUEUE_NOTIFY, VIRTIO_MMIO_STATUS};
@@ -12,6 +17,7 @@ use super::{
     device::VirtioDevice,
     driver::{Bench, STATUS_STEPS},
     mmio::Quit,
+    net::Net,
     rng::Rng,
 };
 use crate::vmm::device::{DiskFile, SECTOR};
@@ -34,6 +40,7 @@ pub fn fuzz_virtio(bytes: &[u8]) {
     };
     let (is_disk, is_console) = (first & 1 != 0, first & 8 != 0);
     let (read_only, is_set_up) = (first & 2 != 0, first & 4 == 0);
+    let is_net = first & 16 != 0;
     let file = File::from(memfd_create("disk", MemfdFlags::CLOEXEC).expect("a file in memory"));
     let length = SECTORS * SECTOR;
     file.set_len(length).expect("it has room");
@@ -44,7 +51,10 @@ pub fn fuzz_virtio(bytes: &[u8]) {
     };
     let before = content();
     let port = Arc::new(Port::default());
+    let (socket, other_end) = UnixStream::pair().expect("two sockets");
+    other_end.set_nonblocking(true).expect("it is a socket");
     let device: Box<dyn VirtioDevice> = match (is_console, is_disk) {
+        _ if is_net => Box::new(Net::new(socket).expect("it is a socket")),
         (true, _) => Box::new(Console::new(Arc::clone(&port))),
         (false, false) => Box::new(Rng),
         (false, true) => Box::new(Disk::new(DiskFile {
@@ -55,13 +65,14 @@ pub fn fuzz_virtio(bytes: &[u8]) {
         })),
     };
     let mut bench = Bench::new(device);
-    // The disk's bit chooses the console's queue.
-    bench.queue = u32::from(is_console && is_disk);
+    // The disk's bit chooses the queue of others.
+    bench.queue = u32::from((is_console || is_net) && is_disk);
     if is_set_up {
         bench.set_up();
     }
     let quit = Quit::new().expect("an event");
     let mut steps = Steps(steps);
+    let mut sent = Vec::new();
     while steps.take_one(&mut bench, &quit).is_some() {
         let [_, _, _, known] = STATUS_STEPS;
         let of_failures = 0x80 | 0x40;
@@ -69,9 +80,34 @@ pub fn fuzz_virtio(bytes: &[u8]) {
         assert_eq!(file.metadata().expect("a file").len(), length);
         port.add_input(b"input");
         assert!(port.take_output().len() <= MAX_OUTPUT);
+        sent.extend(other_side(&other_end, steps.0));
+    }
+    if is_net {
+        check_frames(&sent);
     }
     if read_only {
         assert!(content() == before);
+    }
+}
+
+/// Sends a frame to a network, then some bytes that are any, and returns what came from it.
+fn other_side(mut socket: &UnixStream, bytes: &[u8]) -> Vec<u8> {
+    // An error is that of a full socket, or of a network that has closed it.
+    let _ = socket.write(&[&[0, 0, 0, 20][..], &[1; 20]].concat());
+    if let Some([b'!', any @ ..]) = bytes.first_chunk::<8>() {
+        let _ = socket.write(any);
+    }
+    let mut came = Vec::new();
+    let _ = socket.read_to_end(&mut came);
+    came
+}
+
+/// Each has its length, as Ethernet has it. The last one may be cut off.
+fn check_frames(mut bytes: &[u8]) {
+    while let Some((length, rest)) = bytes.split_first_chunk() {
+        let length = u32::from_be_bytes(*length);
+        assert!((14..=1514).contains(&length), "{length}");
+        bytes = rest.get(length as usize..).unwrap_or_default();
     }
 }
 

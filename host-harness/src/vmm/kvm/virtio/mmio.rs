@@ -3,7 +3,7 @@
 
 use std::{
     io,
-    os::fd::AsRawFd,
+    os::fd::{AsRawFd, RawFd},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -24,6 +24,9 @@ use super::{
     transport::Transport,
 };
 use crate::vmm::kvm::{boot::Memory, event::new_event};
+
+/// The events of a device's source; others have 0.
+const SOURCE: u64 = 1;
 
 /// Asks the threads of all devices to end.
 pub(super) struct Quit {
@@ -55,6 +58,8 @@ impl Quit {
 pub(super) struct MmioDevice {
     /// An access of the guest waits for at most one request.
     transport: Gate,
+    /// See [`VirtioDevice::source`]. The transport has it open.
+    source: Option<RawFd>,
     /// Set when the run is over.
     leave: Arc<AtomicBool>,
     /// Not behind the lock, since a driver looks at it in its interrupt handler.
@@ -79,6 +84,7 @@ impl MmioDevice {
         let notified = (0..transport.queue_count()).map(|_| new_event());
         Ok(Self {
             notified: notified.collect::<io::Result<_>>()?,
+            source: transport.source(),
             transport: Gate::new(transport),
             leave,
             interrupt,
@@ -162,7 +168,10 @@ impl MmioDevice {
         let mut happened = [EpollEvent::default(); 1];
         while !quit.is_asked() {
             // An error is that of a signal: the descriptors are valid.
-            let _ = events.wait(-1, &mut happened);
+            let count = events.wait(-1, &mut happened).unwrap_or(0);
+            if happened[..count].iter().any(|event| event.data() == SOURCE) {
+                (0..self.notified.len()).for_each(|queue| self.notify(queue));
+            }
             self.serve(quit);
         }
     }
@@ -174,6 +183,15 @@ impl MmioDevice {
             let descriptor = event.as_raw_fd();
             let readable = EpollEvent::new(EventSet::IN, 0);
             events.ctl(ControlOperation::Add, descriptor, readable)?;
+        }
+        if let Some(source) = self.source {
+            // Each change tells once: the device may leave what came until the driver has room.
+            let changes = EventSet::IN | EventSet::OUT | EventSet::EDGE_TRIGGERED;
+            events.ctl(
+                ControlOperation::Add,
+                source,
+                EpollEvent::new(changes, SOURCE),
+            )?;
         }
         Ok(events)
     }

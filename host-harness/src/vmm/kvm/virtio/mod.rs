@@ -14,6 +14,7 @@ mod fuzz;
 mod gate;
 mod interrupt;
 mod mmio;
+mod net;
 mod request;
 mod rng;
 #[cfg(test)]
@@ -32,7 +33,7 @@ use virtio_bindings::virtio_mmio::VIRTIO_MMIO_QUEUE_NOTIFY;
 
 use super::{boot::Memory, event::new_event};
 use crate::vmm::{
-    device::{MAX_DEVICES, OpenDevice},
+    device::{DeviceError, MAX_DEVICES, OpenDevice},
     error::RunError,
 };
 use blk::Disk;
@@ -40,6 +41,7 @@ use console::{Console, Port, RECEIVE, TRANSMIT};
 use device::VirtioDevice;
 pub use fuzz::fuzz_virtio;
 use mmio::{MmioDevice, Quit};
+use net::Net;
 use rng::Rng;
 use threads::Threads;
 
@@ -115,6 +117,10 @@ impl VirtioDevices {
             let device: Box<dyn VirtioDevice> = match device {
                 OpenDevice::Rng => Box::new(Rng),
                 OpenDevice::Disk(file) => Box::new(Disk::new(file)),
+                OpenDevice::Net(forwards) => {
+                    let net = Net::start(&forwards).map_err(DeviceError::Net);
+                    Box::new(net.map_err(RunError::Device)?)
+                }
                 OpenDevice::Console => {
                     let port = console.insert(Arc::new(Port::default()));
                     Box::new(Console::new(Arc::clone(port)))

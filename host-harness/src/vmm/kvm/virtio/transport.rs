@@ -5,7 +5,10 @@
 //! the queues, and lets it run. Each step is refused out of its order. A driver that breaks the
 //! rules finds `DEVICE_NEEDS_RESET` in the status, and the device does nothing until it is reset.
 
-use std::sync::Arc;
+use std::{
+    os::fd::{AsRawFd, RawFd},
+    sync::Arc,
+};
 
 use virtio_bindings::{
     virtio_config::{
@@ -20,7 +23,7 @@ use virtio_queue::{DescriptorChain, Queue, QueueOwnedT, QueueT};
 use vm_memory::{Bytes, GuestAddress};
 
 use super::{
-    device::VirtioDevice,
+    device::{Answer, VirtioDevice},
     interrupt::Interrupt,
     request::{BrokenRequest, Request},
 };
@@ -81,6 +84,11 @@ impl Transport {
         self.queues.len()
     }
 
+    /// See [`VirtioDevice::source`].
+    pub(super) fn source(&self) -> Option<RawFd> {
+        self.device.source().map(|source| source.as_raw_fd())
+    }
+
     /// Reads a register.
     pub(super) fn read(&self, register: u32) -> u32 {
         match register {
@@ -97,8 +105,8 @@ impl Transport {
             | VIRTIO_MMIO_SHM_LEN_HIGH
             | VIRTIO_MMIO_SHM_BASE_LOW
             | VIRTIO_MMIO_SHM_BASE_HIGH => u32::MAX,
-            // The generation of the configuration, which never changes; what can only be written;
-            // what does not exist.
+            // The generation of the configuration, of which one field at most changes; what can only
+            // be written; what does not exist.
             _ => 0,
         }
     }
@@ -239,8 +247,8 @@ impl Transport {
         }
     }
 
-    /// Serves the next request of a queue. Returns whether there was one; if not, the driver will
-    /// notify the device of the next.
+    /// Serves the next request of a queue. Returns whether there may be another one; if not, the
+    /// driver will notify the device of the next.
     pub(super) fn serve_next(&mut self, index: usize) -> bool {
         if !self.is_running() {
             return false;
@@ -265,8 +273,14 @@ impl Transport {
         let Some(queue) = queues.get_mut(index).filter(|queue| queue.ready()) else {
             return Ok(false);
         };
-        if !device.has_answer(index) {
-            return Ok(false);
+        let answer = device.answer(index);
+        if device.take_config_change() {
+            interrupt.raise(VIRTIO_MMIO_INT_CONFIG);
+        }
+        match answer {
+            Answer::Now => {}
+            Answer::Later => return Ok(false),
+            Answer::LookAgain => return Ok(true),
         }
         let Some(chain) = next_chain(queue, memory)? else {
             return Ok(false);

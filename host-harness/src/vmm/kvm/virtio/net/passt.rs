@@ -1,0 +1,156 @@
+//! The program `passt`, which connects frames with sockets of this host, without privileges.
+
+use std::{
+    ffi::OsStr,
+    fs::File,
+    io::{self, Read, Seek, Write},
+    os::unix::net::UnixStream,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use rustix::fs::{MemfdFlags, memfd_create};
+
+use crate::{
+    process::{self, Child, Scope},
+    vmm::device::{MAC, NetError, PortForward},
+};
+
+/// The addresses of the guest and of its gateway, as QEMU's own network has them.
+const GUEST: &str = "10.0.2.15";
+const GATEWAY: [u8; 4] = [10, 0, 2, 2];
+
+/// The running program. It ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Passt {
+    _child: Child,
+}
+
+impl Passt {
+    /// Starts the program, and waits at most until the limit, until it has taken the ports and
+    /// answers. Returns the socket of the frames too.
+    pub(super) fn start(
+        program: &OsStr,
+        forwards: &[PortForward],
+        limit: Duration,
+    ) -> Result<(Self, UnixStream), NetError> {
+        let (socket, other_end) = UnixStream::pair().map_err(NetError::PasstStart)?;
+        let messages = memfd_create("messages", MemfdFlags::CLOEXEC);
+        let messages = messages.map_err(|errno| NetError::PasstStart(errno.into()))?;
+        let mut messages = File::from(messages);
+        let mut command = Command::new(program);
+        let number = process::pass(&mut command, other_end.into());
+        command
+            .args(["--foreground", "--quiet", "--ipv4-only", "--address", GUEST])
+            .args(["--netmask", "24", "--gateway"])
+            .arg(GATEWAY.map(|byte| byte.to_string()).join("."))
+            .args(["--fd", &number.to_string(), "--udp-ports", "none"]);
+        for PortForward { host, guest } in forwards {
+            command.args(["--tcp-ports", &format!("127.0.0.1/{host}:{guest}")]);
+        }
+        command
+            .stdout(Stdio::null())
+            .stderr(messages.try_clone().map_err(NetError::PasstStart)?);
+        let child = Child::spawn(&mut command, Scope::Group);
+        let child = child.map_err(|cause| match cause.kind() {
+            io::ErrorKind::NotFound => NetError::PasstMissing,
+            _ => NetError::PasstStart(cause),
+        })?;
+        // Otherwise this process would hold the other end too, and never see it closed.
+        drop(command);
+        match wait_for_answer(&socket, limit) {
+            Ok(()) => Ok((Self { _child: child }, socket)),
+            Err(error) if is_timeout(&error) => Err(NetError::PasstSilent(limit)),
+            Err(_) => Err(NetError::PasstEnded(last_line(&mut messages))),
+        }
+    }
+}
+
+/// Asks for the gateway's Ethernet address (ARP), and waits for an answer.
+fn wait_for_answer(mut socket: &UnixStream, limit: Duration) -> io::Result<()> {
+    let mut question = vec![0xff; 6];
+    question.extend(MAC);
+    // Type ARP; Ethernet, IPv4, lengths of both addresses, question.
+    question.extend([8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
+    question.extend(MAC);
+    question.extend([0; 4 + 6]);
+    question.extend(GATEWAY);
+    let length = question.len() as u32;
+    socket.write_all(&[&length.to_be_bytes(), &question[..]].concat())?;
+    socket.set_read_timeout(Some(limit))?;
+    let mut length = [0; 4];
+    socket.read_exact(&mut length)?;
+    let length = u32::from_be_bytes(length).into();
+    io::copy(&mut socket.take(length), &mut io::sink())?;
+    socket.set_read_timeout(None)
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+    )
+}
+
+/// The last line that the program wrote.
+fn last_line(messages: &mut File) -> String {
+    let mut bytes = Vec::new();
+    // A message that cannot be read is not there.
+    let _ = messages.rewind();
+    let _ = messages.read_to_end(&mut bytes);
+    let text = String::from_utf8_lossy(&bytes);
+    let last = text.lines().rfind(|line| !line.trim().is_empty());
+    last.unwrap_or("without a message").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt};
+
+    use super::*;
+
+    /// Starts a script in place of the program.
+    fn start(script: &str) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("passt");
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+        let forward = PortForward { host: 1, guest: 2 };
+        let limit = Duration::from_millis(500);
+        let started = Passt::start(path.as_ref(), &[forward], limit);
+        started.map(drop).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_program_that_does_not_start_has_its_sentence() {
+        let missing = Passt::start("/nonexistent/passt".as_ref(), &[], Duration::ZERO);
+        let missing = missing.map(drop).unwrap_err().to_string();
+        assert!(missing.contains("apt-get install passt"), "{missing}");
+        let ended = start("echo first >&2; echo $* >&2; echo >&2");
+        assert!(ended.contains("--tcp-ports 127.0.0.1/1:2"), "{ended}");
+        assert!(start("exit 1").contains("without a message"));
+        assert!(start("exec sleep 1000").contains("does not answer"));
+    }
+
+    #[test]
+    fn the_program_serves_until_it_is_dropped() {
+        if which::which("passt").is_err() {
+            println!("skipped: there is no passt");
+            return;
+        }
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let forward = PortForward {
+            host: port,
+            guest: 80,
+        };
+        let limit = Duration::from_secs(60);
+        let started = Passt::start("passt".as_ref(), &[forward], limit);
+        let (passt, socket) = started.unwrap_or_else(|error| panic!("{error}"));
+        // It has the port.
+        TcpListener::bind(("127.0.0.1", port)).unwrap_err();
+        drop((passt, socket));
+        TcpListener::bind(("127.0.0.1", port)).unwrap();
+    }
+}
