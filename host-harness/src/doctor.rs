@@ -31,6 +31,7 @@ impl Findings {
         let workspace = Workspace::locate()?;
         let all = Needs {
             qemu: true,
+            passt: true,
             browser: true,
         };
         Ok(Self {

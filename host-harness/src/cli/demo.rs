@@ -139,7 +139,7 @@ pub(super) fn run(arguments: &DemoArguments, stop: &StopToken) -> Ended {
     let workspace = Workspace::locate()?;
     let needs = Needs {
         qemu: matches!(vmm, Vmm::Qemu(..)),
-        browser: false,
+        ..Needs::default()
     };
     let toolchain = setup::set_up(&workspace, needs, policy, stop)?;
     let program = |demo: &Demo| {

@@ -227,7 +227,7 @@ fn own_program(
     let workspace = Workspace::locate()?;
     let needs = Needs {
         qemu: matches!(vmm, vmm::Vmm::Qemu(..)),
-        browser: false,
+        ..Needs::default()
     };
     let toolchain = setup::set_up(&workspace, needs, Policy::Refuse, stop)?;
     let images = guest::build(&toolchain, &workspace, &[SHELL], stop)?;

@@ -90,6 +90,7 @@ pub(super) fn run(arguments: &TestArguments, stop: &StopToken) -> Ended {
     let workspace = Workspace::locate()?;
     let needs = Needs {
         qemu: one.is_none_or(OneVmm::needs_qemu),
+        passt: one.is_none_or(OneVmm::needs_passt),
         browser: arguments.browser,
     };
     let toolchain = setup::set_up(&workspace, needs, arguments.installing.policy(), stop)?;

@@ -122,6 +122,11 @@ impl SetupHost for LocalHost<'_> {
             } else {
                 Availability::Usable
             },
+            passt: if needs.passt && !toolchain::in_path("passt") {
+                Availability::Missing
+            } else {
+                Availability::Usable
+            },
             browser: if needs.browser {
                 look_for_browser()
             } else {

@@ -8,6 +8,8 @@ use crate::toolchain::{GuestToolchain, GuestToolchainError};
 pub struct Needs {
     /// QEMU.
     pub qemu: bool,
+    /// The program that connects networks of our own VMM.
+    pub passt: bool,
     /// A browser.
     pub browser: bool,
 }
@@ -19,6 +21,8 @@ pub(super) struct Facts {
     pub(super) toolchain: Result<GuestToolchain, GuestToolchainError>,
     /// QEMU, if it is needed.
     pub(super) qemu: Availability,
+    /// `passt`, if it is needed.
+    pub(super) passt: Availability,
     /// A browser, if it is needed.
     pub(super) browser: Availability,
     /// Whether `rustup` is installed.
@@ -69,6 +73,7 @@ pub(super) fn next(facts: &Facts, needs: Needs, tried: &[SetupStep]) -> Decision
     match &facts.toolchain {
         Err(lack) => for_toolchain(lack, facts, tried),
         Ok(toolchain) => for_qemu(facts, needs, tried)
+            .or_else(|| for_passt(facts, needs, tried))
             .or_else(|| for_browser(facts, needs, tried))
             .unwrap_or(Decision::Ready(toolchain.clone())),
     }
@@ -83,6 +88,7 @@ pub(super) fn missing(facts: &Facts, needs: Needs) -> Vec<Decision> {
         .map(|lack| for_toolchain(lack, facts, tried))
         .into_iter()
         .chain(for_qemu(facts, needs, tried))
+        .chain(for_passt(facts, needs, tried))
         .chain(for_browser(facts, needs, tried))
         .collect()
 }
@@ -112,6 +118,12 @@ fn for_qemu(facts: &Facts, needs: Needs, tried: &[SetupStep]) -> Option<Decision
         Availability::Unusable(sentence) if needs.qemu => Some(Decision::Lacking(sentence.clone())),
         _ => None,
     }
+}
+
+/// Decides what to do about `passt`; `None` if it is not needed or installed.
+fn for_passt(facts: &Facts, needs: Needs, tried: &[SetupStep]) -> Option<Decision> {
+    let is_missing = needs.passt && facts.passt == Availability::Missing;
+    is_missing.then(|| by_package(facts.apt, tried, &[Software::Passt], "passt is missing"))
 }
 
 /// Decides what to do about a browser; `None` if it is not needed or can be used.

@@ -23,6 +23,8 @@ pub(super) enum Software {
     Toolchain(Distribution),
     /// QEMU.
     Qemu,
+    /// The program that connects networks of our own VMM.
+    Passt,
     /// A browser.
     Browser(Chromium),
 }
@@ -73,6 +75,7 @@ impl Software {
                 &["rustc-web", "cargo-web", "rust-web-src", "lld"]
             }
             Self::Qemu => &["qemu-system-x86"],
+            Self::Passt => &["passt"],
             Self::Browser(Chromium::HeadlessShell) => &["chromium-headless-shell"],
             Self::Browser(Chromium::Whole) => &["chromium"],
         }
@@ -83,6 +86,7 @@ impl Software {
         match self {
             Self::Toolchain(_) => "a compiler that can build guests",
             Self::Qemu => "QEMU",
+            Self::Passt => "passt",
             Self::Browser(_) => "a browser",
         }
     }
@@ -92,6 +96,7 @@ impl Software {
         match self {
             Self::Toolchain(_) => format!("install rustup and run `rustup target add {TARGET}`"),
             Self::Qemu => "install qemu-system-x86_64 by other means".into(),
+            Self::Passt => "install passt by other means".into(),
             Self::Browser(_) => "install chromium by other means".into(),
         }
     }
@@ -158,6 +163,9 @@ impl SetupStep {
                 "installing the distribution's compiler with the library's source, to build guests"
             }
             Self::Install(_, Software::Qemu) => "installing QEMU, to run guests under it",
+            Self::Install(_, Software::Passt) => {
+                "installing passt, to give guests of our own VMM a network"
+            }
             Self::Install(_, Software::Browser(_)) => {
                 "installing a browser, to test the page of figures"
             }
@@ -187,6 +195,8 @@ impl SetupStep {
                 Software::Toolchain(_) => 90,
                 // 43 MB, and 5 s to unpack.
                 Software::Qemu => 15,
+                // 0.2 MB.
+                Software::Passt => 5,
                 // 170 MB, and 11 s to unpack. The whole browser is not much larger.
                 Software::Browser(_) => 45,
             },

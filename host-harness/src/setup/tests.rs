@@ -39,6 +39,7 @@ impl Fake {
             facts: Facts {
                 toolchain: Err(GuestToolchainError::default()),
                 qemu: Availability::Usable,
+                passt: Availability::Usable,
                 browser: Availability::Usable,
                 rustup: true,
                 apt,
@@ -84,6 +85,7 @@ impl SetupHost for Fake {
                     match software {
                         Software::Toolchain(_) => self.facts.toolchain = Ok(toolchain()),
                         Software::Qemu => self.facts.qemu = Availability::Usable,
+                        Software::Passt => self.facts.passt = Availability::Usable,
                         Software::Browser(_) => self.facts.browser = Availability::Usable,
                     }
                 }
@@ -117,14 +119,17 @@ fn set_up_fake(fake: &mut Fake, needs: Needs, policy: Policy) -> (Vec<String>, R
 
 const BUILD: Needs = Needs {
     qemu: false,
+    passt: false,
     browser: false,
 };
 const BUILD_AND_QEMU: Needs = Needs {
     qemu: true,
+    passt: false,
     browser: false,
 };
 const ALL: Needs = Needs {
     qemu: true,
+    passt: true,
     browser: true,
 };
 

@@ -5,6 +5,7 @@ use crate::{
     support::{FakeMachine, is_error_line, outcome, text},
 };
 use rustix::process::Signal;
+use std::fs;
 
 const QEMU_SAYS: &str = "echo 'QEMU emulator version 9.9.9'";
 
@@ -95,6 +96,22 @@ fn a_missing_qemu_is_named_with_the_command_that_installs_it() {
         assert!(is_error_line(&stderr), "{line}: {stderr}");
         assert!(stderr.contains("qemu-system-x86`"), "{line}: {stderr}");
     }
+}
+
+#[test]
+fn a_missing_passt_is_installed_for_tests_of_our_own_vmm() {
+    let machine = FakeMachine::that_builds();
+    machine.script("apt-get", "exit 1");
+    machine.script("sudo", "exit 1");
+    machine.script("qemu-system-x86_64", QEMU_SAYS);
+    machine.script("cargo", "exit 0");
+    fs::remove_file(machine.bin().join("passt")).expect("it was there");
+    let (status, _, stderr) = outcome(machine.cargo_vm().args(["test", "--no-install"]));
+    assert_eq!(status, Some(125), "{stderr}");
+    assert!(stderr.contains(" passt`"), "{stderr}");
+    let tcg = ["test", "--no-install", "--vmm", "qemu-tcg"];
+    let (status, _, stderr) = outcome(machine.cargo_vm().args(tcg));
+    assert_eq!(status, Some(0), "{stderr}");
 }
 
 #[test]

@@ -42,7 +42,7 @@ pub(crate) struct FakeMachine {
 }
 
 impl FakeMachine {
-    /// Makes a machine with only a compiler, whose sysroot has no library for guests.
+    /// Makes a machine with only a compiler, whose sysroot has no library for guests, and passt.
     pub(crate) fn new() -> Self {
         let machine = Self {
             folder: tempfile::tempdir().expect("a folder for the test"),
@@ -57,6 +57,7 @@ impl FakeMachine {
             ),
         );
         machine.script("cargo", "exit 99");
+        machine.script("passt", "exit 99");
         machine
     }
 

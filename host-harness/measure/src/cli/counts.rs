@@ -49,7 +49,7 @@ pub(super) fn run(json: Option<&Path>, policy: Policy, stop: &StopToken) -> Ende
     let workspace = Workspace::locate()?;
     let needs = Needs {
         qemu: true,
-        browser: false,
+        ..Needs::default()
     };
     let toolchain = setup::set_up(&workspace, needs, policy, stop)?;
     let images = guest::build(&toolchain, &workspace, &counting::PROGRAMS, stop)?;

@@ -112,6 +112,6 @@ fn needs(options: &Options<'_>) -> Needs {
     let by_default = has_all && options.policy == Policy::Install;
     Needs {
         qemu: by_default || options.vmms.iter().any(is_qemu),
-        browser: false,
+        ..Needs::default()
     }
 }

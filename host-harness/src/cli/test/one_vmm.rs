@@ -35,6 +35,11 @@ impl OneVmm {
     pub(super) fn needs_qemu(&self) -> bool {
         matches!(self.under, Under::Vmm(Vmm::Qemu(..)))
     }
+
+    /// QEMU has a network of its own.
+    pub(super) fn needs_passt(&self) -> bool {
+        matches!(self.under, Under::Vmm(Vmm::Kvm))
+    }
 }
 
 impl FromStr for OneVmm {
@@ -95,6 +100,7 @@ mod tests {
         ] {
             let one: OneVmm = name.parse().expect("a VMM");
             assert_eq!(one.needs_qemu(), needs, "{name}");
+            assert_eq!(one.needs_passt(), name == "kvm");
         }
     }
 

@@ -177,3 +177,25 @@ fn without_a_small_browser_package_the_whole_one_is_installed() {
     let last = fake.done.last().expect("it was installed");
     assert!(last.ends_with(" chromium"), "{last}");
 }
+
+#[test]
+fn passt_is_installed_only_where_it_is_needed() {
+    const PASST: SetupStep = SetupStep::Install(Privilege::Root, Software::Passt);
+    let missing = || {
+        let mut fake = Fake::new(Apt::Root, &[PASST]);
+        fake.facts.toolchain = Ok(toolchain());
+        fake.facts.passt = Availability::Missing;
+        fake
+    };
+    let mut fake = missing();
+    assert_eq!(
+        set_up_fake(&mut fake, BUILD_AND_QEMU, Policy::Install).1,
+        Ok(())
+    );
+    assert!(fake.done.is_empty(), "{:?}", fake.done);
+    assert_eq!(set_up_fake(&mut fake, ALL, Policy::Install).1, Ok(()));
+    assert_eq!(fake.done[1], PASST.to_string());
+    let (_, refused) = set_up_fake(&mut missing(), ALL, Policy::Refuse);
+    let error = refused.expect_err("it is missing");
+    assert!(error.contains("passt (`apt-get install "), "{error}");
+}
