@@ -3,7 +3,8 @@
 use alloc::vec::Vec;
 use core::{fmt, ops::Range, ptr::NonNull};
 
-use virtio_drivers::transport::mmio::{MmioError, MmioTransport};
+use virtio_drivers::transport::mmio::MmioError;
+pub use virtio_drivers::transport::mmio::MmioTransport;
 
 use crate::Attached;
 

@@ -109,6 +109,9 @@ pub struct Net<T: Transport, I: Interrupt> {
     wants_room: bool,
     /// The device interrupts when it has sent a packet.
     sent_interrupts: bool,
+    /// `embassy-net` was told that the link is up.
+    #[cfg(feature = "embassy-net-driver")]
+    told_up: bool,
 }
 
 impl<T: Transport, I: Interrupt> Net<T, I> {
@@ -158,6 +161,8 @@ impl<T: Transport, I: Interrupt> Net<T, I> {
             wants_packet: false,
             wants_room: false,
             sent_interrupts: true,
+            #[cfg(feature = "embassy-net-driver")]
+            told_up: false,
         };
         net.device.state.get_mut().is_changed = true;
         net.read_link();

@@ -9,6 +9,10 @@ use super::{ETHERNET, Net, Received, Room};
 use crate::Interrupt;
 
 /// A device that broke the protocol has no link any more.
+///
+/// Nothing is sent until `link_state` has told that the link is up. `embassy-net` would ask for its
+/// address (DHCP) before, and once more then, in one go; `passt` answers only the first question,
+/// which `embassy-net` no longer knows.
 impl<T: Transport, I: Interrupt> Driver for Net<T, I> {
     type RxToken<'a>
         = Received<'a, T, I>
@@ -30,6 +34,9 @@ impl<T: Transport, I: Interrupt> Driver for Net<T, I> {
     }
 
     fn transmit(&mut self, cx: &mut Context<'_>) -> Option<Self::TxToken<'_>> {
+        if !self.told_up {
+            return None;
+        }
         match self.poll_transmit(cx) {
             Poll::Ready(room) => room.ok(),
             Poll::Pending => None,
@@ -37,7 +44,13 @@ impl<T: Transport, I: Interrupt> Driver for Net<T, I> {
     }
 
     fn link_state(&mut self, cx: &mut Context<'_>) -> LinkState {
-        match self.poll_link(cx) {
+        let is_up = self.poll_link(cx);
+        if is_up && !self.told_up {
+            // For what was to be sent before.
+            cx.waker().wake_by_ref();
+        }
+        self.told_up = is_up;
+        match is_up {
             true => LinkState::Up,
             false => LinkState::Down,
         }

@@ -196,13 +196,20 @@ fn the_driver_of_embassy_net() {
     use embassy_net_driver::{Driver, HardwareAddress, LinkState, RxToken, TxToken};
 
     let mut machine = machine();
-    let mut cx = Context::from_waker(Waker::noop());
+    let flag = Arc::clone(&machine.flag);
+    let waker = Waker::from(Arc::clone(&flag));
+    let mut cx = Context::from_waker(&waker);
     assert_eq!(machine.net.capabilities().max_transmission_unit, 114);
     assert_eq!(
         machine.net.hardware_address(),
         HardwareAddress::Ethernet(MAC)
     );
-    assert!(machine.net.link_state(&mut cx) == LinkState::Up);
+    // Nothing is sent before the link is told.
+    flag.take();
+    assert!(machine.net.transmit(&mut cx).is_none() && !flag.take());
+    assert!(machine.net.link_state(&mut cx) == LinkState::Up && flag.take());
+    assert!(machine.net.link_state(&mut cx) == LinkState::Up && !flag.take());
+    assert!(machine.net.transmit(&mut cx).is_some());
     assert!(machine.net.receive(&mut cx).is_none());
     machine.receive.serve(packet(b"ping"));
     machine.shared.raise(1);
