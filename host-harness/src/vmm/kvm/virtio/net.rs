@@ -131,7 +131,7 @@ impl VirtioDevice for Net {
             TRANSMIT => Answer::Later,
             _ => match self.frames.next() {
                 Next::Frame => Answer::Now,
-                Next::LeftOut => Answer::LookAgain,
+                Next::LookAgain => Answer::LookAgain,
                 Next::Nothing | Next::Closed => Answer::Later,
             },
         };

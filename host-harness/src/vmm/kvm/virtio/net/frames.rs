@@ -30,8 +30,8 @@ pub(super) enum Next {
     Frame,
     /// No whole frame.
     Nothing,
-    /// A frame was left out: look again.
-    LeftOut,
+    /// Not known yet: a frame was left out, or more may have come.
+    LookAgain,
     /// Its end, or a length that cannot be.
     Closed,
 }
@@ -79,11 +79,12 @@ impl Frames {
                 }
                 if length <= frame.len() {
                     self.start += LENGTH + length;
-                    return Next::LeftOut;
+                    return Next::LookAgain;
                 }
             }
             if has_read {
-                return Next::Nothing;
+                // The socket tells of news only once it was found empty.
+                return Next::LookAgain;
             }
             has_read = true;
             // There is room: the longest frame fits.

@@ -132,10 +132,18 @@ fn the_link_is_down_after_the_other_side() {
             }
             let (mut driver, socket) = net(queue);
             assert_eq!((link(&driver), driver.interrupts()), (1, 0));
+            // The start was a notification.
+            driver.bench.device.serve(&driver.quit);
             let (device, quit) = (Arc::clone(&driver.bench.device), Arc::clone(&driver.quit));
             let events = device.events(&quit).unwrap();
-            let works = thread::spawn(move || device.work(&events, &quit));
             let ends = thread::spawn(move || end(socket));
+            if number < 2 {
+                // All of it comes at once.
+                while !ends.is_finished() {
+                    thread::yield_now();
+                }
+            }
+            let works = thread::spawn(move || device.work(&events, &quit));
             if queue == TRANSMIT {
                 // Only what is sent tells.
                 ends.join().unwrap();
