@@ -16,6 +16,7 @@ mod hyperlight;
 mod image;
 mod input;
 mod latency;
+mod net;
 mod odd_machines;
 mod pages;
 mod reports;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         counts::trials(),
         data::trials(),
         latency::trials(),
+        net::trials(),
         sizes::trials(),
         sleeps::trials(),
         hyperlight::trials(),

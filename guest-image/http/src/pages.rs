@@ -1,0 +1,54 @@
+//! What is served.
+
+use alloc::{format, string::String, vec};
+use core::{
+    cell::Cell,
+    future::poll_fn,
+    ops::ControlFlow,
+    sync::atomic::{AtomicU32, Ordering},
+    task::Poll,
+};
+
+use dormir::time::Instant;
+use embassy_net::tcp::TcpSocket;
+use picoserve::{Config, Router, Server, routing::get, time::Duration};
+
+static CONFIG: Config = Config::const_default().keep_connection_alive();
+
+/// What `/large` is.
+static LARGE: [u8; 200_000] = [b'x'; 200_000];
+
+/// How often `/` was served.
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+/// Serves a connection. Breaks if the guest is to end.
+pub(crate) async fn serve(socket: TcpSocket<'_>) -> ControlFlow<()> {
+    let is_last = Cell::new(false);
+    let quit = async || {
+        is_last.set(true);
+        "the guest ends\n"
+    };
+    let pages = Router::new()
+        .route("/", get(async || page()))
+        .route("/large", get(async || &LARGE[..]))
+        .route("/quit", get(quit));
+    let is_over = poll_fn(|_| match is_last.get() {
+        true => Poll::Ready(()),
+        false => Poll::Pending,
+    });
+    let mut buffer = vec![0; 2048];
+    let server = Server::new(&pages, &CONFIG, &mut buffer);
+    let server = server.with_graceful_shutdown(is_over, Duration::from_secs(1));
+    // What is wrong with a connection is its peer's matter.
+    let _ = server.serve(socket).await;
+    match is_last.get() {
+        true => ControlFlow::Break(()),
+        false => ControlFlow::Continue(()),
+    }
+}
+
+fn page() -> String {
+    let count = COUNT.fetch_add(1, Ordering::Relaxed) + 1;
+    let millis = Instant::now().as_nanos() / 1_000_000;
+    format!("dormir serves its page number {count}, {millis} ms after the start\n")
+}

@@ -1,0 +1,271 @@
+//! A network: the guest `http` serves pages through a port of this host.
+
+use std::{
+    fs,
+    io::{self, BufRead, BufReader, Read, Write},
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    process,
+    sync::{
+        atomic::{AtomicU16, Ordering},
+        mpsc::{self, Receiver, Sender},
+    },
+    thread,
+};
+
+use dormir_harness::vmm::{self, Device, Outcome, PortForward, Vmm};
+use libtest_mimic::{Failed, Trial};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::{
+    devices::VMMS,
+    guest::{LIMIT, boot, config, images},
+};
+
+type Case = (&'static str, fn(Vmm) -> Result<(), Failed>);
+
+const CASES: [Case; 4] = [
+    ("pages", |vmm| serving(vmm, pages)),
+    ("connections", |vmm| serving(vmm, connections)),
+    ("half-a-request", |vmm| serving(vmm, half_a_request)),
+    ("none", none),
+];
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let on = |vmm| {
+        CASES
+            .into_iter()
+            .map(move |(name, case)| Trial::test(format!("{vmm}::net:{name}"), move || case(vmm)))
+    };
+    let passt_ends = Trial::test(format!("{}::net:passt-ends", Vmm::Kvm), passt_ends);
+    let all = VMMS.into_iter().flat_map(on);
+    all.chain([passt_ends]).collect()
+}
+
+/// A port that no other program has. Those from 32768 on may be taken for connections.
+fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    loop {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = 12_000 + (process::id() as u16).wrapping_mul(64).wrapping_add(number) % 20_000;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// Hands each piece of the console on.
+struct Console(Sender<Vec<u8>>);
+
+impl Write for Console {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // The test no longer listens once it has failed.
+        let _ = self.0.send(bytes.to_vec());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Reads the console until it has this text; returns all of it.
+fn wait_for(text: &str, console: &Receiver<Vec<u8>>) -> Result<String, Failed> {
+    let mut all = Vec::new();
+    loop {
+        let so_far = String::from_utf8_lossy(&all);
+        if so_far.contains(text) {
+            return Ok(so_far.into_owned());
+        }
+        match console.recv_timeout(LIMIT) {
+            Ok(piece) => all.extend(piece),
+            Err(_) => return Err(format!("`{text}` is not in the console: {so_far}").into()),
+        }
+    }
+}
+
+/// Runs `client` with the port while the guest serves; returns how the guest ended and the rest of
+/// its console.
+fn beside(
+    vmm: Vmm,
+    client: impl FnOnce(u16) -> Result<(), Failed>,
+) -> Result<(Outcome, String), Failed> {
+    let (host, guest) = (free_port(), 80);
+    let mut config = config(vmm, "");
+    config.devices = vec![
+        Device::Rng,
+        Device::Net {
+            forwards: vec![PortForward { host, guest }],
+        },
+    ];
+    let (sender, console) = mpsc::channel();
+    let elf = images()?.get("http")?;
+    let stop = config.stop.clone();
+    thread::scope(|scope| {
+        let runs = scope.spawn(|| vmm::run(elf, &config, &mut Console(sender)));
+        let served = wait_for("serves http://10.0.2.15:80\n", &console).and_then(|_| client(host));
+        if served.is_err() {
+            stop.stop();
+        }
+        let report = runs.join().expect("it does not panic")?;
+        served?;
+        let rest: Vec<u8> = console.try_iter().flatten().collect();
+        let rest = String::from_utf8_lossy(&rest).into_owned();
+        Ok((report.outcome, rest))
+    })
+}
+
+/// Runs `client`, and lets the guest end.
+fn serving(vmm: Vmm, client: fn(u16) -> Result<(), Failed>) -> Result<(), Failed> {
+    let (outcome, rest) = beside(vmm, |port| {
+        client(port)?;
+        let (status, body) = Connection::new(port)?.get("/quit")?;
+        check(
+            status == 200 && body == b"the guest ends\n",
+            "it does not end",
+        )
+    })?;
+    check(outcome.is_success(), &format!("{outcome}: {rest}"))
+}
+
+fn check(expected: bool, message: &str) -> Result<(), Failed> {
+    match expected {
+        true => Ok(()),
+        false => Err(message.into()),
+    }
+}
+
+/// A connection that is kept.
+struct Connection(BufReader<TcpStream>);
+
+impl Connection {
+    fn new(port: u16) -> Result<Self, Failed> {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        stream.set_read_timeout(Some(LIMIT))?;
+        Ok(Self(BufReader::new(stream)))
+    }
+
+    /// Gets a page: its status and its bytes.
+    fn get(&mut self, path: &str) -> Result<(u16, Vec<u8>), Failed> {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: guest\r\n\r\n");
+        self.0.get_mut().write_all(request.as_bytes())?;
+        let mut line = String::new();
+        self.0.read_line(&mut line)?;
+        let status = line
+            .split(' ')
+            .nth(1)
+            .and_then(|status| status.parse().ok());
+        let status = status.ok_or_else(|| format!("no status: {line:?}"))?;
+        let mut length = 0;
+        loop {
+            line.clear();
+            self.0.read_line(&mut line)?;
+            let Some((name, value)) = line.split_once(':') else {
+                break;
+            };
+            if name.eq_ignore_ascii_case("content-length") {
+                length = value.trim().parse()?;
+            }
+        }
+        let mut body = vec![0; length];
+        self.0.read_exact(&mut body)?;
+        Ok((status, body))
+    }
+
+    fn page(&mut self) -> Result<(), Failed> {
+        let (status, body) = self.get("/")?;
+        let is_page = status == 200 && body.starts_with(b"dormir serves its page number ");
+        check(is_page, &format!("{status} {}", body.escape_ascii()))
+    }
+}
+
+/// One after another: a page, one that does not exist, and one of many packets.
+fn pages(port: u16) -> Result<(), Failed> {
+    let mut connection = Connection::new(port)?;
+    for _ in 0..3 {
+        connection.page()?;
+    }
+    let (status, _) = connection.get("/no-such-page")?;
+    check(
+        status == 404,
+        &format!("{status} for a page that does not exist"),
+    )?;
+    let (status, body) = Connection::new(port)?.get("/large")?;
+    let is_whole = body.len() == 200_000 && body.iter().all(|byte| *byte == b'x');
+    check(status == 200 && is_whole, "the large page is not whole")
+}
+
+/// Eight connections at once, twice.
+fn connections(port: u16) -> Result<(), Failed> {
+    let fetch = move || -> Result<(), String> {
+        let pages = || -> Result<(), Failed> {
+            let mut connection = Connection::new(port)?;
+            (0..5).try_for_each(|_| connection.page())
+        };
+        pages().map_err(|failed| failed.message().unwrap_or_default().to_owned())
+    };
+    for _ in 0..2 {
+        let clients: Vec<_> = (0..8).map(|_| thread::spawn(fetch)).collect();
+        for client in clients {
+            client.join().expect("it does not panic")?;
+        }
+    }
+    Ok(())
+}
+
+/// Peers that send half a request and wait do not keep others from being served.
+fn half_a_request(port: u16) -> Result<(), Failed> {
+    let mut slow = Vec::new();
+    for _ in 0..8 {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        stream.write_all(b"GET / HTTP/1.1\r\nHo")?;
+        slow.push(stream);
+    }
+    for _ in 0..3 {
+        Connection::new(port)?.page()?;
+    }
+    // The guest gives them up.
+    for mut stream in slow {
+        stream.set_read_timeout(Some(LIMIT))?;
+        match stream.read_to_end(&mut Vec::new()) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Without a network the guest says so.
+fn none(vmm: Vmm) -> Result<(), Failed> {
+    let run = boot("http", &config(vmm, ""))?;
+    run.check(
+        run.console == "there is no network: pass --net user\n",
+        "it does not miss the network",
+    )
+}
+
+/// The program that connects the network ends: the guest's link is down.
+fn passt_ends() -> Result<(), Failed> {
+    let (outcome, rest) = beside(Vmm::Kvm, |port| {
+        Connection::new(port)?.page()?;
+        let passt = find(&format!("127.0.0.1/{port}:80")).ok_or("there is no passt")?;
+        Ok(kill_process(passt, Signal::KILL)?)
+    })?;
+    let is_told = outcome == Outcome::Exited(1) && rest == "the network has gone\n";
+    check(is_told, &format!("{outcome}: {rest}"))
+}
+
+/// The process with this argument.
+fn find(argument: &str) -> Option<Pid> {
+    let processes = fs::read_dir("/proc").ok()?.flatten();
+    let mut found = processes.filter(|process| {
+        let line = fs::read(process.path().join("cmdline")).unwrap_or_default();
+        let mut words = line.split(|byte| *byte == 0);
+        words
+            .next()
+            .is_some_and(|program| program.ends_with(b"passt"))
+            && words.any(|word| word == argument.as_bytes())
+    });
+    let process = found.next()?.file_name();
+    Pid::from_raw(process.to_str()?.parse().ok()?)
+}
