@@ -55,7 +55,10 @@ fn count_leftovers() {
     let all = |vmm| {
         let mut config = config(vmm);
         if vmm == KVM {
-            config.devices = vec![Device::Rng, disk.clone()];
+            let net = Device::Net {
+                forwards: Vec::new(),
+            };
+            config.devices = vec![Device::Rng, disk.clone(), net];
         }
         launch(&exit(0), &config);
         config.timeout = Duration::from_millis(100);
