@@ -7,6 +7,7 @@
 extern crate alloc;
 
 mod pages;
+mod unflushed;
 
 use alloc::{boxed::Box, vec};
 use core::{convert::Infallible, error::Error};
@@ -26,6 +27,7 @@ use dormir_virtio::{
     rng::Rng,
 };
 use embassy_net::{Config, Runner, Stack, StackResources, tcp::TcpSocket};
+use unflushed::Unflushed;
 
 dormir_guest::entry!(main);
 
@@ -61,7 +63,7 @@ tasks! {
             // Otherwise the end of an answer waits until its beginning is acknowledged, which the
             // other side may do late.
             socket.set_nagle_enabled(false);
-            if pages::serve(socket).await.is_break() {
+            if pages::serve(Unflushed(socket)).await.is_break() {
                 dormir_guest::exit(0);
             }
         }

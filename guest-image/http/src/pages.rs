@@ -9,8 +9,8 @@ use core::{
     task::Poll,
 };
 
+use crate::unflushed::Unflushed;
 use dormir::time::Instant;
-use embassy_net::tcp::TcpSocket;
 use picoserve::{Config, Router, Server, routing::get, time::Duration};
 
 static CONFIG: Config = Config::const_default().keep_connection_alive();
@@ -22,7 +22,7 @@ static LARGE: [u8; 200_000] = [b'x'; 200_000];
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
 /// Serves a connection. Breaks if the guest is to end.
-pub(crate) async fn serve(socket: TcpSocket<'_>) -> ControlFlow<()> {
+pub(crate) async fn serve(socket: Unflushed<'_>) -> ControlFlow<()> {
     let is_last = Cell::new(false);
     let quit = async || {
         is_last.set(true);
