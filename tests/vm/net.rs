@@ -23,8 +23,9 @@ use crate::{
 
 type Case = (&'static str, fn(Vmm) -> Result<(), Failed>);
 
-const CASES: [Case; 4] = [
+const CASES: [Case; 5] = [
     ("pages", |vmm| serving(vmm, pages)),
+    ("much-comes", |vmm| serving(vmm, much_comes)),
     ("connections", |vmm| serving(vmm, connections)),
     ("half-a-request", |vmm| serving(vmm, half_a_request)),
     ("none", none),
@@ -148,6 +149,11 @@ impl Connection {
     fn get(&mut self, path: &str) -> Result<(u16, Vec<u8>), Failed> {
         let request = format!("GET {path} HTTP/1.1\r\nHost: guest\r\n\r\n");
         self.0.get_mut().write_all(request.as_bytes())?;
+        self.answer()
+    }
+
+    /// Reads the answer to a request.
+    fn answer(&mut self) -> Result<(u16, Vec<u8>), Failed> {
         let mut line = String::new();
         self.0.read_line(&mut line)?;
         let status = line
@@ -172,10 +178,13 @@ impl Connection {
     }
 
     fn page(&mut self) -> Result<(), Failed> {
-        let (status, body) = self.get("/")?;
-        let is_page = status == 200 && body.starts_with(b"dormir serves its page number ");
-        check(is_page, &format!("{status} {}", body.escape_ascii()))
+        is_page(self.get("/")?)
     }
+}
+
+fn is_page((status, body): (u16, Vec<u8>)) -> Result<(), Failed> {
+    let is_page = status == 200 && body.starts_with(b"dormir serves its page number ");
+    check(is_page, &format!("{status} {}", body.escape_ascii()))
 }
 
 /// One after another: a page, one that does not exist, and one of many packets.
@@ -192,6 +201,20 @@ fn pages(port: u16) -> Result<(), Failed> {
     let (status, body) = Connection::new(port)?.get("/large")?;
     let is_whole = body.len() == 200_000 && body.iter().all(|byte| *byte == b'x');
     check(status == 200 && is_whole, "the large page is not whole")
+}
+
+/// Long requests, all of them sent before the first answer is read.
+fn much_comes(port: u16) -> Result<(), Failed> {
+    const REQUESTS: usize = 100;
+    let mut connection = Connection::new(port)?;
+    let filler = "x".repeat(1000);
+    let request = format!("GET / HTTP/1.1\r\nHost: guest\r\nX-Filler: {filler}\r\n\r\n");
+    let mut stream = connection.0.get_ref().try_clone()?;
+    let sends = thread::spawn(move || stream.write_all(request.repeat(REQUESTS).as_bytes()));
+    for _ in 0..REQUESTS {
+        is_page(connection.answer()?)?;
+    }
+    Ok(sends.join().expect("it does not panic")?)
 }
 
 /// Eight connections at once, twice.
