@@ -18,16 +18,8 @@ use crate::{
     message::{Direction, Message},
     state::Wanted,
 };
+use packet::{HEADER, RECEIVE, SIZE, TASK, TRANSMIT};
 pub use packet::{Received, Room};
-
-/// Descriptors of each queue: as many packets are in flight each way.
-const SIZE: usize = 64;
-
-const RECEIVE: usize = 0;
-const TRANSMIT: usize = 1;
-
-/// The bytes before each packet: flags of offloads, which are not negotiated (virtio 1.2, 5.1.6).
-const HEADER: usize = 12;
 
 /// The bytes of a packet before what the MTU counts: addresses and type.
 const ETHERNET: usize = 14;
@@ -41,9 +33,6 @@ const SMALLEST_MTU: u16 = 68;
 /// fewer are in flight.
 const MEMORY: usize = 256 << 10;
 const FEWEST: usize = 8;
-
-/// The one task that listens to the interrupt.
-const TASK: u64 = 1;
 
 /// Features (virtio 1.2, 5.1.3).
 mod feature {

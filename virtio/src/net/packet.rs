@@ -1,4 +1,4 @@
-//! A packet that came, and room for one that is to be sent.
+//! The packets: one that came, and room for one that is to be sent.
 
 use alloc::{boxed::Box, vec::Vec};
 use core::{
@@ -9,12 +9,23 @@ use core::{
 
 use virtio_drivers::transport::Transport;
 
-use super::{HEADER, RECEIVE, SIZE, TASK, TRANSMIT};
 use crate::{
     Interrupt,
     device::Device,
     message::{Direction, Message},
 };
+
+/// Descriptors of each queue: as many packets are in flight each way.
+pub(super) const SIZE: usize = 64;
+
+pub(super) const RECEIVE: usize = 0;
+pub(super) const TRANSMIT: usize = 1;
+
+/// The bytes before each packet: flags of offloads, which are not negotiated (virtio 1.2, 5.1.6).
+pub(super) const HEADER: usize = 12;
+
+/// The one task that sends and receives.
+pub(super) const TASK: u64 = 1;
 
 /// Gives the device a buffer, unless it broke the protocol. The buffer is returned then.
 fn send<T: Transport, I: Interrupt>(
