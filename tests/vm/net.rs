@@ -23,11 +23,12 @@ use crate::{
 
 type Case = (&'static str, fn(Vmm) -> Result<(), Failed>);
 
-const CASES: [Case; 5] = [
+const CASES: [Case; 6] = [
     ("pages", |vmm| serving(vmm, pages)),
     ("much-comes", |vmm| serving(vmm, much_comes)),
     ("connections", |vmm| serving(vmm, connections)),
     ("half-a-request", |vmm| serving(vmm, half_a_request)),
+    ("idle", |vmm| serving(vmm, idle)),
     ("none", none),
 ];
 
@@ -256,6 +257,17 @@ fn half_a_request(port: u16) -> Result<(), Failed> {
         }
     }
     Ok(())
+}
+
+/// While nobody asks for anything, the vCPU is halted for 99 % of ten seconds.
+fn idle(port: u16) -> Result<(), Failed> {
+    let (_, body) = Connection::new(port)?.get("/idle")?;
+    let body = String::from_utf8_lossy(&body);
+    let (halted, all) = body.trim().split_once(' ').ok_or("two numbers")?;
+    let (halted, all): (u64, u64) = (halted.parse()?, all.parse()?);
+    println!("halted for {halted} of {all} ms");
+    let is_idle = all >= 10_000 && halted * 100 >= all * 99;
+    check(is_idle, &format!("halted for {halted} of {all} ms"))
 }
 
 /// Without a network the guest says so.

@@ -1,11 +1,13 @@
 //! Serves HTTP on port 80 of its network, at the address that it is told (DHCP), by `embassy-net`
-//! and `picoserve`. `/` is a page, `/large` many bytes, and `/quit` ends the guest. So does the end
-//! of the network.
+//! and `picoserve`. `/` is a page, `/large` many bytes, `/idle` tells after ten
+//! seconds how long the vCPU was halted in them, and `/quit` ends the guest. So does the end of the
+//! network.
 #![no_std]
 #![no_main]
 
 extern crate alloc;
 
+mod halted;
 mod pages;
 mod unflushed;
 
@@ -14,7 +16,6 @@ use core::{convert::Infallible, error::Error};
 
 use dormir::{
     executor::{Executor, SingleVcpu, Spawner, Up64, yield_now},
-    idle::Halt,
     platform::bare::DeviceInterrupt,
     tasks,
     time::Instant,
@@ -75,7 +76,7 @@ fn main() {
     let spawner = runner.spawner();
     let spawned = spawner.spawn_detached(start(spawner));
     assert!(spawned.is_ok(), "the pool has room");
-    runner.run_forever(Halt)
+    runner.run_forever(halted::Counted)
 }
 
 /// Starts the network and the servers, and waits for the network's end.

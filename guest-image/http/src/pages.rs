@@ -9,8 +9,8 @@ use core::{
     task::Poll,
 };
 
-use crate::unflushed::Unflushed;
-use dormir::time::Instant;
+use crate::{halted::halted, unflushed::Unflushed};
+use dormir::time::{Instant, Timer};
 use picoserve::{Config, Router, Server, routing::get, time::Duration};
 
 static CONFIG: Config = Config::const_default().keep_connection_alive();
@@ -31,6 +31,7 @@ pub(crate) async fn serve(socket: Unflushed<'_>) -> ControlFlow<()> {
     let pages = Router::new()
         .route("/", get(async || page()))
         .route("/large", get(async || &LARGE[..]))
+        .route("/idle", get(idle))
         .route("/quit", get(quit));
     let is_over = poll_fn(|_| match is_last.get() {
         true => Poll::Ready(()),
@@ -51,4 +52,12 @@ fn page() -> String {
     let count = COUNT.fetch_add(1, Ordering::Relaxed) + 1;
     let millis = Instant::now().as_nanos() / 1_000_000;
     format!("dormir serves its page number {count}, {millis} ms after the start\n")
+}
+
+/// Waits ten seconds, and tells how long the vCPU was halted in them.
+async fn idle() -> String {
+    let (start, before) = (Instant::now(), halted());
+    Timer::after(core::time::Duration::from_secs(10)).await;
+    let (all, halted) = (start.elapsed(), halted() - before);
+    format!("{} {}\n", halted.as_millis(), all.as_millis())
 }
