@@ -14,13 +14,6 @@ use tempfile::NamedTempFile;
 
 use crate::guest::{boot, config, images};
 
-/// The VMMs that have virtio-mmio.
-pub(crate) const VMMS: [Vmm; 3] = [
-    Vmm::Kvm,
-    Vmm::Qemu(Accelerator::Tcg, MachineType::Microvm),
-    Vmm::Qemu(Accelerator::Kvm, MachineType::Microvm),
-];
-
 /// Of the case `drops`: the regions to which it writes, how many sectors they have, and how far
 /// they are apart.
 const REGIONS: usize = 48;

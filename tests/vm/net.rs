@@ -16,10 +16,7 @@ use dormir_harness::vmm::{self, Device, Outcome, PortForward, Vmm};
 use libtest_mimic::{Failed, Trial};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::{
-    devices::VMMS,
-    guest::{LIMIT, boot, config, images},
-};
+use crate::guest::{LIMIT, boot, config, images};
 
 type Case = (&'static str, fn(Vmm) -> Result<(), Failed>);
 
@@ -39,7 +36,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             .map(move |(name, case)| Trial::test(format!("{vmm}::net:{name}"), move || case(vmm)))
     };
     let passt_ends = Trial::test(format!("{}::net:passt-ends", Vmm::Kvm), passt_ends);
-    let all = VMMS.into_iter().flat_map(on);
+    let all = Vmm::ALL.into_iter().flat_map(on);
     all.chain([passt_ends]).collect()
 }
 

@@ -3,8 +3,7 @@
 use alloc::vec::Vec;
 use core::{fmt, ops::Range, ptr::NonNull};
 
-use virtio_drivers::transport::mmio::MmioError;
-pub use virtio_drivers::transport::mmio::MmioTransport;
+use virtio_drivers::transport::mmio::{MmioError, MmioTransport};
 
 use crate::Attached;
 

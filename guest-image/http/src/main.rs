@@ -14,19 +14,14 @@ use alloc::{boxed::Box, vec};
 use core::{convert::Infallible, error::Error};
 
 use dormir::{
-    executor::{Executor, SingleVcpu, Spawner, Up64, yield_now},
+    executor::{Executor, SingleVcpu, Spawner, Task, Up64, yield_now},
     platform::bare::DeviceInterrupt,
     tasks,
     time::Instant,
 };
 use dormir_guest::{args, map_device_memory, println};
-use dormir_virtio::{
-    DeviceType,
-    mmio::{self, MmioTransport},
-    net::Net,
-    rng::Rng,
-};
-use embassy_net::{Config, Runner, Stack, StackResources, tcp::TcpSocket};
+use dormir_virtio::{Attached, DeviceType, Interrupt, Transport, mmio, net::Net, pci, rng::Rng};
+use embassy_net::{Config, Stack, StackResources, driver::Driver, tcp::TcpSocket};
 use unflushed::Unflushed;
 
 dormir_guest::entry!(main);
@@ -39,18 +34,14 @@ const SERVERS: usize = 16;
 
 const PORT: u16 = 80;
 
-type Driver = Net<MmioTransport<'static>, DeviceInterrupt>;
+/// Starts the network, with this seed.
+type Start = Box<dyn FnOnce(u64) -> Stack<'static>>;
 
 tasks! {
     async fn start(spawner: Spawner), pool = 1 {
         let Err(error) = serve(spawner).await;
         println!("{error}");
         dormir_guest::exit(1);
-    }
-
-    async fn network(runner: Runner<'static, Driver>), pool = 1 {
-        let mut runner = runner;
-        runner.run().await
     }
 
     async fn server(stack: Stack<'static>), pool = SERVERS {
@@ -80,36 +71,34 @@ fn main() {
 
 /// Starts the network and the servers, and waits for the network's end.
 async fn serve(spawner: Spawner) -> Result<Infallible, Box<dyn Error>> {
-    let mut driver = None;
+    let mut start = None;
     // Numbers that others cannot guess make connections safe from them.
     let mut seed = Instant::now().as_nanos();
     for device in mmio::find(args::words())? {
         let interrupt = DeviceInterrupt::line(device.irq)?;
         // SAFETY: the VMM says that the device is there; memory is mapped one to one; nothing else
         // drives it.
-        let attached = match unsafe { device.connect(map_device_memory, interrupt) } {
-            Ok(attached) => attached,
+        match unsafe { device.connect(map_device_memory, interrupt) } {
+            Ok(attached) => use_device(attached, &mut start, &mut seed, spawner).await?,
             // A transport that has no device.
-            Err(mmio::ConnectError::NoDevice) => continue,
+            Err(mmio::ConnectError::NoDevice) => {}
             Err(error) => return Err(error.into()),
-        };
-        match attached.device_type() {
-            DeviceType::Network => driver = Some(Net::new(attached)?),
-            DeviceType::EntropySource => {
-                let mut bytes = [0; 8];
-                Rng::new(attached)?.fill(&mut bytes).await?;
-                seed = u64::from_ne_bytes(bytes);
-            }
-            _ => {}
         }
     }
-    let driver = driver.ok_or("there is no network: pass --net user")?;
-    // A socket for each server, and one for DHCP.
-    let resources = Box::leak(Box::new(StackResources::<{ SERVERS + 1 }>::new()));
-    let config = Config::dhcpv4(Default::default());
-    let (stack, runner) = embassy_net::new(driver, config, resources, seed);
-    let spawned = spawner.spawn_detached(network(runner));
-    assert!(spawned.is_ok(), "the pool has room");
+    for device in pci::find() {
+        if !matches!(
+            device.device_type,
+            DeviceType::Network | DeviceType::EntropySource
+        ) {
+            continue;
+        }
+        // SAFETY: memory is mapped one to one; nothing else drives it, nor configures the bus; QEMU
+        // has neither RAM nor other devices where this places registers.
+        let attached = unsafe { device.connect(map_device_memory) }?;
+        use_device(attached, &mut start, &mut seed, spawner).await?;
+    }
+    let start = start.ok_or("there is no network: pass --net user")?;
+    let stack = start(seed);
     stack.wait_config_up().await;
     let config = stack.config_v4().ok_or("the network has gone")?;
     for _ in 0..SERVERS {
@@ -121,4 +110,42 @@ async fn serve(spawner: Spawner) -> Result<Infallible, Box<dyn Error>> {
     println!("serves http://{}:{PORT}", config.address.address());
     stack.wait_link_down().await;
     Err("the network has gone".into())
+}
+
+/// Makes a network or a seed of a device.
+async fn use_device<T, I>(
+    attached: Attached<T, I>,
+    start: &mut Option<Start>,
+    seed: &mut u64,
+    spawner: Spawner,
+) -> Result<(), Box<dyn Error>>
+where
+    T: Transport + 'static,
+    I: Interrupt + 'static,
+{
+    match attached.device_type() {
+        DeviceType::Network => {
+            let driver = Net::new(attached)?;
+            *start = Some(Box::new(move |seed| start_network(driver, seed, spawner)));
+        }
+        DeviceType::EntropySource => {
+            let mut bytes = [0; 8];
+            Rng::new(attached)?.fill(&mut bytes).await?;
+            *seed = u64::from_ne_bytes(bytes);
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Lets a task of its own run the network: in one task with others it would wake them, and they it,
+/// without rest.
+fn start_network(driver: impl Driver + 'static, seed: u64, spawner: Spawner) -> Stack<'static> {
+    // A socket for each server, and one for DHCP.
+    let resources = Box::leak(Box::new(StackResources::<{ SERVERS + 1 }>::new()));
+    let config = Config::dhcpv4(Default::default());
+    let (stack, mut runner) = embassy_net::new(driver, config, resources, seed);
+    let spawned = spawner.spawn_detached(Task::boxed(async move { runner.run().await }));
+    assert!(spawned.is_ok(), "there is room");
+    stack
 }

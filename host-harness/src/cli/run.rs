@@ -54,7 +54,7 @@ use std::{
 /// --memory, --pit and --out do not apply.
 #[derive(Debug, clap::Args)]
 pub(super) struct RunArguments {
-    /// The guest: an ELF file for x86-64, or `shell`, which is built first
+    /// The guest: an ELF file for x86-64; or `shell` or `http`, which are built first
     elf: PathBuf,
     #[command(flatten)]
     options: RunOptions,
@@ -142,8 +142,8 @@ impl RunOptions {
 )]
 struct NoFunctionError;
 
-/// The program that can be named in place of a file.
-const SHELL: &str = "shell";
+/// The programs that can be named in place of a file.
+const OWN_PROGRAMS: [&str; 2] = ["shell", "http"];
 
 /// The status if the guest ended with success, but its data could not be written.
 const NOT_WRITTEN: u8 = 119;
@@ -215,23 +215,24 @@ pub(super) fn run(arguments: &RunArguments, stop: &StopToken) -> Ended {
     Ok(if status == 0 { NOT_WRITTEN } else { status })
 }
 
-/// Builds the program that is named in place of a file: the shell, unless there is such a file.
+/// Builds the program that is named in place of a file, unless there is such a file.
 fn own_program(
     name: &Path,
     vmm: vmm::Vmm,
     stop: &StopToken,
 ) -> Result<Option<PathBuf>, Box<dyn Error>> {
-    if name != Path::new(SHELL) || name.exists() {
+    let own = OWN_PROGRAMS.iter().find(|own| name == Path::new(own));
+    let Some(own) = own.filter(|_| !name.exists()) else {
         return Ok(None);
-    }
+    };
     let workspace = Workspace::locate()?;
     let needs = Needs {
         qemu: matches!(vmm, vmm::Vmm::Qemu(..)),
         ..Needs::default()
     };
     let toolchain = setup::set_up(&workspace, needs, Policy::Refuse, stop)?;
-    let images = guest::build(&toolchain, &workspace, &[SHELL], stop)?;
-    Ok(Some(images.get(SHELL)?.to_owned()))
+    let images = guest::build(&toolchain, &workspace, &[own], stop)?;
+    Ok(Some(images.get(own)?.to_owned()))
 }
 
 /// Names the data that the guest sent and that is not kept.

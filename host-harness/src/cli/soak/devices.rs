@@ -28,7 +28,7 @@ pub(super) fn run(arguments: &Arguments, vmm: Vmm, stop: &StopToken) -> Ended {
     let workspace = Workspace::locate()?;
     let needs = Needs {
         qemu: matches!(vmm, Vmm::Qemu(..)),
-        browser: false,
+        ..Needs::default()
     };
     let toolchain = setup::set_up(&workspace, needs, arguments.installing.policy(), stop)?;
     let images = guest::build(&toolchain, &workspace, &[PROGRAM], stop)?;
