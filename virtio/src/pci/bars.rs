@@ -1,10 +1,8 @@
 //! Where a device's registers are: its base address registers (BARs).
 
-use core::ops::Range;
-
 use virtio_drivers::transport::pci::bus::{BarInfo, ConfigurationAccess};
 
-use super::configuration::{Function, Layout};
+use super::configuration::{Bars, Function, Layout};
 
 /// Where registers are placed that have no address. QEMU's q35 has RAM below 0xc0000000 at most,
 /// and neither registers nor the memory-mapped configuration here (`hw/pci-host/q35.c`).
@@ -12,16 +10,6 @@ const PLACE: u64 = 0xd000_0000;
 
 /// How much there is for each function: QEMU's virtio devices have 16 KiB and 4 KiB.
 const ROOM: u64 = 128 << 10;
-
-/// The addresses of each BAR that has some.
-#[derive(Debug, Default)]
-pub(super) struct Bars([Option<Range<u64>>; 6]);
-
-impl Bars {
-    pub(super) fn range(&self, bar: u8) -> Option<Range<u64>> {
-        self.0.get(usize::from(bar))?.clone()
-    }
-}
 
 /// Why the registers have no addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

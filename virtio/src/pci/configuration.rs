@@ -8,8 +8,6 @@ use virtio_drivers::transport::pci::{
     bus::{Command, ConfigurationAccess, DeviceFunction, PCI_CAP_ID_VNDR, PciRoot},
 };
 
-use super::bars::Bars;
-
 /// The capability of messages (PCI Local Bus 3.0, 6.8.2).
 const MSI_X: u8 = 0x11;
 /// In its first word: messages are sent.
@@ -53,6 +51,16 @@ pub(super) fn is_there(access: &impl ConfigurationAccess, function: DeviceFuncti
         ..function
     };
     function.function == 0 || access.read_word(first, HEADER_TYPE) & IS_MULTI_FUNCTION != 0
+}
+
+/// The addresses of each BAR that has some.
+#[derive(Debug, Default)]
+pub(super) struct Bars(pub(super) [Option<Range<u64>>; 6]);
+
+impl Bars {
+    pub(super) fn range(&self, bar: u8) -> Option<Range<u64>> {
+        self.0.get(usize::from(bar))?.clone()
+    }
 }
 
 /// A part of a device's memory.

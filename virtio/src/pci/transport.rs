@@ -18,8 +18,7 @@ use virtio_drivers::{
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::{
-    bars::Bars,
-    configuration::{COMMON_LENGTH, Function, Layout},
+    configuration::{Bars, COMMON_LENGTH, Function, Layout},
     messages::{FOR_CONFIGURATION, FOR_QUEUES},
 };
 use crate::hal::OneToOne;

@@ -3,10 +3,7 @@
 //! A fence that is left out cannot be caught here: a vCPU sees its own handlers' stores in order. It
 //! takes a device on another processor.
 
-use dormir::idle::{Halt, Idle, IdleContext};
 use spin::Once;
-
-use crate::device;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mutant {
@@ -34,19 +31,4 @@ pub(crate) fn choose(name: Option<&str>) -> Result<(), &'static str> {
 
 pub(crate) fn is(mutant: Mutant) -> bool {
     MUTANT.get() == Some(&Some(mutant))
-}
-
-/// [`Halt`], after what a mutant does too late.
-pub(crate) struct SweepIdle;
-
-impl Idle for SweepIdle {
-    fn wait(&mut self, cx: &IdleContext<'_>) {
-        if is(Mutant::AcknowledgesAfterTheLook) {
-            device::acknowledge();
-        }
-        if is(Mutant::NoLookAfterListening) {
-            device::listen_late();
-        }
-        Halt.wait(cx);
-    }
 }

@@ -15,7 +15,7 @@ use dormir::{
         tsc::{self, TscClock},
     },
     block_on,
-    idle::Halt,
+    idle::{Halt, Idle, IdleContext},
     time::{Timer, TimerQueue},
 };
 use dormir_programs::hit;
@@ -23,7 +23,7 @@ use spin::Once;
 
 use crate::{
     device::{self, Source},
-    mutants::SweepIdle,
+    mutants::{self, Mutant},
 };
 
 /// Under `-icount shift=0` an instruction takes 1 ns.
@@ -76,4 +76,19 @@ pub(crate) fn run(rng: &Source, step: u32) -> Result<StepOutcome, &'static str> 
     block_on(async { Timer::after(BACKUP * 2).await }, Halt);
     let interrupted = hit::ADDRESS.load(Ordering::Relaxed);
     late.map(|late| StepOutcome { interrupted, late })
+}
+
+/// [`Halt`], after what a mutant does too late.
+struct SweepIdle;
+
+impl Idle for SweepIdle {
+    fn wait(&mut self, cx: &IdleContext<'_>) {
+        if mutants::is(Mutant::AcknowledgesAfterTheLook) {
+            device::acknowledge();
+        }
+        if mutants::is(Mutant::NoLookAfterListening) {
+            device::listen_late();
+        }
+        Halt.wait(cx);
+    }
 }
