@@ -101,6 +101,9 @@ pub struct Net<T: Transport, I: Interrupt> {
     /// `embassy-net` was told that the link is up.
     #[cfg(feature = "embassy-net-driver")]
     told_up: bool,
+    /// The packets that embassy-net has taken in its current poll.
+    #[cfg(feature = "embassy-net-driver")]
+    taken: usize,
 }
 
 impl<T: Transport, I: Interrupt> Net<T, I> {
@@ -152,6 +155,8 @@ impl<T: Transport, I: Interrupt> Net<T, I> {
             sent_interrupts: true,
             #[cfg(feature = "embassy-net-driver")]
             told_up: false,
+            #[cfg(feature = "embassy-net-driver")]
+            taken: 0,
         };
         net.device.state.get_mut().is_changed = true;
         net.read_link();
@@ -275,6 +280,9 @@ impl<T: Transport, I: Interrupt> Net<T, I> {
             || self.wants_room && !self.free.is_empty()
             || self.is_up != was_up;
         if is_too_fast || concerns_others {
+            // The polls that it wakes say anew what they wait for. One that has been given up, or
+            // that another keeps from being reached, must not be woken again and again.
+            (self.wants_packet, self.wants_room) = (false, false);
             cx.waker().wake_by_ref();
         }
     }

@@ -8,6 +8,10 @@ use virtio_drivers::transport::Transport;
 use super::{ETHERNET, Net, Received, Room};
 use crate::Interrupt;
 
+/// The most packets that a poll takes: `embassy-net` takes packets as long as there are some, and
+/// lets no other task run. Then it asks for the link.
+const PACKETS: usize = 64;
+
 /// A device that broke the protocol has no link any more.
 ///
 /// Nothing is sent until `link_state` has told that the link is up. `embassy-net` would ask for its
@@ -24,11 +28,16 @@ impl<T: Transport, I: Interrupt> Driver for Net<T, I> {
         Self: 'a;
 
     fn receive(&mut self, cx: &mut Context<'_>) -> Option<(Self::RxToken<'_>, Self::TxToken<'_>)> {
+        if self.taken == PACKETS {
+            cx.waker().wake_by_ref();
+            return None;
+        }
         // What comes waits until there is room for an answer.
         if !self.has_room(cx) || !self.has_packet(cx) {
             return None;
         }
         let (buffer, length) = self.received.pop_front()?;
+        self.taken += 1;
         let received = Received::new(&self.device, buffer, length);
         Some((received, Room::new(&self.device, &mut self.free)))
     }
@@ -44,6 +53,7 @@ impl<T: Transport, I: Interrupt> Driver for Net<T, I> {
     }
 
     fn link_state(&mut self, cx: &mut Context<'_>) -> LinkState {
+        self.taken = 0;
         let is_up = self.poll_link(cx);
         if is_up && !self.told_up {
             // For what was to be sent before.

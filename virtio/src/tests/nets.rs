@@ -190,6 +190,51 @@ fn the_link_goes_down_and_up() {
     assert!(net.poll_link(&mut Context::from_waker(Waker::noop())));
 }
 
+/// A poll that was given up does not have the task woken again and again.
+#[test]
+fn what_waits_no_more_wakes_once() {
+    let mut machine = machine();
+    assert_eq!(machine.received(), Poll::Pending);
+    while machine.send(b"x").is_ready() {}
+    machine.receive.serve(packet(b"one"));
+    machine.shared.raise(1);
+    assert!(machine.sent().is_some());
+    // Its poll takes the interrupt, so it wakes what waited.
+    assert!(machine.is_up() && machine.flag.take());
+    for _ in 0..3 {
+        assert!(machine.is_up() && !machine.flag.take());
+    }
+    assert_eq!(machine.received(), Poll::Ready(Ok(b"one".to_vec())));
+}
+
+/// A device that sends without end lets other tasks run.
+#[cfg(feature = "embassy-net-driver")]
+#[test]
+fn a_poll_of_embassy_net_is_bounded() {
+    use embassy_net_driver::{Driver, LinkState, RxToken};
+
+    let mut machine = machine();
+    let flag = Arc::clone(&machine.flag);
+    let waker = Waker::from(Arc::clone(&flag));
+    let mut cx = Context::from_waker(&waker);
+    for _ in 0..3 {
+        assert!(machine.net.link_state(&mut cx) == LinkState::Up);
+        flag.take();
+        let mut taken = 0;
+        loop {
+            machine.receive.serve(packet(b"flood"));
+            machine.shared.raise(1);
+            let Some((received, _)) = machine.net.receive(&mut cx) else {
+                break;
+            };
+            received.consume(|bytes| assert_eq!(bytes, b"flood"));
+            taken += 1;
+        }
+        assert_eq!(taken, 64);
+        assert!(flag.take());
+    }
+}
+
 #[cfg(feature = "embassy-net-driver")]
 #[test]
 fn the_driver_of_embassy_net() {
