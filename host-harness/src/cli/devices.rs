@@ -26,8 +26,8 @@ pub(super) struct DeviceOptions {
     /// Gives the guest a virtio console, to which --stdin goes then
     #[arg(long)]
     console: bool,
-    /// Gives the guest a network of its own, from which it reaches what this host reaches; each
-    /// HOST:GUEST forwards a TCP port of 127.0.0.1 to a port of the guest
+    /// Gives the guest a network of its own, from which it reaches what this host reaches, and this
+    /// host's loopback; each HOST:GUEST forwards a TCP port of 127.0.0.1 to a port of the guest
     #[arg(long, value_name = "user[,HOST:GUEST...]")]
     net: Option<Net>,
 }

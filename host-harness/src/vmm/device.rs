@@ -44,9 +44,10 @@ pub enum Device {
     /// input's end is not told.
     Console,
     /// A network of its own, where it is told the address 10.0.2.15 (DHCP), and 10.0.2.2 is this
-    /// host. It reaches what this process reaches, by `passt` or by QEMU.
+    /// host's loopback. It reaches what this process reaches, by `passt` or by QEMU. Refused with a
+    /// debugger, whose port it would reach.
     Net {
-        /// The ports of this host that lead to the guest. Nothing else does.
+        /// The TCP ports of this host that lead to the guest.
         forwards: Vec<PortForward>,
     },
 }

@@ -58,6 +58,12 @@ pub enum RunError {
         "a guest whose instructions are stepped through cannot be debugged: ask for one of both"
     )]
     StepsWithDebugger,
+    /// A network and a debugger were asked for: the guest would reach the debugger's port.
+    #[error(
+        "a guest with a network cannot be debugged: it would reach the debugger's port, and could \
+         run without a time limit; leave out one of both"
+    )]
+    NetworkWithDebugger,
     /// The guest cannot have one of its devices.
     #[error(transparent)]
     Device(DeviceError),

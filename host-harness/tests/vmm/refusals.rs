@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dormir_harness::vmm::{self, GdbListener, Outcome, RunConfig, RunError, Vmm, run};
+use dormir_harness::vmm::{self, Device, GdbListener, Outcome, RunConfig, RunError, Vmm, run};
 
 use crate::{
     KVM, TCG_Q35, config,
@@ -49,6 +49,14 @@ fn what_cannot_run_is_refused_within_two_seconds_by_every_vmm() {
     config.gdb = Some(GdbListener::bind(0).expect("a port is free"));
     let both = run(guest.path(), &config, &mut io::sink()).expect_err("it is refused");
     assert!(matches!(both, RunError::StepsWithDebugger), "{both}");
+
+    let mut config = RunConfig::new(Vmm::Kvm);
+    config.gdb = Some(GdbListener::bind(0).expect("a port is free"));
+    config.devices = vec![Device::Net {
+        forwards: Vec::new(),
+    }];
+    let both = run(guest.path(), &config, &mut io::sink()).expect_err("it is refused");
+    assert!(matches!(both, RunError::NetworkWithDebugger), "{both}");
 }
 
 #[test]

@@ -1,20 +1,25 @@
 //! The program `passt`, which connects frames with sockets of this host, without privileges.
 
 use std::{
+    env,
     ffi::OsStr,
     fs::File,
     io::{self, Read, Seek, Write},
     os::unix::net::UnixStream,
     process::{Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
 use crate::{
+    escape::escape,
     process::{self, Child, Scope},
     vmm::device::{MAC, NetError, PortForward},
 };
+
+/// The longest frame that is read before the guest runs.
+const MAX_FRAME: usize = 64 << 10;
 
 /// The addresses of the guest and of its gateway, as QEMU's own network has them.
 const GUEST: &str = "10.0.2.15";
@@ -35,10 +40,15 @@ impl Passt {
         limit: Duration,
     ) -> Result<(Self, UnixStream), NetError> {
         let (socket, other_end) = UnixStream::pair().map_err(NetError::PasstStart)?;
-        let messages = memfd_create("messages", MemfdFlags::CLOEXEC);
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let messages = memfd_create("messages", flags);
         let messages = messages.map_err(|errno| NetError::PasstStart(errno.into()))?;
         let mut messages = File::from(messages);
         let mut command = Command::new(program);
+        // It parses what the guest sends, so it is told nothing that it does not need.
+        command
+            .env_clear()
+            .envs(env::var_os("PATH").map(|path| ("PATH", path)));
         let number = process::pass(&mut command, other_end.into());
         command
             .args(["--foreground", "--quiet", "--ipv4-only", "--address", GUEST])
@@ -59,7 +69,12 @@ impl Passt {
         // Otherwise this process would hold the other end too, and never see it closed.
         drop(command);
         match wait_for_answer(&socket, limit) {
-            Ok(()) => Ok((Self { _child: child }, socket)),
+            Ok(()) => {
+                // A guest can cause messages without end, and nothing reads them any more.
+                let sealed = fcntl_add_seals(&messages, SealFlags::GROW);
+                sealed.map_err(|errno| NetError::PasstStart(errno.into()))?;
+                Ok((Self { _child: child }, socket))
+            }
             Err(error) if is_timeout(&error) => Err(NetError::PasstSilent(limit)),
             Err(_) => Err(NetError::PasstEnded(last_line(&mut messages))),
         }
@@ -77,12 +92,31 @@ fn wait_for_answer(mut socket: &UnixStream, limit: Duration) -> io::Result<()> {
     question.extend(GATEWAY);
     let length = question.len() as u32;
     socket.write_all(&[&length.to_be_bytes(), &question[..]].concat())?;
-    socket.set_read_timeout(Some(limit))?;
+    let end = Instant::now() + limit;
     let mut length = [0; 4];
-    socket.read_exact(&mut length)?;
-    let length = u32::from_be_bytes(length).into();
-    io::copy(&mut socket.take(length), &mut io::sink())?;
+    read_until(end, socket, &mut length)?;
+    let length = u32::from_be_bytes(length) as usize;
+    if length > MAX_FRAME {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    read_until(end, socket, &mut vec![0; length])?;
     socket.set_read_timeout(None)
+}
+
+/// Fills the bytes before `end`.
+fn read_until(end: Instant, mut socket: &UnixStream, mut bytes: &mut [u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let left = end.saturating_duration_since(Instant::now());
+        // No time at all would be no limit.
+        socket.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
+        match socket.read(bytes) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(count) => bytes = &mut bytes[count..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 fn is_timeout(error: &io::Error) -> bool {
@@ -100,7 +134,7 @@ fn last_line(messages: &mut File) -> String {
     let _ = messages.read_to_end(&mut bytes);
     let text = String::from_utf8_lossy(&bytes);
     let last = text.lines().rfind(|line| !line.trim().is_empty());
-    last.unwrap_or("without a message").to_owned()
+    last.map_or_else(|| "without a message".to_owned(), escape)
 }
 
 #[cfg(test)]
@@ -127,6 +161,9 @@ mod tests {
         let missing = missing.map(drop).unwrap_err().to_string();
         assert!(missing.contains("apt-get install passt"), "{missing}");
         let ended = start("echo first >&2; echo $* >&2; echo >&2");
+        assert!(start("printf '\\033[31mred' >&2").contains("\\u{1b}[31mred"));
+        // What this process's environment says is not passed on.
+        assert!(start("echo ${HOME-none} >&2").contains("none"));
         assert!(ended.contains("--tcp-ports 127.0.0.1/1:2"), "{ended}");
         assert!(start("exit 1").contains("without a message"));
         assert!(start("exec sleep 1000").contains("does not answer"));
@@ -134,13 +171,11 @@ mod tests {
 
     #[test]
     fn the_program_serves_until_it_is_dropped() {
-        if which::which("passt").is_err() {
-            println!("skipped: there is no passt");
-            return;
-        }
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
+        which::which("passt").expect("install passt, as `cargo vm test` does");
+        // Ports from 32768 on may be taken for connections.
+        let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+        let first = 20_000 + (std::process::id() % 10_000) as u16;
+        let port = (first..32_000).find(is_free).expect("one is free");
         let forward = PortForward {
             host: port,
             guest: 80,
