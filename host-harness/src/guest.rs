@@ -63,7 +63,7 @@ const SEPARATE_PACKAGES: &[(&str, &[&str])] = &[
     ("dormir-cases-guest", &["cases"]),
     ("dormir-embassy-guest", &["embassy"]),
     ("dormir-devices-guest", &["devices", "store-key"]),
-    ("dormir-http-guest", &["http"]),
+    ("dormir-http-guest", &["http", "hello-net"]),
     ("dormir-shell-guest", &["echo", "shell"]),
     ("dormir-watched-guest", &["watched"]),
 ];

@@ -62,7 +62,7 @@ pub(crate) fn test_programs() -> Result<&'static Images, Failed> {
 
 /// Returns the images of the other programs.
 pub(crate) fn images() -> Result<&'static Images, Failed> {
-    const NAMES: [&str; 23] = [
+    const NAMES: [&str; 24] = [
         "bare",
         "big-image",
         "clock",
@@ -73,6 +73,7 @@ pub(crate) fn images() -> Result<&'static Images, Failed> {
         "echo",
         "endings",
         "hello",
+        "hello-net",
         "http",
         "image",
         "latency",

@@ -10,9 +10,10 @@ use std::{
         mpsc::{self, Receiver, Sender},
     },
     thread,
+    time::{Duration, Instant},
 };
 
-use dormir_harness::vmm::{self, Device, Outcome, PortForward, Vmm};
+use dormir_harness::vmm::{self, Device, MachineType, Outcome, PortForward, StopToken, Vmm};
 use libtest_mimic::{Failed, Trial};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -36,8 +37,12 @@ pub(crate) fn trials() -> Vec<Trial> {
             .map(move |(name, case)| Trial::test(format!("{vmm}::net:{name}"), move || case(vmm)))
     };
     let passt_ends = Trial::test(format!("{}::net:passt-ends", Vmm::Kvm), passt_ends);
+    // The page's program looks for devices on virtio-mmio.
+    let on_mmio = |vmm: &Vmm| !matches!(vmm, Vmm::Qemu(_, MachineType::Q35));
+    let pages = Vmm::ALL.into_iter().filter(on_mmio);
+    let pages = pages.map(|vmm| Trial::test(format!("{vmm}::net:page"), move || page(vmm)));
     let all = Vmm::ALL.into_iter().flat_map(on);
-    all.chain([passt_ends]).collect()
+    all.chain(pages).chain([passt_ends]).collect()
 }
 
 /// A port that no other program has. Those from 32768 on may be taken for connections.
@@ -82,11 +87,12 @@ fn wait_for(text: &str, console: &Receiver<Vec<u8>>) -> Result<String, Failed> {
     }
 }
 
-/// Runs `client` with the port while the guest serves; returns how the guest ended and the rest of
-/// its console.
+/// Runs `client` with the port once the guest has said that it serves; returns how the guest ended
+/// and the rest of its console.
 fn beside(
     vmm: Vmm,
-    client: impl FnOnce(u16) -> Result<(), Failed>,
+    (image, text): (&str, &str),
+    client: impl FnOnce(u16, &StopToken) -> Result<(), Failed>,
 ) -> Result<(Outcome, String), Failed> {
     let (host, guest) = (free_port(), 80);
     let mut config = config(vmm, "");
@@ -97,11 +103,11 @@ fn beside(
         },
     ];
     let (sender, console) = mpsc::channel();
-    let elf = images()?.get("http")?;
+    let elf = images()?.get(image)?;
     let stop = config.stop.clone();
     thread::scope(|scope| {
         let runs = scope.spawn(|| vmm::run(elf, &config, &mut Console(sender)));
-        let served = wait_for("serves http://10.0.2.15:80\n", &console).and_then(|_| client(host));
+        let served = wait_for(text, &console).and_then(|_| client(host, &stop));
         if served.is_err() {
             stop.stop();
         }
@@ -113,9 +119,36 @@ fn beside(
     })
 }
 
+/// The guest `http`, and what it says.
+const HTTP: (&str, &str) = ("http", "serves http://10.0.2.15:80\n");
+
+/// The program of docs/io.md, which runs without an end.
+fn page(vmm: Vmm) -> Result<(), Failed> {
+    let serves = ("hello-net", "serves on port 80\n");
+    let (outcome, _) = beside(vmm, serves, |port, stop| {
+        let end = Instant::now() + LIMIT;
+        // It serves once it has its address, which it does not say.
+        let page = loop {
+            let page = Connection::new(port).and_then(|mut connection| {
+                let stream = connection.0.get_mut();
+                stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+                connection.get("/")
+            });
+            match page {
+                Err(_) if Instant::now() < end => {}
+                page => break page?,
+            }
+        };
+        check(page == (200, b"hello\n".to_vec()), "another page")?;
+        stop.stop();
+        Ok(())
+    })?;
+    check(outcome == Outcome::Stopped, &format!("{outcome}"))
+}
+
 /// Runs `client`, and lets the guest end.
 fn serving(vmm: Vmm, client: fn(u16) -> Result<(), Failed>) -> Result<(), Failed> {
-    let (outcome, rest) = beside(vmm, |port| {
+    let (outcome, rest) = beside(vmm, HTTP, |port, _| {
         client(port)?;
         let (status, body) = Connection::new(port)?.get("/quit")?;
         check(
@@ -278,7 +311,7 @@ fn none(vmm: Vmm) -> Result<(), Failed> {
 
 /// The program that connects the network ends: the guest's link is down.
 fn passt_ends() -> Result<(), Failed> {
-    let (outcome, rest) = beside(Vmm::Kvm, |port| {
+    let (outcome, rest) = beside(Vmm::Kvm, HTTP, |port, _| {
         Connection::new(port)?.page()?;
         let passt = find(&format!("127.0.0.1/{port}:80")).ok_or("there is no passt")?;
         Ok(kill_process(passt, Signal::KILL)?)
