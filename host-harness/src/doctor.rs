@@ -2,6 +2,7 @@
 //! set-up would do about it. Installs nothing.
 
 use crate::{
+    process::gate,
     setup::{self, Needs},
     stop::StopToken,
     toolchain::{GuestToolchain, GuestToolchainError},
@@ -20,6 +21,8 @@ use std::fmt;
 pub(crate) struct Findings {
     kvm: Result<KvmInfo, String>,
     qemu: Result<String, String>,
+    /// Whether QEMU's system calls pass a gate.
+    gate: bool,
     toolchain: Result<GuestToolchain, GuestToolchainError>,
     /// What set-up would do, one sentence for each lack.
     set_up: Vec<String>,
@@ -39,6 +42,7 @@ impl Findings {
             qemu: qemu::probe()
                 .map(|version| format!("usable, version {version}"))
                 .map_err(|error| error.to_string()),
+            gate: gate::is_available(),
             toolchain: GuestToolchain::detect(&workspace),
             set_up: setup::outlook(&workspace, all, stop),
         })
@@ -120,7 +124,14 @@ impl Findings {
 
     fn qemu_lines(&self) -> Vec<String> {
         match &self.qemu {
-            Ok(version) => vec![version.clone()],
+            Ok(version) if self.gate => vec![version.clone()],
+            Ok(version) => vec![
+                version.clone(),
+                "this kernel has no listeners of seccomp, so that QEMU is not confined: use Linux \
+                 5.14 or newer"
+                    .into(),
+                "costs: a guest that breaks out of QEMU can do what you can do".into(),
+            ],
             Err(lack) => vec![
                 lack.clone(),
                 "costs: no guest under QEMU, so `cargo vm test` fails".into(),
@@ -162,6 +173,7 @@ mod tests {
                 tsc_deadline: true,
             }),
             qemu: Ok("usable, version 7.2.0".into()),
+            gate: true,
             toolchain: Ok(GuestToolchain::Target(Compiler::for_test())),
             set_up: Vec::new(),
         }
@@ -192,6 +204,16 @@ mod tests {
         assert_eq!(state(&findings, "qemu-tcg/q35"), "usable, and the default");
         let drawn = findings.to_string();
         assert!(drawn.contains("there is no /dev/kvm\n"), "{drawn}");
+        assert_eq!(drawn.matches("costs: ").count(), 1, "{drawn}");
+    }
+
+    #[test]
+    fn without_a_gate_qemu_runs_and_it_is_said() {
+        let mut findings = healthy();
+        findings.gate = false;
+        assert_eq!(state(&findings, "qemu-tcg/q35"), "usable");
+        let drawn = findings.to_string();
+        assert!(drawn.contains("QEMU is not confined"), "{drawn}");
         assert_eq!(drawn.matches("costs: ").count(), 1, "{drawn}");
     }
 

@@ -182,7 +182,7 @@ pub fn console(bytes: &[u8]) {
 
 /// Parses the messages of QEMU's monitor.
 pub fn json(bytes: &[u8]) {
-    let _ = MonitorEvents::read(bytes);
+    let _ = MonitorEvents::read(bytes, || {});
 }
 
 /// Returns whether a terminal would interpret the character, except line feeds, tabs and the start

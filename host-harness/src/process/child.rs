@@ -2,6 +2,7 @@
 
 use super::{
     Scope,
+    gate::{Gate, Reach},
     keeper::{self, Lifeline},
 };
 use rustix::{
@@ -47,20 +48,27 @@ pub(crate) struct Child {
 impl Child {
     /// Starts the program, with an empty standard input.
     pub(crate) fn spawn(command: &mut Command, scope: Scope) -> io::Result<Self> {
-        Self::spawn_with(command, Stdio::null(), scope)
+        let lifeline = match scope {
+            Scope::Group => Some(keeper::keep(command.process_group(0))?),
+            Scope::Child => None,
+        };
+        Self::start(command.stdin(Stdio::null()), scope, lifeline)
     }
 
-    /// Starts the program, with this standard input.
-    pub(crate) fn spawn_with(
+    /// Starts the program, with this standard input, behind a gate that is open.
+    pub(crate) fn spawn_gated(
         command: &mut Command,
         stdin: Stdio,
-        scope: Scope,
-    ) -> io::Result<Self> {
-        command.stdin(stdin);
-        let mut lifeline = None;
-        if scope == Scope::Group {
-            lifeline = Some(keeper::keep(command.process_group(0))?);
-        }
+        reach: Reach,
+    ) -> io::Result<(Self, Gate)> {
+        let lifeline = keeper::keep(command.process_group(0))?;
+        // After the keeper, which is on this side of it.
+        let gate = Gate::new(command, reach)?;
+        let child = Self::start(command.stdin(stdin), Scope::Group, Some(lifeline))?;
+        Ok((child, gate))
+    }
+
+    fn start(command: &mut Command, scope: Scope, lifeline: Option<Lifeline>) -> io::Result<Self> {
         let process = command.spawn()?;
         Ok(Self {
             pid: Pid::from_child(&process),

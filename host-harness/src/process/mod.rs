@@ -1,9 +1,11 @@
 //! Child processes with a time limit and a stop token, which leave no descendant behind.
 
 mod child;
+pub(crate) mod gate;
 mod keeper;
 
 pub(crate) use child::{Child, move_stdout, pass};
+pub(crate) use gate::{Gate, Reach};
 
 use crate::stop::StopToken;
 use rustix::{

@@ -100,7 +100,7 @@ pub(crate) fn attend<T: Send>(
 }
 
 /// Joins a thread and returns its result; propagates its panic.
-fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+pub(super) fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
     thread
         .join()
         .unwrap_or_else(|panic| std::panic::resume_unwind(panic))

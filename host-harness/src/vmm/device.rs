@@ -52,6 +52,13 @@ pub enum Device {
     },
 }
 
+impl Device {
+    /// Returns whether it is a network.
+    pub(super) fn is_network(&self) -> bool {
+        matches!(self, Self::Net { .. })
+    }
+}
+
 /// Why a guest cannot have a device.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

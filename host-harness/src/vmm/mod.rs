@@ -160,8 +160,7 @@ impl RunConfig {
         if self.steps && self.gdb.is_some() {
             return Err(RunError::StepsWithDebugger);
         }
-        let is_network = |device: &Device| matches!(device, Device::Net { .. });
-        if self.gdb.is_some() && self.devices.iter().any(is_network) {
+        if self.gdb.is_some() && self.devices.iter().any(Device::is_network) {
             return Err(RunError::NetworkWithDebugger);
         }
         Ok(())

@@ -99,7 +99,8 @@ fn the_one_in_path_is_asked_for_its_version_too() {
 fn one_that_fails_while_the_guest_runs_is_not_a_guests_end() {
     let folder = tempfile::tempdir().expect("a folder for the test");
     let started = [print(b"!"), SPIN.to_vec()].concat();
-    let begin = "qemu-system-x86_64 \"$@\" & sleep 2;";
+    // No program can be started once the guest runs, so the pause is started before.
+    let begin = "sleep 2.5 & pause=$!; sleep 0.5; qemu-system-x86_64 \"$@\" & wait $pause;";
     for (guest, end, message) in [
         (GuestFile::new(&started), "kill -KILL $$", "signal: 9"),
         (
@@ -130,6 +131,20 @@ fn one_that_fails_while_the_guest_runs_is_not_a_guests_end() {
         assert_eq!(status, Some(expected), "{end}: {stderr}");
         assert!(stderr.contains(message), "{end}: {stderr}");
     }
+}
+
+#[test]
+fn one_that_starts_a_program_while_the_guest_runs_is_ended() {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let pause = "sleep 2.5 & pause=$!; sleep 0.5;";
+    let script = format!("{pause} qemu-system-x86_64 \"$@\" & wait $pause; /bin/echo escaped");
+    let (status, stderr) =
+        ended(run(&GuestFile::new(SPIN)).env(DORMIR_QEMU, program(folder.path(), &script)));
+    assert_eq!(status, Some(123), "{stderr}");
+    assert!(
+        stderr.contains("QEMU was ended, since it asked for the system call"),
+        "{stderr}"
+    );
 }
 
 #[test]

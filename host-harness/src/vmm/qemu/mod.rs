@@ -21,7 +21,7 @@ use std::{
         unix::net::UnixStream,
     },
     path::Path,
-    process::{Command, ExitStatus, Stdio},
+    process::{ChildStderr, Command, ExitStatus, Stdio},
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -39,10 +39,11 @@ use rustix::{
 
 use super::{
     Given,
-    attend::{ChildEnd, Limits, attend},
+    attend::{ChildEnd, Limits, attend, joined},
     backtrace,
     config::{Accelerator, MachineType, RunConfig},
     console::{Console, GuestRecords},
+    device::Device,
     error::RunError,
     feed::{INTERVAL, is_ready},
     image::{Image, ImageFile},
@@ -54,7 +55,7 @@ use super::{
 };
 use crate::{
     escape::escape,
-    process::{self, Child, Keep, ProcessError, Scope},
+    process::{self, Child, Gate, Keep, ProcessError, Reach, Scope},
     stop::StopToken,
 };
 use command::Passed;
@@ -163,7 +164,7 @@ pub(super) fn run(
     let started = Instant::now();
     let resource = |what| move |cause| RunError::Resource { what, cause };
     let (monitor, other_end) =
-        monitor::open(config.gdb.is_some()).map_err(resource("a connection to QEMU's monitor"))?;
+        UnixStream::pair().map_err(resource("a connection to QEMU's monitor"))?;
     let (relay, gdb) = config
         .gdb
         .clone()
@@ -173,16 +174,13 @@ pub(super) fn run(
         .unzip();
     let how = (accelerator, machine);
     let (stdin, mut pipe) = input_pipe(config).map_err(resource("a pipe for its input"))?;
-    let mut child = start(kernel.path(), how, &given, other_end, gdb, stdin, config)?;
+    let (mut child, gate) = start(kernel.path(), how, &given, other_end, gdb, stdin, config)?;
     let leave = AtomicBool::new(false);
     let mut console = Console::new(out, config.console_limit, &leave, line.nonce);
-    let for_nmi = monitor
-        .try_clone()
-        .map_err(resource("a second handle of QEMU's monitor"))?;
     let asked = Cell::new(None);
     let ask = || {
         asked.set(Some(Instant::now()));
-        monitor::inject_nmi(&for_nmi);
+        monitor::inject_nmi(&monitor);
     };
     let limits = Limits {
         timeout: config.timeout,
@@ -194,12 +192,27 @@ pub(super) fn run(
             None => limit.deadline(),
         },
     };
-    let (end, (messages, monitor_events)) = thread::scope(|scope| {
+    // Everything is open that QEMU needs, and the guest does not run yet.
+    let set_up = || {
+        gate.close();
+        if config.gdb.is_none() {
+            monitor::start_guest(&monitor);
+        }
+    };
+    let (end, messages, monitor_events) = thread::scope(|scope| {
         if let Some(relay) = &relay {
             let debuggers = Builder::new().name("debuggers".into());
             let started = debuggers.spawn_scoped(scope, || relay.run(&leave));
             started.map_err(resource("a thread that serves debuggers"))?;
         }
+        monitor::begin(&monitor);
+        let of_monitor = Builder::new()
+            .name("monitor".into())
+            .spawn_scoped(scope, || MonitorEvents::read(&monitor, set_up))
+            .map_err(|cause| {
+                leave.store(true, Ordering::SeqCst);
+                resource("a thread that reads QEMU's monitor")(cause)
+            })?;
         // The pipe stays open until QEMU has ended: without it QEMU would take its output for
         // ready, and drop what does not fit.
         let send = |bytes: &[u8]| send(pipe.as_mut(), bytes);
@@ -207,22 +220,17 @@ pub(super) fn run(
         let is_escaped = line.nonce.is_some() && !config.has_virtio_console();
         is_open.fetch_or(config.has_virtio_console(), Ordering::SeqCst);
         let attended = GuestInput::feeding(input, is_escaped, &is_open, send, || {
-            attend(
-                &mut child,
-                &mut console,
-                &limits,
-                &leave,
-                |stderr, gave_up| {
-                    // The monitor's messages wait in its socket meanwhile: they are a few lines.
-                    (
-                        Messages::read(stderr, gave_up),
-                        MonitorEvents::read(monitor),
-                    )
-                },
-            )
+            let listen =
+                |stderr: Option<ChildStderr>, gave_up: &dyn Fn()| Messages::read(stderr, gave_up);
+            attend(&mut child, &mut console, &limits, &leave, listen)
         });
         leave.store(true, Ordering::SeqCst);
-        attended
+        if attended.is_err() {
+            // The monitor's reader waits for its end.
+            child.kill();
+        }
+        let monitor_events = joined(of_monitor);
+        attended.map(|(end, messages)| (end, messages, monitor_events))
     })?;
     let wall = started.elapsed();
     let ended = match end {
@@ -240,7 +248,10 @@ pub(super) fn run(
         ChildEnd::ByItself if relay.is_some() && messages.names_debugger() => Outcome::Stopped,
         ChildEnd::ByItself => {
             let status = child.reap().map_err(resource("QEMU's exit status"))?;
-            ended_with(status, &messages, &monitor_events)?
+            match gate.forbidden() {
+                Some(call) => Outcome::Died(forbidden(call)),
+                None => ended_with(status, &messages, &monitor_events)?,
+            }
         }
     };
     if let Some(asked) = asked.get() {
@@ -289,7 +300,7 @@ fn send(pipe: Option<&mut PipeWriter>, bytes: &[u8]) -> io::Result<usize> {
     pipe.write(bytes)
 }
 
-/// Starts QEMU as the leader of its own process group, so that Ctrl-C in the terminal reaches only
+/// Starts QEMU behind a gate, as the leader of its own process group, so that Ctrl-C in the terminal reaches only
 /// this process, which then ends QEMU.
 fn start(
     elf: &Path,
@@ -299,7 +310,7 @@ fn start(
     gdb: Option<OwnedFd>,
     stdin: Stdio,
     config: &RunConfig,
-) -> Result<Child, RunError> {
+) -> Result<(Child, Gate), RunError> {
     let program = program();
     let mut command = Command::new(&program);
     let passed = Passed {
@@ -325,8 +336,21 @@ fn start(
         ))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    Child::spawn_with(&mut command, stdin, Scope::Group)
+    let reach = match config.devices.iter().any(Device::is_network) {
+        true => Reach::Network,
+        false => Reach::Nothing,
+    };
+    Child::spawn_gated(&mut command, stdin, reach)
         .map_err(|cause| not_started(program.to_string_lossy().into_owned(), cause))
+}
+
+/// Returns why QEMU was ended at its gate.
+fn forbidden(call: &str) -> String {
+    format!(
+        "QEMU was ended, since it asked for the system call `{call}`, which it does not need while \
+         a guest runs: the guest may have broken out of its VM, so keep its file; or \
+         {PROGRAM_VARIABLE} names a program that starts others after QEMU"
+    )
 }
 
 /// Returns what QEMU's exit status means.

@@ -5,7 +5,7 @@
 //! and its exit status is not a guest's.
 
 use std::{
-    io::{self, Read, Write},
+    io::{Read, Write},
     os::unix::net::UnixStream,
 };
 
@@ -19,15 +19,15 @@ const START: &[u8] = b"{\"execute\": \"cont\"}\n";
 
 const INJECT_NMI: &[u8] = b"{\"execute\": \"inject-nmi\"}\n";
 
-/// Opens a connection, whose second end is for QEMU's monitor. The guest runs as soon as the
-/// monitor reads it, unless a debugger is to start it.
-pub(super) fn open(has_debugger: bool) -> io::Result<(UnixStream, UnixStream)> {
-    let (mut ours, other) = UnixStream::pair()?;
-    ours.write_all(CAPABILITIES)?;
-    if !has_debugger {
-        ours.write_all(START)?;
-    }
-    Ok((ours, other))
+/// Begins a conversation, which QEMU answers when it has set up the machine. If that fails, QEMU has
+/// ended.
+pub(super) fn begin(mut monitor: &UnixStream) {
+    let _ = monitor.write_all(CAPABILITIES);
+}
+
+/// Starts the guest. If that fails, QEMU has ended.
+pub(super) fn start_guest(mut monitor: &UnixStream) {
+    let _ = monitor.write_all(START);
 }
 
 /// Sends the guest an NMI. If that fails, it gets none.
@@ -57,13 +57,20 @@ pub(super) enum Shutdown {
 }
 
 impl MonitorEvents {
-    /// Reads to the end.
-    pub(crate) fn read(stream: impl Read) -> Self {
+    /// Reads to the end. Calls `set_up` when QEMU has answered for the first time, by when the
+    /// machine is complete.
+    pub(crate) fn read(stream: impl Read, set_up: impl FnOnce()) -> Self {
         let mut events = Self::default();
+        let mut set_up = Some(set_up);
         lines::for_each(stream, |line| {
             // A line that is cut or not JSON is ignored.
             if let Ok(message) = serde_json::from_slice(line) {
                 events.add(&message);
+                if !message["return"].is_null()
+                    && let Some(set_up) = set_up.take()
+                {
+                    set_up();
+                }
             }
         });
         events
@@ -95,7 +102,7 @@ mod tests {
 "#;
 
     fn events(text: &str) -> MonitorEvents {
-        MonitorEvents::read(text.as_bytes())
+        MonitorEvents::read(text.as_bytes(), || {})
     }
 
     #[test]

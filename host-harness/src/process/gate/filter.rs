@@ -1,0 +1,174 @@
+//! The seccomp filter of a gated program: which system calls pass, and which ask the gate.
+//!
+//! What a program needs to compute, to use the files that it has, and to start threads, passes
+//! without a question. Everything else asks. So the list is of what is harmless, and a system call
+//! that is new asks too.
+
+use std::collections::BTreeMap;
+
+use libc::c_long;
+use seccompiler::{
+    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen as ArgLen,
+    SeccompCmpOp::{Eq, MaskedEq},
+    SeccompCondition, SeccompFilter, SeccompRule, TargetArch, sock_filter,
+};
+
+/// Passes whatever the arguments are.
+const PASS: &[c_long] = &[
+    // Files that are open.
+    libc::SYS_read,
+    libc::SYS_write,
+    libc::SYS_readv,
+    libc::SYS_writev,
+    libc::SYS_pread64,
+    libc::SYS_pwrite64,
+    libc::SYS_preadv,
+    libc::SYS_pwritev,
+    libc::SYS_preadv2,
+    libc::SYS_pwritev2,
+    libc::SYS_lseek,
+    libc::SYS_fstat,
+    libc::SYS_fsync,
+    libc::SYS_fdatasync,
+    libc::SYS_sync_file_range,
+    libc::SYS_ftruncate,
+    libc::SYS_fallocate,
+    libc::SYS_fcntl,
+    libc::SYS_ioctl,
+    libc::SYS_close,
+    libc::SYS_dup,
+    libc::SYS_dup2,
+    libc::SYS_dup3,
+    libc::SYS_pipe2,
+    libc::SYS_eventfd2,
+    libc::SYS_timerfd_create,
+    libc::SYS_timerfd_settime,
+    libc::SYS_signalfd4,
+    // Sockets that are open.
+    libc::SYS_sendto,
+    libc::SYS_recvfrom,
+    libc::SYS_sendmsg,
+    libc::SYS_recvmsg,
+    libc::SYS_shutdown,
+    libc::SYS_accept,
+    libc::SYS_accept4,
+    libc::SYS_getsockopt,
+    libc::SYS_setsockopt,
+    libc::SYS_getsockname,
+    libc::SYS_getpeername,
+    // Waiting.
+    libc::SYS_poll,
+    libc::SYS_ppoll,
+    libc::SYS_select,
+    libc::SYS_pselect6,
+    libc::SYS_epoll_create1,
+    libc::SYS_epoll_ctl,
+    libc::SYS_epoll_wait,
+    libc::SYS_epoll_pwait,
+    libc::SYS_epoll_pwait2,
+    libc::SYS_nanosleep,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_futex,
+    libc::SYS_futex_waitv,
+    libc::SYS_restart_syscall,
+    libc::SYS_sched_yield,
+    // Memory.
+    libc::SYS_mmap,
+    libc::SYS_munmap,
+    libc::SYS_mprotect,
+    libc::SYS_mremap,
+    libc::SYS_madvise,
+    libc::SYS_msync,
+    libc::SYS_mlock,
+    libc::SYS_brk,
+    libc::SYS_membarrier,
+    // Time, signals and threads of its own.
+    libc::SYS_clock_gettime,
+    libc::SYS_clock_getres,
+    libc::SYS_gettimeofday,
+    libc::SYS_time,
+    libc::SYS_timer_create,
+    libc::SYS_timer_settime,
+    libc::SYS_timer_gettime,
+    libc::SYS_timer_getoverrun,
+    libc::SYS_timer_delete,
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigpending,
+    libc::SYS_rt_sigtimedwait,
+    libc::SYS_rt_sigsuspend,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_sigaltstack,
+    libc::SYS_set_robust_list,
+    libc::SYS_set_tid_address,
+    libc::SYS_rseq,
+    libc::SYS_sched_getaffinity,
+    libc::SYS_sched_getparam,
+    libc::SYS_sched_getscheduler,
+    libc::SYS_wait4,
+    libc::SYS_waitid,
+    libc::SYS_getpid,
+    libc::SYS_getppid,
+    libc::SYS_gettid,
+    libc::SYS_getuid,
+    libc::SYS_geteuid,
+    libc::SYS_getgid,
+    libc::SYS_getegid,
+    libc::SYS_getrandom,
+    libc::SYS_getrusage,
+    libc::SYS_getcpu,
+    libc::SYS_sysinfo,
+    libc::SYS_uname,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+];
+
+/// Stands for the program's process ID, which is not known before the program's process exists.
+const OWN_ID: u32 = 0x7fff_ff1d;
+
+/// A filter that is not installed yet.
+pub(super) struct Filter(BpfProgram);
+
+impl Filter {
+    pub(super) fn new() -> Self {
+        Self(compile().unwrap_or_else(|error| unreachable!("the rules are constants: {error}")))
+    }
+
+    /// Completes the filter for the process of this ID. Allocates nothing.
+    pub(super) fn of(&mut self, process: u32) -> &[sock_filter] {
+        for statement in &mut self.0 {
+            let compares = u32::from(statement.code) == libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+            if compares && statement.k == OWN_ID {
+                statement.k = process;
+            }
+        }
+        &self.0
+    }
+}
+
+fn compile() -> Result<BpfProgram, BackendError> {
+    let mut rules: BTreeMap<_, _> = PASS.iter().map(|number| (*number, Vec::new())).collect();
+    let threads = libc::CLONE_THREAD.cast_unsigned();
+    for (number, first_argument, value) in [
+        // A thread passes, and a process asks.
+        (libc::SYS_clone, MaskedEq(threads.into()), threads),
+        // Signals to itself.
+        (libc::SYS_kill, Eq, OWN_ID),
+        (libc::SYS_tgkill, Eq, OWN_ID),
+        (libc::SYS_prctl, Eq, libc::PR_SET_NAME.cast_unsigned()),
+    ] {
+        let condition = SeccompCondition::new(0, ArgLen::Dword, first_argument, value.into())?;
+        rules.insert(number, vec![SeccompRule::new(vec![condition])?]);
+    }
+    let ask = SeccompAction::Trace(0);
+    let filter = SeccompFilter::new(rules, ask, SeccompAction::Allow, TargetArch::x86_64)?;
+    let mut program: BpfProgram = filter.try_into()?;
+    // `seccompiler` knows no action that asks a listener. Another one took its place until here.
+    for statement in &mut program {
+        let returns = u32::from(statement.code) == libc::BPF_RET | libc::BPF_K;
+        if returns && statement.k == libc::SECCOMP_RET_TRACE {
+            statement.k = libc::SECCOMP_RET_USER_NOTIF;
+        }
+    }
+    Ok(program)
+}
