@@ -14,7 +14,7 @@ use alloc::{boxed::Box, vec};
 use core::{convert::Infallible, error::Error};
 
 use dormir::{
-    executor::{Executor, SingleVcpu, Spawner, Task, Up64, yield_now},
+    executor::{Executor, SingleVcpu, Spawner, Task, Up4096, yield_now},
     platform::bare::DeviceInterrupt,
     tasks,
     time::Instant,
@@ -27,10 +27,10 @@ use unflushed::Unflushed;
 dormir_guest::entry!(main);
 
 // SAFETY: this guest has one vCPU.
-static EXECUTOR: Executor<Up64, SingleVcpu> = Executor::new(unsafe { SingleVcpu::new() });
+static EXECUTOR: Executor<Up4096, SingleVcpu> = Executor::new(unsafe { SingleVcpu::new() });
 
 /// How many connections are served at once. Others are refused: `embassy-net` keeps none waiting.
-const SERVERS: usize = 16;
+const SERVERS: usize = 112;
 
 const PORT: u16 = 80;
 

@@ -1,5 +1,6 @@
 //! `cargo vm demo`: runs the demos and reports what they cost.
 
+mod http;
 mod hyperlight;
 
 use super::{
@@ -13,12 +14,12 @@ use crate::{
     guest,
     setup::{self, Needs},
     stop::StopToken,
-    vmm::{self, Accelerator, Device, Outcome, RunConfig, Vmm, kvm},
+    vmm::{self, Accelerator, Device, Outcome, Report, RunConfig, Vmm, kvm},
     workspace::Workspace,
 };
 use std::{
+    error::Error,
     io::{self, Write},
-    path::Path,
     time::Duration,
 };
 
@@ -79,12 +80,20 @@ const DEMOS: &[Demo] = &[
         about: "interrupts of timer and serial line wake the tasks that wait for them",
     },
     DISK,
+    HTTP,
 ];
 
 /// The demo of a virtio disk, which the guest program [`DEVICES`] has.
 const DISK: Demo = Demo {
     name: "disk",
     about: "blocks of a virtio disk in a second, read and written one by one, and 32 at once",
+};
+
+/// The demo of a network, which is a guest program of its own. It is run if it is named: not every
+/// machine has the program that connects it.
+const HTTP: Demo = Demo {
+    name: "http",
+    about: "if named: a guest serves pages, fetched by 1, 8 and 100 connections",
 };
 
 const DEVICES: &str = "devices";
@@ -131,7 +140,11 @@ pub(super) fn run(arguments: &DemoArguments, stop: &StopToken) -> Ended {
             return Err(ForHyperlightError(demo.name).into());
         }
     }
-    let demos: Vec<_> = demos.iter().filter(|demo| !is_elsewhere(demo)).collect();
+    let is_left_out = |demo: &&&Demo| arguments.names.is_empty() && demo.name == HTTP.name;
+    let demos: Vec<_> = demos
+        .iter()
+        .filter(|demo| !is_elsewhere(demo) && !is_left_out(demo))
+        .collect();
     if matches!(vmm, Vmm::Kvm | Vmm::Qemu(Accelerator::Kvm, _)) {
         // Before anything is installed or built: set-up cannot fix this.
         kvm::probe()?;
@@ -139,15 +152,14 @@ pub(super) fn run(arguments: &DemoArguments, stop: &StopToken) -> Ended {
     let workspace = Workspace::locate()?;
     let needs = Needs {
         qemu: matches!(vmm, Vmm::Qemu(..)),
+        passt: vmm == Vmm::Kvm && demos.iter().any(|demo| demo.name == HTTP.name),
         ..Needs::default()
     };
     let toolchain = setup::set_up(&workspace, needs, policy, stop)?;
-    let program = |demo: &Demo| {
-        if demo.name == DISK.name {
-            DEVICES
-        } else {
-            PROGRAM
-        }
+    let program = |demo: &Demo| match demo.name {
+        name if name == DISK.name => DEVICES,
+        name if name == HTTP.name => HTTP.name,
+        _ => PROGRAM,
     };
     let mut programs: Vec<_> = demos.iter().map(|demo| program(demo)).collect();
     programs.sort_unstable();
@@ -172,12 +184,21 @@ pub(super) fn run(arguments: &DemoArguments, stop: &StopToken) -> Ended {
                 read_only: false,
             }];
         }
+        let mut port = None;
+        if demo.name == HTTP.name {
+            let (number, devices) = http::devices()?;
+            port = Some(number);
+            config.devices = devices;
+        }
         let gap = if rows.is_empty() { "" } else { "\n" };
         let title = format!("{gap}== {} ({vmm}): {}\n", demo.name, demo.about);
         if let Err(error) = io::stdout().write_all(title.as_bytes()) {
             return ended(Err(error), status);
         }
-        let shown = show(demo, elf, &config);
+        let shown = show(demo, |output| match port {
+            Some(port) => http::run(elf, &config, port, output),
+            None => Ok(vmm::run(elf, &config, output)?),
+        });
         // After a failure the other demos still run, but not after a stop or when the output is
         // closed.
         if stop.is_stopped() || shown.status == Outcome::ConsoleClosed.exit_code() {
@@ -198,9 +219,12 @@ struct Shown {
 }
 
 /// Runs one demo with its console on standard output, and reports errors at once.
-fn show(demo: &Demo, elf: &Path, config: &RunConfig) -> Shown {
+fn show(
+    demo: &Demo,
+    run: impl FnOnce(&mut ConsoleOutput) -> Result<Report, Box<dyn Error>>,
+) -> Shown {
     let mut output = ConsoleOutput::new(false);
-    let ran = vmm::run(elf, config, &mut output);
+    let ran = run(&mut output);
     output.finish();
     match ran {
         Ok(report) => {

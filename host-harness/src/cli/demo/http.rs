@@ -1,0 +1,285 @@
+//! The demo of a network: the guest `http` serves pages, and this process fetches them.
+
+use std::{
+    error::Error,
+    io::{self, BufRead, BufReader, Read, Write},
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    path::Path,
+    sync::mpsc::{Receiver, Sender, channel},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::vmm::{self, Device, PortForward, Report, RunConfig};
+
+/// The port at which the guest serves.
+const GUEST_PORT: u16 = 80;
+
+/// What the guest prints once it serves.
+const SERVES: &[u8] = b"serves http://";
+
+/// How many connections fetch pages at once.
+const CONNECTIONS: [usize; 3] = [1, 8, 100];
+
+/// How long each number of them does.
+const SPAN: Duration = Duration::from_secs(2);
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Returns a port of this host that is free now, and the devices that connect it with the guest.
+pub(super) fn devices() -> io::Result<(u16, Vec<Device>)> {
+    let host = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
+        .local_addr()?
+        .port();
+    let forward = PortForward {
+        host,
+        guest: GUEST_PORT,
+    };
+    let network = Device::Net {
+        forwards: vec![forward],
+    };
+    Ok((host, vec![Device::Rng, network]))
+}
+
+/// Runs the guest, and fetches its pages through `port` meanwhile.
+pub(super) fn run(
+    elf: &Path,
+    config: &RunConfig,
+    port: u16,
+    output: &mut (impl Write + Send),
+) -> Result<Report, Box<dyn Error>> {
+    let (tell, told) = channel();
+    let mut console = Watched {
+        output,
+        line: Vec::new(),
+        tell: Some(tell),
+    };
+    thread::scope(|scope| {
+        let client = scope.spawn(|| {
+            let fetched = fetch(port, told);
+            fetched.map_err(|error| format!("the guest's pages cannot be fetched: {error}"))
+        });
+        let ran = vmm::run(elf, config, &mut console);
+        // The client no longer waits for the guest.
+        console.tell = None;
+        let fetched = client.join().expect("the client does not panic");
+        let report = ran?;
+        // A guest that was not told to end runs until its time limit.
+        fetched?;
+        Ok(report)
+    })
+}
+
+/// A console that tells when the guest serves.
+struct Watched<'a, W> {
+    output: &'a mut W,
+    /// The line so far.
+    line: Vec<u8>,
+    tell: Option<Sender<()>>,
+}
+
+impl<W: Write> Write for Watched<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let length = self.output.write(bytes)?;
+        for byte in &bytes[..length] {
+            if *byte != b'\n' {
+                // No more of it is looked at.
+                if self.line.len() < SERVES.len() {
+                    self.line.push(*byte);
+                }
+                continue;
+            }
+            if self.line.starts_with(SERVES)
+                && let Some(tell) = self.tell.take()
+            {
+                let _ = tell.send(());
+            }
+            self.line.clear();
+        }
+        Ok(length)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.output.flush()
+    }
+}
+
+/// Fetches pages once the guest serves, and shows how many; then lets the guest end.
+fn fetch(port: u16, serves: Receiver<()>) -> io::Result<()> {
+    if serves.recv().is_err() {
+        // The guest has ended without: its outcome says why.
+        return Ok(());
+    }
+    for count in CONNECTIONS {
+        // One after another: QEMU takes one at a time, and the kernel lets those that come beside
+        // wait for seconds.
+        let connections = (0..count).map(|_| {
+            let mut connection = Connection::open(port)?;
+            connection.get("/")?;
+            Ok(connection)
+        });
+        let connections = connections.collect::<io::Result<Vec<_>>>()?;
+        let start = Instant::now();
+        let end = start + SPAN;
+        let fetched = thread::scope(|scope| -> io::Result<Vec<Duration>> {
+            let threads: Vec<_> = connections
+                .into_iter()
+                .map(|connection| scope.spawn(move || fetch_until(port, connection, end)))
+                .collect();
+            let mut times = Vec::new();
+            for thread in threads {
+                times.extend(thread.join().expect("it does not panic")?);
+            }
+            Ok(times)
+        });
+        let mut times = fetched?;
+        times.sort_unstable();
+        let a_second = times.len() as f64 / start.elapsed().as_secs_f64();
+        let median = times.get(times.len() / 2).copied().unwrap_or_default();
+        writeln!(
+            io::stdout(),
+            "{a_second:7.0} pages a second, {count:3} connections, each answer in {:.2} ms \
+             (median)",
+            median.as_secs_f64() * 1e3
+        )?;
+    }
+    Connection::open(port)?.get("/quit")?;
+    Ok(())
+}
+
+/// Fetches pages by one connection, and returns how long each took. At least one is fetched.
+fn fetch_until(
+    port: u16,
+    mut connection: Connection<TcpStream>,
+    end: Instant,
+) -> io::Result<Vec<Duration>> {
+    let mut times = Vec::new();
+    loop {
+        let mut start = Instant::now();
+        if let Err(error) = connection.get("/") {
+            if !times.is_empty() {
+                return Err(error);
+            }
+            // Where a guest is slow, opening all of them has taken longer than it keeps one.
+            connection = Connection::open(port)?;
+            start = Instant::now();
+            connection.get("/")?;
+        }
+        times.push(start.elapsed());
+        if Instant::now() >= end {
+            return Ok(times);
+        }
+    }
+}
+
+/// A connection that is kept.
+struct Connection<S>(BufReader<S>);
+
+impl Connection<TcpStream> {
+    fn open(port: u16) -> io::Result<Self> {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        Ok(Self(BufReader::new(stream)))
+    }
+
+    /// Gets a page.
+    fn get(&mut self, path: &str) -> io::Result<Vec<u8>> {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: guest\r\n\r\n");
+        self.0.get_mut().write_all(request.as_bytes())?;
+        self.page()
+    }
+}
+
+/// The longest page that is read.
+const MOST_BYTES: u64 = 1 << 20;
+
+impl<S: Read> Connection<S> {
+    /// Reads an answer, which must be a page whose length it tells.
+    fn page(&mut self) -> io::Result<Vec<u8>> {
+        let wrong = |what: String| {
+            let sentence = format!("the guest's answer is no page: {what}");
+            io::Error::new(io::ErrorKind::InvalidData, sentence)
+        };
+        let mut line = String::new();
+        // The guest is not trusted: no more of a line is read than that.
+        let mut next_line = |line: &mut String| {
+            line.clear();
+            self.0.by_ref().take(4096).read_line(line)
+        };
+        next_line(&mut line)?;
+        if line.split(' ').nth(1) != Some("200") {
+            return Err(wrong(format!("{:?}", line.trim_end())));
+        }
+        let mut length = None;
+        loop {
+            if next_line(&mut line)? == 0 {
+                return Err(wrong("it ends in its headers".into()));
+            }
+            let Some((name, value)) = line.split_once(':') else {
+                break;
+            };
+            if name.eq_ignore_ascii_case("content-length") {
+                length = value.trim().parse::<u64>().ok();
+            }
+        }
+        let length = length.filter(|length| *length <= MOST_BYTES);
+        let length = length.ok_or_else(|| wrong("its length is missing, or too large".into()))?;
+        let mut body = vec![0; length as usize];
+        self.0.read_exact(&mut body)?;
+        Ok(body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(answer: &str) -> Result<String, String> {
+        let page = Connection(BufReader::new(answer.as_bytes())).page();
+        let page = page.map_err(|error| error.to_string())?;
+        Ok(String::from_utf8(page).expect("it is text"))
+    }
+
+    #[test]
+    fn pages_have_a_length() {
+        let right = "HTTP/1.1 200 OK\r\ncontent-Length: 5\r\nA: b\r\n\r\nhello, and more";
+        assert_eq!(page(right).as_deref(), Ok("hello"));
+        for (answer, reason) in [
+            ("", "\"\""),
+            ("HTTP/1.1 404 Not Found\r\n\r\n", "404"),
+            ("HTTP/1.1 200 OK\r\n", "headers"),
+            ("HTTP/1.1 200 OK\r\n\r\n", "length"),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 9999999\r\n\r\n",
+                "length",
+            ),
+            ("HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", "length"),
+        ] {
+            let error = page(answer).expect_err("it is wrong");
+            assert!(error.contains(reason), "{answer:?}: {error}");
+        }
+        let short = page("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello");
+        assert!(short.is_err(), "half a page");
+    }
+
+    #[test]
+    fn the_client_is_told_when_the_guest_serves() {
+        let (tell, told) = channel();
+        let mut output = Vec::new();
+        let mut console = Watched {
+            output: &mut output,
+            line: Vec::new(),
+            tell: Some(tell),
+        };
+        console.write_all(b"it serves http://no\nserves ").unwrap();
+        assert!(told.try_recv().is_err());
+        console
+            .write_all(b"http://10.0.2.15:80\nand more\n")
+            .unwrap();
+        assert!(told.try_recv().is_ok());
+        assert!(output.ends_with(b"and more\n"));
+    }
+}
