@@ -248,7 +248,7 @@ fn much_comes(port: u16) -> Result<(), Failed> {
     Ok(sends.join().expect("it does not panic")?)
 }
 
-/// Eight connections at once, twice.
+/// Eight connections at once, twice, and one that is kept between requests.
 fn connections(port: u16) -> Result<(), Failed> {
     let fetch = move || -> Result<(), String> {
         let pages = || -> Result<(), Failed> {
@@ -263,7 +263,10 @@ fn connections(port: u16) -> Result<(), Failed> {
             client.join().expect("it does not panic")?;
         }
     }
-    Ok(())
+    let mut kept = Connection::new(port)?;
+    kept.page()?;
+    thread::sleep(Duration::from_secs(2));
+    kept.page()
 }
 
 /// Peers that send half a request and wait do not keep others from being served.

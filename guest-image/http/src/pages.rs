@@ -11,9 +11,15 @@ use core::{
 
 use crate::{halted::halted, unflushed::Unflushed};
 use dormir::time::{Instant, Timer};
-use picoserve::{Config, Router, Server, routing::get, time::Duration};
+use picoserve::{Config, Router, Server, Timeouts, routing::get, time::Duration};
 
-static CONFIG: Config = Config::const_default().keep_connection_alive();
+static CONFIG: Config = Config::new(Timeouts {
+    // By default a second. A request may be under way for longer than that where many connections
+    // share a slow machine, and then meets a connection that is closed.
+    persistent_start_read_request: Duration::from_secs(30),
+    ..Timeouts::const_default()
+})
+.keep_connection_alive();
 
 /// What `/large` is.
 static LARGE: [u8; 200_000] = [b'x'; 200_000];

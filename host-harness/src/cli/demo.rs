@@ -29,7 +29,7 @@ use std::{
 /// run them under QEMU, QEMU. The first lines say what that is, and about how long it takes.
 #[derive(Debug, clap::Args)]
 pub(super) struct DemoArguments {
-    /// The demos to run [default: all]
+    /// The demos to run [default: all but http]
     names: Vec<String>,
     #[command(flatten)]
     choice: Choice,
@@ -89,11 +89,11 @@ const DISK: Demo = Demo {
     about: "blocks of a virtio disk in a second, read and written one by one, and 32 at once",
 };
 
-/// The demo of a network, which is a guest program of its own. It is run if it is named: not every
-/// machine has the program that connects it.
+/// The demo of a network, which is a guest program of its own. It is run only if it is named: not
+/// every machine has the program that connects it.
 const HTTP: Demo = Demo {
     name: "http",
-    about: "if named: a guest serves pages, fetched by 1, 8 and 100 connections",
+    about: "a guest serves pages, which 1, 8 and 100 connections fetch",
 };
 
 const DEVICES: &str = "devices";
@@ -265,9 +265,14 @@ fn select(names: &[String]) -> Result<Vec<&'static Demo>, NoSuchDemoError> {
 
 fn list(demos: &[&Demo]) -> io::Result<()> {
     let width = demos.iter().map(|demo| demo.name.len()).max().unwrap_or(0);
-    demos
-        .iter()
-        .try_for_each(|demo| writeln!(io::stdout(), "{:width$}  {}", demo.name, demo.about))
+    demos.iter().try_for_each(|demo| {
+        let only = if demo.name == HTTP.name {
+            " (run only if named)"
+        } else {
+            ""
+        };
+        writeln!(io::stdout(), "{:width$}  {}{only}", demo.name, demo.about)
+    })
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::{
     io::{self, BufRead, BufReader, Read, Write},
     net::{Ipv4Addr, TcpListener, TcpStream},
     path::Path,
-    sync::mpsc::{Receiver, Sender, channel},
+    sync::mpsc::{Sender, channel},
     thread,
     time::{Duration, Instant},
 };
@@ -24,7 +24,7 @@ const CONNECTIONS: [usize; 3] = [1, 8, 100];
 /// How long each number of them does.
 const SPAN: Duration = Duration::from_secs(2);
 
-/// How long an answer may take.
+/// How long an answer may take, and the opening of a connection.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Returns a port of this host that is free now, and the devices that connect it with the guest.
@@ -56,8 +56,15 @@ pub(super) fn run(
         tell: Some(tell),
     };
     thread::scope(|scope| {
-        let client = scope.spawn(|| {
-            let fetched = fetch(port, told);
+        let client = scope.spawn(move || {
+            if told.recv().is_err() {
+                // The guest has ended without: its outcome says why.
+                return Ok(());
+            }
+            let fetched = fetch(port, SPAN, &mut io::stdout());
+            // Otherwise the guest serves until its time limit.
+            let quits = Connection::open(port).and_then(|mut connection| connection.get("/quit"));
+            let fetched = fetched.and(quits.map(drop));
             fetched.map_err(|error| format!("the guest's pages cannot be fetched: {error}"))
         });
         let ran = vmm::run(elf, config, &mut console);
@@ -65,9 +72,11 @@ pub(super) fn run(
         console.tell = None;
         let fetched = client.join().expect("the client does not panic");
         let report = ran?;
-        // A guest that was not told to end runs until its time limit.
-        fetched?;
-        Ok(report)
+        // Of a guest that failed, the outcome says more.
+        match report.outcome.is_success() {
+            true => fetched.map(|()| report).map_err(Into::into),
+            false => Ok(report),
+        }
     })
 }
 
@@ -105,67 +114,62 @@ impl<W: Write> Write for Watched<'_, W> {
     }
 }
 
-/// Fetches pages once the guest serves, and shows how many; then lets the guest end.
-fn fetch(port: u16, serves: Receiver<()>) -> io::Result<()> {
-    if serves.recv().is_err() {
-        // The guest has ended without: its outcome says why.
-        return Ok(());
-    }
+/// Fetches pages for `span` by each number of connections, and shows how many.
+fn fetch(port: u16, span: Duration, output: &mut impl Write) -> io::Result<()> {
+    writeln!(
+        output,
+        "connections, all kept open   pages in a second   time of an answer (median)"
+    )?;
     for count in CONNECTIONS {
-        // One after another: QEMU takes one at a time, and the kernel lets those that come beside
-        // wait for seconds.
-        let connections = (0..count).map(|_| {
-            let mut connection = Connection::open(port)?;
-            connection.get("/")?;
-            Ok(connection)
-        });
-        let connections = connections.collect::<io::Result<Vec<_>>>()?;
-        let start = Instant::now();
-        let end = start + SPAN;
-        let fetched = thread::scope(|scope| -> io::Result<Vec<Duration>> {
-            let threads: Vec<_> = connections
-                .into_iter()
-                .map(|connection| scope.spawn(move || fetch_until(port, connection, end)))
-                .collect();
-            let mut times = Vec::new();
-            for thread in threads {
-                times.extend(thread.join().expect("it does not panic")?);
-            }
-            Ok(times)
-        });
-        let mut times = fetched?;
+        // First of all, since it may take a while until the rest of the row is known.
+        write!(output, "{count:26}")?;
+        output.flush()?;
+        let fetched = fetch_by(count, port, span);
+        if fetched.is_err() {
+            writeln!(output)?;
+        }
+        let (took, mut times) = fetched?;
         times.sort_unstable();
-        let a_second = times.len() as f64 / start.elapsed().as_secs_f64();
+        let a_second = times.len() as f64 / took.as_secs_f64();
         let median = times.get(times.len() / 2).copied().unwrap_or_default();
-        writeln!(
-            io::stdout(),
-            "{a_second:7.0} pages a second, {count:3} connections, each answer in {:.2} ms \
-             (median)",
-            median.as_secs_f64() * 1e3
-        )?;
+        let millis = median.as_secs_f64() * 1e3;
+        writeln!(output, "   {a_second:17.0}   {millis:23.2} ms")?;
     }
-    Connection::open(port)?.get("/quit")?;
     Ok(())
 }
 
+/// Fetches pages by as many connections for `span`. Returns how long it took, and how long each
+/// answer did.
+fn fetch_by(count: usize, port: u16, span: Duration) -> io::Result<(Duration, Vec<Duration>)> {
+    // One after another: QEMU takes one at a time, and the kernel lets those that come beside wait
+    // for seconds.
+    let connections = (0..count).map(|_| {
+        let mut connection = Connection::open(port)?;
+        connection.get("/")?;
+        Ok(connection)
+    });
+    let connections = connections.collect::<io::Result<Vec<_>>>()?;
+    let start = Instant::now();
+    let mut times = Vec::new();
+    thread::scope(|scope| -> io::Result<()> {
+        let threads: Vec<_> = connections
+            .into_iter()
+            .map(|connection| scope.spawn(move || fetch_until(connection, start + span)))
+            .collect();
+        for thread in threads {
+            times.extend(thread.join().expect("it does not panic")?);
+        }
+        Ok(())
+    })?;
+    Ok((start.elapsed(), times))
+}
+
 /// Fetches pages by one connection, and returns how long each took. At least one is fetched.
-fn fetch_until(
-    port: u16,
-    mut connection: Connection<TcpStream>,
-    end: Instant,
-) -> io::Result<Vec<Duration>> {
+fn fetch_until(mut connection: Connection<TcpStream>, end: Instant) -> io::Result<Vec<Duration>> {
     let mut times = Vec::new();
     loop {
-        let mut start = Instant::now();
-        if let Err(error) = connection.get("/") {
-            if !times.is_empty() {
-                return Err(error);
-            }
-            // Where a guest is slow, opening all of them has taken longer than it keeps one.
-            connection = Connection::open(port)?;
-            start = Instant::now();
-            connection.get("/")?;
-        }
+        let start = Instant::now();
+        connection.get("/")?;
         times.push(start.elapsed());
         if Instant::now() >= end {
             return Ok(times);
@@ -178,7 +182,8 @@ struct Connection<S>(BufReader<S>);
 
 impl Connection<TcpStream> {
     fn open(port: u16) -> io::Result<Self> {
-        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        let address = (Ipv4Addr::LOCALHOST, port).into();
+        let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
@@ -235,6 +240,8 @@ impl<S: Read> Connection<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Shutdown;
+
     use super::*;
 
     fn page(answer: &str) -> Result<String, String> {
@@ -263,6 +270,45 @@ mod tests {
         }
         let short = page("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello");
         assert!(short.is_err(), "half a page");
+    }
+
+    /// Serves connections, which it keeps, and breaks each off after this many pages.
+    fn serve(pages: usize) -> u16 {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.expect("a connection");
+                thread::spawn(move || {
+                    let mut lines = BufReader::new(stream.try_clone()?).lines();
+                    for _ in 0..pages {
+                        while !lines
+                            .next()
+                            .ok_or(io::ErrorKind::UnexpectedEof)??
+                            .is_empty()
+                        {}
+                        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")?;
+                    }
+                    stream.shutdown(Shutdown::Both)
+                });
+            }
+        });
+        port
+    }
+
+    #[test]
+    fn each_number_of_connections_has_its_row() {
+        let mut rows = Vec::new();
+        let fetched = fetch(serve(usize::MAX), Duration::from_millis(20), &mut rows);
+        fetched.expect("it serves");
+        let rows = String::from_utf8(rows).expect("it is text");
+        let first = |row: &str| row.split_whitespace().next().map(str::to_owned);
+        let counts: Vec<_> = rows.lines().skip(1).filter_map(first).collect();
+        assert_eq!(counts, ["1", "8", "100"], "{rows}");
+        // The page by which a connection is opened comes, and the next one does not.
+        let broken = fetch(serve(1), Duration::from_millis(20), &mut io::sink());
+        let broken = broken.expect_err("it breaks off").to_string();
+        assert!(!broken.is_empty());
     }
 
     #[test]
