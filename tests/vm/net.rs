@@ -1,8 +1,11 @@
 //! A network: the guest `http` serves pages through a port of this host.
 
+mod connection;
+mod reach;
+
 use std::{
     fs,
-    io::{self, BufRead, BufReader, Read, Write},
+    io::{self, Read, Write},
     net::{Ipv4Addr, TcpListener, TcpStream},
     process,
     sync::{
@@ -13,21 +16,26 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dormir_harness::vmm::{self, Device, MachineType, Outcome, PortForward, StopToken, Vmm};
+use dormir_harness::vmm::{
+    self, Device, MachineType, Outcome, PortForward, Report, RunConfig, StopToken, Vmm, Warning,
+};
 use libtest_mimic::{Failed, Trial};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::guest::{LIMIT, boot, config, images};
+use connection::{Connection, is_page};
 
 type Case = (&'static str, fn(Vmm) -> Result<(), Failed>);
 
-const CASES: [Case; 6] = [
+const CASES: [Case; 8] = [
     ("pages", |vmm| serving(vmm, pages)),
     ("much-comes", |vmm| serving(vmm, much_comes)),
     ("connections", |vmm| serving(vmm, connections)),
     ("half-a-request", |vmm| serving(vmm, half_a_request)),
     ("idle", |vmm| serving(vmm, idle)),
     ("none", none),
+    ("restricted", reach::restricted),
+    ("open", reach::open),
 ];
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -87,19 +95,35 @@ fn wait_for(text: &str, console: &Receiver<Vec<u8>>) -> Result<String, Failed> {
     }
 }
 
-/// Runs `client` with the port once the guest has said that it serves; returns how the guest ended
-/// and the rest of its console.
+/// A guest's end beside a client.
+struct Beside {
+    report: Report,
+    /// The console until the guest served, and the rest of it.
+    before: String,
+    rest: String,
+}
+
+/// Runs `client` with the port once the guest has said that it serves.
 fn beside(
     vmm: Vmm,
     (image, text): (&str, &str),
     client: impl FnOnce(u16, &StopToken) -> Result<(), Failed>,
-) -> Result<(Outcome, String), Failed> {
+) -> Result<Beside, Failed> {
+    run_beside(config(vmm, ""), true, (image, text), client)
+}
+
+fn run_beside(
+    mut config: RunConfig,
+    restrict: bool,
+    (image, text): (&str, &str),
+    client: impl FnOnce(u16, &StopToken) -> Result<(), Failed>,
+) -> Result<Beside, Failed> {
     let (host, guest) = (free_port(), 80);
-    let mut config = config(vmm, "");
     config.devices = vec![
         Device::Rng,
         Device::Net {
             forwards: vec![PortForward { host, guest }],
+            restrict,
         },
     ];
     let (sender, console) = mpsc::channel();
@@ -107,15 +131,20 @@ fn beside(
     let stop = config.stop.clone();
     thread::scope(|scope| {
         let runs = scope.spawn(|| vmm::run(elf, &config, &mut Console(sender)));
-        let served = wait_for(text, &console).and_then(|_| client(host, &stop));
+        let before = wait_for(text, &console);
+        let served = before.and_then(|before| client(host, &stop).map(|()| before));
         if served.is_err() {
             stop.stop();
         }
         let report = runs.join().expect("it does not panic")?;
-        served?;
+        let before = served?;
         let rest: Vec<u8> = console.try_iter().flatten().collect();
         let rest = String::from_utf8_lossy(&rest).into_owned();
-        Ok((report.outcome, rest))
+        Ok(Beside {
+            report,
+            before,
+            rest,
+        })
     })
 }
 
@@ -125,7 +154,7 @@ const HTTP: (&str, &str) = ("http", "serves http://10.0.2.15:80\n");
 /// The program of docs/io.md, which runs without an end.
 fn page(vmm: Vmm) -> Result<(), Failed> {
     let serves = ("hello-net", "serves on port 80\n");
-    let (outcome, _) = beside(vmm, serves, |port, stop| {
+    let ended = beside(vmm, serves, |port, stop| {
         let end = Instant::now() + LIMIT;
         // It serves once it has its address, which it does not say.
         let page = loop {
@@ -143,20 +172,34 @@ fn page(vmm: Vmm) -> Result<(), Failed> {
         stop.stop();
         Ok(())
     })?;
+    let outcome = ended.report.outcome;
     check(outcome == Outcome::Stopped, &format!("{outcome}"))
 }
 
 /// Runs `client`, and lets the guest end.
 fn serving(vmm: Vmm, client: fn(u16) -> Result<(), Failed>) -> Result<(), Failed> {
-    let (outcome, rest) = beside(vmm, HTTP, |port, _| {
+    let ended = beside(vmm, HTTP, |port, _| {
         client(port)?;
-        let (status, body) = Connection::new(port)?.get("/quit")?;
-        check(
-            status == 200 && body == b"the guest ends\n",
-            "it does not end",
-        )
+        quit(port)
     })?;
-    check(outcome.is_success(), &format!("{outcome}: {rest}"))
+    ended.is_quiet_success()
+}
+
+fn quit(port: u16) -> Result<(), Failed> {
+    let (status, body) = Connection::new(port)?.get("/quit")?;
+    let is_last = status == 200 && body == b"the guest ends\n";
+    check(is_last, "it does not end")
+}
+
+impl Beside {
+    /// Nothing was held back, and the network has not ended.
+    fn is_quiet_success(&self) -> Result<(), Failed> {
+        let Report {
+            outcome, warnings, ..
+        } = &self.report;
+        let is_quiet = outcome.is_success() && warnings.is_empty();
+        check(is_quiet, &format!("{outcome}, {warnings:?}: {}", self.rest))
+    }
 }
 
 fn check(expected: bool, message: &str) -> Result<(), Failed> {
@@ -164,58 +207,6 @@ fn check(expected: bool, message: &str) -> Result<(), Failed> {
         true => Ok(()),
         false => Err(message.into()),
     }
-}
-
-/// A connection that is kept.
-struct Connection(BufReader<TcpStream>);
-
-impl Connection {
-    fn new(port: u16) -> Result<Self, Failed> {
-        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-        stream.set_read_timeout(Some(LIMIT))?;
-        Ok(Self(BufReader::new(stream)))
-    }
-
-    /// Gets a page: its status and its bytes.
-    fn get(&mut self, path: &str) -> Result<(u16, Vec<u8>), Failed> {
-        let request = format!("GET {path} HTTP/1.1\r\nHost: guest\r\n\r\n");
-        self.0.get_mut().write_all(request.as_bytes())?;
-        self.answer()
-    }
-
-    /// Reads the answer to a request.
-    fn answer(&mut self) -> Result<(u16, Vec<u8>), Failed> {
-        let mut line = String::new();
-        self.0.read_line(&mut line)?;
-        let status = line
-            .split(' ')
-            .nth(1)
-            .and_then(|status| status.parse().ok());
-        let status = status.ok_or_else(|| format!("no status: {line:?}"))?;
-        let mut length = 0;
-        loop {
-            line.clear();
-            self.0.read_line(&mut line)?;
-            let Some((name, value)) = line.split_once(':') else {
-                break;
-            };
-            if name.eq_ignore_ascii_case("content-length") {
-                length = value.trim().parse()?;
-            }
-        }
-        let mut body = vec![0; length];
-        self.0.read_exact(&mut body)?;
-        Ok((status, body))
-    }
-
-    fn page(&mut self) -> Result<(), Failed> {
-        is_page(self.get("/")?)
-    }
-}
-
-fn is_page((status, body): (u16, Vec<u8>)) -> Result<(), Failed> {
-    let is_page = status == 200 && body.starts_with(b"dormir serves its page number ");
-    check(is_page, &format!("{status} {}", body.escape_ascii()))
 }
 
 /// One after another: a page, one that does not exist, and one of many packets.
@@ -314,13 +305,18 @@ fn none(vmm: Vmm) -> Result<(), Failed> {
 
 /// The program that connects the network ends: the guest's link is down.
 fn passt_ends() -> Result<(), Failed> {
-    let (outcome, rest) = beside(Vmm::Kvm, HTTP, |port, _| {
+    let ended = beside(Vmm::Kvm, HTTP, |port, _| {
         Connection::new(port)?.page()?;
         let passt = find(&format!("127.0.0.1/{port}:80")).ok_or("there is no passt")?;
         Ok(kill_process(passt, Signal::KILL)?)
     })?;
-    let is_told = outcome == Outcome::Exited(1) && rest == "the network has gone\n";
-    check(is_told, &format!("{outcome}: {rest}"))
+    let Report {
+        outcome, warnings, ..
+    } = ended.report;
+    let is_told = outcome == Outcome::Exited(1) && ended.rest == "the network has gone\n";
+    check(is_told, &format!("{outcome}: {}", ended.rest))?;
+    let is_warned = warnings == [Warning::NetworkEnded];
+    check(is_warned, &format!("{warnings:?}"))
 }
 
 /// The process with this argument.

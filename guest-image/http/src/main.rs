@@ -8,6 +8,7 @@ extern crate alloc;
 
 mod halted;
 mod pages;
+mod reach;
 mod unflushed;
 
 use alloc::{boxed::Box, vec};
@@ -101,6 +102,7 @@ async fn serve(spawner: Spawner) -> Result<Infallible, Box<dyn Error>> {
     let stack = start(seed);
     stack.wait_config_up().await;
     let config = stack.config_v4().ok_or("the network has gone")?;
+    reach::try_out(stack).await;
     for _ in 0..SERVERS {
         let spawned = spawner.spawn_detached(server(stack));
         assert!(spawned.is_ok(), "the pool has room");
@@ -142,7 +144,9 @@ where
 /// without rest.
 fn start_network(driver: impl Driver + 'static, seed: u64, spawner: Spawner) -> Stack<'static> {
     // A socket for each server, and one for DHCP.
-    let resources = Box::leak(Box::new(StackResources::<{ SERVERS + 1 }>::new()));
+    let resources = Box::leak(Box::new(
+        StackResources::<{ SERVERS + 1 + reach::SOCKETS }>::new(),
+    ));
     let config = Config::dhcpv4(Default::default());
     let (stack, mut runner) = embassy_net::new(driver, config, resources, seed);
     let spawned = spawner.spawn_detached(Task::boxed(async move { runner.run().await }));

@@ -6,7 +6,7 @@ mod hyperlight;
 use super::{
     Ended, FAILURE, Installing,
     choose::{Choice, Under},
-    complain, ended,
+    complain, ended, note,
     output::ConsoleOutput,
     table,
 };
@@ -228,6 +228,9 @@ fn show(
     output.finish();
     match ran {
         Ok(report) => {
+            for warning in &report.warnings {
+                note(format_args!("warning: {}: {warning}", demo.name));
+            }
             if !matches!(report.outcome, Outcome::Exited(0) | Outcome::ConsoleClosed) {
                 complain(format_args!("{}: {}", demo.name, report.outcome));
             }

@@ -26,15 +26,19 @@ pub(super) struct DeviceOptions {
     /// Gives the guest a virtio console, to which --stdin goes then
     #[arg(long)]
     console: bool,
-    /// Gives the guest a network of its own, from which it reaches what this host reaches, and this
-    /// host's loopback; each HOST:GUEST forwards a TCP port of 127.0.0.1 to a port of the guest
-    #[arg(long, value_name = "user[,HOST:GUEST...]")]
+    /// Gives the guest a network of its own, in which it only answers: each HOST:GUEST forwards a
+    /// TCP port of 127.0.0.1 to a port of the guest. With restrict=off it also opens connections,
+    /// and reaches what this host reaches, and this host's loopback
+    #[arg(long, value_name = "user[,restrict=on|off][,HOST:GUEST...]")]
     net: Option<Net>,
 }
 
-/// `user`, and the ports that are forwarded.
+/// `user`, and what follows.
 #[derive(Clone, Debug)]
-struct Net(Vec<PortForward>);
+struct Net {
+    forwards: Vec<PortForward>,
+    restrict: bool,
+}
 
 impl FromStr for Net {
     type Err = NotANetError;
@@ -44,8 +48,23 @@ impl FromStr for Net {
         if words.next() != Some("user") {
             return Err(NotANetError::Kind(text.to_owned()));
         }
-        let forwards: Result<_, _> = words.map(str::parse).collect();
-        Ok(Self(forwards?))
+        let (mut forwards, mut restrict) = (Vec::new(), None);
+        for word in words {
+            let Some(value) = word.strip_prefix("restrict=") else {
+                forwards.push(word.parse()?);
+                continue;
+            };
+            let is_on = match value {
+                "on" => true,
+                "off" => false,
+                _ => return Err(NotANetError::Restrict(word.to_owned())),
+            };
+            if restrict.replace(is_on).is_some() {
+                return Err(NotANetError::Restrict(word.to_owned()));
+            }
+        }
+        let restrict = restrict.unwrap_or(true);
+        Ok(Self { forwards, restrict })
     }
 }
 
@@ -54,6 +73,8 @@ impl FromStr for Net {
 enum NotANetError {
     #[error("there is no network `{0}`: write `user`, or for instance `user,8080:80`")]
     Kind(String),
+    #[error("`{0}` does not say whether the guest only answers: write restrict=on or =off, once")]
+    Restrict(String),
     #[error(transparent)]
     Forward(#[from] PortForwardError),
 }
@@ -64,7 +85,8 @@ impl DeviceOptions {
         let rng = self.rng.then_some(Device::Rng);
         let console = self.console.then_some(Device::Console);
         let net = self.net.as_ref().map(|net| Device::Net {
-            forwards: net.0.clone(),
+            forwards: net.forwards.clone(),
+            restrict: net.restrict,
         });
         rng.into_iter()
             .chain(console)
@@ -141,15 +163,38 @@ mod tests {
             ]
         );
         assert!(parse("--disk").is_err());
-        let net = |forwards: &[&str]| Device::Net {
+        let net = |restrict, forwards: &[&str]| Device::Net {
             forwards: forwards.iter().map(|text| text.parse().unwrap()).collect(),
+            restrict,
         };
-        assert_eq!(parse("--net user").unwrap(), [net(&[])]);
+        assert_eq!(parse("--net user").unwrap(), [net(true, &[])]);
         assert_eq!(
             parse("--disk a --net user,8080:80,2222:22").unwrap(),
-            [net(&["8080:80", "2222:22"]), disk("a", false)]
+            [net(true, &["8080:80", "2222:22"]), disk("a", false)]
         );
-        for wrong in ["", "tap", "user,", "user,80", "8080:80", "user,1:2,0:1"] {
+        for (word, restrict) in [("restrict=on", true), ("restrict=off", false)] {
+            let expected = [net(restrict, &["1:2", "3:4"])];
+            for line in [
+                format!("--net user,{word},1:2,3:4"),
+                format!("--net user,1:2,{word},3:4"),
+                format!("--net user,1:2,3:4,{word}"),
+            ] {
+                assert_eq!(parse(&line).unwrap(), expected);
+            }
+        }
+        for wrong in [
+            "",
+            "tap",
+            "user,",
+            "user,80",
+            "8080:80",
+            "user,1:2,0:1",
+            "restrict=on",
+            "user,restrict",
+            "user,restrict=",
+            "user,restrict=no",
+            "user,restrict=on,restrict=on",
+        ] {
             assert!(parse(&format!("--net {wrong}")).is_err(), "{wrong}");
         }
     }

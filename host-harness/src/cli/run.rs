@@ -201,6 +201,9 @@ pub(super) fn run(arguments: &RunArguments, stop: &StopToken) -> Ended {
     for stall in &report.stalls {
         note(format_args!("{stall}"));
     }
+    for warning in &report.warnings {
+        note(format_args!("warning: {warning}"));
+    }
     if let Some(backtrace) = &report.backtrace {
         note(format_args!("{backtrace}"));
     }

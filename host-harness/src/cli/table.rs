@@ -103,6 +103,7 @@ mod tests {
             stretches: Vec::new(),
             backtrace: None,
             stalls: Vec::new(),
+            warnings: Vec::new(),
         }
     }
 

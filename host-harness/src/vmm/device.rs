@@ -14,7 +14,7 @@ use rustix::{
     io::Errno,
 };
 
-pub(super) use net::MAC;
+pub(super) use net::{MAC, Network};
 pub use net::{NetError, PortForward, PortForwardError};
 
 /// The unit in which disks are addressed, in bytes.
@@ -43,19 +43,28 @@ pub enum Device {
     /// the run's [`input`](super::RunConfig::input), which then does not go to the serial line. The
     /// input's end is not told.
     Console,
-    /// A network of its own, where it is told the address 10.0.2.15 (DHCP), and 10.0.2.2 is this
-    /// host's loopback. It reaches what this process reaches, by `passt` or by QEMU. Refused with a
-    /// debugger, whose port it would reach.
+    /// A network of its own, by `passt` or by QEMU, where it is told the address 10.0.2.15 (DHCP),
+    /// and the peers of connections that are forwarded have the address 10.0.2.2.
     Net {
         /// The TCP ports of this host that lead to the guest.
         forwards: Vec<PortForward>,
+        /// Whether it only answers: it sends nothing but what belongs to connections that were
+        /// forwarded to it. Without this it reaches what this process reaches, and this host's
+        /// loopback at 10.0.2.2; that is refused with a debugger, whose port it would reach.
+        restrict: bool,
     },
 }
 
 impl Device {
-    /// Returns whether it is a network.
-    pub(super) fn is_network(&self) -> bool {
-        matches!(self, Self::Net { .. })
+    /// Returns whether it lets the guest reach what this process reaches.
+    pub(super) fn reaches_out(&self) -> bool {
+        matches!(
+            self,
+            Self::Net {
+                restrict: false,
+                ..
+            }
+        )
     }
 }
 
@@ -148,7 +157,7 @@ pub(super) enum OpenDevice {
     Rng,
     Disk(DiskFile),
     Console,
-    Net(Vec<PortForward>),
+    Net(Network),
 }
 
 /// Checks the devices, and opens and locks their files.
@@ -169,9 +178,12 @@ pub(super) fn open_all(devices: &[Device]) -> Result<Vec<OpenDevice>, DeviceErro
     let open = |device: &Device| match device {
         Device::Rng => Ok(OpenDevice::Rng),
         Device::Console => Ok(OpenDevice::Console),
-        Device::Net { forwards } => {
+        Device::Net { forwards, restrict } => {
             net::check(forwards).map_err(DeviceError::Net)?;
-            Ok(OpenDevice::Net(forwards.clone()))
+            Ok(OpenDevice::Net(Network {
+                forwards: forwards.clone(),
+                restrict: *restrict,
+            }))
         }
         Device::Disk { path, read_only } => {
             disks += 1;

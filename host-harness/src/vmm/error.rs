@@ -58,10 +58,10 @@ pub enum RunError {
         "a guest whose instructions are stepped through cannot be debugged: ask for one of both"
     )]
     StepsWithDebugger,
-    /// A network and a debugger were asked for: the guest would reach the debugger's port.
+    /// A debugger was asked for, and a network in which the guest would reach its port.
     #[error(
-        "a guest with a network cannot be debugged: it would reach the debugger's port, and could \
-         run without a time limit; leave out one of both"
+        "a guest that opens connections cannot be debugged: it would reach the debugger's port, \
+         and could run without a time limit; leave out the debugger, or the network's restrict=off"
     )]
     NetworkWithDebugger,
     /// The guest cannot have one of its devices.

@@ -37,7 +37,7 @@ pub use input::GuestInput;
 pub use outcome::Outcome;
 pub(crate) use outcome::timed_out;
 pub(crate) use qemu::{Messages, MonitorEvents};
-pub use report::{GuestTime, PanicMessage, Report, VcpuCounters};
+pub use report::{GuestTime, PanicMessage, Report, VcpuCounters, Warning};
 pub use steps::{EventKind, StepEvent, Stretch};
 
 use std::{io::Write, path::Path, time::Instant};
@@ -87,6 +87,7 @@ pub fn run(
             stretches: Vec::new(),
             backtrace: None,
             stalls: Vec::new(),
+            warnings: Vec::new(),
         }),
     }
 }
@@ -160,7 +161,7 @@ impl RunConfig {
         if self.steps && self.gdb.is_some() {
             return Err(RunError::StepsWithDebugger);
         }
-        if self.gdb.is_some() && self.devices.iter().any(Device::is_network) {
+        if self.gdb.is_some() && self.devices.iter().any(Device::reaches_out) {
             return Err(RunError::NetworkWithDebugger);
         }
         Ok(())

@@ -1,6 +1,9 @@
 //! The result of a run.
 
-use std::time::{Duration, Instant};
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
 
 use super::{
     backtrace::{Backtrace, Stall},
@@ -38,6 +41,36 @@ pub struct Report {
     /// What the guest's watchdog found, if the guest went on after that: the first fifteen, and the
     /// last.
     pub stalls: Vec<Stall>,
+    /// What the guest did not cause or may not have noticed, and what may explain how it ended.
+    pub warnings: Vec<Warning>,
+}
+
+/// Something around a guest that may explain how it ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Warning {
+    /// The guest sent as many packets that its network did not let out, since the guest was only to
+    /// answer ([`Device::Net`](super::Device::Net)). Only our own VMM counts them.
+    HeldBack(u64),
+    /// The program that connected the guest's network ended before the guest.
+    NetworkEnded,
+}
+
+/// Writes a sentence.
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::HeldBack(count) => write!(
+                f,
+                "{count} packets of the guest were held back, since it only answers: if it is to \
+                 open connections, pass --net user,restrict=off"
+            ),
+            Self::NetworkEnded => f.write_str(
+                "passt, which connected the guest's network, ended before the guest, whose link \
+                 was down from then on: see whether the system's log says why",
+            ),
+        }
+    }
 }
 
 impl Report {

@@ -252,6 +252,7 @@ fn devices_that_cannot_be_given_are_refused() {
         assert!(missing.contains("/nonexistent"), "{missing}");
         let net = || Device::Net {
             forwards: Vec::new(),
+            restrict: true,
         };
         let networks = refused(&with(vmm, &[net(), net()]));
         assert!(networks.contains("one network"), "{networks}");
@@ -261,7 +262,13 @@ fn devices_that_cannot_be_given_are_refused() {
             host: port,
             guest: 80,
         }];
-        let in_use = refused(&with(vmm, &[Device::Net { forwards }]));
+        let in_use = refused(&with(
+            vmm,
+            &[Device::Net {
+                forwards,
+                restrict: true,
+            }],
+        ));
         let sentence = format!("port {port} of this host, which leads to the guest, is in use");
         assert!(in_use.contains(&sentence), "{in_use}");
         let mut config = with(vmm, &[Device::Rng]);

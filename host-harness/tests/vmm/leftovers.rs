@@ -57,6 +57,7 @@ fn count_leftovers() {
         if vmm == KVM {
             let net = Device::Net {
                 forwards: Vec::new(),
+                restrict: true,
             };
             config.devices = vec![Device::Rng, disk.clone(), net];
         }

@@ -54,6 +54,7 @@ fn what_cannot_run_is_refused_within_two_seconds_by_every_vmm() {
     config.gdb = Some(GdbListener::bind(0).expect("a port is free"));
     config.devices = vec![Device::Net {
         forwards: Vec::new(),
+        restrict: false,
     }];
     let both = run(guest.path(), &config, &mut io::sink()).expect_err("it is refused");
     assert!(matches!(both, RunError::NetworkWithDebugger), "{both}");

@@ -166,6 +166,7 @@ mod tests {
             counters: None,
             backtrace: None,
             stalls: Vec::new(),
+            warnings: Vec::new(),
             stretches: vec![Stretch {
                 addresses: Vec::new(),
                 events: events.collect(),

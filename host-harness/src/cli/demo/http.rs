@@ -38,6 +38,7 @@ pub(super) fn devices() -> io::Result<(u16, Vec<Device>)> {
     };
     let network = Device::Net {
         forwards: vec![forward],
+        restrict: true,
     };
     Ok((host, vec![Device::Rng, network]))
 }

@@ -10,6 +10,13 @@ use std::{
 /// The guest's Ethernet address.
 pub(in crate::vmm) const MAC: [u8; 6] = [0x02, b'd', b'o', b'r', b'm', 0];
 
+/// What a network is to be: see [`Device::Net`](super::Device::Net).
+#[derive(Clone, Debug)]
+pub(in crate::vmm) struct Network {
+    pub(in crate::vmm) forwards: Vec<PortForward>,
+    pub(in crate::vmm) restrict: bool,
+}
+
 /// A TCP port of this host, on 127.0.0.1, whose connections a port of the guest gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PortForward {

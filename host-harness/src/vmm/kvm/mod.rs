@@ -127,6 +127,7 @@ pub(super) fn run(
     };
     let counters = stats::read(&machine.vcpu, ran.exits);
     let stretches = machine.steps.take_stretches();
+    let warnings = machine.devices.virtio().warnings();
     drop(machine);
     let (mut outcome, records) = console.complete(ended);
     let backtrace = backtrace::explain(&mut outcome, &records.trace, records.hang, image);
@@ -144,6 +145,7 @@ pub(super) fn run(
         stretches,
         backtrace,
         stalls,
+        warnings,
     })
 }
 

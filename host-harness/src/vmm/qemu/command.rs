@@ -139,7 +139,7 @@ pub(super) fn arguments(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vmm::{Device, GuestInput, Vmm};
+    use crate::vmm::{Device, GuestInput, Vmm, device::Network};
 
     fn line(
         accelerator: Accelerator,
@@ -211,18 +211,18 @@ mod tests {
 
     #[test]
     fn a_guest_is_given_the_devices_that_were_asked_for() {
-        let devices = || {
+        let devices = |restrict| {
             let disk = PassedDevice::Disk {
                 file: 9,
                 number: 1,
                 identification: "disk0".into(),
                 read_only: true,
             };
-            let net = PassedDevice::Net {
-                forwards: ["8080:80", "2222:22"]
-                    .map(|ports| ports.parse().unwrap())
-                    .into(),
-            };
+            let forwards = ["8080:80", "2222:22"].map(|ports| ports.parse().unwrap());
+            let net = PassedDevice::Net(Network {
+                forwards: forwards.into(),
+                restrict,
+            });
             vec![
                 PassedDevice::Rng { number: 0 },
                 disk,
@@ -230,7 +230,12 @@ mod tests {
                 net,
             ]
         };
-        let with = line_with(Accelerator::Tcg, MachineType::Microvm, devices(), |_| {});
+        let with = line_with(
+            Accelerator::Tcg,
+            MachineType::Microvm,
+            devices(true),
+            |_| {},
+        );
         for part in [
             "isa-serial=off,acpi=off,accel=tcg ",
             " -global virtio-mmio.force-legacy=false ",
@@ -240,17 +245,18 @@ mod tests {
             " -blockdev driver=raw,file=file1,node-name=disk1,read-only=on,discard=unmap ",
             " -device virtio-blk-device,drive=disk1,serial=disk0,werror=report,rerror=report ",
             " -device virtio-serial-device,max_ports=1 -device virtconsole,chardev=port ",
-            " -netdev user,id=net,ipv6=off,hostfwd=tcp:127.0.0.1:8080-:80,\
+            " -netdev user,id=net,ipv6=off,restrict=on,hostfwd=tcp:127.0.0.1:8080-:80,\
              hostfwd=tcp:127.0.0.1:2222-:22 -device virtio-net-device,netdev=net,\
              mac=02:64:6f:72:6d:00 ",
         ] {
             assert!(with.contains(part), "{part}: {with}");
         }
-        let on_pci = line_with(Accelerator::Tcg, MachineType::Q35, devices(), |_| {});
+        let on_pci = line_with(Accelerator::Tcg, MachineType::Q35, devices(false), |_| {});
         for part in [
             " -device virtio-rng-pci,rng=rng0 ",
             " -device virtio-blk-pci,drive=disk1,",
             " -device virtio-serial-pci,max_ports=1 ",
+            " -netdev user,id=net,ipv6=off,restrict=off,hostfwd=tcp:127.0.0.1:8080-:80,",
             " -device virtio-net-pci,netdev=net,",
         ] {
             assert!(on_pci.contains(part), "{part}: {on_pci}");

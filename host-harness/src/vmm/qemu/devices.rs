@@ -7,7 +7,7 @@ use crate::{
     process,
     vmm::{
         config::MachineType,
-        device::{MAC, OpenDevice, PortForward},
+        device::{MAC, Network, OpenDevice, PortForward},
         error::RunError,
     },
 };
@@ -21,9 +21,7 @@ pub(super) enum PassedDevice {
         number: usize,
     },
     Console,
-    Net {
-        forwards: Vec<PortForward>,
-    },
+    Net(Network),
     Disk {
         /// The disk's file.
         file: RawFd,
@@ -41,9 +39,7 @@ pub(super) fn pass(
     let pass = |(number, device): (usize, &OpenDevice)| match device {
         OpenDevice::Rng => Ok(PassedDevice::Rng { number }),
         OpenDevice::Console => Ok(PassedDevice::Console),
-        OpenDevice::Net(forwards) => Ok(PassedDevice::Net {
-            forwards: forwards.clone(),
-        }),
+        OpenDevice::Net(network) => Ok(PassedDevice::Net(network.clone())),
         OpenDevice::Disk(disk) => {
             // The lock is the open file's, so both descriptors hold it.
             let file = disk.file.try_clone().map_err(|cause| RunError::Resource {
@@ -78,8 +74,9 @@ impl PassedDevice {
                 arguments.pair("-device", format!("virtio-serial-{bus},max_ports=1"));
                 arguments.pair("-device", format!("virtconsole,chardev={PORT}"));
             }
-            Self::Net { forwards } => {
-                let mut network = "user,id=net,ipv6=off".to_owned();
+            Self::Net(Network { forwards, restrict }) => {
+                let restrict = if *restrict { "on" } else { "off" };
+                let mut network = format!("user,id=net,ipv6=off,restrict={restrict}");
                 for PortForward { host, guest } in forwards {
                     write!(network, ",hostfwd=tcp:127.0.0.1:{host}-:{guest}")
                         .expect("a string takes any text");

@@ -276,6 +276,7 @@ pub(super) fn run(
         stretches: Vec::new(),
         backtrace,
         stalls,
+        warnings: Vec::new(),
     })
 }
 
@@ -336,7 +337,7 @@ fn start(
         ))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let reach = match config.devices.iter().any(Device::is_network) {
+    let reach = match config.devices.iter().any(Device::reaches_out) {
         true => Reach::Network,
         false => Reach::Nothing,
     };

@@ -136,6 +136,7 @@ mod tests {
             stretches: Vec::new(),
             backtrace: None,
             stalls: Vec::new(),
+            warnings: Vec::new(),
         }
     }
 

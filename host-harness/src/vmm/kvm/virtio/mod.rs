@@ -35,13 +35,14 @@ use super::{boot::Memory, event::new_event};
 use crate::vmm::{
     device::{DeviceError, MAX_DEVICES, OpenDevice},
     error::RunError,
+    report::Warning,
 };
 use blk::Disk;
 use console::{Console, Port, RECEIVE, TRANSMIT};
 use device::VirtioDevice;
 pub use fuzz::fuzz_virtio;
 use mmio::{MmioDevice, Quit};
-use net::Net;
+use net::{Net, NetWatch};
 use rng::Rng;
 use threads::Threads;
 
@@ -79,6 +80,8 @@ pub(super) struct VirtioDevices {
     _threads: Threads,
     /// There is one at most.
     console: Option<ConsolePort>,
+    /// There is one at most. It ends what connects the network, after its device has ended.
+    network: Option<NetWatch>,
 }
 
 /// A guest's console, for those that read it and write to it.
@@ -111,15 +114,17 @@ impl VirtioDevices {
         let resource = |what| move |cause: io::Error| RunError::Resource { what, cause };
         let quit = Quit::new().map_err(resource("an event for the devices"))?;
         let mut threads = Threads::new(Arc::new(quit));
-        let (mut started, mut console_port) = (Vec::new(), None);
+        let (mut started, mut console_port, mut network) = (Vec::new(), None, None);
         for (index, (device, line)) in devices.into_iter().zip(LINES).enumerate() {
             let mut console = None;
             let device: Box<dyn VirtioDevice> = match device {
                 OpenDevice::Rng => Box::new(Rng),
                 OpenDevice::Disk(file) => Box::new(Disk::new(file)),
-                OpenDevice::Net(forwards) => {
-                    let net = Net::start(&forwards).map_err(DeviceError::Net);
-                    Box::new(net.map_err(RunError::Device)?)
+                OpenDevice::Net(asked) => {
+                    let net = Net::start(&asked).map_err(DeviceError::Net);
+                    let (net, watch) = net.map_err(RunError::Device)?;
+                    network = Some(watch);
+                    Box::new(net)
                 }
                 OpenDevice::Console => {
                     let port = console.insert(Arc::new(Port::default()));
@@ -157,6 +162,7 @@ impl VirtioDevices {
             devices: started,
             _threads: threads,
             console: console_port,
+            network,
         })
     }
 
@@ -177,6 +183,13 @@ impl VirtioDevices {
     /// The console, if there is one.
     pub(super) fn console(&self) -> Option<&ConsolePort> {
         self.console.as_ref()
+    }
+
+    /// What is to be said of the devices after the run.
+    pub(super) fn warnings(&self) -> Vec<Warning> {
+        self.network
+            .as_ref()
+            .map_or_else(Vec::new, NetWatch::warnings)
     }
 
     /// Takes what the guest has sent to its console, in the last [`write`](Self::write).

@@ -1,12 +1,17 @@
 //! The network (virtio 1.2, 5.1), without offloads: frames go to the program `passt`, and come from
 //! it. The link is down once that has ended.
 
+mod filter;
 mod frames;
 mod passt;
 
 use std::{
     io,
     os::{fd::BorrowedFd, unix::net::UnixStream},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -19,7 +24,11 @@ use super::{
     device::{Answer, VirtioDevice},
     request::{BrokenRequest, Buffers, Request},
 };
-use crate::vmm::device::{MAC, NetError, PortForward};
+use crate::vmm::{
+    device::{MAC, NetError, Network},
+    report::Warning,
+};
+use filter::Filter;
 use frames::{Frames, MAX_FRAME, Next};
 use passt::Passt;
 
@@ -44,17 +53,47 @@ pub(super) struct Net {
     /// Address and status.
     config: [u8; 8],
     config_changed: bool,
-    /// Ends after the socket is closed.
-    _passt: Option<Passt>,
+    /// Set with the link's end.
+    is_down: Arc<AtomicBool>,
+    /// What keeps the guest from sending; `None`: nothing does.
+    filter: Option<Filter>,
+}
+
+/// What is seen of a network from outside its thread.
+pub(super) struct NetWatch {
+    /// It must outlive the socket's other end.
+    passt: Passt,
+    is_down: Arc<AtomicBool>,
+    held_back: Arc<AtomicU64>,
+}
+
+impl NetWatch {
+    /// What is to be said of the network while its device still exists.
+    pub(super) fn warnings(&self) -> Vec<Warning> {
+        // A guest that does not drive the device has not looked at the link.
+        let has_ended = self.is_down.load(Ordering::SeqCst) || self.passt.has_ended();
+        let held_back = self.held_back.load(Ordering::Relaxed);
+        let held_back = (held_back > 0).then_some(Warning::HeldBack(held_back));
+        let ended = has_ended.then_some(Warning::NetworkEnded);
+        ended.into_iter().chain(held_back).collect()
+    }
 }
 
 impl Net {
-    /// A network of its own, of which ports of this host lead to the guest.
-    pub(super) fn start(forwards: &[PortForward]) -> Result<Self, NetError> {
-        let (passt, socket) = Passt::start("passt".as_ref(), forwards, LIMIT)?;
+    /// A network of its own, and what is seen of it from outside.
+    pub(super) fn start(network: &Network) -> Result<(Self, NetWatch), NetError> {
+        let (passt, socket) = Passt::start("passt".as_ref(), network, LIMIT)?;
         let mut net = Self::new(socket).map_err(NetError::PasstStart)?;
-        net._passt = Some(passt);
-        Ok(net)
+        let watch = NetWatch {
+            passt,
+            is_down: Arc::clone(&net.is_down),
+            held_back: Arc::default(),
+        };
+        if network.restrict {
+            let held_back = Arc::clone(&watch.held_back);
+            net.filter = Some(Filter::new(&network.forwards, held_back));
+        }
+        Ok((net, watch))
     }
 
     /// A network whose other side is the other end of this socket.
@@ -67,7 +106,8 @@ impl Net {
             frames: Frames::new(socket)?,
             config,
             config_changed: false,
-            _passt: None,
+            is_down: Arc::default(),
+            filter: None,
         })
     }
 
@@ -76,17 +116,24 @@ impl Net {
         if self.frames.is_closed() && *status != 0 {
             *status = 0;
             self.config_changed = true;
+            self.is_down.store(true, Ordering::SeqCst);
         }
     }
 
-    /// Sends a frame. One of a length that no Ethernet has is lost.
+    /// Sends a frame. One of a length that no Ethernet has is lost, and so is one that is held back.
     fn send(&mut self, mut from: Buffers<'_>) -> Result<u32, BrokenRequest> {
         from.read(&mut [0; HEADER.len()])?;
         if (SHORTEST..=MAX_FRAME as u64).contains(&from.length()) {
             let mut frame = [0; MAX_FRAME];
             let frame = &mut frame[..from.length() as usize];
             from.read(frame)?;
-            self.frames.send(frame);
+            if self
+                .filter
+                .as_ref()
+                .is_none_or(|filter| filter.lets_out(frame))
+            {
+                self.frames.send(frame);
+            }
         }
         Ok(0)
     }

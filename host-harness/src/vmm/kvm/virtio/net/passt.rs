@@ -15,7 +15,7 @@ use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use crate::{
     escape::escape,
     process::{self, Child, Scope},
-    vmm::device::{MAC, NetError, PortForward},
+    vmm::device::{MAC, NetError, Network, PortForward},
 };
 
 /// The longest frame that is read before the guest runs.
@@ -23,12 +23,12 @@ const MAX_FRAME: usize = 64 << 10;
 
 /// The addresses of the guest and of its gateway, as QEMU's own network has them.
 const GUEST: &str = "10.0.2.15";
-const GATEWAY: [u8; 4] = [10, 0, 2, 2];
+pub(super) const GATEWAY: [u8; 4] = [10, 0, 2, 2];
 
 /// The running program. It ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Passt {
-    _child: Child,
+    child: Child,
 }
 
 impl Passt {
@@ -36,7 +36,7 @@ impl Passt {
     /// answers. Returns the socket of the frames too.
     pub(super) fn start(
         program: &OsStr,
-        forwards: &[PortForward],
+        network: &Network,
         limit: Duration,
     ) -> Result<(Self, UnixStream), NetError> {
         let (socket, other_end) = UnixStream::pair().map_err(NetError::PasstStart)?;
@@ -55,7 +55,13 @@ impl Passt {
             .args(["--netmask", "24", "--gateway"])
             .arg(GATEWAY.map(|byte| byte.to_string()).join("."))
             .args(["--fd", &number.to_string(), "--udp-ports", "none"]);
-        for PortForward { host, guest } in forwards {
+        if network.restrict {
+            // The filter holds it back, too.
+            command.args(["--no-udp", "--no-icmp", "--no-map-gw"]);
+            // The guest need not know which resolvers this host has.
+            command.args(["--dns", "none", "--search", "none"]);
+        }
+        for PortForward { host, guest } in &network.forwards {
             command.args(["--tcp-ports", &format!("127.0.0.1/{host}:{guest}")]);
         }
         command
@@ -73,11 +79,17 @@ impl Passt {
                 // A guest can cause messages without end, and nothing reads them any more.
                 let sealed = fcntl_add_seals(&messages, SealFlags::GROW);
                 sealed.map_err(|errno| NetError::PasstStart(errno.into()))?;
-                Ok((Self { _child: child }, socket))
+                Ok((Self { child }, socket))
             }
             Err(error) if is_timeout(&error) => Err(NetError::PasstSilent(limit)),
             Err(_) => Err(NetError::PasstEnded(last_line(&mut messages))),
         }
+    }
+
+    /// Returns whether the program has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        // One that cannot be asked is gone.
+        self.child.has_ended().unwrap_or(true)
     }
 }
 
@@ -143,21 +155,28 @@ mod tests {
 
     use super::*;
 
+    fn network(forwards: &[PortForward]) -> Network {
+        Network {
+            forwards: forwards.to_vec(),
+            restrict: true,
+        }
+    }
+
     /// Starts a script in place of the program.
     fn start(script: &str) -> String {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("passt");
         fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
-        let forward = PortForward { host: 1, guest: 2 };
+        let network = network(&[PortForward { host: 1, guest: 2 }]);
         let limit = Duration::from_millis(500);
-        let started = Passt::start(path.as_ref(), &[forward], limit);
+        let started = Passt::start(path.as_ref(), &network, limit);
         started.map(drop).unwrap_err().to_string()
     }
 
     #[test]
     fn a_program_that_does_not_start_has_its_sentence() {
-        let missing = Passt::start("/nonexistent/passt".as_ref(), &[], Duration::ZERO);
+        let missing = Passt::start("/nonexistent/passt".as_ref(), &network(&[]), Duration::ZERO);
         let missing = missing.map(drop).unwrap_err().to_string();
         assert!(missing.contains("apt-get install passt"), "{missing}");
         let ended = start("echo first >&2; echo $* >&2; echo >&2");
@@ -181,7 +200,7 @@ mod tests {
             guest: 80,
         };
         let limit = Duration::from_secs(60);
-        let started = Passt::start("passt".as_ref(), &[forward], limit);
+        let started = Passt::start("passt".as_ref(), &network(&[forward]), limit);
         let (passt, socket) = started.unwrap_or_else(|error| panic!("{error}"));
         // It has the port.
         TcpListener::bind(("127.0.0.1", port)).unwrap_err();
