@@ -44,6 +44,11 @@ pub(super) trait VirtioDevice: Send {
         None
     }
 
+    /// Whether serving a queue has found, since the last call, what may let others be served.
+    fn take_news(&mut self) -> bool {
+        false
+    }
+
     /// Whether a request of this queue could be answered.
     fn answer(&mut self, _queue: usize) -> Answer {
         Answer::Now

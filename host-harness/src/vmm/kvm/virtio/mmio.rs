@@ -203,13 +203,22 @@ impl MmioDevice {
             if event.read().is_err() {
                 continue;
             }
-            let is_served = || {
-                let serve = |transport: &mut Transport| transport.serve_next(queue);
+            let mut has_news = false;
+            let mut is_served = || {
+                let serve = |transport: &mut Transport| {
+                    let is_served = transport.serve_next(queue);
+                    has_news |= transport.take_news();
+                    is_served
+                };
                 !quit.is_asked() && self.transport.serve(serve)
             };
             if (0..MAX_QUEUE_SIZE).all(|_| is_served()) {
                 // There may be more, after the other queues have had their turn.
                 let _ = event.write(1);
+            }
+            if has_news {
+                let others = (0..self.notified.len()).filter(|other| *other != queue);
+                others.for_each(|other| self.notify(other));
             }
         }
     }

@@ -89,6 +89,11 @@ impl Transport {
         self.device.source().map(|source| source.as_raw_fd())
     }
 
+    /// See [`VirtioDevice::take_news`].
+    pub(super) fn take_news(&mut self) -> bool {
+        self.device.take_news()
+    }
+
     /// Reads a register.
     pub(super) fn read(&self, register: u32) -> u32 {
         match register {

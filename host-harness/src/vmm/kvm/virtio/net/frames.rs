@@ -23,6 +23,9 @@ const MAX_INCOMING: usize = 14 + 65535;
 
 const LENGTH: usize = 4;
 
+/// How many bytes are kept of what came, about as many as a socket keeps. The longest frame fits.
+const INCOMING: usize = 256 << 10;
+
 /// What the socket has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
@@ -34,6 +37,16 @@ pub(super) enum Next {
     LookAgain,
     /// Its end, or a length that cannot be.
     Closed,
+}
+
+/// What came first of what was not taken.
+enum First {
+    /// A whole frame of this length.
+    Whole(usize),
+    /// Not yet a whole frame, or nothing.
+    Part,
+    /// A length that cannot be.
+    Broken,
 }
 
 pub(super) struct Frames {
@@ -52,7 +65,7 @@ impl Frames {
         socket.set_nonblocking(true)?;
         Ok(Self {
             socket,
-            incoming: vec![0; LENGTH + MAX_INCOMING].into(),
+            incoming: vec![0; INCOMING].into(),
             start: 0,
             end: 0,
             outgoing: Vec::new(),
@@ -68,41 +81,71 @@ impl Frames {
     pub(super) fn next(&mut self) -> Next {
         let mut has_read = false;
         while !self.is_closed {
-            let came = &self.incoming[self.start..self.end];
-            if let Some((length, frame)) = came.split_first_chunk::<LENGTH>() {
-                let length = u32::from_be_bytes(*length) as usize;
-                if length > MAX_INCOMING {
-                    break;
-                }
-                if length <= MAX_FRAME && length <= frame.len() {
-                    return Next::Frame;
-                }
-                if length <= frame.len() {
+            match self.first() {
+                First::Whole(length) if length <= MAX_FRAME => return Next::Frame,
+                First::Whole(length) => {
                     self.start += LENGTH + length;
                     return Next::LookAgain;
                 }
-            }
-            if has_read {
-                // The socket tells of news only once it was found empty.
-                return Next::LookAgain;
-            }
-            has_read = true;
-            // There is room: the longest frame fits.
-            self.incoming.copy_within(self.start..self.end, 0);
-            self.end -= self.start;
-            self.start = 0;
-            let room = &mut self.incoming[self.end..];
-            match recv(&self.socket, room, RecvFlags::empty()) {
-                Ok((_, 0)) => break,
-                Ok((_, length)) => self.end += length,
-                Err(Errno::WOULDBLOCK | Errno::INTR) => return Next::Nothing,
-                Err(_) => break,
+                First::Part if has_read => {
+                    // The socket tells of news only once it was found empty.
+                    return Next::LookAgain;
+                }
+                First::Part => {
+                    has_read = true;
+                    if !self.read() && !self.is_closed {
+                        return Next::Nothing;
+                    }
+                }
+                First::Broken => self.close(),
             }
         }
+        Next::Closed
+    }
+
+    /// Takes what came although nothing asks for it, so that the other side can go on. If there is
+    /// no room, the oldest frames are lost. Reads once at most, and returns whether it has.
+    pub(super) fn relieve(&mut self) -> bool {
+        while self.incoming.len() - (self.end - self.start) < LENGTH + MAX_INCOMING
+            && let First::Whole(length) = self.first()
+        {
+            self.start += LENGTH + length;
+        }
+        !self.is_closed && self.read()
+    }
+
+    /// What came first.
+    fn first(&self) -> First {
+        let came = &self.incoming[self.start..self.end];
+        let Some((length, frame)) = came.split_first_chunk::<LENGTH>() else {
+            return First::Part;
+        };
+        match u32::from_be_bytes(*length) as usize {
+            length if length > MAX_INCOMING => First::Broken,
+            length if length <= frame.len() => First::Whole(length),
+            _ => First::Part,
+        }
+    }
+
+    /// Reads, and returns whether something came.
+    fn read(&mut self) -> bool {
+        self.incoming.copy_within(self.start..self.end, 0);
+        self.end -= self.start;
+        self.start = 0;
+        let room = &mut self.incoming[self.end..];
+        match recv(&self.socket, room, RecvFlags::empty()) {
+            Ok((_, 0)) => self.close(),
+            Ok((_, length)) => self.end += length,
+            Err(Errno::WOULDBLOCK | Errno::INTR) => return false,
+            Err(_) => self.close(),
+        }
+        !self.is_closed
+    }
+
+    fn close(&mut self) {
         self.is_closed = true;
         // Ends a program that says lengths that cannot be. It fails only if it has ended already.
         let _ = self.socket.shutdown(Shutdown::Both);
-        Next::Closed
     }
 
     /// Takes the frame that [`next`](Self::next) has found.

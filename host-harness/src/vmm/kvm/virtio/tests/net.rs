@@ -4,13 +4,15 @@ use std::{
     io::{ErrorKind, Read, Write},
     os::unix::net::UnixStream,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::*;
 use crate::vmm::kvm::virtio::net::{Net, RECEIVE, TRANSMIT};
 
 const HEADER: usize = 12;
+/// How long the other side, or a thread, may take for anything.
+const LIMIT: Duration = Duration::from_secs(20);
 /// Where the configuration has the status.
 const LINK: u32 = VIRTIO_MMIO_CONFIG + 6;
 
@@ -167,6 +169,43 @@ fn the_link_is_down_after_the_other_side() {
             assert_eq!(driver.status(), 0xf);
         }
     }
+}
+
+/// The other side reads nothing until it has written much, and the guest has no room for any of it.
+#[test]
+fn two_full_directions_do_not_wait_for_each_other() {
+    const FRAMES: usize = 2000;
+    let (mut driver, mut socket) = net(TRANSMIT);
+    let (device, quit) = (Arc::clone(&driver.bench.device), Arc::clone(&driver.quit));
+    let events = device.events(&quit).unwrap();
+    let works = thread::spawn(move || device.work(&events, &quit));
+    let frame = framed(&[6; 1514]);
+    let other = thread::spawn(move || {
+        socket.set_nonblocking(false).unwrap();
+        socket.set_write_timeout(Some(LIMIT)).unwrap();
+        socket.set_read_timeout(Some(LIMIT)).unwrap();
+        (0..FRAMES).for_each(|_| socket.write_all(&frame).expect("it is taken"));
+        let mut bytes = vec![0; frame.len()];
+        for _ in 0..FRAMES {
+            socket.read_exact(&mut bytes).expect("it is sent");
+            assert!(bytes == frame);
+        }
+    });
+    driver.chain(&[&[0; HEADER], &[6; 1514]], &[]);
+    for _ in 0..FRAMES {
+        driver.bench.make_available(0);
+        driver
+            .bench
+            .write(VIRTIO_MMIO_QUEUE_NOTIFY, TRANSMIT as u32);
+        let asked = Instant::now();
+        while driver.take().is_none() {
+            assert!(asked.elapsed() < LIMIT, "it is not sent");
+            thread::yield_now();
+        }
+    }
+    other.join().unwrap();
+    driver.quit.ask();
+    works.join().unwrap();
 }
 
 /// The other side reads nothing until many frames wait.
