@@ -2,7 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use super::{config::RunConfig, error::RunError, outcome::Outcome};
+use super::{
+    config::RunConfig,
+    device::{DeviceError, NetError},
+    error::RunError,
+    outcome::Outcome,
+};
 
 /// How long a guest may take, at its time limit, to report what it was doing. A guest that is not
 /// optimised takes one or two seconds where KVM emulates its instructions, all others a few
@@ -27,6 +32,12 @@ pub(super) enum Unstarted {
 impl From<RunError> for Unstarted {
     fn from(error: RunError) -> Self {
         Self::Refused(error)
+    }
+}
+
+impl From<NetError> for Unstarted {
+    fn from(error: NetError) -> Self {
+        Self::Refused(RunError::Device(DeviceError::Net(error)))
     }
 }
 

@@ -169,7 +169,7 @@ impl KvmMachine {
             .get_vcpu_mmap_size()
             .map_err(RunError::kvm("report how large a vCPU's state is"))?;
         keep_from_forks(ptr::from_mut(vcpu.get_kvm_run()).cast(), state);
-        let virtio = VirtioDevices::start(&vm, &memory, devices, leave)?;
+        let virtio = VirtioDevices::start(&vm, &memory, devices, leave, limit)?;
         let devices = Devices::new(vm, memory.clone(), virtio)?;
         cpu::set_up(&kvm, &vcpu, entry)?;
         let debugger = config

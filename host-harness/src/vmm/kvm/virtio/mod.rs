@@ -33,8 +33,9 @@ use virtio_bindings::virtio_mmio::VIRTIO_MMIO_QUEUE_NOTIFY;
 
 use super::{boot::Memory, event::new_event};
 use crate::vmm::{
-    device::{DeviceError, MAX_DEVICES, OpenDevice},
+    device::{MAX_DEVICES, OpenDevice},
     error::RunError,
+    limit::{Limit, Unstarted},
     report::Warning,
 };
 use blk::Disk;
@@ -110,7 +111,8 @@ impl VirtioDevices {
         memory: &Memory,
         devices: Vec<OpenDevice>,
         leave: &Arc<AtomicBool>,
-    ) -> Result<Self, RunError> {
+        limit: &Limit<'_>,
+    ) -> Result<Self, Unstarted> {
         let resource = |what| move |cause: io::Error| RunError::Resource { what, cause };
         let quit = Quit::new().map_err(resource("an event for the devices"))?;
         let mut threads = Threads::new(Arc::new(quit));
@@ -121,8 +123,7 @@ impl VirtioDevices {
                 OpenDevice::Rng => Box::new(Rng),
                 OpenDevice::Disk(file) => Box::new(Disk::new(file)),
                 OpenDevice::Net(asked) => {
-                    let net = Net::start(&asked).map_err(DeviceError::Net);
-                    let (net, watch) = net.map_err(RunError::Device)?;
+                    let (net, watch) = Net::start(&asked, limit)?;
                     network = Some(watch);
                     Box::new(net)
                 }

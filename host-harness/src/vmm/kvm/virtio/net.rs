@@ -26,6 +26,7 @@ use super::{
 };
 use crate::vmm::{
     device::{MAC, NetError, Network},
+    limit::{Limit, Unstarted},
     report::Warning,
 };
 use filter::Filter;
@@ -45,8 +46,8 @@ const HEADER: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0];
 /// The shortest frame: addresses and type.
 const SHORTEST: u64 = 14;
 
-/// How long `passt` may take to start.
-const LIMIT: Duration = Duration::from_secs(10);
+/// How long `passt` may take to start, if the run's limit is longer.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) struct Net {
     frames: Frames,
@@ -83,8 +84,11 @@ impl NetWatch {
 
 impl Net {
     /// A network of its own, and what is seen of it from outside.
-    pub(super) fn start(network: &Network) -> Result<(Self, NetWatch), NetError> {
-        let (passt, socket) = Passt::start("passt".as_ref(), network, LIMIT)?;
+    pub(super) fn start(
+        network: &Network,
+        limit: &Limit<'_>,
+    ) -> Result<(Self, NetWatch), Unstarted> {
+        let (passt, socket) = Passt::start("passt".as_ref(), network, PATIENCE, limit)?;
         let mut net = Self::new(socket).map_err(NetError::PasstStart)?;
         let watch = NetWatch {
             passt,

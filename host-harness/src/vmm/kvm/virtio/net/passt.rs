@@ -15,11 +15,17 @@ use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use crate::{
     escape::escape,
     process::{self, Child, Scope},
-    vmm::device::{MAC, NetError, Network, PortForward},
+    vmm::{
+        device::{MAC, NetError, Network, PortForward},
+        limit::{Limit, Unstarted},
+    },
 };
 
 /// The longest frame that is read before the guest runs.
 const MAX_FRAME: usize = 64 << 10;
+
+/// How often the run's limit is checked while the program starts.
+const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The addresses of the guest and of its gateway, as QEMU's own network has them.
 const GUEST: &str = "10.0.2.15";
@@ -32,13 +38,14 @@ pub(super) struct Passt {
 }
 
 impl Passt {
-    /// Starts the program, and waits at most until the limit, until it has taken the ports and
-    /// answers. Returns the socket of the frames too.
+    /// Starts the program, and waits until it has taken the ports and answers, no longer than
+    /// `patience` and the run's limit. Returns the socket of the frames too.
     pub(super) fn start(
         program: &OsStr,
         network: &Network,
-        limit: Duration,
-    ) -> Result<(Self, UnixStream), NetError> {
+        patience: Duration,
+        limit: &Limit<'_>,
+    ) -> Result<(Self, UnixStream), Unstarted> {
         let (socket, other_end) = UnixStream::pair().map_err(NetError::PasstStart)?;
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let messages = memfd_create("messages", flags);
@@ -74,16 +81,18 @@ impl Passt {
         })?;
         // Otherwise this process would hold the other end too, and never see it closed.
         drop(command);
-        match wait_for_answer(&socket, limit) {
-            Ok(()) => {
-                // A guest can cause messages without end, and nothing reads them any more.
-                let sealed = fcntl_add_seals(&messages, SealFlags::GROW);
-                sealed.map_err(|errno| NetError::PasstStart(errno.into()))?;
-                Ok((Self { child }, socket))
+        match wait_for_answer(&socket, patience, limit) {
+            Ok(()) => {}
+            Err(NoAnswer::Late) => return Err(NetError::PasstSilent(patience).into()),
+            Err(NoAnswer::Cut(cut)) => return Err(cut),
+            Err(NoAnswer::Ended) => {
+                return Err(NetError::PasstEnded(last_line(&mut messages)).into());
             }
-            Err(error) if is_timeout(&error) => Err(NetError::PasstSilent(limit)),
-            Err(_) => Err(NetError::PasstEnded(last_line(&mut messages))),
         }
+        // A guest can cause messages without end, and nothing reads them any more.
+        let sealed = fcntl_add_seals(&messages, SealFlags::GROW);
+        sealed.map_err(|errno| NetError::PasstStart(errno.into()))?;
+        Ok((Self { child }, socket))
     }
 
     /// Returns whether the program has ended.
@@ -93,8 +102,27 @@ impl Passt {
     }
 }
 
+/// Why there was no answer.
+enum NoAnswer {
+    Late,
+    /// The run is over.
+    Cut(Unstarted),
+    /// The program has closed its socket, or answers nonsense.
+    Ended,
+}
+
+impl From<io::Error> for NoAnswer {
+    fn from(_: io::Error) -> Self {
+        Self::Ended
+    }
+}
+
 /// Asks for the gateway's Ethernet address (ARP), and waits for an answer.
-fn wait_for_answer(mut socket: &UnixStream, limit: Duration) -> io::Result<()> {
+fn wait_for_answer(
+    mut socket: &UnixStream,
+    patience: Duration,
+    limit: &Limit<'_>,
+) -> Result<(), NoAnswer> {
     let mut question = vec![0xff; 6];
     question.extend(MAC);
     // Type ARP; Ethernet, IPv4, lengths of both addresses, question.
@@ -104,31 +132,32 @@ fn wait_for_answer(mut socket: &UnixStream, limit: Duration) -> io::Result<()> {
     question.extend(GATEWAY);
     let length = question.len() as u32;
     socket.write_all(&[&length.to_be_bytes(), &question[..]].concat())?;
-    let end = Instant::now() + limit;
+    socket.set_read_timeout(Some(CHECK_INTERVAL))?;
+    let asked = Instant::now();
+    let mut read = |mut bytes: &mut [u8]| {
+        while !bytes.is_empty() {
+            limit.check().map_err(NoAnswer::Cut)?;
+            match socket.read(bytes) {
+                Ok(0) => return Err(NoAnswer::Ended),
+                Ok(count) => bytes = &mut bytes[count..],
+                Err(error) if is_timeout(&error) && asked.elapsed() >= patience => {
+                    return Err(NoAnswer::Late);
+                }
+                Err(error) if is_timeout(&error) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    };
     let mut length = [0; 4];
-    read_until(end, socket, &mut length)?;
+    read(&mut length)?;
     let length = u32::from_be_bytes(length) as usize;
     if length > MAX_FRAME {
-        return Err(io::ErrorKind::InvalidData.into());
+        return Err(NoAnswer::Ended);
     }
-    read_until(end, socket, &mut vec![0; length])?;
-    socket.set_read_timeout(None)
-}
-
-/// Fills the bytes before `end`.
-fn read_until(end: Instant, mut socket: &UnixStream, mut bytes: &mut [u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        let left = end.saturating_duration_since(Instant::now());
-        // No time at all would be no limit.
-        socket.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
-        match socket.read(bytes) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(count) => bytes = &mut bytes[count..],
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
+    read(&mut vec![0; length])?;
+    Ok(socket.set_read_timeout(None)?)
 }
 
 fn is_timeout(error: &io::Error) -> bool {
@@ -151,9 +180,10 @@ fn last_line(messages: &mut File) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt};
+    use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt, thread};
 
     use super::*;
+    use crate::vmm::{Outcome, RunConfig, Vmm};
 
     fn network(forwards: &[PortForward]) -> Network {
         Network {
@@ -163,21 +193,33 @@ mod tests {
     }
 
     /// Starts a script in place of the program.
-    fn start(script: &str) -> String {
+    fn start(script: &str, patience: Duration, config: &RunConfig) -> Unstarted {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("passt");
         fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+        start_at(path.as_ref(), patience, config)
+    }
+
+    fn start_at(path: &OsStr, patience: Duration, config: &RunConfig) -> Unstarted {
         let network = network(&[PortForward { host: 1, guest: 2 }]);
-        let limit = Duration::from_millis(500);
-        let started = Passt::start(path.as_ref(), &network, limit);
-        started.map(drop).unwrap_err().to_string()
+        let started = Passt::start(path, &network, patience, &Limit::new(config));
+        started.map(drop).unwrap_err()
+    }
+
+    fn refused(unstarted: Unstarted) -> String {
+        match unstarted {
+            Unstarted::Refused(error) => error.to_string(),
+            Unstarted::Cut(outcome) => panic!("{outcome}"),
+        }
     }
 
     #[test]
     fn a_program_that_does_not_start_has_its_sentence() {
-        let missing = Passt::start("/nonexistent/passt".as_ref(), &network(&[]), Duration::ZERO);
-        let missing = missing.map(drop).unwrap_err().to_string();
+        let config = RunConfig::new(Vmm::Kvm);
+        let start = |script| refused(start(script, Duration::from_millis(500), &config));
+        let missing = start_at("/nonexistent/passt".as_ref(), Duration::ZERO, &config);
+        let missing = refused(missing);
         assert!(missing.contains("apt-get install passt"), "{missing}");
         let ended = start("echo first >&2; echo $* >&2; echo >&2");
         assert!(start("printf '\\033[31mred' >&2").contains("\\u{1b}[31mred"));
@@ -186,6 +228,29 @@ mod tests {
         assert!(ended.contains("--tcp-ports 127.0.0.1/1:2"), "{ended}");
         assert!(start("exit 1").contains("without a message"));
         assert!(start("exec sleep 1000").contains("does not answer"));
+    }
+
+    /// The time limit and the stop token hold while the program starts.
+    #[test]
+    fn a_run_that_is_over_does_not_wait_for_the_program() {
+        let silent = |config: &RunConfig| {
+            let patience = Duration::from_secs(1000);
+            match start("exec sleep 1000", patience, config) {
+                Unstarted::Cut(outcome) => outcome,
+                Unstarted::Refused(error) => panic!("{error}"),
+            }
+        };
+        let mut config = RunConfig::new(Vmm::Kvm);
+        config.timeout = Duration::from_millis(100);
+        assert!(matches!(silent(&config), Outcome::TimedOut { .. }));
+        config.timeout = Duration::from_secs(1000);
+        let stop = config.stop.clone();
+        let stops = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(100));
+            stop.stop();
+        });
+        assert!(matches!(silent(&config), Outcome::Stopped));
+        stops.join().unwrap();
     }
 
     #[test]
@@ -199,9 +264,10 @@ mod tests {
             host: port,
             guest: 80,
         };
-        let limit = Duration::from_secs(60);
-        let started = Passt::start("passt".as_ref(), &network(&[forward]), limit);
-        let (passt, socket) = started.unwrap_or_else(|error| panic!("{error}"));
+        let config = RunConfig::new(Vmm::Kvm);
+        let (network, limit) = (network(&[forward]), Limit::new(&config));
+        let started = Passt::start("passt".as_ref(), &network, config.timeout, &limit);
+        let (passt, socket) = started.unwrap_or_else(|error| panic!("{error:?}"));
         // It has the port.
         TcpListener::bind(("127.0.0.1", port)).unwrap_err();
         drop((passt, socket));
