@@ -2,12 +2,13 @@
 
 use std::{
     fs,
+    net::TcpListener,
     process::{Command, Stdio},
     thread::sleep,
     time::{Duration, Instant},
 };
 
-use dormir_harness::vmm::Device;
+use dormir_harness::vmm::{Device, PortForward};
 
 use crate::{
     KVM, TCG_Q35,
@@ -43,8 +44,11 @@ fn kvm_leaves_no_thread_and_no_file_behind() {
 }
 
 fn count_leftovers() {
+    let forward = free_forward();
+    let mark = mark_of(forward);
     let count = || {
         let entries = |path| fs::read_dir(path).expect("/proc").count();
+        assert_eq!(processes_with(&mark), 0, "passt is gone");
         (entries("/proc/self/task"), entries("/proc/self/fd"))
     };
     let file = guests::write(&[0; 512]);
@@ -56,7 +60,7 @@ fn count_leftovers() {
         let mut config = config(vmm);
         if vmm == KVM {
             let net = Device::Net {
-                forwards: Vec::new(),
+                forwards: vec![forward],
                 restrict: true,
             };
             config.devices = vec![Device::Rng, disk.clone(), net];
@@ -76,6 +80,20 @@ fn count_leftovers() {
     wait_for_interrupt();
     all(TCG_Q35);
     assert_eq!(count(), before);
+}
+
+/// A port of this host that is free, and leads to a guest. Those from 32768 on may be taken for
+/// connections.
+fn free_forward() -> PortForward {
+    let first = 12_000 + (std::process::id() as u16).wrapping_mul(64) % 20_000;
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let host = (first..32_768).find(is_free).expect("one is free");
+    PortForward { host, guest: 80 }
+}
+
+/// By which the program that forwards a port is known.
+fn mark_of(PortForward { host, guest }: PortForward) -> String {
+    format!("127.0.0.1/{host}:{guest}")
 }
 
 /// Returns the processes whose command line contains `mark`, except the command itself.
@@ -121,6 +139,24 @@ fn qemu_ends_with_the_process_that_started_it() {
     child.wait().expect("it was killed");
     assert!(ran, "QEMU was started");
     assert!(wait_for(|| processes_with(&mark) == 0), "QEMU is gone");
+}
+
+#[test]
+fn passt_ends_with_the_process_that_started_it() {
+    let (guest, forward) = (GuestFile::new(SPIN), free_forward());
+    let mut child = cargo_vm()
+        .args(["run", "--vmm", "kvm", "--memory", "4"])
+        .args(["--net", &format!("user,{forward}")])
+        .arg(guest.path())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let mark = mark_of(forward);
+    let ran = wait_for(|| processes_with(&mark) == 1);
+    child.kill().expect("it runs");
+    child.wait().expect("it was killed");
+    assert!(ran, "passt was started");
+    assert!(wait_for(|| processes_with(&mark) == 0), "passt is gone");
 }
 
 #[test]
