@@ -20,7 +20,11 @@ use std::{
     },
     task::{Context, Poll, Wake, Waker},
     thread::{self, Thread},
+    time::{Duration, Instant},
 };
+
+/// How long a thread waits for another one, far longer than any step takes.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// A waker that stores that it was woken, and unparks the thread that made it.
 struct Flag {
@@ -48,13 +52,20 @@ impl Flag {
     }
 }
 
+/// Waits until this thread is unparked.
+fn park() {
+    let start = Instant::now();
+    thread::park_timeout(LIMIT);
+    assert!(start.elapsed() < LIMIT, "a wake is lost");
+}
+
 /// Polls a future to its end, only when it is woken.
 fn block_on<F: Future>(future: F) -> F::Output {
     let mut future = Box::pin(future);
     let flag = Flag::new();
     loop {
         while !flag.take() {
-            thread::park();
+            park();
         }
         if let Poll::Ready(output) = poll(future.as_mut(), &flag) {
             return output;

@@ -7,9 +7,13 @@ use std::{
         atomic::{AtomicU16, Ordering::SeqCst, fence},
     },
     thread,
+    time::{Duration, Instant},
 };
 
-use super::fake::{Addresses, Shared};
+use super::{
+    LIMIT,
+    fake::{Addresses, Shared},
+};
 
 const NO_NOTIFY: u16 = 1;
 
@@ -182,10 +186,10 @@ impl Side {
     /// Serves requests, asleep between kicks, until the device is reset after having been used.
     pub(super) fn run(mut self, mut serve: impl FnMut(&Chain) -> u32) {
         *self.shared.device.lock().unwrap() = Some(thread::current());
-        let mut was_used = false;
+        let (mut was_used, mut last_kick) = (false, Instant::now());
         loop {
             if self.shared.kicked.swap(false, SeqCst) {
-                was_used = true;
+                (was_used, last_kick) = (true, Instant::now());
                 loop {
                     self.suppress_kicks(NO_NOTIFY);
                     while self.serve(&mut serve) {
@@ -201,7 +205,8 @@ impl Side {
             if was_used && self.shared.is_reset() {
                 return;
             }
-            thread::park_timeout(std::time::Duration::from_millis(1));
+            assert!(last_kick.elapsed() < LIMIT, "the driver has gone");
+            thread::park_timeout(Duration::from_millis(1));
         }
     }
 }

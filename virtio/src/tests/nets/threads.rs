@@ -8,10 +8,14 @@ use std::{
     },
     task::Poll,
     thread,
+    time::{Duration, Instant},
 };
 
 use super::{FEATURES, MAC, Shared, Side, config, device, packet};
-use crate::{net::Net, tests::block_on};
+use crate::{
+    net::Net,
+    tests::{LIMIT, block_on},
+};
 
 const PACKETS: usize = if cfg!(miri) { 150 } else { 50_000 };
 
@@ -20,12 +24,14 @@ const PACKETS: usize = if cfg!(miri) { 150 } else { 50_000 };
 fn reflect(shared: &Arc<Shared>) {
     let (mut receive, mut transmit) = (Side::new(shared, 0), Side::new(shared, 1));
     *shared.device.lock().unwrap() = Some(thread::current());
-    let mut is_used = false;
+    let (mut is_used, mut last_kick) = (false, Instant::now());
     while !is_used || !shared.is_reset() {
         if !shared.kicked.swap(false, Ordering::SeqCst) {
-            thread::park_timeout(std::time::Duration::from_millis(1));
+            assert!(last_kick.elapsed() < LIMIT, "the driver has gone");
+            thread::park_timeout(Duration::from_millis(1));
             continue;
         }
+        last_kick = Instant::now();
         while receive.has_request() && transmit.has_request() {
             is_used = true;
             let mut sent = Vec::new();

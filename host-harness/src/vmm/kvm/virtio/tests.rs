@@ -8,7 +8,11 @@ mod registers;
 mod slow;
 mod threads;
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering, mpsc::channel},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
 
 use virtio_bindings::{virtio_mmio::*, virtio_ring::VRING_DESC_F_INDIRECT};
 use vm_memory::{Bytes, GuestAddress};
@@ -27,6 +31,25 @@ const INDIRECT: u16 = VRING_DESC_F_INDIRECT as u16;
 
 /// Where the buffers of requests are.
 const BUFFERS: u64 = 0x4000;
+
+/// How long a thread may take for anything.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// Fails if `act` does not end at all.
+fn ends<R: Send + 'static>(act: impl FnOnce() -> R + Send + 'static) -> R {
+    let (sender, receiver) = channel();
+    thread::spawn(move || sender.send(act()));
+    receiver.recv_timeout(LIMIT).expect("it does not end")
+}
+
+/// Waits until it is so.
+fn wait_until(mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < LIMIT, "it does not happen");
+        thread::yield_now();
+    }
+}
 
 /// A device that runs, and its driver.
 struct Driver {
@@ -50,6 +73,18 @@ impl Driver {
             taken: 0,
             quit: Arc::new(Quit::new().unwrap()),
         }
+    }
+
+    /// Starts the device's thread, which `end` ends.
+    fn start_thread(&self) -> JoinHandle<()> {
+        let (device, quit) = (Arc::clone(&self.bench.device), Arc::clone(&self.quit));
+        let events = device.events(&quit).unwrap();
+        thread::spawn(move || device.work(&events, &quit))
+    }
+
+    fn end(&self, thread: JoinHandle<()>) {
+        self.quit.ask();
+        ends(move || thread.join().unwrap());
     }
 
     /// Resets the device and sets it up again.

@@ -3,16 +3,12 @@
 use std::{
     io::{ErrorKind, Read, Write},
     os::unix::net::UnixStream,
-    thread,
-    time::{Duration, Instant},
 };
 
 use super::*;
 use crate::vmm::kvm::virtio::net::{Net, RECEIVE, TRANSMIT};
 
 const HEADER: usize = 12;
-/// How long the other side, or a thread, may take for anything.
-const LIMIT: Duration = Duration::from_secs(20);
 /// Where the configuration has the status.
 const LINK: u32 = VIRTIO_MMIO_CONFIG + 6;
 
@@ -136,34 +132,25 @@ fn the_link_is_down_after_the_other_side() {
             assert_eq!((link(&driver), driver.interrupts()), (1, 0));
             // The start was a notification.
             driver.bench.device.serve(&driver.quit);
-            let (device, quit) = (Arc::clone(&driver.bench.device), Arc::clone(&driver.quit));
-            let events = device.events(&quit).unwrap();
-            let ends = thread::spawn(move || end(socket));
+            let other = thread::spawn(move || end(socket));
             if number < 2 {
                 // All of it comes at once.
-                while !ends.is_finished() {
-                    thread::yield_now();
-                }
+                wait_until(|| other.is_finished());
             }
-            let works = thread::spawn(move || device.work(&events, &quit));
+            let works = driver.start_thread();
             if queue == TRANSMIT {
                 // Only what is sent tells.
-                ends.join().unwrap();
-                while link(&driver) == 1 {
+                wait_until(|| {
                     driver.chain(&[&[0; HEADER + 60]], &[]);
                     driver.bench.make_available(0);
                     driver.bench.write(VIRTIO_MMIO_QUEUE_NOTIFY, queue as u32);
-                    while driver.take().is_none() {
-                        thread::yield_now();
-                    }
-                }
+                    wait_until(|| driver.take().is_some());
+                    link(&driver) == 0
+                });
             } else {
-                while link(&driver) == 1 {
-                    thread::sleep(Duration::from_millis(1));
-                }
+                wait_until(|| link(&driver) == 0);
             }
-            driver.quit.ask();
-            works.join().unwrap();
+            driver.end(works);
             let reasons = driver.interrupts();
             assert_ne!(reasons & VIRTIO_MMIO_INT_CONFIG, 0);
             assert_eq!(driver.status(), 0xf);
@@ -176,70 +163,54 @@ fn the_link_is_down_after_the_other_side() {
 fn two_full_directions_do_not_wait_for_each_other() {
     const FRAMES: usize = 2000;
     let (mut driver, mut socket) = net(TRANSMIT);
-    let (device, quit) = (Arc::clone(&driver.bench.device), Arc::clone(&driver.quit));
-    let events = device.events(&quit).unwrap();
-    let works = thread::spawn(move || device.work(&events, &quit));
+    let works = driver.start_thread();
     let frame = framed(&[6; 1514]);
     let other = thread::spawn(move || {
         socket.set_nonblocking(false).unwrap();
         socket.set_write_timeout(Some(LIMIT)).unwrap();
-        socket.set_read_timeout(Some(LIMIT)).unwrap();
         (0..FRAMES).for_each(|_| socket.write_all(&frame).expect("it is taken"));
-        let mut bytes = vec![0; frame.len()];
-        for _ in 0..FRAMES {
-            socket.read_exact(&mut bytes).expect("it is sent");
-            assert!(bytes == frame);
-        }
+        read_all(&mut socket, FRAMES, &frame);
     });
     driver.chain(&[&[0; HEADER], &[6; 1514]], &[]);
     for _ in 0..FRAMES {
         driver.bench.make_available(0);
         driver
             .bench
-            .write(VIRTIO_MMIO_QUEUE_NOTIFY, TRANSMIT as u32);
-        let asked = Instant::now();
-        while driver.take().is_none() {
-            assert!(asked.elapsed() < LIMIT, "it is not sent");
-            thread::yield_now();
-        }
+            .write(VIRTIO_MMIO_QUEUE_NOTIFY, driver.bench.queue);
+        wait_until(|| driver.take().is_some());
     }
-    other.join().unwrap();
-    driver.quit.ask();
-    works.join().unwrap();
+    ends(move || other.join().unwrap());
+    driver.end(works);
 }
 
 /// The other side reads nothing until many frames wait.
 #[test]
 fn a_full_socket_holds_back() {
     let (mut driver, mut socket) = net(TRANSMIT);
-    let (device, quit) = (Arc::clone(&driver.bench.device), Arc::clone(&driver.quit));
-    let events = device.events(&quit).unwrap();
-    let works = thread::spawn(move || device.work(&events, &quit));
-    let frame = vec![6; 1514];
-    driver.chain(&[&[0; HEADER], &frame], &[]);
-    let (mut sent, mut waits) = (0, 0);
-    while waits < 100 {
-        driver.bench.make_available(0);
-        driver
-            .bench
-            .write(VIRTIO_MMIO_QUEUE_NOTIFY, driver.bench.queue);
-        sent += 1;
-        waits = 0;
-        while driver.take().is_none() && waits < 100 {
-            thread::sleep(Duration::from_millis(1));
-            waits += 1;
+    let frame = framed(&[6; 1514]);
+    driver.chain(&[&[0; HEADER], &[6; 1514]], &[]);
+    let mut sent = 0;
+    loop {
+        // Served at once, so what is not taken waits for room.
+        driver.submit();
+        if driver.take().is_none() {
+            break;
         }
+        sent += 1;
     }
+    let works = driver.start_thread();
     socket.set_nonblocking(false).unwrap();
-    let one = framed(&frame);
-    let mut bytes = vec![0; one.len()];
-    for _ in 0..sent {
-        socket.read_exact(&mut bytes).unwrap();
-        assert!(bytes == one);
+    read_all(&mut socket, sent + 1, &frame);
+    wait_until(|| driver.take().is_some());
+    driver.end(works);
+}
+
+/// Reads as many times `frame`.
+fn read_all(socket: &mut UnixStream, count: usize, frame: &[u8]) {
+    socket.set_read_timeout(Some(LIMIT)).unwrap();
+    let mut bytes = vec![0; frame.len()];
+    for _ in 0..count {
+        socket.read_exact(&mut bytes).expect("it is sent");
+        assert!(bytes == frame);
     }
-    while driver.take().is_none() {
-        thread::yield_now();
-    }
-    driver.quit.ask();
-    works.join().unwrap();
 }

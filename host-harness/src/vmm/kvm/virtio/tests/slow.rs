@@ -9,13 +9,9 @@ use crate::vmm::kvm::{
         request::{BrokenRequest, MAX_QUEUE_SIZE, Request},
     },
 };
-use std::{
-    sync::{
-        atomic::AtomicU32,
-        mpsc::{Receiver, Sender, channel},
-    },
-    thread,
-    time::Duration,
+use std::sync::{
+    atomic::AtomicU32,
+    mpsc::{Receiver, Sender},
 };
 
 /// Tells that it has begun with a request, and ends it when it may.
@@ -38,14 +34,6 @@ impl VirtioDevice for Slow {
         let _ = self.may_end.recv();
         Ok(0)
     }
-}
-
-/// Fails if `act` does not end at all.
-fn ends<R: Send + 'static>(act: impl FnOnce() -> R + Send + 'static) -> R {
-    let (sender, receiver) = channel();
-    thread::spawn(move || sender.send(act()));
-    let ended = receiver.recv_timeout(Duration::from_secs(20));
-    ended.expect("it does not end")
 }
 
 /// The vCPU's thread reads a register, and the run must end; the device's thread is in the host's

@@ -1,22 +1,14 @@
 //! A device with its thread.
 
 use super::*;
-use std::{
-    hint,
-    sync::Arc,
-    thread,
-    time::{Duration, Instant},
-};
+use std::hint;
 
 /// Runs `drive` beside the device's thread, which ends then.
 fn beside(drive: impl FnOnce(&mut Driver)) {
     let mut driver = Driver::new(Rng);
-    let (device, quit) = (Arc::clone(&driver.bench.device), Arc::clone(&driver.quit));
-    let events = device.events(&quit).unwrap();
-    let works = thread::spawn(move || device.work(&events, &quit));
+    let works = driver.start_thread();
     drive(&mut driver);
-    driver.quit.ask();
-    works.join().unwrap();
+    driver.end(works);
 }
 
 #[test]
@@ -40,7 +32,7 @@ fn no_request_is_lost_when_notifications_are_left_out() {
             }
             let asked = Instant::now();
             while driver.take().is_none() {
-                assert!(asked.elapsed() < Duration::from_secs(20), "one is lost");
+                assert!(asked.elapsed() < LIMIT, "one is lost");
                 hint::spin_loop();
             }
         }
