@@ -9,7 +9,10 @@ use core::{
     task::Poll,
 };
 
-use crate::{halted::halted, unflushed::Unflushed};
+use crate::{
+    halted::{halted, halts},
+    unflushed::Unflushed,
+};
 use dormir::time::{Instant, Timer};
 use picoserve::{Config, Router, Server, Timeouts, routing::get, time::Duration};
 
@@ -60,10 +63,11 @@ fn page() -> String {
     format!("dormir serves its page number {count}, {millis} ms after the start\n")
 }
 
-/// Waits ten seconds, and tells how long the vCPU was halted in them.
+/// Waits ten seconds, and tells how long the vCPU was halted in them, of how long, and how often.
 async fn idle() -> String {
-    let (start, before) = (Instant::now(), halted());
+    let (start, halted_before, halts_before) = (Instant::now(), halted(), halts());
     Timer::after(core::time::Duration::from_secs(10)).await;
-    let (all, halted) = (start.elapsed(), halted() - before);
-    format!("{} {}\n", halted.as_millis(), all.as_millis())
+    let (all, halted) = (start.elapsed(), halted() - halted_before);
+    let halts = halts() - halts_before;
+    format!("{} {} {halts}\n", halted.as_millis(), all.as_millis())
 }
