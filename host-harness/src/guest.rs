@@ -63,7 +63,10 @@ const SEPARATE_PACKAGES: &[(&str, &[&str])] = &[
     ("dormir-cases-guest", &["cases"]),
     ("dormir-embassy-guest", &["embassy"]),
     ("dormir-devices-guest", &["devices", "store-key"]),
-    ("dormir-http-guest", &["http", "hello-net"]),
+    (
+        "dormir-http-guest",
+        &["bench-by-hand", "bench-picoserve", "hello-net", "http"],
+    ),
     ("dormir-shell-guest", &["echo", "shell"]),
     ("dormir-watched-guest", &["watched"]),
 ];
