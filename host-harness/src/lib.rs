@@ -51,7 +51,8 @@ pub mod guest_tests;
 mod host_cargo;
 pub mod hyperlight;
 pub mod packages;
-mod process;
+#[doc(hidden)]
+pub mod process;
 pub mod setup;
 mod stop;
 pub mod toolchain;

@@ -18,7 +18,7 @@ use std::{
         fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
         unix::process::CommandExt,
     },
-    process::{self, ChildStderr, ChildStdout, Command, ExitStatus, Stdio},
+    process::{self, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -36,7 +36,7 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(2);
 /// It is reaped only at the very end. Until then its ID and its group's cannot be reused, so that
 /// it is safe to signal them.
 #[derive(Debug)]
-pub(crate) struct Child {
+pub struct Child {
     process: process::Child,
     pid: Pid,
     scope: Scope,
@@ -48,11 +48,20 @@ pub(crate) struct Child {
 impl Child {
     /// Starts the program, with an empty standard input.
     pub(crate) fn spawn(command: &mut Command, scope: Scope) -> io::Result<Self> {
+        Self::spawn_with(command, Stdio::null(), scope)
+    }
+
+    /// Starts the program, with this standard input.
+    ///
+    /// # Errors
+    ///
+    /// The program cannot be started.
+    pub fn spawn_with(command: &mut Command, stdin: Stdio, scope: Scope) -> io::Result<Self> {
         let lifeline = match scope {
             Scope::Group => Some(keeper::keep(command.process_group(0))?),
             Scope::Child => None,
         };
-        Self::start(command.stdin(Stdio::null()), scope, lifeline)
+        Self::start(command.stdin(stdin), scope, lifeline)
     }
 
     /// Starts the program, with this standard input, behind a gate that is open.
@@ -79,11 +88,18 @@ impl Child {
         })
     }
 
-    pub(crate) fn take_stdout(&mut self) -> Option<ChildStdout> {
+    /// The other end of its standard input, if that is a pipe; once.
+    pub fn take_stdin(&mut self) -> Option<ChildStdin> {
+        self.process.stdin.take()
+    }
+
+    /// The other end of its standard output, if that is a pipe; once.
+    pub fn take_stdout(&mut self) -> Option<ChildStdout> {
         self.process.stdout.take()
     }
 
-    pub(crate) fn take_stderr(&mut self) -> Option<ChildStderr> {
+    /// The other end of its standard error, if that is a pipe; once.
+    pub fn take_stderr(&mut self) -> Option<ChildStderr> {
         self.process.stderr.take()
     }
 
@@ -122,7 +138,7 @@ impl Child {
     }
 
     /// Kills the child and all processes in its scope, and reaps it.
-    pub(crate) fn kill(&mut self) {
+    pub fn kill(&mut self) {
         match self.scope {
             Scope::Group => {
                 self.lifeline = None;

@@ -4,7 +4,8 @@ mod child;
 pub(crate) mod gate;
 mod keeper;
 
-pub(crate) use child::{Child, move_stdout, pass};
+pub use child::Child;
+pub(crate) use child::{move_stdout, pass};
 pub(crate) use gate::{Gate, Reach};
 
 use crate::stop::StopToken;
@@ -63,7 +64,7 @@ pub enum ProcessError {
 
 /// Which processes end together with the child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Scope {
+pub enum Scope {
     /// The child and all its descendants, even if they are orphaned or have left its session. They
     /// also end if this process dies. The child leads its own process group, so a terminal's Ctrl-C
     /// reaches it only through the stop token.
@@ -128,14 +129,16 @@ fn end(child: &mut Child) -> io::Result<()> {
 
 /// What a child printed, and how it ended.
 #[derive(Debug)]
-pub(crate) struct Captured {
-    pub(crate) status: ExitStatus,
-    pub(crate) output: String,
+pub struct Captured {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// What it printed.
+    pub output: String,
 }
 
 /// Which of a child's streams are captured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Keep {
+pub enum Keep {
     /// Standard output; standard error is discarded.
     Stdout,
     /// Standard output; standard error goes to ours.
@@ -147,7 +150,11 @@ pub(crate) enum Keep {
 /// Like [`run`], with the output captured in a file: no pipe can fill up, and a descendant that
 /// holds the stream open blocks nothing. The file is in memory, so that no disk needs to be
 /// writable.
-pub(crate) fn capture(
+///
+/// # Errors
+///
+/// It cannot be started or watched, took too long, or was stopped.
+pub fn capture(
     command: &mut Command,
     keep: Keep,
     scope: Scope,
