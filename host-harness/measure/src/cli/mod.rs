@@ -6,6 +6,7 @@ mod draw;
 mod failure;
 mod figures;
 mod hyperlight;
+mod io;
 mod latency;
 mod native;
 
@@ -24,7 +25,8 @@ use dormir_harness::{
 };
 use std::{path::PathBuf, process::ExitCode};
 
-/// Measures what tasks cost, beside other runtimes: --counts, --latency, --native; or --hyperlight.
+/// Measures what tasks cost, beside other runtimes: --counts, --latency, --native; or --hyperlight,
+/// or --io.
 ///
 /// --counts: instructions. Each runtime runs in a guest of its own, linked with the critical
 /// section and the heap that dormir's guests have, under QEMU's translator with `-icount
@@ -59,6 +61,13 @@ use std::{path::PathBuf, process::ExitCode};
 /// emulates instructions. It needs KVM. docs/hyperlight.md and docs/host-calls.md describe how they
 /// are taken.
 ///
+/// --io: guests that serve HTTP, by picoserve and by hand, and beside them in turns Debian's cloud
+/// kernel with a server of Tokio and hyper as its only program, on the same QEMU. Pages in a second
+/// and how late they come by 1, 8 and 100 connections; the time to the first answer; instructions,
+/// exits, memory, sizes; reads of a disk; the serial line. The kernel comes by `apt-get download`,
+/// and nothing of it is installed; where it cannot be had, a sentence says so, and with --linux the
+/// status is 125. docs/benchmarks.md describes how the figures are taken.
+///
 /// --native: time, on the host, as ratios to embassy-executor's.
 ///
 /// --splice: the tables in README.md and docs are those of the records in docs/figures, which
@@ -88,6 +97,9 @@ struct Arguments {
     /// Measures a Hyperlight guest: what a call and an idle cost, and how exact its sleeps are
     #[arg(long, groups = ["figures", "by_vmm"])]
     hyperlight: bool,
+    /// Measures I/O: servers and disks, beside a Linux guest
+    #[arg(long, groups = ["figures", "by_vmm"])]
+    io: bool,
     /// Compares executors natively, on the host: runs `cargo bench --package dormir-bench`
     #[arg(long, groups = ["figures"])]
     native: bool,
@@ -108,9 +120,10 @@ struct Arguments {
         requires = "drawing"
     )]
     from: Vec<PathBuf>,
-    /// Measures, or with --from draws, under this VMM; may be given again. For --latency: kvm,
-    /// qemu-tcg/q35, qemu-tcg/microvm, qemu-kvm/q35, qemu-kvm/microvm; for --hyperlight:
-    /// hyperlight, hyperlight-interrupts [default: all that can be used here, or were]
+    /// Measures, or with --from draws, under this VMM; may be given again. For --latency and --io:
+    /// kvm, qemu-tcg/q35, qemu-tcg/microvm, qemu-kvm/q35, qemu-kvm/microvm; for --hyperlight:
+    /// hyperlight, hyperlight-interrupts [default: all that can be used here, or were; for --io
+    /// qemu-tcg and kvm]
     #[arg(long, requires = "by_vmm", value_parser = under)]
     vmm: Vec<Under>,
     /// How many samples each figure of --hyperlight takes at least, if there is time [default: 100]
@@ -118,15 +131,42 @@ struct Arguments {
         long,
         value_name = "N",
         requires = "hyperlight",
-        conflicts_with_all = ["counts", "latency", "from", "compare"],
+        conflicts_with_all = ["counts", "latency", "io", "from", "compare"],
         allow_negative_numbers = true,
         value_parser = clap::value_parser!(u32).range(1..=100_000)
     )]
     samples: Option<u32>,
+    /// How many rounds --io has, in which all servers take turns [default: 5]
+    #[arg(
+        long,
+        value_name = "N",
+        requires = "io",
+        conflicts_with_all = ["counts", "latency", "hyperlight", "native", "from", "compare"],
+        allow_negative_numbers = true,
+        value_parser = clap::value_parser!(u32).range(1..=100)
+    )]
+    rounds: Option<u32>,
+    /// For how many seconds of a round each number of connections fetches pages [default: 1]
+    #[arg(
+        long,
+        value_name = "N",
+        requires = "io",
+        conflicts_with_all = ["counts", "latency", "hyperlight", "native", "from", "compare"],
+        allow_negative_numbers = true,
+        value_parser = clap::value_parser!(u32).range(1..=60)
+    )]
+    seconds: Option<u32>,
+    /// With --io: ends with status 125 if Linux cannot be measured
+    #[arg(
+        long,
+        requires = "io",
+        conflicts_with_all = ["counts", "latency", "hyperlight", "native", "from", "compare"]
+    )]
+    linux: bool,
     /// Measures latency with every timer and idle policy and under load, 10,000 samples or 60 s a
     /// cell
     // (What it requires is not looked for if that conflicts with what is there.)
-    #[arg(long, requires = "latency", conflicts_with_all = ["counts", "hyperlight", "compare"])]
+    #[arg(long, requires = "latency", conflicts_with_all = ["counts", "hyperlight", "io", "compare"])]
     full: bool,
     /// Also writes the figures to this file, as JSON; what it held before is replaced at the end
     #[arg(long, value_name = "FILE", requires = "figures")]
@@ -164,7 +204,8 @@ pub fn main() -> ExitCode {
 #[derive(Debug, thiserror::Error)]
 #[error(
     "say what is to be measured: pass --counts, which counts instructions, --latency, which \
-     measures time, or --hyperlight, which measures a Hyperlight guest"
+     measures time, --io, which measures servers and disks, or --hyperlight, which measures a \
+     Hyperlight guest"
 )]
 struct NoKindError;
 
@@ -184,12 +225,12 @@ struct WrongVmmError {
 }
 
 impl Arguments {
-    /// The VMMs for --latency.
+    /// The VMMs for --latency or --io.
     fn vmms(&self) -> Result<Vec<Vmm>, WrongVmmError> {
         let vmm = |under: &Under| match *under {
             Under::Vmm(vmm) => Ok(vmm),
             under @ Under::Hyperlight(_) => Err(WrongVmmError {
-                figures: "--latency",
+                figures: if self.io { "--io" } else { "--latency" },
                 under,
                 instead: "pass --hyperlight in its place, or leave this --vmm out",
             }),
@@ -247,6 +288,17 @@ fn run(arguments: Arguments, stop: &StopToken) -> Ended {
             policy,
         };
         return hyperlight::run(&options, stop);
+    }
+    if arguments.io {
+        let options = io::Options {
+            vmms: &arguments.vmms()?,
+            rounds: arguments.rounds.unwrap_or(io::ROUNDS),
+            seconds: arguments.seconds.unwrap_or(io::SECONDS),
+            wants_linux: arguments.linux,
+            json,
+            policy,
+        };
+        return io::run(&options, stop);
     }
     if arguments.splice {
         return figures::run(arguments.check);

@@ -51,6 +51,12 @@ impl Distribution {
         recorded.expect("it grows with its values, up to the largest that there are");
     }
 
+    /// Takes the values of another one in.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        let merged = self.0.add(&other.0);
+        merged.expect("it grows with its values, and keeps as many digits");
+    }
+
     /// How many values there are.
     pub(crate) fn len(&self) -> u64 {
         self.0.len()

@@ -7,6 +7,7 @@ pub(crate) mod distribution;
 mod host;
 pub(crate) mod host_calls;
 pub(crate) mod hyperlight;
+pub(crate) mod io;
 pub(crate) mod latency;
 pub(crate) mod native;
 pub mod sizes;

@@ -6,6 +6,7 @@ pub(crate) mod counting;
 pub mod counts;
 pub mod exits;
 pub(crate) mod hyperlight;
+pub(crate) mod io;
 pub mod latency;
 pub(crate) mod machine;
 pub(crate) mod native;

@@ -1,7 +1,7 @@
 //! Measures how large guest programs are.
 
-use crate::document::sizes::{ImageSize, PROGRAMS, Program};
-use dormir_harness::guest::{BuildError, Images};
+use crate::document::sizes::{ImageSize, PROGRAMS};
+use dormir_harness::guest::Images;
 use object::{
     Endianness,
     elf::{self, FileHeader64},
@@ -23,11 +23,22 @@ pub(crate) struct SizeError {
 ///
 /// A program was not built, or its file cannot be read.
 pub(crate) fn measure(images: &Images) -> Result<Vec<ImageSize>, Box<dyn std::error::Error>> {
-    let size = |program: &Program| -> Result<ImageSize, Box<dyn std::error::Error>> {
-        let elf: Result<&Path, BuildError> = images.get(program.name);
-        Ok(read(program.name, elf?)?)
-    };
-    PROGRAMS.iter().map(size).collect()
+    PROGRAMS
+        .iter()
+        .map(|program| of_program(program.name, images))
+        .collect()
+}
+
+/// Measures one program.
+///
+/// # Errors
+///
+/// It was not built, or its file cannot be read.
+pub(crate) fn of_program(
+    name: &str,
+    images: &Images,
+) -> Result<ImageSize, Box<dyn std::error::Error>> {
+    Ok(read(name, images.get(name)?)?)
 }
 
 fn read(program: &str, elf: &Path) -> Result<ImageSize, SizeError> {

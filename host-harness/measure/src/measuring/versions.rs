@@ -72,6 +72,22 @@ pub(crate) fn of_hyperlight(
     Ok(versions)
 }
 
+/// The versions of what `--io` measures.
+pub(crate) fn of_io(
+    toolchain: &GuestToolchain,
+    workspace: &Workspace,
+    stop: &StopToken,
+) -> Result<Versions, VersionsError> {
+    let guest = ["dormir", "embassy-net", "picoserve"];
+    let mut versions = of_packages(toolchain, workspace, &guest, stop)?;
+    versions.extend(packages::host_versions(
+        workspace,
+        &["hyper", "tokio"],
+        stop,
+    )?);
+    Ok(versions)
+}
+
 fn of_compiler(toolchain: &GuestToolchain) -> Versions {
     let rustc = ("rustc".to_owned(), toolchain.version().to_owned());
     [rustc, ("core".to_owned(), core(toolchain))].into()

@@ -3,6 +3,7 @@
 pub(crate) mod compare;
 pub(crate) mod counts;
 pub(crate) mod hyperlight;
+pub(crate) mod io;
 pub(crate) mod latency;
 pub(crate) mod names;
 pub(crate) mod numbers;

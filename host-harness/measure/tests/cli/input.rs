@@ -19,6 +19,10 @@ fn the_help_names_every_option_with_units_and_defaults() {
         "qemu-kvm/microvm",
         "--hyperlight",
         "--native",
+        "--io",
+        "--rounds <N>",
+        "--seconds <N>",
+        "--linux",
         "--splice",
         "counts-tasks",
         "hyperlight-interrupts",
@@ -50,6 +54,7 @@ fn what_is_not_understood_is_named() {
         ("--full", "--latency"),
         ("--counts --full", "--full"),
         ("--hyperlight --full", "--full"),
+        ("--io --full", "--full"),
         ("--hyperlight --latency", "--latency"),
         ("--hyperlight --vmm hyperlite", "`hyperlite`"),
         ("--hyperlight --samples 0", "'0'"),
@@ -72,6 +77,14 @@ fn what_is_not_understood_is_named() {
         ("--splice --json a.json", "--splice"),
         ("--counts --check", "--check"),
         ("--native --counts", "--native"),
+        ("--io --counts", "--io"),
+        ("--io --rounds 0", "0 is not in 1..=100"),
+        ("--io --seconds 61", "61 is not in 1..=60"),
+        ("--io --samples 5", "--samples"),
+        ("--latency --rounds 2", "--rounds"),
+        ("--rounds 2", "--io"),
+        ("--counts --linux", "--linux"),
+        ("--seconds 2 --compare a.json b.json", "--seconds"),
         ("--native --html page.html", "--from <FILE>"),
         ("--counts --fail-above 5", "--fail-above"),
         ("--latency --fail-above 5", "--fail-above"),
@@ -102,6 +115,7 @@ fn what_makes_no_sense_is_refused_in_a_sentence() {
         ("--hyperlight --vmm kvm", "under kvm"),
         ("--latency --vmm hyperlight", "--hyperlight"),
         ("--counts --vmm kvm", "--counts"),
+        ("--io --vmm hyperlight", "--io is not measured"),
     ] {
         let (status, stdout, stderr) = outcome(cargo_vm().args(line.split_whitespace()));
         assert_eq!(status, Some(125), "{line}: {stderr}");
@@ -120,6 +134,7 @@ fn a_command_line_without_a_kind_names_the_kinds() {
     assert!(stderr.contains("--counts"), "{stderr}");
     assert!(stderr.contains("--latency"), "{stderr}");
     assert!(stderr.contains("--hyperlight"), "{stderr}");
+    assert!(stderr.contains("--io"), "{stderr}");
     assert!(stdout.is_empty(), "{stdout}");
 }
 
