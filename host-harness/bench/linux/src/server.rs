@@ -1,6 +1,5 @@
 //! The server.
 
-use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
     Request, Response,
@@ -40,8 +39,8 @@ async fn serve() -> Result<(), Box<dyn Error>> {
 }
 
 /// The bytes of picoserve's answer: its order of headers, and no phrase behind the status.
-async fn answer(_: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-    let mut answer = Response::new(Full::new(Bytes::from_static(PAGE.as_bytes())));
+async fn answer(_: Request<Incoming>) -> Result<Response<Full<&'static [u8]>>, Infallible> {
+    let mut answer = Response::new(Full::new(PAGE.as_bytes()));
     let text = HeaderValue::from_static("text/plain; charset=utf-8");
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, text);
