@@ -14,12 +14,22 @@ use core::error::Error;
 
 use bench::{PAGE, Serve};
 use embassy_net::tcp::TcpSocket;
-use picoserve::{Config, Router, Server, routing::get};
+use picoserve::{Config, Router, Server, Timeouts, routing::get, time::Duration};
 use unflushed::Unflushed;
 
 dormir_guest::entry!(main);
 
-static CONFIG: Config = Config::const_default().keep_connection_alive();
+/// Longer than by default, where a connection that rests for a second is closed: where KVM emulates
+/// instructions, it takes longer to open a hundred. As many timers are armed.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+static CONFIG: Config = Config::new(Timeouts {
+    start_read_request: PATIENCE,
+    persistent_start_read_request: PATIENCE,
+    read_request: PATIENCE,
+    write: PATIENCE,
+})
+.keep_connection_alive();
 
 fn main() -> Result<(), Box<dyn Error>> {
     bench::run::<Picoserve>()

@@ -23,7 +23,8 @@ pub(super) const ABOUT: &str = "Of --splice, the names of figures:\n\n  counts-t
     behind\n  worst RUNTIME/CASE/N/CAPACITY/CPUS   the worst single operation\n  slack   the alarm \
     writes of a sleep with slack\n  latency, latency-record   of docs/figures/latency.json, of \
     which docs/latency.svg is drawn too\n  native-ratios, native-record   of \
-    docs/figures/native.json";
+    docs/figures/native.json\n  io-http VMM, io-servers VMM, io-record   of docs/figures/io.json, \
+    as in `io-http qemu-tcg/q35`";
 
 /// The picture in a checkout.
 const PICTURE: &str = "docs/latency.svg";

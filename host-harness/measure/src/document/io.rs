@@ -186,8 +186,47 @@ impl IoDocument {
         }
     }
 
-    /// The document as text.
+    /// The document as text. Not indented: most of it is pairs of numbers.
     pub(crate) fn to_json(&self) -> serde_json::Result<String> {
-        Ok(serde_json::to_string_pretty(self)? + "\n")
+        Ok(serde_json::to_string(self)? + "\n")
     }
+}
+
+/// Made-up figures of two servers under one VMM, of which the second is Linux.
+#[cfg(test)]
+pub(crate) fn made_up() -> IoDocument {
+    use super::versions_for_test;
+    use dormir_harness::vmm::{Accelerator, MachineType};
+
+    const MILLISECOND: u64 = 1_000_000;
+
+    let vmm = Vmm::Qemu(Accelerator::Tcg, MachineType::Q35);
+    let left_out = vec!["kvm is left out: a reason".to_owned()];
+    let mut document = IoDocument::new(Host::for_test(), versions_for_test(), left_out);
+    for (server, rounds) in [
+        ("dormir, picoserve", [300.0, 900.0, 400.0]),
+        ("Linux, Tokio and hyper", [200.0, 300.0, 100.0]),
+    ] {
+        for connections in [1, 8] {
+            let rate = HttpRate::of(&mut document.http, vmm, server, connections);
+            rate.rounds = rounds.to_vec();
+            let times = Distribution::of([MILLISECOND, 2 * MILLISECOND, 9 * MILLISECOND]);
+            rate.distribution.merge(&times);
+        }
+        let figures = ServerFigures::of(&mut document.servers, vmm, server);
+        figures.first_answer_ns = vec![300 * MILLISECOND, 100 * MILLISECOND, 200 * MILLISECOND];
+        figures.least_memory_mib = Some(5);
+        figures.instructions = vec![Instructions {
+            connections: 1,
+            per_request: 23_456.7,
+        }];
+        document.loaded_bytes.insert(server.to_owned(), 3 << 19);
+    }
+    DiskRate::of(&mut document.disk, vmm, "dormir", 32).rounds = vec![1000.0];
+    document.serial.push(Serial {
+        vmm: vmm.to_string(),
+        distribution: Distribution::of([40_000]),
+        bytes_per_second: 17_934.4,
+    });
+    document
 }

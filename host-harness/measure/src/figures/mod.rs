@@ -12,6 +12,7 @@
 //! each`. The records are in `docs/figures`; [`records`] names them and what is shown of each.
 
 mod counts;
+mod io;
 mod latency;
 mod native;
 pub(crate) mod records;

@@ -1,8 +1,10 @@
 //! The records, and what is shown of each by which name.
 
-use super::{counts, latency, native, tables::Figure};
+use super::{counts, io, latency, native, tables::Figure};
 use crate::{
-    document::{counts::CountsDocument, latency::Document, native::NativeDocument, source},
+    document::{
+        counts::CountsDocument, io::IoDocument, latency::Document, native::NativeDocument, source,
+    },
     files,
 };
 use std::path::{Path, PathBuf};
@@ -16,16 +18,18 @@ pub(crate) enum Record {
     Counts,
     Latency,
     Native,
+    Io,
 }
 
 impl Record {
-    const ALL: [Self; 3] = [Self::Counts, Self::Latency, Self::Native];
+    const ALL: [Self; 4] = [Self::Counts, Self::Latency, Self::Native, Self::Io];
 
     fn file(self) -> &'static str {
         match self {
             Self::Counts => "counts.json",
             Self::Latency => "latency.json",
             Self::Native => "native.json",
+            Self::Io => "io.json",
         }
     }
 
@@ -35,6 +39,7 @@ impl Record {
             Self::Counts => "--counts",
             Self::Latency => "--latency --vmm kvm --vmm qemu-tcg",
             Self::Native => "--native",
+            Self::Io => "--io --linux",
         }
     }
 }
@@ -64,6 +69,7 @@ pub(crate) struct Records {
     pub(crate) counts: Option<CountsDocument>,
     pub(crate) latency: Option<Document>,
     pub(crate) native: Option<NativeDocument>,
+    pub(crate) io: Option<IoDocument>,
 }
 
 impl Records {
@@ -90,6 +96,9 @@ impl Records {
                 Record::Native => serde_json::from_str(&text)
                     .map(|found| records.native = Some(found))
                     .map_err(|error| error.to_string()),
+                Record::Io => serde_json::from_str(&text)
+                    .map(|found| records.io = Some(found))
+                    .map_err(|error| error.to_string()),
             };
             parsed.map_err(unreadable)?;
         }
@@ -104,6 +113,7 @@ impl Records {
             kind if kind.starts_with("counts-") => Record::Counts,
             "latency" | "latency-record" => Record::Latency,
             kind if kind.starts_with("native-") => Record::Native,
+            kind if kind.starts_with("io-") => Record::Io,
             _ => return Err(RecordError::Unknown(name.to_owned())),
         };
         let missing = RecordError::NoRecord(record);
@@ -111,6 +121,7 @@ impl Records {
             Record::Counts => counts::figure(self.counts.as_ref().ok_or(missing)?, kind, subject),
             Record::Latency => latency::figure(self.latency.as_ref().ok_or(missing)?, kind),
             Record::Native => native::figure(self.native.as_ref().ok_or(missing)?, kind),
+            Record::Io => io::figure(self.io.as_ref().ok_or(missing)?, kind, subject),
         };
         match found {
             Some(Some(figure)) => Ok(figure),

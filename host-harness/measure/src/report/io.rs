@@ -136,7 +136,7 @@ fn draw_servers(document: &IoDocument) -> Table {
 }
 
 /// As in `23,540 / 18,200 / 17,000`.
-fn instructions(row: &ServerFigures) -> String {
+pub(crate) fn instructions(row: &ServerFigures) -> String {
     let counts = row.instructions.iter();
     let counts: Vec<String> = counts
         .map(|count| grouped(count.per_request.round() as u64))
@@ -193,7 +193,7 @@ fn ratio(rounds: &[f64], base: &[f64]) -> Option<f64> {
     median(&ratios)
 }
 
-fn median(values: &[f64]) -> Option<f64> {
+pub(crate) fn median(values: &[f64]) -> Option<f64> {
     quantile(values, 0.5)
 }
 
@@ -216,6 +216,114 @@ fn quantile(values: &[f64], part: f64) -> Option<f64> {
 }
 
 /// As in `1.3 MiB`.
-fn mebibytes(bytes: u64) -> String {
+pub(crate) fn mebibytes(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::io::made_up;
+
+    #[test]
+    fn each_figure_has_a_row_and_rates_are_compared_round_by_round() {
+        let text = text(&made_up()).replace('\u{202f}', " ");
+        let rows: Vec<Vec<&str>> = text
+            .lines()
+            .filter(|line| line.starts_with('|') && !line.starts_with("|-"))
+            .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+            .collect();
+        let expected: [&[&str]; 11] = [
+            &[
+                "server",
+                "connections",
+                "a second",
+                "of Linux's",
+                "p50",
+                "p99",
+            ],
+            // The ratios are 1.5, 3 and 4.
+            &[
+                "dormir, picoserve",
+                "1",
+                "400 ±150",
+                "3.00",
+                "2.00 ms",
+                "9.00 ms",
+            ],
+            &[
+                "Linux, Tokio and hyper",
+                "1",
+                "200 ±50",
+                "1.00",
+                "2.00 ms",
+                "9.00 ms",
+            ],
+            &[
+                "dormir, picoserve",
+                "8",
+                "400 ±150",
+                "3.00",
+                "2.00 ms",
+                "9.00 ms",
+            ],
+            &[
+                "Linux, Tokio and hyper",
+                "8",
+                "200 ±50",
+                "1.00",
+                "2.00 ms",
+                "9.00 ms",
+            ],
+            &[
+                "VMM",
+                "server",
+                "first answer",
+                "instructions",
+                "exits",
+                "least memory",
+                "QEMU",
+                "loaded",
+            ],
+            &[
+                "qemu-tcg/q35",
+                "dormir, picoserve",
+                "200 ms",
+                "23,457",
+                "",
+                "5 MiB",
+                "",
+                "1.5 MiB",
+            ],
+            &[
+                "qemu-tcg/q35",
+                "Linux, Tokio and hyper",
+                "200 ms",
+                "23,457",
+                "",
+                "5 MiB",
+                "",
+                "1.5 MiB",
+            ],
+            &["VMM", "guest", "in flight", "a second"],
+            &["qemu-tcg/q35", "dormir", "32", "1,000"],
+            &["VMM", "a byte there and back, p50", "p99", "bytes a second"],
+        ];
+        assert_eq!(rows[..11], expected, "{text}");
+        assert_eq!(rows[11], ["qemu-tcg/q35", "40.0 µs", "40.0 µs", "17,934"]);
+        assert!(text.contains("- kvm is left out: a reason.\n"), "{text}");
+        assert!(
+            text.contains("A processor") && text.contains("rustc 9.8.7"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn quantiles_lie_between_two_values() {
+        let values = [4.0, 1.0, 3.0, 2.0];
+        let found = [0.0, 0.5, 0.75, 1.0].map(|part| quantile(&values, part));
+        assert_eq!(found, [1.0, 2.5, 3.25, 4.0].map(Some));
+        assert_eq!((quantile(&[], 0.5), spread(&[7.0])), (None, None));
+        assert_eq!(spread(&values), Some(0.75));
+    }
 }
