@@ -58,6 +58,16 @@ pub(crate) struct Instructions {
     pub(crate) per_request: f64,
 }
 
+/// What leaves the guest for a request under our own VMM, by one connection.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Exits {
+    /// To the VMM.
+    pub(crate) to_vmm: f64,
+    /// By `hlt`, if this KVM counts that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) halts: Option<f64>,
+}
+
 /// What is known of a server under a VMM besides its rates.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ServerFigures {
@@ -69,9 +79,8 @@ pub(crate) struct ServerFigures {
     pub(crate) answer_bytes: u64,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) instructions: Vec<Instructions>,
-    /// Exits to our own VMM for each request, by one connection.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) exits_per_request: Option<f64>,
+    pub(crate) exits_per_request: Option<Exits>,
     /// The least memory with which it serves.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) least_memory_mib: Option<u32>,

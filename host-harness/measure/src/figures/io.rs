@@ -4,7 +4,7 @@ use super::tables::{Figure, machine, markdown, recorded, row, version};
 use crate::{
     document::io::{HttpRate, IoDocument, ServerFigures},
     report::{
-        io::{instructions, mebibytes, median},
+        io::{exits, instructions, mebibytes, median},
         numbers::{grouped, nanos},
     },
 };
@@ -62,8 +62,7 @@ fn servers(document: &IoDocument, vmm: &str) -> Option<String> {
             |_, server| Some(instructions(server)).filter(|shown| !shown.is_empty()),
         ),
         ("exits a request", |_, server| {
-            let exits = server.exits_per_request?;
-            Some(format!("{exits:.1}"))
+            server.exits_per_request.as_ref().map(exits)
         }),
         ("least memory of the machine", |_, server| {
             Some(format!("{} MiB", server.least_memory_mib?))

@@ -3,7 +3,7 @@
 use super::numbers::{grouped, nanos};
 use crate::document::{
     in_words,
-    io::{DiskRate, HttpRate, IoDocument, Serial, ServerFigures},
+    io::{DiskRate, Exits, HttpRate, IoDocument, Serial, ServerFigures},
 };
 use comfy_table::{CellAlignment, Table, presets};
 use std::fmt::Write;
@@ -19,7 +19,7 @@ const NOTES: &[&str] = &[
     "all answers have the same bytes. by hand answers every request with constant bytes, so what \
      picoserve takes more is its share",
     "first answer: from the start of the VMM, its firmware included. instructions: all that the \
-     guest executes for a request by 1, 8 and 100 connections. exits: to our own VMM, by 1. least \
+     guest executes for a request by 1, 8 and 100 connections. exits: to our own VMM, by 1; a halt is one to KVM. least \
      memory: of the machine, with which 100 connections are served. QEMU: what its process holds, \
      with 256 MiB for the guest. loaded: the bytes of the guest's image, or of kernel and file \
      system",
@@ -124,8 +124,7 @@ fn draw_servers(document: &IoDocument) -> Table {
             row.server.clone(),
             median(&first).map_or(String::new(), |first| nanos(first as u64)),
             instructions(row),
-            row.exits_per_request
-                .map_or(String::new(), |exits| format!("{exits:.1}")),
+            row.exits_per_request.as_ref().map_or(String::new(), exits),
             row.least_memory_mib
                 .map_or(String::new(), |mib| format!("{mib} MiB")),
             row.resident_bytes.map_or(String::new(), mebibytes),
@@ -142,6 +141,13 @@ pub(crate) fn instructions(row: &ServerFigures) -> String {
         .map(|count| grouped(count.per_request.round() as u64))
         .collect();
     counts.join(" / ")
+}
+
+/// As in `3.0 and 1.9 halts`.
+pub(crate) fn exits(exits: &Exits) -> String {
+    let halts = exits.halts;
+    let halts = halts.map_or(String::new(), |halts| format!(" and {halts:.1} halts"));
+    format!("{:.1}{halts}", exits.to_vmm)
 }
 
 fn draw_disk(rates: &[DiskRate]) -> Table {

@@ -6,8 +6,8 @@ use super::{
     plan::{CONNECTIONS, MEMORY_MIB},
     running::{PATIENCE, Running},
 };
-use crate::document::io::Instructions;
-use dormir_harness::vmm::{StopToken, Vmm};
+use crate::document::io::{Exits, Instructions};
+use dormir_harness::vmm::{VcpuCounters, Vmm};
 
 /// How many requests are counted, and how many come before.
 const REQUESTS: u64 = 1000;
@@ -21,14 +21,14 @@ const REQUESTS_OF_EXITS: u64 = 200;
 pub(crate) fn instructions(
     boot: &Boot,
     vmm: Vmm,
-    (bounds, stop): (&Bounds, &StopToken),
+    bounds: &Bounds,
 ) -> Result<Vec<Instructions>, GuestError> {
     let mut running = Running::boot(boot, vmm, MEMORY_MIB, true, PATIENCE, bounds)?;
     let mut counted = Vec::new();
     for connections in CONNECTIONS {
-        let mut connected = running.connect(connections)?;
+        let mut connected = running.connect(connections, bounds)?;
         let mut fetch = |count| {
-            let fetched = connected.fetch(Until::Requests(count), stop);
+            let fetched = connected.fetch(Until::Requests(count), bounds.stop());
             fetched.map_err(GuestError::Fetch)
         };
         fetch(WARM_UP)?;
@@ -44,18 +44,25 @@ pub(crate) fn instructions(
     Ok(counted)
 }
 
-/// The exits to our own VMM for each request, by one connection: those of a run with requests, less
-/// those of one without.
-pub(crate) fn exits(boot: &Boot, (bounds, stop): (&Bounds, &StopToken)) -> Result<f64, GuestError> {
-    let run = |requests: u64| -> Result<(u64, usize), GuestError> {
+/// What leaves the guest for each request under our own VMM, by one connection: in a run with
+/// requests, less what does in one without.
+pub(crate) fn exits(boot: &Boot, bounds: &Bounds) -> Result<Exits, GuestError> {
+    let run = |requests: u64| -> Result<(VcpuCounters, usize), GuestError> {
         let running = Running::boot(boot, Vmm::Kvm, MEMORY_MIB, false, PATIENCE, bounds)?;
-        let mut connected = running.connect(1)?;
-        let fetched = connected.fetch(Until::Requests(requests), stop);
+        let mut connected = running.connect(1, bounds)?;
+        let fetched = connected.fetch(Until::Requests(requests), bounds.stop());
         let fetched = fetched.map_err(GuestError::Fetch)?;
         bounds.check()?;
-        Ok((running.exits()?, fetched.times.len()))
+        Ok((running.counters()?, fetched.times.len()))
     };
     let (without, _) = run(0)?;
     let (with, requests) = run(REQUESTS_OF_EXITS)?;
-    Ok((with as f64 - without as f64) / requests as f64)
+    let each = |with: u64, without: u64| (with as f64 - without as f64) / requests as f64;
+    Ok(Exits {
+        to_vmm: each(with.userspace_exits, without.userspace_exits),
+        halts: with
+            .halt_exits
+            .zip(without.halt_exits)
+            .map(|(with, without)| each(with, without)),
+    })
 }

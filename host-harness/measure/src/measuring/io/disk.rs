@@ -1,7 +1,7 @@
 //! Reads of 4 KiB from a disk, in a second.
 
 use super::{Boot, Bounds, GuestError, collect_until, plan::MEMORY_MIB, qemu::Machine};
-use dormir_harness::vmm::{self, Device, RunConfig, StopToken, Vmm};
+use dormir_harness::vmm::{self, Device, RunConfig, Vmm};
 use std::{io, path::Path, time::Duration};
 use tempfile::NamedTempFile;
 
@@ -32,7 +32,7 @@ pub(crate) fn of_guest(
     elf: &Path,
     vmm: Vmm,
     disk: &Path,
-    (bounds, stop): (&Bounds, &StopToken),
+    bounds: &Bounds,
 ) -> Result<Rates, GuestError> {
     bounds.check()?;
     let config = RunConfig {
@@ -43,7 +43,7 @@ pub(crate) fn of_guest(
             path: disk.to_owned(),
             read_only: true,
         }],
-        stop: stop.clone(),
+        stop: bounds.stop().clone(),
         ..RunConfig::new(vmm)
     };
     let mut console = Vec::new();

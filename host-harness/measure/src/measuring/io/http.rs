@@ -10,7 +10,7 @@ use crate::document::{
     distribution::Distribution,
     io::{HttpRate, ServerFigures},
 };
-use dormir_harness::vmm::{StopToken, Vmm};
+use dormir_harness::vmm::Vmm;
 use std::time::Duration;
 
 /// What comes before anything counts: caches fill, and QEMU translates.
@@ -23,7 +23,7 @@ pub(crate) fn round(
     vmm: Vmm,
     span: Duration,
     (rates, servers): (&mut Vec<HttpRate>, &mut Vec<ServerFigures>),
-    (bounds, stop): (&Bounds, &StopToken),
+    bounds: &Bounds,
 ) -> Result<Vec<u8>, GuestError> {
     let running = Running::boot(&contestant.boot, vmm, MEMORY_MIB, false, PATIENCE, bounds)?;
     let figures = ServerFigures::of(servers, vmm, contestant.server.name());
@@ -31,13 +31,13 @@ pub(crate) fn round(
     let mut answer = Vec::new();
     for connections in CONNECTIONS {
         bounds.check()?;
-        let mut connected = running.connect(connections)?;
+        let mut connected = running.connect(connections, bounds)?;
         answer = connected.answer().to_vec();
         connected
-            .fetch(Until::Elapsed(WARM_UP), stop)
+            .fetch(Until::Elapsed(WARM_UP), bounds.stop())
             .map_err(GuestError::Fetch)?;
         let fetched = connected
-            .fetch(Until::Elapsed(span), stop)
+            .fetch(Until::Elapsed(span), bounds.stop())
             .map_err(GuestError::Fetch)?;
         // A round that was cut short is none.
         bounds.check()?;

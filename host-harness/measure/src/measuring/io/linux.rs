@@ -222,7 +222,10 @@ fn build_server(
         .arg("--target-dir")
         .arg(folder)
         .current_dir(workspace.root())
-        .env("RUSTFLAGS", "-Ctarget-feature=+crt-static");
+        .env("RUSTFLAGS", "-Ctarget-feature=+crt-static")
+        // As dormir's guests are built.
+        .env("CARGO_PROFILE_RELEASE_LTO", "fat")
+        .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1");
     let built = process::capture(
         &mut command,
         Keep::StdoutOnly,

@@ -52,12 +52,15 @@ pub(super) struct Connections {
 impl Connections {
     /// Opens so many one after another. At once they would not come through: QEMU's network takes
     /// one at a time, and the kernel lets others wait for seconds.
-    pub(super) fn open(port: u16, count: usize) -> io::Result<Self> {
+    pub(super) fn open(port: u16, count: usize, stop: &StopToken) -> io::Result<Self> {
         let mut connections = Self {
             streams: Vec::with_capacity(count),
             answer: Vec::new(),
         };
         for _ in 0..count {
+            if stop.is_stopped() {
+                return Err(io::Error::other("stopped from outside"));
+            }
             let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
             stream.set_nodelay(true)?;
             stream.set_read_timeout(Some(PATIENCE))?;
@@ -235,9 +238,9 @@ mod tests {
     #[test]
     fn requests_are_counted_and_timed() {
         let port = server(3, 0, ANSWER);
-        let mut connections = Connections::open(port, 3).expect("they are served");
-        assert_eq!(connections.answer(), ANSWER.as_bytes());
         let never = StopToken::default();
+        let mut connections = Connections::open(port, 3, &never).expect("they are served");
+        assert_eq!(connections.answer(), ANSWER.as_bytes());
         let fetched = connections.fetch(Until::Requests(50), &never);
         let fetched = fetched.expect("they are answered");
         assert_eq!(fetched.times.len(), 50);
@@ -254,8 +257,9 @@ mod tests {
     #[test]
     fn another_answer_is_an_error() {
         let other = "HTTP/1.1 200 OK\r\nA: b\r\ncontent-Length: 5\r\n\r\nhullo";
-        let mut connections = Connections::open(server(1, 3, other), 1).expect("it is served");
-        let fetched = connections.fetch(Until::Requests(5), &StopToken::default());
+        let (port, never) = (server(1, 3, other), StopToken::default());
+        let mut connections = Connections::open(port, 1, &never).expect("it is served");
+        let fetched = connections.fetch(Until::Requests(5), &never);
         let error = fetched.expect_err("the third differs").to_string();
         assert!(error.contains("another one"), "{error}");
     }

@@ -26,7 +26,7 @@ pub(crate) fn least(
     let limit = usual * FACTOR + SLACK;
     smallest(SIZES, |memory| {
         let serves = Running::boot(boot, vmm, memory, false, limit, bounds)
-            .and_then(|running| running.connect(CONNECTIONS));
+            .and_then(|running| running.connect(CONNECTIONS, bounds));
         match serves {
             Ok(_) => Ok(true),
             Err(error @ (GuestError::Stopped | GuestError::TooLong(_))) => Err(error),

@@ -1,7 +1,8 @@
 //! Measures what I/O costs, beside a Linux guest on the same QEMU: `--io`.
 //!
-//! `load` fetches pages; `servers` are what answers, and `linux` builds one of them; `qemu` and
-//! `own_vmm` boot them, `running` either. `http`, `counts`, `memory`, `disk` and `serial` measure.
+//! `load` fetches pages. `servers` are what answers; `linux` builds one of them, and `tsc` is what it
+//! must be told of its clock. `qemu` and `own_vmm` boot them, `running` either. `http`, `counts`,
+//! `memory`, `disk` and `serial` measure, and `run` calls them all.
 
 mod counts;
 mod disk;
@@ -16,6 +17,7 @@ pub(crate) mod run;
 mod running;
 mod serial;
 mod servers;
+mod tsc;
 
 pub(crate) use servers::Server;
 use servers::{Boot, Contestant};
@@ -80,6 +82,11 @@ impl Bounds {
             limit,
             end: Instant::now() + limit,
         }
+    }
+
+    /// What stops everything.
+    pub(crate) fn stop(&self) -> &StopToken {
+        &self.stop
     }
 
     /// Fails if there is no time left.

@@ -1,7 +1,9 @@
 //! A guest under our own VMM, in a thread of this process.
 
 use super::GuestError;
-use dormir_harness::vmm::{self, Device, PortForward, Report, RunConfig, StopToken, Vmm};
+use dormir_harness::vmm::{
+    self, Device, PortForward, Report, RunConfig, StopToken, VcpuCounters, Vmm,
+};
 use std::{
     io::{self, Write},
     path::Path,
@@ -71,16 +73,15 @@ impl OwnVmm {
         self.console.as_ref().expect("it is taken at the end alone")
     }
 
-    /// Ends the guest, and returns how often it left to this process.
-    pub(super) fn exits(mut self) -> Result<u64, GuestError> {
+    /// Ends the guest, and returns what was counted.
+    pub(super) fn counters(mut self) -> Result<VcpuCounters, GuestError> {
         let report = self.end().expect("it is ended once")?;
-        let counters = report.counters.ok_or_else(|| {
+        report.counters.ok_or_else(|| {
             GuestError::Ended(format!(
                 "{}, and its exits were not counted",
                 report.outcome
             ))
-        })?;
-        Ok(counters.userspace_exits)
+        })
     }
 
     /// Ends the guest; returns why it did not run, if that is the reason of `error`.

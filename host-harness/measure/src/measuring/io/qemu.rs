@@ -1,7 +1,7 @@
 //! A guest under QEMU, as it is booted for each server alike: the command line differs in what is
 //! booted, and on microvm in how devices are found.
 
-use super::{GuestError, servers::Boot};
+use super::{GuestError, servers::Boot, tsc};
 use dormir_harness::{
     process::{Child, Scope},
     vmm::{Accelerator, MachineType, qemu},
@@ -154,7 +154,13 @@ impl Machine<'_> {
         if let Some(initrd) = &boot.initrd {
             line.extend(["-initrd".into(), initrd.clone().into()]);
         }
-        line.extend(["-append".into(), boot.arguments.into()]);
+        let words = match (&boot.initrd, self.accelerator) {
+            (Some(_), Accelerator::Tcg) => {
+                format!("{} {}", tsc::words_for_linux(self.counts), boot.arguments)
+            }
+            _ => boot.arguments.to_owned(),
+        };
+        line.extend(["-append".into(), words.into()]);
         line
     }
 }

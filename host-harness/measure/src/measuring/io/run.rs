@@ -94,7 +94,7 @@ impl Measurement<'_> {
                 for contestant in turn {
                     step(vmm, contestant.server.name(), "pages");
                     let figures = (&mut document.http, &mut document.servers);
-                    let answer = http::round(contestant, vmm, self.span, figures, (bounds, stop))
+                    let answer = http::round(contestant, vmm, self.span, figures, bounds)
                         .map_err(|error| failed(vmm, contestant.server.name(), error))?;
                     if *page.get_or_insert_with(|| answer.clone()) != answer {
                         return Err(
@@ -110,15 +110,15 @@ impl Measurement<'_> {
                 step(vmm, name, "instructions, exits");
                 let figures = ServerFigures::of(&mut document.servers, vmm, name);
                 let failed = |error| failed(vmm, name, error);
-                let (boot, both) = (&contestant.boot, (bounds, stop));
+                let (boot, bounds) = (&contestant.boot, bounds);
                 match vmm {
                     Vmm::Kvm => {
-                        let exits = counts::exits(boot, both).map_err(failed)?;
+                        let exits = counts::exits(boot, bounds).map_err(failed)?;
                         figures.exits_per_request = Some(exits);
                     }
                     Vmm::Qemu(Accelerator::Tcg, _) => {
                         figures.instructions =
-                            counts::instructions(boot, vmm, both).map_err(failed)?;
+                            counts::instructions(boot, vmm, bounds).map_err(failed)?;
                     }
                     Vmm::Qemu(Accelerator::Kvm, _) => {}
                 }
@@ -131,8 +131,8 @@ impl Measurement<'_> {
                 }
             }
         }
-        self.disks(document, &progress, (bounds, stop))?;
-        self.serial(document, &progress, (bounds, stop))?;
+        self.disks(document, &progress, bounds)?;
+        self.serial(document, &progress, bounds)?;
         // The round trips and the throughput of a vsock belong here.
         progress.end();
         Ok(())
@@ -161,7 +161,7 @@ impl Measurement<'_> {
         &self,
         document: &mut IoDocument,
         progress: &Progress,
-        (bounds, stop): (&Bounds, &StopToken),
+        bounds: &Bounds,
     ) -> Result<(), Box<dyn Error>> {
         let file = disk::make().map_err(GuestError::Resource)?;
         let elf = self.images.get(disk::PROGRAM)?;
@@ -175,7 +175,7 @@ impl Measurement<'_> {
                     }
                 };
                 progress.next(&format!("{vmm}, dormir: a disk"));
-                let rates = disk::of_guest(elf, vmm, file.path(), (bounds, stop));
+                let rates = disk::of_guest(elf, vmm, file.path(), bounds);
                 add(
                     "dormir",
                     rates.map_err(|error| failed(vmm, "a disk", error))?,
@@ -198,12 +198,12 @@ impl Measurement<'_> {
         &self,
         document: &mut IoDocument,
         progress: &Progress,
-        both: (&Bounds, &StopToken),
+        bounds: &Bounds,
     ) -> Result<(), Box<dyn Error>> {
         let elf = self.images.get(serial::PROGRAM)?;
         for &vmm in self.vmms {
             progress.next(&format!("{vmm}: the serial line"));
-            let measured = serial::measure(elf, vmm, both);
+            let measured = serial::measure(elf, vmm, bounds);
             let measured = measured.map_err(|error| failed(vmm, "the serial line", error))?;
             document.serial.push(Serial {
                 vmm: vmm.to_string(),

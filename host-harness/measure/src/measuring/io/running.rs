@@ -8,7 +8,7 @@ use super::{
     servers::Boot,
     wait_for,
 };
-use dormir_harness::vmm::Vmm;
+use dormir_harness::vmm::{VcpuCounters, Vmm};
 use std::time::{Duration, Instant};
 
 /// What servers print once they serve.
@@ -68,7 +68,7 @@ impl Running {
                 Guest::Qemu(_) => error,
             });
         }
-        Connections::open(port, 1).map_err(GuestError::Fetch)?;
+        Connections::open(port, 1, bounds.stop()).map_err(GuestError::Fetch)?;
         let first_answer = Instant::now() - started;
         Ok(Self {
             guest,
@@ -78,8 +78,11 @@ impl Running {
     }
 
     /// Opens connections.
-    pub(super) fn connect(&self, count: usize) -> Result<Connections, GuestError> {
-        Connections::open(self.port, count).map_err(GuestError::Fetch)
+    pub(super) fn connect(&self, count: usize, bounds: &Bounds) -> Result<Connections, GuestError> {
+        let connections = Connections::open(self.port, count, bounds.stop());
+        // What was stopped did not fail.
+        bounds.check()?;
+        connections.map_err(GuestError::Fetch)
     }
 
     /// The memory of the guest's process, if it has one of its own.
@@ -98,10 +101,10 @@ impl Running {
         }
     }
 
-    /// Ends the guest, and returns how often it left to our own VMM.
-    pub(super) fn exits(self) -> Result<u64, GuestError> {
+    /// Ends the guest, and returns what was counted of it under our own VMM.
+    pub(super) fn counters(self) -> Result<VcpuCounters, GuestError> {
         match self.guest {
-            Guest::Own(guest) => guest.exits(),
+            Guest::Own(guest) => guest.counters(),
             Guest::Qemu(_) => Err(GuestError::Monitor("QEMU tells no exits".into())),
         }
     }

@@ -1,7 +1,7 @@
 //! The serial line: how long a byte takes to the guest and back, and how many come in a second.
 
 use super::{Bounds, GuestError};
-use dormir_harness::vmm::{self, GuestInput, RunConfig, StopToken, Vmm};
+use dormir_harness::vmm::{self, GuestInput, RunConfig, Vmm};
 use std::{
     io::{self, PipeWriter, Write},
     path::Path,
@@ -32,17 +32,13 @@ pub(crate) struct Measured {
 }
 
 /// Measures the serial line of a guest.
-pub(crate) fn measure(
-    elf: &Path,
-    vmm: Vmm,
-    (bounds, stop): (&Bounds, &StopToken),
-) -> Result<Measured, GuestError> {
+pub(crate) fn measure(elf: &Path, vmm: Vmm, bounds: &Bounds) -> Result<Measured, GuestError> {
     bounds.check()?;
     let (reader, writer) = io::pipe().map_err(GuestError::Resource)?;
     let config = RunConfig {
         timeout: LIMIT,
         input: Some(GuestInput::new(reader)),
-        stop: stop.clone(),
+        stop: bounds.stop().clone(),
         ..RunConfig::new(vmm)
     };
     let (tell, echoed) = sync_channel(BYTES);
