@@ -65,8 +65,8 @@ use std::{path::PathBuf, process::ExitCode};
 /// kernel with a server of Tokio and hyper as its only program, on the same QEMU. Pages in a second
 /// and how late they come by 1, 8 and 100 connections; the time to the first answer; instructions,
 /// exits, memory, sizes; reads of a disk; the serial line. The kernel comes by `apt-get download`,
-/// and nothing of it is installed; where it cannot be had, a sentence says so, and with --linux the
-/// status is 125. docs/benchmarks.md describes how the figures are taken.
+/// and nothing of it is installed; where it cannot be had, a sentence says so, or with --linux
+/// nothing is measured. docs/benchmarks.md describes how the figures are taken.
 ///
 /// --native: time, on the host, as ratios to embassy-executor's.
 ///
@@ -156,7 +156,7 @@ struct Arguments {
         value_parser = clap::value_parser!(u32).range(1..=60)
     )]
     seconds: Option<u32>,
-    /// With --io: ends with status 125 if Linux cannot be measured
+    /// With --io: measures nothing if Linux cannot be measured, and ends with status 125
     #[arg(
         long,
         requires = "io",

@@ -159,3 +159,28 @@ fn what_is_missing_is_named_where_nothing_may_be_installed() {
     assert!(is_error_line(&stderr), "{stderr}");
     assert!(stderr.contains("qemu-system-x86`"), "{stderr}");
 }
+
+#[test]
+fn linux_that_is_asked_for_and_cannot_be_had_is_named() {
+    let ask = |machine: &FakeMachine, line: &str| {
+        let mut command = machine.cargo_vm();
+        command.args(["--io", "--linux", "--no-install"]);
+        let (status, stdout, stderr) = outcome(command.args(line.split_whitespace()));
+        assert_eq!(status, Some(125), "{stderr}");
+        assert!(is_error_line(&stderr) && stdout.is_empty(), "{stderr}");
+        stderr
+    };
+    let machine = FakeMachine::that_builds();
+    machine.script("qemu-system-x86_64", "echo QEMU emulator version 7.2.22");
+    let tcg = "--vmm qemu-tcg/q35";
+    machine.script("apt-cache", "exit 100");
+    let missing = ask(&machine, tcg);
+    assert!(
+        missing.contains("no package linux-image-cloud-amd64"),
+        "{missing}"
+    );
+    machine.script("apt-cache", "echo 'Depends: linux-image-none (= 0.0.0)'");
+    machine.script("apt-get", "echo 'E: gone' >&2; exit 100");
+    let gone = ask(&machine, tcg);
+    assert!(gone.contains("`apt-get` failed: E: gone"), "{gone}");
+}

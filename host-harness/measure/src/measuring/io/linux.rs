@@ -49,6 +49,8 @@ const READS_DISK: &str = "console=ttyS0 quiet panic=-1 -- disk";
 /// Why there is no Linux guest.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LinuxError {
+    #[error("our own VMM boots dormir's guests alone: pass --vmm qemu-tcg/q35")]
+    NoQemu,
     #[error(transparent)]
     Process(#[from] ProcessError),
     #[error(
