@@ -16,18 +16,24 @@ pub struct Flags {
     /// Something else than the end of the wait can make the guest go on: calls are in flight, or
     /// events are awaited. So a wait that is too long is cut short, and is no error.
     pub expects: bool,
+    /// The batch was sent before the reply to the one before it had arrived. Only over a connection.
+    pub is_early: bool,
 }
 
 impl Flags {
     fn to_word(self) -> u32 {
-        u32::from(self.is_first) | u32::from(self.is_repeated) << 1 | u32::from(self.expects) << 2
+        u32::from(self.is_first)
+            | u32::from(self.is_repeated) << 1
+            | u32::from(self.expects) << 2
+            | u32::from(self.is_early) << 3
     }
 
     fn from_word(word: u32) -> Option<Self> {
-        (word < 8).then_some(Self {
+        (word < 16).then_some(Self {
             is_first: word & 1 != 0,
             is_repeated: word & 2 != 0,
             expects: word & 4 != 0,
+            is_early: word & 8 != 0,
         })
     }
 }

@@ -8,6 +8,7 @@ use core::{mem, task::Waker};
 
 use crate::{CallId, Kind};
 pub use error::CallError;
+pub use link::{Link, LinkError};
 use outbox::Outboxes;
 use slot::{HostCopy, Slot, State, Woken};
 pub use streaming::{InputProgress, OutputProgress};
@@ -16,6 +17,7 @@ mod budget;
 mod digest;
 mod error;
 mod exchange;
+mod link;
 mod outbox;
 mod slot;
 mod streaming;
@@ -74,6 +76,8 @@ pub struct Calls {
     attempts: u32,
     /// The digest of its first attempt.
     digest: u64,
+    /// Whether there is no host any more, so that each new call ends as lost.
+    is_closed: bool,
 }
 
 /// How many elements of each queue are in a batch.
@@ -110,6 +114,7 @@ impl Calls {
             number: 0,
             attempts: 0,
             digest: 0,
+            is_closed: false,
         }
     }
 
@@ -125,12 +130,16 @@ impl Calls {
     ///
     /// # Errors
     ///
-    /// `TooLarge` if it fits into no batch; `Busy` if there are too many calls.
+    /// `TooLarge` if it fits into no batch; `Busy` if there are too many calls; `Lost` if the
+    /// connection to the host has [ended](Self::disconnected).
     pub fn call(&mut self, name: &str, argument: &[u8]) -> Result<CallId, CallError> {
         self.queue(Kind::Request, name, argument)
     }
 
     fn queue(&mut self, kind: Kind, name: &str, argument: &[u8]) -> Result<CallId, CallError> {
+        if self.is_closed {
+            return Err(CallError::Lost);
+        }
         if !Outboxes::fits(name, argument) {
             return Err(CallError::TooLarge);
         }

@@ -38,6 +38,15 @@
 //! their next batches the same number. So a repeated batch is known by its number and by a digest
 //! of what it had at first.
 //!
+//! # Connections
+//!
+//! Instead of by calls of [`FUNCTION`], batches and replies can go over a connection: a stream of
+//! bytes each way, on which each message follows its length ([`frame`]). Then nothing is repeated:
+//! a connection that breaks ends all calls. While a batch waits for its reply, the guest may send
+//! the next one, an *early* one. The host answers the first at once then, without results, so it
+//! holds one batch at a time, and each side sends no more than two messages that were not answered.
+//! An early batch does not acknowledge the reply to the one before it.
+//!
 //! # Results
 //!
 //! A reply has as much of the finished results as the batch has room for. The host forgets a result
@@ -52,6 +61,7 @@ extern crate alloc;
 extern crate std;
 
 mod batch;
+pub mod frame;
 #[cfg(feature = "guest")]
 pub mod guest;
 mod record;

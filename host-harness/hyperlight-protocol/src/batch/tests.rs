@@ -8,6 +8,7 @@ const HEADER: BatchHeader = BatchHeader {
         is_first: true,
         is_repeated: false,
         expects: true,
+        is_early: false,
     },
     generation: 1,
     number: 2,
@@ -122,7 +123,7 @@ fn unsound_batches_are_refused() {
     let record = BatchHeader::LEN;
     for (index, wrong) in [
         (0, 1),              // another version
-        (4, 8),              // an unknown flag
+        (4, 16),             // an unknown flag
         (36, 1),             // a reserved byte
         (record, 2),         // a kind that only the host sends
         (record, 4),         // a kind without a payload
@@ -181,7 +182,7 @@ fn limits_are_kept() {
 proptest! {
     #[test]
     fn a_batch_is_read_as_it_was_written(
-        flags in 0_u32..8,
+        flags in 0_u32..16,
         words: [u64; 4],
         room: u32,
         records in proptest::collection::vec(record(), 0..20),

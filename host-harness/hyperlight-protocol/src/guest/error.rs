@@ -20,8 +20,8 @@ pub enum CallError {
     /// The argument or the result is larger than one side allows: the result than the guest's whole
     /// budget or than its heap has memory for, or than what the host's limits leave.
     TooLarge,
-    /// The host ended the call, or the guest was restored from a snapshot. The call may have had
-    /// its effect.
+    /// The host ended the call, the guest was restored from a snapshot, or the connection to the
+    /// host has ended. The call may have had its effect.
     Lost,
     /// For functions that are declared with types: the guest's declaration and the host's differ,
     /// or a value cannot be written or read as its type. The sentence has the signatures.
@@ -66,8 +66,8 @@ impl fmt::Display for CallError {
                  `set_result_budget` in the guest and `Host::with_limits`"
             }
             Self::Lost => {
-                "the host call was ended, by the host or by a restored snapshot: it may have had \
-                 its effect"
+                "the host call was ended, by the host, by a restored snapshot, or with the \
+                 connection to the host: it may have had its effect"
             }
         })
     }

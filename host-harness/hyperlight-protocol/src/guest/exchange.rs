@@ -28,6 +28,18 @@ impl Calls {
     /// again, but for calls.
     #[must_use]
     pub fn batch(&mut self, wait: u64, is_first: bool, awaits_events: bool) -> Vec<u8> {
+        self.write_batch(
+            wait,
+            Flags {
+                is_first,
+                expects: awaits_events,
+                ..Flags::default()
+            },
+        )
+    }
+
+    /// As [`batch`](Self::batch), with these flags.
+    pub(super) fn write_batch(&mut self, wait: u64, flags: Flags) -> Vec<u8> {
         let number = self.number.wrapping_add(1);
         self.no_answer();
         let is_repeated = self.attempts > 0;
@@ -82,9 +94,9 @@ impl Calls {
             && (cancels, wants) == (self.cancels.len(), self.wants.len());
         let header = BatchHeader {
             flags: Flags {
-                is_first,
                 is_repeated,
-                expects: awaits_events || self.expects(),
+                expects: flags.expects || self.expects(),
+                ..flags
             },
             generation: self.generation,
             number,
@@ -149,6 +161,12 @@ impl Calls {
             return false;
         }
         self.acknowledged(header.generation);
+        self.take_records(reply);
+        true
+    }
+
+    /// Takes what a reply has of results and streams.
+    pub(super) fn take_records(&mut self, reply: &Reply<'_>) {
         for record in reply.records() {
             match record {
                 FromHost::Result(result, piece) => self.arrived(result, piece),
@@ -157,12 +175,11 @@ impl Calls {
                 FromHost::Signal { .. } => {}
             }
         }
-        true
     }
 
     /// The batch that was sent last has arrived. In another generation than before, the host knows
     /// nothing of earlier batches.
-    fn acknowledged(&mut self, generation: u64) {
+    pub(super) fn acknowledged(&mut self, generation: u64) {
         let batched = mem::take(&mut self.batched);
         let is_new = self.generation != generation;
         self.generation = generation;
@@ -182,7 +199,7 @@ impl Calls {
 
     /// Ends the calls that were sent in certain batches, and cancels them if the host may have
     /// them.
-    fn lose(&mut self, is_lost: impl Fn(&Slot, u64) -> bool, cancels: bool) {
+    pub(super) fn lose(&mut self, is_lost: impl Fn(&Slot, u64) -> bool, cancels: bool) {
         for slot in 0..self.slots.len() {
             if let State::Sent { number, .. } = self.slots[slot].state
                 && is_lost(&self.slots[slot], number)

@@ -62,6 +62,11 @@ impl Outboxes {
         self.boxes.len()
     }
 
+    /// Forgets all calls.
+    pub(super) fn clear(&mut self) {
+        self.boxes.clear();
+    }
+
     /// Whether a call fits into a batch at all.
     pub(super) fn fits(name: &str, argument: &[u8]) -> bool {
         let most = MAX_OUTBOX - BatchHeader::LEN - RECORD_HEADER - 1;

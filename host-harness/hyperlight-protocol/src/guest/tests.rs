@@ -61,8 +61,17 @@ impl Answer {
         self.piece(id, Status::Done, bytes.len() as u32, 0, bytes)
     }
 
+    pub(super) fn with_status(mut self, status: ReplyStatus) -> Self {
+        self.header.status = status;
+        self
+    }
+
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        [&self.header.to_bytes()[..], &self.records].concat()
+    }
+
     pub(super) fn take(self, calls: &mut Calls) -> bool {
-        let bytes = [&self.header.to_bytes()[..], &self.records].concat();
+        let bytes = self.to_bytes();
         calls.take_reply(&Reply::parse(&bytes).expect("it is sound"))
     }
 }

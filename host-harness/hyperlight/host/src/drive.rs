@@ -2,18 +2,14 @@
 
 use std::{
     future::poll_fn,
-    task::Poll,
+    task::{Poll, Waker},
     time::{Duration, Instant},
 };
 
 use dormir_hyperlight_protocol::{NO_DEADLINE, STALLED, TASKS_ENDED, TASKS_STUCK};
 use hyperlight_host::{HyperlightError, Result, Sandbox};
 
-use crate::{
-    Host,
-    state::{Change, HostState},
-    timer::Alarm,
-};
+use crate::{Host, state::HostState, timer::Alarm};
 
 impl Host {
     /// Runs the guest's tasks until all have ended, without a thread that waits: while the guest
@@ -135,4 +131,54 @@ async fn change(state: &HostState, end: Option<Instant>) -> Option<Change> {
         }
     })
     .await
+}
+
+impl HostState {
+    /// Whether there is something for the guest; if not, `waker` is woken when there may be.
+    pub(crate) fn poll_change(&self, waker: &Waker) -> Poll<Change> {
+        // Cloning and dropping a waker is foreign code.
+        let waker = waker.clone();
+        let mut changing = self.changing();
+        if changing.is_drive_cancelled() {
+            return Poll::Ready(Change::Cancelled);
+        }
+        if changing.calls.has_news(changing.room) {
+            return Poll::Ready(Change::News);
+        }
+        let before = changing.driver.replace(waker);
+        drop(changing);
+        drop(before);
+        Poll::Pending
+    }
+
+    /// The sandbox is driven from now on, until what this returns is dropped. Cancellations before
+    /// were for earlier calls.
+    fn begin_drive(&self) -> Driven<'_> {
+        let mut changing = self.changing();
+        changing.driven_since = Some(changing.cancellations);
+        drop(changing);
+        Driven(self)
+    }
+}
+
+/// A sandbox that is driven.
+struct Driven<'a>(&'a HostState);
+
+impl Drop for Driven<'_> {
+    fn drop(&mut self) {
+        let mut changing = self.0.changing();
+        changing.driven_since = None;
+        let driver = changing.driver.take();
+        drop(changing);
+        drop(driver);
+    }
+}
+
+/// Why the guest should go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    News,
+    Cancelled,
+    /// The runtime does not run the guest's calls.
+    Stalled,
 }

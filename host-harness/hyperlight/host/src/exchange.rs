@@ -18,10 +18,16 @@ use crate::{
 impl HostState {
     /// Takes a batch of the guest, which may be any bytes; starts its calls, waits, and returns the
     /// reply.
+    #[cfg(any(test, feature = "hyperlight"))]
     pub(crate) fn exchange(self: &Arc<Self>, bytes: &[u8]) -> Vec<u8> {
-        let Some(batch) = Batch::parse(bytes) else {
-            return self.reply(&mut self.changing(), ReplyStatus::BadBatch, 0, 0);
-        };
+        match Batch::parse(bytes) {
+            Some(batch) => self.answer(&batch),
+            None => self.reply(&mut self.changing(), ReplyStatus::BadBatch, 0, 0),
+        }
+    }
+
+    /// As [`exchange`](Self::exchange), with a batch that is sound.
+    pub(crate) fn answer(self: &Arc<Self>, batch: &Batch<'_>) -> Vec<u8> {
         let header = batch.header;
         let room = (header.room as usize).min(MAX_MESSAGE - ReplyHeader::LEN);
         // Asked while nothing is locked.
@@ -39,7 +45,7 @@ impl HostState {
         }
         let mut aborts = Aborts::default();
         let before = changing.generation;
-        let tasks = self.take(&mut changing, &batch, &mut aborts);
+        let tasks = self.take(&mut changing, batch, &mut aborts);
         // What it had in flight is lost, which it is to be told at once.
         let has_lost =
             before != changing.generation && header.generation != 0 && header.flags.expects;
@@ -55,7 +61,10 @@ impl HostState {
             Some(wait) => Ok(Waiting::new(wait, room, patience)),
         };
         let status = self.start_and_wait(tasks, waiting);
-        self.reply(&mut self.changing(), status, header.number, room)
+        let mut changing = self.changing();
+        // An early batch does not acknowledge this reply.
+        let room = if changing.inbox.ends_waits() { 0 } else { room };
+        self.reply(&mut changing, status, header.number, room)
     }
 
     /// Takes the records of a batch. Returns the calls that are to be started.
@@ -79,7 +88,7 @@ impl HostState {
                     changing.calls.keep(id);
                 }
             }
-            changing.calls.acknowledge();
+            changing.calls.acknowledge(!header.flags.is_early);
         } else {
             // Its memory was restored, or is new.
             changing.generation = changing.generation.wrapping_add(1).max(1);
@@ -187,15 +196,15 @@ fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "hyperlight"))]
 mod driven;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod model;
-#[cfg(all(test, feature = "tokio"))]
+#[cfg(all(test, feature = "hyperlight", feature = "tokio"))]
 mod on_tokio;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
+#[cfg(all(test, feature = "hyperlight"))]
 mod user_runtime;

@@ -66,13 +66,19 @@
 compile_error!("dormir's guests run on x86-64 only: build dormir-hyperlight-host for that alone");
 
 mod call_streams;
+mod connection;
+#[cfg(feature = "hyperlight")]
 mod drive;
+#[cfg(feature = "hyperlight")]
 mod error;
 mod exchange;
 mod functions;
 mod host;
+mod inbox;
 mod limits;
 mod runtime;
+#[cfg(feature = "hyperlight")]
+mod sandbox;
 mod stall;
 mod state;
 mod streaming;
@@ -80,16 +86,21 @@ mod streams;
 mod table;
 mod task;
 mod threads;
+#[cfg(feature = "hyperlight")]
 mod timer;
 mod tsc;
 #[cfg(feature = "typed")]
 mod typed;
 mod waiting;
 
+pub use connection::{Connection, ServeError};
+#[cfg(feature = "hyperlight")]
 pub use error::{NoInterruptsError, RegisterError};
-pub use host::{Canceller, Host, Mode, Signaller};
+pub use host::{Host, Signaller};
 pub use limits::{Limits, Usage};
 pub use runtime::{HostTask, Runtime};
+#[cfg(feature = "hyperlight")]
+pub use sandbox::{Canceller, Mode};
 pub use streams::{CallEndedError, Input, Output};
 pub use threads::Threads;
 #[cfg(feature = "typed")]

@@ -1,4 +1,4 @@
-//! What a sandbox's function and its `Host` share: the generation, the time, the guest's calls, and
+//! What a guest's exchanges and its `Host` share: the generation, the time, the guest's calls, and
 //! whether waits are cancelled.
 
 use std::{
@@ -7,7 +7,7 @@ use std::{
     hash::BuildHasher,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, atomic::AtomicU64},
-    task::{Poll, Waker},
+    task::Waker,
     time::{Duration, Instant},
 };
 
@@ -15,6 +15,7 @@ use dormir_hyperlight_protocol::Status;
 
 use crate::{
     functions::Functions,
+    inbox::Inbox,
     limits::{Limits, Usage},
     runtime::Runtime,
     table::{Aborts, Started, Table},
@@ -38,7 +39,7 @@ pub(crate) struct HostState {
 pub(crate) struct Changing {
     /// Whether the waits of the guest's current call are cancelled.
     pub(crate) is_cancelled: bool,
-    cancellations: u64,
+    pub(crate) cancellations: u64,
     pub(crate) interrupts: bool,
     pub(crate) longest_wait: Duration,
     pub(crate) linger: Duration,
@@ -52,10 +53,12 @@ pub(crate) struct Changing {
     /// How many bytes of results the guest took at most in its last batch.
     pub(crate) room: usize,
     pub(crate) calls: Table,
+    /// What has come over a connection.
+    pub(crate) inbox: Inbox,
     /// Wakes the task that drives the sandbox.
-    driver: Option<Waker>,
+    pub(crate) driver: Option<Waker>,
     /// How many cancellations there were when that task began, if there is one.
-    driven_since: Option<u64>,
+    pub(crate) driven_since: Option<u64>,
 }
 
 impl Changing {
@@ -87,15 +90,12 @@ impl HostState {
                 exchanges: 0,
                 room: usize::MAX,
                 calls: Table::default(),
+                inbox: Inbox::default(),
                 driver: None,
                 driven_since: None,
             }),
             changed: Condvar::new(),
         }
-    }
-
-    pub(crate) fn set_interrupts(&self, interrupts: bool) {
-        self.changing().interrupts = interrupts;
     }
 
     pub(crate) fn set_longest_wait(&self, longest: Duration) {
@@ -127,6 +127,7 @@ impl HostState {
 
     /// Ends the current wait, and all waits until the next call of a guest function. Calls that run
     /// are lost.
+    #[cfg(any(test, feature = "hyperlight"))]
     pub(crate) fn cancel(&self) {
         let mut aborts = Aborts::default();
         let mut changing = self.changing();
@@ -138,7 +139,7 @@ impl HostState {
         aborts.abort();
     }
 
-    /// Ends all calls: the sandbox is gone.
+    /// Ends all calls: the guest is gone.
     pub(crate) fn close(&self) {
         let mut aborts = Aborts::default();
         self.changing().calls.clear(&mut aborts);
@@ -178,32 +179,6 @@ impl HostState {
         }
     }
 
-    /// Whether there is something for the guest; if not, `waker` is woken when there may be.
-    pub(crate) fn poll_change(&self, waker: &Waker) -> Poll<Change> {
-        // Cloning and dropping a waker is foreign code.
-        let waker = waker.clone();
-        let mut changing = self.changing();
-        if changing.is_drive_cancelled() {
-            return Poll::Ready(Change::Cancelled);
-        }
-        if changing.calls.has_news(changing.room) {
-            return Poll::Ready(Change::News);
-        }
-        let before = changing.driver.replace(waker);
-        drop(changing);
-        drop(before);
-        Poll::Pending
-    }
-
-    /// The sandbox is driven from now on, until what this returns is dropped. Cancellations before
-    /// were for earlier calls.
-    pub(crate) fn begin_drive(&self) -> Driven<'_> {
-        let mut changing = self.changing();
-        changing.driven_since = Some(changing.cancellations);
-        drop(changing);
-        Driven(self)
-    }
-
     /// Waits until something changes, at most for `limit`.
     pub(crate) fn wait_for_change<'a>(
         &self,
@@ -213,28 +188,6 @@ impl HostState {
         let woken = self.changed.wait_timeout(changing, limit);
         woken.unwrap_or_else(PoisonError::into_inner).0
     }
-}
-
-/// A sandbox that is driven.
-pub(crate) struct Driven<'a>(pub(crate) &'a HostState);
-
-impl Drop for Driven<'_> {
-    fn drop(&mut self) {
-        let mut changing = self.0.changing();
-        changing.driven_since = None;
-        let driver = changing.driver.take();
-        drop(changing);
-        drop(driver);
-    }
-}
-
-/// Why the guest should go on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Change {
-    News,
-    Cancelled,
-    /// The runtime does not run the guest's calls.
-    Stalled,
 }
 
 impl fmt::Debug for HostState {

@@ -36,6 +36,8 @@ pub(crate) struct Table {
     signals: BTreeMap<u8, u32>,
     /// What was in the last reply. It may not have arrived.
     sent: Sent,
+    /// The same of the reply before, if an early batch has come since.
+    sent_before: Sent,
     /// The calls that exist here in any form, also those that are no entries any more.
     count: Count,
     /// The bytes of arguments of functions whose futures exist, and of results.
@@ -231,10 +233,13 @@ impl Table {
 
     /// The guest goes on to need a result that was in the last reply, to its end.
     pub(crate) fn keep(&mut self, id: CallId) {
-        let piece = self.sent.pieces.iter_mut().find(|piece| piece.id == id);
-        if !self.entries.contains_key(&id)
-            && let Some(ended) = piece.and_then(|piece| piece.ended.take())
-        {
+        if self.entries.contains_key(&id) {
+            return;
+        }
+        let replies = [&mut self.sent, &mut self.sent_before];
+        let mut pieces = replies.into_iter().flat_map(|sent| &mut sent.pieces);
+        let ended = pieces.find_map(|piece| piece.ended.take_if(|_| piece.id == id));
+        if let Some(ended) = ended {
             self.entries.insert(id, Entry::Finished(ended));
         }
     }
@@ -279,6 +284,7 @@ impl Table {
     }
 
     /// Ends all calls that run as lost.
+    #[cfg(any(test, feature = "hyperlight"))]
     pub(crate) fn lose_all(&mut self, aborts: &mut Aborts) {
         let ids: Vec<_> = self.entries.keys().copied().collect();
         for id in ids {
@@ -288,7 +294,7 @@ impl Table {
 
     /// Forgets all calls: the guest that made them is not there any more.
     pub(crate) fn clear(&mut self, aborts: &mut Aborts) {
-        self.acknowledge();
+        self.acknowledge(true);
         for (_, entry) in self.entries.drain() {
             match entry {
                 Entry::Running { task, streams, .. } => {

@@ -42,6 +42,9 @@ impl Waiting {
         if changing.is_cancelled {
             return Err(ReplyStatus::Cancelled);
         }
+        if changing.inbox.ends_waits() {
+            return Err(ReplyStatus::Done);
+        }
         let now = Instant::now();
         let mut until = self.end;
         let mut look_in = Duration::MAX;

@@ -20,6 +20,7 @@ fn hostile_batch(random: &mut Random, state: &HostState) -> Vec<u8> {
             is_first: random.below(4) == 0,
             is_repeated: random.below(4) == 0,
             expects: random.below(2) == 0,
+            is_early: random.below(4) == 0,
         },
         generation: if random.below(20) == 0 { 0 } else { generation },
         number: number.wrapping_add(u64::from(random.below(3) < 2)),

@@ -30,9 +30,18 @@ pub(super) struct Piece {
 }
 
 impl Table {
-    /// What was sent has arrived.
-    pub(crate) fn acknowledge(&mut self) {
-        let sent = mem::take(&mut self.sent);
+    /// What was sent has arrived: all of it, or all but the last reply.
+    pub(crate) fn acknowledge(&mut self, is_all: bool) {
+        self.forget(|table| &mut table.sent_before);
+        if is_all {
+            self.forget(|table| &mut table.sent);
+        } else {
+            self.sent_before = mem::take(&mut self.sent);
+        }
+    }
+
+    fn forget(&mut self, sent: impl Fn(&mut Self) -> &mut Sent) {
+        let sent = mem::take(sent(self));
         for ended in sent.pieces.into_iter().filter_map(|piece| piece.ended) {
             self.bytes -= ended.bytes.len();
         }

@@ -84,7 +84,7 @@ fn only_what_was_sent_is_taken() {
     let write = |table: &mut Table| {
         let mut out = Vec::new();
         table.write(room, &mut out);
-        table.acknowledge();
+        table.acknowledge(true);
         out.get(CHUNK_HEADER..).map(<[u8]>::to_vec)
     };
     assert_eq!(write(&mut table).as_deref(), Some(&bytes[..60]));
@@ -107,7 +107,7 @@ fn an_error_is_sent_from_its_beginning() {
     table.write(1000, &mut Vec::new());
     let error = Some((Status::Host, b"on purpose".to_vec()));
     table.ended(started, error, &mut Aborts::default());
-    table.acknowledge();
+    table.acknowledge(true);
     table.more(id, 3, &mut Aborts::default());
     let mut out = Vec::new();
     table.write(1000, &mut out);

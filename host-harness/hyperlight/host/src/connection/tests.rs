@@ -1,0 +1,344 @@
+use std::{
+    convert::Infallible,
+    sync::mpsc,
+    task::Waker,
+    time::{Duration, Instant},
+};
+
+use dormir_hyperlight_protocol::{
+    CallId, FromHost,
+    guest::{CallError, CallResult, Calls, InputProgress, Link, OutputProgress, Progress},
+};
+use proptest::prelude::*;
+
+use super::*;
+use crate::{CallEndedError, Limits};
+
+/// How long anything may take here.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A guest's end.
+struct Guest {
+    calls: Calls,
+    link: Link,
+    socket: UnixStream,
+    signals: u32,
+}
+
+impl Guest {
+    fn new(socket: UnixStream) -> Self {
+        socket.set_read_timeout(Some(LIMIT)).expect("it has one");
+        Self {
+            calls: Calls::new(),
+            link: Link::new(),
+            socket,
+            signals: 0,
+        }
+    }
+
+    /// Sends what is due.
+    fn send(&mut self, awaits_events: bool) {
+        while self.link.is_due(&self.calls, awaits_events) {
+            let batch = self.link.batch(&mut self.calls, awaits_events);
+            self.socket.write_all(&batch).expect("the host reads");
+        }
+    }
+
+    /// Waits for a reply, and takes it.
+    fn receive(&mut self) {
+        let mut prefix = frame::Prefix::default();
+        self.socket.read_exact(&mut prefix).expect("it answers");
+        let length = frame::length(prefix).expect("it is in the limit");
+        let mut message = vec![0; length];
+        self.socket.read_exact(&mut message).expect("it answers");
+        let reply = self.link.take(&mut self.calls, &message);
+        for record in reply.expect("it is sound").records() {
+            if let FromHost::Signal { count, .. } = record {
+                self.signals += count;
+            }
+        }
+    }
+
+    fn call(&mut self, name: &str, argument: &[u8]) -> CallId {
+        self.calls.call(name, argument).expect("there is room")
+    }
+
+    fn ended(&mut self, id: CallId) -> Option<CallResult> {
+        match self.calls.poll(id, Waker::noop()) {
+            Progress::Ended(result) => Some(result),
+            Progress::Waits(_) => None,
+        }
+    }
+
+    fn result(&mut self, id: CallId) -> CallResult {
+        loop {
+            if let Some(result) = self.ended(id) {
+                return result;
+            }
+            self.send(false);
+            self.receive();
+        }
+    }
+}
+
+/// Serves a guest, and returns how that ended and what its calls still hold.
+fn serve(host: Host, guest: impl FnOnce(UnixStream)) -> (Result<(), ServeError>, usize) {
+    let (ours, guests) = UnixStream::pair().expect("a socket");
+    thread::scope(|scope| {
+        let serving = scope.spawn(|| host.serve(ours));
+        guest(guests);
+        let end = serving.join().expect("it does not panic");
+        (end, host.usage().bytes)
+    })
+}
+
+fn echo() -> Host {
+    Host::new().async_function("echo", |bytes| async { Ok::<_, Infallible>(bytes) })
+}
+
+/// A host whose function `gate` ends when something is sent.
+fn gated() -> (Host, mpsc::Sender<()>) {
+    let (sender, receiver) = mpsc::channel();
+    let receiver = Arc::new(std::sync::Mutex::new(receiver));
+    let host = echo().async_function("gate", move |bytes| {
+        let receiver = Arc::clone(&receiver);
+        async move {
+            let gate = receiver.lock().expect("no panic");
+            gate.recv_timeout(LIMIT).map(|()| bytes)
+        }
+    });
+    (host, sender)
+}
+
+#[test]
+fn a_thousand_calls_are_in_flight() {
+    let (end, bytes) = serve(echo(), |socket| {
+        let mut guest = Guest::new(socket);
+        for round in 0..3_u32 {
+            let calls: Vec<_> = (0..1024_u32)
+                .map(|number| (guest.call("echo", &number.to_le_bytes()), number))
+                .collect();
+            for (id, number) in calls {
+                assert_eq!(guest.result(id), Ok(number.to_le_bytes().into()), "{round}");
+            }
+        }
+        assert_eq!(guest.calls.in_use(), 0);
+    });
+    assert!(end.is_ok(), "{end:?}");
+    assert_eq!(bytes, 0);
+}
+
+#[test]
+fn a_call_goes_while_another_waits() {
+    let (host, gate) = gated();
+    let (end, _) = serve(host, |socket| {
+        let mut guest = Guest::new(socket);
+        // The first reply is without a result, so that it has come when the next batch goes.
+        let first = guest.call("echo", b"first");
+        assert_eq!(guest.result(first), Ok(b"first".into()));
+        let slow = guest.call("gate", b"slow");
+        for number in 0..100_u8 {
+            let quick = guest.call("echo", &[number]);
+            assert_eq!(guest.result(quick), Ok(vec![number]));
+            assert!(guest.ended(slow).is_none());
+        }
+        gate.send(()).expect("it waits");
+        assert_eq!(guest.result(slow), Ok(b"slow".into()));
+    });
+    assert!(end.is_ok(), "{end:?}");
+}
+
+#[test]
+fn results_for_which_the_guest_has_no_memory_wait() {
+    let large = |bytes: Vec<u8>| async move { Ok::<_, Infallible>(vec![bytes[0]; 9000]) };
+    let (end, bytes) = serve(Host::new().async_function("large", large), |socket| {
+        let mut guest = Guest::new(socket);
+        guest.calls.set_budget(10_000);
+        let calls: Vec<_> = (0..20_u8)
+            .map(|number| (guest.call("large", &[number]), number))
+            .collect();
+        for (id, number) in calls.into_iter().rev() {
+            assert_eq!(guest.result(id), Ok(vec![number; 9000]));
+        }
+        assert_eq!((guest.calls.in_use(), guest.calls.held()), (0, 0));
+    });
+    assert!(end.is_ok(), "{end:?}");
+    assert_eq!(bytes, 0);
+}
+
+#[test]
+fn streams_go_both_ways() {
+    const LENGTH: usize = 200_000;
+    let double = |_, mut input: crate::Input, mut output: crate::Output| async move {
+        while let Some(piece) = input.next().await {
+            output.send(piece?).await?;
+        }
+        Ok::<_, CallEndedError>(())
+    };
+    let host = Host::new().streaming_function("copy", double);
+    let (end, bytes) = serve(host, |socket| {
+        let mut guest = Guest::new(socket);
+        let id = guest.calls.streaming_call("copy", b"").expect("room");
+        let sent: Vec<u8> = (0..LENGTH).map(|at| (at / 7) as u8).collect();
+        let (mut rest, mut is_sent, mut got) = (&sent[..], false, Vec::new());
+        loop {
+            if !is_sent {
+                let progress = guest.calls.poll_input(id, &mut rest, Waker::noop());
+                is_sent = progress == InputProgress::Queued;
+                if is_sent {
+                    guest.calls.end_input(id);
+                }
+            }
+            match guest.calls.poll_output(id, Waker::noop()) {
+                OutputProgress::Piece(piece) => got.extend(piece),
+                OutputProgress::Ended(end) => break assert_eq!(end, Ok(())),
+                OutputProgress::Waits(_) => {
+                    guest.send(false);
+                    guest.receive();
+                }
+            }
+        }
+        assert!(got == sent, "{} bytes came back", got.len());
+    });
+    assert!(end.is_ok(), "{end:?}");
+    assert_eq!(bytes, 0);
+}
+
+#[test]
+fn signals_arrive_while_the_guest_waits() {
+    let host = echo();
+    let signaller = host.signaller();
+    let (end, _) = serve(host, |socket| {
+        let mut guest = Guest::new(socket);
+        guest.send(true);
+        signaller.signal(7);
+        while guest.signals == 0 {
+            guest.receive();
+            guest.send(true);
+        }
+    });
+    assert!(end.is_ok(), "{end:?}");
+}
+
+#[test]
+fn the_end_of_the_connection_ends_the_calls() {
+    let (host, _gate) = gated();
+    let begun = Instant::now();
+    let host = host.async_function("forever", |_| {
+        std::future::pending::<Result<Vec<u8>, Infallible>>()
+    });
+    let (end, bytes) = serve(host, |socket| {
+        let mut guest = Guest::new(socket);
+        let call = guest.call("forever", b"argument");
+        let queued = guest.call("echo", b"");
+        guest.send(false);
+        guest.calls.disconnected();
+        assert_eq!(guest.ended(call), Some(Err(CallError::Lost)));
+        assert_eq!(guest.ended(queued), Some(Err(CallError::Lost)));
+        assert_eq!(guest.calls.call("echo", b""), Err(CallError::Lost));
+        guest.calls.connected();
+        assert!(guest.calls.call("echo", b"").is_ok());
+    });
+    assert!(end.is_ok() && begun.elapsed() < LIMIT, "{end:?}");
+    assert_eq!(bytes, 0);
+}
+
+#[test]
+fn a_host_serves_one_guest_after_another() {
+    let host = echo();
+    for _ in 0..3 {
+        let (ours, guests) = UnixStream::pair().expect("a socket");
+        thread::scope(|scope| {
+            let serving = scope.spawn(|| host.serve(ours));
+            let mut guest = Guest::new(guests);
+            let call = guest.call("echo", b"1");
+            assert_eq!(guest.result(call), Ok(b"1".into()));
+            let (other, _end) = UnixStream::pair().expect("a socket");
+            assert!(matches!(host.serve(other), Err(ServeError::InUse)));
+            drop(guest);
+            assert!(serving.join().expect("it does not panic").is_ok());
+        });
+    }
+}
+
+/// What is no message ends the connection, with a sentence, and the guest sees its end.
+#[test]
+fn each_wrong_message_has_its_sentence() {
+    let too_long = (MAX_MESSAGE as u32 + 1).to_le_bytes();
+    let unsound = [&frame::prefix(5)[..], b"bytes"].concat();
+    for (bytes, stays, expected) in [
+        (&too_long[..], true, "more than 43008 bytes"),
+        (&unsound, true, "no message"),
+        (&frame::prefix(0), true, "no message"),
+        (&unsound[..3], false, "within a message"),
+        (&unsound[..8], false, "within a message"),
+    ] {
+        let (end, _) = serve(echo(), |mut socket| {
+            socket.set_read_timeout(Some(LIMIT)).expect("it has one");
+            socket.write_all(bytes).expect("the host reads");
+            if stays {
+                assert!(matches!(socket.read(&mut [0; 9]), Ok(0)));
+            }
+        });
+        let sentence = end.expect_err("it is wrong").to_string();
+        assert!(sentence.contains(expected), "{sentence}");
+    }
+}
+
+/// A guest that sends and never reads fills the connection, not the host.
+#[test]
+fn a_guest_that_does_not_read_waits() {
+    let host = echo().with_limits(Limits::new().with_bytes(100_000));
+    let (end, bytes) = serve(host, |mut socket| {
+        let timeout = Duration::from_millis(300);
+        socket.set_write_timeout(Some(timeout)).expect("it has one");
+        let (mut calls, mut link) = (Calls::new(), Link::new());
+        for _ in 0..50 {
+            let _ = calls.call("echo", &[7; 700]);
+        }
+        let batch = link.batch(&mut calls, false);
+        let mut sent = 0;
+        while socket.write_all(&batch).is_ok() {
+            sent += 1;
+            assert!(sent < 1000, "the host holds all of it");
+        }
+    });
+    assert!(matches!(end, Ok(()) | Err(ServeError::Cut)), "{end:?}");
+    assert_eq!(bytes, 0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    /// Whatever comes, in pieces of any length: it ends, and holds nothing afterwards.
+    #[test]
+    fn any_bytes_end_it(
+        pieces in proptest::collection::vec(
+            prop_oneof![
+                proptest::collection::vec(any::<u8>(), 0..60),
+                // Sound batches, and others with one wrong byte.
+                (0_usize..200, any::<u8>(), 1_u64..4).prop_map(|(at, byte, number)| {
+                    let (mut calls, mut link) = (Calls::new(), Link::new());
+                    let mut batch = Vec::new();
+                    for _ in 0..number {
+                        let _ = calls.call("echo", b"some bytes");
+                        batch = link.batch(&mut calls, false);
+                    }
+                    if let Some(wrong) = batch.get_mut(at) {
+                        *wrong = byte;
+                    }
+                    batch
+                }),
+            ],
+            0..8,
+        ),
+    ) {
+        let (_, bytes) = serve(echo(), |mut socket| {
+            for piece in pieces {
+                // It may have ended.
+                let _ = socket.write_all(&piece);
+            }
+        });
+        prop_assert_eq!(bytes, 0);
+    }
+}
