@@ -5,7 +5,7 @@ mod net;
 use std::{
     fs::{File, OpenOptions},
     io,
-    os::unix::fs::OpenOptionsExt,
+    os::unix::{fs::OpenOptionsExt, net::UnixStream},
     path::{Path, PathBuf},
 };
 
@@ -43,6 +43,15 @@ pub enum Device {
     /// the run's [`input`](super::RunConfig::input), which then does not go to the serial line. The
     /// input's end is not told.
     Console,
+    /// A console with one port, which is connected to a Unix socket of this host: for
+    /// [host calls](https://github.com/dormir-rs/dormir/blob/main/docs/host-calls.md), or any other
+    /// exchange of bytes. The end of the connection is not told; what the guest sends then is lost.
+    /// (QEMU also drops what the socket does not take at once. It takes two whole messages of host
+    /// calls.)
+    Port {
+        /// The socket. A program listens there, and is connected to when the run begins.
+        path: PathBuf,
+    },
     /// A network of its own, by `passt` or by QEMU, where it is told the address 10.0.2.15 (DHCP),
     /// and the peers of connections that are forwarded have the address 10.0.2.2.
     Net {
@@ -89,6 +98,18 @@ pub enum DeviceError {
     /// The guest's network cannot be had.
     #[error(transparent)]
     Net(NetError),
+    /// Nothing can be connected to the socket of a port.
+    #[error(
+        "the socket {} of a port cannot be connected to ({cause}): start what listens there, or \
+         name another",
+        path.display()
+    )]
+    Connect {
+        /// The socket.
+        path: PathBuf,
+        /// The kernel's error.
+        cause: io::Error,
+    },
     /// The file of a disk cannot be opened.
     #[error(
         "the disk {} cannot be opened ({cause}): create the file, or name another",
@@ -157,6 +178,7 @@ pub(super) enum OpenDevice {
     Rng,
     Disk(DiskFile),
     Console,
+    Port(UnixStream),
     Net(Network),
 }
 
@@ -178,6 +200,13 @@ pub(super) fn open_all(devices: &[Device]) -> Result<Vec<OpenDevice>, DeviceErro
     let open = |device: &Device| match device {
         Device::Rng => Ok(OpenDevice::Rng),
         Device::Console => Ok(OpenDevice::Console),
+        Device::Port { path } => match UnixStream::connect(path) {
+            Ok(socket) => Ok(OpenDevice::Port(socket)),
+            Err(cause) => Err(DeviceError::Connect {
+                path: path.clone(),
+                cause,
+            }),
+        },
         Device::Net { forwards, restrict } => {
             net::check(forwards).map_err(DeviceError::Net)?;
             Ok(OpenDevice::Net(Network {
@@ -317,6 +346,8 @@ mod tests {
         for read_only in [true, false] {
             assert!(refused(&[disk(&pipe, read_only)]).contains("no regular file"));
         }
+        let port = Device::Port { path: pipe };
+        assert!(refused(&[port]).contains("start what listens there"));
         let many = vec![Device::Rng; MAX_DEVICES + 1];
         assert!(refused(&many).contains("and 8 were asked for"));
         assert!(refused(&[Device::Console, Device::Console]).contains("one virtio console"));

@@ -226,7 +226,11 @@ mod tests {
             vec![
                 PassedDevice::Rng { number: 0 },
                 disk,
-                PassedDevice::Console,
+                PassedDevice::Console { number: 2 },
+                PassedDevice::Port {
+                    socket: 8,
+                    number: 3,
+                },
                 net,
             ]
         };
@@ -244,7 +248,11 @@ mod tests {
              read-only=on,discard=unmap ",
             " -blockdev driver=raw,file=file1,node-name=disk1,read-only=on,discard=unmap ",
             " -device virtio-blk-device,drive=disk1,serial=disk0,werror=report,rerror=report ",
-            " -device virtio-serial-device,max_ports=1 -device virtconsole,chardev=port ",
+            " -device virtio-serial-device,id=serial2,max_ports=1 \
+             -device virtconsole,bus=serial2.0,chardev=port ",
+            " -chardev socket,id=port3,fd=8 \
+             -device virtio-serial-device,id=serial3,max_ports=1 \
+             -device virtconsole,bus=serial3.0,chardev=port3 ",
             " -netdev user,id=net,ipv6=off,restrict=on,hostfwd=tcp:127.0.0.1:8080-:80,\
              hostfwd=tcp:127.0.0.1:2222-:22 -device virtio-net-device,netdev=net,\
              mac=02:64:6f:72:6d:00 ",
@@ -255,7 +263,7 @@ mod tests {
         for part in [
             " -device virtio-rng-pci,rng=rng0 ",
             " -device virtio-blk-pci,drive=disk1,",
-            " -device virtio-serial-pci,max_ports=1 ",
+            " -device virtio-serial-pci,id=serial2,max_ports=1 ",
             " -netdev user,id=net,ipv6=off,restrict=off,hostfwd=tcp:127.0.0.1:8080-:80,",
             " -device virtio-net-pci,netdev=net,",
         ] {

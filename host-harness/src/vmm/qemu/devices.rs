@@ -2,6 +2,8 @@
 
 use std::{fmt::Write, os::fd::RawFd, process::Command};
 
+use rustix::net::sockopt::set_socket_send_buffer_size;
+
 use super::argument_list::ArgumentList;
 use crate::{
     process,
@@ -15,12 +17,21 @@ use crate::{
 /// The name of what a virtio console reads and writes.
 pub(super) const PORT: &str = "port";
 
+/// How much a port's socket is to hold that was not read.
+const BUFFER: usize = 1 << 20;
+
 /// A device, of which QEMU inherits what it needs.
 pub(super) enum PassedDevice {
     Rng {
         number: usize,
     },
-    Console,
+    Console {
+        number: usize,
+    },
+    Port {
+        socket: RawFd,
+        number: usize,
+    },
     Net(Network),
     Disk {
         /// The disk's file.
@@ -38,7 +49,19 @@ pub(super) fn pass(
 ) -> Result<Vec<PassedDevice>, RunError> {
     let pass = |(number, device): (usize, &OpenDevice)| match device {
         OpenDevice::Rng => Ok(PassedDevice::Rng { number }),
-        OpenDevice::Console => Ok(PassedDevice::Console),
+        OpenDevice::Console => Ok(PassedDevice::Console { number }),
+        OpenDevice::Port(socket) => {
+            let socket = socket.try_clone().map_err(|cause| RunError::Resource {
+                what: "a second handle of a port's socket",
+                cause,
+            })?;
+            // QEMU drops what does not fit. The kernel may grant less.
+            let _ = set_socket_send_buffer_size(&socket, BUFFER);
+            Ok(PassedDevice::Port {
+                socket: process::pass(command, socket.into()),
+                number,
+            })
+        }
         OpenDevice::Net(network) => Ok(PassedDevice::Net(network.clone())),
         OpenDevice::Disk(disk) => {
             // The lock is the open file's, so both descriptors hold it.
@@ -69,10 +92,11 @@ impl PassedDevice {
                 arguments.pair("-object", format!("rng-builtin,id=rng{number}"));
                 arguments.pair("-device", format!("virtio-rng-{bus},rng=rng{number}"));
             }
-            Self::Console => {
-                // With one port there is no queue to open and close others by.
-                arguments.pair("-device", format!("virtio-serial-{bus},max_ports=1"));
-                arguments.pair("-device", format!("virtconsole,chardev={PORT}"));
+            Self::Console { number } => add_console(arguments, bus, *number, PORT),
+            Self::Port { socket, number } => {
+                let name = format!("{PORT}{number}");
+                arguments.pair("-chardev", format!("socket,id={name},fd={socket}"));
+                add_console(arguments, bus, *number, &name);
             }
             Self::Net(Network { forwards, restrict }) => {
                 let restrict = if *restrict { "on" } else { "off" };
@@ -123,4 +147,13 @@ impl PassedDevice {
             }
         }
     }
+}
+
+/// Adds a console whose only port is the character device `name`.
+fn add_console(arguments: &mut ArgumentList, bus: &str, number: usize, name: &str) {
+    // With one port there is no queue to open and close others by.
+    let device = format!("virtio-serial-{bus},id=serial{number},max_ports=1");
+    arguments.pair("-device", device);
+    let port = format!("virtconsole,bus=serial{number}.0,chardev={name}");
+    arguments.pair("-device", port);
 }

@@ -15,6 +15,7 @@ mod gate;
 mod interrupt;
 mod mmio;
 mod net;
+mod port;
 mod request;
 mod rng;
 #[cfg(test)]
@@ -39,11 +40,12 @@ use crate::vmm::{
     report::Warning,
 };
 use blk::Disk;
-use console::{Console, Port, RECEIVE, TRANSMIT};
+use console::{Console, RECEIVE, TRANSMIT};
 use device::VirtioDevice;
 pub use fuzz::fuzz_virtio;
 use mmio::{MmioDevice, Quit};
 use net::{Net, NetWatch};
+use port::Port;
 use rng::Rng;
 use threads::Threads;
 
@@ -88,7 +90,7 @@ pub(super) struct VirtioDevices {
 /// A guest's console, for those that read it and write to it.
 #[derive(Clone)]
 pub(super) struct ConsolePort {
-    port: Arc<Port>,
+    port: Arc<console::Port>,
     device: Arc<MmioDevice>,
 }
 
@@ -127,8 +129,11 @@ impl VirtioDevices {
                     network = Some(watch);
                     Box::new(net)
                 }
+                OpenDevice::Port(socket) => {
+                    Box::new(Port::new(socket).map_err(resource("a socket of a port"))?)
+                }
                 OpenDevice::Console => {
-                    let port = console.insert(Arc::new(Port::default()));
+                    let port = console.insert(Arc::new(console::Port::default()));
                     Box::new(Console::new(Arc::clone(port)))
                 }
             };
