@@ -44,6 +44,7 @@
 //! | [`event`] | events, which interrupt handlers signal and tasks await |
 //! | [`idle`] | idle policies: what the vCPU does while no task is ready |
 //! | [`platform`] | the machine: `bare`, `hyperlight`, and `host` for tests |
+//! | `host_calls` | async functions of the host, in guests with the feature `host-calls` |
 //!
 //! For joins, selects and streams, use the crate `futures-util`.
 //!
@@ -214,6 +215,12 @@ pub mod arch;
 pub mod event;
 pub mod executor;
 mod hook;
+#[cfg(all(
+    target_arch = "x86_64",
+    target_os = "none",
+    any(feature = "host-calls", feature = "hyperlight")
+))]
+pub mod host_calls;
 pub mod idle;
 mod last_yield;
 #[cfg(all(doctest, target_os = "none"))]

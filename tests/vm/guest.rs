@@ -62,7 +62,7 @@ pub(crate) fn test_programs() -> Result<&'static Images, Failed> {
 
 /// Returns the images of the other programs.
 pub(crate) fn images() -> Result<&'static Images, Failed> {
-    const NAMES: [&str; 24] = [
+    const NAMES: [&str; 25] = [
         "bare",
         "big-image",
         "clock",
@@ -74,6 +74,7 @@ pub(crate) fn images() -> Result<&'static Images, Failed> {
         "endings",
         "hello",
         "hello-net",
+        "host-calls",
         "http",
         "image",
         "latency",

@@ -12,6 +12,7 @@ mod endings;
 mod gdb;
 mod guest;
 mod guest_tests;
+mod host_calls;
 mod hyperlight;
 mod image;
 mod input;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         demos::trials(),
         devices::trials(),
         guest_tests::trials(),
+        host_calls::trials(),
         clock::trials(),
         timers::trials(),
         endings::trials(),

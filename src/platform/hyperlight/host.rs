@@ -20,12 +20,11 @@ use std_alloc::{string::ToString, vec};
 use super::{
     clock::{CLOCK, tsc},
     error::Error,
-    events,
 };
-use crate::progress;
-
-/// The calls in flight.
-static CALLS: Mutex<RefCell<Calls>> = Mutex::new(RefCell::new(Calls::new()));
+use crate::host_calls::{
+    events,
+    table::{awaits_events, wake, with_calls},
+};
 
 /// Whether this call of a guest function has had an exchange, so that the clock is right.
 static HAS_ENTERED: AtomicBool = AtomicBool::new(false);
@@ -36,12 +35,6 @@ static LONGEST_WAIT: AtomicU64 = AtomicU64::new(0);
 
 /// Why an exchange failed whose caller cannot return an error.
 static FAILURE: Mutex<RefCell<Option<Error>>> = Mutex::new(RefCell::new(None));
-
-/// Runs `work` in a critical section. No foreign code runs in it: wakers are cloned, woken and
-/// dropped outside.
-pub(super) fn with_calls<R>(work: impl FnOnce(&mut Calls) -> R) -> R {
-    critical_section::with(|cs| work(&mut CALLS.borrow_ref_mut(cs)))
-}
 
 /// To be called when a call of a guest function begins.
 pub(super) fn enter() {
@@ -65,7 +58,7 @@ pub(super) fn longest_wait() -> Duration {
 
 /// Whether the host may have something for the guest later.
 pub(super) fn expects() -> bool {
-    events::are_awaited() || with_calls(|calls| calls.expects())
+    awaits_events() || with_calls(|calls| calls.expects())
 }
 
 /// As [`exchange`] without a wait, for callers that cannot return an error: it ends the call of the
@@ -102,14 +95,6 @@ pub(super) fn exchange(wait: Option<Duration>) -> Result<(), Error> {
     }
 }
 
-/// Wakes the tasks whose calls have ended or go on.
-pub(super) fn wake() {
-    while let Some(waker) = with_calls(Calls::next_woken) {
-        progress::note();
-        waker.wake();
-    }
-}
-
 const BAD_REPLY: Error = Error::BadReply { function: FUNCTION };
 
 /// Sends a batch, and takes the reply.
@@ -118,7 +103,7 @@ fn ask(wait: Option<Duration>) -> Result<ReplyStatus, Error> {
         u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX)
     });
     let is_first = !has_entered();
-    let awaits = events::are_awaited();
+    let awaits = awaits_events();
     let batch = with_calls(|calls| calls.batch(nanos, is_first, awaits));
     let before = tsc();
     let answer = transport::with_ctx(|host| {

@@ -59,45 +59,24 @@
 //!
 //! Everything here is for guest functions and the tasks that they run, not for interrupt handlers.
 
-#[cfg(all(target_arch = "x86_64", target_os = "none"))]
-mod calls;
 mod clock;
 #[cfg(all(target_arch = "x86_64", target_os = "none"))]
 mod error;
 #[cfg(all(target_arch = "x86_64", target_os = "none"))]
-mod events;
-#[cfg(all(target_arch = "x86_64", target_os = "none"))]
 mod host;
 #[cfg(all(target_arch = "x86_64", target_os = "none"))]
 mod running;
-#[cfg(all(target_arch = "x86_64", target_os = "none"))]
-mod streams;
 #[cfg(all(target_arch = "x86_64", target_os = "none"))]
 mod tasks;
 #[cfg(all(target_arch = "x86_64", target_os = "none"))]
 mod tick;
 
 #[cfg(all(target_arch = "x86_64", target_os = "none"))]
-pub use calls::{CallError, HostCall, call, set_result_budget};
+pub use crate::host_calls::{
+    CallError, CallInput, CallOutput, EventWait, HostCall, StreamingCall, call, event,
+    set_result_budget, streaming_call,
+};
 #[cfg(all(target_arch = "x86_64", target_os = "none"))]
 pub use error::Error;
 #[cfg(all(target_arch = "x86_64", target_os = "none"))]
-pub use events::{EventWait, event};
-#[cfg(all(target_arch = "x86_64", target_os = "none"))]
-pub use streams::{CallInput, CallOutput, StreamingCall, streaming_call};
-#[cfg(all(target_arch = "x86_64", target_os = "none"))]
 pub use tasks::{Polled, block_on, poll_once, set_tick_period, spawn, tick_period, ticks};
-
-#[cfg(all(
-    target_arch = "x86_64",
-    target_os = "none",
-    feature = "hyperlight-typed"
-))]
-mod typed;
-#[cfg(all(
-    target_arch = "x86_64",
-    target_os = "none",
-    feature = "hyperlight-typed"
-))]
-#[doc(hidden)]
-pub use typed::{begin, declaration, end};

@@ -21,6 +21,7 @@ use crate::{
         block_on::Blocking,
         drive::{Rest, Return, Work, drive},
     },
+    host_calls::table::{on_full, with_calls},
     idle::IdleContext,
     time::{Clock, Instant, TimerQueue},
 };
@@ -84,6 +85,7 @@ impl Running {
             return Err(Error::AlreadyRunning);
         }
         host::enter();
+        on_full(host::exchange_now);
         install_clock(TimerQueue::global())?;
         spawner();
         RUNS.store(true, Ordering::Relaxed);
@@ -116,7 +118,7 @@ impl Running {
                 Ok(error) => return Err(error),
                 Err(next) => next,
             };
-            if !host::with_calls(|calls| calls.has_news()) {
+            if !with_calls(|calls| calls.has_news()) {
                 return Ok(next);
             }
             host::exchange(Some(Duration::ZERO))?;
@@ -132,7 +134,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         // The host is not to go on with what nothing awaits. An error is seen at the next exchange.
-        if host::with_calls(|calls| calls.has_cancels()) {
+        if with_calls(|calls| calls.has_cancels()) {
             let _ = host::exchange(Some(Duration::ZERO));
         }
         if self.waits.ticks {
@@ -157,7 +159,7 @@ impl Tasks {
         self.passes += 1;
         if self.passes >= PASSES {
             self.passes = 0;
-            if host::expects() || host::with_calls(|calls| calls.has_news()) {
+            if host::expects() || with_calls(|calls| calls.has_news()) {
                 host::exchange_now();
             }
         }
@@ -220,7 +222,7 @@ impl Rest for Waits {
             return Err(error);
         }
         let expects = host::expects();
-        let has_news = || host::with_calls(|calls| calls.has_news());
+        let has_news = || with_calls(|calls| calls.has_news());
         match (until, wait) {
             // Already due: needs no call of the host and no timer.
             (_, Some(Duration::ZERO)) => Ok(()),

@@ -18,7 +18,7 @@ use std_alloc::vec::Vec;
 
 use super::{
     CallError,
-    host::{self, with_calls},
+    table::{send_if_full, wake, with_calls},
 };
 
 /// Calls the host's async function `name`, which has an input and an output besides its argument:
@@ -246,9 +246,7 @@ impl Stream for CallOutput {
             Stage::Refused(error) => return Poll::Ready(Some(Err(error))),
             Stage::Ended => return Poll::Ready(None),
         };
-        if with_calls(|calls| calls.fills_a_batch()) {
-            host::exchange_now();
-        }
+        send_if_full();
         match with_calls(|calls| calls.poll_output(id, cx.waker())) {
             OutputProgress::Ended(end) => return Poll::Ready(end.err().map(Err)),
             OutputProgress::Piece(piece) => {
@@ -272,7 +270,7 @@ impl Drop for CallOutput {
         if let Stage::InFlight(id) = self.stage {
             let unused = with_calls(|calls| calls.cancel(id));
             drop(unused);
-            host::wake();
+            wake();
         }
     }
 }
@@ -347,9 +345,7 @@ impl CallInput {
         let Some(id) = self.id else {
             return Poll::Ready(Err(CallError::Lost));
         };
-        if with_calls(|calls| calls.fills_a_batch()) {
-            host::exchange_now();
-        }
+        send_if_full();
         match with_calls(|calls| calls.poll_input(id, rest, cx.waker())) {
             InputProgress::Queued => return Poll::Ready(Ok(())),
             InputProgress::Ended(error) => return Poll::Ready(Err(error)),
@@ -368,7 +364,7 @@ impl Drop for CallInput {
     fn drop(&mut self) {
         if let Some(id) = self.id {
             with_calls(|calls| calls.abandon_input(id));
-            host::wake();
+            wake();
         }
     }
 }

@@ -13,14 +13,15 @@ pub use dormir_hyperlight_protocol::guest::CallError;
 use dormir_hyperlight_protocol::{CallId, guest::Progress};
 use std_alloc::vec::Vec;
 
-use super::host::{self, with_calls};
+use super::table::{send_if_full, with_calls};
 
 /// Calls the host's async function `name`: the future ends with what it returns. Other tasks go on
 /// meanwhile, and up to 1,024 calls can be in flight.
 ///
-/// The call is queued at once, and sent when the guest is idle next, or when what is queued fills a
-/// batch: one exit from the guest sends all that is queued, waits, and brings all that is done. So
-/// calls that are made one after another, and awaited then, run at the same time.
+/// The call is queued at once. In a Hyperlight guest it is sent when the guest is idle next, or when
+/// what is queued fills a batch: one exit from the guest sends all that is queued, waits, and brings
+/// all that is done. Over a connection it is sent when other tasks that are ready have queued
+/// theirs. So calls that are made one after another, and awaited then, run at the same time.
 ///
 /// The host registers the function by `Host::async_function`. Name and argument may have 36,000
 /// bytes together; results may be larger, within the [budget](set_result_budget).
@@ -85,8 +86,9 @@ pub fn set_result_budget(bytes: usize) {
     with_calls(|calls| calls.set_budget(bytes));
 }
 
-/// A call in flight, as returned by [`call`]: a future that ends with its result. It makes progress
-/// in [`block_on`](super::block_on) and [`poll_once`](super::poll_once) only.
+/// A call in flight, as returned by [`call`]: a future that ends with its result. In a Hyperlight
+/// guest it makes progress in `hyperlight::block_on` and `hyperlight::poll_once` only, in another
+/// while the future of `host_calls::run` is polled.
 ///
 /// # Cancel safety
 ///
@@ -132,9 +134,7 @@ impl Future for HostCall {
             Stage::Refused(error) => return Poll::Ready(Err(error)),
             Stage::Ended => panic!("a host call was polled after it had ended"),
         };
-        if with_calls(|calls| calls.fills_a_batch()) {
-            host::exchange_now();
-        }
+        send_if_full();
         match with_calls(|calls| calls.poll(id, cx.waker())) {
             Progress::Ended(result) => return Poll::Ready(result),
             Progress::Waits(true) => {}

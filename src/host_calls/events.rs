@@ -3,10 +3,10 @@
 use core::{
     future::Future,
     pin::Pin,
-    sync::atomic::{AtomicUsize, Ordering},
     task::{Context, Poll},
 };
 
+use super::table;
 use crate::event::{AlreadyAwaited, Event, Wait};
 
 /// The number of events.
@@ -14,16 +14,8 @@ const EVENTS: usize = 256;
 
 static EVENT: [Event; EVENTS] = [const { Event::new() }; EVENTS];
 
-/// The number of [`EventWait`]s.
-static AWAITED: AtomicUsize = AtomicUsize::new(0);
-
-/// Whether the guest waits for the host's signals.
-pub(super) fn are_awaited() -> bool {
-    AWAITED.load(Ordering::Relaxed) > 0
-}
-
 /// The host has signalled an event.
-pub(super) fn signal(event: u8, count: u32) {
+pub(crate) fn signal(event: u8, count: u32) {
     EVENT[usize::from(event)].add(count);
 }
 
@@ -31,7 +23,7 @@ pub(super) fn signal(event: u8, count: u32) {
 /// of signals that were not taken before. A signal that comes first is not lost.
 ///
 /// The host signals by `Signaller::signal`, from any thread. While an event is awaited, an idle
-/// guest waits in the host.
+/// Hyperlight guest waits in the host.
 ///
 /// # Errors
 ///
@@ -57,7 +49,7 @@ pub(super) fn signal(event: u8, count: u32) {
 /// ```
 pub fn event(number: u8) -> Result<EventWait, AlreadyAwaited> {
     let wait = EVENT[usize::from(number)].wait()?;
-    AWAITED.fetch_add(1, Ordering::Relaxed);
+    table::begin_wait();
     Ok(EventWait(wait))
 }
 
@@ -96,6 +88,6 @@ impl Future for EventWait {
 
 impl Drop for EventWait {
     fn drop(&mut self) {
-        AWAITED.fetch_sub(1, Ordering::Relaxed);
+        table::end_wait();
     }
 }

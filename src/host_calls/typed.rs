@@ -49,13 +49,13 @@ async fn why_unknown(declaration: Declaration) -> CallError {
 
 /// Declares async functions of the host with their types, so that a call reads `fetch(url).await?`.
 /// Each returns a `Result` whose error can be made from a
-/// [`CallError`](crate::hyperlight::CallError), for calls that do not reach their end. As with
-/// [`call`](crate::hyperlight::call), the call is queued at once, before it is awaited, and ends
+/// [`CallError`](crate::host_calls::CallError), for calls that do not reach their end. As with
+/// [`call`](crate::host_calls::call), the call is queued at once, before it is awaited, and ends
 /// when its future is dropped.
 ///
 /// The host adds functions of the same names and types by `Host::typed_function`. If they differ,
 /// the function is not called, and the call ends with
-/// [`CallError::Mismatch`](crate::hyperlight::CallError::Mismatch), which has both signatures. The
+/// [`CallError::Mismatch`](crate::host_calls::CallError::Mismatch), which has both signatures. The
 /// host's `Host::check_guest` finds that before the guest runs.
 ///
 /// Arguments implement `serde::Serialize`, results `serde::de::DeserializeOwned`, and both
@@ -113,9 +113,9 @@ macro_rules! host_functions {
         $vis fn $name(
             $($argument: $type),*
         ) -> impl ::core::future::Future<Output = $output> + use<> {
-            let declaration = $crate::hyperlight::declaration!($name, ($($type),*), $output);
-            let call = $crate::hyperlight::begin(declaration, &($($argument,)*));
-            $crate::hyperlight::end(declaration, call)
+            let declaration = $crate::host_calls::declaration!($name, ($($type),*), $output);
+            let call = $crate::host_calls::begin(declaration, &($($argument,)*));
+            $crate::host_calls::end(declaration, call)
         }
     )*};
 }

@@ -1,0 +1,90 @@
+//! Host calls of guests without Hyperlight: over a port of a virtio console.
+
+mod functions;
+
+use std::{
+    io::{Read, Write},
+    os::unix::net::{UnixListener, UnixStream},
+    thread,
+};
+
+use dormir_harness::vmm::{Accelerator, Device, MachineType, Vmm};
+use dormir_hyperlight_host::{Host, ServeError};
+use libtest_mimic::{Failed, Trial};
+
+use crate::guest::{Run, boot, config, on_every_vmm};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let mut trials = on_every_vmm("host-calls:work", work);
+    // Those that differ in the console's other end.
+    for vmm in [Vmm::Kvm, Vmm::Qemu(Accelerator::Tcg, MachineType::Microvm)] {
+        let trial = |name, case: fn(Vmm) -> Result<(), Failed>| {
+            Trial::test(format!("{vmm}::host-calls:{name}"), move || case(vmm))
+        };
+        trials.extend([trial("ends", ends), trial("rates", rates)]);
+    }
+    trials
+}
+
+/// Runs a case of the guest, whose port `serve` has the other end of.
+fn run<T: Send>(
+    vmm: Vmm,
+    case: &str,
+    serve: impl FnOnce(UnixStream) -> T + Send,
+) -> Result<(Run, T), Failed> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("calls");
+    let listener = UnixListener::bind(&path)?;
+    let mut config = config(vmm, format!("case={case}"));
+    config.devices = vec![Device::Port { path: path.clone() }];
+    thread::scope(|scope| {
+        let serving = scope.spawn(|| listener.accept().map(|(socket, _)| serve(socket)));
+        let run = boot("host-calls", &config);
+        // If the guest was not run, nothing else connects.
+        drop(UnixStream::connect(&path));
+        let served = serving.join().map_err(|_| "the host panicked")?;
+        Ok((run?, served?))
+    })
+}
+
+/// The guest calls each function, as the Hyperlight guest does with the same code.
+fn work(vmm: Vmm) -> Result<(), Failed> {
+    let host = functions::add(Host::new());
+    let (run, served) = run(vmm, "work", |socket| host.serve(socket))?;
+    let run = run.succeeded()?;
+    run.check(
+        run.console == format!("{}\n", functions::EXPECTED),
+        "something else came of the calls",
+    )?;
+    served?;
+    let usage = host.usage();
+    run.check(usage.bytes == 0, &format!("calls are left: {usage:?}"))
+}
+
+/// The connection ends, by what is no reply, while calls are in flight: all end as lost.
+fn ends(vmm: Vmm) -> Result<(), Failed> {
+    let (run, served) = run(vmm, "ends", |mut socket| {
+        // The guest's first batch.
+        socket.read_exact(&mut [0; 60])?;
+        socket.write_all(&[0xff; 4])?;
+        // Whatever else it sends, until it ends.
+        socket.read_to_end(&mut Vec::new())
+    })?;
+    served?;
+    let run = run.succeeded()?;
+    run.check(
+        run.console.contains("the host sent a message of more than"),
+        "the guest does not say why",
+    )
+}
+
+/// How many calls there are in a second is shown, not judged.
+fn rates(vmm: Vmm) -> Result<(), Failed> {
+    let host = functions::add(Host::new());
+    let (run, served) = run(vmm, "rates", |socket| host.serve(socket))?;
+    let run = run.succeeded()?;
+    let (one, hundred) = (run.stat("calls_1")?, run.stat("calls_100")?);
+    println!("{vmm}: {one} calls a second one by one, {hundred} with 100 in flight");
+    served.map_err(|error: ServeError| error)?;
+    run.check(one > 0 && hundred > 0, "it made no calls")
+}
