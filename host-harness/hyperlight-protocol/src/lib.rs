@@ -43,9 +43,9 @@
 //! Instead of by calls of [`FUNCTION`], batches and replies can go over a connection: a stream of
 //! bytes each way, on which each message follows its length ([`frame`]). Then nothing is repeated:
 //! a connection that breaks ends all calls. While a batch waits for its reply, the guest may send
-//! the next one, an *early* one. The host answers the first at once then, without results, so it
-//! holds one batch at a time, and each side sends no more than two messages that were not answered.
-//! An early batch does not acknowledge the reply to the one before it.
+//! the next one, an *early* one. The host answers the first at once then, so it holds one batch at a
+//! time, and two messages at most are under way in each direction. An early batch does not
+//! acknowledge the reply to the one before it.
 //!
 //! # Results
 //!

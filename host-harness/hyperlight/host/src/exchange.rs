@@ -61,10 +61,7 @@ impl HostState {
             Some(wait) => Ok(Waiting::new(wait, room, patience)),
         };
         let status = self.start_and_wait(tasks, waiting);
-        let mut changing = self.changing();
-        // An early batch does not acknowledge this reply.
-        let room = if changing.inbox.ends_waits() { 0 } else { room };
-        self.reply(&mut changing, status, header.number, room)
+        self.reply(&mut self.changing(), status, header.number, room)
     }
 
     /// Takes the records of a batch. Returns the calls that are to be started.

@@ -138,6 +138,8 @@ fn a_call_goes_while_another_waits() {
         assert_eq!(guest.result(first), Ok(b"first".into()));
         let slow = guest.call("gate", b"slow");
         for number in 0..100_u8 {
+            // The host holds this batch, so that the next is early.
+            guest.send(false);
             let quick = guest.call("echo", &[number]);
             assert_eq!(guest.result(quick), Ok(vec![number]));
             assert!(guest.ended(slow).is_none());
@@ -164,6 +166,77 @@ fn results_for_which_the_guest_has_no_memory_wait() {
     });
     assert!(end.is_ok(), "{end:?}");
     assert_eq!(bytes, 0);
+}
+
+/// A guest that asks its host without a connection, so that a test says when a reply arrives.
+struct Direct<'a> {
+    state: &'a Arc<HostState>,
+    calls: Calls,
+    link: Link,
+}
+
+impl Direct<'_> {
+    /// Sends the next batch. Returns the reply, which has not arrived.
+    fn ask(&mut self) -> Vec<u8> {
+        assert!(self.link.is_due(&self.calls, false));
+        let batch = self.link.batch(&mut self.calls, false);
+        self.state.exchange(&batch[size_of::<frame::Prefix>()..])
+    }
+
+    fn take(&mut self, reply: &[u8]) {
+        let taken = self.link.take(&mut self.calls, reply);
+        taken.expect("it is sound");
+    }
+
+    fn call(&mut self, number: u8) -> CallId {
+        self.calls.call("large", &[number]).expect("there is room")
+    }
+
+    fn result(&mut self, id: CallId) -> CallResult {
+        // Each wait is short, so that one that is in vain ends.
+        for _ in 0..100 {
+            if let Progress::Ended(result) = self.calls.poll(id, Waker::noop()) {
+                return result;
+            }
+            let reply = self.ask();
+            self.take(&reply);
+        }
+        panic!("it does not come");
+    }
+}
+
+#[test]
+fn an_early_batch_acknowledges_one_reply_less() {
+    let large = |bytes: Vec<u8>| async move { Ok::<_, Infallible>(vec![bytes[0]; 3000]) };
+    let host = Host::new()
+        .with_longest_wait(Duration::from_millis(50))
+        .async_function("large", large);
+    let mut guest = Direct {
+        state: &host.shared.state,
+        calls: Calls::new(),
+        link: Link::new(),
+    };
+    // Memory for one of them.
+    guest.calls.set_budget(4000);
+    let held = guest.call(1);
+    let reply = guest.ask();
+    guest.take(&reply);
+    let late = guest.call(2);
+    let reply = guest.ask();
+    let other = guest.call(3);
+    // The reply has not arrived, so the host keeps what is in it.
+    let next_reply = guest.ask();
+    guest.take(&reply);
+    guest.take(&next_reply);
+    for (id, number) in [(late, 2), (other, 3), (held, 1)] {
+        assert_eq!(guest.result(id), Ok(vec![number; 3000]), "{number}");
+    }
+    assert_eq!((guest.calls.in_use(), guest.calls.held()), (0, 0));
+    // With the next batch, which cancels nothing, the host has forgotten all.
+    assert!(guest.calls.call("absent", &[]).is_ok());
+    let reply = guest.ask();
+    guest.take(&reply);
+    assert_eq!(host.usage().bytes, 0);
 }
 
 #[test]
