@@ -13,11 +13,12 @@ use virtio_bindings::virtio_mmio::{VIRTIO_MMIO_QUEUE_NOTIFY, VIRTIO_MMIO_STATUS}
 use super::{
     SIZE,
     blk::Disk,
-    console::{Console, Port},
+    console::{self, Console},
     device::VirtioDevice,
     driver::{Bench, STATUS_STEPS},
     mmio::Quit,
     net::Net,
+    port::Port,
     rng::Rng,
 };
 use crate::vmm::device::{DiskFile, SECTOR};
@@ -40,7 +41,7 @@ pub fn fuzz_virtio(bytes: &[u8]) {
     };
     let (is_disk, is_console) = (first & 1 != 0, first & 8 != 0);
     let (read_only, is_set_up) = (first & 2 != 0, first & 4 == 0);
-    let is_net = first & 16 != 0;
+    let (is_net, is_port) = (first & 16 != 0, first & 32 != 0);
     let file = File::from(memfd_create("disk", MemfdFlags::CLOEXEC).expect("a file in memory"));
     let length = SECTORS * SECTOR;
     file.set_len(length).expect("it has room");
@@ -50,10 +51,11 @@ pub fn fuzz_virtio(bytes: &[u8]) {
         content
     };
     let before = content();
-    let port = Arc::new(Port::default());
+    let port = Arc::new(console::Port::default());
     let (socket, other_end) = UnixStream::pair().expect("two sockets");
     other_end.set_nonblocking(true).expect("it is a socket");
     let device: Box<dyn VirtioDevice> = match (is_console, is_disk) {
+        _ if is_port => Box::new(Port::new(socket).expect("it is a socket")),
         _ if is_net => Box::new(Net::new(socket).expect("it is a socket")),
         (true, _) => Box::new(Console::new(Arc::clone(&port))),
         (false, false) => Box::new(Rng),
@@ -66,7 +68,7 @@ pub fn fuzz_virtio(bytes: &[u8]) {
     };
     let mut bench = Bench::new(device);
     // The disk's bit chooses the queue of others.
-    bench.queue = u32::from((is_console || is_net) && is_disk);
+    bench.queue = u32::from((is_console || is_net || is_port) && is_disk);
     if is_set_up {
         bench.set_up();
     }
@@ -82,7 +84,7 @@ pub fn fuzz_virtio(bytes: &[u8]) {
         assert!(port.take_output().len() <= MAX_OUTPUT);
         sent.extend(other_side(&other_end, steps.0));
     }
-    if is_net {
+    if is_net && !is_port {
         check_frames(&sent);
     }
     if read_only {
@@ -90,7 +92,7 @@ pub fn fuzz_virtio(bytes: &[u8]) {
     }
 }
 
-/// Sends a frame to a network, then some bytes that are any, and returns what came from it.
+/// Sends a frame to a network or a port, then some bytes that are any, and returns what came from it.
 fn other_side(mut socket: &UnixStream, bytes: &[u8]) -> Vec<u8> {
     // An error is that of a full socket, or of a network that has closed it.
     let _ = socket.write(&[&[0, 0, 0, 20][..], &[1; 20]].concat());

@@ -4,6 +4,7 @@ mod blk;
 mod console;
 mod hostile;
 mod net;
+mod port;
 mod registers;
 mod slow;
 mod threads;

@@ -1,0 +1,109 @@
+//! The console with a port, whose other end is a socket of the test.
+
+use std::{
+    io::{ErrorKind, Read, Write},
+    os::unix::net::UnixStream,
+};
+
+use super::*;
+use crate::vmm::kvm::virtio::{
+    console::{RECEIVE, TRANSMIT},
+    port::Port,
+};
+
+fn port(queue: usize) -> (Driver, UnixStream) {
+    let (socket, other_end) = UnixStream::pair().unwrap();
+    other_end.set_nonblocking(true).unwrap();
+    let driver = Driver::with_queue(queue, Port::new(socket).unwrap());
+    (driver, other_end)
+}
+
+#[test]
+fn bytes_go_to_the_socket_and_come_from_it() {
+    let (mut driver, mut socket) = port(TRANSMIT);
+    driver.request(&[b"one ", b"", b"two"], &[]);
+    driver.request(&[b", three"], &[]);
+    let mut bytes = [0; 40];
+    assert_eq!(socket.read(&mut bytes).unwrap(), 14);
+    assert_eq!(&bytes[..14], b"one two, three");
+
+    let (mut driver, mut socket) = port(RECEIVE);
+    driver.chain(&[], &[3, 5]);
+    driver.submit();
+    assert_eq!(driver.take(), None);
+    socket.write_all(&[7; 6]).unwrap();
+    driver.notify();
+    assert_eq!(driver.take(), Some((0, 6)));
+    // What is more than a buffer takes goes into the next.
+    socket.write_all(&[8; 5000]).unwrap();
+    assert_eq!(driver.request(&[], &[4000]), [8; 4000]);
+    let mut rest = 1000;
+    while rest > 0 {
+        driver.chain(&[], &[4000]);
+        driver.submit();
+        rest -= driver.take().expect("there is more").1;
+    }
+}
+
+/// Nothing is lost: a request that does not fit waits, and those behind it.
+#[test]
+fn a_socket_that_is_not_read_holds_the_guest_up() {
+    let (mut driver, mut socket) = port(TRANSMIT);
+    let (mut sent, mut is_full) = (0, false);
+    while !is_full {
+        driver.chain(&[&[sent as u8; 4096]], &[]);
+        driver.submit();
+        is_full = driver.take().is_none();
+        sent += usize::from(!is_full);
+        assert!(sent < 1000, "all of it is held somewhere");
+    }
+    let (mut bytes, mut read) = (vec![0; 1 << 20], 0);
+    loop {
+        match socket.read(&mut bytes[read..]) {
+            Ok(length) => read += length,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+            Err(error) => panic!("{error}"),
+        }
+        driver.notify();
+    }
+    assert!(driver.take().is_some());
+    assert_eq!(read, (sent + 1) * 4096);
+    let right = (0..=sent).flat_map(|number| [number as u8; 4096]);
+    assert!(bytes[..read].iter().copied().eq(right));
+}
+
+#[test]
+fn after_the_end_what_is_sent_is_lost() {
+    let (mut driver, socket) = port(TRANSMIT);
+    drop(socket);
+    for _ in 0..3 {
+        driver.request(&[&[1; 4096]], &[]);
+    }
+    assert_eq!(driver.status(), 0xf);
+    let (mut driver, socket) = port(RECEIVE);
+    drop(socket);
+    driver.chain(&[], &[10]);
+    driver.submit();
+    assert_eq!((driver.status(), driver.take()), (0xf, None));
+}
+
+#[test]
+fn requests_that_make_no_sense_need_a_reset() {
+    let (mut driver, mut socket) = port(RECEIVE);
+    socket.write_all(b"x").unwrap();
+    driver.chain(&[b"text"], &[]);
+    driver.submit();
+    assert_eq!((driver.status(), driver.take()), (0x4f, None));
+    driver.set_up();
+    assert_eq!(driver.request(&[], &[1]), b"x");
+
+    // More than is held.
+    let (mut driver, mut socket) = port(TRANSMIT);
+    for index in 0..2 {
+        let next = if index == 0 { NEXT } else { 0 };
+        driver.descriptor(index, 0, 40 << 10, next, 1);
+    }
+    driver.submit();
+    assert_eq!((driver.status(), driver.take()), (0x4f, None));
+    assert!(socket.read(&mut [0; 9]).is_err());
+}
