@@ -1,5 +1,5 @@
 //! Asynchronous drivers for virtio devices of micro-VMs: randomness ([`rng`]), disks ([`blk`]),
-//! consoles ([`console`]) and networks ([`net`]).
+//! consoles ([`console`]), networks ([`net`]) and sockets to the host ([`vsock`]).
 //!
 //! Tasks sleep until a device has done what they asked for. Many requests can be in flight at once.
 //! A request that is dropped leaves its buffer with the driver until the device gives it back, so
@@ -45,7 +45,8 @@
 //! So poll a request whenever its task is woken, or drop it. While a request is kept that was
 //! polled and is no longer, others on this device may wait for it.
 //!
-//! A network has no requests, and belongs to one task.
+//! A network has no requests, and belongs to one task. So does the device of sockets, whose
+//! [`Runner`](vsock::Runner) moves the packets of all connections.
 //!
 //! # Contexts
 //!
@@ -60,7 +61,13 @@
 #![cfg_attr(not(test), no_std)]
 // Each driver uses a part of the queue.
 #![cfg_attr(
-    not(all(feature = "blk", feature = "console", feature = "net", feature = "rng")),
+    not(all(
+        feature = "blk",
+        feature = "console",
+        feature = "net",
+        feature = "rng",
+        feature = "vsock"
+    )),
     allow(dead_code)
 )]
 
@@ -92,6 +99,8 @@ pub mod rng;
 mod state;
 #[cfg(all(test, feature = "rng"))]
 mod tests;
+#[cfg(feature = "vsock")]
+pub mod vsock;
 mod waiting;
 
 pub use device::Attached;

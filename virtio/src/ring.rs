@@ -256,7 +256,7 @@ impl<const SIZE: usize> Ring<SIZE> {
 
     /// Has the device interrupt when it gives a request back, or not. After switching this on,
     /// [`take_back`](Self::take_back) tells what came before.
-    #[cfg(feature = "net")]
+    #[cfg(any(feature = "net", feature = "vsock"))]
     pub(crate) fn set_interrupts(&mut self, on: bool) {
         self.queue.set_dev_notify(on);
         // The flag is stored before the used index is loaded, as the device does it conversely.

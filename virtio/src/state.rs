@@ -179,13 +179,13 @@ impl<T: Transport, const SIZE: usize> State<T, SIZE> {
     }
 
     /// Whether the device has not broken the protocol.
-    #[cfg(feature = "net")]
+    #[cfg(any(feature = "net", feature = "vsock"))]
     pub(crate) fn works(&self) -> bool {
         self.health == Health::Good
     }
 
     /// The transport, and a queue.
-    #[cfg(feature = "net")]
+    #[cfg(any(feature = "net", feature = "vsock"))]
     pub(crate) fn queue(&mut self, index: usize) -> (&mut T, &mut Ring<SIZE>) {
         (&mut self.transport, &mut self.rings[index])
     }

@@ -1,0 +1,403 @@
+//! One connection: what it has received, what it is to send, and how it ends.
+
+use alloc::{boxed::Box, collections::VecDeque};
+use core::{
+    mem::swap,
+    task::{Poll, Waker},
+};
+
+use super::{
+    credit::Credit,
+    deferred::Deferred,
+    error::{ConnectError, StreamError},
+    packet::{Header, Key, op, shutdown},
+};
+
+/// The most bytes of data in a packet.
+const MOST_DATA: usize = 16 << 10;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// This side asks for it, and has no answer.
+    Requested,
+    Open,
+    Ended(Ending),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// The peer does not want it.
+    Refused,
+    /// The peer neither sends nor receives any more.
+    Closed,
+    Reset,
+    Stopped,
+}
+
+pub(super) struct Connection {
+    pub(super) key: Key,
+    phase: Phase,
+    /// A stream has it, or it waits to be accepted.
+    pub(super) is_held: bool,
+    /// It waits to be accepted.
+    pub(super) is_new: bool,
+    /// It is in the queue of those that have something to send.
+    pub(super) is_queued: bool,
+    limit: usize,
+    credit: Credit,
+    received: VecDeque<u8>,
+    outgoing: VecDeque<u8>,
+    /// The packets that the device has and has not sent.
+    in_flight: u32,
+    /// Packets that are to be sent. There is one flag each, so any number of reasons takes no room.
+    request: bool,
+    response: bool,
+    reset: bool,
+    credit_update: bool,
+    /// The peer was asked for credit, and nothing was sent since.
+    has_asked: bool,
+    /// How this side wants to end, and what the peer knows of that: flags of a shutdown.
+    wanted_shutdown: u32,
+    told_shutdown: u32,
+    peer_shutdown: u32,
+    reader: Option<Waker>,
+    /// Waits to be connected, for room, or until all is sent.
+    writer: Option<Waker>,
+    /// It waits until all is sent.
+    pub(super) is_flushing: bool,
+}
+
+impl Connection {
+    fn new(key: Key, limit: u32, phase: Phase) -> Self {
+        Self {
+            key,
+            phase,
+            is_held: true,
+            is_new: phase == Phase::Open,
+            is_queued: false,
+            limit: limit as usize,
+            credit: Credit::new(limit),
+            received: VecDeque::new(),
+            outgoing: VecDeque::new(),
+            in_flight: 0,
+            request: phase == Phase::Requested,
+            response: phase == Phase::Open,
+            reset: false,
+            credit_update: false,
+            has_asked: false,
+            wanted_shutdown: 0,
+            told_shutdown: 0,
+            peer_shutdown: 0,
+            reader: None,
+            writer: None,
+            is_flushing: false,
+        }
+    }
+
+    /// One that this side asks for.
+    pub(super) fn request(key: Key, limit: u32) -> Self {
+        Self::new(key, limit, Phase::Requested)
+    }
+
+    /// One that the peer asks for, by a packet with this header.
+    pub(super) fn respond(key: Key, limit: u32, header: &Header) -> Self {
+        let mut connection = Self::new(key, limit, Phase::Open);
+        connection.credit.learn(header.buffer, header.forwarded);
+        connection
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        matches!(self.phase, Phase::Ended(_))
+    }
+
+    /// Whether it has ended, and what came is not to be read.
+    pub(super) fn is_reset(&self) -> bool {
+        self.has_ended() && self.phase != Phase::Ended(Ending::Closed)
+    }
+
+    /// Whether the peer does not know that it has ended.
+    pub(super) fn owes_reset(&self) -> bool {
+        self.phase == Phase::Open || self.reset
+    }
+
+    pub(super) fn end(&mut self, ending: Ending, deferred: &mut Deferred) {
+        if self.has_ended() {
+            return;
+        }
+        self.phase = Phase::Ended(ending);
+        (self.request, self.response, self.credit_update) = (false, false, false);
+        deferred.wake(&mut self.reader);
+        deferred.wake(&mut self.writer);
+    }
+
+    /// Resets it, and tells the peer so, if that knows of it.
+    pub(super) fn fail(&mut self, deferred: &mut Deferred) {
+        self.reset |= !self.has_ended() && !self.request;
+        let ending = match self.phase {
+            Phase::Requested => Ending::Refused,
+            _ => Ending::Reset,
+        };
+        self.end(ending, deferred);
+    }
+
+    /// There is nobody to tell.
+    pub(super) fn forget_reset(&mut self) {
+        self.reset = false;
+    }
+
+    /// Takes a packet of the peer. It has not ended.
+    pub(super) fn receive(&mut self, header: &Header, data: &[u8], deferred: &mut Deferred) {
+        self.credit.learn(header.buffer, header.forwarded);
+        match (self.phase, header.op) {
+            (Phase::Requested, op::RESET) => self.end(Ending::Refused, deferred),
+            (_, op::RESET) => self.end(Ending::Reset, deferred),
+            (Phase::Requested, op::RESPONSE) if !self.request => {
+                self.phase = Phase::Open;
+                deferred.wake(&mut self.writer);
+            }
+            (Phase::Open, op::DATA) => self.receive_data(data, deferred),
+            (Phase::Open, op::SHUTDOWN) => self.receive_shutdown(header.flags, deferred),
+            (Phase::Open, op::CREDIT_UPDATE) => {}
+            (Phase::Open, op::CREDIT_REQUEST) => self.credit_update = true,
+            _ => self.fail(deferred),
+        }
+    }
+
+    fn receive_data(&mut self, data: &[u8], deferred: &mut Deferred) {
+        let ended = self.peer_shutdown & shutdown::SEND != 0;
+        if ended || data.len() > self.limit - self.received.len() {
+            return self.fail(deferred);
+        }
+        if self.is_held {
+            self.received.extend(data);
+            if !data.is_empty() {
+                deferred.wake(&mut self.reader);
+            }
+        } else if self.told_shutdown != shutdown::BOTH {
+            // Nobody reads it. The peer may go on, until it is told that.
+            self.forward(data.len());
+        }
+    }
+
+    fn receive_shutdown(&mut self, flags: u32, deferred: &mut Deferred) {
+        self.peer_shutdown |= flags & shutdown::BOTH;
+        if self.peer_shutdown == shutdown::BOTH {
+            // This is what the peer waits for.
+            self.reset = true;
+            self.end(Ending::Closed, deferred);
+        } else if self.peer_shutdown == shutdown::SEND {
+            deferred.wake(&mut self.reader);
+        } else {
+            deferred.wake(&mut self.writer);
+        }
+    }
+
+    /// The program has taken so many bytes.
+    fn forward(&mut self, bytes: usize) {
+        self.credit.forward(bytes);
+        if self.phase == Phase::Open && self.credit.is_update_due() {
+            self.credit_update = true;
+        }
+    }
+
+    /// Whether there is data that the peer still wants.
+    fn has_data(&self) -> bool {
+        !self.outgoing.is_empty() && self.peer_shutdown & shutdown::RECEIVE == 0
+    }
+
+    /// What is to be sent next.
+    fn next_op(&self) -> Option<u16> {
+        if self.reset {
+            return Some(op::RESET);
+        }
+        if self.request {
+            return Some(op::REQUEST);
+        }
+        if self.phase != Phase::Open {
+            return None;
+        }
+        if self.response {
+            return Some(op::RESPONSE);
+        }
+        if self.credit_update {
+            return Some(op::CREDIT_UPDATE);
+        }
+        if self.has_data() {
+            return match self.credit.available() {
+                0 if self.has_asked => None,
+                0 => Some(op::CREDIT_REQUEST),
+                _ => Some(op::DATA),
+            };
+        }
+        (self.told_shutdown != self.wanted_shutdown).then_some(op::SHUTDOWN)
+    }
+
+    pub(super) fn has_packet(&self) -> bool {
+        self.next_op().is_some()
+    }
+
+    /// Takes the packet that is to be sent next.
+    pub(super) fn next_packet(&mut self, cid: u32, deferred: &mut Deferred) -> Option<Box<[u8]>> {
+        let op = self.next_op()?;
+        let mut header = Header::new(cid, self.key, op);
+        (header.buffer, header.forwarded) = self.credit.tell();
+        self.in_flight += 1;
+        let mut length = 0;
+        match op {
+            op::RESET => self.reset = false,
+            op::REQUEST => self.request = false,
+            op::RESPONSE => self.response = false,
+            op::CREDIT_UPDATE => self.credit_update = false,
+            op::CREDIT_REQUEST => self.has_asked = true,
+            op::SHUTDOWN => {
+                header.flags = self.wanted_shutdown;
+                self.told_shutdown = self.wanted_shutdown;
+            }
+            _ => {
+                let most = self.credit.available().min(MOST_DATA);
+                length = self.outgoing.len().min(most);
+                self.credit.send(length);
+                self.has_asked = false;
+            }
+        }
+        let (first, second) = self.outgoing.as_slices();
+        let from_first = first.len().min(length);
+        let packet = header.packet((&first[..from_first], &second[..length - from_first]));
+        self.outgoing.drain(..length);
+        if length > 0 && !self.is_flushing && self.outgoing.len() <= self.limit / 2 {
+            deferred.wake(&mut self.writer);
+        }
+        Some(packet)
+    }
+
+    /// The device has sent a packet.
+    pub(super) fn sent(&mut self, deferred: &mut Deferred) {
+        self.in_flight -= 1;
+        if self.is_flushed() {
+            deferred.wake(&mut self.writer);
+        }
+    }
+
+    fn is_flushed(&self) -> bool {
+        self.outgoing.is_empty()
+            && self.in_flight == 0
+            && (self.has_ended() || self.told_shutdown == self.wanted_shutdown)
+    }
+
+    /// Whether it is connected. If that is not known, stores the waker, and leaves one that is not
+    /// needed in `waker`.
+    pub(super) fn connected(
+        &mut self,
+        waker: &mut Option<Waker>,
+    ) -> Poll<Result<(), ConnectError>> {
+        Poll::Ready(match self.phase {
+            Phase::Requested => {
+                swap(&mut self.writer, waker);
+                return Poll::Pending;
+            }
+            Phase::Ended(Ending::Refused) => Err(ConnectError::Refused),
+            Phase::Ended(Ending::Stopped) => Err(ConnectError::Stopped),
+            // The first read tells how it has ended.
+            Phase::Open | Phase::Ended(_) => Ok(()),
+        })
+    }
+
+    /// As [`connected`](Self::connected): takes bytes that came. There is room for one.
+    pub(super) fn read(
+        &mut self,
+        bytes: &mut [u8],
+        waker: &mut Option<Waker>,
+    ) -> Poll<Result<usize, StreamError>> {
+        if self.received.is_empty() {
+            if self.peer_shutdown & shutdown::SEND != 0 {
+                return Poll::Ready(Ok(0));
+            }
+            if let Phase::Ended(ending) = self.phase {
+                return Poll::Ready(Err(error(ending)));
+            }
+            swap(&mut self.reader, waker);
+            return Poll::Pending;
+        }
+        let length = bytes.len().min(self.received.len());
+        let (first, second) = self.received.as_slices();
+        let from_first = first.len().min(length);
+        bytes[..from_first].copy_from_slice(&first[..from_first]);
+        bytes[from_first..length].copy_from_slice(&second[..length - from_first]);
+        self.received.drain(..length);
+        self.forward(length);
+        Poll::Ready(Ok(length))
+    }
+
+    /// As [`connected`](Self::connected): takes bytes that are to be sent.
+    pub(super) fn write(
+        &mut self,
+        bytes: &[u8],
+        waker: &mut Option<Waker>,
+    ) -> Poll<Result<usize, StreamError>> {
+        self.is_flushing = false;
+        self.may_write()?;
+        let length = bytes.len().min(self.limit - self.outgoing.len());
+        if length == 0 {
+            swap(&mut self.writer, waker);
+            return Poll::Pending;
+        }
+        self.outgoing.extend(&bytes[..length]);
+        Poll::Ready(Ok(length))
+    }
+
+    fn may_write(&self) -> Result<(), StreamError> {
+        if let Phase::Ended(ending) = self.phase {
+            return Err(error(ending));
+        }
+        let ended = self.wanted_shutdown & shutdown::SEND != 0
+            || self.peer_shutdown & shutdown::RECEIVE != 0;
+        match ended {
+            true => Err(StreamError::Closed),
+            false => Ok(()),
+        }
+    }
+
+    /// As [`connected`](Self::connected): whether the device has sent all.
+    pub(super) fn flushed(&mut self, waker: &mut Option<Waker>) -> Poll<Result<(), StreamError>> {
+        self.is_flushing = false;
+        if self.is_flushed() {
+            return Poll::Ready(Ok(()));
+        }
+        if let Phase::Ended(ending) = self.phase {
+            return Poll::Ready(Err(error(ending)));
+        }
+        if !self.outgoing.is_empty() && !self.has_data() {
+            return Poll::Ready(Err(StreamError::Closed));
+        }
+        self.is_flushing = true;
+        swap(&mut self.writer, waker);
+        Poll::Pending
+    }
+
+    /// Sends no more than what was written.
+    pub(super) fn shut_down(&mut self) {
+        self.wanted_shutdown |= shutdown::SEND;
+    }
+
+    /// No stream has it any more. What was written is still sent, unless it was not connected.
+    pub(super) fn release(&mut self, deferred: &mut Deferred) {
+        self.is_held = false;
+        self.is_new = false;
+        self.wanted_shutdown = shutdown::BOTH;
+        deferred.drop(&mut self.reader);
+        deferred.drop(&mut self.writer);
+        if self.phase == Phase::Requested {
+            self.fail(deferred);
+        }
+        let unread = core::mem::take(&mut self.received).len();
+        self.forward(unread);
+    }
+}
+
+fn error(ending: Ending) -> StreamError {
+    match ending {
+        Ending::Refused | Ending::Reset => StreamError::Reset,
+        Ending::Closed => StreamError::Closed,
+        Ending::Stopped => StreamError::Stopped,
+    }
+}
