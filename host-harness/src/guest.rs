@@ -62,7 +62,7 @@ const SEPARATE_PACKAGES: &[(&str, &[&str])] = &[
     ),
     ("dormir-cases-guest", &["cases"]),
     ("dormir-embassy-guest", &["embassy"]),
-    ("dormir-devices-guest", &["devices", "store-key"]),
+    ("dormir-devices-guest", &["devices", "hello-vsock", "store-key", "vsock"]),
     ("dormir-host-calls-guest", &["host-calls"]),
     (
         "dormir-http-guest",
