@@ -117,6 +117,17 @@ impl Vsock {
         self.sockets.with(|table| table.listen(port))?;
         Ok(Listener::new(Arc::clone(&self.sockets), port))
     }
+
+    #[cfg(test)]
+    pub(crate) fn is_locked(&self) -> bool {
+        self.sockets.is_locked()
+    }
+
+    /// How many connections there are, how many have something to send, and how many resets wait.
+    #[cfg(test)]
+    pub(crate) fn sizes(&self) -> [usize; 3] {
+        self.sockets.with(|table| table.sizes())
+    }
 }
 
 impl fmt::Debug for Vsock {

@@ -31,7 +31,7 @@ pub(super) struct Shared {
     pub(super) accepted: AtomicU64,
     status: AtomicU32,
     /// The device holds it while it accesses memory, and a reset takes it.
-    pub(super) queues: Mutex<[Addresses; 2]>,
+    pub(super) queues: Mutex<[Addresses; 3]>,
     /// The line is high while it is not 0.
     isr: AtomicU32,
     /// Called once, between reading the status and acknowledging it.

@@ -10,7 +10,11 @@ mod model;
 #[cfg(feature = "net")]
 mod nets;
 mod side;
+#[cfg(any(feature = "net", feature = "vsock"))]
+mod steps;
 mod threads;
+#[cfg(feature = "vsock")]
+mod vsocks;
 
 use std::{
     pin::Pin,

@@ -96,7 +96,7 @@ impl Side {
         }
     }
 
-    fn lock(&self) -> Option<(MutexGuard<'_, [Addresses; 2]>, Addresses)> {
+    fn lock(&self) -> Option<(MutexGuard<'_, [Addresses; 3]>, Addresses)> {
         let queues = self.shared.queues.lock().unwrap();
         let addresses = queues[self.queue];
         (addresses.size != 0).then_some((queues, addresses))
@@ -171,7 +171,7 @@ impl Side {
     }
 
     /// Whether the driver wants interrupts of this queue.
-    #[cfg(feature = "net")]
+    #[cfg(any(feature = "net", feature = "vsock"))]
     pub(super) fn wants_interrupt(&self) -> bool {
         self.lock()
             .is_some_and(|(_lock, ring)| atomic(ring.driver).load(SeqCst) == 0)

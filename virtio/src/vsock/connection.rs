@@ -1,15 +1,13 @@
 //! One connection: what it has received, what it is to send, and how it ends.
 
+mod calls;
+
 use alloc::{boxed::Box, collections::VecDeque};
-use core::{
-    mem::swap,
-    task::{Poll, Waker},
-};
+use core::task::Waker;
 
 use super::{
     credit::Credit,
     deferred::Deferred,
-    error::{ConnectError, StreamError},
     packet::{Header, Key, op, shutdown},
 };
 
@@ -26,9 +24,9 @@ enum Phase {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
-    /// The peer does not want it.
+    /// Reset before it was open.
     Refused,
-    /// The peer neither sends nor receives any more.
+    /// The peer neither sends nor receives any more, or both sides have sent all.
     Closed,
     Reset,
     Stopped,
@@ -124,7 +122,10 @@ impl Connection {
         if self.has_ended() {
             return;
         }
-        self.phase = Phase::Ended(ending);
+        self.phase = Phase::Ended(match (self.phase, ending) {
+            (Phase::Requested, Ending::Reset) => Ending::Refused,
+            _ => ending,
+        });
         (self.request, self.response, self.credit_update) = (false, false, false);
         deferred.wake(&mut self.reader);
         deferred.wake(&mut self.writer);
@@ -133,11 +134,7 @@ impl Connection {
     /// Resets it, and tells the peer so, if that knows of it.
     pub(super) fn fail(&mut self, deferred: &mut Deferred) {
         self.reset |= !self.has_ended() && !self.request;
-        let ending = match self.phase {
-            Phase::Requested => Ending::Refused,
-            _ => Ending::Reset,
-        };
-        self.end(ending, deferred);
+        self.end(Ending::Reset, deferred);
     }
 
     /// There is nobody to tell.
@@ -149,8 +146,11 @@ impl Connection {
     pub(super) fn receive(&mut self, header: &Header, data: &[u8], deferred: &mut Deferred) {
         self.credit.learn(header.buffer, header.forwarded);
         match (self.phase, header.op) {
-            (Phase::Requested, op::RESET) => self.end(Ending::Refused, deferred),
-            (_, op::RESET) => self.end(Ending::Reset, deferred),
+            (_, op::RESET) => {
+                let ended = self.told_shutdown & self.peer_shutdown & shutdown::SEND != 0;
+                let ending = if ended { Ending::Closed } else { Ending::Reset };
+                self.end(ending, deferred);
+            }
             (Phase::Requested, op::RESPONSE) if !self.request => {
                 self.phase = Phase::Open;
                 deferred.wake(&mut self.writer);
@@ -282,122 +282,5 @@ impl Connection {
         self.outgoing.is_empty()
             && self.in_flight == 0
             && (self.has_ended() || self.told_shutdown == self.wanted_shutdown)
-    }
-
-    /// Whether it is connected. If that is not known, stores the waker, and leaves one that is not
-    /// needed in `waker`.
-    pub(super) fn connected(
-        &mut self,
-        waker: &mut Option<Waker>,
-    ) -> Poll<Result<(), ConnectError>> {
-        Poll::Ready(match self.phase {
-            Phase::Requested => {
-                swap(&mut self.writer, waker);
-                return Poll::Pending;
-            }
-            Phase::Ended(Ending::Refused) => Err(ConnectError::Refused),
-            Phase::Ended(Ending::Stopped) => Err(ConnectError::Stopped),
-            // The first read tells how it has ended.
-            Phase::Open | Phase::Ended(_) => Ok(()),
-        })
-    }
-
-    /// As [`connected`](Self::connected): takes bytes that came. There is room for one.
-    pub(super) fn read(
-        &mut self,
-        bytes: &mut [u8],
-        waker: &mut Option<Waker>,
-    ) -> Poll<Result<usize, StreamError>> {
-        if self.received.is_empty() {
-            if self.peer_shutdown & shutdown::SEND != 0 {
-                return Poll::Ready(Ok(0));
-            }
-            if let Phase::Ended(ending) = self.phase {
-                return Poll::Ready(Err(error(ending)));
-            }
-            swap(&mut self.reader, waker);
-            return Poll::Pending;
-        }
-        let length = bytes.len().min(self.received.len());
-        let (first, second) = self.received.as_slices();
-        let from_first = first.len().min(length);
-        bytes[..from_first].copy_from_slice(&first[..from_first]);
-        bytes[from_first..length].copy_from_slice(&second[..length - from_first]);
-        self.received.drain(..length);
-        self.forward(length);
-        Poll::Ready(Ok(length))
-    }
-
-    /// As [`connected`](Self::connected): takes bytes that are to be sent.
-    pub(super) fn write(
-        &mut self,
-        bytes: &[u8],
-        waker: &mut Option<Waker>,
-    ) -> Poll<Result<usize, StreamError>> {
-        self.is_flushing = false;
-        self.may_write()?;
-        let length = bytes.len().min(self.limit - self.outgoing.len());
-        if length == 0 {
-            swap(&mut self.writer, waker);
-            return Poll::Pending;
-        }
-        self.outgoing.extend(&bytes[..length]);
-        Poll::Ready(Ok(length))
-    }
-
-    fn may_write(&self) -> Result<(), StreamError> {
-        if let Phase::Ended(ending) = self.phase {
-            return Err(error(ending));
-        }
-        let ended = self.wanted_shutdown & shutdown::SEND != 0
-            || self.peer_shutdown & shutdown::RECEIVE != 0;
-        match ended {
-            true => Err(StreamError::Closed),
-            false => Ok(()),
-        }
-    }
-
-    /// As [`connected`](Self::connected): whether the device has sent all.
-    pub(super) fn flushed(&mut self, waker: &mut Option<Waker>) -> Poll<Result<(), StreamError>> {
-        self.is_flushing = false;
-        if self.is_flushed() {
-            return Poll::Ready(Ok(()));
-        }
-        if let Phase::Ended(ending) = self.phase {
-            return Poll::Ready(Err(error(ending)));
-        }
-        if !self.outgoing.is_empty() && !self.has_data() {
-            return Poll::Ready(Err(StreamError::Closed));
-        }
-        self.is_flushing = true;
-        swap(&mut self.writer, waker);
-        Poll::Pending
-    }
-
-    /// Sends no more than what was written.
-    pub(super) fn shut_down(&mut self) {
-        self.wanted_shutdown |= shutdown::SEND;
-    }
-
-    /// No stream has it any more. What was written is still sent, unless it was not connected.
-    pub(super) fn release(&mut self, deferred: &mut Deferred) {
-        self.is_held = false;
-        self.is_new = false;
-        self.wanted_shutdown = shutdown::BOTH;
-        deferred.drop(&mut self.reader);
-        deferred.drop(&mut self.writer);
-        if self.phase == Phase::Requested {
-            self.fail(deferred);
-        }
-        let unread = core::mem::take(&mut self.received).len();
-        self.forward(unread);
-    }
-}
-
-fn error(ending: Ending) -> StreamError {
-    match ending {
-        Ending::Refused | Ending::Reset => StreamError::Reset,
-        Ending::Closed => StreamError::Closed,
-        Ending::Stopped => StreamError::Stopped,
     }
 }

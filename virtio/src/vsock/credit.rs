@@ -66,3 +66,47 @@ impl Credit {
         (self.buffer, self.forwarded)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Credit;
+
+    #[test]
+    fn counters_wrap() {
+        let mut credit = Credit::new(100);
+        credit.learn(u32::MAX, 0);
+        credit.send(u32::MAX as usize - 5);
+        credit.learn(10, u32::MAX - 5);
+        assert_eq!(credit.available(), 10);
+        credit.send(10);
+        assert_eq!(credit.available(), 0);
+        // All but one byte were taken.
+        credit.learn(10, 3);
+        assert_eq!(credit.available(), 9);
+        credit.forward(u32::MAX as usize - 9);
+        assert_eq!(credit.tell(), (100, u32::MAX - 9));
+        credit.forward(49);
+        assert!(!credit.is_update_due());
+        credit.forward(1);
+        assert!(credit.is_update_due());
+        assert_eq!(credit.tell(), (100, 40));
+    }
+
+    #[test]
+    fn what_is_not_in_flight_is_not_taken() {
+        let mut credit = Credit::new(100);
+        credit.learn(10, 1);
+        assert_eq!(credit.available(), 10);
+        credit.send(10);
+        credit.learn(10, 11);
+        assert_eq!(credit.available(), 0);
+        credit.learn(10, 7);
+        assert_eq!(credit.available(), 7);
+        // An older packet.
+        credit.learn(10, 3);
+        assert_eq!(credit.available(), 7);
+        // There is less room than is in flight.
+        credit.learn(2, 7);
+        assert_eq!(credit.available(), 0);
+    }
+}

@@ -8,7 +8,8 @@ use embedded_io_async::ErrorKind;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// Nothing listens on this port, or there is no such peer.
+    /// Nothing listens on this port, or there is no such peer, or the virtual machine was moved
+    /// meanwhile.
     Refused,
     /// There are as many connections as [`Limits::connections`](super::Limits::connections).
     TooManyConnections,

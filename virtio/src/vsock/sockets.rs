@@ -20,4 +20,9 @@ impl Sockets {
         deferred.run();
         result
     }
+
+    #[cfg(test)]
+    pub(super) fn is_locked(&self) -> bool {
+        self.0.is_locked()
+    }
 }

@@ -264,6 +264,12 @@ impl Table {
         self.deferred.wake(&mut self.runner);
     }
 
+    #[cfg(test)]
+    pub(super) fn sizes(&self) -> [usize; 3] {
+        assert!(self.by_key.len() <= self.connections.len());
+        [self.connections.len(), self.ready.len(), self.resets.len()]
+    }
+
     /// Whether there is room for the answer to one more packet.
     pub(super) fn may_receive(&self) -> bool {
         self.resets.len() < MOST_RESETS

@@ -1,32 +1,9 @@
 //! What the device does during a poll.
 
-use std::{
-    cell::RefCell,
-    sync::{Arc, atomic::Ordering},
-};
+use std::sync::{Arc, atomic::Ordering};
 
 use super::{Machine, Side, machine, packet};
-
-type Step = Box<dyn FnOnce()>;
-
-thread_local! {
-    /// What the device does, after as many calls of the hook: before and after each poll for
-    /// interrupts.
-    static STEP: RefCell<(usize, Option<Step>)> = const { RefCell::new((0, None)) };
-}
-
-fn hook() {
-    let step = STEP.with_borrow_mut(|(calls, step)| match calls.checked_sub(1) {
-        Some(left) => {
-            *calls = left;
-            None
-        }
-        None => step.take(),
-    });
-    if let Some(step) = step {
-        step();
-    }
-}
+use crate::tests::steps::{Step, with_step};
 
 /// Polls with the device's step at each place of the poll. Then the answer is there, or the task is
 /// woken and the next poll has it.
@@ -42,15 +19,9 @@ fn at_every_place(
         prepare(&mut machine);
         assert!(is_first || !poll(&mut machine));
         let (mut machine, step) = step(machine);
-        STEP.set((place, Some(step)));
-        *machine.shared.hook.lock().unwrap() = Some(hook);
-        let mut is_ready = poll(&mut machine);
-        *machine.shared.hook.lock().unwrap() = None;
-        match STEP.take().1 {
-            // There is no such place: the device takes its step behind the poll.
-            Some(step) => step(),
-            None => places += 1,
-        }
+        let shared = Arc::clone(&machine.shared);
+        let (mut is_ready, is_within) = with_step(&shared, place, step, || poll(&mut machine));
+        places += usize::from(is_within);
         while !is_ready {
             assert!(
                 machine.flag.take(),
