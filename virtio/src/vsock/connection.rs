@@ -158,6 +158,8 @@ impl Connection {
             (Phase::Open, op::DATA) => self.receive_data(data, deferred),
             (Phase::Open, op::SHUTDOWN) => self.receive_shutdown(header.flags, deferred),
             (Phase::Open, op::CREDIT_UPDATE) => {}
+            // Some devices write a packet before they know that they have nothing to tell.
+            (_, op::INVALID) => {}
             (Phase::Open, op::CREDIT_REQUEST) => self.credit_update = true,
             _ => self.fail(deferred),
         }

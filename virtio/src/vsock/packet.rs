@@ -10,6 +10,7 @@ pub(super) const STREAM: u16 = 1;
 
 /// What a packet is for.
 pub(super) mod op {
+    pub(in crate::vsock) const INVALID: u16 = 0;
     pub(in crate::vsock) const REQUEST: u16 = 1;
     pub(in crate::vsock) const RESPONSE: u16 = 2;
     pub(in crate::vsock) const RESET: u16 = 3;

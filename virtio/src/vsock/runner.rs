@@ -201,7 +201,7 @@ impl<T: Transport, I: Interrupt> Runner<T, I> {
         if !self.sockets.with(|table| table.may_receive()) {
             return false;
         }
-        let Some((buffer, written)) = self.take_written(RECEIVE, HEADER) else {
+        let Some((mut buffer, written)) = self.take_written(RECEIVE, HEADER) else {
             return false;
         };
         let (header, data) = buffer[..written].split_at(HEADER);
@@ -211,6 +211,8 @@ impl<T: Transport, I: Interrupt> Runner<T, I> {
             return false;
         };
         self.sockets.with(|table| table.receive(&header, data));
+        // Some devices give a buffer back as they got it: that is no packet, and not an old one.
+        buffer[..HEADER].fill(0);
         self.give(RECEIVE, buffer);
         true
     }

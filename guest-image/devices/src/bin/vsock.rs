@@ -12,6 +12,10 @@
 //!   - `bulk=COUNT`: so many bytes after that. The byte at place `n` of them, which counts from 0,
 //!     is the lowest eight bits of `(31 * n) ^ (n >> 8)`.
 //!
+//!   With `expect=COUNT` it reads so many bytes, or to the end if that comes first, and then closes.
+//!   (Some devices, `vhost-device-vsock` for one, do not tell a host's program that a half has
+//!   ended.)
+//!
 //! What it prints (`CID`, `PORT` and so on are numbers):
 //! - `listens on port PORT as CID`, when connections are taken.
 //! - `connected to port PORT`, for each connection that was made, and at its end
@@ -29,12 +33,13 @@
 extern crate alloc;
 
 use alloc::{boxed::Box, rc::Rc, string::String, vec, vec::Vec};
-use core::{cell::Cell, error::Error, pin::pin, str::FromStr};
+use core::{cell::Cell, error::Error, pin::pin, str::FromStr, time::Duration};
 
 use dormir::{
     executor::{Executor, JoinHandle, SingleVcpu, Spawner, Task, Up64},
     idle::Halt,
     platform::bare::DeviceInterrupt,
+    time::with_timeout,
 };
 use dormir_guest::{args, console::report, map_device_memory, println};
 use dormir_virtio::{
@@ -55,6 +60,9 @@ type Failure = Box<dyn Error>;
 const SERVERS: u64 = 32;
 /// The most connections that are made at once: the executor has no more tasks for them.
 const MOST_CLIENTS: u64 = 24;
+
+/// How long the host may take to answer.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// The bytes that are read or written at once.
 const CHUNK: usize = 4096;
@@ -210,7 +218,8 @@ async fn echo(stream: &mut Stream, bytes: &Cell<u64>) -> Result<(), StreamError>
 
 /// Connects to the host, and sends and receives what the arguments say.
 async fn talk(vsock: Vsock, port: u32) -> Result<(), Failure> {
-    let mut stream = vsock.connect(HOST, port).await?;
+    let connected = with_timeout(ANSWER, vsock.connect(HOST, port)).await;
+    let mut stream = connected.map_err(|_| "the host does not answer")??;
     println!("connected to port {port}");
     let (mut reader, mut writer) = stream.split();
     let sending = pin!(send(&mut writer));
@@ -246,18 +255,20 @@ async fn send(writer: &mut StreamWriter<'_>) -> Result<u64, Failure> {
     Ok(sent)
 }
 
-/// Reads to the end, and returns how many bytes came, and their sum.
+/// Reads to the end, or what is expected, and returns how many bytes came, and their sum.
 async fn receive(reader: &mut StreamReader<'_>) -> Result<(u64, u32), Failure> {
+    let expected = number("expect")?.unwrap_or(u64::MAX);
     let (mut received, mut sum) = (0, 0x811c_9dc5_u32);
     let mut buffer = vec![0; CHUNK];
-    loop {
+    while received < expected {
         let length = reader.read(&mut buffer).await?;
         if length == 0 {
-            return Ok((received, sum));
+            break;
         }
         received += length as u64;
         for byte in &buffer[..length] {
             sum = (sum ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
         }
     }
+    Ok((received, sum))
 }
