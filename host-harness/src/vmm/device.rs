@@ -182,6 +182,15 @@ pub(super) enum OpenDevice {
     Net(Network),
 }
 
+impl OpenDevice {
+    pub(super) fn network(&self) -> Option<&Network> {
+        match self {
+            Self::Net(network) => Some(network),
+            _ => None,
+        }
+    }
+}
+
 /// Checks the devices, and opens and locks their files.
 pub(super) fn open_all(devices: &[Device]) -> Result<Vec<OpenDevice>, DeviceError> {
     if devices.len() > MAX_DEVICES {
@@ -208,11 +217,12 @@ pub(super) fn open_all(devices: &[Device]) -> Result<Vec<OpenDevice>, DeviceErro
             }),
         },
         Device::Net { forwards, restrict } => {
-            net::check(forwards).map_err(DeviceError::Net)?;
-            Ok(OpenDevice::Net(Network {
+            let network = Network {
                 forwards: forwards.clone(),
                 restrict: *restrict,
-            }))
+            };
+            network.check_ports().map_err(DeviceError::Net)?;
+            Ok(OpenDevice::Net(network))
         }
         Device::Disk { path, read_only } => {
             disks += 1;

@@ -1,15 +1,17 @@
 //! A QEMU that is broken, or another program of this name: none of their ends is a guest's result.
 
 use std::{
+    fs,
+    net::TcpListener,
     path::Path,
-    process::Command,
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
 use crate::{
     command::{DORMIR_QEMU, cargo_vm, script},
     guests::{GuestFile, SPIN, exit, print, record},
-    leftovers::{processes_with, wait_for},
+    leftovers::{free_forward, processes_with, wait_for},
 };
 
 /// The part of a script that prints its version as QEMU does.
@@ -32,6 +34,34 @@ fn ended(command: &mut Command) -> (Option<i32>, String) {
     let output = command.output().expect("it runs");
     let stderr = String::from_utf8(output.stderr).expect("text");
     (output.status.code(), stderr)
+}
+
+/// Another program takes a port after it was checked.
+#[test]
+fn a_port_that_is_taken_meanwhile_is_named() {
+    let (guest, forward) = (GuestFile::new(SPIN), free_forward());
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let (started, taken) = (folder.path().join("started"), folder.path().join("taken"));
+    let text = format!(
+        ">{}; until [ -e {} ]; do sleep 0.01; done; exit 1",
+        started.display(),
+        taken.display()
+    );
+    let child = run(&guest)
+        .args(["--net", &format!("user,{forward}")])
+        .env(DORMIR_QEMU, program(folder.path(), &text))
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let has_started = wait_for(|| started.exists());
+    let listener = TcpListener::bind(("127.0.0.1", forward.host)).expect("it is free");
+    fs::write(&taken, "").expect("a file");
+    let output = child.wait_with_output().expect("it ends");
+    drop(listener);
+    let stderr = String::from_utf8(output.stderr).expect("text");
+    let sentence = format!("port {} of this host, which leads", forward.host);
+    assert!(has_started && stderr.contains(&sentence), "{stderr}");
+    assert_eq!(output.status.code(), Some(125));
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::{
     fs,
     net::TcpListener,
     process::{Command, Stdio},
+    sync::atomic::{AtomicU16, Ordering},
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -84,11 +85,18 @@ fn count_leftovers() {
 
 /// A port of this host that is free, and leads to a guest. Those from 32768 on may be taken for
 /// connections.
-fn free_forward() -> PortForward {
-    let first = 12_000 + (std::process::id() as u16).wrapping_mul(64) % 20_000;
-    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    let host = (first..32_768).find(is_free).expect("one is free");
-    PortForward { host, guest: 80 }
+pub(crate) fn free_forward() -> PortForward {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    loop {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let place = (std::process::id() as u16)
+            .wrapping_mul(64)
+            .wrapping_add(number);
+        let host = 12_000 + place % 20_000;
+        if TcpListener::bind(("127.0.0.1", host)).is_ok() {
+            return PortForward { host, guest: 80 };
+        }
+    }
 }
 
 /// By which the program that forwards a port is known.

@@ -17,6 +17,22 @@ pub(in crate::vmm) struct Network {
     pub(in crate::vmm) restrict: bool,
 }
 
+impl Network {
+    /// Checks that the ports of this host are free. They are taken by another program, soon after;
+    /// if it fails then, this tells whether one was taken meanwhile.
+    pub(in crate::vmm) fn check_ports(&self) -> Result<(), NetError> {
+        let take = |&PortForward { host, .. }: &PortForward| {
+            TcpListener::bind((Ipv4Addr::LOCALHOST, host)).map_err(|cause| match cause.kind() {
+                io::ErrorKind::AddrInUse => NetError::PortInUse(host),
+                io::ErrorKind::PermissionDenied => NetError::PortDenied(host),
+                _ => NetError::Port { port: host, cause },
+            })
+        };
+        let taken: Result<Vec<_>, _> = self.forwards.iter().map(take).collect();
+        taken.map(drop)
+    }
+}
+
 /// A TCP port of this host, on 127.0.0.1, whose connections a port of the guest gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PortForward {
@@ -68,8 +84,12 @@ pub enum NetError {
          install passt), or pass --vmm qemu-tcg or qemu-kvm, whose machine microvm does not need it"
     )]
     PasstMissing,
-    /// The program cannot be started or watched.
-    #[error("passt, which connects the guest's network, cannot be started ({0}): install it again")]
+    /// The program cannot be started.
+    #[error(
+        "passt, which connects the guest's network, cannot be started ({0}): see whether `passt \
+         --version` works, or pass --vmm qemu-tcg or qemu-kvm, whose machine microvm does not need \
+         it"
+    )]
     PasstStart(io::Error),
     /// The program ended at once.
     #[error(
@@ -103,19 +123,6 @@ pub enum NetError {
     },
 }
 
-/// Checks that the ports of this host are free. (They are taken by another program, soon after.)
-pub(super) fn check(forwards: &[PortForward]) -> Result<(), NetError> {
-    let take = |&PortForward { host, .. }: &PortForward| {
-        TcpListener::bind((Ipv4Addr::LOCALHOST, host)).map_err(|cause| match cause.kind() {
-            io::ErrorKind::AddrInUse => NetError::PortInUse(host),
-            io::ErrorKind::PermissionDenied => NetError::PortDenied(host),
-            _ => NetError::Port { port: host, cause },
-        })
-    };
-    let taken: Result<Vec<_>, _> = forwards.iter().map(take).collect();
-    taken.map(drop)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,6 +151,13 @@ mod tests {
         let forward = PortForward {
             host: port,
             guest: 80,
+        };
+        let check = |forwards: &[PortForward]| {
+            let network = Network {
+                forwards: forwards.to_vec(),
+                restrict: true,
+            };
+            network.check_ports()
         };
         let refused = check(&[forward]).unwrap_err().to_string();
         assert!(refused.contains(&format!("port {port} of this host")));

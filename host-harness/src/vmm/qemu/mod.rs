@@ -247,6 +247,11 @@ pub(super) fn run(
         ChildEnd::Cut(outcome) => outcome,
         ChildEnd::ByItself if relay.is_some() && messages.names_debugger() => Outcome::Stopped,
         ChildEnd::ByItself => {
+            if !monitor_events.started {
+                // Another program may have taken a port after it was checked.
+                let mut networks = given.devices.iter().filter_map(|device| device.network());
+                networks.try_for_each(|network| network.check_ports())?;
+            }
             let status = child.reap().map_err(resource("QEMU's exit status"))?;
             match gate.forbidden() {
                 Some(call) => Outcome::Died(forbidden(call)),

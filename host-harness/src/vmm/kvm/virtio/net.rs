@@ -25,7 +25,8 @@ use super::{
     request::{BrokenRequest, Buffers, Request},
 };
 use crate::vmm::{
-    device::{MAC, NetError, Network},
+    device::{MAC, Network},
+    error::RunError,
     limit::{Limit, Unstarted},
     report::Warning,
 };
@@ -89,7 +90,10 @@ impl Net {
         limit: &Limit<'_>,
     ) -> Result<(Self, NetWatch), Unstarted> {
         let (passt, socket) = Passt::start("passt".as_ref(), network, PATIENCE, limit)?;
-        let mut net = Self::new(socket).map_err(NetError::PasstStart)?;
+        let mut net = Self::new(socket).map_err(|cause| {
+            let what = "a socket for passt";
+            RunError::Resource { what, cause }
+        })?;
         let watch = NetWatch {
             passt,
             is_down: Arc::clone(&net.is_down),

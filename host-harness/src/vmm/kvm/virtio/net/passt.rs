@@ -17,6 +17,7 @@ use crate::{
     process::{self, Child, Scope},
     vmm::{
         device::{MAC, NetError, Network, PortForward},
+        error::RunError,
         limit::{Limit, Unstarted},
     },
 };
@@ -46,10 +47,10 @@ impl Passt {
         patience: Duration,
         limit: &Limit<'_>,
     ) -> Result<(Self, UnixStream), Unstarted> {
-        let (socket, other_end) = UnixStream::pair().map_err(NetError::PasstStart)?;
+        let (socket, other_end) = UnixStream::pair().map_err(resource)?;
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let messages = memfd_create("messages", flags);
-        let messages = messages.map_err(|errno| NetError::PasstStart(errno.into()))?;
+        let messages = messages.map_err(|errno| resource(errno.into()))?;
         let mut messages = File::from(messages);
         let mut command = Command::new(program);
         // It parses what the guest sends, so it is told nothing that it does not need.
@@ -73,7 +74,7 @@ impl Passt {
         }
         command
             .stdout(Stdio::null())
-            .stderr(messages.try_clone().map_err(NetError::PasstStart)?);
+            .stderr(messages.try_clone().map_err(resource)?);
         let child = Child::spawn(&mut command, Scope::Group);
         let child = child.map_err(|cause| match cause.kind() {
             io::ErrorKind::NotFound => NetError::PasstMissing,
@@ -86,12 +87,14 @@ impl Passt {
             Err(NoAnswer::Late) => return Err(NetError::PasstSilent(patience).into()),
             Err(NoAnswer::Cut(cut)) => return Err(cut),
             Err(NoAnswer::Ended) => {
+                // Another program may have taken a port after it was checked.
+                network.check_ports()?;
                 return Err(NetError::PasstEnded(last_line(&mut messages)).into());
             }
         }
         // A guest can cause messages without end, and nothing reads them any more.
         let sealed = fcntl_add_seals(&messages, SealFlags::GROW);
-        sealed.map_err(|errno| NetError::PasstStart(errno.into()))?;
+        sealed.map_err(|errno| resource(errno.into()))?;
         Ok((Self { child }, socket))
     }
 
@@ -100,6 +103,11 @@ impl Passt {
         // One that cannot be asked is gone.
         self.child.has_ended().unwrap_or(true)
     }
+}
+
+fn resource(cause: io::Error) -> Unstarted {
+    let what = "a socket or a file for passt";
+    Unstarted::Refused(RunError::Resource { what, cause })
 }
 
 /// Why there was no answer.
@@ -202,7 +210,7 @@ mod tests {
     }
 
     fn start_at(path: &OsStr, patience: Duration, config: &RunConfig) -> Unstarted {
-        let network = network(&[PortForward { host: 1, guest: 2 }]);
+        let network = network(&[]);
         let started = Passt::start(path, &network, patience, &Limit::new(config));
         started.map(drop).unwrap_err()
     }
@@ -225,9 +233,27 @@ mod tests {
         assert!(start("printf '\\033[31mred' >&2").contains("\\u{1b}[31mred"));
         // What this process's environment says is not passed on.
         assert!(start("echo ${HOME-none} >&2").contains("none"));
-        assert!(ended.contains("--tcp-ports 127.0.0.1/1:2"), "{ended}");
+        assert!(ended.contains("--udp-ports none"), "{ended}");
         assert!(start("exit 1").contains("without a message"));
         assert!(start("exec sleep 1000").contains("does not answer"));
+    }
+
+    #[test]
+    fn a_port_that_was_taken_after_the_check_is_named() {
+        let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let host = taken.local_addr().unwrap().port();
+        let (network, config) = (
+            network(&[PortForward { host, guest: 2 }]),
+            RunConfig::new(Vmm::Kvm),
+        );
+        let limit = Limit::new(&config);
+        // A program that ends at once.
+        let started = Passt::start("true".as_ref(), &network, config.timeout, &limit);
+        let sentence = refused(started.map(drop).unwrap_err());
+        assert!(
+            sentence.contains(&format!("port {host} of this host")),
+            "{sentence}"
+        );
     }
 
     /// The time limit and the stop token hold while the program starts.
