@@ -3,12 +3,13 @@
 mod examples;
 mod one_vmm;
 
-use super::{Ended, FAILURE, Installing};
+use super::{Ended, FAILURE, Installing, note};
 use crate::{
     host_cargo::cargo,
     process::{self, Scope},
-    setup::{self, Needs},
+    setup::{self, Needs, Policy, SetupError},
     stop::StopToken,
+    toolchain::GuestToolchain,
     workspace::Workspace,
 };
 use one_vmm::OneVmm;
@@ -31,8 +32,8 @@ use std::{
 /// With --browser, the page of `cargo vm bench --html` is then tested in a browser.
 ///
 /// Installs first what the tests need and this machine lacks: the compiler's library for guests;
-/// QEMU, unless --vmm names a VMM without it; and with --browser a browser (Debian's
-/// chromium-headless-shell). It removes no package, except one that is built from QEMU's own source
+/// QEMU, unless --vmm names a VMM without it; passt, without which only the tests of networks under
+/// our own VMM fail; and with --browser a browser (Debian's chromium-headless-shell). It removes no package, except one that is built from QEMU's own source
 /// and conflicts with QEMU. The first lines say what is installed, and about how long it takes.
 #[derive(Debug, clap::Args)]
 pub(super) struct TestArguments {
@@ -93,7 +94,7 @@ pub(super) fn run(arguments: &TestArguments, stop: &StopToken) -> Ended {
         passt: one.is_none_or(OneVmm::needs_passt),
         browser: arguments.browser,
     };
-    let toolchain = setup::set_up(&workspace, needs, arguments.installing.policy(), stop)?;
+    let toolchain = set_up(&workspace, needs, arguments.installing.policy(), stop)?;
     if let Some(one) = one {
         let mut tests = cargo(&workspace, "test");
         tests.args(one.arguments());
@@ -144,6 +145,34 @@ pub(super) fn run(arguments: &TestArguments, stop: &StopToken) -> Ended {
     in_a_browser.args(IN_A_BROWSER);
     let status = process::run(&mut in_a_browser, Scope::Group, LIMIT, stop)?;
     Ok(code(status))
+}
+
+/// As [`setup::set_up`]. But a `passt` that is missing keeps nobody from the tests that do without.
+fn set_up(
+    workspace: &Workspace,
+    needs: Needs,
+    policy: Policy,
+    stop: &StopToken,
+) -> Result<GuestToolchain, SetupError> {
+    let error = match setup::set_up(workspace, needs, policy, stop) {
+        Err(SetupError::Lacking(sentence)) if needs.passt => sentence,
+        other => return other,
+    };
+    let others = Needs {
+        passt: false,
+        ..needs
+    };
+    match setup::set_up(workspace, others, Policy::Refuse, stop) {
+        Ok(toolchain) => {
+            note(format_args!("{error}"));
+            note(format_args!(
+                "the tests of networks under our own VMM will fail, and no others"
+            ));
+            Ok(toolchain)
+        }
+        // More than that is missing.
+        Err(_) => Err(SetupError::Lacking(error)),
+    }
 }
 
 /// Returns the user's compiler flags plus the one for loom.

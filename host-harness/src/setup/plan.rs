@@ -73,8 +73,8 @@ pub(super) fn next(facts: &Facts, needs: Needs, tried: &[SetupStep]) -> Decision
     match &facts.toolchain {
         Err(lack) => for_toolchain(lack, facts, tried),
         Ok(toolchain) => for_qemu(facts, needs, tried)
-            .or_else(|| for_passt(facts, needs, tried))
             .or_else(|| for_browser(facts, needs, tried))
+            .or_else(|| for_passt(facts, needs, tried))
             .unwrap_or(Decision::Ready(toolchain.clone())),
     }
 }
@@ -88,8 +88,8 @@ pub(super) fn missing(facts: &Facts, needs: Needs) -> Vec<Decision> {
         .map(|lack| for_toolchain(lack, facts, tried))
         .into_iter()
         .chain(for_qemu(facts, needs, tried))
-        .chain(for_passt(facts, needs, tried))
         .chain(for_browser(facts, needs, tried))
+        .chain(for_passt(facts, needs, tried))
         .collect()
 }
 

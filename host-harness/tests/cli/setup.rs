@@ -99,19 +99,30 @@ fn a_missing_qemu_is_named_with_the_command_that_installs_it() {
 }
 
 #[test]
-fn a_missing_passt_is_installed_for_tests_of_our_own_vmm() {
+fn a_missing_passt_is_named_and_other_tests_run_without() {
     let machine = FakeMachine::that_builds();
     machine.script("apt-get", "exit 1");
     machine.script("sudo", "exit 1");
-    machine.script("qemu-system-x86_64", QEMU_SAYS);
-    machine.script("cargo", "exit 0");
+    machine.script("cargo", "exit 7");
     fs::remove_file(machine.bin().join("passt")).expect("it was there");
-    let (status, _, stderr) = outcome(machine.cargo_vm().args(["test", "--no-install"]));
+    let test = |arguments: &[&str]| {
+        let all = [&["test", "--no-install"], arguments].concat();
+        let (status, _, stderr) = outcome(machine.cargo_vm().args(all));
+        (status, stderr)
+    };
+    // QEMU is missing, too.
+    let (status, stderr) = test(&[]);
     assert_eq!(status, Some(125), "{stderr}");
     assert!(stderr.contains(" passt`"), "{stderr}");
-    let tcg = ["test", "--no-install", "--vmm", "qemu-tcg"];
-    let (status, _, stderr) = outcome(machine.cargo_vm().args(tcg));
-    assert_eq!(status, Some(0), "{stderr}");
+    machine.script("qemu-system-x86_64", QEMU_SAYS);
+    let (status, stderr) = test(&[]);
+    assert_eq!(status, Some(7), "cargo's: {stderr}");
+    assert!(
+        stderr.contains(" passt`") && stderr.contains("will fail"),
+        "{stderr}"
+    );
+    let (status, stderr) = test(&["--vmm", "qemu-tcg"]);
+    assert_eq!((status, &*stderr), (Some(7), ""));
 }
 
 #[test]
