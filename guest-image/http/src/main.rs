@@ -1,6 +1,7 @@
 //! Serves HTTP on port 80 of its network, at the address that it is told (DHCP), by `embassy-net`
-//! and `picoserve`. `/` is a page, `/large` many bytes, `/idle` tells after ten seconds how long the
-//! vCPU was halted in them and how often, and `/quit` ends the guest. So does the end of the network.
+//! and `picoserve`. `/` is a page, `/large` many bytes, `/idle` tells after ten seconds how long
+//! and how often the vCPU was halted in them, and `/quit` ends the guest. So does the network's
+//! end.
 #![no_std]
 #![no_main]
 

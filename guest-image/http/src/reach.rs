@@ -1,5 +1,5 @@
-//! What the guest reaches: with the argument `reach=ADDRESS:PORT,...` it sends a datagram to each, and
-//! opens a connection to it, before it serves. Tests see whether either arrives.
+//! What the guest reaches: with the argument `reach=ADDRESS:PORT,...` it sends a datagram to each,
+//! and opens a connection to it, before it serves. Tests see whether either arrives.
 
 use core::{net::SocketAddrV4, time::Duration};
 

@@ -33,8 +33,9 @@ use std::{
 ///
 /// Installs first what the tests need and this machine lacks: the compiler's library for guests;
 /// QEMU, unless --vmm names a VMM without it; passt, without which only the tests of networks under
-/// our own VMM fail; and with --browser a browser (Debian's chromium-headless-shell). It removes no package, except one that is built from QEMU's own source
-/// and conflicts with QEMU. The first lines say what is installed, and about how long it takes.
+/// our own VMM fail; and with --browser a browser (Debian's chromium-headless-shell). It removes no
+/// package, except one that is built from QEMU's own source and conflicts with QEMU. The first
+/// lines say what is installed, and about how long it takes.
 #[derive(Debug, clap::Args)]
 pub(super) struct TestArguments {
     /// Runs only the tests of this VMM: kvm, qemu-tcg, qemu-kvm, hyperlight or

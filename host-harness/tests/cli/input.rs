@@ -27,7 +27,12 @@ fn every_verb_has_a_help_with_units_and_defaults() {
         ("doctor", &["what each lack costs", "Installs nothing"][..]),
         (
             "demo",
-            &["--no-install", "--list", "[default: all]", "qemu-tcg"],
+            &[
+                "--no-install",
+                "--list",
+                "[default: all but http]",
+                "qemu-tcg",
+            ],
         ),
         (
             "new",

@@ -131,7 +131,7 @@ impl Net {
         }
     }
 
-    /// Sends a frame. One of a length that no Ethernet has is lost, and so is one that is held back.
+    /// Sends a frame. One of a length that no Ethernet has is lost; so is one that is held back.
     fn send(&mut self, mut from: Buffers<'_>) -> Result<u32, BrokenRequest> {
         from.read(&mut [0; HEADER.len()])?;
         if (SHORTEST..=MAX_FRAME as u64).contains(&from.length()) {
