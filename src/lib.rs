@@ -44,7 +44,7 @@
 //! | [`event`] | events, which interrupt handlers signal and tasks await |
 //! | [`idle`] | idle policies: what the vCPU does while no task is ready |
 //! | [`platform`] | the machine: `bare`, `hyperlight`, and `host` for tests |
-//! | `host_calls` | async functions of the host, in guests with the feature `host-calls` |
+//! | `host_calls` | async functions of the host, of Hyperlight or at the other end of a connection |
 //!
 //! For joins, selects and streams, use the crate `futures-util`.
 //!
@@ -174,7 +174,9 @@
 //! | --- | --- | --- |
 //! | `bare` | yes | `platform::bare`: interrupt table, PIC, PIT, local APIC, TSC clock, `hlt`. Only on `x86_64-unknown-none` |
 //! | `hyperlight` | no | [`hyperlight`](platform): `block_on` in the guest functions of Hyperlight sandboxes, and async host calls. Only on `x86_64-unknown-none` and similar targets |
-//! | `hyperlight-typed` | no | `host_functions!`: async functions of the Hyperlight host, declared with their types, whose structure is compared |
+//! | `hyperlight-typed` | no | `host_functions!` in Hyperlight guests: async functions of the host, declared with their types, whose structure is compared |
+//! | `host-calls` | no | `host_calls::run`: the same async host calls in other guests, over a connection. Only on `x86_64-unknown-none` and similar targets |
+//! | `host-calls-typed` | no | `host_functions!` in these guests |
 //! | `embedded-hal` | yes | `time::Delay`, a busy wait behind `embedded_hal::delay::DelayNs` |
 //! | `embedded-hal-async` | no | `time::Delay`, a timer behind `embedded_hal_async::delay::DelayNs` |
 //! | `embassy-time` | no | `time::embassy`: `embassy_time`'s timers run on the global queue |

@@ -63,7 +63,7 @@ const SEPARATE_PACKAGES: &[(&str, &[&str])] = &[
     ("dormir-cases-guest", &["cases"]),
     ("dormir-embassy-guest", &["embassy"]),
     ("dormir-devices-guest", &["devices", "hello-vsock", "store-key", "vsock"]),
-    ("dormir-host-calls-guest", &["host-calls"]),
+    ("dormir-host-calls-guest", &["fetches", "host-calls"]),
     (
         "dormir-http-guest",
         &["bench-by-hand", "bench-picoserve", "hello-net", "http"],

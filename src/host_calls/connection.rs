@@ -4,36 +4,19 @@ use core::{
     fmt,
     future::{Future, poll_fn},
     pin::pin,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
 };
 
-use dormir_hyperlight_protocol::{
-    FromHost, MAX_MESSAGE, frame,
-    guest::{Calls, Link, LinkError},
-};
+use dormir_hyperlight_protocol::{FromHost, MAX_MESSAGE, frame, guest::LinkError};
 use embedded_io_async::{ErrorType, Read, ReadExactError, Write};
 use std_alloc::vec::Vec;
 
 use super::{
+    connected::Connected,
     events,
     table::{awaits_events, wake, with_table},
 };
 use crate::executor::yield_now;
-
-/// A connection, as the table of calls has it.
-pub(super) struct Connected {
-    link: Link,
-    /// Wakes the task that sends, while it waits for something to send.
-    sender: Option<Waker>,
-}
-
-impl Connected {
-    /// The task that sends, if it is to be woken now.
-    pub(super) fn due(&mut self, calls: &Calls) -> Option<Waker> {
-        self.sender
-            .take_if(|_| self.link.is_due(calls, awaits_events()))
-    }
-}
 
 /// Why there is no connection to the host any more. `E` is the error of the connection itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -160,10 +143,7 @@ impl Connection {
             if table.connection.is_some() {
                 return None;
             }
-            table.connection = Some(Connected {
-                link: Link::new(),
-                sender: None,
-            });
+            table.connection = Some(Connected::new());
             table.calls.connected();
             Some(Self)
         })
@@ -246,7 +226,7 @@ async fn receive<R: Read>(
             return (Err(LinkError::Cancelled), None);
         };
         let taken = it.link.take(&mut table.calls, message);
-        (taken, it.due(&table.calls))
+        (taken, it.due(&table.calls, awaits_events()))
     });
     wake();
     if let Some(sender) = sender {

@@ -12,6 +12,8 @@
 
 mod calls;
 #[cfg(feature = "host-calls")]
+mod connected;
+#[cfg(feature = "host-calls")]
 mod connection;
 pub(crate) mod events;
 mod streams;

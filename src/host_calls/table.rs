@@ -9,7 +9,7 @@ use critical_section::Mutex;
 use dormir_hyperlight_protocol::guest::Calls;
 
 #[cfg(feature = "host-calls")]
-use super::connection::Connected;
+use super::connected::Connected;
 use crate::{hook::Hook, progress};
 
 static TABLE: Mutex<RefCell<Table>> = Mutex::new(RefCell::new(Table::new()));
@@ -53,7 +53,10 @@ pub(crate) fn with_calls<R>(work: impl FnOnce(&mut Calls) -> R) -> R {
         let (result, sender) = with_table(|table| {
             let result = work(&mut table.calls);
             let connection = table.connection.as_mut();
-            (result, connection.and_then(|it| it.due(&table.calls)))
+            (
+                result,
+                connection.and_then(|it| it.due(&table.calls, awaits_events())),
+            )
         });
         if let Some(sender) = sender {
             sender.wake();

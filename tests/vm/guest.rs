@@ -62,7 +62,7 @@ pub(crate) fn test_programs() -> Result<&'static Images, Failed> {
 
 /// Returns the images of the other programs.
 pub(crate) fn images() -> Result<&'static Images, Failed> {
-    const NAMES: [&str; 25] = [
+    const NAMES: [&str; 26] = [
         "bare",
         "big-image",
         "clock",
@@ -72,6 +72,7 @@ pub(crate) fn images() -> Result<&'static Images, Failed> {
         "devices",
         "echo",
         "endings",
+        "fetches",
         "hello",
         "hello-net",
         "host-calls",

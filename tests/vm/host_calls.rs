@@ -1,6 +1,8 @@
 //! Host calls of guests without Hyperlight: over a port of a virtio console.
 
 mod functions;
+#[expect(unreachable_pub, reason = "the page's file is a crate")]
+mod page;
 
 use std::{
     io::{Read, Write},
@@ -12,7 +14,10 @@ use dormir_harness::vmm::{Accelerator, Device, MachineType, Vmm};
 use dormir_hyperlight_host::{Host, ServeError};
 use libtest_mimic::{Failed, Trial};
 
-use crate::guest::{Run, boot, config, on_every_vmm};
+use crate::{
+    guest::{Run, boot, config, images, on_every_vmm},
+    pages,
+};
 
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = on_every_vmm("host-calls:work", work);
@@ -21,7 +26,11 @@ pub(crate) fn trials() -> Vec<Trial> {
         let trial = |name, case: fn(Vmm) -> Result<(), Failed>| {
             Trial::test(format!("{vmm}::host-calls:{name}"), move || case(vmm))
         };
-        trials.extend([trial("ends", ends), trial("rates", rates)]);
+        trials.extend([
+            trial("ends", ends),
+            trial("rates", rates),
+            trial("page", shown),
+        ]);
     }
     trials
 }
@@ -87,4 +96,20 @@ fn rates(vmm: Vmm) -> Result<(), Failed> {
     println!("{vmm}: {one} calls a second one by one, {hundred} with 100 in flight");
     served.map_err(|error: ServeError| error)?;
     run.check(one > 0 && hundred > 0, "it made no calls")
+}
+
+/// The programs of docs/host-calls.md.
+fn shown(vmm: Vmm) -> Result<(), Failed> {
+    let page = include_str!("../../docs/host-calls.md");
+    let built = [
+        include_str!("../../guest-image/host-calls/src/bin/fetches/work.rs"),
+        include_str!("../../guest-image/host-calls/src/bin/fetches/main.rs"),
+        include_str!("host_calls/page.rs"),
+    ];
+    pages::check_shown(page, "## The same guest without Hyperlight", &built)?;
+    let printed = page::run(images()?.get("fetches")?, vmm).map_err(|error| error.to_string())?;
+    match printed == "20 pages have 190 bytes\n" {
+        true => Ok(()),
+        false => Err(printed.into()),
+    }
 }

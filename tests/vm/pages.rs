@@ -63,6 +63,18 @@ fn blocks(page: &str, heading: &str, language: &str) -> Vec<String> {
         .collect()
 }
 
+/// Checks that the section of a page shows these programs, but for the line of each that tells
+/// where it is shown.
+pub(crate) fn check_shown(page: &str, heading: &str, built: &[&str]) -> Result<(), Failed> {
+    let shown = blocks(page, heading, "rust");
+    let without_line = |program: &&str| program.split_once('\n').unwrap_or_default().1.to_owned();
+    let built: Vec<_> = built.iter().map(without_line).collect();
+    if shown == built {
+        return Ok(());
+    }
+    Err(format!("the page shows {shown:#?}\ninstead of {built:#?}").into())
+}
+
 /// A new folder outside of this repository, whose configuration is not to reach the page's
 /// programs; it is removed at the end.
 pub(crate) struct Folder(pub(crate) PathBuf);
@@ -150,14 +162,7 @@ struct Pair {
 /// Guest and host of a page, in folders as the page has them.
 fn hyperlight_pair(pair: &Pair) -> Result<(), Failed> {
     hyperlight::probe()?;
-    let shown = blocks(pair.page, "##", "rust");
-    // Without the line that tells where they are shown.
-    let built = pair
-        .built
-        .map(|program| program.split_once('\n').unwrap_or_default().1);
-    if shown != built {
-        return Err(format!("the page shows {shown:#?}\ninstead of {built:#?}").into());
-    }
+    check_shown(pair.page, "##", &pair.built)?;
     let name = pair.name;
     let stop = StopToken::default();
     let workspace = Workspace::locate()?;

@@ -7,11 +7,12 @@ use std::{
     os::unix::net::UnixStream,
     sync::{Arc, atomic::Ordering},
     thread,
+    time::Duration,
 };
 
 use dormir_hyperlight_protocol::{Batch, MAX_MESSAGE, frame};
 
-use crate::{Host, host::HostShared, state::HostState};
+use crate::{Host, host::HostShared, inbox::Inbox, state::HostState};
 
 /// A stream of bytes each way, to a guest. What one end sends arrives whole and in order, or the
 /// connection ends.
@@ -162,6 +163,48 @@ impl Host {
             let read = reading.join().unwrap_or(Ok(()));
             answered.and(read)
         })
+    }
+}
+
+impl HostState {
+    /// Makes the inbox ready for another connection.
+    fn open_inbox(&self) {
+        self.changing().inbox = Inbox::default();
+    }
+
+    /// Nothing comes any more, and nothing is taken.
+    fn close_inbox(&self) {
+        self.changing().inbox.is_closed = true;
+        self.notify();
+    }
+
+    /// Adds a batch, when there is room. Returns `false` if the inbox is closed.
+    fn put_batch(&self, batch: Vec<u8>) -> bool {
+        let mut changing = self.changing();
+        while !changing.inbox.is_closed && !changing.inbox.has_room() {
+            changing = self.wait_for_change(changing, Duration::MAX);
+        }
+        if changing.inbox.is_closed {
+            return false;
+        }
+        changing.inbox.put(batch);
+        drop(changing);
+        self.notify();
+        true
+    }
+
+    /// Waits for a batch; `None` once the inbox is closed.
+    fn next_batch(&self) -> Option<Vec<u8>> {
+        let mut changing = self.changing();
+        while !changing.inbox.is_closed {
+            if let Some(batch) = changing.inbox.next() {
+                drop(changing);
+                self.notify();
+                return Some(batch);
+            }
+            changing = self.wait_for_change(changing, Duration::MAX);
+        }
+        None
     }
 }
 

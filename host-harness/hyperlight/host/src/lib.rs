@@ -1,4 +1,5 @@
-//! The host's side of [dormir](https://docs.rs/dormir) in Hyperlight sandboxes.
+//! The host's side of [dormir](https://docs.rs/dormir): in Hyperlight sandboxes, and at the other
+//! end of a connection to any other guest.
 //!
 //! A guest that runs async tasks with `dormir::hyperlight` calls one function of its host,
 //! `dormir_wait`: for the time, and whenever no task is ready. It hands over the guest's calls of
@@ -47,6 +48,12 @@
 //! in pieces.
 //!
 //! The guest is not trusted: [`Limits`] bounds what its calls hold here, whatever it sends.
+//!
+//! # Connections
+//!
+//! A guest of another VMM calls the same functions over a connection, such as a port of a virtio
+//! console that is a Unix socket on the host: [`Host::serve`]. Without its default features this
+//! crate does that alone, and does not depend on hyperlight-host.
 //!
 //! # Modes
 //!

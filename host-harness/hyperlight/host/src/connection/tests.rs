@@ -1,9 +1,4 @@
-use std::{
-    convert::Infallible,
-    sync::mpsc,
-    task::Waker,
-    time::{Duration, Instant},
-};
+use std::{convert::Infallible, sync::mpsc, task::Waker, time::Instant};
 
 use dormir_hyperlight_protocol::{
     CallId, FromHost,

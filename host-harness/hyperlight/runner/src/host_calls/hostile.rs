@@ -84,6 +84,7 @@ impl Hostile<'_> {
                 is_first: self.random(2) == 0,
                 is_repeated,
                 expects: self.random(2) == 0,
+                is_early: false,
             },
             generation,
             number: number + u64::from(!is_repeated),
