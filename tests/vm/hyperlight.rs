@@ -57,6 +57,7 @@ const CASES: &[&str] = &[
     "typed-calls",
     "typed-calls-differ",
     "typed-calls-checked",
+    "written-once",
     "streams-down-and-up",
     "streams-end-in-every-way",
     "stream-to-a-slow-reader",

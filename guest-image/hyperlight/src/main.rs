@@ -15,6 +15,7 @@ mod random_calls;
 mod sleepers;
 mod streams;
 mod typed_calls;
+mod written_once;
 
 use hyperlight_guest_bin::guest_function;
 

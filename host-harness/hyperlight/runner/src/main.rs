@@ -22,6 +22,7 @@ mod snapshots;
 mod soak;
 mod streams;
 mod typed_calls;
+mod written_once;
 
 use std::{env, error::Error, path::PathBuf, process::ExitCode};
 
@@ -41,6 +42,7 @@ const CASES: &[&[Case]] = &[
     runtimes::CASES,
     random_calls::CASES,
     bad_input::CASES,
+    written_once::CASES,
 ];
 
 const USAGE: &str = "usage: dormir-hyperlight-runner MODE GUEST CASE, where MODE is hyperlight or \
