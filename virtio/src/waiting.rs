@@ -30,6 +30,11 @@ impl Waiting {
         }
     }
 
+    #[cfg(feature = "vsock")]
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Removes a request, if it is there.
     pub(crate) fn remove(&mut self, id: u64) -> Option<Waker> {
         let position = self.0.iter().position(|request| request.id == id)?;

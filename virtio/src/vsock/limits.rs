@@ -11,8 +11,8 @@ pub struct Limits {
     /// The bytes of a connection that came and were not read, and as many that were written and
     /// not sent. The default is 64 KiB; 0 is taken for 1.
     pub buffer: u32,
-    /// The connections of a listener that wait to be accepted. Others are refused. The default is
-    /// 16.
+    /// The connections of a listener that wait to be accepted, beyond the tasks that wait for one.
+    /// Others are refused. The default is 16.
     pub backlog: usize,
 }
 

@@ -14,8 +14,9 @@ pub(super) struct Listening {
 }
 
 impl Listening {
-    pub(super) fn len(&self) -> usize {
-        self.backlog.len()
+    /// Whether one more connection may wait, if so many may for which there is no task.
+    pub(super) fn has_place(&self, backlog: usize) -> bool {
+        self.backlog.len() < backlog.saturating_add(self.waiting.len())
     }
 
     pub(super) fn add(&mut self, connection: u64, deferred: &mut Deferred) {

@@ -309,7 +309,8 @@ impl Table {
     /// Whether a connection to this port has a place.
     fn has_listener(&mut self, port: u32) -> bool {
         let listening = self.listeners.get(&port);
-        listening.is_some_and(|listening| listening.len() < self.limits.backlog) && self.has_place()
+        listening.is_some_and(|listening| listening.has_place(self.limits.backlog))
+            && self.has_place()
     }
 
     /// Takes the packet that is to be sent next, and the connection that it is of.
@@ -371,6 +372,7 @@ impl Table {
     pub(super) fn stop(&mut self) {
         self.is_stopped = true;
         self.end_all(Ending::Stopped);
+        self.deferred.drop(&mut self.runner);
         for listening in self.listeners.values_mut() {
             listening.wake_all(&mut self.deferred);
         }

@@ -36,6 +36,11 @@ fn no_more_is_sent_than_the_peer_has_room_for() {
     machine.inject(credit(40, 1000));
     assert_eq!(data_in(&machine.sent()), 30);
     assert_eq!(machine.sent(), []);
+    // Something was sent, so it asks again.
+    assert_eq!(now(stream.write(&[1; 64])), Ok(64));
+    let sent = machine.sent();
+    assert_eq!(data_in(&sent), 40 - (64 - 31));
+    assert_eq!(sent.last().map(|last| last.op), Some(op::CREDIT_REQUEST));
 }
 
 #[test]

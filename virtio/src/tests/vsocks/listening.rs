@@ -130,6 +130,27 @@ fn a_full_backlog_refuses() {
     drop((streams, others));
 }
 
+/// Those for whom a task waits are taken beyond the backlog, however many come at once.
+#[test]
+fn a_crowd_is_let_in_by_as_many_tasks() {
+    let mut machine = Machine::with_limits(limits(16, 64, 1));
+    let listener = machine.vsock.listen(5000).expect("nobody has it");
+    let mut accepts = [(); 3].map(|()| Box::pin(listener.accept()));
+    for accept in &mut accepts {
+        assert!(poll(accept.as_mut(), &Flag::new()).is_pending());
+    }
+    for port in 1..=5 {
+        machine.inject(Packet::new(port, 5000, op::REQUEST));
+    }
+    let ops: Vec<_> = machine.sent().iter().map(|packet| packet.op).collect();
+    assert_eq!(ops[..4], [op::RESPONSE; 4]);
+    assert_eq!(ops[4..], [op::RESET]);
+    for (accept, port) in accepts.iter_mut().zip(1..) {
+        let accepted = now(accept.as_mut()).expect("one came");
+        assert_eq!(accepted.peer_port(), port);
+    }
+}
+
 /// A peer that sent and closed before it was accepted is still read.
 #[test]
 fn a_short_visit() {

@@ -71,21 +71,27 @@ fn no_wake_of_the_runner_is_lost() {
         },
         |_, stream| read(stream.expect("it is kept")).is_ok_and(|bytes| bytes == b"packet"),
     );
-    // Another task writes.
-    at_every_place(
-        |_, mut stream, _| {
-            let step = move || {
-                assert_eq!(now(stream.write(b"packet")), Ok(6));
-                std::mem::forget(stream);
-            };
-            (Box::new(step), None)
-        },
-        |machine, _| {
-            machine
-                .send_next()
-                .is_some_and(|packet| packet.op == op::DATA)
-        },
-    );
+    // Another task writes, while the device's interrupts are wanted, and while they are not.
+    for wants in [false, true] {
+        at_every_place(
+            |machine, mut stream, _| {
+                let (mut other, _) = machine.connect(2);
+                if wants {
+                    assert_eq!(now(other.write(b"first")), Ok(5));
+                    machine.run();
+                    assert!(poll(pin!(other.flush()), &Flag::new()).is_pending());
+                    machine.run();
+                }
+                assert_eq!(machine.transmit.wants_interrupt(), wants);
+                let step = move || assert_eq!(now(stream.write(b"packet")), Ok(6));
+                (Box::new(step), Some(other))
+            },
+            |machine, _| {
+                let sent = std::iter::from_fn(|| machine.send_next());
+                sent.into_iter().any(|packet| packet.data == b"packet")
+            },
+        );
+    }
     // The device sends a packet, of which the queue is full, and the next one takes its place.
     at_every_place(
         |machine, stream, request| {
@@ -97,7 +103,7 @@ fn no_wake_of_the_runner_is_lost() {
             }
             assert_eq!(machine.vsock.sizes(), [1, 1, 0]);
             let step = move || {
-                transmit.serve(|_| 0);
+                assert!(transmit.serve(|_| 0));
                 if transmit.wants_interrupt() {
                     transmit.shared.raise(1);
                 }
@@ -106,28 +112,33 @@ fn no_wake_of_the_runner_is_lost() {
         },
         |machine, _| machine.vsock.sizes() == [1, 0, 0],
     );
-    // The last packet of a flush.
-    at_every_place(
-        |machine, mut stream, _| {
-            assert_eq!(now(stream.write(b"last")), Ok(4));
-            assert!(poll(pin!(stream.flush()), &Flag::new()).is_pending());
-            machine.run();
-            let mut transmit =
-                std::mem::replace(&mut machine.transmit, Side::new(&machine.shared, 1));
-            transmit.serve(|_| 0);
-            let step = move || {
-                transmit.serve(|_| 0);
-                if transmit.wants_interrupt() {
-                    transmit.shared.raise(1);
+    // The last packet of a flush: before the runner knows that a task waits for it, and behind.
+    for knows in [false, true] {
+        at_every_place(
+            |machine, mut stream, _| {
+                assert_eq!(now(stream.write(b"last")), Ok(4));
+                machine.run();
+                assert!(poll(pin!(stream.flush()), &Flag::new()).is_pending());
+                if knows {
+                    machine.run();
                 }
-            };
-            (Box::new(step), Some(stream))
-        },
-        |_, stream| {
-            let flush = pin!(stream.expect("it is kept").flush());
-            poll(flush, &Flag::new()).is_ready()
-        },
-    );
+                assert_eq!(machine.transmit.wants_interrupt(), knows);
+                let mut transmit =
+                    std::mem::replace(&mut machine.transmit, Side::new(&machine.shared, 1));
+                let step = move || {
+                    assert!(transmit.serve(|_| 0));
+                    if transmit.wants_interrupt() {
+                        transmit.shared.raise(1);
+                    }
+                };
+                (Box::new(step), Some(stream))
+            },
+            |_, stream| {
+                let flush = pin!(stream.expect("it is kept").flush());
+                poll(flush, &Flag::new()).is_ready()
+            },
+        );
+    }
 }
 
 thread_local! {
@@ -215,8 +226,10 @@ fn wakers_may_use_the_sockets() {
     assert!(watched(vsock, pin!(listener.accept())).is_pending());
     assert!(watched(vsock, pin!(other.read(&mut buffer))).is_pending());
     drop(other);
+    // Its peer does not answer, and others take its place.
+    let crowd: Vec<_> = (0..31).map(|port| machine.start_connect(port)).collect();
     assert!(watched(vsock, pin!(stream.read(&mut buffer))).is_pending());
     assert!(watched(vsock, pin!(machine.runner.run())).is_pending());
-    drop(machine);
+    drop((machine, crowd));
     drop(stream);
 }
