@@ -21,20 +21,21 @@ use super::{
     port::Port,
     rng::Rng,
 };
-use crate::vmm::device::{DiskFile, SECTOR};
+use crate::vmm::device::{DiskFile, PortForward, SECTOR};
 
 const SECTORS: u64 = 8;
 
 /// What a console holds at most: a queue of the longest requests.
 const MAX_OUTPUT: usize = 64 * (64 << 10);
 
-/// Reads any bytes as what a guest does with a device. The first byte chooses the device and
-/// whether it is set up before. Each of the following begins a step, whose operands follow it.
+/// Reads any bytes as what a guest does with a device. The first byte chooses the device, whether
+/// it is set up before, and whether a network only answers. Each of the following begins a step, whose operands follow it.
 ///
 /// # Panics
 ///
-/// Panics if a property does not hold: each step returns, the status has known bits only, and a
-/// disk keeps its size, and its content if it is read-only.
+/// Panics if a property does not hold: each step returns, the status has known bits only, a
+/// disk keeps its size, and its content if it is read-only, and a network that only answers opens no
+/// connection.
 pub fn fuzz_virtio(bytes: &[u8]) {
     let Some((&first, steps)) = bytes.split_first() else {
         return;
@@ -42,6 +43,7 @@ pub fn fuzz_virtio(bytes: &[u8]) {
     let (is_disk, is_console) = (first & 1 != 0, first & 8 != 0);
     let (read_only, is_set_up) = (first & 2 != 0, first & 4 == 0);
     let (is_net, is_port) = (first & 16 != 0, first & 32 != 0);
+    let is_restricted = first & 64 != 0;
     let file = File::from(memfd_create("disk", MemfdFlags::CLOEXEC).expect("a file in memory"));
     let length = SECTORS * SECTOR;
     file.set_len(length).expect("it has room");
@@ -56,7 +58,13 @@ pub fn fuzz_virtio(bytes: &[u8]) {
     other_end.set_nonblocking(true).expect("it is a socket");
     let device: Box<dyn VirtioDevice> = match (is_console, is_disk) {
         _ if is_port => Box::new(Port::new(socket).expect("it is a socket")),
-        _ if is_net => Box::new(Net::new(socket).expect("it is a socket")),
+        _ if is_net => {
+            let mut net = Net::new(socket).expect("it is a socket");
+            if is_restricted {
+                net.restrict(&[PortForward { host: 1, guest: 80 }]);
+            }
+            Box::new(net)
+        }
         (true, _) => Box::new(Console::new(Arc::clone(&port))),
         (false, false) => Box::new(Rng),
         (false, true) => Box::new(Disk::new(DiskFile {
@@ -85,7 +93,7 @@ pub fn fuzz_virtio(bytes: &[u8]) {
         sent.extend(other_side(&other_end, steps.0));
     }
     if is_net && !is_port {
-        check_frames(&sent);
+        check_frames(&sent, is_restricted);
     }
     if read_only {
         assert!(content() == before);
@@ -105,11 +113,36 @@ fn other_side(mut socket: &UnixStream, bytes: &[u8]) -> Vec<u8> {
 }
 
 /// Each has its length, as Ethernet has it. The last one may be cut off.
-fn check_frames(mut bytes: &[u8]) {
+fn check_frames(mut bytes: &[u8], is_restricted: bool) {
     while let Some((length, rest)) = bytes.split_first_chunk() {
         let length = u32::from_be_bytes(*length);
         assert!((14..=1514).contains(&length), "{length}");
-        bytes = rest.get(length as usize..).unwrap_or_default();
+        let Some((frame, rest)) = rest.split_at_checked(length as usize) else {
+            return;
+        };
+        assert!(!is_restricted || is_answer(frame), "{frame:?}");
+        bytes = rest;
+    }
+}
+
+/// Whether a frame has the form of one that opens no connection, by the fixed places of its bytes.
+fn is_answer(frame: &[u8]) -> bool {
+    let packet = &frame[14..];
+    match frame[12..14] {
+        [8, 6] => true,
+        [8, 0] => {
+            let content = &packet[usize::from(packet[0] & 15) * 4..];
+            let ports = &content[..4];
+            let is_whole = packet[6] & 0x3f == 0 && packet[7] == 0;
+            is_whole
+                && match packet[9] {
+                    // A SYN has its ACK.
+                    6 => ports[..2] == [0, 80] && content[13] & 0x12 != 2,
+                    17 => ports == [0, 68, 0, 67],
+                    _ => false,
+                }
+        }
+        _ => false,
     }
 }
 

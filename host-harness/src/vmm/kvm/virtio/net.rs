@@ -25,7 +25,7 @@ use super::{
     request::{BrokenRequest, Buffers, Request},
 };
 use crate::vmm::{
-    device::{MAC, Network},
+    device::{MAC, Network, PortForward},
     error::RunError,
     limit::{Limit, Unstarted},
     report::Warning,
@@ -94,16 +94,24 @@ impl Net {
             let what = "a socket for passt";
             RunError::Resource { what, cause }
         })?;
+        let held_back = match network.restrict {
+            true => net.restrict(&network.forwards),
+            false => Arc::default(),
+        };
         let watch = NetWatch {
             passt,
             is_down: Arc::clone(&net.is_down),
-            held_back: Arc::default(),
+            held_back,
         };
-        if network.restrict {
-            let held_back = Arc::clone(&watch.held_back);
-            net.filter = Some(Filter::new(&network.forwards, held_back));
-        }
         Ok((net, watch))
+    }
+
+    /// Lets out only what answers connections that were forwarded. Returns the number of packets
+    /// that are held back.
+    pub(super) fn restrict(&mut self, forwards: &[PortForward]) -> Arc<AtomicU64> {
+        let held_back = Arc::<AtomicU64>::default();
+        self.filter = Some(Filter::new(forwards, Arc::clone(&held_back)));
+        held_back
     }
 
     /// A network whose other side is the other end of this socket.
