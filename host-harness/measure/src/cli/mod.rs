@@ -109,9 +109,8 @@ struct Arguments {
     /// With --splice: changes nothing, and ends with status 1 if a figure is not the record's
     #[arg(long, requires = "splice", conflicts_with_all = ["figures", "compare", "from"])]
     check: bool,
-    /// Draws what a file of --latency --json has, without measuring; given again, takes the counts
-    /// of a file of
-    /// --counts --json
+    /// Draws what a file of --latency --json has, without measuring; given again, takes what files of
+    /// --counts --json and of --io --json have along
     #[arg(
         long,
         value_name = "FILE",

@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The layout of the document; another number is another layout.
-const SCHEMA: u32 = 1;
+pub(crate) const SCHEMA: u32 = 1;
 
 /// What the figures are, so that no one takes others for them.
-const KIND: &str = "io";
+pub(crate) const KIND: &str = "io";
 
 /// Pages in a second.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -4,6 +4,7 @@ use super::{
     Host, Versions,
     counts::CountsDocument,
     distribution::{Distribution, Span},
+    io::IoDocument,
     now,
     sizes::ImageSize,
 };
@@ -93,6 +94,9 @@ pub(crate) struct Document {
     /// What the same run counted; none where only latencies were measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) counts: Option<CountsDocument>,
+    /// What another run measured of servers and disks, if its file was given too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) io: Option<IoDocument>,
     /// How large guest programs are; none where that was not measured.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) images: Vec<ImageSize>,
@@ -114,6 +118,7 @@ impl Document {
             left_out,
             cells,
             counts: None,
+            io: None,
             images: Vec::new(),
         }
     }

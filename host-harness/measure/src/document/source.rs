@@ -1,11 +1,13 @@
-//! Several files as one document: latencies, and counts.
+//! Several files as one document: latencies, counts, and I/O.
 
 use super::{
     counts::{self, CountsDocument},
+    io::{self, IoDocument},
     latency::{Cell, Document, DocumentError},
 };
 use crate::files;
 use dormir_harness::vmm::Vmm;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -15,15 +17,20 @@ pub(crate) enum SourceError {
     #[error(transparent)]
     DocumentError(#[from] DocumentError),
     #[error(
-        "{} has counts of schema {found}, and this command reads schema {}: count again with the \
-         same version of this command",
-        name.display(),
-        counts::SCHEMA
+        "{} has {what} of schema {found}, and this command reads schema {known}: measure again \
+         with the same version of this command",
+        name.display()
     )]
-    Schema { name: PathBuf, found: u64 },
-    #[error("{} has counts that cannot be read ({reason}): count again", name.display())]
-    Counts {
+    Schema {
         name: PathBuf,
+        what: &'static str,
+        found: u64,
+        known: u32,
+    },
+    #[error("{} has {what} that cannot be read ({reason}): measure again", name.display())]
+    Layout {
+        name: PathBuf,
+        what: &'static str,
         reason: serde_json::Error,
     },
     #[error(
@@ -47,7 +54,7 @@ pub(crate) enum SourceError {
     NoVmmLeft,
 }
 
-/// Reads files with latencies, and with counts, of which there may be one each.
+/// Reads files with latencies, with counts and with I/O, of which there may be one each.
 pub(crate) fn read(names: &[PathBuf]) -> Result<Document, SourceError> {
     let mut texts = Vec::new();
     for name in names {
@@ -65,6 +72,7 @@ pub(crate) fn read(names: &[PathBuf]) -> Result<Document, SourceError> {
 pub(crate) fn of_texts(texts: &[(PathBuf, String)]) -> Result<Document, SourceError> {
     let mut latencies: Option<(&PathBuf, Document)> = None;
     let mut counts: Option<(&PathBuf, CountsDocument)> = None;
+    let mut io: Option<(&PathBuf, IoDocument)> = None;
     for (name, text) in texts {
         let twice = |one: &PathBuf, what| SourceError::Twice {
             one: one.clone(),
@@ -73,7 +81,11 @@ pub(crate) fn of_texts(texts: &[(PathBuf, String)]) -> Result<Document, SourceEr
         };
         if let Some(found) = read_counts(name, text)? {
             if let Some((one, _)) = counts.replace((name, found)) {
-                return Err(twice(one, "counts"));
+                return Err(twice(one, COUNTS));
+            }
+        } else if let Some(found) = read_io(name, text)? {
+            if let Some((one, _)) = io.replace((name, found)) {
+                return Err(twice(one, IO));
             }
         } else if let Some((one, _)) = latencies.replace((name, read_latencies(name, text)?)) {
             return Err(twice(one, "latencies"));
@@ -82,14 +94,20 @@ pub(crate) fn of_texts(texts: &[(PathBuf, String)]) -> Result<Document, SourceEr
     let Some((name, mut document)) = latencies else {
         return Err(SourceError::NoLatencies);
     };
+    let twice = |other: &PathBuf, what| SourceError::Twice {
+        one: name.clone(),
+        other: other.clone(),
+        what,
+    };
     if let Some((other, found)) = counts
         && document.counts.replace(found).is_some()
     {
-        return Err(SourceError::Twice {
-            one: name.clone(),
-            other: other.clone(),
-            what: "counts",
-        });
+        return Err(twice(other, COUNTS));
+    }
+    if let Some((other, found)) = io
+        && document.io.replace(found).is_some()
+    {
+        return Err(twice(other, IO));
     }
     Ok(document)
 }
@@ -125,23 +143,46 @@ pub(crate) fn read_latencies(name: &Path, text: &str) -> Result<Document, Source
     }
 }
 
+/// What files have, in sentences.
+const COUNTS: &str = "counts";
+const IO: &str = "figures of I/O";
+
 /// The counts, if it is such a file. The reader of latencies reports what is wrong with any other.
 fn read_counts(name: &Path, text: &str) -> Result<Option<CountsDocument>, SourceError> {
-    let Ok(found) = serde_json::from_str::<Value>(text) else {
+    let is_one = |found: &Value| {
+        found.get("kind").is_none() && found.get("counts").is_some_and(Value::is_array)
+    };
+    read_kind(name, text, (COUNTS, counts::SCHEMA), is_one)
+}
+
+/// The figures of I/O, if it is such a file.
+fn read_io(name: &Path, text: &str) -> Result<Option<IoDocument>, SourceError> {
+    let is_one = |found: &Value| found.get("kind").and_then(Value::as_str) == Some(io::KIND);
+    read_kind(name, text, (IO, io::SCHEMA), is_one)
+}
+
+/// Reads a file of `what` with the schema `known`, if it is one.
+fn read_kind<T: DeserializeOwned>(
+    name: &Path,
+    text: &str,
+    (what, known): (&'static str, u32),
+    is_one: impl Fn(&Value) -> bool,
+) -> Result<Option<T>, SourceError> {
+    let Some(document) = serde_json::from_str::<Value>(text).ok().filter(is_one) else {
         return Ok(None);
     };
-    if found.get("kind").is_some() || !found.get("counts").is_some_and(Value::is_array) {
-        return Ok(None);
-    }
-    let schema = found.get("schema").and_then(Value::as_u64).unwrap_or(0);
-    if schema != u64::from(counts::SCHEMA) {
+    let found = document.get("schema").and_then(Value::as_u64).unwrap_or(0);
+    if found != u64::from(known) {
         return Err(SourceError::Schema {
             name: name.to_owned(),
-            found: schema,
+            what,
+            found,
+            known,
         });
     }
-    let read = serde_json::from_value(found).map_err(|reason| SourceError::Counts {
+    let read = serde_json::from_value(document).map_err(|reason| SourceError::Layout {
         name: name.to_owned(),
+        what,
         reason,
     });
     read.map(Some)
@@ -152,7 +193,7 @@ mod tests {
     use super::{super::latency::made_up_cell, *};
     use std::fs;
 
-    const COUNTS: &str = r#"{"schema": 1, "counts": [], "exits": [], "versions": {}}"#;
+    const COUNTS_FILE: &str = r#"{"schema": 1, "counts": [], "exits": [], "versions": {}}"#;
 
     fn latencies(values: &[u64]) -> String {
         let cell = made_up_cell("dormir", values, &[("poll", 1)]);
@@ -179,7 +220,7 @@ mod tests {
     #[test]
     fn latencies_and_counts_come_in_any_order() {
         let latencies = latencies(&[5]);
-        for texts in [[&*latencies, COUNTS], [COUNTS, &*latencies]] {
+        for texts in [[&*latencies, COUNTS_FILE], [COUNTS_FILE, &*latencies]] {
             let document = read_all(&texts).expect("a page");
             assert_eq!(document.cells.len(), 1);
             assert!(document.counts.is_some());
@@ -188,10 +229,31 @@ mod tests {
     }
 
     #[test]
+    fn figures_of_io_are_taken_along() {
+        let (latencies, io) = (latencies(&[5]), io::made_up().to_json().expect("JSON"));
+        let document = read_all(&[&io, COUNTS_FILE, &latencies]).expect("a page");
+        assert!(document.counts.is_some() && document.io.is_some());
+        let both = json_of(&document);
+        for (texts, reason) in [
+            (&[&*io, &latencies, &io][..], "both have figures of I/O"),
+            (&[&*io, &both], "both have figures of I/O"),
+            (&[&*io], "none of the files has latencies"),
+            (
+                &[r#"{"schema": 2, "kind": "io"}"#],
+                "figures of I/O of schema 2",
+            ),
+            (&[r#"{"schema": 1, "kind": "io"}"#], "missing field"),
+        ] {
+            let error = read_all(texts).expect_err(reason).to_string();
+            assert!(error.contains(reason), "{reason}: {error}");
+        }
+    }
+
+    #[test]
     fn what_makes_no_page_is_refused_with_a_sentence() {
         let one = latencies(&[5]);
         let with_counts = {
-            let mut document = read_all(&[&one, COUNTS]).expect("a page");
+            let mut document = read_all(&[&one, COUNTS_FILE]).expect("a page");
             document.images.clear();
             json_of(&document)
         };
@@ -200,10 +262,10 @@ mod tests {
             json_of(&Document::for_test(vec![cell]))
         };
         for (texts, reason) in [
-            (&[COUNTS][..], "none of the files has latencies"),
+            (&[COUNTS_FILE][..], "none of the files has latencies"),
             (&[&*one, &one], "both have latencies"),
-            (&[COUNTS, &*one, COUNTS], "both have counts"),
-            (&[&*with_counts, COUNTS], "both have counts"),
+            (&[COUNTS_FILE, &*one, COUNTS_FILE], "both have counts"),
+            (&[&*with_counts, COUNTS_FILE], "both have counts"),
             (&[&latencies(&[])], "a histogram without values"),
             (
                 &[r#"{"schema": 7, "counts": []}"#, &one],

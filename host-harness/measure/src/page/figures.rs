@@ -144,6 +144,11 @@ pub(super) fn from_terminal(table: &Table, names: usize) -> Markup {
     }
 }
 
+/// What may be wider than the page.
+pub(super) fn scroll(name: &str, content: &Markup) -> Markup {
+    html! { div.scroll tabindex="0" role="region" aria-label=(name) { (content) } }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

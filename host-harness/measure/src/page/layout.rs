@@ -1,6 +1,6 @@
 //! The page as a whole.
 
-use super::{bars, chart, figures, ink, palette};
+use super::{bars, chart, figures, ink, palette, servers};
 use crate::{
     document::{
         Host,
@@ -61,6 +61,7 @@ pub(super) fn page(document: &Document) -> Markup {
                     section { h2 #machine { "The machine" } (machine(&document.host)) }
                     (distributions(&document.cells))
                     (counts(document.counts.as_ref()))
+                    @if let Some(io) = &document.io { (servers::section(io)) }
                     (images(document))
                     (all_figures(&document.cells))
                     (notes(document))
@@ -184,10 +185,10 @@ fn counts(found: Option<&CountsDocument>) -> Markup {
                     details {
                         summary { "All counts" }
                         @let counts = report::counts::draw(&found.counts);
-                        (scroll("All counts", &figures::from_terminal(&counts, 1)))
+                        (figures::scroll("All counts", &figures::from_terminal(&counts, 1)))
                         p { "What a sleep asks the machine for, in the mean:" }
                         @let exits = report::counts::draw_exits(&found.exits);
-                        (scroll("Exits", &figures::from_terminal(&exits, 1)))
+                        (figures::scroll("Exits", &figures::from_terminal(&exits, 1)))
                         ul {
                             @for note in COUNTS_NOTES { li { (note) "." } }
                             li { "Exact for " (in_words(&found.versions)) "." }
@@ -215,7 +216,7 @@ fn images(document: &Document) -> Markup {
                     code, console and handling of faults; release profile, without debug \
                     information." }
                 div.groups { (bars::draw(&bars::of_images(&document.images), "size")) }
-                (scroll("Image sizes", &html! {
+                (figures::scroll("Image sizes", &html! {
                     table.figures {
                         thead { tr {
                             @for name in ["program", "code", "constants", "data", "zeroed"] {
@@ -250,7 +251,7 @@ fn all_figures(cells: &[Cell]) -> Markup {
             @for guest in cells.chunk_by(Cell::is_of_guest_of) {
                 @let name = format!("{}, {}", guest[0].vmm, names::setting(&guest[0]));
                 h3 { (name) }
-                (scroll(&name, &figures::from_terminal(&report::latency::draw(guest), 3)))
+                (figures::scroll(&name, &figures::from_terminal(&report::latency::draw(guest), 3)))
             }
         }
     }
@@ -269,11 +270,6 @@ fn notes(document: &Document) -> Markup {
             }
         }
     }
-}
-
-/// What may be wider than the page.
-fn scroll(name: &str, content: &Markup) -> Markup {
-    html! { div.scroll tabindex="0" role="region" aria-label=(name) { (content) } }
 }
 
 #[cfg(test)]

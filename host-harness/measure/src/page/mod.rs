@@ -12,6 +12,7 @@ mod labels;
 mod layout;
 mod palette;
 mod picture;
+mod servers;
 
 use crate::document::latency::Document;
 pub(crate) use picture::EmptyPictureError;

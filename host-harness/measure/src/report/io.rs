@@ -12,7 +12,7 @@ use std::fmt::Write;
 const BASE: &str = "Linux, Tokio and hyper";
 
 /// What holds for all figures.
-const NOTES: &[&str] = &[
+pub(crate) const NOTES: &[&str] = &[
     "rates are medians of the rounds, with half of the range of their middle half. The ratio is the \
      median of the rounds' own, to Linux in the same round. docs/benchmarks.md describes how each \
      figure is taken",
@@ -73,7 +73,7 @@ fn table(header: &[&str], texts: usize) -> Table {
     table
 }
 
-fn draw_http(rates: &[HttpRate]) -> Table {
+pub(crate) fn draw_http(rates: &[HttpRate]) -> Table {
     let mut table = table(
         &[
             "server",
@@ -104,7 +104,7 @@ fn draw_http(rates: &[HttpRate]) -> Table {
     table
 }
 
-fn draw_servers(document: &IoDocument) -> Table {
+pub(crate) fn draw_servers(document: &IoDocument) -> Table {
     let header = [
         "VMM",
         "server",
@@ -150,7 +150,7 @@ pub(crate) fn exits(exits: &Exits) -> String {
     format!("{:.1}{halts}", exits.to_vmm)
 }
 
-fn draw_disk(rates: &[DiskRate]) -> Table {
+pub(crate) fn draw_disk(rates: &[DiskRate]) -> Table {
     let mut table = table(&["VMM", "guest", "in flight", "a second"], 2);
     for row in rates {
         table.add_row([
@@ -163,7 +163,7 @@ fn draw_disk(rates: &[DiskRate]) -> Table {
     table
 }
 
-fn draw_serial(rows: &[Serial]) -> Table {
+pub(crate) fn draw_serial(rows: &[Serial]) -> Table {
     let header = ["VMM", "a byte there and back, p50", "p99", "bytes a second"];
     let mut table = table(&header, 1);
     for row in rows {
