@@ -50,6 +50,8 @@ pub(super) fn run(options: &Options<'_>, stop: &StopToken) -> Ended {
     let workspace = Workspace::locate()?;
     let toolchain = setup::set_up(&workspace, needs(options), options.policy, stop)?;
     let (vmms, mut left_out) = plan::usable(options.vmms)?;
+    let (rated, others) = plan::rated(&vmms, options.vmms);
+    left_out.extend(others);
     let has_qemu = vmms.iter().any(|vmm| matches!(vmm, Vmm::Qemu(..)));
     let made = match has_qemu {
         true => linux::make(&workspace, stop),
@@ -70,6 +72,7 @@ pub(super) fn run(options: &Options<'_>, stop: &StopToken) -> Ended {
     }
     let measurement = Measurement {
         vmms: &vmms,
+        rated: &rated,
         rounds: options.rounds,
         span: Duration::from_secs(options.seconds.into()),
         images: &images,
@@ -83,11 +86,6 @@ pub(super) fn run(options: &Options<'_>, stop: &StopToken) -> Ended {
     ));
     let mut document = IoDocument::new(machine::look(), versions, left_out);
     let measured = measurement.run(&mut document, stop);
-    if let Err(error) = &measured {
-        document
-            .left_out
-            .push(format!("what followed is left out: {error}"));
-    }
     let shown = io::stdout().write_all(report::io::text(&document).as_bytes());
     // Whether or not anything reads the table.
     if let Some(json) = json {

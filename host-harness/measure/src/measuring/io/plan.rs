@@ -9,7 +9,7 @@ pub(crate) const CONNECTIONS: [usize; 3] = [1, 8, 100];
 /// The memory of each guest, in MiB, unless the least is looked for.
 pub(crate) const MEMORY_MIB: u32 = 256;
 
-/// The VMMs, unless others are named. Without hardware for KVM only its exits tell something.
+/// The VMMs, unless others are named.
 const USUAL: [Vmm; 3] = [
     Vmm::Qemu(Accelerator::Tcg, MachineType::Q35),
     Vmm::Qemu(Accelerator::Tcg, MachineType::Microvm),
@@ -48,16 +48,39 @@ pub(crate) fn usable(named: &[Vmm]) -> Result<(Vec<Vmm>, Vec<String>), RunError>
     }
 }
 
-/// About how long all of it takes, on a machine with nothing else to do.
-pub(crate) fn estimate(vmms: usize, servers: usize, rounds: u32, span: Duration) -> Duration {
+/// Those of the VMMs under which pages are counted, and a sentence if there are others: where KVM
+/// emulates instructions, a rate says nothing, and takes minutes.
+pub(crate) fn rated(vmms: &[Vmm], named: &[Vmm]) -> (Vec<Vmm>, Option<String>) {
+    let emulates = || {
+        let found = kvm::probe().ok();
+        found.and_then(|kvm| kvm.hardware_assisted) == Some(false)
+    };
+    let is_rated = |vmm: &Vmm| named.contains(vmm) || *vmm != Vmm::Kvm || !emulates();
+    let rated: Vec<Vmm> = vmms.iter().copied().filter(is_rated).collect();
+    let others = (rated.len() < vmms.len()).then(|| {
+        "kvm: pages are left out, since KVM here emulates instructions: pass --vmm kvm for them"
+            .into()
+    });
+    (rated, others)
+}
+
+/// About how long all of it takes, on a machine with nothing else to do: under so many VMMs, of
+/// which pages are counted under some.
+pub(crate) fn estimate(
+    vmms: usize,
+    rated: usize,
+    servers: usize,
+    rounds: u32,
+    span: Duration,
+) -> Duration {
     /// A boot, and what comes before anything counts.
     const BOOT: Duration = Duration::from_secs(4);
     /// Reads from a disk.
     const DISK: Duration = Duration::from_secs(5);
     /// Instructions, exits, memory, the serial line.
-    const OTHERS: Duration = Duration::from_secs(40);
+    const OTHERS: Duration = Duration::from_secs(60);
 
-    let server = BOOT + span * CONNECTIONS.len() as u32;
-    let round = (server + DISK) * servers as u32;
-    (round * rounds + OTHERS) * vmms as u32
+    let pages = (BOOT + span * CONNECTIONS.len() as u32) * (servers * rated) as u32;
+    let disks = DISK * (2 * vmms) as u32;
+    (pages + disks) * rounds + OTHERS * vmms as u32
 }

@@ -15,7 +15,7 @@ use dormir_harness::{
     guest::Images,
     vmm::{Accelerator, StopToken, Vmm},
 };
-use std::{error::Error, time::Duration};
+use std::{cell::RefCell, error::Error, time::Duration};
 
 /// The guest programs.
 pub(crate) const PROGRAMS: [&str; 4] = [
@@ -32,6 +32,8 @@ const FACTOR: u32 = 4;
 #[derive(Debug)]
 pub(crate) struct Measurement<'a> {
     pub(crate) vmms: &'a [Vmm],
+    /// Those of them under which pages are counted.
+    pub(crate) rated: &'a [Vmm],
     pub(crate) rounds: u32,
     pub(crate) span: Duration,
     pub(crate) images: &'a Images,
@@ -58,44 +60,107 @@ impl Measurement<'_> {
     /// About how long it takes, and the time after which it is given up.
     pub(crate) fn takes(&self) -> (Duration, Duration) {
         let servers = 2 + usize::from(self.linux.is_some());
-        let usual = plan::estimate(self.vmms.len(), servers, self.rounds, self.span);
+        let usual = plan::estimate(
+            self.vmms.len(),
+            self.rated.len(),
+            servers,
+            self.rounds,
+            self.span,
+        );
         (usual, usual * FACTOR)
     }
 
-    /// Measures all of it. What was measured before an error is in the document.
+    /// Measures all of it. What was measured before an error is in the document, and so is a sentence
+    /// on each figure that could not be taken.
     pub(crate) fn run(
         &self,
         document: &mut IoDocument,
         stop: &StopToken,
     ) -> Result<(), Box<dyn Error>> {
         let bounds = &Bounds::new(stop, self.takes().1);
-        let contestants = self.contestants()?;
         self.sizes(document)?;
-        let of_vmm = |vmm| {
-            contestants
-                .iter()
-                .filter(move |it| it.server.runs_under(vmm))
+        let contestants = self.contestants()?;
+        let progress = Progress::of("measuring", self.steps(&contestants));
+        let taker = &Taker {
+            progress: &progress,
+            left_out: RefCell::default(),
         };
-        let all: usize = self.vmms.iter().map(|&vmm| of_vmm(vmm).count()).sum();
-        // Each round has a turn of each server and, for the disk, one of each guest.
-        let disks = all - self.vmms.len();
-        let rounds = (all + disks) * self.rounds as usize;
-        let progress = Progress::of("measuring", rounds + 2 * all + self.vmms.len());
-        let step = |vmm: Vmm, name: &str, what: &str| {
-            progress.next(&format!("{vmm}, {name}: {what}"));
-        };
+        let taken = self.take(document, &contestants, taker, bounds);
+        progress.end();
+        let left_out = taker.left_out.take();
+        let count = left_out.len();
+        document.left_out.extend(left_out);
+        if let Err(error) = &taken {
+            let sentence = format!("what followed is left out: {error}");
+            document.left_out.push(sentence);
+        }
+        taken?;
+        match count {
+            0 => Ok(()),
+            _ => Err("figures are missing: the reasons are below the tables".into()),
+        }
+    }
+
+    /// How many steps there are, unless some fail.
+    fn steps(&self, contestants: &[Contestant]) -> usize {
+        let of = |vmm| of_vmm(contestants, vmm).count();
+        let pages: usize = self.rated.iter().map(|&vmm| of(vmm)).sum();
+        let servers: usize = self.vmms.iter().map(|&vmm| of(vmm)).sum();
+        // For the disk there is one server of dormir's less.
+        let disks = servers - self.vmms.len();
+        (pages + disks) * self.rounds as usize + 2 * servers + self.vmms.len()
+    }
+
+    fn take(
+        &self,
+        document: &mut IoDocument,
+        contestants: &[Contestant],
+        taker: &Taker<'_>,
+        bounds: &Bounds,
+    ) -> Result<(), Box<dyn Error>> {
+        self.pages(document, contestants, taker, bounds)?;
+        for &vmm in self.vmms {
+            for contestant in of_vmm(contestants, vmm) {
+                let figures =
+                    ServerFigures::of(&mut document.servers, vmm, contestant.server.name());
+                needs(contestant, vmm, figures, taker, bounds)?;
+            }
+        }
+        self.disks(document, taker, bounds)?;
+        self.serial(document, taker, bounds)
+        // The round trips and the throughput of a vsock belong here.
+    }
+
+    /// The rounds in which the servers take turns.
+    fn pages(
+        &self,
+        document: &mut IoDocument,
+        contestants: &[Contestant],
+        taker: &Taker<'_>,
+        bounds: &Bounds,
+    ) -> Result<(), Box<dyn Error>> {
         let mut page = None;
+        let mut failed = Vec::new();
         for round in 0..self.rounds {
-            for &vmm in self.vmms {
-                let mut turn: Vec<&Contestant> = of_vmm(vmm).collect();
+            for &vmm in self.rated {
+                let mut turn: Vec<&Contestant> = of_vmm(contestants, vmm).collect();
                 // Each is first, in the middle and last.
                 let first = round as usize % turn.len();
                 turn.rotate_left(first);
                 for contestant in turn {
-                    step(vmm, contestant.server.name(), "pages");
+                    let name = contestant.server.name();
+                    // Its rounds would not be those of the others any more.
+                    if failed.contains(&(vmm, name)) {
+                        continue;
+                    }
                     let figures = (&mut document.http, &mut document.servers);
-                    let answer = http::round(contestant, vmm, self.span, figures, bounds)
-                        .map_err(|error| failed(vmm, contestant.server.name(), error))?;
+                    let answer = taker.take(vmm, &format!("{name}: pages"), || {
+                        http::round(contestant, vmm, self.span, figures, bounds)
+                    })?;
+                    let Some(answer) = answer else {
+                        failed.push((vmm, name));
+                        continue;
+                    };
                     if *page.get_or_insert_with(|| answer.clone()) != answer {
                         return Err(
                             "the servers answer differently: give them the same page".into()
@@ -104,37 +169,6 @@ impl Measurement<'_> {
                 }
             }
         }
-        for &vmm in self.vmms {
-            for contestant in of_vmm(vmm) {
-                let name = contestant.server.name();
-                step(vmm, name, "instructions, exits");
-                let figures = ServerFigures::of(&mut document.servers, vmm, name);
-                let failed = |error| failed(vmm, name, error);
-                let (boot, bounds) = (&contestant.boot, bounds);
-                match vmm {
-                    Vmm::Kvm => {
-                        let exits = counts::exits(boot, bounds).map_err(failed)?;
-                        figures.exits_per_request = Some(exits);
-                    }
-                    Vmm::Qemu(Accelerator::Tcg, _) => {
-                        figures.instructions =
-                            counts::instructions(boot, vmm, bounds).map_err(failed)?;
-                    }
-                    Vmm::Qemu(Accelerator::Kvm, _) => {}
-                }
-                step(vmm, name, "memory");
-                if matches!(vmm, Vmm::Qemu(..)) {
-                    let usual = figures.first_answer_ns.iter().max().copied();
-                    let usual = Duration::from_nanos(usual.unwrap_or_default());
-                    let least = memory::least(boot, vmm, usual, bounds).map_err(failed)?;
-                    figures.least_memory_mib = Some(least);
-                }
-            }
-        }
-        self.disks(document, &progress, bounds)?;
-        self.serial(document, &progress, bounds)?;
-        // The round trips and the throughput of a vsock belong here.
-        progress.end();
         Ok(())
     }
 
@@ -160,34 +194,30 @@ impl Measurement<'_> {
     fn disks(
         &self,
         document: &mut IoDocument,
-        progress: &Progress,
+        taker: &Taker<'_>,
         bounds: &Bounds,
     ) -> Result<(), Box<dyn Error>> {
         let file = disk::make().map_err(GuestError::Resource)?;
         let elf = self.images.get(disk::PROGRAM)?;
         for _ in 0..self.rounds {
             for &vmm in self.vmms {
-                let mut add = |guest: &str, rates: disk::Rates| {
+                let mut add = |guest: &str, rates: Option<disk::Rates>| {
+                    let rates = rates.into_iter().flatten();
                     for (in_flight, rate) in disk::IN_FLIGHT.into_iter().zip(rates) {
                         DiskRate::of(&mut document.disk, vmm, guest, in_flight)
                             .rounds
                             .push(rate as f64);
                     }
                 };
-                progress.next(&format!("{vmm}, dormir: a disk"));
-                let rates = disk::of_guest(elf, vmm, file.path(), bounds);
-                add(
-                    "dormir",
-                    rates.map_err(|error| failed(vmm, "a disk", error))?,
-                );
-                let linux = self.linux.filter(|_| Server::Linux.runs_under(vmm));
-                if let Some(linux) = linux {
-                    progress.next(&format!("{vmm}, Linux: a disk"));
-                    let rates = disk::of_linux(&linux.reads_disk, vmm, file.path(), bounds);
-                    add(
-                        "Linux",
-                        rates.map_err(|error| failed(vmm, "a disk", error))?,
-                    );
+                let rates = taker.take(vmm, "dormir: a disk", || {
+                    disk::of_guest(elf, vmm, file.path(), bounds)
+                });
+                add("dormir", rates?);
+                if let Some(linux) = self.linux.filter(|_| Server::Linux.runs_under(vmm)) {
+                    let rates = taker.take(vmm, "Linux: a disk", || {
+                        disk::of_linux(&linux.reads_disk, vmm, file.path(), bounds)
+                    });
+                    add("Linux", rates?);
                 }
             }
         }
@@ -197,28 +227,111 @@ impl Measurement<'_> {
     fn serial(
         &self,
         document: &mut IoDocument,
-        progress: &Progress,
+        taker: &Taker<'_>,
         bounds: &Bounds,
     ) -> Result<(), Box<dyn Error>> {
         let elf = self.images.get(serial::PROGRAM)?;
         for &vmm in self.vmms {
-            progress.next(&format!("{vmm}: the serial line"));
-            let measured = serial::measure(elf, vmm, bounds);
-            let measured = measured.map_err(|error| failed(vmm, "the serial line", error))?;
-            document.serial.push(Serial {
+            let measured =
+                taker.take(vmm, "the serial line", || serial::measure(elf, vmm, bounds))?;
+            document.serial.extend(measured.map(|measured| Serial {
                 vmm: vmm.to_string(),
                 distribution: Distribution::of(measured.trips),
                 bytes_per_second: measured.bytes_per_second,
-            });
+            }));
         }
         Ok(())
     }
 }
 
-/// What could not be measured under which VMM.
-fn failed(vmm: Vmm, what: &str, error: GuestError) -> Box<dyn Error> {
-    match error {
-        GuestError::Stopped | GuestError::TooLong(_) => error.into(),
-        error => format!("{vmm}, {what}: {error}").into(),
+fn of_vmm(contestants: &[Contestant], vmm: Vmm) -> impl Iterator<Item = &Contestant> {
+    contestants
+        .iter()
+        .filter(move |contestant| contestant.server.runs_under(vmm))
+}
+
+/// What a server needs under a VMM: instructions or exits, and memory.
+fn needs(
+    contestant: &Contestant,
+    vmm: Vmm,
+    figures: &mut ServerFigures,
+    taker: &Taker<'_>,
+    bounds: &Bounds,
+) -> Result<(), Box<dyn Error>> {
+    let (name, boot) = (contestant.server.name(), &contestant.boot);
+    match vmm {
+        Vmm::Kvm => {
+            let what = format!("{name}: exits");
+            figures.exits_per_request = taker.take(vmm, &what, || counts::exits(boot, bounds))?;
+        }
+        Vmm::Qemu(Accelerator::Tcg, _) => {
+            let counted = taker.take(vmm, &format!("{name}: instructions"), || {
+                counts::instructions(boot, vmm, bounds)
+            });
+            figures.instructions = counted?.unwrap_or_default();
+        }
+        Vmm::Qemu(Accelerator::Kvm, _) => {}
+    }
+    let usual = figures.first_answer_ns.iter().max().copied();
+    // Without a usual time there is no telling what is too long.
+    if let (Vmm::Qemu(..), Some(usual)) = (vmm, usual) {
+        let usual = Duration::from_nanos(usual);
+        figures.least_memory_mib = taker.take(vmm, &format!("{name}: memory"), || {
+            memory::least(boot, vmm, usual, bounds)
+        })?;
+    }
+    Ok(())
+}
+
+/// Takes figures one after another, and keeps why some could not be taken.
+struct Taker<'a> {
+    progress: &'a Progress,
+    left_out: RefCell<Vec<String>>,
+}
+
+impl Taker<'_> {
+    /// Takes a figure. `None`: it could not be taken, which does not keep others from it.
+    fn take<T>(
+        &self,
+        vmm: Vmm,
+        what: &str,
+        take: impl FnOnce() -> Result<T, GuestError>,
+    ) -> Result<Option<T>, GuestError> {
+        self.progress.next(&format!("{vmm}, {what}"));
+        match take() {
+            Ok(figure) => Ok(Some(figure)),
+            Err(error @ (GuestError::Stopped | GuestError::TooLong(_))) => Err(error),
+            Err(error) => {
+                let sentence = format!("{vmm}, {what}: {error}");
+                self.left_out.borrow_mut().push(sentence);
+                Ok(None)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_taken_is_named_and_what_stops_all_stops_all() {
+        let progress = Progress::of("measuring", 3);
+        let taker = Taker {
+            progress: &progress,
+            left_out: RefCell::default(),
+        };
+        let take = |result| taker.take(Vmm::Kvm, "a disk", || result);
+        assert!(matches!(take(Ok(7)), Ok(Some(7))));
+        let ended = GuestError::Ended("it panicked".into());
+        assert!(matches!(take(Err(ended)), Ok(None)));
+        assert!(matches!(
+            take(Err(GuestError::Stopped)),
+            Err(GuestError::Stopped)
+        ));
+        let sentences = taker.left_out.take();
+        assert_eq!(sentences.len(), 1);
+        assert!(sentences[0].starts_with("kvm, a disk: "), "{sentences:?}");
+        assert!(sentences[0].contains("it panicked"), "{sentences:?}");
     }
 }
