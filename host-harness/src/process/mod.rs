@@ -147,9 +147,9 @@ pub enum Keep {
     Both,
 }
 
-/// Like [`run`], with the output captured in a file: no pipe can fill up, and a descendant that
-/// holds the stream open blocks nothing. The file is in memory, so that no disk needs to be
-/// writable.
+/// Runs `command` to its end, for at most `limit` and until `stop` is set, with an empty standard
+/// input, and captures its output in a file: no pipe can fill up, and a descendant that holds the
+/// stream open blocks nothing. The file is in memory, so that no disk needs to be writable.
 ///
 /// # Errors
 ///
