@@ -28,7 +28,7 @@ pub(crate) fn instructions(
     for connections in CONNECTIONS {
         let mut connected = running.connect(connections, bounds)?;
         let mut fetch = |count| {
-            let fetched = connected.fetch(Until::Requests(count), bounds.stop());
+            let fetched = connected.fetch(Until::Requests(count), bounds);
             fetched.map_err(GuestError::Fetch)
         };
         fetch(WARM_UP)?;
@@ -50,7 +50,7 @@ pub(crate) fn exits(boot: &Boot, bounds: &Bounds) -> Result<Exits, GuestError> {
     let run = |requests: u64| -> Result<(VcpuCounters, usize), GuestError> {
         let running = Running::boot(boot, Vmm::Kvm, MEMORY_MIB, false, PATIENCE, bounds)?;
         let mut connected = running.connect(1, bounds)?;
-        let fetched = connected.fetch(Until::Requests(requests), bounds.stop());
+        let fetched = connected.fetch(Until::Requests(requests), bounds);
         let fetched = fetched.map_err(GuestError::Fetch)?;
         bounds.check()?;
         Ok((running.counters()?, fetched.times.len()))

@@ -34,10 +34,10 @@ pub(crate) fn round(
         let mut connected = running.connect(connections, bounds)?;
         answer = connected.answer().to_vec();
         connected
-            .fetch(Until::Elapsed(WARM_UP), bounds.stop())
+            .fetch(Until::Elapsed(WARM_UP), bounds)
             .map_err(GuestError::Fetch)?;
         let fetched = connected
-            .fetch(Until::Elapsed(span), bounds.stop())
+            .fetch(Until::Elapsed(span), bounds)
             .map_err(GuestError::Fetch)?;
         // A round that was cut short is none.
         bounds.check()?;

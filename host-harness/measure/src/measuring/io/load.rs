@@ -1,6 +1,6 @@
 //! A client that fetches a page by several connections at once, and takes the time.
 
-use dormir_harness::vmm::StopToken;
+use super::Bounds;
 use std::{
     io::{self, Read, Write},
     net::{Ipv4Addr, TcpListener, TcpStream},
@@ -52,15 +52,13 @@ pub(super) struct Connections {
 impl Connections {
     /// Opens so many one after another. At once they would not come through: QEMU's network takes
     /// one at a time, and the kernel lets others wait for seconds.
-    pub(super) fn open(port: u16, count: usize, stop: &StopToken) -> io::Result<Self> {
+    pub(super) fn open(port: u16, count: usize, bounds: &Bounds) -> io::Result<Self> {
         let mut connections = Self {
             streams: Vec::with_capacity(count),
             answer: Vec::new(),
         };
         for _ in 0..count {
-            if stop.is_stopped() {
-                return Err(io::Error::other("stopped from outside"));
-            }
+            bounds.check().map_err(io::Error::other)?;
             let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
             stream.set_nodelay(true)?;
             stream.set_read_timeout(Some(PATIENCE))?;
@@ -81,8 +79,8 @@ impl Connections {
         &self.answer
     }
 
-    /// Fetches the page by all connections at once, again and again; by each at least once.
-    pub(super) fn fetch(&mut self, until: Until, stop: &StopToken) -> io::Result<Fetched> {
+    /// Fetches the page by all connections at once, again and again, unless the bounds are reached.
+    pub(super) fn fetch(&mut self, until: Until, bounds: &Bounds) -> io::Result<Fetched> {
         let start = Instant::now();
         let sent = AtomicU64::new(0);
         let goes_on = || {
@@ -90,7 +88,7 @@ impl Connections {
                 Until::Elapsed(span) => start.elapsed() < span,
                 Until::Requests(count) => sent.fetch_add(1, Ordering::Relaxed) < count,
             };
-            has_more && !stop.is_stopped()
+            has_more && bounds.check().is_ok()
         };
         let (answer, goes_on) = (&self.answer, &goes_on);
         let times = thread::scope(|scope| {
@@ -186,6 +184,11 @@ fn wrong(what: &str) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dormir_harness::vmm::StopToken;
+
+    fn bounds(stop: &StopToken) -> Bounds {
+        Bounds::new(stop, PATIENCE)
+    }
 
     const ANSWER: &str = "HTTP/1.1 200 OK\r\nA: b\r\ncontent-Length: 5\r\n\r\nhello";
 
@@ -238,7 +241,7 @@ mod tests {
     #[test]
     fn requests_are_counted_and_timed() {
         let port = server(3, 0, ANSWER);
-        let never = StopToken::default();
+        let never = bounds(&StopToken::default());
         let mut connections = Connections::open(port, 3, &never).expect("they are served");
         assert_eq!(connections.answer(), ANSWER.as_bytes());
         let fetched = connections.fetch(Until::Requests(50), &never);
@@ -250,14 +253,14 @@ mod tests {
         assert!(!fetched.times.is_empty() && fetched.took >= span);
         let stopped = StopToken::default();
         stopped.stop();
-        let fetched = connections.fetch(Until::Elapsed(PATIENCE), &stopped);
+        let fetched = connections.fetch(Until::Elapsed(PATIENCE), &bounds(&stopped));
         assert!(fetched.expect("nothing is fetched").times.is_empty());
     }
 
     #[test]
     fn another_answer_is_an_error() {
         let other = "HTTP/1.1 200 OK\r\nA: b\r\ncontent-Length: 5\r\n\r\nhullo";
-        let (port, never) = (server(1, 3, other), StopToken::default());
+        let (port, never) = (server(1, 3, other), bounds(&StopToken::default()));
         let mut connections = Connections::open(port, 1, &never).expect("it is served");
         let fetched = connections.fetch(Until::Requests(5), &never);
         let error = fetched.expect_err("the third differs").to_string();

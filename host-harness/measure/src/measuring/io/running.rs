@@ -68,7 +68,7 @@ impl Running {
                 Guest::Qemu(_) => error,
             });
         }
-        Connections::open(port, 1, bounds.stop()).map_err(GuestError::Fetch)?;
+        Connections::open(port, 1, bounds).map_err(GuestError::Fetch)?;
         let first_answer = Instant::now() - started;
         Ok(Self {
             guest,
@@ -79,7 +79,7 @@ impl Running {
 
     /// Opens connections.
     pub(super) fn connect(&self, count: usize, bounds: &Bounds) -> Result<Connections, GuestError> {
-        let connections = Connections::open(self.port, count, bounds.stop());
+        let connections = Connections::open(self.port, count, bounds);
         // What was stopped did not fail.
         bounds.check()?;
         connections.map_err(GuestError::Fetch)
