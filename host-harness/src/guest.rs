@@ -62,7 +62,10 @@ const SEPARATE_PACKAGES: &[(&str, &[&str])] = &[
     ),
     ("dormir-cases-guest", &["cases"]),
     ("dormir-embassy-guest", &["embassy"]),
-    ("dormir-devices-guest", &["devices", "hello-vsock", "store-key", "vsock"]),
+    (
+        "dormir-devices-guest",
+        &["devices", "hello-vsock", "store-key", "vsock"],
+    ),
     ("dormir-host-calls-guest", &["fetches", "host-calls"]),
     (
         "dormir-http-guest",

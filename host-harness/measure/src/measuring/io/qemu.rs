@@ -126,7 +126,8 @@ impl Machine<'_> {
         }
         add(&["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
         if let Some(port) = self.port {
-            let network = format!("user,id=net,ipv6=off,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:80");
+            let network =
+                format!("user,id=net,ipv6=off,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:80");
             let rom = if bus == "pci" { ",romfile=" } else { "" };
             add(&["-netdev", &network]);
             add(&["-device", &format!("virtio-net-{bus},netdev=net{rom}")]);
