@@ -7,7 +7,7 @@ use embedded_io_async::Write;
 use super::machine::{Machine, Packet, limits, now, op, read};
 use crate::{
     tests::{Flag, poll},
-    vsock::ListenError,
+    vsock::{ConnectError, HOST, ListenError},
 };
 
 #[test]
@@ -149,6 +149,31 @@ fn a_crowd_is_let_in_by_as_many_tasks() {
         let accepted = now(accept.as_mut()).expect("one came");
         assert_eq!(accepted.peer_port(), port);
     }
+}
+
+/// The smallest limits there are: one connection, at a time, for a task that waits.
+#[test]
+fn limits_of_nothing() {
+    let mut machine = Machine::with_limits(limits(1, 0, 0));
+    let listener = machine.vsock.listen(5000).expect("nobody has it");
+    let request = |port| Packet::new(port, 5000, op::REQUEST);
+    machine.inject(request(1));
+    assert_eq!(machine.sent_one().op, op::RESET);
+    let mut accept = Box::pin(listener.accept());
+    assert!(poll(accept.as_mut(), &Flag::new()).is_pending());
+    machine.inject(request(2));
+    let response = machine.sent_one();
+    assert_eq!((response.op, response.buffer), (op::RESPONSE, 1));
+    let mut stream = now(accept).expect("one came");
+    machine.inject(request(2).data(b"a"));
+    assert_eq!(read(&mut stream), Ok(b"a".to_vec()));
+    assert_eq!(machine.sent_one().op, op::CREDIT_UPDATE);
+    let refused = now(machine.vsock.connect(HOST, 1)).err();
+    assert_eq!(refused, Some(ConnectError::TooManyConnections));
+    let mut nowhere = Machine::with_limits(limits(0, 0, 1));
+    let _listener = nowhere.vsock.listen(5000).expect("nobody has it");
+    nowhere.inject(request(3));
+    assert_eq!(nowhere.sent_one().op, op::RESET);
 }
 
 /// A peer that sent and closed before it was accepted is still read.
