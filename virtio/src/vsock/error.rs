@@ -90,8 +90,8 @@ impl embedded_io_async::Error for StreamError {
     }
 }
 
-/// The [`Runner`](super::Runner) was dropped, or its device broke the protocol. All connections have
-/// ended. Connect the device again, and make new sockets.
+/// The [`Runner`](super::Runner) was dropped, or its device broke the protocol. All connections
+/// have ended. Connect the device again, and make new sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stopped;
 

@@ -1,7 +1,7 @@
 //! What bounds the memory that peers can take.
 
-/// How much there may be at once. The memory for data is at most `connections` times twice `buffer`,
-/// and about 1.3 MiB for what is on its way to and from the device.
+/// How much there may be at once. The memory for data is at most `connections` times twice
+/// `buffer`, and about 1.3 MiB for what is on its way to and from the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {

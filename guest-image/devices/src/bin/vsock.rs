@@ -12,9 +12,9 @@
 //!   - `bulk=COUNT`: so many bytes after that. The byte at place `n` of them, which counts from 0,
 //!     is the lowest eight bits of `(31 * n) ^ (n >> 8)`.
 //!
-//!   With `expect=COUNT` it reads so many bytes, or to the end if that comes first, and then closes.
-//!   (Some devices, `vhost-device-vsock` for one, do not tell a host's program that a half has
-//!   ended.)
+//!   With `expect=COUNT` it reads so many bytes, or to the end if that comes first, and then
+//!   closes. (Some devices, `vhost-device-vsock` for one, do not tell a host's program that a half
+//!   has ended.)
 //!
 //! What it prints (`CID`, `PORT` and so on are numbers):
 //! - `listens on port PORT as CID`, when connections are taken.

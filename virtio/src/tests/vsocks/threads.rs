@@ -189,8 +189,8 @@ async fn join(one: impl Future<Output = ()>, other: impl Future<Output = ()>) {
     .await;
 }
 
-/// How much is sent on this connection: from who connects, and to it. The seed's lowest bits are the
-/// room of a connection, which takes as many bytes at once.
+/// How much is sent on this connection: from who connects, and to it. The seed's lowest bits are
+/// the room of a connection, which takes as many bytes at once.
 fn amounts(seed: u64) -> (u64, u64) {
     let mut random = Random(seed);
     let most = (seed & 0xffff) * if cfg!(miri) { 20 } else { 200 };
