@@ -19,6 +19,25 @@ use super::{
 use crate::executor::yield_now;
 
 /// Why there is no connection to the host any more. `E` is the error of the connection itself.
+///
+/// # Examples
+///
+/// ```no_run
+/// # use dormir_guest as _;
+/// use dormir::host_calls::{self, ConnectionError};
+/// use embedded_io_async::{Read, Write};
+///
+/// /// Carries calls until the host has nothing more to do with this guest.
+/// async fn connect<R: Read, W: Write<Error = R::Error>>(
+///     reader: R,
+///     writer: W,
+/// ) -> Result<(), ConnectionError<R::Error>> {
+///     match host_calls::run(reader, writer).await {
+///         ConnectionError::Closed => Ok(()),
+///         error => Err(error),
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]

@@ -59,7 +59,7 @@ pub(super) fn command(
     command
         .args(["test", "--locked", "--release", "--doc"])
         .args(["--package", "dormir", "--target", TARGET])
-        .args(["--features", "hyperlight-typed"])
+        .args(["--features", "hyperlight-typed,host-calls-typed"])
         .arg("--target-dir")
         .arg(workspace.guest_target())
         .arg("--")
