@@ -44,6 +44,9 @@ pub(super) trait VirtioDevice: Send {
         None
     }
 
+    /// Forgets the driver: it has reset the device, or has broken the rules.
+    fn reset(&mut self) {}
+
     /// Whether serving a queue has found, since the last call, what may let others be served.
     fn take_news(&mut self) -> bool {
         false

@@ -78,6 +78,11 @@ impl Bench {
 
     /// Accepts all features, describes the queue, and lets the device run.
     pub(super) fn set_up(&mut self) {
+        self.set_up_with(|_| {});
+    }
+
+    /// As [`set_up`](Self::set_up); `describe` describes other queues.
+    pub(super) fn set_up_with(&mut self, describe: impl FnOnce(&Self)) {
         self.available = 0;
         self.write(VIRTIO_MMIO_STATUS, 0);
         // A driver clears its queue.
@@ -101,6 +106,7 @@ impl Bench {
         ] {
             self.write(register, value);
         }
+        describe(self);
         self.write(VIRTIO_MMIO_STATUS, running);
     }
 

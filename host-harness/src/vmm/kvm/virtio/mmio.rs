@@ -139,7 +139,7 @@ impl MmioDevice {
             VIRTIO_MMIO_STATUS => {
                 let _ = self.access(|transport| transport.write(offset, value));
                 // What a driver added before it let the device run.
-                (0..self.notified.len()).for_each(|queue| self.notify(queue));
+                self.notify_all();
             }
             register => {
                 let _ = self.access(|transport| transport.write(register, value));
@@ -163,6 +163,10 @@ impl MmioDevice {
         }
     }
 
+    fn notify_all(&self) {
+        (0..self.notified.len()).for_each(|queue| self.notify(queue));
+    }
+
     /// The body of the device's thread: serves its queues until it is asked to quit.
     pub(super) fn work(&self, events: &Epoll, quit: &Quit) {
         let mut happened = [EpollEvent::default(); 1];
@@ -170,7 +174,7 @@ impl MmioDevice {
             // An error is that of a signal: the descriptors are valid.
             let count = events.wait(-1, &mut happened).unwrap_or(0);
             if happened[..count].iter().any(|event| event.data() == SOURCE) {
-                (0..self.notified.len()).for_each(|queue| self.notify(queue));
+                self.notify_all();
             }
             self.serve(quit);
         }

@@ -183,6 +183,7 @@ impl Transport {
 
     fn reset(&mut self) {
         self.queues.iter_mut().for_each(Queue::reset);
+        self.device.reset();
         self.status = 0;
         self.device_features_half = 0;
         self.driver_features_half = 0;
@@ -247,6 +248,7 @@ impl Transport {
     /// Stops the device until it is reset.
     fn ask_for_reset(&mut self) {
         self.status |= VIRTIO_CONFIG_S_NEEDS_RESET;
+        self.device.reset();
         if self.has(VIRTIO_CONFIG_S_DRIVER_OK) {
             self.interrupt.raise(VIRTIO_MMIO_INT_CONFIG);
         }
