@@ -28,6 +28,7 @@ pub const TARGETS: &[Target] = &[
     ("backtrace", backtrace),
     ("exchange", exchange),
     ("virtio", virtio),
+    ("vsock", vsock),
 ];
 
 /// The nonce of the console's records: all zeros.
@@ -50,6 +51,11 @@ pub fn backtrace(bytes: &[u8]) {
 /// Drives a virtio device of our own VMM.
 pub fn virtio(bytes: &[u8]) {
     vmm::kvm::fuzz_virtio(bytes);
+}
+
+/// Drives the sockets of our own VMM, as a guest and as programs of the host.
+pub fn vsock(bytes: &[u8]) {
+    vmm::kvm::fuzz_vsock(bytes);
 }
 
 /// Reads what a Hyperlight guest and its host tell each other: as a batch, as a reply, and as the

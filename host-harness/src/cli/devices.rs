@@ -1,9 +1,9 @@
-//! `--rng`, `--console`, `--net` and `--disk`: a guest's virtio devices.
+//! `--rng`, `--console`, `--net`, `--vsock` and `--disk`: a guest's virtio devices.
 
 use std::{
     ffi::{OsStr, OsString},
     os::unix::ffi::OsStrExt,
-    path::Path,
+    path::{Path, PathBuf},
     str::FromStr,
 };
 
@@ -31,6 +31,10 @@ pub(super) struct DeviceOptions {
     /// and reaches what this host reaches, and this host's loopback
     #[arg(long, value_name = "user[,restrict=on|off][,HOST:GUEST...]")]
     net: Option<Net>,
+    /// Gives the guest sockets (vsock): connect to the Unix socket PATH, which must not exist yet,
+    /// and send `CONNECT PORT`; the guest reaches those who listen to the Unix socket PATH_PORT
+    #[arg(long, value_name = "PATH")]
+    vsock: Option<PathBuf>,
 }
 
 /// `user`, and what follows.
@@ -88,9 +92,11 @@ impl DeviceOptions {
             forwards: net.forwards.clone(),
             restrict: net.restrict,
         });
+        let vsock = self.vsock.clone().map(|path| Device::Vsock { path });
         rng.into_iter()
             .chain(console)
             .chain(net)
+            .chain(vsock)
             .chain(self.disk.iter().map(|value| disk(value)))
             .collect()
     }
@@ -106,7 +112,10 @@ impl DeviceOptions {
 
 /// A sandbox was to have devices.
 #[derive(Debug, thiserror::Error)]
-#[error("a Hyperlight sandbox has no virtio devices: leave out --rng, --console, --net and --disk")]
+#[error(
+    "a Hyperlight sandbox has no virtio devices: leave out --rng, --console, --net, --vsock and \
+     --disk"
+)]
 pub(super) struct NoDevicesError;
 
 fn disk(value: &OsStr) -> Device {
@@ -182,6 +191,12 @@ mod tests {
                 assert_eq!(parse(&line).unwrap(), expected);
             }
         }
+        let vsock = Device::Vsock { path: "a,b".into() };
+        assert_eq!(
+            parse("--disk a --vsock a,b --net user").unwrap(),
+            [net(true, &[]), vsock, disk("a", false)]
+        );
+        assert!(parse("--vsock").is_err());
         for wrong in [
             "",
             "tap",

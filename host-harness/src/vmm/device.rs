@@ -1,6 +1,7 @@
 //! The devices that a guest is given: one description for every VMM.
 
 mod net;
+mod vsock;
 
 use std::{
     fs::{File, OpenOptions},
@@ -16,6 +17,8 @@ use rustix::{
 
 pub(super) use net::{MAC, Network};
 pub use net::{NetError, PortForward, PortForwardError};
+pub(super) use vsock::SocketFile;
+pub use vsock::VsockError;
 
 /// The unit in which disks are addressed, in bytes.
 pub(super) const SECTOR: u64 = 512;
@@ -62,6 +65,15 @@ pub enum Device {
         /// loopback at 10.0.2.2; that is refused with a debugger, whose port it would reach.
         restrict: bool,
     },
+    /// Sockets (vsock), by Firecracker's scheme; the guest's address (CID) is 3. A program of this
+    /// host connects to the Unix socket at `path`, sends `CONNECT PORT` and a line feed, and gets
+    /// `OK` and a port's number, on a line, once the guest has accepted. The guest's connection to
+    /// a port of this host (CID 2) is one to the Unix socket whose path has `_PORT` behind it.
+    Vsock {
+        /// The socket for this host's programs. It must not exist, is for this user alone, and is
+        /// removed at the end.
+        path: PathBuf,
+    },
 }
 
 impl Device {
@@ -98,6 +110,12 @@ pub enum DeviceError {
     /// The guest's network cannot be had.
     #[error(transparent)]
     Net(NetError),
+    /// The guest was to have more than one device for sockets.
+    #[error("a guest can have one vsock device: leave out the others")]
+    SecondVsock,
+    /// The guest's sockets cannot be had.
+    #[error(transparent)]
+    Vsock(VsockError),
     /// Nothing can be connected to the socket of a port.
     #[error(
         "the socket {} of a port cannot be connected to ({cause}): start what listens there, or \
@@ -180,6 +198,7 @@ pub(super) enum OpenDevice {
     Console,
     Port(UnixStream),
     Net(Network),
+    Vsock(PathBuf),
 }
 
 impl OpenDevice {
@@ -205,6 +224,10 @@ pub(super) fn open_all(devices: &[Device]) -> Result<Vec<OpenDevice>, DeviceErro
     if devices.iter().filter(is_net).count() > 1 {
         return Err(DeviceError::SecondNet);
     }
+    let is_vsock = |device: &&Device| matches!(device, Device::Vsock { .. });
+    if devices.iter().filter(is_vsock).count() > 1 {
+        return Err(DeviceError::SecondVsock);
+    }
     let mut disks = 0;
     let open = |device: &Device| match device {
         Device::Rng => Ok(OpenDevice::Rng),
@@ -223,6 +246,10 @@ pub(super) fn open_all(devices: &[Device]) -> Result<Vec<OpenDevice>, DeviceErro
             };
             network.check_ports().map_err(DeviceError::Net)?;
             Ok(OpenDevice::Net(network))
+        }
+        Device::Vsock { path } => {
+            vsock::check(path).map_err(DeviceError::Vsock)?;
+            Ok(OpenDevice::Vsock(path.clone()))
         }
         Device::Disk { path, read_only } => {
             disks += 1;

@@ -3,6 +3,7 @@
 mod attend;
 mod backtrace;
 mod command_line;
+mod companion;
 mod config;
 mod console;
 mod device;
@@ -27,7 +28,9 @@ pub use backtrace::{Backtrace, Frame, Origin, Stall};
 pub(crate) use command_line::new_nonce;
 pub use config::{Accelerator, MAX_ARGUMENTS_LENGTH, MachineType, RunConfig, UnknownVmmError, Vmm};
 pub(crate) use console::{Console, Splitter};
-pub use device::{Device, DeviceError, MAX_DEVICES, NetError, PortForward, PortForwardError};
+pub use device::{
+    Device, DeviceError, MAX_DEVICES, NetError, PortForward, PortForwardError, VsockError,
+};
 pub use error::RunError;
 pub use gdb::{GdbListener, GdbPortError};
 #[doc(hidden)]

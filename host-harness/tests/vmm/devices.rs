@@ -271,6 +271,15 @@ fn devices_that_cannot_be_given_are_refused() {
         ));
         let sentence = format!("port {port} of this host, which leads to the guest, is in use");
         assert!(in_use.contains(&sentence), "{in_use}");
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let path = folder.path().join("socket");
+        let vsock = Device::Vsock { path: path.clone() };
+        let two = refused(&with(vmm, &[vsock.clone(), vsock.clone()]));
+        assert!(two.contains("one vsock device"), "{two}");
+        fs::write(&path, "text").expect("a file");
+        let in_use = refused(&with(vmm, &[vsock]));
+        assert!(in_use.contains("is there already"), "{in_use}");
+        assert_eq!(fs::read(&path).expect("it is still there"), b"text");
         let mut config = with(vmm, &[Device::Rng]);
         config.arguments = "x".repeat(4059);
         let long = refused(&config);

@@ -57,6 +57,8 @@ fn count_leftovers() {
         path: file.path().to_owned(),
         read_only: false,
     };
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let path = folder.path().join("socket");
     let all = |vmm| {
         let mut config = config(vmm);
         if vmm == KVM {
@@ -64,7 +66,8 @@ fn count_leftovers() {
                 forwards: vec![forward],
                 restrict: true,
             };
-            config.devices = vec![Device::Rng, disk.clone(), net];
+            let vsock = Device::Vsock { path: path.clone() };
+            config.devices = vec![Device::Rng, disk.clone(), net, vsock];
         }
         launch(&exit(0), &config);
         config.timeout = Duration::from_millis(100);
@@ -81,6 +84,7 @@ fn count_leftovers() {
     wait_for_interrupt();
     all(TCG_Q35);
     assert_eq!(count(), before);
+    assert!(!path.exists());
 }
 
 /// A port of this host that is free, and leads to a guest. Those from 32768 on may be taken for

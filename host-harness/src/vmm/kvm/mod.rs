@@ -20,7 +20,7 @@ mod virtio;
 
 pub use probe::{KvmInfo, probe};
 #[doc(hidden)]
-pub use virtio::fuzz_virtio;
+pub use virtio::{fuzz_virtio, fuzz_vsock};
 
 use std::{
     ffi::c_void,

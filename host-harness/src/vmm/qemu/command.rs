@@ -76,9 +76,18 @@ pub(super) fn arguments(
         // them by default.
         MachineType::Microvm => "microvm,pit=on,pic=on,rtc=on,isa-serial=off",
     };
+    let memory = match devices.iter().any(PassedDevice::shares_memory) {
+        true => {
+            let size = config.memory_mib;
+            let memory = format!("memory-backend-memfd,id=memory,size={size}M,share=on");
+            arguments.pair("-object", memory);
+            ",memory-backend=memory"
+        }
+        false => "",
+    };
     arguments.pair(
         "-machine",
-        format!("{machine_options},accel={accelerator_name}"),
+        format!("{machine_options},accel={accelerator_name}{memory}"),
     );
     // A KVM without VMX cannot set the MSR behind arch-capabilities.
     arguments.pair("-cpu", "max,arch-capabilities=off");
@@ -232,6 +241,7 @@ mod tests {
                     number: 3,
                 },
                 net,
+                PassedDevice::Vsock { socket: 11 },
             ]
         };
         let with = line_with(
@@ -241,7 +251,9 @@ mod tests {
             |_| {},
         );
         for part in [
-            "isa-serial=off,acpi=off,accel=tcg ",
+            "isa-serial=off,acpi=off,accel=tcg,memory-backend=memory ",
+            " -object memory-backend-memfd,id=memory,size=64M,share=on ",
+            " -chardev socket,id=vsock,fd=11 -device vhost-user-vsock-device,chardev=vsock ",
             " -global virtio-mmio.force-legacy=false ",
             " -object rng-builtin,id=rng0 -device virtio-rng-device,rng=rng0 ",
             " -add-fd fd=9,set=1 -blockdev driver=file,filename=/dev/fdset/1,node-name=file1,\
@@ -266,6 +278,7 @@ mod tests {
             " -device virtio-serial-pci,id=serial2,max_ports=1 ",
             " -netdev user,id=net,ipv6=off,restrict=off,hostfwd=tcp:127.0.0.1:8080-:80,",
             " -device virtio-net-pci,netdev=net,",
+            " -device vhost-user-vsock-pci,chardev=vsock ",
         ] {
             assert!(on_pci.contains(part), "{part}: {on_pci}");
         }
@@ -275,7 +288,9 @@ mod tests {
         );
         let without = line(Accelerator::Tcg, MachineType::Microvm, |_| {});
         assert!(
-            !without.contains("acpi") && !without.contains("-global"),
+            ["acpi", "-global", "memory"]
+                .iter()
+                .all(|word| !without.contains(word)),
             "{without}"
         );
     }

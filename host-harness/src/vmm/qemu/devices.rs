@@ -4,7 +4,7 @@ use std::{fmt::Write, os::fd::RawFd, process::Command};
 
 use rustix::net::sockopt::set_socket_send_buffer_size;
 
-use super::argument_list::ArgumentList;
+use super::{argument_list::ArgumentList, vsock::VsockServer};
 use crate::{
     process,
     vmm::{
@@ -33,6 +33,10 @@ pub(super) enum PassedDevice {
         number: usize,
     },
     Net(Network),
+    Vsock {
+        /// The connection to the program that serves it.
+        socket: RawFd,
+    },
     Disk {
         /// The disk's file.
         file: RawFd,
@@ -46,6 +50,7 @@ pub(super) enum PassedDevice {
 pub(super) fn pass(
     command: &mut Command,
     devices: &[OpenDevice],
+    vsock: Option<&VsockServer>,
 ) -> Result<Vec<PassedDevice>, RunError> {
     let pass = |(number, device): (usize, &OpenDevice)| match device {
         OpenDevice::Rng => Ok(PassedDevice::Rng { number }),
@@ -63,6 +68,17 @@ pub(super) fn pass(
             })
         }
         OpenDevice::Net(network) => Ok(PassedDevice::Net(network.clone())),
+        OpenDevice::Vsock(_) => {
+            let server = vsock.expect("it was started");
+            let socket = server.socket.try_clone();
+            let socket = socket.map_err(|cause| RunError::Resource {
+                what: "a second handle of a socket",
+                cause,
+            })?;
+            Ok(PassedDevice::Vsock {
+                socket: process::pass(command, socket.into()),
+            })
+        }
         OpenDevice::Disk(disk) => {
             // The lock is the open file's, so both descriptors hold it.
             let file = disk.file.try_clone().map_err(|cause| RunError::Resource {
@@ -81,6 +97,11 @@ pub(super) fn pass(
 }
 
 impl PassedDevice {
+    /// Whether another program accesses the guest's memory.
+    pub(super) fn shares_memory(&self) -> bool {
+        matches!(self, Self::Vsock { .. })
+    }
+
     pub(super) fn add_to(&self, arguments: &mut ArgumentList, machine: MachineType) {
         // How QEMU names its devices on virtio-mmio, and on PCI.
         let bus = match machine {
@@ -113,6 +134,11 @@ impl PassedDevice {
                     MachineType::Q35 => ",romfile=",
                 };
                 let device = format!("virtio-net-{bus},netdev=net,mac={mac}{rom}");
+                arguments.pair("-device", device);
+            }
+            Self::Vsock { socket } => {
+                arguments.pair("-chardev", format!("socket,id=vsock,fd={socket}"));
+                let device = format!("vhost-user-vsock-{bus},chardev=vsock");
                 arguments.pair("-device", device);
             }
             Self::Disk {

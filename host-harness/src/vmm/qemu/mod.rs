@@ -10,6 +10,7 @@ mod messages;
 mod monitor;
 mod packets;
 mod relay;
+mod vsock;
 
 use std::{
     cell::Cell,
@@ -64,6 +65,7 @@ pub(crate) use messages::Messages;
 pub(crate) use monitor::MonitorEvents;
 use monitor::Shutdown;
 use relay::Relay;
+use vsock::VsockServer;
 
 /// The environment variable that names the program.
 pub const PROGRAM_VARIABLE: &str = "DORMIR_QEMU";
@@ -172,8 +174,10 @@ pub(super) fn run(
         .transpose()
         .map_err(resource("a socket for debuggers"))?
         .unzip();
-    let how = (accelerator, machine);
     let (stdin, mut pipe) = input_pipe(config).map_err(resource("a pipe for its input"))?;
+    // It ends after QEMU.
+    let vsock = VsockServer::start_for(&given.devices, limit)?;
+    let how = (accelerator, machine, vsock.as_ref());
     let (mut child, gate) = start(kernel.path(), how, &given, other_end, gdb, stdin, config)?;
     let leave = AtomicBool::new(false);
     let mut console = Console::new(out, config.console_limit, &leave, line.nonce);
@@ -310,7 +314,7 @@ fn send(pipe: Option<&mut PipeWriter>, bytes: &[u8]) -> io::Result<usize> {
 /// this process, which then ends QEMU.
 fn start(
     elf: &Path,
-    (accelerator, machine): (Accelerator, MachineType),
+    (accelerator, machine, vsock): (Accelerator, MachineType, Option<&VsockServer>),
     given: &Given,
     monitor: UnixStream,
     gdb: Option<OwnedFd>,
@@ -322,7 +326,7 @@ fn start(
     let passed = Passed {
         monitor: process::pass(&mut command, monitor.into()),
         gdb: gdb.map(|socket| process::pass(&mut command, socket)),
-        devices: devices::pass(&mut command, &given.devices)?,
+        devices: devices::pass(&mut command, &given.devices, vsock)?,
         output: command::moves_output(config)
             .then(|| process::move_stdout(&mut command))
             .transpose()

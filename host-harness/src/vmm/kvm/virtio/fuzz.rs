@@ -20,8 +20,18 @@ use super::{
     net::Net,
     port::Port,
     rng::Rng,
+    vsock::{Vsock, fuzz},
 };
 use crate::vmm::device::{DiskFile, PortForward, SECTOR};
+
+/// Reads any bytes as what a guest and programs of the host do with sockets.
+///
+/// # Panics
+///
+/// Panics if a property does not hold.
+pub fn fuzz_vsock(bytes: &[u8]) {
+    fuzz(bytes);
+}
 
 const SECTORS: u64 = 8;
 
@@ -29,7 +39,8 @@ const SECTORS: u64 = 8;
 const MAX_OUTPUT: usize = 64 * (64 << 10);
 
 /// Reads any bytes as what a guest does with a device. The first byte chooses the device, whether
-/// it is set up before, and whether a network only answers. Each of the following begins a step, whose operands follow it.
+/// it is set up before, and whether a network only answers. Each of the following begins a step,
+/// whose operands follow it.
 ///
 /// # Panics
 ///
@@ -44,6 +55,7 @@ pub fn fuzz_virtio(bytes: &[u8]) {
     let (read_only, is_set_up) = (first & 2 != 0, first & 4 == 0);
     let (is_net, is_port) = (first & 16 != 0, first & 32 != 0);
     let is_restricted = first & 64 != 0;
+    let is_vsock = first & 128 != 0;
     let file = File::from(memfd_create("disk", MemfdFlags::CLOEXEC).expect("a file in memory"));
     let length = SECTORS * SECTOR;
     file.set_len(length).expect("it has room");
@@ -56,7 +68,13 @@ pub fn fuzz_virtio(bytes: &[u8]) {
     let port = Arc::new(console::Port::default());
     let (socket, other_end) = UnixStream::pair().expect("two sockets");
     other_end.set_nonblocking(true).expect("it is a socket");
+    let folder = is_vsock.then(|| tempfile::tempdir().expect("a folder"));
+    let vsock = folder.as_ref().map(|folder| {
+        let started = Vsock::start(&folder.path().join("socket"));
+        started.expect("a folder takes a socket")
+    });
     let device: Box<dyn VirtioDevice> = match (is_console, is_disk) {
+        _ if is_vsock => Box::new(vsock.expect("it was made")),
         _ if is_port => Box::new(Port::new(socket).expect("it is a socket")),
         _ if is_net => {
             let mut net = Net::new(socket).expect("it is a socket");
@@ -76,7 +94,7 @@ pub fn fuzz_virtio(bytes: &[u8]) {
     };
     let mut bench = Bench::new(device);
     // The disk's bit chooses the queue of others.
-    bench.queue = u32::from((is_console || is_net || is_port) && is_disk);
+    bench.queue = u32::from((is_console || is_net || is_port || is_vsock) && is_disk);
     if is_set_up {
         bench.set_up();
     }

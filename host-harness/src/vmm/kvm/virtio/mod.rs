@@ -22,6 +22,7 @@ mod rng;
 mod tests;
 mod threads;
 mod transport;
+mod vsock;
 
 use std::{
     fmt::Write as _,
@@ -34,7 +35,7 @@ use virtio_bindings::virtio_mmio::VIRTIO_MMIO_QUEUE_NOTIFY;
 
 use super::{boot::Memory, event::new_event};
 use crate::vmm::{
-    device::{MAX_DEVICES, OpenDevice},
+    device::{DeviceError, MAX_DEVICES, OpenDevice},
     error::RunError,
     limit::{Limit, Unstarted},
     report::Warning,
@@ -42,12 +43,13 @@ use crate::vmm::{
 use blk::Disk;
 use console::{Console, RECEIVE, TRANSMIT};
 use device::VirtioDevice;
-pub use fuzz::fuzz_virtio;
+pub use fuzz::{fuzz_virtio, fuzz_vsock};
 use mmio::{MmioDevice, Quit};
 use net::{Net, NetWatch};
 use port::Port;
 use rng::Rng;
 use threads::Threads;
+use vsock::Vsock;
 
 /// The first transport's address, in the hole of the guest's memory below 4 GiB. Each has a page.
 const FIRST_ADDRESS: u64 = 0xd000_0000;
@@ -131,6 +133,10 @@ impl VirtioDevices {
                 }
                 OpenDevice::Port(socket) => {
                     Box::new(Port::new(socket).map_err(resource("a socket of a port"))?)
+                }
+                OpenDevice::Vsock(path) => {
+                    let vsock = Vsock::start(&path).map_err(DeviceError::Vsock);
+                    Box::new(vsock.map_err(RunError::Device)?)
                 }
                 OpenDevice::Console => {
                     let port = console.insert(Arc::new(console::Port::default()));

@@ -8,6 +8,7 @@ mod port;
 mod registers;
 mod slow;
 mod threads;
+mod vsock;
 
 use std::{
     sync::{Arc, atomic::Ordering, mpsc::channel},

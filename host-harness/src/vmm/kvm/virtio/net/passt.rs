@@ -1,21 +1,17 @@
 //! The program `passt`, which connects frames with sockets of this host, without privileges.
 
 use std::{
-    env,
     ffi::OsStr,
-    fs::File,
-    io::{self, Read, Seek, Write},
+    io::{self, Read, Write},
     os::unix::net::UnixStream,
-    process::{Command, Stdio},
+    process::Command,
     time::{Duration, Instant},
 };
 
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
-
 use crate::{
-    escape::escape,
-    process::{self, Child, Scope},
+    process,
     vmm::{
+        companion::Companion,
         device::{MAC, NetError, Network, PortForward},
         error::RunError,
         limit::{Limit, Unstarted},
@@ -35,7 +31,7 @@ pub(super) const GATEWAY: [u8; 4] = [10, 0, 2, 2];
 /// The running program. It ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Passt {
-    child: Child,
+    program: Companion,
 }
 
 impl Passt {
@@ -48,15 +44,7 @@ impl Passt {
         limit: &Limit<'_>,
     ) -> Result<(Self, UnixStream), Unstarted> {
         let (socket, other_end) = UnixStream::pair().map_err(resource)?;
-        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-        let messages = memfd_create("messages", flags);
-        let messages = messages.map_err(|errno| resource(errno.into()))?;
-        let mut messages = File::from(messages);
         let mut command = Command::new(program);
-        // It parses what the guest sends, so it is told nothing that it does not need.
-        command
-            .env_clear()
-            .envs(env::var_os("PATH").map(|path| ("PATH", path)));
         let number = process::pass(&mut command, other_end.into());
         command
             .args(["--foreground", "--quiet", "--ipv4-only", "--address", GUEST])
@@ -72,16 +60,10 @@ impl Passt {
         for PortForward { host, guest } in &network.forwards {
             command.args(["--tcp-ports", &format!("127.0.0.1/{host}:{guest}")]);
         }
-        command
-            .stdout(Stdio::null())
-            .stderr(messages.try_clone().map_err(resource)?);
-        let child = Child::spawn(&mut command, Scope::Group);
-        let child = child.map_err(|cause| match cause.kind() {
+        let mut program = Companion::start(command).map_err(|cause| match cause.kind() {
             io::ErrorKind::NotFound => NetError::PasstMissing,
             _ => NetError::PasstStart(cause),
         })?;
-        // Otherwise this process would hold the other end too, and never see it closed.
-        drop(command);
         match wait_for_answer(&socket, patience, limit) {
             Ok(()) => {}
             Err(NoAnswer::Late) => return Err(NetError::PasstSilent(patience).into()),
@@ -89,19 +71,16 @@ impl Passt {
             Err(NoAnswer::Ended) => {
                 // Another program may have taken a port after it was checked.
                 network.check_ports()?;
-                return Err(NetError::PasstEnded(last_line(&mut messages)).into());
+                return Err(NetError::PasstEnded(program.last_line()).into());
             }
         }
-        // A guest can cause messages without end, and nothing reads them any more.
-        let sealed = fcntl_add_seals(&messages, SealFlags::GROW);
-        sealed.map_err(|errno| resource(errno.into()))?;
-        Ok((Self { child }, socket))
+        program.ignore_messages().map_err(resource)?;
+        Ok((Self { program }, socket))
     }
 
     /// Returns whether the program has ended.
     pub(super) fn has_ended(&self) -> bool {
-        // One that cannot be asked is gone.
-        self.child.has_ended().unwrap_or(true)
+        self.program.has_ended()
     }
 }
 
@@ -173,17 +152,6 @@ fn is_timeout(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
     )
-}
-
-/// The last line that the program wrote.
-fn last_line(messages: &mut File) -> String {
-    let mut bytes = Vec::new();
-    // A message that cannot be read is not there.
-    let _ = messages.rewind();
-    let _ = messages.read_to_end(&mut bytes);
-    let text = String::from_utf8_lossy(&bytes);
-    let last = text.lines().rfind(|line| !line.trim().is_empty());
-    last.map_or_else(|| "without a message".to_owned(), escape)
 }
 
 #[cfg(test)]

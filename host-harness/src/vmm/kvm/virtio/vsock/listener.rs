@@ -1,0 +1,124 @@
+//! The Unix sockets of this host. Nothing here waits.
+
+use std::{
+    ffi::OsString,
+    io,
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+        unix::net::UnixStream,
+    },
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{Mode, fchmod},
+    io::Errno,
+    net::{
+        AddressFamily, RecvFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind,
+        connect, listen, recv, socket_with,
+    },
+    process::{Resource, getrlimit},
+};
+
+use crate::vmm::device::SocketFile;
+
+const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
+
+/// How many connections of programs wait to be accepted.
+const BACKLOG: i32 = 128;
+
+/// How many of the files that this process may have open are left to others than the guest.
+const FILES_FOR_OTHERS: u64 = 256;
+
+/// The longest line by which a program names a port, with its line feed.
+const LONGEST_LINE: usize = "CONNECT 4294967295\n".len();
+
+/// The socket to which this host's programs connect. Its file is removed when this is dropped.
+pub(super) struct Listener {
+    socket: OwnedFd,
+    file: SocketFile,
+}
+
+impl Listener {
+    /// Makes the file, which only this user may open.
+    pub(super) fn new(path: &Path) -> io::Result<Self> {
+        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)?;
+        // The file gets the mode that the socket has.
+        fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+        bind(&socket, &SocketAddrUnix::new(path)?)?;
+        let file = SocketFile::new(path)?;
+        listen(&socket, BACKLOG)?;
+        Ok(Self { socket, file })
+    }
+
+    /// Accepts a program's connection, if one waits.
+    pub(super) fn accept(&self) -> io::Result<Option<UnixStream>> {
+        loop {
+            match accept_with(&self.socket, FLAGS) {
+                Ok(socket) => return Ok(Some(socket.into())),
+                Err(Errno::WOULDBLOCK) => return Ok(None),
+                // The program has gone, or a signal came.
+                Err(Errno::INTR | Errno::CONNABORTED) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
+    /// Connects to the program that serves this port: it listens to the socket whose path has an
+    /// underscore and the port's number behind it.
+    pub(super) fn connect(&self, port: u32) -> io::Result<UnixStream> {
+        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)?;
+        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        // The kernel gives the lowest number that is free.
+        if socket.as_raw_fd() as u64 >= limit.saturating_sub(FILES_FOR_OTHERS) {
+            return Err(Errno::MFILE.into());
+        }
+        let mut path = OsString::from(self.file.path());
+        path.push(format!("_{port}"));
+        // It does not wait: where a program does not accept, it fails.
+        connect(&socket, &SocketAddrUnix::new(PathBuf::from(path))?)?;
+        Ok(socket.into())
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// What a program has sent so far to say which port it wants.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Line {
+    Port(u32),
+    NotYet,
+    Wrong,
+}
+
+/// Takes the line from the socket, and nothing of what follows it.
+pub(super) fn take_line(socket: &UnixStream) -> Line {
+    let mut bytes = [0; LONGEST_LINE];
+    let came = match recv(socket, &mut bytes[..], RecvFlags::PEEK) {
+        Ok((_, 0)) => return Line::Wrong,
+        Ok((_, came)) => &bytes[..came],
+        Err(Errno::WOULDBLOCK | Errno::INTR) => return Line::NotYet,
+        Err(_) => return Line::Wrong,
+    };
+    let Some(end) = came.iter().position(|byte| *byte == b'\n') else {
+        return match came.len() < LONGEST_LINE {
+            true => Line::NotYet,
+            false => Line::Wrong,
+        };
+    };
+    let port = port(&came[..end]);
+    // All of it is there.
+    let is_taken = recv(socket, &mut bytes[..=end], RecvFlags::empty()).is_ok();
+    port.filter(|_| is_taken).map_or(Line::Wrong, Line::Port)
+}
+
+fn port(line: &[u8]) -> Option<u32> {
+    let digits = line.strip_prefix(b"CONNECT ")?;
+    let is_number = digits.iter().all(u8::is_ascii_digit);
+    let digits = str::from_utf8(digits).ok().filter(|_| is_number)?;
+    digits.parse().ok()
+}

@@ -1,0 +1,164 @@
+//! How connections end.
+
+use std::net::Shutdown;
+
+use super::*;
+
+#[test]
+fn a_guest_that_refuses_ends_the_programs_connection() {
+    let mut guest = Guest::new();
+    let (program, ports) = guest.asks(5);
+    guest.send(ports, Operation::Reset);
+    assert_eq!(rest(&program), b"");
+    assert_eq!(guest.take(), None);
+}
+
+#[test]
+fn a_program_that_sends_no_more_can_still_read() {
+    let mut guest = Guest::new();
+    let (mut program, ports) = guest.connected(5);
+    program.write_all(b"last words").unwrap();
+    program.shutdown(Shutdown::Write).unwrap();
+    guest.expect_data(b"last words");
+    assert_eq!(guest.expect(Operation::Shutdown).flags, NO_SEND);
+    guest.send_data(ports, b"an answer\n");
+    assert_eq!(line(&mut program), "an answer");
+    guest.shut(ports, NEITHER);
+    guest.expect(Operation::Reset);
+    assert_eq!(rest(&program), b"");
+    assert_eq!(guest.take(), None);
+}
+
+#[test]
+fn a_guest_that_sends_no_more_can_still_read() {
+    let mut guest = Guest::new();
+    let (mut program, ports) = guest.connected(5);
+    guest.send_data(ports, b"last words");
+    guest.shut(ports, NO_SEND);
+    assert_eq!(rest(&program), b"last words");
+    program.write_all(b"an answer").unwrap();
+    guest.expect_data(b"an answer");
+    // Each has ended its direction, which is the end.
+    program.shutdown(Shutdown::Write).unwrap();
+    let flags = guest.expect(Operation::Shutdown).flags;
+    if flags == NO_SEND {
+        assert_eq!(guest.expect(Operation::Shutdown).flags, NEITHER);
+    }
+    guest.send(ports, Operation::Reset);
+    assert_eq!(guest.take(), None);
+}
+
+#[test]
+fn a_side_that_receives_no_more_is_sent_no_more() {
+    let mut guest = Guest::new();
+    let (mut program, ports) = guest.connected(5);
+    guest.shut(ports, NO_RECEIVE);
+    let error = program.write_all(b"too late").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::BrokenPipe);
+    guest.send_data(ports, b"text\n");
+    assert_eq!(line(&mut program), "text");
+    program.shutdown(Shutdown::Read).unwrap();
+    // It is seen at the next packet, or before.
+    guest.send_data(ports, b"text");
+    assert_eq!(
+        guest.expect(Operation::Shutdown).flags & NO_RECEIVE,
+        NO_RECEIVE
+    );
+    // What is under way meanwhile has nobody who reads it, and counts as read.
+    guest.send(ports, Operation::CreditRequest);
+    while guest.expect(Operation::CreditUpdate).taken != 9 {}
+}
+
+/// What the guest has sent before it ends a connection is read, however late.
+#[test]
+fn what_was_sent_before_the_end_is_read() {
+    for reset in [false, true] {
+        let mut guest = Guest::new();
+        let (program, ports) = guest.connected(5);
+        let (mut sent, mut taken) = (0, 0);
+        // Until nothing more fits.
+        while sent - taken < ROOM {
+            guest.send_data(ports, &vec![1; ROOM - (sent - taken)]);
+            sent += ROOM - (sent - taken);
+            while let Some((header, _)) = guest.take() {
+                assert_eq!(header.operation(), Some(Operation::CreditUpdate));
+                taken = header.taken as usize;
+            }
+        }
+        match reset {
+            true => guest.send(ports, Operation::Reset),
+            false => {
+                guest.shut(ports, NEITHER);
+                guest.expect(Operation::Reset);
+            }
+        }
+        // The guest has the ports again.
+        guest.send(ports, Operation::CreditRequest);
+        guest.expect(Operation::Reset);
+        let reads = std::thread::spawn(move || rest(&program));
+        while !reads.is_finished() {
+            guest.has_news(Duration::from_millis(10));
+            assert_eq!(guest.take(), None);
+        }
+        assert!(reads.join().unwrap() == vec![1; sent]);
+    }
+}
+
+#[test]
+fn a_program_that_goes_away_in_the_middle_ends_its_connection() {
+    let mut guest = Guest::new();
+    let (mut program, ports) = guest.connected(5);
+    program.write_all(&[1; 10_000]).unwrap();
+    guest.expect_data(&[1; 4096]);
+    // It has not read this, so the kernel resets the rest.
+    guest.send_data(ports, b"text");
+    drop(program);
+    while guest.wait().0.operation() == Some(Operation::Data) {}
+    guest.send(ports, Operation::Reset);
+    assert_eq!(guest.take(), None);
+}
+
+#[test]
+fn a_side_that_does_not_answer_is_given_up() {
+    let mut guest = Guest::with_patience(Duration::from_millis(30));
+    // A program that says nothing, or half a line.
+    let silent = guest.visitor();
+    let mut half = guest.visitor();
+    half.write_all(b"CONNE").unwrap();
+    guest.settle();
+    while guest.has_news(Duration::from_millis(100)) {
+        assert_eq!(guest.take(), None);
+    }
+    assert_eq!((rest(&silent), rest(&half)), (vec![], vec![]));
+    // A guest that does not accept.
+    let (program, ports) = guest.asks(5);
+    let header = guest.expect(Operation::Reset);
+    assert_eq!(header.from_port, ports.host);
+    assert_eq!(rest(&program), b"");
+    // A guest that does not confirm the end.
+    let (program, ports) = guest.connected(5);
+    drop(program);
+    assert_eq!(guest.expect(Operation::Shutdown).flags, NEITHER);
+    assert_eq!(guest.expect(Operation::Reset).from_port, ports.host);
+    // An open connection may be silent.
+    let (_program, _) = guest.connected(5);
+    assert!(!guest.has_news(Duration::from_millis(200)) || guest.take().is_none());
+}
+
+#[test]
+fn a_reset_of_the_device_ends_all() {
+    let mut guest = Guest::new();
+    let listener = guest.serves(7);
+    let (one, _) = guest.connected(5);
+    let (two, _) = guest.asks(6);
+    let three = guest.visitor();
+    guest.send(OUT, Operation::Request);
+    assert_eq!(guest.wait().0.operation(), Some(Operation::Response));
+    let (four, _) = listener.accept().unwrap();
+    guest.hub.clear();
+    for program in [&one, &two, &three, &four] {
+        assert_eq!(rest(program), b"");
+    }
+    assert_eq!(guest.take(), None);
+    guest.connected(5);
+}

@@ -1,0 +1,153 @@
+//! The program `vhost-device-vsock`, which serves the sockets of a guest.
+
+use std::{
+    os::unix::net::UnixStream,
+    path::Path,
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+use crate::vmm::{
+    companion::Companion,
+    device::{DeviceError, OpenDevice, SocketFile, VsockError},
+    error::RunError,
+    limit::{Limit, Unstarted},
+};
+
+const PROGRAM: &str = "vhost-device-vsock";
+
+/// How long it may take to start, within the run's limit.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often it is asked meanwhile.
+const INTERVAL: Duration = Duration::from_millis(5);
+
+/// The running program. It ends when this is dropped, and the sockets' files go.
+#[derive(Debug)]
+pub(super) struct VsockServer {
+    _program: Companion,
+    _file: SocketFile,
+    /// Where QEMU's connection is.
+    _folder: TempDir,
+    /// QEMU's connection.
+    pub(super) socket: UnixStream,
+}
+
+impl VsockServer {
+    /// Starts the program, if one of the devices needs it, and waits until it answers.
+    pub(super) fn start_for(
+        devices: &[OpenDevice],
+        limit: &Limit<'_>,
+    ) -> Result<Option<Self>, Unstarted> {
+        let path = devices.iter().find_map(|device| match device {
+            OpenDevice::Vsock(path) => Some(path),
+            _ => None,
+        });
+        path.map(|path| Self::start(PROGRAM, path, PATIENCE, limit))
+            .transpose()
+    }
+
+    fn start(
+        program: &str,
+        path: &Path,
+        patience: Duration,
+        limit: &Limit<'_>,
+    ) -> Result<Self, Unstarted> {
+        let refused = |error| Unstarted::Refused(RunError::Device(DeviceError::Vsock(error)));
+        let not_started = |cause| refused(VsockError::ServerStart(cause));
+        let program = which::which(program).map_err(|_| refused(VsockError::ServerMissing))?;
+        let folder = tempfile::tempdir().map_err(not_started)?;
+        let for_qemu = folder.path().join("qemu");
+        let mut command = Command::new("sh");
+        command
+            // What it makes is for this user alone.
+            .args(["-c", "umask 177 && exec \"$0\" \"$@\""])
+            .arg(program)
+            .args(["--guest-cid", "3", "--socket"])
+            .arg(&for_qemu)
+            .arg("--uds-path")
+            .arg(path);
+        let mut program = Companion::start(command).map_err(not_started)?;
+        let end = Instant::now() + patience;
+        let socket = loop {
+            if let Ok(socket) = UnixStream::connect(&for_qemu) {
+                break socket;
+            }
+            if program.has_ended() {
+                return Err(refused(VsockError::ServerEnded(program.last_line())));
+            }
+            if Instant::now() >= end {
+                return Err(refused(VsockError::ServerSilent(patience)));
+            }
+            limit.check()?;
+            thread::sleep(INTERVAL);
+        };
+        program.ignore_messages().map_err(not_started)?;
+        // It makes this one first.
+        let file = SocketFile::new(path).map_err(|cause| refused(VsockError::new(path, cause)))?;
+        Ok(Self {
+            _program: program,
+            _file: file,
+            _folder: folder,
+            socket,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt};
+
+    use super::*;
+    use crate::vmm::{Outcome, RunConfig, Vmm};
+
+    /// Starts a program for a run that may last as long as the limit.
+    fn start(program: &Path, limit: Duration) -> Unstarted {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = RunConfig::new(Vmm::Kvm);
+        config.timeout = limit;
+        let socket = folder.path().join("s");
+        let patience = Duration::from_millis(500);
+        let program = program.to_str().unwrap();
+        let started = VsockServer::start(program, &socket, patience, &Limit::new(&config));
+        started.map(drop).unwrap_err()
+    }
+
+    /// Starts a script in place of the program.
+    fn start_script(script: &str, limit: Duration) -> Unstarted {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("program");
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+        start(&path, limit)
+    }
+
+    fn refused(unstarted: Unstarted) -> String {
+        match unstarted {
+            Unstarted::Refused(error) => error.to_string(),
+            Unstarted::Cut(outcome) => panic!("{outcome}"),
+        }
+    }
+
+    #[test]
+    fn a_program_that_does_not_start_has_its_sentence() {
+        let long = Duration::from_secs(100);
+        let missing = refused(start("/nonexistent/program".as_ref(), long));
+        assert!(missing.contains("cargo install --locked vhost-device-vsock"));
+        let ended = refused(start_script("echo $* >&2; umask >&2; exit 1", long));
+        assert!(ended.contains("(0177)"), "{ended}");
+        let ended = refused(start_script("echo $* >&2", long));
+        assert!(ended.contains("--guest-cid 3 --socket /"), "{ended}");
+        let silent = refused(start_script("exec sleep 1000", long));
+        assert!(silent.contains("does not answer"), "{silent}");
+    }
+
+    #[test]
+    fn a_run_that_is_over_does_not_wait_for_the_program() {
+        let over = start_script("exec sleep 1000", Duration::from_millis(50));
+        assert!(matches!(over, Unstarted::Cut(Outcome::TimedOut { .. })));
+    }
+}
