@@ -62,7 +62,7 @@ pub(crate) fn test_programs() -> Result<&'static Images, Failed> {
 
 /// Returns the images of the other programs.
 pub(crate) fn images() -> Result<&'static Images, Failed> {
-    const NAMES: [&str; 26] = [
+    const NAMES: [&str; 28] = [
         "bare",
         "big-image",
         "clock",
@@ -75,6 +75,7 @@ pub(crate) fn images() -> Result<&'static Images, Failed> {
         "fetches",
         "hello",
         "hello-net",
+        "hello-vsock",
         "host-calls",
         "http",
         "image",
@@ -87,6 +88,7 @@ pub(crate) fn images() -> Result<&'static Images, Failed> {
         "sleeps",
         "store-key",
         "sweep",
+        "vsock",
         "wake-sweep",
         "watched",
     ];

@@ -3,6 +3,7 @@
 //! A test is named `VMM::CASE`. The tests of a VMM that is missing fail and give the reason; leave
 //! them out by name, as in `cargo test --test vm -- --skip kvm`.
 
+mod beside;
 mod clock;
 mod counts;
 mod data;
@@ -27,6 +28,7 @@ mod sleeps;
 mod start_info;
 mod sweep;
 mod timers;
+mod vsock;
 mod watchdog;
 
 use std::process::ExitCode;
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         host_calls::trials(),
         clock::trials(),
         timers::trials(),
+        vsock::trials(),
         endings::trials(),
         gdb::trials(),
         image::trials(),

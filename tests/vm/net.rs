@@ -8,21 +8,21 @@ use std::{
     io::{self, Read, Write},
     net::{Ipv4Addr, TcpListener, TcpStream},
     process,
-    sync::{
-        atomic::{AtomicU16, Ordering},
-        mpsc::{self, Receiver, Sender},
-    },
+    sync::atomic::{AtomicU16, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
 use dormir_harness::vmm::{
-    self, Device, MachineType, Outcome, PortForward, Report, RunConfig, StopToken, Vmm, Warning,
+    Device, MachineType, Outcome, PortForward, Report, RunConfig, StopToken, Vmm, Warning,
 };
 use libtest_mimic::{Failed, Trial};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::guest::{LIMIT, boot, config, images};
+use crate::{
+    beside::{self, Beside},
+    guest::{LIMIT, boot, config},
+};
 use connection::{Connection, is_page};
 
 type Case = (&'static str, fn(Vmm) -> Result<(), Failed>);
@@ -65,44 +65,6 @@ fn free_port() -> u16 {
     }
 }
 
-/// Hands each piece of the console on.
-struct Console(Sender<Vec<u8>>);
-
-impl Write for Console {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // The test no longer listens once it has failed.
-        let _ = self.0.send(bytes.to_vec());
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Reads the console until it has this text; returns all of it.
-fn wait_for(text: &str, console: &Receiver<Vec<u8>>) -> Result<String, Failed> {
-    let mut all = Vec::new();
-    loop {
-        let so_far = String::from_utf8_lossy(&all);
-        if so_far.contains(text) {
-            return Ok(so_far.into_owned());
-        }
-        match console.recv_timeout(LIMIT) {
-            Ok(piece) => all.extend(piece),
-            Err(_) => return Err(format!("`{text}` is not in the console: {so_far}").into()),
-        }
-    }
-}
-
-/// A guest's end beside a client.
-struct Beside {
-    report: Report,
-    /// The console until the guest served, and the rest of it.
-    before: String,
-    rest: String,
-}
-
 /// Runs `client` with the port once the guest has said that it serves.
 fn beside(
     vmm: Vmm,
@@ -126,26 +88,8 @@ fn run_beside(
             restrict,
         },
     ];
-    let (sender, console) = mpsc::channel();
-    let elf = images()?.get(image)?;
     let stop = config.stop.clone();
-    thread::scope(|scope| {
-        let runs = scope.spawn(|| vmm::run(elf, &config, &mut Console(sender)));
-        let before = wait_for(text, &console);
-        let served = before.and_then(|before| client(host, &stop).map(|()| before));
-        if served.is_err() {
-            stop.stop();
-        }
-        let report = runs.join().expect("it does not panic")?;
-        let before = served?;
-        let rest: Vec<u8> = console.try_iter().flatten().collect();
-        let rest = String::from_utf8_lossy(&rest).into_owned();
-        Ok(Beside {
-            report,
-            before,
-            rest,
-        })
-    })
+    beside::beside(image, &config, text, || client(host, &stop))
 }
 
 /// The guest `http`, and what it says.
