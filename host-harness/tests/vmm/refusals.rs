@@ -58,6 +58,14 @@ fn what_cannot_run_is_refused_within_two_seconds_by_every_vmm() {
     }];
     let both = run(guest.path(), &config, &mut io::sink()).expect_err("it is refused");
     assert!(matches!(both, RunError::NetworkWithDebugger), "{both}");
+    // One that only answers does not reach the debugger's port.
+    config.devices = vec![Device::Net {
+        forwards: Vec::new(),
+        restrict: true,
+    }];
+    config.stop.stop();
+    let report = run(guest.path(), &config, &mut io::sink()).expect("it is not refused");
+    assert_eq!(report.outcome, Outcome::Stopped);
 }
 
 #[test]
