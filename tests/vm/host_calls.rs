@@ -8,11 +8,13 @@ use std::{
     io::{Read, Write},
     os::unix::net::{UnixListener, UnixStream},
     thread,
+    time::Duration,
 };
 
 use dormir_harness::vmm::{Accelerator, Device, MachineType, Vmm};
 use dormir_hyperlight_host::{Host, ServeError};
 use libtest_mimic::{Failed, Trial};
+use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::{
     guest::{Run, boot, config, images, on_every_vmm},
@@ -56,10 +58,16 @@ fn run<T: Send>(
     })
 }
 
-/// The guest calls each function, as the Hyperlight guest does with the same code.
+/// The guest calls each function, as the Hyperlight guest does with the same code. Its first message
+/// is the longest, and waits in the connection until the host begins to read.
 fn work(vmm: Vmm) -> Result<(), Failed> {
     let host = functions::add(Host::new());
-    let (run, served) = run(vmm, "work", |socket| host.serve(socket))?;
+    let (run, served) = run(vmm, "work", |socket| {
+        // It has begun to come. A signal ends this early, which does no harm.
+        let _ = poll(&mut [PollFd::new(&socket, PollFlags::IN)], None);
+        thread::sleep(Duration::from_millis(300));
+        host.serve(socket)
+    })?;
     let run = run.succeeded()?;
     run.check(
         run.console == format!("{}\n", functions::EXPECTED),

@@ -43,6 +43,7 @@ dormir::host_functions! {
 
 /// Calls each of the host's functions. Returns what came of it, or what went wrong.
 pub(crate) async fn work() -> Result<String, String> {
+    let large = large().await?;
     let echoes = echoes(100).await?;
     let up = upload().await.map_err(|error| error.to_string())?;
     let down = download().await.map_err(|error| error.to_string())?;
@@ -55,9 +56,17 @@ pub(crate) async fn work() -> Result<String, String> {
     let unknown = host_calls::call("absent", &[]).await;
     let failed = host_calls::call("fails", &[]).await;
     Ok(format!(
-        "{echoes} echoes, {up} up, {down} down, {both} both ways, {words:?}, {none:?}, \
+        "{large} bytes, {echoes} echoes, {up} up, {down} down, {both} both ways, {words:?}, {none:?}, \
          {signals} signal, {dropped} dropped, {panicked:?}, {unknown:?}, {failed:?}"
     ))
+}
+
+/// Makes a call that fills a batch. Returns how long its result is, if that is right.
+async fn large() -> Result<usize, String> {
+    let bytes = vec![7; 35_000];
+    let result = host_calls::call("echo", &bytes).await;
+    let result = result.map_err(|error| error.to_string())?;
+    Ok(if result == bytes { result.len() } else { 0 })
 }
 
 /// Makes so many calls at once. Returns how many brought their own bytes back.

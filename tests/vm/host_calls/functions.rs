@@ -13,7 +13,7 @@ use postcard_schema::Schema;
 use serde::Serialize;
 
 /// What the guest says at the end.
-pub(crate) const EXPECTED: &str = "100 echoes, 20000 up, 20000 down, 20000 both ways, \
+pub(crate) const EXPECTED: &str = "35000 bytes, 100 echoes, 20000 up, 20000 down, 20000 both ways, \
                                    Ok(\"a b a b\"), Err(None), 1 signal, 1 dropped, \
                                    Err(Panicked), Err(Unknown), Err(Host(\"on purpose\"))";
 
