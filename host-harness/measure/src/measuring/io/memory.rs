@@ -25,9 +25,16 @@ pub(crate) fn least(
 ) -> Result<u32, GuestError> {
     let limit = usual * FACTOR + SLACK;
     smallest(SIZES, |memory| {
-        let serves = Running::boot(boot, vmm, memory, false, limit, bounds)
-            .and_then(|running| running.connect(CONNECTIONS, bounds));
-        match serves {
+        let serves = || {
+            Running::boot(boot, vmm, memory, false, limit, bounds)
+                .and_then(|running| running.connect(CONNECTIONS, bounds))
+        };
+        let served = match serves() {
+            // That may be another program's doing. What lacks memory ends, as a rule.
+            Err(GuestError::Late { .. }) => serves(),
+            other => other,
+        };
+        match served {
             Ok(_) => Ok(true),
             Err(error @ (GuestError::Stopped | GuestError::TooLong(_))) => Err(error),
             Err(_) => Ok(false),
