@@ -109,8 +109,8 @@ struct Arguments {
     /// With --splice: changes nothing, and ends with status 1 if a figure is not the record's
     #[arg(long, requires = "splice", conflicts_with_all = ["figures", "compare", "from"])]
     check: bool,
-    /// Draws what a file of --latency --json has, without measuring; given again, takes what files of
-    /// --counts --json and of --io --json have along
+    /// Draws what a file of --latency --json has, without measuring; given again, takes along what
+    /// files of --counts --json and of --io --json have
     #[arg(
         long,
         value_name = "FILE",
@@ -165,7 +165,11 @@ struct Arguments {
     /// Measures latency with every timer and idle policy and under load, 10,000 samples or 60 s a
     /// cell
     // (What it requires is not looked for if that conflicts with what is there.)
-    #[arg(long, requires = "latency", conflicts_with_all = ["counts", "hyperlight", "io", "compare"])]
+    #[arg(
+        long,
+        requires = "latency",
+        conflicts_with_all = ["counts", "hyperlight", "io", "compare"]
+    )]
     full: bool,
     /// Also writes the figures to this file, as JSON; what it held before is replaced at the end
     #[arg(long, value_name = "FILE", requires = "figures")]

@@ -13,16 +13,16 @@ const BASE: &str = "Linux, Tokio and hyper";
 
 /// What holds for all figures.
 pub(crate) const NOTES: &[&str] = &[
-    "rates are medians of the rounds, with half of the range of their middle half. The ratio is the \
-     median of the rounds' own, to Linux in the same round. docs/benchmarks.md describes how each \
-     figure is taken",
+    "rates are medians of the rounds, with half of the range of their middle half. The ratio is \
+     the median of the rounds' own, to Linux in the same round. docs/benchmarks.md describes how \
+     each figure is taken",
     "all answers have the same bytes. by hand answers every request with constant bytes, so what \
      picoserve takes more is its share",
     "first answer: from the start of the VMM, its firmware included. instructions: all that the \
-     guest executes for a request by 1, 8 and 100 connections. exits: to our own VMM, by 1; a halt is one to KVM. least \
-     memory: of the machine, with which 100 connections are served. QEMU: what its process holds, \
-     with 256 MiB for the guest. loaded: the bytes of the guest's image, or of kernel and file \
-     system",
+     guest executes for a request by 1, 8 and 100 connections. exits: to our own VMM, by 1; a \
+     halt is one to KVM. least memory: of the machine, with which 100 connections are served. \
+     QEMU: what its process holds, with 256 MiB for the guest. loaded: the bytes of the guest's \
+     image, or of kernel and file system",
 ];
 
 /// Everything that is printed.

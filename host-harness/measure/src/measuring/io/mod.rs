@@ -1,8 +1,8 @@
 //! Measures what I/O costs, beside a Linux guest on the same QEMU: `--io`.
 //!
-//! `load` fetches pages. `servers` are what answers; `linux` builds one of them, and `tsc` is what it
-//! must be told of its clock. `qemu` and `own_vmm` boot them, `running` either. `http`, `counts`,
-//! `memory`, `disk` and `serial` measure, and `run` calls them all.
+//! `load` fetches pages. `servers` are what answers; `linux` builds one of them, and `tsc` is what
+//! it must be told of its clock. `qemu` and `own_vmm` boot them, `running` either. `http`,
+//! `counts`, `memory`, `disk` and `serial` measure, and `run` calls them all.
 
 mod counts;
 mod disk;
@@ -38,7 +38,10 @@ pub(crate) enum GuestError {
     Monitor(String),
     #[error("the guest ended, and was not to; its last words: {0}")]
     Ended(String),
-    #[error("the guest did not print `{line}` within {} s; its last words: {words}", limit.as_secs())]
+    #[error(
+        "the guest did not print `{line}` within {} s; its last words: {words}",
+        limit.as_secs()
+    )]
     Late {
         line: String,
         limit: Duration,

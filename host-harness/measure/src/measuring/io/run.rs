@@ -70,8 +70,8 @@ impl Measurement<'_> {
         (usual, usual * FACTOR)
     }
 
-    /// Measures all of it. What was measured before an error is in the document, and so is a sentence
-    /// on each figure that could not be taken.
+    /// Measures all of it. What was measured before an error is in the document, and so is a
+    /// sentence on each figure that could not be taken.
     pub(crate) fn run(
         &self,
         document: &mut IoDocument,
