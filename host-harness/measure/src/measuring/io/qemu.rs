@@ -236,3 +236,92 @@ impl Qemu {
         Err(GuestError::ended(&self.console))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The options with their values.
+    fn options(machine: MachineType, counts: bool, boot: &Boot) -> Vec<(String, String)> {
+        let machine = Machine {
+            accelerator: Accelerator::Tcg,
+            machine,
+            memory_mib: 256,
+            port: Some(8080),
+            disk: Some(Path::new("a,b")),
+            counts,
+        };
+        let words = machine.arguments(boot, Path::new("/folder"));
+        let words = words.into_iter().map(|word| word.into_string());
+        let words: Vec<String> = words.map(|word| word.expect("text")).collect();
+        let mut words = words.into_iter().peekable();
+        let mut options = Vec::new();
+        while let Some(option) = words.next() {
+            let value = words.next_if(|word| !word.starts_with('-'));
+            options.push((option, value.unwrap_or_default()));
+        }
+        options
+    }
+
+    fn boots() -> [Boot; 2] {
+        let linux = Boot {
+            kernel: "vmlinuz".into(),
+            initrd: Some("initrd".into()),
+            arguments: "quiet -- disk",
+        };
+        [Boot::guest("guest".into()), linux]
+    }
+
+    #[test]
+    fn machines_differ_in_what_they_boot_alone() {
+        let is_of_boot =
+            |(option, _): &(String, String)| ["-kernel", "-initrd", "-append"].contains(&&**option);
+        for (machine, options_that_differ) in [
+            (MachineType::Q35, &[][..]),
+            (MachineType::Microvm, &["-machine"]),
+        ] {
+            let [guest, linux] = boots().map(|boot| options(machine, false, &boot));
+            let others = |all: &[(String, String)]| -> Vec<(String, String)> {
+                let others = all.iter().filter(|option| !is_of_boot(option));
+                others.cloned().collect()
+            };
+            let (guest, linux) = (others(&guest), others(&linux));
+            let differ: Vec<&str> = guest
+                .iter()
+                .zip(&linux)
+                .filter(|(one, other)| one != other)
+                .map(|((option, _), _)| &**option)
+                .collect();
+            assert_eq!(guest.len(), linux.len());
+            assert_eq!(differ, options_that_differ);
+        }
+    }
+
+    #[test]
+    fn linux_is_told_its_clock_before_the_words_of_its_program() {
+        let [guest, linux] = boots().map(|boot| options(MachineType::Q35, true, &boot));
+        let value = |options: &[(String, String)], name: &str| {
+            let found = options.iter().find(|(option, _)| option == name);
+            found.map(|(_, value)| value.clone())
+        };
+        assert_eq!(value(&guest, "-append").as_deref(), Some(""));
+        let told = "tsc=reliable tsc_early_khz=1000000 quiet -- disk";
+        assert_eq!(value(&linux, "-append").as_deref(), Some(told));
+        let counts = "shift=0,sleep=on,rr=record,rrfile=/folder/record";
+        for options in [&guest, &linux] {
+            assert_eq!(value(options, "-icount").as_deref(), Some(counts));
+        }
+        // A comma in a file's name separates nothing.
+        assert!(guest.iter().any(|(_, value)| value.contains("\"a,b\"")));
+    }
+
+    #[test]
+    fn lines_are_sent_on_and_long_ones_in_pieces() {
+        let text = format!("one\r\ntwo\n{}", "x".repeat(LONGEST_LINE as usize + 5));
+        let (tell, told) = sync_channel(MOST_LINES);
+        forward(text.as_bytes(), &tell);
+        drop(tell);
+        let lengths: Vec<usize> = told.iter().map(|line| line.len()).collect();
+        assert_eq!(lengths, [3, 3, LONGEST_LINE as usize, 5]);
+    }
+}
