@@ -214,5 +214,6 @@ pub(super) fn host(alive: &Arc<()>) -> (Arc<HostState>, Steps) {
     (state, steps)
 }
 
+mod connected;
 mod run;
 mod streams;
