@@ -4,7 +4,7 @@
 //! output that go in pieces. [`event`] waits for a signal from the host.
 //!
 //! The same code runs in a Hyperlight guest, where [`hyperlight`](crate::hyperlight) carries the
-//! calls (and re-exports all that is here), and in a guest of any other VMM, where [`run`] does, over
+//! calls (and re-exports what makes them), and in a guest of any other VMM, where [`run`] does, over
 //! a connection. At the other end is a `Host` of the crate dormir-hyperlight-host, registered with
 //! the sandbox or serving the connection.
 //!
