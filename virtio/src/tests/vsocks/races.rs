@@ -28,7 +28,9 @@ fn at_every_place(
     mut is_done: impl FnMut(&mut Machine, Option<&mut Stream>) -> bool,
 ) {
     let mut places = 0;
-    for (has_slept, place) in (0..24).map(|number| (number % 2 == 0, number / 2)) {
+    // Under Miri some of them: it has no orders to find here.
+    let numbers = if cfg!(miri) { 4..8 } else { 0..24 };
+    for (has_slept, place) in numbers.map(|number| (number % 2 == 0, number / 2)) {
         let mut machine = Machine::new();
         let (stream, request) = machine.connect(1);
         if !has_slept {
@@ -52,7 +54,8 @@ fn at_every_place(
             "place {place}, {has_slept}: the wake is lost"
         );
     }
-    assert!((8..24).contains(&places), "{places}");
+    let expected = if cfg!(miri) { 1..5 } else { 8..24 };
+    assert!(expected.contains(&places), "{places}");
 }
 
 #[test]
