@@ -17,9 +17,9 @@ use dormir::time::{Instant, Timer};
 use picoserve::{Config, Router, Server, Timeouts, routing::get, time::Duration};
 
 static CONFIG: Config = Config::new(Timeouts {
-    // By default a second. A request may be under way for longer than that where many connections
-    // share a slow machine, and then meets a connection that is closed.
-    persistent_start_read_request: Duration::from_secs(30),
+    // By default a second. Where many connections share a slow machine, each has a request less
+    // often, or its request is under way for longer, and then meets a connection that is closed.
+    persistent_start_read_request: Duration::from_secs(120),
     ..Timeouts::const_default()
 })
 .keep_connection_alive();

@@ -189,6 +189,7 @@ pub(super) fn run(arguments: &DemoArguments, stop: &StopToken) -> Ended {
             let (number, devices) = http::devices()?;
             port = Some(number);
             config.devices = devices;
+            config.timeout = http::LIMIT;
         }
         let gap = if rows.is_empty() { "" } else { "\n" };
         let title = format!("{gap}== {} ({vmm}): {}\n", demo.name, demo.about);
