@@ -2,7 +2,7 @@
 //! set-up would do about it. Installs nothing.
 
 use crate::{
-    process::gate,
+    process,
     setup::{self, Needs},
     stop::StopToken,
     toolchain::{GuestToolchain, GuestToolchainError},
@@ -42,7 +42,7 @@ impl Findings {
             qemu: qemu::probe()
                 .map(|version| format!("usable, version {version}"))
                 .map_err(|error| error.to_string()),
-            gate: gate::is_available(),
+            gate: process::has_gates(),
             toolchain: GuestToolchain::detect(&workspace),
             set_up: setup::outlook(&workspace, all, stop),
         })
@@ -127,8 +127,8 @@ impl Findings {
             Ok(version) if self.gate => vec![version.clone()],
             Ok(version) => vec![
                 version.clone(),
-                "this kernel has no listeners of seccomp, so that QEMU is not confined: use Linux \
-                 5.14 or newer"
+                "QEMU is not confined here: a gate for its system calls needs Linux 5.9, and that no \
+                 sandbox around this process has one (`SECCOMP_RET_USER_NOTIF`)"
                     .into(),
                 "costs: a guest that breaks out of QEMU can do what you can do".into(),
             ],

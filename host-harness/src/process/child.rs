@@ -11,6 +11,7 @@ use rustix::{
     stdio::{dup2_stdout, stdout},
 };
 use std::{
+    ffi::OsStr,
     fs::File,
     io,
     mem::ManuallyDrop,
@@ -169,6 +170,24 @@ impl Drop for Child {
         }
     }
 }
+
+/// Makes a command whose program gets no file descriptors but its standard ones, and those that it
+/// is [passed](pass).
+pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    let in_child = || {
+        // SAFETY: that they are closed at exec harms nobody in this process, which it replaces. If
+        // it fails (before Linux 5.11), the program inherits what this process has inherited.
+        unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, CLOSE_RANGE_CLOEXEC) };
+        Ok(())
+    };
+    // SAFETY: as in `pass`.
+    unsafe { command.pre_exec(in_child) };
+    command
+}
+
+/// Of linux/close_range.h.
+const CLOSE_RANGE_CLOEXEC: u32 = 1 << 2;
 
 /// Passes a file descriptor to the child, under the number that is returned. This process holds it
 /// as long as the command exists.

@@ -5,8 +5,8 @@
 //!
 //! The program installs the filter of [`filter`] just before it is executed, and sends this process
 //! the filter's listener. A system call that the filter does not pass waits until a thread of this
-//! process has answered: "go on" while the gate is open. A filter that the program could install by itself would have to be part of the
-//! program, and could not change later.
+//! process has answered: "go on" while the gate is open. A filter that the program installs by
+//! itself would have to be part of the program.
 
 mod filter;
 mod listener;
@@ -14,7 +14,7 @@ mod listener;
 mod tests;
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io,
     os::{
         fd::{AsFd, BorrowedFd},
@@ -48,22 +48,13 @@ const INTERVAL: Timespec = Timespec {
 /// Where the resolver of the C library, and of QEMU's network, finds the addresses of its servers.
 const RESOLVERS: &str = "/etc/resolv.conf";
 
-/// Returns whether this kernel has what a gate needs. Without it, programs run without gates.
-pub(crate) fn is_available() -> bool {
-    fs::read_to_string("/proc/sys/kernel/seccomp/actions_avail").is_ok_and(|actions| {
-        actions
-            .split_whitespace()
-            .any(|action| action == "user_notif")
-    })
-}
-
 /// What a program reaches when its gate is closed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Reach {
     /// What it has open.
     #[default]
     Nothing,
-    /// New sockets, too.
+    /// New sockets of IPv4, too.
     Network,
 }
 
@@ -91,8 +82,8 @@ impl Gate {
         let (ours, theirs) = UnixStream::pair()?;
         let mut filter = Filter::new();
         let in_child = move || {
-            // Without a gate the program runs as it would have: not every kernel or sandbox has
-            // listeners.
+            // Without a gate the program runs as it would have: not every kernel has listeners, and
+            // where there is one already, as in some containers, there is no second.
             let own_id = getpid().as_raw_pid().cast_unsigned();
             if let Ok(listener) = Listener::install(filter.of(own_id)) {
                 listener.send(theirs.as_fd())?;
@@ -122,8 +113,7 @@ impl Gate {
     }
 
     /// Returns whether the program, which was started, is behind the gate.
-    #[cfg(test)]
-    fn is_installed(&self) -> bool {
+    pub(crate) fn is_installed(&self) -> bool {
         self.state.installed.load(Ordering::SeqCst)
     }
 
@@ -150,6 +140,8 @@ enum Answer {
     /// The argument of this number is the path of a file to open, which may be [`RESOLVERS`].
     /// Others fail.
     OpenResolvers(usize),
+    /// It passes if it is a signal of the process to itself.
+    Signal,
     Fail(Errno),
     End,
 }
@@ -172,8 +164,9 @@ impl State {
 
     fn answer(&self, call: Call<'_>) {
         let closed = self.closed.load(Ordering::SeqCst).then_some(self.reach);
-        match answer(call.number(), closed) {
+        match answer(call.number(), call.argument(0), closed) {
             Answer::Continue => call.go_on(),
+            Answer::Signal if call.signals_itself() => call.go_on(),
             // It is opened here: what the path says may change.
             Answer::OpenResolvers(path) if call.points_to(path, RESOLVERS) => {
                 match File::open(RESOLVERS) {
@@ -183,7 +176,7 @@ impl State {
             }
             Answer::OpenResolvers(_) => call.fail(Errno::PERM),
             Answer::Fail(error) => call.fail(error),
-            Answer::End => {
+            Answer::Signal | Answer::End => {
                 self.forbidden.get_or_init(|| name(call.number()));
                 call.kill();
             }
@@ -208,14 +201,21 @@ impl State {
     }
 }
 
-/// Decides about a system call that the filter does not pass.
-fn answer(number: c_long, closed: Option<Reach>) -> Answer {
+/// Decides about a system call that the filter does not pass, by its number and its first argument.
+fn answer(number: c_long, first: u64, closed: Option<Reach>) -> Answer {
     match (number, closed) {
         // Its flags are in memory, where a filter does not see them and the program can change
         // them. Without it, the C library starts threads by `clone`. And rings do for a program
         // what a filter does not see; without them QEMU takes its other ways.
         (libc::SYS_clone3 | libc::SYS_io_uring_setup, _) => Answer::Fail(Errno::NOSYS),
         (_, None) => Answer::Continue,
+        // Sockets of other kinds lead to programs of this host, which do what they are asked.
+        (libc::SYS_socket, Some(Reach::Network)) if first != libc::AF_INET as u64 => {
+            Answer::Fail(Errno::AFNOSUPPORT)
+        }
+        // The filter passes those of the program that it was installed for; this may be another one
+        // that it started, such as QEMU behind a script.
+        (libc::SYS_kill | libc::SYS_tgkill | libc::SYS_tkill, _) => Answer::Signal,
         (
             libc::SYS_socket
             | libc::SYS_connect
@@ -240,7 +240,10 @@ fn answer(number: c_long, closed: Option<Reach>) -> Answer {
             | libc::SYS_faccessat
             | libc::SYS_faccessat2
             | libc::SYS_readlink
-            | libc::SYS_readlinkat,
+            | libc::SYS_readlinkat
+            // QEMU's sockets that have a path, at its end.
+            | libc::SYS_unlink
+            | libc::SYS_unlinkat,
             _,
         ) => Answer::Fail(Errno::PERM),
         _ => Answer::End,

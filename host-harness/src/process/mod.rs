@@ -1,11 +1,11 @@
 //! Child processes with a time limit and a stop token, which leave no descendant behind.
 
 mod child;
-pub(crate) mod gate;
+mod gate;
 mod keeper;
 
 pub use child::Child;
-pub(crate) use child::{move_stdout, pass};
+pub(crate) use child::{command, move_stdout, pass};
 pub(crate) use gate::{Gate, Reach};
 
 use crate::stop::StopToken;
@@ -72,6 +72,14 @@ pub enum Scope {
     /// The child alone, in this process's group: for a program that asks the terminal for a
     /// password, which only the foreground group may do.
     Child,
+}
+
+/// Returns whether a program can be put behind a gate here.
+pub(crate) fn has_gates() -> bool {
+    let mut command = Command::new("true");
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let started = Child::spawn_gated(&mut command, Stdio::null(), Reach::Nothing);
+    started.is_ok_and(|(_child, gate)| gate.is_installed())
 }
 
 /// Runs `command` to its end, for at most `limit` (no limit: [`Duration::MAX`]) and until `stop` is
@@ -188,6 +196,8 @@ fn read_back(file: &mut File) -> io::Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsRawFd;
+
     use super::*;
 
     fn shell(script: &str) -> Command {
@@ -208,6 +218,22 @@ mod tests {
         .expect("a shell runs");
         assert_eq!(captured.output, "one\ntwo\nthree\n");
         assert_eq!(captured.status.code(), Some(7));
+    }
+
+    #[test]
+    fn a_program_inherits_only_what_it_is_passed() {
+        let [open, passed] = [(); 2].map(|()| memfd_create("file", MemfdFlags::empty()).unwrap());
+        let mut program = command("/bin/sh");
+        let number = pass(&mut program, passed);
+        let script = format!(
+            "[ -e /proc/self/fd/{} ] || echo one; [ -e /proc/self/fd/{number} ] && echo two",
+            open.as_raw_fd()
+        );
+        program.args(["-c", &script]);
+        let limit = Duration::from_secs(20);
+        let stop = StopToken::default();
+        let captured = capture(&mut program, Keep::Both, Scope::Group, limit, &stop);
+        assert_eq!(captured.expect("a shell runs").output, "one\ntwo\n");
     }
 
     #[test]

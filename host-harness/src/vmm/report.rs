@@ -54,6 +54,8 @@ pub enum Warning {
     HeldBack(u64),
     /// The program that connected the guest's network ended before the guest.
     NetworkEnded,
+    /// QEMU ran without a gate for its system calls, which this system does not have.
+    Unconfined,
 }
 
 /// Writes a sentence.
@@ -65,6 +67,9 @@ impl fmt::Display for Warning {
                 "{count} packets of the guest were held back, since it only answers: if it is to \
                  open connections, pass --net user,restrict=off"
             ),
+            Self::Unconfined => {
+                f.write_str("QEMU was not confined: `cargo vm doctor` says what this system lacks")
+            }
             Self::NetworkEnded => f.write_str(
                 "passt, which connected the guest's network, ended before the guest, whose link \
                  was down from then on: see whether the system's log says why",

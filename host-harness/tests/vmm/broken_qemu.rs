@@ -1,7 +1,8 @@
 //! A QEMU that is broken, or another program of this name: none of their ends is a guest's result.
 
 use std::{
-    fs,
+    fs::{self, File},
+    io::{Read, Write},
     net::TcpListener,
     path::Path,
     process::{Command, Stdio},
@@ -62,6 +63,38 @@ fn a_port_that_is_taken_meanwhile_is_named() {
     let sentence = format!("port {} of this host, which leads", forward.host);
     assert!(has_started && stderr.contains(&sentence), "{stderr}");
     assert_eq!(output.status.code(), Some(125));
+}
+
+/// Runs a script that does this once the guest has printed something. No program can be started by
+/// then, and no file opened.
+fn ended_once_started(guest: &GuestFile, end: &str) -> (Option<i32>, String) {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let fifo = folder.path().join("fifo");
+    let status = Command::new("mkfifo").arg(&fifo).status();
+    assert!(status.expect("coreutils are there").success());
+    let text = format!(
+        "exec 3<>'{}'; qemu-system-x86_64 \"$@\" & read go <&3; {end}",
+        fifo.display()
+    );
+    let broken = program(folder.path(), &text);
+    let mut command = run(guest);
+    command.env(DORMIR_QEMU, broken);
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut printed = [0];
+    let stdout = child.stdout.as_mut().expect("it is piped");
+    // Without a guest that prints, it ends, and what it says is compared.
+    if stdout.read_exact(&mut printed).is_ok() {
+        let fifo = File::options().read(true).write(true).open(&fifo);
+        fifo.and_then(|mut fifo| fifo.write_all(b"go\n"))
+            .expect("the script reads it");
+    }
+    let output = child.wait_with_output().expect("it ends");
+    let stderr = String::from_utf8(output.stderr).expect("text");
+    (output.status.code(), stderr)
 }
 
 #[test]
@@ -127,10 +160,7 @@ fn the_one_in_path_is_asked_for_its_version_too() {
 
 #[test]
 fn one_that_fails_while_the_guest_runs_is_not_a_guests_end() {
-    let folder = tempfile::tempdir().expect("a folder for the test");
     let started = [print(b"!"), SPIN.to_vec()].concat();
-    // No program can be started once the guest runs, so the pause is started before.
-    let begin = "sleep 2.5 & pause=$!; sleep 0.5; qemu-system-x86_64 \"$@\" & wait $pause;";
     for (guest, end, message) in [
         (GuestFile::new(&started), "kill -KILL $$", "signal: 9"),
         (
@@ -150,8 +180,7 @@ fn one_that_fails_while_the_guest_runs_is_not_a_guests_end() {
             "exit code 0, which the guest did not report",
         ),
     ] {
-        let broken = program(folder.path(), &format!("{begin} {end}"));
-        let (status, stderr) = ended(run(&guest).env(DORMIR_QEMU, broken));
+        let (status, stderr) = ended_once_started(&guest, end);
         // Of a foreign guest only the status is known.
         let expected = if stderr.contains("itself with exit code 47") {
             47
@@ -165,16 +194,11 @@ fn one_that_fails_while_the_guest_runs_is_not_a_guests_end() {
 
 #[test]
 fn one_that_starts_a_program_while_the_guest_runs_is_ended() {
-    let folder = tempfile::tempdir().expect("a folder for the test");
-    let pause = "sleep 2.5 & pause=$!; sleep 0.5;";
-    let script = format!("{pause} qemu-system-x86_64 \"$@\" & wait $pause; /bin/echo escaped");
-    let (status, stderr) =
-        ended(run(&GuestFile::new(SPIN)).env(DORMIR_QEMU, program(folder.path(), &script)));
+    let guest = GuestFile::new(&[print(b"!"), SPIN.to_vec()].concat());
+    let (status, stderr) = ended_once_started(&guest, "/bin/echo escaped");
     assert_eq!(status, Some(123), "{stderr}");
-    assert!(
-        stderr.contains("QEMU was ended, since it asked for the system call"),
-        "{stderr}"
-    );
+    let sentence = "QEMU was ended, since it asked for the system call";
+    assert!(stderr.contains(sentence), "{stderr}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use libc::c_long;
 use seccompiler::{
     BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen as ArgLen,
-    SeccompCmpOp::{Eq, MaskedEq},
+    SeccompCmpOp::{self, Eq, MaskedEq, Ne},
     SeccompCondition, SeccompFilter, SeccompRule, TargetArch, sock_filter,
 };
 
@@ -33,8 +33,6 @@ const PASS: &[c_long] = &[
     libc::SYS_sync_file_range,
     libc::SYS_ftruncate,
     libc::SYS_fallocate,
-    libc::SYS_fcntl,
-    libc::SYS_ioctl,
     libc::SYS_close,
     libc::SYS_dup,
     libc::SYS_dup2,
@@ -45,9 +43,7 @@ const PASS: &[c_long] = &[
     libc::SYS_timerfd_settime,
     libc::SYS_signalfd4,
     // Sockets that are open.
-    libc::SYS_sendto,
     libc::SYS_recvfrom,
-    libc::SYS_sendmsg,
     libc::SYS_recvmsg,
     libc::SYS_shutdown,
     libc::SYS_accept,
@@ -123,8 +119,56 @@ const PASS: &[c_long] = &[
     libc::SYS_exit_group,
 ];
 
+/// A system call, the number of an argument, and what that must be like.
+type Conditional = (c_long, u8, &'static [(SeccompCmpOp, i32)]);
+
+/// Passes if all conditions hold.
+const CONDITIONAL: &[Conditional] = &[
+    // A thread passes, and a process asks.
+    (libc::SYS_clone, 0, &[all_of(libc::CLONE_THREAD)]),
+    // Signals to itself.
+    (libc::SYS_kill, 0, &[(Eq, OWN_ID)]),
+    (libc::SYS_tgkill, 0, &[(Eq, OWN_ID)]),
+    (libc::SYS_prctl, 0, &[(Eq, libc::PR_SET_NAME)]),
+    // No signals to others when something can be read.
+    (
+        libc::SYS_fcntl,
+        1,
+        &[(Ne, libc::F_SETOWN), (Ne, F_SETSIG), (Ne, F_SETOWN_EX)],
+    ),
+    // Neither that, nor input for a terminal.
+    (
+        libc::SYS_ioctl,
+        1,
+        &[
+            (Ne, FIOSETOWN),
+            (Ne, SIOCSPGRP),
+            (Ne, libc::TIOCSTI as i32),
+            (Ne, TIOCLINUX),
+        ],
+    ),
+    // A socket that has a port could connect by this flag.
+    (libc::SYS_sendto, 3, &[none_of(libc::MSG_FASTOPEN)]),
+    (libc::SYS_sendmsg, 2, &[none_of(libc::MSG_FASTOPEN)]),
+];
+
+const fn all_of(bits: i32) -> (SeccompCmpOp, i32) {
+    (MaskedEq(bits.cast_unsigned() as u64), bits)
+}
+
+const fn none_of(bits: i32) -> (SeccompCmpOp, i32) {
+    (MaskedEq(bits.cast_unsigned() as u64), 0)
+}
+
+// Of asm-generic/fcntl.h, sockios.h and ioctls.h; `libc` does not have them for this target.
+const F_SETSIG: i32 = 10;
+const F_SETOWN_EX: i32 = 15;
+const FIOSETOWN: i32 = 0x8901;
+const SIOCSPGRP: i32 = 0x8902;
+const TIOCLINUX: i32 = 0x541c;
+
 /// Stands for the program's process ID, which is not known before the program's process exists.
-const OWN_ID: u32 = 0x7fff_ff1d;
+const OWN_ID: i32 = 0x7fff_ff1d;
 
 /// A filter that is not installed yet.
 pub(super) struct Filter(BpfProgram);
@@ -138,7 +182,7 @@ impl Filter {
     pub(super) fn of(&mut self, process: u32) -> &[sock_filter] {
         for statement in &mut self.0 {
             let compares = u32::from(statement.code) == libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
-            if compares && statement.k == OWN_ID {
+            if compares && statement.k == OWN_ID.cast_unsigned() {
                 statement.k = process;
             }
         }
@@ -148,17 +192,14 @@ impl Filter {
 
 fn compile() -> Result<BpfProgram, BackendError> {
     let mut rules: BTreeMap<_, _> = PASS.iter().map(|number| (*number, Vec::new())).collect();
-    let threads = libc::CLONE_THREAD.cast_unsigned();
-    for (number, first_argument, value) in [
-        // A thread passes, and a process asks.
-        (libc::SYS_clone, MaskedEq(threads.into()), threads),
-        // Signals to itself.
-        (libc::SYS_kill, Eq, OWN_ID),
-        (libc::SYS_tgkill, Eq, OWN_ID),
-        (libc::SYS_prctl, Eq, libc::PR_SET_NAME.cast_unsigned()),
-    ] {
-        let condition = SeccompCondition::new(0, ArgLen::Dword, first_argument, value.into())?;
-        rules.insert(number, vec![SeccompRule::new(vec![condition])?]);
+    for (number, argument, conditions) in CONDITIONAL {
+        let condition = |(operator, value): &(SeccompCmpOp, i32)| {
+            let value = u64::from(value.cast_unsigned());
+            SeccompCondition::new(*argument, ArgLen::Dword, operator.clone(), value)
+        };
+        let conditions = conditions.iter().map(condition);
+        let rule = SeccompRule::new(conditions.collect::<Result<_, _>>()?)?;
+        rules.insert(*number, vec![rule]);
     }
     let ask = SeccompAction::Trace(0);
     let filter = SeccompFilter::new(rules, ask, SeccompAction::Allow, TargetArch::x86_64)?;

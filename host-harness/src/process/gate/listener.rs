@@ -2,13 +2,14 @@
 //! about the system calls that the filter does not pass.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, IoSliceMut},
     mem::MaybeUninit,
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
         unix::fs::FileExt,
     },
+    path::Path,
 };
 
 use libc::{
@@ -117,12 +118,31 @@ impl Call<'_> {
         self.call.data.nr.into()
     }
 
+    pub(super) fn argument(&self, number: usize) -> u64 {
+        self.call.data.args[number]
+    }
+
+    /// Returns whether it is a signal of its process to itself or to one of its threads.
+    pub(super) fn signals_itself(&self) -> bool {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.call.pid));
+        let status = status.unwrap_or_default();
+        let process = status.lines().find_map(|line| line.strip_prefix("Tgid:\t"));
+        let target = self.argument(0).cast_signed() as i32;
+        let Some(process) = process else {
+            return false;
+        };
+        match self.number() {
+            libc::SYS_tkill => Path::new(&format!("/proc/{process}/task/{target}")).exists(),
+            _ => process.parse() == Ok(target),
+        }
+    }
+
     /// Returns whether the argument points to this string. What is there may change later.
     pub(super) fn points_to(&self, argument: usize, string: &str) -> bool {
         let mut there = vec![0; string.len() + 1];
         let memory = File::open(format!("/proc/{}/mem", self.call.pid));
-        let read = memory
-            .and_then(|memory| memory.read_exact_at(&mut there, self.call.data.args[argument]));
+        let read =
+            memory.and_then(|memory| memory.read_exact_at(&mut there, self.argument(argument)));
         read.is_ok() && there.strip_suffix(b"\0") == Some(string.as_bytes())
     }
 

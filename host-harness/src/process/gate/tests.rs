@@ -1,16 +1,20 @@
 use std::{
+    fs,
     io::{self, BufRead, BufReader, Write},
     os::unix::process::ExitStatusExt,
     process::{ExitStatus, Stdio},
     sync::mpsc,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use rustix::process::Signal;
+use libc::c_long;
+use rustix::process::{Pid, Signal, getppid};
 
 use super::*;
 use crate::process::Child;
+
+const LIMIT: Duration = Duration::from_secs(20);
 
 /// A program behind a gate, which answers lines.
 struct Gated {
@@ -61,7 +65,7 @@ impl Gated {
     /// Returns the next line that contains the words.
     fn answer(&self, words: &str) -> String {
         loop {
-            let line = self.output.recv_timeout(Duration::from_secs(20));
+            let line = self.output.recv_timeout(LIMIT);
             let line = line.unwrap_or_else(|_| panic!("nothing says {words:?}"));
             if line.contains(words) {
                 return line;
@@ -71,7 +75,9 @@ impl Gated {
 
     fn end(mut self) -> (ExitStatus, Option<String>) {
         drop(self.input);
+        let asked = Instant::now();
         while !self.child.has_ended().unwrap() {
+            assert!(asked.elapsed() < LIMIT, "it does not end");
             thread::sleep(Duration::from_millis(1));
         }
         let status = self.child.reap().unwrap();
@@ -112,7 +118,7 @@ fn behind_a_closed_gate_starting_a_program_is_the_end() {
         let mut program = Gated::shell(script, Reach::Nothing);
         program.gate.close();
         program.send("go");
-        let output = program.output.recv();
+        let output = program.output.recv_timeout(LIMIT);
         let (status, forbidden) = program.end();
         assert!(output.is_err(), "{output:?}");
         assert_eq!(status.signal(), Some(Signal::KILL.as_raw()));
@@ -136,6 +142,165 @@ fn with_a_network_only_the_addresses_of_resolvers_open() {
     program.answer("none");
     let (_, forbidden) = program.end();
     assert_eq!(forbidden, None);
+}
+
+/// Names what [`acts_as_it_is_told`] does in a process of its own.
+const ACT: &str = "DORMIR_GATED_ACT";
+
+/// What a program that is broken into could try without a new file, socket or program.
+fn act(what: &str) -> io::Result<()> {
+    let own_id = std::process::id().cast_signed();
+    let result = |returned: c_long| match returned {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    };
+    let socket = |domain| {
+        // SAFETY: it has no conditions.
+        result(unsafe { libc::socket(domain, libc::SOCK_STREAM, 0) }.into())
+    };
+    let of_input = |request, value: i32| {
+        // SAFETY: neither of these requests takes a pointer.
+        result(unsafe { libc::fcntl(0, request, value) }.into())
+    };
+    let ioctl_of_input = |request| {
+        // SAFETY: each of these requests reads one number at most.
+        result(unsafe { libc::ioctl(0, request, &raw const own_id) }.into())
+    };
+    match what {
+        "signal-own-process" => {
+            // SAFETY: signal 0 is none.
+            result(unsafe { libc::kill(own_id, 0) }.into())
+        }
+        "signal-own-thread" => {
+            // SAFETY: as above.
+            result(unsafe { libc::syscall(libc::SYS_tkill, own_id, 0) })
+        }
+        "thread" => {
+            thread::spawn(|| ()).join().expect("it does not panic");
+            Ok(())
+        }
+        "flags" => of_input(libc::F_SETFL, libc::O_NONBLOCK),
+        "socket-of-ipv4" => socket(libc::AF_INET),
+        "socket-of-unix" => socket(libc::AF_UNIX),
+        "unlink" => fs::remove_file("/nonexistent/file"),
+        "signal-another-process" => {
+            let parent = getppid().map_or(1, Pid::as_raw_pid);
+            // SAFETY: as above.
+            result(unsafe { libc::kill(parent, 0) }.into())
+        }
+        "signal-all" => {
+            // SAFETY: as above.
+            result(unsafe { libc::kill(-1, 0) }.into())
+        }
+        "signal-when-readable" => of_input(libc::F_SETOWN, own_id),
+        "another-signal" => of_input(10, libc::SIGKILL),
+        "signal-by-ioctl" => ioctl_of_input(0x8901),
+        "type" => ioctl_of_input(libc::TIOCSTI),
+        "connect-by-sending" => {
+            let flags = libc::MSG_FASTOPEN;
+            // SAFETY: the buffer is empty, and there is no address.
+            result(unsafe { libc::sendto(0, [].as_ptr(), 0, flags, std::ptr::null(), 0) } as _)
+        }
+        other => panic!("{other} is not known"),
+    }
+}
+
+/// In the process of the tests it does nothing.
+#[test]
+fn acts_as_it_is_told() {
+    let Some(what) = std::env::var_os(ACT) else {
+        return;
+    };
+    println!("\nup");
+    io::stdin().read_line(&mut String::new()).unwrap();
+    match act(what.to_str().unwrap()) {
+        Ok(()) => println!("done"),
+        Err(error) => println!("error {}", error.raw_os_error().unwrap_or(0)),
+    }
+}
+
+/// Does this behind a closed gate; returns what it says, or for which system call it was ended.
+fn behind(reach: Reach, what: &str) -> Result<String, String> {
+    let program = std::env::current_exe().unwrap();
+    let script = format!(
+        "{ACT}={what} exec {} --exact process::gate::tests::acts_as_it_is_told --nocapture",
+        program.display()
+    );
+    let mut program = Gated::new("/bin/sh", &["-c", &script], reach);
+    program.answer("up");
+    program.gate.close();
+    program.send("go");
+    let said = program.output.recv_timeout(LIMIT);
+    let (_, forbidden) = program.end();
+    match forbidden {
+        Some(call) => Err(call),
+        None => Ok(said.expect("it says something")),
+    }
+}
+
+#[test]
+fn what_a_program_does_to_itself_goes_on() {
+    for what in ["signal-own-process", "signal-own-thread", "thread", "flags"] {
+        assert_eq!(behind(Reach::Nothing, what), Ok("done".into()), "{what}");
+    }
+}
+
+#[test]
+fn signals_to_others_are_the_end_however_they_are_sent() {
+    for (what, call) in [
+        ("signal-another-process", "kill"),
+        ("signal-all", "kill"),
+        ("signal-when-readable", "fcntl"),
+        ("another-signal", "fcntl"),
+        ("signal-by-ioctl", "ioctl"),
+        ("type", "ioctl"),
+    ] {
+        assert_eq!(behind(Reach::Nothing, what), Err(call.into()), "{what}");
+    }
+}
+
+#[test]
+fn no_connection_is_made_by_sending() {
+    for reach in [Reach::Nothing, Reach::Network] {
+        assert_eq!(behind(reach, "connect-by-sending"), Err("sendto".into()));
+    }
+}
+
+#[test]
+fn with_a_network_sockets_lead_to_no_program_of_this_host() {
+    let refused = format!("error {}", libc::EAFNOSUPPORT);
+    assert_eq!(behind(Reach::Network, "socket-of-unix"), Ok(refused));
+    assert_eq!(behind(Reach::Network, "socket-of-ipv4"), Ok("done".into()));
+    assert_eq!(
+        behind(Reach::Nothing, "socket-of-ipv4"),
+        Err("socket".into())
+    );
+}
+
+#[test]
+fn files_are_not_removed() {
+    let refused = format!("error {}", libc::EPERM);
+    assert_eq!(behind(Reach::Nothing, "unlink"), Ok(refused));
+}
+
+/// As QEMU behind a script: the filter knows the script's ID.
+#[test]
+fn a_program_that_another_one_started_may_signal_itself() {
+    let script = "/bin/sh -c 'echo up; read go; kill -0 $$ && echo own; kill -0 1' & wait";
+    let mut program = Gated::new(
+        "/bin/sh",
+        &[
+            "-c",
+            &format!("exec 3<&0; {script}").replace("read go", "read go <&3"),
+        ],
+        Reach::Nothing,
+    );
+    program.answer("up");
+    program.gate.close();
+    program.send("go");
+    program.answer("own");
+    let (_, forbidden) = program.end();
+    assert_eq!(forbidden.as_deref(), Some("kill"));
 }
 
 /// QEMU itself does by its monitor what a guest in it must not.

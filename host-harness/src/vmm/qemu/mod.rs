@@ -52,7 +52,7 @@ use super::{
     kvm,
     limit::{Limit, Unstarted},
     outcome::Outcome,
-    report::Report,
+    report::{Report, Warning},
 };
 use crate::{
     escape::escape,
@@ -285,7 +285,10 @@ pub(super) fn run(
         stretches: Vec::new(),
         backtrace,
         stalls,
-        warnings: Vec::new(),
+        warnings: (!gate.is_installed())
+            .then_some(Warning::Unconfined)
+            .into_iter()
+            .collect(),
     })
 }
 
@@ -310,8 +313,8 @@ fn send(pipe: Option<&mut PipeWriter>, bytes: &[u8]) -> io::Result<usize> {
     pipe.write(bytes)
 }
 
-/// Starts QEMU behind a gate, as the leader of its own process group, so that Ctrl-C in the terminal reaches only
-/// this process, which then ends QEMU.
+/// Starts QEMU behind a gate, as the leader of its own process group, so that Ctrl-C in the terminal
+/// reaches only this process, which then ends QEMU.
 fn start(
     elf: &Path,
     (accelerator, machine, vsock): (Accelerator, MachineType, Option<&VsockServer>),
@@ -322,7 +325,7 @@ fn start(
     config: &RunConfig,
 ) -> Result<(Child, Gate), RunError> {
     let program = program();
-    let mut command = Command::new(&program);
+    let mut command = process::command(&program);
     let passed = Passed {
         monitor: process::pass(&mut command, monitor.into()),
         gdb: gdb.map(|socket| process::pass(&mut command, socket)),

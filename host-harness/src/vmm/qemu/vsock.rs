@@ -3,18 +3,20 @@
 use std::{
     os::unix::net::UnixStream,
     path::Path,
-    process::Command,
     thread,
     time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
 
-use crate::vmm::{
-    companion::Companion,
-    device::{DeviceError, OpenDevice, SocketFile, VsockError},
-    error::RunError,
-    limit::{Limit, Unstarted},
+use crate::{
+    process,
+    vmm::{
+        companion::Companion,
+        device::{DeviceError, OpenDevice, SocketFile, VsockError},
+        error::RunError,
+        limit::{Limit, Unstarted},
+    },
 };
 
 const PROGRAM: &str = "vhost-device-vsock";
@@ -61,7 +63,7 @@ impl VsockServer {
         let program = which::which(program).map_err(|_| refused(VsockError::ServerMissing))?;
         let folder = tempfile::tempdir().map_err(not_started)?;
         let for_qemu = folder.path().join("qemu");
-        let mut command = Command::new("sh");
+        let mut command = process::command("sh");
         command
             // What it makes is for this user alone.
             .args(["-c", "umask 177 && exec \"$0\" \"$@\""])

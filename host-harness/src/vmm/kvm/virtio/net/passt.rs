@@ -4,7 +4,6 @@ use std::{
     ffi::OsStr,
     io::{self, Read, Write},
     os::unix::net::UnixStream,
-    process::Command,
     time::{Duration, Instant},
 };
 
@@ -44,7 +43,7 @@ impl Passt {
         limit: &Limit<'_>,
     ) -> Result<(Self, UnixStream), Unstarted> {
         let (socket, other_end) = UnixStream::pair().map_err(resource)?;
-        let mut command = Command::new(program);
+        let mut command = process::command(program);
         let number = process::pass(&mut command, other_end.into());
         command
             .args(["--foreground", "--quiet", "--ipv4-only", "--address", GUEST])
