@@ -18,10 +18,10 @@ use super::table::{send_if_full, with_calls};
 /// Calls the host's async function `name`: the future ends with what it returns. Other tasks go on
 /// meanwhile, and up to 1,024 calls can be in flight.
 ///
-/// The call is queued at once. In a Hyperlight guest it is sent when the guest is idle next, or when
-/// what is queued fills a batch: one exit from the guest sends all that is queued, waits, and brings
-/// all that is done. Over a connection it is sent when other tasks that are ready have queued
-/// theirs. So calls that are made one after another, and awaited then, run at the same time.
+/// The call is queued at once. In a Hyperlight guest it is sent when the guest is idle next, or
+/// when what is queued fills a batch: one exit from the guest sends all that is queued, waits, and
+/// brings all that is done. Over a connection it is sent when other tasks that are ready have
+/// queued theirs. So calls that are made one after another, and awaited then, run at the same time.
 ///
 /// The host registers the function by `Host::async_function`. Name and argument may have 36,000
 /// bytes together; results may be larger, within the [budget](set_result_budget).

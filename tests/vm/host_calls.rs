@@ -58,8 +58,8 @@ fn run<T: Send>(
     })
 }
 
-/// The guest calls each function, as the Hyperlight guest does with the same code. Its first message
-/// is the longest, and waits in the connection until the host begins to read.
+/// The guest calls each function, as the Hyperlight guest does with the same code. Its first
+/// message is the longest, and waits in the connection until the host begins to read.
 fn work(vmm: Vmm) -> Result<(), Failed> {
     let host = functions::add(Host::new());
     let (run, served) = run(vmm, "work", |socket| {

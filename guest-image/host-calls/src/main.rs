@@ -1,6 +1,6 @@
 //! Calls async functions of the host over the first virtio console that it finds. The argument
-//! `case` names what it does: `work` (each function), `rates` (how many calls it makes in a second),
-//! or `ends` (what becomes of calls when the connection ends).
+//! `case` names what it does: `work` (each function), `rates` (how many calls it makes in a
+//! second), or `ends` (what becomes of calls when the connection ends).
 #![no_std]
 #![no_main]
 

@@ -56,8 +56,8 @@ pub(crate) async fn work() -> Result<String, String> {
     let unknown = host_calls::call("absent", &[]).await;
     let failed = host_calls::call("fails", &[]).await;
     Ok(format!(
-        "{large} bytes, {echoes} echoes, {up} up, {down} down, {both} both ways, {words:?}, {none:?}, \
-         {signals} signal, {dropped} dropped, {panicked:?}, {unknown:?}, {failed:?}"
+        "{large} bytes, {echoes} echoes, {up} up, {down} down, {both} both ways, {words:?}, \
+         {none:?}, {signals} signal, {dropped} dropped, {panicked:?}, {unknown:?}, {failed:?}"
     ))
 }
 

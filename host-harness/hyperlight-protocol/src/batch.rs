@@ -16,7 +16,8 @@ pub struct Flags {
     /// Something else than the end of the wait can make the guest go on: calls are in flight, or
     /// events are awaited. So a wait that is too long is cut short, and is no error.
     pub expects: bool,
-    /// The batch was sent before the reply to the one before it had arrived. Only over a connection.
+    /// The batch was sent before the reply to the one before it had arrived: over a connection
+    /// alone.
     pub is_early: bool,
 }
 

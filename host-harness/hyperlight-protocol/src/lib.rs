@@ -43,8 +43,8 @@
 //! Instead of by calls of [`FUNCTION`], batches and replies can go over a connection: a stream of
 //! bytes each way, on which each message follows its length ([`frame`]). Then nothing is repeated:
 //! a connection that breaks ends all calls. While a batch waits for its reply, the guest may send
-//! the next one, an *early* one. The host answers the first at once then, so it holds one batch at a
-//! time, and two messages at most are under way in each direction. An early batch does not
+//! the next one, an *early* one. The host answers the first at once then, so it holds one batch at
+//! a time, and two messages at most are under way in each direction. An early batch does not
 //! acknowledge the reply to the one before it.
 //!
 //! # Results

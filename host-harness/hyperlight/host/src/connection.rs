@@ -74,7 +74,8 @@ impl fmt::Display for ServeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::InUse => f.write_str(
-                "this Host already belongs to a sandbox or a connection: make a Host for each guest",
+                "this Host already belongs to a sandbox or a connection: make a Host for each \
+                 guest",
             ),
             Self::Io(error) => write!(
                 f,

@@ -24,8 +24,8 @@ impl fmt::Display for RegisterError {
                  and keep that Host for its cancellers",
             ),
             Self::InUse => f.write_str(
-                "this Host already belongs to a sandbox or a connection: make a Host for each sandbox, and \
-                 register it once",
+                "this Host already belongs to a sandbox or a connection: make a Host for each \
+                 sandbox, and register it once",
             ),
             Self::Hyperlight(error) => write!(
                 f,

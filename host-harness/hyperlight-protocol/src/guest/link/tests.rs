@@ -143,12 +143,16 @@ fn the_end_loses_all_but_what_has_come() {
     assert_eq!(take(&mut link, &mut calls, Answer::to(&again, 9)), Ok(()));
 }
 
+fn vec_of_bytes() -> impl Strategy<Value = Vec<u8>> {
+    proptest::collection::vec(any::<u8>(), 0..80)
+}
+
 proptest! {
     /// Whatever a host sends, nothing panics, and the calls end with the connection.
     #[test]
     fn any_bytes_are_taken_or_refused(
         messages in proptest::collection::vec(
-            (proptest::collection::vec(any::<u8>(), 0..80), any::<bool>(), 0_usize..90, any::<u8>()),
+            (vec_of_bytes(), any::<bool>(), 0_usize..90, any::<u8>()),
             1..20,
         ),
         calls_made in 1_usize..20,

@@ -118,7 +118,8 @@ pub fn fuzz_virtio(bytes: &[u8]) {
     }
 }
 
-/// Sends a frame to a network or a port, then some bytes that are any, and returns what came from it.
+/// Sends a frame to a network or a port, then some bytes that are any, and returns what came from
+/// it.
 fn other_side(mut socket: &UnixStream, bytes: &[u8]) -> Vec<u8> {
     // An error is that of a full socket, or of a network that has closed it.
     let _ = socket.write(&[&[0, 0, 0, 20][..], &[1; 20]].concat());
