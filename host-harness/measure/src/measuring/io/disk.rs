@@ -1,7 +1,7 @@
 //! Reads of 4 KiB from a disk, in a second.
 
 use super::{Boot, Bounds, GuestError, collect_until, plan::MEMORY_MIB, qemu::Machine};
-use dormir_harness::vmm::{self, Device, RunConfig, Vmm};
+use dormir_harness::vmm::{self, Device, GuestTime, RunConfig, Vmm};
 use std::{io, path::Path, time::Duration};
 use tempfile::NamedTempFile;
 
@@ -56,14 +56,26 @@ pub(crate) fn of_guest(
             .find(|(known, _)| *known == name)
             .map(|(_, rate)| *rate)
     };
-    match IN_FLIGHT.map(rate) {
-        [Some(one), Some(many)] if report.outcome.is_success() => Ok([one, many]),
+    match (IN_FLIGHT.map(rate), pace(&report.times)) {
+        ([Some(one), Some(many)], Some(pace)) if report.outcome.is_success() => {
+            Ok([one, many].map(|rate| (rate as f64 * pace) as u64))
+        }
         _ => Err(GuestError::Ended(format!(
             "{}: {}",
             report.outcome,
             String::from_utf8_lossy(&console)
         ))),
     }
+}
+
+/// How many seconds pass on the guest's clock in one of the host's. It is measured at the start of
+/// the guest, and may be wrong where the host is busy.
+fn pace(times: &[GuestTime]) -> Option<f64> {
+    let (first, last) = (times.first()?, times.last()?);
+    let by_guest = Duration::from_nanos(last.nanos.checked_sub(first.nanos)?);
+    let by_host = last.at.checked_duration_since(first.at)?;
+    let pace = by_guest.as_secs_f64() / by_host.as_secs_f64();
+    pace.is_finite().then_some(pace)
 }
 
 /// Of Linux.
@@ -94,4 +106,24 @@ pub(crate) fn of_linux(
         line.and_then(|rate| rate.parse().ok()).ok_or_else(missing)
     };
     Ok([rate(IN_FLIGHT[0])?, rate(IN_FLIGHT[1])?])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    #[test]
+    fn a_clock_that_is_too_fast_is_found_out() {
+        let start = Instant::now();
+        let time = |nanos, millis| GuestTime {
+            nanos,
+            at: start + Duration::from_millis(millis),
+        };
+        let (first, last) = (time(5_000_000, 100), time(3_005_000_000, 2100));
+        assert_eq!(pace(&[first, time(7, 200), last]), Some(1.5));
+        for times in [&[][..], &[first], &[last, first]] {
+            assert_eq!(pace(times), None, "{times:?}");
+        }
+    }
 }
