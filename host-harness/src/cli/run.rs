@@ -54,7 +54,7 @@ use std::{
 /// --memory, --pit and --out do not apply.
 #[derive(Debug, clap::Args)]
 pub(super) struct RunArguments {
-    /// The guest: an ELF file for x86-64; or `shell` or `http`, which are built first
+    /// The guest: an ELF file for x86-64; or `shell`, `http` or `vsock`, which are built first
     elf: PathBuf,
     #[command(flatten)]
     options: RunOptions,
@@ -143,7 +143,7 @@ impl RunOptions {
 struct NoFunctionError;
 
 /// The programs that can be named in place of a file.
-const OWN_PROGRAMS: [&str; 2] = ["shell", "http"];
+const OWN_PROGRAMS: [&str; 3] = ["shell", "http", "vsock"];
 
 /// The status if the guest ended with success, but its data could not be written.
 const NOT_WRITTEN: u8 = 119;

@@ -42,6 +42,7 @@ pub(in crate::vmm::kvm::virtio) fn fuzz(bytes: &[u8]) {
         served,
         programs: Vec::new(),
         allowed: HashMap::new(),
+        naps: 3,
     };
     for step in bytes.as_chunks().0 {
         world.step(*step);
@@ -56,6 +57,8 @@ struct World<'a> {
     programs: Vec<UnixStream>,
     /// How much the guest has got of each connection, and may get in all.
     allowed: HashMap<Ports, (u64, u64)>,
+    /// How often time may still pass.
+    naps: u8,
 }
 
 impl World<'_> {
@@ -84,10 +87,18 @@ impl World<'_> {
                 self.hub.clear();
                 self.allowed.clear();
             }
-            _ if two & 3 == 0 => std::thread::sleep(Duration::from_millis(3)),
+            _ if two & 3 == 0 => self.time_passes(),
             _ => self.program_ends(which, two),
         }
         self.hub.look();
+    }
+
+    /// What waits is given up.
+    fn time_passes(&mut self) {
+        if let Some(left) = self.naps.checked_sub(1) {
+            self.naps = left;
+            std::thread::sleep(Duration::from_millis(3));
+        }
     }
 
     fn program_sends(&mut self, which: usize, bytes: &[u8]) {
@@ -129,7 +140,7 @@ impl World<'_> {
             operation: u16::from(operation & 7) | u16::from(kind >> 7) << 8,
             flags: u32::from(rest[2]),
             room: field(NUMBERS, credit),
-            taken: field(NUMBERS, credit >> 2) + u32::from(rest[3]) / 255,
+            taken: field(NUMBERS, credit >> 2).wrapping_add(u32::from(rest[3]) / 255),
         };
         if !self.hub.takes_packets() {
             return;
@@ -137,6 +148,11 @@ impl World<'_> {
         let data = vec![rest[1]; (header.length as usize).min(ROOM)];
         self.hub.packet_came(&header, &data);
         let (got, most) = self.allowed.entry(header.ports()).or_default();
+        let of_connection = [Operation::Request, Operation::Reset].map(Some);
+        if of_connection.contains(&header.operation()) {
+            // It begins anew, or ends.
+            (*got, *most) = (0, 0);
+        }
         let under_way = (*got as u32).wrapping_sub(header.taken);
         let credit = header.room.saturating_sub(under_way);
         *most = (*most).max(*got + u64::from(credit));
