@@ -74,7 +74,8 @@ impl Link {
             expects: awaits_events,
             ..Flags::default()
         };
-        let has_wait = awaits_events || calls.expects();
+        // No other can release the first one, so the host answers it at once.
+        let has_wait = !flags.is_first && (awaits_events || calls.expects());
         let mut bytes = calls.write_batch(if has_wait { NO_DEADLINE } else { 0 }, flags);
         // It arrives, or the connection ends.
         calls.acknowledged(calls.generation);

@@ -48,7 +48,11 @@ fn a_batch_goes_before_the_reply_to_the_one_before() {
     let one = call(&mut calls, "1");
     let first = send(&mut link, &mut calls);
     assert!(header(&first).flags.is_first && !header(&first).flags.is_early);
-    // Without a generation no other goes.
+    // Without a generation no other goes, so the host does not wait.
+    assert_eq!(
+        (header(&first).wait, header(&first).flags.expects),
+        (0, true)
+    );
     let two = call(&mut calls, "2");
     assert!(!link.is_due(&calls, false));
     assert_eq!(take(&mut link, &mut calls, Answer::to(&first, 5)), Ok(()));
@@ -75,6 +79,21 @@ fn a_batch_goes_before_the_reply_to_the_one_before() {
     assert!(header(&fifth).flags.expects && !header(&fifth).flags.is_early);
     assert_eq!(header(&fifth).wait, NO_DEADLINE);
     assert_eq!(records(&fifth), [std::format!("more {} 3", two.slot())]);
+}
+
+#[test]
+fn a_wait_for_events_begins_with_the_second_batch() {
+    let (mut link, mut calls) = (Link::new(), Calls::new());
+    let mut wait = || {
+        assert!(link.is_due(&calls, true));
+        let batch = link
+            .batch(&mut calls, true)
+            .split_off(size_of::<frame::Prefix>());
+        let answered = take(&mut link, &mut calls, Answer::to(&batch, 5));
+        assert_eq!(answered, Ok(()));
+        header(&batch).wait
+    };
+    assert_eq!([wait(), wait(), wait()], [0, NO_DEADLINE, NO_DEADLINE]);
 }
 
 #[test]
