@@ -5,6 +5,7 @@ use std::{
     io::{self, ErrorKind, Read, Write},
     net::{Shutdown, TcpStream},
     os::unix::net::UnixStream,
+    panic::resume_unwind,
     sync::{Arc, atomic::Ordering},
     thread,
     time::Duration,
@@ -119,7 +120,11 @@ impl Host {
     ///
     /// # Errors
     ///
-    /// See [`ServeError`]. The connection is shut down then.
+    /// See [`ServeError`]. The connection is shut down then, as it is at every other end.
+    ///
+    /// # Panics
+    ///
+    /// If the connection does.
     ///
     /// # Examples
     ///
@@ -139,29 +144,23 @@ impl Host {
     /// serving.join().expect("it does not panic")?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn serve(&self, mut connection: impl Connection) -> Result<(), ServeError> {
+    pub fn serve(&self, connection: impl Connection) -> Result<(), ServeError> {
+        let connection = Open(connection);
         let shared = &*self.shared;
         if shared.is_in_use.swap(true, Ordering::Relaxed) {
             return Err(ServeError::InUse);
         }
         let _serving = Serving(shared);
-        let mut reader = connection.try_clone().map_err(ServeError::Io)?;
+        let reader = Open(connection.0.try_clone().map_err(ServeError::Io)?);
         let state = &shared.state;
         state.open_inbox();
         thread::scope(|scope| {
             let reading = thread::Builder::new().name("dormir-connection".into());
             let reading = reading
-                .spawn_scoped(scope, || {
-                    let end = read_all(state, &mut reader);
-                    state.close_inbox();
-                    end
-                })
+                .spawn_scoped(scope, || read_all(state, reader))
                 .map_err(ServeError::Io)?;
-            let answered = answer_all(state, &mut connection);
-            state.close_inbox();
-            // The reader may wait for what does not come. It fails only if that has ended already.
-            let _ = connection.shutdown();
-            let read = reading.join().unwrap_or(Ok(()));
+            let answered = answer_all(state, connection);
+            let read = reading.join().unwrap_or_else(|panic| resume_unwind(panic));
             answered.and(read)
         })
     }
@@ -219,9 +218,30 @@ impl Drop for Serving<'_> {
     }
 }
 
+/// A handle of a connection. Dropping it shuts the connection down: the other thread may read or
+/// write, and wait for what does not come.
+struct Open<C: Connection>(C);
+
+impl<C: Connection> Drop for Open<C> {
+    fn drop(&mut self) {
+        // It fails only if that has ended already.
+        let _ = self.0.shutdown();
+    }
+}
+
+/// Dropping it closes the inbox.
+struct OpenInbox<'a>(&'a HostState);
+
+impl Drop for OpenInbox<'_> {
+    fn drop(&mut self) {
+        self.0.close_inbox();
+    }
+}
+
 /// Reads batches to the end of the connection.
-fn read_all(state: &HostState, connection: &mut impl Connection) -> Result<(), ServeError> {
-    while let Some(batch) = read_message(connection)? {
+fn read_all(state: &HostState, mut connection: Open<impl Connection>) -> Result<(), ServeError> {
+    let _inbox = OpenInbox(state);
+    while let Some(batch) = read_message(&mut connection.0)? {
         if !state.put_batch(batch) {
             break;
         }
@@ -263,7 +283,12 @@ fn read_up_to(connection: &mut impl Connection, bytes: &mut [u8]) -> Result<usiz
 }
 
 /// Answers batches, until no more come.
-fn answer_all(state: &Arc<HostState>, connection: &mut impl Connection) -> Result<(), ServeError> {
+fn answer_all(
+    state: &Arc<HostState>,
+    mut connection: Open<impl Connection>,
+) -> Result<(), ServeError> {
+    let _inbox = OpenInbox(state);
+    let connection = &mut connection.0;
     while let Some(bytes) = state.next_batch() {
         let batch = Batch::parse(&bytes).ok_or(ServeError::Unsound)?;
         let reply = state.answer(&batch);

@@ -9,6 +9,7 @@ use super::*;
 use crate::CallEndedError;
 
 mod hostile;
+mod panics;
 
 /// How long anything may take here.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -371,8 +372,11 @@ fn a_host_serves_one_guest_after_another() {
             let mut guest = Guest::new(guests);
             let call = guest.call("echo", b"1");
             assert_eq!(guest.result(call), Ok(b"1".into()));
-            let (other, _end) = UnixStream::pair().expect("a socket");
+            let (other, mut end) = UnixStream::pair().expect("a socket");
+            let _open = other.try_clone().expect("a second handle");
+            end.set_nonblocking(true).expect("it is a socket");
             assert!(matches!(host.serve(other), Err(ServeError::InUse)));
+            assert!(matches!(end.read(&mut [0]), Ok(0)), "it is shut down");
             drop(guest);
             assert!(serving.join().expect("it does not panic").is_ok());
         });
