@@ -1,6 +1,7 @@
 //! The devices that a guest is given: one description for every VMM.
 
 mod net;
+mod port;
 mod vsock;
 
 use std::{
@@ -118,8 +119,8 @@ pub enum DeviceError {
     Vsock(VsockError),
     /// Nothing can be connected to the socket of a port.
     #[error(
-        "the socket {} of a port cannot be connected to ({cause}): start what listens there, or \
-         name another",
+        "the socket {} of a port cannot be connected to ({cause}): start what listens there and \
+         accepts connections, or name another",
         path.display()
     )]
     Connect {
@@ -232,7 +233,7 @@ pub(super) fn open_all(devices: &[Device]) -> Result<Vec<OpenDevice>, DeviceErro
     let open = |device: &Device| match device {
         Device::Rng => Ok(OpenDevice::Rng),
         Device::Console => Ok(OpenDevice::Console),
-        Device::Port { path } => match UnixStream::connect(path) {
+        Device::Port { path } => match port::connected(path) {
             Ok(socket) => Ok(OpenDevice::Port(socket)),
             Err(cause) => Err(DeviceError::Connect {
                 path: path.clone(),
