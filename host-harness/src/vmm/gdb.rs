@@ -1,7 +1,6 @@
 //! Debuggers: the TCP port where they attach to a guest, which only this machine can reach.
 
 mod presence;
-mod send;
 
 use std::{
     io,
@@ -10,7 +9,6 @@ use std::{
 };
 
 pub(super) use presence::DebuggerPresence;
-pub(super) use send::send_all;
 
 /// A TCP port on which a debugger can attach to a guest, by GDB's remote protocol.
 ///

@@ -17,6 +17,7 @@ mod limit;
 mod outcome;
 pub mod qemu;
 mod report;
+mod send;
 mod source;
 mod steps;
 

@@ -18,7 +18,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tempfile::TempDir;
 
 use super::packets::{Request, Requests};
-use crate::vmm::gdb::{DebuggerPresence, GdbListener, send_all};
+use crate::vmm::{
+    gdb::{DebuggerPresence, GdbListener},
+    send::send_all,
+};
 
 /// How often a request to leave is looked for.
 const INTERVAL: Duration = Duration::from_millis(20);

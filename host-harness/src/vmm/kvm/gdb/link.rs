@@ -10,7 +10,7 @@ use std::{
 use gdbstub::conn::Connection;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::vmm::gdb::send_all;
+use crate::vmm::send::send_all;
 
 /// The longest answer. A debugger asks for no more than the longest request can hold, 4 KiB.
 const MAX_ANSWER: usize = 64 << 10;

@@ -20,6 +20,7 @@ use super::{
     device::{Answer, VirtioDevice},
     request::{BrokenRequest, Buffers, Request},
 };
+use crate::vmm::send::send_all;
 
 const QUEUE_SIZES: [u16; 2] = [64, 64];
 
@@ -109,6 +110,14 @@ impl Port {
         self.start += length;
         // At most `MAX_INPUT`.
         Ok(length as u32)
+    }
+}
+
+impl Drop for Port {
+    /// Sends what the guest was told to be sent, if the other side takes it within a second.
+    fn drop(&mut self) {
+        // Otherwise it is lost, as at the other side's end.
+        let _ = send_all(&self.socket, &self.outgoing);
     }
 }
 

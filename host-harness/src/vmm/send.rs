@@ -20,7 +20,7 @@ const LIMIT: Duration = Duration::from_secs(1);
 /// # Errors
 ///
 /// The connection has ended, or the peer has not read enough after a second.
-pub(in crate::vmm) fn send_all(socket: impl AsFd, mut bytes: &[u8]) -> io::Result<()> {
+pub(super) fn send_all(socket: impl AsFd, mut bytes: &[u8]) -> io::Result<()> {
     let end = Instant::now() + LIMIT;
     while !bytes.is_empty() {
         match send(&socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
