@@ -119,7 +119,9 @@ impl Connection {
     }
 
     pub(super) fn end(&mut self, ending: Ending, deferred: &mut Deferred) {
-        if self.has_ended() {
+        // A flush may wait until the device has sent the last packets, which nobody will learn.
+        let may_flush = self.phase == Phase::Ended(Ending::Closed) && self.in_flight > 0;
+        if self.has_ended() && !(ending == Ending::Stopped && may_flush) {
             return;
         }
         self.phase = Phase::Ended(match (self.phase, ending) {

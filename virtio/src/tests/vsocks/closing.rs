@@ -6,6 +6,7 @@ use embedded_io_async::{Error, ErrorKind, Read, Write};
 
 use super::machine::{CID, Machine, Packet, now, op, read};
 use crate::{
+    RequestError,
     tests::{Flag, poll},
     vsock::{ConnectError, HOST, StreamError},
 };
@@ -235,5 +236,39 @@ fn a_flush_outlives_the_end() {
         assert_eq!(ops[..2], [op::DATA, op::SHUTDOWN]);
         assert!(flag.take());
         assert_eq!(poll(flush.as_mut(), &flag), Poll::Ready(Ok(())));
+    }
+}
+
+/// As above, but the runner stops, so nobody learns that the device has sent the last packet.
+#[test]
+fn a_flush_ends_with_the_runner() {
+    for is_dropped in [false, true] {
+        let mut machine = Machine::new();
+        let (mut stream, request) = machine.connect(1);
+        assert_eq!(now(stream.write(b"answer")), Ok(6));
+        machine.inject(request.data(b"bye"));
+        machine.inject(request.shutdown(RECEIVE | SEND));
+        let flag = Flag::new();
+        {
+            let mut flush = pin!(stream.flush());
+            assert!(poll(flush.as_mut(), &flag).is_pending());
+            flag.take();
+            if is_dropped {
+                drop(machine.runner);
+            } else {
+                machine.receive.run_ahead(100);
+                machine.shared.raise(1);
+                assert_eq!(machine.run(), Some(RequestError::Broken));
+            }
+            assert!(flag.take(), "the flush is woken");
+            let stopped = Poll::Ready(Err(StreamError::Stopped));
+            assert_eq!(poll(flush.as_mut(), &flag), stopped);
+        }
+        assert_eq!(now(stream.flush()), Err(StreamError::Stopped));
+        // What came is still read, to the end.
+        assert_eq!(read(&mut stream), Ok(b"bye".to_vec()));
+        assert_eq!(read(&mut stream), Ok(Vec::new()));
+        drop(stream);
+        assert_eq!(machine.vsock.sizes(), [0; 3]);
     }
 }
