@@ -173,7 +173,7 @@ impl Connection {
             return self.fail(deferred);
         }
         if self.is_held {
-            self.received.extend(data);
+            append(&mut self.received, data, self.limit);
             if !data.is_empty() {
                 deferred.wake(&mut self.reader);
             }
@@ -282,9 +282,25 @@ impl Connection {
         }
     }
 
+    /// The bytes of memory for what came, and for what is to be sent.
+    #[cfg(test)]
+    pub(super) fn capacities(&self) -> [usize; 2] {
+        [self.received.capacity(), self.outgoing.capacity()]
+    }
+
     fn is_flushed(&self) -> bool {
         self.outgoing.is_empty()
             && self.in_flight == 0
             && (self.has_ended() || self.told_shutdown == self.wanted_shutdown)
     }
+}
+
+/// Appends bytes to a queue, for which it has room. It takes no more memory than this limit.
+fn append(queue: &mut VecDeque<u8>, bytes: &[u8], limit: usize) {
+    let needed = queue.len() + bytes.len();
+    if needed > queue.capacity() {
+        let capacity = (2 * queue.capacity()).clamp(needed, limit);
+        queue.reserve_exact(capacity - queue.len());
+    }
+    queue.extend(bytes);
 }

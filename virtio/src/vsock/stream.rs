@@ -65,6 +65,12 @@ impl Stream {
         self.shut_down();
     }
 
+    /// The bytes of memory for what came, and for what is to be sent.
+    #[cfg(test)]
+    pub(crate) fn capacities(&self) -> [usize; 2] {
+        self.change(|connection| connection.capacities())
+    }
+
     fn change<R>(&self, change: impl FnOnce(&mut Connection) -> R) -> R {
         let Self { sockets, id, .. } = self;
         sockets.with(|table| table.change(*id, |connection, _| change(connection)))

@@ -124,3 +124,23 @@ fn connections_take_turns() {
     let expected = [16384, 16384, 16384, 848].map(|length| [(1, length), (2, length)]);
     assert_eq!(sent, expected.concat());
 }
+
+/// The memory of a connection grows as it is needed, to no more than its limit.
+#[test]
+fn memory_is_bounded() {
+    let mut machine = Machine::with_limits(limits(4, 100, 4));
+    let (mut stream, request) = machine.connect(1);
+    assert_eq!(stream.capacities(), [0, 0]);
+    machine.inject(request.data(&[0; 3]));
+    assert_eq!(now(stream.write(&[0; 3])), Ok(3));
+    assert!(stream.capacities().iter().all(|bytes| *bytes < 10));
+    // So many that a queue that doubles its memory takes more.
+    for _ in 0..97 {
+        machine.inject(request.data(&[0]));
+    }
+    while let Poll::Ready(written) = poll(pin!(stream.write(&[0])), &Flag::new()) {
+        assert_eq!(written, Ok(1));
+    }
+    assert_eq!(stream.capacities(), [100, 100]);
+    assert_eq!(read(&mut stream), Ok(vec![0; 100]));
+}

@@ -6,7 +6,7 @@ use core::{
     task::{Poll, Waker},
 };
 
-use super::{Connection, Ending, Phase};
+use super::{Connection, Ending, Phase, append};
 use crate::vsock::{
     deferred::Deferred,
     error::{ConnectError, StreamError},
@@ -70,7 +70,7 @@ impl Connection {
             swap(&mut self.writer, waker);
             return Poll::Pending;
         }
-        self.outgoing.extend(&bytes[..length]);
+        append(&mut self.outgoing, &bytes[..length], self.limit);
         Poll::Ready(Ok(length))
     }
 
