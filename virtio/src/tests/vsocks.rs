@@ -14,7 +14,7 @@ use embedded_io_async::{Read, Write};
 
 use super::{Flag, poll};
 use crate::vsock::{ConnectError, HOST, ListenError, StreamError};
-use machine::{CID, Machine, Packet, limits, op};
+use machine::{CID, Machine, Packet, limits, now, op};
 
 /// The bytes of a packet, by the specification.
 #[test]
@@ -140,6 +140,35 @@ fn no_more_connections_than_the_limit() {
     assert_eq!(sent[0], request.reply(op::RESET));
     assert_eq!(sent[1].op, op::REQUEST);
     drop(third);
+}
+
+/// A connection that was dropped gives its place before another one that still has data to send.
+#[test]
+fn a_place_is_taken_from_who_has_sent_all() {
+    let mut machine = Machine::with_limits(limits(2, 64, 4));
+    let (mut sending, request) = machine.connect(1);
+    let (done, done_request) = machine.connect(2);
+    assert_eq!(now(sending.write(&[1; 64])), Ok(64));
+    drop(sending);
+    drop(done);
+    let ops: Vec<_> = machine.sent().iter().map(|packet| packet.op).collect();
+    assert_eq!(ops, [op::DATA, op::SHUTDOWN, op::CREDIT_REQUEST]);
+    let third = machine.start_connect(3);
+    let sent = machine.sent();
+    assert_eq!(sent[0], done_request.reply(op::RESET));
+    assert_eq!(sent[1].op, op::REQUEST);
+    machine.inject(Packet {
+        forwarded: 16,
+        ..request.answer(op::CREDIT_UPDATE)
+    });
+    let data = machine.sent();
+    assert_eq!((data[0].op, data[0].data.len()), (op::DATA, 16));
+    // There is no other one.
+    let fourth = machine.start_connect(4);
+    let sent = machine.sent();
+    assert_eq!(sent[0], request.reply(op::RESET));
+    assert_eq!((sent[1].op, sent[1].peer_port), (op::REQUEST, 4));
+    drop((third, fourth));
 }
 
 /// `flush` waits until the device has sent all.

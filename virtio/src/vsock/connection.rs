@@ -209,6 +209,11 @@ impl Connection {
         !self.outgoing.is_empty() && self.peer_shutdown & shutdown::RECEIVE == 0
     }
 
+    /// Whether there is such data, and the connection has not ended.
+    pub(super) fn will_send_data(&self) -> bool {
+        self.phase == Phase::Open && self.has_data()
+    }
+
     /// What is to be sent next.
     fn next_op(&self) -> Option<u16> {
         if self.reset {

@@ -5,8 +5,9 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Connections, with those that were dropped and whose peer has not confirmed that. (Of these,
-    /// one is reset when a new connection needs its place.) The default is 128.
+    /// Connections, with those that were dropped and whose peer has not confirmed that. Of these,
+    /// one is reset when a new connection needs its place: one that has sent all, if there is any.
+    /// The default is 128.
     pub connections: usize,
     /// The bytes of a connection that came and were not read, and as many that were written and
     /// not sent. The default is 64 KiB; 0 is taken for 1.

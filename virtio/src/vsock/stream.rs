@@ -19,7 +19,10 @@ use super::{
 /// of them. That the other side has read them is known only by an answer of it.
 ///
 /// When a stream is dropped, what was written is still sent, for as long as the runner runs, and
-/// what came and was not read is lost. Flush before the guest ends.
+/// what came and was not read is lost. But when there are as many connections as
+/// [`Limits::connections`](super::Limits::connections), a new one takes the place of one that was
+/// dropped, which is reset: one that has sent all, or else one that has not. Flush before the drop
+/// if all must be sent, and before the guest ends.
 ///
 /// # Cancel safety
 ///

@@ -118,13 +118,14 @@ impl Table {
         id
     }
 
-    /// Whether there may be one more connection. For its place, one may be reset that was dropped.
+    /// Whether there may be one more connection. For its place, one may be reset that was dropped:
+    /// one without data to send, if there is any.
     fn has_place(&mut self) -> bool {
         if self.connections.len() < self.limits.connections {
             return true;
         }
-        let dropped = self.connections.iter().find(|(_, other)| !other.is_held);
-        let Some((&id, dropped)) = dropped else {
+        let dropped = self.connections.iter().filter(|(_, other)| !other.is_held);
+        let Some((&id, dropped)) = dropped.min_by_key(|(_, other)| other.will_send_data()) else {
             return false;
         };
         if dropped.owes_reset() {
