@@ -154,9 +154,11 @@ impl Table {
     }
 
     pub(super) fn stop_listening(&mut self, port: u32) {
-        let Some(listening) = self.listeners.remove(&port) else {
+        let Some(mut listening) = self.listeners.remove(&port) else {
             return;
         };
+        // Futures that were forgotten have left their wakers.
+        listening.wake_all(&mut self.deferred);
         for id in listening.into_backlog() {
             self.change(id, |connection, deferred| {
                 connection.fail(deferred);

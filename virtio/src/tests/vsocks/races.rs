@@ -2,6 +2,7 @@
 
 use std::{
     cell::RefCell,
+    mem::ManuallyDrop,
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, Wake, Waker},
@@ -235,4 +236,14 @@ fn wakers_may_use_the_sockets() {
     assert!(watched(vsock, pin!(machine.runner.run())).is_pending());
     drop((machine, crowd));
     drop(stream);
+}
+
+/// Also the waker of a future that was forgotten, when its listener is dropped.
+#[test]
+fn a_forgotten_accept() {
+    let machine = Machine::new();
+    let listener = machine.vsock.listen(5000).expect("nobody has it");
+    let mut accept = ManuallyDrop::new(listener.accept());
+    assert!(watched(&machine.vsock, Pin::new(&mut *accept)).is_pending());
+    drop(listener);
 }
