@@ -3,18 +3,17 @@
 use std::{
     pin::Pin,
     sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering, fence},
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering::SeqCst, fence},
     },
-    thread,
-    time::Duration,
+    thread::{self, Thread},
 };
 
 use embedded_io_async::{Read, Write};
 
 use super::machine::{device, limits};
 use crate::{
-    tests::{Flag, fake::Shared, poll, side::Side},
+    tests::{Flag, fake::Shared, park, poll, side::Side},
     vsock::{Listener, Stream, Vsock},
 };
 
@@ -39,6 +38,47 @@ impl Random {
     }
 }
 
+/// What the threads of a test tell one another: that all is done, and that one of them has failed.
+#[derive(Default)]
+struct Threads {
+    is_done: AtomicBool,
+    has_failed: AtomicBool,
+    all: Mutex<Vec<Thread>>,
+}
+
+/// One of the threads, for as long as it runs.
+struct Member<'a>(&'a Threads);
+
+impl Threads {
+    fn join(&self) -> Member<'_> {
+        self.all.lock().unwrap().push(thread::current());
+        Member(self)
+    }
+
+    fn tell(&self, what: &AtomicBool) {
+        what.store(true, SeqCst);
+        self.all.lock().unwrap().iter().for_each(Thread::unpark);
+    }
+
+    fn is_done(&self) -> bool {
+        self.is_done.load(SeqCst)
+    }
+
+    /// Waits until this thread is unparked.
+    fn park(&self) {
+        assert!(!self.has_failed.load(SeqCst), "another thread has failed");
+        park();
+    }
+}
+
+impl Drop for Member<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.tell(&self.0.has_failed);
+        }
+    }
+}
+
 /// What carries packets one way. It does not look into them, and takes one only if it can give it
 /// to the other side at once.
 struct Way {
@@ -54,11 +94,15 @@ impl Way {
         }
     }
 
-    /// Carries some packets, and returns whether there were any.
-    fn carry(&mut self, most: u64) -> bool {
+    fn has_packet(&self) -> bool {
+        self.from.has_request() && self.to.has_request()
+    }
+
+    /// Carries some packets.
+    fn carry(&mut self, most: u64) {
         let mut any = false;
         for _ in 0..most {
-            if !self.from.has_request() || !self.to.has_request() {
+            if !self.has_packet() {
                 break;
             }
             let mut packet = Vec::new();
@@ -73,31 +117,26 @@ impl Way {
             self.to.shared.raise(1);
             any = true;
         }
-        fence(Ordering::SeqCst);
+        fence(SeqCst);
         if any && self.from.wants_interrupt() {
             self.from.shared.raise(1);
         }
-        any
     }
 }
 
-/// Carries packets both ways, until it is told to stop.
-fn carry(sides: [Arc<Shared>; 2], stop: &AtomicBool, mut random: Random) {
+/// Carries packets both ways, until all is done. It sleeps between the notifications.
+fn carry(sides: [Arc<Shared>; 2], threads: &Threads, mut random: Random) {
     let [one, other] = &sides;
     for side in &sides {
         *side.device.lock().unwrap() = Some(thread::current());
     }
     let mut ways = [Way::new(one, other), Way::new(other, one)];
-    while !stop.load(Ordering::SeqCst) {
-        let mut any = false;
+    while !threads.is_done() {
         for way in &mut ways {
-            any |= way.carry(random.below(8));
+            way.carry(random.below(8));
         }
-        let is_kicked = sides
-            .iter()
-            .any(|side| side.kicked.swap(false, Ordering::SeqCst));
-        if !any && !is_kicked {
-            thread::park_timeout(Duration::from_millis(1));
+        if !ways.iter().any(Way::has_packet) {
+            threads.park();
         }
     }
 }
@@ -105,7 +144,7 @@ fn carry(sides: [Arc<Shared>; 2], stop: &AtomicBool, mut random: Random) {
 type Task = Pin<Box<dyn Future<Output = ()>>>;
 
 /// Polls each task only when it is woken, until all but the first have ended, and this holds.
-fn run_all(tasks: Vec<Task>, is_over: impl Fn() -> bool) {
+fn run_all(tasks: Vec<Task>, threads: &Threads, is_over: impl Fn() -> bool) {
     let mut tasks: Vec<_> = tasks
         .into_iter()
         .map(|task| Some((task, Flag::new())))
@@ -123,8 +162,7 @@ fn run_all(tasks: Vec<Task>, is_over: impl Fn() -> bool) {
             }
         }
         if !any {
-            // A wake that was lost would let it wait forever.
-            thread::park();
+            threads.park();
         }
     }
 }
@@ -223,13 +261,17 @@ fn everything_arrives(room: u32) {
     let cids = [3, SERVER];
     let sides = cids.map(|cid| device(cid.into()));
     let limits = limits(2 * CONNECTIONS as usize, room, CONNECTIONS as usize);
-    let stop = &AtomicBool::new(false);
+    let threads = &Threads::default();
     thread::scope(|scope| {
         let random = Random(room.into());
         let carried = sides.clone();
-        let carrier = scope.spawn(move || carry(carried, stop, random));
+        scope.spawn(move || {
+            let _member = threads.join();
+            carry(carried, threads, random);
+        });
         let [client_side, server_side] = sides;
-        let serving = scope.spawn(move || {
+        scope.spawn(move || {
+            let _member = threads.join();
             let (vsock, mut runner) =
                 Vsock::with_limits(server_side.attach(), limits).expect("a good device");
             let listener = Arc::new(vsock.listen(PORT).expect("nobody has it"));
@@ -240,8 +282,9 @@ fn everything_arrives(room: u32) {
                 tasks.push(Box::pin(server(Arc::clone(&listener))));
             }
             drop(listener);
-            run_all(tasks, || stop.load(Ordering::SeqCst));
+            run_all(tasks, threads, || threads.is_done());
         });
+        let _member = threads.join();
         let (vsock, mut runner) =
             Vsock::with_limits(client_side.attach(), limits).expect("a good device");
         let mut tasks: Vec<Task> = vec![Box::pin(async move {
@@ -255,10 +298,8 @@ fn everything_arrives(room: u32) {
                 }
             }));
         }
-        run_all(tasks, || true);
-        stop.store(true, Ordering::SeqCst);
-        carrier.thread().unpark();
-        serving.thread().unpark();
+        run_all(tasks, threads, || true);
+        threads.tell(&threads.is_done);
     });
 }
 
