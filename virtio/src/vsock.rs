@@ -37,22 +37,30 @@ pub const HOST: u32 = 2;
 /// # Examples
 ///
 /// ```no_run
-/// use dormir_virtio::vsock::{StreamError, Vsock};
+/// use dormir_virtio::vsock::{Stream, StreamError, Vsock};
 /// use embedded_io_async::{Read, Write};
 ///
-/// /// Sends back what comes by one connection after another.
-/// async fn echo(vsock: Vsock) -> Result<(), Box<dyn core::error::Error>> {
+/// /// Serves one connection after another.
+/// async fn serve(vsock: Vsock) -> Result<(), Box<dyn core::error::Error>> {
 ///     let listener = vsock.listen(5000)?;
 ///     loop {
-///         let mut stream = listener.accept().await?;
-///         let mut buffer = [0; 64];
-///         loop {
-///             let length = stream.read(&mut buffer).await?;
-///             if length == 0 {
-///                 break;
-///             }
-///             stream.write_all(&buffer[..length]).await?;
+///         let stream = listener.accept().await?;
+///         // A peer that resets its connection ends only that.
+///         if let Err(error) = echo(stream).await {
+///             println!("{error}");
 ///         }
+///     }
+/// }
+///
+/// /// Sends back what comes.
+/// async fn echo(mut stream: Stream) -> Result<(), StreamError> {
+///     let mut buffer = [0; 64];
+///     loop {
+///         let length = stream.read(&mut buffer).await?;
+///         if length == 0 {
+///             return Ok(());
+///         }
+///         stream.write_all(&buffer[..length]).await?;
 ///     }
 /// }
 /// ```
