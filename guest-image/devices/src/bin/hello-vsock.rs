@@ -71,6 +71,7 @@ async fn greet_host(vsock: Vsock) -> Result<(), Box<dyn Error>> {
     let mut stream = vsock.connect(HOST, 5001).await?;
     stream.write_all(b"hello from the guest\n").await?;
     stream.shutdown();
+    stream.flush().await?;
     let mut answer = [0; 64];
     let length = stream.read(&mut answer).await?;
     println!("{}", String::from_utf8_lossy(&answer[..length]).trim_end());
