@@ -180,10 +180,12 @@ fn the_command_takes_what_the_pages_show() {
     }
 }
 
-/// Those of README and docs/guests.md are booted as guests, by the library's module `pages`; those
-/// of docs/hyperlight.md are run by the test `page-naps` in VMs, and those of docs/host-calls.md by
-/// `tests/outside` and by the test `host-calls:page` in VMs. Those of docs/guest-tests.md are parts
-/// of the guest `tested`, and those of docs/io.md programs that are booted in VMs.
+/// Those of README, docs/guests.md and docs/debugging.md are booted as guests, by the library's
+/// module `pages`; those of docs/hyperlight.md are run by the test `page-naps` in VMs, and those of
+/// docs/host-calls.md by `tests/outside` and by the test `host-calls:page` in VMs. Those of
+/// docs/guest-tests.md are parts of the guest `tested`. Those of docs/io.md are the guests
+/// `store-key`, `hello-net` and `hello-vsock`, which the tests `devices:page`, `net:page` and
+/// `vsock:page` boot in VMs.
 #[test]
 fn every_rust_block_is_compiled() {
     let taken = fs::read_to_string(root().join("src/pages.rs")).expect("the module");
