@@ -19,6 +19,7 @@ mod thread;
 mod virtio;
 
 pub use probe::{KvmInfo, probe};
+pub use virtio::probe_network;
 #[doc(hidden)]
 pub use virtio::{fuzz_virtio, fuzz_vsock};
 

@@ -16,17 +16,24 @@ const USUAL: [Vmm; 3] = [
     Vmm::Kvm,
 ];
 
-/// The VMMs that are measured, and sentences on those that cannot be.
+/// The VMMs that are measured, and sentences on those that cannot be. Under our own VMM
+/// a network is tried out, before anything is measured without it.
 ///
 /// # Errors
 ///
 /// One that was named cannot be used, or none can.
 pub(crate) fn usable(named: &[Vmm]) -> Result<(Vec<Vmm>, Vec<String>), RunError> {
-    let probe = |vmm: Vmm| match vmm {
-        Vmm::Kvm => kvm::probe().map(drop),
+    choose(named, |vmm| match vmm {
+        Vmm::Kvm => kvm::probe().and_then(|_| kvm::probe_network()),
         Vmm::Qemu(Accelerator::Kvm, _) => kvm::probe().and_then(|_| qemu::probe()).map(drop),
         Vmm::Qemu(Accelerator::Tcg, _) => qemu::probe().map(drop),
-    };
+    })
+}
+
+fn choose(
+    named: &[Vmm],
+    probe: impl Fn(Vmm) -> Result<(), RunError>,
+) -> Result<(Vec<Vmm>, Vec<String>), RunError> {
     if !named.is_empty() {
         named.iter().try_for_each(|&vmm| probe(vmm))?;
         return Ok((named.to_vec(), Vec::new()));
@@ -83,4 +90,30 @@ pub(crate) fn estimate(
     let pages = (BOOT + span * CONNECTIONS.len() as u32) * (servers * rated) as u32;
     let disks = DISK * (2 * vmms) as u32;
     (pages + disks) * rounds + OTHERS * vmms as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dormir_harness::vmm::{DeviceError, NetError};
+
+    #[test]
+    fn what_cannot_be_used_is_left_out_unless_it_was_named() {
+        let without_passt = |vmm| match vmm {
+            Vmm::Kvm => Err(RunError::Device(DeviceError::Net(NetError::PasstMissing))),
+            Vmm::Qemu(..) => Ok(()),
+        };
+        let (vmms, left_out) = choose(&[], without_passt).expect("QEMU is there");
+        assert_eq!(vmms, USUAL[..2]);
+        assert_eq!(left_out.len(), 1);
+        assert!(left_out[0].starts_with("kvm is left out: "), "{left_out:?}");
+        assert!(left_out[0].contains("no passt"), "{left_out:?}");
+        let error = choose(&[USUAL[0], Vmm::Kvm], without_passt);
+        let error = error.expect_err("it was named").to_string();
+        assert!(error.contains("no passt"), "{error}");
+        let missing = || RunError::Device(DeviceError::Net(NetError::PasstMissing));
+        choose(&[], |_| Err(missing())).expect_err("there is none");
+        let all = choose(&[], |_| Ok(())).expect("all are there");
+        assert_eq!(all, (USUAL.to_vec(), Vec::new()));
+    }
 }

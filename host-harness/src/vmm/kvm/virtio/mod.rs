@@ -45,6 +45,7 @@ use console::{Console, RECEIVE, TRANSMIT};
 use device::VirtioDevice;
 pub use fuzz::{fuzz_virtio, fuzz_vsock};
 use mmio::{MmioDevice, Quit};
+pub use net::probe_network;
 use net::{Net, NetWatch};
 use port::Port;
 use rng::Rng;

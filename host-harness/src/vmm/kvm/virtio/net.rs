@@ -25,7 +25,8 @@ use super::{
     request::{BrokenRequest, Buffers, Request},
 };
 use crate::vmm::{
-    device::{MAC, Network, PortForward},
+    config::{RunConfig, Vmm},
+    device::{DeviceError, MAC, NetError, Network, PortForward},
     error::RunError,
     limit::{Limit, Unstarted},
     report::Warning,
@@ -80,6 +81,28 @@ impl NetWatch {
         let held_back = (held_back > 0).then_some(Warning::HeldBack(held_back));
         let ended = has_ended.then_some(Warning::NetworkEnded);
         ended.into_iter().chain(held_back).collect()
+    }
+}
+
+/// Checks that a guest of our own VMM can have a network: starts `passt`, which connects it, waits
+/// until it answers, and ends it.
+///
+/// # Errors
+///
+/// `passt` is missing, or does not do what it should: the error says what to do.
+pub fn probe_network() -> Result<(), RunError> {
+    let network = Network {
+        forwards: Vec::new(),
+        restrict: true,
+    };
+    let config = RunConfig::new(Vmm::Kvm);
+    match Passt::start("passt".as_ref(), &network, PATIENCE, &Limit::new(&config)) {
+        Ok(_) => Ok(()),
+        Err(Unstarted::Refused(error)) => Err(error),
+        // Nothing stops it, so that is the time limit.
+        Err(Unstarted::Cut(_)) => Err(RunError::Device(DeviceError::Net(NetError::PasstSilent(
+            config.timeout,
+        )))),
     }
 }
 
