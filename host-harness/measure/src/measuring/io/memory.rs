@@ -25,21 +25,26 @@ pub(crate) fn least(
 ) -> Result<u32, GuestError> {
     let limit = usual * FACTOR + SLACK;
     smallest(SIZES, |memory| {
-        let serves = || {
-            Running::boot(boot, vmm, memory, false, limit, bounds)
-                .and_then(|running| running.connect(CONNECTIONS, bounds))
-        };
-        let served = match serves() {
-            // That may be another program's doing. What lacks memory ends, as a rule.
-            Err(GuestError::Late { .. }) => serves(),
-            other => other,
-        };
-        match served {
-            Ok(_) => Ok(true),
-            Err(error @ (GuestError::Stopped | GuestError::TooLong(_))) => Err(error),
-            Err(_) => Ok(false),
-        }
+        is_enough(|| {
+            let running = Running::boot(boot, vmm, memory, false, limit, bounds)?;
+            running.connect(CONNECTIONS, bounds).map(drop)
+        })
     })
+}
+
+/// Whether a server serves, by two attempts: the first may fail by another program's doing, which
+/// had the port, or the processor. What fails by the host's doing tells nothing of the memory.
+fn is_enough(mut serve: impl FnMut() -> Result<(), GuestError>) -> Result<bool, GuestError> {
+    let served = match serve() {
+        Ok(()) => Ok(()),
+        Err(error @ (GuestError::Stopped | GuestError::TooLong(_))) => Err(error),
+        Err(_) => serve(),
+    };
+    match served {
+        Ok(()) => Ok(true),
+        Err(GuestError::Ended(_) | GuestError::Late { .. } | GuestError::Fetch(_)) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// The smallest number that will do; each that is larger must do too, and the largest must.
@@ -62,6 +67,39 @@ fn smallest(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io;
+
+    #[test]
+    fn too_little_memory_is_what_fails_twice_by_the_guests_doing() {
+        let look = |first: fn() -> GuestError, second: fn() -> GuestError| {
+            let mut failures = [first, second].into_iter();
+            let found = is_enough(|| Err(failures.next().expect("two attempts at most")()));
+            found.map_err(|_| failures.len())
+        };
+        let ended = || GuestError::Ended("it has no room".into());
+        let late = || GuestError::Late {
+            line: "serves".into(),
+            limit: Duration::ZERO,
+            words: "none".into(),
+        };
+        let refused = || GuestError::Resource(io::ErrorKind::OutOfMemory.into());
+        let breaks = || GuestError::Fetch(io::ErrorKind::ConnectionReset.into());
+        let monitor = || GuestError::Monitor("it is silent".into());
+        for guests in [ended as fn() -> GuestError, late, breaks] {
+            assert_eq!(look(refused, guests), Ok(false));
+            assert_eq!(look(guests, refused), Err(0));
+            assert_eq!(look(guests, monitor), Err(0));
+            assert_eq!(look(guests, || GuestError::Stopped), Err(0));
+        }
+        // Without a second attempt.
+        assert_eq!(look(|| GuestError::Stopped, ended), Err(1));
+        let mut attempts = 0;
+        let found = is_enough(|| {
+            attempts += 1;
+            (attempts == 2).then_some(()).ok_or_else(ended)
+        });
+        assert!(matches!(found, Ok(true)), "{found:?}");
+    }
 
     #[test]
     fn the_smallest_number_is_found() {
