@@ -17,7 +17,7 @@ use rustix::{
 };
 
 pub(super) use net::{MAC, Network};
-pub use net::{NetError, PortForward, PortForwardError};
+pub use net::{NetError, PortForward, PortForwardError, free_port};
 pub(super) use vsock::SocketFile;
 pub use vsock::VsockError;
 

@@ -31,6 +31,7 @@ pub use config::{Accelerator, MAX_ARGUMENTS_LENGTH, MachineType, RunConfig, Unkn
 pub(crate) use console::{Console, Splitter};
 pub use device::{
     Device, DeviceError, MAX_DEVICES, NetError, PortForward, PortForwardError, VsockError,
+    free_port,
 };
 pub use error::RunError;
 pub use gdb::{GdbListener, GdbPortError};

@@ -3,7 +3,7 @@
 use std::{
     error::Error,
     io::{self, BufRead, BufReader, Read, Write},
-    net::{Ipv4Addr, TcpListener, TcpStream},
+    net::{Ipv4Addr, TcpStream},
     path::Path,
     sync::mpsc::{Sender, channel},
     thread,
@@ -33,9 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Returns a port of this host that is free now, and the devices that connect it with the guest.
 pub(super) fn devices() -> io::Result<(u16, Vec<Device>)> {
-    let host = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
-        .local_addr()?
-        .port();
+    let host = vmm::free_port()?;
     let forward = PortForward {
         host,
         guest: GUEST_PORT,
@@ -248,7 +246,7 @@ impl<S: Read> Connection<S> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Shutdown;
+    use std::net::{Shutdown, TcpListener};
 
     use super::*;
 

@@ -3,7 +3,9 @@
 use std::{
     fmt, io,
     net::{Ipv4Addr, TcpListener},
+    process,
     str::FromStr,
+    sync::atomic::{AtomicU16, Ordering},
     time::Duration,
 };
 
@@ -66,6 +68,35 @@ impl fmt::Display for PortForward {
     }
 }
 
+/// The ports from which [`free_port`] chooses, and how many there are. The system takes others for
+/// the near ends of connections: those from 32768 on.
+const FIRST_PORT: u16 = 12_000;
+const PORTS: u16 = 20_000;
+
+/// Returns a TCP port of this host, on 127.0.0.1, that is free now, for a [`PortForward`].
+///
+/// Each call returns another one. Until the guest runs, a program that asks for this very port can
+/// take it, but none that just connects or asks for any port.
+///
+/// # Errors
+///
+/// No port can be had: the error is that of the last one that was tried.
+pub fn free_port() -> io::Result<u16> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Processes that run at the same time begin at different ports, as a rule.
+    let first = (process::id() as u16).wrapping_mul(64);
+    let mut refused = io::Error::from(io::ErrorKind::AddrInUse);
+    for _ in 0..PORTS {
+        let number = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = FIRST_PORT + number % PORTS;
+        match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            Ok(_) => return Ok(port),
+            Err(cause) => refused = cause,
+        }
+    }
+    Err(refused)
+}
+
 /// A text that is not of the form `HOST:GUEST`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -125,6 +156,8 @@ pub enum NetError {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]
@@ -141,6 +174,16 @@ mod tests {
         ] {
             let error = text.parse::<PortForward>().unwrap_err();
             assert!(error.to_string().contains("8080:80"), "{text}");
+        }
+    }
+
+    #[test]
+    fn free_ports_are_none_that_connections_have() {
+        let mut ports = HashSet::new();
+        for _ in 0..20 {
+            let port = free_port().unwrap();
+            assert!((12_000..32_000).contains(&port), "{port}");
+            assert!(ports.insert(port), "{port} twice");
         }
     }
 

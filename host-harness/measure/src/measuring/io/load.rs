@@ -3,25 +3,19 @@
 use super::Bounds;
 use std::{
     io::{self, Read, Write},
-    net::{Ipv4Addr, TcpListener, TcpStream},
+    net::{Ipv4Addr, TcpStream},
     sync::atomic::{AtomicU64, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
-/// How long an answer may take.
+/// How long an answer may take, and the opening of a connection.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The longest answer that is read: those that are measured have some hundred bytes.
 const MOST_BYTES: usize = 64 << 10;
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: guest\r\n\r\n";
-
-/// A port of this host that is free now.
-pub(super) fn free_port() -> io::Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    Ok(listener.local_addr()?.port())
-}
 
 /// When no further request is sent.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +53,8 @@ impl Connections {
         };
         for _ in 0..count {
             bounds.check().map_err(io::Error::other)?;
-            let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+            let address = (Ipv4Addr::LOCALHOST, port).into();
+            let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
             stream.set_nodelay(true)?;
             stream.set_read_timeout(Some(PATIENCE))?;
             stream.set_write_timeout(Some(PATIENCE))?;
@@ -185,6 +180,7 @@ fn wrong(what: &str) -> io::Error {
 mod tests {
     use super::*;
     use dormir_harness::vmm::StopToken;
+    use std::net::TcpListener;
 
     fn bounds(stop: &StopToken) -> Bounds {
         Bounds::new(stop, PATIENCE)

@@ -2,13 +2,13 @@
 
 use super::{
     Bounds, GuestError,
-    load::{Connections, free_port},
+    load::Connections,
     own_vmm::OwnVmm,
     qemu::{Machine, Qemu},
     servers::Boot,
     wait_for,
 };
-use dormir_harness::vmm::{VcpuCounters, Vmm};
+use dormir_harness::vmm::{VcpuCounters, Vmm, free_port};
 use std::time::{Duration, Instant};
 
 /// What servers print once they serve.
