@@ -60,6 +60,11 @@ pub(crate) enum LinuxError {
     NoPackage,
     #[error("`{program}` failed: {said}")]
     Failed { program: String, said: String },
+    #[error(
+        "the package {package} cannot be fetched ({said}): run `apt-get update`, since this \
+         system's lists may name a version that is gone, and see whether its network works"
+    )]
+    Fetch { package: String, said: String },
     #[error("the Linux server cannot be built: cargo says above why")]
     Build,
     #[error("the package {package} has no {what}: tell the maintainers which kernel it is")]
@@ -155,7 +160,13 @@ fn fetch(
     command
         .args(["--quiet", "download", &format!("{package}={version}")])
         .current_dir(fetched.path());
-    capture(&mut command, Keep::Both, stop)?;
+    capture(&mut command, Keep::Both, stop).map_err(|error| match error {
+        LinuxError::Failed { said, .. } => LinuxError::Fetch {
+            package: package.to_owned(),
+            said,
+        },
+        error => error,
+    })?;
     let archive = find(fetched.path(), |name| name.ends_with(".deb")).map_err(failed)?;
     let archive = archive.ok_or_else(|| contents(package, "archive"))?;
     let all = fetched.path().join("all");
