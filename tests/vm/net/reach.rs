@@ -2,10 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket};
 
-use dormir_harness::vmm::{Vmm, Warning};
+use dormir_harness::vmm::{Vmm, Warning, free_port};
 use libtest_mimic::Failed;
 
-use super::{Beside, HTTP, check, connection::Connection, free_port, quit, run_beside};
+use super::{Beside, HTTP, check, connection::Connection, quit, run_beside};
 use crate::guest::{LIMIT, config};
 
 /// A port of this host, of both protocols.
@@ -18,7 +18,7 @@ struct Targets {
 
 impl Targets {
     fn new() -> Result<Self, Failed> {
-        let port = free_port();
+        let port = free_port()?;
         let tcp = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))?;
         let udp = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))?;
         // Nothing is sent: this only looks at the routes.
@@ -35,11 +35,12 @@ impl Targets {
         })
     }
 
-    /// Runs the guest, which tries to reach them and serves. Returns how it ended, and for which of
-    /// the targets it says that they are reached.
-    fn run(&self, vmm: Vmm, restrict: bool) -> Result<(Beside, [bool; 2]), Failed> {
+    /// Runs the guest, which tries to reach them, each for so many seconds of its clock, and
+    /// serves. Returns how it ended, and for which of the targets it says that they are reached.
+    fn run(&self, vmm: Vmm, restrict: bool, seconds: u64) -> Result<(Beside, [bool; 2]), Failed> {
         let [loopback, own] = self.addresses;
-        let config = config(vmm, format!("reach={loopback},{own}"));
+        let arguments = format!("reach={loopback},{own} reach-seconds={seconds}");
+        let config = config(vmm, arguments);
         let ended = run_beside(config, restrict, HTTP, |port, _| {
             Connection::new(port)?.page()?;
             quit(port)
@@ -58,7 +59,7 @@ impl Targets {
 /// A guest that only answers reaches nothing of this host, and serves.
 pub(super) fn restricted(vmm: Vmm) -> Result<(), Failed> {
     let targets = Targets::new()?;
-    let (ended, reached) = targets.run(vmm, true)?;
+    let (ended, reached) = targets.run(vmm, true, 2)?;
     check(reached == [false; 2], &ended.before)?;
     targets.tcp.set_nonblocking(true)?;
     targets.udp.set_nonblocking(true)?;
@@ -79,7 +80,8 @@ pub(super) fn restricted(vmm: Vmm) -> Result<(), Failed> {
 pub(super) fn open(vmm: Vmm) -> Result<(), Failed> {
     let targets = Targets::new()?;
     targets.udp.set_read_timeout(Some(LIMIT))?;
-    let (ended, reached) = targets.run(vmm, false)?;
+    // The guest goes on as soon as it is connected.
+    let (ended, reached) = targets.run(vmm, false, 25)?;
     check(reached == [true; 2], &ended.before)?;
     for _ in targets.addresses {
         // The guest has seen each opened.
