@@ -44,7 +44,7 @@ use dormir::{
 use dormir_guest::{args, console::report, map_device_memory, println};
 use dormir_virtio::{
     Attached, DeviceType, Interrupt, Transport, mmio, pci,
-    vsock::{HOST, Listener, Stream, StreamError, StreamReader, StreamWriter, Vsock},
+    vsock::{HOST, Limits, Listener, Stream, StreamError, StreamReader, StreamWriter, Vsock},
 };
 use embedded_io_async::{Read, Write};
 use futures_util::future::try_join;
@@ -168,7 +168,10 @@ where
     T: Transport + 'static,
     I: Interrupt + 'static,
 {
-    let (vsock, mut runner) = Vsock::new(attached)?;
+    let mut limits = Limits::default();
+    // As many again may come before the servers run.
+    limits.backlog = SERVERS as usize + limits.backlog;
+    let (vsock, mut runner) = Vsock::with_limits(attached, limits)?;
     drop(spawn(spawner, async move {
         let error = runner.run().await;
         println!("{error}");
