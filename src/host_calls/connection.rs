@@ -104,8 +104,10 @@ impl<E> From<LinkError> for ConnectionError<E> {
 /// it beside the program's other futures.
 ///
 /// Calls that are made before are sent when it begins. When the connection ends, all calls end as
-/// [`CallError::Lost`](super::CallError::Lost), and so do new ones, until this is called again,
-/// with another connection: where the last one was left is not known.
+/// [`CallError::Lost`](super::CallError::Lost), and so do new ones, until this is called again, with
+/// another connection: where the last one was left is not known. An awaited
+/// [`event`](super::event) does not end, since the next connection may bring its signal: select
+/// it with this.
 ///
 /// Two messages of 42 KiB at most are under way in each direction. What does not fit into the
 /// connection waits in the guest, as do further calls, of which there are at most 1,024.

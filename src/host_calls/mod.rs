@@ -4,9 +4,9 @@
 //! output that go in pieces. [`event`] waits for a signal from the host.
 //!
 //! The same code runs in a Hyperlight guest, where [`hyperlight`](crate::hyperlight) carries the
-//! calls (and re-exports what makes them), and in a guest of any other VMM, where [`run`] does,
-//! over a connection. At the other end is a `Host` of the crate dormir-hyperlight-host, registered
-//! with the sandbox or serving the connection.
+//! calls (and re-exports all but [`run`] and its error), and in a guest of any other VMM, where
+//! [`run`] does, over a connection. At the other end is a `Host` of the crate
+//! dormir-hyperlight-host, registered with the sandbox or serving the connection.
 //!
 //! Everything here is for tasks, not for interrupt handlers.
 

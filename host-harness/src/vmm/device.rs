@@ -50,8 +50,9 @@ pub enum Device {
     /// A console with one port, which is connected to a Unix socket of this host: for
     /// [host calls](https://github.com/dormir-rs/dormir/blob/main/docs/host-calls.md), or any other
     /// exchange of bytes. The end of the connection is not told; what the guest sends then is lost.
-    /// When the run ends, the program has a second to read what the guest sent before. (QEMU also
-    /// drops what the socket does not take at once. It takes two whole messages of host calls.)
+    /// What is not in the socket when the run ends is sent if the program reads within a second.
+    /// (QEMU also drops what the socket does not take at once. It takes two whole messages of host
+    /// calls.)
     ///
     /// To the guest it is a console like [`Console`](Self::Console): their order in
     /// [`devices`](super::RunConfig::devices) tells which is which.

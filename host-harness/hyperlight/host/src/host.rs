@@ -103,13 +103,13 @@ impl Host {
         self
     }
 
-    /// Adds a function that the guest calls by `dormir::hyperlight::call(name, argument)`, in place
+    /// Adds a function that the guest calls by `dormir::host_calls::call(name, argument)`, in place
     /// of an earlier one of this name. A name has at most 255 bytes.
     ///
     /// The runtime polls the future. It is dropped when the guest does not want its result any
-    /// more, when the guest's call is cancelled or the guest restored, and with the sandbox. If it
-    /// panics, the guest's call ends with `Panicked`; the message of an error reaches the guest, up
-    /// to 1,024 bytes of it.
+    /// more, when the guest's call is cancelled or the guest restored, and with the sandbox or at
+    /// the connection's end. If it panics, the guest's call ends with `Panicked`; the message of an
+    /// error reaches the guest, up to 1,024 bytes of it.
     ///
     /// # Examples
     ///
@@ -173,9 +173,11 @@ pub struct Signaller {
 
 impl Signaller {
     /// Signals the guest's event `event`, on which a task waits by
-    /// `dormir::hyperlight::event(event)`. A signal that comes first is not lost. If the guest
-    /// waits in the host, it goes on at once; one that halts, or that is not being called, sees it
-    /// at its next exchange with the host.
+    /// `dormir::host_calls::event(event)`. A signal that comes first is not lost.
+    ///
+    /// A sandbox's guest that waits in the host goes on at once; one that halts, or that is not
+    /// being called, sees the signal at its next exchange with the host. Over a connection it is
+    /// sent at once if the guest awaits an event or a result, otherwise in the next reply.
     pub fn signal(&self, event: u8) {
         self.shared.state.signal(event);
     }

@@ -57,9 +57,10 @@ pub struct Usage {
     pub calls: usize,
     /// The bytes that [`Limits::bytes`] counts.
     pub bytes: usize,
-    /// The functions that were started since the sandbox was made.
+    /// The functions that were started since the `Host` was made.
     pub started: u64,
-    /// How often the guest has called `dormir_wait`: each is one exit from the guest.
+    /// How often the guest has sent a batch, for a reply. In a sandbox each is a call of
+    /// `dormir_wait`, so one exit from the guest.
     pub exchanges: u64,
 }
 

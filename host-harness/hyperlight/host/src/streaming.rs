@@ -10,7 +10,7 @@ use crate::{
 };
 
 impl Host {
-    /// Adds a function that the guest calls by `dormir::hyperlight::streaming_call`, in place of an
+    /// Adds a function that the guest calls by `dormir::host_calls::streaming_call`, in place of an
     /// earlier one of this name. Its input and its output are streams of bytes, in which the faster
     /// side waits for the slower one. As for [`async_function`](Self::async_function), the future
     /// is dropped when the guest does not want the output any more.
@@ -47,7 +47,7 @@ impl Host {
     }
 
     /// Adds a function that returns a stream, which the guest reads by
-    /// `dormir::hyperlight::streaming_call`. An error in the stream ends it. As
+    /// `dormir::host_calls::streaming_call`. An error in the stream ends it. As
     /// [`streaming_function`](Self::streaming_function) otherwise.
     ///
     /// # Examples

@@ -22,7 +22,7 @@ mod tests {
     use std::{sync::mpsc, thread, time::Duration};
 
     #[test]
-    fn a_program_that_does_not_accept_is_not_waited_for() {
+    fn a_backlog_that_is_full_is_not_waited_for() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("port");
         let flags = SocketFlags::CLOEXEC;
