@@ -16,7 +16,7 @@ pub fn run(guest: &Path, vmm: Vmm) -> Result<String, Box<dyn Error>> {
     let path = folder.path().join("calls");
     let listener = UnixListener::bind(&path)?;
     let host = Host::new().async_function("fetch", fetch);
-    // It ends when the guest does.
+    // It ends when the guest does. If no guest is run, it waits for one.
     thread::spawn(move || match listener.accept() {
         Ok((guest, _)) => host
             .serve(guest)

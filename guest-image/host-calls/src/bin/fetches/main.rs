@@ -29,6 +29,7 @@ async fn fetch_and_print() -> Result<(), Box<dyn Error>> {
         let device = unsafe { device.connect(map_device_memory, interrupt) }?;
         if device.device_type() == DeviceType::Console {
             console = Some(Console::new(device)?);
+            break;
         }
     }
     let mut console = console.ok_or("there is no console for host calls")?;
