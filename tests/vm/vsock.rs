@@ -321,9 +321,10 @@ fn page(vmm: Vmm) -> Result<(), Failed> {
     let answers = thread::spawn(move || -> io::Result<Vec<u8>> {
         let (mut stream, _) = listener.accept()?;
         stream.set_read_timeout(Some(LIMIT))?;
+        // Before it is greeted: the guest may not end before its greeting is sent.
+        stream.write_all(b"hello from the host\n")?;
         let mut line = vec![0; "hello from the guest\n".len()];
         stream.read_exact(&mut line)?;
-        stream.write_all(b"hello from the host\n")?;
         Ok(line)
     });
     let run = boot("hello-vsock", &sockets.config)?.succeeded()?;
