@@ -26,12 +26,12 @@ pub(crate) fn trials() -> Vec<Trial> {
     // Those that differ in the console's other end.
     for vmm in [Vmm::Kvm, Vmm::Qemu(Accelerator::Tcg, MachineType::Microvm)] {
         let trial = |name, case: fn(Vmm) -> Result<(), Failed>| {
-            Trial::test(format!("{vmm}::host-calls:{name}"), move || case(vmm))
+            Trial::test(format!("{vmm}::{name}"), move || case(vmm))
         };
         trials.extend([
-            trial("ends", ends),
-            trial("rates", rates),
-            trial("page", shown),
+            trial("host-calls:ends", ends),
+            trial("host-calls:rates", rates),
+            trial("host-calls:page", shown),
         ]);
     }
     trials
