@@ -64,9 +64,10 @@ use std::{path::PathBuf, process::ExitCode};
 /// --io: guests that serve HTTP, by picoserve and by hand, and beside them in turns Debian's cloud
 /// kernel with a server of Tokio and hyper as its only program, on the same QEMU. Pages in a second
 /// and how late they come by 1, 8 and 100 connections; the time to the first answer; instructions,
-/// exits, memory, sizes; reads of a disk; the serial line. The kernel comes by `apt-get download`,
-/// and nothing of it is installed; where it cannot be had, a sentence says so, or with --linux
-/// nothing is measured. docs/benchmarks.md describes how the figures are taken.
+/// exits, memory, sizes; reads of a disk; the serial line, and under our own VMM a vsock. The
+/// kernel comes by `apt-get download`, and nothing of it is installed; where it cannot be had, a
+/// sentence says so, or with --linux nothing is measured. docs/benchmarks.md describes how the
+/// figures are taken.
 ///
 /// --native: time, on the host, as ratios to embassy-executor's.
 ///

@@ -1,4 +1,4 @@
-//! Figures of I/O: servers beside one another, disks, serial lines.
+//! Figures of I/O: servers beside one another, disks, serial lines, vsocks.
 
 use super::{Host, Versions, distribution::Distribution, now, sizes::ImageSize};
 use dormir_harness::vmm::Vmm;
@@ -147,9 +147,9 @@ impl DiskRate {
     }
 }
 
-/// The serial line.
+/// The serial line, or a vsock.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Serial {
+pub(crate) struct Echo {
     pub(crate) vmm: String,
     /// Of a byte to the guest and back.
     #[serde(rename = "histogram_ns")]
@@ -170,7 +170,9 @@ pub(crate) struct IoDocument {
     pub(crate) http: Vec<HttpRate>,
     pub(crate) servers: Vec<ServerFigures>,
     pub(crate) disk: Vec<DiskRate>,
-    pub(crate) serial: Vec<Serial>,
+    pub(crate) serial: Vec<Echo>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) vsock: Vec<Echo>,
     /// The sizes of dormir's guests.
     pub(crate) images: Vec<ImageSize>,
     /// What each server's machine loads: the parts of an ELF file, or kernel and file system.
@@ -190,6 +192,7 @@ impl IoDocument {
             servers: Vec::new(),
             disk: Vec::new(),
             serial: Vec::new(),
+            vsock: Vec::new(),
             images: Vec::new(),
             loaded_bytes: BTreeMap::new(),
         }
@@ -232,10 +235,15 @@ pub(crate) fn made_up() -> IoDocument {
         document.loaded_bytes.insert(server.to_owned(), 3 << 19);
     }
     DiskRate::of(&mut document.disk, vmm, "dormir", 32).rounds = vec![1000.0];
-    document.serial.push(Serial {
+    document.serial.push(Echo {
         vmm: vmm.to_string(),
         distribution: Distribution::of([40_000]),
         bytes_per_second: 17_934.4,
+    });
+    document.vsock.push(Echo {
+        vmm: Vmm::Kvm.to_string(),
+        distribution: Distribution::of([60_000]),
+        bytes_per_second: 7_654_321.0,
     });
     document
 }

@@ -1,9 +1,9 @@
-//! Servers, disks and serial lines, as tables.
+//! Servers, disks, serial lines and vsocks, as tables.
 
 use super::figures::{from_terminal, scroll};
 use crate::{
     document::{in_words, io::IoDocument},
-    report::io::{NOTES, draw_disk, draw_http, draw_serial, draw_servers},
+    report::io::{NOTES, draw_disk, draw_echoes, draw_http, draw_servers},
 };
 use comfy_table::Table;
 use maud::{Markup, html};
@@ -23,7 +23,10 @@ pub(super) fn section(io: &IoDocument) -> Markup {
             }
             (part("What a server needs", &draw_servers(io), 2))
             (part("Reads of 4 KiB from a disk", &draw_disk(&io.disk), 2))
-            (part("The serial line", &draw_serial(&io.serial), 1))
+            (part("The serial line", &draw_echoes(&io.serial), 1))
+            @if !io.vsock.is_empty() {
+                (part("A vsock", &draw_echoes(&io.vsock), 1))
+            }
             ul {
                 @for sentence in &io.left_out { li { (sentence) "." } }
                 @for note in NOTES { li { (note) "." } }
@@ -49,6 +52,8 @@ mod tests {
             "<td>200 ms</td><td>23,457</td>",
             "<td>1,000</td>",
             "<td>17,934</td>",
+            "<h3>A vsock</h3>",
+            "<td>7,654,321</td>",
             "rustc 9.8.7",
             "&lt;script&gt;",
         ] {

@@ -3,7 +3,7 @@
 use super::numbers::{grouped, nanos};
 use crate::document::{
     in_words,
-    io::{DiskRate, Exits, HttpRate, IoDocument, Serial, ServerFigures},
+    io::{DiskRate, Echo, Exits, HttpRate, IoDocument, ServerFigures},
 };
 use comfy_table::{CellAlignment, Table, presets};
 use std::fmt::Write;
@@ -48,12 +48,13 @@ pub(crate) fn text(document: &IoDocument) -> String {
             draw_disk(&document.disk)
         );
     }
-    if !document.serial.is_empty() {
-        let _ = writeln!(
-            text,
-            "The serial line:\n\n{}\n",
-            draw_serial(&document.serial)
-        );
+    for (name, rows) in [
+        ("The serial line", &document.serial),
+        ("A vsock", &document.vsock),
+    ] {
+        if !rows.is_empty() {
+            let _ = writeln!(text, "{name}:\n\n{}\n", draw_echoes(rows));
+        }
     }
     for note in NOTES {
         let _ = writeln!(text, "- {note}.");
@@ -163,7 +164,7 @@ pub(crate) fn draw_disk(rates: &[DiskRate]) -> Table {
     table
 }
 
-pub(crate) fn draw_serial(rows: &[Serial]) -> Table {
+pub(crate) fn draw_echoes(rows: &[Echo]) -> Table {
     let header = ["VMM", "a byte there and back, p50", "p99", "bytes a second"];
     let mut table = table(&header, 1);
     for row in rows {
@@ -317,6 +318,8 @@ mod tests {
         ];
         assert_eq!(rows[..11], expected, "{text}");
         assert_eq!(rows[11], ["qemu-tcg/q35", "40.0 µs", "40.0 µs", "17,934"]);
+        assert_eq!(rows[12], rows[10]);
+        assert_eq!(rows[13], ["kvm", "60.0 µs", "60.0 µs", "7,654,321"]);
         assert!(text.contains("- kvm is left out: a reason.\n"), "{text}");
         assert!(
             text.contains("A processor") && text.contains("rustc 9.8.7"),

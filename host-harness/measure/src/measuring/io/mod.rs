@@ -2,7 +2,7 @@
 //!
 //! `load` fetches pages. `servers` are what answers; `linux` builds one of them, and `tsc` is what
 //! it must be told of its clock. `qemu` and `own_vmm` boot them, `running` either. `http`,
-//! `counts`, `memory`, `disk` and `serial` measure, and `run` calls them all.
+//! `counts`, `memory`, `disk`, `serial` and `vsock` measure, and `run` calls them all.
 
 mod counts;
 mod disk;
@@ -18,6 +18,7 @@ mod running;
 mod serial;
 mod servers;
 mod tsc;
+mod vsock;
 
 pub(crate) use servers::Server;
 use servers::{Boot, Contestant};
@@ -49,6 +50,8 @@ pub(crate) enum GuestError {
     },
     #[error("pages cannot be fetched: {0}")]
     Fetch(io::Error),
+    #[error("bytes do not come back as they should: {0}")]
+    Echo(io::Error),
     #[error(transparent)]
     Run(#[from] RunError),
     #[error("the measurement took more than {} minutes: {}", .0.as_secs() / 60,

@@ -1,9 +1,7 @@
 //! A guest under our own VMM, in a thread of this process.
 
 use super::GuestError;
-use dormir_harness::vmm::{
-    self, Device, PortForward, Report, RunConfig, StopToken, VcpuCounters, Vmm,
-};
+use dormir_harness::vmm::{self, Device, Report, RunConfig, StopToken, VcpuCounters, Vmm};
 use std::{
     io::{self, Write},
     path::Path,
@@ -28,19 +26,13 @@ pub(super) struct OwnVmm {
 }
 
 impl OwnVmm {
-    /// Starts a guest whose port 80 is `port` of this host.
-    pub(super) fn start(elf: &Path, memory_mib: u32, port: u16) -> Result<Self, GuestError> {
+    /// Starts a guest with this device.
+    pub(super) fn start(elf: &Path, memory_mib: u32, device: Device) -> Result<Self, GuestError> {
         let stop = StopToken::default();
         let config = RunConfig {
             memory_mib,
             timeout: LIMIT,
-            devices: vec![Device::Net {
-                forwards: vec![PortForward {
-                    host: port,
-                    guest: 80,
-                }],
-                restrict: true,
-            }],
+            devices: vec![device],
             stop: stop.clone(),
             ..RunConfig::new(Vmm::Kvm)
         };

@@ -2,12 +2,12 @@
 
 use super::{
     Boot, Bounds, Contestant, GuestError, Server, counts, disk, http, linux::Linux, memory, plan,
-    serial,
+    serial, vsock,
 };
 use crate::{
     document::{
         distribution::Distribution,
-        io::{DiskRate, IoDocument, Serial, ServerFigures},
+        io::{DiskRate, Echo, IoDocument, ServerFigures},
     },
     measuring::{progress::Progress, sizes},
 };
@@ -18,11 +18,12 @@ use dormir_harness::{
 use std::{cell::RefCell, error::Error, time::Duration};
 
 /// The guest programs.
-pub(crate) const PROGRAMS: [&str; 4] = [
+pub(crate) const PROGRAMS: [&str; 5] = [
     "bench-picoserve",
     "bench-by-hand",
     disk::PROGRAM,
     serial::PROGRAM,
+    vsock::PROGRAM,
 ];
 
 /// Everything may take this many times as long as on a machine with nothing else to do.
@@ -108,7 +109,8 @@ impl Measurement<'_> {
         let servers: usize = self.vmms.iter().map(|&vmm| of(vmm)).sum();
         // For the disk there is one server of dormir's less.
         let disks = servers - self.vmms.len();
-        (pages + disks) * self.rounds as usize + 2 * servers + self.vmms.len()
+        let vsocks = usize::from(self.vmms.contains(&Vmm::Kvm));
+        (pages + disks) * self.rounds as usize + 2 * servers + self.vmms.len() + vsocks
     }
 
     fn take(
@@ -127,8 +129,8 @@ impl Measurement<'_> {
             }
         }
         self.disks(document, taker, bounds)?;
-        self.serial(document, taker, bounds)
-        // The round trips and the throughput of a vsock belong here.
+        self.serial(document, taker, bounds)?;
+        self.vsock(document, taker, bounds)
     }
 
     /// The rounds in which the servers take turns.
@@ -234,7 +236,26 @@ impl Measurement<'_> {
         for &vmm in self.vmms {
             let measured =
                 taker.take(vmm, "the serial line", || serial::measure(elf, vmm, bounds))?;
-            document.serial.extend(measured.map(|measured| Serial {
+            document.serial.extend(measured.map(|measured| Echo {
+                vmm: vmm.to_string(),
+                distribution: Distribution::of(measured.trips),
+                bytes_per_second: measured.bytes_per_second,
+            }));
+        }
+        Ok(())
+    }
+
+    /// Under our own VMM alone: QEMU's guests need another program of the host for it.
+    fn vsock(
+        &self,
+        document: &mut IoDocument,
+        taker: &Taker<'_>,
+        bounds: &Bounds,
+    ) -> Result<(), Box<dyn Error>> {
+        let elf = self.images.get(vsock::PROGRAM)?;
+        for &vmm in self.vmms.iter().filter(|&&vmm| vmm == Vmm::Kvm) {
+            let measured = taker.take(vmm, "a vsock", || vsock::measure(elf, bounds))?;
+            document.vsock.extend(measured.map(|measured| Echo {
                 vmm: vmm.to_string(),
                 distribution: Distribution::of(measured.trips),
                 bytes_per_second: measured.bytes_per_second,

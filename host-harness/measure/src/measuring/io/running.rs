@@ -8,7 +8,7 @@ use super::{
     servers::Boot,
     wait_for,
 };
-use dormir_harness::vmm::{VcpuCounters, Vmm, free_port};
+use dormir_harness::vmm::{Device, PortForward, VcpuCounters, Vmm, free_port};
 use std::time::{Duration, Instant};
 
 /// What servers print once they serve.
@@ -45,7 +45,17 @@ impl Running {
         bounds.check()?;
         let port = free_port().map_err(GuestError::Resource)?;
         let guest = match vmm {
-            Vmm::Kvm => Guest::Own(OwnVmm::start(&boot.kernel, memory_mib, port)?),
+            Vmm::Kvm => {
+                let forward = PortForward {
+                    host: port,
+                    guest: 80,
+                };
+                let network = Device::Net {
+                    forwards: vec![forward],
+                    restrict: true,
+                };
+                Guest::Own(OwnVmm::start(&boot.kernel, memory_mib, network)?)
+            }
             Vmm::Qemu(accelerator, machine) => {
                 let machine = Machine {
                     accelerator,

@@ -52,7 +52,7 @@ pub(crate) fn measure(elf: &Path, vmm: Vmm, bounds: &Bounds) -> Result<Measured,
         if !report.outcome.is_success() {
             return Err(GuestError::Ended(report.outcome.to_string()));
         }
-        measured.map_err(GuestError::Fetch)
+        measured.map_err(GuestError::Echo)
     })
 }
 
