@@ -182,5 +182,7 @@ fn linux_that_is_asked_for_and_cannot_be_had_is_named() {
     machine.script("apt-cache", "echo 'Depends: linux-image-none (= 0.0.0)'");
     machine.script("apt-get", "echo 'E: gone' >&2; exit 100");
     let gone = ask(&machine, tcg);
-    assert!(gone.contains("`apt-get` failed: E: gone"), "{gone}");
+    for part in ["linux-image-none", "(E: gone)", "run `apt-get update`"] {
+        assert!(gone.contains(part), "{part}: {gone}");
+    }
 }
