@@ -75,9 +75,8 @@ use std::{path::PathBuf, process::ExitCode};
 /// --json wrote. Where they stand, a comment names them: `<!-- figures: counts-tasks -->`, and
 /// `<!-- /figures -->` behind.
 ///
-/// What this needs and is not there is installed first: the compiler's library for guests, and
-/// QEMU, which
-/// --hyperlight does without.
+/// What this needs and is not there is installed first: the compiler's library for guests; QEMU,
+/// which --hyperlight does without; and for --io passt.
 #[derive(Debug, Parser)]
 #[command(name = "dormir-measure", bin_name = "cargo vm bench", version)]
 #[command(group = clap::ArgGroup::new("drawing").multiple(true))]

@@ -112,20 +112,19 @@ pub enum NetError {
     /// The program that connects the guest is not installed.
     #[error(
         "there is no passt, which connects the guest's network: install it (on Debian: apt-get \
-         install passt), or pass --vmm qemu-tcg or qemu-kvm, whose machine microvm does not need it"
+         install passt), or pass --vmm qemu-tcg or qemu-kvm, which do not need it"
     )]
     PasstMissing,
     /// The program cannot be started.
     #[error(
         "passt, which connects the guest's network, cannot be started ({0}): see whether `passt \
-         --version` works, or pass --vmm qemu-tcg or qemu-kvm, whose machine microvm does not need \
-         it"
+         --version` works, or pass --vmm qemu-tcg or qemu-kvm, which do not need it"
     )]
     PasstStart(io::Error),
     /// The program ended at once.
     #[error(
         "passt, which connects the guest's network, ended at once ({0}): see whether its message \
-         explains it, or pass --vmm qemu-tcg or qemu-kvm, whose machine microvm does not need it"
+         explains it, or pass --vmm qemu-tcg or qemu-kvm, which do not need it"
     )]
     PasstEnded(String),
     /// The program does nothing.

@@ -93,8 +93,9 @@ pub fn fuzz_virtio(bytes: &[u8]) {
         })),
     };
     let mut bench = Bench::new(device);
-    // The disk's bit chooses the queue of others.
-    bench.queue = u32::from((is_console || is_net || is_port || is_vsock) && is_disk);
+    // The disk's bit chooses the queue of others, and a second one the third queue of a vsock.
+    let has_queues = is_console || is_net || is_port || is_vsock;
+    bench.queue = u32::from(has_queues && is_disk) + u32::from(is_vsock && read_only);
     if is_set_up {
         bench.set_up();
     }
