@@ -1,4 +1,4 @@
-//! Host calls of guests without Hyperlight: over a port of a virtio console.
+//! Host calls of guests without Hyperlight: over a port of a virtio console, or a vsock.
 
 mod functions;
 #[expect(unreachable_pub, reason = "the page's file is a crate")]
@@ -22,7 +22,11 @@ use crate::{
 };
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let mut trials = on_every_vmm("host-calls:work", work);
+    let mut trials = on_every_vmm("host-calls:work", |vmm| work(vmm, Over::Console));
+    trials.push(Trial::test(
+        format!("{}::host-calls:vsock", Vmm::Kvm),
+        || work(Vmm::Kvm, Over::Vsock),
+    ));
     // Those that differ in the console's other end.
     for vmm in [Vmm::Kvm, Vmm::Qemu(Accelerator::Tcg, MachineType::Microvm)] {
         let trial = |name, case: fn(Vmm) -> Result<(), Failed>| {
@@ -37,17 +41,33 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials
 }
 
-/// Runs a case of the guest, whose port `serve` has the other end of.
+/// What carries the calls.
+#[derive(Clone, Copy)]
+enum Over {
+    Console,
+    Vsock,
+}
+
+/// Runs a case of the guest. `serve` has the other end of its connection.
 fn run<T: Send>(
     vmm: Vmm,
+    over: Over,
     case: &str,
     serve: impl FnOnce(UnixStream) -> T + Send,
 ) -> Result<(Run, T), Failed> {
     let folder = tempfile::tempdir()?;
-    let path = folder.path().join("calls");
+    let calls = folder.path().join("calls");
+    let (over, path, device) = match over {
+        Over::Console => ("console", calls.clone(), Device::Port { path: calls }),
+        // The guest connects to port 5001.
+        Over::Vsock => {
+            let path = folder.path().join("calls_5001");
+            ("vsock", path, Device::Vsock { path: calls })
+        }
+    };
     let listener = UnixListener::bind(&path)?;
-    let mut config = config(vmm, format!("case={case}"));
-    config.devices = vec![Device::Port { path: path.clone() }];
+    let mut config = config(vmm, format!("case={case} over={over}"));
+    config.devices = vec![device];
     thread::scope(|scope| {
         let serving = scope.spawn(|| listener.accept().map(|(socket, _)| serve(socket)));
         let run = boot("host-calls", &config);
@@ -60,9 +80,9 @@ fn run<T: Send>(
 
 /// The guest calls each function, as the Hyperlight guest does with the same code. Its first
 /// message is the longest, and waits in the connection until the host begins to read.
-fn work(vmm: Vmm) -> Result<(), Failed> {
+fn work(vmm: Vmm, over: Over) -> Result<(), Failed> {
     let host = functions::add(Host::new());
-    let (run, served) = run(vmm, "work", |socket| {
+    let (run, served) = run(vmm, over, "work", |socket| {
         // It has begun to come. A signal ends this early, which does no harm.
         let _ = poll(&mut [PollFd::new(&socket, PollFlags::IN)], None);
         thread::sleep(Duration::from_millis(300));
@@ -80,7 +100,7 @@ fn work(vmm: Vmm) -> Result<(), Failed> {
 
 /// The connection ends, by what is no reply, while calls are in flight: all end as lost.
 fn ends(vmm: Vmm) -> Result<(), Failed> {
-    let (run, served) = run(vmm, "ends", |mut socket| {
+    let (run, served) = run(vmm, Over::Console, "ends", |mut socket| {
         // The guest's first batch.
         socket.read_exact(&mut [0; 60])?;
         socket.write_all(&[0xff; 4])?;
@@ -98,7 +118,7 @@ fn ends(vmm: Vmm) -> Result<(), Failed> {
 /// How many calls there are in a second is shown, not judged.
 fn rates(vmm: Vmm) -> Result<(), Failed> {
     let host = functions::add(Host::new());
-    let (run, served) = run(vmm, "rates", |socket| host.serve(socket))?;
+    let (run, served) = run(vmm, Over::Console, "rates", |socket| host.serve(socket))?;
     let run = run.succeeded()?;
     let (one, hundred) = (run.stat("calls_1")?, run.stat("calls_100")?);
     println!("{vmm}: {one} calls a second one by one, {hundred} with 100 in flight");
