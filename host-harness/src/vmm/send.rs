@@ -13,7 +13,7 @@ use rustix::{
 };
 
 /// How long a peer may take to read what it is sent, as a whole.
-const LIMIT: Duration = Duration::from_secs(1);
+pub(super) const LIMIT: Duration = Duration::from_secs(1);
 
 /// Sends all of these bytes.
 ///

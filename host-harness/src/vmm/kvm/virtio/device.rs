@@ -47,6 +47,10 @@ pub(super) trait VirtioDevice: Send {
     /// Forgets the driver: it has reset the device, or has broken the rules.
     fn reset(&mut self) {}
 
+    /// Does what is left to do without a driver: it is called instead of [`answer`](Self::answer)
+    /// while none lets the device run.
+    fn rest(&mut self) {}
+
     /// Whether serving a queue has found, since the last call, what may let others be served.
     fn take_news(&mut self) -> bool {
         false

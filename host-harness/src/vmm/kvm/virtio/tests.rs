@@ -38,7 +38,7 @@ const BUFFERS: u64 = 0x4000;
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// Fails if `act` does not end at all.
-fn ends<R: Send + 'static>(act: impl FnOnce() -> R + Send + 'static) -> R {
+pub(super) fn ends<R: Send + 'static>(act: impl FnOnce() -> R + Send + 'static) -> R {
     let (sender, receiver) = channel();
     thread::spawn(move || sender.send(act()));
     receiver.recv_timeout(LIMIT).expect("it does not end")

@@ -258,6 +258,7 @@ impl Transport {
     /// driver will notify the device of the next.
     pub(super) fn serve_next(&mut self, index: usize) -> bool {
         if !self.is_running() {
+            self.device.rest();
             return false;
         }
         match self.serve_request(index) {

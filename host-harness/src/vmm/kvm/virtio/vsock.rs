@@ -10,6 +10,7 @@ mod connection;
 mod fuzz;
 mod header;
 mod hub;
+mod leavers;
 mod listener;
 #[cfg(test)]
 mod tests;
@@ -110,6 +111,10 @@ impl VirtioDevice for Vsock {
 
     fn reset(&mut self) {
         self.hub.clear();
+    }
+
+    fn rest(&mut self) {
+        self.hub.flush_leavers();
     }
 
     fn take_news(&mut self) -> bool {

@@ -51,10 +51,11 @@ pub(in crate::vmm::kvm::virtio) fn fuzz(bytes: &[u8]) {
 }
 
 struct World<'a> {
-    hub: Hub,
     connect: &'a dyn Fn() -> Option<UnixStream>,
     served: UnixListener,
     programs: Vec<UnixStream>,
+    /// Dropped after the programs, for which it would wait.
+    hub: Hub,
     /// How much the guest has got of each connection, and may get in all.
     allowed: HashMap<Ports, (u64, u64)>,
     /// How often time may still pass.
@@ -85,6 +86,7 @@ impl World<'_> {
             }
             _ if two == 255 => {
                 self.hub.clear();
+                self.hub.flush_leavers();
                 self.allowed.clear();
             }
             _ if two & 3 == 0 => self.time_passes(),

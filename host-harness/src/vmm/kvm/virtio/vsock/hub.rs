@@ -17,10 +17,12 @@ use rustix::event::epoll::EventFlags;
 use super::{
     connection::{After, Connection, Outgoing, ROOM},
     header::{GUEST_CID, HOST_CID, Header, Operation, Ports, STREAM},
+    leavers::Leavers,
     listener::Listener,
     visitors::{MAX_VISITORS, Visitor, Visitors},
     watch::{LISTENER, TIME, Watch},
 };
+use crate::vmm::send::LIMIT;
 
 /// The most connections, those of leavers included.
 pub(super) const MAX_CONNECTIONS: usize = 1024;
@@ -38,7 +40,7 @@ pub(super) struct Hub {
     visitors: Visitors,
     connections: HashMap<u64, Connection>,
     by_ports: HashMap<Ports, u64>,
-    leavers: HashMap<u64, Outgoing>,
+    leavers: Leavers,
     next_port: u32,
     /// The connections that may have a packet for the guest, in the order of their turns.
     list: VecDeque<u64>,
@@ -70,7 +72,7 @@ impl Hub {
             visitors: Visitors::new(listener, patience),
             connections: HashMap::new(),
             by_ports: HashMap::new(),
-            leavers: HashMap::new(),
+            leavers: Leavers::default(),
             next_port: FIRST_PORT,
             list: VecDeque::new(),
             refusals: VecDeque::new(),
@@ -90,7 +92,7 @@ impl Hub {
         assert!(self.list.len() <= self.connections.len());
         assert!(self.refusals.len() <= MAX_REFUSALS + MAX_CONNECTIONS);
         let connections = self.connections.values().map(Connection::outgoing);
-        let mut held = connections.chain(self.leavers.values()).map(Outgoing::held);
+        let mut held = connections.chain(self.leavers.all()).map(Outgoing::held);
         assert!(held.all(|held| held <= ROOM));
     }
 
@@ -99,15 +101,23 @@ impl Hub {
         self.watch.as_fd()
     }
 
-    /// Ends all connections.
+    /// Ends all connections. What the guest has sent can still be read.
     pub(super) fn clear(&mut self) {
         self.visitors.clear();
-        self.connections.clear();
+        for (name, connection) in self.connections.drain() {
+            if let Some(outgoing) = connection.into_outgoing() {
+                self.leavers.insert(name, outgoing);
+            }
+        }
         self.by_ports.clear();
-        self.leavers.clear();
         self.list.clear();
         self.refusals.clear();
         self.prepared = None;
+    }
+
+    /// Gives programs what is left for them. All else waits for [`look`](Self::look).
+    pub(super) fn flush_leavers(&mut self) {
+        self.leavers.flush();
     }
 
     /// Takes note of what has happened on this host.
@@ -165,10 +175,8 @@ impl Hub {
         if let Some(connection) = self.connections.get_mut(&name) {
             connection.socket_changed(events);
             self.list_if_news(name);
-        } else if let Some(leaver) = self.leavers.get_mut(&name)
-            && !leaver.goes_on()
-        {
-            self.leavers.remove(&name);
+        } else {
+            self.leavers.socket_changed(name);
         }
     }
 
@@ -356,5 +364,13 @@ impl Hub {
             connection.complete(&mut header, end - start);
         }
         Some((header, &self.buffer[start..end]))
+    }
+}
+
+impl Drop for Hub {
+    /// Sends what the guest was told to be sent, if the programs take it within a second.
+    fn drop(&mut self) {
+        self.clear();
+        self.leavers.finish(LIMIT);
     }
 }

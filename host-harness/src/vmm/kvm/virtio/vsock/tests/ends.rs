@@ -3,6 +3,7 @@
 use std::net::Shutdown;
 
 use super::*;
+use crate::vmm::kvm::virtio::tests::ends;
 
 #[test]
 fn a_guest_that_refuses_ends_the_programs_connection() {
@@ -69,22 +70,27 @@ fn a_side_that_receives_no_more_is_sent_no_more() {
     while guest.expect(Operation::CreditUpdate).taken != 9 {}
 }
 
+/// Sends to a program that does not read, until nothing more fits. Returns how much was sent.
+fn fill(guest: &mut Guest, ports: Ports) -> usize {
+    let (mut sent, mut taken) = (0, 0);
+    while sent - taken < ROOM {
+        guest.send_data(ports, &vec![1; ROOM - (sent - taken)]);
+        sent += ROOM - (sent - taken);
+        while let Some((header, _)) = guest.take() {
+            assert_eq!(header.operation(), Some(Operation::CreditUpdate));
+            taken = header.taken as usize;
+        }
+    }
+    sent
+}
+
 /// What the guest has sent before it ends a connection is read, however late.
 #[test]
 fn what_was_sent_before_the_end_is_read() {
     for reset in [false, true] {
         let mut guest = Guest::new();
         let (program, ports) = guest.connected(5);
-        let (mut sent, mut taken) = (0, 0);
-        // Until nothing more fits.
-        while sent - taken < ROOM {
-            guest.send_data(ports, &vec![1; ROOM - (sent - taken)]);
-            sent += ROOM - (sent - taken);
-            while let Some((header, _)) = guest.take() {
-                assert_eq!(header.operation(), Some(Operation::CreditUpdate));
-                taken = header.taken as usize;
-            }
-        }
+        let sent = fill(&mut guest, ports);
         match reset {
             true => guest.send(ports, Operation::Reset),
             false => {
@@ -102,6 +108,33 @@ fn what_was_sent_before_the_end_is_read() {
         }
         assert!(reads.join().unwrap() == vec![1; sent]);
     }
+}
+
+/// So is what it has sent before the run, or the driver, ends.
+#[test]
+fn the_end_of_the_run_waits_for_slow_programs() {
+    let ways: [fn(&mut Guest, Ports); 3] = [
+        |_, _| {},
+        |guest, ports| guest.send(ports, Operation::Reset),
+        |guest, _| guest.hub.clear(),
+    ];
+    for (number, end) in ways.into_iter().enumerate() {
+        let mut guest = Guest::new();
+        let (program, ports) = guest.connected(5);
+        let sent = fill(&mut guest, ports);
+        end(&mut guest, ports);
+        let end = std::thread::spawn(move || drop(guest));
+        let came = rest(&program);
+        assert!(came == vec![1; sent], "{number}: {} of {sent}", came.len());
+        end.join().unwrap();
+    }
+    // Programs that do not read are not waited for, one after the other.
+    let mut guest = Guest::new();
+    let programs: Vec<_> = (0..100).map(|_| guest.connected(5)).collect();
+    for (_, ports) in &programs {
+        fill(&mut guest, *ports);
+    }
+    ends(move || drop(guest));
 }
 
 #[test]
