@@ -19,7 +19,7 @@ use super::{
     header::{GUEST_CID, HOST_CID, Header, Operation, Ports, STREAM},
     leavers::Leavers,
     listener::Listener,
-    visitors::{MAX_VISITORS, Visitor, Visitors},
+    visitors::{MAX_VISITORS, Named, Visitor, Visitors},
     watch::{LISTENER, TIME, Watch},
 };
 use crate::vmm::send::LIMIT;
@@ -122,17 +122,20 @@ impl Hub {
 
     /// Takes note of what has happened on this host.
     pub(super) fn look(&mut self) {
-        self.visitors.accept_more(&mut self.watch);
         let (happened, is_more) = self.watch.take();
         for (name, events) in happened {
             match name {
-                LISTENER => self.visitors.accept(&mut self.watch),
+                LISTENER => self.visitors.more_may_wait = true,
                 TIME => self.time_passed(),
                 name => match self.visitors.hear(name, events) {
                     Some(visitor) => self.visitor_speaks(name, visitor),
                     None => self.socket_changed(name, events),
                 },
             }
+        }
+        // Last, when those that have named a port meanwhile are no visitors any more.
+        for (name, visitor) in self.visitors.accept(&mut self.watch) {
+            self.visitor_speaks(name, visitor);
         }
         self.wake |= is_more || self.visitors.more_may_wait;
     }
@@ -142,7 +145,7 @@ impl Hub {
         mem::take(&mut self.wake)
     }
 
-    fn visitor_speaks(&mut self, name: u64, (visitor, guest): (Visitor, u32)) {
+    fn visitor_speaks(&mut self, name: u64, (visitor, guest): Named) {
         if self.has_room() {
             let ports = self.free_ports(guest);
             let Visitor { socket, deadline } = visitor;
@@ -207,7 +210,7 @@ impl Hub {
             self.reset(name);
         }
         // They may have had the files that others need.
-        self.visitors.accept(&mut self.watch);
+        self.visitors.more_may_wait = true;
         let visitors = self.visitors.time_passed(now);
         let next = self
             .connections

@@ -22,7 +22,7 @@ pub(super) struct Visitors {
     waiting: HashMap<u64, Visitor>,
     /// How long each may take.
     patience: Duration,
-    /// Whether more may wait to be accepted.
+    /// Whether some may wait to be accepted.
     pub(super) more_may_wait: bool,
 }
 
@@ -30,6 +30,9 @@ pub(super) struct Visitor {
     pub(super) socket: UnixStream,
     pub(super) deadline: Instant,
 }
+
+/// A visitor that has named this port.
+pub(super) type Named = (Visitor, u32);
 
 impl Visitors {
     pub(super) fn new(listener: Listener, patience: Duration) -> Self {
@@ -53,45 +56,47 @@ impl Visitors {
         self.waiting.clear();
     }
 
-    /// Accepts those that wait, some at a time.
-    pub(super) fn accept(&mut self, watch: &mut Watch) {
+    /// Accepts those that may wait, some at a time. Returns those that have named a port already.
+    pub(super) fn accept(&mut self, watch: &mut Watch) -> Vec<(u64, Named)> {
+        let mut named = Vec::new();
+        if !mem::take(&mut self.more_may_wait) {
+            return named;
+        }
         for _ in 0..MAX_VISITORS {
             match self.listener.accept() {
-                Ok(Some(socket)) => self.came(socket, watch),
-                Ok(None) => return,
-                // This process may have no room for another file now.
-                Err(_) => return watch.set_timer(self.patience),
+                Ok(Some(socket)) => named.extend(self.came(socket, watch)),
+                Ok(None) => return named,
+                Err(_) => {
+                    // This process may have no room for another file now.
+                    watch.set_timer(self.patience);
+                    return named;
+                }
             }
         }
         self.more_may_wait = true;
+        named
     }
 
-    /// Accepts those that were left.
-    pub(super) fn accept_more(&mut self, watch: &mut Watch) {
-        if mem::take(&mut self.more_may_wait) {
-            self.accept(watch);
-        }
-    }
-
-    fn came(&mut self, socket: UnixStream, watch: &mut Watch) {
-        if self.waiting.len() >= MAX_VISITORS {
-            return;
-        }
-        if let Ok(name) = watch.add(&socket) {
-            let deadline = Instant::now() + self.patience;
-            self.waiting.insert(name, Visitor { socket, deadline });
-            watch.set_timer(self.patience);
-        }
+    fn came(&mut self, socket: UnixStream, watch: &mut Watch) -> Option<(u64, Named)> {
+        let name = watch.add(&socket).ok()?;
+        let deadline = Instant::now() + self.patience;
+        watch.set_timer(self.patience);
+        let may_wait = self.waiting.len() < MAX_VISITORS;
+        let named = self.listen_to(name, Visitor { socket, deadline }, may_wait)?;
+        Some((name, named))
     }
 
     /// Hears a visitor, if it is one. Returns it once it has named a port.
-    pub(super) fn hear(&mut self, name: u64, events: EventFlags) -> Option<(Visitor, u32)> {
+    pub(super) fn hear(&mut self, name: u64, events: EventFlags) -> Option<Named> {
         let visitor = self.waiting.remove(&name)?;
+        let may_wait = !events.intersects(EventFlags::RDHUP | EventFlags::HUP);
+        self.listen_to(name, visitor, may_wait)
+    }
+
+    fn listen_to(&mut self, name: u64, visitor: Visitor, may_wait: bool) -> Option<Named> {
         match take_line(&visitor.socket) {
             Line::Port(port) => return Some((visitor, port)),
-            Line::NotYet if !events.intersects(EventFlags::RDHUP | EventFlags::HUP) => {
-                self.waiting.insert(name, visitor);
-            }
+            Line::NotYet if may_wait => drop(self.waiting.insert(name, visitor)),
             _ => {}
         }
         None

@@ -47,6 +47,32 @@ fn visitors_are_bounded() {
     guest.connected(5);
 }
 
+/// One that has named its port is none any more, however many have come before the guest looks.
+#[test]
+fn programs_that_have_named_a_port_are_all_served() {
+    let mut guest = Guest::new();
+    let silent = guest.visitor();
+    let mut programs = Vec::new();
+    for _ in 0..MAX_VISITORS + 36 {
+        let mut program = guest.visitor();
+        program.write_all(b"CONNECT 5\n").unwrap();
+        programs.push(program);
+    }
+    for _ in &programs {
+        let request = guest.expect(Operation::Request);
+        let ports = Ports {
+            host: request.from_port,
+            guest: request.to_port,
+        };
+        guest.send(ports, Operation::Response);
+    }
+    for program in &mut programs {
+        assert!(line(program).starts_with("OK "));
+    }
+    drop(silent);
+    guest.settle();
+}
+
 #[test]
 fn connections_are_bounded() {
     let limit = getrlimit(Resource::Nofile);
