@@ -6,7 +6,7 @@ use virtio_drivers::transport::DeviceType;
 
 use super::{
     Flag, block_on,
-    fake::Shared,
+    fake::{FakeInterrupt, FakeTransport, Shared},
     park, poll,
     side::{Chain, Side},
 };
@@ -20,12 +20,22 @@ fn fill(chain: &Chain) -> u32 {
     chain.write(std::iter::repeat_n(length as u8, length as usize))
 }
 
+type Driver = Rng<FakeTransport, FakeInterrupt>;
+
+/// Runs `drive` against a device that [fills](fill) its requests.
+fn with_device(drive: impl FnOnce(&Driver)) {
+    with_device_that(fill, drive);
+}
+
 /// Runs `drive` against a device on a thread of its own, and drops the driver.
-fn with_device(drive: impl FnOnce(&Rng<super::fake::FakeTransport, super::fake::FakeInterrupt>)) {
+fn with_device_that(
+    serve: impl FnMut(&Chain) -> u32 + Send + 'static,
+    drive: impl FnOnce(&Driver),
+) {
     let shared = Shared::new(DeviceType::EntropySource);
     let rng = Rng::new(shared.attach()).expect("a good device");
     let side = Side::new(&shared, 0);
-    let device = thread::spawn(|| side.run(fill));
+    let device = thread::spawn(move || side.run(serve));
     drive(&rng);
     drop(rng);
     assert!(shared.is_reset());
@@ -135,5 +145,27 @@ fn fill_in_pieces() {
         let mut bytes = vec![0; if cfg!(miri) { 4100 } else { 10_000 }];
         block_on(rng.fill(&mut bytes)).expect("it has some");
         assert_eq!(block_on(rng.fill(&mut [])), Ok(()));
+    });
+}
+
+/// A generator has all bytes of its seed from the device, which gives five at a time.
+#[cfg(feature = "rand_core")]
+#[test]
+fn seed_in_pieces() {
+    struct Seeded([u8; 16]);
+
+    impl rand_core::SeedableRng for Seeded {
+        type Seed = [u8; 16];
+
+        fn from_seed(seed: [u8; 16]) -> Self {
+            Self(seed)
+        }
+    }
+
+    let mut bytes = 1..;
+    let serve = move |chain: &Chain| chain.write(bytes.by_ref().take(5));
+    with_device_that(serve, |rng| {
+        let Seeded(seed) = block_on(rng.seed()).expect("it has some");
+        assert_eq!(seed, std::array::from_fn(|place| place as u8 + 1));
     });
 }
