@@ -107,6 +107,13 @@ impl Shared {
         self.raise(2);
     }
 
+    /// No driver has asked for it.
+    pub(super) fn resets_itself(&self) {
+        *self.queues.lock().unwrap() = Default::default();
+        self.status.store(0, SeqCst);
+        self.raise(2);
+    }
+
     pub(super) fn is_reset(&self) -> bool {
         self.status.load(SeqCst) == 0
     }

@@ -47,10 +47,12 @@ fn both_end(act: impl Fn(&mut Side), resets: bool) {
     act(&mut side);
     shared.raise(1);
     while requests.iter().any(Option::is_some) {
+        let mut woken = false;
         for (slot, flag) in requests.iter_mut().zip(&flags) {
             let Some(request) = slot.as_mut().filter(|_| flag.take()) else {
                 continue;
             };
+            woken = true;
             if let Poll::Ready((buffer, result)) = poll(request.as_mut(), flag) {
                 // What the device gave back before it broke the protocol is as usual.
                 if result == Err(RequestError::Broken) {
@@ -59,6 +61,7 @@ fn both_end(act: impl Fn(&mut Side), resets: bool) {
                 *slot = None;
             }
         }
+        assert!(woken, "a request waits, and nothing wakes it");
     }
     let (buffer, result) = block_on(rng.request(vec![7; 16].into()));
     assert_eq!((buffer.len(), result), (16, Err(RequestError::Broken)));
@@ -89,6 +92,11 @@ fn a_used_index_that_runs_ahead() {
 #[test]
 fn a_device_that_asks_for_a_reset() {
     both_end(|side| side.shared.needs_reset(), true);
+}
+
+#[test]
+fn a_device_that_resets_itself() {
+    both_end(|side| side.shared.resets_itself(), true);
 }
 
 /// It interrupts once more while it is told that its first interrupt was seen. The line is high all
@@ -132,6 +140,37 @@ fn a_device_that_does_not_reset() {
         side.give_back(99, 16);
     };
     both_end(act, false);
+}
+
+/// Gives up a request that the device never answers, and drops the driver. Returns how many
+/// allocations are left.
+fn left_of_an_unanswered_request(ignores_reset: bool) -> i64 {
+    let flag = Flag::new();
+    let allocations = allocation_counter::measure(|| {
+        let Hostile { shared, rng, side } = hostile();
+        shared.ignores_reset.store(ignores_reset, Ordering::SeqCst);
+        let mut request = Box::pin(rng.request(vec![7; 16].into()));
+        assert!(poll(request.as_mut(), &flag).is_pending());
+        assert!(side.has_request());
+        drop(request);
+        assert_eq!(rng.in_flight(), 1);
+        drop(rng);
+        assert_eq!(shared.is_reset(), !ignores_reset);
+    });
+    assert_eq!(Arc::strong_count(&flag), 1, "its waker is left");
+    allocations.count_current
+}
+
+#[test]
+fn a_device_that_never_answers() {
+    assert_eq!(left_of_an_unanswered_request(false), 0);
+}
+
+/// It may still write to the buffer.
+#[test]
+#[cfg_attr(miri, ignore = "leaks what the device may still access")]
+fn a_device_that_never_answers_nor_resets() {
+    assert!(left_of_an_unanswered_request(true) > 0);
 }
 
 /// An answer that was not taken, and its interrupt, concern no driver that is made later.
