@@ -170,7 +170,7 @@ where
 {
     let mut limits = Limits::default();
     // As many again may come before the servers run.
-    limits.backlog = SERVERS as usize + limits.backlog;
+    limits.backlog += SERVERS as usize;
     let (vsock, mut runner) = Vsock::with_limits(attached, limits)?;
     drop(spawn(spawner, async move {
         let error = runner.run().await;
