@@ -64,14 +64,20 @@ const SEPARATE_PACKAGES: &[(&str, &[&str])] = &[
     ("dormir-embassy-guest", &["embassy"]),
     (
         "dormir-devices-guest",
-        &["devices", "hello-vsock", "store-key", "vsock"],
+        &[
+            "devices",
+            "hello-console",
+            "hello-vsock",
+            "store-key",
+            "vsock",
+        ],
     ),
     ("dormir-host-calls-guest", &["fetches", "host-calls"]),
     (
         "dormir-http-guest",
         &["bench-by-hand", "bench-picoserve", "hello-net", "http"],
     ),
-    ("dormir-shell-guest", &["echo", "shell"]),
+    ("dormir-shell-guest", &["echo", "hello-serial", "shell"]),
     ("dormir-watched-guest", &["watched"]),
 ];
 

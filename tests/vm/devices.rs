@@ -2,7 +2,8 @@
 
 use std::{
     env, fs,
-    io::{self, Write},
+    io::{self, Read, Write},
+    os::unix::net::UnixListener,
     process::Command,
     thread,
     time::Duration,
@@ -42,10 +43,13 @@ pub(crate) fn trials() -> Vec<Trial> {
     for vmm in Vmm::ALL {
         trials.extend(CASES.map(|(name, case)| trial(vmm, name, case)));
         trials.push(trial(vmm, "full", full).with_ignored_flag(!is_full_possible));
-        // The page's program looks for devices on virtio-mmio.
+        // The page's programs look for devices on virtio-mmio.
         if !matches!(vmm, Vmm::Qemu(_, MachineType::Q35)) {
             trials.push(trial(vmm, "page", page));
         }
+    }
+    for vmm in [Vmm::Kvm, Vmm::Qemu(Accelerator::Tcg, MachineType::Microvm)] {
+        trials.push(trial(vmm, "console-page", console_page));
     }
     trials
 }
@@ -271,4 +275,22 @@ fn page(vmm: Vmm) -> Result<(), Failed> {
     // The first sector was zeros. That 16 random bytes are, too, does not happen.
     let is_stored = after[..16] != before[..16] && after[16..] == before[16..];
     run.check(is_stored, "the disk has no key, or more than that")
+}
+
+/// The console of docs/io.md: the program takes the first one, and leaves the other alone.
+fn console_page(vmm: Vmm) -> Result<(), Failed> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("port");
+    let listener = UnixListener::bind(&path)?;
+    let mut config = config(vmm, "");
+    config.devices = vec![Device::Console, Device::Port { path }];
+    config.input = Some(GuestInput::from_bytes(b"the host\n")?);
+    let run = boot("hello-console", &config)?.succeeded()?;
+    run.check(
+        run.console == "who is there?\nhello, the host\n",
+        "another answer",
+    )?;
+    let mut sent = Vec::new();
+    listener.accept()?.0.read_to_end(&mut sent)?;
+    run.check(sent.is_empty(), "the other console was written to")
 }

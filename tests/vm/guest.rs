@@ -62,7 +62,7 @@ pub(crate) fn test_programs() -> Result<&'static Images, Failed> {
 
 /// Returns the images of the other programs.
 pub(crate) fn images() -> Result<&'static Images, Failed> {
-    const NAMES: [&str; 28] = [
+    const NAMES: [&str; 30] = [
         "bare",
         "big-image",
         "clock",
@@ -74,7 +74,9 @@ pub(crate) fn images() -> Result<&'static Images, Failed> {
         "endings",
         "fetches",
         "hello",
+        "hello-console",
         "hello-net",
+        "hello-serial",
         "hello-vsock",
         "host-calls",
         "http",

@@ -25,6 +25,9 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials.extend(on_every_vmm("input:slow-console", slow_console));
     trials.extend(on_every_vmm("input:shell", shell));
     trials.extend(on_every_vmm("input:not-read", not_read));
+    trials.push(Trial::test(format!("{}::input:page", Vmm::Kvm), || {
+        page(Vmm::Kvm)
+    }));
     for vmm in ["kvm", "qemu-tcg"] {
         // The command line's names are those of accelerators.
         let machine = if vmm == "kvm" {
@@ -71,6 +74,14 @@ fn any_bytes(vmm: Vmm) -> Result<(), Failed> {
         (count, overruns) == (bytes.len() as u64, 0),
         &format!("{count} bytes and {overruns} overruns"),
     )
+}
+
+/// The program of docs/io.md: a line comes back, and the guest ends with its input.
+fn page(vmm: Vmm) -> Result<(), Failed> {
+    let line = "what is sent comes back\n";
+    let (run, _) = with_input(vmm, "hello-serial", line.as_bytes())?;
+    let run = run.succeeded()?;
+    run.check(run.console == line, "another line came back")
 }
 
 /// An input may end at once.

@@ -184,17 +184,19 @@ fn the_command_takes_what_the_pages_show() {
 /// module `pages`; those of docs/hyperlight.md are run by the test `page-naps` in VMs, and those of
 /// docs/host-calls.md by `tests/outside` and by the test `host-calls:page` in VMs. Those of
 /// docs/guest-tests.md are parts of the guest `tested`. Those of docs/io.md are the guests
-/// `store-key`, `hello-net` and `hello-vsock`, which the tests `devices:page`, `net:page` and
-/// `vsock:page` boot in VMs.
+/// `hello-serial`, `store-key`, `hello-console`, `hello-net` and `hello-vsock`, which the tests
+/// `input:page`, `devices:page`, `devices:console-page`, `net:page` and `vsock:page` boot in VMs.
 #[test]
 fn every_rust_block_is_compiled() {
     let taken = fs::read_to_string(root().join("src/pages.rs")).expect("the module");
     let files = [
         "tested/tests/passing.rs",
         "tested/src/lib.rs",
+        "devices/src/bin/hello-console.rs",
         "devices/src/bin/hello-vsock.rs",
         "devices/src/bin/store-key.rs",
         "http/src/bin/hello-net.rs",
+        "shell/src/bin/hello-serial.rs",
     ];
     let tested = files.map(|file| {
         let path = root().join("guest-image").join(file);
