@@ -1,11 +1,12 @@
 //! Drives the virtio devices of the machine, and checks what they do. The argument `case` names
-//! what is run: `rng`, `disk`, `read-only`, `full`, `drops`, `console` or `flood`. Without it, what
-//! needs neither input nor a file system that is full. With the argument `demo=disk` the disk's speed
-//! is shown in place of all that.
+//! what is run: `rng`, `disk`, `read-only`, `full`, `drops`, `dropped`, `console` or `flood`.
+//! Without it, what needs neither input nor a file system that is full. With the argument
+//! `demo=disk` the disk's speed is shown in place of all that.
 //!
 //! Of `flood`, `pages=COUNT` says how many pages of 4 KiB are sent (256 if it is missing).
 //! Of `drops`, `requests=COUNT` says how many requests are made of each device (10,000 if it is
-//! missing), `seconds=COUNT` how long at most (10), and `seed=NUMBER` chooses which.
+//! missing), `seconds=COUNT` how long at most (10), and `seed=NUMBER` chooses which are dropped.
+//! `dropped` drops all, and of it `requests` says how many are to be in flight then.
 #![no_std]
 #![no_main]
 
@@ -15,6 +16,7 @@ mod bus;
 mod console;
 mod demo;
 mod disk;
+mod dropped;
 mod drops;
 mod rng;
 mod tasks;
@@ -126,10 +128,15 @@ async fn run_on(
             other => println!("a device without a driver: {other:?}"),
         }
     }
+    let requests = number("requests", 10_000)?;
+    let limit = Duration::from_secs(number("seconds", 10)?);
+    if is_run("dropped") {
+        ran += dropped::run(devices, requests, limit).await?;
+    }
     if is_run("drops") {
         let wanted = drops::Wanted {
-            requests: number("requests", 10_000)?,
-            limit: Duration::from_secs(number("seconds", 10)?),
+            requests,
+            limit,
             seed: number("seed", 1)?,
         };
         ran += drops::run(devices, &wanted, spawner).await?;

@@ -1,9 +1,9 @@
-//! Many futures in one task.
+//! Futures that are polled in other ways than by `await`: many at once, or one only once.
 
 use alloc::{boxed::Box, vec::Vec};
 use core::{
     future::{Future, poll_fn},
-    pin::Pin,
+    pin::{Pin, pin},
     task::Poll,
 };
 
@@ -29,4 +29,14 @@ pub(crate) async fn join_all<F: Future>(futures: impl IntoIterator<Item = F>) ->
     })
     .await;
     futures.into_iter().filter_map(Result::ok).collect()
+}
+
+/// Polls a future once, and drops it. `None`: it was not done.
+pub(crate) async fn poll_once<F: Future>(future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
 }

@@ -12,8 +12,8 @@ use dormir_virtio::{
     blk::{Disk, SECTOR},
 };
 
-use super::{Counts, ROUND, Random, random::poll_once};
-use crate::{Failure, error_of};
+use super::{Counts, ROUND, Random};
+use crate::{Failure, error_of, tasks::poll_once};
 
 /// The sectors of a region.
 const SECTORS: usize = 8;

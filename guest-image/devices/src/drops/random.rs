@@ -1,13 +1,10 @@
 //! Choices, and how long a request may take.
 
-use core::{
-    future::{Future, poll_fn},
-    pin::pin,
-    task::Poll,
-    time::Duration,
-};
+use core::time::Duration;
 
 use dormir::time::with_timeout;
+
+use crate::tasks::poll_once;
 
 /// The longest time after which a request is dropped, in microseconds.
 const MOST_MICROS: u64 = 300;
@@ -48,14 +45,4 @@ impl Random {
             _ => Some(request.await),
         }
     }
-}
-
-/// Polls a request once, and drops it. `None`: it was not done.
-pub(super) async fn poll_once<F: Future>(request: F) -> Option<F::Output> {
-    let mut request = pin!(request);
-    poll_fn(|cx| match request.as_mut().poll(cx) {
-        Poll::Ready(output) => Poll::Ready(Some(output)),
-        Poll::Pending => Poll::Ready(None),
-    })
-    .await
 }
