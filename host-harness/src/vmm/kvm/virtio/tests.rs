@@ -35,7 +35,7 @@ const INDIRECT: u16 = VRING_DESC_F_INDIRECT as u16;
 const BUFFERS: u64 = 0x4000;
 
 /// How long a thread may take for anything.
-const LIMIT: Duration = Duration::from_secs(20);
+pub(super) const LIMIT: Duration = Duration::from_secs(20);
 
 /// Fails if `act` does not end at all.
 pub(super) fn ends<R: Send + 'static>(act: impl FnOnce() -> R + Send + 'static) -> R {

@@ -140,6 +140,10 @@ impl Connection {
     /// What is left for the program when the guest has ended the connection.
     pub(super) fn into_outgoing(self) -> Option<Outgoing> {
         let has_more = self.host_flags & NO_RECEIVE == 0 && !self.outgoing.held.is_empty();
+        if has_more {
+            // Nobody reads what the program sends. As in `guest_shuts`.
+            let _ = self.outgoing.socket.shutdown(Shutdown::Read);
+        }
         has_more.then_some(self.outgoing)
     }
 

@@ -3,7 +3,7 @@
 use std::net::Shutdown;
 
 use super::*;
-use crate::vmm::kvm::virtio::tests::ends;
+use crate::vmm::kvm::virtio::tests::{LIMIT, ends};
 
 #[test]
 fn a_guest_that_refuses_ends_the_programs_connection() {
@@ -135,6 +135,26 @@ fn the_end_of_the_run_waits_for_slow_programs() {
         fill(&mut guest, *ports);
     }
     ends(move || drop(guest));
+}
+
+/// A program that writes to a connection that the guest has ended is told, and still reads the
+/// rest.
+#[test]
+fn who_writes_after_the_end_is_told() {
+    let mut guest = Guest::new();
+    let (mut program, ports) = guest.connected(5);
+    let sent = fill(&mut guest, ports);
+    guest.send(ports, Operation::Reset);
+    program.set_write_timeout(Some(LIMIT)).unwrap();
+    // More than the kernel holds.
+    let error = program.write_all(&[1; 4 << 20]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::BrokenPipe);
+    let reads = std::thread::spawn(move || rest(&program));
+    while !reads.is_finished() {
+        guest.has_news(Duration::from_millis(10));
+        assert_eq!(guest.take(), None);
+    }
+    assert_eq!(reads.join().unwrap().len(), sent);
 }
 
 #[test]
