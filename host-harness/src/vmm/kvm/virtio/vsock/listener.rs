@@ -68,9 +68,7 @@ impl Listener {
     /// underscore and the port's number behind it.
     pub(super) fn connect(&self, port: u32) -> io::Result<UnixStream> {
         let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)?;
-        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        // The kernel gives the lowest number that is free.
-        if socket.as_raw_fd() as u64 >= limit.saturating_sub(FILES_FOR_OTHERS) {
+        if !leaves_enough_files(&socket) {
             return Err(Errno::MFILE.into());
         }
         let mut path = OsString::from(self.file.path());
@@ -85,6 +83,13 @@ impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+/// Whether this process may open enough other files beside this socket, which is new.
+pub(super) fn leaves_enough_files(socket: &impl AsRawFd) -> bool {
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    // The kernel gives the lowest number that is free.
+    (socket.as_raw_fd() as u64) < limit.saturating_sub(FILES_FOR_OTHERS)
 }
 
 /// What a program has sent so far to say which port it wants.

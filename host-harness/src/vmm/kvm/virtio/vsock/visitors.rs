@@ -10,7 +10,7 @@ use std::{
 use rustix::event::epoll::EventFlags;
 
 use super::{
-    listener::{Line, Listener, take_line},
+    listener::{Line, Listener, leaves_enough_files, take_line},
     watch::Watch,
 };
 
@@ -77,7 +77,11 @@ impl Visitors {
         named
     }
 
+    /// Drops it if the guest has too many.
     fn came(&mut self, socket: UnixStream, watch: &mut Watch) -> Option<(u64, Named)> {
+        if !leaves_enough_files(&socket) {
+            return None;
+        }
         let name = watch.add(&socket).ok()?;
         let deadline = Instant::now() + self.patience;
         watch.set_timer(self.patience);

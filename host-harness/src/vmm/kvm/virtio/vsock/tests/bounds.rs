@@ -1,12 +1,16 @@
 //! What is held is bounded, and the files on this host are as they should be.
 
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{
+    fs,
+    os::{fd::RawFd, unix::fs::PermissionsExt},
+};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::*;
 use crate::vmm::kvm::virtio::vsock::{
     hub::{MAX_CONNECTIONS, MAX_REFUSALS},
+    listener::leaves_enough_files,
     visitors::MAX_VISITORS,
 };
 
@@ -73,8 +77,8 @@ fn programs_that_have_named_a_port_are_all_served() {
     guest.settle();
 }
 
-#[test]
-fn connections_are_bounded() {
+/// Lets this process, and with it all tests, open more files. Returns how many.
+fn raise_file_limit() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let enough = 4 * MAX_CONNECTIONS as u64;
     let more = Rlimit {
@@ -83,10 +87,24 @@ fn connections_are_bounded() {
             .map_or(Some(enough), |most| Some(most.min(enough))),
         ..limit
     };
-    // Both ends are files of this process. Other tests may have more, too.
     if limit.current.is_some_and(|current| current < enough) {
         setrlimit(Resource::Nofile, more).unwrap();
     }
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// The last files that this process may open are not for the guest.
+#[test]
+fn some_files_are_left_to_others() {
+    let first: RawFd = (raise_file_limit() - 256).try_into().unwrap();
+    assert!(leaves_enough_files(&(first - 1)));
+    assert!(!leaves_enough_files(&first));
+}
+
+#[test]
+fn connections_are_bounded() {
+    // Both ends are files of this process.
+    raise_file_limit();
     let mut guest = Guest::new();
     let listener = guest.serves(7);
     let mut programs = Vec::new();
