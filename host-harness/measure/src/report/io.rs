@@ -148,7 +148,9 @@ pub(crate) fn instructions(row: &ServerFigures) -> String {
 pub(crate) fn exits(exits: &Exits) -> String {
     let halts = exits.halts;
     // One run has a few more than the other.
-    let halts = halts.map_or(String::new(), |halts| format!(" and {:.1} halts", halts.max(0.0)));
+    let halts = halts.map_or(String::new(), |halts| {
+        format!(" and {:.1} halts", halts.max(0.0))
+    });
     format!("{:.1}{halts}", exits.to_vmm)
 }
 
