@@ -51,6 +51,16 @@ pub enum VsockError {
         /// The kernel's error.
         cause: io::Error,
     },
+    /// The program that serves the sockets of QEMU's guests could have no socket for QEMU.
+    #[error(
+        "the folder for temporary files has so long a path that no socket can be in it ({}): set \
+         TMPDIR to a folder with a shorter one, for instance /tmp",
+        path.display()
+    )]
+    ServerFolder {
+        /// The path that the socket would have.
+        path: PathBuf,
+    },
     /// The program that serves the sockets of QEMU's guests is not installed.
     #[error(
         "there is no vhost-device-vsock, which serves the sockets of QEMU's guests: install it \

@@ -1,8 +1,11 @@
 //! The program `vhost-device-vsock`, which serves the sockets of a guest.
 
 use std::{
-    os::unix::net::UnixStream,
-    path::Path,
+    fs,
+    io::ErrorKind,
+    mem,
+    os::unix::net::{SocketAddr, UnixStream},
+    path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
@@ -34,7 +37,8 @@ pub(super) struct VsockServer {
     _file: SocketFile,
     /// Where QEMU's connection is.
     _folder: TempDir,
-    /// QEMU's connection.
+    /// QEMU's connection. It is closed last, also after QEMU's own handle: if it ended before the
+    /// program, the program would make the socket for this host's programs anew.
     pub(super) socket: UnixStream,
 }
 
@@ -62,7 +66,11 @@ impl VsockServer {
         let not_started = |cause| refused(VsockError::ServerStart(cause));
         let program = which::which(program).map_err(|_| refused(VsockError::ServerMissing))?;
         let folder = tempfile::tempdir().map_err(not_started)?;
-        let for_qemu = folder.path().join("qemu");
+        let for_qemu = socket_for_qemu(folder.path()).map_err(refused)?;
+        // The program would take the place of another one's.
+        if fs::symlink_metadata(path).is_ok() {
+            return Err(refused(VsockError::new(path, ErrorKind::AddrInUse.into())));
+        }
         let mut command = process::command("sh");
         command
             // What it makes is for this user alone.
@@ -72,6 +80,8 @@ impl VsockServer {
             .arg(&for_qemu)
             .arg("--uds-path")
             .arg(path);
+        // It is dropped after the program, which may have made the file, has ended.
+        let unready = Unready(path);
         let mut program = Companion::start(command).map_err(not_started)?;
         let end = Instant::now() + patience;
         let socket = loop {
@@ -90,6 +100,7 @@ impl VsockServer {
         program.ignore_messages().map_err(not_started)?;
         // It makes this one first.
         let file = SocketFile::new(path).map_err(|cause| refused(VsockError::new(path, cause)))?;
+        mem::forget(unready);
         Ok(Self {
             _program: program,
             _file: file,
@@ -99,9 +110,29 @@ impl VsockServer {
     }
 }
 
+/// Where QEMU's connection is, in this folder.
+fn socket_for_qemu(folder: &Path) -> Result<PathBuf, VsockError> {
+    let path = folder.join("qemu");
+    match SocketAddr::from_pathname(&path) {
+        Ok(_) => Ok(path),
+        Err(_) => Err(VsockError::ServerFolder { path }),
+    }
+}
+
+/// The path of the socket's file while the program is not ready; the file is removed when this is
+/// dropped.
+struct Unready<'a>(&'a Path);
+
+impl Drop for Unready<'_> {
+    fn drop(&mut self) {
+        // Most programs that do not get ready have not made it.
+        let _ = fs::remove_file(self.0);
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::PermissionsExt};
+    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
     use crate::vmm::{Outcome, RunConfig, Vmm};
@@ -115,7 +146,9 @@ mod tests {
         let patience = Duration::from_millis(500);
         let program = program.to_str().unwrap();
         let started = VsockServer::start(program, &socket, patience, &Limit::new(&config));
-        started.map(drop).unwrap_err()
+        let error = started.map(drop).unwrap_err();
+        assert!(!socket.exists(), "it is left behind");
+        error
     }
 
     /// Starts a script in place of the program.
@@ -143,13 +176,33 @@ mod tests {
         assert!(ended.contains("(0177)"), "{ended}");
         let ended = refused(start_script("echo $* >&2", long));
         assert!(ended.contains("--guest-cid 3 --socket /"), "{ended}");
-        let silent = refused(start_script("exec sleep 1000", long));
+        let ended = refused(start_script("touch $6; echo it ends >&2", long));
+        assert!(ended.contains("it ends"), "{ended}");
+        let silent = refused(start_script("touch $6; exec sleep 1000", long));
         assert!(silent.contains("does not answer"), "{silent}");
     }
 
     #[test]
     fn a_run_that_is_over_does_not_wait_for_the_program() {
-        let over = start_script("exec sleep 1000", Duration::from_millis(50));
+        let over = start_script("touch $6; exec sleep 1000", Duration::from_millis(50));
         assert!(matches!(over, Unstarted::Cut(Outcome::TimedOut { .. })));
+    }
+
+    #[test]
+    fn another_ones_socket_stays() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let config = RunConfig::new(Vmm::Kvm);
+        let started = VsockServer::start("true", file.path(), PATIENCE, &Limit::new(&config));
+        let error = refused(started.map(drop).unwrap_err());
+        assert!(error.contains("is there already"), "{error}");
+        assert!(file.path().exists());
+    }
+
+    #[test]
+    fn a_folder_whose_path_is_too_long_has_its_sentence() {
+        let folder = |length| PathBuf::from("x".repeat(length - "/qemu".len()));
+        socket_for_qemu(&folder(107)).unwrap();
+        let error = socket_for_qemu(&folder(108)).unwrap_err().to_string();
+        assert!(error.contains("set TMPDIR"), "{error}");
     }
 }
