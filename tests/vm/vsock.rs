@@ -11,7 +11,10 @@ use std::{
 
 use dormir_harness::vmm::{Device, MachineType, Outcome, Report, RunConfig, StopToken, Vmm};
 use libtest_mimic::{Failed, Trial};
-use rustix::net::sockopt::set_socket_send_buffer_size;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    net::sockopt::set_socket_send_buffer_size,
+};
 use tempfile::TempDir;
 
 use crate::{
@@ -111,6 +114,18 @@ fn check_stat(report: &Report, name: &str, expected: u64) -> Result<(), Failed> 
     )
 }
 
+/// Accepts a connection of the guest.
+fn accepted(listener: &UnixListener) -> io::Result<UnixStream> {
+    let limit = Timespec::try_from(LIMIT).expect("it is short");
+    let mut listeners = [PollFd::new(listener, PollFlags::IN)];
+    if poll(&mut listeners, Some(&limit))? == 0 {
+        return Err(ErrorKind::TimedOut.into());
+    }
+    let (stream, _) = listener.accept()?;
+    stream.set_read_timeout(Some(LIMIT))?;
+    Ok(stream)
+}
+
 /// Connects to a port of the guest; returns the stream if the guest accepts.
 fn connected(path: &Path, port: u32) -> Result<Option<UnixStream>, Failed> {
     let mut stream = UnixStream::connect(path)?;
@@ -200,8 +215,7 @@ fn connect(vmm: Vmm) -> Result<(), Failed> {
         let sent = [b"hello\n", &pattern(BULK)[..]].concat();
         let mut streams = Vec::new();
         for _ in 0..3 {
-            let (mut stream, _) = listener.accept()?;
-            stream.set_read_timeout(Some(LIMIT))?;
+            let mut stream = accepted(&listener)?;
             let mut came = vec![0; sent.len()];
             stream.read_exact(&mut came)?;
             check(came == sent, "other bytes came")?;
@@ -224,8 +238,7 @@ fn slow(vmm: Vmm) -> Result<(), Failed> {
     let sockets = Sockets::new(vmm, &format!("connect={HOST} bulk={BULK}"))?;
     let listener = sockets.serve(HOST)?;
     let Beside { report, rest, .. } = sockets.beside(|_, _| {
-        let (mut stream, _) = listener.accept()?;
-        stream.set_read_timeout(Some(LIMIT))?;
+        let mut stream = accepted(&listener)?;
         thread::sleep(Duration::from_millis(500));
         let mut came = vec![0; BULK as usize];
         stream.read_exact(&mut came)?;
@@ -319,8 +332,7 @@ fn page(vmm: Vmm) -> Result<(), Failed> {
     let sockets = Sockets::new(vmm, "")?;
     let listener = sockets.serve(5001)?;
     let answers = thread::spawn(move || -> io::Result<Vec<u8>> {
-        let (mut stream, _) = listener.accept()?;
-        stream.set_read_timeout(Some(LIMIT))?;
+        let mut stream = accepted(&listener)?;
         // Before it is greeted: the guest may not end before its greeting is sent.
         stream.write_all(b"hello from the host\n")?;
         let mut line = vec![0; "hello from the guest\n".len()];
