@@ -2,7 +2,6 @@
 
 use std::{
     io,
-    net::Shutdown,
     os::{
         fd::{AsFd, BorrowedFd},
         unix::net::UnixStream,
@@ -38,8 +37,8 @@ pub(super) struct Port {
     end: usize,
     /// What is left of a request that is being sent.
     outgoing: Vec<u8>,
-    /// Whether the other side has closed its end. What the guest sends then is lost.
-    is_closed: bool,
+    /// Whether nothing more comes. The other side may still read what the guest sends.
+    has_ended: bool,
 }
 
 impl Port {
@@ -51,20 +50,20 @@ impl Port {
             start: 0,
             end: 0,
             outgoing: Vec::new(),
-            is_closed: false,
+            has_ended: false,
         })
     }
 
     /// Returns whether something has come.
     fn has_input(&mut self) -> bool {
-        while self.start == self.end && !self.is_closed {
+        while self.start == self.end && !self.has_ended {
             match recv(&self.socket, &mut self.incoming[..], RecvFlags::empty()) {
-                Ok((_, 0)) => self.close(),
+                Ok((_, 0)) => self.has_ended = true,
                 Ok((_, length)) => (self.start, self.end) = (0, length),
                 Err(Errno::INTR) => {}
                 // The socket tells of news from here on.
                 Err(Errno::WOULDBLOCK) => return false,
-                Err(_) => self.close(),
+                Err(_) => self.has_ended = true,
             }
         }
         self.start < self.end
@@ -77,17 +76,11 @@ impl Port {
                 Ok(sent) => drop(self.outgoing.drain(..sent)),
                 Err(Errno::INTR) => {}
                 Err(Errno::WOULDBLOCK) => return false,
-                Err(_) => self.close(),
+                // The other side reads no more: what the guest sends is lost.
+                Err(_) => self.outgoing.clear(),
             }
         }
         true
-    }
-
-    fn close(&mut self) {
-        self.is_closed = true;
-        self.outgoing.clear();
-        // It fails only if it is closed already.
-        let _ = self.socket.shutdown(Shutdown::Both);
     }
 
     fn send(&mut self, mut from: Buffers<'_>) -> Result<u32, BrokenRequest> {

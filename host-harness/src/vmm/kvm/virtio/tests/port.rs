@@ -2,12 +2,14 @@
 
 use std::{
     io::{ErrorKind, Read, Write},
+    net::Shutdown,
     os::unix::net::UnixStream,
 };
 
 use super::*;
 use crate::vmm::kvm::virtio::{
     console::{RECEIVE, TRANSMIT},
+    device::Answer,
     port::Port,
 };
 
@@ -102,6 +104,23 @@ fn the_end_of_the_run_waits_for_a_slow_reader() {
     let (mut driver, _socket) = port(TRANSMIT);
     fill(&mut driver);
     ends(move || drop(driver));
+}
+
+/// A program that sends no more, as `echo text | socat - UNIX-LISTEN:port`, can still read.
+#[test]
+fn the_end_of_the_input_ends_no_more() {
+    let (ours, mut socket) = UnixStream::pair().unwrap();
+    socket.shutdown(Shutdown::Write).unwrap();
+    let mut device = Port::new(ours).unwrap();
+    // The guest waits for input.
+    assert_eq!(device.answer(RECEIVE), Answer::Later);
+    let mut driver = Driver::with_queue(TRANSMIT, device);
+    let sent = fill(&mut driver);
+    let end = thread::spawn(move || drop(driver));
+    let mut bytes = Vec::new();
+    socket.read_to_end(&mut bytes).unwrap();
+    assert!(is_all(&bytes, sent), "{} of {sent} requests", bytes.len());
+    end.join().unwrap();
 }
 
 #[test]
