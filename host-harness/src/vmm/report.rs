@@ -54,6 +54,8 @@ pub enum Warning {
     HeldBack(u64),
     /// The program that connected the guest's network ended before the guest.
     NetworkEnded,
+    /// The program that served the guest's sockets ended before the guest.
+    SocketsEnded,
     /// QEMU ran without a gate for its system calls, which this system does not have.
     Unconfined,
 }
@@ -70,6 +72,10 @@ impl fmt::Display for Warning {
             Self::Unconfined => {
                 f.write_str("QEMU was not confined: `cargo vm doctor` says what this system lacks")
             }
+            Self::SocketsEnded => f.write_str(
+                "vhost-device-vsock, which served the guest's sockets, ended before the guest, \
+                 whose connections ended with it: see whether the system's log says why",
+            ),
             Self::NetworkEnded => f.write_str(
                 "passt, which connected the guest's network, ended before the guest, whose link \
                  was down from then on: see whether the system's log says why",

@@ -237,6 +237,7 @@ pub(super) fn run(
         attended.map(|(end, messages)| (end, messages, monitor_events))
     })?;
     let wall = started.elapsed();
+    let sockets_ended = vsock.as_ref().and_then(VsockServer::warning);
     let ended = match end {
         ChildEnd::GaveUp => messages.gave_up(),
         ChildEnd::Cut(Outcome::TimedOut { limit, .. }) if !monitor_events.started => {
@@ -272,6 +273,7 @@ pub(super) fn run(
     }
     let backtrace = backtrace::explain(&mut outcome, &records.trace, records.hang, image);
     let stalls = backtrace::explain_stalls(records.stalls, image);
+    let unconfined = (!gate.is_installed()).then_some(Warning::Unconfined);
     Ok(Report {
         outcome,
         panic: records.panic,
@@ -285,10 +287,7 @@ pub(super) fn run(
         stretches: Vec::new(),
         backtrace,
         stalls,
-        warnings: (!gate.is_installed())
-            .then_some(Warning::Unconfined)
-            .into_iter()
-            .collect(),
+        warnings: unconfined.into_iter().chain(sockets_ended).collect(),
     })
 }
 

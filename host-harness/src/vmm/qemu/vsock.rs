@@ -19,6 +19,7 @@ use crate::{
         device::{DeviceError, OpenDevice, SocketFile, VsockError},
         error::RunError,
         limit::{Limit, Unstarted},
+        report::Warning,
     },
 };
 
@@ -33,7 +34,7 @@ const INTERVAL: Duration = Duration::from_millis(5);
 /// The running program. It ends when this is dropped, and the sockets' files go.
 #[derive(Debug)]
 pub(super) struct VsockServer {
-    _program: Companion,
+    program: Companion,
     _file: SocketFile,
     /// Where QEMU's connection is.
     _folder: TempDir,
@@ -54,6 +55,11 @@ impl VsockServer {
         });
         path.map(|path| Self::start(PROGRAM, path, PATIENCE, limit))
             .transpose()
+    }
+
+    /// What is to be said of the program once QEMU has ended, after which it still runs.
+    pub(super) fn warning(&self) -> Option<Warning> {
+        self.program.has_ended().then_some(Warning::SocketsEnded)
     }
 
     fn start(
@@ -102,7 +108,7 @@ impl VsockServer {
         let file = SocketFile::new(path).map_err(|cause| refused(VsockError::new(path, cause)))?;
         mem::forget(unready);
         Ok(Self {
-            _program: program,
+            program,
             _file: file,
             _folder: folder,
             socket,
@@ -186,6 +192,32 @@ mod tests {
     fn a_run_that_is_over_does_not_wait_for_the_program() {
         let over = start_script("touch $6; exec sleep 1000", Duration::from_millis(50));
         assert!(matches!(over, Unstarted::Cut(Outcome::TimedOut { .. })));
+    }
+
+    #[test]
+    fn a_program_that_ends_during_the_run_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        fs::write(&path, "").unwrap();
+        let (socket, _of_program) = UnixStream::pair().unwrap();
+        let runs = folder.path().join("runs");
+        fs::write(&runs, "").unwrap();
+        let mut command = process::command("sh");
+        let script = "while test -e \"$0\"; do sleep 0.01; done";
+        command.args(["-c", script]).arg(&runs);
+        let server = VsockServer {
+            program: Companion::start(command).unwrap(),
+            _file: SocketFile::new(&path).unwrap(),
+            _folder: folder,
+            socket,
+        };
+        assert_eq!(server.warning(), None);
+        fs::remove_file(&runs).unwrap();
+        let end = Instant::now() + PATIENCE;
+        while server.warning() != Some(Warning::SocketsEnded) {
+            assert!(Instant::now() < end, "it is not told");
+            thread::sleep(INTERVAL);
+        }
     }
 
     #[test]
