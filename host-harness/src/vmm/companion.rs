@@ -38,7 +38,8 @@ impl Companion {
         Ok(Self { child, messages })
     }
 
-    /// Takes no more messages, once the program is ready: a guest can cause them without end, and nothing reads them.
+    /// Takes no more messages, once the program is ready: a guest can cause them without end, and
+    /// nothing reads them.
     pub(super) fn ignore_messages(&self) -> io::Result<()> {
         Ok(fcntl_add_seals(&self.messages, SealFlags::GROW)?)
     }

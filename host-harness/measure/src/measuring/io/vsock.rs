@@ -19,7 +19,7 @@ const LISTENS: &str = "listens on port 5000 as 3";
 /// What asks the VMM for a connection to the guest's port.
 const CONNECT: &[u8] = b"CONNECT 5000\n";
 
-/// How long the guest may take to listen, and one answer of its.
+/// How long the guest may take to listen, and each answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How many round trips there are, after some that do not count.
