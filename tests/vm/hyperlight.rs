@@ -57,7 +57,6 @@ const CASES: &[&str] = &[
     "typed-calls",
     "typed-calls-differ",
     "typed-calls-checked",
-    "written-once",
     "streams-down-and-up",
     "streams-end-in-every-way",
     "stream-to-a-slow-reader",
@@ -86,6 +85,7 @@ const CASES: &[&str] = &[
     "no-interrupts",
     "too-many-boxed-tasks",
     "host-function-panics",
+    "written-once",
 ];
 
 /// The demos, and what they print, [without times](without_times).
