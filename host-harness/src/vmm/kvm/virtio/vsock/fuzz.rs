@@ -149,6 +149,10 @@ impl World<'_> {
         }
         let data = vec![rest[1]; (header.length as usize).min(ROOM)];
         self.hub.packet_came(&header, &data);
+        if (header.from_cid, header.to_cid, header.kind) != (GUEST_CID, HOST_CID, STREAM) {
+            // It belongs to no connection.
+            return;
+        }
         let (got, most) = self.allowed.entry(header.ports()).or_default();
         let of_connection = [Operation::Request, Operation::Reset].map(Some);
         if of_connection.contains(&header.operation()) {
@@ -172,6 +176,10 @@ impl World<'_> {
         let is_data = operation == Operation::Data;
         assert_eq!(is_data, !data.is_empty());
         assert!(header.taken == 0 || header.room == ROOM as u32);
+        if (header.from_cid, header.kind) != (HOST_CID, STREAM) {
+            // It refuses what belongs to no connection.
+            return assert_eq!(operation, Operation::Reset);
+        }
         let ports = Ports {
             host: header.from_port,
             guest: header.to_port,
