@@ -193,14 +193,14 @@ fn drops(vmm: Vmm) -> Result<(), Failed> {
     )
 }
 
-/// 10,000 requests are dropped while the device has them, or as many as ten seconds allow. The
+/// 10,000 requests are dropped while the device has them, or as many as three seconds allow. The
 /// guest checks that their buffers are freed.
 fn dropped(vmm: Vmm) -> Result<(), Failed> {
     // Where QEMU translates, all of them take a second. A KVM that emulates each instruction drops
-    // some hundreds in ten seconds: a device has often answered there before the first poll is
+    // about a hundred in three seconds: a device has often answered there before the first poll is
     // over.
     let is_fast = matches!(vmm, Vmm::Qemu(Accelerator::Tcg, _));
-    let seconds = if is_fast { 100 } else { 10 };
+    let seconds = if is_fast { 100 } else { 3 };
     let arguments = format!("case=dropped requests=10000 seconds={seconds}");
     let mut config = config(vmm, arguments);
     config.devices = vec![Device::Rng];
