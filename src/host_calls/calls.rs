@@ -13,7 +13,7 @@ pub use dormir_hyperlight_protocol::guest::CallError;
 use dormir_hyperlight_protocol::{CallId, guest::Progress};
 use std_alloc::vec::Vec;
 
-use super::table::{send_if_full, with_calls};
+use super::table::{keep_waker, send_if_full, with_calls};
 
 /// Calls the host's async function `name`: the future ends with what it returns. Other tasks go on
 /// meanwhile, and up to 1,024 calls can be in flight.
@@ -138,11 +138,7 @@ impl Future for HostCall {
         match with_calls(|calls| calls.poll(id, cx.waker())) {
             Progress::Ended(result) => return Poll::Ready(result),
             Progress::Waits(true) => {}
-            Progress::Waits(false) => {
-                let waker = cx.waker().clone();
-                let unused = with_calls(|calls| calls.set_waker(id, waker));
-                drop(unused);
-            }
+            Progress::Waits(false) => keep_waker(id, cx.waker()),
         }
         self.stage = Stage::InFlight(id);
         Poll::Pending

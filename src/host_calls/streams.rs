@@ -18,7 +18,7 @@ use std_alloc::vec::Vec;
 
 use super::{
     CallError,
-    table::{send_if_full, wake, with_calls},
+    table::{keep_waker, send_if_full, wake, with_calls},
 };
 
 /// Calls the host's async function `name`, which has an input and an output besides its argument:
@@ -254,11 +254,7 @@ impl Stream for CallOutput {
                 return Poll::Ready(Some(Ok(piece)));
             }
             OutputProgress::Waits(true) => {}
-            OutputProgress::Waits(false) => {
-                let waker = cx.waker().clone();
-                let unused = with_calls(|calls| calls.set_waker(id, waker));
-                drop(unused);
-            }
+            OutputProgress::Waits(false) => keep_waker(id, cx.waker()),
         }
         self.stage = Stage::InFlight(id);
         Poll::Pending

@@ -3,10 +3,11 @@
 use core::{
     cell::RefCell,
     sync::atomic::{AtomicUsize, Ordering},
+    task::Waker,
 };
 
 use critical_section::Mutex;
-use dormir_hyperlight_protocol::guest::Calls;
+use dormir_hyperlight_protocol::{CallId, guest::Calls};
 
 #[cfg(feature = "host-calls")]
 use super::connected::Connected;
@@ -63,6 +64,13 @@ pub(crate) fn with_calls<R>(work: impl FnOnce(&mut Calls) -> R) -> R {
         }
         result
     }
+}
+
+/// The call waits for this waker from now on.
+pub(super) fn keep_waker(id: CallId, waker: &Waker) {
+    let waker = waker.clone();
+    let unused = with_calls(|calls| calls.set_waker(id, waker));
+    drop(unused);
 }
 
 /// Sets what is called when what is queued fills a batch.

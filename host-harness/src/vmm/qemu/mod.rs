@@ -4,6 +4,7 @@
 mod argument_list;
 mod command;
 mod devices;
+mod ending;
 mod kernel;
 mod lines;
 mod messages;
@@ -22,7 +23,7 @@ use std::{
         unix::net::UnixStream,
     },
     path::Path,
-    process::{ChildStderr, Command, ExitStatus, Stdio},
+    process::{ChildStderr, Command, Stdio},
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -31,7 +32,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dormir_abi::exit;
 use rustix::{
     event::PollFlags,
     fs::{OFlags, fcntl_setfl},
@@ -43,7 +43,7 @@ use super::{
     attend::{ChildEnd, Limits, attend, joined},
     backtrace,
     config::{Accelerator, MachineType, RunConfig},
-    console::{Console, GuestRecords},
+    console::Console,
     device::Device,
     error::RunError,
     feed::{INTERVAL, is_ready},
@@ -60,10 +60,10 @@ use crate::{
     stop::StopToken,
 };
 use command::Passed;
+use ending::{confirmed_by_guest, ended_with, forbidden};
 use kernel::Kernel;
 pub(crate) use messages::Messages;
 pub(crate) use monitor::MonitorEvents;
-use monitor::Shutdown;
 use relay::Relay;
 use vsock::VsockServer;
 
@@ -355,69 +355,3 @@ fn start(
     Child::spawn_gated(&mut command, stdin, reach)
         .map_err(|cause| not_started(program.to_string_lossy().into_owned(), cause))
 }
-
-/// Returns why QEMU was ended at its gate.
-fn forbidden(call: &str) -> String {
-    format!(
-        "QEMU was ended, since it asked for the system call `{call}`, which it does not need while \
-         a guest runs: the guest may have broken out of its VM, so keep its file; or \
-         {PROGRAM_VARIABLE} names a program that starts others after QEMU"
-    )
-}
-
-/// Returns what QEMU's exit status means.
-fn ended_with(
-    status: ExitStatus,
-    messages: &Messages,
-    monitor_events: &MonitorEvents,
-) -> Result<Outcome, RunError> {
-    let last_words = messages.last_words();
-    if !monitor_events.started {
-        let message = format!("{status}, {last_words}");
-        return Err(RunError::QemuRefused { message });
-    }
-    let Some(code) = status.code() else {
-        return Ok(Outcome::Died(format!(
-            "QEMU was ended ({status}, {last_words}): see whether the system ran out of memory, or \
-             what killed it"
-        )));
-    };
-    if let Some(code) = exit::from_qemu_status(code) {
-        return Ok(Outcome::Exited(code.into()));
-    }
-    Ok(match (code, monitor_events.shutdown) {
-        (0, Some(Shutdown::Reset)) => Outcome::TripleFault { registers: None },
-        (0, Some(Shutdown::PowerOff)) => Outcome::PoweredOff,
-        (0, Some(Shutdown::Other)) => Outcome::Died(format!(
-            "QEMU was asked to end from outside ({last_words}): see what did so"
-        )),
-        (1, _) if messages.summary().is_none() => Outcome::Died(
-            "it wrote 0 to the exit port, which stands for no exit code: send a code as \
-             dormir_abi::exit::to_port_value encodes it"
-                .into(),
-        ),
-        _ => Outcome::Died(format!(
-            "QEMU ended with status {code}, which stands for no exit code ({last_words}): see \
-             whether its message explains it"
-        )),
-    })
-}
-
-/// Checks an exit code from QEMU's status: it counts only if the guest has reported it too, since
-/// QEMU may have ended with this status by itself.
-fn confirmed_by_guest(outcome: Outcome, records: &GuestRecords, messages: &Messages) -> Outcome {
-    let Outcome::Exited(code) = outcome else {
-        return outcome;
-    };
-    match records.exit {
-        Some(reported) if reported == code => outcome,
-        _ => Outcome::Died(format!(
-            "QEMU ended with the status of exit code {code}, which the guest did not report ({}): \
-             make it end by dormir_guest::exit, and see whether this QEMU works",
-            messages.last_words()
-        )),
-    }
-}
-
-#[cfg(test)]
-mod tests;

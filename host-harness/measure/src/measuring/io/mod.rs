@@ -6,6 +6,7 @@
 
 mod counts;
 mod disk;
+mod echo;
 mod http;
 pub(crate) mod linux;
 mod load;

@@ -5,10 +5,7 @@ use super::{
     serial, vsock,
 };
 use crate::{
-    document::{
-        distribution::Distribution,
-        io::{DiskRate, Echo, IoDocument, ServerFigures},
-    },
+    document::io::{DiskRate, IoDocument, ServerFigures},
     measuring::{progress::Progress, sizes},
 };
 use dormir_harness::{
@@ -236,11 +233,7 @@ impl Measurement<'_> {
         for &vmm in self.vmms {
             let measured =
                 taker.take(vmm, "the serial line", || serial::measure(elf, vmm, bounds))?;
-            document.serial.extend(measured.map(|measured| Echo {
-                vmm: vmm.to_string(),
-                distribution: Distribution::of(measured.trips),
-                bytes_per_second: measured.bytes_per_second,
-            }));
+            document.serial.extend(measured.map(|it| it.under(vmm)));
         }
         Ok(())
     }
@@ -255,11 +248,7 @@ impl Measurement<'_> {
         let elf = self.images.get(vsock::PROGRAM)?;
         for &vmm in self.vmms.iter().filter(|&&vmm| vmm == Vmm::Kvm) {
             let measured = taker.take(vmm, "a vsock", || vsock::measure(elf, bounds))?;
-            document.vsock.extend(measured.map(|measured| Echo {
-                vmm: vmm.to_string(),
-                distribution: Distribution::of(measured.trips),
-                bytes_per_second: measured.bytes_per_second,
-            }));
+            document.vsock.extend(measured.map(|it| it.under(vmm)));
         }
         Ok(())
     }

@@ -1,6 +1,9 @@
 //! The serial line: how long a byte takes to the guest and back, and how many come in a second.
 
-use super::{Bounds, GuestError};
+use super::{
+    Bounds, GuestError,
+    echo::{Measured, TRIPS, WARM_UP, byte},
+};
 use dormir_harness::vmm::{self, GuestInput, RunConfig, Vmm};
 use std::{
     io::{self, PipeWriter, Write},
@@ -13,23 +16,11 @@ use std::{
 /// The guest program, which writes back what it reads.
 pub(crate) const PROGRAM: &str = "echo";
 
-/// How many round trips there are, after some that do not count.
-const TRIPS: usize = 200;
-const WARM_UP: usize = 20;
-
 /// How many bytes are sent at once, for the throughput.
 const BYTES: usize = 16 << 10;
 
 /// How long the guest may take for all of it.
 const LIMIT: Duration = Duration::from_secs(120);
-
-/// What was measured.
-#[derive(Debug)]
-pub(crate) struct Measured {
-    /// How long each byte took, in nanoseconds.
-    pub(crate) trips: Vec<u64>,
-    pub(crate) bytes_per_second: f64,
-}
 
 /// Measures the serial line of a guest.
 pub(crate) fn measure(elf: &Path, vmm: Vmm, bounds: &Bounds) -> Result<Measured, GuestError> {
@@ -85,15 +76,14 @@ fn exchange(mut guest: PipeWriter, echoed: &Receiver<(u8, Instant)>) -> io::Resu
     };
     let mut trips = Vec::with_capacity(TRIPS);
     for trip in 0..WARM_UP + TRIPS {
-        let byte = b'a' + (trip % 26) as u8;
         let start = Instant::now();
-        guest.write_all(&[byte])?;
-        let at = take(byte)?;
+        guest.write_all(&[byte(trip)])?;
+        let at = take(byte(trip))?;
         if trip >= WARM_UP {
             trips.push(at.saturating_duration_since(start).as_nanos() as u64);
         }
     }
-    let bytes: Vec<u8> = (0..BYTES).map(|place| b'a' + (place % 26) as u8).collect();
+    let bytes: Vec<u8> = (0..BYTES).map(byte).collect();
     let start = Instant::now();
     guest.write_all(&bytes)?;
     let mut end = start;

@@ -1,7 +1,13 @@
 //! A vsock under our own VMM: how long a byte takes to the guest and back, and how many come back
 //! in a second.
 
-use super::{Bounds, GuestError, own_vmm::OwnVmm, plan::MEMORY_MIB, wait_for};
+use super::{
+    Bounds, GuestError,
+    echo::{Measured, TRIPS, WARM_UP, byte},
+    own_vmm::OwnVmm,
+    plan::MEMORY_MIB,
+    wait_for,
+};
 use dormir_harness::vmm::Device;
 use std::{
     io::{self, Read, Write},
@@ -22,20 +28,8 @@ const CONNECT: &[u8] = b"CONNECT 5000\n";
 /// How long the guest may take to listen, and each answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How many round trips there are, after some that do not count.
-const TRIPS: usize = 200;
-const WARM_UP: usize = 20;
-
 /// How many bytes are sent for the throughput.
 const BYTES: usize = 1 << 20;
-
-/// What was measured.
-#[derive(Debug)]
-pub(crate) struct Measured {
-    /// How long each byte took, in nanoseconds.
-    pub(crate) trips: Vec<u64>,
-    pub(crate) bytes_per_second: f64,
-}
 
 /// Measures a vsock of a guest.
 pub(crate) fn measure(elf: &Path, bounds: &Bounds) -> Result<Measured, GuestError> {
@@ -73,11 +67,6 @@ fn connect(path: &Path) -> io::Result<UnixStream> {
             answer.escape_ascii()
         ))),
     }
-}
-
-/// The byte that is sent at this place.
-fn byte(place: usize) -> u8 {
-    b'a' + (place % 26) as u8
 }
 
 fn exchange(mut stream: &UnixStream, bounds: &Bounds) -> io::Result<Measured> {
