@@ -8,6 +8,7 @@ mod demo;
 mod devices;
 mod new;
 mod output;
+mod record;
 mod run;
 mod runner;
 mod signals;

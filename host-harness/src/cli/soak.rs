@@ -2,7 +2,10 @@
 
 mod devices;
 
-use super::{Ended, FAILURE, Installing, Under, complain, note};
+use super::{
+    Ended, FAILURE, Installing, Under, complain, note,
+    record::{Recording, Run},
+};
 use crate::{
     hyperlight::{self, SandboxMode, SandboxRunner},
     setup::{self, Needs},
@@ -38,6 +41,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "MINUTES", default_value_t = 60)]
     #[arg(value_parser = value_parser!(u16).range(1..))]
     timeout: u16,
+    #[command(flatten)]
+    recording: Recording,
     #[command(flatten)]
     installing: Installing,
 }

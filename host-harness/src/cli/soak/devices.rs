@@ -1,6 +1,6 @@
 //! Virtio devices: requests of which some are dropped.
 
-use super::{Arguments, Ended, FAILURE, complain, note};
+use super::{Arguments, Ended, FAILURE, Run, complain, note};
 use crate::{
     cli::output::ConsoleOutput,
     guest,
@@ -9,6 +9,7 @@ use crate::{
     vmm::{self, Accelerator, Device, Outcome, RunConfig, Vmm, kvm},
     workspace::Workspace,
 };
+use serde_json::json;
 use std::time::Duration;
 
 /// The guest program, and what it is told.
@@ -82,7 +83,25 @@ pub(super) fn run(arguments: &Arguments, vmm: Vmm, stop: &StopToken) -> Ended {
         ));
     }
     let [rng, reads, writes] = KINDS.map(|kind| stat(kind, "made"));
-    if rng < count || reads + writes < count {
+    let passed = rng >= count && reads + writes >= count;
+    let dropped: u64 = KINDS.iter().map(|kind| stat(kind, "dropped")).sum();
+    arguments.recording.write(
+        &workspace,
+        &Run {
+            name: "soak-devices".into(),
+            claim: "No request of a virtio device is lost, none corrupts anything, and every \
+                    buffer is freed.",
+            command: format!("cargo vm soak devices --vmm {vmm} --count {count}"),
+            took: report.wall,
+            passed,
+            result: format!(
+                "{} requests, of which {dropped} were dropped",
+                rng + reads + writes
+            ),
+            details: json!({ "rng": rng, "reads": reads, "writes": writes, "dropped": dropped }),
+        },
+    )?;
+    if !passed {
         complain(format_args!("{vmm}: the guest made too few requests"));
         return Ok(FAILURE);
     }

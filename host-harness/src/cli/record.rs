@@ -1,0 +1,219 @@
+//! Records of long checks: what a run found, in `docs/records`, and the table of them in
+//! `docs/testing.md`.
+
+#[cfg(test)]
+mod tests;
+
+use crate::workspace::Workspace;
+use serde_json::{Value, json};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, SystemTime},
+};
+
+/// The folder of the records in a checkout.
+const FOLDER: &str = "docs/records";
+
+/// The page with their table, which stands between two comments.
+const PAGE: &str = "docs/testing.md";
+const OPENS: &str = "<!-- records -->\n";
+const CLOSES: &str = "<!-- /records -->";
+
+/// Whether a run is recorded.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(super) struct Recording {
+    /// Writes what the run found to docs/records, and into the table of docs/testing.md
+    #[arg(long)]
+    record: bool,
+}
+
+/// A run that ended by itself.
+#[derive(Debug)]
+pub(super) struct Run {
+    /// The check, as a file's name.
+    pub(super) name: String,
+    /// What the check shows: a sentence.
+    pub(super) claim: &'static str,
+    /// The command line that repeats it.
+    pub(super) command: String,
+    pub(super) took: Duration,
+    pub(super) passed: bool,
+    /// What this run found: a short sentence, with its figures.
+    pub(super) result: String,
+    /// All figures. The next run finds them again by [`read`].
+    pub(super) details: Value,
+}
+
+/// A record cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RecordError {
+    #[error("{} cannot be {what} ({reason}): see whether the checkout is whole and writable", file.display())]
+    File {
+        file: PathBuf,
+        what: &'static str,
+        reason: io::Error,
+    },
+    #[error("{} is no record ({reason}): take back what was changed by hand", file.display())]
+    Layout { file: PathBuf, reason: String },
+    #[error("{PAGE} has no place for the records: put `<!-- records -->` and `{CLOSES}` there")]
+    NoPlace,
+}
+
+impl Recording {
+    /// Writes the record of a run, if that was asked for, with date, machine and commit.
+    pub(super) fn write(self, workspace: &Workspace, run: &Run) -> Result<(), RecordError> {
+        if !self.record {
+            return Ok(());
+        }
+        let record = json!({
+            "claim": run.claim,
+            "command": run.command,
+            "date": humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+            "machine": machine(),
+            "commit": commit(workspace),
+            "seconds": run.took.as_secs(),
+            "passed": run.passed,
+            "result": run.result,
+            "details": run.details,
+        });
+        let folder = workspace.root().join(FOLDER);
+        let file = folder.join(format!("{}.json", run.name));
+        let failed = |reason| RecordError::File {
+            file: file.clone(),
+            what: "written",
+            reason,
+        };
+        fs::create_dir_all(&folder).map_err(failed)?;
+        replace(&file, &format!("{record:#}\n")).map_err(failed)?;
+        put_into_page(workspace)
+    }
+}
+
+/// Reads the details of the last record of this name, if there is one.
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "for checks that add to their last record")
+)]
+pub(super) fn read(workspace: &Workspace, name: &str) -> Result<Option<Value>, RecordError> {
+    let file = workspace.root().join(FOLDER).join(format!("{name}.json"));
+    if !file.exists() {
+        return Ok(None);
+    }
+    let mut record = parse(&file)?;
+    Ok(Some(record["details"].take()))
+}
+
+fn parse(file: &Path) -> Result<Value, RecordError> {
+    let text = fs::read_to_string(file).map_err(|reason| RecordError::File {
+        file: file.to_owned(),
+        what: "read",
+        reason,
+    })?;
+    serde_json::from_str(&text).map_err(|error| RecordError::Layout {
+        file: file.to_owned(),
+        reason: error.to_string(),
+    })
+}
+
+/// Puts the table of all records into the page.
+fn put_into_page(workspace: &Workspace) -> Result<(), RecordError> {
+    let file = workspace.root().join(PAGE);
+    let failed = |what| {
+        let file = file.clone();
+        move |reason| RecordError::File { file, what, reason }
+    };
+    let page = fs::read_to_string(&file).map_err(failed("read"))?;
+    let spliced = spliced(&page, &table(workspace)?).ok_or(RecordError::NoPlace)?;
+    replace(&file, &spliced).map_err(failed("written"))
+}
+
+/// The page with this table.
+fn spliced(page: &str, table: &str) -> Option<String> {
+    let (before, rest) = page.split_once(OPENS)?;
+    let (_, after) = rest.split_once(CLOSES)?;
+    Some([before, OPENS, table, CLOSES, after].concat())
+}
+
+/// The records of the checkout as a table, by name.
+fn table(workspace: &Workspace) -> Result<String, RecordError> {
+    let folder = workspace.root().join(FOLDER);
+    let failed = |reason| RecordError::File {
+        file: folder.clone(),
+        what: "read",
+        reason,
+    };
+    let mut files = Vec::new();
+    if folder.exists() {
+        for entry in fs::read_dir(&folder).map_err(failed)? {
+            files.push(entry.map_err(failed)?.path());
+        }
+    }
+    files.retain(|file| file.extension().is_some_and(|kind| kind == "json"));
+    files.sort();
+    let mut table = "| what it shows | command | took | when, and what it found |\n\
+                     | --- | --- | --- | --- |\n"
+        .to_owned();
+    for file in files {
+        let record = parse(&file)?;
+        let row = row(&record).ok_or_else(|| RecordError::Layout {
+            file: file.clone(),
+            reason: "a member is missing".into(),
+        })?;
+        table += &row;
+    }
+    Ok(table)
+}
+
+fn row(record: &Value) -> Option<String> {
+    let text = |name: &str| record[name].as_str();
+    let minutes = record["seconds"].as_u64()?.div_ceil(60);
+    let day = text("date")?.get(..10)?;
+    let verdict = if record["passed"].as_bool()? {
+        "passed"
+    } else {
+        "failed"
+    };
+    Some(format!(
+        "| {} | `{}` | {minutes} min | {day}, {verdict}: {} |\n",
+        text("claim")?,
+        text("command")?,
+        text("result")?
+    ))
+}
+
+/// Writes a file as a whole.
+fn replace(file: &Path, text: &str) -> io::Result<()> {
+    let folder = file.parent().unwrap_or(Path::new("."));
+    let new = tempfile::Builder::new()
+        .prefix(".record-")
+        .tempfile_in(folder)?;
+    fs::write(new.path(), text)?;
+    if let Ok(found) = fs::metadata(file) {
+        fs::set_permissions(new.path(), found.permissions())?;
+    }
+    new.persist(file)?;
+    Ok(())
+}
+
+/// The processor, how many there are, and the kernel.
+fn machine() -> String {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let information = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let mut lines = information.lines();
+    let name = lines.find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let name = name.map_or("an unknown processor", |(_, name)| name);
+    let release = rustix::system::uname();
+    let release = release.release().to_string_lossy();
+    format!("{name}, {processors} of them, Linux {release}")
+}
+
+/// The commit that is checked out, if git knows one.
+fn commit(workspace: &Workspace) -> Option<String> {
+    let mut git = Command::new("git");
+    git.args(["rev-parse", "--short=12", "HEAD"]);
+    let output = git.current_dir(workspace.root()).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| text.trim().to_owned())
+}
