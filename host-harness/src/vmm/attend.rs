@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{console::Console, error::RunError, limit::REPORT_LIMIT, outcome::Outcome};
+use super::{console::Console, error::RunError, outcome::Outcome};
 use crate::process::Child;
 use crate::stop::StopToken;
 
@@ -48,9 +48,9 @@ pub(crate) struct Limits<'a> {
     /// Returns when the time ends; `None` if it does not, or not yet.
     pub(crate) deadline: &'a dyn Fn() -> Option<Instant>,
     pub(crate) stop: &'a StopToken,
-    /// Asks the guest at the time limit what it is doing. It then has some time to report that,
+    /// Asks the guest at the time limit what it is doing. It then has this long to report that,
     /// before it is ended.
-    pub(crate) ask: Option<&'a dyn Fn()>,
+    pub(crate) ask: Option<(&'a dyn Fn(), Duration)>,
 }
 
 /// Reads the child's output until it ends or must be ended. On return, none of its processes is
@@ -145,11 +145,11 @@ fn watch(child: &mut Child, receiver: &Receiver<ReaderMessage>, limits: &Limits<
             at.saturating_duration_since(Instant::now())
         });
         if remaining.is_zero() {
-            let (Some(ask), None) = (limits.ask, report_end) else {
+            let (Some((ask, patience)), None) = (limits.ask, report_end) else {
                 return timed_out();
             };
             ask();
-            report_end = Some(Instant::now() + REPORT_LIMIT);
+            report_end = Some(Instant::now() + patience);
             continue;
         }
         // An error would mean that it is not our child, which is impossible.

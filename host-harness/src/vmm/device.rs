@@ -7,7 +7,7 @@ mod vsock;
 
 use std::{io, os::unix::net::UnixStream, path::PathBuf};
 
-pub(super) use disk::{DiskFile, SECTOR};
+pub(super) use disk::{DiskFile, LockedDisk, SECTOR};
 pub(super) use net::{MAC, Network};
 pub use net::{NetError, PortForward, PortForwardError, free_port};
 pub(super) use vsock::SocketFile;
@@ -188,7 +188,7 @@ pub enum DeviceError {
 #[derive(Debug)]
 pub(super) enum OpenDevice {
     Rng,
-    Disk(DiskFile),
+    Disk(LockedDisk),
     Console,
     Port(UnixStream),
     Net(Network),
@@ -247,7 +247,7 @@ pub(super) fn open_all(devices: &[Device]) -> Result<Vec<OpenDevice>, DeviceErro
         }
         Device::Disk { path, read_only } => {
             disks += 1;
-            DiskFile::open(path, *read_only, disks - 1).map(OpenDevice::Disk)
+            LockedDisk::open(path, *read_only, disks - 1).map(OpenDevice::Disk)
         }
     };
     devices.iter().map(open).collect()

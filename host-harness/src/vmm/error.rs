@@ -117,6 +117,12 @@ pub enum RunError {
     /// The guest's image could not be loaded, although its headers are valid.
     #[error("the guest's image could not be loaded ({0}): build or copy it again")]
     NotLoaded(String),
+    /// Our own VMM could not make the guest's machine in its process.
+    #[error("{message}")]
+    VmProcess {
+        /// A sentence.
+        message: String,
+    },
     /// This process could not get a thread or a file descriptor.
     #[error(
         "{what} could not be created ({cause}): end other programs, or raise the limits \

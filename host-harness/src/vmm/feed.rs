@@ -1,15 +1,20 @@
 //! Feeds a guest its input, from a thread of its own, while the guest runs.
 
 use std::{
-    io::{self, Read},
+    io::{self, PipeWriter, Read, Write},
     os::fd::{AsFd, BorrowedFd},
+    process::Stdio,
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
 };
 
 use dormir_abi::serial::{END, ESCAPE};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fs::{OFlags, fcntl_setfl},
+    pipe::fcntl_setpipe_size,
+};
 
 use super::{error::RunError, input::GuestInput, source::Source};
 
@@ -114,6 +119,28 @@ impl GuestInput {
     }
 }
 
+/// Makes the standard input of a process: a pipe if its guest has input, of which the other end never
+/// blocks.
+pub(super) fn pipe(has_input: bool) -> io::Result<(Stdio, Option<PipeWriter>)> {
+    if !has_input {
+        return Ok((Stdio::null(), None));
+    }
+    let (reader, writer) = io::pipe()?;
+    fcntl_setfl(&writer, OFlags::NONBLOCK)?;
+    // So that little is taken that the guest does not read. The size is rounded up to a page.
+    fcntl_setpipe_size(&writer, 1)?;
+    Ok((reader.into(), Some(writer)))
+}
+
+/// Sends input by such a pipe; waits a short time for room.
+pub(super) fn send(pipe: Option<&mut PipeWriter>, bytes: &[u8]) -> io::Result<usize> {
+    let Some(pipe) = pipe else {
+        return Ok(bytes.len());
+    };
+    is_ready(pipe.as_fd(), PollFlags::OUT, INTERVAL);
+    pipe.write(bytes)
+}
+
 fn is_passing(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -152,7 +179,6 @@ mod tests {
     use super::*;
     use crate::stop::StopToken;
     use dormir_abi::serial::Unescape;
-    use std::io::Write;
 
     static OPEN: AtomicBool = AtomicBool::new(true);
 

@@ -53,6 +53,14 @@ impl GdbListener {
         })
     }
 
+    /// One that listens by a socket of this process already.
+    pub(super) fn passed(socket: TcpListener) -> io::Result<Self> {
+        Ok(Self {
+            port: socket.local_addr()?.port(),
+            socket: Arc::new(socket),
+        })
+    }
+
     /// Returns the port.
     #[must_use]
     pub fn port(&self) -> u16 {

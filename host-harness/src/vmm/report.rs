@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     backtrace::{Backtrace, Stall},
     outcome::Outcome,
@@ -56,7 +58,7 @@ pub enum Warning {
     NetworkEnded,
     /// The program that served the guest's sockets ended before the guest.
     SocketsEnded,
-    /// QEMU ran without a gate for its system calls, which this system does not have.
+    /// The VMM's process ran without a gate for its system calls, which this system does not have.
     Unconfined,
 }
 
@@ -69,9 +71,9 @@ impl fmt::Display for Warning {
                 "{count} packets of the guest were held back, since it only answers: if it is to \
                  open connections, pass --net user,restrict=off"
             ),
-            Self::Unconfined => {
-                f.write_str("QEMU was not confined: `cargo vm doctor` says what this system lacks")
-            }
+            Self::Unconfined => f.write_str(
+                "the VMM was not confined: `cargo vm doctor` says what this system lacks",
+            ),
             Self::SocketsEnded => f.write_str(
                 "vhost-device-vsock, which served the guest's sockets, ended before the guest, \
                  whose connections ended with it: see whether the system's log says why",
@@ -112,7 +114,7 @@ pub struct GuestTime {
 }
 
 /// What KVM counted for the vCPU (`KVM_GET_STATS_FD`); `None` if this kernel does not count it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VcpuCounters {
     /// Exits to this process (returns from `KVM_RUN`), counted by the VMM itself.
     pub userspace_exits: u64,

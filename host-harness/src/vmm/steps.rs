@@ -1,7 +1,9 @@
 //! What a guest did while it was stepped through.
 
+use serde::{Deserialize, Serialize};
+
 /// What a guest did between starting and ending the steps (see [`dormir_abi::port::STEPS`]).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stretch {
     /// The address of each instruction that was executed, in order.
     pub addresses: Vec<u64>,
@@ -10,7 +12,7 @@ pub struct Stretch {
 }
 
 /// An event in a stretch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepEvent {
     /// How many instructions of the stretch were executed before it.
     pub at: usize,
@@ -19,7 +21,7 @@ pub struct StepEvent {
 }
 
 /// What leaves the processor, or arrives at it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EventKind {
     /// The guest marks a point, with an instruction that does nothing (`xchg bx, bx`).
     Mark,

@@ -35,6 +35,7 @@ macro_rules! under_every_vmm {
 
 mod broken_qemu;
 mod command;
+mod confined;
 mod devices;
 mod every_vmm;
 mod guests;

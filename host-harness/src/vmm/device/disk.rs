@@ -17,7 +17,7 @@ use super::DeviceError;
 /// The unit in which disks are addressed, in bytes.
 pub(in crate::vmm) const SECTOR: u64 = 512;
 
-/// The locked file of a disk.
+/// The file of a disk, which was checked.
 #[derive(Debug)]
 pub(in crate::vmm) struct DiskFile {
     pub(in crate::vmm) file: File,
@@ -62,17 +62,6 @@ impl DiskFile {
                 length,
             });
         }
-        let how = match read_only {
-            true => FlockOperation::NonBlockingLockShared,
-            false => FlockOperation::NonBlockingLockExclusive,
-        };
-        flock(&file, how).map_err(|errno| match errno {
-            Errno::WOULDBLOCK => DeviceError::Locked { path: path() },
-            errno => DeviceError::Lock {
-                path: path(),
-                cause: errno.into(),
-            },
-        })?;
         Ok(Self {
             file,
             sectors: length / SECTOR,
@@ -87,11 +76,40 @@ impl DiskFile {
     }
 }
 
-impl Drop for DiskFile {
+/// The file of a disk, which is locked until this is dropped.
+#[derive(Debug)]
+pub(in crate::vmm) struct LockedDisk {
+    pub(in crate::vmm) disk: DiskFile,
+}
+
+impl LockedDisk {
+    pub(in crate::vmm) fn open(
+        path: &Path,
+        read_only: bool,
+        number: usize,
+    ) -> Result<Self, DeviceError> {
+        let disk = DiskFile::open(path, read_only, number)?;
+        let path = || path.to_owned();
+        let how = match read_only {
+            true => FlockOperation::NonBlockingLockShared,
+            false => FlockOperation::NonBlockingLockExclusive,
+        };
+        flock(&disk.file, how).map_err(|errno| match errno {
+            Errno::WOULDBLOCK => DeviceError::Locked { path: path() },
+            errno => DeviceError::Lock {
+                path: path(),
+                cause: errno.into(),
+            },
+        })?;
+        Ok(Self { disk })
+    }
+}
+
+impl Drop for LockedDisk {
     fn drop(&mut self) {
         // Closing is not enough: a process that is just being started may still hold a copy of the
         // descriptor. It fails only if there is no lock.
-        let _ = flock(&self.file, FlockOperation::Unlock);
+        let _ = flock(&self.disk.file, FlockOperation::Unlock);
     }
 }
 
@@ -122,6 +140,7 @@ mod tests {
         let [OpenDevice::Rng, OpenDevice::Disk(disk)] = &devices[..] else {
             panic!("{devices:?}");
         };
+        let disk = &disk.disk;
         assert_eq!((disk.sectors, disk.identification()), (2, "disk0".into()));
     }
 

@@ -9,6 +9,8 @@ use std::{
     time::Duration,
 };
 
+use serde::{Deserialize, Serialize};
+
 /// The guest's Ethernet address.
 pub(in crate::vmm) const MAC: [u8; 6] = [0x02, b'd', b'o', b'r', b'm', 0];
 
@@ -36,7 +38,7 @@ impl Network {
 }
 
 /// A TCP port of this host, on 127.0.0.1, whose connections a port of the guest gets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortForward {
     /// The port of this host.
     pub host: u16,

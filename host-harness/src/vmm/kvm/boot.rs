@@ -1,13 +1,20 @@
 //! Builds the guest's memory for its entry: its image, and the tables of
 //! [`dormir_abi::direct_entry`].
 
+use std::{fs::File, io};
+
 use dormir_abi::direct_entry::{IDENTITY_MAPPED_BYTES, LOWEST_IMAGE_ADDRESS};
 use linux_loader::{
     configurator::{BootConfigurator, BootParams, pvh::PvhBootConfigurator},
     loader::elf::start_info::{hvm_memmap_table_entry, hvm_start_info},
 };
+use rustix::{
+    fs::{MemfdFlags, SeekFrom, memfd_create, seek},
+    io::Errno,
+};
 use vm_memory::{
-    Address, Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
+    Address, Bytes, FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap,
+    GuestMemoryRegion,
 };
 
 use crate::vmm::{
@@ -67,15 +74,21 @@ const START_INFO_VERSION: u32 = 1;
 /// `XEN_HVM_MEMMAP_TYPE_RAM`.
 const MEMORY_MAP_RAM: u32 = 1;
 
-/// Allocates a guest's memory and fills it for the entry.
-pub(super) fn build_memory(
+/// Makes a file with what a guest's memory has in it for the entry: where nothing is, it has holes.
+pub(super) fn prepare(
     image: &Image<ImageFile>,
     memory_mib: u32,
     command_line: &str,
     limit: &Limit<'_>,
-) -> Result<Memory, Unstarted> {
+) -> Result<File, Unstarted> {
     let failed = |step| move |cause: String| RunError::GuestMemory { step, cause };
-    let memory = reserve(u64::from(memory_mib) << 20).map_err(failed("reserved"))?;
+    let bytes = u64::from(memory_mib) << 20;
+    let file =
+        memory_file(bytes.min(HOLE)).map_err(|error| failed("prepared")(error.to_string()))?;
+    let copy = file
+        .try_clone()
+        .map_err(|error| failed("prepared")(error.to_string()))?;
+    let memory = reserve(bytes, Some(copy)).map_err(failed("reserved"))?;
     image.load(limit, |address, bytes| {
         memory
             .write_slice(bytes, GuestAddress(address))
@@ -85,20 +98,55 @@ pub(super) fn build_memory(
         .map_err(|error| error.to_string())
         .map_err(failed("given page tables"))?;
     write_start_info(&memory, command_line).map_err(failed("given its boot information"))?;
+    Ok(file)
+}
+
+fn memory_file(bytes: u64) -> io::Result<File> {
+    let file = File::from(memfd_create("contents", MemfdFlags::CLOEXEC)?);
+    file.set_len(bytes)?;
+    Ok(file)
+}
+
+/// Allocates a guest's memory, and fills it with what was prepared.
+pub(super) fn build_memory(memory_mib: u32, contents: &File) -> Result<Memory, RunError> {
+    let failed = |step| move |cause: String| RunError::GuestMemory { step, cause };
+    let memory = reserve(u64::from(memory_mib) << 20, None).map_err(failed("reserved"))?;
+    fill(&memory, contents).map_err(failed("filled"))?;
     Ok(memory)
 }
 
-/// Reserves memory of this size, around the hole. The kernel allocates pages only where the guest
-/// or its image accesses them.
-fn reserve(bytes: u64) -> Result<Memory, String> {
+/// Copies the parts of the file that are no holes.
+fn fill(memory: &Memory, mut contents: &File) -> Result<(), String> {
+    let mut end = 0;
+    loop {
+        let start = match seek(contents, SeekFrom::Data(end)) {
+            Ok(start) => start,
+            // No more follows.
+            Err(Errno::NXIO) => return Ok(()),
+            Err(error) => return Err(error.to_string()),
+        };
+        end = seek(contents, SeekFrom::Hole(start)).map_err(|error| error.to_string())?;
+        seek(contents, SeekFrom::Start(start)).map_err(|error| error.to_string())?;
+        memory
+            .read_exact_volatile_from(GuestAddress(start), &mut contents, (end - start) as usize)
+            .map_err(|error| error.to_string())?;
+    }
+}
+
+/// Reserves memory of this size, around the hole; what is below the hole is the file's, if there is
+/// one. The kernel allocates pages only where the guest or its image accesses them.
+fn reserve(bytes: u64, mut file: Option<File>) -> Result<Memory, String> {
     let pieces = [(0, bytes.min(HOLE)), (HOLE_END, bytes.saturating_sub(HOLE))];
     let ranges = pieces
         .into_iter()
         .filter(|(_, size)| *size > 0)
-        .map(|(start, size)| Ok((GuestAddress(start), usize::try_from(size)?)))
+        .map(|(start, size)| {
+            let file = file.take().map(|file| FileOffset::new(file, 0));
+            Ok((GuestAddress(start), usize::try_from(size)?, file))
+        })
         .collect::<Result<Vec<_>, std::num::TryFromIntError>>()
         .map_err(|error| error.to_string())?;
-    Memory::from_ranges(&ranges).map_err(|error| error.to_string())
+    Memory::from_ranges_with_files(&ranges).map_err(|error| error.to_string())
 }
 
 /// Writes the page tables and the segment descriptors.
@@ -192,7 +240,7 @@ mod tests {
     #[test]
     fn memory_has_a_hole_below_4_gib_and_the_rest_above() {
         let pieces = |bytes| -> Vec<(u64, u64)> {
-            let memory = reserve(bytes).unwrap();
+            let memory = reserve(bytes, None).unwrap();
             let pieces = memory
                 .iter()
                 .map(|piece| (piece.start_addr().0, piece.len()));
@@ -202,5 +250,25 @@ mod tests {
         assert_eq!(pieces(3 << 30), [(0, 3 << 30)]);
         let just_above = (3 << 30) + (1 << 20);
         assert_eq!(pieces(just_above), [(0, 3 << 30), (4 << 30, 1 << 20)]);
+    }
+
+    #[test]
+    fn what_was_prepared_is_in_the_memory_at_its_place() {
+        let bytes = 64 << 20;
+        let file = memory_file(bytes).unwrap();
+        let prepared = reserve(bytes, Some(file.try_clone().unwrap())).unwrap();
+        let places = [0, 0x10_0000, 0x12_3456, bytes - 8];
+        for place in places {
+            prepared.write_obj(place + 1, GuestAddress(place)).unwrap();
+        }
+        drop(prepared);
+        let memory = build_memory(64, &file).unwrap();
+        for place in places {
+            assert_eq!(read(&memory, place), place + 1);
+        }
+        assert_eq!(read(&memory, 0x20_0000), 0);
+        // The file is as it was, whatever the guest writes.
+        memory.write_obj(7_u64, GuestAddress(0)).unwrap();
+        assert_eq!(read(&build_memory(64, &file).unwrap(), 0), 1);
     }
 }

@@ -15,10 +15,11 @@ use vm_memory::{Bytes, GuestAddress};
 use super::{
     boot::Memory,
     host_interrupt::{self, HostInterrupts},
+    outlet::Outlet,
     serial::SerialLine,
     virtio::VirtioDevices,
 };
-use crate::vmm::{console::Console, error::RunError, outcome::Outcome};
+use crate::vmm::{error::RunError, outcome::Outcome};
 
 /// The last port of the serial line.
 const SERIAL_END: u16 = SERIAL + 7;
@@ -60,7 +61,7 @@ impl Devices {
         &self,
         address: u64,
         data: &[u8],
-        console: &mut Console<'_>,
+        console: &mut Outlet<'_>,
     ) -> Result<bool, Outcome> {
         let is_there = self.virtio.write(address, data);
         console.write(&self.virtio.take_output())?;
@@ -81,7 +82,7 @@ impl Devices {
         &mut self,
         port: u16,
         data: &[u8],
-        console: &mut Console<'_>,
+        console: &mut Outlet<'_>,
     ) -> Result<(), Outcome> {
         match port {
             EXIT => Err(outcome_of(little_endian(data))),

@@ -1,6 +1,6 @@
 //! The loop around `KVM_RUN`: serves each exit to this process, or ends the run.
 
-use std::{sync::atomic::Ordering, time::Instant};
+use std::sync::atomic::Ordering;
 
 use dormir_abi::port;
 use kvm_bindings::KVM_INTERNAL_ERROR_EMULATION;
@@ -10,11 +10,12 @@ use super::{
     boot::Memory,
     devices::{self, Devices},
     gdb::Debugger,
+    outlet::Outlet,
     registers,
     requests::Requests,
     steps::Stepper,
 };
-use crate::vmm::{console::Console, outcome::Outcome};
+use crate::vmm::outcome::Outcome;
 
 /// Why the loop ended.
 pub(super) enum RunLoopEnd {
@@ -40,7 +41,7 @@ pub(super) fn run(
     devices: &mut Devices,
     steps: &mut Stepper,
     mut debugger: Option<&mut Debugger>,
-    console: &mut Console<'_>,
+    console: &mut Outlet<'_>,
     requests: &Requests,
 ) -> Ran {
     let (mut exits, mut place_at_nmi) = (0, None);
@@ -52,7 +53,6 @@ pub(super) fn run(
         }
         if requests.report.swap(false, Ordering::SeqCst) {
             place_at_nmi = Some(registers::place(vcpu, memory));
-            console.set_asked(Instant::now());
             // If it fails, there is no report.
             let _ = vcpu.nmi();
         }

@@ -2,8 +2,6 @@
 
 use std::sync::{Arc, atomic::AtomicBool};
 
-use crate::vmm::gdb::DebuggerPresence;
-
 /// What the loop is asked to do. Who asks must then send the loop's thread a signal, and repeat it
 /// until the loop has done it: a signal between the check of a request and `KVM_RUN` interrupts
 /// neither.
@@ -16,6 +14,4 @@ pub(super) struct Requests {
     pub(super) report: AtomicBool,
     /// To see whether a debugger has sent something. The loop clears it.
     pub(super) attend: AtomicBool,
-    /// Not a request: the loop notes whether a debugger is attached.
-    pub(super) debugger: DebuggerPresence,
 }

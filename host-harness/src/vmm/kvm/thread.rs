@@ -1,7 +1,8 @@
-//! The vCPU's thread: starts it, waits for it, and makes it leave at the time limit.
+//! The vCPU's thread: starts it, waits for it, and makes it leave when that is ordered.
 
 use std::{
     io,
+    os::unix::net::UnixStream,
     sync::{
         atomic::Ordering,
         mpsc::{Receiver, RecvTimeoutError, channel},
@@ -11,14 +12,17 @@ use std::{
 };
 
 use libc::{c_int, c_void, pthread_t, siginfo_t};
+use rustix::{
+    io::Errno,
+    net::{RecvFlags, recv},
+};
 use vmm_sys_util::signal::{self, Killable, SIGRTMIN, register_signal_handler, unblock_signal};
 
-use super::requests::Requests;
-use crate::stop::StopToken;
+use super::{message::TIME_IS_UP, requests::Requests};
 use crate::vmm::error::RunError;
 
-/// How often the stop token is checked.
-const STOP_INTERVAL: Duration = Duration::from_millis(20);
+/// How often orders are looked for.
+const ORDER_INTERVAL: Duration = Duration::from_millis(20);
 
 /// How long to wait for the thread to leave `KVM_RUN` before the signal is sent again.
 const SIGNAL_INTERVAL: Duration = Duration::from_millis(1);
@@ -30,24 +34,37 @@ pub(super) enum StopReason {
     Stopped,
 }
 
-/// When a thread must end.
-pub(super) struct Until<'a> {
-    pub(super) deadline: Option<Instant>,
-    pub(super) stop: &'a StopToken,
-    /// How long the guest may take after the deadline to report what it was doing. Zero: it is not
+/// Where orders come from, and how they are carried out.
+pub(super) struct Orders<'a> {
+    /// Does not block.
+    pub(super) control: &'a UnixStream,
+    /// How long the guest may take to report what it was doing when the time is up. Zero: it is not
     /// asked.
     pub(super) report_limit: Duration,
-    /// How long the guest may run after a debugger has left it; `None` if none can attach.
-    pub(super) after_debugger: Option<Duration>,
+    /// Whether debuggers must be looked for.
+    pub(super) has_debugger: bool,
 }
 
-/// Runs `vcpu` on a thread of its own until it returns. At the deadline the thread is asked for a
-/// report first. Then, or when `stop` is set, it is asked to leave, and interrupted until it has
-/// left. Then the reason is returned too.
+impl Orders<'_> {
+    /// The order that has come, if there is one.
+    fn next(&self) -> Option<StopReason> {
+        let mut order = [0];
+        match recv(self.control, &mut order[..], RecvFlags::DONTWAIT) {
+            Ok((_, 1)) if order[0] == TIME_IS_UP => Some(StopReason::OutOfTime),
+            Err(Errno::AGAIN | Errno::INTR) => None,
+            // Who gave the orders is gone.
+            _ => Some(StopReason::Stopped),
+        }
+    }
+}
+
+/// Runs `vcpu` on a thread of its own until it returns. When the time is up, the thread is asked for
+/// a report first. Then, or when it is ordered to stop, it is asked to leave, and interrupted until
+/// it has left. Then the reason is returned too.
 ///
 /// The thread is always joined before this returns.
 pub(super) fn run<T: Send>(
-    until: &Until<'_>,
+    orders: &Orders<'_>,
     requests: &Requests,
     vcpu: impl FnOnce() -> T + Send,
 ) -> Result<(T, Option<StopReason>), RunError> {
@@ -83,12 +100,17 @@ pub(super) fn run<T: Send>(
                 _handle: &handle,
                 id,
             };
-            asked = match until.after_debugger {
-                Some(limit) => thread.wait_beside_debugger(&receiver, limit, until.stop, requests),
-                None => wait(&receiver, until.deadline, until.stop),
+            asked = loop {
+                let end = Instant::now() + ORDER_INTERVAL;
+                match wait(&receiver, end, orders) {
+                    Waited::Ended => break None,
+                    Waited::Ordered(reason) => break Some(reason),
+                    Waited::InVain if orders.has_debugger => thread.attend(requests),
+                    Waited::InVain => {}
+                }
             };
             let out_of_time = asked == Some(StopReason::OutOfTime);
-            let ended = out_of_time && thread.ends_with_report(&receiver, until, requests);
+            let ended = out_of_time && thread.ends_with_report(&receiver, orders, requests);
             if asked.is_some() && !ended {
                 requests.leave.store(true, Ordering::SeqCst);
                 thread.interrupt_until_gone(&receiver);
@@ -102,24 +124,26 @@ pub(super) fn run<T: Send>(
     })
 }
 
-/// Waits until the thread ends (`None`), or must be ended.
-fn wait(
-    receiver: &Receiver<pthread_t>,
-    deadline: Option<Instant>,
-    stop: &StopToken,
-) -> Option<StopReason> {
+/// What came of a wait.
+enum Waited {
+    /// The thread has ended.
+    Ended,
+    Ordered(StopReason),
+    InVain,
+}
+
+/// Waits until the thread ends or an order comes, no longer than to `end`.
+fn wait(receiver: &Receiver<pthread_t>, end: Instant, orders: &Orders<'_>) -> Waited {
     loop {
-        if stop.is_stopped() {
-            return Some(StopReason::Stopped);
+        if let Some(reason) = orders.next() {
+            return Waited::Ordered(reason);
         }
-        let left = deadline.map_or(STOP_INTERVAL, |at| {
-            at.saturating_duration_since(Instant::now())
-        });
+        let left = end.saturating_duration_since(Instant::now());
+        if receiver.recv_timeout(left.min(ORDER_INTERVAL)) == Err(RecvTimeoutError::Disconnected) {
+            return Waited::Ended;
+        }
         if left.is_zero() {
-            return Some(StopReason::OutOfTime);
-        }
-        if receiver.recv_timeout(left.min(STOP_INTERVAL)) == Err(RecvTimeoutError::Disconnected) {
-            return None;
+            return Waited::InVain;
         }
     }
 }
@@ -139,42 +163,24 @@ unsafe impl<T> Killable for VcpuThread<'_, '_, T> {
 }
 
 impl<T> VcpuThread<'_, '_, T> {
-    /// As [`wait`], but makes the thread look for a debugger again and again, and counts the time
-    /// only while there is none.
-    fn wait_beside_debugger(
-        &self,
-        receiver: &Receiver<pthread_t>,
-        limit: Duration,
-        stop: &StopToken,
-        requests: &Requests,
-    ) -> Option<StopReason> {
-        loop {
-            let next = Instant::now() + STOP_INTERVAL;
-            match wait(receiver, Some(next), stop) {
-                Some(StopReason::OutOfTime) => {}
-                end => return end,
-            }
-            let deadline = requests.debugger.deadline(limit);
-            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                return Some(StopReason::OutOfTime);
-            }
-            requests.attend.store(true, Ordering::SeqCst);
-            // As in `interrupt_until_gone`.
-            let _ = self.kill(SIGRTMIN());
-        }
+    /// Makes the thread look for a debugger.
+    fn attend(&self, requests: &Requests) {
+        requests.attend.store(true, Ordering::SeqCst);
+        // As in `interrupt_until_gone`.
+        let _ = self.kill(SIGRTMIN());
     }
 
     /// Asks the guest what it was doing, and returns whether the thread ends in time.
     fn ends_with_report(
         &self,
         receiver: &Receiver<pthread_t>,
-        until: &Until<'_>,
+        orders: &Orders<'_>,
         requests: &Requests,
     ) -> bool {
-        let end = Instant::now() + until.report_limit;
+        let end = Instant::now() + orders.report_limit;
         requests
             .report
-            .store(!until.report_limit.is_zero(), Ordering::SeqCst);
+            .store(!orders.report_limit.is_zero(), Ordering::SeqCst);
         while requests.report.load(Ordering::SeqCst) && Instant::now() < end {
             // As in `interrupt_until_gone`.
             let _ = self.kill(SIGRTMIN());
@@ -182,7 +188,7 @@ impl<T> VcpuThread<'_, '_, T> {
                 return true;
             }
         }
-        wait(receiver, Some(end), until.stop).is_none()
+        matches!(wait(receiver, end, orders), Waited::Ended)
     }
 
     /// Interrupts the thread's system call until the thread has ended.

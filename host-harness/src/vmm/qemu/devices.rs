@@ -9,7 +9,7 @@ use crate::{
     process,
     vmm::{
         config::MachineType,
-        device::{MAC, Network, OpenDevice, PortForward},
+        device::{LockedDisk, MAC, Network, OpenDevice, PortForward},
         error::RunError,
     },
 };
@@ -79,7 +79,7 @@ pub(super) fn pass(
                 socket: process::pass(command, socket.into()),
             })
         }
-        OpenDevice::Disk(disk) => {
+        OpenDevice::Disk(LockedDisk { disk }) => {
             // The lock is the open file's, so both descriptors hold it.
             let file = disk.file.try_clone().map_err(|cause| RunError::Resource {
                 what: "a second handle of a disk",

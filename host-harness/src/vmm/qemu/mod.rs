@@ -17,11 +17,8 @@ use std::{
     cell::Cell,
     collections::BTreeMap,
     ffi::OsString,
-    io::{self, ErrorKind, PipeWriter, Write},
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::net::UnixStream,
-    },
+    io::{ErrorKind, Write},
+    os::{fd::OwnedFd, unix::net::UnixStream},
     path::Path,
     process::{ChildStderr, Command, Stdio},
     sync::{
@@ -32,12 +29,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::{
-    event::PollFlags,
-    fs::{OFlags, fcntl_setfl},
-    pipe::fcntl_setpipe_size,
-};
-
 use super::{
     Given,
     attend::{ChildEnd, Limits, attend, joined},
@@ -46,11 +37,11 @@ use super::{
     console::Console,
     device::Device,
     error::RunError,
-    feed::{INTERVAL, is_ready},
+    feed,
     image::{Image, ImageFile},
     input::GuestInput,
     kvm,
-    limit::{Limit, Unstarted},
+    limit::{Limit, REPORT_LIMIT, Unstarted},
     outcome::Outcome,
     report::{Report, Warning},
 };
@@ -174,7 +165,8 @@ pub(super) fn run(
         .transpose()
         .map_err(resource("a socket for debuggers"))?
         .unzip();
-    let (stdin, mut pipe) = input_pipe(config).map_err(resource("a pipe for its input"))?;
+    let (stdin, mut pipe) =
+        feed::pipe(config.input.is_some()).map_err(resource("a pipe for its input"))?;
     // It ends after QEMU.
     let vsock = VsockServer::start_for(&given.devices, limit)?;
     let how = (accelerator, machine, vsock.as_ref());
@@ -190,7 +182,7 @@ pub(super) fn run(
         timeout: config.timeout,
         stop: &config.stop,
         // A guest without records has no handler that reports anything.
-        ask: line.nonce.is_some().then_some(&ask),
+        ask: line.nonce.is_some().then_some((&ask, REPORT_LIMIT)),
         deadline: &|| match &relay {
             Some(relay) => relay.presence().deadline(config.timeout),
             None => limit.deadline(),
@@ -219,7 +211,7 @@ pub(super) fn run(
             })?;
         // The pipe stays open until QEMU has ended: without it QEMU would take its output for
         // ready, and drop what does not fit.
-        let send = |bytes: &[u8]| send(pipe.as_mut(), bytes);
+        let send = |bytes: &[u8]| feed::send(pipe.as_mut(), bytes);
         let (input, is_open) = (config.input.as_ref(), console.input_is_open());
         let is_escaped = line.nonce.is_some() && !config.has_virtio_console();
         is_open.fetch_or(config.has_virtio_console(), Ordering::SeqCst);
@@ -289,27 +281,6 @@ pub(super) fn run(
         stalls,
         warnings: unconfined.into_iter().chain(sockets_ended).collect(),
     })
-}
-
-/// Makes QEMU's standard input: a pipe if the guest has input, of which the other end never blocks.
-fn input_pipe(config: &RunConfig) -> io::Result<(Stdio, Option<PipeWriter>)> {
-    if config.input.is_none() {
-        return Ok((Stdio::null(), None));
-    }
-    let (reader, writer) = io::pipe()?;
-    fcntl_setfl(&writer, OFlags::NONBLOCK)?;
-    // So that little is taken that the guest does not read. The size is rounded up to a page.
-    fcntl_setpipe_size(&writer, 1)?;
-    Ok((reader.into(), Some(writer)))
-}
-
-/// Sends input to QEMU; waits a short time for room.
-fn send(pipe: Option<&mut PipeWriter>, bytes: &[u8]) -> io::Result<usize> {
-    let Some(pipe) = pipe else {
-        return Ok(bytes.len());
-    };
-    is_ready(pipe.as_fd(), PollFlags::OUT, INTERVAL);
-    pipe.write(bytes)
 }
 
 /// Starts QEMU behind a gate, as the leader of its own process group, so that Ctrl-C in the terminal

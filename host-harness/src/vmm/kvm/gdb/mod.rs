@@ -11,7 +11,12 @@ mod link;
 mod memory;
 mod registers;
 
-use std::{convert::Infallible, io, sync::atomic::Ordering, time::Duration};
+use std::{
+    convert::Infallible,
+    io, mem,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use gdbstub::{
     common::Signal,
@@ -27,7 +32,11 @@ use kvm_bindings::{
 };
 use kvm_ioctls::{Error, VcpuFd};
 
-use super::{boot::Memory, requests::Requests};
+use super::{
+    boot::Memory,
+    message::{Message, Teller},
+    requests::Requests,
+};
 use crate::vmm::{gdb::GdbListener, outcome::Outcome};
 use guest::{Resume, StoppedGuest};
 use link::{Link, is_readable};
@@ -57,11 +66,21 @@ pub(super) struct Debugger {
     /// Blocks interrupts during a step, if KVM supports it. Otherwise a step would end in the
     /// handler of a timer that expired while the guest was stopped.
     block_interrupts: u32,
+    teller: Arc<Teller>,
+    /// By what was told last. A guest waits for its first debugger as for one that is attached.
+    was_attached: bool,
 }
 
 impl Debugger {
-    pub(super) fn new(listener: GdbListener, memory: Memory, block_interrupts: u32) -> Self {
+    pub(super) fn new(
+        listener: GdbListener,
+        memory: Memory,
+        block_interrupts: u32,
+        teller: Arc<Teller>,
+    ) -> Self {
         Self {
+            teller,
+            was_attached: true,
             listener,
             guest: StoppedGuest::new(memory),
             session: None,
@@ -91,7 +110,7 @@ impl Debugger {
             };
             if self.has_input(limit) {
                 self.receive(requests)?;
-                self.note_presence(requests);
+                self.note_presence();
             } else if !self.is_stopped {
                 break;
             }
@@ -165,9 +184,13 @@ impl Debugger {
         self.report(Stop::Exited(outcome.exit_code()));
     }
 
-    fn note_presence(&self, requests: &Requests) {
+    /// Tells that a debugger is attached, or that none is any more.
+    fn note_presence(&mut self) {
         let is_attached = self.is_stopped || self.session.is_some();
-        requests.debugger.set(is_attached);
+        if mem::replace(&mut self.was_attached, is_attached) != is_attached {
+            // If nobody hears it, the run ends soon.
+            let _ = self.teller.tell(&Message::Debugger(is_attached));
+        }
     }
 
     /// Reports a stop, and waits until the guest may run.
@@ -177,7 +200,7 @@ impl Debugger {
             return self.attend(vcpu, requests);
         }
         // The connection has ended.
-        self.note_presence(requests);
+        self.note_presence();
         self.arm(vcpu, 0)
     }
 

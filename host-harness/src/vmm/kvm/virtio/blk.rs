@@ -3,7 +3,7 @@
 use std::{mem::offset_of, os::unix::fs::FileExt};
 
 use rustix::{
-    fs::{FallocateFlags, fallocate},
+    fs::{FallocateFlags, fallocate, fstat},
     io::{Errno, retry_on_intr},
 };
 use virtio_bindings::{
@@ -78,6 +78,12 @@ impl From<std::io::Error> for Failure {
     }
 }
 
+impl From<Errno> for Failure {
+    fn from(_: Errno) -> Self {
+        Self::Io
+    }
+}
+
 impl Disk {
     pub(super) fn new(disk: DiskFile) -> Self {
         Self {
@@ -129,8 +135,10 @@ impl Disk {
 
     fn writable_place(&self, sector: u64, length: u64) -> Result<u64, Failure> {
         let place = self.place(sector, length)?;
-        // Otherwise a file that another program has cut would grow again.
-        if self.disk.read_only || place + length > self.disk.file.metadata()?.len() {
+        // Otherwise a file that another program has cut would grow again. `metadata` of the standard
+        // library asks by a path, which a worker may not.
+        let size = fstat(&self.disk.file)?.st_size.cast_unsigned();
+        if self.disk.read_only || place + length > size {
             return Err(Failure::Io);
         }
         Ok(place)

@@ -20,7 +20,7 @@ use super::{
     net::Net,
     port::Port,
     rng::Rng,
-    vsock::{Vsock, fuzz},
+    vsock::{Vsock, VsockListener, fuzz},
 };
 use crate::vmm::device::{DiskFile, PortForward, SECTOR};
 
@@ -70,8 +70,8 @@ pub fn fuzz_virtio(bytes: &[u8]) {
     other_end.set_nonblocking(true).expect("it is a socket");
     let folder = is_vsock.then(|| tempfile::tempdir().expect("a folder"));
     let vsock = folder.as_ref().map(|folder| {
-        let started = Vsock::start(&folder.path().join("socket"));
-        started.expect("a folder takes a socket")
+        let listener = VsockListener::new(&folder.path().join("socket"));
+        Vsock::new(listener.expect("a folder takes a socket")).expect("a poll")
     });
     let device: Box<dyn VirtioDevice> = match (is_console, is_disk) {
         _ if is_vsock => Box::new(vsock.expect("it was made")),

@@ -27,6 +27,7 @@ mod vsock;
 use std::{
     fmt::Write as _,
     io,
+    os::unix::net::UnixStream,
     sync::{Arc, atomic::AtomicBool},
 };
 
@@ -35,22 +36,22 @@ use virtio_bindings::virtio_mmio::VIRTIO_MMIO_QUEUE_NOTIFY;
 
 use super::{boot::Memory, event::new_event};
 use crate::vmm::{
-    device::{DeviceError, MAX_DEVICES, OpenDevice},
+    device::{DiskFile, MAX_DEVICES, PortForward},
     error::RunError,
-    limit::{Limit, Unstarted},
-    report::Warning,
 };
 use blk::Disk;
 use console::{Console, RECEIVE, TRANSMIT};
 use device::VirtioDevice;
 pub use fuzz::{fuzz_virtio, fuzz_vsock};
 use mmio::{MmioDevice, Quit};
+use net::Net;
 pub use net::probe_network;
-use net::{Net, NetWatch};
+pub(super) use net::{NetWatch, Passt};
 use port::Port;
 use rng::Rng;
 use threads::Threads;
 use vsock::Vsock;
+pub(super) use vsock::VsockListener;
 
 /// The first transport's address, in the hole of the guest's memory below 4 GiB. Each has a page.
 const FIRST_ADDRESS: u64 = 0xd000_0000;
@@ -79,6 +80,21 @@ pub(super) fn append_words(command_line: &mut String, devices: usize) {
     }
 }
 
+/// What a device does its work with.
+pub(super) enum Backend {
+    Rng,
+    Console,
+    Disk(DiskFile),
+    Port(UnixStream),
+    Net {
+        /// Where `passt` is.
+        socket: UnixStream,
+        /// What is let out only answers connections that these ports get; `None`: all is.
+        answers: Option<Vec<PortForward>>,
+    },
+    Vsock(VsockListener),
+}
+
 /// The devices of one guest. Their threads end when this is dropped.
 pub(super) struct VirtioDevices {
     devices: Vec<Arc<MmioDevice>>,
@@ -86,7 +102,7 @@ pub(super) struct VirtioDevices {
     _threads: Threads,
     /// There is one at most.
     console: Option<ConsolePort>,
-    /// There is one at most. It ends what connects the network, after its device has ended.
+    /// There is one at most.
     network: Option<NetWatch>,
 }
 
@@ -114,10 +130,9 @@ impl VirtioDevices {
     pub(super) fn start(
         vm: &VmFd,
         memory: &Memory,
-        devices: Vec<OpenDevice>,
+        devices: Vec<Backend>,
         leave: &Arc<AtomicBool>,
-        limit: &Limit<'_>,
-    ) -> Result<Self, Unstarted> {
+    ) -> Result<Self, RunError> {
         let resource = |what| move |cause: io::Error| RunError::Resource { what, cause };
         let quit = Quit::new().map_err(resource("an event for the devices"))?;
         let mut threads = Threads::new(Arc::new(quit));
@@ -125,21 +140,20 @@ impl VirtioDevices {
         for (index, (device, line)) in devices.into_iter().zip(LINES).enumerate() {
             let mut console = None;
             let device: Box<dyn VirtioDevice> = match device {
-                OpenDevice::Rng => Box::new(Rng),
-                OpenDevice::Disk(file) => Box::new(Disk::new(file)),
-                OpenDevice::Net(asked) => {
-                    let (net, watch) = Net::start(&asked, limit)?;
-                    network = Some(watch);
+                Backend::Rng => Box::new(Rng),
+                Backend::Disk(file) => Box::new(Disk::new(file)),
+                Backend::Net { socket, answers } => {
+                    let mut net = Net::new(socket).map_err(resource("a socket of a network"))?;
+                    network = Some(net.watch(answers.as_deref()));
                     Box::new(net)
                 }
-                OpenDevice::Port(socket) => {
+                Backend::Port(socket) => {
                     Box::new(Port::new(socket).map_err(resource("a socket of a port"))?)
                 }
-                OpenDevice::Vsock(path) => {
-                    let vsock = Vsock::start(&path).map_err(DeviceError::Vsock);
-                    Box::new(vsock.map_err(RunError::Device)?)
+                Backend::Vsock(listener) => {
+                    Box::new(Vsock::new(listener).map_err(resource("a poll of sockets"))?)
                 }
-                OpenDevice::Console => {
+                Backend::Console => {
                     let port = console.insert(Arc::new(console::Port::default()));
                     Box::new(Console::new(Arc::clone(port)))
                 }
@@ -198,11 +212,9 @@ impl VirtioDevices {
         self.console.as_ref()
     }
 
-    /// What is to be said of the devices after the run.
-    pub(super) fn warnings(&self) -> Vec<Warning> {
-        self.network
-            .as_ref()
-            .map_or_else(Vec::new, NetWatch::warnings)
+    /// The network, if there is one.
+    pub(super) fn network(&self) -> Option<&NetWatch> {
+        self.network.as_ref()
     }
 
     /// Takes what the guest has sent to its console, in the last [`write`](Self::write).

@@ -12,7 +12,6 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use virtio_bindings::{
@@ -29,11 +28,10 @@ use crate::vmm::{
     device::{DeviceError, MAC, NetError, Network, PortForward},
     error::RunError,
     limit::{Limit, Unstarted},
-    report::Warning,
 };
 use filter::Filter;
 use frames::{Frames, MAX_FRAME, Next};
-use passt::Passt;
+pub(in crate::vmm::kvm) use passt::Passt;
 
 /// The queues, by what the guest does with them.
 #[cfg(test)]
@@ -47,9 +45,6 @@ const HEADER: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0];
 
 /// The shortest frame: addresses and type.
 const SHORTEST: u64 = 14;
-
-/// How long `passt` may take to start, if the run's limit is longer.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) struct Net {
     frames: Frames,
@@ -65,22 +60,20 @@ pub(super) struct Net {
 }
 
 /// What is seen of a network from outside its thread.
-pub(super) struct NetWatch {
-    /// It must outlive the socket's other end.
-    passt: Passt,
+pub(in crate::vmm::kvm) struct NetWatch {
     is_down: Arc<AtomicBool>,
     held_back: Arc<AtomicU64>,
 }
 
 impl NetWatch {
-    /// What is to be said of the network while its device still exists.
-    pub(super) fn warnings(&self) -> Vec<Warning> {
-        // A guest that does not drive the device has not looked at the link.
-        let has_ended = self.is_down.load(Ordering::SeqCst) || self.passt.has_ended();
-        let held_back = self.held_back.load(Ordering::Relaxed);
-        let held_back = (held_back > 0).then_some(Warning::HeldBack(held_back));
-        let ended = has_ended.then_some(Warning::NetworkEnded);
-        ended.into_iter().chain(held_back).collect()
+    /// Returns whether the link is down, as far as the guest has made the device look.
+    pub(in crate::vmm::kvm) fn link_is_down(&self) -> bool {
+        self.is_down.load(Ordering::SeqCst)
+    }
+
+    /// Returns how many packets were held back.
+    pub(in crate::vmm::kvm) fn held_back(&self) -> u64 {
+        self.held_back.load(Ordering::Relaxed)
     }
 }
 
@@ -96,37 +89,25 @@ pub fn probe_network() -> Result<(), RunError> {
         restrict: true,
     };
     let config = RunConfig::new(Vmm::Kvm);
-    match Passt::start("passt".as_ref(), &network, PATIENCE, &Limit::new(&config)) {
+    match Passt::start_for(&network, &Limit::new(&config)) {
         Ok(_) => Ok(()),
         Err(Unstarted::Refused(error)) => Err(error),
         // Nothing stops it, so that is the time limit.
-        Err(Unstarted::Cut(_)) => Err(RunError::Device(DeviceError::Net(NetError::PasstSilent(
-            config.timeout,
-        )))),
+        Err(Unstarted::Cut(_)) => {
+            let silent = NetError::PasstSilent(config.timeout);
+            Err(RunError::Device(DeviceError::Net(silent)))
+        }
     }
 }
 
 impl Net {
-    /// A network of its own, and what is seen of it from outside.
-    pub(super) fn start(
-        network: &Network,
-        limit: &Limit<'_>,
-    ) -> Result<(Self, NetWatch), Unstarted> {
-        let (passt, socket) = Passt::start("passt".as_ref(), network, PATIENCE, limit)?;
-        let mut net = Self::new(socket).map_err(|cause| {
-            let what = "a socket for passt";
-            RunError::Resource { what, cause }
-        })?;
-        let held_back = match network.restrict {
-            true => net.restrict(&network.forwards),
-            false => Arc::default(),
-        };
-        let watch = NetWatch {
-            passt,
-            is_down: Arc::clone(&net.is_down),
-            held_back,
-        };
-        Ok((net, watch))
+    /// What is seen of it from outside. What it lets out only answers connections that these ports
+    /// get, if any are given.
+    pub(super) fn watch(&mut self, answers: Option<&[PortForward]>) -> NetWatch {
+        NetWatch {
+            held_back: answers.map_or_else(Arc::default, |forwards| self.restrict(forwards)),
+            is_down: Arc::clone(&self.is_down),
+        }
     }
 
     /// Lets out only what answers connections that were forwarded. Returns the number of packets

@@ -7,6 +7,7 @@
 //! would walk the descriptors once more, and takes two of them at most.
 
 mod connection;
+mod dial;
 mod fuzz;
 mod header;
 mod hub;
@@ -17,7 +18,7 @@ mod tests;
 mod visitors;
 mod watch;
 
-use std::{os::fd::BorrowedFd, path::Path, time::Duration};
+use std::{io, os::fd::BorrowedFd, time::Duration};
 
 use virtio_bindings::virtio_ids::VIRTIO_ID_VSOCK;
 
@@ -25,12 +26,11 @@ use super::{
     device::{Answer, VirtioDevice},
     request::{BrokenRequest, Buffers, Request},
 };
-use crate::vmm::device::VsockError;
 use connection::ROOM;
 pub(super) use fuzz::fuzz;
 use header::{GUEST_CID, HEADER, Header};
 use hub::Hub;
-use listener::Listener;
+pub(in crate::vmm::kvm) use listener::VsockListener;
 
 /// The queues, by what the guest does with them. It gets no events, which are those of a migration.
 pub(super) const RECEIVE: usize = 0;
@@ -49,16 +49,10 @@ pub(super) struct Vsock {
 }
 
 impl Vsock {
-    /// A device whose socket for this host's programs is at this path.
-    pub(super) fn start(path: &Path) -> Result<Self, VsockError> {
-        Self::with_patience(path, PATIENCE)
-    }
-
-    pub(super) fn with_patience(path: &Path, patience: Duration) -> Result<Self, VsockError> {
-        let refused = |cause| VsockError::new(path, cause);
-        let listener = Listener::new(path).map_err(refused)?;
+    /// A device with this socket for this host's programs.
+    pub(super) fn new(listener: VsockListener) -> io::Result<Self> {
         Ok(Self {
-            hub: Hub::new(listener, patience).map_err(refused)?,
+            hub: Hub::new(listener, PATIENCE)?,
             config: GUEST_CID.to_le_bytes(),
             buffer: vec![0; ROOM].into(),
         })

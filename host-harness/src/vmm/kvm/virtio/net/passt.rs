@@ -20,6 +20,9 @@ use crate::{
 /// The longest frame that is read before the guest runs.
 const MAX_FRAME: usize = 64 << 10;
 
+/// How long the program may take to start, if the run's limit is longer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// How often the run's limit is checked while the program starts.
 const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -29,14 +32,22 @@ pub(super) const GATEWAY: [u8; 4] = [10, 0, 2, 2];
 
 /// The running program. It ends when this is dropped.
 #[derive(Debug)]
-pub(super) struct Passt {
+pub(in crate::vmm::kvm) struct Passt {
     program: Companion,
 }
 
 impl Passt {
+    /// Starts the program in PATH, which may take ten seconds if the run's limit is longer.
+    pub(in crate::vmm::kvm) fn start_for(
+        network: &Network,
+        limit: &Limit<'_>,
+    ) -> Result<(Self, UnixStream), Unstarted> {
+        Self::start("passt".as_ref(), network, PATIENCE, limit)
+    }
+
     /// Starts the program, and waits until it has taken the ports and answers, no longer than
     /// `patience` and the run's limit. Returns the socket of the frames too.
-    pub(super) fn start(
+    fn start(
         program: &OsStr,
         network: &Network,
         patience: Duration,
@@ -78,7 +89,7 @@ impl Passt {
     }
 
     /// Returns whether the program has ended.
-    pub(super) fn has_ended(&self) -> bool {
+    pub(in crate::vmm::kvm) fn has_ended(&self) -> bool {
         self.program.has_ended()
     }
 }

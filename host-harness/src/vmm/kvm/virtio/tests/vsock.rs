@@ -10,13 +10,14 @@ use std::{
 use tempfile::TempDir;
 
 use super::*;
-use crate::vmm::kvm::virtio::vsock::{RECEIVE, TRANSMIT, Vsock};
+use crate::vmm::kvm::virtio::vsock::{RECEIVE, TRANSMIT, Vsock, VsockListener};
 
 const HEADER: usize = 44;
 
 fn vsock(queue: usize) -> (Driver, TempDir) {
     let folder = tempfile::tempdir().unwrap();
-    let device = Vsock::start(&folder.path().join("s")).unwrap();
+    let listener = VsockListener::new(&folder.path().join("s")).unwrap();
+    let device = Vsock::new(listener).unwrap();
     (Driver::with_queue(queue, device), folder)
 }
 
@@ -141,7 +142,8 @@ const ANSWERS: u64 = 0xb000;
 fn with_both_queues(folder: &TempDir) -> Driver {
     const TABLE: u64 = 0x8000;
     const RING: u64 = 0x9000;
-    let device = Vsock::start(&folder.path().join("s")).unwrap();
+    let listener = VsockListener::new(&folder.path().join("s")).unwrap();
+    let device = Vsock::new(listener).unwrap();
     let bench = Bench::new(Box::new(device));
     let taken = 0;
     let quit = Arc::new(Quit::new().unwrap());

@@ -12,7 +12,7 @@ use super::{
     connection::ROOM,
     header::{GUEST_CID, HEADER, HOST_CID, Header, Operation, Ports, STREAM},
     hub::Hub,
-    listener::Listener,
+    listener::VsockListener,
 };
 
 /// The port of this host that a program serves.
@@ -35,7 +35,7 @@ pub(in crate::vmm::kvm::virtio) fn fuzz(bytes: &[u8]) {
     let served = UnixListener::bind(folder.path().join(format!("s_{SERVED}")));
     let served = served.expect("a socket");
     served.set_nonblocking(true).expect("it is a socket");
-    let listener = Listener::new(&path).expect("a socket");
+    let listener = VsockListener::new(&path).expect("a socket");
     let mut world = World {
         hub: Hub::new(listener, Duration::from_millis(2)).expect("it can watch"),
         connect: &|| UnixStream::connect(&path).ok(),

@@ -18,7 +18,7 @@ use super::{
     connection::{After, Connection, Outgoing, ROOM},
     header::{GUEST_CID, HOST_CID, Header, Operation, Ports, STREAM},
     leavers::Leavers,
-    listener::Listener,
+    listener::VsockListener,
     visitors::{MAX_VISITORS, Named, Visitor, Visitors},
     watch::{LISTENER, TIME, Watch},
 };
@@ -65,7 +65,7 @@ struct Prepared {
 }
 
 impl Hub {
-    pub(super) fn new(listener: Listener, patience: Duration) -> io::Result<Self> {
+    pub(super) fn new(listener: VsockListener, patience: Duration) -> io::Result<Self> {
         Ok(Self {
             watch: Watch::new(listener.as_fd())?,
             patience,

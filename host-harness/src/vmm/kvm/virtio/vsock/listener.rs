@@ -20,6 +20,7 @@ use rustix::{
     process::{Resource, getrlimit},
 };
 
+use super::dial;
 use crate::vmm::device::SocketFile;
 
 const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
@@ -33,22 +34,48 @@ const FILES_FOR_OTHERS: u64 = 256;
 /// The longest line by which a program names a port, with its line feed.
 const LONGEST_LINE: usize = "CONNECT 4294967295\n".len();
 
-/// The socket to which this host's programs connect. Its file is removed when this is dropped.
-pub(super) struct Listener {
+/// The socket to which this host's programs connect, and the way to those that the guest connects
+/// to.
+pub(in crate::vmm::kvm) struct VsockListener {
     socket: OwnedFd,
-    file: SocketFile,
+    way: Way,
 }
 
-impl Listener {
+enum Way {
+    /// By their sockets beside this one. The file is removed when this is dropped.
+    Files(SocketFile),
+    /// By a process that may open sockets.
+    Asks(UnixStream),
+}
+
+impl VsockListener {
     /// Makes the file, which only this user may open.
-    pub(super) fn new(path: &Path) -> io::Result<Self> {
+    pub(in crate::vmm::kvm) fn new(path: &Path) -> io::Result<Self> {
         let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)?;
         // The file gets the mode that the socket has.
         fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
         bind(&socket, &SocketAddrUnix::new(path)?)?;
         let file = SocketFile::new(path)?;
         listen(&socket, BACKLOG)?;
-        Ok(Self { socket, file })
+        let way = Way::Files(file);
+        Ok(Self { socket, way })
+    }
+
+    /// One whose socket another process has made, which [serves](Self::serve) the other end of
+    /// `dial`.
+    pub(in crate::vmm::kvm) fn passed(socket: OwnedFd, dial: UnixStream) -> Self {
+        let way = Way::Asks(dial);
+        Self { socket, way }
+    }
+
+    /// Returns a copy of the socket, for another process.
+    pub(in crate::vmm::kvm) fn socket(&self) -> io::Result<OwnedFd> {
+        self.socket.try_clone()
+    }
+
+    /// Connects whom another process asks for, until that ends.
+    pub(in crate::vmm::kvm) fn serve(&self, dial: &UnixStream) {
+        dial::serve(dial, |port| self.connect(port));
     }
 
     /// Accepts a program's connection, if one waits.
@@ -67,22 +94,30 @@ impl Listener {
     /// Connects to the program that serves this port: it listens to the socket whose path has an
     /// underscore and the port's number behind it.
     pub(super) fn connect(&self, port: u32) -> io::Result<UnixStream> {
-        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)?;
+        let socket = match &self.way {
+            Way::Asks(dial) => dial::ask(dial, port)?,
+            Way::Files(file) => connected(file.path(), port)?,
+        };
         if !leaves_enough_files(&socket) {
             return Err(Errno::MFILE.into());
         }
-        let mut path = OsString::from(self.file.path());
-        path.push(format!("_{port}"));
-        // It does not wait: where a program does not accept, it fails.
-        connect(&socket, &SocketAddrUnix::new(PathBuf::from(path))?)?;
         Ok(socket.into())
     }
 }
 
-impl AsFd for Listener {
+impl AsFd for VsockListener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+fn connected(path: &Path, port: u32) -> io::Result<OwnedFd> {
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)?;
+    let mut path = OsString::from(path);
+    path.push(format!("_{port}"));
+    // It does not wait: where a program does not accept, it fails.
+    connect(&socket, &SocketAddrUnix::new(PathBuf::from(path))?)?;
+    Ok(socket)
 }
 
 /// Whether this process may open enough other files beside this socket, which is new.

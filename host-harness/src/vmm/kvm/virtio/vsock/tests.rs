@@ -14,7 +14,7 @@ use std::{
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tempfile::TempDir;
 
-use super::{connection::ROOM, header::*, hub::Hub, listener::Listener};
+use super::{connection::ROOM, header::*, hub::Hub, listener::VsockListener};
 
 /// Longer than any test needs.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -33,7 +33,7 @@ impl Guest {
 
     fn with_patience(patience: Duration) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let listener = Listener::new(&folder.path().join("s")).unwrap();
+        let listener = VsockListener::new(&folder.path().join("s")).unwrap();
         let hub = Hub::new(listener, patience).unwrap();
         let room = 1 << 20;
         Self { hub, folder, room }

@@ -10,7 +10,7 @@ use std::{
 use rustix::event::epoll::EventFlags;
 
 use super::{
-    listener::{Line, Listener, leaves_enough_files, take_line},
+    listener::{Line, VsockListener, leaves_enough_files, take_line},
     watch::Watch,
 };
 
@@ -18,7 +18,7 @@ use super::{
 pub(super) const MAX_VISITORS: usize = 64;
 
 pub(super) struct Visitors {
-    listener: Listener,
+    listener: VsockListener,
     waiting: HashMap<u64, Visitor>,
     /// How long each may take.
     patience: Duration,
@@ -35,7 +35,7 @@ pub(super) struct Visitor {
 pub(super) type Named = (Visitor, u32);
 
 impl Visitors {
-    pub(super) fn new(listener: Listener, patience: Duration) -> Self {
+    pub(super) fn new(listener: VsockListener, patience: Duration) -> Self {
         Self {
             listener,
             waiting: HashMap::new(),
@@ -44,7 +44,7 @@ impl Visitors {
         }
     }
 
-    pub(super) fn listener(&self) -> &Listener {
+    pub(super) fn listener(&self) -> &VsockListener {
         &self.listener
     }
 

@@ -133,20 +133,20 @@ fn connections_are_bounded() {
 fn the_socket_is_for_this_user_and_goes_at_the_end() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s");
-    let listener = Listener::new(&path).unwrap();
+    let listener = VsockListener::new(&path).unwrap();
     let mode = fs::metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    let error = Listener::new(&path).map(drop).unwrap_err();
+    let error = VsockListener::new(&path).map(drop).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AddrInUse);
     assert!(path.exists());
     drop(listener);
     assert!(!path.exists());
     // A file that another program has put there stays.
-    let listener = Listener::new(&path).unwrap();
+    let listener = VsockListener::new(&path).unwrap();
     fs::remove_file(&path).unwrap();
     fs::write(&path, "text").unwrap();
     drop(listener);
     assert_eq!(fs::read(&path).unwrap(), b"text");
-    let missing = Listener::new(&folder.path().join("none/s")).map(drop);
+    let missing = VsockListener::new(&folder.path().join("none/s")).map(drop);
     assert_eq!(missing.unwrap_err().kind(), ErrorKind::NotFound);
 }

@@ -1,0 +1,53 @@
+use std::{
+    env,
+    fs::{self, File},
+    io::ErrorKind,
+    net::{TcpListener, TcpStream},
+    os::unix::fs::FileExt,
+    process::Command,
+};
+
+use super::*;
+
+/// Set in the process that is confined.
+const ALONE: &str = "DORMIR_TEST_CONFINED";
+
+/// Without a gate.
+#[test]
+fn what_is_not_open_stays_closed() {
+    if env::var_os(ALONE).is_some() {
+        return be_confined();
+    }
+    let output = Command::new(env::current_exe().expect("this program has a path"))
+        .args([
+            "--exact",
+            "vmm::kvm::worker::confine::tests::what_is_not_open_stays_closed",
+        ])
+        .env(ALONE, "")
+        .output()
+        .expect("it starts");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && text.contains("1 passed"),
+        "{text}"
+    );
+}
+
+fn be_confined() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("it has one");
+    // SAFETY: no handler is installed, so no code runs.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+    to_what_is_open(false, 1000).expect("it can be");
+    let denied = |error: std::io::Error| assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+    denied(File::open(file.path()).map(drop).unwrap_err());
+    denied(File::create("/tmp/new").map(drop).unwrap_err());
+    denied(fs::read_dir("/").map(drop).unwrap_err());
+    denied(TcpStream::connect(address).map(drop).unwrap_err());
+    denied(TcpListener::bind("127.0.0.1:0").map(drop).unwrap_err());
+    denied(Command::new("/bin/true").spawn().map(drop).unwrap_err());
+    let bytes = [0; 5000];
+    let large = file.as_file().write_all_at(&bytes, 0);
+    assert!(large.is_err(), "a file is larger than the largest disk");
+}

@@ -1,0 +1,329 @@
+//! What a guest that breaks out of its VM can do: it is imitated by a debugger, which makes the
+//! process of the VM call the system as the guest might.
+
+use std::{
+    ffi::CString,
+    fs,
+    io::{self, Write},
+    path::Path,
+    sync::mpsc::{Sender, channel},
+    thread,
+    time::{Duration, Instant},
+};
+
+use dormir_harness::vmm::{Device, Outcome, Vmm, run};
+use libc::c_long;
+use nix::{
+    sys::{
+        ptrace::{self, Options},
+        signal::{self, Signal},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
+    unistd::Pid,
+};
+
+use crate::{
+    KVM, PATIENCE, TCG_Q35, config,
+    guests::{self, GuestFile, SPIN, print},
+};
+
+/// `syscall`.
+const SYSCALL: [u8; 2] = [0x0f, 0x05];
+
+/// A system call, whose arguments may be a path.
+struct Call {
+    number: c_long,
+    arguments: [Argument; 3],
+}
+
+#[derive(Clone, Copy)]
+enum Argument {
+    Number(i64),
+    Path(&'static str),
+}
+
+use Argument::{Number, Path as Text};
+
+/// Tells that the guest runs.
+struct Runs(Sender<()>);
+
+impl Write for Runs {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let _ = self.0.send(());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Does something to the process of a VM whose guest runs. Returns what that returned, and the
+/// run's outcome. The run is stopped if that is asked for.
+fn with_process<T>(vmm: Vmm, limit: Duration, act: impl FnOnce(Pid) -> (T, bool)) -> (T, Outcome) {
+    // The process that has it open is the VM's.
+    let disk = guests::write(&[0; 512]);
+    let mut config = config(vmm);
+    config.timeout = limit;
+    config.devices = vec![Device::Disk {
+        path: disk.path().to_owned(),
+        read_only: false,
+    }];
+    let guest = GuestFile::new(&[print(b"x"), SPIN.to_vec()].concat());
+    let (sender, runs) = channel();
+    thread::scope(|scope| {
+        let ran = scope.spawn(|| run(guest.path(), &config, &mut Runs(sender)));
+        runs.recv_timeout(PATIENCE).expect("the guest runs");
+        let (answer, stops) = act(process_with(disk.path()));
+        if stops {
+            config.stop.stop();
+        }
+        let report = ran.join().expect("no panic").expect("it has run");
+        (answer, report.outcome)
+    })
+}
+
+/// Runs a guest that has broken out and calls this. Returns what the call returned, if it did, and
+/// the run's outcome.
+fn break_out(vmm: Vmm, call: &Call) -> (Option<i64>, Outcome) {
+    with_process(vmm, PATIENCE, |process| {
+        let answer = call_from(process, call);
+        (answer, answer.is_some())
+    })
+}
+
+/// The process other than this one that has the file open.
+fn process_with(file: &Path) -> Pid {
+    let processes = fs::read_dir("/proc").expect("/proc").flatten();
+    let mut ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let has_it = |id: &i32| {
+        let files = fs::read_dir(format!("/proc/{id}/fd"));
+        let mut files = files.into_iter().flatten().flatten();
+        files.any(|entry| fs::read_link(entry.path()).is_ok_and(|link| link == file))
+    };
+    let found = ids.find(|id| *id != std::process::id().cast_signed() && has_it(id));
+    Pid::from_raw(found.expect("the VM has a process of its own"))
+}
+
+/// Makes the first thread of a process call this; `None` if the process ended of it.
+fn call_from(process: Pid, call: &Call) -> Option<i64> {
+    ptrace::seize(process, Options::empty()).expect("a parent may trace its children");
+    let started = Instant::now();
+    // It waits in a system call, as a rule.
+    let before = loop {
+        ptrace::interrupt(process).expect("it runs");
+        waitpid(process, Some(WaitPidFlag::__WALL)).expect("it stops");
+        let registers = ptrace::getregs(process).expect("it has stopped");
+        if bytes_at(process, registers.rip - 2) == SYSCALL {
+            break registers;
+        }
+        assert!(
+            started.elapsed() < Duration::from_secs(20),
+            "it never waits"
+        );
+        ptrace::cont(process, None).expect("it has stopped");
+        thread::sleep(Duration::from_millis(1));
+    };
+    let mut registers = before;
+    let mut place = before.rsp - 4096;
+    let mut values = [0; 3];
+    for (value, argument) in values.iter_mut().zip(call.arguments) {
+        *value = match argument {
+            Number(number) => number.cast_unsigned(),
+            Text(text) => {
+                write_text(process, place, text);
+                place += 256;
+                place - 256
+            }
+        };
+    }
+    registers.rip -= 2;
+    registers.rax = call.number.cast_unsigned();
+    // What it waits in is not begun again.
+    registers.orig_rax = u64::MAX;
+    [registers.rdi, registers.rsi, registers.rdx] = values;
+    registers.r10 = 0;
+    ptrace::setregs(process, registers).expect("it has stopped");
+    ptrace::step(process, None).expect("it has stopped");
+    match waitpid(process, Some(WaitPidFlag::__WALL)).expect("it stops or ends") {
+        WaitStatus::Stopped(..) => {}
+        WaitStatus::PtraceEvent(..) => {}
+        _ => return None,
+    }
+    let answer = ptrace::getregs(process).expect("it has stopped").rax;
+    ptrace::setregs(process, before).expect("it has stopped");
+    ptrace::detach(process, None).expect("it has stopped");
+    Some(answer.cast_signed())
+}
+
+fn bytes_at(process: Pid, address: u64) -> [u8; 2] {
+    let word = ptrace::read(process, address as ptrace::AddressType).expect("its code");
+    let [first, second, ..] = word.to_le_bytes();
+    [first, second]
+}
+
+fn write_text(process: Pid, address: u64, text: &str) {
+    let text = CString::new(text).expect("no NUL");
+    for (index, piece) in text.as_bytes_with_nul().chunks(8).enumerate() {
+        let mut word = [0; 8];
+        word[..piece.len()].copy_from_slice(piece);
+        let at = (address + 8 * index as u64) as ptrace::AddressType;
+        ptrace::write(process, at, c_long::from_le_bytes(word)).expect("its stack");
+    }
+}
+
+fn call(number: c_long, arguments: [Argument; 3]) -> Call {
+    Call { number, arguments }
+}
+
+const HERE: Argument = Number(libc::AT_FDCWD as i64);
+
+/// Also what the C library looks for must fail, and not end the process.
+fn opens_no_file(vmm: Vmm) {
+    for flags in [libc::O_RDONLY, libc::O_WRONLY | libc::O_CREAT] {
+        let open = call(
+            libc::SYS_openat,
+            [HERE, Text("/etc/hostname"), Number(flags.into())],
+        );
+        let (answer, outcome) = break_out(vmm, &open);
+        assert_eq!(answer, Some(-i64::from(libc::EPERM)));
+        assert_eq!(outcome, Outcome::Stopped);
+    }
+}
+
+fn is_ended_by(vmm: Vmm, calls: &[(&str, Call)]) {
+    for (name, call) in calls {
+        let (answer, outcome) = break_out(vmm, call);
+        assert_eq!(answer, None, "{name}");
+        let Outcome::Died(reason) = outcome else {
+            panic!("{name}: {outcome:?}");
+        };
+        assert!(reason.contains(&format!("`{name}`")), "{reason}");
+        assert!(reason.contains("broken out"), "{reason}");
+    }
+}
+
+fn starts_no_program_and_opens_no_socket(vmm: Vmm) {
+    let nothing = Number(0);
+    let shell = Text("/bin/sh");
+    let calls = [
+        ("execve", call(libc::SYS_execve, [shell, nothing, nothing])),
+        ("fork", call(libc::SYS_fork, [nothing; 3])),
+        (
+            "clone",
+            call(
+                libc::SYS_clone,
+                [Number(libc::SIGCHLD.into()), nothing, nothing],
+            ),
+        ),
+        (
+            "socket",
+            call(
+                libc::SYS_socket,
+                [
+                    Number(libc::AF_UNIX.into()),
+                    Number(libc::SOCK_STREAM.into()),
+                    nothing,
+                ],
+            ),
+        ),
+        // This process.
+        (
+            "kill",
+            call(
+                libc::SYS_kill,
+                [Number(std::process::id().into()), nothing, nothing],
+            ),
+        ),
+        (
+            "ptrace",
+            call(
+                libc::SYS_ptrace,
+                [Number(16), Number(std::process::id().into()), nothing],
+            ),
+        ),
+    ];
+    is_ended_by(vmm, &calls);
+}
+
+#[test]
+fn the_process_of_a_vm_opens_no_file() {
+    opens_no_file(KVM);
+}
+
+#[test]
+fn the_process_of_a_vm_starts_no_program_and_opens_no_socket() {
+    starts_no_program_and_opens_no_socket(KVM);
+}
+
+#[test]
+fn qemu_opens_no_file() {
+    opens_no_file(TCG_Q35);
+}
+
+#[test]
+fn qemu_starts_no_program_and_opens_no_socket() {
+    starts_no_program_and_opens_no_socket(TCG_Q35);
+}
+
+/// What is refused above is refused to a process that can call the system.
+#[test]
+fn the_process_of_a_vm_may_do_what_it_needs() {
+    let (answer, outcome) = break_out(KVM, &call(libc::SYS_getppid, [Number(0); 3]));
+    assert!(answer.is_some_and(|parent| parent > 0), "{answer:?}");
+    assert_eq!(outcome, Outcome::Stopped);
+}
+
+/// Limits hold where a gate is missing, too.
+#[test]
+fn the_process_of_a_vm_has_limits() {
+    let ((limits, status, environment), _) = with_process(KVM, PATIENCE, |process| {
+        let read = |what| fs::read_to_string(format!("/proc/{process}/{what}")).expect("/proc");
+        ((read("limits"), read("status"), read("environ")), true)
+    });
+    let limit = |name: &str| {
+        let line = limits.lines().find_map(|line| line.strip_prefix(name));
+        let line = line.expect("it is listed");
+        let hard = line.split_whitespace().nth(1).expect("it has a number");
+        hard.parse::<u64>().expect("it has a limit")
+    };
+    assert_eq!(limit("Max core file size"), 0);
+    assert!(limit("Max open files") <= 128);
+    assert!(limit("Max file size") <= 4096);
+    assert!(limit("Max address space") <= (2 << 30) + (u64::from(config(KVM).memory_mib) << 20));
+    for line in ["NoNewPrivs:\t1", "Seccomp:\t2"] {
+        assert!(status.lines().any(|found| found == line), "{status}");
+    }
+    assert!(!environment.contains("HOME="), "{environment}");
+}
+
+#[test]
+fn a_process_of_a_vm_that_is_killed_is_an_end_with_a_sentence() {
+    let kill = |process| {
+        (
+            signal::kill(process, Signal::SIGKILL).expect("it runs"),
+            false,
+        )
+    };
+    let ((), outcome) = with_process(KVM, PATIENCE, kill);
+    let Outcome::Died(reason) = outcome else {
+        panic!("{outcome:?}");
+    };
+    assert!(reason.contains("signal: 9"), "{reason}");
+}
+
+/// One that does not do what it is told holds nothing up.
+#[test]
+fn a_process_of_a_vm_that_hangs_ends_at_the_time_limit() {
+    let stop = |process| {
+        (
+            signal::kill(process, Signal::SIGSTOP).expect("it runs"),
+            false,
+        )
+    };
+    let limit = Duration::from_secs(2);
+    let started = Instant::now();
+    let ((), outcome) = with_process(KVM, limit, stop);
+    assert!(matches!(outcome, Outcome::TimedOut { .. }), "{outcome:?}");
+    assert!(started.elapsed() < PATIENCE);
+}
