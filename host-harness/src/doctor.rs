@@ -141,7 +141,9 @@ impl Findings {
             "VMMs are not confined here: a gate for their system calls needs Linux 5.9, and that no \
              sandbox around this process has one (`SECCOMP_RET_USER_NOTIF`)"
                 .into(),
-            "costs: a guest that breaks out of QEMU can do what you can do".into(),
+            "costs: a guest that breaks out of QEMU can do what you can do, and out of our own VMM \
+             what is not a file or a port of TCP"
+                .into(),
         ]
     }
 

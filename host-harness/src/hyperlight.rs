@@ -330,6 +330,7 @@ impl SandboxRunner {
         let mut console = Console::new(console, limits.console_limit, &leave, Some(nonce));
         let of_run = Limits {
             ask: None,
+            part: None,
             deadline: &|| started.checked_add(limits.timeout),
             timeout: limits.timeout,
             stop: limits.stop,

@@ -2,7 +2,8 @@
 //! ends or must be ended.
 
 use std::{
-    io::{ErrorKind, Read},
+    io::{self, ErrorKind, Read},
+    os::fd::AsFd,
     process::ChildStderr,
     sync::{
         atomic::{AtomicBool, Ordering},
@@ -12,7 +13,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{console::Console, error::RunError, outcome::Outcome};
+use rustix::event::PollFlags;
+
+use super::{console::Console, error::RunError, feed::is_ready, outcome::Outcome};
 use crate::process::Child;
 use crate::stop::StopToken;
 
@@ -51,6 +54,9 @@ pub(crate) struct Limits<'a> {
     /// Asks the guest at the time limit what it is doing. It then has this long to report that,
     /// before it is ended.
     pub(crate) ask: Option<(&'a dyn Fn(), Duration)>,
+    /// Asks the child to end, when the run is stopped or its console fails. It then has this long to
+    /// do so.
+    pub(crate) part: Option<(&'a dyn Fn(), Duration)>,
 }
 
 /// Reads the child's output until it ends or must be ended. On return, none of its processes is
@@ -63,9 +69,15 @@ pub(crate) fn attend<T: Send>(
     console: &mut Console<'_>,
     limits: &Limits<'_>,
     leave: &AtomicBool,
-    listen: impl FnOnce(Option<ChildStderr>, &dyn Fn()) -> T + Send,
+    listen: impl FnOnce(Option<UntilGone<'_, ChildStderr>>, &dyn Fn()) -> T + Send,
 ) -> Result<(ChildEnd, T), RunError> {
-    let (stdout, stderr) = (child.take_stdout(), child.take_stderr());
+    let is_gone = &AtomicBool::new(false);
+    let stdout = child
+        .take_stdout()
+        .map(|pipe| UntilGone::new(pipe, is_gone));
+    let stderr = child
+        .take_stderr()
+        .map(|pipe| UntilGone::new(pipe, is_gone));
     let failed = |cause| RunError::Resource {
         what: "a thread to read a process's output",
         cause,
@@ -87,16 +99,64 @@ pub(crate) fn attend<T: Send>(
                 child.kill();
                 failed(cause)
             })?;
-        let end = watch(child, &receiver, limits);
+        let end = watch(child, &receiver, limits, is_gone);
         leave.store(true, Ordering::SeqCst);
+        if let (ChildEnd::Cut(_), Some((part, patience))) = (&end, limits.part) {
+            part();
+            let asked = Instant::now();
+            while asked.elapsed() < patience && !child.has_ended().unwrap_or(true) {
+                sleep(END_INTERVAL);
+            }
+        }
         if !matches!(end, ChildEnd::ByItself) {
             child.kill();
         }
-        // The readers end now, since no process holds the child's pipes any more. They are joined,
-        // so that no thread is left.
+        // The readers end now, and are joined, so that no thread is left.
+        is_gone.store(true, Ordering::SeqCst);
         joined(of_console);
         Ok((end, joined(of_messages)))
     })
+}
+
+/// A pipe of a child, which also ends when the child is gone. A child can leave the other end behind
+/// where it stays open, for instance in a socket's queue.
+#[derive(Debug)]
+pub(crate) struct UntilGone<'a, P> {
+    pipe: P,
+    is_gone: &'a AtomicBool,
+    /// When what comes after the child's end is not read any more.
+    end: Option<Instant>,
+}
+
+/// How long a pipe is read on whose child is gone: many times what a full one takes.
+const REST: Duration = Duration::from_secs(1);
+
+impl<'a, P> UntilGone<'a, P> {
+    fn new(pipe: P, is_gone: &'a AtomicBool) -> Self {
+        Self {
+            pipe,
+            is_gone,
+            end: None,
+        }
+    }
+}
+
+impl<P: Read + AsFd> Read for UntilGone<'_, P> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        loop {
+            // Before the look: what was written before the end is there then.
+            let is_gone = self.is_gone.load(Ordering::SeqCst);
+            if is_gone && Instant::now() > *self.end.get_or_insert_with(|| Instant::now() + REST) {
+                return Ok(0);
+            }
+            if is_ready(self.pipe.as_fd(), PollFlags::IN, STOP_INTERVAL) {
+                return self.pipe.read(bytes);
+            }
+            if is_gone {
+                return Ok(0);
+            }
+        }
+    }
 }
 
 /// Joins a thread and returns its result; propagates its panic.
@@ -125,8 +185,14 @@ fn forward(stdout: Option<impl Read>, console: &mut Console<'_>, sender: &Sender
     let _ = sender.send(ReaderMessage::ConsoleEnded(result));
 }
 
-/// Waits until the child and its console have ended, or the run must end.
-fn watch(child: &mut Child, receiver: &Receiver<ReaderMessage>, limits: &Limits<'_>) -> ChildEnd {
+/// Waits until the child and its console have ended, or the run must end. `is_gone` is set when the
+/// child has ended.
+fn watch(
+    child: &mut Child,
+    receiver: &Receiver<ReaderMessage>,
+    limits: &Limits<'_>,
+    is_gone: &AtomicBool,
+) -> ChildEnd {
     // Set when it is asked for a report.
     let mut report_end = None;
     let (mut child_ended, mut console_ended) = (false, false);
@@ -154,8 +220,9 @@ fn watch(child: &mut Child, receiver: &Receiver<ReaderMessage>, limits: &Limits<
         }
         // An error would mean that it is not our child, which is impossible.
         if !child_ended && child.has_ended().unwrap_or(true) {
-            // With all its descendants, so that no process holds the console open.
+            // With all its descendants.
             child_ended = true;
+            is_gone.store(true, Ordering::SeqCst);
         }
         if child_ended && console_ended {
             // If it was asked, it ended because of that.
@@ -179,5 +246,36 @@ fn watch(child: &mut Child, receiver: &Receiver<ReaderMessage>, limits: &Limits<
             // A reader panicked; its panic is propagated when it is joined.
             Err(RecvTimeoutError::Disconnected) => return ChildEnd::GaveUp,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn a_pipe_that_is_left_behind_ends_with_its_child() {
+        let (reader, mut writer) = io::pipe().unwrap();
+        writer.write_all(b"last words").unwrap();
+        let is_gone = AtomicBool::new(true);
+        let mut text = String::new();
+        let read = UntilGone::new(reader, &is_gone).read_to_string(&mut text);
+        assert_eq!((read.unwrap(), &*text), (10, "last words"));
+        drop(writer);
+    }
+
+    /// Whoever has the other end may write for ever.
+    #[test]
+    fn a_pipe_that_is_flooded_ends_with_its_child() {
+        let (reader, mut writer) = io::pipe().unwrap();
+        let floods = std::thread::spawn(move || while writer.write_all(&[b'x'; 4096]).is_ok() {});
+        let is_gone = AtomicBool::new(true);
+        let mut pipe = UntilGone::new(reader, &is_gone);
+        let read = io::copy(&mut pipe, &mut io::sink());
+        assert!(read.unwrap() > 0);
+        drop(pipe);
+        floods.join().unwrap();
     }
 }

@@ -59,6 +59,12 @@ use limit::{Limit, Unstarted};
 /// `dormir-guest` also writes records, which are filtered out; they carry a nonce that is new in
 /// each run, so that no text can be mistaken for one. The output of a foreign guest is all text.
 ///
+/// With [`Vmm::Kvm`] the guest runs in a process of its own, which is confined: this program,
+/// started once more from `/proc/self/exe` with the variable `DORMIR_VM_CONTROL` in its
+/// environment, in which a constructor takes over before `main`. Other constructors of the program
+/// run there, too, and must print nothing. So the library must be linked into the executable, and
+/// not be loaded later.
+///
 /// At the time limit a guest that writes records is sent an NMI, and has five seconds to report
 /// what it was doing ([`Report::backtrace`]). The call returns shortly after that, or after a stop
 /// by the [`StopToken`], and leaves no process and no thread behind. A `console` that cannot accept

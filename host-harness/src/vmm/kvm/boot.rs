@@ -89,6 +89,13 @@ pub(super) fn prepare(
         .try_clone()
         .map_err(|error| failed("prepared")(error.to_string()))?;
     let memory = reserve(bytes, Some(copy)).map_err(failed("reserved"))?;
+    for piece in memory.iter() {
+        let length = piece.len() as usize;
+        // A keeper is a fork, and would keep it as long as it lives.
+        // SAFETY: it changes nothing in this process, and forked processes do not access it. If it
+        // fails, it only costs memory.
+        unsafe { libc::madvise(piece.as_ptr().cast(), length, libc::MADV_DONTFORK) };
+    }
     image.load(limit, |address, bytes| {
         memory
             .write_slice(bytes, GuestAddress(address))

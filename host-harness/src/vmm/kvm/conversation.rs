@@ -1,15 +1,16 @@
 //! What a worker has told.
 
 use std::{
-    io::{BufRead, BufReader, Read},
+    io::{self, BufRead, BufReader, Read},
     os::unix::net::UnixStream,
 };
 
 use super::message::{Message, RunEnd};
 use crate::{escape::escape, vmm::gdb::DebuggerPresence};
 
-/// The most that a worker may tell, in bytes: the steps of a guest take nearly all of it.
-const LIMIT: u64 = 256 << 20;
+/// The most that a worker may tell, in bytes, without and with the steps of its guest.
+const LIMIT: u64 = 64 << 10;
+const LIMIT_WITH_STEPS: u64 = 64 << 20;
 
 /// What a worker has told, up to its end.
 #[derive(Debug, Default)]
@@ -21,16 +22,21 @@ pub(super) struct Conversation {
 }
 
 impl Conversation {
-    /// Reads to the end, or to what makes no sense, after which nothing counts. `on_ready` is
+    /// Reads to the end. From what makes no sense, or is too much, nothing counts. `on_ready` is
     /// called when the machine is complete.
     pub(super) fn read(
         control: &UnixStream,
+        has_steps: bool,
         presence: &DebuggerPresence,
         on_ready: impl FnOnce(),
     ) -> Self {
         let mut told = Self::default();
         let mut on_ready = Some(on_ready);
-        for line in BufReader::new(control.take(LIMIT)).split(b'\n') {
+        let limit = match has_steps {
+            true => LIMIT_WITH_STEPS,
+            false => LIMIT,
+        };
+        for line in BufReader::new(control.take(limit)).split(b'\n') {
             let message = line
                 .ok()
                 .and_then(|line| serde_json::from_slice(&line).ok());
@@ -44,11 +50,17 @@ impl Conversation {
                         on_ready();
                     }
                 }
-                Message::Refused(sentence) => told.refused = Some(escape(&sentence)),
+                // After that a guest may have run.
+                Message::Refused(sentence) if !told.was_ready => {
+                    told.refused = Some(escape(&sentence));
+                }
+                Message::Refused(_) => break,
                 Message::Debugger(is_attached) => presence.set(is_attached),
                 Message::Ended(end) => told.end = Some(*end),
             }
         }
+        // It may wait until the rest is read.
+        let _ = io::copy(&mut &*control, &mut io::sink());
         told
     }
 }
@@ -64,7 +76,7 @@ mod tests {
         worker.write_all(lines).unwrap();
         drop(worker);
         let mut ready = 0;
-        let told = Conversation::read(&ours, &DebuggerPresence::default(), || ready += 1);
+        let told = Conversation::read(&ours, false, &DebuggerPresence::default(), || ready += 1);
         assert_eq!(u32::from(told.was_ready), ready);
         told
     }
@@ -77,5 +89,20 @@ mod tests {
         assert_eq!(told.refused.as_deref(), Some("\\u{1b}no"));
         assert!(!read(b"\xff\xff").was_ready);
         assert!(!read(b"").was_ready);
+    }
+
+    #[test]
+    fn a_worker_that_tells_too_much_is_not_heard() {
+        let long = [
+            &b"\"Ready\"\n{\"Refused\":\""[..],
+            &[b'x'; 1 << 20],
+            b"\"}\n",
+        ]
+        .concat();
+        let (ours, mut worker) = UnixStream::pair().unwrap();
+        let tells = std::thread::spawn(move || worker.write_all(&long));
+        let told = Conversation::read(&ours, false, &DebuggerPresence::default(), || {});
+        assert!(told.was_ready && told.refused.is_none());
+        tells.join().unwrap().expect("all was read");
     }
 }

@@ -35,12 +35,11 @@ impl WorkerEnd<'_> {
         }
         let ended = self.ended.map(Ended::outcome);
         match (end, ended) {
-            // However it ended after it was asked.
-            (ChildEnd::Cut(Outcome::TimedOut { limit, .. }), ended) => Ok(Outcome::TimedOut {
-                limit,
-                place: ended.and_then(Result::err).flatten(),
-            }),
-            (ChildEnd::Cut(outcome), _) => Ok(outcome),
+            // It may have ended in time, and its devices take until now.
+            (ChildEnd::Cut(outcome), None) => Ok(outcome),
+            (ChildEnd::Cut(outcome), Some(_)) if !matches!(outcome, Outcome::TimedOut { .. }) => {
+                Ok(outcome)
+            }
             (_, Some(ended)) => {
                 Ok(ended.unwrap_or_else(|place| Outcome::TimedOut { limit, place }))
             }

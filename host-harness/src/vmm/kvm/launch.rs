@@ -4,9 +4,14 @@ use std::{
     env,
     fs::File,
     io::{self, PipeWriter, Read},
-    os::{fd::OwnedFd, unix::net::UnixStream},
-    process::{ChildStderr, Command, Stdio},
+    os::{
+        fd::{AsRawFd, BorrowedFd, OwnedFd},
+        unix::{net::UnixStream, process::CommandExt},
+    },
+    process::{Command, Stdio},
 };
+
+use kvm_ioctls::Kvm;
 
 use super::{
     message::{DeviceOrder, Order},
@@ -25,6 +30,9 @@ use crate::{
     },
 };
 
+/// What lists of processes show.
+const NAME: &str = "dormir-vm";
+
 /// How much of a worker's messages is kept.
 const MESSAGES: u64 = 16 << 10;
 
@@ -35,8 +43,8 @@ pub(super) struct Launched {
     pub(super) control: UnixStream,
     /// The guest's input.
     pub(super) input: Option<PipeWriter>,
-    /// Whether the input is escaped on its way.
-    pub(super) is_escaped: bool,
+    /// Whether the guest reports what it is doing when it is asked.
+    pub(super) has_report: bool,
     pub(super) host_side: HostSide,
 }
 
@@ -66,6 +74,7 @@ impl HostSide {
 
 /// What a worker is given beside its devices.
 pub(super) struct Given {
+    pub(super) kvm: Kvm,
     pub(super) entry: u64,
     pub(super) contents: File,
     pub(super) has_report: bool,
@@ -95,6 +104,10 @@ pub(super) fn launch(
         .transpose()
         .map_err(resource("a socket for debuggers"))?;
     let order = Order {
+        kvm: process::pass(
+            &mut command,
+            copy_of(&given.kvm).map_err(resource("a copy of /dev/kvm"))?,
+        ),
         entry: given.entry,
         memory_mib: config.memory_mib,
         contents: process::pass(&mut command, given.contents.into()),
@@ -107,6 +120,7 @@ pub(super) fn launch(
     };
     let number = process::pass(&mut command, other_end.into());
     command
+        .arg0(NAME)
         .env_clear()
         // Where the program's libraries are.
         .envs(env::var_os("LD_LIBRARY_PATH").map(|path| ("LD_LIBRARY_PATH", path)))
@@ -117,18 +131,25 @@ pub(super) fn launch(
         .stderr(Stdio::piped());
     let (child, gate) = Child::spawn_gated(&mut command, stdin, Reach::Nothing)
         .map_err(|cause| failed("cannot be started", &cause))?;
-    serde_json::to_writer(&control, &order)
-        .map_err(io::Error::from)
-        .and_then(|()| io::Write::write_all(&mut &control, b"\n"))
-        .map_err(|cause| failed("takes no order", &cause))?;
+    let mut line =
+        serde_json::to_vec(&order).map_err(|cause| failed("has no order", &cause.into()))?;
+    line.push(b'\n');
+    // At once, so that it does not wait for a process that reads nothing. One that has ended says
+    // why.
+    let _ = io::Write::write_all(&mut &control, &line);
     Ok(Launched {
         child,
         gate,
         control,
         input,
-        is_escaped: given.has_report && !config.has_virtio_console(),
+        has_report: given.has_report,
         host_side,
     })
+}
+
+fn copy_of(kvm: &Kvm) -> io::Result<OwnedFd> {
+    // SAFETY: it is open as long as `kvm` is borrowed.
+    unsafe { BorrowedFd::borrow_raw(kvm.as_raw_fd()) }.try_clone_to_owned()
 }
 
 fn failed(what: &str, cause: &io::Error) -> RunError {
@@ -198,7 +219,7 @@ fn hand_over(
 }
 
 /// Reads what a worker says on standard error, up to its end: in one line, for a sentence.
-pub(super) fn last_words(stderr: Option<ChildStderr>) -> String {
+pub(super) fn last_words(stderr: Option<impl Read>) -> String {
     let mut bytes = Vec::new();
     if let Some(mut stderr) = stderr {
         // What cannot be read is not there.

@@ -23,6 +23,8 @@ pub(super) const TIME_IS_UP: u8 = b't';
 /// them.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Order {
+    /// `/dev/kvm`, which a process with more rights than its user's may have to open.
+    pub(super) kvm: RawFd,
     /// Where the entry is.
     pub(super) entry: u64,
     pub(super) memory_mib: u32,

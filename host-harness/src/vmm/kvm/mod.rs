@@ -38,6 +38,7 @@ pub use virtio::{fuzz_virtio, fuzz_vsock};
 use std::{
     cell::Cell,
     io::{self, Write},
+    net::Shutdown,
     sync::atomic::{AtomicBool, Ordering},
     thread::{Builder, scope},
     time::{Duration, Instant},
@@ -61,8 +62,8 @@ use ending::WorkerEnd;
 use launch::{Given, Launched, last_words, launch};
 use message::{GO, RunEnd, TIME_IS_UP};
 
-/// How much longer than its guest a worker may take to end at the time limit.
-const GRACE: Duration = Duration::from_secs(1);
+/// How long a worker may take to end that is told to: its devices have a second for what is left.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// Runs a guest that was checked, and waits for it to end.
 pub(super) fn run(
@@ -74,10 +75,10 @@ pub(super) fn run(
     out: &mut (dyn Write + Send),
 ) -> Result<Report, Unstarted> {
     let started = Instant::now();
-    // For its error messages: the worker opens it, too.
-    probe::open()?;
+    let kvm = probe::open()?;
     virtio::append_words(&mut line.text, devices.len());
     let given = Given {
+        kvm,
         entry,
         contents: boot::prepare(image, config.memory_mib, &line.text, limit)?,
         // A guest without records has no handler that reports anything.
@@ -162,8 +163,10 @@ fn attend_worker(
         control,
         input,
         host_side,
-        is_escaped,
+        has_report,
     } = launched;
+    let is_escaped = *has_report && !config.has_virtio_console();
+    let has_report = *has_report;
     let control = &*control;
     // It ends with the run if the worker is gone.
     let say = |order: u8| drop(io::Write::write_all(&mut &*control, &[order]));
@@ -172,13 +175,25 @@ fn attend_worker(
         asked.set(Some(Instant::now()));
         say(TIME_IS_UP);
     };
+    let report = match has_report {
+        true => REPORT_LIMIT,
+        false => Duration::ZERO,
+    };
+    let (is_ready, is_heard) = (AtomicBool::new(false), AtomicBool::new(true));
     let limits = Limits {
         timeout: config.timeout,
         stop: &config.stop,
-        ask: Some((&ask, REPORT_LIMIT + GRACE)),
-        deadline: &|| match &config.gdb {
-            Some(_) => presence.deadline(config.timeout),
-            None => limit.deadline(),
+        ask: Some((&ask, report + GRACE)),
+        // It takes the end of its orders for a stop.
+        part: Some((&|| drop(control.shutdown(Shutdown::Write)), GRACE)),
+        deadline: &|| {
+            let waits_for_debugger = config.gdb.is_some()
+                && is_ready.load(Ordering::SeqCst)
+                && is_heard.load(Ordering::SeqCst);
+            match waits_for_debugger {
+                true => presence.deadline(config.timeout),
+                false => limit.deadline(),
+            }
         },
     };
     let (input_of_guest, is_open) = (config.input.as_ref(), console.input_is_open());
@@ -187,6 +202,7 @@ fn attend_worker(
     // Nothing more is opened from here on, and the guest does not run yet.
     let on_ready = || {
         gate.close();
+        is_ready.store(true, Ordering::SeqCst);
         say(GO);
     };
     let ((end, words), told) = scope(|scope| {
@@ -196,11 +212,19 @@ fn attend_worker(
                 sockets.spawn_scoped(scope, || listener.serve(dial))?;
             }
             let talks = Builder::new().name("control".into());
-            talks.spawn_scoped(scope, || Conversation::read(control, &presence, on_ready))
+            talks.spawn_scoped(scope, || {
+                let told = Conversation::read(control, config.steps, &presence, on_ready);
+                is_heard.store(false, Ordering::SeqCst);
+                told
+            })
         };
         let attended = serve().map_err(thread_failed).and_then(|told| {
-            let send = |bytes: &[u8]| feed::send(input.as_mut(), bytes);
-            GuestInput::feeding(input_of_guest, *is_escaped, &is_open, send, || {
+            // Before, it may be no worker that reads it.
+            let send = |bytes: &[u8]| match is_ready.load(Ordering::SeqCst) {
+                true => feed::send(input.as_mut(), bytes),
+                false => Ok(0),
+            };
+            GuestInput::feeding(input_of_guest, is_escaped, &is_open, send, || {
                 attend(child, console, &limits, leave, |stderr, _| {
                     last_words(stderr)
                 })
@@ -210,6 +234,11 @@ fn attend_worker(
         if attended.is_err() {
             // The threads wait for its end.
             child.kill();
+        }
+        // They see it by this, also where it has left the other ends behind.
+        drop(control.shutdown(Shutdown::Both));
+        if let Some((_, dial)) = &host_side.sockets {
+            drop(dial.shutdown(Shutdown::Both));
         }
         attended.map(|(attended, told)| (attended, joined(told)))
     })?;

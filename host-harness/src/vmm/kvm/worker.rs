@@ -9,18 +9,21 @@ mod confine;
 
 use std::{
     env,
+    ffi::CStr,
     fs::File,
     io::{self, BufRead, BufReader, Read},
     net::TcpListener,
     os::{
-        fd::{FromRawFd, OwnedFd, RawFd},
+        fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd},
         unix::net::UnixStream,
     },
     panic::catch_unwind,
-    process::exit,
     sync::Arc,
     time::Duration,
 };
+
+use kvm_ioctls::Kvm;
+use rustix::thread::set_name;
 
 use super::{
     boot,
@@ -28,7 +31,6 @@ use super::{
     machine::{Machine, Plan},
     message::{DeviceOrder, Ended, GO, Message, Order, RunEnd, Teller},
     outlet::Outlet,
-    probe,
     requests::Requests,
     thread::{self, Orders, StopReason},
     virtio::{Backend, NetWatch, VsockListener},
@@ -40,6 +42,9 @@ use crate::vmm::{
 /// The environment variable that makes a program a worker: the number of the connection to who
 /// started it.
 pub(super) const CONTROL_VARIABLE: &str = "DORMIR_VM_CONTROL";
+
+/// What lists of threads show.
+const NAME: &CStr = c"dormir-vm";
 
 /// The longest order, in bytes.
 const LONGEST_ORDER: u64 = 64 << 10;
@@ -55,11 +60,20 @@ ctor::declarative::ctor! {
     /// would have to make first.
     #[ctor(unsafe)]
     fn be_worker_if_asked() {
-        if let Some(number) = env::var_os(CONTROL_VARIABLE) {
+        if let Some(number) = env::var_os(CONTROL_VARIABLE) && !has_more_rights() {
             let number = number.to_str().and_then(|number| number.parse().ok());
-            exit(catch_unwind(|| be_worker(number)).unwrap_or(FAILED));
+            let status = catch_unwind(|| be_worker(number)).unwrap_or(FAILED);
+            // What the program has registered for its end is not for a worker.
+            // SAFETY: it has no conditions.
+            unsafe { libc::_exit(status) }
         }
     }
+}
+
+/// Whether this program has rights that its user has not: its environment is not to be trusted then.
+fn has_more_rights() -> bool {
+    // SAFETY: it has no conditions.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
 }
 
 fn be_worker(control: Option<RawFd>) -> i32 {
@@ -86,6 +100,8 @@ fn work(control: &UnixStream) -> io::Result<()> {
     // Nothing follows the order until the machine is ready.
     BufReader::new(control.take(LONGEST_ORDER)).read_line(&mut line)?;
     let order: Order = serde_json::from_str(&line)?;
+    // In lists of threads. It fails for no name of this length.
+    let _ = set_name(NAME);
     let (limit, has_input, has_debugger) =
         (report_limit(&order), order.has_input, order.gdb.is_some());
     let requests = Requests::default();
@@ -106,9 +122,10 @@ fn work(control: &UnixStream) -> io::Result<()> {
     };
     match run(&mut machine, has_input, &orders, &requests) {
         Ok(end) => {
+            let told = teller.tell(&Message::Ended(Box::new(end)));
             // The devices send what is left.
             drop(machine);
-            teller.tell(&Message::Ended(Box::new(end)))
+            told
         }
         Err(error) => teller.tell(&Message::Refused(error.to_string())),
     }
@@ -127,11 +144,14 @@ fn make(order: Order, requests: &Requests, teller: &Arc<Teller>) -> Result<Machi
         what: "what the VM's process was given",
         cause,
     };
-    let kvm = probe::open()?;
+    let kvm = take::<OwnedFd>(order.kvm).map_err(resource)?;
+    // SAFETY: who gave it has opened it as KVM and checked it, and nothing else owns it.
+    let kvm = unsafe { Kvm::from_raw_fd(kvm.into_raw_fd()) };
     let has_sockets = order.devices.iter().any(DeviceOrder::is_vsock);
     let disks = order.devices.iter().filter_map(DeviceOrder::disk_bytes);
     // Before there is another thread, which would not be confined.
-    confine::to_what_is_open(has_sockets, disks.max().unwrap_or(0)).map_err(resource)?;
+    let confined = confine::to_what_is_open(has_sockets, disks.max().unwrap_or(0));
+    let confined = confined.map_err(resource)?;
     let contents = take::<File>(order.contents).map_err(resource)?;
     let memory = boot::build_memory(order.memory_mib, &contents)?;
     let devices = order.devices.into_iter().map(backend);
@@ -146,7 +166,7 @@ fn make(order: Order, requests: &Requests, teller: &Arc<Teller>) -> Result<Machi
         gdb: listener.transpose().map_err(resource)?,
     };
     let machine = Machine::new(&kvm, memory, plan, devices, &requests.leave, teller)?;
-    confine::memory(u64::from(order.memory_mib) << 20).map_err(resource)?;
+    confined.bound_memory().map_err(resource)?;
     Ok(machine)
 }
 

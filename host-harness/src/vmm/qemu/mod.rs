@@ -31,7 +31,7 @@ use std::{
 
 use super::{
     Given,
-    attend::{ChildEnd, Limits, attend, joined},
+    attend::{ChildEnd, Limits, UntilGone, attend, joined},
     backtrace,
     config::{Accelerator, MachineType, RunConfig},
     console::Console,
@@ -183,6 +183,7 @@ pub(super) fn run(
         stop: &config.stop,
         // A guest without records has no handler that reports anything.
         ask: line.nonce.is_some().then_some((&ask, REPORT_LIMIT)),
+        part: None,
         deadline: &|| match &relay {
             Some(relay) => relay.presence().deadline(config.timeout),
             None => limit.deadline(),
@@ -216,8 +217,9 @@ pub(super) fn run(
         let is_escaped = line.nonce.is_some() && !config.has_virtio_console();
         is_open.fetch_or(config.has_virtio_console(), Ordering::SeqCst);
         let attended = GuestInput::feeding(input, is_escaped, &is_open, send, || {
-            let listen =
-                |stderr: Option<ChildStderr>, gave_up: &dyn Fn()| Messages::read(stderr, gave_up);
+            let listen = |stderr: Option<UntilGone<'_, ChildStderr>>, gave_up: &dyn Fn()| {
+                Messages::read(stderr, gave_up)
+            };
             attend(&mut child, &mut console, &limits, &leave, listen)
         });
         leave.store(true, Ordering::SeqCst);

@@ -11,7 +11,7 @@ use rustix::{
     io::Errno,
     net::{
         RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-        SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+        SendAncillaryMessage, SendFlags, recvmsg, send, sendmsg,
     },
 };
 
@@ -21,7 +21,7 @@ const ANSWER: [u8; 1] = [0];
 /// Asks for a connection to the program that serves this port.
 pub(super) fn ask(dial: &UnixStream, port: u32) -> io::Result<OwnedFd> {
     let flags = SendFlags::NOSIGNAL;
-    while let Err(error) = rustix::net::send(dial, &port.to_le_bytes(), flags) {
+    while let Err(error) = send(dial, &port.to_le_bytes(), flags) {
         if error != Errno::INTR {
             return Err(error.into());
         }
@@ -60,13 +60,12 @@ pub(super) fn serve(mut dial: &UnixStream, connect: impl Fn(u32) -> io::Result<U
             // There is room for one.
             buffer.push(SendAncillaryMessage::ScmRights(files));
         }
-        // It fails only if the other end is closed.
-        let _ = sendmsg(
-            dial,
-            &[IoSlice::new(&ANSWER)],
-            &mut buffer,
-            SendFlags::NOSIGNAL,
-        );
+        let answer = [IoSlice::new(&ANSWER)];
+        if sendmsg(dial, &answer, &mut buffer, SendFlags::NOSIGNAL).is_err() {
+            // The kernel refuses where too many files are on their way. This fails only if the other
+            // end is closed.
+            let _ = send(dial, &ANSWER, SendFlags::NOSIGNAL);
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! The Unix sockets of this host. Nothing here waits.
+//! The Unix sockets of this host. Nothing here waits, but for an answer of the process that opens
+//! sockets for this one.
 
 use std::{
     ffi::OsString,
@@ -39,6 +40,8 @@ const LONGEST_LINE: usize = "CONNECT 4294967295\n".len();
 pub(in crate::vmm::kvm) struct VsockListener {
     socket: OwnedFd,
     way: Way,
+    /// How many files this process may have open, which it cannot ask while a guest runs.
+    most_files: u64,
 }
 
 enum Way {
@@ -57,15 +60,28 @@ impl VsockListener {
         bind(&socket, &SocketAddrUnix::new(path)?)?;
         let file = SocketFile::new(path)?;
         listen(&socket, BACKLOG)?;
-        let way = Way::Files(file);
-        Ok(Self { socket, way })
+        Ok(Self::with(socket, Way::Files(file)))
     }
 
     /// One whose socket another process has made, which [serves](Self::serve) the other end of
     /// `dial`.
     pub(in crate::vmm::kvm) fn passed(socket: OwnedFd, dial: UnixStream) -> Self {
-        let way = Way::Asks(dial);
-        Self { socket, way }
+        Self::with(socket, Way::Asks(dial))
+    }
+
+    fn with(socket: OwnedFd, way: Way) -> Self {
+        let most_files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        Self {
+            socket,
+            way,
+            most_files,
+        }
+    }
+
+    /// Whether this process may open enough other files beside this socket, which is new.
+    pub(super) fn leaves_enough_files(&self, socket: &impl AsRawFd) -> bool {
+        // The kernel gives the lowest number that is free.
+        (socket.as_raw_fd() as u64) < self.most_files.saturating_sub(FILES_FOR_OTHERS)
     }
 
     /// Returns a copy of the socket, for another process.
@@ -98,7 +114,7 @@ impl VsockListener {
             Way::Asks(dial) => dial::ask(dial, port)?,
             Way::Files(file) => connected(file.path(), port)?,
         };
-        if !leaves_enough_files(&socket) {
+        if !self.leaves_enough_files(&socket) {
             return Err(Errno::MFILE.into());
         }
         Ok(socket.into())
@@ -118,13 +134,6 @@ fn connected(path: &Path, port: u32) -> io::Result<OwnedFd> {
     // It does not wait: where a program does not accept, it fails.
     connect(&socket, &SocketAddrUnix::new(PathBuf::from(path))?)?;
     Ok(socket)
-}
-
-/// Whether this process may open enough other files beside this socket, which is new.
-pub(super) fn leaves_enough_files(socket: &impl AsRawFd) -> bool {
-    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    // The kernel gives the lowest number that is free.
-    (socket.as_raw_fd() as u64) < limit.saturating_sub(FILES_FOR_OTHERS)
 }
 
 /// What a program has sent so far to say which port it wants.

@@ -10,7 +10,7 @@ use std::{
 use rustix::event::epoll::EventFlags;
 
 use super::{
-    listener::{Line, VsockListener, leaves_enough_files, take_line},
+    listener::{Line, VsockListener, take_line},
     watch::Watch,
 };
 
@@ -79,7 +79,7 @@ impl Visitors {
 
     /// Drops it if the guest has too many.
     fn came(&mut self, socket: UnixStream, watch: &mut Watch) -> Option<(u64, Named)> {
-        if !leaves_enough_files(&socket) {
+        if !self.listener.leaves_enough_files(&socket) {
             return None;
         }
         let name = watch.add(&socket).ok()?;

@@ -1,10 +1,19 @@
 use std::{
     env,
     fs::{self, File},
-    io::ErrorKind,
+    io::{ErrorKind, IoSlice},
+    mem::MaybeUninit,
     net::{TcpListener, TcpStream},
-    os::unix::fs::FileExt,
+    os::{
+        fd::AsFd,
+        unix::{fs::FileExt, net::UnixStream},
+    },
     process::Command,
+};
+
+use rustix::{
+    io::Errno,
+    net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg},
 };
 
 use super::*;
@@ -39,7 +48,21 @@ fn be_confined() {
     let address = listener.local_addr().expect("it has one");
     // SAFETY: no handler is installed, so no code runs.
     unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
-    to_what_is_open(false, 1000).expect("it can be");
+    let (here, _other_end) = UnixStream::pair().expect("two sockets");
+    let confined = to_what_is_open(false, 1000).expect("it can be");
+    confined.bound_memory().expect("it can be");
+    assert!(Vec::<u8>::new().try_reserve_exact(2 << 30).is_err());
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut files = SendAncillaryBuffer::new(&mut space);
+    let fds = [here.as_fd()];
+    assert!(files.push(SendAncillaryMessage::ScmRights(&fds)));
+    let sent = sendmsg(
+        &here,
+        &[IoSlice::new(b"x")],
+        &mut files,
+        SendFlags::NOSIGNAL,
+    );
+    assert_eq!(sent, Err(Errno::PERM));
     let denied = |error: std::io::Error| assert_eq!(error.kind(), ErrorKind::PermissionDenied);
     denied(File::open(file.path()).map(drop).unwrap_err());
     denied(File::create("/tmp/new").map(drop).unwrap_err());
