@@ -201,6 +201,9 @@
 
 #[cfg(feature = "alloc")]
 extern crate alloc as std_alloc;
+// `random_programs` is also compiled in guests.
+#[cfg(all(test, not(loom), feature = "alloc"))]
+extern crate self as dormir;
 #[cfg(test)]
 extern crate std;
 
@@ -229,6 +232,8 @@ mod last_yield;
 mod pages;
 pub mod platform;
 mod progress;
+#[cfg(all(test, not(loom), feature = "alloc"))]
+mod random_programs;
 mod sync;
 #[cfg(test)]
 mod test_support;

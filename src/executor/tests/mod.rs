@@ -10,6 +10,8 @@ mod loops;
 mod nesting;
 mod output_chains;
 mod owners;
+#[cfg(feature = "alloc")]
+mod random_programs;
 mod ready_model;
 mod running;
 mod spawning;
