@@ -23,6 +23,7 @@ mod run;
 mod slots;
 mod world;
 
+pub(crate) use note::Note;
 pub(crate) use program::words;
 pub(crate) use run::{run, spread};
-pub(crate) use world::{Figures, Machine};
+pub(crate) use world::Machine;

@@ -10,10 +10,11 @@ use dormir::{
 
 use super::{
     actor::{LocalActor, Output, RemoteActor},
+    alloc::vec::Vec,
     note::{Loop, Note},
     program::Program,
     slots,
-    world::{self, Figures, Machine, note, now},
+    world::{self, Machine, note, now},
 };
 
 /// Loops that run inside each other.
@@ -29,7 +30,7 @@ dormir::tasks! {
 /// The number of tasks that can be in that pool.
 pub(crate) const POOL: usize = 3;
 
-/// Runs the program that follows from `words`, and counts what it does. `is_wide` says that the
+/// Runs the program that follows from `words`, and returns what was noted. `is_wide` says that the
 /// executor holds more than 64 tasks.
 ///
 /// The executor and the global timer queue are used by nothing else. Does not return if something
@@ -39,8 +40,7 @@ pub(crate) fn run<C: Capacity, M: Cpus>(
     is_wide: bool,
     machine: Machine,
     words: &[u32],
-    figures: &mut Figures,
-) {
+) -> Vec<Note> {
     slots::arrange(executor);
     INNER.iter().for_each(slots::arrange);
     let program = Program::decode(words);
@@ -80,7 +80,7 @@ pub(crate) fn run<C: Capacity, M: Cpus>(
     for event in &world::EVENT {
         event.take();
     }
-    world::end(figures);
+    world::end()
 }
 
 /// Spreads the slots that programs use over the words of an executor of 4096. To be called once,

@@ -4,8 +4,9 @@
 //! processes of their own, by which a program that fails is also made smaller.
 
 use super::*;
-use crate::random_programs::{self, Figures, Machine, words};
+use crate::random_programs::{self, Machine, Note, words};
 use std::{
+    collections::BTreeMap,
     env, eprintln,
     fmt::Write,
     format, println,
@@ -86,6 +87,14 @@ fn machine() -> Machine {
     }
 }
 
+/// How often what was noted.
+type Figures = BTreeMap<String, u64>;
+
+fn kind_of(note: &Note) -> String {
+    let text = format!("{note:?}");
+    text.split(' ').next().unwrap_or_default().into()
+}
+
 /// Runs programs on that executor: those of the words that `next` returns.
 fn follow(on: On, next: impl FnMut() -> Option<Vec<u32>>) -> Figures {
     // SAFETY: this process, which runs one test, uses the executors on this thread only.
@@ -105,7 +114,10 @@ fn follow(on: On, next: impl FnMut() -> Option<Vec<u32>>) -> Figures {
             random_programs::spread(executor);
         }
         while let Some(words) = next() {
-            random_programs::run(executor, is_wide, machine(), &words, &mut figures);
+            let notes = random_programs::run(executor, is_wide, machine(), &words);
+            for kind in notes.iter().map(kind_of) {
+                *figures.entry(kind).or_default() += 1;
+            }
         }
         figures
     }
