@@ -7,7 +7,10 @@ use core::{
     task::{Context, Poll},
 };
 
-use dormir::{executor::Spawner, time::TimerQueue};
+use dormir::{
+    executor::{Spawner, current_task},
+    time::TimerQueue,
+};
 
 use super::{
     alloc::{boxed::Box, sync::Arc},
@@ -58,7 +61,7 @@ impl<F: Future<Output = ()> + ?Sized> Future for Actor<F> {
     type Output = Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Output> {
-        let task = self.task;
+        let (task, name) = (self.task, current_task());
         let slot = cx.waker().data().addr();
         let (now, waker) = (now(), cx.waker().clone());
         let earlier = world::with(|state| state.wakers[task].replace(waker));
@@ -71,6 +74,9 @@ impl<F: Future<Output = ()> + ?Sized> Future for Actor<F> {
             is_ready
         };
         note(Note::Returned { task, is_ready });
+        if current_task() != name {
+            world::fail("after the loops that it ran, the current task is another one");
+        }
         if is_ready {
             Poll::Ready(Output(task))
         } else {

@@ -3,6 +3,7 @@
 use dormir::{
     executor::{
         Capacity, Cpus, Executor, JoinHandle, Runner, Shared, SpawnError, Spawner, Task, Up64,
+        current_task,
     },
     idle::{Idle, IdleContext},
     time::TimerQueue,
@@ -77,6 +78,9 @@ pub(crate) fn run<C: Capacity, M: Cpus>(
         deadline: TimerQueue::global().turn().map(|at| at.as_nanos()),
         alarm: (machine.alarm)(),
     });
+    if current_task().is_some() {
+        world::fail("no task is being polled, and there is a current one");
+    }
     for event in &world::EVENT {
         event.take();
     }
