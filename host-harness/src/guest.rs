@@ -77,6 +77,7 @@ const SEPARATE_PACKAGES: &[(&str, &[&str])] = &[
         "dormir-http-guest",
         &["bench-by-hand", "bench-picoserve", "hello-net", "http"],
     ),
+    ("dormir-random-programs-guest", &["random-programs"]),
     ("dormir-shell-guest", &["echo", "hello-serial", "shell"]),
     ("dormir-watched-guest", &["watched"]),
 ];

@@ -62,7 +62,7 @@ pub(crate) fn test_programs() -> Result<&'static Images, Failed> {
 
 /// Returns the images of the other programs.
 pub(crate) fn images() -> Result<&'static Images, Failed> {
-    const NAMES: [&str; 30] = [
+    const NAMES: [&str; 31] = [
         "bare",
         "big-image",
         "clock",
@@ -82,6 +82,7 @@ pub(crate) fn images() -> Result<&'static Images, Failed> {
         "http",
         "image",
         "latency",
+        "random-programs",
         "sends",
         "shell",
         "size-dormir",

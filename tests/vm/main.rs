@@ -21,6 +21,7 @@ mod latency;
 mod net;
 mod odd_machines;
 mod pages;
+mod random_programs;
 mod reports;
 mod serial;
 mod sizes;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         input::trials(),
         odd_machines::trials(),
         pages::trials(),
+        random_programs::trials(),
         reports::trials(),
         serial::trials(),
         start_info::trials(),

@@ -1,6 +1,7 @@
 //! `cargo vm soak`: the long checks.
 
 mod devices;
+mod programs;
 
 use super::{
     Ended, FAILURE, Installing, Under, complain, note,
@@ -24,17 +25,18 @@ use std::time::{Duration, Instant};
 pub(super) struct Arguments {
     /// The check
     check: Check,
-    /// How many calls, sandboxes or requests [default: 100000 calls, 1000 sandboxes, 1000000
-    /// requests of each device]
+    /// How many calls, sandboxes, requests or programs [default: 100000 calls, 1000 sandboxes,
+    /// 1000000 requests of each device, 100000 programs on each executor]
     #[arg(long)]
     #[arg(value_parser = RangedI64ValueParser::<u64>::new().range(1..=1_000_000_000))]
     count: Option<u64>,
-    /// Selects the calls or requests
+    /// Selects the calls or requests; the first program
     #[arg(long, default_value_t = 0)]
     #[arg(value_parser = RangedI64ValueParser::<u64>::new().range(0..=u32::MAX.into()))]
     seed: u64,
     /// The VMM. For devices kvm, or QEMU's, such as qemu-tcg/q35 [default: qemu-tcg/microvm]; for
-    /// others hyperlight or hyperlight-interrupts [default: both, one after the other]
+    /// programs the same [default: the host]; for others hyperlight or hyperlight-interrupts
+    /// [default: both, one after the other]
     #[arg(long)]
     vmm: Option<Under>,
     /// The time limit under each VMM, in minutes
@@ -57,6 +59,9 @@ enum Check {
     /// Requests to a virtio disk and a virtio device of random numbers, of which a third is dropped
     /// at random: none is lost, nothing is corrupted, and every buffer is freed
     Devices,
+    /// Random programs of tasks against a reference: on the host, where time is virtual, or with
+    /// --vmm in a guest
+    Programs,
 }
 
 /// A check was to run where it cannot.
@@ -74,6 +79,7 @@ impl Check {
             Self::RandomCalls => 100_000,
             Self::DrivenSandboxes => 1000,
             Self::Devices => 1_000_000,
+            Self::Programs => 100_000,
         }
     }
 
@@ -83,6 +89,7 @@ impl Check {
             Self::RandomCalls => "random-calls",
             Self::DrivenSandboxes => "driven-sandboxes",
             Self::Devices => "devices",
+            Self::Programs => "programs",
         }
     }
 }
@@ -102,6 +109,12 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
         (Check::Devices, Some(Under::Vmm(vmm))) => devices::run(arguments, vmm, stop),
         (Check::Devices, Some(under)) => {
             let others = "kvm, or one of QEMU's, such as qemu-tcg/q35";
+            Err(wrong(under, others).into())
+        }
+        (Check::Programs, None) => programs::on_the_host(arguments, stop),
+        (Check::Programs, Some(Under::Vmm(vmm))) => programs::in_a_guest(arguments, vmm, stop),
+        (Check::Programs, Some(under)) => {
+            let others = "kvm, or one of QEMU's, such as qemu-tcg/q35, or none";
             Err(wrong(under, others).into())
         }
         (_, None) => in_sandboxes(arguments, &SandboxMode::ALL, stop),

@@ -176,7 +176,6 @@ impl Reference {
                 after,
                 is_ready,
             } => {
-                self.read(before, false)?;
                 self.read(after, false)?;
                 let polled = Timer::polled(deadline, is_recorded, self.current()?);
                 self.poll_timer(timer, polled, (before, after), is_ready)?;
@@ -204,7 +203,6 @@ impl Reference {
                 after,
                 is_ready,
             } => {
-                self.read(before, false)?;
                 self.read(after, false)?;
                 self.poll_embassy(deadline, before, is_ready)?;
             }

@@ -73,9 +73,7 @@ impl Reference {
         task.is_ready = false;
         task.was_served = false;
         // A deadline that has passed may wake it once more, or has done so already.
-        let now = self.now;
-        let passed = task.embassy.take_if(|deadline| *deadline <= now);
-        task.may_be_ready = passed.is_some();
+        task.may_be_ready = task.embassy.visit(self.now);
         let mut ready = 0;
         for (other, task) in self.tasks.iter_mut().enumerate() {
             task.behind &= !(1 << number);

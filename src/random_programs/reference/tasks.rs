@@ -1,10 +1,8 @@
 //! What the reference knows of each task.
 
-use core::mem;
-
 use super::{Check, Owed, Reference, expect, order::Visit};
 use crate::random_programs::{
-    alloc::{format, string::String},
+    alloc::{format, string::String, vec::Vec},
     note::{End, Loop},
     run::POOL,
 };
@@ -29,8 +27,43 @@ pub(super) struct Task {
     pub(super) slot: Option<usize>,
     /// The tasks that were ready at its last visit, and were not visited since.
     pub(super) behind: u64,
-    /// The earliest deadline of its timers of embassy-time.
-    pub(super) embassy: Option<u64>,
+    /// The deadlines of its timers of embassy-time.
+    pub(super) embassy: Embassy,
+}
+
+/// A task has one node in the queue for its timers of embassy-time, with the earliest deadline that
+/// was asked for since the node last woke it.
+#[derive(Default)]
+pub(super) struct Embassy {
+    pub(super) first: Option<u64>,
+    /// Deadlines that the node may have: an earlier one has passed, and may have been served before
+    /// these were asked for, or not.
+    pub(super) maybe: Vec<u64>,
+    is_unsure: bool,
+}
+
+impl Embassy {
+    /// Forgets what has passed. Returns whether that was something.
+    pub(super) fn pass(&mut self, last: u64) -> bool {
+        let known = self.maybe.len();
+        self.maybe.retain(|deadline| *deadline > last);
+        self.first.take_if(|first| *first <= last).is_some() || self.maybe.len() < known
+    }
+
+    /// The task is visited. Returns whether a deadline has passed, which may wake it once more.
+    pub(super) fn visit(&mut self, now: u64) -> bool {
+        let has_passed = self.pass(now);
+        self.is_unsure = has_passed || !self.maybe.is_empty();
+        has_passed
+    }
+
+    pub(super) fn ask(&mut self, deadline: u64) {
+        if self.is_unsure {
+            self.maybe.push(deadline);
+        } else {
+            self.first = Some(self.first.map_or(deadline, |first| first.min(deadline)));
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -58,7 +91,7 @@ impl Task {
             joiner: None,
             slot: None,
             behind: 0,
-            embassy: None,
+            embassy: Embassy::default(),
         }
     }
 
@@ -193,7 +226,7 @@ impl Reference {
         let task = &mut self.tasks[number];
         task.state = State::Ended { has_output };
         task.is_ready = false;
-        task.embassy = None;
+        task.embassy = Embassy::default();
         let joiner = task.joiner.take();
         if task.is_joinable {
             if let Some(joiner) = joiner {
@@ -270,21 +303,5 @@ impl Reference {
             self.must_serve = Some(now);
         }
         Ok(())
-    }
-
-    /// A task was polled that had not been woken, so one of its timers has been served.
-    pub(super) fn explain_poll(&mut self, number: usize) -> Check {
-        let task = &mut self.tasks[number];
-        if mem::take(&mut task.may_be_ready) {
-            return Ok(());
-        }
-        let now = self.now;
-        if task.embassy.is_some_and(|deadline| deadline <= now) {
-            task.embassy = None;
-            return Ok(());
-        }
-        expect(self.serve_first_of(number)?, || {
-            format!("task {number} is polled, though it was not woken")
-        })
     }
 }

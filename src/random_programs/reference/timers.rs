@@ -2,7 +2,7 @@
 
 use core::mem;
 
-use super::{Check, Reference, expect};
+use super::{Check, Reference, expect, tasks::Embassy};
 use crate::random_programs::alloc::{format, string::String};
 
 #[derive(Clone, Copy)]
@@ -143,23 +143,42 @@ impl Reference {
                 self.wake(timer.task);
             }
         }
-        for number in 0..self.tasks.len() {
-            let deadline = self.tasks[number].embassy;
-            if deadline.is_some_and(|deadline| (deadline, u64::MAX) <= last) {
-                self.tasks[number].embassy = None;
-                self.tasks[number].was_served = true;
-                self.wake(number);
+        // One with the deadline of the last timer may come after it.
+        let last = if last.1 == u64::MAX {
+            last.0
+        } else {
+            last.0 - 1
+        };
+        for task in &mut self.tasks {
+            let is_woken = task.embassy.first.is_some_and(|first| first <= last);
+            if task.embassy.pass(last) {
+                task.was_served = true;
+                task.is_ready |= is_woken;
+                task.may_be_ready = true;
             }
         }
         Ok(())
     }
 
-    /// A timer of this task has been served: at least the first whose deadline has passed. Returns
-    /// whether there is one.
-    pub(super) fn serve_first_of(&mut self, task: usize) -> Result<bool, String> {
-        match self.first_of(task).filter(|first| first.0 <= self.now) {
-            Some(key) => self.serve_until(key).map(|()| true),
-            None => Ok(false),
+    /// A task was polled that had not been woken: the first of its timers has been served.
+    pub(super) fn explain_poll(&mut self, number: usize) -> Check {
+        let now = self.now;
+        let own = self.first_of(number).filter(|own| own.0 <= now);
+        let task = &mut self.tasks[number];
+        let passed = |deadline: &u64| *deadline <= now;
+        let embassy = task.embassy.first.filter(passed);
+        if task.may_be_ready || task.embassy.maybe.iter().any(passed) {
+            return Ok(());
+        }
+        match (own, embassy) {
+            (None, None) => Err(format!("task {number} is polled, though it was not woken")),
+            (Some(own), None) => self.serve_until(own),
+            (Some(own), Some(embassy)) if own.0 < embassy => self.serve_until(own),
+            (Some(own), Some(embassy)) if own.0 == embassy => Ok(()),
+            (_, Some(embassy)) => {
+                task.embassy.pass(embassy);
+                Ok(())
+            }
         }
     }
 
@@ -170,12 +189,10 @@ impl Reference {
 
     /// Whether a deadline of this task has passed whose timer may have been served.
     pub(super) fn has_passed(&self, task: usize) -> bool {
-        let embassy = self.tasks[task].embassy;
-        let first = self.first_of(task).map(|(deadline, _)| deadline);
-        [embassy, first]
-            .into_iter()
-            .flatten()
-            .any(|deadline| deadline <= self.now)
+        let Embassy { first, maybe, .. } = &self.tasks[task].embassy;
+        let own = self.first_of(task).map(|(deadline, _)| deadline);
+        let mut all = own.iter().chain(first).chain(maybe);
+        all.any(|deadline| *deadline <= self.now)
     }
 
     /// A loop waits until `deadline`: what comes before it has been served.
@@ -185,10 +202,14 @@ impl Reference {
             None => self.serve(u64::MAX)?,
         }
         let timers = self.timers.iter().filter_map(Timer::key);
-        let embassy = self.tasks.iter().filter_map(|task| task.embassy);
+        let embassy = self.tasks.iter().filter_map(|task| task.embassy.first);
         let first = timers.map(|(deadline, _)| deadline).chain(embassy).min();
         let is_future = !self.is_exact || first.is_none_or(|first| first > self.now);
-        expect(first == deadline && is_future, || {
+        let mut maybe = self.tasks.iter().flat_map(|task| &task.embassy.maybe);
+        let is_first = first == deadline
+            || maybe
+                .any(|maybe| Some(*maybe) == deadline && first.is_none_or(|first| first > *maybe));
+        expect(is_first && is_future, || {
             format!("the loop waits until {deadline:?}, not {first:?}")
         })
     }
@@ -204,9 +225,7 @@ impl Reference {
                 self.wake(current);
                 return Ok(());
             }
-            let task = &mut self.tasks[current];
-            let earlier = task.embassy.filter(|earlier| *earlier < deadline);
-            task.embassy = earlier.or(Some(deadline));
+            self.tasks[current].embassy.ask(deadline);
         }
         Ok(())
     }

@@ -1,0 +1,157 @@
+//! Random programs of tasks.
+
+use super::{Arguments, Ended, FAILURE, Run, complain, note};
+use crate::{
+    cli::output::ConsoleOutput,
+    guest,
+    host_cargo::cargo,
+    process::{self, Keep, Scope},
+    setup::{self, Needs},
+    stop::StopToken,
+    vmm::{self, Accelerator, Outcome, RunConfig, Vmm, kvm},
+    workspace::Workspace,
+};
+use serde_json::json;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+const CLAIM: &str =
+    "Random programs of tasks, timers and events do what a sequential reference allows";
+
+/// The library's test, the features that it is built with, and what tells it which programs.
+const TEST: &str = "random_programs";
+const FEATURES: &str = "--features=alloc,embassy-time";
+const COUNT: &str = "DORMIR_PROGRAMS";
+const SEED: &str = "DORMIR_PROGRAMS_SEED";
+
+/// How many programs are run before the next line says so.
+const BATCH: u64 = 10_000;
+
+/// On how many executors the test runs each.
+const EXECUTORS: u64 = 4;
+
+/// The guest program, and the executors on which it runs each.
+const PROGRAM: &str = "random-programs";
+const GUEST_EXECUTORS: [&str; 3] = ["up64", "up64-single", "up4096"];
+
+/// Runs the library's test, in batches.
+pub(super) fn on_the_host(arguments: &Arguments, stop: &StopToken) -> Ended {
+    let workspace = Workspace::locate()?;
+    let count = arguments.count.unwrap_or(arguments.check.default_count());
+    let start = Instant::now();
+    let limit = Duration::from_secs(60 * u64::from(arguments.timeout));
+    let mut figures = BTreeMap::<String, u64>::new();
+    let mut done = 0;
+    while done < count {
+        let batch = BATCH.min(count - done);
+        let mut test = cargo(&workspace, "test");
+        test.args(["--quiet", "--package=dormir", "--lib", FEATURES, "--"])
+            .args([TEST, "--nocapture"])
+            .env(COUNT, batch.to_string())
+            .env(SEED, (arguments.seed + done).to_string());
+        let left = limit.saturating_sub(start.elapsed());
+        let ran = process::capture(&mut test, Keep::StdoutOnly, Scope::Group, left, stop)?;
+        if !ran.status.success() || !ran.output.contains("1 passed") {
+            complain(format_args!("a program failed:\n{}", ran.output));
+            return Ok(FAILURE);
+        }
+        for (kind, number) in figures_of(&ran.output) {
+            *figures.entry(kind.into()).or_default() += number;
+        }
+        done += batch;
+        note(format_args!(
+            "{done} programs on each of {EXECUTORS} executors"
+        ));
+    }
+    let of = |kind| figures.get(kind).copied().unwrap_or(0);
+    let run = Run {
+        name: "soak-programs".into(),
+        claim: CLAIM,
+        command: format!("cargo vm soak programs --count {count}"),
+        took: start.elapsed(),
+        passed: true,
+        result: format!(
+            "{} programs on the host's virtual clock, with {} tasks, {} polls and {} waits",
+            count * EXECUTORS,
+            of("Spawned"),
+            of("Polled"),
+            of("Waits"),
+        ),
+        details: json!({ "seed": arguments.seed, "notes": figures }),
+    };
+    note(format_args!("passed: {}", run.result));
+    arguments.recording.write(&workspace, &run)?;
+    Ok(0)
+}
+
+/// What the test prints for each executor: how often what happened, as `Polled=7`.
+fn figures_of(printed: &str) -> impl Iterator<Item = (&str, u64)> {
+    printed.split_whitespace().filter_map(|word| {
+        let (kind, number) = word.split_once('=')?;
+        Some((kind, number.parse().ok()?))
+    })
+}
+
+/// Runs the same programs in a guest, on the machine's timers.
+pub(super) fn in_a_guest(arguments: &Arguments, vmm: Vmm, stop: &StopToken) -> Ended {
+    if matches!(vmm, Vmm::Kvm | Vmm::Qemu(Accelerator::Kvm, _)) {
+        // Before anything is installed or built: set-up cannot fix this.
+        kvm::probe()?;
+    }
+    let workspace = Workspace::locate()?;
+    let needs = Needs {
+        qemu: matches!(vmm, Vmm::Qemu(..)),
+        ..Needs::default()
+    };
+    let toolchain = setup::set_up(&workspace, needs, arguments.installing.policy(), stop)?;
+    let images = guest::build(&toolchain, &workspace, &[PROGRAM], stop)?;
+    let count = arguments.count.unwrap_or(arguments.check.default_count());
+    let limit = 60 * u64::from(arguments.timeout);
+    let config = RunConfig {
+        timeout: Duration::from_secs(limit),
+        // The guest would end with success, having run too few.
+        arguments: format!(
+            "count={count} seed={} seconds={}",
+            arguments.seed,
+            2 * limit
+        ),
+        stop: stop.clone(),
+        ..RunConfig::new(vmm)
+    };
+    note(format_args!(
+        "{vmm}: {count} programs on each of {} executors",
+        GUEST_EXECUTORS.len()
+    ));
+    let mut output = ConsoleOutput::new(false);
+    let ran = vmm::run(images.get(PROGRAM)?, &config, &mut output);
+    output.finish();
+    let report = ran?;
+    if !matches!(report.outcome, Outcome::Exited(0)) {
+        complain(format_args!("{vmm}: failed: {}", report.outcome));
+        return Ok(report.outcome.exit_code());
+    }
+    let sum = |what: &str| -> u64 {
+        let stats = report.stats.iter();
+        let meant = stats.filter(|(name, _)| name.ends_with(what));
+        meant.map(|(_, value)| *value).sum()
+    };
+    let (programs, waits) = (sum("-programs"), sum("-waits"));
+    let run = Run {
+        name: format!("soak-programs-{}", vmm.to_string().replace('/', "-")),
+        claim: CLAIM,
+        command: format!("cargo vm soak programs --vmm {vmm} --count {count}"),
+        took: report.wall,
+        passed: programs == count * GUEST_EXECUTORS.len() as u64,
+        result: format!("{programs} programs on the machine's timers, with {waits} waits"),
+        details: json!({ "seed": arguments.seed, "programs": programs, "waits": waits }),
+    };
+    arguments.recording.write(&workspace, &run)?;
+    if !run.passed {
+        complain(format_args!("{vmm}: the guest ran too few programs"));
+        return Ok(FAILURE);
+    }
+    note(format_args!("{vmm}: passed: {}", run.result));
+    Ok(0)
+}

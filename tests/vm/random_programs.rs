@@ -1,0 +1,33 @@
+//! Random programs of tasks against their reference, on the machine's own timers.
+
+use dormir_harness::vmm::Vmm;
+use libtest_mimic::{Failed, Trial};
+
+use crate::guest::{boot, config, on_every_vmm};
+
+/// The executors on which the guest runs programs.
+const EXECUTORS: [&str; 3] = ["up64", "up64-single", "up4096"];
+
+/// How many programs on each executor. `cargo vm soak programs` runs more.
+const COUNT: u64 = 100;
+
+/// For how long on each: some are enough where KVM emulates each instruction.
+const SECONDS: u64 = 2;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    on_every_vmm("random-programs", follow_the_reference)
+}
+
+fn follow_the_reference(vmm: Vmm) -> Result<(), Failed> {
+    let arguments = format!("count={COUNT} seconds={SECONDS}");
+    let run = boot("random-programs", &config(vmm, arguments))?.succeeded()?;
+    for executor in EXECUTORS {
+        let programs = run.stat(&format!("{executor}-programs"))?;
+        let waits = run.stat(&format!("{executor}-waits"))?;
+        println!("{vmm}: {executor}: {programs} programs, {waits} waits");
+        if programs == 0 || waits == 0 {
+            return Err(format!("{executor}: {programs} programs, {waits} waits").into());
+        }
+    }
+    Ok(())
+}
