@@ -161,6 +161,7 @@ async fn follow(program: Arc<Program>, script: usize, home: impl Home) {
             Op::Act(act) => world::act(act),
             Op::Panic => {
                 if let Some(unwind) = world::with(|state| state.machine.unwind) {
+                    world::with(|state| state.is_unwinding = true);
                     unwind();
                 }
                 return;

@@ -117,13 +117,10 @@ fn drive<C: Capacity, M: Cpus>(
     place: usize,
     mut waits: Option<u32>,
 ) -> bool {
-    let (catch, timers) = (
-        world::with(|state| state.machine.catch),
-        TimerQueue::global(),
-    );
+    let timers = TimerQueue::global();
     loop {
         let mut deadline = None;
-        let has_unwound = catch(&mut || match how {
+        let has_unwound = world::catch(|| match how {
             Loop::Run => runner.run(Watched(place)),
             Loop::UntilIdle => deadline = runner.run_until_idle().next_deadline,
             Loop::Passes => runner.pass(),
@@ -255,8 +252,7 @@ pub(crate) fn block_on(script: usize) {
         is_refused: false,
     });
     let mut actor = Some(RemoteActor::new(task, script));
-    let catch = world::with(|state| state.machine.catch);
-    catch(&mut || {
+    world::catch(|| {
         let actor = actor.take().expect("it is called once");
         drop(dormir::block_on(actor, Watched(place)));
     });

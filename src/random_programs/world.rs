@@ -1,6 +1,6 @@
 //! The state that a program's tasks share: the notes, the reference, and the handles of tasks.
 
-use core::{cell::RefCell, future::Future, pin::Pin, task::Waker};
+use core::{cell::RefCell, future::Future, mem, pin::Pin, task::Waker};
 
 use critical_section::Mutex;
 use dormir::{
@@ -72,6 +72,8 @@ pub(crate) struct State {
     pub(crate) next_interrupt: usize,
     /// The instant of the last interrupt.
     pub(crate) interrupted: u64,
+    /// A task unwinds since its script says so.
+    pub(crate) is_unwinding: bool,
     /// Nothing else would happen: all tasks end at their next polls.
     pub(crate) is_finishing: bool,
 }
@@ -96,6 +98,7 @@ pub(crate) fn begin(machine: Machine, program: Arc<Program>, top: RemoteSpawner,
         next_timer: 0,
         next_interrupt: 0,
         interrupted: now,
+        is_unwinding: false,
         is_finishing: false,
     };
     let before = critical_section::with(|cs| WORLD.borrow(cs).replace(Some(state)));
@@ -130,6 +133,17 @@ pub(crate) fn note(note: Note) {
     if let Err((wrong, fail)) = wrong {
         fail(&explain(&wrong));
     }
+}
+
+/// Calls a function. Returns whether a task's panic has unwound it.
+pub(crate) fn catch(mut function: impl FnMut()) -> bool {
+    let catch = with(|state| state.machine.catch);
+    let has_unwound = catch(&mut function);
+    let should_unwind = with(|state| mem::replace(&mut state.is_unwinding, false));
+    if has_unwound != should_unwind {
+        fail("a loop has unwound though no task has, or has not though one has");
+    }
+    has_unwound
 }
 
 /// The program is not over, and nothing would ever happen.
