@@ -57,6 +57,13 @@ impl Embassy {
         has_passed
     }
 
+    /// As `ask`, but the deadline may have passed by then: if so, the task was woken at once.
+    pub(super) fn ask_late(&mut self, deadline: u64) {
+        self.is_unsure = true;
+        self.maybe.extend(self.first.take());
+        self.maybe.push(deadline);
+    }
+
     pub(super) fn ask(&mut self, deadline: u64) {
         if self.is_unsure {
             self.maybe.push(deadline);

@@ -225,7 +225,13 @@ impl Reference {
                 self.wake(current);
                 return Ok(());
             }
-            self.tasks[current].embassy.ask(deadline);
+            let task = &mut self.tasks[current];
+            if deadline <= self.now {
+                task.may_be_ready = true;
+                task.embassy.ask_late(deadline);
+            } else {
+                task.embassy.ask(deadline);
+            }
         }
         Ok(())
     }
