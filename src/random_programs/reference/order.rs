@@ -72,8 +72,8 @@ impl Reference {
         let task = &mut self.tasks[number];
         task.is_ready = false;
         task.was_served = false;
-        // A deadline that has passed may wake it once more, or has done so already.
-        task.may_be_ready = task.embassy.visit(self.now);
+        task.may_be_ready = false;
+        task.embassy.visit(self.now);
         let mut ready = 0;
         for (other, task) in self.tasks.iter_mut().enumerate() {
             task.behind &= !(1 << number);

@@ -50,11 +50,10 @@ impl Embassy {
         self.first.take_if(|first| *first <= last).is_some() || self.maybe.len() < known
     }
 
-    /// The task is visited. Returns whether a deadline has passed, which may wake it once more.
-    pub(super) fn visit(&mut self, now: u64) -> bool {
-        let has_passed = self.pass(now);
-        self.is_unsure = has_passed || !self.maybe.is_empty();
-        has_passed
+    /// The task is visited. What has passed may have been served already, or may still be.
+    pub(super) fn visit(&mut self, now: u64) {
+        self.maybe.extend(self.first.take_if(|first| *first <= now));
+        self.is_unsure = !self.maybe.is_empty();
     }
 
     /// As `ask`, but the deadline may have passed by then: if so, the task was woken at once.
