@@ -6,6 +6,7 @@ pub mod command;
 mod debugger;
 mod demo;
 mod devices;
+mod mutants;
 mod new;
 mod output;
 mod record;
@@ -53,6 +54,7 @@ enum Verb {
     Doctor,
     Bench(bench::Arguments),
     Demo(demo::DemoArguments),
+    Mutants(mutants::Arguments),
     New(new::NewArguments),
     Run(run::RunArguments),
     Runner(runner::RunnerArguments),
@@ -72,6 +74,7 @@ pub fn main() -> ExitCode {
         Verb::Doctor => doctor(stop),
         Verb::Bench(arguments) => bench::run(&arguments, stop),
         Verb::Demo(arguments) => demo::run(&arguments, stop),
+        Verb::Mutants(arguments) => mutants::run(&arguments, stop),
         Verb::New(arguments) => new::run(&arguments),
         Verb::Run(arguments) => run::run(&arguments, stop),
         Verb::Runner(arguments) => runner::run(&arguments, stop),

@@ -92,10 +92,6 @@ impl Recording {
 }
 
 /// Reads the details of the last record of this name, if there is one.
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "for checks that add to their last record")
-)]
 pub(super) fn read(workspace: &Workspace, name: &str) -> Result<Option<Value>, RecordError> {
     let file = workspace.root().join(FOLDER).join(format!("{name}.json"));
     if !file.exists() {

@@ -1,0 +1,222 @@
+//! `cargo vm mutants`: small faults in the library's source, of which the host's tests must notice
+//! each.
+
+mod found;
+mod kept;
+mod mutant;
+mod stages;
+mod tool;
+mod tree;
+
+use super::{
+    Ended, Installing, complain, ended, note,
+    record::{self, Recording, Run},
+};
+use crate::{process::ProcessError, stop::StopToken, workspace::Workspace};
+use clap::value_parser;
+use found::{Fate, Found, Tally};
+use kept::Kept;
+use mutant::Mutant;
+use stages::STAGES;
+use std::{
+    io::{self, Write},
+    str::FromStr,
+    time::{Duration, Instant},
+};
+use tool::Tool;
+
+/// Changes the library's source in small ways, one at a time, and runs its tests on the host:
+/// one must fail
+///
+/// The changes, called mutants, are those of cargo-mutants to the files that `.cargo/mutants.toml`
+/// names. They are made in a copy, target/mutants/tree. The fast tests come first, and for what
+/// survives them all others, the models under loom too. What survives all tests must be listed in
+/// docs/mutants.json, with a reason why no test can see it.
+///
+/// With --record the results of all mutants are kept in docs/records/mutants.json, and the next run
+/// goes on where this one ended. Results of a file that has changed since are dropped. Those of
+/// other files are kept whatever has changed in tests or elsewhere: --again begins anew.
+///
+/// The status is 0 if none survived without a reason, 1 if one did or the list is wrong.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Tries only the mutants of files below this path, such as src/event.rs; repeatable
+    #[arg(long, value_name = "PATH")]
+    file: Vec<String>,
+    /// Tries only each N-th mutant, from the K-th, counted from 0
+    #[arg(long, value_name = "K/N")]
+    shard: Option<Shard>,
+    /// Ends after this time
+    #[arg(long)]
+    #[arg(value_parser = value_parser!(u16).range(1..))]
+    minutes: Option<u16>,
+    /// Also tries those of which the result is known
+    #[arg(long)]
+    again: bool,
+    #[command(flatten)]
+    recording: Recording,
+    #[command(flatten)]
+    installing: Installing,
+}
+
+/// A part of all mutants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Shard {
+    index: usize,
+    of: usize,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is no part of the mutants: pass K/N with K less than N, such as 0/4")]
+struct ShardError(String);
+
+impl FromStr for Shard {
+    type Err = ShardError;
+
+    fn from_str(text: &str) -> Result<Self, ShardError> {
+        let numbers = text.split_once('/').and_then(|(index, of)| {
+            let (index, of) = (index.parse().ok()?, of.parse().ok()?);
+            (index < of).then_some(Self { index, of })
+        });
+        numbers.ok_or_else(|| ShardError(text.to_owned()))
+    }
+}
+
+impl Arguments {
+    /// The mutants that are to be tried.
+    fn chosen<'a>(&self, all: &'a [Mutant]) -> Vec<&'a Mutant> {
+        let is_below = |mutant: &&Mutant| {
+            let mut paths = self.file.iter();
+            self.file.is_empty() || paths.any(|path| mutant.file.starts_with(path.as_str()))
+        };
+        let below = all.iter().filter(is_below).enumerate();
+        let is_in = |index: usize| {
+            self.shard
+                .is_none_or(|shard| index % shard.of == shard.index)
+        };
+        let chosen = below.filter(|(index, _)| is_in(*index));
+        chosen.map(|(_, mutant)| mutant).collect()
+    }
+}
+
+pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
+    let start = Instant::now();
+    let limit = arguments.minutes.map_or(Duration::MAX, |minutes| {
+        Duration::from_secs(60 * u64::from(minutes))
+    });
+    let workspace = Workspace::locate()?;
+    let tool = Tool::find(&workspace, arguments.installing.policy(), stop)?;
+    let tree = tree::copy(&workspace)?;
+    let all = tool.list(&tree, stop)?;
+    let kept = Kept::read(&workspace)?;
+    let contents = tree::contents(&tree, &all)?;
+    let mut found = Found::new(contents, record::read(&workspace, NAME)?);
+    let chosen = arguments.chosen(&all);
+    if arguments.again {
+        found.forget(&chosen);
+    }
+
+    let mut end = Ok(());
+    for (index, stage) in STAGES.iter().enumerate() {
+        let is_due = |mutant: &&&Mutant| match found.fate(mutant) {
+            None => index == 0,
+            Some(Fate::Survived) => index > 0 && stage.is_for(mutant) && !kept.has(mutant),
+            Some(_) => false,
+        };
+        let due: Vec<&Mutant> = chosen.iter().filter(is_due).copied().collect();
+        if due.is_empty() {
+            continue;
+        }
+        note(format_args!("{} mutants: {}", due.len(), stage.what));
+        let rest = limit.saturating_sub(start.elapsed());
+        let tried = tool.test(&tree, stage, &all, &due, rest, stop)?;
+        found.add(tried.fates);
+        end = tried.end;
+        if end.is_err() {
+            break;
+        }
+    }
+
+    let tally = Tally::new(&all, &found, &kept);
+    let complaints = tally.complaints();
+    arguments.recording.write(
+        &workspace,
+        &Run {
+            name: NAME.into(),
+            claim: "The host's tests notice small faults in executor, timers, events and idle \
+                    policies (mutants).",
+            command: "cargo vm mutants --record".into(),
+            took: start.elapsed(),
+            passed: complaints.is_empty(),
+            result: tally.result(),
+            details: found.details(),
+        },
+    )?;
+    let written = write!(io::stdout(), "{tally}");
+    for complaint in complaints {
+        complain(format_args!("{complaint}"));
+    }
+    match end {
+        // The time that was given.
+        Err(ProcessError::TimedOut { .. }) if !stop.is_stopped() => {}
+        other => other?,
+    }
+    ended(written, u8::from(!complaints.is_empty()))
+}
+
+/// The record's name.
+const NAME: &str = "mutants";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    fn chosen(words: &[&str]) -> Vec<String> {
+        let line = Line::try_parse_from([&["mutants"], words].concat()).expect("it is right");
+        let mutant = |(index, file): (usize, &&str)| Mutant {
+            file: (*file).into(),
+            place: format!("{index}:1: delete !"),
+            change: "delete !".into(),
+            line: String::new(),
+        };
+        let files = [
+            "src/event.rs",
+            "src/time/tree.rs",
+            "src/time/tree/search.rs",
+            "src/event.rs",
+        ];
+        let all: Vec<_> = files.iter().enumerate().map(mutant).collect();
+        line.arguments
+            .chosen(&all)
+            .iter()
+            .map(|mutant| mutant.place[..1].to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn files_and_parts_are_chosen() {
+        assert_eq!(chosen(&[]), ["0", "1", "2", "3"]);
+        assert_eq!(chosen(&["--file", "src/time"]), ["1", "2"]);
+        assert_eq!(
+            chosen(&["--file", "src/event.rs", "--file", "src/time/tree/"]),
+            ["0", "2", "3"]
+        );
+        assert_eq!(chosen(&["--shard", "1/2"]), ["1", "3"]);
+        assert_eq!(chosen(&["--file", "src/event.rs", "--shard", "1/2"]), ["3"]);
+    }
+
+    #[test]
+    fn a_wrong_part_is_refused() {
+        for text in ["", "1", "2/2", "0/0", "-1/2", "a/b"] {
+            let error = text.parse::<Shard>().expect_err(text).to_string();
+            assert!(error.contains(&format!("`{text}`")), "{error}");
+        }
+    }
+}

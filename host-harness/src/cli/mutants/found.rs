@@ -1,0 +1,357 @@
+//! What became of the mutants, and what that amounts to.
+
+use super::{
+    kept::{Entry, Kept, LIST},
+    mutant::Mutant,
+};
+use serde_json::{Value, json};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+/// What became of a mutant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// A test failed.
+    Caught,
+    /// The tests did not end.
+    Hung,
+    /// It could not be compiled.
+    Unviable,
+    /// All tests passed.
+    Survived,
+}
+
+impl Fate {
+    pub(super) const ALL: [Self; 4] = [Self::Caught, Self::Hung, Self::Unviable, Self::Survived];
+
+    /// The tool's file with the mutants of this fate.
+    pub(super) fn file(self) -> &'static str {
+        match self {
+            Self::Caught => "caught.txt",
+            Self::Hung => "timeout.txt",
+            Self::Unviable => "unviable.txt",
+            Self::Survived => "missed.txt",
+        }
+    }
+
+    /// Its name in the record.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Caught => "caught",
+            Self::Hung => "hung",
+            Self::Unviable => "unviable",
+            Self::Survived => "survived",
+        }
+    }
+}
+
+/// The core: its parts, and their files.
+const CORE: [(&str, &[&str]); 6] = [
+    (
+        "the ready set",
+        &["src/executor/ready.rs", "src/executor/ready/"],
+    ),
+    (
+        "the run loop",
+        &[
+            "src/executor/drive.rs",
+            "src/executor/runner.rs",
+            "src/executor/runner/",
+        ],
+    ),
+    ("the life of tasks", &["src/executor/lifecycle.rs"]),
+    (
+        "the timers' queue",
+        &["src/time/queue.rs", "src/time/queue/"],
+    ),
+    ("the timers' tree", &["src/time/tree.rs", "src/time/tree/"]),
+    ("events", &["src/event.rs"]),
+];
+
+/// The fates that are known, by the mutants' names.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// What identifies the content of each file.
+    contents: BTreeMap<String, String>,
+    fates: BTreeMap<String, Fate>,
+}
+
+impl Found {
+    /// Takes from the last record what it says of files that are as they were.
+    pub(super) fn new(contents: BTreeMap<String, String>, record: Option<Value>) -> Self {
+        let mut fates = BTreeMap::new();
+        for (file, content) in &contents {
+            let old = record.as_ref().map(|record| &record["files"][file]);
+            let Some(old) = old.filter(|old| old["content"] == **content) else {
+                continue;
+            };
+            for fate in Fate::ALL {
+                let places = old[fate.name()].as_array().into_iter().flatten();
+                let names = places.filter_map(|place| Some(format!("{file}:{}", place.as_str()?)));
+                fates.extend(names.map(|name| (name, fate)));
+            }
+        }
+        Self { contents, fates }
+    }
+
+    pub(super) fn fate(&self, mutant: &Mutant) -> Option<Fate> {
+        self.fates.get(&mutant.name()).copied()
+    }
+
+    pub(super) fn add(&mut self, fates: BTreeMap<String, Fate>) {
+        self.fates.extend(fates);
+    }
+
+    pub(super) fn forget(&mut self, mutants: &[&Mutant]) {
+        for mutant in mutants {
+            self.fates.remove(&mutant.name());
+        }
+    }
+
+    /// What the record keeps.
+    pub(super) fn details(&self) -> Value {
+        let mut files = BTreeMap::new();
+        for (file, content) in &self.contents {
+            let mut entry = json!({ "content": content });
+            let prefix = format!("{file}:");
+            for (name, fate) in &self.fates {
+                if let Some(place) = name.strip_prefix(&prefix) {
+                    let places = &mut entry[fate.name()];
+                    if places.is_null() {
+                        *places = json!([]);
+                    }
+                    if let Some(places) = places.as_array_mut() {
+                        places.push(place.into());
+                    }
+                }
+            }
+            files.insert(file, entry);
+        }
+        json!({ "files": files })
+    }
+}
+
+/// How many of some mutants met which fate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Counts {
+    caught: usize,
+    hung: usize,
+    unviable: usize,
+    /// Survived, and are listed.
+    kept: usize,
+    /// Survived, and are not.
+    left: usize,
+    untried: usize,
+}
+
+impl Counts {
+    fn count(&mut self, fate: Option<Fate>, is_kept: bool) {
+        *match fate {
+            Some(Fate::Caught) => &mut self.caught,
+            Some(Fate::Hung) => &mut self.hung,
+            Some(Fate::Unviable) => &mut self.unviable,
+            Some(Fate::Survived) if is_kept => &mut self.kept,
+            Some(Fate::Survived) => &mut self.left,
+            None => &mut self.untried,
+        } += 1;
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let noticed = self.caught + self.hung;
+        let tried = noticed + self.kept + self.left;
+        let share = 100.0 * noticed as f64 / tried.max(1) as f64;
+        write!(f, "{noticed} of {tried} caught ({share:.1} %)")?;
+        if self.hung > 0 {
+            write!(f, ", {} of them by hangs", self.hung)?;
+        }
+        if self.kept > 0 {
+            write!(f, ", {} listed", self.kept)?;
+        }
+        if self.left > 0 {
+            write!(f, ", {} not listed", self.left)?;
+        }
+        if self.untried > 0 {
+            write!(f, ", {} not tried yet", self.untried)?;
+        }
+        Ok(())
+    }
+}
+
+/// All mutants by parts, and what is wrong.
+#[derive(Debug)]
+pub(super) struct Tally {
+    parts: Vec<(&'static str, Counts)>,
+    complaints: Vec<String>,
+}
+
+impl Tally {
+    pub(super) fn new(all: &[Mutant], found: &Found, kept: &Kept) -> Self {
+        let (mut total, mut core) = (Counts::default(), Counts::default());
+        let mut parts: Vec<_> = CORE
+            .iter()
+            .map(|(part, _)| (*part, Counts::default()))
+            .collect();
+        let mut complaints = Vec::new();
+        let mut caught_kept = BTreeSet::new();
+        for mutant in all {
+            let (fate, is_kept) = (found.fate(mutant), kept.has(mutant));
+            let is_core = |(_, files): &(&str, &[&str])| {
+                files.iter().any(|file| mutant.file.starts_with(file))
+            };
+            total.count(fate, is_kept);
+            if let Some(part) = CORE.iter().position(is_core) {
+                core.count(fate, is_kept);
+                parts[part].1.count(fate, is_kept);
+            }
+            let name = mutant.name();
+            match fate {
+                Some(Fate::Survived) if !is_kept => complaints.push(format!(
+                    "{name}: no test fails. Write one, or list it in {LIST} with a reason; its \
+                     line is `{}`",
+                    mutant.line
+                )),
+                Some(Fate::Caught | Fate::Hung | Fate::Unviable) if is_kept => {
+                    caught_kept.insert(name);
+                }
+                _ => {}
+            }
+        }
+        for name in caught_kept {
+            complaints.push(format!("{name} did not survive: take it out of {LIST}"));
+        }
+        let entries: Vec<Entry> = all.iter().map(Entry::of).collect();
+        for entry in kept.0.iter().filter(|entry| !entries.contains(entry)) {
+            complaints.push(format!(
+                "{}: {}: there is no such mutant any more: take it out of {LIST}",
+                entry.file, entry.change
+            ));
+        }
+        parts.push(("the core", core));
+        parts.push(("all", total));
+        Self { parts, complaints }
+    }
+
+    pub(super) fn complaints(&self) -> &[String] {
+        &self.complaints
+    }
+
+    /// The sentence of the record.
+    pub(super) fn result(&self) -> String {
+        let [.., (_, core), (_, all)] = &*self.parts else {
+            return String::new();
+        };
+        format!("{all}; in the core {core}")
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (part, counts) in &self.parts {
+            writeln!(f, "{part}: {counts}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mutant(file: &str, place: &str) -> Mutant {
+        let change = place.split_once(": ").expect("a place").1;
+        Mutant {
+            file: file.into(),
+            place: place.into(),
+            change: change.into(),
+            line: format!("the line of {place}"),
+        }
+    }
+
+    fn all() -> Vec<Mutant> {
+        vec![
+            mutant("src/event.rs", "1:1: replace + with -"),
+            mutant("src/event.rs", "2:1: replace + with *"),
+            mutant("src/event.rs", "3:1: replace + with /"),
+            mutant("src/time/rate.rs", "1:1: delete !"),
+        ]
+    }
+
+    fn contents(rate: &str) -> BTreeMap<String, String> {
+        let files = [("src/event.rs", "e1"), ("src/time/rate.rs", rate)];
+        let files = files.map(|(file, content)| (file.to_owned(), content.to_owned()));
+        files.into()
+    }
+
+    fn found() -> Found {
+        let mut found = Found::new(contents("r1"), None);
+        let fates = [Fate::Caught, Fate::Survived, Fate::Unviable, Fate::Hung];
+        let names = all().into_iter().map(|mutant| mutant.name());
+        found.add(names.zip(fates).collect());
+        found
+    }
+
+    #[test]
+    fn results_of_unchanged_files_are_kept() {
+        let record = found().details();
+        let same = Found::new(contents("r1"), Some(record.clone()));
+        assert_eq!(same.fates, found().fates);
+        let changed = Found::new(contents("r2"), Some(record));
+        let fates = all()
+            .iter()
+            .map(|mutant| changed.fate(mutant))
+            .collect::<Vec<_>>();
+        let expected = [
+            Some(Fate::Caught),
+            Some(Fate::Survived),
+            Some(Fate::Unviable),
+            None,
+        ];
+        assert_eq!(fates, expected);
+    }
+
+    #[test]
+    fn a_survivor_without_a_reason_is_complained_of() {
+        let tally = Tally::new(&all(), &found(), &Kept::default());
+        let [complaint] = tally.complaints() else {
+            panic!("{:?}", tally.complaints());
+        };
+        assert!(
+            complaint.contains("2:1: replace + with *: no test fails"),
+            "{complaint}"
+        );
+        assert!(complaint.contains("`the line of 2:1"), "{complaint}");
+        assert_eq!(
+            tally.result(),
+            "2 of 3 caught (66.7 %), 1 of them by hangs, 1 not listed; in the core 1 of 2 caught \
+             (50.0 %), 1 not listed"
+        );
+    }
+
+    #[test]
+    fn the_list_holds_survivors_only() {
+        let all = all();
+        let mut entries: Vec<_> = all.iter().map(Entry::of).collect();
+        entries.retain(|entry| entry.change != "replace + with /");
+        entries.push(Entry {
+            file: "src/event.rs".into(),
+            change: "delete -".into(),
+            line: "a line that is gone".into(),
+        });
+        let tally = Tally::new(&all, &found(), &Kept(entries));
+        let complaints = tally.complaints();
+        let expected = [
+            "replace + with - did not survive",
+            "delete ! did not survive",
+            "no such",
+        ];
+        assert_eq!(complaints.len(), expected.len(), "{complaints:?}");
+        for (complaint, expected) in complaints.iter().zip(expected) {
+            assert!(complaint.contains(expected), "{complaint}");
+        }
+        assert!(tally.result().contains("1 listed"), "{}", tally.result());
+    }
+}
