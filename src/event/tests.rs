@@ -1,6 +1,7 @@
 use super::*;
 use std::{
     pin::pin,
+    string::ToString,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -101,6 +102,17 @@ fn a_second_wait_is_an_error_until_the_first_is_dropped() {
     drop(first);
     drop(event.wait().expect("there is no other wait"));
     assert!(event.wait().is_ok());
+}
+
+#[test]
+fn a_refused_wait_says_what_to_do() {
+    let event = Event::new();
+    let _wait = event.wait();
+    let refused = event.wait().expect_err("there is one already").to_string();
+    assert!(
+        refused.contains("give each task an event of its own"),
+        "{refused}"
+    );
 }
 
 #[test]

@@ -26,7 +26,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::Pin,
     ptr,
-    string::String,
+    string::{String, ToString},
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},

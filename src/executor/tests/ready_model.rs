@@ -304,6 +304,33 @@ proptest! {
     }
 }
 
+/// A foreign waker may carry any address.
+#[test]
+fn only_the_addresses_of_slots_are_those_of_tasks() {
+    let set = Set::<Up4096, Shared>::new();
+    for number in [0, 1, 63, 64, 4095] {
+        let found = set.0.slot_of(set.0.slot(number).data());
+        assert_eq!(found.map(TaskRef::slot_number), Some(number));
+    }
+    let blocks = set.0.link().as_ptr_range();
+    let (first, last) = (
+        blocks.start.cast::<()>(),
+        blocks.end.wrapping_sub(1).cast::<()>(),
+    );
+    let others = [
+        first.wrapping_byte_sub(1),
+        // The 64 slots of a block have the addresses of its first 64 bytes.
+        first.wrapping_byte_add(64),
+        first.wrapping_byte_add(size_of::<Block>() - 1),
+        last.wrapping_byte_add(64),
+        blocks.end.cast::<()>(),
+        blocks.end.wrapping_byte_add(63).cast::<()>(),
+    ];
+    for other in others {
+        assert!(set.0.slot_of(other).is_none());
+    }
+}
+
 #[test]
 fn all_tasks_of_every_capacity_are_visited_in_order() {
     all_are_visited_in_order::<Up64, Shared>();

@@ -302,7 +302,8 @@ fn a_second_runner_continues_remote_tasks() {
     let mut handle = executor.remote().spawn(remote(station)).unwrap();
     for deadline in [10, 20] {
         let mut runner = executor.enter().unwrap().with_timers(station.timers);
-        assert!(executor.enter().is_err());
+        let refused = executor.enter().expect_err("there is a runner").to_string();
+        assert!(refused.contains("drop the runner first"), "{refused}");
         let turn = runner.run_until_idle();
         assert_eq!(turn.next_deadline, Some(Instant::from_nanos(deadline)));
         assert!(poll_once(&mut handle).is_pending());

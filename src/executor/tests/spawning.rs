@@ -2,7 +2,7 @@
 
 use super::*;
 use core::future::{pending, poll_fn, ready};
-use std::{collections::BTreeSet, string::ToString};
+use std::collections::BTreeSet;
 
 #[test]
 fn a_full_pool_and_a_full_executor_are_two_errors_that_return_the_task() {

@@ -87,7 +87,9 @@ fn a_trace_follows_a_task_from_spawn_to_end() {
     init();
     static EXECUTOR: Executor<Up64> = Executor::new(Shared);
     install(&TRACE).unwrap();
-    assert_eq!(install(&TRACE), Err(AlreadyTraced));
+    let refused = install(&TRACE).unwrap_err();
+    assert_eq!(refused, AlreadyTraced);
+    assert!(refused.to_string().contains("one trace, once"), "{refused}");
 
     let mut runner = EXECUTOR.enter().unwrap();
     runner.spawner().spawn_detached(followed()).unwrap();

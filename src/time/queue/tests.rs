@@ -7,7 +7,9 @@ mod model;
 use std::{
     boxed::Box,
     mem::ManuallyDrop,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
+    string::ToString,
     sync::Arc,
     task::{Wake, Waker},
     time::Duration,
@@ -158,8 +160,47 @@ fn has_clock_is_true_only_once_the_clock_can_be_read() {
         alarm: clock,
     });
     assert!(!queue.has_clock() || queue.now() == at(0));
-    assert_eq!(queue.install(clock, clock), Err(AlreadyInstalled));
+    let refused = queue.install(clock, clock).unwrap_err();
+    assert_eq!(refused, AlreadyInstalled);
+    assert!(
+        refused.to_string().contains("install one clock, once"),
+        "{refused}"
+    );
     assert!(queue.has_clock() && queue.now() == at(0));
+}
+
+/// A program that forgot to install a clock is told so, whatever it does first.
+#[test]
+fn without_a_clock_a_panic_says_what_to_call() {
+    let queue = leak(TimerQueue::new());
+    assert!(!queue.has_clock());
+    let reads: [fn(&'static TimerQueue); 2] = [
+        |queue| {
+            let _ = queue.now();
+        },
+        |queue| {
+            let _timer = waiting(queue, 5, Waker::noop());
+            queue.turn();
+        },
+    ];
+    for read in reads {
+        let panic = catch_unwind(AssertUnwindSafe(|| read(queue))).expect_err("there is no clock");
+        let text = panic.downcast_ref::<&str>().expect("a message");
+        assert!(text.contains("`platform::bare::init`"), "{text}");
+    }
+    assert_eq!(queue.turn(), None, "the timer is gone");
+}
+
+/// Also what is due at this very instant, and all of it: the next pass polls it.
+#[test]
+fn after_a_wait_all_that_is_due_is_woken_before_the_pass() {
+    let (queue, clock) = queue();
+    let recording = Recording::default();
+    let _timers = [100, 100, 100, 101].map(|at| waiting(queue, at, &recording.waker(at as usize)));
+    settle(queue);
+    clock.advance_to(at(100), queue);
+    queue.look_after_wait();
+    assert_eq!(recording.take(), [100, 100, 100]);
 }
 
 #[test]

@@ -127,7 +127,9 @@ impl Found {
                     }
                 }
             }
-            files.insert(file, entry);
+            if entry.as_object().is_some_and(|entry| entry.len() > 1) {
+                files.insert(file, entry);
+            }
         }
         json!({ "files": files })
     }

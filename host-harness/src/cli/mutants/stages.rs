@@ -11,6 +11,8 @@ pub(super) struct Stage {
     pub(super) environment: &'static [(&'static str, &'static str)],
     pub(super) features: &'static [&'static str],
     pub(super) cargo_test: &'static [&'static str],
+    /// The limit of processor time, in seconds: many times what the tests take.
+    pub(super) seconds: u32,
 }
 
 impl Stage {
@@ -36,7 +38,9 @@ pub(super) const STAGES: [Stage; 5] = [
             "--skip=on_one_thread_at_a_time",
             "--skip=executor::tests::threads",
             "--skip=neither_reported_nor_kept_awake",
+            "--skip=in_a_table_",
         ],
+        seconds: 20,
     },
     Stage {
         what: "all of the library's tests",
@@ -44,6 +48,7 @@ pub(super) const STAGES: [Stage; 5] = [
         environment: &[],
         features: &["--all-features"],
         cargo_test: &[],
+        seconds: 120,
     },
     Stage {
         what: "the library's tests without metrics and trace",
@@ -51,6 +56,7 @@ pub(super) const STAGES: [Stage; 5] = [
         environment: &[],
         features: &["--features=alloc"],
         cargo_test: &[],
+        seconds: 120,
     },
     Stage {
         what: "the tests of embassy's timers without a heap",
@@ -58,6 +64,7 @@ pub(super) const STAGES: [Stage; 5] = [
         environment: &[],
         features: &["--no-default-features", "--features=embassy-time"],
         cargo_test: &["time::embassy"],
+        seconds: 120,
     },
     Stage {
         what: "the models under loom",
@@ -68,5 +75,6 @@ pub(super) const STAGES: [Stage; 5] = [
         ],
         features: &["--features=alloc", "--profile=release"],
         cargo_test: &["loom_tests"],
+        seconds: 3600,
     },
 ];

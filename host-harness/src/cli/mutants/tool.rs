@@ -8,12 +8,10 @@ use crate::{
     toolchain,
     workspace::Workspace,
 };
-use rustix::process::{Resource, Rlimit, setrlimit};
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
-    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -26,9 +24,8 @@ const VERSION: &str = "27.1.0";
 const INSTALL_LIMIT: Duration = Duration::from_secs(3600);
 const LIST_LIMIT: Duration = Duration::from_secs(300);
 
-/// The address space of each process, in bytes: several times what the compiler takes. Some mutants
-/// allocate without end.
-const ADDRESS_SPACE: u64 = 6 << 30;
+/// The address space of the tests, in KiB: some mutants allocate without end.
+const ADDRESS_SPACE: u64 = 4 << 20;
 
 /// Its status if the tests fail without a mutant.
 const BASELINE_FAILED: i32 = 4;
@@ -197,13 +194,13 @@ impl Tool {
             .args(stage.features)
             // Also for the build: it would build all tests of the package otherwise.
             .args(["--cargo-arg=--locked", "--cargo-arg=--lib"])
+            .arg(format!("--cargo-arg=--config={}", runner(stage)))
             .arg("--")
             .args(stage.cargo_test)
             .envs(stage.environment.iter().copied())
             // A mutant changes little, so little is compiled.
             .env("CARGO_INCREMENTAL", "1")
             .env("CARGO_PROFILE_DEV_DEBUG", "0");
-        bound_memory(&mut command);
         let status = match process::run(&mut command, Scope::Group, limit, stop) {
             Ok(status) => Ok(status),
             Err(error @ (ProcessError::TimedOut { .. } | ProcessError::Stopped)) => Err(error),
@@ -250,21 +247,11 @@ fn is_right(program: &Path, stop: &StopToken) -> bool {
     answer.is_ok_and(|answer| answer.output.trim() == format!("cargo-mutants {VERSION}"))
 }
 
-/// Bounds the memory of each process.
-fn bound_memory(command: &mut Command) {
-    let bounded = || {
-        let most = Some(ADDRESS_SPACE);
-        Ok(setrlimit(
-            Resource::As,
-            Rlimit {
-                current: most,
-                maximum: most,
-            },
-        )?)
-    };
-    // SAFETY: between fork and exec only async-signal-safe functions may be called, such as this
-    // system call.
-    unsafe { command.pre_exec(bounded) };
+/// A setting of cargo by which the tests run with limits. By time of the processor, a test that
+/// spins has the same limit however busy the machine is.
+fn runner(stage: &Stage) -> String {
+    let limits = format!("ulimit -t {} && ulimit -v {ADDRESS_SPACE}", stage.seconds);
+    format!(r#"target."cfg(unix)".runner=["sh", "-c", '{limits} && exec "$@"', "sh"]"#)
 }
 
 fn failed(file: &Path, what: &'static str, reason: io::Error) -> ToolError {

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Barrier,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Wake, Waker},
@@ -12,9 +12,18 @@ use std::{
 
 use super::table;
 use crate::{
-    platform::host::VirtualClock,
-    test_support::leak,
-    time::{Instant, TimerQueue, embassy::slot::DeadlineSlot, testing::queue},
+    block_on,
+    executor::{Executor, Shared, Up64, yield_now},
+    idle::{Idle, IdleContext},
+    platform::host::{self, VirtualClock},
+    tasks,
+    test_support::{alone, leak},
+    time::{
+        Instant, Served, TimerQueue,
+        embassy::{PACE, slot::DeadlineSlot},
+        pause,
+        testing::queue,
+    },
 };
 
 const ROUNDS: u64 = if cfg!(miri) { 20 } else { 2000 };
@@ -142,4 +151,59 @@ fn in_a_table_that_grows_no_wake_is_lost() {
         unsafe { growth.look(table.look(), table, queue, allocate) };
     });
     assert!(table.entries() <= 2 * THREADS, "{}", table.entries());
+}
+
+/// The loop that serves the global queue pauses. A loop on another thread has its own tasks to poll,
+/// and leaves the pause as it is.
+#[test]
+#[cfg_attr(miri, ignore = "Miri has no processes")]
+fn a_loop_does_not_pause_for_another_threads_queue() {
+    tasks! { async fn yields(), pool = 1 { yield_now().await } }
+    static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+    alone(|| {
+        host::init();
+        let queue = TimerQueue::global();
+        let meet = &Barrier::new(2);
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                let mut served = Served::new(queue);
+                assert!(served.is_ours());
+                // SAFETY: this pace is used with the global queue only.
+                unsafe { PACE.begin(queue) };
+                served.turn();
+                meet.wait();
+                // The other loop runs.
+                meet.wait();
+                assert!(pause::is_on(queue), "another loop has ended the pause");
+                pause::end(queue);
+            });
+            meet.wait();
+            assert!(pause::is_on(queue) && queue.is_settled());
+            let mut runner = EXECUTOR.enter().unwrap();
+            runner.spawner().spawn_detached(yields()).unwrap();
+            assert!(!runner.is_idle(), "it has a task to poll");
+            runner.run(NoWait);
+            block_on(async { yield_now().await }, NoWait);
+            meet.wait();
+        });
+        // Without another loop, the pause is this one's.
+        let mut runner = EXECUTOR.enter().unwrap();
+        runner.spawner().spawn_detached(yields()).unwrap();
+        assert!(!runner.is_idle());
+        // SAFETY: as above.
+        unsafe { PACE.begin(queue) };
+        queue.turn();
+        assert!(runner.is_idle(), "its task waits for the end of the pause");
+        runner.run(host::Skip);
+        assert!(!pause::is_on(queue));
+    });
+}
+
+/// For a loop that always has something to poll.
+struct NoWait;
+
+impl Idle for NoWait {
+    fn wait(&mut self, _cx: &IdleContext<'_>) {
+        panic!("it waits although a task is ready");
+    }
 }

@@ -7,6 +7,7 @@ use std::{
     pin::pin,
     ptr,
     rc::Rc,
+    string::ToString,
     sync::atomic::{AtomicPtr, AtomicUsize, Ordering},
     task::{Context, Poll, RawWaker, RawWakerVTable, Waker},
     thread,
@@ -298,7 +299,12 @@ fn more_wakers_use_the_added_room() {
     alone(|| {
         host::init();
         assert_eq!(FIRST.add(), Ok(()));
-        assert_eq!(FIRST.add(), Err(AlreadyAdded));
+        let refused = FIRST.add().unwrap_err();
+        assert_eq!(refused, AlreadyAdded);
+        assert!(
+            refused.to_string().contains("add each `MoreWakers` once"),
+            "{refused}"
+        );
         block_on(naps(OTHER_WAKERS as u64 + 1, ms(0)), Skip);
         // Also after the first ones were used.
         assert_eq!(SECOND.add(), Ok(()));
