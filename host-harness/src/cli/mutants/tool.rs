@@ -247,11 +247,16 @@ fn is_right(program: &Path, stop: &StopToken) -> bool {
     answer.is_ok_and(|answer| answer.output.trim() == format!("cargo-mutants {VERSION}"))
 }
 
-/// A setting of cargo by which the tests run with limits. By time of the processor, a test that
-/// spins has the same limit however busy the machine is.
+/// A setting of cargo by which the tests run with limits, and start no test after one has failed:
+/// many mutants would then hang in another. By time of the processor, a test that spins has the
+/// same limit however busy the machine is.
 fn runner(stage: &Stage) -> String {
-    let limits = format!("ulimit -t {} && ulimit -v {ADDRESS_SPACE}", stage.seconds);
-    format!(r#"target."cfg(unix)".runner=["sh", "-c", '{limits} && exec "$@"', "sh"]"#)
+    let script = format!(
+        "ulimit -t {} && ulimit -v {ADDRESS_SPACE} && \
+         RUSTC_BOOTSTRAP=1 exec \"$@\" -Zunstable-options --fail-fast",
+        stage.seconds
+    );
+    format!(r#"target."cfg(unix)".runner=["sh", "-c", '{script}', "sh"]"#)
 }
 
 fn failed(file: &Path, what: &'static str, reason: io::Error) -> ToolError {

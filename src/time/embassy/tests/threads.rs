@@ -2,8 +2,9 @@
 
 use std::{
     sync::{
-        Arc, Barrier,
+        Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
+        mpsc,
     },
     task::{Wake, Waker},
     thread,
@@ -163,28 +164,29 @@ fn a_loop_does_not_pause_for_another_threads_queue() {
     alone(|| {
         host::init();
         let queue = TimerQueue::global();
-        let meet = &Barrier::new(2);
         thread::scope(|scope| {
+            let (began, begins) = mpsc::channel();
+            let (done, is_done) = mpsc::channel::<()>();
             scope.spawn(move || {
                 let mut served = Served::new(queue);
                 assert!(served.is_ours());
                 // SAFETY: this pace is used with the global queue only.
                 unsafe { PACE.begin(queue) };
                 served.turn();
-                meet.wait();
-                // The other loop runs.
-                meet.wait();
+                began.send(()).unwrap();
+                // The other loop runs, until it drops its end.
+                let _ = is_done.recv();
                 assert!(pause::is_on(queue), "another loop has ended the pause");
                 pause::end(queue);
             });
-            meet.wait();
+            begins.recv().expect("the pause has begun");
             assert!(pause::is_on(queue) && queue.is_settled());
             let mut runner = EXECUTOR.enter().unwrap();
             runner.spawner().spawn_detached(yields()).unwrap();
             assert!(!runner.is_idle(), "it has a task to poll");
             runner.run(NoWait);
             block_on(async { yield_now().await }, NoWait);
-            meet.wait();
+            drop(done);
         });
         // Without another loop, the pause is this one's.
         let mut runner = EXECUTOR.enter().unwrap();
