@@ -120,7 +120,9 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
     for (index, stage) in STAGES.iter().enumerate() {
         let is_due = |mutant: &&&Mutant| match found.fate(mutant) {
             None => index == 0,
-            Some(Fate::Survived) => index > 0 && stage.is_for(mutant) && !kept.has(mutant),
+            Some(Fate::Suspected | Fate::Survived) => {
+                index > 0 && stage.is_for(mutant) && !kept.has(mutant)
+            }
             Some(_) => false,
         };
         let due: Vec<&Mutant> = chosen.iter().filter(is_due).copied().collect();
@@ -129,7 +131,16 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
         }
         note(format_args!("{} mutants: {}", due.len(), stage.what));
         let rest = limit.saturating_sub(start.elapsed());
-        let tried = tool.test(&tree, stage, &all, &due, rest, stop)?;
+        let mut tried = tool.test(&tree, stage, &all, &due, rest, stop)?;
+        for mutant in due {
+            let has_slower = STAGES[index + 1..]
+                .iter()
+                .any(|slower| slower.is_for(mutant));
+            match tried.fates.get_mut(&mutant.name()) {
+                Some(fate) if *fate == Fate::Survived && has_slower => *fate = Fate::Suspected,
+                _ => {}
+            }
+        }
         found.add(tried.fates);
         end = tried.end;
         if end.is_err() {

@@ -222,8 +222,8 @@ impl Tool {
             _ => {}
         }
         let mut fates = BTreeMap::new();
-        for fate in Fate::ALL {
-            let file = results.join(fate.file());
+        for (fate, file) in Fate::FILES {
+            let file = results.join(file);
             let text = fs::read_to_string(&file).map_err(|reason| failed(&file, "read", reason))?;
             // A run that was killed may leave half a line.
             let names = text.lines().filter(|name| due.contains(*name));
