@@ -224,7 +224,7 @@ mod tests {
     use super::*;
     use crate::{idle::IdleContext, test_support::alone};
     use core::{future::poll_fn, sync::atomic::AtomicU32};
-    use std::{sync::mpsc, thread, time};
+    use std::{sync::mpsc, thread};
 
     /// Waits by asking again and again, as a policy without an alarm does.
     struct Ask;
@@ -292,6 +292,19 @@ mod tests {
         const DONE: u32 = u32::MAX;
         static WRITTEN: AtomicU32 = AtomicU32::new(0);
         static SEEN: AtomicU32 = AtomicU32::new(0);
+        /// How often the policy has asked.
+        static ASKED: AtomicU64 = AtomicU64::new(0);
+
+        struct Count;
+
+        impl Idle for Count {
+            fn wait(&mut self, cx: &IdleContext<'_>) {
+                while cx.is_idle() {
+                    ASKED.fetch_add(1, Ordering::AcqRel);
+                }
+            }
+        }
+
         let (sender, receiver) = mpsc::channel::<Waker>();
         let other = thread::spawn(move || {
             let waker = receiver.recv().expect("the first poll sends it");
@@ -303,10 +316,13 @@ mod tests {
             for round in 1..=ROUNDS {
                 write_and_wake(2 * round);
                 write_and_wake(2 * round + 1);
-                let start = time::Instant::now();
-                while SEEN.load(Ordering::Acquire) <= 2 * round && lost.is_none() {
+                // Not by time: the thread that polls may not run for long. A wake is lost if it goes
+                // on to ask, and still has not polled.
+                let asked = ASKED.load(Ordering::Acquire);
+                let not_seen = || SEEN.load(Ordering::Acquire) <= 2 * round;
+                while not_seen() && lost.is_none() {
                     core::hint::spin_loop();
-                    if start.elapsed() > time::Duration::from_secs(10) {
+                    if ASKED.load(Ordering::Acquire) > asked + 100_000 && not_seen() {
                         lost = Some(round);
                     }
                 }
@@ -325,7 +341,7 @@ mod tests {
                     Poll::Pending
                 }
             }),
-            Ask,
+            Count,
         );
         assert_eq!(
             other.join().expect("the other thread ends"),

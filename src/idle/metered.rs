@@ -63,3 +63,36 @@ impl<I: Idle> Idle for Metered<I> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{platform::host::VirtualClock, test_support::leak, time::TimerQueue};
+
+    /// Waits for five nanoseconds.
+    struct Wait(&'static VirtualClock);
+
+    impl Idle for Wait {
+        fn wait(&mut self, _cx: &IdleContext<'_>) {
+            self.0.pass(5);
+        }
+    }
+
+    /// As a loop that is given a reference does.
+    fn wait_by(mut idle: impl Idle, timers: &TimerQueue) {
+        idle.wait(&IdleContext::new(timers, None, &|| true));
+    }
+
+    #[test]
+    fn waits_are_counted_and_with_a_clock_measured() {
+        let (timers, clock) = (leak(TimerQueue::new()), leak(VirtualClock::new()));
+        let mut idle = Metered::new(Wait(clock));
+        wait_by(&mut idle, timers);
+        assert_eq!((idle.waits(), idle.waited()), (1, Duration::ZERO));
+        timers.install(clock, clock).expect("the first clock");
+        wait_by(&mut idle, timers);
+        wait_by(&mut idle, timers);
+        assert_eq!((idle.waits(), idle.waited()), (3, Duration::from_nanos(10)));
+        assert_eq!(timers.now().as_nanos(), 15, "the other policy waited");
+    }
+}

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::time::Clock;
-use core::{cell::RefCell, time::Duration};
+use core::{cell::RefCell, future::poll_fn, time::Duration};
 
 /// An idle policy each of whose waits ends after a millisecond, by a device's interrupt, unless the
 /// alarm comes first.
@@ -143,15 +143,25 @@ fn a_stale_wake_is_not_a_step() {
 }
 
 /// A task whose deadline passes during a long pass is polled in that pass, though the pass is past
-/// its slot: at most 512 polls late, and without an alarm.
+/// its slot: at most 512 polls late, and without an alarm. It is not polled again for that wake.
 #[test]
 fn no_deadline_waits_for_the_end_of_a_long_pass() {
     const BUSY: usize = 4_000;
+    const SLEEPS: u64 = 59;
     tasks! {
-        async fn sleeper(station: Station, late: Arc<AtomicUsize>), pool = 1 {
-            for step in 1..60 {
+        async fn sleeper(
+            station: Station,
+            late: Arc<AtomicUsize>,
+            polls: Arc<AtomicUsize>,
+        ), pool = 1 {
+            for step in 1..=SLEEPS {
                 let at = step * 197;
-                station.timer(at).await;
+                let mut timer = std::pin::pin!(station.timer(at));
+                poll_fn(|cx| {
+                    polls.fetch_add(1, Ordering::SeqCst);
+                    timer.as_mut().poll(cx)
+                })
+                .await;
                 late.fetch_max((station.now() - at) as usize, Ordering::SeqCst);
             }
         }
@@ -165,10 +175,10 @@ fn no_deadline_waits_for_the_end_of_a_long_pass() {
     let station = Station::new();
     let executor = executor::<Up4096>();
     let mut runner = executor.enter().unwrap().with_timers(station.timers);
-    let late = Arc::default();
+    let (late, polls) = <(Arc<_>, Arc<_>)>::default();
     let spawner = runner.spawner();
     spawner
-        .spawn_detached(sleeper(station, Arc::clone(&late)))
+        .spawn_detached(sleeper(station, Arc::clone(&late), Arc::clone(&polls)))
         .unwrap();
     runner.pass();
     for _ in 0..BUSY {
@@ -177,6 +187,9 @@ fn no_deadline_waits_for_the_end_of_a_long_pass() {
     runner.run(station);
     let late = late.load(Ordering::SeqCst);
     assert!(late > 0 && late <= 512, "{late} polls late");
+    // Each timer is polled when it begins to wait, and when it ends.
+    let (polls, most) = (polls.load(Ordering::SeqCst), 2 * SLEEPS as usize);
+    assert!(polls <= most, "{polls} polls");
 }
 
 /// Timers that are always due do not reduce the polls of tasks that are ready.
