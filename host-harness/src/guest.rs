@@ -79,6 +79,7 @@ const SEPARATE_PACKAGES: &[(&str, &[&str])] = &[
     ),
     ("dormir-random-programs-guest", &["random-programs"]),
     ("dormir-shell-guest", &["echo", "hello-serial", "shell"]),
+    ("dormir-soak-guest", &["soak"]),
     ("dormir-watched-guest", &["watched"]),
 ];
 

@@ -54,6 +54,7 @@ pub mod packages;
 #[doc(hidden)]
 pub mod process;
 pub mod setup;
+pub mod soak;
 mod stop;
 pub mod toolchain;
 pub mod vmm;

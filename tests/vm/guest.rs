@@ -89,6 +89,7 @@ pub(crate) fn images() -> Result<&'static Images, Failed> {
         "size-embassy",
         "size-empty",
         "sleeps",
+        "soak",
         "store-key",
         "sweep",
         "vsock",

@@ -26,6 +26,7 @@ mod reports;
 mod serial;
 mod sizes;
 mod sleeps;
+mod soak;
 mod start_info;
 mod sweep;
 mod timers;
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
         net::trials(),
         sizes::trials(),
         sleeps::trials(),
+        soak::trials(),
         hyperlight::trials(),
         watchdog::trials(),
     ];

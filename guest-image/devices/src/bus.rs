@@ -7,14 +7,20 @@ use dormir_virtio::{Attached, DeviceType, Interrupt, Transport, mmio, pci};
 use crate::Failure;
 
 /// A device that is ready for its driver.
-pub(crate) type AttachedTo<F> = Attached<<F as Found>::Transport, <F as Found>::Interrupt>;
+pub type AttachedTo<F> = Attached<<F as Found>::Transport, <F as Found>::Interrupt>;
 
 /// A device that was found.
-pub(crate) trait Found: Sized {
+pub trait Found: Sized {
+    /// How its registers are reached.
     type Transport: Transport + 'static;
+    /// How it interrupts.
     type Interrupt: Interrupt + 'static;
 
     /// Connects it. `None`: it is a transport without a device, or a device without a driver here.
+    ///
+    /// # Errors
+    ///
+    /// The device cannot be connected; a sentence.
     fn attach(&self) -> Result<Option<AttachedTo<Self>>, Failure>;
 }
 

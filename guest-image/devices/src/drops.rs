@@ -15,12 +15,12 @@ use dormir::{
     executor::{JoinHandle, Spawner, Task},
     time::Instant,
 };
+use dormir_devices_guest::random::Random;
 use dormir_guest::{console::report, heap, println};
 use dormir_virtio::{DeviceType, blk::Disk, rng::Rng};
 
 use crate::{Failure, bus::Found, error_of};
 use disk::Region;
-use random::Random;
 
 /// The tasks that make requests of each device: more than its queue has room for.
 const DISK_TASKS: u64 = 48;

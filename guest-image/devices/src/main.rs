@@ -12,34 +12,32 @@
 
 extern crate alloc;
 
-mod bus;
 mod console;
 mod demo;
 mod disk;
 mod dropped;
 mod drops;
 mod rng;
-mod tasks;
 
 use alloc::{boxed::Box, vec::Vec};
-use core::{error::Error, str::FromStr, time::Duration};
+use core::{str::FromStr, time::Duration};
 
 use dormir::{
     executor::{Executor, SingleVcpu, Spawner, Task, Up64},
     idle::Halt,
 };
+use dormir_devices_guest::{
+    Failure,
+    bus::{self, Found},
+    tasks,
+};
 use dormir_guest::{args, println};
 use dormir_virtio::{DeviceType, blk::Disk, console::Console, mmio, pci, rng::Rng};
-
-use bus::Found;
 
 dormir_guest::entry!(main);
 
 // SAFETY: this guest has one vCPU.
 static EXECUTOR: Executor<Up64, SingleVcpu> = Executor::new(unsafe { SingleVcpu::new() });
-
-/// What a case fails with.
-type Failure = Box<dyn Error>;
 
 fn main() -> Result<(), Failure> {
     if args::value("demo").is_some() {

@@ -8,7 +8,7 @@ use core::{
 };
 
 /// Runs all futures at once, and returns their outputs in order.
-pub(crate) async fn join_all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
+pub async fn join_all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
     let mut futures: Vec<Result<F::Output, Pin<Box<F>>>> = futures
         .into_iter()
         .map(|future| Err(Box::pin(future)))
@@ -32,7 +32,7 @@ pub(crate) async fn join_all<F: Future>(futures: impl IntoIterator<Item = F>) ->
 }
 
 /// Polls a future once, and drops it. `None`: it was not done.
-pub(crate) async fn poll_once<F: Future>(future: F) -> Option<F::Output> {
+pub async fn poll_once<F: Future>(future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     poll_fn(|cx| match future.as_mut().poll(cx) {
         Poll::Ready(output) => Poll::Ready(Some(output)),

@@ -1,6 +1,7 @@
 //! `cargo vm soak`: the long checks.
 
 mod devices;
+mod everything;
 mod programs;
 
 use super::{
@@ -8,14 +9,20 @@ use super::{
     record::{Recording, Run},
 };
 use crate::{
+    guest,
     hyperlight::{self, SandboxMode, SandboxRunner},
     setup::{self, Needs},
     stop::StopToken,
-    vmm::{Accelerator, MachineType, Vmm},
+    vmm::{Accelerator, MachineType, Vmm, kvm},
     workspace::Workspace,
 };
 use clap::{ValueEnum, builder::RangedI64ValueParser, value_parser};
-use std::time::{Duration, Instant};
+use serde_json::json;
+use std::{
+    error::Error,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 /// Runs a long check, and shows its progress
 ///
@@ -26,20 +33,24 @@ pub(super) struct Arguments {
     /// The check
     check: Check,
     /// How many calls, sandboxes, requests or programs [default: 100000 calls, 1000 sandboxes,
-    /// 1000000 requests of each device, 100000 programs on each executor]
+    /// 1000000 requests of each device, 100000 programs on each executor]; not for everything
     #[arg(long)]
     #[arg(value_parser = RangedI64ValueParser::<u64>::new().range(1..=1_000_000_000))]
     count: Option<u64>,
+    /// For how long the guest of everything runs [default: 5]; for no other check
+    #[arg(long, conflicts_with = "count")]
+    #[arg(value_parser = value_parser!(u16).range(1..))]
+    minutes: Option<u16>,
     /// Selects the calls or requests; the first program
     #[arg(long, default_value_t = 0)]
     #[arg(value_parser = RangedI64ValueParser::<u64>::new().range(0..=u32::MAX.into()))]
     seed: u64,
-    /// The VMM. For devices kvm, or QEMU's, such as qemu-tcg/q35 [default: qemu-tcg/microvm]; for
-    /// programs the same [default: the host]; for others hyperlight or hyperlight-interrupts
-    /// [default: both, one after the other]
+    /// The VMM. For devices and everything kvm, or QEMU's, such as qemu-tcg/q35 [default:
+    /// qemu-tcg/microvm]; for programs the same [default: the host]; for others hyperlight or
+    /// hyperlight-interrupts [default: both, one after the other]
     #[arg(long)]
     vmm: Option<Under>,
-    /// The time limit under each VMM, in minutes
+    /// The time limit under each VMM, in minutes; that of everything follows from --minutes
     #[arg(long, value_name = "MINUTES", default_value_t = 60)]
     #[arg(value_parser = value_parser!(u16).range(1..))]
     timeout: u16,
@@ -59,6 +70,10 @@ enum Check {
     /// Requests to a virtio disk and a virtio device of random numbers, of which a third is dropped
     /// at random: none is lost, nothing is corrupted, and every buffer is freed
     Devices,
+    /// Everything there is at once, in one guest: timers from microseconds to minutes, tasks that
+    /// wake, join and abort each other, interrupts, devices, calls of the host. Each wake is
+    /// accounted for: one that is lost ends the guest, with its kind and number
+    Everything,
     /// Random programs of tasks against a reference: on the host, where time is virtual, or with
     /// --vmm in a guest
     Programs,
@@ -73,13 +88,42 @@ struct WrongVmmError {
     others: &'static str,
 }
 
+/// A check was given what it is not measured by.
+#[derive(Debug, thiserror::Error)]
+#[error("the check `{}` takes no --{given}: pass --{instead}, or neither", check.name())]
+struct WrongMeasureError {
+    check: Check,
+    given: &'static str,
+    instead: &'static str,
+}
+
 impl Check {
     fn default_count(self) -> u64 {
         match self {
             Self::RandomCalls => 100_000,
             Self::DrivenSandboxes => 1000,
             Self::Devices => 1_000_000,
+            // It is measured by its time.
+            Self::Everything => 0,
             Self::Programs => 100_000,
+        }
+    }
+
+    /// What it shows.
+    fn claim(self) -> &'static str {
+        match self {
+            Self::RandomCalls => {
+                "Each host call of a sandbox ends once, with its own result, or lost by a restore"
+            }
+            Self::DrivenSandboxes => "Sandboxes that wait for host calls are driven by two threads",
+            Self::Devices => {
+                "No request of a virtio device is lost, none corrupts anything, and every buffer \
+                 is freed"
+            }
+            Self::Everything => {
+                "No wake is lost, and nothing grows, while a guest uses everything there is"
+            }
+            Self::Programs => "Random programs of tasks do what a simple reference does",
         }
     }
 
@@ -89,6 +133,7 @@ impl Check {
             Self::RandomCalls => "random-calls",
             Self::DrivenSandboxes => "driven-sandboxes",
             Self::Devices => "devices",
+            Self::Everything => "everything",
             Self::Programs => "programs",
         }
     }
@@ -101,15 +146,32 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
         under,
         others,
     };
+    let (given, instead) = match check {
+        Check::Everything => (arguments.count.map(|_| "count"), "minutes"),
+        _ => (arguments.minutes.map(|_| "minutes"), "count"),
+    };
+    if let Some(given) = given {
+        let error = WrongMeasureError {
+            check,
+            given,
+            instead,
+        };
+        return Err(error.into());
+    }
     match (check, arguments.vmm) {
-        (Check::Devices, None) => {
-            let vmm = Vmm::Qemu(Accelerator::Tcg, MachineType::Microvm);
-            devices::run(arguments, vmm, stop)
-        }
-        (Check::Devices, Some(Under::Vmm(vmm))) => devices::run(arguments, vmm, stop),
-        (Check::Devices, Some(under)) => {
-            let others = "kvm, or one of QEMU's, such as qemu-tcg/q35";
-            Err(wrong(under, others).into())
+        (Check::Devices | Check::Everything, under) => {
+            let vmm = match under {
+                None => Vmm::Qemu(Accelerator::Tcg, MachineType::Microvm),
+                Some(Under::Vmm(vmm)) => vmm,
+                Some(under) => {
+                    let others = "kvm, or one of QEMU's, such as qemu-tcg/q35";
+                    return Err(wrong(under, others).into());
+                }
+            };
+            match check {
+                Check::Everything => everything::run(arguments, vmm, stop),
+                _ => devices::run(arguments, vmm, stop),
+            }
         }
         (Check::Programs, None) => programs::on_the_host(arguments, stop),
         (Check::Programs, Some(Under::Vmm(vmm))) => programs::in_a_guest(arguments, vmm, stop),
@@ -124,6 +186,27 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
             Err(wrong(under, others).into())
         }
     }
+}
+
+/// Sets this machine up for a VMM, and builds a guest program.
+fn built(
+    arguments: &Arguments,
+    vmm: Vmm,
+    program: &str,
+    stop: &StopToken,
+) -> Result<(Workspace, PathBuf), Box<dyn Error>> {
+    if matches!(vmm, Vmm::Kvm | Vmm::Qemu(Accelerator::Kvm, _)) {
+        // Before anything is installed or built: set-up cannot fix this.
+        kvm::probe()?;
+    }
+    let workspace = Workspace::locate()?;
+    let needs = Needs {
+        qemu: matches!(vmm, Vmm::Qemu(..)),
+        ..Needs::default()
+    };
+    let toolchain = setup::set_up(&workspace, needs, arguments.installing.policy(), stop)?;
+    let images = guest::build(&toolchain, &workspace, &[program], stop)?;
+    Ok((workspace, images.get(program)?.to_owned()))
 }
 
 fn in_sandboxes(arguments: &Arguments, modes: &[SandboxMode], stop: &StopToken) -> Ended {
@@ -144,6 +227,20 @@ fn in_sandboxes(arguments: &Arguments, modes: &[SandboxMode], stop: &StopToken) 
         let start = Instant::now();
         let ended = runner.run_shown(&guest, &what, limit, stop)?;
         let took = start.elapsed().as_secs_f64();
+        if matches!(ended.code(), Some(0 | 1)) {
+            let name = check.name();
+            let command = format!("cargo vm soak {name} --vmm {mode} --count {count}");
+            let run = Run {
+                name: format!("soak-{name}-{mode}"),
+                claim: check.claim(),
+                command,
+                took: start.elapsed(),
+                passed: ended.success(),
+                result: format!("{count} of them under {mode}"),
+                details: json!({ "count": count, "seed": arguments.seed }),
+            };
+            arguments.recording.write(&workspace, &run)?;
+        }
         if ended.success() {
             note(format_args!("{mode}: passed in {took:.1} s"));
         } else {

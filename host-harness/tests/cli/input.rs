@@ -112,6 +112,15 @@ fn invalid_arguments_are_named() {
         ("soak random-calls --vmm vmware", "`vmware`"),
         ("soak random-calls --vmm kvm", "pass hyperlight or"),
         ("soak devices --vmm hyperlight", "pass kvm, or one of"),
+        (
+            "soak devices --minutes 5",
+            "takes no --minutes: pass --count",
+        ),
+        (
+            "soak everything --count 5",
+            "takes no --count: pass --minutes",
+        ),
+        ("soak everything --minutes 0", "0 is not in 1.."),
         ("demo --fast", "'--fast'"),
         ("test --browser -- filter", "--browser"),
         ("test filter", "'filter'"),

@@ -12,7 +12,7 @@ use dormir_virtio::{
     blk::{Disk, SECTOR},
 };
 
-use super::{Counts, ROUND, Random};
+use super::{Counts, ROUND, Random, random::maybe_drop};
 use crate::{Failure, error_of, tasks::poll_once};
 
 /// The sectors of a region.
@@ -71,7 +71,7 @@ impl Region {
             if random.below(2) == 0 {
                 reads.made += 1;
                 let request = disk.read(sector, zeros(count));
-                match random.maybe_drop(request).await {
+                match maybe_drop(&mut random, request).await {
                     Some((buffer, result)) => {
                         result?;
                         self.check(offset, &buffer)?;
@@ -82,7 +82,7 @@ impl Region {
                 writes.made += 1;
                 self.last += 1;
                 let content = self.content(offset, count);
-                match random.maybe_drop(disk.write(sector, content)).await {
+                match maybe_drop(&mut random, disk.write(sector, content)).await {
                     Some((_, result)) => {
                         result?;
                         self.ended[offset..offset + count].fill(self.last);

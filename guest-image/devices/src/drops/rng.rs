@@ -5,7 +5,7 @@ use alloc::vec;
 use dormir::time::Instant;
 use dormir_virtio::{Interrupt, Transport, rng::Rng};
 
-use super::{Counts, Random};
+use super::{Counts, Random, random::maybe_drop};
 use crate::{Failure, error_of};
 
 /// The longest request, in bytes.
@@ -23,7 +23,7 @@ pub(super) async fn work<T: Transport, I: Interrupt>(
         let length = random.below(MOST) as usize + 1;
         counts.made += 1;
         let request = rng.request(vec![0; length].into());
-        let Some((buffer, written)) = random.maybe_drop(request).await else {
+        let Some((buffer, written)) = maybe_drop(&mut random, request).await else {
             counts.dropped += 1;
             continue;
         };

@@ -3,11 +3,8 @@
 use super::{Arguments, Ended, FAILURE, Run, complain, note};
 use crate::{
     cli::output::ConsoleOutput,
-    guest,
-    setup::{self, Needs},
     stop::StopToken,
-    vmm::{self, Accelerator, Device, Outcome, RunConfig, Vmm, kvm},
-    workspace::Workspace,
+    vmm::{self, Device, Outcome, RunConfig, Vmm},
 };
 use serde_json::json;
 use std::time::Duration;
@@ -22,17 +19,7 @@ const DISK: u64 = 64 << 20;
 const KINDS: [&str; 3] = ["rng", "reads", "writes"];
 
 pub(super) fn run(arguments: &Arguments, vmm: Vmm, stop: &StopToken) -> Ended {
-    if matches!(vmm, Vmm::Kvm | Vmm::Qemu(Accelerator::Kvm, _)) {
-        // Before anything is installed or built: set-up cannot fix this.
-        kvm::probe()?;
-    }
-    let workspace = Workspace::locate()?;
-    let needs = Needs {
-        qemu: matches!(vmm, Vmm::Qemu(..)),
-        ..Needs::default()
-    };
-    let toolchain = setup::set_up(&workspace, needs, arguments.installing.policy(), stop)?;
-    let images = guest::build(&toolchain, &workspace, &[PROGRAM], stop)?;
+    let (workspace, image) = super::built(arguments, vmm, PROGRAM, stop)?;
     let count = arguments.count.unwrap_or(arguments.check.default_count());
     let limit = 60 * u64::from(arguments.timeout);
     let disk = tempfile::NamedTempFile::new()?;
@@ -58,7 +45,7 @@ pub(super) fn run(arguments: &Arguments, vmm: Vmm, stop: &StopToken) -> Ended {
     };
     note(format_args!("{vmm}: devices, {count}"));
     let mut output = ConsoleOutput::new(false);
-    let ran = vmm::run(images.get(PROGRAM)?, &config, &mut output);
+    let ran = vmm::run(&image, &config, &mut output);
     output.finish();
     let report = ran?;
     let took = report.wall.as_secs_f64();
@@ -89,8 +76,7 @@ pub(super) fn run(arguments: &Arguments, vmm: Vmm, stop: &StopToken) -> Ended {
         &workspace,
         &Run {
             name: "soak-devices".into(),
-            claim: "No request of a virtio device is lost, none corrupts anything, and every \
-                    buffer is freed.",
+            claim: arguments.check.claim(),
             command: format!("cargo vm soak devices --vmm {vmm} --count {count}"),
             took: report.wall,
             passed,

@@ -1,0 +1,68 @@
+//! Everything there is at once, in one guest that accounts for each wake.
+
+use super::{Arguments, Ended, FAILURE, Run, complain, note};
+use crate::{
+    cli::output::ConsoleOutput,
+    soak::{self, PROGRAM, Soak},
+    stop::StopToken,
+    vmm::{Outcome, Vmm},
+};
+use serde_json::{Map, Value, json};
+
+/// For how many minutes the guest runs, unless another time is asked for.
+const MINUTES: u16 = 5;
+
+pub(super) fn run(arguments: &Arguments, vmm: Vmm, stop: &StopToken) -> Ended {
+    let (workspace, image) = super::built(arguments, vmm, PROGRAM, stop)?;
+    let minutes = arguments.minutes.unwrap_or(MINUTES);
+    note(format_args!("{vmm}: everything, for {minutes} min"));
+    let soak = Soak {
+        vmm,
+        seconds: 60 * u64::from(minutes),
+        arguments: &format!("seed={}", arguments.seed),
+    };
+    let mut output = ConsoleOutput::new(false);
+    let ran = soak.run(&image, stop, &mut output);
+    output.finish();
+    let report = ran?;
+    let took = report.wall.as_secs_f64();
+    let kinds: Map<String, Value> = soak::wakes(&report)
+        .map(|(kind, wakes)| (kind.to_owned(), wakes.into()))
+        .collect();
+    let wakes: u64 = soak::wakes(&report).map(|(_, wakes)| wakes).sum();
+    let passed = report.outcome.is_success() && wakes > 0;
+    if !matches!(report.outcome, Outcome::Stopped) {
+        let result = match passed {
+            true => format!("{wakes} wakes under {vmm}, none lost"),
+            false => format!("under {vmm}: {}", report.outcome),
+        };
+        let run = Run {
+            name: format!("soak-everything-{}", vmm.to_string().replace('/', "-")),
+            claim: arguments.check.claim(),
+            command: format!("cargo vm soak everything --vmm {vmm} --minutes {minutes}"),
+            took: report.wall,
+            passed,
+            result,
+            details: json!({ "wakes": wakes, "kinds": kinds, "seed": arguments.seed }),
+        };
+        arguments.recording.write(&workspace, &run)?;
+    }
+    if !report.outcome.is_success() {
+        complain(format_args!(
+            "{vmm}: failed after {took:.1} s: {}",
+            report.outcome
+        ));
+        return Ok(report.outcome.exit_code());
+    }
+    for (kind, wakes) in soak::wakes(&report) {
+        note(format_args!("{vmm}: {kind}: {wakes}"));
+    }
+    if !passed {
+        complain(format_args!("{vmm}: the guest reported no wakes"));
+        return Ok(FAILURE);
+    }
+    note(format_args!(
+        "{vmm}: {wakes} wakes, none lost, in {took:.1} s"
+    ));
+    Ok(0)
+}

@@ -1,0 +1,96 @@
+//! Runs the guest program `soak`, which uses everything there is at once and accounts for each wake.
+
+use std::{
+    convert::Infallible,
+    error::Error,
+    io::Write,
+    net::Shutdown,
+    os::unix::net::{UnixListener, UnixStream},
+    path::Path,
+    thread,
+    time::Duration,
+};
+
+use dormir_hyperlight_host::Host;
+
+use crate::vmm::{self, Device, Report, RunConfig, StopToken, Vmm};
+
+/// The name of the guest program.
+pub const PROGRAM: &str = "soak";
+
+/// How long the guest may take to start, and to end after its time.
+const MARGIN: Duration = Duration::from_secs(120);
+
+/// The bytes of its disk.
+const DISK: u64 = 1 << 20;
+
+/// How the guest is run.
+#[derive(Clone, Copy, Debug)]
+pub struct Soak<'a> {
+    /// The VMM.
+    pub vmm: Vmm,
+    /// For how long the guest runs, in seconds.
+    pub seconds: u64,
+    /// More arguments of the guest.
+    pub arguments: &'a str,
+}
+
+impl Soak<'_> {
+    /// Runs the guest in the file `elf`, with a disk, a device of random numbers, and a console for
+    /// host calls, which are served here.
+    ///
+    /// # Errors
+    ///
+    /// No guest has run.
+    pub fn run(
+        &self,
+        elf: &Path,
+        stop: &StopToken,
+        console: &mut (dyn Write + Send),
+    ) -> Result<Report, Box<dyn Error>> {
+        let folder = tempfile::tempdir()?;
+        let disk = tempfile::NamedTempFile::new_in(&folder)?;
+        disk.as_file().set_len(DISK)?;
+        let path = folder.path().join("calls");
+        let listener = UnixListener::bind(&path)?;
+        let config = RunConfig {
+            timeout: Duration::from_secs(self.seconds) + MARGIN,
+            arguments: format!("seconds={} {}", self.seconds, self.arguments),
+            pit: true,
+            devices: vec![
+                Device::Rng,
+                Device::Disk {
+                    path: disk.path().to_owned(),
+                    read_only: false,
+                },
+                Device::Port { path: path.clone() },
+            ],
+            stop: stop.clone(),
+            ..RunConfig::new(self.vmm)
+        };
+        thread::scope(|scope| {
+            scope.spawn(|| serve(&listener));
+            let report = vmm::run(elf, &config, console);
+            // If the guest has not connected, nothing else does.
+            if let Ok(socket) = UnixStream::connect(&path) {
+                let _ = socket.shutdown(Shutdown::Both);
+            }
+            Ok(report?)
+        })
+    }
+}
+
+/// Serves the calls of one guest. If it cannot, the guest misses them, and says so.
+fn serve(listener: &UnixListener) {
+    let host = Host::new().async_function("echo", |bytes| async { Ok::<_, Infallible>(bytes) });
+    if let Ok((socket, _)) = listener.accept() {
+        // A guest that was ended has not ended its connection.
+        let _ = host.serve(socket);
+    }
+}
+
+/// The wakes that a guest has reported: of each kind, and of all.
+pub fn wakes(report: &Report) -> impl Iterator<Item = (&str, u64)> {
+    let stats = report.stats.iter();
+    stats.filter_map(|(name, value)| Some((name.strip_prefix("wakes_")?, *value)))
+}
