@@ -115,7 +115,7 @@ unsafe impl Cpus for Shared {
         word.fetch_or(mask, Ordering::Release);
     }
 
-    #[cfg(all(target_arch = "x86_64", not(any(loom, miri))))]
+    #[cfg(all(target_arch = "x86_64", not(any(loom, miri, sanitized))))]
     #[inline(always)]
     fn clear(word: &AtomicU64, bit: u32) {
         // `fetch_and` would take two instructions more, for the mask. SAFETY: this changes one bit
@@ -130,7 +130,7 @@ unsafe impl Cpus for Shared {
         }
     }
 
-    #[cfg(not(all(target_arch = "x86_64", not(any(loom, miri)))))]
+    #[cfg(not(all(target_arch = "x86_64", not(any(loom, miri, sanitized)))))]
     fn clear(word: &AtomicU64, bit: u32) {
         word.fetch_and(!(1 << bit), Ordering::AcqRel);
     }
@@ -194,7 +194,7 @@ unsafe impl Cpus for SingleVcpu {
         true
     }
 
-    #[cfg(all(target_arch = "x86_64", not(any(loom, miri))))]
+    #[cfg(all(target_arch = "x86_64", not(any(loom, miri, sanitized))))]
     #[inline(always)]
     fn raise(word: &AtomicU64, mask: u64) {
         // SAFETY: this changes bits of a live atomic. It is not `nomem`, so the compiler moves no
@@ -209,7 +209,7 @@ unsafe impl Cpus for SingleVcpu {
         }
     }
 
-    #[cfg(all(target_arch = "x86_64", not(any(loom, miri))))]
+    #[cfg(all(target_arch = "x86_64", not(any(loom, miri, sanitized))))]
     #[inline(always)]
     fn clear(word: &AtomicU64, bit: u32) {
         // SAFETY: this changes one bit of a live atomic. It is not `nomem`, so the compiler moves
@@ -224,19 +224,19 @@ unsafe impl Cpus for SingleVcpu {
         }
     }
 
-    #[cfg(not(all(target_arch = "x86_64", not(any(loom, miri)))))]
+    #[cfg(not(all(target_arch = "x86_64", not(any(loom, miri, sanitized)))))]
     fn raise(word: &AtomicU64, mask: u64) {
         Shared::raise(word, mask);
     }
 
-    #[cfg(not(all(target_arch = "x86_64", not(any(loom, miri)))))]
+    #[cfg(not(all(target_arch = "x86_64", not(any(loom, miri, sanitized)))))]
     fn clear(word: &AtomicU64, bit: u32) {
         Shared::clear(word, bit);
     }
 }
 
 /// Returns a mask of one bit. The compiler would shift, which takes one instruction more.
-#[cfg(all(target_arch = "x86_64", not(any(loom, miri))))]
+#[cfg(all(target_arch = "x86_64", not(any(loom, miri, sanitized))))]
 #[inline(always)]
 fn mask(bit: u32) -> u64 {
     let mut mask = 0_u64;
@@ -252,7 +252,7 @@ fn mask(bit: u32) -> u64 {
     mask
 }
 
-#[cfg(not(all(target_arch = "x86_64", not(any(loom, miri)))))]
+#[cfg(not(all(target_arch = "x86_64", not(any(loom, miri, sanitized)))))]
 fn mask(bit: u32) -> u64 {
     1 << (bit % 64)
 }

@@ -14,6 +14,7 @@ mod run;
 mod runner;
 mod signals;
 mod soak;
+mod soundness;
 mod stdin;
 mod table;
 pub(crate) mod terminal;
@@ -59,6 +60,7 @@ enum Verb {
     Run(run::RunArguments),
     Runner(runner::RunnerArguments),
     Soak(soak::Arguments),
+    Soundness(soundness::Arguments),
     Test(test::TestArguments),
 }
 
@@ -79,6 +81,7 @@ pub fn main() -> ExitCode {
         Verb::Run(arguments) => run::run(&arguments, stop),
         Verb::Runner(arguments) => runner::run(&arguments, stop),
         Verb::Soak(arguments) => soak::run(&arguments, stop),
+        Verb::Soundness(arguments) => soundness::run(&arguments, stop),
         Verb::Test(arguments) => test::run(&arguments, stop),
     })
 }

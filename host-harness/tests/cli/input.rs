@@ -15,7 +15,15 @@ fn help_names_the_verbs_and_the_command_as_it_is_called() {
     assert_eq!(status, Some(0));
     assert!(stdout.contains("Usage: cargo vm <COMMAND>"), "{stdout}");
     for verb in [
-        "doctor", "bench", "demo", "new", "run", "runner", "soak", "test",
+        "doctor",
+        "bench",
+        "demo",
+        "new",
+        "run",
+        "runner",
+        "soak",
+        "soundness",
+        "test",
     ] {
         assert!(stdout.contains(&format!("\n  {verb} ")), "{verb}: {stdout}");
     }
@@ -121,6 +129,11 @@ fn invalid_arguments_are_named() {
             "takes no --count: pass --minutes",
         ),
         ("soak everything --minutes 0", "0 is not in 1.."),
+        ("soundness valgrind", "'valgrind'"),
+        (
+            "soundness miri all",
+            "has no tests `all`: pass one of timers, executor, virtio",
+        ),
         ("demo --fast", "'--fast'"),
         ("test --browser -- filter", "--browser"),
         ("test filter", "'filter'"),
