@@ -279,6 +279,11 @@ impl ExecutorCore {
 /// Adds `change` to one of the counts.
 #[inline(always)]
 pub(super) fn add(count: &AtomicUsize, change: isize, _cs: CriticalSection<'_>) {
-    let sum = count.load(Ordering::Relaxed).wrapping_add_signed(change);
+    let count_before = count.load(Ordering::Relaxed);
+    debug_assert!(
+        count_before.checked_add_signed(change).is_some(),
+        "{count_before} tasks become {change} more"
+    );
+    let sum = count_before.wrapping_add_signed(change);
     count.store(sum, Ordering::Release);
 }

@@ -22,6 +22,10 @@ impl FreeList {
         if slot == slots {
             return None;
         }
+        debug_assert!(
+            slot < slots,
+            "the free list leads to slot {slot} of {slots}"
+        );
         self.head = (slot + 1).wrapping_add(link(slot));
         Some(slot)
     }

@@ -165,6 +165,10 @@ impl TaskRef {
         crate::time::embassy::forget(self.deadline());
         let (joinable, joiner) = critical(|cs| {
             let state = self.flags(cs);
+            debug_assert!(
+                state & (LIVE | ENDED) == LIVE,
+                "a task ends once, while its slot is live"
+            );
             self.task().store(vacant(), Ordering::Relaxed);
             let core = self.core();
             add(&core.live, -1, cs);

@@ -54,6 +54,8 @@ pub(super) const ABORTED: u64 = 1 << 2;
 pub(super) const JOINABLE: u64 = 1 << 3;
 /// Only the runner that was entered when the task was spawned may poll and drop the future.
 pub(super) const LOCAL: u64 = 1 << 4;
+/// All flags.
+const FLAGS: u64 = (1 << NUMBER) - 1;
 /// The lowest bit of the task's number. The 59 bits from there up do not overflow: at a billion
 /// spawns a second that would take eighteen years.
 pub(super) const NUMBER: u32 = 5;
@@ -165,6 +167,10 @@ impl TaskRef {
     #[inline(always)]
     pub(super) fn free(self, cs: CriticalSection<'_>) {
         let core = self.core();
+        debug_assert!(
+            self.state().load(Ordering::Relaxed) & (LIVE | ENDED) == ENDED,
+            "a slot is given back once, after its task has ended"
+        );
         let free = core.free.borrow(cs);
         let mut list = free.get();
         let link = list.give_back(self.slot_number());
@@ -259,8 +265,17 @@ impl ExecutorCore {
             (state.load(Ordering::Relaxed) >> NUMBER) as u32
         })?;
         let (claimed, state) = found?;
+        debug_assert!(
+            state.load(Ordering::Relaxed) & FLAGS == 0,
+            "a slot in the free list is in use"
+        );
         free.set(list);
         add(&self.live, 1, cs);
+        debug_assert!(
+            self.live.load(Ordering::Relaxed) + self.ended.load(Ordering::Relaxed)
+                <= self.slots.borrow(cs).get() as usize,
+            "there are more tasks than slots"
+        );
         let spawned = self.spawned.borrow(cs);
         spawned.set(spawned.get() + (1 << NUMBER));
         state.store(spawned.get() | LIVE | flags, Ordering::Relaxed);

@@ -310,6 +310,7 @@ impl TimerQueue {
                 self.head
                     .store(node.deadline().as_nanos(), Ordering::Relaxed);
             }
+            self.debug_head(tree);
         });
         if self.earlier.is_set() {
             self.notify_owner(node.deadline());
@@ -335,11 +336,22 @@ impl TimerQueue {
             if was_first {
                 self.head.store(first_deadline(tree), Ordering::Relaxed);
             }
+            self.debug_head(tree);
             // SAFETY: the node was in the queue until now.
             unsafe { node.cancel(cs) }
         });
         // Dropping a waker is foreign code: it runs outside the critical section.
         drop(waker);
+    }
+
+    /// In builds with debug assertions, checks that the earliest deadline is the tree's.
+    #[inline(always)]
+    fn debug_head(&self, tree: &Tree<TimerNode>) {
+        debug_assert_eq!(
+            self.head.load(Ordering::Relaxed),
+            first_deadline(tree),
+            "the earliest deadline is not that of the tree's first node"
+        );
     }
 }
 

@@ -14,6 +14,7 @@ mod owners;
 mod random_programs;
 mod ready_model;
 mod running;
+mod slots;
 mod spawning;
 mod threads;
 mod unwinding;

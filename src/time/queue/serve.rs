@@ -145,6 +145,7 @@ impl TimerQueue {
     fn pop_due(&self, now: Instant) -> Waker {
         critical_section::with(|cs| {
             let tree = self.tree.borrow(cs);
+            self.debug_head(tree);
             let Some(node) = tree.first().filter(|node| node.deadline() <= now) else {
                 // An interrupt handler has taken it out meanwhile.
                 return Waker::noop().clone();

@@ -160,3 +160,51 @@ fn a_tree_of_sorted_keys_is_not_deep() {
     pair.look();
     assert!(depth(pair.tree.root.get()) <= 16);
 }
+
+/// What is checked after each change finds each rule that is broken.
+#[test]
+#[cfg(debug_assertions)]
+fn broken_rules_are_found() {
+    type Break = fn(&Tree<Item>, &'static Item);
+    // Of three nodes, the root has two red children.
+    let breaks: [(&str, Break); 6] = [
+        ("the root is red", |_, root| {
+            for child in [Left, Right].map(|side| position(root).child(side)) {
+                position(child.expect("it has two")).is_red.set(false);
+            }
+            position(root).is_red.set(true);
+        }),
+        ("a node is in another tree", |tree, root| {
+            tree.root.set(position(root).child(Left));
+        }),
+        ("a child has another parent", |_, root| {
+            let right = position(root).child(Right).expect("it has two");
+            position(right).parent.set(None);
+        }),
+        ("a child is on the wrong side", |_, root| {
+            let children = [Left, Right].map(|side| position(root).child(side));
+            position(root).set_child(Left, children[1]);
+            position(root).set_child(Right, children[0]);
+        }),
+        ("another node is the first", |tree, root| {
+            tree.first.set(Some(root))
+        }),
+        ("a red node has a red child", |_, root| {
+            position(root).is_red.set(true)
+        }),
+    ];
+    for (sentence, make) in breaks {
+        let mut pair = Pair::default();
+        [2, 1, 3].into_iter().for_each(|key| pair.insert(key));
+        let root = pair.tree.root.get().expect("there is one");
+        pair.tree.check_from(Some(root));
+        make(&pair.tree, root);
+        let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            // From the root, so that one rule is broken on the way.
+            pair.tree.check_from(Some(root));
+        }));
+        let message = checked.expect_err(sentence);
+        let said = message.downcast_ref::<&str>().copied().unwrap_or_default();
+        assert_eq!(said, sentence);
+    }
+}

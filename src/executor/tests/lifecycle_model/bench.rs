@@ -102,6 +102,7 @@ impl Bench {
         let (live, slots) = (state.model.live(), state.model.slots());
         prop_assert_eq!(self.executor.tasks(), live);
         prop_assert_eq!(self.executor.core.ended(), slots - live);
+        slots::check(self.executor);
         Ok(())
     }
 
