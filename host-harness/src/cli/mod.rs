@@ -5,6 +5,7 @@ mod choose;
 pub mod command;
 mod debugger;
 mod demo;
+mod dependencies;
 mod devices;
 mod mutants;
 mod new;
@@ -55,6 +56,7 @@ enum Verb {
     Doctor,
     Bench(bench::Arguments),
     Demo(demo::DemoArguments),
+    Dependencies(dependencies::Arguments),
     Mutants(mutants::Arguments),
     New(new::NewArguments),
     Run(run::RunArguments),
@@ -76,6 +78,7 @@ pub fn main() -> ExitCode {
         Verb::Doctor => doctor(stop),
         Verb::Bench(arguments) => bench::run(&arguments, stop),
         Verb::Demo(arguments) => demo::run(&arguments, stop),
+        Verb::Dependencies(arguments) => dependencies::run(&arguments, stop),
         Verb::Mutants(arguments) => mutants::run(&arguments, stop),
         Verb::New(arguments) => new::run(&arguments),
         Verb::Run(arguments) => run::run(&arguments, stop),

@@ -236,7 +236,10 @@ fn manifests() -> Vec<String> {
 #[test]
 fn every_dependency_has_its_reason() {
     let page = fs::read_to_string(root().join("docs/dependencies.md")).expect("the page");
-    let mut without = BTreeSet::new();
+    let (reasons, tables) = page
+        .split_once("<!-- dependencies -->")
+        .expect("both parts");
+    let mut names = BTreeSet::new();
     for manifest in manifests() {
         let mut is_among = false;
         for line in manifest.lines() {
@@ -245,12 +248,24 @@ fn every_dependency_has_its_reason() {
             } else if let Some((name, _)) = line.split_once(" = ")
                 && is_among
                 && !name.starts_with("dormir")
-                && !page.contains(&format!("`{name}`"))
             {
-                without.insert(name.to_owned());
+                names.insert(name.to_owned());
             }
         }
     }
+    let is_without = |name: &&String| !reasons.contains(&format!("`{name}`"));
+    let without: Vec<_> = names.iter().filter(is_without).collect();
+    let rows = tables
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let rows = rows.filter(|name| !name.starts_with("dormir"));
+    let rows: BTreeSet<String> = rows.map(str::to_owned).collect();
+    let (missing, extra) = (names.difference(&rows), rows.difference(&names));
+    let differing: Vec<_> = missing.chain(extra).collect();
+    assert!(
+        differing.is_empty(),
+        "the table is not of these manifests ({differing:?}): run `cargo vm dependencies`"
+    );
     assert!(
         without.is_empty(),
         "dependencies without a reason: {without:?}"

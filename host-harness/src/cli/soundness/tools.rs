@@ -11,7 +11,7 @@ pub(super) enum Tool {
     /// dormir-virtio
     Miri,
     /// `ThreadSanitizer` watches threads run: data races. Tests of the library, of dormir-virtio and
-    /// of both sides of host calls
+    /// of the host's side of host calls
     Tsan,
 }
 
@@ -92,7 +92,7 @@ const MIRI: &[Tests] = &[
     },
 ];
 
-/// The target has a name, so that build scripts and macros are built without the sanitizer.
+/// Models have one thread, and take long. The target has a name, so that build scripts and macros are built without the sanitizer.
 macro_rules! under_tsan {
     ($part:literal, $what:literal, $folder:literal, $($word:literal),*) => {
         Tests {
@@ -105,8 +105,15 @@ macro_rules! under_tsan {
                 "-Zbuild-std",
                 "--lib",
                 $($word,)*
+                "--",
+                "--skip=model",
             ],
-            variables: &[("RUSTFLAGS", "--cfg sanitized -Zsanitizer=thread")],
+            variables: &[
+                ("RUSTFLAGS", "--cfg sanitized -Zsanitizer=thread"),
+                ("PROPTEST_CASES", "16"),
+                // As without the tool: a test asks for more memory than there is.
+                ("TSAN_OPTIONS", "allocator_may_return_null=1"),
+            ],
         }
     };
 }

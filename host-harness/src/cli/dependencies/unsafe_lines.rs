@@ -1,0 +1,112 @@
+//! Counts lines that are unsafe: of blocks and functions, and where traits are implemented. What
+//! macros make is not seen.
+
+use proc_macro2::Span;
+use std::{collections::BTreeSet, fs, io, path::Path};
+use syn::{
+    Block, ExprUnsafe, ImplItemFn, ItemFn, ItemImpl, Safety, Signature, TraitItemFn,
+    visit::{self, Visit},
+};
+
+/// The count of a package: of all files below its folder but those of other packages, of tests,
+/// benches and examples. A file that cannot be parsed, such as one of a newer edition, counts for
+/// none.
+pub(super) fn in_folder(folder: &Path) -> io::Result<usize> {
+    const OTHERS: [&str; 4] = ["tests", "benches", "examples", "target"];
+    let mut count = 0;
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or(".");
+        if path.is_dir() {
+            let is_other = OTHERS.contains(&name) || name.starts_with('.');
+            if !is_other && !path.join("Cargo.toml").exists() {
+                count += in_folder(&path)?;
+            }
+        } else if path.extension().is_some_and(|kind| kind == "rs") && name != "tests.rs" {
+            count += in_text(&String::from_utf8_lossy(&fs::read(&path)?));
+        }
+    }
+    Ok(count)
+}
+
+fn in_text(text: &str) -> usize {
+    let mut lines = Lines::default();
+    if let Ok(file) = syn::parse_file(text) {
+        lines.visit_file(&file);
+    }
+    lines.0.len()
+}
+
+/// The numbers of the lines.
+#[derive(Default)]
+struct Lines(BTreeSet<usize>);
+
+impl Lines {
+    fn add(&mut self, from: Span, to: Span) {
+        self.0.extend(from.start().line..=to.end().line);
+    }
+
+    fn add_function(&mut self, signature: &Signature, body: Option<&Block>) {
+        if let Safety::Unsafe(word) = &signature.safety {
+            let end = body.map_or(word.span, |body| body.brace_token.span.close());
+            self.add(word.span, end);
+        }
+    }
+}
+
+impl<'ast> Visit<'ast> for Lines {
+    fn visit_expr_unsafe(&mut self, node: &'ast ExprUnsafe) {
+        self.add(node.unsafe_token.span, node.block.brace_token.span.close());
+        visit::visit_expr_unsafe(self, node);
+    }
+
+    fn visit_item_fn(&mut self, node: &'ast ItemFn) {
+        self.add_function(&node.sig, Some(&node.block));
+        visit::visit_item_fn(self, node);
+    }
+
+    fn visit_impl_item_fn(&mut self, node: &'ast ImplItemFn) {
+        self.add_function(&node.sig, Some(&node.block));
+        visit::visit_impl_item_fn(self, node);
+    }
+
+    fn visit_trait_item_fn(&mut self, node: &'ast TraitItemFn) {
+        self.add_function(&node.sig, node.default.as_ref());
+        visit::visit_trait_item_fn(self, node);
+    }
+
+    fn visit_item_impl(&mut self, node: &'ast ItemImpl) {
+        if let Some(word) = &node.unsafety {
+            self.add(word.span, word.span);
+        }
+        visit::visit_item_impl(self, node);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::in_text;
+
+    #[test]
+    fn lines_are_counted_once() {
+        let text = "\
+fn safe() {
+    let text = \"unsafe { }\"; // unsafe { }
+    unsafe {
+        unsafe { work() };
+    }
+}
+unsafe impl Send for Thing {}
+impl Thing {
+    unsafe fn work(&self) {
+        self.other();
+    }
+}
+";
+        assert_eq!(in_text(text), 3 + 1 + 3);
+        assert_eq!(in_text("no Rust"), 0);
+    }
+}
