@@ -43,13 +43,17 @@ fn everything(vmm: Vmm) -> Result<(), Failed> {
     let run = run(vmm, 2, "")?.succeeded()?;
     let wakes: Vec<(&str, u64)> = soak::wakes(&run.report).collect();
     println!("{vmm}: {wakes:?}");
-    // Long timers may all be longer than this, and QEMU injects no interrupts.
-    let may_lack = |kind| kind == "long_timers" || kind == "host" && vmm != Vmm::Kvm;
-    let lacking = wakes
+    // Long timers may all be longer than this, and QEMU injects no interrupts. A KVM that emulates
+    // each instruction has time for some hundred wakes, and these need not be of each kind.
+    let all: u64 = wakes.iter().map(|(_, wakes)| wakes).sum();
+    let is_slow = all < 10_000 && vmm == Vmm::Kvm;
+    let may_lack = |kind| is_slow || kind == "long_timers" || kind == "host" && vmm != Vmm::Kvm;
+    let mut lacking = wakes
         .iter()
-        .find(|(kind, wakes)| *wakes == 0 && !may_lack(*kind));
+        .filter(|(kind, wakes)| *wakes == 0 && !may_lack(*kind));
+    let lacking = lacking.next();
     run.check(
-        lacking.is_none() && wakes.len() > 10,
+        lacking.is_none() && all > 0,
         &format!("no wakes of a kind: {lacking:?}"),
     )
 }

@@ -86,6 +86,8 @@ struct Open {
     number: u64,
     /// When the wake was, or will have been, issued. `None`: what issues it has not said yet.
     due: Option<Instant>,
+    /// The last look found it overdue.
+    is_suspected: bool,
 }
 
 struct Board {
@@ -136,7 +138,12 @@ impl Wait {
             let counts = &mut board.counts[kind as usize];
             counts.begun += 1;
             let number = counts.begun;
-            board.open[place] = Some(Open { kind, number, due });
+            board.open[place] = Some(Open {
+                kind,
+                number,
+                due,
+                is_suspected: false,
+            });
             Some(place)
         });
         let place = place.expect("the board has room for the waits of all tasks");
@@ -185,7 +192,9 @@ pub(crate) fn issue(place: usize) {
     });
 }
 
-/// Looks for a wake that was issued long ago and has not led to a poll.
+/// Looks for a wake that was issued long ago and has not led to a poll, not even since the last
+/// look. (After a pause of the whole machine, each deadline was long ago. But from one look to the
+/// next, each task that was ready is polled.)
 ///
 /// # Panics
 ///
@@ -195,9 +204,11 @@ pub(crate) fn check() {
     let patience = Duration::from_nanos(PATIENCE.load(Ordering::Relaxed));
     // The earliest is the cause, and the others are what follows from it.
     let lost = with(|board| {
-        let due = board.open.iter().flatten().filter_map(|open| {
+        let due = board.open.iter_mut().flatten().filter_map(|open| {
             let since = now.saturating_duration_since(open.due?);
-            (since > patience).then_some((since, open.kind, open.number))
+            let is_overdue = since > patience;
+            let was_suspected = core::mem::replace(&mut open.is_suspected, is_overdue);
+            (is_overdue && was_suspected).then_some((since, open.kind, open.number))
         });
         due.max_by_key(|(since, ..)| *since)
     });
