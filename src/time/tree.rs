@@ -19,7 +19,8 @@ use core::{
 };
 
 mod balance;
-#[cfg(debug_assertions)]
+// Not under Miri, where it takes long.
+#[cfg(all(debug_assertions, not(miri)))]
 mod check;
 // Used by embassy's wakers only.
 #[cfg(any(test, feature = "embassy-time"))]
@@ -178,7 +179,7 @@ impl<N: TreeNode> Tree<N> {
         // that it is valid until then.
         let node = unsafe { &*ptr::from_ref(node) };
         self.place(node);
-        #[cfg(debug_assertions)]
+        #[cfg(all(debug_assertions, not(miri)))]
         self.check_from(Some(node));
     }
 
@@ -228,10 +229,10 @@ impl<N: TreeNode> Tree<N> {
     pub(super) unsafe fn remove(&self, node: &N) {
         // SAFETY: the caller promises that the node is in the tree, and so valid.
         let node = unsafe { &*ptr::from_ref(node) };
-        #[cfg(debug_assertions)]
+        #[cfg(all(debug_assertions, not(miri)))]
         self.check_from(Some(node));
         self.take_out(node);
-        #[cfg(debug_assertions)]
+        #[cfg(all(debug_assertions, not(miri)))]
         self.check_from(self.first());
     }
 

@@ -163,7 +163,7 @@ fn a_tree_of_sorted_keys_is_not_deep() {
 
 /// What is checked after each change finds each rule that is broken.
 #[test]
-#[cfg(debug_assertions)]
+#[cfg(all(debug_assertions, not(miri)))]
 fn broken_rules_are_found() {
     type Break = fn(&Tree<Item>, &'static Item);
     // Of three nodes, the root has two red children.
