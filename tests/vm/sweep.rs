@@ -4,6 +4,7 @@
 
 mod device;
 mod idle;
+mod pair;
 mod path;
 mod wake;
 
@@ -14,7 +15,7 @@ use libtest_mimic::{Failed, Trial};
 
 use crate::guest::{Run, boot, config, images};
 pub(crate) use path::Disassembly;
-use path::InterruptedPath;
+use path::{InterruptedPath, Start};
 
 /// A wake that no poll follows within this many instructions is lost: only the backup timer, after
 /// a million, ends that sleep. A wake that is not lost takes a few hundred.
@@ -22,6 +23,7 @@ const LOST: u64 = 100_000;
 
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = idle::trials();
+    trials.extend(pair::trials());
     trials.extend(wake::trials());
     trials.extend(device::trials());
     trials
@@ -100,16 +102,28 @@ fn check_path(
     listing: &str,
 ) -> Result<usize, Failed> {
     let image = Disassembly::read(images()?.get(image)?)?;
-    let path = InterruptedPath::new(&image, nmi.iter().map(|step| step.address).collect())?;
+    let path = InterruptedPath::new(&image, addresses(nmi), Start::Task)?;
     path.check_unbroken()?;
     path.check_ends_asleep(image.symbol("dormir_halt_instruction")?)?;
-    let delivered: Vec<u64> = interrupt.iter().map(|step| step.address).collect();
+    let delivered = addresses(interrupt);
     path.check_delivery(&delivered)?;
+    write_listing(&path, &delivered, listing)?;
+    Ok(path.locked_instructions())
+}
 
+fn addresses(steps: &[RecordedStep]) -> Vec<u64> {
+    steps.iter().map(|step| step.address).collect()
+}
+
+fn write_listing(
+    path: &InterruptedPath<'_>,
+    delivered: &[u64],
+    listing: &str,
+) -> Result<(), Failed> {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
     fs::create_dir_all(&folder)?;
     let file = folder.join(listing);
-    fs::write(&file, path.listing(&delivered))?;
+    fs::write(&file, path.listing(delivered))?;
     println!("the interrupted path: {}", file.display());
-    Ok(path.locked_instructions())
+    Ok(())
 }

@@ -36,6 +36,11 @@ pub unsafe fn will_wake(waker: Waker) {
 pub fn on_hit(frame: &InterruptFrame) {
     ADDRESS.store(frame.rip, Ordering::Relaxed);
     AT.store(tsc::read(), Ordering::Relaxed);
+    wake();
+}
+
+/// Wakes the waker. For handlers.
+pub fn wake() {
     // SAFETY: the slot is not written while this may run.
     if let Some(waker) = unsafe { &*SLOT.0.get() } {
         waker.wake_by_ref();

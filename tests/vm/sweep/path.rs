@@ -82,10 +82,33 @@ impl Disassembly {
 pub(crate) struct InterruptedPath<'a> {
     image: &'a Disassembly,
     instructions: Vec<Instruction>,
+    start: Start,
+}
+
+/// Whether an interrupt is taken at a boundary.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Boundary {
+    Open,
+    /// Behind a `sti`: one instruction later.
+    Shadow,
+    Masked,
+}
+
+/// Where a path begins.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// In a task, with interrupts unmasked.
+    Task,
+    /// In a handler, with interrupts masked.
+    Handler,
 }
 
 impl<'a> InterruptedPath<'a> {
-    pub(crate) fn new(image: &'a Disassembly, addresses: Vec<u64>) -> Result<Self, Failed> {
+    pub(crate) fn new(
+        image: &'a Disassembly,
+        addresses: Vec<u64>,
+        start: Start,
+    ) -> Result<Self, Failed> {
         let instructions = addresses
             .into_iter()
             .map(|address| image.instruction(address))
@@ -93,6 +116,7 @@ impl<'a> InterruptedPath<'a> {
         Ok(Self {
             image,
             instructions,
+            start,
         })
     }
 
@@ -196,14 +220,25 @@ impl<'a> InterruptedPath<'a> {
         Ok(())
     }
 
-    /// Returns for each boundary whether an interrupt is taken there; the path begins with
-    /// interrupts unmasked.
+    /// Returns for each boundary whether an interrupt is taken there.
     fn open_boundaries(&self) -> Vec<bool> {
-        let (mut unmasked, mut shadow) = (true, false);
-        let mut open = Vec::with_capacity(self.instructions.len());
+        let boundaries = self.boundaries().into_iter();
+        boundaries
+            .map(|boundary| boundary == Boundary::Open)
+            .collect()
+    }
+
+    fn boundaries(&self) -> Vec<Boundary> {
+        let (mut unmasked, mut shadow) = (self.start == Start::Task, false);
+        let mut boundaries = Vec::with_capacity(self.instructions.len());
         for (index, instruction) in self.instructions.iter().enumerate() {
             // During the sleep every boundary is open.
-            open.push(self.is_asleep_at(index) || (unmasked && !shadow));
+            boundaries.push(match (unmasked, shadow) {
+                _ if self.is_asleep_at(index) => Boundary::Open,
+                (true, false) => Boundary::Open,
+                (true, true) => Boundary::Shadow,
+                (false, _) => Boundary::Masked,
+            });
             shadow = false;
             match instruction.mnemonic() {
                 Mnemonic::Cli => unmasked = false,
@@ -211,10 +246,67 @@ impl<'a> InterruptedPath<'a> {
                     shadow = !unmasked;
                     unmasked = true;
                 }
+                // An interrupt handler's: what it has interrupted was unmasked.
+                Mnemonic::Iretq => unmasked = true,
                 _ => {}
             }
         }
-        open
+        boundaries
+    }
+
+    /// Returns for each boundary where the vCPU goes on after an NMI there: if that is in the window
+    /// before the `hlt`, behind it.
+    pub(crate) fn after_nmi(&self) -> Result<Vec<u64>, Failed> {
+        let window = self.image.symbol("dormir_halt_window")?
+            ..=self.image.symbol("dormir_halt_instruction")?;
+        let over = self.image.symbol("dormir_halt_over")?;
+        let addresses = self.instructions.iter().map(Instruction::ip);
+        Ok(addresses
+            .map(|address| {
+                if window.contains(&address) {
+                    over
+                } else {
+                    address
+                }
+            })
+            .collect())
+    }
+
+    /// Returns for each boundary where an interrupt is taken that is pending when an NMI there
+    /// returns.
+    pub(crate) fn pending_after_nmi(&self) -> Result<Vec<u64>, Failed> {
+        let begin = self.image.symbol("dormir_halt")?;
+        // The NMI's flag, which the first instruction compares.
+        let flag = self.image.instruction(begin)?.memory_displacement64();
+        let lowered = self.instructions.iter().position(|instruction| {
+            instruction.mnemonic() == Mnemonic::Mov
+                && instruction.op0_kind() == OpKind::Memory
+                && instruction.memory_displacement64() == flag
+        });
+        let lowered = lowered.ok_or("nothing on the path lowers the NMI's flag")?;
+        let is_call = |instruction: &&Instruction| {
+            instruction.flow_control() == FlowControl::Call
+                && instruction.near_branch_target() == begin
+        };
+        let call = self.instructions.iter().find(is_call);
+        // After an NMI that raised the flag the vCPU unmasks interrupts by `sti`, whose shadow
+        // covers the return.
+        let unhalted = call.ok_or("nothing on the path calls the halt")?.next_ip();
+        let (boundaries, returns) = (self.boundaries(), self.after_nmi()?);
+        let taken = |index: usize| {
+            // An NMI ends the shadow.
+            if boundaries[index] != Boundary::Masked {
+                return Some(returns[index]);
+            }
+            if index > lowered {
+                return Some(unhalted);
+            }
+            let mut later = index..boundaries.len();
+            let next = later.find(|&boundary| boundaries[boundary] == Boundary::Open)?;
+            Some(self.instructions[next].ip())
+        };
+        let all: Option<Vec<u64>> = (0..boundaries.len()).map(taken).collect();
+        Ok(all.ok_or("the path ends masked")?)
     }
 
     /// Returns a listing for readers: step, NMI address, interrupt address, instruction, function.

@@ -16,7 +16,7 @@ use dormir::{
 use dormir_programs::machine::{self, Delivery, apic};
 use spin::Once;
 
-use crate::moved;
+use crate::{moved, pair};
 
 /// Under `-icount shift=0` an instruction takes 1 ns, for the TSC and for the local APIC's timer.
 const INSTRUCTIONS_HZ: u64 = 1_000_000_000;
@@ -31,6 +31,8 @@ pub(crate) enum Via {
     /// The local APIC's timer, with a handler that moves a dormir timer. The PIT is the alarm of
     /// dormir's timers.
     HandlerTimer,
+    /// Two interrupts: see [`pair`]. The PIT is the alarm of dormir's timers.
+    Pair,
 }
 
 /// Sets up the machine and unmasks interrupts.
@@ -42,13 +44,14 @@ pub(crate) fn init(via: Via, stale_clock: bool) -> Result<(), &'static str> {
     static PIT_ALARM: Once<PitAlarm> = Once::new();
     static APIC_ALARM: Once<OneShotAlarm> = Once::new();
     let alarm: &dyn Alarm = match via {
-        Via::Hit(_) | Via::HandlerTimer => PIT_ALARM.call_once(|| PitAlarm::new(clock)),
+        Via::Hit(_) | Via::HandlerTimer | Via::Pair => PIT_ALARM.call_once(|| PitAlarm::new(clock)),
         Via::Deadline => {
             APIC_ALARM.call_once(|| OneShotAlarm::new(*apic(), clock, INSTRUCTIONS_HZ))
         }
     };
     match via {
         Via::Hit(delivery) => machine::aim(delivery),
+        Via::Pair => pair::install(),
         Via::HandlerTimer => {
             apic().one_shot_mode();
             // SAFETY: made by `interrupt_entry!`, and acknowledges the local APIC's interrupt.

@@ -9,6 +9,7 @@
 //! the same, delivered as an NMI, which nothing masks. `via=deadline`: the task waits for a dormir
 //! timer whose deadline passes K instructions after it was made. `via=handler-timer`: the handler
 //! wakes no task but moves a dormir timer of the task to a deadline earlier than all others.
+//! With `then=interrupt|nmi` a second one follows: see [`pair`].
 //! `idle=` and `clock=` choose the real implementation or a mutant. `steps=` is the number of
 //! steps; each prints one line: K, the interrupted address, and how many instructions after the
 //! interrupt (or the deadline) the task was polled.
@@ -18,6 +19,7 @@
 mod idle;
 mod machine;
 mod moved;
+mod pair;
 mod step;
 
 use dormir_guest::{args, println};
@@ -39,11 +41,14 @@ fn main() -> Result<(), &'static str> {
         Some("no-look-after-arming") => true,
         Some(_) => return Err("no such clock"),
     };
+    let wait = idle::by_name(args::value("idle").unwrap_or("halt")).ok_or("no such idle policy")?;
+    if let Some(then) = args::value("then") {
+        return pair::sweep(via, then, wait);
+    }
     let steps = match args::value("steps").map(str::parse) {
         Some(Ok(steps)) => steps,
         _ => return Err("missing steps=N, for example steps=1500"),
     };
-    let wait = idle::by_name(args::value("idle").unwrap_or("halt")).ok_or("no such idle policy")?;
     machine::init(via, stale_clock)?;
     // The first step also runs code that runs only once; its result is not printed.
     step::run(via, steps, wait);

@@ -41,6 +41,8 @@ pub(crate) fn run(via: Via, step: u32, wait: Wait) -> StepOutcome {
         Via::Hit(_) => hit_after(step, wait),
         Via::Deadline => deadline_after(step, wait),
         Via::HandlerTimer => moved_after(step, wait),
+        // The caller has aimed the two.
+        Via::Pair => hit_after(step, wait),
     };
     // Waits until nothing is armed any more, so that every step starts in the same state.
     block_on(async { Timer::after(BACKUP * 2).await }, Halt);
@@ -49,6 +51,7 @@ pub(crate) fn run(via: Via, step: u32, wait: Wait) -> StepOutcome {
 
 fn hit_after(step: u32, wait: Wait) -> StepOutcome {
     hit::AT.store(0, Ordering::Relaxed);
+    hit::ADDRESS.store(0, Ordering::Relaxed);
     let mut armed = false;
     let mut backup = pin!(Timer::after(BACKUP));
     let task = poll_fn(|cx: &mut Context<'_>| {
