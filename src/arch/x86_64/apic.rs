@@ -2,6 +2,9 @@
 
 pub(super) mod timer;
 
+use core::cell::Cell;
+
+use critical_section::Mutex;
 use x86_64::registers::model_specific::Msr;
 
 use super::vector;
@@ -26,6 +29,8 @@ const MESSAGES: u64 = 0xfee0_0000;
 const ID: u16 = 0x20;
 const EOI: u16 = 0xb0;
 const SPURIOUS: u16 = 0xf0;
+/// The first of eight registers with a bit for each vector.
+const IN_SERVICE: u16 = 0x100;
 const COMMAND: u16 = 0x300;
 const LVT_TIMER: u16 = 0x320;
 const LVT_LINT0: u16 = 0x350;
@@ -76,11 +81,24 @@ pub struct Apic {
     registers: Registers,
 }
 
+/// The local APIC that was enabled last.
+static ENABLED: Mutex<Cell<Option<Apic>>> = Mutex::new(Cell::new(None));
+
 // SAFETY: the pointer is to a device that the vCPU reaches at the same address from every context,
 // and each access is to one whole register.
 unsafe impl Send for Apic {}
 // SAFETY: as above.
 unsafe impl Sync for Apic {}
+
+/// Ends an interrupt that came on the spurious vector if it is in service: then a device has sent it
+/// as a message, or the vCPU itself, and without an end it would hold off all others. A spurious
+/// interrupt is not in service, and an EOI would end another one (SDM vol. 3, 12.9).
+pub(super) fn end_of_spurious() {
+    let enabled = critical_section::with(|cs| ENABLED.borrow(cs).get());
+    if let Some(apic) = enabled.filter(|apic| apic.is_in_service(vector::SPURIOUS)) {
+        apic.end_of_interrupt();
+    }
+}
 
 /// Whether the local APIC is in x2APIC mode already.
 ///
@@ -144,6 +162,7 @@ impl Apic {
         self.write(LVT_LINT1, LVT_NMI);
         self.write(LVT_TIMER, LVT_MASKED);
         self.write(DIVIDE, DIVIDE_BY_1);
+        critical_section::with(|cs| ENABLED.borrow(cs).set(Some(*self)));
     }
 
     /// Whether the registers are MSRs.
@@ -188,6 +207,12 @@ impl Apic {
     #[inline]
     pub fn end_of_interrupt(&self) {
         self.write(EOI, 0);
+    }
+
+    /// Whether an interrupt on `vector` has come and was not ended.
+    fn is_in_service(&self, vector: u8) -> bool {
+        let register = IN_SERVICE + 16 * u16::from(vector / 32);
+        self.read(register) & 1 << (vector % 32) != 0
     }
 
     /// The local APIC's ID.

@@ -11,7 +11,7 @@ use x86_64::{
 };
 
 use super::{
-    exceptions,
+    apic, exceptions,
     exceptions::{ExceptionFrame, Handlers},
     halt,
     interrupt::{InterruptEntry, InterruptFrame},
@@ -170,9 +170,9 @@ extern "sysv64" fn on_nmi(frame: &mut InterruptFrame) {
 }
 interrupt_entry!(@entry () nmi_entry => on_nmi as extern "sysv64" fn(&mut InterruptFrame));
 
-/// A spurious interrupt is not in service. It gets no EOI, which would end another interrupt (SDM
-/// vol. 3, 12.9).
-extern "sysv64" fn on_spurious(_frame: &InterruptFrame) {}
+extern "sysv64" fn on_spurious(_frame: &InterruptFrame) {
+    apic::end_of_spurious();
+}
 interrupt_entry!(spurious_entry => on_spurious);
 
 extern "sysv64" fn on_irq7(_frame: &InterruptFrame) {

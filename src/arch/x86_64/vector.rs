@@ -32,5 +32,6 @@ pub(crate) const FIRST_MESSAGE: u8 = FREE + 16;
 pub(crate) const LAST_MESSAGE: u8 = FIRST_MESSAGE + 31;
 /// The first vector that the guest may use.
 pub const FREE: u8 = 0x31;
-/// The local APIC's spurious interrupt, which gets no EOI (SDM vol. 3, 12.9).
+/// The local APIC's spurious interrupt, which gets no EOI (SDM vol. 3, 12.9) unless it was sent as
+/// a message.
 pub const SPURIOUS: u8 = 0xff;

@@ -18,6 +18,7 @@ mod regressions;
 mod serial;
 mod sleepers;
 mod timers;
+mod vectors;
 mod wakers;
 
 dormir_guest::test_main!();
