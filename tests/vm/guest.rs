@@ -91,6 +91,7 @@ pub(crate) fn images() -> Result<&'static Images, Failed> {
         "sleeps",
         "soak",
         "store-key",
+        "storm",
         "sweep",
         "vsock",
         "wake-sweep",

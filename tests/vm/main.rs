@@ -28,6 +28,7 @@ mod sizes;
 mod sleeps;
 mod soak;
 mod start_info;
+mod storm;
 mod sweep;
 mod timers;
 mod vsock;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         reports::trials(),
         serial::trials(),
         start_info::trials(),
+        storm::trials(),
         sweep::trials(),
         counts::trials(),
         data::trials(),
