@@ -31,6 +31,7 @@ mod start_info;
 mod storm;
 mod sweep;
 mod timers;
+mod vectors;
 mod vsock;
 mod watchdog;
 
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         host_calls::trials(),
         clock::trials(),
         timers::trials(),
+        vectors::trials(),
         vsock::trials(),
         endings::trials(),
         gdb::trials(),

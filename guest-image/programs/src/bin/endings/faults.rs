@@ -2,6 +2,7 @@
 
 use core::arch::asm;
 
+use dormir_guest::args;
 use x86_64::instructions::interrupts;
 
 use crate::Case;
@@ -116,10 +117,12 @@ fn invalid_opcode() {
     }
 }
 
+/// On the vector that the argument `vector=` names.
 fn unhandled_interrupt() {
+    let vector = args::value("vector").and_then(|vector| vector.parse().ok());
     let apic = dormir::platform::bare::machine().and_then(|machine| machine.apic);
     apic.expect("every machine here has a local APIC")
-        .interrupt_self(0x55);
+        .interrupt_self(vector.unwrap_or(0x55));
     x86_64::instructions::hlt();
 }
 
