@@ -1,6 +1,6 @@
 //! Debuggers attach to guests under each VMM (`cargo vm run --gdb`).
 
-mod client;
+pub(crate) mod client;
 
 use std::{
     sync::mpsc::{RecvTimeoutError::Timeout, channel},

@@ -23,6 +23,7 @@ mod odd_machines;
 mod pages;
 mod random_programs;
 mod reports;
+mod restored;
 mod serial;
 mod sizes;
 mod sleeps;
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
         pages::trials(),
         random_programs::trials(),
         reports::trials(),
+        restored::trials(),
         serial::trials(),
         start_info::trials(),
         storm::trials(),

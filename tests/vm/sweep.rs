@@ -30,16 +30,16 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 /// One step, as the guest recorded it.
-struct RecordedStep {
+pub(crate) struct RecordedStep {
     /// The interrupted address.
-    address: u64,
+    pub(crate) address: u64,
     /// Instructions from the interrupt (or the deadline) to the poll.
-    late: u64,
+    pub(crate) late: u64,
 }
 
 impl RecordedStep {
     /// Parses `STEP 0xADDRESS LATE`; steps are counted from 1.
-    fn parse(index: usize, words: &[&str]) -> Option<Self> {
+    pub(crate) fn parse(index: usize, words: &[&str]) -> Option<Self> {
         let [step, address, late] = words else {
             return None;
         };
@@ -49,7 +49,7 @@ impl RecordedStep {
         (step == index + 1).then_some(Self { address, late })
     }
 
-    fn is_lost(&self) -> bool {
+    pub(crate) fn is_lost(&self) -> bool {
         self.late > LOST
     }
 }
@@ -62,7 +62,11 @@ fn run(image: &str, arguments: String) -> Result<Run, Failed> {
 }
 
 /// Runs a guest that sweeps once; step K is element K - 1.
-fn steps_of(image: &str, arguments: &str, steps: u32) -> Result<Vec<RecordedStep>, Failed> {
+pub(crate) fn steps_of(
+    image: &str,
+    arguments: &str,
+    steps: u32,
+) -> Result<Vec<RecordedStep>, Failed> {
     let run = run(image, format!("{arguments} steps={steps}"))?;
     let lines = run.console.lines().enumerate();
     let parsed: Option<Vec<RecordedStep>> = lines

@@ -15,16 +15,13 @@ const LIMIT: Duration = Duration::from_secs(60);
 const REGISTER: usize = 8;
 const RIP: usize = 16;
 
-pub(crate) struct Client(TcpStream);
+pub(crate) struct Client<S = TcpStream>(S);
 
 impl Client {
     /// Attaches to the guest that waits at this port.
     pub(crate) fn attach(port: u16) -> Result<Self, Failed> {
         let mut client = Self::connect(port)?;
-        client.request("qSupported:multiprocess+;swbreak+;hwbreak+")?;
-        // QEMU reports that it has stopped a running guest, before it has been asked for anything.
-        while !client.answer()?.contains("PacketSize=") {}
-        client.ask("?")?;
+        client.begin()?;
         Ok(client)
     }
 
@@ -34,6 +31,23 @@ impl Client {
         stream.set_read_timeout(Some(LIMIT))?;
         stream.set_nodelay(true)?;
         Ok(Self(stream))
+    }
+}
+
+impl<S: Read + Write> Client<S> {
+    /// Debugs over this connection.
+    pub(crate) fn over(stream: S) -> Result<Self, Failed> {
+        let mut client = Self(stream);
+        client.begin()?;
+        Ok(client)
+    }
+
+    fn begin(&mut self) -> Result<(), Failed> {
+        self.request("qSupported:multiprocess+;swbreak+;hwbreak+")?;
+        // QEMU reports that it has stopped a running guest, before it has been asked for anything.
+        while !self.answer()?.contains("PacketSize=") {}
+        self.ask("?")?;
+        Ok(())
     }
 
     /// Sends bytes as they are.

@@ -10,8 +10,8 @@
 //! timer whose deadline passes K instructions after it was made. `via=handler-timer`: the handler
 //! wakes no task but moves a dormir timer of the task to a deadline earlier than all others.
 //! With `then=interrupt|nmi` a second one follows: see [`pair`].
-//! `idle=` and `clock=` choose the real implementation or a mutant. `steps=` is the number of
-//! steps; each prints one line: K, the interrupted address, and how many instructions after the
+//! `idle=` and `clock=` choose the real implementation or a mutant. `steps=` is the last step and
+//! `from=` the first, if that is not 1; each prints one line: K, the interrupted address, and how many instructions after the
 //! interrupt (or the deadline) the task was polled.
 #![no_std]
 #![no_main]
@@ -49,10 +49,15 @@ fn main() -> Result<(), &'static str> {
         Some(Ok(steps)) => steps,
         _ => return Err("missing steps=N, for example steps=1500"),
     };
+    let from = match args::value("from").map(str::parse) {
+        None => 1,
+        Some(Ok(from)) => from,
+        Some(Err(_)) => return Err("from= takes a number"),
+    };
     machine::init(via, stale_clock)?;
     // The first step also runs code that runs only once; its result is not printed.
     step::run(via, steps, wait);
-    for step in 1..=steps {
+    for step in from..=steps {
         let outcome = step::run(via, step, wait);
         println!("{step} {:#x} {}", outcome.interrupted, outcome.late);
     }

@@ -49,6 +49,14 @@ pub(crate) fn run(via: Via, step: u32, wait: Wait) -> StepOutcome {
     outcome
 }
 
+/// Called once in each step, before the interrupt is armed: a place for a debugger to stop at.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn sweep_step_begins() {
+    // It is not left out, nor merged with another function.
+    core::hint::black_box(sweep_step_begins as extern "C" fn());
+}
+
 fn hit_after(step: u32, wait: Wait) -> StepOutcome {
     hit::AT.store(0, Ordering::Relaxed);
     hit::ADDRESS.store(0, Ordering::Relaxed);
@@ -61,6 +69,7 @@ fn hit_after(step: u32, wait: Wait) -> StepOutcome {
         }
         if !armed {
             armed = true;
+            sweep_step_begins();
             // SAFETY: the local APIC's timer is stopped.
             unsafe { hit::will_wake(cx.waker().clone()) };
             apic().start_count(step);
