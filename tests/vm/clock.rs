@@ -34,7 +34,20 @@ pub(crate) fn trials() -> Vec<Trial> {
                 move || jumps(Vmm::Kvm, &format!("by=host timer={timer}")),
             )
         }))
+        .chain(["xapic", "pit"].map(|timer| {
+            let name = format!("qemu-tcg/q35::clock-changes-its-rate:{timer}");
+            Trial::test(name, move || rates(timer))
+        }))
         .collect()
+}
+
+/// The guest's own hypervisor stops the TSC and changes its rate.
+fn rates(timer: &str) -> Result<(), Failed> {
+    let vmm = Vmm::Qemu(Accelerator::Tcg, MachineType::Q35);
+    let arguments = format!("do=rates clock=tsc timer={timer}");
+    let run = boot("clock", &config(vmm, arguments))?.succeeded()?;
+    println!("{}", run.console.trim_end());
+    Ok(())
 }
 
 /// QEMU's translator ignores a guest's writes to its TSC, and has neither pvclock nor TSC-deadline.

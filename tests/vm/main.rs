@@ -21,6 +21,7 @@ mod latency;
 mod net;
 mod odd_machines;
 mod pages;
+mod paused;
 mod random_programs;
 mod reports;
 mod restored;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         input::trials(),
         odd_machines::trials(),
         pages::trials(),
+        paused::trials(),
         random_programs::trials(),
         reports::trials(),
         restored::trials(),

@@ -1,8 +1,9 @@
-//! A small hypervisor below this guest, which moves the guest's TSC.
+//! A small hypervisor below this guest, which moves the guest's TSC, stops it, and changes its rate.
 //!
 //! Some VMMs ignore a guest's writes to its TSC, but QEMU's translator emulates AMD's SVM, where a
 //! nested guest's TSC has an offset. So this program becomes the guest of its own hypervisor: it
-//! continues where it is, with all state unchanged, and a `vmmcall` adds to the offset.
+//! continues where it is, with all state unchanged, and a `vmmcall` adds to the offset. For another
+//! rate it intercepts RDTSC.
 //!
 //! References are to the AMD64 Architecture Programmer's Manual, volume 2, chapter 15 and appendix
 //! B.
@@ -11,8 +12,10 @@ use core::{
     arch::{asm, x86_64::__cpuid},
     cell::UnsafeCell,
     ptr::from_ref,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
+use dormir::arch::x86_64::tsc;
 use x86_64::{
     instructions::{
         interrupts,
@@ -31,7 +34,12 @@ const EFER_SVME: u64 = 1 << 12;
 const HOST_SAVE_AREA: u32 = 0xc001_0117;
 
 // The virtual machine control block (appendix B): offsets in bytes.
+const INTERCEPTED_INSTRUCTIONS: usize = 0x0c;
 const INTERCEPTS: usize = 0x10;
+const TSC_OFFSET: usize = 0x50;
+const EXIT_CODE: usize = 0x70;
+const RIP_AT: usize = 0x578;
+const RAX_AT: usize = 0x5f8;
 const ASID: usize = 0x58;
 const ES: usize = 0x400;
 const CS_AT: usize = 0x410;
@@ -48,13 +56,19 @@ const DR6_AT: usize = 0x568;
 const PAT_AT: usize = 0x668;
 /// VMRUN, which must be intercepted, and VMMCALL.
 const INTERCEPTED: u32 = 0b11;
+const INTERCEPT_RDTSC: u32 = 1 << 14;
+const EXIT_RDTSC: u64 = 0x6e;
+/// The lengths of the two instructions.
+const RDTSC_LENGTH: u64 = 2;
+const VMMCALL_LENGTH: u64 = 3;
 /// `IA32_PAT`.
 const PAT: u32 = 0x277;
 
 #[repr(C, align(4096))]
 struct AlignedPage(UnsafeCell<[u8; 4096]>);
 
-// SAFETY: one vCPU; only the processor and `enter`, which runs once, access them.
+// SAFETY: one vCPU; only the processor, `enter`, which runs once, and then `on_exit` access them,
+// one after the other.
 unsafe impl Sync for AlignedPage {}
 
 static CONTROL: AlignedPage = AlignedPage(UnsafeCell::new([0; 4096]));
@@ -70,8 +84,16 @@ impl AlignedPage {
         assert!(offset + size_of::<T>() <= 4096);
         // SAFETY: in bounds.
         let field = unsafe { self.0.get().cast::<u8>().add(offset) };
-        // SAFETY: nothing else uses the page before VMRUN; the write may be unaligned.
+        // SAFETY: nothing else uses the page between an exit and VMRUN; the write may be unaligned.
         unsafe { field.cast::<T>().write_unaligned(value) };
+    }
+
+    fn get<T>(&self, offset: usize) -> T {
+        assert!(offset + size_of::<T>() <= 4096);
+        // SAFETY: in bounds.
+        let field = unsafe { self.0.get().cast::<u8>().add(offset) };
+        // SAFETY: the processor has written it, or this hypervisor, which is not interrupted.
+        unsafe { field.cast::<T>().read_unaligned() }
     }
 
     /// Writes a segment register: selector, attributes, limit, base.
@@ -141,14 +163,36 @@ pub(crate) unsafe fn enter() {
             "mov rsp, {stack}",
             "2:",
             "vmrun rax",
-            // A vmmcall, three bytes long. RAX is the hypervisor's again.
-            "add [rax + 0x50], rcx",
-            "add qword ptr [rax + 0x578], 3",
+            // RAX is the hypervisor's again, and all other registers are the guest's.
+            "push rax",
+            "push rcx",
+            "push rdx",
+            "push rsi",
+            "push rdi",
+            "push r8",
+            "push r9",
+            "push r10",
+            "push r11",
+            "lea rdi, [rsp + 48]",
+            "sub rsp, 8",
+            "call {on_exit}",
+            "add rsp, 8",
+            "pop r11",
+            "pop r10",
+            "pop r9",
+            "pop r8",
+            "pop rdi",
+            "pop rsi",
+            "pop rdx",
+            "pop rcx",
+            "pop rax",
             "jmp 2b",
             "3:",
             stack = in(reg) STACK.address() + 4096,
+            on_exit = sym on_exit,
             inout("rax") control.address() => _,
             out("rcx") _,
+            out("rdx") _,
         );
     }
     if were_enabled {
@@ -156,8 +200,86 @@ pub(crate) unsafe fn enter() {
     }
 }
 
-/// Adds `ticks` to the TSC. Must be called after [`enter`].
+/// What a `vmmcall` asks for, in RDX.
+const ADD: u64 = 0;
+const SET_RATE: u64 = 1;
+
+/// Adds `ticks` to the TSC. Must be called after [`enter`], and not after [`set_rate`].
 pub(crate) fn add_to_tsc(ticks: u64) {
-    // SAFETY: the hypervisor adds RCX to the offset, preserves RAX and changes nothing else.
-    unsafe { asm!("vmmcall", in("rcx") ticks, options(nostack)) };
+    call(ADD, ticks);
+}
+
+/// Makes the TSC count at `numerator / 2^32` of its rate from now on. 0 stops it, for as long as it
+/// is read [`READS_STOPPED`] times. Must be called after [`enter`].
+pub(crate) fn set_rate(numerator: u64) {
+    call(SET_RATE, numerator);
+}
+
+/// The usual rate.
+pub(crate) const RATE: u64 = 1 << 32;
+/// How often a TSC that is stopped is read until it goes on.
+pub(crate) const READS_STOPPED: u64 = 300;
+
+fn call(what: u64, number: u64) {
+    // SAFETY: the hypervisor changes the TSC, and preserves all registers.
+    unsafe { asm!("vmmcall", in("rcx") number, in("rdx") what, options(nostack)) };
+}
+
+/// The TSC that an intercepted RDTSC reads: what it was at a time of the processor's, and its rate
+/// since.
+static TSC_THEN: AtomicU64 = AtomicU64::new(0);
+static THEN: AtomicU64 = AtomicU64::new(0);
+static TSC_RATE: AtomicU64 = AtomicU64::new(RATE);
+static READS: AtomicU64 = AtomicU64::new(0);
+
+fn guests_tsc() -> u64 {
+    let passed = tsc::read().wrapping_sub(THEN.load(Relaxed));
+    let counted = (u128::from(passed) * u128::from(TSC_RATE.load(Relaxed))) >> 32;
+    TSC_THEN.load(Relaxed).wrapping_add(counted as u64)
+}
+
+fn count_from(tsc: u64, rate: u64) {
+    TSC_THEN.store(tsc, Relaxed);
+    THEN.store(tsc::read(), Relaxed);
+    TSC_RATE.store(rate, Relaxed);
+}
+
+/// The guest's registers that an exit uses.
+#[repr(C)]
+struct GuestRegisters {
+    rdx: u64,
+    rcx: u64,
+}
+
+/// Serves what the guest has left for.
+extern "sysv64" fn on_exit(registers: &mut GuestRegisters) {
+    let control = &CONTROL;
+    let length = if control.get::<u64>(EXIT_CODE) == EXIT_RDTSC {
+        if TSC_RATE.load(Relaxed) == 0 && READS.fetch_add(1, Relaxed) >= READS_STOPPED {
+            count_from(guests_tsc(), RATE);
+        }
+        let tsc = guests_tsc();
+        control.put(RAX_AT, tsc & 0xffff_ffff);
+        registers.rdx = tsc >> 32;
+        RDTSC_LENGTH
+    } else {
+        match registers.rdx {
+            ADD => {
+                let offset = control.get::<u64>(TSC_OFFSET);
+                control.put(TSC_OFFSET, offset.wrapping_add(registers.rcx));
+            }
+            _ => {
+                let is_first = control.get::<u32>(INTERCEPTED_INSTRUCTIONS) == 0;
+                control.put(INTERCEPTED_INSTRUCTIONS, INTERCEPT_RDTSC);
+                READS.store(0, Relaxed);
+                let now = match is_first {
+                    true => tsc::read().wrapping_add(control.get::<u64>(TSC_OFFSET)),
+                    false => guests_tsc(),
+                };
+                count_from(now, registers.rcx);
+            }
+        }
+        VMMCALL_LENGTH
+    };
+    control.put(RIP_AT, control.get::<u64>(RIP_AT) + length);
 }

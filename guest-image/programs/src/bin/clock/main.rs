@@ -1,5 +1,5 @@
 //! Tests of the clock: how it keeps time with the host, and what it does when its source jumps.
-//! `do=drift|jumps` selects the test, `clock=default|tsc|calibrated` the clock's source,
+//! `do=drift|jumps|naps|rates` selects the test, `clock=default|tsc|calibrated` the clock's source,
 //! `timer=NAME` the timer. `by=tsc|nested|host` selects what jumps: the TSC, which this guest
 //! writes or its own hypervisor moves, or the host's paravirtual clock.
 #![no_std]
@@ -8,6 +8,8 @@
 extern crate alloc;
 
 mod hypervisor;
+mod naps;
+mod rates;
 
 use alloc::{boxed::Box, sync::Arc, task::Wake};
 use core::{
@@ -49,7 +51,9 @@ fn main() -> Result<(), &'static str> {
         Some("drift") => block_on(drift(), Halt),
         // One loop for everything, since the start of a loop reads the clock.
         Some("jumps") => block_on(jumps(machine), Halt),
-        _ => return Err("missing do=drift or do=jumps"),
+        Some("naps") => block_on(naps::take(), Halt),
+        Some("rates") => block_on(rates::change(), Halt),
+        _ => return Err("missing do=drift|jumps|naps|rates"),
     }
     Ok(())
 }
