@@ -96,10 +96,8 @@ fn each_10_us(timer: &str, busy: &str) -> Result<(), Failed> {
     show(&run)?;
     let all_came = run.stat("interrupts")? == u64::from(COUNTED);
     run.check(all_came, "there were fewer interrupts")?;
-    run.check(run.stat("period_nanos")? == 10_000, "they came more seldom")?;
-    // The program's own instructions between two of them.
     let each = run.stat("nanos")? / u64::from(COUNTED);
-    run.check(each < 10_500, &format!("there was one each {each} ns"))?;
+    run.check(each <= 10_000, &format!("there was one each {each} ns"))?;
     run.check(
         run.stat("most_late")? <= 2,
         "a sleeper was late by three of them",

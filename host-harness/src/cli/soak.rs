@@ -2,6 +2,7 @@
 
 mod devices;
 mod everything;
+mod interrupts;
 mod programs;
 
 use super::{
@@ -32,8 +33,9 @@ use std::{
 pub(super) struct Arguments {
     /// The check
     check: Check,
-    /// How many calls, sandboxes, requests or programs [default: 100000 calls, 1000 sandboxes,
-    /// 1000000 requests of each device, 100000 programs on each executor]; not for everything
+    /// How many calls, sandboxes, requests, programs or interrupts of a storm [default: 100000
+    /// calls, 1000 sandboxes, 1000000 requests of each device, 100000 programs on each executor,
+    /// 6400000 interrupts]; not for everything
     #[arg(long)]
     #[arg(value_parser = RangedI64ValueParser::<u64>::new().range(1..=1_000_000_000))]
     count: Option<u64>,
@@ -74,6 +76,9 @@ enum Check {
     /// wake, join and abort each other, interrupts, devices, calls of the host. Each wake is
     /// accounted for: one that is lost ends the guest, with its kind and number
     Everything,
+    /// Two interrupts at each instruction of the idle path, and a minute of one each 10 µs: no wake
+    /// is lost, and no task starves
+    Interrupts,
     /// Random programs of tasks against a reference: on the host, where time is virtual, or with
     /// --vmm in a guest
     Programs,
@@ -105,6 +110,8 @@ impl Check {
             Self::Devices => 1_000_000,
             // It is measured by its time.
             Self::Everything => 0,
+            // A minute: one comes each 9.4 µs.
+            Self::Interrupts => 6_400_000,
             Self::Programs => 100_000,
         }
     }
@@ -123,7 +130,12 @@ impl Check {
             Self::Everything => {
                 "No wake is lost, and nothing grows, while a guest uses everything there is"
             }
-            Self::Programs => "Random programs of tasks do what a simple reference does",
+            Self::Interrupts => {
+                "Two interrupts in a row lose no wake, and a storm of them starves no task"
+            }
+            Self::Programs => {
+                "Random programs of tasks, timers and events do what a sequential reference allows"
+            }
         }
     }
 
@@ -134,6 +146,7 @@ impl Check {
             Self::DrivenSandboxes => "driven-sandboxes",
             Self::Devices => "devices",
             Self::Everything => "everything",
+            Self::Interrupts => "interrupts",
             Self::Programs => "programs",
         }
     }
@@ -179,6 +192,10 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
             let others = "kvm, or one of QEMU's, such as qemu-tcg/q35, or none";
             Err(wrong(under, others).into())
         }
+        (Check::Interrupts, None | Some(Under::Vmm(interrupts::VMM))) => {
+            interrupts::run(arguments, stop)
+        }
+        (Check::Interrupts, Some(under)) => Err(wrong(under, "qemu-tcg/q35").into()),
         (_, None) => in_sandboxes(arguments, &SandboxMode::ALL, stop),
         (_, Some(Under::Hyperlight(mode))) => in_sandboxes(arguments, &[mode], stop),
         (_, Some(under)) => {

@@ -1,0 +1,157 @@
+//! Interrupts at their worst: two, with each distance, at each instruction of the idle path; and
+//! storms. Time is a count of instructions.
+
+use super::{Arguments, Ended, FAILURE, Run, complain, note};
+use crate::{
+    guest::{self, Images},
+    setup::{self, Needs},
+    stop::StopToken,
+    vmm::{self, Accelerator, MachineType, Outcome, Report, RunConfig, Vmm},
+    workspace::Workspace,
+};
+use serde_json::{Value, json};
+use std::{
+    error::Error,
+    io,
+    time::{Duration, Instant},
+};
+
+const SWEEP: &str = "sweep";
+const STORM: &str = "storm";
+
+/// The machine with both timers.
+pub(super) const VMM: Vmm = Vmm::Qemu(Accelerator::Tcg, MachineType::Q35);
+
+/// The instructions of the idle path, and of the way back to the `hlt`, and some more.
+const FIRSTS: u32 = 440;
+const GAPS: u32 = 300;
+
+pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
+    let workspace = Workspace::locate()?;
+    let needs = Needs {
+        qemu: true,
+        ..Needs::default()
+    };
+    let toolchain = setup::set_up(&workspace, needs, arguments.installing.policy(), stop)?;
+    let images = guest::build(&toolchain, &workspace, &[SWEEP, STORM], stop)?;
+    let count = arguments.count.unwrap_or(arguments.check.default_count());
+    let check = InterruptCheck {
+        images,
+        limit: Duration::from_secs(60 * u64::from(arguments.timeout)),
+        stop,
+    };
+    let start = Instant::now();
+    let (mut passed, mut steps, mut details) = (true, 0, Vec::new());
+    for (first, then, least_gap) in [
+        ("interrupt", "interrupt", 0),
+        ("interrupt", "nmi", 1),
+        ("nmi", "interrupt", 0),
+        ("nmi", "nmi", 1),
+    ] {
+        for wakes in ["second", "both"] {
+            let what = format!("via={first} then={then} wakes={wakes}");
+            let ranges = format!("first=1-{FIRSTS} gap={least_gap}-{GAPS} show=lost");
+            let swept = check.run(SWEEP, &format!("{what} {ranges}"))?;
+            let made = figure(&swept, "steps");
+            let expected = FIRSTS * (GAPS + 1 - least_gap);
+            passed &= is_success(&swept)
+                && made == Some(expected.into())
+                && figure(&swept, "lost") == Some(0);
+            steps += made.unwrap_or(0);
+            details.push(shown(&what, &swept, &["steps", "lost"]));
+        }
+    }
+    for (timer, is_busy) in [("xapic", "no"), ("pit", "yes")] {
+        let what = format!("timer={timer} busy={is_busy}");
+        let storm = check.run(STORM, &format!("{what} interrupts={count}"))?;
+        passed &= is_success(&storm)
+            && figure(&storm, "interrupts") == Some(count)
+            && figure(&storm, "nanos").is_some_and(|nanos| nanos / count <= 10_000);
+        let figures = [
+            "interrupts",
+            "nanos",
+            "most_late",
+            "most_overdue",
+            "least_progress",
+        ];
+        details.push(shown(&what, &storm, &figures));
+    }
+    let result = format!(
+        "{steps} steps with two interrupts, of which none loses a wake; two storms of {count} \
+         interrupts"
+    );
+    let took = start.elapsed();
+    arguments.recording.write(
+        &workspace,
+        &Run {
+            name: "soak-interrupts".into(),
+            claim: "Two interrupts, each NMI or not, at every distance and at each instruction of \
+                    the idle path lose no wake, and a storm with one each 10 µs starves no task.",
+            command: format!("cargo vm soak interrupts --count {count}"),
+            took,
+            passed,
+            result: match passed {
+                true => result,
+                false => "a wake was lost, or a task starved".into(),
+            },
+            details: details.into(),
+        },
+    )?;
+    let took = took.as_secs_f64();
+    if !passed {
+        complain(format_args!("{VMM}: failed after {took:.1} s"));
+        return Ok(FAILURE);
+    }
+    note(format_args!("{VMM}: passed in {took:.1} s"));
+    Ok(0)
+}
+
+struct InterruptCheck<'a> {
+    images: Images,
+    limit: Duration,
+    stop: &'a StopToken,
+}
+
+impl InterruptCheck<'_> {
+    fn run(&self, program: &str, arguments: &str) -> Result<Report, Box<dyn Error>> {
+        let config = RunConfig {
+            timeout: self.limit,
+            arguments: arguments.into(),
+            count_instructions: true,
+            stop: self.stop.clone(),
+            ..RunConfig::new(VMM)
+        };
+        let elf = self.images.get(program)?;
+        Ok(vmm::run(elf, &config, &mut io::stdout())?)
+    }
+}
+
+fn is_success(report: &Report) -> bool {
+    matches!(report.outcome, Outcome::Exited(0))
+}
+
+fn figure(report: &Report, name: &str) -> Option<u64> {
+    let mut stats = report.stats.iter();
+    stats.find(|(key, _)| key == name).map(|(_, value)| *value)
+}
+
+/// Prints how a run ended, and returns its figures.
+fn shown(what: &str, report: &Report, figures: &[&str]) -> Value {
+    let mut details = json!({ "run": what });
+    let mut text = String::new();
+    for name in figures {
+        let value = figure(report, name);
+        details[*name] = json!(value);
+        text += &format!(
+            " {name} {}",
+            value.map_or("missing".into(), |value| value.to_string())
+        );
+    }
+    let wall = report.wall.as_secs_f64();
+    if is_success(report) {
+        note(format_args!("{what}:{text}, {wall:.1} s"));
+    } else {
+        complain(format_args!("{what}:{text}, {}", report.outcome));
+    }
+    details
+}
