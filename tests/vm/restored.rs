@@ -98,8 +98,8 @@ fn along_the_path(idle: &str, each: usize, snapshot: Snapshot) -> Result<Vec<Pla
     let begin = image.symbol("sweep_step_begins")?;
     // Where the interrupt would be armed.
     let armed = steps_of(PROGRAM, "via=nmi", 1)?[0].address;
-    // In step 0 the program arms no interrupt of its own, so that nothing else wakes the task before
-    // the backup timer.
+    // In step 0 the program arms no interrupt of its own, so that nothing else wakes the task
+    // before the backup timer.
     let arguments = format!("via=interrupt idle={idle} from=0 steps=1000000");
     let options = ["-accel", "tcg", "-icount", "shift=0,sleep=off"];
     let mut qemu = Qemu::start(elf, &arguments, &options)?;

@@ -90,9 +90,9 @@ unsafe impl Send for Apic {}
 // SAFETY: as above.
 unsafe impl Sync for Apic {}
 
-/// Ends an interrupt that came on the spurious vector if it is in service: then a device has sent it
-/// as a message, or the vCPU itself, and without an end it would hold off all others. A spurious
-/// interrupt is not in service, and an EOI would end another one (SDM vol. 3, 12.9).
+/// Ends an interrupt that came on the spurious vector if it is in service: then a device or the
+/// vCPU itself has sent it as a message, and without an end it would hold off all others. A
+/// spurious interrupt is not in service, and an EOI would end another one (SDM vol. 3, 12.9).
 pub(super) fn end_of_spurious() {
     let enabled = critical_section::with(|cs| ENABLED.borrow(cs).get());
     if let Some(apic) = enabled.filter(|apic| apic.is_in_service(vector::SPURIOUS)) {

@@ -254,8 +254,8 @@ impl<'a> InterruptedPath<'a> {
         boundaries
     }
 
-    /// Returns for each boundary where the vCPU goes on after an NMI there: if that is in the window
-    /// before the `hlt`, behind it.
+    /// Returns for each boundary where the vCPU goes on after an NMI there: if that is in the
+    /// window before the `hlt`, behind it.
     pub(crate) fn after_nmi(&self) -> Result<Vec<u64>, Failed> {
         let window = self.image.symbol("dormir_halt_window")?
             ..=self.image.symbol("dormir_halt_instruction")?;

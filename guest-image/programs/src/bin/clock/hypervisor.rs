@@ -1,4 +1,4 @@
-//! A small hypervisor below this guest, which moves the guest's TSC, stops it, and changes its rate.
+//! A small hypervisor below this guest, which moves the guest's TSC, stops it and changes its rate.
 //!
 //! Some VMMs ignore a guest's writes to its TSC, but QEMU's translator emulates AMD's SVM, where a
 //! nested guest's TSC has an offset. So this program becomes the guest of its own hypervisor: it

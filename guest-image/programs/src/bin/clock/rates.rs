@@ -33,9 +33,9 @@ pub(crate) async fn change() {
         let interrupts = bare::timer_interrupts() - interrupts;
         println!("rate {rate:#x}: {interrupts} interrupts");
         report("interrupts", interrupts);
-        // A nap takes one. With a slow TSC each leaves all but the rate of what was left: from 10 ms
-        // to a nanosecond, at a twentieth, that are 315. With one that is stopped there are fewer
-        // than it is read.
+        // A nap takes one. With a slow TSC each leaves all but the rate of what was left: from 10
+        // ms to a nanosecond, at a twentieth, that are 315. With one that is stopped there are
+        // fewer than it is read.
         let most = if rate == 0 { READS_STOPPED } else { 350 * NAPS };
         assert!(interrupts < most, "{interrupts} interrupts");
         assert!(

@@ -11,8 +11,8 @@
 //! wakes no task but moves a dormir timer of the task to a deadline earlier than all others.
 //! With `then=interrupt|nmi` a second one follows: see [`pair`].
 //! `idle=` and `clock=` choose the real implementation or a mutant. `steps=` is the last step and
-//! `from=` the first, if that is not 1; each prints one line: K, the interrupted address, and how many instructions after the
-//! interrupt (or the deadline) the task was polled.
+//! `from=` the first, if that is not 1; each prints one line: K, the interrupted address, and how
+//! many instructions after the interrupt (or the deadline) the task was polled.
 #![no_std]
 #![no_main]
 
