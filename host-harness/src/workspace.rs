@@ -85,6 +85,12 @@ impl Workspace {
         self.root.join("target").join("guest")
     }
 
+    /// Returns the folder of what fuzzing makes: programs, inputs and findings.
+    #[must_use]
+    pub fn fuzz_target(&self) -> PathBuf {
+        self.root.join("target").join("fuzz")
+    }
+
     /// Returns the package of the Hyperlight guest, which is separate from the other guests: its
     /// flags, panic handler and allocator differ.
     #[must_use]

@@ -7,6 +7,7 @@ mod debugger;
 mod demo;
 mod dependencies;
 mod devices;
+mod fuzz;
 mod mutants;
 mod new;
 mod output;
@@ -57,6 +58,7 @@ enum Verb {
     Bench(bench::Arguments),
     Demo(demo::DemoArguments),
     Dependencies(dependencies::Arguments),
+    Fuzz(fuzz::Arguments),
     Mutants(mutants::Arguments),
     New(new::NewArguments),
     Run(run::RunArguments),
@@ -79,6 +81,7 @@ pub fn main() -> ExitCode {
         Verb::Bench(arguments) => bench::run(&arguments, stop),
         Verb::Demo(arguments) => demo::run(&arguments, stop),
         Verb::Dependencies(arguments) => dependencies::run(&arguments, stop),
+        Verb::Fuzz(arguments) => fuzz::run(&arguments, stop),
         Verb::Mutants(arguments) => mutants::run(&arguments, stop),
         Verb::New(arguments) => new::run(&arguments),
         Verb::Run(arguments) => run::run(&arguments, stop),

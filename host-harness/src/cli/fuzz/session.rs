@@ -1,0 +1,215 @@
+//! One target's processes, from their start to their end.
+
+use super::{BrokenFuzzerError, corpora::Corpora, libfuzzer::Printed, note};
+use crate::{
+    process::{Child, Scope},
+    stop::StopToken,
+};
+use rustix::process::Signal;
+use std::{
+    error::Error,
+    fmt,
+    io::{self, BufRead, BufReader, Read},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+/// How often processes, stop token and clock are looked at.
+const CHECK_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How often the progress is shown.
+const SHOWN_EVERY: Duration = Duration::from_secs(60);
+
+/// How long a process may take to end, by itself at the end of its time or when it is asked to: an
+/// input's time limit, and the last statistics.
+const GRACE: Duration = Duration::from_secs(40);
+
+/// The longest line that is read as a whole.
+const MAX_LINE: u64 = 64 << 10;
+
+/// libFuzzer's options. An input that takes longer than half a minute, in seconds, is a finding;
+/// the slowest take milliseconds, but the machine may be busy.
+const OPTIONS: [&str; 2] = ["-timeout=30", "-print_final_stats=1"];
+
+/// The status of a process that was asked to end.
+const INTERRUPTED: i32 = 72;
+
+/// How a target is run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Plan {
+    pub(super) limit: Duration,
+    pub(super) jobs: u8,
+}
+
+/// An input that breaks a target.
+#[derive(Debug)]
+pub(super) struct Finding {
+    pub(super) input: PathBuf,
+    /// What was printed about it.
+    pub(super) lines: Vec<String>,
+    /// The command that runs this input alone.
+    pub(super) again: String,
+}
+
+/// What one run of a target has done.
+#[derive(Debug, Default)]
+pub(super) struct Session {
+    /// The time of all its processes together.
+    pub(super) time: Duration,
+    pub(super) runs: u64,
+    /// What the corpus covered at the end.
+    pub(super) edges: u64,
+    pub(super) findings: Vec<Finding>,
+}
+
+/// One process.
+struct Job {
+    child: Child,
+    printed: Arc<Mutex<Printed>>,
+    reader: JoinHandle<()>,
+}
+
+impl Session {
+    /// Runs a target's program until the time is over, an input breaks it, or it is to stop.
+    pub(super) fn run(
+        name: &str,
+        program: &Path,
+        corpora: &Corpora,
+        plan: Plan,
+        stop: &StopToken,
+    ) -> Result<Self, Box<dyn Error>> {
+        let begun = Instant::now();
+        let mut session = Self::default();
+        let mut jobs = Vec::new();
+        for _ in 0..plan.jobs {
+            jobs.push(Job::start(program, corpora, plan.limit)?);
+        }
+        let (mut shown, mut asked) = (begun, None);
+        while !jobs.is_empty() {
+            thread::sleep(CHECK_INTERVAL);
+            let mut running = Vec::new();
+            for job in jobs {
+                if job.child.has_ended()? {
+                    session.take(name, job.end()?, program, begun.elapsed())?;
+                } else {
+                    running.push(job);
+                }
+            }
+            jobs = running;
+            let is_over = stop.is_stopped()
+                || !session.findings.is_empty()
+                || begun.elapsed() > plan.limit + GRACE;
+            if is_over && asked.is_none() {
+                jobs.iter().for_each(|job| job.child.signal(Signal::TERM));
+                asked = Some(Instant::now());
+            }
+            if asked.is_some_and(|asked| asked.elapsed() > GRACE) {
+                jobs.iter_mut().for_each(|job| job.child.kill());
+            }
+            if shown.elapsed() >= SHOWN_EVERY && asked.is_none() && !jobs.is_empty() {
+                let sum = |of: fn(&Printed) -> u64| jobs.iter().map(move |job| of(&job.printed()));
+                note(format_args!(
+                    "{name}: {} s, {} runs or more, {} edges",
+                    begun.elapsed().as_secs(),
+                    sum(|printed| printed.runs).sum::<u64>(),
+                    sum(|printed| printed.edges).max().unwrap_or_default(),
+                ));
+                shown = Instant::now();
+            }
+        }
+        Ok(session)
+    }
+
+    /// Adds what a process has done that ended.
+    fn take(
+        &mut self,
+        name: &str,
+        (printed, status): (Printed, std::process::ExitStatus),
+        program: &Path,
+        time: Duration,
+    ) -> Result<(), BrokenFuzzerError> {
+        self.time += time;
+        self.runs += printed.runs;
+        self.edges = self.edges.max(printed.edges);
+        let lines = Vec::from(printed.lines);
+        if let Some(input) = printed.finding {
+            let again = format!("{} {}", program.display(), input.display());
+            self.findings.push(Finding {
+                input,
+                lines,
+                again,
+            });
+        } else if !status.success() && status.code() != Some(INTERRUPTED) {
+            lines.iter().for_each(|line| note(format_args!("  {line}")));
+            let name = name.to_owned();
+            return Err(BrokenFuzzerError { name, status });
+        }
+        Ok(())
+    }
+}
+
+/// Writes what was done: `3600 s, 1234 runs, 567 edges, no finding`.
+impl fmt::Display for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (time, runs, edges) = (self.time.as_secs(), self.runs, self.edges);
+        write!(f, "{time} s, {runs} runs, {edges} edges, ")?;
+        match self.findings.len() {
+            0 => f.write_str("no finding"),
+            1 => f.write_str("one finding"),
+            many => write!(f, "{many} findings"),
+        }
+    }
+}
+
+impl Job {
+    fn start(program: &Path, corpora: &Corpora, limit: Duration) -> io::Result<Self> {
+        let mut command = Command::new(program);
+        command
+            .args(OPTIONS)
+            .arg(format!("-max_total_time={}", limit.as_secs()))
+            .arg(format!("-artifact_prefix={}/", corpora.findings.display()))
+            .args([&corpora.grown, &corpora.committed])
+            // The names of two types that are linked twice: as cargo-fuzz runs its targets.
+            .env("ASAN_OPTIONS", "detect_odr_violation=0")
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut child = Child::spawn_with(&mut command, Stdio::null(), Scope::Group)?;
+        let stderr = child.take_stderr().ok_or(io::ErrorKind::BrokenPipe)?;
+        let printed = Arc::<Mutex<Printed>>::default();
+        let to = Arc::clone(&printed);
+        let reader = thread::spawn(move || read(stderr, &to));
+        Ok(Self {
+            child,
+            printed,
+            reader,
+        })
+    }
+
+    fn printed(&self) -> MutexGuard<'_, Printed> {
+        self.printed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end(mut self) -> io::Result<(Printed, std::process::ExitStatus)> {
+        let status = self.child.reap()?;
+        // Nothing holds the other end of its pipe any more. It never panics.
+        let _ = self.reader.join();
+        let mut printed = self.printed.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok((std::mem::take(&mut printed), status))
+    }
+}
+
+/// Reads lines to the end.
+fn read(stderr: impl Read, printed: &Mutex<Printed>) {
+    let mut stderr = BufReader::new(stderr);
+    let mut line = Vec::new();
+    // Where it fails, the process has ended.
+    while let Ok(1..) = (&mut stderr).take(MAX_LINE).read_until(b'\n', &mut line) {
+        let text = String::from_utf8_lossy(&line);
+        let mut printed = printed.lock().unwrap_or_else(PoisonError::into_inner);
+        printed.take(text.trim_end());
+        line.clear();
+    }
+}

@@ -1,0 +1,135 @@
+//! What all recorded runs have done together.
+
+use super::{
+    super::record::{self, RecordError, Run},
+    session::Session,
+};
+use crate::{fuzz::TARGETS, workspace::Workspace};
+use serde_json::{Map, Value, json};
+use std::time::Duration;
+
+/// The record's name.
+const NAME: &str = "fuzz";
+
+/// The time after which a target is said to have been run for long, in seconds.
+const HOUR: u64 = 3600;
+
+/// By target.
+#[derive(Debug)]
+pub(super) struct Totals(Map<String, Value>);
+
+impl Totals {
+    /// Those of the last record; none, if there is no record.
+    pub(super) fn read(workspace: &Workspace) -> Result<Self, RecordError> {
+        let details = record::read(workspace, NAME)?.unwrap_or_default();
+        Ok(Self(details.as_object().cloned().unwrap_or_default()))
+    }
+
+    /// Adds a session.
+    pub(super) fn add(&mut self, name: &str, session: &Session) {
+        let seconds = session.time.as_secs();
+        let findings = session.findings.len() as u64;
+        let before = |member| self.number(name, member);
+        // A finding is mended by a change, so what was run before it was run of another program.
+        let since = match findings {
+            0 => before("seconds_since_finding") + seconds,
+            _ => 0,
+        };
+        let sums = json!({
+            "seconds": before("seconds") + seconds,
+            "runs": before("runs") + session.runs,
+            "edges": session.edges,
+            "findings": before("findings") + findings,
+            "seconds_since_finding": since,
+        });
+        self.0.insert(name.to_owned(), sums);
+    }
+
+    fn number(&self, name: &str, member: &str) -> u64 {
+        let target = self.0.get(name);
+        target
+            .and_then(|target| target[member].as_u64())
+            .unwrap_or_default()
+    }
+
+    /// The record of a run of these targets.
+    pub(super) fn run(&self, command: String, ran: &[&str], took: Duration, findings: u64) -> Run {
+        let all = |member: &'static str| self.0.keys().map(move |name| self.number(name, member));
+        let hours = all("seconds").sum::<u64>() as f64 / HOUR as f64;
+        let long = all("seconds_since_finding").filter(|seconds| *seconds >= HOUR);
+        let found = match findings {
+            0 => "no finding".to_owned(),
+            1 => "one finding".to_owned(),
+            many => format!("{many} findings"),
+        };
+        Run {
+            name: NAME.to_owned(),
+            claim: "No bytes from a guest, a host, a debugger, QEMU or a file break what reads them.",
+            command,
+            took,
+            passed: findings == 0,
+            result: format!(
+                "{found} in {} of {} targets; in all {hours:.1} h and {} runs, with an hour or more \
+                 since the last finding in {} targets",
+                ran.len(),
+                TARGETS.len(),
+                all("runs").sum::<u64>(),
+                long.count(),
+            ),
+            details: Value::Object(self.0.clone()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::session::Finding, *};
+
+    #[test]
+    fn runs_add_up_and_a_finding_begins_anew() {
+        let session = |seconds, findings: usize| Session {
+            time: Duration::from_secs(seconds),
+            runs: 10,
+            edges: seconds,
+            findings: (0..findings)
+                .map(|_| Finding {
+                    input: "x".into(),
+                    lines: Vec::new(),
+                    again: String::new(),
+                })
+                .collect(),
+        };
+        let mut totals = Totals(Map::new());
+        for (seconds, findings) in [(4000, 0), (100, 1), (3000, 0), (601, 0)] {
+            totals.add("elf", &session(seconds, findings));
+        }
+        totals.add("json", &session(60, 0));
+        let details = &totals
+            .run(String::new(), &["elf"], Duration::ZERO, 0)
+            .details;
+        assert_eq!(
+            details["elf"],
+            json!({
+                "seconds": 7701, "runs": 40, "edges": 601, "findings": 1,
+                "seconds_since_finding": 3601,
+            })
+        );
+        let run = totals.run(String::new(), &["elf", "json"], Duration::ZERO, 2);
+        assert!(!run.passed);
+        assert!(
+            run.result.starts_with("2 findings in 2 of"),
+            "{}",
+            run.result
+        );
+        assert!(
+            run.result.contains("in all 2.2 h and 50 runs"),
+            "{}",
+            run.result
+        );
+        assert!(
+            run.result.ends_with("finding in 1 targets"),
+            "{}",
+            run.result
+        );
+    }
+}
