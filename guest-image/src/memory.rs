@@ -4,19 +4,8 @@
 
 use core::ops::Range;
 
-use heapless::Vec;
+use dormir_abi::ram::Pieces;
 use spin::Once;
-
-/// The I/O APIC and the local APIC: two large pages from 0xfec0_0000.
-pub(crate) const APICS: Range<u64> = 0xfec0_0000..0xff00_0000;
-
-/// Pieces of RAM: whole pages, ordered by address, without overlaps.
-pub(crate) type Pieces = Vec<Range<u64>, 32>;
-
-/// The end of the addresses that can be mapped one to one.
-const CANONICAL_END: u64 = 1 << 47;
-
-const PAGE: u64 = 4 << 10;
 
 struct GuestMemory {
     ram: Pieces,
@@ -56,37 +45,4 @@ pub fn free() -> &'static [Range<u64>] {
 /// Stores what [`ram`] and [`free`] return.
 pub(crate) fn keep(ram: Pieces, free: Pieces) {
     MEMORY.call_once(|| GuestMemory { ram, free });
-}
-
-/// Orders the RAM of a memory map, from `start` on. Leaves out the addresses of the interrupt
-/// controllers, and merges overlaps.
-pub(crate) fn pieces(
-    ram: impl Iterator<Item = Range<u64>>,
-    start: u64,
-) -> Result<Pieces, &'static str> {
-    let mut pieces = Pieces::new();
-    for range in ram {
-        for part in [start..APICS.start, APICS.end..CANONICAL_END] {
-            let first = range.start.max(part.start).next_multiple_of(PAGE);
-            let end = range.end.min(part.end) & !(PAGE - 1);
-            if first >= end {
-                continue;
-            }
-            let is_behind = |piece: &Range<u64>| piece.start > first;
-            let index = pieces.iter().position(is_behind).unwrap_or(pieces.len());
-            if pieces.insert(index, first..end).is_err() {
-                return Err("the VMM's memory map has more than 32 pieces of RAM");
-            }
-        }
-    }
-    let mut taken = 0;
-    for piece in &mut pieces {
-        piece.start = piece.start.max(taken);
-        taken = taken.max(piece.end);
-    }
-    pieces.retain(|piece| piece.start < piece.end);
-    match pieces.first() {
-        Some(first) if first.start == start => Ok(pieces),
-        _ => Err("the VMM's memory map has no RAM at the addresses of the image"),
-    }
 }

@@ -8,7 +8,10 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use dormir_abi::exit;
+use dormir_abi::{
+    exit,
+    start_info::{MAGIC, RAM},
+};
 use libtest_mimic::{Failed, Trial};
 
 use crate::{
@@ -28,8 +31,6 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-const MAGIC: u32 = 0x336e_c578;
-const RAM: u32 = 1;
 const RESERVED: u32 = 2;
 const MIB: u64 = 1 << 20;
 

@@ -5,6 +5,7 @@
 use core::{cell::RefCell, ops::Range};
 
 use critical_section::Mutex;
+use dormir_abi::ram::{APICS, Pieces};
 use x86_64::{
     PhysAddr,
     registers::control::{Cr0, Cr0Flags, Cr3, Cr3Flags, Efer, EferFlags},
@@ -12,7 +13,6 @@ use x86_64::{
 };
 
 use super::{entry::BOOT_MAPPED_BYTES, image};
-use crate::memory::{APICS, Pieces};
 
 const PAGE: u64 = 4 << 10;
 const LARGE_PAGE: u64 = 2 << 20;

@@ -1,39 +1,17 @@
-//! The command line and the memory map from the VMM's `hvm_start_info` (Xen,
-//! public/arch-x86/hvm/start_info.h), copied before the guest's page tables unmap it.
+//! The command line and the memory map from the VMM's start info, copied before the guest's page
+//! tables unmap it.
 
-use core::ffi::CStr;
-
-use dormir_abi::{MAX_COMMAND_LINE, record::Nonce};
+use dormir_abi::{
+    MAX_COMMAND_LINE,
+    ram::{Collected, Pieces},
+    record::Nonce,
+    start_info::{COMMAND_LINE_BYTES, Memory, StartInfo, arguments},
+};
 use heapless::String;
 use spin::Once;
 
-use crate::{console, memory::Pieces};
-
-const MAGIC: u32 = 0x336e_c578;
-const MEMORY_TYPE_RAM: u32 = 1;
-
-#[repr(C)]
-struct StartInfo {
-    magic: u32,
-    version: u32,
-    flags: u32,
-    nr_modules: u32,
-    modlist_paddr: u64,
-    cmdline_paddr: u64,
-    rsdp_paddr: u64,
-    memmap_paddr: u64,
-    memmap_entries: u32,
-    reserved: u32,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct MemoryMapEntry {
-    address: u64,
-    size: u64,
-    kind: u32,
-    reserved: u32,
-}
+use super::{entry::BOOT_MAPPED_BYTES, image};
+use crate::console;
 
 static COMMAND_LINE: Once<String<MAX_COMMAND_LINE>> = Once::new();
 
@@ -46,38 +24,43 @@ pub(crate) fn command_line() -> &'static str {
 ///
 /// # Safety
 ///
-/// `address` must come from the VMM, and the low memory that the structure points to must still be
-/// mapped and unchanged.
+/// The boot tables must be loaded, and `address` must come from the VMM, whose structures are
+/// unchanged.
 pub(super) unsafe fn read(address: *const u8, image: u64) -> Result<Pieces, &'static str> {
-    // SAFETY: the boot protocol puts a start info structure there, aligned to 4 bytes at least.
-    let info = unsafe { address.cast::<StartInfo>().read_unaligned() };
-    if info.magic != MAGIC {
-        return Err(
-            "the VMM passed no PVH start info; boot it by `qemu -kernel` or `cargo vm run`",
-        );
-    }
-    if info.cmdline_paddr != 0 {
-        // SAFETY: the boot protocol puts a string that ends in NUL there.
-        let text = unsafe { CStr::from_ptr(info.cmdline_paddr as *const _) };
-        let (nonce, text) = Nonce::split_off(text.to_bytes());
+    let memory = BootMemory;
+    let info = StartInfo::read(&memory, address as u64)?;
+    let mut buffer = [0; COMMAND_LINE_BYTES];
+    if let Some(line) = info.command_line(&memory, &mut buffer)? {
+        let (nonce, line) = Nonce::split_off(line);
         if let Some(nonce) = nonce {
             console::init_records(nonce);
         }
-        let text = core::str::from_utf8(text).map_err(|_| "the command line is not UTF-8")?;
-        let text =
-            String::try_from(text).map_err(|_| "the command line has more than 4095 bytes")?;
-        COMMAND_LINE.call_once(|| text);
+        let text = arguments(line)?;
+        COMMAND_LINE.call_once(|| String::try_from(text).unwrap_or_default());
     }
-    if info.version == 0 || info.memmap_paddr == 0 {
-        return Err("the VMM passed no memory map (start info version 0)");
+    let mut ram = Collected::from(image);
+    info.for_each_ram(&memory, |range| ram.add(range))?;
+    ram.ordered()
+}
+
+/// What the boot tables map, but for the image. Made in [`read`] alone.
+struct BootMemory;
+
+impl Memory for BootMemory {
+    fn read(&self, address: u64, bytes: &mut [u8]) -> bool {
+        let image = image::whole();
+        let end = address.checked_add(bytes.len() as u64);
+        let is_mapped = |end: &u64| *end <= BOOT_MAPPED_BYTES;
+        let Some(end) = end.filter(is_mapped).filter(|_| address != 0) else {
+            return false;
+        };
+        if address < image.end && end > image.start {
+            return false;
+        }
+        let from = address as *const u8;
+        // SAFETY: the boot tables are loaded, as the caller of `read` guarantees, and map these
+        // addresses. `bytes` is part of the image, so it does not overlap them.
+        unsafe { from.copy_to_nonoverlapping(bytes.as_mut_ptr(), bytes.len()) };
+        true
     }
-    let entries = (0..info.memmap_entries as usize).map(|index| {
-        let entry = (info.memmap_paddr as *const MemoryMapEntry).wrapping_add(index);
-        // SAFETY: the boot protocol puts `memmap_entries` entries there.
-        unsafe { entry.read_unaligned() }
-    });
-    let ram = entries
-        .filter(|entry| entry.kind == MEMORY_TYPE_RAM)
-        .map(|entry| entry.address..entry.address.saturating_add(entry.size));
-    crate::memory::pieces(ram, image)
 }

@@ -2,15 +2,18 @@
 //!
 //! The guest image and the host harness are built for different targets and share only this crate:
 //! the ports to which a guest writes, its exit codes, the records on its console, the table of
-//! tests in an image, and the state of the vCPU at entry under the harness's own VMM.
+//! tests in an image, what a guest is told when it starts, and the state of the vCPU at entry under
+//! the harness's own VMM.
 #![no_std]
 
 pub mod backtrace;
 pub mod exit;
 pub mod note;
 pub mod port;
+pub mod ram;
 pub mod record;
 pub mod serial;
+pub mod start_info;
 pub mod test_table;
 
 /// The longest command line of a guest, in bytes, without the terminating NUL.

@@ -3,7 +3,10 @@
 
 use std::{fs::File, io};
 
-use dormir_abi::direct_entry::{IDENTITY_MAPPED_BYTES, LOWEST_IMAGE_ADDRESS};
+use dormir_abi::{
+    direct_entry::{IDENTITY_MAPPED_BYTES, LOWEST_IMAGE_ADDRESS},
+    start_info,
+};
 use linux_loader::{
     configurator::{BootConfigurator, BootParams, pvh::PvhBootConfigurator},
     loader::elf::start_info::{hvm_memmap_table_entry, hvm_start_info},
@@ -67,12 +70,8 @@ const _: () = assert!(
 const HOLE: u64 = 3 << 30;
 const HOLE_END: u64 = 4 << 30;
 
-/// `XEN_HVM_START_MAGIC_VALUE`.
-const START_INFO_MAGIC: u32 = 0x336e_c578;
 /// The first version with a memory map.
 const START_INFO_VERSION: u32 = 1;
-/// `XEN_HVM_MEMMAP_TYPE_RAM`.
-const MEMORY_MAP_RAM: u32 = 1;
 
 /// Makes a file with what a guest's memory has in it for the entry: where nothing is, it has holes.
 pub(super) fn prepare(
@@ -182,19 +181,19 @@ fn write_start_info(memory: &Memory, command_line: &str) -> Result<(), String> {
     let entry = |piece: &vm_memory::GuestRegionMmap<()>| hvm_memmap_table_entry {
         addr: piece.start_addr().raw_value(),
         size: piece.len(),
-        type_: MEMORY_MAP_RAM,
+        type_: start_info::RAM,
         reserved: 0,
     };
     let memory_map: Vec<_> = memory.iter().map(entry).collect();
-    let start_info = hvm_start_info {
-        magic: START_INFO_MAGIC,
+    let info = hvm_start_info {
+        magic: start_info::MAGIC,
         version: START_INFO_VERSION,
         cmdline_paddr: COMMAND_LINE.0,
         memmap_paddr: MEMORY_MAP.0,
         memmap_entries: memory_map.len() as u32,
         ..Default::default()
     };
-    let mut parameters = BootParams::new(&start_info, START_INFO);
+    let mut parameters = BootParams::new(&info, START_INFO);
     parameters.set_sections(&memory_map, MEMORY_MAP);
     PvhBootConfigurator::write_bootparams(&parameters, memory).map_err(|error| error.to_string())
 }
