@@ -20,8 +20,8 @@ use totals::Totals;
 /// Fuzzes what reads untrusted bytes: runs each target with inputs that libFuzzer varies by what
 /// they cover
 ///
-/// The targets are in host-harness/fuzz. Each begins with its committed corpus and with what earlier
-/// runs kept in target/fuzz/corpus, and adds what covers more to the latter. The status is 1 if an
+/// The targets are in host-harness/fuzz. Each begins with its committed corpus and with what
+/// earlier runs kept in target/fuzz/corpus, and adds what covers more to the latter. The status is 1 if an
 /// input breaks a target: a panic, an assertion, a bad access to memory (AddressSanitizer), a leak,
 /// more than 2 GiB of memory, or more than 30 seconds.
 ///

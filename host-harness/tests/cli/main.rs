@@ -2,6 +2,7 @@
 
 mod bench;
 mod documents;
+mod fuzz;
 mod input;
 mod killed;
 mod new;

@@ -61,7 +61,7 @@ mod tests {
         for line in [
             "INFO: Running with entropic power schedule (0xFF, 100).",
             "#2\tINITED exec/s: 0 rss: 40Mb",
-            "#1024\tNEW    cov: 310 ft: 812 corp: 14/120b lim: 4096 exec/s: 0 rss: 47Mb L: 3/9 MS: 1",
+            "#1024\tNEW    cov: 310 ft: 812 corp: 14/120b exec/s: 0 rss: 47Mb",
             "#0 0x5581 in __sanitizer_print_stack_trace (/x/elf+0x12)",
             "stat::number_of_executed_units: 2000",
             "artifact_prefix='/a b/'; Test unit written to /a b/crash-12",

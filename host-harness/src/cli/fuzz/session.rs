@@ -11,7 +11,7 @@ use std::{
     fmt,
     io::{self, BufRead, BufReader, Read},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Command, ExitStatus, Stdio},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -33,9 +33,6 @@ const MAX_LINE: u64 = 64 << 10;
 /// libFuzzer's options. An input that takes longer than half a minute, in seconds, is a finding;
 /// the slowest take milliseconds, but the machine may be busy.
 const OPTIONS: [&str; 2] = ["-timeout=30", "-print_final_stats=1"];
-
-/// The status of a process that was asked to end.
-const INTERRUPTED: i32 = 72;
 
 /// How a target is run.
 #[derive(Clone, Copy, Debug)]
@@ -93,7 +90,8 @@ impl Session {
             let mut running = Vec::new();
             for job in jobs {
                 if job.child.has_ended()? {
-                    session.take(name, job.end()?, program, begun.elapsed())?;
+                    let is_asked = asked.is_some();
+                    session.take(name, job.end()?, is_asked, program, begun.elapsed())?;
                 } else {
                     running.push(job);
                 }
@@ -123,11 +121,12 @@ impl Session {
         Ok(session)
     }
 
-    /// Adds what a process has done that ended.
+    /// Adds what a process has done that ended, by itself or because it was asked to.
     fn take(
         &mut self,
         name: &str,
-        (printed, status): (Printed, std::process::ExitStatus),
+        (printed, status): (Printed, ExitStatus),
+        is_asked: bool,
         program: &Path,
         time: Duration,
     ) -> Result<(), BrokenFuzzerError> {
@@ -142,7 +141,7 @@ impl Session {
                 lines,
                 again,
             });
-        } else if !status.success() && status.code() != Some(INTERRUPTED) {
+        } else if !status.success() && !is_asked {
             lines.iter().for_each(|line| note(format_args!("  {line}")));
             let name = name.to_owned();
             return Err(BrokenFuzzerError { name, status });
@@ -192,7 +191,7 @@ impl Job {
         self.printed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn end(mut self) -> io::Result<(Printed, std::process::ExitStatus)> {
+    fn end(mut self) -> io::Result<(Printed, ExitStatus)> {
         let status = self.child.reap()?;
         // Nothing holds the other end of its pipe any more. It never panics.
         let _ = self.reader.join();
@@ -211,5 +210,87 @@ fn read(stderr: impl Read, printed: &Mutex<Printed>) {
         let mut printed = printed.lock().unwrap_or_else(PoisonError::into_inner);
         printed.take(text.trim_end());
         line.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workspace::Workspace;
+    use std::{fs, os::unix::fs::PermissionsExt};
+
+    /// Runs a script in place of a fuzzer, in a checkout in this folder.
+    fn run(
+        folder: &Path,
+        script: &str,
+        jobs: u8,
+        stop: &StopToken,
+    ) -> Result<Session, Box<dyn Error>> {
+        fs::create_dir(folder.join("guest-image"))?;
+        fs::write(folder.join("guest-image/Cargo.toml"), "")?;
+        let corpora = Corpora::of(&Workspace::at(folder)?, "target")?;
+        let program = folder.join("program");
+        fs::write(
+            &program,
+            format!("#!/bin/sh\ncd {}\n{script}\n", folder.display()),
+        )?;
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+        let plan = Plan {
+            limit: Duration::from_secs(600),
+            jobs,
+        };
+        Session::run("target", &program, &corpora, plan, stop)
+    }
+
+    const PROGRESS: &str = "echo '#10\tNEW    cov: 7 ft: 9 corp: 1/1b' >&2";
+
+    #[test]
+    fn a_finding_ends_all_processes_and_is_told_with_its_input() {
+        let folder = tempfile::tempdir().expect("a folder");
+        // One of them finds something, and the other runs on.
+        let script = format!(
+            "{PROGRESS}; mkdir first 2>/dev/null || exec sleep 600; echo panicked >&2; \
+             echo 'Test unit written to /tmp/crash-1' >&2; exit 77"
+        );
+        let session = run(folder.path(), &script, 2, &StopToken::default());
+        let session = session.expect("scripts run");
+        let [finding] = &session.findings[..] else {
+            panic!("{session:?}");
+        };
+        assert_eq!(finding.input, Path::new("/tmp/crash-1"));
+        assert!(finding.again.ends_with("/program /tmp/crash-1"));
+        assert!(finding.lines.contains(&"panicked".to_owned()));
+        assert!(session.runs >= 10, "{session}");
+        assert!(session.to_string().ends_with(", 7 edges, one finding"));
+    }
+
+    #[test]
+    fn a_stop_ends_it_and_what_was_done_counts() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (stop, ready) = (StopToken::default(), folder.path().join("ready"));
+        let script = format!(
+            "trap 'echo stat::number_of_executed_units: 25 >&2; exit 72' TERM\n\
+             {PROGRESS}; touch ready; while :; do sleep 0.01; done"
+        );
+        let stopper = stop.clone();
+        let stopping = thread::spawn(move || {
+            while !ready.exists() {
+                thread::sleep(Duration::from_millis(1));
+            }
+            stopper.stop();
+        });
+        let session = run(folder.path(), &script, 1, &stop).expect("scripts run");
+        stopping.join().expect("it stops");
+        assert_eq!((session.runs, session.findings.len()), (25, 0));
+    }
+
+    #[test]
+    fn a_fuzzer_that_fails_finds_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let script = "echo broken >&2; exit 1";
+        let error = run(folder.path(), script, 1, &StopToken::default());
+        let sentence = error.expect_err("it fails").to_string();
+        let expected = "`target` ended without a finding";
+        assert!(sentence.contains(expected), "{sentence}");
     }
 }

@@ -64,12 +64,12 @@ impl Totals {
         };
         Run {
             name: NAME.to_owned(),
-            claim: "No bytes from a guest, a host, a debugger, QEMU or a file break what reads them.",
+            claim: "No bytes of a guest, a host, a debugger, QEMU or a file break what reads them.",
             command,
             took,
             passed: findings == 0,
             result: format!(
-                "{found} in {} of {} targets; in all {hours:.1} h and {} runs, with an hour or more \
+                "{found} in {} of {} targets; in all {hours:.1} h and {} runs, and an hour or more \
                  since the last finding in {} targets",
                 ran.len(),
                 TARGETS.len(),
