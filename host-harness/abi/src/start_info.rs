@@ -85,8 +85,10 @@ impl StartInfo {
             return Ok(None);
         }
         // Byte by byte: it may end just before the end of the memory.
-        for (index, address) in (0..COMMAND_LINE_BYTES).zip(self.command_line..) {
-            if !memory.read(address, &mut buffer[index..=index]) {
+        for index in 0..COMMAND_LINE_BYTES {
+            let address = self.command_line.checked_add(index as u64);
+            let byte = &mut buffer[index..=index];
+            if !address.is_some_and(|address| memory.read(address, byte)) {
                 return Err(OUTSIDE);
             }
             if buffer[index] == 0 {
@@ -144,4 +146,52 @@ fn word(bytes: &[u8], at: usize) -> u64 {
     let mut word = [0; 8];
     word.copy_from_slice(&bytes[at..at + 8]);
     u64::from_le_bytes(word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The structure at an address, and nothing else.
+    struct Bytes(u64, [u8; INFO_BYTES]);
+
+    impl Memory for Bytes {
+        fn read(&self, address: u64, bytes: &mut [u8]) -> bool {
+            let from = address
+                .checked_sub(self.0)
+                .and_then(|from| usize::try_from(from).ok());
+            let found = from.and_then(|from| self.1.get(from..)?.get(..bytes.len()));
+            found.map(|found| bytes.copy_from_slice(found)).is_some()
+        }
+    }
+
+    fn with(at: usize, value: u64) -> Bytes {
+        let mut bytes = [0; INFO_BYTES];
+        bytes[..4].copy_from_slice(&MAGIC.to_le_bytes());
+        bytes[4] = 1;
+        bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
+        Bytes(0x1000, bytes)
+    }
+
+    #[test]
+    fn a_command_line_outside_the_memory_is_an_error() {
+        let mut buffer = [0; COMMAND_LINE_BYTES];
+        for address in [1, u64::MAX - 1, u64::MAX] {
+            let memory = with(24, address);
+            let info = StartInfo::read(&memory, memory.0).expect("it is one");
+            let read = info.command_line(&memory, &mut buffer);
+            assert_eq!(read, Err(OUTSIDE), "{address:#x}");
+        }
+    }
+
+    #[test]
+    fn a_map_outside_the_memory_is_an_error() {
+        for address in [1, u64::MAX - 1, u64::MAX] {
+            let mut memory = with(40, address);
+            memory.1[48..52].fill(0xff);
+            let info = StartInfo::read(&memory, memory.0).expect("it is one");
+            let read = info.for_each_ram(&memory, |_| Ok(()));
+            assert_eq!(read, Err(OUTSIDE), "{address:#x}");
+        }
+    }
 }
