@@ -1,6 +1,10 @@
 //! The functions of the fuzz targets in `fuzz/`, and of the test that replays their corpora: they
 //! run the parsers of untrusted input on any bytes. Each must return, and its assertions must hold.
 
+mod host_calls;
+mod link;
+mod start_info;
+
 use std::{collections::BTreeSet, task::Waker};
 
 use dormir_abi::record::{self, NONCE_ARGUMENT, Nonce, Record};
@@ -29,6 +33,14 @@ pub const TARGETS: &[Target] = &[
     ("exchange", exchange),
     ("virtio", virtio),
     ("vsock", vsock),
+    ("start-info", start_info),
+    ("bus", bus),
+    ("decode", decode),
+    ("frames", frames),
+    ("host-calls", host_calls),
+    ("link", link),
+    ("gdb", gdb),
+    ("gdb-relay", gdb_relay),
 ];
 
 /// The nonce of the console's records: all zeros.
@@ -56,6 +68,31 @@ pub fn virtio(bytes: &[u8]) {
 /// Drives the sockets of our own VMM, as a guest and as programs of the host.
 pub fn vsock(bytes: &[u8]) {
     vmm::kvm::fuzz_vsock(bytes);
+}
+
+/// Accesses ports and devices of our own VMM as a guest.
+pub fn bus(bytes: &[u8]) {
+    vmm::kvm::fuzz_bus(bytes);
+}
+
+/// Decodes an instruction that a guest is about to execute.
+pub fn decode(bytes: &[u8]) {
+    vmm::kvm::fuzz_decode(bytes);
+}
+
+/// Lets frames of a guest out, and those of its network in.
+pub fn frames(bytes: &[u8]) {
+    vmm::kvm::fuzz_frames(bytes);
+}
+
+/// Debugs a guest of our own VMM.
+pub fn gdb(bytes: &[u8]) {
+    vmm::kvm::fuzz_gdb(bytes);
+}
+
+/// Sends QEMU what a debugger sends.
+pub fn gdb_relay(bytes: &[u8]) {
+    vmm::qemu::fuzz_packets(bytes);
 }
 
 /// Reads what a Hyperlight guest and its host tell each other: as a batch, as a reply, and as the
@@ -113,6 +150,21 @@ pub fn exchange(bytes: &[u8]) {
         calls.cancel(id);
     }
     assert_eq!((calls.in_use(), calls.held()), (0, 0));
+}
+
+/// Serves a guest that sends anything over its connection.
+pub fn host_calls(bytes: &[u8]) {
+    host_calls::host_calls(bytes);
+}
+
+/// Answers anything over a connection to a guest.
+pub fn link(bytes: &[u8]) {
+    link::link(bytes);
+}
+
+/// Reads what a VMM tells a guest when it starts, as `dormir-guest` reads it.
+pub fn start_info(bytes: &[u8]) {
+    start_info::start_info(bytes);
 }
 
 /// Parses a record, and a command line with a nonce.

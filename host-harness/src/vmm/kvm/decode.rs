@@ -1,19 +1,45 @@
 //! Decodes which accesses to the machine an instruction is about to make.
 
+mod fuzz;
+
 use iced_x86::{
     Code, Decoder, DecoderOptions, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind,
     Register, UsedMemory,
 };
-use kvm_bindings::kvm_regs;
+use kvm_bindings::{kvm_regs, kvm_sregs};
 use kvm_ioctls::VcpuFd;
 
 use crate::vmm::steps::EventKind;
+pub(crate) use fuzz::fuzz_decode;
 
 /// In `IA32_APIC_BASE`: the address of the local APIC's page.
 const APIC_ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 /// In `IA32_APIC_BASE`: the registers are MSRs, and the page is ordinary memory.
 const APIC_X2APIC: u64 = 1 << 10;
 const PAGE: u64 = 4096;
+
+/// A stopped vCPU.
+pub(super) trait Stopped {
+    fn registers(&self) -> Option<kvm_regs>;
+    fn special_registers(&self) -> Option<kvm_sregs>;
+    /// The physical address, if this virtual one is mapped.
+    fn physical(&self, address: u64) -> Option<u64>;
+}
+
+impl Stopped for VcpuFd {
+    fn registers(&self) -> Option<kvm_regs> {
+        self.get_regs().ok()
+    }
+
+    fn special_registers(&self) -> Option<kvm_sregs> {
+        self.get_sregs().ok()
+    }
+
+    fn physical(&self, address: u64) -> Option<u64> {
+        let translated = self.translate_gva(address).ok()?;
+        (translated.valid != 0).then_some(translated.physical_address)
+    }
+}
 
 /// Decodes the instruction at `address` from its bytes.
 pub(super) fn instruction(bytes: &[u8], address: u64) -> Option<Instruction> {
@@ -22,8 +48,8 @@ pub(super) fn instruction(bytes: &[u8], address: u64) -> Option<Instruction> {
 }
 
 /// Returns what leaves the processor when the vCPU executes this instruction, which is its next.
-pub(super) fn events(instruction: &Instruction, vcpu: &VcpuFd) -> Vec<EventKind> {
-    let needs_registers = || vcpu.get_regs().unwrap_or_default();
+pub(super) fn events(instruction: &Instruction, vcpu: &impl Stopped) -> Vec<EventKind> {
+    let needs_registers = || vcpu.registers().unwrap_or_default();
     let kind = match instruction.mnemonic() {
         Mnemonic::Hlt => EventKind::Halt,
         Mnemonic::Wrmsr => EventKind::MsrWrite(needs_registers().rcx as u32),
@@ -58,13 +84,13 @@ fn is_mark(instruction: &Instruction) -> bool {
     instruction.mnemonic() == Mnemonic::Xchg && is_bx(0) && is_bx(1)
 }
 
-fn apic_accesses(instruction: &Instruction, vcpu: &VcpuFd) -> Vec<EventKind> {
+fn apic_accesses(instruction: &Instruction, vcpu: &impl Stopped) -> Vec<EventKind> {
     let mut factory = InstructionInfoFactory::new();
     let used = factory.info(instruction).used_memory();
     if used.is_empty() {
         return Vec::new();
     }
-    let (Ok(registers), Ok(special)) = (vcpu.get_regs(), vcpu.get_sregs()) else {
+    let (Some(registers), Some(special)) = (vcpu.registers(), vcpu.special_registers()) else {
         return Vec::new();
     };
     if special.apic_base & APIC_X2APIC != 0 {
@@ -73,9 +99,8 @@ fn apic_accesses(instruction: &Instruction, vcpu: &VcpuFd) -> Vec<EventKind> {
     let page = special.apic_base & APIC_ADDRESS;
     let offset = |memory: &UsedMemory| {
         let address = memory.virtual_address(0, |register, _, _| value(register, &registers))?;
-        let translated = vcpu.translate_gva(address).ok()?;
-        let offset = translated.physical_address.checked_sub(page)?;
-        (translated.valid != 0 && offset < PAGE).then_some(offset as u16)
+        let offset = vcpu.physical(address)?.checked_sub(page)?;
+        (offset < PAGE).then_some(offset as u16)
     };
     let access = |memory: &UsedMemory| {
         let offset = offset(memory)?;

@@ -7,13 +7,8 @@ use kvm_bindings::KVM_INTERNAL_ERROR_EMULATION;
 use kvm_ioctls::{VcpuExit, VcpuFd};
 
 use super::{
-    boot::Memory,
-    devices::{self, Devices},
-    gdb::Debugger,
-    outlet::Outlet,
-    registers,
-    requests::Requests,
-    steps::Stepper,
+    boot::Memory, bus, devices::Devices, gdb::Debugger, outlet::Outlet, registers,
+    requests::Requests, steps::Stepper,
 };
 use crate::vmm::outcome::Outcome;
 
@@ -63,12 +58,12 @@ pub(super) fn run(
         exits += 1;
         let result = match exit {
             Ok(VcpuExit::IoOut(port::STEPS, data)) => {
-                let value = devices::little_endian(data);
+                let value = bus::little_endian(data);
                 let begun = steps.on_write(vcpu, value);
                 begun.and_then(|()| steps.behind_port(vcpu, memory))
             }
             Ok(VcpuExit::IoOut(port::HOST_INTERRUPT, data)) => {
-                let address = devices::little_endian(data);
+                let address = bus::little_endian(data);
                 let asked = devices.interrupt_from_host(vcpu, address);
                 asked.and_then(|()| steps.behind_port(vcpu, memory))
             }
@@ -81,7 +76,7 @@ pub(super) fn run(
                 written.and_then(|()| steps.behind_port(vcpu, memory))
             }
             Ok(VcpuExit::IoIn(port, data)) => {
-                devices.read(port, data);
+                devices.bus().read(port, data);
                 steps.behind_port(vcpu, memory)
             }
             Ok(VcpuExit::Intr) => Ok(()),
@@ -89,12 +84,13 @@ pub(super) fn run(
                 Some(debugger) => debugger.attend(vcpu, requests),
                 None => Ok(()),
             },
-            Ok(VcpuExit::MmioRead(address, data)) => match devices.virtio().read(address, data) {
+            Ok(VcpuExit::MmioRead(address, data)) => match devices.bus().read_memory(address, data)
+            {
                 true => steps.behind_port(vcpu, memory),
                 false => Err(no_memory("read from", address, vcpu)),
             },
             Ok(VcpuExit::MmioWrite(address, data)) => {
-                match devices.write_memory(address, data, console) {
+                match devices.bus().write_memory(address, data, console) {
                     Ok(true) => steps.behind_port(vcpu, memory),
                     Ok(false) => Err(no_memory("wrote to", address, vcpu)),
                     Err(outcome) => Err(outcome),

@@ -155,7 +155,10 @@ pub(super) fn on_write(
 }
 
 /// Reads a [`HostInterrupt`], and checks that it can be answered.
-fn read_request(memory: &Memory, address: GuestAddress) -> Result<HostInterrupt, String> {
+pub(super) fn read_request(
+    memory: &Memory,
+    address: GuestAddress,
+) -> Result<HostInterrupt, String> {
     let at = address.raw_value();
     if !at.is_multiple_of(align_of::<HostInterrupt>() as u64) {
         return Err(format!("its request at {at:#x} is not aligned to 8 bytes"));

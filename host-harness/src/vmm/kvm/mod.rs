@@ -7,6 +7,7 @@
 //! out into it.
 
 mod boot;
+mod bus;
 mod conversation;
 mod cpu;
 mod decode;
@@ -30,7 +31,11 @@ mod thread;
 mod virtio;
 mod worker;
 
+pub(crate) use bus::fuzz_bus;
+pub(crate) use decode::fuzz_decode;
+pub(crate) use gdb::fuzz_gdb;
 pub use probe::{KvmInfo, probe};
+pub(crate) use virtio::fuzz_frames;
 pub use virtio::probe_network;
 #[doc(hidden)]
 pub use virtio::{fuzz_virtio, fuzz_vsock};

@@ -5,13 +5,10 @@ use std::{
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
 };
 
-use dormir_abi::port::SERIAL_IRQ;
-use kvm_ioctls::VmFd;
 use vm_superio::{Serial, Trigger, serial::NoEvents};
 use vmm_sys_util::eventfd::EventFd;
 
-use super::event::new_event;
-use crate::vmm::{error::RunError, feed::INTERVAL};
+use crate::vmm::feed::INTERVAL;
 
 /// Its interrupt.
 struct SerialInterrupt(EventFd);
@@ -33,17 +30,12 @@ pub(super) struct SerialLine {
 }
 
 impl SerialLine {
-    pub(super) fn new(vm: &VmFd) -> Result<Self, RunError> {
-        let interrupt = new_event().map_err(|cause| RunError::Resource {
-            what: "an event for the serial line",
-            cause,
-        })?;
-        vm.register_irqfd(&interrupt, SERIAL_IRQ.into())
-            .map_err(RunError::kvm("connect the serial line's interrupt"))?;
-        Ok(Self {
+    /// One whose interrupt is this event, which must not block.
+    pub(super) fn new(interrupt: EventFd) -> Self {
+        Self {
             uart: Mutex::new(Serial::new(SerialInterrupt(interrupt), Vec::new())),
             has_room: Condvar::new(),
-        })
+        }
     }
 
     /// Handles the guest's write to a register. Returns what it has sent.

@@ -30,7 +30,7 @@ use super::{
     exits::RunLoopEnd,
     machine::{Machine, Plan},
     message::{DeviceOrder, Ended, GO, Message, Order, RunEnd, Teller},
-    outlet::Outlet,
+    outlet::{Outlet, StandardOutput},
     requests::Requests,
     thread::{self, Orders, StopReason},
     virtio::{Backend, NetWatch, VsockListener},
@@ -215,8 +215,8 @@ fn run(
     orders: &Orders<'_>,
     requests: &Requests,
 ) -> Result<RunEnd, RunError> {
-    let serial = machine.devices.serial();
-    let console = machine.devices.virtio().console().cloned();
+    let serial = machine.devices.bus().serial();
+    let console = machine.devices.bus().virtio().console().cloned();
     let receive = |bytes: &[u8]| match &console {
         None => serial.receive(bytes),
         Some(console) => Ok(console.receive(bytes)),
@@ -230,7 +230,8 @@ fn run(
         })?;
     // Who sends it knows when the guest reads it, and has escaped it.
     let (is_open, is_escaped) = (true.into(), false);
-    let mut outlet = Outlet::new(&requests.leave);
+    let mut console = StandardOutput;
+    let mut outlet = Outlet::new(&mut console, &requests.leave);
     let (ran, asked) = GuestInput::feeding(input.as_ref(), is_escaped, &is_open, receive, || {
         thread::run(orders, requests, || machine.run(&mut outlet, requests))
     })?;
@@ -243,7 +244,7 @@ fn run(
         (RunLoopEnd::AskedToStop, Some(StopReason::OutOfTime)) => Ended::OutOfTime(machine.place()),
         (RunLoopEnd::AskedToStop, _) => Ended::Stopped,
     };
-    let network = machine.devices.virtio().network();
+    let network = machine.devices.bus().virtio().network();
     Ok(RunEnd {
         ended: Some(ended),
         held_back: network.map_or(0, NetWatch::held_back),

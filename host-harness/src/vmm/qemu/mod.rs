@@ -55,6 +55,7 @@ use ending::{confirmed_by_guest, ended_with, forbidden};
 use kernel::Kernel;
 pub(crate) use messages::Messages;
 pub(crate) use monitor::MonitorEvents;
+pub(crate) use packets::fuzz_packets;
 use relay::Relay;
 use vsock::VsockServer;
 

@@ -3,6 +3,10 @@
 //! QEMU's own commands are among them (`monitor`), and those can write files and start programs. So
 //! each request is read whole, checked, and written anew: what QEMU is given is what was checked.
 
+mod fuzz;
+
+pub(crate) use fuzz::fuzz_packets;
+
 /// The longest request that QEMU takes.
 const MAX_LENGTH: usize = 4096;
 

@@ -13,7 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::vmm::send::send_all;
 
 /// The longest answer. A debugger asks for no more than the longest request can hold, 4 KiB.
-const MAX_ANSWER: usize = 64 << 10;
+pub(super) const MAX_ANSWER: usize = 64 << 10;
 
 pub(super) struct Link {
     stream: TcpStream,

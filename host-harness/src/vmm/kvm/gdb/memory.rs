@@ -5,9 +5,9 @@ use vm_memory::{Bytes, GuestAddress};
 
 use crate::vmm::kvm::boot::Memory;
 
-const CR0_PAGING: u64 = 1 << 31;
+pub(super) const CR0_PAGING: u64 = 1 << 31;
 const CR4_FIVE_LEVELS: u64 = 1 << 12;
-const EFER_LONG_MODE: u64 = 1 << 10;
+pub(super) const EFER_LONG_MODE: u64 = 1 << 10;
 const PRESENT: u64 = 1;
 const LARGE: u64 = 1 << 7;
 /// The bits of an entry, and of CR3, that are an address.

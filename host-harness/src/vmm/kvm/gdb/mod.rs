@@ -6,6 +6,7 @@
 //! debugger can attach then, which stops it again.
 
 mod breakpoints;
+mod fuzz;
 mod guest;
 mod link;
 mod memory;
@@ -38,6 +39,7 @@ use super::{
     requests::Requests,
 };
 use crate::vmm::{gdb::GdbListener, outcome::Outcome};
+pub(crate) use fuzz::fuzz_gdb;
 use guest::{Resume, StoppedGuest};
 use link::{Link, is_readable};
 use registers::Registers;

@@ -4,25 +4,29 @@ use std::{
     fs::File,
     io::{Read, Write},
     os::unix::{fs::FileExt, net::UnixStream},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
 };
 
 use rustix::fs::{MemfdFlags, memfd_create};
 use virtio_bindings::virtio_mmio::{VIRTIO_MMIO_QUEUE_NOTIFY, VIRTIO_MMIO_STATUS};
 
 use super::{
-    SIZE,
+    ConsolePort, SIZE, VirtioDevices,
     blk::Disk,
     console::{self, Console},
     device::VirtioDevice,
     driver::{Bench, STATUS_STEPS},
-    mmio::Quit,
-    net::Net,
+    mmio::{MmioDevice, Quit},
+    net::{Net, is_answer},
     port::Port,
     rng::Rng,
+    threads::Threads,
     vsock::{Vsock, VsockListener, fuzz},
 };
-use crate::vmm::device::{DiskFile, PortForward, SECTOR};
+use crate::vmm::{
+    device::{DiskFile, PortForward, SECTOR},
+    kvm::{boot::Memory, event::new_event},
+};
 
 /// Reads any bytes as what a guest and programs of the host do with sockets.
 ///
@@ -31,6 +35,36 @@ use crate::vmm::device::{DiskFile, PortForward, SECTOR};
 /// Panics if a property does not hold.
 pub fn fuzz_vsock(bytes: &[u8]) {
     fuzz(bytes);
+}
+
+/// A source of random numbers and a console, without threads and interrupts; and how many devices
+/// that are.
+pub(in crate::vmm::kvm) fn few_devices(memory: &Memory) -> (VirtioDevices, u64) {
+    let port = Arc::new(console::Port::default());
+    let all: [Box<dyn VirtioDevice>; 2] =
+        [Box::new(Rng), Box::new(Console::new(Arc::clone(&port)))];
+    let leave = Arc::<AtomicBool>::default();
+    let devices: Vec<_> = all
+        .into_iter()
+        .map(|device| {
+            let line = new_event().expect("an event");
+            let device = MmioDevice::new(device, memory.clone(), line, Arc::clone(&leave));
+            Arc::new(device.expect("an event").serving_at_once(console::TRANSMIT))
+        })
+        .collect();
+    let count = devices.len() as u64;
+    let console = devices.last().map(|device| ConsolePort {
+        port,
+        device: Arc::clone(device),
+    });
+    let quit = Quit::new().expect("an event");
+    let devices = VirtioDevices {
+        devices,
+        _threads: Threads::new(Arc::new(quit)),
+        console,
+        network: None,
+    };
+    (devices, count)
 }
 
 const SECTORS: u64 = 8;
@@ -44,8 +78,8 @@ const MAX_OUTPUT: usize = 64 * (64 << 10);
 ///
 /// # Panics
 ///
-/// Panics if a property does not hold: each step returns, the status has known bits only, a
-/// disk keeps its size, and its content if it is read-only, and a network that only answers opens no
+/// Panics if a property does not hold: each step returns, the status has known bits only, a disk
+/// keeps its size, and its content if it is read-only, and a network that only answers opens no
 /// connection.
 pub fn fuzz_virtio(bytes: &[u8]) {
     let Some((&first, steps)) = bytes.split_first() else {
@@ -142,27 +176,6 @@ fn check_frames(mut bytes: &[u8], is_restricted: bool) {
         };
         assert!(!is_restricted || is_answer(frame), "{frame:?}");
         bytes = rest;
-    }
-}
-
-/// Whether a frame has the form of one that opens no connection, by the fixed places of its bytes.
-fn is_answer(frame: &[u8]) -> bool {
-    let packet = &frame[14..];
-    match frame[12..14] {
-        [8, 6] => true,
-        [8, 0] => {
-            let content = &packet[usize::from(packet[0] & 15) * 4..];
-            let ports = &content[..4];
-            let is_whole = packet[6] & 0x3f == 0 && packet[7] == 0;
-            is_whole
-                && match packet[9] {
-                    // A SYN has its ACK.
-                    6 => ports[..2] == [0, 80] && content[13] & 0x12 != 2,
-                    17 => ports == [0, 68, 0, 67],
-                    _ => false,
-                }
-        }
-        _ => false,
     }
 }
 

@@ -42,9 +42,11 @@ use crate::vmm::{
 use blk::Disk;
 use console::{Console, RECEIVE, TRANSMIT};
 use device::VirtioDevice;
+pub(super) use fuzz::few_devices;
 pub use fuzz::{fuzz_virtio, fuzz_vsock};
 use mmio::{MmioDevice, Quit};
 use net::Net;
+pub(crate) use net::fuzz_frames;
 pub use net::probe_network;
 pub(super) use net::{NetWatch, Passt};
 use port::Port;
@@ -54,10 +56,10 @@ use vsock::Vsock;
 pub(super) use vsock::VsockListener;
 
 /// The first transport's address, in the hole of the guest's memory below 4 GiB. Each has a page.
-const FIRST_ADDRESS: u64 = 0xd000_0000;
-const SPACING: u64 = 0x1000;
+pub(super) const FIRST_ADDRESS: u64 = 0xd000_0000;
+pub(super) const SPACING: u64 = 0x1000;
 /// The size of a transport: registers, and the device's configuration.
-const SIZE: u64 = 0x200;
+pub(super) const SIZE: u64 = 0x200;
 
 /// The interrupt lines: those that no other device of a PC has. A PIC reports spurious interrupts
 /// on line 7, so it comes last.

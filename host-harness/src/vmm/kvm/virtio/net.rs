@@ -3,6 +3,7 @@
 
 mod filter;
 mod frames;
+mod fuzz;
 mod passt;
 
 use std::{
@@ -31,6 +32,8 @@ use crate::vmm::{
 };
 use filter::Filter;
 use frames::{Frames, MAX_FRAME, Next};
+pub(crate) use fuzz::fuzz_frames;
+pub(super) use fuzz::is_answer;
 pub(in crate::vmm::kvm) use passt::Passt;
 
 /// The queues, by what the guest does with them.

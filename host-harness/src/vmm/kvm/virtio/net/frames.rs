@@ -19,7 +19,7 @@ use rustix::{
 pub(super) const MAX_FRAME: usize = 14 + 1500;
 
 /// The longest frame that may come. Longer ones than a guest is given are left out.
-const MAX_INCOMING: usize = 14 + 65535;
+pub(super) const MAX_INCOMING: usize = 14 + 65535;
 
 const LENGTH: usize = 4;
 
