@@ -126,3 +126,49 @@ impl fmt::Display for Kept {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn the_smallest_that_cover_more_are_kept_below_the_limit() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| folder.path().join(name);
+        let write = |name: &str, text: &[u8]| {
+            let file = at(name);
+            fs::create_dir_all(file.parent().expect("a folder")).expect("it is made");
+            fs::write(file, text).expect("it is written");
+        };
+        write("guest-image/Cargo.toml", b"");
+        let workspace = Workspace::at(folder.path()).expect("it has guests");
+        let corpora = Corpora::of(&workspace, "target").expect("folders are made");
+        for (name, size) in [("grown-30", 30), ("grown-100", 100), ("grown-20", 20)] {
+            write(&format!("target/fuzz/corpus/target/{name}"), &vec![1; size]);
+        }
+        write("host-harness/fuzz/corpus/target/old", &[1; 10]);
+        // In place of a fuzzer: whatever has grown covers more.
+        write(
+            "program",
+            b"#!/bin/sh\n[ $1 = -merge=1 ] && cp \"$3\"/* \"$2\"\n",
+        );
+        let executable = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(at("program"), executable).expect("it is ours");
+        let keep = || {
+            let kept = corpora.keep(&at("program"), 70, &StopToken::default());
+            let Kept { added, left, bytes } = kept.expect("it is merged");
+            (added, left, bytes)
+        };
+        assert_eq!(keep(), (2, 1, 60));
+        let mut names: Vec<_> = files(&corpora.committed)
+            .expect("a folder")
+            .iter()
+            .map(|(file, _)| file.file_name().unwrap_or_default().to_owned())
+            .collect();
+        names.sort();
+        assert_eq!(names, ["grown-20", "grown-30", "old"]);
+        assert_eq!(keep(), (0, 1, 60));
+        assert_eq!(files(&corpora.findings).expect("a folder").len(), 0);
+    }
+}
