@@ -34,7 +34,9 @@ pub(super) fn start_info(bytes: &[u8]) {
     if let Ok(Some(line)) = info.command_line(&memory, &mut buffer) {
         assert!(!line.contains(&0));
         let (_, line) = Nonce::split_off(line);
-        assert!(arguments(line).is_ok_and(|text| text.len() <= MAX_COMMAND_LINE) || line.len() > 1);
+        let is_text = str::from_utf8(line).is_ok() && line.len() <= MAX_COMMAND_LINE;
+        let found = arguments(line).map(str::as_bytes);
+        assert_eq!(found.ok(), is_text.then_some(line));
     }
     let (mut ram, mut collected) = (Vec::new(), Collected::from(IMAGE));
     let read = info.for_each_ram(&memory, |range| {

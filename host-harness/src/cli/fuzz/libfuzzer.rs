@@ -2,8 +2,8 @@
 
 use std::{collections::VecDeque, path::PathBuf};
 
-/// How many of its last lines are kept: enough for a panic and a backtrace.
-const KEPT: usize = 60;
+/// How many of its last lines are kept: enough for a panic, a stack and statistics.
+const KEPT: usize = 100;
 
 /// What one process has printed so far.
 #[derive(Debug, Default)]

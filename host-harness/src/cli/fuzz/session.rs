@@ -173,6 +173,8 @@ impl Job {
             .args([&corpora.grown, &corpora.committed])
             // The names of two types that are linked twice: as cargo-fuzz runs its targets.
             .env("ASAN_OPTIONS", "detect_odr_violation=0")
+            // AddressSanitizer prints the stack.
+            .env("RUST_BACKTRACE", "0")
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
         let mut child = Child::spawn_with(&mut command, Stdio::null(), Scope::Group)?;
