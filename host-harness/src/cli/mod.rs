@@ -11,6 +11,7 @@ mod fuzz;
 mod mutants;
 mod new;
 mod output;
+mod peers;
 mod record;
 mod run;
 mod runner;
@@ -61,6 +62,7 @@ enum Verb {
     Fuzz(fuzz::Arguments),
     Mutants(mutants::Arguments),
     New(new::NewArguments),
+    Peers(peers::Arguments),
     Run(run::RunArguments),
     Runner(runner::RunnerArguments),
     Soak(soak::Arguments),
@@ -84,6 +86,7 @@ pub fn main() -> ExitCode {
         Verb::Fuzz(arguments) => fuzz::run(&arguments, stop),
         Verb::Mutants(arguments) => mutants::run(&arguments, stop),
         Verb::New(arguments) => new::run(&arguments),
+        Verb::Peers(arguments) => peers::run(&arguments, stop),
         Verb::Run(arguments) => run::run(&arguments, stop),
         Verb::Runner(arguments) => runner::run(&arguments, stop),
         Verb::Soak(arguments) => soak::run(&arguments, stop),

@@ -1,0 +1,1 @@
+//! The tests of embassy-executor, which `cargo vm peers` finds.

@@ -1,0 +1,1 @@
+//! The tests of futures-rs, which `cargo vm peers` finds.
