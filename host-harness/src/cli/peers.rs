@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     host_cargo,
-    process::{self, Keep, Scope},
+    process::{self, Scope},
     stop::StopToken,
     workspace::Workspace,
 };
@@ -21,10 +21,9 @@ use serde_json::json;
 use sources::{Published, Source, SourcesError, in_checkout};
 use std::{
     error::Error,
-    fs,
+    fs::{self, File},
     io::{self, Write},
     path::PathBuf,
-    process::ExitStatus,
     time::{Duration, Instant},
 };
 use suites::{Peer, SUITES, Suite};
@@ -56,14 +55,22 @@ pub(super) struct Arguments {
 /// A suite had no result.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the tests of {suite} did not run to their end ({status}): cargo says above why, or {} shows \
-     the last test",
+    "the tests of {suite} did not run to their end: {reason}. What they printed is in {}, and \
+     cargo's own words are above",
     log.display()
 )]
 struct NoResultError {
     suite: &'static str,
-    status: ExitStatus,
+    reason: String,
     log: PathBuf,
+}
+
+/// Lists or output of the suites cannot be kept.
+#[derive(Debug, thiserror::Error)]
+#[error("{} cannot be written ({reason}): see whether the checkout is writable", folder.display())]
+struct FolderError {
+    folder: PathBuf,
+    reason: io::Error,
 }
 
 /// A suite's run.
@@ -132,27 +139,38 @@ fn run_suite(
 ) -> Result<Results, Box<dyn Error>> {
     let peers = workspace.root().join("host-harness/peers");
     let lists = peers.join("target/suites");
-    fs::create_dir_all(&lists)?;
+    let failed = |reason| FolderError {
+        folder: lists.clone(),
+        reason,
+    };
+    fs::create_dir_all(&lists).map_err(failed)?;
     let list = source.list(suite)?;
     let file = lists.join(format!("{}.rs", suite.name));
     // One that has changed is compiled again.
     if fs::read_to_string(&file).ok().as_ref() != Some(&list) {
-        fs::write(&file, list)?;
+        fs::write(&file, list).map_err(failed)?;
     }
+    let log = lists.join(format!("{}.log", suite.name));
     let mut cargo = host_cargo::cargo(workspace, "test");
     cargo
         .args(["--package", suite.package, "--test", suite.name])
         .env("DORMIR_PEERS", &lists)
-        .current_dir(peers);
-    let ran = process::capture(&mut cargo, Keep::StdoutOnly, Scope::Group, limit, stop)?;
-    let log = lists.join(format!("{}.log", suite.name));
-    fs::write(&log, &ran.output)?;
-    let results = Results::read(&ran.output).ok_or(NoResultError {
+        .current_dir(peers)
+        .stdout(File::create(&log).map_err(failed)?);
+    let ended = process::run(&mut cargo, Scope::Group, limit, stop);
+    let output = fs::read(&log).map_err(failed)?;
+    let no_result = |reason| NoResultError {
         suite: suite.name,
-        status: ran.status,
+        reason,
         log,
-    })?;
-    Ok(results)
+    };
+    // A test that hangs is named there too.
+    let status = match ended {
+        Ok(status) => status,
+        Err(error) => return Err(no_result(error.to_string()).into()),
+    };
+    let results = Results::read(&String::from_utf8_lossy(&output));
+    Ok(results.ok_or_else(|| no_result(status.to_string()))?)
 }
 
 /// Shows, and records, how the suites ended.
