@@ -154,8 +154,8 @@ fn in_a_table_that_grows_no_wake_is_lost() {
     assert!(table.entries() <= 2 * THREADS, "{}", table.entries());
 }
 
-/// The loop that serves the global queue pauses. A loop on another thread has its own tasks to poll,
-/// and leaves the pause as it is.
+/// The loop that serves the global queue pauses. A loop on another thread has tasks of its own to
+/// poll, and leaves the pause as it is.
 #[test]
 #[cfg_attr(miri, ignore = "Miri has no processes")]
 fn a_loop_does_not_pause_for_another_threads_queue() {
