@@ -62,7 +62,7 @@ pub(crate) fn test_programs() -> Result<&'static Images, Failed> {
 
 /// Returns the images of the other programs.
 pub(crate) fn images() -> Result<&'static Images, Failed> {
-    const NAMES: [&str; 31] = [
+    const NAMES: [&str; 33] = [
         "bare",
         "big-image",
         "clock",
