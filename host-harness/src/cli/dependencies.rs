@@ -33,12 +33,14 @@ const OPENS: &str = "<!-- dependencies -->\n";
 const CLOSES: &str = "<!-- /dependencies -->";
 
 /// The folders of the workspaces.
-const WORKSPACES: [&str; 5] = [
+const WORKSPACES: [&str; 7] = [
     "",
     "guest-image",
     "guest-image/hyperlight",
     "host-harness/hyperlight",
     "host-harness/fuzz",
+    "host-harness/peers",
+    "host-harness/peers/sources",
 ];
 
 /// The time limit of each command of cargo.
