@@ -138,8 +138,8 @@ impl Findings {
             return vec!["VMMs open nothing and start nothing once a guest runs".into()];
         }
         vec![
-            "VMMs are not confined here: a gate for their system calls needs Linux 5.9, and that no \
-             sandbox around this process has one (`SECCOMP_RET_USER_NOTIF`)"
+            "VMMs are not confined here: a gate for their system calls needs Linux 5.9, and no \
+             sandbox around this process that has one (`SECCOMP_RET_USER_NOTIF`)"
                 .into(),
             "costs: a guest that breaks out of QEMU can do what you can do, and out of our own VMM \
              what is not a file or a port of TCP"

@@ -1,4 +1,5 @@
-//! Runs the guest program `soak`, which uses everything there is at once and accounts for each wake.
+//! Runs the guest program `soak`, which uses everything there is at once and accounts for each
+//! wake.
 
 use std::{
     convert::Infallible,

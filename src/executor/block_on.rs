@@ -316,8 +316,8 @@ mod tests {
             for round in 1..=ROUNDS {
                 write_and_wake(2 * round);
                 write_and_wake(2 * round + 1);
-                // Not by time: the thread that polls may not run for long. A wake is lost if it goes
-                // on to ask, and still has not polled.
+                // Not by time: the thread that polls may not run for long. A wake is lost if it
+                // goes on to ask, and still has not polled.
                 let asked = ASKED.load(Ordering::Acquire);
                 let not_seen = || SEEN.load(Ordering::Acquire) <= 2 * round;
                 while not_seen() && lost.is_none() {

@@ -1,8 +1,8 @@
 //! Random programs of tasks against their reference, on the machine's own timers.
 //!
 //! `seed=N` is the first program, `count=N` how many, on each of three executors, and `seconds=N`
-//! for how long, since each takes a second where KVM emulates the guest. `executor=NAME` chooses one
-//! executor. If a program fails, the last line has its seed.
+//! for how long, since each takes a second where KVM emulates the guest. `executor=NAME` chooses
+//! one executor. If a program fails, the last line has its seed.
 #![no_std]
 #![no_main]
 

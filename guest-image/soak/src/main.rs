@@ -1,10 +1,10 @@
 //! Uses everything there is at once, for a while: timers, tickers, timeouts, tasks that wake, join
-//! and abort each other, interrupts, devices, and calls of the host. Each wake is accounted for: one
-//! that is lost ends the guest, with its kind and number.
+//! and abort each other, interrupts, devices, and calls of the host. Each wake is accounted for:
+//! one that is lost ends the guest, with its kind and number.
 //!
-//! `seconds=COUNT` says for how long (10 if it is missing), `seed=NUMBER` chooses what the tasks do,
-//! `show=SECONDS` how often progress is shown (10), and `patience=SECONDS` how long a wake may take
-//! (30). With `lose=KIND` one in a thousand wakes of that kind is lost, or in as many as `each=`
+//! `seconds=COUNT` says for how long (10 if it is missing), `seed=NUMBER` chooses what the tasks
+//! do, `show=SECONDS` how often progress is shown (10), and `patience=SECONDS` how long a wake may
+//! take (30). With `lose=KIND` one in a thousand wakes of that kind is lost, or in as many as `each=`
 //! says: that must be found.
 #![no_std]
 #![no_main]

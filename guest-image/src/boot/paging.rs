@@ -1,6 +1,6 @@
 //! The guest's own page tables. Memory is mapped one to one, and nothing is both writable and
-//! executable. Low memory, so null pointers too, and a page below each stack are not mapped. Devices'
-//! memory is mapped on request.
+//! executable. Low memory, so null pointers too, and a page below each stack are not mapped.
+//! Devices' memory is mapped on request.
 
 use core::{cell::RefCell, ops::Range};
 

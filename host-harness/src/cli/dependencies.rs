@@ -22,8 +22,8 @@ use std::{
 
 /// Writes the tables of docs/dependencies.md anew
 ///
-/// For each direct dependency of each workspace: who keeps its repository, by its manifest; how many
-/// releases it has and when the newest was, by cargo's index of the registry, which is updated
+/// For each direct dependency of each workspace: who keeps its repository, by its manifest; how
+/// many releases it has and when the newest was, by cargo's index of the registry, which is updated
 /// first; and how many of its lines are unsafe. The last also for the packages of this checkout.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {}

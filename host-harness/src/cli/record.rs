@@ -49,7 +49,10 @@ pub(super) struct Run {
 /// A record cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RecordError {
-    #[error("{} cannot be {what} ({reason}): see whether the checkout is whole and writable", file.display())]
+    #[error(
+        "{} cannot be {what} ({reason}): see whether the checkout is whole and writable",
+        file.display()
+    )]
     File {
         file: PathBuf,
         what: &'static str,

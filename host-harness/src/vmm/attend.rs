@@ -54,8 +54,8 @@ pub(crate) struct Limits<'a> {
     /// Asks the guest at the time limit what it is doing. It then has this long to report that,
     /// before it is ended.
     pub(crate) ask: Option<(&'a dyn Fn(), Duration)>,
-    /// Asks the child to end, when the run is stopped or its console fails. It then has this long to
-    /// do so.
+    /// Asks the child to end, when the run is stopped or its console fails. It then has this long
+    /// to do so.
     pub(crate) part: Option<(&'a dyn Fn(), Duration)>,
 }
 
@@ -118,8 +118,8 @@ pub(crate) fn attend<T: Send>(
     })
 }
 
-/// A pipe of a child, which also ends when the child is gone. A child can leave the other end behind
-/// where it stays open, for instance in a socket's queue.
+/// A pipe of a child, which also ends when the child is gone. A child can leave the other end
+/// behind where it stays open, for instance in a socket's queue.
 #[derive(Debug)]
 pub(crate) struct UntilGone<'a, P> {
     pipe: P,

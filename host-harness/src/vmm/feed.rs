@@ -119,8 +119,8 @@ impl GuestInput {
     }
 }
 
-/// Makes the standard input of a process: a pipe if its guest has input, of which the other end never
-/// blocks.
+/// Makes the standard input of a process: a pipe if its guest has input, of which the other end
+/// never blocks.
 pub(super) fn pipe(has_input: bool) -> io::Result<(Stdio, Option<PipeWriter>)> {
     if !has_input {
         return Ok((Stdio::null(), None));

@@ -10,8 +10,8 @@ pub(super) enum Tool {
     /// data races on one of many orders. The executor, the timers' tree and queue, and the queue of
     /// dormir-virtio
     Miri,
-    /// `ThreadSanitizer` watches threads run: data races. Tests of the library, of dormir-virtio and
-    /// of the host's side of host calls
+    /// `ThreadSanitizer` watches threads run: data races. Tests of the library, of dormir-virtio
+    /// and of the host's side of host calls
     Tsan,
 }
 
@@ -92,7 +92,8 @@ const MIRI: &[Tests] = &[
     },
 ];
 
-/// Models have one thread, and take long. The target has a name, so that build scripts and macros are built without the sanitizer.
+/// Models have one thread, and take long. The target has a name, so that build scripts and macros
+/// are built without the sanitizer.
 macro_rules! under_tsan {
     ($part:literal, $what:literal, $folder:literal, $($word:literal),*) => {
         Tests {

@@ -1,5 +1,5 @@
-//! What a guest reaches by I/O ports, and by addresses where it has no memory: exit, console, serial
-//! line, and virtio devices.
+//! What a guest reaches by I/O ports, and by addresses where it has no memory: exit, console,
+//! serial line, and virtio devices.
 
 mod fuzz;
 

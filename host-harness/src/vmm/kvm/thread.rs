@@ -58,9 +58,9 @@ impl Orders<'_> {
     }
 }
 
-/// Runs `vcpu` on a thread of its own until it returns. When the time is up, the thread is asked for
-/// a report first. Then, or when it is ordered to stop, it is asked to leave, and interrupted until
-/// it has left. Then the reason is returned too.
+/// Runs `vcpu` on a thread of its own until it returns. When the time is up, the thread is asked
+/// for a report first. Then, or when it is ordered to stop, it is asked to leave, and interrupted
+/// until it has left. Then the reason is returned too.
 ///
 /// The thread is always joined before this returns.
 pub(super) fn run<T: Send>(

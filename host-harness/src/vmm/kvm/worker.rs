@@ -70,7 +70,8 @@ ctor::declarative::ctor! {
     }
 }
 
-/// Whether this program has rights that its user has not: its environment is not to be trusted then.
+/// Whether this program has rights that its user has not: its environment is not to be trusted
+/// then.
 fn has_more_rights() -> bool {
     // SAFETY: it has no conditions.
     unsafe { libc::getauxval(libc::AT_SECURE) != 0 }

@@ -286,8 +286,8 @@ pub(super) fn run(
     })
 }
 
-/// Starts QEMU behind a gate, as the leader of its own process group, so that Ctrl-C in the terminal
-/// reaches only this process, which then ends QEMU.
+/// Starts QEMU behind a gate, as the leader of its own process group, so that Ctrl-C in the
+/// terminal reaches only this process, which then ends QEMU.
 fn start(
     elf: &Path,
     (accelerator, machine, vsock): (Accelerator, MachineType, Option<&VsockServer>),

@@ -7,7 +7,8 @@ use super::{APIC_ADDRESS, APIC_X2APIC, EventKind, PAGE, Stopped, events, instruc
 /// A vCPU whose memory is mapped one to one, up to here.
 const MAPPED: u64 = 1 << 47;
 
-/// The most events of one instruction. Most have one. But `iretq` reads five words of the stack, and
+/// The most events of one instruction. Most have one. But `iretq` reads five words of the stack,
+/// and
 /// `enter` two or three for each of up to 31 frames around it.
 const MOST: usize = 100;
 

@@ -135,8 +135,8 @@ impl Disk {
 
     fn writable_place(&self, sector: u64, length: u64) -> Result<u64, Failure> {
         let place = self.place(sector, length)?;
-        // Otherwise a file that another program has cut would grow again. `metadata` of the standard
-        // library asks by a path, which a worker may not.
+        // Otherwise a file that another program has cut would grow again. `metadata` of the
+        // standard library asks by a path, which a worker may not.
         let size = fstat(&self.disk.file)?.st_size.cast_unsigned();
         if self.disk.read_only || place + length > size {
             return Err(Failure::Io);

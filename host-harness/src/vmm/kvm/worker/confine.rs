@@ -39,8 +39,8 @@ pub(super) struct Confined {
     sizes: File,
 }
 
-/// Leaves this process what it has open, and the threads that it will start. Files are written up to
-/// this size.
+/// Leaves this process what it has open, and the threads that it will start. Files are written up
+/// to this size.
 pub(super) fn to_what_is_open(has_sockets: bool, largest_file: u64) -> io::Result<Confined> {
     let sizes = File::open("/proc/self/statm")?;
     set_no_new_privs(true)?;

@@ -62,8 +62,8 @@ pub(super) fn serve(mut dial: &UnixStream, connect: impl Fn(u32) -> io::Result<U
         }
         let answer = [IoSlice::new(&ANSWER)];
         if sendmsg(dial, &answer, &mut buffer, SendFlags::NOSIGNAL).is_err() {
-            // The kernel refuses where too many files are on their way. This fails only if the other
-            // end is closed.
+            // The kernel refuses where too many files are on their way. This fails only if the
+            // other end is closed.
             let _ = send(dial, &ANSWER, SendFlags::NOSIGNAL);
         }
     }

@@ -306,8 +306,8 @@ impl Hub {
         }
     }
 
-    /// Returns whether there is a packet for the guest. If not, [`take_news`](Self::take_news) tells
-    /// when that changes.
+    /// Returns whether there is a packet for the guest. If not, [`take_news`](Self::take_news)
+    /// tells when that changes.
     pub(super) fn has_packet(&mut self) -> bool {
         while self.prepared.is_none() {
             if let Some(header) = self.refusals.pop_front() {
