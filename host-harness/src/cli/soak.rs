@@ -10,7 +10,7 @@ use super::{
     record::{Recording, Run},
 };
 use crate::{
-    guest,
+    guest::{self, Images},
     hyperlight::{self, SandboxMode, SandboxRunner},
     setup::{self, Needs},
     stop::StopToken,
@@ -21,7 +21,6 @@ use clap::{ValueEnum, builder::RangedI64ValueParser, value_parser};
 use serde_json::json;
 use std::{
     error::Error,
-    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -131,7 +130,8 @@ impl Check {
                 "No wake is lost, and nothing grows, while a guest uses everything there is"
             }
             Self::Interrupts => {
-                "Two interrupts in a row lose no wake, and a storm of them starves no task"
+                "Two interrupts, each NMI or not, at every distance and at each instruction of the \
+                 idle path lose no wake, and a storm with one each 10 µs starves no task."
             }
             Self::Programs => {
                 "Random programs of tasks, timers and events do what a sequential reference allows"
@@ -205,13 +205,13 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
     }
 }
 
-/// Sets this machine up for a VMM, and builds a guest program.
+/// Sets this machine up for a VMM, and builds guest programs.
 fn built(
     arguments: &Arguments,
     vmm: Vmm,
-    program: &str,
+    programs: &[&str],
     stop: &StopToken,
-) -> Result<(Workspace, PathBuf), Box<dyn Error>> {
+) -> Result<(Workspace, Images), Box<dyn Error>> {
     if matches!(vmm, Vmm::Kvm | Vmm::Qemu(Accelerator::Kvm, _)) {
         // Before anything is installed or built: set-up cannot fix this.
         kvm::probe()?;
@@ -222,8 +222,8 @@ fn built(
         ..Needs::default()
     };
     let toolchain = setup::set_up(&workspace, needs, arguments.installing.policy(), stop)?;
-    let images = guest::build(&toolchain, &workspace, &[program], stop)?;
-    Ok((workspace, images.get(program)?.to_owned()))
+    let images = guest::build(&toolchain, &workspace, programs, stop)?;
+    Ok((workspace, images))
 }
 
 fn in_sandboxes(arguments: &Arguments, modes: &[SandboxMode], stop: &StopToken) -> Ended {

@@ -19,7 +19,7 @@ const DISK: u64 = 64 << 20;
 const KINDS: [&str; 3] = ["rng", "reads", "writes"];
 
 pub(super) fn run(arguments: &Arguments, vmm: Vmm, stop: &StopToken) -> Ended {
-    let (workspace, image) = super::built(arguments, vmm, PROGRAM, stop)?;
+    let (workspace, images) = super::built(arguments, vmm, &[PROGRAM], stop)?;
     let count = arguments.count.unwrap_or(arguments.check.default_count());
     let limit = 60 * u64::from(arguments.timeout);
     let disk = tempfile::NamedTempFile::new()?;
@@ -45,7 +45,7 @@ pub(super) fn run(arguments: &Arguments, vmm: Vmm, stop: &StopToken) -> Ended {
     };
     note(format_args!("{vmm}: devices, {count}"));
     let mut output = ConsoleOutput::new(false);
-    let ran = vmm::run(&image, &config, &mut output);
+    let ran = vmm::run(images.get(PROGRAM)?, &config, &mut output);
     output.finish();
     let report = ran?;
     let took = report.wall.as_secs_f64();

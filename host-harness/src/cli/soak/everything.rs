@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 const MINUTES: u16 = 5;
 
 pub(super) fn run(arguments: &Arguments, vmm: Vmm, stop: &StopToken) -> Ended {
-    let (workspace, image) = super::built(arguments, vmm, PROGRAM, stop)?;
+    let (workspace, images) = super::built(arguments, vmm, &[PROGRAM], stop)?;
     let minutes = arguments.minutes.unwrap_or(MINUTES);
     note(format_args!("{vmm}: everything, for {minutes} min"));
     let soak = Soak {
@@ -22,7 +22,7 @@ pub(super) fn run(arguments: &Arguments, vmm: Vmm, stop: &StopToken) -> Ended {
         arguments: &format!("seed={}", arguments.seed),
     };
     let mut output = ConsoleOutput::new(false);
-    let ran = soak.run(&image, stop, &mut output);
+    let ran = soak.run(images.get(PROGRAM)?, stop, &mut output);
     output.finish();
     let report = ran?;
     let took = report.wall.as_secs_f64();

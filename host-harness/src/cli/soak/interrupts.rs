@@ -3,11 +3,9 @@
 
 use super::{Arguments, Ended, FAILURE, Run, complain, note};
 use crate::{
-    guest::{self, Images},
-    setup::{self, Needs},
+    guest::Images,
     stop::StopToken,
     vmm::{self, Accelerator, MachineType, Outcome, Report, RunConfig, Vmm},
-    workspace::Workspace,
 };
 use serde_json::{Value, json};
 use std::{
@@ -27,13 +25,7 @@ const FIRSTS: u32 = 440;
 const GAPS: u32 = 300;
 
 pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
-    let workspace = Workspace::locate()?;
-    let needs = Needs {
-        qemu: true,
-        ..Needs::default()
-    };
-    let toolchain = setup::set_up(&workspace, needs, arguments.installing.policy(), stop)?;
-    let images = guest::build(&toolchain, &workspace, &[SWEEP, STORM], stop)?;
+    let (workspace, images) = super::built(arguments, VMM, &[SWEEP, STORM], stop)?;
     let count = arguments.count.unwrap_or(arguments.check.default_count());
     let check = InterruptCheck {
         images,
@@ -85,8 +77,7 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
         &workspace,
         &Run {
             name: "soak-interrupts".into(),
-            claim: "Two interrupts, each NMI or not, at every distance and at each instruction of \
-                    the idle path lose no wake, and a storm with one each 10 µs starves no task.",
+            claim: arguments.check.claim(),
             command: format!("cargo vm soak interrupts --count {count}"),
             took,
             passed,

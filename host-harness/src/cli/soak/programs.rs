@@ -3,12 +3,10 @@
 use super::{Arguments, Ended, FAILURE, Run, complain, note};
 use crate::{
     cli::output::ConsoleOutput,
-    guest,
     host_cargo::cargo,
     process::{self, Keep, Scope},
-    setup::{self, Needs},
     stop::StopToken,
-    vmm::{self, Accelerator, Outcome, RunConfig, Vmm, kvm},
+    vmm::{self, Outcome, RunConfig, Vmm},
     workspace::Workspace,
 };
 use serde_json::json;
@@ -16,9 +14,6 @@ use std::{
     collections::BTreeMap,
     time::{Duration, Instant},
 };
-
-const CLAIM: &str =
-    "Random programs of tasks, timers and events do what a sequential reference allows";
 
 /// The library's test, the features that it is built with, and what tells it which programs.
 const TEST: &str = "random_programs";
@@ -68,7 +63,7 @@ pub(super) fn on_the_host(arguments: &Arguments, stop: &StopToken) -> Ended {
     let of = |kind| figures.get(kind).copied().unwrap_or(0);
     let run = Run {
         name: "soak-programs".into(),
-        claim: CLAIM,
+        claim: arguments.check.claim(),
         command: format!("cargo vm soak programs --count {count}"),
         took: start.elapsed(),
         passed: true,
@@ -96,17 +91,7 @@ fn figures_of(printed: &str) -> impl Iterator<Item = (&str, u64)> {
 
 /// Runs the same programs in a guest, on the machine's timers.
 pub(super) fn in_a_guest(arguments: &Arguments, vmm: Vmm, stop: &StopToken) -> Ended {
-    if matches!(vmm, Vmm::Kvm | Vmm::Qemu(Accelerator::Kvm, _)) {
-        // Before anything is installed or built: set-up cannot fix this.
-        kvm::probe()?;
-    }
-    let workspace = Workspace::locate()?;
-    let needs = Needs {
-        qemu: matches!(vmm, Vmm::Qemu(..)),
-        ..Needs::default()
-    };
-    let toolchain = setup::set_up(&workspace, needs, arguments.installing.policy(), stop)?;
-    let images = guest::build(&toolchain, &workspace, &[PROGRAM], stop)?;
+    let (workspace, images) = super::built(arguments, vmm, &[PROGRAM], stop)?;
     let count = arguments.count.unwrap_or(arguments.check.default_count());
     let limit = 60 * u64::from(arguments.timeout);
     let config = RunConfig {
@@ -140,7 +125,7 @@ pub(super) fn in_a_guest(arguments: &Arguments, vmm: Vmm, stop: &StopToken) -> E
     let (programs, waits) = (sum("-programs"), sum("-waits"));
     let run = Run {
         name: format!("soak-programs-{}", vmm.to_string().replace('/', "-")),
-        claim: CLAIM,
+        claim: arguments.check.claim(),
         command: format!("cargo vm soak programs --vmm {vmm} --count {count}"),
         took: report.wall,
         passed: programs == count * GUEST_EXECUTORS.len() as u64,
