@@ -227,7 +227,7 @@ fn report(arguments: &Arguments, workspace: &Workspace, done: &[Done], took: Dur
                     that are listed with a reason.",
             command: "cargo vm peers".into(),
             took,
-            passed: complaints.is_empty(),
+            passed: Some(complaints.is_empty()),
             result: result.clone(),
             details: details.into(),
         },

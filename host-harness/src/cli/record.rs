@@ -39,7 +39,8 @@ pub(super) struct Run {
     /// The command line that repeats it.
     pub(super) command: String,
     pub(super) took: Duration,
-    pub(super) passed: bool,
+    /// `None` if it is not done yet: the next run goes on.
+    pub(super) passed: Option<bool>,
     /// What this run found: a short sentence, with its figures.
     pub(super) result: String,
     /// All figures. The next run finds them again by [`read`].
@@ -169,10 +170,11 @@ fn row(record: &Value) -> Option<String> {
     let text = |name: &str| record[name].as_str();
     let minutes = record["seconds"].as_u64()?.div_ceil(60);
     let day = text("date")?.get(..10)?;
-    let verdict = if record["passed"].as_bool()? {
-        "passed"
-    } else {
-        "failed"
+    let verdict = match &record["passed"] {
+        Value::Bool(true) => "passed",
+        Value::Bool(false) => "failed",
+        Value::Null => "so far",
+        _ => return None,
     };
     Some(format!(
         "| {} | `{}` | {minutes} min | {day}, {verdict}: {} |\n",
@@ -208,10 +210,16 @@ fn machine() -> String {
     format!("{name}, {processors} of them, Linux {release}")
 }
 
-/// The commit that is checked out, if git knows one.
+/// The commit that is checked out, if git knows one, and whether something was changed since.
 fn commit(workspace: &Workspace) -> Option<String> {
     let mut git = Command::new("git");
-    git.args(["rev-parse", "--short=12", "HEAD"]);
+    git.args([
+        "describe",
+        "--always",
+        "--dirty",
+        "--exclude=*",
+        "--abbrev=12",
+    ]);
     let output = git.current_dir(workspace.root()).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     output.status.success().then(|| text.trim().to_owned())

@@ -127,7 +127,7 @@ impl Check {
                  is freed"
             }
             Self::Everything => {
-                "No wake is lost, and nothing grows, while a guest uses everything there is"
+                "No wake is lost for good, and nothing grows, while a guest uses everything at once"
             }
             Self::Interrupts => {
                 "Two interrupts, each NMI or not, at every distance and at each instruction of the \
@@ -252,7 +252,7 @@ fn in_sandboxes(arguments: &Arguments, modes: &[SandboxMode], stop: &StopToken) 
                 claim: check.claim(),
                 command,
                 took: start.elapsed(),
-                passed: ended.success(),
+                passed: Some(ended.success()),
                 result: format!("{count} of them under {mode}"),
                 details: json!({ "count": count, "seed": arguments.seed }),
             };

@@ -66,14 +66,15 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
         note(format_args!("{tool}: {}", part.what));
         let (status, passed) = run_tests(&mut part.command(&workspace), stop)?;
         tests += passed;
-        if !status.success() {
+        if !status.success() || passed == 0 {
             failed = Some((part, status));
             break;
         }
     }
     let result = match &failed {
         None => format!("{tests} tests, no finding"),
-        Some((part, status)) => format!("a finding in {} ({status})", part.what),
+        Some((part, status)) if status.success() => format!("no test of {} was run", part.what),
+        Some((part, status)) => format!("{} failed ({status})", part.what),
     };
     note(format_args!("{tool}: {result}"));
     let run = Run {
@@ -81,14 +82,14 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
         claim: tool.claim(),
         command: format!("cargo vm soundness {}", tool.name()),
         took: start.elapsed(),
-        passed: failed.is_none(),
+        passed: Some(failed.is_none()),
         result,
         details: json!({ "tests": tests }),
     };
     arguments.recording.write(&workspace, &run)?;
     Ok(failed.map_or(0, |(_, status)| {
         let code = status.code().and_then(|code| u8::try_from(code).ok());
-        code.unwrap_or(1)
+        code.filter(|code| *code != 0).unwrap_or(1)
     }))
 }
 

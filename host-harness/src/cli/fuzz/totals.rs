@@ -67,7 +67,7 @@ impl Totals {
             claim: "No bytes of a guest, a host, a debugger, QEMU or a file break what reads them.",
             command,
             took,
-            passed: findings == 0,
+            passed: Some(findings == 0),
             result: format!(
                 "{found} in {} of {} targets; in all {hours:.1} h and {} runs, and an hour or more \
                  since the last finding in {} targets",
@@ -115,7 +115,7 @@ mod tests {
             })
         );
         let run = totals.run(String::new(), &["elf", "json"], Duration::ZERO, 2);
-        assert!(!run.passed);
+        assert_eq!(run.passed, Some(false));
         assert!(
             run.result.starts_with("2 findings in 2 of"),
             "{}",

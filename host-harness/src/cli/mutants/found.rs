@@ -168,13 +168,27 @@ impl Counts {
             None => &mut self.untried,
         } += 1;
     }
+
+    fn noticed(&self) -> usize {
+        self.caught + self.hung
+    }
+
+    fn tried(&self) -> usize {
+        self.noticed() + self.kept + self.left
+    }
+
+    /// How many of those that were tried are noticed, in per cent.
+    fn share(&self) -> f64 {
+        100.0 * self.noticed() as f64 / self.tried().max(1) as f64
+    }
 }
+
+/// The least share of the core's mutants that is to be noticed, in per cent.
+const CORE_SHARE: f64 = 90.0;
 
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let noticed = self.caught + self.hung;
-        let tried = noticed + self.kept + self.left;
-        let share = 100.0 * noticed as f64 / tried.max(1) as f64;
+        let (noticed, tried, share) = (self.noticed(), self.tried(), self.share());
         write!(f, "{noticed} of {tried} caught ({share:.1} %)")?;
         if self.hung > 0 {
             write!(f, ", {} of them by hangs", self.hung)?;
@@ -251,6 +265,19 @@ impl Tally {
 
     pub(super) fn complaints(&self) -> &[String] {
         &self.complaints
+    }
+
+    /// Whether every mutant has its fate, nothing is complained of, and enough of the core was
+    /// noticed; `None` if that may still become so.
+    pub(super) fn passed(&self) -> Option<bool> {
+        let [.., (_, core), (_, all)] = &*self.parts else {
+            return Some(false);
+        };
+        if !self.complaints.is_empty() {
+            return Some(false);
+        }
+        let is_done = all.untried + all.suspected == 0;
+        is_done.then(|| core.share() >= CORE_SHARE)
     }
 
     /// The sentence of the record.

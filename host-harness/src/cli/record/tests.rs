@@ -23,7 +23,7 @@ fn run(name: &str) -> Run {
         claim: "Nothing is lost.",
         command: format!("cargo vm soak {name} --record"),
         took: Duration::from_secs(61),
-        passed: true,
+        passed: Some(true),
         result: "10 of 10 were found".into(),
         details: json!({ "found": 10 }),
     }
@@ -54,6 +54,19 @@ fn a_record_is_found_again_and_shown() {
     );
     assert!(rows[5].contains("soak two"), "{page}");
     assert_eq!(rows[6..], ["<!-- /records -->", "after"]);
+}
+
+#[test]
+fn a_check_that_is_not_done_has_not_passed() {
+    let (folder, workspace) = checkout();
+    let run = Run {
+        passed: None,
+        ..run("one")
+    };
+    let recording = Recording { record: true };
+    recording.write(&workspace, &run).expect("it is written");
+    let page = fs::read_to_string(folder.path().join(PAGE)).expect("it is there");
+    assert!(page.contains(", so far: 10 of 10"), "{page}");
 }
 
 #[test]

@@ -79,7 +79,7 @@ pub(super) fn run(arguments: &Arguments, vmm: Vmm, stop: &StopToken) -> Ended {
             claim: arguments.check.claim(),
             command: format!("cargo vm soak devices --vmm {vmm} --count {count}"),
             took: report.wall,
-            passed,
+            passed: Some(passed),
             result: format!(
                 "{} requests, of which {dropped} were dropped",
                 rng + reads + writes

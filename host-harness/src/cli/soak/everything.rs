@@ -41,7 +41,7 @@ pub(super) fn run(arguments: &Arguments, vmm: Vmm, stop: &StopToken) -> Ended {
             claim: arguments.check.claim(),
             command: format!("cargo vm soak everything --vmm {vmm} --minutes {minutes}"),
             took: report.wall,
-            passed,
+            passed: Some(passed),
             result,
             details: json!({ "wakes": wakes, "kinds": kinds, "seed": arguments.seed }),
         };

@@ -44,6 +44,9 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
             let what = format!("via={first} then={then} wakes={wakes}");
             let ranges = format!("first=1-{FIRSTS} gap={least_gap}-{GAPS} show=lost");
             let swept = check.run(SWEEP, &format!("{what} {ranges}"))?;
+            if swept.outcome == Outcome::Stopped {
+                return Ok(swept.outcome.exit_code());
+            }
             let made = figure(&swept, "steps");
             let expected = FIRSTS * (GAPS + 1 - least_gap);
             passed &= is_success(&swept)
@@ -56,6 +59,9 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
     for (timer, is_busy) in [("xapic", "no"), ("pit", "yes")] {
         let what = format!("timer={timer} busy={is_busy}");
         let storm = check.run(STORM, &format!("{what} interrupts={count}"))?;
+        if storm.outcome == Outcome::Stopped {
+            return Ok(storm.outcome.exit_code());
+        }
         passed &= is_success(&storm)
             && figure(&storm, "interrupts") == Some(count)
             && figure(&storm, "nanos").is_some_and(|nanos| nanos / count <= 10_000);
@@ -80,10 +86,10 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
             claim: arguments.check.claim(),
             command: format!("cargo vm soak interrupts --count {count}"),
             took,
-            passed,
+            passed: Some(passed),
             result: match passed {
                 true => result,
-                false => "a wake was lost, or a task starved".into(),
+                false => "the details say which part failed, and how".into(),
             },
             details: details.into(),
         },
