@@ -142,7 +142,7 @@ impl Findings {
              sandbox around this process that has one (`SECCOMP_RET_USER_NOTIF`)"
                 .into(),
             "costs: a guest that breaks out of QEMU can do what you can do, and out of our own VMM \
-             what is not a file or a port of TCP"
+             all but open files and ports of TCP, where the kernel has Landlock"
                 .into(),
         ]
     }

@@ -330,7 +330,7 @@ impl SandboxRunner {
         let mut console = Console::new(console, limits.console_limit, &leave, Some(nonce));
         let of_run = Limits {
             ask: None,
-            part: None,
+            ask_to_end: None,
             deadline: &|| started.checked_add(limits.timeout),
             timeout: limits.timeout,
             stop: limits.stop,
@@ -341,6 +341,7 @@ impl SandboxRunner {
             })?;
         let ended = match end {
             ChildEnd::Cut(outcome) => outcome,
+            ChildEnd::Late(limit) => Outcome::TimedOut { limit, place: None },
             ChildEnd::ByItself | ChildEnd::GaveUp => {
                 let status = child.reap().map_err(|cause| RunError::Resource {
                     what: "the exit status of Hyperlight's runner",

@@ -8,6 +8,7 @@ use crate::workspace::Workspace;
 use serde_json::{Value, json};
 use std::{
     fs, io,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
     time::{Duration, SystemTime},
@@ -191,9 +192,11 @@ fn replace(file: &Path, text: &str) -> io::Result<()> {
         .prefix(".record-")
         .tempfile_in(folder)?;
     fs::write(new.path(), text)?;
-    if let Ok(found) = fs::metadata(file) {
-        fs::set_permissions(new.path(), found.permissions())?;
-    }
+    let permissions = match fs::metadata(file) {
+        Ok(found) => found.permissions(),
+        Err(_) => fs::Permissions::from_mode(0o644),
+    };
+    fs::set_permissions(new.path(), permissions)?;
     new.persist(file)?;
     Ok(())
 }

@@ -106,6 +106,9 @@ impl Child {
 
     /// Returns whether the child has ended.
     pub(crate) fn has_ended(&self) -> io::Result<bool> {
+        if self.reaped {
+            return Ok(true);
+        }
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         loop {
             match waitid(WaitId::Pid(self.pid), options) {

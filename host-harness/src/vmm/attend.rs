@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::event::PollFlags;
+use rustix::{event::PollFlags, io::ioctl_fionread};
 
 use super::{console::Console, error::RunError, feed::is_ready, outcome::Outcome};
 use crate::process::Child;
@@ -43,6 +43,18 @@ pub(crate) enum ChildEnd {
     GaveUp,
     /// The run had to be ended, with this outcome.
     Cut(Outcome),
+    /// It was still running at this time limit, and its console was read to the end.
+    Late(Duration),
+}
+
+impl ChildEnd {
+    /// The same where a child that is late has not ended, whatever it says.
+    pub(crate) fn strict(self) -> Self {
+        match self {
+            Self::Late(limit) => Self::Cut(Outcome::TimedOut { limit, place: None }),
+            other => other,
+        }
+    }
 }
 
 /// The limits of a run.
@@ -51,12 +63,12 @@ pub(crate) struct Limits<'a> {
     /// Returns when the time ends; `None` if it does not, or not yet.
     pub(crate) deadline: &'a dyn Fn() -> Option<Instant>,
     pub(crate) stop: &'a StopToken,
-    /// Asks the guest at the time limit what it is doing. It then has this long to report that,
-    /// before it is ended.
-    pub(crate) ask: Option<(&'a dyn Fn(), Duration)>,
-    /// Asks the child to end, when the run is stopped or its console fails. It then has this long
-    /// to do so.
-    pub(crate) part: Option<(&'a dyn Fn(), Duration)>,
+    /// Asks the guest at the time limit what it is doing. Returns how long it then has to report
+    /// that, before it is ended.
+    pub(crate) ask: Option<&'a dyn Fn() -> Duration>,
+    /// Asks the child to end, when the run is stopped or its console fails. Returns how long it
+    /// then has.
+    pub(crate) ask_to_end: Option<&'a dyn Fn() -> Duration>,
 }
 
 /// Reads the child's output until it ends or must be ended. On return, none of its processes is
@@ -101,9 +113,9 @@ pub(crate) fn attend<T: Send>(
             })?;
         let end = watch(child, &receiver, limits, is_gone);
         leave.store(true, Ordering::SeqCst);
-        if let (ChildEnd::Cut(_), Some((part, patience))) = (&end, limits.part) {
-            part();
-            let asked = Instant::now();
+        let is_late = matches!(end, ChildEnd::Cut(Outcome::TimedOut { .. }));
+        if let (ChildEnd::Cut(_), false, Some(ask_to_end)) = (&end, is_late, limits.ask_to_end) {
+            let (asked, patience) = (Instant::now(), ask_to_end());
             while asked.elapsed() < patience && !child.has_ended().unwrap_or(true) {
                 sleep(END_INTERVAL);
             }
@@ -113,30 +125,31 @@ pub(crate) fn attend<T: Send>(
         }
         // The readers end now, and are joined, so that no thread is left.
         is_gone.store(true, Ordering::SeqCst);
-        joined(of_console);
+        let was_read = joined(of_console);
+        let end = match end {
+            ChildEnd::Cut(Outcome::TimedOut { limit, .. }) if was_read => ChildEnd::Late(limit),
+            other => other,
+        };
         Ok((end, joined(of_messages)))
     })
 }
 
-/// A pipe of a child, which also ends when the child is gone. A child can leave the other end
-/// behind where it stays open, for instance in a socket's queue.
+/// A pipe of a child, which also ends when the child is gone and what it wrote is read. A child can
+/// leave the other end behind where it stays open, for instance in a socket's queue.
 #[derive(Debug)]
 pub(crate) struct UntilGone<'a, P> {
     pipe: P,
     is_gone: &'a AtomicBool,
-    /// When what comes after the child's end is not read any more.
-    end: Option<Instant>,
+    /// How many bytes are left of a child that is gone.
+    left: Option<u64>,
 }
-
-/// How long a pipe is read on whose child is gone: many times what a full one takes.
-const REST: Duration = Duration::from_secs(1);
 
 impl<'a, P> UntilGone<'a, P> {
     fn new(pipe: P, is_gone: &'a AtomicBool) -> Self {
         Self {
             pipe,
             is_gone,
-            end: None,
+            left: None,
         }
     }
 }
@@ -144,16 +157,19 @@ impl<'a, P> UntilGone<'a, P> {
 impl<P: Read + AsFd> Read for UntilGone<'_, P> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         loop {
-            // Before the look: what was written before the end is there then.
-            let is_gone = self.is_gone.load(Ordering::SeqCst);
-            if is_gone && Instant::now() > *self.end.get_or_insert_with(|| Instant::now() + REST) {
-                return Ok(0);
+            if let Some(left) = &mut self.left {
+                let most = usize::try_from(*left)
+                    .unwrap_or(usize::MAX)
+                    .min(bytes.len());
+                let length = self.pipe.read(&mut bytes[..most])?;
+                *left -= length as u64;
+                return Ok(length);
             }
-            if is_ready(self.pipe.as_fd(), PollFlags::IN, STOP_INTERVAL) {
+            if self.is_gone.load(Ordering::SeqCst) {
+                // All that it wrote is in the pipe now.
+                self.left = Some(ioctl_fionread(self.pipe.as_fd())?);
+            } else if is_ready(self.pipe.as_fd(), PollFlags::IN, STOP_INTERVAL) {
                 return self.pipe.read(bytes);
-            }
-            if is_gone {
-                return Ok(0);
             }
         }
     }
@@ -166,8 +182,12 @@ pub(super) fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
         .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-/// Forwards the guest's output until it ends or must be ended.
-fn forward(stdout: Option<impl Read>, console: &mut Console<'_>, sender: &Sender<ReaderMessage>) {
+/// Forwards the guest's output until it ends or must be ended. Returns whether all was forwarded.
+fn forward(
+    stdout: Option<impl Read>,
+    console: &mut Console<'_>,
+    sender: &Sender<ReaderMessage>,
+) -> bool {
     let mut chunk = vec![0; CHUNK];
     let mut result = Ok(());
     if let Some(mut stdout) = stdout {
@@ -181,8 +201,10 @@ fn forward(stdout: Option<impl Read>, console: &mut Console<'_>, sender: &Sender
             };
         }
     }
+    let is_whole = result.is_ok();
     // The receiver may be gone, because it reached the deadline first.
     let _ = sender.send(ReaderMessage::ConsoleEnded(result));
+    is_whole
 }
 
 /// Waits until the child and its console have ended, or the run must end. `is_gone` is set when the
@@ -211,11 +233,10 @@ fn watch(
             at.saturating_duration_since(Instant::now())
         });
         if remaining.is_zero() {
-            let (Some((ask, patience)), None) = (limits.ask, report_end) else {
+            let (Some(ask), None, false) = (limits.ask, report_end, child_ended) else {
                 return timed_out();
             };
-            ask();
-            report_end = Some(Instant::now() + patience);
+            report_end = Some(Instant::now() + ask());
             continue;
         }
         // An error would mean that it is not our child, which is impossible.
@@ -274,8 +295,29 @@ mod tests {
         let is_gone = AtomicBool::new(true);
         let mut pipe = UntilGone::new(reader, &is_gone);
         let read = io::copy(&mut pipe, &mut io::sink());
-        assert!(read.unwrap() > 0);
+        assert!(read.unwrap() <= 64 << 10);
         drop(pipe);
         floods.join().unwrap();
+    }
+
+    /// However slowly it is read on.
+    #[test]
+    fn what_a_child_wrote_before_its_end_is_not_lost() {
+        let (reader, mut writer) = io::pipe().unwrap();
+        writer.write_all(&[b'x'; 60_000]).unwrap();
+        let is_gone = AtomicBool::new(false);
+        let mut pipe = UntilGone::new(reader, &is_gone);
+        let mut bytes = [0; 16 << 10];
+        let mut read = pipe.read(&mut bytes).unwrap();
+        is_gone.store(true, Ordering::SeqCst);
+        drop(writer);
+        loop {
+            sleep(Duration::from_millis(400));
+            match pipe.read(&mut bytes).unwrap() {
+                0 => break,
+                length => read += length,
+            }
+        }
+        assert_eq!(read, 60_000);
     }
 }

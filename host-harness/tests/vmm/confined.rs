@@ -101,7 +101,12 @@ fn process_with(file: &Path) -> Pid {
         let mut files = files.into_iter().flatten().flatten();
         files.any(|entry| fs::read_link(entry.path()).is_ok_and(|link| link == file))
     };
-    let found = ids.find(|id| *id != std::process::id().cast_signed() && has_it(id));
+    // Others may have a copy for a moment: what is being started, and is not that program yet.
+    let is_vm = |id: &i32| {
+        let name = fs::read_to_string(format!("/proc/{id}/comm")).unwrap_or_default();
+        name.starts_with("dormir-vm") || name.starts_with("qemu")
+    };
+    let found = ids.find(|id| is_vm(id) && has_it(id));
     Pid::from_raw(found.expect("the VM has a process of its own"))
 }
 

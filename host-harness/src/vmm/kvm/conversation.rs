@@ -1,14 +1,15 @@
 //! What a worker has told.
 
 use std::{
-    io::{self, BufRead, BufReader, Read},
+    io::{BufRead, BufReader, Read},
     os::unix::net::UnixStream,
 };
 
 use super::message::{Message, RunEnd};
 use crate::{escape::escape, vmm::gdb::DebuggerPresence};
 
-/// The most that a worker may tell, in bytes, without and with the steps of its guest.
+/// The longest message, in bytes, without and with the steps of the guest. What others tell is not
+/// kept.
 const LIMIT: u64 = 64 << 10;
 const LIMIT_WITH_STEPS: u64 = 64 << 20;
 
@@ -22,46 +23,42 @@ pub(super) struct Conversation {
 }
 
 impl Conversation {
-    /// Reads to the end. From what makes no sense, or is too much, nothing counts. `on_ready` is
-    /// called when the machine is complete.
+    /// Reads up to the end, or to what makes no sense or is too long, and does not count. `on_ready`
+    /// is called when the machine is complete.
     pub(super) fn read(
         control: &UnixStream,
         has_steps: bool,
         presence: &DebuggerPresence,
         on_ready: impl FnOnce(),
     ) -> Self {
-        let mut told = Self::default();
-        let mut on_ready = Some(on_ready);
         let limit = match has_steps {
             true => LIMIT_WITH_STEPS,
             false => LIMIT,
         };
-        for line in BufReader::new(control.take(limit)).split(b'\n') {
-            let message = line
-                .ok()
-                .and_then(|line| serde_json::from_slice(&line).ok());
-            let Some(message) = message else {
-                break;
-            };
+        let mut told = Self::default();
+        let mut on_ready = Some(on_ready);
+        let mut control = BufReader::new(control);
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            let read = control.by_ref().take(limit).read_until(b'\n', &mut line);
+            let message = read.ok().and_then(|_| serde_json::from_slice(&line).ok());
             match message {
-                Message::Ready => {
+                Some(Message::Ready) => {
                     if let Some(on_ready) = on_ready.take() {
                         told.was_ready = true;
                         on_ready();
                     }
                 }
+                Some(Message::Debugger(is_attached)) => presence.set(is_attached),
+                Some(Message::Ended(end)) if told.was_ready => told.end = Some(*end),
                 // After that a guest may have run.
-                Message::Refused(sentence) if !told.was_ready => {
+                Some(Message::Refused(sentence)) if !told.was_ready => {
                     told.refused = Some(escape(&sentence));
                 }
-                Message::Refused(_) => break,
-                Message::Debugger(is_attached) => presence.set(is_attached),
-                Message::Ended(end) => told.end = Some(*end),
+                _ => return told,
             }
         }
-        // It may wait until the rest is read.
-        let _ = io::copy(&mut &*control, &mut io::sink());
-        told
     }
 }
 
@@ -92,17 +89,42 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_tells_too_much_is_not_heard() {
-        let long = [
-            &b"\"Ready\"\n{\"Refused\":\""[..],
-            &[b'x'; 1 << 20],
-            b"\"}\n",
-        ]
-        .concat();
+    fn a_message_that_is_too_long_is_not_heard() {
+        let long = [&b"{\"Refused\":\""[..], &[b'x'; 70 << 10], b"\"}\n"].concat();
         let (ours, mut worker) = UnixStream::pair().unwrap();
         let tells = std::thread::spawn(move || worker.write_all(&long));
         let told = Conversation::read(&ours, false, &DebuggerPresence::default(), || {});
-        assert!(told.was_ready && told.refused.is_none());
-        tells.join().unwrap().expect("all was read");
+        assert!(told.refused.is_none());
+        drop(ours);
+        let _ = tells.join().unwrap();
+    }
+
+    /// Anybody can connect to a debugger's port, and leave.
+    #[test]
+    fn debuggers_may_come_and_go_without_end() {
+        let comes_and_goes = "{\"Debugger\":true}\n{\"Debugger\":false}\n".repeat(5000);
+        let text = ["\"Ready\"\n", &comes_and_goes, ENDED].concat();
+        let (ours, mut worker) = UnixStream::pair().unwrap();
+        let tells = std::thread::spawn(move || worker.write_all(text.as_bytes()));
+        let told = Conversation::read(&ours, false, &DebuggerPresence::default(), || {});
+        assert!(told.end.is_some());
+        tells.join().unwrap().unwrap();
+    }
+
+    const ENDED: &str = concat!(
+        r#"{"Ended":{"ended":{"Exited":0},"counters":{"userspace_exits":0,"halt_exits":null,"#,
+        r#""irq_injections":null,"emulated_instructions":null},"stretches":[],"held_back":0,"#,
+        r#""link_is_down":false}}"#,
+        "\n"
+    );
+
+    #[test]
+    fn an_end_before_the_beginning_does_not_count() {
+        assert!(read(ENDED.as_bytes()).end.is_none());
+        assert!(
+            read(["\"Ready\"\n", ENDED].concat().as_bytes())
+                .end
+                .is_some()
+        );
     }
 }

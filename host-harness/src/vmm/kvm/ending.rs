@@ -35,11 +35,12 @@ impl WorkerEnd<'_> {
         }
         let ended = self.ended.map(Ended::outcome);
         match (end, ended) {
-            // It may have ended in time, and its devices take until now.
-            (ChildEnd::Cut(outcome), None) => Ok(outcome),
-            (ChildEnd::Cut(outcome), Some(_)) if !matches!(outcome, Outcome::TimedOut { .. }) => {
-                Ok(outcome)
+            (ChildEnd::Cut(Outcome::TimedOut { limit, .. }), Some(Err(place))) => {
+                Ok(Outcome::TimedOut { limit, place })
             }
+            (ChildEnd::Cut(outcome), _) => Ok(outcome),
+            (ChildEnd::Late(limit), None) => Ok(Outcome::TimedOut { limit, place: None }),
+            // If it is late: the guest has ended in time, and its devices have taken until now.
             (_, Some(ended)) => {
                 Ok(ended.unwrap_or_else(|place| Outcome::TimedOut { limit, place }))
             }
@@ -66,5 +67,66 @@ impl WorkerEnd<'_> {
                 })
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(3);
+
+    fn worker(ended: Option<Ended>, was_ready: bool) -> WorkerEnd<'static> {
+        WorkerEnd {
+            forbidden: None,
+            status: None,
+            words: "without a message".into(),
+            was_ready,
+            refused: None,
+            ended,
+        }
+    }
+
+    fn late(place: Option<&str>) -> Outcome {
+        Outcome::TimedOut {
+            limit: LIMIT,
+            place: place.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn its_word_counts_at_the_limit_if_all_output_was_read() {
+        let cut = || ChildEnd::Cut(late(None));
+        let ended = |end, ended| worker(Some(ended), true).outcome(end, LIMIT).unwrap();
+        let here = || Ended::OutOfTime(Some("here".into()));
+        assert_eq!(
+            ended(ChildEnd::Late(LIMIT), Ended::Exited(0)),
+            Outcome::Exited(0)
+        );
+        assert_eq!(ended(cut(), Ended::Exited(0)), late(None));
+        for end in [cut(), ChildEnd::Late(LIMIT), ChildEnd::ByItself] {
+            assert_eq!(ended(end, here()), late(Some("here")));
+        }
+        let stopped = ChildEnd::Cut(Outcome::Stopped);
+        assert_eq!(ended(stopped, Ended::Exited(0)), Outcome::Stopped);
+        for end in [cut(), ChildEnd::Late(LIMIT)] {
+            assert_eq!(worker(None, true).outcome(end, LIMIT).unwrap(), late(None));
+        }
+    }
+
+    #[test]
+    fn one_that_says_nothing_has_died_or_has_not_begun() {
+        let died = worker(None, true).outcome(ChildEnd::ByItself, LIMIT);
+        assert!(matches!(died, Ok(Outcome::Died(_))), "{died:?}");
+        let unready = worker(None, false).outcome(ChildEnd::ByItself, LIMIT);
+        assert!(unready.unwrap_err().to_string().contains("before it ran"));
+        let mut refused = worker(None, false);
+        refused.refused = Some("no KVM".into());
+        let refused = refused.outcome(ChildEnd::ByItself, LIMIT);
+        assert_eq!(refused.unwrap_err().to_string(), "no KVM");
+        let mut broken_out = worker(Some(Ended::Exited(0)), true);
+        broken_out.forbidden = Some("socket");
+        let broken_out = broken_out.outcome(ChildEnd::ByItself, LIMIT);
+        assert!(matches!(broken_out, Ok(Outcome::Died(_))), "{broken_out:?}");
     }
 }

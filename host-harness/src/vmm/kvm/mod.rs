@@ -60,6 +60,7 @@ use super::{
     image::{Image, ImageFile},
     input::GuestInput,
     limit::{Limit, REPORT_LIMIT, Unstarted},
+    outcome::Outcome,
     report::{Report, Warning},
 };
 use conversation::Conversation;
@@ -114,7 +115,7 @@ pub(super) fn run(
         ended: end_told.as_mut().and_then(|end| end.ended.take()),
     };
     let ended = worker_end.outcome(end, config.timeout)?;
-    if let Some(asked) = attended.asked {
+    if let (Some(asked), Outcome::TimedOut { .. }) = (attended.asked, &ended) {
         console.set_asked(asked);
     }
     let warnings = warnings(&launched, end_told.as_ref());
@@ -175,22 +176,34 @@ fn attend_worker(
     let control = &*control;
     // It ends with the run if the worker is gone.
     let say = |order: u8| drop(io::Write::write_all(&mut &*control, &[order]));
-    let (asked, presence) = (Cell::new(None), DebuggerPresence::default());
-    let ask = || {
-        asked.set(Some(Instant::now()));
-        say(TIME_IS_UP);
-    };
     let report = match has_report {
         true => REPORT_LIMIT,
         false => Duration::ZERO,
     };
     let (is_ready, is_heard) = (AtomicBool::new(false), AtomicBool::new(true));
+    let (asked, presence) = (Cell::new(None), DebuggerPresence::default());
+    let ask = || {
+        asked.set(Some(Instant::now()));
+        say(TIME_IS_UP);
+        match is_ready.load(Ordering::SeqCst) {
+            true => report + GRACE,
+            // It takes no orders yet.
+            false => Duration::ZERO,
+        }
+    };
+    // It takes the end of its orders for a stop.
+    let ask_to_end = || {
+        drop(control.shutdown(Shutdown::Write));
+        match is_ready.load(Ordering::SeqCst) {
+            true => GRACE,
+            false => Duration::ZERO,
+        }
+    };
     let limits = Limits {
         timeout: config.timeout,
         stop: &config.stop,
-        ask: Some((&ask, report + GRACE)),
-        // It takes the end of its orders for a stop.
-        part: Some((&|| drop(control.shutdown(Shutdown::Write)), GRACE)),
+        ask: Some(&ask),
+        ask_to_end: Some(&ask_to_end),
         deadline: &|| {
             let waits_for_debugger = config.gdb.is_some()
                 && is_ready.load(Ordering::SeqCst)
@@ -220,6 +233,8 @@ fn attend_worker(
             talks.spawn_scoped(scope, || {
                 let told = Conversation::read(control, config.steps, &presence, on_ready);
                 is_heard.store(false, Ordering::SeqCst);
+                // It may wait until the rest is read.
+                let _ = io::copy(&mut &*control, &mut io::sink());
                 told
             })
         };

@@ -88,7 +88,7 @@ fn be_worker(control: Option<RawFd>) -> i32 {
     match control.and_then(|control| work(&control)) {
         Ok(()) => DONE,
         Err(error) => {
-            eprintln!("it has no order that it can carry out: {error}");
+            eprintln!("{error}");
             FAILED
         }
     }
@@ -128,7 +128,8 @@ fn work(control: &UnixStream) -> io::Result<()> {
             drop(machine);
             told
         }
-        Err(error) => teller.tell(&Message::Refused(error.to_string())),
+        // Who started it takes the last words.
+        Err(error) => Err(io::Error::other(error)),
     }
 }
 

@@ -178,13 +178,14 @@ pub(super) fn run(
     let ask = || {
         asked.set(Some(Instant::now()));
         monitor::inject_nmi(&monitor);
+        REPORT_LIMIT
     };
     let limits = Limits {
         timeout: config.timeout,
         stop: &config.stop,
         // A guest without records has no handler that reports anything.
-        ask: line.nonce.is_some().then_some((&ask, REPORT_LIMIT)),
-        part: None,
+        ask: line.nonce.is_some().then_some(&ask),
+        ask_to_end: None,
         deadline: &|| match &relay {
             Some(relay) => relay.presence().deadline(config.timeout),
             None => limit.deadline(),
@@ -233,7 +234,7 @@ pub(super) fn run(
     })?;
     let wall = started.elapsed();
     let sockets_ended = vsock.as_ref().and_then(VsockServer::warning);
-    let ended = match end {
+    let ended = match end.strict() {
         ChildEnd::GaveUp => messages.gave_up(),
         ChildEnd::Cut(Outcome::TimedOut { limit, .. }) if !monitor_events.started => {
             Outcome::TimedOut {
@@ -245,6 +246,7 @@ pub(super) fn run(
             }
         }
         ChildEnd::Cut(outcome) => outcome,
+        ChildEnd::Late(limit) => Outcome::TimedOut { limit, place: None },
         ChildEnd::ByItself if relay.is_some() && messages.names_debugger() => Outcome::Stopped,
         ChildEnd::ByItself => {
             if !monitor_events.started {

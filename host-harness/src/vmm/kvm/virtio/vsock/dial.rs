@@ -8,7 +8,7 @@ use std::{
 };
 
 use rustix::{
-    io::Errno,
+    io::{Errno, retry_on_intr},
     net::{
         RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
         SendAncillaryMessage, SendFlags, recvmsg, send, sendmsg,
@@ -61,10 +61,11 @@ pub(super) fn serve(mut dial: &UnixStream, connect: impl Fn(u32) -> io::Result<U
             buffer.push(SendAncillaryMessage::ScmRights(files));
         }
         let answer = [IoSlice::new(&ANSWER)];
-        if sendmsg(dial, &answer, &mut buffer, SendFlags::NOSIGNAL).is_err() {
+        let flags = SendFlags::NOSIGNAL;
+        if retry_on_intr(|| sendmsg(dial, &answer, &mut buffer, flags)).is_err() {
             // The kernel refuses where too many files are on their way. This fails only if the
             // other end is closed.
-            let _ = send(dial, &ANSWER, SendFlags::NOSIGNAL);
+            let _ = retry_on_intr(|| send(dial, &ANSWER, flags));
         }
     }
 }
