@@ -320,9 +320,16 @@ mod tests {
                 // goes on to ask, and still has not polled.
                 let asked = ASKED.load(Ordering::Acquire);
                 let not_seen = || SEEN.load(Ordering::Acquire) <= 2 * round;
+                let mut last = (asked, std::time::Instant::now());
                 while not_seen() && lost.is_none() {
                     core::hint::spin_loop();
-                    if ASKED.load(Ordering::Acquire) > asked + 100_000 && not_seen() {
+                    let now = ASKED.load(Ordering::Acquire);
+                    if now != last.0 {
+                        last = (now, std::time::Instant::now());
+                    }
+                    // A thread that neither polls nor asks hangs.
+                    let hangs = last.1.elapsed().as_secs() > 60;
+                    if (now > asked + 100_000 || hangs) && not_seen() {
                         lost = Some(round);
                     }
                 }

@@ -32,6 +32,8 @@ fn kvm_output_comes_before_the_guest_ends() {
     let guest = GuestFile::new(&[print(b"x"), SPIN.to_vec()].concat());
     let report = run(guest.path(), &config, &mut Stopper(config.stop.clone())).expect("it runs");
     assert_eq!(report.outcome, Outcome::Stopped);
+    // What was counted is not lost.
+    assert!(report.counters.is_some());
 }
 
 #[test]

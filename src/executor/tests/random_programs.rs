@@ -149,13 +149,23 @@ fn follow_task(task: &str) -> Figures {
     let on = ALL.into_iter().find(|each| format!("{each:?}") == on);
     let on = on.expect("the name of an executor");
     let number = |text: &str| text.parse::<u64>().expect("a number");
+    end_if_it_does_not();
     let (first, count) = what.split_once('+').unwrap_or((what, ""));
     if count.is_empty() {
         let mut words = Some(what.split(' ').map(|word| number(word) as u32).collect());
         return follow(on, || words.take());
     }
     let mut seeds = number(first)..number(first) + number(count);
-    // On a virtual clock, nothing ends a loop that never waits.
+    follow(on, || {
+        let seed = seeds.next()?;
+        AT.store(seed, Ordering::Relaxed);
+        Some(words(seed))
+    })
+}
+
+/// Ends this process if a program takes too long. On a virtual clock, nothing else ends a loop that
+/// never waits.
+fn end_if_it_does_not() {
     thread::spawn(|| {
         let mut before = u64::MAX;
         while before != AT.load(Ordering::Relaxed) {
@@ -165,11 +175,6 @@ fn follow_task(task: &str) -> Figures {
         eprintln!("the program does not end\n{FAILED}{before}");
         process::exit(1);
     });
-    follow(on, || {
-        let seed = seeds.next()?;
-        AT.store(seed, Ordering::Relaxed);
-        Some(words(seed))
-    })
 }
 
 /// Runs a task in a process of its own. Returns what that printed, and whether all was well.

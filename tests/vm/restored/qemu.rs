@@ -12,6 +12,7 @@ use std::{
 };
 
 use libtest_mimic::Failed;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -44,6 +45,7 @@ impl Qemu {
         let program = env::var("DORMIR_QEMU").unwrap_or_else(|_| "qemu-system-x86_64".into());
         let mut child = Command::new("timeout")
             .args([
+                "--kill-after=5",
                 LIFE,
                 &program,
                 "-nodefaults",
@@ -76,7 +78,8 @@ impl Qemu {
             let lines = BufReader::new(output).lines().map_while(Result::ok);
             lines.map(|line| sender.send(line)).all(|sent| sent.is_ok())
         });
-        let monitor = BufReader::new(connect(&folder.path().join("monitor"))?);
+        let monitor = connect(&folder.path().join("monitor"));
+        let monitor = BufReader::new(monitor.inspect_err(|_| end(&mut child))?);
         let mut qemu = Self {
             child,
             monitor,
@@ -194,10 +197,16 @@ impl Drop for Qemu {
     fn drop(&mut self) {
         let _ = writeln!(self.monitor.get_mut(), r#"{{"execute": "quit"}}"#);
         if self.end().is_err() {
-            // QEMU's own time limit ends it.
-            let _ = self.child.kill();
+            end(&mut self.child);
         }
     }
+}
+
+/// Ends QEMU: `timeout` passes the signal on, and kills it soon after.
+fn end(child: &mut Child) {
+    // It fails only if it has ended.
+    let _ = kill_process(Pid::from_child(child), Signal::TERM);
+    let _ = child.wait();
 }
 
 /// Connects to a socket that QEMU makes at its start.

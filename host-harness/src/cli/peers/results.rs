@@ -43,7 +43,8 @@ impl Results {
         (counts == summary(output)?).then_some(results)
     }
 
-    pub(super) fn judge(&self, suite: &Suite) -> Verdict {
+    /// Judges a run of the packages that are pinned, or of others.
+    pub(super) fn judge(&self, suite: &Suite, are_pinned: bool) -> Verdict {
         let is_expected = |test: &String| suite.fails.iter().any(|(known, _)| known == test);
         let (expected, others): (Vec<_>, Vec<_>) = self.failed.iter().partition(|t| is_expected(t));
         let failed = others.iter().map(|test| format!("{test} failed"));
@@ -53,8 +54,10 @@ impl Results {
                 unexpected.push(format!("{known} did not fail, which was expected"));
             }
         }
-        if self.passed.is_empty() {
-            unexpected.push("no test passed".to_owned());
+        let ran = self.passed.len() + self.failed.len();
+        let least = if are_pinned { suite.tests } else { 1 };
+        if ran < least {
+            unexpected.push(format!("{ran} tests were run of {least}"));
         }
         Verdict {
             expected: expected.len(),
@@ -96,6 +99,7 @@ mod tests {
             peer: Peer::Futures,
             name: "a",
             package: "a",
+            tests: 3,
             left_out: &[],
             fails,
         }
@@ -122,7 +126,7 @@ mod tests {
     #[test]
     fn what_was_not_expected_is_named() {
         let results = Results::read(OUTPUT).expect("it is whole");
-        let judge = |fails| results.judge(&suite(fails));
+        let judge = |fails| results.judge(&suite(fails), true);
         let verdict = judge(&[("b::four", "a reason")]);
         assert_eq!((verdict.expected, verdict.unexpected.len()), (1, 0));
         let verdict = judge(&[]);
@@ -132,7 +136,12 @@ mod tests {
             verdict.unexpected,
             ["a::one did not fail, which was expected"]
         );
-        let verdict = Results::default().judge(&suite(&[]));
-        assert_eq!(verdict.unexpected, ["no test passed"]);
+        for (are_pinned, sentence) in [
+            (false, "0 tests were run of 1"),
+            (true, "0 tests were run of 3"),
+        ] {
+            let verdict = Results::default().judge(&suite(&[]), are_pinned);
+            assert_eq!(verdict.unexpected, [sentence]);
+        }
     }
 }

@@ -19,6 +19,8 @@ pub(super) struct Suite {
     pub(super) name: &'static str,
     /// Our package that has the tests.
     pub(super) package: &'static str,
+    /// How many tests it has, of the packages that are pinned.
+    pub(super) tests: usize,
     /// Files that are not built, and why.
     pub(super) left_out: &'static [(&'static str, &'static str)],
     /// Tests that are expected to fail, and why.
@@ -32,6 +34,7 @@ pub(super) const SUITES: &[Suite] = &[
         peer: Peer::Futures,
         name: "futures",
         package: FUTURES,
+        tests: 236,
         left_out: &[
             (
                 "_require_features",
@@ -45,6 +48,7 @@ pub(super) const SUITES: &[Suite] = &[
         peer: Peer::Futures,
         name: "futures-channel",
         package: FUTURES,
+        tests: 48,
         left_out: &[],
         fails: &[],
     },
@@ -52,6 +56,7 @@ pub(super) const SUITES: &[Suite] = &[
         peer: Peer::Futures,
         name: "futures-executor",
         package: FUTURES,
+        tests: 20,
         left_out: &[],
         fails: &[],
     },
@@ -59,6 +64,7 @@ pub(super) const SUITES: &[Suite] = &[
         peer: Peer::Embassy,
         name: "embassy-executor",
         package: "dormir-peers-embassy",
+        tests: 9,
         left_out: &[("ui", "compares the messages of embassy's own attribute")],
         fails: &[(
             "test::waking_with_old_waker_after_respawn",
