@@ -130,8 +130,9 @@ impl Check {
                 "No wake is lost for good, and nothing grows, while a guest uses everything at once"
             }
             Self::Interrupts => {
-                "Two interrupts, each NMI or not, at every distance and at each instruction of the \
-                 idle path lose no wake, and a storm with one each 10 µs starves no task."
+                "Two interrupts, each NMI or not, up to 300 instructions apart, from each \
+                 instruction of the idle path on, lose no wake, and a storm with one each 10 µs \
+                 starves no task."
             }
             Self::Programs => {
                 "Random programs of tasks, timers and events do what a sequential reference allows"
@@ -246,7 +247,9 @@ fn in_sandboxes(arguments: &Arguments, modes: &[SandboxMode], stop: &StopToken) 
         let took = start.elapsed().as_secs_f64();
         if matches!(ended.code(), Some(0 | 1)) {
             let name = check.name();
-            let command = format!("cargo vm soak {name} --vmm {mode} --count {count}");
+            let seed = arguments.seed;
+            let command =
+                format!("cargo vm soak {name} --vmm {mode} --count {count} --seed {seed}");
             let run = Run {
                 name: format!("soak-{name}-{mode}"),
                 claim: check.claim(),

@@ -24,7 +24,7 @@ fn nap() {
     assert!(Instant::now() >= deadline, "it ended early");
 }
 
-/// Sends an interrupt, once while the vCPU runs and once while it sleeps, and naps after each: the
+/// Sends an interrupt, once outside of a loop and once within a poll, and naps after each: the
 /// timer's interrupts still come.
 fn stray(vector: u8) {
     apic().interrupt_self(vector);

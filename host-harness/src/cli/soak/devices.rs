@@ -49,7 +49,23 @@ pub(super) fn run(arguments: &Arguments, vmm: Vmm, stop: &StopToken) -> Ended {
     output.finish();
     let report = ran?;
     let took = report.wall.as_secs_f64();
+    let record = |passed, result: String, details| Run {
+        name: format!("soak-devices-{}", vmm.to_string().replace('/', "-")),
+        claim: arguments.check.claim(),
+        command: format!(
+            "cargo vm soak devices --vmm {vmm} --count {count} --seed {}",
+            arguments.seed
+        ),
+        took: report.wall,
+        passed: Some(passed),
+        result,
+        details,
+    };
     if !matches!(report.outcome, Outcome::Exited(0)) {
+        if !matches!(report.outcome, Outcome::Stopped) {
+            let failed = record(false, report.outcome.to_string(), json!({}));
+            arguments.recording.write(&workspace, &failed)?;
+        }
         complain(format_args!(
             "{vmm}: failed after {took:.1} s: {}",
             report.outcome
@@ -72,21 +88,14 @@ pub(super) fn run(arguments: &Arguments, vmm: Vmm, stop: &StopToken) -> Ended {
     let [rng, reads, writes] = KINDS.map(|kind| stat(kind, "made"));
     let passed = rng >= count && reads + writes >= count;
     let dropped: u64 = KINDS.iter().map(|kind| stat(kind, "dropped")).sum();
-    arguments.recording.write(
-        &workspace,
-        &Run {
-            name: "soak-devices".into(),
-            claim: arguments.check.claim(),
-            command: format!("cargo vm soak devices --vmm {vmm} --count {count}"),
-            took: report.wall,
-            passed: Some(passed),
-            result: format!(
-                "{} requests, of which {dropped} were dropped",
-                rng + reads + writes
-            ),
-            details: json!({ "rng": rng, "reads": reads, "writes": writes, "dropped": dropped }),
-        },
-    )?;
+    let result = format!(
+        "{} requests under {vmm}, of which {dropped} were dropped",
+        rng + reads + writes
+    );
+    let details = json!({ "rng": rng, "reads": reads, "writes": writes, "dropped": dropped });
+    arguments
+        .recording
+        .write(&workspace, &record(passed, result, details))?;
     if !passed {
         complain(format_args!("{vmm}: the guest made too few requests"));
         return Ok(FAILURE);

@@ -39,7 +39,10 @@ pub(super) fn run(arguments: &Arguments, vmm: Vmm, stop: &StopToken) -> Ended {
         let run = Run {
             name: format!("soak-everything-{}", vmm.to_string().replace('/', "-")),
             claim: arguments.check.claim(),
-            command: format!("cargo vm soak everything --vmm {vmm} --minutes {minutes}"),
+            command: format!(
+                "cargo vm soak everything --vmm {vmm} --minutes {minutes} --seed {}",
+                arguments.seed
+            ),
             took: report.wall,
             passed: Some(passed),
             result,

@@ -21,6 +21,9 @@ const FEATURES: &str = "--features=alloc,embassy-time";
 const COUNT: &str = "DORMIR_PROGRAMS";
 const SEED: &str = "DORMIR_PROGRAMS_SEED";
 
+/// The record's name; in a guest the VMM's follows.
+const NAME: &str = "soak-programs";
+
 /// How many programs are run before the next line says so.
 const BATCH: u64 = 10_000;
 
@@ -35,6 +38,7 @@ const GUEST_EXECUTORS: [&str; 3] = ["up64", "up64-single", "up4096"];
 pub(super) fn on_the_host(arguments: &Arguments, stop: &StopToken) -> Ended {
     let workspace = Workspace::locate()?;
     let count = arguments.count.unwrap_or(arguments.check.default_count());
+    let command = |vmm: &str| command_of(arguments, vmm, count);
     let start = Instant::now();
     let limit = Duration::from_secs(60 * u64::from(arguments.timeout));
     let mut figures = BTreeMap::<String, u64>::new();
@@ -49,7 +53,20 @@ pub(super) fn on_the_host(arguments: &Arguments, stop: &StopToken) -> Ended {
         let left = limit.saturating_sub(start.elapsed());
         let ran = process::capture(&mut test, Keep::StdoutOnly, Scope::Group, left, stop)?;
         if !ran.status.success() || !ran.output.contains("1 passed") {
-            complain(format_args!("a program failed:\n{}", ran.output));
+            complain(format_args!(
+                "a program failed, or the test could not be built:\n{}",
+                ran.output
+            ));
+            let failed = Run {
+                name: NAME.into(),
+                claim: arguments.check.claim(),
+                command: command(""),
+                took: start.elapsed(),
+                passed: Some(false),
+                result: format!("one of those from {} on fails", arguments.seed + done),
+                details: json!({}),
+            };
+            arguments.recording.write(&workspace, &failed)?;
             return Ok(FAILURE);
         }
         for (kind, number) in figures_of(&ran.output) {
@@ -62,9 +79,9 @@ pub(super) fn on_the_host(arguments: &Arguments, stop: &StopToken) -> Ended {
     }
     let of = |kind| figures.get(kind).copied().unwrap_or(0);
     let run = Run {
-        name: "soak-programs".into(),
+        name: NAME.into(),
         claim: arguments.check.claim(),
-        command: format!("cargo vm soak programs --count {count}"),
+        command: command(""),
         took: start.elapsed(),
         passed: Some(true),
         result: format!(
@@ -81,6 +98,12 @@ pub(super) fn on_the_host(arguments: &Arguments, stop: &StopToken) -> Ended {
     Ok(0)
 }
 
+/// The command line that repeats a run.
+fn command_of(arguments: &Arguments, vmm: &str, count: u64) -> String {
+    let seed = arguments.seed;
+    format!("cargo vm soak programs{vmm} --count {count} --seed {seed}")
+}
+
 /// What the test prints for each executor: how often what happened, as `Polled=7`.
 fn figures_of(printed: &str) -> impl Iterator<Item = (&str, u64)> {
     printed.split_whitespace().filter_map(|word| {
@@ -93,6 +116,7 @@ fn figures_of(printed: &str) -> impl Iterator<Item = (&str, u64)> {
 pub(super) fn in_a_guest(arguments: &Arguments, vmm: Vmm, stop: &StopToken) -> Ended {
     let (workspace, images) = super::built(arguments, vmm, &[PROGRAM], stop)?;
     let count = arguments.count.unwrap_or(arguments.check.default_count());
+    let command = |vmm: &str| command_of(arguments, vmm, count);
     let limit = 60 * u64::from(arguments.timeout);
     let config = RunConfig {
         timeout: Duration::from_secs(limit),
@@ -125,9 +149,9 @@ pub(super) fn in_a_guest(arguments: &Arguments, vmm: Vmm, stop: &StopToken) -> E
     let (programs, waits) = (sum("-programs"), sum("-waits"));
     let passed = programs == count * GUEST_EXECUTORS.len() as u64;
     let run = Run {
-        name: format!("soak-programs-{}", vmm.to_string().replace('/', "-")),
+        name: format!("{NAME}-{}", vmm.to_string().replace('/', "-")),
         claim: arguments.check.claim(),
-        command: format!("cargo vm soak programs --vmm {vmm} --count {count}"),
+        command: command(&format!(" --vmm {vmm}")),
         took: report.wall,
         passed: Some(passed),
         result: format!("{programs} programs on the machine's timers, with {waits} waits"),
