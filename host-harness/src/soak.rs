@@ -95,3 +95,24 @@ pub fn wakes(report: &Report) -> impl Iterator<Item = (&str, u64)> {
     let stats = report.stats.iter();
     stats.filter_map(|(name, value)| Some((name.strip_prefix("wakes_")?, *value)))
 }
+
+/// How many wakes a guest has for which there is time for each kind.
+const MANY: u64 = 10_000;
+
+/// The kinds of wakes of which a guest under this VMM should have had some, and has had none.
+///
+/// A timer of minutes need not have ended. QEMU injects no interrupts by itself. A KVM that emulates
+/// each instruction may have time for some hundred wakes, and these need not be of each kind.
+pub fn lacking(report: &Report, vmm: Vmm) -> Vec<&str> {
+    let all: u64 = wakes(report).map(|(_, wakes)| wakes).sum();
+    if all > 0 && all < MANY && vmm == Vmm::Kvm {
+        return Vec::new();
+    }
+    let may_lack = |kind: &str| kind == "long_timers" || kind == "host" && vmm != Vmm::Kvm;
+    let none = wakes(report).filter(|(kind, wakes)| *wakes == 0 && !may_lack(kind));
+    let mut lacking: Vec<&str> = none.map(|(kind, _)| kind).collect();
+    if all == 0 {
+        lacking.push("any");
+    }
+    lacking
+}

@@ -43,18 +43,10 @@ fn everything(vmm: Vmm) -> Result<(), Failed> {
     let run = run(vmm, 2, "")?.succeeded()?;
     let wakes: Vec<(&str, u64)> = soak::wakes(&run.report).collect();
     println!("{vmm}: {wakes:?}");
-    // Long timers may all be longer than this, and QEMU injects no interrupts. A KVM that emulates
-    // each instruction has time for some hundred wakes, and these need not be of each kind.
-    let all: u64 = wakes.iter().map(|(_, wakes)| wakes).sum();
-    let is_slow = all < 10_000 && vmm == Vmm::Kvm;
-    let may_lack = |kind| is_slow || kind == "long_timers" || kind == "host" && vmm != Vmm::Kvm;
-    let mut lacking = wakes
-        .iter()
-        .filter(|(kind, wakes)| *wakes == 0 && !may_lack(*kind));
-    let lacking = lacking.next();
+    let lacking = soak::lacking(&run.report, vmm);
     run.check(
-        lacking.is_none() && all > 0,
-        &format!("no wakes of a kind: {lacking:?}"),
+        lacking.is_empty(),
+        &format!("no wakes of these kinds: {lacking:?}"),
     )
 }
 

@@ -30,10 +30,17 @@ pub(super) fn run(arguments: &Arguments, vmm: Vmm, stop: &StopToken) -> Ended {
         .map(|(kind, wakes)| (kind.to_owned(), wakes.into()))
         .collect();
     let wakes: u64 = soak::wakes(&report).map(|(_, wakes)| wakes).sum();
-    let passed = report.outcome.is_success() && wakes > 0;
+    let lacking = soak::lacking(&report, vmm);
+    let passed = report.outcome.is_success() && lacking.is_empty();
     if !matches!(report.outcome, Outcome::Stopped) {
         let result = match passed {
             true => format!("{wakes} wakes under {vmm}, none lost"),
+            false if report.outcome.is_success() => {
+                format!(
+                    "under {vmm} no wakes of these kinds: {}",
+                    lacking.join(", ")
+                )
+            }
             false => format!("under {vmm}: {}", report.outcome),
         };
         let run = Run {
@@ -61,7 +68,10 @@ pub(super) fn run(arguments: &Arguments, vmm: Vmm, stop: &StopToken) -> Ended {
         note(format_args!("{vmm}: {kind}: {wakes}"));
     }
     if !passed {
-        complain(format_args!("{vmm}: the guest reported no wakes"));
+        complain(format_args!(
+            "{vmm}: the guest had no wakes of these kinds: {}",
+            lacking.join(", ")
+        ));
         return Ok(FAILURE);
     }
     note(format_args!(
