@@ -3,9 +3,8 @@
 //!
 //! The keeper is forked before the program and starts it. It is the subreaper of all processes that
 //! the program starts, so they stay its descendants even if they are orphaned or leave their
-//! session. It ends all of them when the program has ended, or when this process drops the
-//! [`Lifeline`]: by closing it, or by dying in whatever way. Then the keeper ends with the
-//! program's status.
+//! session. It ends all of them when the program has ended, when this process closes the
+//! [`Lifeline`], or when it dies in whatever way. Then the keeper ends with the program's status.
 //!
 //! The keeper is a fork of this process, whose other threads may have held any lock, so it only
 //! makes system calls and allocates nothing.
@@ -44,6 +43,7 @@ pub(super) struct Lifeline {
 /// Makes a keeper start the command, which must lead a process group.
 pub(super) fn keep(command: &mut Command) -> io::Result<Lifeline> {
     let (watched, open) = io::pipe()?;
+    let starter = getpid();
     let in_child = move || {
         let keeper = getpid();
         // Signals to the group are for the program.
@@ -63,7 +63,7 @@ pub(super) fn keep(command: &mut Command) -> io::Result<Lifeline> {
                     Err(io::ErrorKind::BrokenPipe.into())
                 }
             }
-            program => be_keeper(Pid::from_raw(program).unwrap_or(keeper), &watched),
+            program => be_keeper(Pid::from_raw(program).unwrap_or(keeper), &watched, starter),
         }
     };
     // SAFETY: between fork and exec only async-signal-safe functions may be called: the closure,
@@ -73,20 +73,26 @@ pub(super) fn keep(command: &mut Command) -> io::Result<Lifeline> {
 }
 
 /// Runs the keeper.
-fn be_keeper(program: Pid, watched: &PipeReader) -> ! {
+fn be_keeper(program: Pid, watched: &PipeReader, starter: Pid) -> ! {
     // Closes all files, since others may wait for their end.
     let lifeline = dup2_stdin(watched);
     close_all_but_stdin();
-    let ended = match (lifeline, pidfd_open(program, PidfdFlags::empty())) {
-        (Ok(()), Ok(running)) => {
+    let of = |process| pidfd_open(process, PidfdFlags::empty());
+    // The lifeline is not enough: what is just being started has a copy of it, and may wait for an
+    // answer of the starter.
+    let starter = of(starter).ok().filter(|_| getppid() == Some(starter));
+    let ended = match (lifeline, of(program), starter) {
+        (Ok(()), Ok(running), Some(starter)) => {
             let stdin = stdin();
             let mut events = [
                 PollFd::new(&stdin, PollFlags::IN),
+                PollFd::new(&starter, PollFlags::IN),
                 PollFd::new(&running, PollFlags::IN),
             ];
             loop {
                 let polled = poll(&mut events, Some(&REAP_INTERVAL));
-                if !events[0].revents().is_empty() && polled.is_ok() {
+                let mut over = events[..2].iter().map(PollFd::revents);
+                if over.any(|events| !events.is_empty()) && polled.is_ok() {
                     break None;
                 }
                 if let Some(status) = reap(program, WaitOptions::NOHANG) {
@@ -198,4 +204,71 @@ fn mask_signals(all: bool) {
     unsafe { fill(set.as_mut_ptr()) };
     // SAFETY: the set is initialised; the old one is not requested.
     unsafe { libc::sigprocmask(libc::SIG_SETMASK, set.as_ptr(), ptr::null_mut()) };
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        env,
+        io::{BufRead, BufReader, Read},
+        process::{Command, Stdio},
+    };
+
+    use rustix::process::{Pid, Signal, kill_process};
+
+    use crate::process::{Child, Scope};
+
+    /// Set in the process that is killed.
+    const ALONE: &str = "DORMIR_TEST_STARTER";
+
+    /// As what is just being started has one.
+    #[test]
+    fn a_program_ends_with_its_starter_though_another_process_has_the_lifeline() {
+        if env::var_os(ALONE).is_some() {
+            return be_killed();
+        }
+        let name = "process::keeper::tests::\
+                    a_program_ends_with_its_starter_though_another_process_has_the_lifeline";
+        let mut starter = Command::new(env::current_exe().expect("this program has a path"))
+            .args(["--exact", name, "--nocapture"])
+            .env(ALONE, "")
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let mut output = BufReader::new(starter.stdout.take().expect("a pipe"));
+        let mut line = String::new();
+        let other = loop {
+            line.clear();
+            assert!(
+                output.read_line(&mut line).expect("a pipe") > 0,
+                "it says nothing"
+            );
+            if let Some(id) = line.strip_prefix("other ") {
+                break Pid::from_raw(id.trim().parse().expect("a number")).expect("an ID");
+            }
+        };
+        starter.kill().expect("it runs");
+        starter.wait().expect("it was killed");
+        // The program holds the pipe; the other process has closed it.
+        let mut rest = Vec::new();
+        output.read_to_end(&mut rest).expect("the pipe closes");
+        kill_process(other, Signal::KILL).expect("it runs");
+    }
+
+    fn be_killed() {
+        let mut command = Command::new("sleep");
+        let _child = Child::spawn(command.arg("1000"), Scope::Group).expect("it starts");
+        // SAFETY: the new process makes only system calls.
+        let other = unsafe { libc::fork() };
+        if other == 0 {
+            // SAFETY: nothing in this process uses it any more.
+            unsafe { libc::close(1) };
+            loop {
+                // SAFETY: it has no conditions.
+                unsafe { libc::pause() };
+            }
+        }
+        println!("other {other}");
+        std::thread::sleep(std::time::Duration::from_secs(100));
+    }
 }
