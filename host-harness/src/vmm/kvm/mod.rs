@@ -1,8 +1,8 @@
 //! Our own VMM: one vCPU on `/dev/kvm`, entered in 64-bit mode, with the few devices of
 //! [`dormir_abi::port`].
 //!
-//! Each guest has a process of its own, the [`worker`], which can do no more than its guest needs.
-//! This process gives it what it prepared ([`launch`]), reads its guest's console, and ends it at
+//! Each guest has a process of its own, the `worker`, which can do no more than its guest needs.
+//! This process gives it what it prepared (`launch`), reads its guest's console, and ends it at
 //! the time limit. It takes nothing for granted of what the worker says: a guest may have broken
 //! out into it.
 
