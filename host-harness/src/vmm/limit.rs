@@ -14,6 +14,14 @@ use super::{
 /// milliseconds.
 pub(super) const REPORT_LIMIT: Duration = Duration::from_secs(5);
 
+/// How long a guest may take to report that: none, if it has no handler that reports anything.
+pub(super) fn report_limit(has_report: bool) -> Duration {
+    match has_report {
+        true => REPORT_LIMIT,
+        false => Duration::ZERO,
+    }
+}
+
 /// The time limit and the stop token of a run.
 pub(super) struct Limit<'a> {
     started: Instant,

@@ -130,7 +130,7 @@ pub(super) fn run(
         };
         match result {
             Ok(()) => {}
-            // The console output was abandoned, because `leave` is set.
+            // By a debugger, or since nobody reads the console or gives orders any more.
             Err(Outcome::Stopped) => break RunLoopEnd::AskedToStop,
             Err(outcome) => {
                 if let Some(debugger) = debugger {

@@ -2,11 +2,12 @@
 
 use std::{
     env,
+    ffi::OsStr,
     fs::File,
     io::{self, PipeWriter, Read},
     os::{
         fd::{AsRawFd, BorrowedFd, OwnedFd},
-        unix::{net::UnixStream, process::CommandExt},
+        unix::{ffi::OsStrExt, net::UnixStream, process::CommandExt},
     },
     process::{Command, Stdio},
 };
@@ -16,7 +17,7 @@ use kvm_ioctls::Kvm;
 use super::{
     message::{DeviceOrder, Order},
     virtio::{Passt, VsockListener},
-    worker::CONTROL_VARIABLE,
+    worker::{CONTROL_VARIABLE, LONGEST_ORDER, NAME},
 };
 use crate::{
     escape::escape,
@@ -29,9 +30,6 @@ use crate::{
         limit::{Limit, Unstarted},
     },
 };
-
-/// What lists of processes show.
-const NAME: &str = "dormir-vm";
 
 /// How much of a worker's messages is kept.
 const MESSAGES: u64 = 16 << 10;
@@ -120,7 +118,7 @@ pub(super) fn launch(
     };
     let number = process::pass(&mut command, other_end.into());
     command
-        .arg0(NAME)
+        .arg0(OsStr::from_bytes(NAME.to_bytes()))
         .env_clear()
         // Where the program's libraries are.
         .envs(env::var_os("LD_LIBRARY_PATH").map(|path| ("LD_LIBRARY_PATH", path)))
@@ -134,6 +132,11 @@ pub(super) fn launch(
     let mut line =
         serde_json::to_vec(&order).map_err(|cause| failed("has no order", &cause.into()))?;
     line.push(b'\n');
+    if line.len() as u64 > LONGEST_ORDER {
+        return Err(Unstarted::Refused(RunError::VmProcess {
+            message: "the guest's devices take too long a description: forward fewer ports".into(),
+        }));
+    }
     // At once, so that it does not wait for a process that reads nothing. One that has ended says
     // why.
     let _ = io::Write::write_all(&mut &control, &line);

@@ -59,7 +59,7 @@ use super::{
     gdb::DebuggerPresence,
     image::{Image, ImageFile},
     input::GuestInput,
-    limit::{Limit, REPORT_LIMIT, Unstarted},
+    limit::{Limit, Unstarted, report_limit},
     outcome::Outcome,
     report::{Report, Warning},
 };
@@ -172,14 +172,10 @@ fn attend_worker(
         has_report,
     } = launched;
     let is_escaped = *has_report && !config.has_virtio_console();
-    let has_report = *has_report;
     let control = &*control;
     // It ends with the run if the worker is gone.
     let say = |order: u8| drop(io::Write::write_all(&mut &*control, &[order]));
-    let report = match has_report {
-        true => REPORT_LIMIT,
-        false => Duration::ZERO,
-    };
+    let report = report_limit(*has_report);
     let (is_ready, is_heard) = (AtomicBool::new(false), AtomicBool::new(true));
     let (asked, presence) = (Cell::new(None), DebuggerPresence::default());
     let ask = || {

@@ -36,7 +36,7 @@ pub(super) enum StopReason {
 
 /// Where orders come from, and how they are carried out.
 pub(super) struct Orders<'a> {
-    /// Does not block.
+    /// Read without waiting.
     pub(super) control: &'a UnixStream,
     /// How long the guest may take to report what it was doing when the time is up. Zero: it is not
     /// asked.

@@ -19,7 +19,6 @@ use std::{
     },
     panic::catch_unwind,
     sync::Arc,
-    time::Duration,
 };
 
 use kvm_ioctls::Kvm;
@@ -36,18 +35,18 @@ use super::{
     virtio::{Backend, NetWatch, VsockListener},
 };
 use crate::vmm::{
-    device::DiskFile, error::RunError, gdb::GdbListener, input::GuestInput, limit::REPORT_LIMIT,
+    device::DiskFile, error::RunError, gdb::GdbListener, input::GuestInput, limit::report_limit,
 };
 
 /// The environment variable that makes a program a worker: the number of the connection to who
 /// started it.
 pub(super) const CONTROL_VARIABLE: &str = "DORMIR_VM_CONTROL";
 
-/// What lists of threads show.
-const NAME: &CStr = c"dormir-vm";
+/// What lists of processes and threads show.
+pub(super) const NAME: &CStr = c"dormir-vm";
 
 /// The longest order, in bytes.
-const LONGEST_ORDER: u64 = 64 << 10;
+pub(super) const LONGEST_ORDER: u64 = 64 << 10;
 
 /// The status of a worker that has told how its guest ended, or why there is none.
 const DONE: i32 = 0;
@@ -103,8 +102,11 @@ fn work(control: &UnixStream) -> io::Result<()> {
     let order: Order = serde_json::from_str(&line)?;
     // In lists of threads. It fails for no name of this length.
     let _ = set_name(NAME);
-    let (limit, has_input, has_debugger) =
-        (report_limit(&order), order.has_input, order.gdb.is_some());
+    let (limit, has_input, has_debugger) = (
+        report_limit(order.has_report),
+        order.has_input,
+        order.gdb.is_some(),
+    );
     let requests = Requests::default();
     let mut machine = match make(order, &requests, &teller) {
         Ok(machine) => machine,
@@ -130,13 +132,6 @@ fn work(control: &UnixStream) -> io::Result<()> {
         }
         // Who started it takes the last words.
         Err(error) => Err(io::Error::other(error)),
-    }
-}
-
-fn report_limit(order: &Order) -> Duration {
-    match order.has_report {
-        true => REPORT_LIMIT,
-        false => Duration::ZERO,
     }
 }
 
