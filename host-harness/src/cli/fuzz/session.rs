@@ -5,6 +5,10 @@ use crate::{
     process::{Child, Scope},
     stop::StopToken,
 };
+use nix::sys::{
+    resource::{UsageWho, getrusage},
+    time::TimeValLike,
+};
 use rustix::process::Signal;
 use std::{
     error::Error,
@@ -56,6 +60,8 @@ pub(super) struct Finding {
 pub(super) struct Session {
     /// The time of all its processes together.
     pub(super) time: Duration,
+    /// How much of it they had a processor.
+    pub(super) processor: Duration,
     pub(super) runs: u64,
     /// What the corpus covered at the end.
     pub(super) edges: u64,
@@ -78,7 +84,7 @@ impl Session {
         plan: Plan,
         stop: &StopToken,
     ) -> Result<Self, Box<dyn Error>> {
-        let begun = Instant::now();
+        let (begun, used_before) = (Instant::now(), used_by_children()?);
         let mut session = Self::default();
         let mut jobs = Vec::new();
         for _ in 0..plan.jobs {
@@ -118,6 +124,7 @@ impl Session {
                 shown = Instant::now();
             }
         }
+        session.processor = used_by_children()?.saturating_sub(used_before);
         Ok(session)
     }
 
@@ -150,11 +157,23 @@ impl Session {
     }
 }
 
-/// Writes what was done: `3600 s, 1234 runs, 567 edges, no finding`.
+/// The processor time of all children of this process that have been reaped, and of theirs.
+fn used_by_children() -> io::Result<Duration> {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
+    let used = usage.user_time() + usage.system_time();
+    let micros = u64::try_from(used.num_microseconds()).unwrap_or_default();
+    Ok(Duration::from_micros(micros))
+}
+
+/// Writes what was done: `3600 s (1790 of a processor), 1234 runs, 567 edges, no finding`.
 impl fmt::Display for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (time, runs, edges) = (self.time.as_secs(), self.runs, self.edges);
-        write!(f, "{time} s, {runs} runs, {edges} edges, ")?;
+        let (time, used) = (self.time.as_secs(), self.processor.as_secs());
+        let (runs, edges) = (self.runs, self.edges);
+        write!(
+            f,
+            "{time} s ({used} of a processor), {runs} runs, {edges} edges, "
+        )?;
         match self.findings.len() {
             0 => f.write_str("no finding"),
             1 => f.write_str("one finding"),

@@ -37,6 +37,7 @@ impl Totals {
         };
         let sums = json!({
             "seconds": before("seconds") + seconds,
+            "processor_seconds": before("processor_seconds") + session.processor.as_secs(),
             "runs": before("runs") + session.runs,
             "edges": session.edges,
             "findings": before("findings") + findings,
@@ -55,7 +56,7 @@ impl Totals {
     /// The record of a run of these targets.
     pub(super) fn run(&self, command: String, ran: &[&str], took: Duration, findings: u64) -> Run {
         let all = |member: &'static str| self.0.keys().map(move |name| self.number(name, member));
-        let hours = all("seconds").sum::<u64>() as f64 / HOUR as f64;
+        let hours = |member| all(member).sum::<u64>() as f64 / HOUR as f64;
         let long = all("seconds_since_finding").filter(|seconds| *seconds >= HOUR);
         let long = long.count();
         let passed = match findings {
@@ -75,10 +76,12 @@ impl Totals {
             // With an hour for each.
             passed,
             result: format!(
-                "{found} in {} of {} targets; in all {hours:.1} h and {} runs, and an hour or more \
-                 since the last finding in {} targets",
+                "{found} in {} of {} targets; in all {:.1} h ({:.1} h of processor time) and {} \
+                 runs, and an hour or more since the last finding in {} targets",
                 ran.len(),
                 TARGETS.len(),
+                hours("seconds"),
+                hours("processor_seconds"),
                 all("runs").sum::<u64>(),
                 long,
             ),
@@ -95,6 +98,7 @@ mod tests {
     fn runs_add_up_and_a_finding_begins_anew() {
         let session = |seconds, findings: usize| Session {
             time: Duration::from_secs(seconds),
+            processor: Duration::from_secs(seconds / 2),
             runs: 10,
             edges: seconds,
             findings: (0..findings)
@@ -116,7 +120,7 @@ mod tests {
         assert_eq!(
             details["elf"],
             json!({
-                "seconds": 7701, "runs": 40, "edges": 601, "findings": 1,
+                "seconds": 7701, "processor_seconds": 3850, "runs": 40, "edges": 601, "findings": 1,
                 "seconds_since_finding": 3601,
             })
         );
@@ -135,7 +139,8 @@ mod tests {
             run.result
         );
         assert!(
-            run.result.contains("in all 2.2 h and 50 runs"),
+            run.result
+                .contains("in all 2.2 h (1.1 h of processor time) and 50 runs"),
             "{}",
             run.result
         );
