@@ -41,6 +41,7 @@ pub const TARGETS: &[Target] = &[
     ("link", link),
     ("gdb", gdb),
     ("gdb-relay", gdb_relay),
+    ("worker", worker),
 ];
 
 /// The nonce of the console's records: all zeros.
@@ -93,6 +94,11 @@ pub fn gdb(bytes: &[u8]) {
 /// Sends QEMU what a debugger sends.
 pub fn gdb_relay(bytes: &[u8]) {
     vmm::qemu::fuzz_packets(bytes);
+}
+
+/// Reads what the process of a VM tells, as if its guest had broken out into it.
+pub fn worker(bytes: &[u8]) {
+    vmm::kvm::fuzz_conversation(bytes);
 }
 
 /// Reads what a Hyperlight guest and its host tell each other: as a batch, as a reply, and as the

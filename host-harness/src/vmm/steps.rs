@@ -11,6 +11,15 @@ pub struct Stretch {
     pub events: Vec<StepEvent>,
 }
 
+impl Stretch {
+    /// Whether the events are in order, and among its instructions.
+    pub(crate) fn is_sound(&self) -> bool {
+        let mut events = self.events.iter();
+        self.events.is_sorted_by_key(|event| event.at)
+            && events.all(|event| event.at <= self.addresses.len())
+    }
+}
+
 /// An event in a stretch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepEvent {

@@ -1,12 +1,15 @@
 //! What a worker has told.
 
-use std::{
-    io::{BufRead, BufReader, Read},
-    os::unix::net::UnixStream,
-};
+mod fuzz;
+
+use std::io::{BufRead, BufReader, Read};
 
 use super::message::{Message, RunEnd};
-use crate::{escape::escape, vmm::gdb::DebuggerPresence};
+use crate::{
+    escape::escape,
+    vmm::{Stretch, gdb::DebuggerPresence},
+};
+pub(crate) use fuzz::fuzz_conversation;
 
 /// The longest message, in bytes, without and with the steps of the guest. What others tell is not
 /// kept.
@@ -26,7 +29,7 @@ impl Conversation {
     /// Reads up to the end, or to what makes no sense or is too long, and does not count. `on_ready`
     /// is called when the machine is complete.
     pub(super) fn read(
-        control: &UnixStream,
+        control: impl Read,
         has_steps: bool,
         presence: &DebuggerPresence,
         on_ready: impl FnOnce(),
@@ -51,7 +54,9 @@ impl Conversation {
                     }
                 }
                 Some(Message::Debugger(is_attached)) => presence.set(is_attached),
-                Some(Message::Ended(end)) if told.was_ready => told.end = Some(*end),
+                Some(Message::Ended(end)) if told.was_ready && is_sound(&end) => {
+                    told.end = Some(*end);
+                }
                 // After that a guest may have run.
                 Some(Message::Refused(sentence)) if !told.was_ready => {
                     told.refused = Some(escape(&sentence));
@@ -62,18 +67,20 @@ impl Conversation {
     }
 }
 
+/// Whether figures can be made of it.
+fn is_sound(end: &RunEnd) -> bool {
+    end.stretches.iter().all(Stretch::is_sound)
+}
+
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::{io::Write, os::unix::net::UnixStream};
 
     use super::*;
 
     fn read(lines: &[u8]) -> Conversation {
-        let (ours, mut worker) = UnixStream::pair().unwrap();
-        worker.write_all(lines).unwrap();
-        drop(worker);
         let mut ready = 0;
-        let told = Conversation::read(&ours, false, &DebuggerPresence::default(), || ready += 1);
+        let told = Conversation::read(lines, false, &DebuggerPresence::default(), || ready += 1);
         assert_eq!(u32::from(told.was_ready), ready);
         told
     }
@@ -109,6 +116,20 @@ mod tests {
         let told = Conversation::read(&ours, false, &DebuggerPresence::default(), || {});
         assert!(told.end.is_some());
         tells.join().unwrap().unwrap();
+    }
+
+    /// Who reads the steps takes one place from another.
+    #[test]
+    fn steps_that_are_out_of_order_do_not_count() {
+        let told = |events: &str| {
+            let steps = format!(r#""stretches":[{{"addresses":[1,2,3],"events":[{events}]}}]"#);
+            let end = ENDED.replace(r#""stretches":[]"#, &steps);
+            read(["\"Ready\"\n", &end].concat().as_bytes()).end
+        };
+        let mark = |at: u32| format!(r#"{{"at":{at},"kind":"Mark"}}"#);
+        assert!(told(&[mark(0), mark(3)].join(",")).is_some());
+        assert!(told(&[mark(2), mark(1)].join(",")).is_none());
+        assert!(told(&mark(4)).is_none());
     }
 
     const ENDED: &str = concat!(

@@ -32,6 +32,7 @@ mod virtio;
 mod worker;
 
 pub(crate) use bus::fuzz_bus;
+pub(crate) use conversation::fuzz_conversation;
 pub(crate) use decode::fuzz_decode;
 pub(crate) use gdb::fuzz_gdb;
 pub use probe::{KvmInfo, probe};
