@@ -138,12 +138,11 @@ impl Findings {
             return vec!["VMMs open nothing and start nothing once a guest runs".into()];
         }
         vec![
-            "VMMs are not confined here: a gate for their system calls needs Linux 5.9, and no \
-             sandbox around this process that has one (`SECCOMP_RET_USER_NOTIF`)"
+            "QEMU is not confined here: a gate for its system calls needs Linux 5.9, and no sandbox \
+             around this process that has one (`SECCOMP_RET_USER_NOTIF`); our own VMM closes itself \
+             in"
                 .into(),
-            "costs: a guest that breaks out of QEMU can do what you can do, and out of our own VMM \
-             all but open files and ports of TCP, where the kernel has Landlock"
-                .into(),
+            "costs: a guest that breaks out of QEMU can do what you can do".into(),
         ]
     }
 
@@ -221,7 +220,7 @@ mod tests {
         findings.gate = false;
         assert_eq!(state(&findings, "qemu-tcg/q35"), "usable");
         let drawn = findings.to_string();
-        assert!(drawn.contains("VMMs are not confined"), "{drawn}");
+        assert!(drawn.contains("QEMU is not confined"), "{drawn}");
         assert_eq!(drawn.matches("costs: ").count(), 1, "{drawn}");
     }
 

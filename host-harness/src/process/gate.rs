@@ -6,8 +6,10 @@
 //! The program installs the filter of [`filter`] just before it is executed, and sends this process
 //! the filter's listener. A system call that the filter does not pass waits until a thread of this
 //! process has answered: "go on" while the gate is open. A filter that the program installs by
-//! itself would have to be part of the program.
+//! itself would have to be part of the program. So it is in the process of our own VMM, which does
+//! that where there is no gate ([`close_alone`]).
 
+mod alone;
 mod filter;
 mod listener;
 #[cfg(test)]
@@ -36,7 +38,8 @@ use rustix::{
 };
 use syscalls::Sysno;
 
-use filter::Filter;
+pub(crate) use alone::{close_alone, was_ended_alone};
+use filter::{Filter, REFUSED, UNKNOWN};
 use listener::{Call, Listener};
 
 /// How often the thread looks whether the gate is still needed. The kernel tells it, too.
@@ -204,10 +207,7 @@ impl State {
 /// Decides about a system call that the filter does not pass, by its number and its first argument.
 fn answer(number: c_long, first: u64, closed: Option<Reach>) -> Answer {
     match (number, closed) {
-        // Its flags are in memory, where a filter does not see them and the program can change
-        // them. Without it, the C library starts threads by `clone`. And rings do for a program
-        // what a filter does not see; without them QEMU takes its other ways.
-        (libc::SYS_clone3 | libc::SYS_io_uring_setup, _) => Answer::Fail(Errno::NOSYS),
+        (number, _) if UNKNOWN.contains(&number) => Answer::Fail(Errno::NOSYS),
         (_, None) => Answer::Continue,
         // Sockets of other kinds lead to programs of this host, which do what they are asked.
         (libc::SYS_socket, Some(Reach::Network)) if first != libc::AF_INET as u64 => {
@@ -227,25 +227,7 @@ fn answer(number: c_long, first: u64, closed: Option<Reach>) -> Answer {
         ) => Answer::Continue,
         (libc::SYS_open, Some(Reach::Network)) => Answer::OpenResolvers(0),
         (libc::SYS_openat, Some(Reach::Network)) => Answer::OpenResolvers(1),
-        // The C library looks for files that help it and need not be there: when it frees memory,
-        // reads the time zone, or sets up a thread.
-        (
-            libc::SYS_open
-            | libc::SYS_openat
-            | libc::SYS_stat
-            | libc::SYS_lstat
-            | libc::SYS_newfstatat
-            | libc::SYS_statx
-            | libc::SYS_access
-            | libc::SYS_faccessat
-            | libc::SYS_faccessat2
-            | libc::SYS_readlink
-            | libc::SYS_readlinkat
-            // QEMU's sockets that have a path, at its end.
-            | libc::SYS_unlink
-            | libc::SYS_unlinkat,
-            _,
-        ) => Answer::Fail(Errno::PERM),
+        (number, _) if REFUSED.contains(&number) => Answer::Fail(Errno::PERM),
         _ => Answer::End,
     }
 }

@@ -6,7 +6,7 @@ mod keeper;
 
 pub use child::Child;
 pub(crate) use child::{command, move_stdout, pass};
-pub(crate) use gate::{Gate, Reach};
+pub(crate) use gate::{Gate, Reach, close_alone, was_ended_alone};
 
 use crate::stop::StopToken;
 use rustix::{

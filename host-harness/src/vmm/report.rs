@@ -58,7 +58,8 @@ pub enum Warning {
     NetworkEnded,
     /// The program that served the guest's sockets ended before the guest.
     SocketsEnded,
-    /// The VMM's process ran without a gate for its system calls, which this system does not have.
+    /// QEMU ran without a gate for its system calls, which this system does not have. (Our own VMM
+    /// closes itself in there.)
     Unconfined,
 }
 
@@ -71,9 +72,9 @@ impl fmt::Display for Warning {
                 "{count} packets of the guest were held back, since it only answers: if it is to \
                  open connections, pass --net user,restrict=off"
             ),
-            Self::Unconfined => f.write_str(
-                "the VMM was not confined: `cargo vm doctor` says what this system lacks",
-            ),
+            Self::Unconfined => {
+                f.write_str("QEMU was not confined: `cargo vm doctor` says what this system lacks")
+            }
             Self::SocketsEnded => f.write_str(
                 "vhost-device-vsock, which served the guest's sockets, ended before the guest, \
                  whose connections ended with it: see whether the system's log says why",

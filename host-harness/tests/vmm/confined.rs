@@ -5,6 +5,7 @@ use std::{
     ffi::CString,
     fs,
     io::{self, Write},
+    os::fd::{FromRawFd, OwnedFd},
     path::Path,
     sync::mpsc::{Sender, channel},
     thread,
@@ -61,6 +62,16 @@ impl Write for Runs {
 /// Does something to the process of a VM whose guest runs. Returns what that returned, and the
 /// run's outcome. The run is stopped if that is asked for.
 fn with_process<T>(vmm: Vmm, limit: Duration, act: impl FnOnce(Pid) -> (T, bool)) -> (T, Outcome) {
+    with_process_after(|| (), vmm, limit, act)
+}
+
+/// The same, whose caller's thread does something first, and has what comes of it until the end.
+fn with_process_after<T, B>(
+    before: impl FnOnce() -> B + Send,
+    vmm: Vmm,
+    limit: Duration,
+    act: impl FnOnce(Pid) -> (T, bool),
+) -> (T, Outcome) {
     // The process that has it open is the VM's.
     let disk = guests::write(&[0; 512]);
     let mut config = config(vmm);
@@ -72,7 +83,10 @@ fn with_process<T>(vmm: Vmm, limit: Duration, act: impl FnOnce(Pid) -> (T, bool)
     let guest = GuestFile::new(&[print(b"x"), SPIN.to_vec()].concat());
     let (sender, runs) = channel();
     thread::scope(|scope| {
-        let ran = scope.spawn(|| run(guest.path(), &config, &mut Runs(sender)));
+        let ran = scope.spawn(|| {
+            let _until_the_end = before();
+            run(guest.path(), &config, &mut Runs(sender))
+        });
         runs.recv_timeout(PATIENCE).expect("the guest runs");
         let (answer, stops) = act(process_with(disk.path()));
         if stops {
@@ -249,6 +263,76 @@ fn starts_no_program_and_opens_no_socket(vmm: Vmm) {
         ),
     ];
     is_ended_by(vmm, &calls);
+}
+
+/// Makes the one listener that the filters of a thread, and of what it starts, may have. So these
+/// get no gate, as in some containers.
+fn take_the_listener() -> OwnedFd {
+    // `SECCOMP_RET_ALLOW`, always.
+    let allow = libc::sock_filter {
+        code: (libc::BPF_RET | libc::BPF_K) as u16,
+        jt: 0,
+        jf: 0,
+        k: libc::SECCOMP_RET_ALLOW,
+    };
+    let filter = libc::sock_fprog {
+        len: 1,
+        filter: (&raw const allow).cast_mut(),
+    };
+    // SAFETY: the request takes numbers, and changes what this thread may execute.
+    unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+    // SAFETY: the filter is valid during the call, which only reads it.
+    let number = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            libc::SECCOMP_FILTER_FLAG_NEW_LISTENER,
+            &raw const filter,
+        )
+    };
+    assert!(number >= 0, "{}", io::Error::last_os_error());
+    // SAFETY: the kernel has just made it, and nothing else knows it.
+    unsafe { OwnedFd::from_raw_fd(number as i32) }
+}
+
+#[test]
+fn without_a_gate_the_process_of_a_vm_closes_itself_in() {
+    let nothing = Number(0);
+    let open = call(
+        libc::SYS_openat,
+        [HERE, Text("/etc/hostname"), Number(libc::O_PATH.into())],
+    );
+    let harmless = call(libc::SYS_getppid, [nothing; 3]);
+    let datagrams = call(
+        libc::SYS_socket,
+        [
+            Number(libc::AF_UNIX.into()),
+            Number(libc::SOCK_DGRAM.into()),
+            nothing,
+        ],
+    );
+    let parent = Number(std::process::id().into());
+    let signal = call(libc::SYS_kill, [parent, nothing, nothing]);
+    let act = |call: &Call| {
+        with_process_after(take_the_listener, KVM, PATIENCE, |process| {
+            let answer = call_from(process, call);
+            (answer, answer.is_some())
+        })
+    };
+    let (answer, outcome) = act(&harmless);
+    assert!(answer.is_some_and(|parent| parent > 0), "{answer:?}");
+    assert_eq!(outcome, Outcome::Stopped);
+    let (answer, outcome) = act(&open);
+    assert_eq!(answer, Some(-i64::from(libc::EPERM)));
+    assert_eq!(outcome, Outcome::Stopped);
+    for call in [datagrams, signal] {
+        let (answer, outcome) = act(&call);
+        assert_eq!(answer, None);
+        let Outcome::Died(reason) = outcome else {
+            panic!("{outcome:?}");
+        };
+        assert!(reason.contains("broken out"), "{reason}");
+    }
 }
 
 #[test]

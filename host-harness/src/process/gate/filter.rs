@@ -119,6 +119,32 @@ const PASS: &[c_long] = &[
     libc::SYS_exit_group,
 ];
 
+/// Fail as if the kernel did not have them. The flags of the first are in memory, where a filter
+/// does not see them and the program can change them. Without it, the C library starts threads by
+/// `clone`. And rings do for a program what a filter does not see; without them QEMU takes its other
+/// ways.
+pub(super) const UNKNOWN: &[c_long] = &[libc::SYS_clone3, libc::SYS_io_uring_setup];
+
+/// Fail, and the program goes on.
+pub(super) const REFUSED: &[c_long] = &[
+    // The C library looks for files that help it and need not be there: when it frees memory, reads
+    // the time zone, or sets up a thread.
+    libc::SYS_open,
+    libc::SYS_openat,
+    libc::SYS_stat,
+    libc::SYS_lstat,
+    libc::SYS_newfstatat,
+    libc::SYS_statx,
+    libc::SYS_access,
+    libc::SYS_faccessat,
+    libc::SYS_faccessat2,
+    libc::SYS_readlink,
+    libc::SYS_readlinkat,
+    // QEMU's sockets that have a path, at its end.
+    libc::SYS_unlink,
+    libc::SYS_unlinkat,
+];
+
 /// A system call, the number of an argument, and what that must be like.
 type Conditional = (c_long, u8, &'static [(SeccompCmpOp, i32)]);
 
@@ -180,17 +206,23 @@ impl Filter {
 
     /// Completes the filter for the process of this ID. Allocates nothing.
     pub(super) fn of(&mut self, process: u32) -> &[sock_filter] {
-        for statement in &mut self.0 {
-            let compares = u32::from(statement.code) == libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
-            if compares && statement.k == OWN_ID.cast_unsigned() {
-                statement.k = process;
-            }
-        }
+        complete(&mut self.0, process);
         &self.0
     }
 }
 
-fn compile() -> Result<BpfProgram, BackendError> {
+/// Puts the process's ID where its place is. Allocates nothing.
+pub(super) fn complete(program: &mut [sock_filter], process: u32) {
+    for statement in program {
+        let compares = u32::from(statement.code) == libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+        if compares && statement.k == OWN_ID.cast_unsigned() {
+            statement.k = process;
+        }
+    }
+}
+
+/// The rules of what passes, as conditions of each system call.
+pub(super) fn rules() -> Result<BTreeMap<c_long, Vec<SeccompRule>>, BackendError> {
     let mut rules: BTreeMap<_, _> = PASS.iter().map(|number| (*number, Vec::new())).collect();
     for (number, argument, conditions) in CONDITIONAL {
         let condition = |(operator, value): &(SeccompCmpOp, i32)| {
@@ -201,8 +233,12 @@ fn compile() -> Result<BpfProgram, BackendError> {
         let rule = SeccompRule::new(conditions.collect::<Result<_, _>>()?)?;
         rules.insert(*number, vec![rule]);
     }
+    Ok(rules)
+}
+
+fn compile() -> Result<BpfProgram, BackendError> {
     let ask = SeccompAction::Trace(0);
-    let filter = SeccompFilter::new(rules, ask, SeccompAction::Allow, TargetArch::x86_64)?;
+    let filter = SeccompFilter::new(rules()?, ask, SeccompAction::Allow, TargetArch::x86_64)?;
     let mut program: BpfProgram = filter.try_into()?;
     // `seccompiler` knows no action that asks a listener. Another one took its place until here.
     for statement in &mut program {

@@ -3,7 +3,10 @@
 use std::{process::ExitStatus, time::Duration};
 
 use super::message::Ended;
-use crate::vmm::{attend::ChildEnd, error::RunError, outcome::Outcome};
+use crate::{
+    process::was_ended_alone,
+    vmm::{attend::ChildEnd, error::RunError, outcome::Outcome},
+};
 
 /// What is known of a worker that has ended.
 pub(super) struct WorkerEnd<'a> {
@@ -27,10 +30,15 @@ impl WorkerEnd<'_> {
     ///
     /// It has not run.
     pub(super) fn outcome(self, end: ChildEnd, limit: Duration) -> Result<Outcome, RunError> {
-        if let Some(call) = self.forbidden {
+        let forbidden = match self.forbidden {
+            Some(call) => Some(format!("the system call `{call}`")),
+            None if self.status.is_some_and(was_ended_alone) => Some("a system call".into()),
+            None => None,
+        };
+        if let Some(call) = forbidden {
             return Ok(Outcome::Died(format!(
-                "the process of its VM was ended, since it asked for the system call `{call}`, \
-                 which it does not need: the guest may have broken out of its VM, so keep its file"
+                "the process of its VM was ended, since it asked for {call}, which it does not \
+                 need: the guest may have broken out of its VM, so keep its file"
             )));
         }
         let ended = self.ended.map(Ended::outcome);

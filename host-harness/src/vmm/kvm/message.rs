@@ -16,6 +16,9 @@ use crate::{
 /// Starts the guest of a worker that is ready.
 pub(super) const GO: u8 = b'g';
 
+/// The same, of one that has no gate: it is to close itself in first.
+pub(super) const GO_WITHOUT_GATE: u8 = b'w';
+
 /// Asks a worker's guest what it is doing, and ends it.
 pub(super) const TIME_IS_UP: u8 = b't';
 

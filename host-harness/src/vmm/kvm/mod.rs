@@ -67,7 +67,7 @@ use super::{
 use conversation::Conversation;
 use ending::WorkerEnd;
 use launch::{Given, Launched, last_words, launch};
-use message::{GO, RunEnd, TIME_IS_UP};
+use message::{GO, GO_WITHOUT_GATE, RunEnd, TIME_IS_UP};
 
 /// How long a worker may take to end that is told to: its devices have a second for what is left.
 const GRACE: Duration = Duration::from_secs(2);
@@ -218,7 +218,10 @@ fn attend_worker(
     let on_ready = || {
         gate.close();
         is_ready.store(true, Ordering::SeqCst);
-        say(GO);
+        say(match gate.is_installed() {
+            true => GO,
+            false => GO_WITHOUT_GATE,
+        });
     };
     let ((end, words), told) = scope(|scope| {
         let serve = || {
@@ -274,7 +277,6 @@ fn warnings(launched: &Launched, end: Option<&RunEnd>) -> Vec<Warning> {
     let ended = link_is_down || launched.host_side.network_has_ended();
     let held_back = end.map_or(0, |end| end.held_back);
     [
-        (!launched.gate.is_installed()).then_some(Warning::Unconfined),
         ended.then_some(Warning::NetworkEnded),
         (held_back > 0).then_some(Warning::HeldBack(held_back)),
     ]

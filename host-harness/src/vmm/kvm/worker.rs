@@ -28,14 +28,17 @@ use super::{
     boot,
     exits::RunLoopEnd,
     machine::{Machine, Plan},
-    message::{DeviceOrder, Ended, GO, Message, Order, RunEnd, Teller},
+    message::{DeviceOrder, Ended, GO, GO_WITHOUT_GATE, Message, Order, RunEnd, Teller},
     outlet::{Outlet, StandardOutput},
     requests::Requests,
     thread::{self, Orders, StopReason},
     virtio::{Backend, NetWatch, VsockListener},
 };
-use crate::vmm::{
-    device::DiskFile, error::RunError, gdb::GdbListener, input::GuestInput, limit::report_limit,
+use crate::{
+    process,
+    vmm::{
+        device::DiskFile, error::RunError, gdb::GdbListener, input::GuestInput, limit::report_limit,
+    },
 };
 
 /// The environment variable that makes a program a worker: the number of the connection to who
@@ -115,8 +118,10 @@ fn work(control: &UnixStream) -> io::Result<()> {
     teller.tell(&Message::Ready)?;
     let mut start = [0];
     (&*control).read_exact(&mut start)?;
-    if start != [GO] {
-        return Err(io::ErrorKind::InvalidData.into());
+    match start {
+        [GO] => {}
+        [GO_WITHOUT_GATE] => process::close_alone()?,
+        _ => return Err(io::ErrorKind::InvalidData.into()),
     }
     let orders = Orders {
         control,
