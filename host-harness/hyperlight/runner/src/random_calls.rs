@@ -20,10 +20,10 @@ use crate::{
     sandbox::{Check, MARGIN, SandboxGuest, cancelled_after, check},
 };
 
-pub(crate) const CASES: &[Case] = &[("random-calls", |guest| random_calls(guest, 5000, 0))];
+pub(crate) const CASES: &[Case] = &[("random-calls", |guest| random_calls(guest, 3000, 0))];
 
 /// How many calls a guest makes in each round.
-const CALLS: u64 = 1000;
+const CALLS: u64 = 600;
 
 /// The tasks that have calls in flight when a snapshot is taken, and how many of these calls do not
 /// end before it is restored.
