@@ -22,6 +22,7 @@ mod net;
 mod odd_machines;
 mod pages;
 mod paused;
+mod promises;
 mod random_programs;
 mod reports;
 mod restored;
@@ -76,5 +77,7 @@ fn main() -> ExitCode {
         hyperlight::trials(),
         watchdog::trials(),
     ];
-    libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()
+    let mut trials: Vec<_> = trials.into_iter().flatten().collect();
+    trials.push(promises::trial(&trials));
+    libtest_mimic::run(&arguments, trials).exit_code()
 }

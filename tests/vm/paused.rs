@@ -30,6 +30,8 @@ const ARGUMENTS: &str = "do=naps";
 
 /// How long the pause is.
 const PAUSE: Duration = Duration::from_millis(1500);
+/// The same where it is not run with every change.
+const LONG_PAUSE: Duration = Duration::from_secs(10);
 /// From the first nap to the pause.
 const BEFORE: Duration = Duration::from_millis(400);
 
@@ -37,13 +39,19 @@ const BEFORE: Duration = Duration::from_millis(400);
 const IS_PAUSED: &str = "DORMIR_TEST_IS_PAUSED";
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let mut trials = on_every_vmm("paused", |vmm| match env::var_os(IS_PAUSED) {
-        Some(_) => run(vmm),
-        None => pause(&format!("{vmm}::paused")),
-    });
+    let mut trials = paused("paused", PAUSE);
+    let long = paused("paused-for-ten-seconds", LONG_PAUSE);
+    trials.extend(long.into_iter().map(|trial| trial.with_ignored_flag(true)));
     let by_monitor = "qemu-tcg/q35::paused-saved-and-restored-asleep";
     trials.push(Trial::test(by_monitor, by_the_monitor));
     trials
+}
+
+fn paused(name: &'static str, length: Duration) -> Vec<Trial> {
+    on_every_vmm(name, move |vmm| match env::var_os(IS_PAUSED) {
+        Some(_) => run(vmm),
+        None => pause(&format!("{vmm}::{name}"), length),
+    })
 }
 
 /// Runs the guest, and shows its console at once.
@@ -60,15 +68,15 @@ fn run(vmm: Vmm) -> Result<(), Failed> {
 }
 
 /// Runs the same test in a process of its own, and pauses that with all that it has started.
-fn pause(name: &str) -> Result<(), Failed> {
+fn pause(name: &str, length: Duration) -> Result<(), Failed> {
     let mut child = Command::new(env::current_exe()?)
-        .args([name, "--exact", "--nocapture"])
+        .args([name, "--exact", "--include-ignored", "--nocapture"])
         .env(IS_PAUSED, "yes")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()?;
     let mut output = BufReader::new(child.stdout.take().ok_or("no output")?);
-    let paused = wait_and_pause(&mut output, &child);
+    let paused = wait_and_pause(&mut output, &child, length);
     let mut rest = String::new();
     output.read_to_string(&mut rest)?;
     let status = child.wait()?;
@@ -80,13 +88,17 @@ fn pause(name: &str) -> Result<(), Failed> {
     if !status.success() {
         return Err(format!("{status}\n{rest}").into());
     }
-    if longest.is_none_or(|longest| longest < PAUSE.as_millis() / 2) {
+    if longest.is_none_or(|longest| longest < length.as_millis() / 2) {
         return Err(format!("no nap was paused:\n{rest}").into());
     }
     Ok(())
 }
 
-fn wait_and_pause(output: &mut impl BufRead, child: &Child) -> Result<(), Failed> {
+fn wait_and_pause(
+    output: &mut impl BufRead,
+    child: &Child,
+    length: Duration,
+) -> Result<(), Failed> {
     let mut line = String::new();
     while line.trim_end() != "napping" {
         line.clear();
@@ -97,7 +109,7 @@ fn wait_and_pause(output: &mut impl BufRead, child: &Child) -> Result<(), Failed
     sleep(BEFORE);
     let processes = with_descendants(child.id())?;
     let stopped = send(&processes, Signal::STOP);
-    sleep(PAUSE);
+    sleep(length);
     send(&processes, Signal::CONT)?;
     stopped
 }

@@ -3,6 +3,7 @@
 mod bench;
 mod choose;
 pub mod command;
+mod counted;
 mod debugger;
 mod demo;
 mod dependencies;
@@ -12,6 +13,7 @@ mod mutants;
 mod new;
 mod output;
 mod peers;
+mod promises;
 mod record;
 mod run;
 mod runner;
@@ -24,6 +26,7 @@ pub(crate) mod terminal;
 mod test;
 
 pub use choose::{NoSuchVmmError, Under};
+pub use promises::filters_in_vms;
 
 use crate::{doctor::Findings, stop::StopToken};
 use clap::{Parser, Subcommand};
@@ -63,6 +66,7 @@ enum Verb {
     Mutants(mutants::Arguments),
     New(new::NewArguments),
     Peers(peers::Arguments),
+    Promises(promises::Arguments),
     Run(run::RunArguments),
     Runner(runner::RunnerArguments),
     Soak(soak::Arguments),
@@ -87,6 +91,7 @@ pub fn main() -> ExitCode {
         Verb::Mutants(arguments) => mutants::run(&arguments, stop),
         Verb::New(arguments) => new::run(&arguments),
         Verb::Peers(arguments) => peers::run(&arguments, stop),
+        Verb::Promises(arguments) => promises::run(&arguments, stop),
         Verb::Run(arguments) => run::run(&arguments, stop),
         Verb::Runner(arguments) => runner::run(&arguments, stop),
         Verb::Soak(arguments) => soak::run(&arguments, stop),

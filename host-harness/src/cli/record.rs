@@ -1,5 +1,4 @@
-//! Records of long checks: what a run found, in `docs/records`, and the table of them in
-//! `docs/testing.md`.
+//! Records of what a run found, in `docs/records`, and their tables in `docs/testing.md`.
 
 #[cfg(test)]
 mod tests;
@@ -17,10 +16,32 @@ use std::{
 /// The folder of the records in a checkout.
 const FOLDER: &str = "docs/records";
 
-/// The page with their table, which stands between two comments.
+/// The page with their tables.
 const PAGE: &str = "docs/testing.md";
-const OPENS: &str = "<!-- records -->\n";
-const CLOSES: &str = "<!-- /records -->";
+
+/// Names of records of promises begin with it.
+pub(super) const PROMISE: &str = "promise-";
+
+/// A table of the page, which stands between two comments.
+struct Place {
+    opens: &'static str,
+    closes: &'static str,
+    /// The records that it has, by the beginning of their names.
+    is_of_promises: bool,
+}
+
+const PLACES: [Place; 2] = [
+    Place {
+        opens: "<!-- promises -->\n",
+        closes: "<!-- /promises -->",
+        is_of_promises: true,
+    },
+    Place {
+        opens: "<!-- records -->\n",
+        closes: "<!-- /records -->",
+        is_of_promises: false,
+    },
+];
 
 /// Whether a run is recorded.
 #[derive(Clone, Copy, Debug, clap::Args)]
@@ -62,8 +83,11 @@ pub(super) enum RecordError {
     },
     #[error("{} is no record ({reason}): take back what was changed by hand", file.display())]
     Layout { file: PathBuf, reason: String },
-    #[error("{PAGE} has no place for the records: put `<!-- records -->` and `{CLOSES}` there")]
-    NoPlace,
+    #[error("{PAGE} has no place for the records: put `{}` and `{closes}` there", opens.trim_end())]
+    NoPlace {
+        opens: &'static str,
+        closes: &'static str,
+    },
 }
 
 impl Recording {
@@ -126,19 +150,30 @@ fn put_into_page(workspace: &Workspace) -> Result<(), RecordError> {
         move |reason| RecordError::File { file, what, reason }
     };
     let page = fs::read_to_string(&file).map_err(failed("read"))?;
-    let spliced = spliced(&page, &table(workspace)?).ok_or(RecordError::NoPlace)?;
-    replace(&file, &spliced).map_err(failed("written"))
+    replace(&file, &with_tables(page, workspace)?).map_err(failed("written"))
+}
+
+/// The page with the tables of all records.
+fn with_tables(mut page: String, workspace: &Workspace) -> Result<String, RecordError> {
+    for place in &PLACES {
+        let table = table(workspace, place)?;
+        page = spliced(&page, &table, place).ok_or(RecordError::NoPlace {
+            opens: place.opens,
+            closes: place.closes,
+        })?;
+    }
+    Ok(page)
 }
 
 /// The page with this table.
-fn spliced(page: &str, table: &str) -> Option<String> {
-    let (before, rest) = page.split_once(OPENS)?;
-    let (_, after) = rest.split_once(CLOSES)?;
-    Some([before, OPENS, table, CLOSES, after].concat())
+fn spliced(page: &str, table: &str, place: &Place) -> Option<String> {
+    let (before, rest) = page.split_once(place.opens)?;
+    let (_, after) = rest.split_once(place.closes)?;
+    Some([before, place.opens, table, place.closes, after].concat())
 }
 
-/// The records of the checkout as a table, by name.
-fn table(workspace: &Workspace) -> Result<String, RecordError> {
+/// The records of this place as a table, by name.
+fn table(workspace: &Workspace, place: &Place) -> Result<String, RecordError> {
     let folder = workspace.root().join(FOLDER);
     let failed = |reason| RecordError::File {
         file: folder.clone(),
@@ -152,6 +187,11 @@ fn table(workspace: &Workspace) -> Result<String, RecordError> {
         }
     }
     files.retain(|file| file.extension().is_some_and(|kind| kind == "json"));
+    let is_of_promise = |file: &PathBuf| {
+        let name = file.file_name().unwrap_or_default();
+        name.as_encoded_bytes().starts_with(PROMISE.as_bytes())
+    };
+    files.retain(|file| is_of_promise(file) == place.is_of_promises);
     files.sort();
     let mut table = "| what it shows | command | took | when, and what it found |\n\
                      | --- | --- | --- | --- |\n"
@@ -169,7 +209,10 @@ fn table(workspace: &Workspace) -> Result<String, RecordError> {
 
 fn row(record: &Value) -> Option<String> {
     let text = |name: &str| record[name].as_str();
-    let minutes = record["seconds"].as_u64()?.div_ceil(60);
+    let took = match record["seconds"].as_u64()? {
+        seconds @ ..120 => format!("{seconds} s"),
+        seconds => format!("{} min", seconds.div_ceil(60)),
+    };
     let day = text("date")?.get(..10)?;
     let verdict = match &record["passed"] {
         Value::Bool(true) => "passed",
@@ -178,7 +221,7 @@ fn row(record: &Value) -> Option<String> {
         _ => return None,
     };
     Some(format!(
-        "| {} | `{}` | {minutes} min | {day}, {verdict}: {} |\n",
+        "| {} | `{}` | {took} | {day}, {verdict}: {} |\n",
         text("claim")?,
         text("command")?,
         text("result")?
@@ -213,17 +256,22 @@ fn machine() -> String {
     format!("{name}, {processors} of them, Linux {release}")
 }
 
-/// The commit that is checked out, if git knows one, and whether something was changed since.
+/// The commit that is checked out, if git knows one, and whether something was changed since, but
+/// for records.
 fn commit(workspace: &Workspace) -> Option<String> {
-    let mut git = Command::new("git");
-    git.args([
-        "describe",
-        "--always",
-        "--dirty",
-        "--exclude=*",
-        "--abbrev=12",
-    ]);
-    let output = git.current_dir(workspace.root()).output().ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    output.status.success().then(|| text.trim().to_owned())
+    let git = |arguments: &[&str]| {
+        let mut git = Command::new("git");
+        git.args(arguments).current_dir(workspace.root()).output()
+    };
+    let output = git(&["rev-parse", "--short=12", "HEAD"]).ok()?;
+    let commit = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then_some(())?;
+    let [page, folder] = [PAGE, FOLDER].map(|path| format!(":(exclude){path}"));
+    let changes = git(&["diff", "--quiet", "HEAD", "--", ".", &page, &folder]).ok()?;
+    let dirty = if changes.status.success() {
+        ""
+    } else {
+        "-dirty"
+    };
+    Some(format!("{}{dirty}", commit.trim()))
 }

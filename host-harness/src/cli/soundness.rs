@@ -3,7 +3,7 @@
 mod tools;
 
 use super::{
-    Ended, Installing, note,
+    Ended, Installing, counted, note,
     record::{Recording, Run},
 };
 use crate::{
@@ -14,9 +14,7 @@ use crate::{
 };
 use serde_json::json;
 use std::{
-    io::{self, BufRead, BufReader, Write},
-    process::{Command, ExitStatus},
-    thread,
+    process::Command,
     time::{Duration, Instant},
 };
 use tools::Tool;
@@ -64,10 +62,11 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
     let (mut tests, mut failed) = (0, None);
     for part in parts() {
         note(format_args!("{tool}: {}", part.what));
-        let (status, passed) = run_tests(&mut part.command(&workspace), stop)?;
+        let counted = counted::run(&mut part.command(&workspace), LIMIT, stop)?;
+        let passed: usize = counted.programs.iter().map(|counts| counts.passed).sum();
         tests += passed;
-        if !status.success() || passed == 0 {
-            failed = Some((part, status));
+        if !counted.status.success() || passed == 0 {
+            failed = Some((part, counted.status));
             break;
         }
     }
@@ -139,55 +138,5 @@ fn set_up(tool: Tool, policy: Policy, stop: &StopToken) -> Result<(), SetupError
         _ => Err(SetupError::Lacking(format!(
             "{tool} cannot be installed: see why `{line}` fails, and whether rustup is installed"
         ))),
-    }
-}
-
-/// Runs tests, shows their output, and returns how they ended and how many passed.
-fn run_tests(
-    command: &mut Command,
-    stop: &StopToken,
-) -> Result<(ExitStatus, u64), Box<dyn std::error::Error>> {
-    let (reader, writer) = io::pipe()?;
-    command.stdout(writer);
-    thread::scope(|scope| {
-        let passed = scope.spawn(move || {
-            let lines = BufReader::new(reader).lines().map_while(Result::ok);
-            lines
-                .inspect(|line| show(line))
-                .filter_map(|line| passed(&line))
-                .sum()
-        });
-        let status = process::run(command, Scope::Group, LIMIT, stop);
-        // The command holds the pipe's other end.
-        command.stdout(io::stderr());
-        let passed = passed.join().unwrap_or_default();
-        Ok((status?, passed))
-    })
-}
-
-fn show(line: &str) {
-    // Where standard output is gone, there is no one left to tell.
-    let _ = writeln!(io::stdout(), "{line}");
-}
-
-/// The number of tests that passed, from the line with which a program of tests ends.
-fn passed(line: &str) -> Option<u64> {
-    let (_, counts) = line.strip_prefix("test result: ")?.split_once(". ")?;
-    counts.split_once(" passed")?.0.parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::passed;
-
-    #[test]
-    fn tests_are_counted_by_their_last_line() {
-        let line = "test result: ok. 174 passed; 0 failed; 3 ignored; 0 measured; 0 filtered out";
-        assert_eq!(passed(line), Some(174));
-        let line = "test result: FAILED. 2 passed; 1 failed; 0 ignored";
-        assert_eq!(passed(line), Some(2));
-        for other in ["test passed ... ok", "running 3 tests", "test result: "] {
-            assert_eq!(passed(other), None, "{other}");
-        }
     }
 }

@@ -14,7 +14,11 @@ use crate::{
 };
 use one_vmm::OneVmm;
 use std::{
-    env, ffi::OsString, os::unix::process::ExitStatusExt, process::ExitStatus, time::Duration,
+    env,
+    ffi::OsString,
+    os::unix::process::ExitStatusExt,
+    process::{Command, ExitStatus},
+    time::Duration,
 };
 
 /// Runs all tests: on the host, in VMs, and models of the executor under loom
@@ -66,7 +70,7 @@ const OTHER_FEATURES: [&[&str]; 2] = [
 ];
 
 /// Arguments of `cargo test` for the models, besides the target folder.
-const MODELS: &[&str] = &[
+pub(super) const MODELS: &[&str] = &[
     "--release",
     "--package=dormir",
     "--lib",
@@ -130,13 +134,7 @@ pub(super) fn run(arguments: &TestArguments, stop: &StopToken) -> Ended {
         return Ok(code(status));
     }
 
-    let mut models = cargo(&workspace, "test");
-    models
-        .env("RUSTFLAGS", for_loom(env::var_os("RUSTFLAGS")))
-        // Built with different flags: in the usual folder each build would invalidate the other.
-        .arg("--target-dir")
-        .arg(workspace.root().join("target").join("loom"))
-        .args(MODELS);
+    let mut models = models(&workspace);
     let status = process::run(&mut models, Scope::Group, LIMIT, stop)?;
     if !status.success() || !arguments.browser {
         return Ok(code(status));
@@ -148,8 +146,20 @@ pub(super) fn run(arguments: &TestArguments, stop: &StopToken) -> Ended {
     Ok(code(status))
 }
 
+/// `cargo test` for the models.
+pub(super) fn models(workspace: &Workspace) -> Command {
+    let mut models = cargo(workspace, "test");
+    models
+        .env("RUSTFLAGS", for_loom(env::var_os("RUSTFLAGS")))
+        // Built with different flags: in the usual folder each build would invalidate the other.
+        .arg("--target-dir")
+        .arg(workspace.root().join("target").join("loom"))
+        .args(MODELS);
+    models
+}
+
 /// As [`setup::set_up`]. But a `passt` that is missing keeps nobody from the tests that do without.
-fn set_up(
+pub(super) fn set_up(
     workspace: &Workspace,
     needs: Needs,
     policy: Policy,

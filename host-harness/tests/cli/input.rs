@@ -19,6 +19,7 @@ fn help_names_the_verbs_and_the_command_as_it_is_called() {
         "bench",
         "demo",
         "new",
+        "promises",
         "run",
         "runner",
         "soak",
@@ -46,6 +47,7 @@ fn every_verb_has_a_help_with_units_and_defaults() {
             "new",
             &["--template", "--path", "--git", "not published yet"],
         ),
+        ("promises", &["[default: all]", "--record", "--no-install"]),
         (
             "run",
             &[
@@ -114,6 +116,8 @@ fn invalid_arguments_are_named() {
         ("run --gdb", "<ELF>"),
         ("run guest --fast", "'--fast'"),
         ("runner guest --fast", "Usage: cargo vm runner"),
+        ("promises no-bugs", "there is no promise `no-bugs`"),
+        ("promises --list --record", "--record"),
         ("soak", "<CHECK>"),
         ("soak calls", "'calls'"),
         ("soak random-calls --count 0", "0 is not in 1..="),

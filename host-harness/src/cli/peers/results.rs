@@ -1,6 +1,7 @@
 //! What a suite's run printed, and whether that was expected.
 
 use super::suites::Suite;
+use crate::cli::counted::Counts;
 
 /// How the tests of a suite ended.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -39,8 +40,13 @@ impl Results {
                 _ => {}
             }
         }
-        let counts = [results.passed.len(), results.failed.len(), results.ignored];
-        (counts == summary(output)?).then_some(results)
+        let counts = Counts {
+            passed: results.passed.len(),
+            failed: results.failed.len(),
+            ignored: results.ignored,
+        };
+        let last = output.lines().rev().find_map(Counts::read);
+        (last == Some(counts)).then_some(results)
     }
 
     /// Judges a run of the packages that are pinned, or of others.
@@ -64,20 +70,6 @@ impl Results {
             unexpected,
         }
     }
-}
-
-/// Reads how many tests passed, failed and were ignored from the last line of a run.
-fn summary(output: &str) -> Option<[usize; 3]> {
-    let mut lines = output.lines().rev();
-    let line = lines.find_map(|line| line.strip_prefix("test result: "))?;
-    let (_, counts) = line.split_once(". ")?;
-    let mut counts = counts.split("; ");
-    let mut count = |what: &str| -> Option<usize> {
-        let (count, kind) = counts.next()?.split_once(' ')?;
-        (kind == what).then_some(())?;
-        count.parse().ok()
-    };
-    Some([count("passed")?, count("failed")?, count("ignored")?])
 }
 
 #[cfg(test)]

@@ -6,7 +6,8 @@ fn checkout() -> (tempfile::TempDir, Workspace) {
         ("guest-image/Cargo.toml", ""),
         (
             PAGE,
-            "before\n<!-- records -->\nold\n<!-- /records -->\nafter\n",
+            "before\n<!-- records -->\nold\n<!-- /records -->\nafter\n\
+             <!-- promises -->\n<!-- /promises -->\n",
         ),
     ] {
         let file = folder.path().join(name);
@@ -46,14 +47,61 @@ fn a_record_is_found_again_and_shown() {
     let page = fs::read_to_string(folder.path().join(PAGE)).expect("it is there");
     let rows: Vec<&str> = page.lines().collect();
     assert_eq!(rows[0], "before");
-    let row = "| Nothing is lost. | `cargo vm soak one --record` | 2 min | 20";
+    let row = "| Nothing is lost. | `cargo vm soak one --record` | 61 s | 20";
     assert!(rows[4].starts_with(row), "{page}");
     assert!(
         rows[4].ends_with(", passed: 10 of 10 were found |"),
         "{page}"
     );
     assert!(rows[5].contains("soak two"), "{page}");
-    assert_eq!(rows[6..], ["<!-- /records -->", "after"]);
+    assert_eq!(rows[6..8], ["<!-- /records -->", "after"]);
+}
+
+#[test]
+fn promises_have_a_table_of_their_own() {
+    let (folder, workspace) = checkout();
+    let recording = Recording { record: true };
+    for name in ["one", "promise-one"] {
+        let run = Run {
+            took: Duration::from_secs(121),
+            ..run(name)
+        };
+        recording.write(&workspace, &run).expect("it is written");
+    }
+    let page = fs::read_to_string(folder.path().join(PAGE)).expect("it is there");
+    let (records, promises) = page.split_once("after").expect("both tables");
+    for (table, command) in [(records, "`cargo vm soak one"), (promises, "promise-one")] {
+        let rows: Vec<&str> = table.lines().filter(|row| row.contains("soak")).collect();
+        assert_eq!(rows.len(), 1, "{page}");
+        assert!(rows[0].contains(command), "{page}");
+        assert!(rows[0].contains(" | 3 min | "), "{page}");
+    }
+}
+
+/// Records are no change of what was tested.
+#[test]
+fn a_commit_is_dirty_if_something_else_than_a_record_has_changed() {
+    let (folder, workspace) = checkout();
+    let git = |arguments: &[&str]| {
+        let mut git = Command::new("git");
+        git.args(["-c", "user.name=a", "-c", "user.email=a@b"]);
+        let ran = git.args(arguments).current_dir(folder.path()).output();
+        let ran = ran.expect("git runs");
+        assert!(ran.status.success(), "{ran:?}");
+    };
+    git(&["init", "--quiet"]);
+    assert_eq!(commit(&workspace), None);
+    git(&["add", "--all"]);
+    git(&["commit", "--quiet", "--message", "one"]);
+    let recording = Recording { record: true };
+    for name in ["one", "two"] {
+        recording.write(&workspace, &run(name)).expect("it can be");
+        git(&["add", "--all"]);
+    }
+    let clean = commit(&workspace).expect("there is one");
+    assert_eq!(clean.len(), 12, "{clean}");
+    fs::write(folder.path().join("guest-image/Cargo.toml"), "new").expect("it can be");
+    assert_eq!(commit(&workspace), Some(format!("{clean}-dirty")));
 }
 
 #[test]
@@ -82,10 +130,15 @@ fn nothing_is_written_unasked() {
 #[test]
 fn a_page_without_a_place_is_an_error() {
     let (folder, workspace) = checkout();
-    fs::write(folder.path().join(PAGE), "nothing").expect("it can be written");
-    let written = Recording { record: true }.write(&workspace, &run("one"));
-    let error = written.expect_err("there is no place").to_string();
-    assert!(error.contains("<!-- records -->"), "{error}");
+    for (text, lacks) in [
+        ("<!-- records -->\n<!-- /records -->", "<!-- /promises -->"),
+        ("<!-- promises -->\n<!-- /promises -->", "<!-- records -->"),
+    ] {
+        fs::write(folder.path().join(PAGE), text).expect("it can be written");
+        let written = Recording { record: true }.write(&workspace, &run("one"));
+        let error = written.expect_err("there is no place").to_string();
+        assert!(error.contains(lacks), "{error}");
+    }
 }
 
 #[test]
@@ -94,7 +147,8 @@ fn what_was_changed_by_hand_is_named() {
     let records = folder.path().join(FOLDER);
     fs::create_dir_all(&records).expect("a folder");
     fs::write(records.join("one.json"), "{}").expect("a file");
-    let error = table(&workspace).expect_err("it is no record").to_string();
+    let error = table(&workspace, &PLACES[1]);
+    let error = error.expect_err("it is no record").to_string();
     assert!(error.contains("one.json is no record"), "{error}");
 }
 
@@ -103,7 +157,11 @@ fn what_was_changed_by_hand_is_named() {
 fn the_page_has_every_record() {
     let workspace = Workspace::locate().expect("this checkout");
     let page = fs::read_to_string(workspace.root().join(PAGE)).expect("the page is there");
-    let table = table(&workspace).expect("the records can be read");
-    let spliced = spliced(&page, &table);
-    assert_eq!(spliced, Some(page), "pass --record, or put {table} there");
+    let with_tables = with_tables(page.clone(), &workspace).expect("the records can be read");
+    let missing = with_tables.lines().filter(|line| !page.contains(line));
+    let missing = Vec::from_iter(missing).join("\n");
+    assert!(
+        with_tables == page,
+        "pass --record, or put there:\n{missing}"
+    );
 }

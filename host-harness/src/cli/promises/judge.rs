@@ -1,0 +1,161 @@
+//! Whether the tests of a promise show that it is kept.
+
+use crate::cli::counted::{Counted, Counts};
+use serde_json::{Value, json};
+
+/// Tests that were run.
+#[derive(Debug)]
+pub(super) struct Ran {
+    /// The command line.
+    line: String,
+    /// Whether cargo was content; else how it ended.
+    end: Result<(), String>,
+    /// `None` if the tests did not come to their end.
+    counts: Option<Counts>,
+    ignored: Vec<String>,
+}
+
+impl Ran {
+    pub(super) fn new(line: String, counted: Counted) -> Self {
+        let is_success = counted.status.success();
+        Self {
+            line,
+            end: is_success.then_some(()).ok_or(counted.status.to_string()),
+            // A command runs one program. What a test prints comes before the program's own line.
+            counts: counted.programs.last().copied(),
+            ignored: counted.ignored,
+        }
+    }
+
+    pub(super) fn without_end(line: String, reason: String) -> Self {
+        Self {
+            line,
+            end: Err(reason),
+            counts: None,
+            ignored: Vec::new(),
+        }
+    }
+
+    pub(super) fn details(&self) -> Value {
+        let counts = self.counts.unwrap_or_default();
+        json!({
+            "command": self.line,
+            "passed": counts.passed,
+            "failed": counts.failed,
+            "ignored": self.ignored,
+        })
+    }
+}
+
+/// Whether the promise is kept, and a sentence. No test is no proof: neither of a command that ran
+/// none, nor of one whose end was not seen.
+pub(super) fn judge(all: &[Ran]) -> (bool, String) {
+    let (mut passed, mut failed, mut ignored) = (0, 0, 0);
+    let mut wrong = Vec::new();
+    for Ran {
+        line, end, counts, ..
+    } in all
+    {
+        let counts = counts.unwrap_or_default();
+        passed += counts.passed;
+        failed += counts.failed;
+        ignored += counts.ignored;
+        match end {
+            Ok(()) if counts.passed + counts.failed == 0 => {
+                wrong.push(format!("`{line}` ran no test"));
+            }
+            // A test that failed is counted.
+            Err(how) if counts.failed == 0 => wrong.push(format!("`{line}` broke off ({how})")),
+            _ => {}
+        }
+    }
+    let mut sentence = match failed {
+        0 => format!("{passed} tests passed"),
+        _ => format!("{failed} of {} tests failed", passed + failed),
+    };
+    if ignored > 0 {
+        sentence += &format!(", {ignored} ignored");
+    }
+    for what in &wrong {
+        sentence += &format!("; {what}");
+    }
+    (failed == 0 && wrong.is_empty() && passed > 0, sentence)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{os::unix::process::ExitStatusExt, process::ExitStatus};
+
+    fn ran(status: i32, programs: &[[usize; 3]]) -> Ran {
+        let counts = programs.iter().map(|&[passed, failed, ignored]| Counts {
+            passed,
+            failed,
+            ignored,
+        });
+        let counted = Counted {
+            status: ExitStatus::from_raw(status << 8),
+            programs: counts.collect(),
+            ignored: vec!["kvm::one".into()],
+        };
+        Ran::new("cargo test".into(), counted)
+    }
+
+    #[test]
+    fn a_promise_is_kept_if_tests_ran_and_all_passed() {
+        let all = [ran(0, &[[3, 0, 1]]), ran(0, &[[2, 0, 1]])];
+        assert_eq!(judge(&all), (true, "5 tests passed, 2 ignored".into()));
+        assert_eq!(all[0].details()["ignored"], json!(["kvm::one"]));
+        assert_eq!(judge(&[ran(0, &[[3, 0, 0]])]).1, "3 tests passed");
+    }
+
+    #[test]
+    fn what_did_not_run_is_no_proof() {
+        for (all, sentence) in [
+            (vec![], "0 tests passed"),
+            (
+                vec![ran(0, &[])],
+                "0 tests passed; `cargo test` ran no test",
+            ),
+            (
+                vec![ran(0, &[[0, 0, 2]])],
+                "0 tests passed, 2 ignored; `cargo test` ran no test",
+            ),
+            (
+                vec![ran(0, &[[9, 0, 0]]), ran(0, &[[0, 0, 0]])],
+                "9 tests passed; `cargo test` ran no test",
+            ),
+        ] {
+            assert_eq!(judge(&all), (false, sentence.into()));
+        }
+    }
+
+    #[test]
+    fn what_failed_or_did_not_end_is_told() {
+        for (all, sentence) in [
+            (
+                vec![ran(101, &[[3, 1, 0]]), ran(0, &[[2, 0, 0]])],
+                "1 of 6 tests failed",
+            ),
+            (
+                vec![ran(101, &[])],
+                "0 tests passed; `cargo test` broke off (exit status: 101)",
+            ),
+            // A test's output may have such a line: the program's own is the last.
+            (
+                vec![ran(101, &[[7, 0, 0], [1, 2, 0]])],
+                "2 of 3 tests failed",
+            ),
+            (
+                vec![ran(101, &[[7, 0, 0]])],
+                "7 tests passed; `cargo test` broke off (exit status: 101)",
+            ),
+            (
+                vec![Ran::without_end("cargo test".into(), "too long".into())],
+                "0 tests passed; `cargo test` broke off (too long)",
+            ),
+        ] {
+            assert_eq!(judge(&all), (false, sentence.into()));
+        }
+    }
+}
