@@ -231,14 +231,14 @@ impl<N: TreeNode> Tree<N> {
         let node = unsafe { &*ptr::from_ref(node) };
         #[cfg(all(debug_assertions, not(miri)))]
         self.check_from(Some(node));
-        self.take_out(node);
+        let _lowest = self.take_out(node);
         #[cfg(all(debug_assertions, not(miri)))]
-        self.check_from(self.first());
+        self.check_from(_lowest);
     }
 
-    /// Takes a node out of the tree.
+    /// Takes a node out of the tree. Returns the lowest node that has changed, if any is left.
     #[inline(always)]
-    fn take_out(&self, node: &'static N) {
+    fn take_out(&self, node: &'static N) -> Link<N> {
         let links = position(node);
         let parent = links.parent.get();
         match (links.child(Left), links.child(Right)) {
@@ -246,7 +246,7 @@ impl<N: TreeNode> Tree<N> {
                 let Some(parent) = parent else {
                     self.root.set(None);
                     self.first.set(None);
-                    return;
+                    return None;
                 };
                 if self.is_first(node) {
                     self.first.set(Some(parent));
@@ -256,6 +256,7 @@ impl<N: TreeNode> Tree<N> {
                 if !links.is_red.get() {
                     self.rebalance_remove(parent, side);
                 }
+                Some(parent)
             }
             (Some(child), None) | (None, Some(child)) => {
                 // A single child is a red leaf, so its parent is black.
@@ -264,15 +265,16 @@ impl<N: TreeNode> Tree<N> {
                 }
                 self.replace(parent, node, child);
                 position(child).is_red.set(false);
+                Some(child)
             }
-            (Some(left), Some(right)) => self.remove_inner(node, left, right),
+            (Some(left), Some(right)) => Some(self.remove_inner(node, left, right)),
         }
     }
 
     /// Removes a node with two children: the next node in order, which has no left child, takes its
-    /// position.
+    /// position. Returns the node that was above it there.
     #[inline(never)]
-    fn remove_inner(&self, node: &'static N, left: &'static N, right: &'static N) {
+    fn remove_inner(&self, node: &'static N, left: &'static N, right: &'static N) -> &'static N {
         let mut next = right;
         while let Some(earlier) = position(next).child(Left) {
             next = earlier;
@@ -302,6 +304,7 @@ impl<N: TreeNode> Tree<N> {
         } else if !was_red {
             self.rebalance_remove(gap, side);
         }
+        gap
     }
 
     /// Attaches `other` where `node` was below `parent`.

@@ -1,24 +1,21 @@
 //! The tree's rules, checked after each change in builds with debug assertions: at the first node,
-//! and on the way from a node up to the root. That takes O(log n) steps. The tests check all nodes.
+//! and on the way from the lowest node that has changed up to the root, with the nodes beside it. A
+//! change reaches no others, so the rules hold in what hangs below them. That takes O(log² n) steps.
+//! The tests check all nodes.
 
 use core::ptr;
 
-use super::{Left, Link, Right, Side, Tree, TreeNode, is_red, position, same};
+use super::{Left, Link, Right, Side, Tree, TreeNode, is_red, position, same, side_of};
 
 impl<N: TreeNode> Tree<N> {
-    /// Checks the nodes from this one up, and the first one.
+    /// Checks the nodes from this one up, their children, and the first node.
     ///
     /// # Panics
     ///
     /// If a rule is broken.
     pub(super) fn check_from(&self, node: Link<N>) {
-        let (mut below, mut top) = (node, None);
-        while let Some(node) = below {
-            check(node);
-            top = below;
-            below = position(node).parent.get();
-        }
-        if let Some(top) = top {
+        if let Some(lowest) = node {
+            let top = check_to_the_top(lowest);
             assert!(same(self.root.get(), top), "a node is in another tree");
         }
         let mut first = self.root.get();
@@ -40,16 +37,47 @@ impl<N: TreeNode> Tree<N> {
     }
 }
 
-/// Checks a node, and its links to the nodes above and below.
-fn check<N: TreeNode>(node: &'static N) {
-    let links = position(node);
-    if let Some(parent) = links.parent.get() {
+/// Checks a node, those above it, and the children of each. Returns the topmost.
+fn check_to_the_top<N: TreeNode>(lowest: &'static N) -> &'static N {
+    let below = |side: Side| check_off_the_way(position(lowest).child(side));
+    let mut node = lowest;
+    let mut height = check(node, [Left, Right].map(below));
+    while let Some(parent) = position(node).parent.get() {
+        // Whether it is a child at all: `side_of` takes that for granted.
         let is_child = |side: Side| same(position(parent).child(side), node);
         assert!(
             is_child(Left) || is_child(Right),
             "a parent lacks its child"
         );
+        let other = side_of(node, parent).other();
+        let beside = check_off_the_way(position(parent).child(other));
+        height = check(parent, [height, beside]);
+        node = parent;
     }
+    node
+}
+
+/// Checks a node whose parent is on the way. Returns its number of black nodes on each path down.
+fn check_off_the_way<N: TreeNode>(node: Link<N>) -> u32 {
+    let Some(node) = node else { return 0 };
+    let below = |side: Side| black_nodes(position(node).child(side));
+    check(node, [Left, Right].map(below))
+}
+
+/// Counts the black nodes on one path down from a node.
+fn black_nodes<N: TreeNode>(mut node: Link<N>) -> u32 {
+    let mut count = 0;
+    while let Some(next) = node {
+        count += u32::from(!is_red(node));
+        node = position(next).child(Left);
+    }
+    count
+}
+
+/// Checks a node's links to the nodes below, which have so many black nodes on each path. Returns
+/// how many the node itself has.
+fn check<N: TreeNode>(node: &'static N, below: [u32; 2]) -> u32 {
+    let links = position(node);
     for side in [Left, Right] {
         let Some(child) = links.child(side) else {
             continue;
@@ -66,4 +94,9 @@ fn check<N: TreeNode>(node: &'static N) {
         let both_are_red = links.is_red.get() && is_red(Some(child));
         assert!(!both_are_red, "a red node has a red child");
     }
+    assert!(
+        below[0] == below[1],
+        "one side has more black nodes than the other"
+    );
+    below[0] + u32::from(!links.is_red.get())
 }

@@ -167,7 +167,7 @@ fn a_tree_of_sorted_keys_is_not_deep() {
 fn broken_rules_are_found() {
     type Break = fn(&Tree<Item>, &'static Item);
     // Of three nodes, the root has two red children.
-    let breaks: [(&str, Break); 6] = [
+    let breaks: [(&str, Break); 7] = [
         ("the root is red", |_, root| {
             for child in [Left, Right].map(|side| position(root).child(side)) {
                 position(child.expect("it has two")).is_red.set(false);
@@ -192,6 +192,10 @@ fn broken_rules_are_found() {
         ("a red node has a red child", |_, root| {
             position(root).is_red.set(true)
         }),
+        (MORE_BLACK_NODES, |_, root| {
+            let right = position(root).child(Right).expect("it has two");
+            position(right).is_red.set(false);
+        }),
     ];
     for (sentence, make) in breaks {
         let mut pair = Pair::default();
@@ -199,12 +203,39 @@ fn broken_rules_are_found() {
         let root = pair.tree.root.get().expect("there is one");
         pair.tree.check_from(Some(root));
         make(&pair.tree, root);
-        let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            // From the root, so that one rule is broken on the way.
-            pair.tree.check_from(Some(root));
-        }));
-        let message = checked.expect_err(sentence);
-        let said = message.downcast_ref::<&str>().copied().unwrap_or_default();
-        assert_eq!(said, sentence);
+        // From the root, so that one rule is broken on the way.
+        assert_eq!(complaint(|| pair.tree.check_from(Some(root))), sentence);
     }
+}
+
+#[cfg(all(debug_assertions, not(miri)))]
+const MORE_BLACK_NODES: &str = "one side has more black nodes than the other";
+
+#[cfg(all(debug_assertions, not(miri)))]
+fn complaint(f: impl FnOnce()) -> &'static str {
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(f));
+    let message = result.expect_err("a rule is broken");
+    message.downcast_ref::<&str>().copied().unwrap_or_default()
+}
+
+/// A removal is checked where a node is missing afterwards, which is neither near the node that was
+/// removed nor near the first.
+#[test]
+#[cfg(all(debug_assertions, not(miri)))]
+fn a_removal_is_checked_where_its_gap_is() {
+    let mut pair = Pair::default();
+    [40, 20, 60, 10, 30, 55, 70, 65, 75, 50]
+        .into_iter()
+        .for_each(|key| pair.insert(key));
+    pair.look();
+    let root = pair.tree.root.get().expect("there is one");
+    assert_eq!(root.key, 40);
+    // The root's place is taken by 50, a red leaf, so nothing else changes. Of the children of 60
+    // it was on the left; a fault is on the right.
+    let on_the_right = |node| position(node).child(Right).expect("it has one");
+    let far = on_the_right(on_the_right(root));
+    assert_eq!(far.key, 70);
+    position(on_the_right(far)).is_red.set(false);
+    pair.tree.check_from(pair.tree.first());
+    assert_eq!(complaint(|| pair.remove(3)), MORE_BLACK_NODES);
 }
