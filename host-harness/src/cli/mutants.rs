@@ -3,6 +3,7 @@
 
 mod found;
 mod kept;
+mod machine;
 mod mutant;
 mod stages;
 mod tool;
@@ -37,9 +38,16 @@ use tool::Tool;
 /// goes on where this one ended. Results of a file that has changed since are dropped. Those of
 /// other files are kept whatever has changed in tests or elsewhere: --again begins anew.
 ///
+/// With --machine, the mutants are those that docs/machine-mutants.json chose: faults in what only a
+/// machine runs. For each its tests in VMs are run, under QEMU and Hyperlight, which must be there.
+/// The record is docs/records/mutants-machine.json.
+///
 /// The status is 0 if none survived without a reason, 1 if one did or the list is wrong.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
+    /// Tries the chosen faults of docs/machine-mutants.json by tests in VMs
+    #[arg(long)]
+    machine: bool,
     /// Tries only the mutants of files below this path, such as src/event.rs; repeatable
     #[arg(long, value_name = "PATH")]
     file: Vec<String>,
@@ -100,6 +108,9 @@ impl Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
+    if arguments.machine {
+        return machine::run(arguments, stop);
+    }
     let start = Instant::now();
     let limit = arguments.minutes.map_or(Duration::MAX, |minutes| {
         Duration::from_secs(60 * u64::from(minutes))
