@@ -3,6 +3,7 @@
 
 mod many;
 mod model;
+mod owners;
 
 use std::{
     boxed::Box,
