@@ -7,6 +7,7 @@ mod input;
 mod killed;
 mod new;
 mod packages;
+mod promises;
 mod security;
 mod setup;
 mod signals;

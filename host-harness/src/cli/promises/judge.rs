@@ -70,6 +70,7 @@ pub(super) fn judge(all: &[Ran]) -> (bool, String) {
         }
     }
     let mut sentence = match failed {
+        0 if passed == 1 => "1 test passed".to_owned(),
         0 => format!("{passed} tests passed"),
         _ => format!("{failed} of {} tests failed", passed + failed),
     };
@@ -107,6 +108,7 @@ mod tests {
         assert_eq!(judge(&all), (true, "5 tests passed, 2 ignored".into()));
         assert_eq!(all[0].details()["ignored"], json!(["kvm::one"]));
         assert_eq!(judge(&[ran(0, &[[3, 0, 0]])]).1, "3 tests passed");
+        assert_eq!(judge(&[ran(0, &[[1, 0, 0]])]).1, "1 test passed");
     }
 
     #[test]
