@@ -7,8 +7,11 @@ use std::sync::{Condvar, Mutex, PoisonError};
 static LOOKS: Mutex<()> = Mutex::new(());
 static WOKEN: Condvar = Condvar::new();
 
-/// What each executor's wakes call. They end the waits of all threads, since a hook is not told
-/// which executor it is for.
+/// What each executor's wakes call. They wake all threads that wait, since a hook is not told which
+/// executor it is for. Those whose executors have nothing ready look again and wait on: no wait
+/// ends by another's wake, and none is missed, as all are notified. That takes time where many
+/// threads wait, which those of the peer's tests do not. The wake of another thread's executor may
+/// hide that one was not announced; but most of those tests have one thread, and would hang.
 pub(crate) fn on_wake() {
     // A thread that has looked before this wake waits by now, and one that has not will see it.
     drop(LOOKS.lock().unwrap_or_else(PoisonError::into_inner));
