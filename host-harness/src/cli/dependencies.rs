@@ -19,6 +19,7 @@ use std::{
     fs,
     time::{Duration, SystemTime},
 };
+use unsafe_lines::Count;
 
 /// Writes the tables of docs/dependencies.md anew
 ///
@@ -51,7 +52,7 @@ struct Dependency {
     versions: BTreeSet<String>,
     keeper: String,
     /// The most of its versions.
-    unsafe_lines: usize,
+    unsafe_lines: Count,
 }
 
 pub(super) fn run(_arguments: &Arguments, stop: &StopToken) -> Ended {
@@ -117,7 +118,7 @@ fn metadata(
 fn gather(
     metadata: &Metadata,
     others: &mut BTreeMap<String, Dependency>,
-    own: &mut BTreeMap<String, usize>,
+    own: &mut BTreeMap<String, Count>,
 ) -> Result<(), Box<dyn Error>> {
     let resolve = metadata.resolve.as_ref().ok_or("cargo resolved nothing")?;
     let mut direct = BTreeSet::new();
@@ -142,7 +143,7 @@ fn gather(
         let dependency = others.entry(name).or_insert_with(|| Dependency {
             versions: BTreeSet::new(),
             keeper: keeper(package),
-            unsafe_lines: 0,
+            unsafe_lines: Count::default(),
         });
         dependency.versions.insert(package.version.to_string());
         dependency.unsafe_lines = dependency.unsafe_lines.max(lines);
@@ -161,7 +162,7 @@ fn keeper(package: &Package) -> String {
 
 fn tables(
     others: &BTreeMap<String, Dependency>,
-    own: &BTreeMap<String, usize>,
+    own: &BTreeMap<String, Count>,
 ) -> Result<String, Box<dyn Error>> {
     let today = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     let today = today.get(..10).unwrap_or_default();

@@ -2,18 +2,43 @@
 //! macros make is not seen.
 
 use proc_macro2::Span;
-use std::{collections::BTreeSet, fs, io, path::Path};
+use std::{collections::BTreeSet, fmt, fs, io, ops::AddAssign, path::Path};
 use syn::{
     Block, ExprUnsafe, ImplItemFn, ItemFn, ItemImpl, Safety, Signature, TraitItemFn,
     visit::{self, Visit},
 };
 
+/// What was counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Count {
+    lines: usize,
+    /// Files that cannot be parsed, such as those of a newer edition, or parts of a file.
+    unread: usize,
+}
+
+impl AddAssign for Count {
+    fn add_assign(&mut self, other: Self) {
+        self.lines += other.lines;
+        self.unread += other.unread;
+    }
+}
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.lines)?;
+        match self.unread {
+            0 => Ok(()),
+            1 => write!(f, ", without a file that cannot be parsed"),
+            unread => write!(f, ", without {unread} files that cannot be parsed"),
+        }
+    }
+}
+
 /// The count of a package: of all files below its folder but those of other packages, of tests,
-/// benches and examples. A file that cannot be parsed, such as one of a newer edition, counts for
-/// none.
-pub(super) fn in_folder(folder: &Path) -> io::Result<usize> {
+/// benches and examples.
+pub(super) fn in_folder(folder: &Path) -> io::Result<Count> {
     const OTHERS: [&str; 4] = ["tests", "benches", "examples", "target"];
-    let mut count = 0;
+    let mut count = Count::default();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         let name = path
@@ -32,12 +57,19 @@ pub(super) fn in_folder(folder: &Path) -> io::Result<usize> {
     Ok(count)
 }
 
-fn in_text(text: &str) -> usize {
+fn in_text(text: &str) -> Count {
+    let Ok(file) = syn::parse_file(text) else {
+        return Count {
+            lines: 0,
+            unread: 1,
+        };
+    };
     let mut lines = Lines::default();
-    if let Ok(file) = syn::parse_file(text) {
-        lines.visit_file(&file);
+    lines.visit_file(&file);
+    Count {
+        lines: lines.0.len(),
+        unread: 0,
     }
-    lines.0.len()
 }
 
 /// The numbers of the lines.
@@ -88,7 +120,7 @@ impl<'ast> Visit<'ast> for Lines {
 
 #[cfg(test)]
 mod tests {
-    use super::in_text;
+    use super::*;
 
     #[test]
     fn lines_are_counted_once() {
@@ -106,7 +138,22 @@ impl Thing {
     }
 }
 ";
-        assert_eq!(in_text(text), 3 + 1 + 3);
-        assert_eq!(in_text("no Rust"), 0);
+        assert_eq!(in_text(text).to_string(), "7");
+    }
+
+    #[test]
+    fn files_that_cannot_be_parsed_are_said() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |name: &str, text: &str| {
+            fs::write(folder.path().join(name), text).expect("a file");
+            in_folder(folder.path()).expect("a count").to_string()
+        };
+        assert_eq!(write("a.rs", "unsafe fn work() {}"), "1");
+        let one = "1, without a file that cannot be parsed";
+        assert_eq!(write("b.rs", "no Rust"), one);
+        assert_eq!(write("no-rust.txt", "no Rust"), one);
+        fs::create_dir(folder.path().join("src")).expect("a folder");
+        let two = "1, without 2 files that cannot be parsed";
+        assert_eq!(write("src/c.rs", "no Rust"), two);
     }
 }
