@@ -71,7 +71,7 @@ impl HostSide {
 }
 
 /// What a worker is given beside its devices.
-pub(super) struct Given {
+pub(super) struct ForWorker {
     pub(super) kvm: Kvm,
     pub(super) entry: u64,
     pub(super) contents: File,
@@ -81,7 +81,7 @@ pub(super) struct Given {
 
 /// Starts a worker for this guest.
 pub(super) fn launch(
-    given: Given,
+    given: ForWorker,
     config: &RunConfig,
     limit: &Limit<'_>,
 ) -> Result<Launched, Unstarted> {

@@ -66,7 +66,7 @@ use super::{
 };
 use conversation::Conversation;
 use ending::WorkerEnd;
-use launch::{Given, Launched, last_words, launch};
+use launch::{ForWorker, Launched, last_words, launch};
 use message::{GO, GO_WITHOUT_GATE, RunEnd, TIME_IS_UP};
 
 /// How long a worker may take to end that is told to: its devices have a second for what is left.
@@ -84,7 +84,7 @@ pub(super) fn run(
     let started = Instant::now();
     let kvm = probe::open()?;
     virtio::append_words(&mut line.text, devices.len());
-    let given = Given {
+    let given = ForWorker {
         kvm,
         entry,
         contents: boot::prepare(image, config.memory_mib, &line.text, limit)?,
