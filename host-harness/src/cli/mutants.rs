@@ -24,7 +24,7 @@ use std::{
     str::FromStr,
     time::{Duration, Instant},
 };
-use tool::Tool;
+use tool::{Tool, ToolError, Tried};
 
 /// Changes the library's source in small ways, one at a time, and runs its tests on the host:
 /// one must fail
@@ -141,8 +141,10 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
             continue;
         }
         note(format_args!("{} mutants: {}", due.len(), stage.what));
-        let rest = limit.saturating_sub(start.elapsed());
-        let mut tried = tool.test(&tree, stage, &all, &due, rest, stop)?;
+        let mut tried = with_hangs_confirmed(&due, |mutants| {
+            let rest = limit.saturating_sub(start.elapsed());
+            tool.test(&tree, stage, &all, mutants, rest, stop)
+        })?;
         for mutant in due {
             let has_slower = STAGES[index + 1..]
                 .iter()
@@ -186,6 +188,27 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
     ended(written, u8::from(!complaints.is_empty()))
 }
 
+/// Has mutants tried, and those that hang once more by themselves: a busy machine can have tests
+/// take too long that would pass. What came of the second time counts. Of what that did not reach
+/// nothing is known.
+fn with_hangs_confirmed(
+    due: &[&Mutant],
+    mut test: impl FnMut(&[&Mutant]) -> Result<Tried, ToolError>,
+) -> Result<Tried, ToolError> {
+    let mut tried = test(due)?;
+    let hangs = |mutant: &&&Mutant| tried.fates.get(&mutant.name()) == Some(&Fate::Hung);
+    let hung: Vec<&Mutant> = due.iter().filter(hangs).copied().collect();
+    tried.fates.retain(|_, fate| *fate != Fate::Hung);
+    if hung.is_empty() || tried.end.is_err() {
+        return Ok(tried);
+    }
+    note(format_args!("{} hung, and are tried once more", hung.len()));
+    let again = test(&hung)?;
+    tried.fates.extend(again.fates);
+    tried.end = again.end;
+    Ok(tried)
+}
+
 /// The record's name.
 const NAME: &str = "mutants";
 
@@ -220,6 +243,51 @@ mod tests {
             .iter()
             .map(|mutant| mutant.place[..1].to_owned())
             .collect()
+    }
+
+    #[test]
+    fn a_hang_counts_if_there_is_a_second_one() {
+        let all: Vec<_> = (0..5)
+            .map(|index| Mutant {
+                file: "src/event.rs".into(),
+                place: format!("{index}:1: delete !"),
+                change: "delete !".into(),
+                line: String::new(),
+            })
+            .collect();
+        let due: Vec<&Mutant> = all.iter().collect();
+        let run = |second_ends: Result<(), ProcessError>| {
+            let hang = |index| (index, Fate::Hung);
+            let first = vec![(0, Fate::Caught), hang(1), hang(2), hang(3)];
+            let second = vec![hang(1), (3, Fate::Survived)];
+            let mut runs = [(first, Ok(())), (second, second_ends)].into_iter();
+            let mut asked = Vec::new();
+            let tried = with_hangs_confirmed(&due, |mutants| {
+                asked.push(mutants.len());
+                let (fates, end) = runs.next().expect("there are two");
+                let fates = fates.into_iter();
+                let fates = fates.map(|(index, fate)| (all[index].name(), fate));
+                Ok(Tried {
+                    fates: fates.collect(),
+                    end,
+                })
+            });
+            let tried = tried.expect("it ran");
+            assert_eq!(asked, [5, 3]);
+            let fates = all.iter().map(|mutant| tried.fates.get(&mutant.name()));
+            let fates: Vec<Option<Fate>> = fates.map(|fate| fate.copied()).collect();
+            (fates, tried.end.is_ok())
+        };
+        let fates = vec![
+            Some(Fate::Caught),
+            Some(Fate::Hung),
+            // The second time did not reach it.
+            None,
+            Some(Fate::Survived),
+            None,
+        ];
+        assert_eq!(run(Ok(())), (fates.clone(), true));
+        assert_eq!(run(Err(ProcessError::Stopped)), (fates, false));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::{
 pub(super) enum Fate {
     /// A test failed.
     Caught,
-    /// The tests did not end.
+    /// The tests did not end, twice.
     Hung,
     /// It could not be compiled.
     Unviable,
@@ -46,7 +46,8 @@ impl Fate {
     fn name(self) -> &'static str {
         match self {
             Self::Caught => "caught",
-            Self::Hung => "hung",
+            // Not those of which a record says `hung`: they did so once.
+            Self::Hung => "hung-twice",
             Self::Unviable => "unviable",
             Self::Suspected => "suspected",
             Self::Survived => "survived",
