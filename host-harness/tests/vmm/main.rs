@@ -47,6 +47,7 @@ mod refusals;
 mod small_elf;
 mod terminal;
 mod virtio_code;
+mod worker;
 
 use std::time::Duration;
 
