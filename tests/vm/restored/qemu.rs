@@ -18,8 +18,9 @@ use tempfile::TempDir;
 
 use crate::gdb::client::Client;
 
-/// How long QEMU may live, even if this test does not.
-const LIFE: &str = "600";
+/// How long QEMU may live, even if this test does not: the longest of them restores it some hundred
+/// times, on a machine that may be busy.
+const LIFE: &str = "1800";
 /// How long an answer, or a line of the guest, may take.
 const LIMIT: Duration = Duration::from_secs(60);
 

@@ -1,7 +1,8 @@
 //! Tests of the clock: how it keeps time with the host, and what it does when its source jumps.
 //! `do=drift|jumps|naps|rates` selects the test, `clock=default|tsc|calibrated` the clock's source,
 //! `timer=NAME` the timer. `by=tsc|nested|host` selects what jumps: the TSC, which this guest
-//! writes or its own hypervisor moves, or the host's paravirtual clock.
+//! writes or its own hypervisor moves, or the host's paravirtual clock. Arguments of naps are those
+//! of [`naps::take`].
 #![no_std]
 #![no_main]
 

@@ -4,21 +4,24 @@
 use core::{cell::Cell, time::Duration};
 
 use dormir::time::{Instant, Timer};
-use dormir_guest::{console::report, println};
+use dormir_guest::{args, console::report, println};
 use futures_util::future::join4;
 
-/// How long the naps are taken.
-const LENGTH: Duration = Duration::from_secs(2);
 /// Longer than any pause of a test: a clock that jumps farther is not right.
 const FARTHEST: Duration = Duration::from_secs(60);
 
+/// Naps until one has taken `pause=` milliseconds, so that it does not matter how late the pause
+/// is, but no longer than `seconds=`.
 pub(crate) async fn take() {
+    let number = |name| args::value(name).and_then(|value| value.parse().ok());
+    let length = number("seconds").expect("seconds=, for example seconds=5");
+    let pause = number("pause").map_or(Duration::MAX, Duration::from_millis);
     println!("napping");
     let (naps, farthest) = (Cell::new(0), Cell::new(Duration::ZERO));
-    let end = Instant::now().saturating_add(LENGTH);
+    let end = Instant::now().saturating_add(Duration::from_secs(length));
     let of = async |nap: Duration| {
         let mut last = Instant::now();
-        while last < end {
+        while last < end && farthest.get() < pause {
             let deadline = last.saturating_add(nap);
             Timer::at(deadline).await;
             let now = Instant::now();
