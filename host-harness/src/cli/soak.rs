@@ -33,8 +33,8 @@ pub(super) struct Arguments {
     /// The check
     check: Check,
     /// How many calls, sandboxes, requests, programs or interrupts of a storm [default: 100000
-    /// calls, 1000 sandboxes, 1000000 requests of each device, 100000 programs on each executor,
-    /// 6400000 interrupts]; not for everything
+    /// calls, 1000 sandboxes, 1000000 requests of each device, 100000 programs on each executor or
+    /// 2000 in a guest, 6400000 interrupts]; not for everything
     #[arg(long)]
     #[arg(value_parser = RangedI64ValueParser::<u64>::new().range(1..=1_000_000_000))]
     count: Option<u64>,
@@ -111,6 +111,7 @@ impl Check {
             Self::Everything => 0,
             // A minute: one comes each 9.4 µs.
             Self::Interrupts => 6_400_000,
+            // On the host.
             Self::Programs => 100_000,
         }
     }
