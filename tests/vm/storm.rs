@@ -15,6 +15,8 @@ const COUNTED: u32 = 50_000;
 /// guest's instructions takes milliseconds for an interrupt and what follows it.
 const FASTEST: u32 = 10_000;
 const LEAST: u64 = 10;
+/// After so many the guest looks whether each task has made progress.
+const WATCH: u64 = 2000;
 
 /// A mistake of the program's, and the panic that finds it.
 const MUTANTS: [(&str, &str); 4] = [
@@ -65,6 +67,7 @@ fn storm(vmm: Vmm, counts: bool, arguments: &str, interrupts: u32) -> Result<Run
 fn show(run: &Run) -> Result<(), Failed> {
     let figures = [
         "interrupts",
+        "watches",
         "period_nanos",
         "nanos",
         "ended_halts",
@@ -78,7 +81,12 @@ fn show(run: &Run) -> Result<(), Failed> {
         print!("{name} {}, ", run.stat(name)?);
     }
     println!();
-    Ok(())
+    let (interrupts, watches) = (run.stat("interrupts")?, run.stat("watches")?);
+    if watches == 0 {
+        println!("with so few of them, nobody looked whether a task starves");
+    }
+    let is_watched = watches == interrupts / WATCH;
+    run.check(is_watched, "it was not looked whether tasks starve")
 }
 
 fn at_the_highest_rate(vmm: Vmm, timer: &str) -> Result<(), Failed> {

@@ -90,7 +90,7 @@ fn read(
         if let Some((name, end)) = test.rsplit_once(" ... ")
             && end.starts_with("ignored")
         {
-            ignored.push(name.to_owned());
+            ignored.push(name.trim_end().to_owned());
         }
     }
     (programs, ignored)

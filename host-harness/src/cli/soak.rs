@@ -131,9 +131,9 @@ impl Check {
                 "No wake is lost for good, and nothing grows, while a guest uses everything at once"
             }
             Self::Interrupts => {
-                "Two interrupts, each NMI or not, up to 300 instructions apart, from each \
-                 instruction of the idle path on, lose no wake, and a storm with one each 10 µs \
-                 starves no task."
+                "Two interrupts, each NMI or not, the first at each instruction of the idle path, \
+                 the second at each from there to the `hlt`, lose no wake, and a storm with one \
+                 each 10 µs starves no task."
             }
             Self::Programs => {
                 "Random programs of tasks, timers and events do what a sequential reference allows"

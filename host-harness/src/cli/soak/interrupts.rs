@@ -20,9 +20,14 @@ const STORM: &str = "storm";
 /// The machine with both timers.
 pub(super) const VMM: Vmm = Vmm::Qemu(Accelerator::Tcg, MachineType::Q35);
 
-/// The instructions of the idle path, and of the way back to the `hlt`, and some more.
+/// The instructions of the idle path, and from its first to the `hlt` with the first interrupt's
+/// handler and what follows that; and some more, in which the vCPU sleeps. The guest tells whether
+/// it does.
 const FIRSTS: u32 = 440;
-const GAPS: u32 = 300;
+const GAPS: u32 = 520;
+
+/// After so many interrupts of a storm the guest looks whether each task has made progress.
+const INTERRUPTS_OF_A_WATCH: u64 = 2000;
 
 pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
     let (workspace, images) = super::built(arguments, VMM, &[SWEEP, STORM], stop)?;
@@ -51,9 +56,12 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
             let expected = FIRSTS * (GAPS + 1 - least_gap);
             passed &= is_success(&swept)
                 && made == Some(expected.into())
-                && figure(&swept, "lost") == Some(0);
+                && figure(&swept, "lost") == Some(0)
+                && figure(&swept, "longest_first").is_some_and(|first| first < FIRSTS.into())
+                && figure(&swept, "longest_gap").is_some_and(|gap| gap < GAPS.into());
             steps += made.unwrap_or(0);
-            details.push(shown(&what, &swept, &["steps", "lost"]));
+            let figures = ["steps", "lost", "longest_first", "longest_gap"];
+            details.push(shown(&what, &swept, &figures));
         }
     }
     for (timer, is_busy) in [("xapic", "no"), ("pit", "yes")] {
@@ -64,9 +72,11 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
         }
         passed &= is_success(&storm)
             && figure(&storm, "interrupts") == Some(count)
+            && figure(&storm, "watches") == Some(count / INTERRUPTS_OF_A_WATCH)
             && figure(&storm, "nanos").is_some_and(|nanos| nanos / count <= 10_000);
         let figures = [
             "interrupts",
+            "watches",
             "nanos",
             "most_late",
             "most_overdue",

@@ -34,13 +34,17 @@ static IS_RUNNING: AtomicBool = AtomicBool::new(false);
 static LOWEST_STACK: AtomicU64 = AtomicU64::new(u64::MAX);
 static MUTANT: AtomicU8 = AtomicU8::new(0);
 
-/// The first period, in nanoseconds: 10 µs with the handler's instructions until it arms the next.
-const FIRST_PERIOD: u64 = 9800;
+/// The first period, in nanoseconds: from one interrupt's handler, which arms the next, to that.
+/// With the instructions until it does, and those during which interrupts are masked, it is less
+/// than 10 µs. The test demands that where time is a count of instructions, one a nanosecond.
+const FIRST_PERIOD: u64 = 9400;
 /// A period with which nothing of a task's time should be missing.
 const LONGEST_PERIOD: u64 = 20_000_000;
 
 /// Each task makes progress during this many interrupts.
 const WATCH: u32 = 2000;
+/// How often that was looked at.
+static WATCHES: AtomicU32 = AtomicU32::new(0);
 
 /// Puts the handler into place of dormir's.
 pub(crate) fn install(mutant: Mutant) {
@@ -75,6 +79,7 @@ extern "sysv64" fn on_storm(frame: &InterruptFrame) {
         }
         if count.is_multiple_of(WATCH) {
             tasks::watch(WATCH);
+            WATCHES.fetch_add(1, Ordering::Relaxed);
         }
         if is_last {
             tasks::end();
@@ -108,6 +113,12 @@ pub(crate) fn begin(interrupts: u32, most: Duration, signals: bool) {
 pub(crate) fn counts() -> (u32, u32) {
     let ended_halts = ENDED_HALTS.load(Ordering::Relaxed);
     (COUNT.load(Ordering::Relaxed), ended_halts)
+}
+
+/// How often it was looked whether tasks starve: never, where fewer interrupts came than one look
+/// takes.
+pub(crate) fn watches() -> u32 {
+    WATCHES.load(Ordering::Relaxed)
 }
 
 /// The lowest stack pointer that was interrupted.

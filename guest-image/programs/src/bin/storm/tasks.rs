@@ -242,6 +242,7 @@ pub(crate) fn run(interrupts: u32, most: Duration, is_busy: bool, mutant: Mutant
     let depth = stack.saturating_sub(storm::lowest_stack());
     assert!(depth < DEEPEST, "the stack is {depth} bytes deep");
     report("interrupts", count.into());
+    report("watches", storm::watches().into());
     report("nanos", nanos);
     report("ended_halts", ended_halts.into());
     report("stack_bytes", depth);

@@ -5,7 +5,9 @@
 //! interrupt that is pending when the first returns. `wakes=second|both` says whose handler wakes
 //! the task. Each step prints one line: the first's K, the gap, both interrupted addresses, and how
 //! many instructions after the second the task was polled. With `show=lost` only the first line is
-//! printed whose wake is lost; the figures `steps` and `lost` count all.
+//! printed whose wake is lost; the figures `steps` and `lost` count all. `longest_first` is the
+//! last K, and `longest_gap` the longest gap, with which the interrupted vCPU was still awake:
+//! beyond these no step differs from another.
 
 use core::{
     ops::RangeInclusive,
@@ -13,7 +15,7 @@ use core::{
 };
 
 use dormir::{
-    arch::x86_64::{interrupt::InterruptFrame, vector},
+    arch::x86_64::{halt::halt_instruction, interrupt::InterruptFrame, vector},
     interrupt_entry,
     platform::bare,
 };
@@ -114,6 +116,9 @@ pub(crate) fn sweep(via: Via, then: &str, wait: Wait) -> Result<(), &'static str
     // The first step also runs code that runs only once; its result is not printed.
     run(*firsts.start(), *gaps.start());
     let (mut steps, mut lost) = (0_u64, 0_u64);
+    let (mut longest_first, mut longest_gap) = (0, 0);
+    // An interrupt that ends a `hlt` returns behind it.
+    let asleep = halt_instruction() + 1;
     for k in firsts {
         for gap in gaps.clone() {
             let (first, outcome) = run(k, gap);
@@ -123,12 +128,20 @@ pub(crate) fn sweep(via: Via, then: &str, wait: Wait) -> Result<(), &'static str
                 let (second, late) = (outcome.interrupted, outcome.late);
                 println!("{k} {gap} {first:#x} {second:#x} {late}");
             }
+            if first != asleep {
+                longest_first = longest_first.max(k);
+            }
+            if outcome.interrupted != asleep {
+                longest_gap = longest_gap.max(gap);
+            }
             steps += 1;
             lost += u64::from(is_lost);
         }
     }
     report("steps", steps);
     report("lost", lost);
+    report("longest_first", longest_first.into());
+    report("longest_gap", longest_gap.into());
     Ok(())
 }
 
