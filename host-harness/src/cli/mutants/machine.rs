@@ -11,7 +11,7 @@ use super::{
     mutant::Mutant,
     tree,
 };
-use crate::{process::ProcessError, stop::StopToken, workspace::Workspace};
+use crate::{stop::StopToken, workspace::Workspace};
 use fault::{Fault, LIST};
 use record::Run;
 use std::{
@@ -26,6 +26,9 @@ use trials::{Ran, Trials};
 
 /// The record's name.
 const NAME: &str = "mutants-machine";
+
+/// How many lines of tests are shown that fail without a fault.
+const SHOWN: usize = 40;
 
 /// The tests of a fault fail without it, or there are none.
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +70,12 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
         let trials = Trials::build(&tree, stop)?;
         let tests: BTreeSet<&str> = due.iter().map(|(fault, _)| &*fault.test).collect();
         for test in tests {
-            if !matches!(trials.run(test, stop)?, Ran::Passed) {
+            let (ran, output) = trials.run(test, stop)?;
+            if ran != Ran::Passed {
+                let lines: Vec<&str> = output.lines().collect();
+                for line in &lines[lines.len().saturating_sub(SHOWN)..] {
+                    note(format_args!("  {line}"));
+                }
                 let test = test.to_owned();
                 return Err(BaselineError { test }.into());
             }
@@ -125,10 +133,10 @@ fn tried(
     // The next run copies it anew, should this fail.
     fs::write(&path, source)?;
     match ran {
-        Ok(Ran::Passed) => Ok(Fate::Survived),
-        Ok(Ran::Failed) => Ok(Fate::Caught),
-        Ok(Ran::NotBuilt | Ran::None) => Ok(Fate::Unviable),
-        Err(ProcessError::TimedOut { .. }) => Ok(Fate::Hung),
+        Ok((Ran::Passed, _)) => Ok(Fate::Survived),
+        Ok((Ran::Failed, _)) => Ok(Fate::Caught),
+        Ok((Ran::NotBuilt | Ran::None, _)) => Ok(Fate::Unviable),
+        // A hang of a guest is a test that fails: tests have time limits. This may be a slow build.
         Err(error) => Err(error.into()),
     }
 }

@@ -71,8 +71,8 @@ impl Trials {
         }
     }
 
-    /// Runs the tests whose names contain this.
-    pub(super) fn run(&self, test: &str, stop: &StopToken) -> Result<Ran, ProcessError> {
+    /// Runs the tests whose names contain this. Returns also what they printed.
+    pub(super) fn run(&self, test: &str, stop: &StopToken) -> Result<(Ran, String), ProcessError> {
         let mut command = Command::new(&self.program);
         toolchain::isolate(&mut command, KEPT);
         command
@@ -82,7 +82,7 @@ impl Trials {
             .env("CARGO_MANIFEST_DIR", &self.tree)
             .current_dir(&self.tree);
         let ran = process::capture(&mut command, Keep::Both, Scope::Group, LIMIT, stop)?;
-        Ok(judge(&ran.output))
+        Ok((judge(&ran.output), ran.output))
     }
 }
 
@@ -98,7 +98,7 @@ fn executable(line: &str) -> Option<PathBuf> {
 
 fn judge(output: &str) -> Ran {
     // What a test prints comes before the program's own line.
-    let counts = output.lines().filter_map(Counts::read).last();
+    let counts = output.lines().filter_map(Counts::read).next_back();
     match counts {
         Some(counts) if counts.failed > 0 && output.contains(NOT_BUILT) => Ran::NotBuilt,
         Some(counts) if counts.failed > 0 => Ran::Failed,
