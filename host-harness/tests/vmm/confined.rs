@@ -1,8 +1,9 @@
 //! What a guest that breaks out of its VM can do: it is imitated by a debugger, which makes the
 //! process of the VM call the system as the guest might.
 
+mod call;
+
 use std::{
-    ffi::CString,
     fs,
     io::{self, Write},
     os::fd::{FromRawFd, OwnedFd},
@@ -13,13 +14,8 @@ use std::{
 };
 
 use dormir_harness::vmm::{Device, Outcome, Vmm, run};
-use libc::c_long;
 use nix::{
-    sys::{
-        ptrace::{self, Options},
-        signal::{self, Signal},
-        wait::{WaitPidFlag, WaitStatus, waitpid},
-    },
+    sys::signal::{self, Signal},
     unistd::Pid,
 };
 
@@ -28,22 +24,10 @@ use crate::{
     guests::{self, GuestFile, SPIN, print},
 };
 
-/// `syscall`.
-const SYSCALL: [u8; 2] = [0x0f, 0x05];
-
-/// A system call, whose arguments may be a path.
-struct Call {
-    number: c_long,
-    arguments: [Argument; 3],
-}
-
-#[derive(Clone, Copy)]
-enum Argument {
-    Number(i64),
-    Path(&'static str),
-}
-
-use Argument::{Number, Path as Text};
+use call::{
+    Argument::{self, Number, Path as Text},
+    Call, call, call_from,
+};
 
 /// Tells that the guest runs.
 struct Runs(Sender<()>);
@@ -122,77 +106,6 @@ fn process_with(file: &Path) -> Pid {
     };
     let found = ids.find(|id| is_vm(id) && has_it(id));
     Pid::from_raw(found.expect("the VM has a process of its own"))
-}
-
-/// Makes the first thread of a process call this; `None` if the process ended of it.
-fn call_from(process: Pid, call: &Call) -> Option<i64> {
-    ptrace::seize(process, Options::empty()).expect("a parent may trace its children");
-    let started = Instant::now();
-    // It waits in a system call, as a rule.
-    let before = loop {
-        ptrace::interrupt(process).expect("it runs");
-        waitpid(process, Some(WaitPidFlag::__WALL)).expect("it stops");
-        let registers = ptrace::getregs(process).expect("it has stopped");
-        if bytes_at(process, registers.rip - 2) == SYSCALL {
-            break registers;
-        }
-        assert!(
-            started.elapsed() < Duration::from_secs(20),
-            "it never waits"
-        );
-        ptrace::cont(process, None).expect("it has stopped");
-        thread::sleep(Duration::from_millis(1));
-    };
-    let mut registers = before;
-    let mut place = before.rsp - 4096;
-    let mut values = [0; 3];
-    for (value, argument) in values.iter_mut().zip(call.arguments) {
-        *value = match argument {
-            Number(number) => number.cast_unsigned(),
-            Text(text) => {
-                write_text(process, place, text);
-                place += 256;
-                place - 256
-            }
-        };
-    }
-    registers.rip -= 2;
-    registers.rax = call.number.cast_unsigned();
-    // What it waits in is not begun again.
-    registers.orig_rax = u64::MAX;
-    [registers.rdi, registers.rsi, registers.rdx] = values;
-    registers.r10 = 0;
-    ptrace::setregs(process, registers).expect("it has stopped");
-    ptrace::step(process, None).expect("it has stopped");
-    match waitpid(process, Some(WaitPidFlag::__WALL)).expect("it stops or ends") {
-        WaitStatus::Stopped(..) => {}
-        WaitStatus::PtraceEvent(..) => {}
-        _ => return None,
-    }
-    let answer = ptrace::getregs(process).expect("it has stopped").rax;
-    ptrace::setregs(process, before).expect("it has stopped");
-    ptrace::detach(process, None).expect("it has stopped");
-    Some(answer.cast_signed())
-}
-
-fn bytes_at(process: Pid, address: u64) -> [u8; 2] {
-    let word = ptrace::read(process, address as ptrace::AddressType).expect("its code");
-    let [first, second, ..] = word.to_le_bytes();
-    [first, second]
-}
-
-fn write_text(process: Pid, address: u64, text: &str) {
-    let text = CString::new(text).expect("no NUL");
-    for (index, piece) in text.as_bytes_with_nul().chunks(8).enumerate() {
-        let mut word = [0; 8];
-        word[..piece.len()].copy_from_slice(piece);
-        let at = (address + 8 * index as u64) as ptrace::AddressType;
-        ptrace::write(process, at, c_long::from_le_bytes(word)).expect("its stack");
-    }
-}
-
-fn call(number: c_long, arguments: [Argument; 3]) -> Call {
-    Call { number, arguments }
 }
 
 const HERE: Argument = Number(libc::AT_FDCWD as i64);

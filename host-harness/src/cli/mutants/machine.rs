@@ -143,8 +143,7 @@ fn tried(
 
 fn described(fate: Fate) -> &'static str {
     match fate {
-        Fate::Caught => "caught",
-        Fate::Hung => "caught by a hang",
+        Fate::Caught | Fate::Hung => "caught",
         Fate::Unviable => "does not build",
         Fate::Suspected | Fate::Survived => "SURVIVED",
     }
@@ -154,7 +153,6 @@ fn described(fate: Fate) -> &'static str {
 #[derive(Debug, Default)]
 struct Tally {
     caught: usize,
-    hung: usize,
     listed: usize,
     untried: usize,
     complaints: Vec<String>,
@@ -168,8 +166,7 @@ impl Tally {
             let is_listed = fault.reason.is_some();
             match found.fate(mutant) {
                 None => tally.untried += 1,
-                Some(Fate::Caught) => tally.caught += 1,
-                Some(Fate::Hung) => tally.hung += 1,
+                Some(Fate::Caught | Fate::Hung) => tally.caught += 1,
                 Some(Fate::Survived | Fate::Suspected) if is_listed => tally.listed += 1,
                 Some(Fate::Survived | Fate::Suspected) => tally.complaints.push(format!(
                     "{name}: `{}` passes with it. Mend the test, or give a `reason` in {LIST}",
@@ -197,11 +194,10 @@ impl Tally {
     }
 
     fn result(&self) -> String {
-        let noticed = self.caught + self.hung;
-        let tried = noticed + self.listed + self.complaints.len();
-        let mut result = format!("{noticed} of {tried} caught");
+        let caught = self.caught;
+        let tried = caught + self.listed + self.complaints.len();
+        let mut result = format!("{caught} of {tried} caught");
         for (number, what) in [
-            (self.hung, "of them by hangs"),
             (self.listed, "listed"),
             (self.complaints.len(), "wrong"),
             (self.untried, "not tried yet"),
@@ -231,7 +227,6 @@ mod tests {
         };
         let faults = [
             fault("caught", None),
-            fault("hung", None),
             fault("survived", None),
             fault("listed", Some("nobody sees it")),
             fault("listed and caught", Some("nobody sees it")),
@@ -243,7 +238,6 @@ mod tests {
         let mut found = Found::new(contents, None);
         let fates = [
             Fate::Caught,
-            Fate::Hung,
             Fate::Survived,
             Fate::Survived,
             Fate::Caught,
@@ -259,11 +253,11 @@ mod tests {
         assert_eq!(tally.passed(), Some(false));
         assert_eq!(
             tally.result(),
-            "3 of 7 caught, 1 of them by hangs, 1 listed, 3 wrong, 1 not tried yet"
+            "2 of 6 caught, 1 listed, 3 wrong, 1 not tried yet"
         );
-        let good = Tally::new(&faults[..2], &mutants[..2], &found);
+        let good = Tally::new(&faults[..1], &mutants[..1], &found);
         assert_eq!(good.passed(), Some(true));
-        let so_far = Tally::new(&faults[6..], &mutants[6..], &found);
+        let so_far = Tally::new(&faults[5..], &mutants[5..], &found);
         assert_eq!(so_far.passed(), None);
     }
 }

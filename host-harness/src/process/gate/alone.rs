@@ -1,5 +1,5 @@
-//! What a process does by itself where it has no gate: the same rules, which the kernel then obeys
-//! alone. Nobody learns which system call it was that ended the process.
+//! What a process does by itself where it has no gate: it installs the same rules, which the kernel
+//! enforces without asking. Nobody learns which system call it was that ended the process.
 
 use std::{io, os::unix::process::ExitStatusExt, process::ExitStatus};
 
