@@ -6,6 +6,7 @@ mod kept;
 mod machine;
 mod mutant;
 mod stages;
+mod tally;
 mod tool;
 mod tree;
 
@@ -15,7 +16,7 @@ use super::{
 };
 use crate::{process::ProcessError, stop::StopToken, workspace::Workspace};
 use clap::value_parser;
-use found::{Fate, Found, Tally};
+use found::{Fate, Found};
 use kept::Kept;
 use mutant::Mutant;
 use stages::STAGES;
@@ -24,6 +25,7 @@ use std::{
     str::FromStr,
     time::{Duration, Instant},
 };
+use tally::Tally;
 use tool::{Tool, ToolError, Tried};
 
 /// Changes the library's source in small ways, one at a time, and runs its tests on the host:

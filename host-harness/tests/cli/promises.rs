@@ -81,7 +81,7 @@ fn a_signal_ends_the_tests_of_a_promise() {
     signal_ends_all(child, stderr, Signal::INT);
 }
 
-/// The page tells what this checkout promises: no row is of a promise that is gone or was changed.
+/// The page tells what this checkout promises: each promise has a row, which a record filled.
 #[test]
 fn the_page_has_the_promises_as_they_are() {
     let (status, list, _) = outcome(cargo_vm().args(["promises", "--list"]));
@@ -103,9 +103,10 @@ fn the_page_has_the_promises_as_they_are() {
     });
     let (rows, promised) = (BTreeSet::from_iter(rows), BTreeSet::from_iter(promised));
     assert!(!rows.is_empty(), "the table is read");
-    let others: Vec<_> = rows.difference(&promised).collect();
+    let others: Vec<_> = rows.symmetric_difference(&promised).collect();
     assert!(
         others.is_empty(),
-        "run `cargo vm promises --record` for these, or remove their record: {others:?}"
+        "run `cargo vm promises --record` for these, or remove the record of one that is gone: \
+         {others:?}"
     );
 }
