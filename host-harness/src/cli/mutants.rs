@@ -42,7 +42,8 @@ use tool::{Tool, ToolError, Tried};
 ///
 /// With --machine, the mutants are those that docs/machine-mutants.json chose: faults in what only a
 /// machine runs. For each its tests in VMs are run, under QEMU and Hyperlight, which must be there.
-/// The record is docs/records/mutants-machine.json.
+/// Before the first and after the last, the same tests must pass without a fault. The copy is
+/// target/mutants/machine-tree, and the record docs/records/mutants-machine.json.
 ///
 /// The status is 0 if none survived without a reason, 1 if one did or the list is wrong.
 #[derive(Debug, clap::Args)]
@@ -119,7 +120,7 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
     });
     let workspace = Workspace::locate()?;
     let tool = Tool::find(&workspace, arguments.installing.policy(), stop)?;
-    let tree = tree::copy(&workspace)?;
+    let tree = tree::copy(&workspace, "tree")?;
     let all = tool.list(&tree, stop)?;
     let kept = Kept::read(&workspace)?;
     let contents = tree::contents(&tree, &all)?;

@@ -2,6 +2,7 @@
 //! must notice each.
 
 mod fault;
+mod tally;
 mod trials;
 
 use super::{
@@ -15,14 +16,15 @@ use crate::{stop::StopToken, workspace::Workspace};
 use fault::{Fault, LIST};
 use record::Run;
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     error::Error,
     fs,
     io::{self, Write},
     path::Path,
     time::{Duration, Instant},
 };
-use trials::{Ran, Trials};
+use tally::Tally;
+use trials::{Ran, Trials, TrialsError};
 
 /// The record's name.
 const NAME: &str = "mutants-machine";
@@ -36,10 +38,14 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
         Duration::from_secs(60 * u64::from(minutes))
     });
     let workspace = Workspace::locate()?;
-    let tree = tree::copy(&workspace)?;
+    let tree = tree::copy(&workspace, "machine-tree")?;
     let faults = fault::read(&tree)?;
     let mutants: Vec<Mutant> = faults.iter().map(Fault::as_mutant).collect();
-    let contents = tree::contents(&tree, &mutants)?;
+    let mut contents = tree::contents(&tree, &mutants)?;
+    for (file, content) in &mut contents {
+        let of_it = faults.iter().filter(|fault| fault.file == *file);
+        *content = format!("{content}-{:016x}", fault::fingerprint(of_it));
+    }
     let mut found = Found::new(contents, record::read(&workspace, NAME)?);
     let chosen = arguments.chosen(&mutants);
     if arguments.again {
@@ -51,44 +57,15 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
         .zip(&mutants)
         .filter(|(_, mutant)| is_due(mutant))
         .collect();
-    let mut end = Ok(());
-    let mut unsound = BTreeSet::new();
-    if !due.is_empty() {
-        note(format_args!(
-            "{} mutants: their tests in VMs, of which some are built first",
-            due.len()
-        ));
-        let trials = Trials::build(&tree, stop)?;
-        let tests: BTreeSet<&str> = due.iter().map(|(fault, _)| &*fault.test).collect();
-        for test in tests {
-            let (ran, output) = trials.run(test, stop)?;
-            if ran != Ran::Passed {
-                let lines: Vec<&str> = output.lines().collect();
-                for line in &lines[lines.len().saturating_sub(SHOWN)..] {
-                    note(format_args!("  {line}"));
-                }
-                unsound.insert(test);
-            }
-        }
-        for (fault, mutant) in due {
-            if unsound.contains(&*fault.test) {
-                continue;
-            }
-            if start.elapsed() > limit {
-                break;
-            }
-            match tried(fault, &trials, &tree, stop) {
-                Ok(fate) => {
-                    note(format_args!("{}: {}", described(fate), mutant.name()));
-                    found.add([(mutant.name(), fate)].into());
-                }
-                Err(error) => {
-                    end = Err(error);
-                    break;
-                }
-            }
-        }
-    }
+    let mut trying = Trying {
+        unsound: BTreeMap::new(),
+        found,
+    };
+    let end = match due.is_empty() {
+        true => Ok(()),
+        false => trying.run(&due, &tree, || start.elapsed() > limit, stop),
+    };
+    let Trying { unsound, found } = trying;
 
     let tally = Tally::new(&faults, &mutants, &found);
     arguments.recording.write(
@@ -108,10 +85,10 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
     for complaint in &tally.complaints {
         complain(format_args!("{complaint}"));
     }
-    for test in &unsound {
+    for (test, when) in &unsound {
         complain(format_args!(
-            "`{test}` does not pass without a fault, so nothing was tried by it: run `cargo test \
-             --test vm -- {test}`, and see {LIST}"
+            "`{test}` does not pass without a fault{when}, so nothing is known by it: run `cargo \
+             test --test vm -- {test}`, and see {LIST}"
         ));
     }
     end?;
@@ -119,145 +96,108 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
     ended(written, u8::from(!is_good))
 }
 
-/// Makes the fault, runs its tests, and takes it back.
-fn tried(
+/// What is known while faults are tried.
+struct Trying<'a> {
+    /// The tests that do not pass without a fault, and when they did not.
+    unsound: BTreeMap<&'a str, &'static str>,
+    found: Found,
+}
+
+impl<'a> Trying<'a> {
+    /// Tries the faults whose tests pass without them, before and after: what makes every test fail
+    /// must not pass for a test that notices.
+    fn run(
+        &mut self,
+        due: &[(&'a Fault, &Mutant)],
+        tree: &Path,
+        is_over: impl Fn() -> bool,
+        stop: &StopToken,
+    ) -> Result<(), Box<dyn Error>> {
+        note(format_args!(
+            "{} mutants: their tests in VMs, of which some are built first",
+            due.len()
+        ));
+        let trials = Trials::build(tree, stop)?;
+        let tests: BTreeSet<&str> = due.iter().map(|(fault, _)| &*fault.test).collect();
+        self.see_pass(tests, "", &trials, stop)?;
+        let mut tried = Vec::new();
+        for (fault, mutant) in due {
+            if is_over() {
+                break;
+            }
+            if self.unsound.contains_key(&*fault.test) {
+                continue;
+            }
+            match tried_fate(fault, &trials, tree, stop)? {
+                Some(fate) => {
+                    note(format_args!("{}: {}", described(fate), mutant.name()));
+                    self.found.add([(mutant.name(), fate)].into());
+                    tried.push((*fault, *mutant));
+                }
+                None => note(format_args!("no test has run: {}", mutant.name())),
+            }
+        }
+        let tests = tried.iter().map(|(fault, _)| &*fault.test).collect();
+        self.see_pass(tests, " any more", &trials, stop)?;
+        let is_unsound = |(fault, _): &&(&Fault, &Mutant)| self.unsound.contains_key(&*fault.test);
+        let in_vain: Vec<&Mutant> = tried
+            .iter()
+            .filter(is_unsound)
+            .map(|tried| tried.1)
+            .collect();
+        self.found.forget(&in_vain);
+        Ok(())
+    }
+
+    /// Runs tests without a fault.
+    fn see_pass(
+        &mut self,
+        tests: BTreeSet<&'a str>,
+        when: &'static str,
+        trials: &Trials,
+        stop: &StopToken,
+    ) -> Result<(), TrialsError> {
+        for test in tests {
+            let (ran, output) = trials.run(test, trials::BUILD_LIMIT, stop)?;
+            if ran != Ran::Passed {
+                let lines: Vec<&str> = output.lines().collect();
+                for line in &lines[lines.len().saturating_sub(SHOWN)..] {
+                    note(format_args!("  {line}"));
+                }
+                self.unsound.insert(test, when);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Makes the fault, runs its tests, and takes it back. Returns `None` if no test ran.
+fn tried_fate(
     fault: &Fault,
     trials: &Trials,
     tree: &Path,
     stop: &StopToken,
-) -> Result<Fate, Box<dyn Error>> {
+) -> Result<Option<Fate>, Box<dyn Error>> {
     let path = tree.join(&fault.file);
     let source = fs::read_to_string(&path)?;
     fs::write(&path, fault.applied(&source)?)?;
-    let ran = trials.run(&fault.test, stop);
+    let ran = trials.run(&fault.test, trials::LIMIT, stop);
     // The next run copies it anew, should this fail.
     fs::write(&path, source)?;
-    match ran {
-        Ok((Ran::Passed, _)) => Ok(Fate::Survived),
-        Ok((Ran::Failed, _)) => Ok(Fate::Caught),
-        Ok((Ran::NotBuilt | Ran::None, _)) => Ok(Fate::Unviable),
-        // A hang of a guest is a test that fails: tests have time limits. This may be a slow build.
-        Err(error) => Err(error.into()),
-    }
+    Ok(match ran?.0 {
+        Ran::Passed => Some(Fate::Survived),
+        Ran::Failed => Some(Fate::Caught),
+        Ran::NotEnded => Some(Fate::Hung),
+        Ran::NotBuilt => Some(Fate::Unviable),
+        Ran::None => None,
+    })
 }
 
 fn described(fate: Fate) -> &'static str {
     match fate {
-        Fate::Caught | Fate::Hung => "caught",
+        Fate::Caught => "caught",
+        Fate::Hung => "caught, by a hang",
         Fate::Unviable => "does not build",
         Fate::Suspected | Fate::Survived => "SURVIVED",
-    }
-}
-
-/// How many met which fate.
-#[derive(Debug, Default)]
-struct Tally {
-    caught: usize,
-    listed: usize,
-    untried: usize,
-    complaints: Vec<String>,
-}
-
-impl Tally {
-    fn new(faults: &[Fault], mutants: &[Mutant], found: &Found) -> Self {
-        let mut tally = Self::default();
-        for (fault, mutant) in faults.iter().zip(mutants) {
-            let name = mutant.name();
-            let is_listed = fault.reason.is_some();
-            match found.fate(mutant) {
-                None => tally.untried += 1,
-                Some(Fate::Caught | Fate::Hung) => tally.caught += 1,
-                Some(Fate::Survived | Fate::Suspected) if is_listed => tally.listed += 1,
-                Some(Fate::Survived | Fate::Suspected) => tally.complaints.push(format!(
-                    "{name}: `{}` passes with it. Mend the test, or give a `reason` in {LIST}",
-                    fault.test
-                )),
-                Some(Fate::Unviable) => tally.complaints.push(format!(
-                    "{name}: it does not build, so no test has seen it: write it anew in {LIST}"
-                )),
-            }
-            if is_listed && matches!(found.fate(mutant), Some(Fate::Caught | Fate::Hung)) {
-                tally.complaints.push(format!(
-                    "{name}: it is caught: take its `reason` out of {LIST}"
-                ));
-            }
-        }
-        tally
-    }
-
-    fn passed(&self) -> Option<bool> {
-        match (self.complaints.is_empty(), self.untried) {
-            (false, _) => Some(false),
-            (true, 0) => Some(true),
-            (true, _) => None,
-        }
-    }
-
-    fn result(&self) -> String {
-        let caught = self.caught;
-        let tried = caught + self.listed + self.complaints.len();
-        let mut result = format!("{caught} of {tried} caught");
-        for (number, what) in [
-            (self.listed, "listed"),
-            (self.complaints.len(), "wrong"),
-            (self.untried, "not tried yet"),
-        ] {
-            if number > 0 {
-                result = format!("{result}, {number} {what}");
-            }
-        }
-        result
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::BTreeMap;
-
-    #[test]
-    fn survivors_need_a_reason_and_others_have_none() {
-        let fault = |what: &str, reason: Option<&str>| Fault {
-            file: "src/arch/a.rs".into(),
-            what: what.into(),
-            from: "a".into(),
-            to: "b".into(),
-            test: "kvm::demo".into(),
-            reason: reason.map(str::to_owned),
-        };
-        let faults = [
-            fault("caught", None),
-            fault("survived", None),
-            fault("listed", Some("nobody sees it")),
-            fault("listed and caught", Some("nobody sees it")),
-            fault("unviable", None),
-            fault("new", None),
-        ];
-        let mutants: Vec<_> = faults.iter().map(Fault::as_mutant).collect();
-        let contents: BTreeMap<_, _> = [("src/arch/a.rs".to_owned(), "1".to_owned())].into();
-        let mut found = Found::new(contents, None);
-        let fates = [
-            Fate::Caught,
-            Fate::Survived,
-            Fate::Survived,
-            Fate::Caught,
-            Fate::Unviable,
-        ];
-        found.add(mutants.iter().map(Mutant::name).zip(fates).collect());
-        let tally = Tally::new(&faults, &mutants, &found);
-        let expected = ["survived: `kvm::demo`", "caught: it is", "does not build"];
-        assert_eq!(tally.complaints.len(), expected.len(), "{tally:?}");
-        for (complaint, expected) in tally.complaints.iter().zip(expected) {
-            assert!(complaint.contains(expected), "{complaint}");
-        }
-        assert_eq!(tally.passed(), Some(false));
-        assert_eq!(
-            tally.result(),
-            "2 of 6 caught, 1 listed, 3 wrong, 1 not tried yet"
-        );
-        let good = Tally::new(&faults[..1], &mutants[..1], &found);
-        assert_eq!(good.passed(), Some(true));
-        let so_far = Tally::new(&faults[5..], &mutants[5..], &found);
-        assert_eq!(so_far.passed(), None);
     }
 }

@@ -26,9 +26,9 @@ pub(super) fn folder(workspace: &Workspace) -> PathBuf {
     workspace.root().join("target").join("mutants")
 }
 
-/// Makes the copy as the checkout is now, and returns its folder.
-pub(super) fn copy(workspace: &Workspace) -> Result<PathBuf, TreeError> {
-    let to = folder(workspace).join("tree");
+/// Makes the copy of this name as the checkout is now, and returns its folder.
+pub(super) fn copy(workspace: &Workspace, name: &str) -> Result<PathBuf, TreeError> {
+    let to = folder(workspace).join(name);
     mirror(workspace.root(), &to).map_err(|reason| TreeError::Copy {
         to: to.clone(),
         reason,

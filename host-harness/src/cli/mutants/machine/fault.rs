@@ -2,7 +2,12 @@
 
 use super::super::mutant::Mutant;
 use serde::Deserialize;
-use std::{fs, io, path::Path};
+use std::{
+    fs,
+    hash::{DefaultHasher, Hash, Hasher},
+    io,
+    path::Path,
+};
 
 /// Their list in a checkout.
 pub(super) const LIST: &str = "docs/machine-mutants.json";
@@ -63,6 +68,16 @@ impl Fault {
             }),
         }
     }
+}
+
+/// Returns what changes if a fault of these, or its test, does. Another release of Rust may give
+/// others: then they are tried again.
+pub(super) fn fingerprint<'a>(faults: impl Iterator<Item = &'a Fault>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for fault in faults {
+        (&fault.from, &fault.to, &fault.test).hash(&mut hasher);
+    }
+    hasher.finish()
 }
 
 /// Reads the list, and sees that each fault can be made.
@@ -132,6 +147,23 @@ mod tests {
             let error = fault.applied(source).expect_err(count).to_string();
             assert!(error.contains(count), "{error}");
         }
+    }
+
+    #[test]
+    fn a_fault_that_is_written_anew_is_another() {
+        let of = |from, to| {
+            let faults = parse(&format!("[{}]", ONE.replace(from, to))).expect("it is right");
+            fingerprint(faults.iter())
+        };
+        let same = of("t", "t");
+        for (from, to) in [
+            ("x + 1", "x + 2"),
+            (r#""x""#, r#""y""#),
+            (r#""t""#, r#""u""#),
+        ] {
+            assert_ne!(of(from, to), same, "{to}");
+        }
+        assert_eq!(of(r#""w""#, r#""other words""#), same);
     }
 
     /// The committed one.

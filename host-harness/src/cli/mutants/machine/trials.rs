@@ -14,10 +14,12 @@ use std::{
     time::Duration,
 };
 
-/// The time limits of the build, and of the tests of one fault with the guests that they build:
-/// many times what they take.
-const BUILD_LIMIT: Duration = Duration::from_secs(3600);
-const LIMIT: Duration = Duration::from_secs(900);
+/// The time limit of tests that build everything first.
+pub(super) const BUILD_LIMIT: Duration = Duration::from_secs(3600);
+
+/// The time limit of the tests of one fault, with the guests that are built for it: many times what
+/// they take, and less than that of a test in a sandbox that hangs.
+pub(super) const LIMIT: Duration = Duration::from_secs(600);
 
 /// What is kept of this process's environment.
 const KEPT: &[&str] = &["CARGO_BUILD_JOBS", "CARGO_NET_OFFLINE", "RUSTUP_TOOLCHAIN"];
@@ -40,6 +42,8 @@ pub(super) enum Ran {
     Failed,
     /// A guest did not build, which is no answer.
     NotBuilt,
+    /// Not within the time.
+    NotEnded,
     /// No test has this name, or the program of the tests broke off.
     None,
 }
@@ -72,7 +76,12 @@ impl Trials {
     }
 
     /// Runs the tests whose names contain this. Returns also what they printed.
-    pub(super) fn run(&self, test: &str, stop: &StopToken) -> Result<(Ran, String), ProcessError> {
+    pub(super) fn run(
+        &self,
+        test: &str,
+        limit: Duration,
+        stop: &StopToken,
+    ) -> Result<(Ran, String), ProcessError> {
         let mut command = Command::new(&self.program);
         toolchain::isolate(&mut command, KEPT);
         command
@@ -81,8 +90,13 @@ impl Trials {
             .env("CARGO", cargo())
             .env("CARGO_MANIFEST_DIR", &self.tree)
             .current_dir(&self.tree);
-        let ran = process::capture(&mut command, Keep::Both, Scope::Group, LIMIT, stop)?;
-        Ok((judge(&ran.output), ran.output))
+        match process::capture(&mut command, Keep::Both, Scope::Group, limit, stop) {
+            Ok(ran) => Ok((judge(&ran.output), ran.output)),
+            Err(ProcessError::TimedOut { .. }) => {
+                Ok((Ran::NotEnded, format!("they took longer than {limit:?}")))
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 
