@@ -245,7 +245,33 @@ fn without_a_gate_the_process_of_a_vm_closes_itself_in() {
             panic!("{outcome:?}");
         };
         assert!(reason.contains("broken out"), "{reason}");
+        // A gate would have named it.
+        assert!(reason.contains("asked for a system call,"), "{reason}");
     }
+}
+
+/// The filters come when the threads of the devices run.
+#[test]
+fn without_a_gate_each_thread_is_closed_in() {
+    let (filters, _) = with_process_after(take_the_listener, KVM, PATIENCE, |process| {
+        let threads = fs::read_dir(format!("/proc/{process}/task")).expect("/proc");
+        let filters = threads.map(|thread| {
+            let status = thread.expect("/proc").path().join("status");
+            let status = fs::read_to_string(status).expect("/proc");
+            let mut lines = status.lines();
+            let count = lines.find_map(|line| line.strip_prefix("Seccomp_filters:"));
+            let count = count.expect("it is listed").trim().parse::<u32>();
+            count.expect("it is a number")
+        });
+        (filters.collect::<Vec<_>>(), true)
+    });
+    let [first, others @ ..] = &filters[..] else {
+        panic!("it has threads");
+    };
+    assert!(!others.is_empty(), "{filters:?}");
+    // That of the thread that started it, that against passing files on, and the rules' own.
+    assert_eq!(*first, 5);
+    assert!(others.iter().all(|other| other == first), "{filters:?}");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! What a process does by itself where it has no gate: it installs the same rules, which the kernel
-//! enforces without asking. Nobody learns which system call it was that ended the process.
+//! enforces without asking. Nobody learns which system call it was that ended the process. Only
+//! `tkill` is ended too, which a gate passes to the process's own threads: its argument does not say
+//! whose they are.
 
 use std::{io, os::unix::process::ExitStatusExt, process::ExitStatus};
 

@@ -60,6 +60,7 @@ impl Conversation {
                 // After that a guest may have run.
                 Some(Message::Refused(sentence)) if !told.was_ready => {
                     told.refused = Some(escape(&sentence));
+                    return told;
                 }
                 _ => return told,
             }
@@ -91,6 +92,8 @@ mod tests {
         assert!(told.was_ready && told.refused.is_none() && told.end.is_none());
         let told = read(b"{\"Refused\":\"\\u001bno\"}");
         assert_eq!(told.refused.as_deref(), Some("\\u{1b}no"));
+        let told = read(b"{\"Refused\":\"no\"}\n\"Ready\"\n{\"Refused\":\"or yes\"}\n");
+        assert!(!told.was_ready && told.refused.as_deref() == Some("no"));
         assert!(!read(b"\xff\xff").was_ready);
         assert!(!read(b"").was_ready);
     }

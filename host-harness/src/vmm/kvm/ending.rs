@@ -12,8 +12,9 @@ use crate::{
 pub(super) struct WorkerEnd<'a> {
     /// The system call for which it was ended at its gate.
     pub(super) forbidden: Option<&'a str>,
-    /// `None` if it was killed from here.
-    pub(super) status: Option<ExitStatus>,
+    pub(super) status: ExitStatus,
+    /// Whether it had no gate, so that nobody learns for which system call the kernel ended it.
+    pub(super) closed_itself_in: bool,
     /// What it said on standard error, to be put in brackets.
     pub(super) words: String,
     pub(super) was_ready: bool,
@@ -32,7 +33,10 @@ impl WorkerEnd<'_> {
     pub(super) fn outcome(self, end: ChildEnd, limit: Duration) -> Result<Outcome, RunError> {
         let forbidden = match self.forbidden {
             Some(call) => Some(format!("the system call `{call}`")),
-            None if self.status.is_some_and(was_ended_alone) => Some("a system call".into()),
+            // Before it is ready it has not closed itself in, and no guest has run.
+            None if self.closed_itself_in && self.was_ready && was_ended_alone(self.status) => {
+                Some("a system call".into())
+            }
             None => None,
         };
         if let Some(call) = forbidden {
@@ -56,10 +60,7 @@ impl WorkerEnd<'_> {
                 if let Some(message) = self.refused {
                     return Err(RunError::VmProcess { message });
                 }
-                let status = self
-                    .status
-                    .map_or("killed".into(), |status| status.to_string());
-                let words = self.words;
+                let (status, words) = (self.status, self.words);
                 if self.was_ready {
                     return Ok(Outcome::Died(format!(
                         "its process ended ({status}, {words}): see whether the system ran out of \
@@ -80,6 +81,8 @@ impl WorkerEnd<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
     use super::*;
 
     const LIMIT: Duration = Duration::from_secs(3);
@@ -87,7 +90,8 @@ mod tests {
     fn worker(ended: Option<Ended>, was_ready: bool) -> WorkerEnd<'static> {
         WorkerEnd {
             forbidden: None,
-            status: None,
+            status: ExitStatus::default(),
+            closed_itself_in: false,
             words: "without a message".into(),
             was_ready,
             refused: None,
@@ -119,6 +123,30 @@ mod tests {
         assert_eq!(ended(stopped, Ended::Exited(0)), Outcome::Stopped);
         for end in [cut(), ChildEnd::Late(LIMIT)] {
             assert_eq!(worker(None, true).outcome(end, LIMIT).unwrap(), late(None));
+        }
+    }
+
+    /// The kernel's signal for what a filter forbids says that where the rules are its own, once they
+    /// hold: also of a run that is cut.
+    #[test]
+    fn one_that_the_kernel_ended_at_its_rules_has_broken_out() {
+        let outcome = |closed_itself_in, was_ready, end| {
+            let mut ended = worker(None, was_ready);
+            ended.status = ExitStatus::from_raw(libc::SIGSYS);
+            ended.closed_itself_in = closed_itself_in;
+            ended.outcome(end, LIMIT)
+        };
+        let is_told = |outcome: &Result<Outcome, RunError>| {
+            let reason = outcome.as_ref().map(Outcome::to_string);
+            reason.is_ok_and(|reason| reason.contains("asked for a system call"))
+        };
+        for end in [ChildEnd::ByItself, ChildEnd::Cut(late(None))] {
+            let outcome = outcome(true, true, end);
+            assert!(is_told(&outcome), "{outcome:?}");
+        }
+        for (closed_itself_in, was_ready) in [(false, true), (true, false)] {
+            let outcome = outcome(closed_itself_in, was_ready, ChildEnd::ByItself);
+            assert!(!is_told(&outcome), "{outcome:?}");
         }
     }
 

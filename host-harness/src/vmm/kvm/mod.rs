@@ -99,17 +99,15 @@ pub(super) fn run(
     let Attended {
         end, words, told, ..
     } = attended;
-    let status = match end {
-        ChildEnd::ByItself => Some(launched.child.reap().map_err(|cause| {
-            let what = "the exit status of the VM's process";
-            RunError::Resource { what, cause }
-        })?),
-        _ => None,
-    };
+    let status = launched.child.reap().map_err(|cause| {
+        let what = "the exit status of the VM's process";
+        RunError::Resource { what, cause }
+    })?;
     let mut end_told = told.end;
     let worker_end = WorkerEnd {
         forbidden: launched.gate.forbidden(),
         status,
+        closed_itself_in: !launched.gate.is_installed(),
         words,
         was_ready: told.was_ready,
         refused: told.refused,

@@ -1,10 +1,11 @@
 //! What holds whatever a worker tells.
 
-use std::{process::ExitStatus, time::Duration};
+use std::{os::unix::process::ExitStatusExt, process::ExitStatus, time::Duration};
 
 use super::Conversation;
 use crate::{
     escape::is_command,
+    process::was_ended_alone,
     vmm::{
         attend::ChildEnd, error::RunError, gdb::DebuggerPresence, kvm::ending::WorkerEnd,
         outcome::Outcome,
@@ -49,16 +50,20 @@ pub(crate) fn fuzz_conversation(bytes: &[u8]) {
         _ => ChildEnd::Cut(Outcome::Stopped),
     };
     let is_told = told.end.as_ref().is_some_and(|end| end.ended.is_some());
-    let was_refused = told.refused.is_some() && !told.was_ready;
+    assert!(told.refused.is_none() || !told.was_ready);
     let worker = WorkerEnd {
         forbidden: (kind >> 3 & 1 == 1).then_some("socket"),
-        status: Some(ExitStatus::default()),
+        status: ExitStatus::from_raw(if kind >> 4 & 1 == 1 { libc::SIGSYS } else { 0 }),
+        closed_itself_in: kind >> 5 & 1 == 1,
         words: "without a message".into(),
         was_ready: told.was_ready,
         refused: told.refused,
         ended: told.end.and_then(|end| end.ended),
     };
-    let is_forbidden = worker.forbidden.is_some();
+    let was_ready = worker.was_ready;
+    let is_ended_at_its_rules =
+        worker.closed_itself_in && was_ready && was_ended_alone(worker.status);
+    let is_forbidden = worker.forbidden.is_some() || is_ended_at_its_rules;
     match worker.outcome(end, LIMIT) {
         Ok(outcome) => {
             let is_own_word = matches!(outcome, Outcome::Exited(_));
@@ -67,11 +72,14 @@ pub(crate) fn fuzz_conversation(bytes: &[u8]) {
                 assert!(bytes.len() <= LONGEST_INSTRUCTION);
             }
             let text = outcome.to_string();
-            // Registers are in lines of their own.
-            assert!(!text.replace('\n', " ").contains(is_command), "{text:?}");
+            // Registers are in lines and columns of their own.
+            assert!(
+                !text.replace(['\n', '\t'], " ").contains(is_command),
+                "{text:?}"
+            );
         }
         Err(RunError::VmProcess { message }) => {
-            assert!(was_refused || !is_told, "{message}");
+            assert!(!was_ready && !is_told, "{message}");
             assert!(!message.contains(is_command), "{message:?}");
         }
         Err(other) => panic!("{other}"),
