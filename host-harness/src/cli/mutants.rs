@@ -21,6 +21,7 @@ use kept::Kept;
 use mutant::Mutant;
 use stages::STAGES;
 use std::{
+    collections::BTreeMap,
     io::{self, Write},
     str::FromStr,
     time::{Duration, Instant},
@@ -133,7 +134,7 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
     let mut end = Ok(());
     for (index, stage) in STAGES.iter().enumerate() {
         let is_due = |mutant: &&&Mutant| match found.fate(mutant) {
-            None => index == 0,
+            None | Some(Fate::HungOnce) => index == 0,
             Some(Fate::Suspected | Fate::Survived) => {
                 index > 0 && stage.is_for(mutant) && !kept.has(mutant)
             }
@@ -144,10 +145,11 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
             continue;
         }
         note(format_args!("{} mutants: {}", due.len(), stage.what));
-        let mut tried = with_hangs_confirmed(&due, |mutants| {
+        let hung_before = |mutant: &Mutant| found.fate(mutant) == Some(Fate::HungOnce);
+        let mut tried = with_hangs_confirmed(&due, hung_before, |mutants| {
             let rest = limit.saturating_sub(start.elapsed());
             tool.test(&tree, stage, &all, mutants, rest, stop)
-        })?;
+        });
         for mutant in due {
             let has_slower = STAGES[index + 1..]
                 .iter()
@@ -185,31 +187,51 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
     }
     match end {
         // The time that was given.
-        Err(ProcessError::TimedOut { .. }) if !stop.is_stopped() => {}
+        Err(ToolError::Process(ProcessError::TimedOut { .. })) if !stop.is_stopped() => {}
         other => other?,
     }
     ended(written, u8::from(!complaints.is_empty()))
 }
 
 /// Has mutants tried, and those that hang once more by themselves: a busy machine can have tests
-/// take too long that would pass. What came of the second time counts. Of what that did not reach
-/// nothing is known.
+/// take too long that would pass. What came of the second time counts, which may be that of a later
+/// run: `hung_before` says so.
 fn with_hangs_confirmed(
     due: &[&Mutant],
+    hung_before: impl Fn(&Mutant) -> bool,
     mut test: impl FnMut(&[&Mutant]) -> Result<Tried, ToolError>,
-) -> Result<Tried, ToolError> {
-    let mut tried = test(due)?;
-    let hangs = |mutant: &&&Mutant| tried.fates.get(&mutant.name()) == Some(&Fate::Hung);
-    let hung: Vec<&Mutant> = due.iter().filter(hangs).copied().collect();
-    tried.fates.retain(|_, fate| *fate != Fate::Hung);
-    if hung.is_empty() || tried.end.is_err() {
-        return Ok(tried);
+) -> Tried {
+    // What was found before an error is not lost.
+    let mut test = |mutants: &[&Mutant]| {
+        test(mutants).unwrap_or_else(|error| Tried {
+            fates: BTreeMap::new(),
+            end: Err(error),
+        })
+    };
+    let mut tried = test(due);
+    let (mut hung, again): (Vec<&Mutant>, Vec<&Mutant>) = due
+        .iter()
+        .filter(|mutant| tried.fates.get(&mutant.name()) == Some(&Fate::HungOnce))
+        .partition(|mutant| hung_before(mutant));
+    if !again.is_empty() && tried.end.is_ok() {
+        note(format_args!(
+            "{} hung, and are tried once more",
+            again.len()
+        ));
+        let second = test(&again);
+        let fate = |mutant: &Mutant| second.fates.get(&mutant.name());
+        hung.extend(
+            again
+                .iter()
+                .filter(|mutant| fate(mutant) == Some(&Fate::HungOnce)),
+        );
+        tried.fates.extend(second.fates);
+        tried.end = second.end;
     }
-    note(format_args!("{} hung, and are tried once more", hung.len()));
-    let again = test(&hung)?;
-    tried.fates.extend(again.fates);
-    tried.end = again.end;
-    Ok(tried)
+    tried
+        .fates
+        .extend(hung.iter().map(|mutant| (mutant.name(), Fate::Hung)));
+    tried
 }
 
 /// The record's name.
@@ -259,13 +281,14 @@ mod tests {
             })
             .collect();
         let due: Vec<&Mutant> = all.iter().collect();
-        let run = |second_ends: Result<(), ProcessError>| {
-            let hang = |index| (index, Fate::Hung);
-            let first = vec![(0, Fate::Caught), hang(1), hang(2), hang(3)];
+        let run = |second_ends: Result<(), ToolError>| {
+            let hang = |index| (index, Fate::HungOnce);
+            let first = vec![(0, Fate::Caught), hang(1), hang(2), hang(3), hang(4)];
             let second = vec![hang(1), (3, Fate::Survived)];
             let mut runs = [(first, Ok(())), (second, second_ends)].into_iter();
             let mut asked = Vec::new();
-            let tried = with_hangs_confirmed(&due, |mutants| {
+            let hung_before = |mutant: &Mutant| *mutant == all[4];
+            let tried = with_hangs_confirmed(&due, hung_before, |mutants| {
                 asked.push(mutants.len());
                 let (fates, end) = runs.next().expect("there are two");
                 let fates = fates.into_iter();
@@ -275,22 +298,45 @@ mod tests {
                     end,
                 })
             });
-            let tried = tried.expect("it ran");
             assert_eq!(asked, [5, 3]);
-            let fates = all.iter().map(|mutant| tried.fates.get(&mutant.name()));
-            let fates: Vec<Option<Fate>> = fates.map(|fate| fate.copied()).collect();
-            (fates, tried.end.is_ok())
+            let fates = all.iter().map(|mutant| tried.fates[&mutant.name()]);
+            (fates.collect::<Vec<_>>(), tried.end.is_ok())
         };
         let fates = vec![
-            Some(Fate::Caught),
-            Some(Fate::Hung),
+            Fate::Caught,
+            Fate::Hung,
             // The second time did not reach it.
-            None,
-            Some(Fate::Survived),
-            None,
+            Fate::HungOnce,
+            Fate::Survived,
+            // In an earlier run, too.
+            Fate::Hung,
         ];
         assert_eq!(run(Ok(())), (fates.clone(), true));
-        assert_eq!(run(Err(ProcessError::Stopped)), (fates, false));
+        assert_eq!(run(Err(ProcessError::Stopped.into())), (fates, false));
+    }
+
+    #[test]
+    fn an_error_of_the_second_time_loses_nothing() {
+        let mutant = Mutant {
+            file: "src/event.rs".into(),
+            place: "1:1: delete !".into(),
+            change: "delete !".into(),
+            line: String::new(),
+        };
+        let mut runs = [Ok(()), Err(ToolError::List)].into_iter();
+        let tried = with_hangs_confirmed(
+            &[&mutant],
+            |_| false,
+            |_| {
+                let end = runs.next().expect("there are two");
+                end.map(|()| Tried {
+                    fates: [(mutant.name(), Fate::HungOnce)].into(),
+                    end: Ok(()),
+                })
+            },
+        );
+        assert_eq!(tried.fates[&mutant.name()], Fate::HungOnce);
+        assert!(tried.end.is_err());
     }
 
     #[test]

@@ -11,6 +11,8 @@ pub(super) enum Fate {
     Caught,
     /// The tests did not end, twice.
     Hung,
+    /// They did not end, which a busy machine can bring about: it is tried once more.
+    HungOnce,
     /// It could not be compiled.
     Unviable,
     /// The tests passed, and slower ones are left.
@@ -20,9 +22,10 @@ pub(super) enum Fate {
 }
 
 impl Fate {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Caught,
         Self::Hung,
+        Self::HungOnce,
         Self::Unviable,
         Self::Suspected,
         Self::Survived,
@@ -31,7 +34,7 @@ impl Fate {
     /// The tool's files with the mutants of a fate.
     pub(super) const FILES: [(Self, &str); 4] = [
         (Self::Caught, "caught.txt"),
-        (Self::Hung, "timeout.txt"),
+        (Self::HungOnce, "timeout.txt"),
         (Self::Unviable, "unviable.txt"),
         (Self::Survived, "missed.txt"),
     ];
@@ -40,8 +43,8 @@ impl Fate {
     fn name(self) -> &'static str {
         match self {
             Self::Caught => "caught",
-            // Not those of which a record says `hung`: they did so once.
             Self::Hung => "hung-twice",
+            Self::HungOnce => "hung",
             Self::Unviable => "unviable",
             Self::Suspected => "suspected",
             Self::Survived => "survived",

@@ -128,14 +128,17 @@ impl<'a> Trying<'a> {
             if self.unsound.contains_key(&*fault.test) {
                 continue;
             }
-            match tried_fate(fault, &trials, tree, stop)? {
-                Some(fate) => {
-                    note(format_args!("{}: {}", described(fate), mutant.name()));
-                    self.found.add([(mutant.name(), fate)].into());
-                    tried.push((*fault, *mutant));
-                }
-                None => note(format_args!("no test has run: {}", mutant.name())),
-            }
+            let ran = ran_with(fault, &trials, tree, stop)?;
+            note(format_args!("{}: {}", described(ran), mutant.name()));
+            let fate = match ran {
+                Ran::Passed => Fate::Survived,
+                Ran::Failed => Fate::Caught,
+                Ran::NotEnded => Fate::Hung,
+                Ran::NotBuilt => Fate::Unviable,
+                Ran::None => continue,
+            };
+            self.found.add([(mutant.name(), fate)].into());
+            tried.push((*fault, *mutant));
         }
         let tests = tried.iter().map(|(fault, _)| &*fault.test).collect();
         self.see_pass(tests, " any more", &trials, stop)?;
@@ -171,33 +174,28 @@ impl<'a> Trying<'a> {
     }
 }
 
-/// Makes the fault, runs its tests, and takes it back. Returns `None` if no test ran.
-fn tried_fate(
+/// Makes the fault, runs its tests, and takes it back.
+fn ran_with(
     fault: &Fault,
     trials: &Trials,
     tree: &Path,
     stop: &StopToken,
-) -> Result<Option<Fate>, Box<dyn Error>> {
+) -> Result<Ran, Box<dyn Error>> {
     let path = tree.join(&fault.file);
     let source = fs::read_to_string(&path)?;
     fs::write(&path, fault.applied(&source)?)?;
     let ran = trials.run(&fault.test, trials::LIMIT, stop);
     // The next run copies it anew, should this fail.
     fs::write(&path, source)?;
-    Ok(match ran?.0 {
-        Ran::Passed => Some(Fate::Survived),
-        Ran::Failed => Some(Fate::Caught),
-        Ran::NotEnded => Some(Fate::Hung),
-        Ran::NotBuilt => Some(Fate::Unviable),
-        Ran::None => None,
-    })
+    Ok(ran?.0)
 }
 
-fn described(fate: Fate) -> &'static str {
-    match fate {
-        Fate::Caught => "caught",
-        Fate::Hung => "caught, by a hang",
-        Fate::Unviable => "does not build",
-        Fate::Suspected | Fate::Survived => "SURVIVED",
+fn described(ran: Ran) -> &'static str {
+    match ran {
+        Ran::Passed => "SURVIVED",
+        Ran::Failed => "caught",
+        Ran::NotEnded => "caught, by a hang",
+        Ran::NotBuilt => "does not build",
+        Ran::None => "no test has run",
     }
 }

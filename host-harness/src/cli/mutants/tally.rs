@@ -53,7 +53,7 @@ impl Counts {
             Some(Fate::Survived | Fate::Suspected) if is_kept => &mut self.kept,
             Some(Fate::Suspected) => &mut self.suspected,
             Some(Fate::Survived) => &mut self.left,
-            None => &mut self.untried,
+            None | Some(Fate::HungOnce) => &mut self.untried,
         } += 1;
     }
 

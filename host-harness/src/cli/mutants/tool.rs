@@ -67,7 +67,7 @@ pub(super) struct Tried {
     /// What became of those that were tried, by their names.
     pub(super) fates: BTreeMap<String, Fate>,
     /// Why it ended before the last, if it did.
-    pub(super) end: Result<(), ProcessError>,
+    pub(super) end: Result<(), ToolError>,
 }
 
 /// An installed cargo-mutants.
@@ -229,7 +229,7 @@ impl Tool {
             let names = text.lines().filter(|name| due.contains(*name));
             fates.extend(names.map(|name| (name.to_owned(), fate)));
         }
-        let end = status.map(drop);
+        let end = status.map(drop).map_err(ToolError::from);
         Ok(Tried { fates, end })
     }
 }

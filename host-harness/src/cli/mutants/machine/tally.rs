@@ -24,7 +24,7 @@ impl Tally {
             let name = mutant.name();
             let is_listed = fault.reason.is_some();
             match (found.fate(mutant), is_listed) {
-                (None, _) => tally.untried += 1,
+                (None | Some(Fate::HungOnce), _) => tally.untried += 1,
                 (Some(Fate::Caught | Fate::Hung), false) => tally.caught += 1,
                 (Some(Fate::Caught | Fate::Hung), true) => tally.complaints.push(format!(
                     "{name}: it is caught: take its `reason` out of {LIST}"
