@@ -146,7 +146,7 @@ fn gather(
             unsafe_lines: Count::default(),
         });
         dependency.versions.insert(package.version.to_string());
-        dependency.unsafe_lines = dependency.unsafe_lines.max(lines);
+        dependency.unsafe_lines = dependency.unsafe_lines.most(lines);
     }
     Ok(())
 }

@@ -9,11 +9,21 @@ use syn::{
 };
 
 /// What was counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Count {
     lines: usize,
     /// Files that cannot be parsed, such as those of a newer edition, or parts of a file.
     unread: usize,
+}
+
+impl Count {
+    /// The most of each, of two versions of a package.
+    pub(super) fn most(self, other: Self) -> Self {
+        Self {
+            lines: self.lines.max(other.lines),
+            unread: self.unread.max(other.unread),
+        }
+    }
 }
 
 impl AddAssign for Count {
@@ -155,5 +165,15 @@ impl Thing {
         fs::create_dir(folder.path().join("src")).expect("a folder");
         let two = "1, without 2 files that cannot be parsed";
         assert_eq!(write("src/c.rs", "no Rust"), two);
+    }
+
+    #[test]
+    fn of_two_versions_the_most_counts() {
+        let [one, other] = [(3, 0), (1, 2)].map(|(lines, unread)| Count { lines, unread });
+        let expected = Count {
+            lines: 3,
+            unread: 2,
+        };
+        assert_eq!([one.most(other), other.most(one)], [expected; 2]);
     }
 }

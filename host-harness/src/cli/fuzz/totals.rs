@@ -53,7 +53,8 @@ impl Totals {
             .unwrap_or_default()
     }
 
-    /// The record of a run of these targets.
+    /// The record of a run of these targets. Their processor time is not known of runs from before
+    /// it was kept.
     pub(super) fn run(&self, command: String, ran: &[&str], took: Duration, findings: u64) -> Run {
         let all = |member: &'static str| self.0.keys().map(move |name| self.number(name, member));
         let hours = |member| all(member).sum::<u64>() as f64 / HOUR as f64;
@@ -76,8 +77,8 @@ impl Totals {
             // With an hour for each.
             passed,
             result: format!(
-                "{found} in {} of {} targets; in all {:.1} h ({:.1} h of processor time) and {} \
-                 runs, and an hour or more since the last finding in {} targets",
+                "{found} in {} of {} targets; in all {:.1} h (at least {:.1} h of processor time) \
+                 and {} runs, and an hour or more since the last finding in {} targets",
                 ran.len(),
                 TARGETS.len(),
                 hours("seconds"),
@@ -140,7 +141,7 @@ mod tests {
         );
         assert!(
             run.result
-                .contains("in all 2.2 h (1.1 h of processor time) and 50 runs"),
+                .contains("in all 2.2 h (at least 1.1 h of processor time) and 50 runs"),
             "{}",
             run.result
         );
