@@ -26,8 +26,6 @@ use crate::{
 };
 
 const PROGRAM: &str = "clock";
-/// The naps end by the pause, at the latest after a time that even a busy machine does not need.
-const UNTIL_PAUSED: &str = "do=naps pause=1000 seconds=30";
 /// By the clock that stops with the machine.
 const SOME_SECONDS: &str = "do=naps seconds=5";
 
@@ -56,18 +54,17 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 fn paused(name: &'static str, length: Duration) -> Vec<Trial> {
     on_every_vmm(name, move |vmm| match env::var_os(IS_PAUSED) {
-        Some(_) => run(vmm),
+        Some(_) => run(vmm, length),
         None => pause(&format!("{vmm}::{name}"), length),
     })
 }
 
 /// Runs the guest, and shows its console at once.
-fn run(vmm: Vmm) -> Result<(), Failed> {
-    let report = vmm::run(
-        images()?.get(PROGRAM)?,
-        &config(vmm, UNTIL_PAUSED),
-        &mut stdout(),
-    )?;
+fn run(vmm: Vmm, length: Duration) -> Result<(), Failed> {
+    // The naps end by the pause, at the latest after a time that even a busy machine does not need.
+    let millis = (length - SLACK).as_millis();
+    let config = config(vmm, format!("do=naps pause={millis} seconds=30"));
+    let report = vmm::run(images()?.get(PROGRAM)?, &config, &mut stdout())?;
     match report.outcome.is_success() {
         true => Ok(()),
         false => Err(report.outcome.to_string().into()),
