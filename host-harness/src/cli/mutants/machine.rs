@@ -162,7 +162,9 @@ impl<'a> Trying<'a> {
     ) -> Result<(), TrialsError> {
         for test in tests {
             let (ran, output) = trials.run(test, trials::BUILD_LIMIT, stop)?;
-            if ran != Ran::Passed {
+            if ran == Ran::Passed {
+                note(format_args!("passes without a fault: {test}"));
+            } else {
                 let lines: Vec<&str> = output.lines().collect();
                 for line in &lines[lines.len().saturating_sub(SHOWN)..] {
                     note(format_args!("  {line}"));

@@ -13,6 +13,10 @@ use std::{
 /// What is not copied, wherever it is: what was built, and the history.
 const LEFT_OUT: [&str; 2] = ["target", ".git"];
 
+/// Not in the copy: cargo looks for this file in all folders above too, finds the checkout's, and
+/// joins lists such as the linker's arguments.
+const CARGO_CONFIG: &str = ".cargo/config.toml";
+
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TreeError {
     #[error("the sources cannot be copied to {} ({reason}): make room there", to.display())]
@@ -29,11 +33,15 @@ pub(super) fn folder(workspace: &Workspace) -> PathBuf {
 /// Makes the copy of this name as the checkout is now, and returns its folder.
 pub(super) fn copy(workspace: &Workspace, name: &str) -> Result<PathBuf, TreeError> {
     let to = folder(workspace).join(name);
-    mirror(workspace.root(), &to).map_err(|reason| TreeError::Copy {
+    let failed = |reason| TreeError::Copy {
         to: to.clone(),
         reason,
-    })?;
-    Ok(to)
+    };
+    mirror(workspace.root(), &to).map_err(failed)?;
+    match fs::remove_file(to.join(CARGO_CONFIG)) {
+        Err(reason) if reason.kind() != io::ErrorKind::NotFound => Err(failed(reason)),
+        _ => Ok(to),
+    }
 }
 
 /// Makes `to` like `from`. A file that is the same keeps its time, by which cargo knows it again.
@@ -135,5 +143,24 @@ mod tests {
             fs::read_to_string(to.join("src/lib.rs")).expect("it is there"),
             "one"
         );
+    }
+
+    #[test]
+    fn a_copy_inside_the_checkout_has_its_cargo_config_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |path: &str| {
+            let path = folder.path().join(path);
+            fs::create_dir_all(path.parent().expect("it has one")).expect("a folder");
+            fs::write(path, "").expect("a file");
+        };
+        let files = [CARGO_CONFIG, ".cargo/mutants.toml"];
+        files.map(write);
+        write("guest-image/Cargo.toml");
+        let workspace = Workspace::at(folder.path()).expect("a checkout");
+        for _ in 0..2 {
+            let copy = copy(&workspace, "tree").expect("it is copied");
+            let are_there = files.map(|file| copy.join(file).exists());
+            assert_eq!(are_there, [false, true]);
+        }
     }
 }
