@@ -254,5 +254,5 @@ fn mask(bit: u32) -> u64 {
 
 #[cfg(not(all(target_arch = "x86_64", not(any(loom, miri, sanitized)))))]
 fn mask(bit: u32) -> u64 {
-    1 << (bit % 64)
+    1_u64.wrapping_shl(bit)
 }

@@ -137,10 +137,7 @@ impl TaskRef {
     ///
     /// It is valid within the critical section: the runner needs one to take it out of the slot.
     pub(super) fn live_task(self, _cs: CriticalSection<'_>) -> Option<NonNull<Header>> {
-        if self.state().load(Ordering::Relaxed) & LIVE == 0 {
-            return None;
-        }
-        // Null if the slot was never used.
+        // Null if the slot was never used; `complete` takes the task out of a slot that was.
         let header = self.task().load(Ordering::Relaxed);
         NonNull::new(header).filter(|header| header.as_ptr() != vacant())
     }

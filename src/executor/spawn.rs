@@ -267,8 +267,9 @@ unsafe fn spawn<F: Future + 'static, H>(
     let vtable = task.vtable;
     // Memory is not allocated inside the critical section.
     let boxed = match &vtable.memory {
-        Memory::Pool(..) => None,
-        Memory::Heap(_) => allocate::<F>(),
+        #[cfg(feature = "alloc")]
+        Memory::Heap(_) => Some(super::heap::allocate::<F>()),
+        _ => None,
     };
     let found = critical(|cs| -> Result<(NonNull<Header>, Claimed), SpawnErrorKind> {
         if local.is_some_and(|runner| !core.has_runner(runner, cs)) {
@@ -331,18 +332,4 @@ unsafe fn spawn<F: Future + 'static, H>(
 unsafe fn join<F: Future>(slot: TaskRef, header: NonNull<Header>) -> JoinHandle<F::Output> {
     // SAFETY: the caller guarantees it, and the output is that of the future.
     unsafe { JoinHandle::new(slot, header) }
-}
-
-#[cfg(feature = "alloc")]
-fn allocate<F: Future>() -> Option<NonNull<Header>> {
-    Some(super::heap::allocate::<F>())
-}
-
-#[cfg(not(feature = "alloc"))]
-#[expect(
-    clippy::extra_unused_type_parameters,
-    reason = "used with the feature `alloc`"
-)]
-fn allocate<F: Future>() -> Option<NonNull<Header>> {
-    None
 }

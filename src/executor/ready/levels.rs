@@ -181,14 +181,14 @@ impl<const FIRST: usize, Below: Level> Level for Summary<FIRST, Below> {
     ) -> Option<u32> {
         let node = Self::node(summaries, blocks, number);
         while let Some(bit) = node.first_from(from / Below::TASKS) {
-            if bit != from / Below::TASKS {
-                from = bit * Below::TASKS;
-            }
+            // In a later child, all tasks come after `from`.
+            let is_first = bit == from / Below::TASKS;
+            let from_below = if is_first { from % Below::TASKS } else { 0 };
             // As in a pass, this is cleared before the word below is read. It is set again if more
             // is ready.
             M::clear(&node.word, bit);
             let child = number * BITS + bit;
-            let task = Below::take::<M>(summaries, blocks, child, from % Below::TASKS);
+            let task = Below::take::<M>(summaries, blocks, child, from_below);
             let below = Below::node(summaries, blocks, child);
             if below.word.load(Ordering::Relaxed) != 0 {
                 M::set(&node.word, bit);
