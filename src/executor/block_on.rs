@@ -237,6 +237,25 @@ mod tests {
         }
     }
 
+    /// Nests `depth` calls in a call, and returns `depth`.
+    fn nest(depth: u32) -> u32 {
+        let inner = async { if depth == 0 { 0 } else { 1 + nest(depth - 1) } };
+        block_on(inner, Ask)
+    }
+
+    #[test]
+    fn an_inner_call_has_a_number_of_its_own_even_after_others() {
+        alone(|| {
+            let number = |cx: &Context<'_>| number_of(cx.waker());
+            let numbers = poll_fn(|outer| {
+                nest(1);
+                let inner = block_on(poll_fn(|inner| Poll::Ready(number(inner))), Ask);
+                Poll::Ready((number(outer), inner))
+            });
+            assert_eq!(block_on(numbers, Ask), (0, 1));
+        });
+    }
+
     #[test]
     fn nested_and_concurrent_calls_keep_their_own_wakes() {
         let nested = |depth| {
@@ -269,10 +288,6 @@ mod tests {
     /// The 64th call succeeds; the 65th panics.
     #[test]
     fn the_sixty_fifth_call_panics() {
-        fn nest(depth: u32) -> u32 {
-            let inner = async { if depth == 0 { 0 } else { 1 + nest(depth - 1) } };
-            block_on(inner, Ask)
-        }
         alone(|| {
             assert_eq!(nest(FLAGS - 1), FLAGS - 1);
             let panic =

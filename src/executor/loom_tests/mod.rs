@@ -8,8 +8,8 @@
 //!
 //! loom sees what goes through [`crate::sync`]: atomics, and critical sections, as one lock. It
 //! sees plain memory only as [`Plain`], in the models' futures and outputs. Its threads stand for
-//! vCPUs, so there is no model of [`SingleVcpu`](super::SingleVcpu): the guest program `wake-sweep`
-//! places an interrupt at each instruction of one vCPU instead.
+//! vCPUs, so there is no model of wakes with [`SingleVcpu`](super::SingleVcpu): the guest program
+//! `wake-sweep` places an interrupt at each instruction of one vCPU instead.
 //!
 //! The models use boxed tasks, since a static pool would outlive an execution, and small executors,
 //! since each atomic costs time in each execution. A model in which a thread waits forever fails

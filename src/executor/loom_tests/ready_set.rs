@@ -3,12 +3,12 @@
 use core::array;
 
 use loom::{
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     thread,
 };
 
 use super::{super::ready::ReadySet, super::slot::Block, Two, TwoWords, check, keep};
-use crate::executor::{Capacity, Cpus, Shared};
+use crate::executor::{Capacity, Cpus, Shared, SingleVcpu};
 
 /// Each of two threads writes something for its task, relaxed, and wakes the task, while `passes`
 /// passes are made. Once nothing is ready, a visit of each task must have seen what was written for
@@ -81,6 +81,29 @@ fn two_wakers_and_takes<C: Capacity>(tasks: [u32; 2]) {
             visit(slot.data());
         }
     });
+}
+
+/// Here, as under Miri, these operations are not made of assembly.
+fn operations_change_the_bits_they_name<M: Cpus>() {
+    loom::model(|| {
+        let word = AtomicU64::new(0);
+        assert!(M::set(&word, 64 + 5), "it was not set");
+        assert_eq!(word.load(Relaxed), 0b10_0000);
+        M::raise(&word, 0b110);
+        assert_eq!(word.load(Relaxed), 0b10_0110);
+        M::clear(&word, 2);
+        assert_eq!(word.load(Relaxed), 0b10_0010);
+    });
+}
+
+#[test]
+fn operations_for_any_vcpu_change_the_bits_they_name() {
+    operations_change_the_bits_they_name::<Shared>();
+}
+
+#[test]
+fn operations_for_one_vcpu_change_the_bits_they_name() {
+    operations_change_the_bits_they_name::<SingleVcpu>();
 }
 
 #[test]

@@ -88,6 +88,24 @@ fn an_executor_counts_polls_wakes_and_waits() {
 }
 
 #[test]
+fn the_first_of_equally_long_polls_is_named() {
+    crate::tasks! {
+        async fn first(machine: &'static Rig), pool = 1 { machine.clock.pass(2_000); }
+        async fn second(machine: &'static Rig), pool = 1 { machine.clock.pass(2_000); }
+    }
+    let machine = machine();
+    let runner = machine.executor.enter().unwrap();
+    let mut runner = runner.with_timers(&machine.timers);
+    runner.spawner().spawn_detached(first(machine)).unwrap();
+    runner.spawner().spawn_detached(second(machine)).unwrap();
+    runner.run_until_idle();
+    let metrics = machine.executor.metrics();
+    assert_eq!(metrics.longest_poll, Duration::from_nanos(2_000));
+    let longest = metrics.longest_poll_task.expect("there was a poll");
+    assert!(longest.ends_with("::first"), "{longest}");
+}
+
+#[test]
 fn a_task_has_its_processor_time_and_share() {
     crate::tasks! {
         async fn works(machine: &'static Rig, nanos: u64), pool = 2 {

@@ -36,6 +36,26 @@ fn a_long_chain_of_outputs_does_not_overflow_the_stack() {
     assert_eq!((drops.count(), executor.core.ended()), (links, 0));
 }
 
+/// The handles are dropped with one output, so that several outputs wait at once.
+#[test]
+fn outputs_whose_handles_are_dropped_together_are_all_dropped() {
+    let executor = executor::<Up64>();
+    let mut runner = executor.enter().unwrap();
+    let drops = Drops::default();
+    let held: Vec<_> = (0..3)
+        .map(|_| {
+            let counted = drops.counted();
+            let task = Task::boxed(async move { counted });
+            runner.spawner().spawn(task).unwrap()
+        })
+        .collect();
+    let outer = Task::boxed(async { held });
+    let outer = runner.spawner().spawn(outer).unwrap();
+    runner.run(NeverIdle);
+    drop(outer);
+    assert_eq!((drops.count(), executor.core.ended()), (3, 0));
+}
+
 /// If the drop of one output unwinds, the others are dropped all the same.
 #[test]
 fn a_chain_of_outputs_is_dropped_even_if_one_unwinds() {

@@ -76,6 +76,30 @@ fn stale_wakers_do_no_harm() {
     assert_eq!(end_of(handle), Err(Aborted));
 }
 
+/// Otherwise a timer of embassy-time could wake the wrong task.
+#[cfg(feature = "embassy-time")]
+#[test]
+fn a_waker_is_not_taken_for_that_of_the_task_that_is_polled() {
+    tasks! {
+        async fn asks(kept: Kept), pool = 2 {
+            keep(&kept).await;
+            let is_known = |waker| current::deadline_slot_of(waker).is_some();
+            let wakers = kept.borrow();
+            let (own, others) = wakers.split_last().expect("it was kept");
+            assert!(is_known(own) && !others.iter().any(is_known));
+        }
+    }
+    alone(|| {
+        let executor = executor::<Up64>();
+        let mut runner = executor.enter().unwrap();
+        let (spawner, kept) = (runner.spawner(), Kept::default());
+        spawner.spawn_detached(asks(kept.clone())).unwrap();
+        spawner.spawn_detached(asks(kept.clone())).unwrap();
+        runner.run(NeverIdle);
+        assert_eq!(kept.borrow().len(), 2);
+    });
+}
+
 #[test]
 fn stale_wakers_and_abort_handles_leave_an_output_alone() {
     tasks! {

@@ -126,6 +126,18 @@ fn a_trace_follows_a_task_from_spawn_to_end() {
     assert!(events.iter().any(|what| what == "dropped"), "{events:?}");
 }
 
+#[test]
+fn a_task_is_shown_by_its_number() {
+    static EXECUTOR: Executor<Up64> = Executor::new(Shared);
+    let runner = EXECUTOR.enter().unwrap();
+    runner
+        .spawner()
+        .spawn_detached(waits(Rc::default()))
+        .unwrap();
+    let task = TaskId::of(EXECUTOR.ready.slot(0));
+    assert_eq!(task.to_string(), "task 1");
+}
+
 crate::tasks! {
     async fn leaves_waker(kept: Rc<RefCell<Option<Waker>>>), pool = 2 {
         poll_fn(|cx| {
