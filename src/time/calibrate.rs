@@ -149,6 +149,42 @@ mod tests {
         );
     }
 
+    /// Counters that count a read as one tick, and as `hz` ticks; the first begins at `known`.
+    fn counters(mut known: u64, hz: u64) -> impl FnMut() -> Option<Sample> {
+        move || {
+            known += 1;
+            let unknown = known * hz;
+            Some(Sample { known, unknown })
+        }
+    }
+
+    #[test]
+    fn two_measurements_that_are_far_off_do_not_count() {
+        for list in [[5, 1, 6, 1, 7], [5, 9, 4, 9, 3]] {
+            let mut list = list.into_iter();
+            let start = || counters(0, list.next().expect("five measurements"));
+            assert_eq!(frequency(1, 1, start), Some(5));
+        }
+    }
+
+    #[test]
+    fn a_measurement_lasts_its_span_from_any_first_count() {
+        for first in [0, 7, 1_000_000] {
+            let reads = Cell::new(0);
+            let start = || {
+                let mut counters = counters(first, 3);
+                let reads = &reads;
+                move || {
+                    reads.set(reads.get() + 1);
+                    counters()
+                }
+            };
+            assert_eq!(frequency(1, 100, start), Some(3));
+            // The first sample, those of the span, and the last one.
+            assert_eq!(reads.get(), MEASUREMENTS * (1 + 100 + 1), "from {first}");
+        }
+    }
+
     #[test]
     fn a_counter_that_stands_still_is_reported_soon() {
         let reads = Cell::new(0);
