@@ -132,6 +132,41 @@ mod tests {
         }
     }
 
+    #[cfg(feature = "embedded-hal")]
+    #[test]
+    fn a_blocking_delay_takes_as_long_as_requested() {
+        use crate::{
+            platform::host::VirtualClock,
+            test_support::{alone, leak},
+            time::{Clock, TimerQueue},
+        };
+        use core::sync::atomic::{AtomicU64, Ordering};
+        use embedded_hal::delay::DelayNs;
+
+        /// Each read takes half a microsecond.
+        struct Walking(AtomicU64);
+
+        impl Clock for Walking {
+            fn now(&self) -> Instant {
+                Instant::from_nanos(self.0.fetch_add(500, Ordering::Relaxed))
+            }
+        }
+
+        alone(|| {
+            let (clock, alarm) = (leak(Walking(AtomicU64::new(0))), leak(VirtualClock::new()));
+            TimerQueue::global().install(clock, alarm).unwrap();
+            let took = |delay: fn(u32), number| {
+                let start = clock.0.load(Ordering::Relaxed);
+                delay(number);
+                // The last read found that the time has passed.
+                clock.0.load(Ordering::Relaxed) - 500 - start
+            };
+            assert_eq!(took(|ns| Delay.delay_ns(ns), 2000), 2000);
+            assert_eq!(took(|us| Delay.delay_us(us), 30), 30_000);
+            assert_eq!(took(|ms| Delay.delay_ms(ms), 4), 4_000_000);
+        });
+    }
+
     /// Also with the longest argument.
     #[cfg(feature = "embedded-hal-async")]
     #[test]
