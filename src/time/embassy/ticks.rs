@@ -98,6 +98,18 @@ mod tests {
         }
     }
 
+    /// Of the default rate, 1 MHz, a conversion needs a division by a thousand and nothing else.
+    #[test]
+    fn conversions_use_the_smallest_numbers() {
+        fn numbers<const HZ: u64>() -> (u64, u64) {
+            (Ticks::<HZ>::TICKS, Ticks::<HZ>::NANOS)
+        }
+        assert_eq!(numbers::<1_000_000>(), (1, 1000));
+        assert_eq!(numbers::<32_768>(), (64, 1_953_125));
+        assert_eq!(numbers::<3_000_000>(), (3, 1000));
+        assert_eq!(numbers::<1_000_000_000>(), (1, 1));
+    }
+
     #[test]
     fn the_ends_of_the_range() {
         for end in [0, 1, 2, u64::MAX / 2, u64::MAX - 1, u64::MAX] {

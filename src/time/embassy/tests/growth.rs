@@ -131,6 +131,36 @@ fn stale_wakers_do_not_make_a_table_grow() {
     );
 }
 
+/// A full table grows if it was full within the 32 looks before, and no look is needed after them.
+#[test]
+fn looks_count_for_as_long_as_a_full_table_may_be_too_small() {
+    let (queue, _clock) = queue();
+    let growing = Growing::new(queue, table::<1>());
+    let sleepers = Recording::default();
+    let wakers = super::entries::wakers::<2>(&sleepers);
+    let fill = || wakers.iter().for_each(|waker| growing.ask(waker, at(1000)));
+    assert!(!growing.table.is_overfull() && !growing.growth.counts_looks());
+    for round in 0..2 {
+        fill();
+        assert!(growing.table.is_overfull() && growing.look());
+        for look in 0..32 {
+            assert!(growing.growth.counts_looks(), "{look} in round {round}");
+            assert!(!growing.table.is_overfull() && growing.look());
+        }
+        assert!(!growing.growth.counts_looks());
+    }
+    assert_eq!(growing.allocated.get(), 0);
+    // At the last of these looks.
+    fill();
+    for _ in 0..32 {
+        assert!(growing.look());
+    }
+    fill();
+    assert!(growing.look());
+    assert_eq!(growing.allocated.get(), 1);
+    assert!(!growing.growth.counts_looks());
+}
+
 #[test]
 fn without_memory_entries_are_evicted_in_turn_and_the_loop_pauses() {
     let (queue, _clock) = queue();
