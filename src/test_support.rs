@@ -1,5 +1,7 @@
 //! What the library's tests share: a process of a test's own, and statics made at run time.
 
+#[cfg(feature = "defmt")]
+use std::cell::Cell;
 #[cfg(not(loom))]
 use std::{
     any::type_name,
@@ -65,4 +67,35 @@ pub(crate) fn leak<T: Sync + 'static>(value: T) -> &'static T {
         .push(AtomicPtr::new(pointer.cast::<()>()));
     // SAFETY: the box is never freed, and the list only keeps its address.
     unsafe { &*pointer }
+}
+
+/// Returns what `log` sends by defmt: numbers, and indexes of texts, which only the receiver has.
+#[cfg(feature = "defmt")]
+pub(crate) fn defmt_bytes(log: impl FnOnce()) -> Vec<u8> {
+    std::thread_local! {
+        static BYTES: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    }
+
+    #[defmt::global_logger]
+    struct Logger;
+
+    // SAFETY: each thread has bytes of its own, so no two frames are mixed.
+    unsafe impl defmt::Logger for Logger {
+        fn acquire() {}
+
+        unsafe fn flush() {}
+
+        unsafe fn release() {}
+
+        unsafe fn write(bytes: &[u8]) {
+            let mut all = BYTES.take();
+            all.extend_from_slice(bytes);
+            BYTES.set(all);
+        }
+    }
+
+    defmt::timestamp!("{=u8}", 0);
+
+    log();
+    BYTES.take()
 }

@@ -2,7 +2,7 @@
 
 use core::{fmt, time::Duration};
 
-use super::TimerQueue;
+use super::{TimerQueue, scale::saturate};
 
 /// A point in time: nanoseconds since the platform's clock was started, in 64 bits (584 years).
 ///
@@ -138,12 +138,7 @@ impl Instant {
 
 /// The duration in nanoseconds; saturates.
 pub(super) const fn nanos(duration: Duration) -> u64 {
-    let nanos = duration.as_nanos();
-    if nanos > u64::MAX as u128 {
-        u64::MAX
-    } else {
-        nanos as u64
-    }
+    saturate(duration.as_nanos())
 }
 
 /// Seconds with nine decimals, or `never`.
@@ -238,5 +233,23 @@ mod tests {
             "1.020000003 s"
         );
         assert_eq!(Instant::NEVER.to_string(), "never");
+    }
+
+    #[cfg(feature = "defmt")]
+    #[test]
+    fn defmt_gets_nanoseconds_or_never() {
+        use crate::test_support::defmt_bytes;
+
+        let bytes = |instant: Instant| defmt_bytes(|| defmt::println!("{}", instant));
+        let has =
+            |bytes: &[u8], number: u64| bytes.windows(8).any(|eight| eight == number.to_le_bytes());
+        let (nanos, never) = (
+            bytes(Instant::from_nanos(u64::MAX - 1)),
+            bytes(Instant::NEVER),
+        );
+        assert!(has(&nanos, u64::MAX - 1), "{nanos:?}");
+        assert!(!has(&never, u64::MAX), "{never:?}");
+        // Each has a text.
+        assert_eq!(nanos.len(), never.len() + size_of::<u64>());
     }
 }

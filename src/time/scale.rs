@@ -69,11 +69,12 @@ impl Scale {
     }
 }
 
-const fn saturate(wide: u128) -> u64 {
-    if wide > u64::MAX as u128 {
-        u64::MAX
-    } else {
+/// The nearest number of 64 bits.
+pub(super) const fn saturate(wide: u128) -> u64 {
+    if wide >> 64 == 0 {
         wide as u64
+    } else {
+        u64::MAX
     }
 }
 
