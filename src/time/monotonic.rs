@@ -61,10 +61,9 @@ impl Monotonic {
             highest: AtomicU64::new(START),
             offset: AtomicU64::new(START.wrapping_sub(count)),
             minute: second.saturating_mul(60),
-            too_late: if too_late < TOO_LATE {
-                too_late
-            } else {
-                TOO_LATE
+            too_late: match too_late {
+                ..TOO_LATE => too_late,
+                _ => TOO_LATE,
             },
         }
     }
@@ -119,8 +118,10 @@ impl Monotonic {
         let (shown, held, jumped) = if (highest..self.too_late).contains(&time) {
             let first = replace(&self.highest, highest, time, readers);
             (first.then_some(time)?, 0, true)
-        } else if time < highest && highest - time < self.minute / 60 {
-            (highest, highest - time, false)
+        } else if let Some(behind) = highest.checked_sub(time)
+            && behind < self.minute / 60
+        {
+            (highest, behind, false)
         } else {
             let goes_on = highest.wrapping_sub(count);
             let first = replace(&self.offset, offset, goes_on, readers);

@@ -7,7 +7,7 @@ use std::{
 
 use proptest::prelude::*;
 
-use super::{Monotonic, Readers, Reading};
+use super::{Monotonic, Readers, Reading, TOO_LATE_SECONDS};
 
 const SECOND: u64 = 1_000_000;
 
@@ -163,6 +163,28 @@ fn a_step_back_of_exactly_a_second_is_not_small() {
 }
 
 #[test]
+fn a_jump_of_exactly_a_minute_is_not_reported() {
+    for (elapsed, jumped) in [(60 * SECOND, false), (60 * SECOND + 1, true)] {
+        let held = 0;
+        let expected = Reading {
+            elapsed,
+            held,
+            jumped,
+        };
+        assert_eq!(read(&clock(7), 7 + elapsed), expected);
+    }
+}
+
+#[test]
+fn a_counter_that_goes_ahead_is_the_usual_case() {
+    let clock = clock(3);
+    assert_eq!(clock.usual(|| Some(7)), Some(4));
+    assert_eq!(clock.usual(|| Some(7)), Some(4));
+    assert_eq!(clock.usual(|| Some(6)), None);
+    assert_eq!(clock.usual(|| Some(8)), Some(5));
+}
+
+#[test]
 fn a_counter_that_cannot_be_read_changes_nothing() {
     let clock = clock(0);
     read(&clock, 7);
@@ -194,6 +216,20 @@ fn a_jump_by_a_century_is_not_believed() {
         let elapsed = read(&clock, count).elapsed;
         assert!((last..(1 << 63) + (1 << 40)).contains(&elapsed));
         last = elapsed;
+    }
+}
+
+/// The range is that of an `Instant`, or of a fast counter's half.
+#[test]
+fn a_jump_to_the_end_of_the_range_is_not_believed() {
+    for (second, end) in [
+        (SECOND, SECOND * TOO_LATE_SECONDS),
+        (1000 * SECOND, 1 << 63),
+    ] {
+        for (count, elapsed) in [(end - 1, end - 1), (end, 0)] {
+            let reading = read(&Monotonic::start(0, second), count);
+            assert_eq!((reading.elapsed, reading.jumped), (elapsed, true));
+        }
     }
 }
 
