@@ -214,7 +214,7 @@ mod tests {
         pin::pin,
         task::Waker,
     };
-    use std::{boxed::Box, rc::Rc};
+    use std::{boxed::Box, rc::Rc, string::ToString};
 
     fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
         future.poll(&mut Context::from_waker(Waker::noop()))
@@ -252,6 +252,12 @@ mod tests {
         // And without a first poll before it.
         let late = pin!(queue.with_deadline(at(10), pending::<()>()));
         assert_eq!(poll(late), Poll::Ready(Err(TimedOut)));
+    }
+
+    #[test]
+    fn its_error_says_what_to_do() {
+        let message = TimedOut.to_string();
+        assert!(message.contains("give it more time"), "{message}");
     }
 
     #[test]

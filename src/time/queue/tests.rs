@@ -10,9 +10,13 @@ use std::{
     mem::ManuallyDrop,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
+    ptr,
     string::ToString,
-    sync::Arc,
-    task::{Wake, Waker},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{RawWaker, RawWakerVTable, Wake, Waker},
     time::Duration,
     vec,
     vec::Vec,
@@ -258,6 +262,35 @@ fn debug_shows_deadline_and_state() {
         timer.contains("deadline: Instant(7), state: Waiting"),
         "{timer}"
     );
+}
+
+#[test]
+fn a_timer_that_ends_at_its_first_poll_has_fired() {
+    let (queue, _clock) = queue();
+    let mut timer = Box::pin(queue.timer(at(0)));
+    assert!(std::format!("{timer:?}").contains("state: Idle"));
+    assert!(poll(&mut timer, Waker::noop()).is_ready());
+    assert!(std::format!("{timer:?}").contains("state: Fired"));
+}
+
+#[test]
+fn a_waker_that_polls_again_is_not_cloned_again() {
+    static CLONES: AtomicUsize = AtomicUsize::new(0);
+    static FUNCTIONS: RawWakerVTable = RawWakerVTable::new(
+        |data| {
+            CLONES.fetch_add(1, Ordering::Relaxed);
+            RawWaker::new(data, &FUNCTIONS)
+        },
+        |_| (),
+        |_| (),
+        |_| (),
+    );
+    let (queue, _clock) = queue();
+    // SAFETY: the functions ignore the data.
+    let waker = unsafe { Waker::new(ptr::null(), &FUNCTIONS) };
+    let mut timer = waiting(queue, 10, &waker);
+    assert!(poll(&mut timer, &waker).is_pending());
+    assert_eq!(CLONES.load(Ordering::Relaxed), 1);
 }
 
 #[test]
