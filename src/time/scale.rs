@@ -70,6 +70,7 @@ impl Scale {
 }
 
 /// The nearest number of 64 bits.
+#[inline]
 pub(super) const fn saturate(wide: u128) -> u64 {
     if wide >> 64 == 0 {
         wide as u64
