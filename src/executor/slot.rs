@@ -137,8 +137,9 @@ impl TaskRef {
     ///
     /// It is valid within the critical section: the runner needs one to take it out of the slot.
     pub(super) fn live_task(self, _cs: CriticalSection<'_>) -> Option<NonNull<Header>> {
-        // Null if the slot was never used; `complete` takes the task out of a slot that was.
-        let header = self.task().load(Ordering::Relaxed);
+        // Null if the slot was never used; `complete` takes the task out of a slot that was. A task
+        // begins outside of critical sections, so this is what makes its header's contents visible.
+        let header = self.task().load(Ordering::Acquire);
         NonNull::new(header).filter(|header| header.as_ptr() != vacant())
     }
 
