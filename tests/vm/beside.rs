@@ -9,7 +9,7 @@ use std::{
 use dormir_harness::vmm::{self, Report, RunConfig};
 use libtest_mimic::Failed;
 
-use crate::guest::{LIMIT, images};
+use crate::guest::{LIMIT, image_of};
 
 /// Hands each piece of the console on.
 struct Console(Sender<Vec<u8>>);
@@ -56,7 +56,7 @@ pub(crate) fn beside(
     act: impl FnOnce() -> Result<(), Failed>,
 ) -> Result<Beside, Failed> {
     let (sender, console) = mpsc::channel();
-    let elf = images()?.get(image)?;
+    let elf = image_of(image)?;
     thread::scope(|scope| {
         let runs = scope.spawn(|| vmm::run(elf, config, &mut Console(sender)));
         let acted = wait_for(text, &console).and_then(|before| act().map(|()| before));

@@ -13,7 +13,7 @@ use dormir_harness::vmm::{self, Accelerator, Device, GuestInput, MachineType, Vm
 use libtest_mimic::{Failed, Trial};
 use tempfile::NamedTempFile;
 
-use crate::guest::{boot, config, images};
+use crate::guest::{boot, config, image_of};
 
 /// Of the case `drops`: the regions to which it writes, how many sectors they have, and how far
 /// they are apart.
@@ -237,7 +237,7 @@ fn flood(vmm: Vmm) -> Result<(), Failed> {
             .then(|| GuestInput::from_bytes(b"text"))
             .transpose()?;
         let mut reader = SlowReader(Vec::new());
-        let report = vmm::run(images()?.get("devices")?, &config, &mut reader)?;
+        let report = vmm::run(image_of("devices")?, &config, &mut reader)?;
         let (came, sent) = (reader.0.len(), expected.len());
         if !report.outcome.is_success() || reader.0 != expected.as_bytes() {
             let outcome = report.outcome;

@@ -12,7 +12,7 @@ use dormir_harness::vmm::{Accelerator, GdbListener, Outcome, RunConfig, Vmm};
 use libtest_mimic::{Failed, Trial};
 
 use crate::{
-    guest::{LIMIT, Run, boot, config, images, on_every_vmm},
+    guest::{LIMIT, Run, boot, config, image_of, on_every_vmm},
     sweep::Disassembly,
 };
 use client::{Client, digits};
@@ -51,7 +51,7 @@ fn debug(
     debugger: impl FnOnce(u16) -> Result<(), Failed> + Send,
 ) -> Result<Run, Failed> {
     // Their build may take longer than a debugger waits.
-    images()?;
+    image_of(image)?;
     let listener = GdbListener::bind(0)?;
     let (port, stop) = (listener.port(), config.stop.clone());
     let config = RunConfig {
@@ -86,7 +86,7 @@ fn kind(vmm: Vmm) -> char {
 }
 
 fn stops(vmm: Vmm) -> Result<(), Failed> {
-    let image = Disassembly::read(images()?.get("demo")?)?;
+    let image = Disassembly::read(image_of("demo")?)?;
     let halt = image.symbol("dormir_halt_instruction")?;
     let is_ours = vmm == Vmm::Kvm;
     let entry = image.symbol(match is_ours {
@@ -172,7 +172,7 @@ fn check_registers_and_memory(gdb: &mut Client) -> Result<(), Failed> {
 
 /// After a debugger with a breakpoint at each sleep, the guest goes on and no breakpoint is left.
 fn leaves(vmm: Vmm, detaches: bool) -> Result<(), Failed> {
-    let image = Disassembly::read(images()?.get("hello")?)?;
+    let image = Disassembly::read(image_of("hello")?)?;
     let halt = image.symbol("dormir_halt_instruction")?;
     let kind = kind(vmm);
     let run = debug("hello", config(vmm, ""), |port| {
@@ -280,7 +280,7 @@ fn waits(vmm: Vmm, connects: bool) -> Result<(), Failed> {
 /// Whatever else connects first does no harm, and does not start the guest.
 fn garbage(vmm: Vmm) -> Result<(), Failed> {
     let first_instruction = match vmm {
-        Vmm::Kvm => Disassembly::read(images()?.get("hello")?)?.symbol("dormir_direct_entry")?,
+        Vmm::Kvm => Disassembly::read(image_of("hello")?)?.symbol("dormir_direct_entry")?,
         Vmm::Qemu(..) => RESET_VECTOR,
     };
     let run = debug("hello", config(vmm, ""), |port| {

@@ -1,6 +1,11 @@
 //! Boots guests for tests.
 
-use std::{path::Path, sync::LazyLock, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{LazyLock, Mutex},
+    time::Duration,
+};
 
 use dormir_harness::{
     guest::{self, Images, Profile},
@@ -8,7 +13,7 @@ use dormir_harness::{
     vmm::{self, Accelerator, Outcome, Report, RunConfig, StopToken, Vmm, kvm},
     workspace::Workspace,
 };
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::{Arguments, Failed, Trial};
 
 /// The time limit of a guest, boot included: ten times what the slowest takes on a slow machine.
 pub(crate) const LIMIT: Duration = Duration::from_secs(120);
@@ -51,54 +56,70 @@ impl Run {
 /// The test programs; each is of a package of its own.
 pub(crate) const TEST_PROGRAMS: [&str; 2] = ["cases", "embassy"];
 
+/// The other programs.
+const NAMES: [&str; 33] = [
+    "bare",
+    "big-image",
+    "clock",
+    "counts",
+    "demo",
+    "device-sweep",
+    "devices",
+    "echo",
+    "endings",
+    "fetches",
+    "hello",
+    "hello-console",
+    "hello-net",
+    "hello-serial",
+    "hello-vsock",
+    "host-calls",
+    "http",
+    "image",
+    "latency",
+    "random-programs",
+    "sends",
+    "shell",
+    "size-dormir",
+    "size-embassy",
+    "size-empty",
+    "sleeps",
+    "soak",
+    "store-key",
+    "storm",
+    "sweep",
+    "vsock",
+    "wake-sweep",
+    "watched",
+];
+
 /// Guest images that are built when they are first asked for.
 type Built = LazyLock<Result<Images, String>>;
 
-/// Returns the images of the test programs.
-pub(crate) fn test_programs() -> Result<&'static Images, Failed> {
-    static IMAGES: Built = LazyLock::new(|| build(Profile::Release, &TEST_PROGRAMS));
-    built(&IMAGES)
+/// The part of tests' names by which this run chooses them, if it does.
+pub(crate) fn filter() -> Option<&'static str> {
+    static FILTER: LazyLock<Option<String>> = LazyLock::new(|| Arguments::from_args().filter);
+    FILTER.as_deref()
 }
 
-/// Returns the images of the other programs.
-pub(crate) fn images() -> Result<&'static Images, Failed> {
-    const NAMES: [&str; 33] = [
-        "bare",
-        "big-image",
-        "clock",
-        "counts",
-        "demo",
-        "device-sweep",
-        "devices",
-        "echo",
-        "endings",
-        "fetches",
-        "hello",
-        "hello-console",
-        "hello-net",
-        "hello-serial",
-        "hello-vsock",
-        "host-calls",
-        "http",
-        "image",
-        "latency",
-        "random-programs",
-        "sends",
-        "shell",
-        "size-dormir",
-        "size-embassy",
-        "size-empty",
-        "sleeps",
-        "soak",
-        "store-key",
-        "storm",
-        "sweep",
-        "vsock",
-        "wake-sweep",
-        "watched",
+/// Returns the image of a program. All are built at once, which takes minutes; in a run of chosen
+/// tests only those that are asked for.
+pub(crate) fn image_of(name: &str) -> Result<&'static Path, Failed> {
+    static ALL: [Built; 2] = [
+        LazyLock::new(|| build(Profile::Release, &TEST_PROGRAMS)),
+        LazyLock::new(|| build(Profile::Release, &NAMES)),
     ];
-    static IMAGES: Built = LazyLock::new(|| build(Profile::Release, &NAMES));
-    built(&IMAGES)
+    static CHOSEN: Mutex<BTreeMap<String, &Result<Images, String>>> = Mutex::new(BTreeMap::new());
+
+    let images = match filter() {
+        None => &*ALL[usize::from(!TEST_PROGRAMS.contains(&name))],
+        Some(_) => {
+            let mut chosen = CHOSEN.lock().map_err(|_| "a build of a guest panicked")?;
+            let build = || Box::leak(Box::new(build(Profile::Release, &[name]))) as &_;
+            *chosen.entry(name.to_owned()).or_insert_with(build)
+        }
+    };
+    Ok(built(images)?.get(name)?)
 }
 
 /// Returns the image `endings` of the development profile.
@@ -119,13 +140,13 @@ fn build(profile: Profile, names: &[&str]) -> Result<Images, String> {
     build().map_err(|error| error.to_string())
 }
 
-fn built(images: &'static Built) -> Result<&'static Images, Failed> {
+fn built(images: &Result<Images, String>) -> Result<&Images, Failed> {
     images.as_ref().map_err(|error| Failed::from(error.clone()))
 }
 
 /// Boots the guest program `image` and waits for its end.
 pub(crate) fn boot(image: &str, config: &RunConfig) -> Result<Run, Failed> {
-    boot_file(images()?.get(image)?, config)
+    boot_file(image_of(image)?, config)
 }
 
 /// Boots the guest in this file and waits for its end.

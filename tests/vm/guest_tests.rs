@@ -1,7 +1,8 @@
 //! Tests in guests: each test of each test program, under each VMM.
 //!
 //! They are listed as `cargo test` in a guest's package lists them, from the programs' tables, so
-//! the programs are built before the first test.
+//! the programs are built before the first test, unless the name of a VMM's test is given that is
+//! not of theirs.
 
 use dormir_harness::{
     guest_tests::{self, GuestTest, TestReport},
@@ -9,7 +10,7 @@ use dormir_harness::{
 };
 use libtest_mimic::{Failed, Trial};
 
-use crate::guest::{TEST_PROGRAMS, config, on_every_vmm, test_programs};
+use crate::guest::{TEST_PROGRAMS, config, filter, image_of, on_every_vmm};
 
 /// A test that checks nothing under KVM, as its source explains, and so must not seem to pass there.
 const ONLY_UNDER_TCG: &str = "cases::interrupts::spurious_ends_no_other";
@@ -19,8 +20,25 @@ pub(crate) fn trials() -> Vec<Trial> {
         "qemu-tcg/q35::cases::events::is_polled_amid_signals:each-instruction",
         signals_at_each_instruction,
     );
-    let trials = TEST_PROGRAMS.into_iter().flat_map(trials_of);
+    let programs = TEST_PROGRAMS.into_iter();
+    let listed =
+        programs.filter(|program| filter().is_none_or(|filter| may_be_of(filter, program)));
+    let trials = listed.flat_map(trials_of);
     trials.chain([each_instruction]).collect()
+}
+
+/// Whether a filter may choose tests of a program. One that begins with the name of a VMM, or of
+/// Hyperlight, is of what follows it.
+fn may_be_of(filter: &str, program: &str) -> bool {
+    let Some((vmm, rest)) = filter.split_once("::") else {
+        return true;
+    };
+    let is_vmm = |other: Vmm| other.to_string() == vmm;
+    if !vmm.starts_with("hyperlight") && !Vmm::ALL.into_iter().any(is_vmm) {
+        return true;
+    }
+    let prefix = format!("{program}::");
+    rest.starts_with(&prefix) || prefix.starts_with(rest)
 }
 
 fn trials_of(program: &'static str) -> Vec<Trial> {
@@ -54,7 +72,7 @@ fn signals_at_each_instruction() -> Result<(), Failed> {
 
 /// Returns the tests of a test program.
 fn tests_of(program: &str) -> Result<Vec<GuestTest>, Failed> {
-    let tests = guest_tests::list(test_programs()?.get(program)?)?;
+    let tests = guest_tests::list(image_of(program)?)?;
     let tests = tests.filter(|tests| !tests.is_empty());
     tests.ok_or_else(|| format!("`{program}` has no tests").into())
 }
@@ -73,7 +91,7 @@ pub(crate) fn run(
     config: &RunConfig,
 ) -> Result<(TestReport, String), Failed> {
     let mut console = Vec::new();
-    let report = guest_tests::run(test_programs()?.get(program)?, test, config, &mut console)?;
+    let report = guest_tests::run(image_of(program)?, test, config, &mut console)?;
     Ok((report, String::from_utf8_lossy(&console).into_owned()))
 }
 

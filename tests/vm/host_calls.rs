@@ -17,7 +17,7 @@ use libtest_mimic::{Failed, Trial};
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::{
-    guest::{Run, boot, config, images, on_every_vmm},
+    guest::{Run, boot, config, image_of, on_every_vmm},
     pages,
 };
 
@@ -135,7 +135,7 @@ fn shown(vmm: Vmm) -> Result<(), Failed> {
         include_str!("host_calls/page.rs"),
     ];
     pages::check_shown(page, "## The same guest without Hyperlight", &built)?;
-    let printed = page::run(images()?.get("fetches")?, vmm).map_err(|error| error.to_string())?;
+    let printed = page::run(image_of("fetches")?, vmm).map_err(|error| error.to_string())?;
     match printed == "20 pages have 190 bytes\n" {
         true => Ok(()),
         false => Err(printed.into()),

@@ -16,7 +16,7 @@ use rustix::{
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
 };
 
-use crate::guest::{LIMIT, Run, boot, config, images, on_every_vmm};
+use crate::guest::{LIMIT, Run, boot, config, image_of, on_every_vmm};
 
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = on_every_vmm("input:any-bytes", any_bytes);
@@ -47,7 +47,7 @@ fn with_input(vmm: Vmm, image: &str, input: &[u8]) -> Result<(Run, Vec<u8>), Fai
     let mut config = config(vmm, "");
     config.input = Some(GuestInput::from_bytes(input)?);
     let mut console = Vec::new();
-    let report = vmm::run(images()?.get(image)?, &config, &mut console)?;
+    let report = vmm::run(image_of(image)?, &config, &mut console)?;
     let text = String::from_utf8_lossy(&console).into_owned();
     let run = Run {
         report,
@@ -129,7 +129,7 @@ fn slow_console(vmm: Vmm) -> Result<(), Failed> {
         bytes: Vec::new(),
         opens: Instant::now() + Duration::from_secs(8),
     };
-    let report = vmm::run(images()?.get("shell")?, &config, &mut console)?;
+    let report = vmm::run(image_of("shell")?, &config, &mut console)?;
     let run = Run {
         report,
         console: String::from_utf8_lossy(&console.bytes).into_owned(),

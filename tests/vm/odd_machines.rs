@@ -6,7 +6,7 @@ use assert_cmd::Command;
 use dormir_abi::exit;
 use libtest_mimic::{Failed, Trial};
 
-use crate::guest::images;
+use crate::guest::image_of;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -25,7 +25,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// Boots `hello` on a microvm with a debug console and these options; returns its exit code, if it
 /// has one, and its console.
 fn hello(options: &str, arguments: &str) -> Result<(Option<u8>, String), Failed> {
-    boot_by_hand(images()?.get("hello")?, options, arguments, &DEBUG_CONSOLE)
+    boot_by_hand(image_of("hello")?, options, arguments, &DEBUG_CONSOLE)
 }
 
 /// QEMU's options for a debug console.
@@ -107,7 +107,7 @@ fn without_pit() -> Result<(), Failed> {
 
 /// Neither a debug console nor a serial line: nothing is printed, and nothing waits for either.
 fn without_console() -> Result<(), Failed> {
-    let ended = boot_by_hand(images()?.get("hello")?, "pit=on,pic=on", "", &[])?;
+    let ended = boot_by_hand(image_of("hello")?, "pit=on,pic=on", "", &[])?;
     if ended == (Some(exit::SUCCESS), String::new()) {
         return Ok(());
     }

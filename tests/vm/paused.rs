@@ -21,7 +21,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use crate::{
-    guest::{config, images, on_every_vmm},
+    guest::{config, image_of, on_every_vmm},
     restored::qemu::Qemu,
 };
 
@@ -64,7 +64,7 @@ fn run(vmm: Vmm, length: Duration) -> Result<(), Failed> {
     // The naps end by the pause, at the latest after a time that even a busy machine does not need.
     let millis = (length - SLACK).as_millis();
     let config = config(vmm, format!("do=naps pause={millis} seconds=30"));
-    let report = vmm::run(images()?.get(PROGRAM)?, &config, &mut stdout())?;
+    let report = vmm::run(image_of(PROGRAM)?, &config, &mut stdout())?;
     match report.outcome.is_success() {
         true => Ok(()),
         false => Err(report.outcome.to_string().into()),
@@ -158,7 +158,7 @@ fn with_descendants(process: u32) -> Result<Vec<u32>, Failed> {
 
 /// QEMU's monitor stops the machine, saves it asleep, and restores it.
 fn by_the_monitor() -> Result<(), Failed> {
-    let mut qemu = Qemu::start(images()?.get(PROGRAM)?, SOME_SECONDS, &["-accel", "tcg"])?;
+    let mut qemu = Qemu::start(image_of(PROGRAM)?, SOME_SECONDS, &["-accel", "tcg"])?;
     qemu.add_disk()?;
     qemu.command("cont", json!({}))?;
     while qemu.line()? != "napping" {}

@@ -6,7 +6,7 @@ use std::{path::Path, time::Duration};
 use dormir_harness::vmm::{Outcome, Vmm};
 use libtest_mimic::{Failed, Trial};
 
-use crate::guest::{Run, boot_file, config, endings_in_dev, images, on_every_vmm};
+use crate::guest::{Run, boot_file, config, endings_in_dev, image_of, on_every_vmm};
 
 /// The guest's cases. The lines that they fail at end with their names.
 const SOURCE: &str = include_str!("../../guest-image/programs/src/bin/endings/reports.rs");
@@ -53,7 +53,7 @@ const AT_THE_LINE: &[&str] = &[
 pub(crate) fn trials() -> Vec<Trial> {
     let cases = CASES.iter().flat_map(|(case, ending)| {
         let release = on_every_vmm(&format!("{case}-release"), move |vmm| {
-            reports(images()?.get("endings")?, vmm, case, ending)
+            reports(image_of("endings")?, vmm, case, ending)
         });
         let dev = on_every_vmm(&format!("{case}-dev"), move |vmm| {
             reports(endings_in_dev()?, vmm, case, ending)

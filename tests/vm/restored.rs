@@ -12,7 +12,7 @@ use libtest_mimic::{Failed, Trial};
 use serde_json::json;
 
 use crate::{
-    guest::images,
+    guest::image_of,
     sweep::{Disassembly, RecordedStep, steps_of},
 };
 use qemu::Qemu;
@@ -74,7 +74,7 @@ fn no_wake_is_lost(each: usize) -> Result<(), Failed> {
             return Err(text.into());
         }
     }
-    let halt = Disassembly::read(images()?.get(PROGRAM)?)?.symbol("dormir_halt_instruction")?;
+    let halt = Disassembly::read(image_of(PROGRAM)?)?.symbol("dormir_halt_instruction")?;
     if places.last().is_none_or(|place| place.address != halt) {
         return Err("the path does not end at the halt".into());
     }
@@ -92,7 +92,7 @@ fn some_lost(idle: &str, snapshot: Snapshot) -> Result<(), Failed> {
 
 /// Restores the guest at every `each`th instruction, and at those of the last check and the halt.
 fn along_the_path(idle: &str, each: usize, snapshot: Snapshot) -> Result<Vec<Place>, Failed> {
-    let elf = images()?.get(PROGRAM)?;
+    let elf = image_of(PROGRAM)?;
     let image = Disassembly::read(elf)?;
     let halt = image.symbol("dormir_halt")?..=image.symbol("dormir_halt_instruction")?;
     let begin = image.symbol("sweep_step_begins")?;

@@ -9,7 +9,7 @@ use std::{
 use dormir_harness::vmm::{MachineType, qemu};
 use libtest_mimic::{Failed, Trial};
 
-use crate::guest::{LIMIT, images};
+use crate::guest::{LIMIT, image_of};
 
 /// QEMU's exit status for the guest's exit code 0.
 const PASS: i32 = 33;
@@ -41,7 +41,7 @@ fn hello(machine: MachineType) -> Result<(), Failed> {
             "-machine", machine, "-accel", "tcg", "-cpu", "max", "-serial", "stdio",
         ])
         .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-kernel"])
-        .arg(images()?.get("hello")?)
+        .arg(image_of("hello")?)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()

@@ -7,7 +7,7 @@ use dormir_harness::{
 };
 use libtest_mimic::{Failed, Trial};
 
-use crate::guest::{Run, images, is_panic};
+use crate::guest::{Run, image_of, is_panic};
 
 /// Kinds of wakes of which some are lost on purpose: by a timer, a task and an interrupt.
 const LOST: [&str; 3] = ["timers", "tasks", "interrupts"];
@@ -32,7 +32,7 @@ fn run(vmm: Vmm, seconds: u64, arguments: &str) -> Result<Run, Failed> {
         arguments,
     };
     let mut console = Vec::new();
-    let elf = images()?.get(soak::PROGRAM)?;
+    let elf = image_of(soak::PROGRAM)?;
     let report = soak.run(elf, &StopToken::default(), &mut console)?;
     let console = String::from_utf8_lossy(&console).into_owned();
     Ok(Run { report, console })

@@ -15,7 +15,7 @@ use dormir_abi::{
 use libtest_mimic::{Failed, Trial};
 
 use crate::{
-    guest::images,
+    guest::image_of,
     odd_machines::{DEBUG_CONSOLE, boot_by_hand, is},
     pages::Folder,
 };
@@ -96,7 +96,7 @@ impl StartInfo {
 
     /// Boots a guest program with this start info; returns its exit code and its console.
     fn boot(&self, program: &str) -> Result<(Option<u8>, String), Failed> {
-        let image = fs::read(images()?.get(program)?)?;
+        let image = fs::read(image_of(program)?)?;
         // Tests run in parallel.
         static BOOTS: AtomicU32 = AtomicU32::new(0);
         let number = BOOTS.fetch_add(1, Ordering::Relaxed);

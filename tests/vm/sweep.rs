@@ -13,7 +13,7 @@ use std::{fs, path::PathBuf};
 use dormir_harness::vmm::{Accelerator, MachineType, Vmm};
 use libtest_mimic::{Failed, Trial};
 
-use crate::guest::{Run, boot, config, images};
+use crate::guest::{Run, boot, config, image_of};
 pub(crate) use path::Disassembly;
 use path::{InterruptedPath, Start};
 
@@ -105,7 +105,7 @@ fn check_path(
     interrupt: &[RecordedStep],
     listing: &str,
 ) -> Result<usize, Failed> {
-    let image = Disassembly::read(images()?.get(image)?)?;
+    let image = Disassembly::read(image_of(image)?)?;
     let path = InterruptedPath::new(&image, addresses(nmi), Start::Task)?;
     path.check_unbroken()?;
     path.check_ends_asleep(image.symbol("dormir_halt_instruction")?)?;

@@ -4,7 +4,7 @@
 use libtest_mimic::{Failed, Trial};
 
 use super::{Disassembly, RecordedStep, none_lost, some_lost, steps_of};
-use crate::guest::images;
+use crate::guest::image_of;
 
 const PROGRAM: &str = "device-sweep";
 
@@ -37,7 +37,7 @@ pub(super) fn trials() -> Vec<Trial> {
 fn every_instruction() -> Result<(), Failed> {
     let steps = steps_of(PROGRAM, "", STEPS)?;
     none_lost(&steps, "device")?;
-    let image = Disassembly::read(images()?.get(PROGRAM)?)?;
+    let image = Disassembly::read(image_of(PROGRAM)?)?;
     let halt = image.symbol("dormir_halt_instruction")?;
     let is_asleep = |step: &&RecordedStep| step.address == halt + HALT_LENGTH;
     let asleep = steps.iter().rev().take_while(is_asleep).count();

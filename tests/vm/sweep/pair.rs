@@ -9,7 +9,7 @@ use super::{
     Disassembly, InterruptedPath, RecordedStep, Start, addresses, none_lost, run, some_lost,
     write_listing,
 };
-use crate::guest::images;
+use crate::guest::image_of;
 
 const PROGRAM: &str = "sweep";
 
@@ -104,7 +104,7 @@ fn are_at(seconds: &[RecordedStep], places: &[u64], name: &str) -> Result<(), Fa
 /// At each instruction of the idle path an interrupt or NMI comes whose handler wakes nothing, and
 /// a second one, whose handler wakes the task, is taken as soon as the first has returned.
 fn back_to_back() -> Result<(), Failed> {
-    let image = Disassembly::read(images()?.get(PROGRAM)?)?;
+    let image = Disassembly::read(image_of(PROGRAM)?)?;
     let swept = |first, then, gap| {
         let arguments = format!("via={first} then={then} wakes=second");
         let swept = sweep(&arguments, PATH, gap..=gap)?;
@@ -140,7 +140,7 @@ fn back_to_back() -> Result<(), Failed> {
 /// The vCPU sleeps, and a first interrupt or NMI comes. At each instruction of its handler and of
 /// the path back to the `hlt` a second one comes. The first wakes the task, or nothing.
 fn second_at_each_instruction() -> Result<(), Failed> {
-    let image = Disassembly::read(images()?.get(PROGRAM)?)?;
+    let image = Disassembly::read(image_of(PROGRAM)?)?;
     for wakes in ["second", "both"] {
         let swept = |first: &str, then| {
             let arguments = format!("via={first} then={then} wakes={wakes}");
