@@ -272,8 +272,8 @@ impl<N: TreeNode> Tree<N> {
     }
 
     /// Removes a node with two children: the next node in order, which has no left child, takes its
-    /// position. Returns the lowest node that has lost one below it: the one above the next node, or
-    /// the next node if the removed one was that.
+    /// position. Returns the lowest node that has lost one below it: the one above the next node,
+    /// or the next node if the removed one was that.
     #[inline(never)]
     fn remove_inner(&self, node: &'static N, left: &'static N, right: &'static N) -> &'static N {
         let mut next = right;

@@ -96,14 +96,17 @@ const NAMES: [&str; 33] = [
 /// Guest images that are built when they are first asked for.
 type Built = LazyLock<Result<Images, String>>;
 
-/// The part of tests' names by which this run chooses them, if it does.
-pub(crate) fn filter() -> Option<&'static str> {
+/// What follows the VMM's name, if this run is of tests whose names begin with one and go on.
+pub(crate) fn chosen() -> Option<&'static str> {
     static FILTER: LazyLock<Option<String>> = LazyLock::new(|| Arguments::from_args().filter);
-    FILTER.as_deref()
+    let (vmm, rest) = FILTER.as_deref()?.split_once("::")?;
+    let is_vmm = |other: Vmm| other.to_string() == vmm;
+    let is_whole = vmm.starts_with("hyperlight") || Vmm::ALL.into_iter().any(is_vmm);
+    (is_whole && !rest.is_empty()).then_some(rest)
 }
 
-/// Returns the image of a program. All are built at once, which takes minutes; in a run of chosen
-/// tests only those that are asked for.
+/// Returns the image of a program. All are built at once, which takes minutes, and before others
+/// run; for few tests only those that are asked for.
 pub(crate) fn image_of(name: &str) -> Result<&'static Path, Failed> {
     static ALL: [Built; 2] = [
         LazyLock::new(|| build(Profile::Release, &TEST_PROGRAMS)),
@@ -111,7 +114,7 @@ pub(crate) fn image_of(name: &str) -> Result<&'static Path, Failed> {
     ];
     static CHOSEN: Mutex<BTreeMap<String, &Result<Images, String>>> = Mutex::new(BTreeMap::new());
 
-    let images = match filter() {
+    let images = match chosen() {
         None => &*ALL[usize::from(!TEST_PROGRAMS.contains(&name))],
         Some(_) => {
             let mut chosen = CHOSEN.lock().map_err(|_| "a build of a guest panicked")?;

@@ -1,8 +1,7 @@
 //! Tests in guests: each test of each test program, under each VMM.
 //!
 //! They are listed as `cargo test` in a guest's package lists them, from the programs' tables, so
-//! the programs are built before the first test, unless the name of a VMM's test is given that is
-//! not of theirs.
+//! the programs are built before the first test, unless the filter names a test of another program.
 
 use dormir_harness::{
     guest_tests::{self, GuestTest, TestReport},
@@ -10,9 +9,10 @@ use dormir_harness::{
 };
 use libtest_mimic::{Failed, Trial};
 
-use crate::guest::{TEST_PROGRAMS, config, filter, image_of, on_every_vmm};
+use crate::guest::{TEST_PROGRAMS, chosen, config, image_of, on_every_vmm};
 
-/// A test that checks nothing under KVM, as its source explains, and so must not seem to pass there.
+/// A test that checks nothing under KVM, as its source explains, and so must not seem to pass
+/// there.
 const ONLY_UNDER_TCG: &str = "cases::interrupts::spurious_ends_no_other";
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -21,24 +21,15 @@ pub(crate) fn trials() -> Vec<Trial> {
         signals_at_each_instruction,
     );
     let programs = TEST_PROGRAMS.into_iter();
-    let listed =
-        programs.filter(|program| filter().is_none_or(|filter| may_be_of(filter, program)));
+    let listed = programs.filter(|program| chosen().is_none_or(|name| may_be_of(name, program)));
     let trials = listed.flat_map(trials_of);
     trials.chain([each_instruction]).collect()
 }
 
-/// Whether a filter may choose tests of a program. One that begins with the name of a VMM, or of
-/// Hyperlight, is of what follows it.
-fn may_be_of(filter: &str, program: &str) -> bool {
-    let Some((vmm, rest)) = filter.split_once("::") else {
-        return true;
-    };
-    let is_vmm = |other: Vmm| other.to_string() == vmm;
-    if !vmm.starts_with("hyperlight") && !Vmm::ALL.into_iter().any(is_vmm) {
-        return true;
-    }
+/// Whether tests of a program may have names that begin so.
+fn may_be_of(begin: &str, program: &str) -> bool {
     let prefix = format!("{program}::");
-    rest.starts_with(&prefix) || prefix.starts_with(rest)
+    begin.starts_with(&prefix) || prefix.starts_with(begin)
 }
 
 fn trials_of(program: &'static str) -> Vec<Trial> {

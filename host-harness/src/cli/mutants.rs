@@ -21,7 +21,7 @@ use kept::Kept;
 use mutant::Mutant;
 use stages::STAGES;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{self, Write},
     str::FromStr,
     time::{Duration, Instant},
@@ -39,11 +39,11 @@ use tool::{Tool, ToolError, Tried};
 ///
 /// With --record the results of all mutants are kept in docs/records/mutants.json, and the next run
 /// goes on where this one ended. Results of a file that has changed since are dropped. Those of
-/// other files are kept whatever has changed in tests or elsewhere: --again begins anew.
+/// other files are kept whatever has changed in tests or elsewhere: --again tries them anew.
 ///
-/// With --machine, the mutants are those that docs/machine-mutants.json chose: faults in what only a
-/// machine runs. For each its tests in VMs are run, under QEMU and Hyperlight, which must be there.
-/// Before the first and after the last, the same tests must pass without a fault. The copy is
+/// With --machine, the mutants are those that docs/machine-mutants.json chose: faults in what only
+/// a machine runs. For each its tests in VMs are run, under QEMU and Hyperlight, which must be
+/// there; afterwards the same tests must pass without a fault. The copy is
 /// target/mutants/machine-tree, and the record docs/records/mutants-machine.json.
 ///
 /// The status is 0 if none survived without a reason, 1 if one did or the list is wrong.
@@ -127,13 +127,19 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
     let contents = tree::contents(&tree, &all)?;
     let mut found = Found::new(contents, record::read(&workspace, NAME)?);
     let chosen = arguments.chosen(&all);
-    if arguments.again {
-        found.forget(&chosen);
-    }
+    // By a mutant's last try, in an earlier run.
+    let hung_once: BTreeSet<String> = chosen
+        .iter()
+        .filter(|mutant| found.fate(mutant) == Some(Fate::HungOnce))
+        .map(|mutant| mutant.name())
+        .collect();
 
     let mut end = Ok(());
     for (index, stage) in STAGES.iter().enumerate() {
+        // What is known of the others stays, whatever comes.
+        let is_anew = arguments.again && index == 0;
         let is_due = |mutant: &&&Mutant| match found.fate(mutant) {
+            _ if is_anew => true,
             None | Some(Fate::HungOnce) => index == 0,
             Some(Fate::Suspected | Fate::Survived) => {
                 index > 0 && stage.is_for(mutant) && !kept.has(mutant)
@@ -145,7 +151,7 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
             continue;
         }
         note(format_args!("{} mutants: {}", due.len(), stage.what));
-        let hung_before = |mutant: &Mutant| found.fate(mutant) == Some(Fate::HungOnce);
+        let hung_before = |mutant: &Mutant| hung_once.contains(&mutant.name());
         let mut tried = with_hangs_confirmed(&due, hung_before, |mutants| {
             let rest = limit.saturating_sub(start.elapsed());
             tool.test(&tree, stage, &all, mutants, rest, stop)

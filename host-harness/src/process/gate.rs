@@ -38,7 +38,7 @@ use rustix::{
 };
 use syscalls::Sysno;
 
-pub(crate) use alone::{close_alone, was_ended_alone};
+pub(crate) use alone::{close_alone, was_ended_at_a_filter};
 use filter::{Filter, REFUSED, UNKNOWN};
 use listener::{Call, Listener};
 

@@ -6,7 +6,7 @@ mod keeper;
 
 pub use child::Child;
 pub(crate) use child::{command, move_stdout, pass};
-pub(crate) use gate::{Gate, Reach, close_alone, was_ended_alone};
+pub(crate) use gate::{Gate, Reach, close_alone, was_ended_at_a_filter};
 
 use crate::stop::StopToken;
 use rustix::{

@@ -26,7 +26,7 @@ use crate::{
 
 use call::{
     Argument::{self, Number, Path as Text},
-    Call, call, call_from,
+    Call, call, call_from, call_of_32_bits,
 };
 
 /// Tells that the guest runs.
@@ -107,6 +107,9 @@ fn process_with(file: &Path) -> Pid {
     let found = ids.find(|id| is_vm(id) && has_it(id));
     Pid::from_raw(found.expect("the VM has a process of its own"))
 }
+
+/// What is said of a call that ended the process without asking a gate.
+const UNNAMED: &str = "asked for a system call,";
 
 const HERE: Argument = Number(libc::AT_FDCWD as i64);
 
@@ -246,8 +249,17 @@ fn without_a_gate_the_process_of_a_vm_closes_itself_in() {
         };
         assert!(reason.contains("broken out"), "{reason}");
         // A gate would have named it.
-        assert!(reason.contains("asked for a system call,"), "{reason}");
+        assert!(reason.contains(UNNAMED), "{reason}");
     }
+}
+
+/// Returns how many filters of system calls a thread has, a container's among them.
+fn filters_of(status: impl AsRef<Path>) -> u32 {
+    let status = fs::read_to_string(status).expect("/proc");
+    let mut lines = status.lines();
+    let count = lines.find_map(|line| line.strip_prefix("Seccomp_filters:"));
+    let count = count.expect("Linux 5.9 or later lists it").trim();
+    count.parse().expect("it is a number")
 }
 
 /// The filters come when the threads of the devices run.
@@ -255,23 +267,40 @@ fn without_a_gate_the_process_of_a_vm_closes_itself_in() {
 fn without_a_gate_each_thread_is_closed_in() {
     let (filters, _) = with_process_after(take_the_listener, KVM, PATIENCE, |process| {
         let threads = fs::read_dir(format!("/proc/{process}/task")).expect("/proc");
-        let filters = threads.map(|thread| {
-            let status = thread.expect("/proc").path().join("status");
-            let status = fs::read_to_string(status).expect("/proc");
-            let mut lines = status.lines();
-            let count = lines.find_map(|line| line.strip_prefix("Seccomp_filters:"));
-            let count = count.expect("it is listed").trim().parse::<u32>();
-            count.expect("it is a number")
-        });
+        let filters =
+            threads.map(|thread| filters_of(thread.expect("/proc").path().join("status")));
         (filters.collect::<Vec<_>>(), true)
     });
     let [first, others @ ..] = &filters[..] else {
         panic!("it has threads");
     };
     assert!(!others.is_empty(), "{filters:?}");
-    // That of the thread that started it, that against passing files on, and the rules' own.
-    assert_eq!(*first, 5);
+    // That of the thread that started it, that against passing files on, and the rules' three.
+    assert_eq!(*first, filters_of("/proc/self/status") + 5);
     assert!(others.iter().all(|other| other == first), "{filters:?}");
+}
+
+/// No gate is asked about the calls of 32-bit programs.
+fn makes_no_call_of_32_bits(vmm: Vmm) {
+    const GETPPID: libc::c_long = 64;
+    let (answer, outcome) = break_out(vmm, &call_of_32_bits(GETPPID));
+    assert_eq!(answer, None);
+    let Outcome::Died(reason) = outcome else {
+        panic!("{outcome:?}");
+    };
+    // A kernel that runs no programs of 32 bits has no such calls.
+    let is_told = reason.contains(UNNAMED) || reason.contains("SIGSEGV");
+    assert!(is_told, "{reason}");
+}
+
+#[test]
+fn the_process_of_a_vm_makes_no_call_of_32_bits() {
+    makes_no_call_of_32_bits(KVM);
+}
+
+#[test]
+fn qemu_makes_no_call_of_32_bits() {
+    makes_no_call_of_32_bits(TCG_Q35);
 }
 
 #[test]

@@ -103,6 +103,18 @@ fn a_line_is_shared() {
     assert_eq!(unclaimed_interrupts(), 1);
 }
 
+/// The driver of another line does not mask it, neither when it comes nor when it goes.
+#[dormir_guest::test]
+fn lines_are_masked_by_themselves() {
+    let one = DeviceInterrupt::line(5).expect("it is a device's");
+    let other = DeviceInterrupt::line(6).expect("it is a device's");
+    assert!(!is_masked(5) && !is_masked(6));
+    drop(one);
+    assert!(is_masked(5) && !is_masked(6));
+    drop(other);
+    assert!(is_masked(5) && is_masked(6));
+}
+
 /// A masked driver is not signalled, and looks once when it is unmasked.
 #[dormir_guest::test]
 fn masked_and_unmasked() {

@@ -86,12 +86,6 @@ impl Found {
         self.fates.extend(fates);
     }
 
-    pub(super) fn forget(&mut self, mutants: &[&Mutant]) {
-        for mutant in mutants {
-            self.fates.remove(&mutant.name());
-        }
-    }
-
     /// What the record keeps.
     pub(super) fn details(&self) -> Value {
         let mut files = BTreeMap::new();

@@ -207,29 +207,32 @@ impl Tool {
             Err(error) => return Err(error.into()),
         };
         let log = results.join("log").join("baseline.log");
-        match status {
+        let end = match status {
             Ok(status) if status.code() == Some(BASELINE_FAILED) => {
                 let what = stage.what;
                 return Err(ToolError::Baseline { what, log });
             }
             // Caught all, missed some, timed out.
-            Ok(status) if !matches!(status.code(), Some(0 | 2 | 3)) => {
-                return Err(ToolError::Failed {
-                    status,
-                    log: results.join("debug.log"),
-                });
-            }
-            _ => {}
-        }
+            Ok(status) if matches!(status.code(), Some(0 | 2 | 3)) => Ok(()),
+            Ok(status) => Err(ToolError::Failed {
+                status,
+                log: results.join("debug.log"),
+            }),
+            Err(error) => Err(error.into()),
+        };
         let mut fates = BTreeMap::new();
         for (fate, file) in Fate::FILES {
             let file = results.join(file);
-            let text = fs::read_to_string(&file).map_err(|reason| failed(&file, "read", reason))?;
+            let text = match fs::read_to_string(&file) {
+                Ok(text) => text,
+                // It has not come so far.
+                Err(_) if end.is_err() => continue,
+                Err(reason) => return Err(failed(&file, "read", reason)),
+            };
             // A run that was killed may leave half a line.
             let names = text.lines().filter(|name| due.contains(*name));
             fates.extend(names.map(|name| (name.to_owned(), fate)));
         }
-        let end = status.map(drop).map_err(ToolError::from);
         Ok(Tried { fates, end })
     }
 }

@@ -38,10 +38,19 @@ pub(super) fn copy(workspace: &Workspace, name: &str) -> Result<PathBuf, TreeErr
         reason,
     };
     mirror(workspace.root(), &to).map_err(failed)?;
-    match fs::remove_file(to.join(CARGO_CONFIG)) {
-        Err(reason) if reason.kind() != io::ErrorKind::NotFound => Err(failed(reason)),
-        _ => Ok(to),
+    // By a link to another disk, `target` may be elsewhere.
+    let is_inside = || {
+        Ok(to
+            .canonicalize()?
+            .starts_with(workspace.root().canonicalize()?))
+    };
+    if is_inside().map_err(failed)? {
+        match fs::remove_file(to.join(CARGO_CONFIG)) {
+            Err(reason) if reason.kind() != io::ErrorKind::NotFound => return Err(failed(reason)),
+            _ => {}
+        }
     }
+    Ok(to)
 }
 
 /// Makes `to` like `from`. A file that is the same keeps its time, by which cargo knows it again.
@@ -106,6 +115,7 @@ pub(super) fn contents(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::symlink;
 
     #[test]
     fn a_copy_follows_its_source_and_keeps_what_was_built() {
@@ -154,13 +164,19 @@ mod tests {
             fs::write(path, "").expect("a file");
         };
         let files = [CARGO_CONFIG, ".cargo/mutants.toml"];
-        files.map(write);
+        files.into_iter().for_each(write);
         write("guest-image/Cargo.toml");
         let workspace = Workspace::at(folder.path()).expect("a checkout");
-        for _ in 0..2 {
+        let are_there = || {
             let copy = copy(&workspace, "tree").expect("it is copied");
-            let are_there = files.map(|file| copy.join(file).exists());
-            assert_eq!(are_there, [false, true]);
+            files.map(|file| copy.join(file).exists())
+        };
+        for _ in 0..2 {
+            assert_eq!(are_there(), [false, true]);
         }
+        let elsewhere = tempfile::tempdir().expect("a folder");
+        fs::remove_dir_all(folder.path().join("target")).expect("it is removed");
+        symlink(elsewhere.path(), folder.path().join("target")).expect("a link");
+        assert_eq!(are_there(), [true, true]);
     }
 }

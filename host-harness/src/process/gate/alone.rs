@@ -1,7 +1,6 @@
 //! What a process does by itself where it has no gate: it installs the same rules, which the kernel
-//! enforces without asking. Nobody learns which system call it was that ended the process. Only
-//! `tkill` is ended too, which a gate passes to the process's own threads: its argument does not say
-//! whose they are.
+//! enforces without asking. Nobody learns which system call it was that ended the process. One
+//! difference: `tkill` ends it too, while a gate lets it signal its own threads.
 
 use std::{io, os::unix::process::ExitStatusExt, process::ExitStatus};
 
@@ -48,7 +47,8 @@ fn apply(filter: SeccompFilter) -> Result<(), Error> {
     seccompiler::apply_filter_all_threads(&program)
 }
 
-/// Whether a process ended because it had closed itself in so, and then asked for more.
-pub(crate) fn was_ended_alone(status: ExitStatus) -> bool {
+/// Whether the kernel ended a process for a system call that its filters do not pass. A gate is not
+/// asked where the call is of another architecture: each filter ends those, such as `int 0x80`.
+pub(crate) fn was_ended_at_a_filter(status: ExitStatus) -> bool {
     status.signal() == Some(libc::SIGSYS)
 }

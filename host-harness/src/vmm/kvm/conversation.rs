@@ -26,8 +26,8 @@ pub(super) struct Conversation {
 }
 
 impl Conversation {
-    /// Reads up to the end, or to what makes no sense or is too long, and does not count. `on_ready`
-    /// is called when the machine is complete.
+    /// Reads up to the end, or to what makes no sense or is too long, and does not count.
+    /// `on_ready` is called when the machine is complete.
     pub(super) fn read(
         control: impl Read,
         has_steps: bool,

@@ -4,7 +4,7 @@ use std::{process::ExitStatus, time::Duration};
 
 use super::message::Ended;
 use crate::{
-    process::was_ended_alone,
+    process::was_ended_at_a_filter,
     vmm::{attend::ChildEnd, error::RunError, outcome::Outcome},
 };
 
@@ -13,8 +13,6 @@ pub(super) struct WorkerEnd<'a> {
     /// The system call for which it was ended at its gate.
     pub(super) forbidden: Option<&'a str>,
     pub(super) status: ExitStatus,
-    /// Whether it had no gate, so that nobody learns for which system call the kernel ended it.
-    pub(super) closed_itself_in: bool,
     /// What it said on standard error, to be put in brackets.
     pub(super) words: String,
     pub(super) was_ready: bool,
@@ -33,8 +31,8 @@ impl WorkerEnd<'_> {
     pub(super) fn outcome(self, end: ChildEnd, limit: Duration) -> Result<Outcome, RunError> {
         let forbidden = match self.forbidden {
             Some(call) => Some(format!("the system call `{call}`")),
-            // Before it is ready it has not closed itself in, and no guest has run.
-            None if self.closed_itself_in && self.was_ready && was_ended_alone(self.status) => {
+            // Before it is ready no guest has run.
+            None if self.was_ready && was_ended_at_a_filter(self.status) => {
                 Some("a system call".into())
             }
             None => None,
@@ -91,7 +89,6 @@ mod tests {
         WorkerEnd {
             forbidden: None,
             status: ExitStatus::default(),
-            closed_itself_in: false,
             words: "without a message".into(),
             was_ready,
             refused: None,
@@ -126,28 +123,25 @@ mod tests {
         }
     }
 
-    /// The kernel's signal for what a filter forbids says that where the rules are its own, once they
-    /// hold: also of a run that is cut.
+    /// Also if the run is cut, or the process has told of a good end before.
     #[test]
-    fn one_that_the_kernel_ended_at_its_rules_has_broken_out() {
-        let outcome = |closed_itself_in, was_ready, end| {
-            let mut ended = worker(None, was_ready);
+    fn one_that_the_kernel_ended_at_a_filter_has_broken_out() {
+        let outcome = |ended, was_ready, end| {
+            let mut ended = worker(ended, was_ready);
             ended.status = ExitStatus::from_raw(libc::SIGSYS);
-            ended.closed_itself_in = closed_itself_in;
             ended.outcome(end, LIMIT)
         };
         let is_told = |outcome: &Result<Outcome, RunError>| {
             let reason = outcome.as_ref().map(Outcome::to_string);
-            reason.is_ok_and(|reason| reason.contains("asked for a system call"))
+            reason.is_ok_and(|reason| reason.contains("asked for a system call,"))
         };
         for end in [ChildEnd::ByItself, ChildEnd::Cut(late(None))] {
-            let outcome = outcome(true, true, end);
+            let outcome = outcome(Some(Ended::Exited(0)), true, end);
             assert!(is_told(&outcome), "{outcome:?}");
         }
-        for (closed_itself_in, was_ready) in [(false, true), (true, false)] {
-            let outcome = outcome(closed_itself_in, was_ready, ChildEnd::ByItself);
-            assert!(!is_told(&outcome), "{outcome:?}");
-        }
+        // No guest has run.
+        let outcome = outcome(None, false, ChildEnd::ByItself);
+        assert!(outcome.is_err(), "{outcome:?}");
     }
 
     #[test]

@@ -107,7 +107,6 @@ pub(super) fn run(
     let worker_end = WorkerEnd {
         forbidden: launched.gate.forbidden(),
         status,
-        closed_itself_in: !launched.gate.is_installed(),
         words,
         was_ready: told.was_ready,
         refused: told.refused,

@@ -12,14 +12,17 @@ use super::{
     messages::Messages,
     monitor::{MonitorEvents, Shutdown},
 };
-use crate::vmm::{console::GuestRecords, error::RunError, outcome::Outcome};
+use crate::{
+    process::was_ended_at_a_filter,
+    vmm::{console::GuestRecords, error::RunError, outcome::Outcome},
+};
 
 /// Returns why QEMU was ended at its gate.
 pub(super) fn forbidden(call: &str) -> String {
     format!(
-        "QEMU was ended, since it asked for the system call `{call}`, which it does not need while \
-         a guest runs: the guest may have broken out of its VM, so keep its file; or \
-         {PROGRAM_VARIABLE} names a program that starts others after QEMU"
+        "QEMU was ended, since it asked for {call}, which it does not need while a guest runs: the \
+         guest may have broken out of its VM, so keep its file; or {PROGRAM_VARIABLE} names a \
+         program that starts others after QEMU"
     )
 }
 
@@ -33,6 +36,9 @@ pub(super) fn ended_with(
     if !monitor_events.started {
         let message = format!("{status}, {last_words}");
         return Err(RunError::QemuRefused { message });
+    }
+    if was_ended_at_a_filter(status) {
+        return Ok(Outcome::Died(forbidden("a system call")));
     }
     let Some(code) = status.code() else {
         return Ok(Outcome::Died(format!(

@@ -256,7 +256,7 @@ pub(super) fn run(
             }
             let status = child.reap().map_err(resource("QEMU's exit status"))?;
             match gate.forbidden() {
-                Some(call) => Outcome::Died(forbidden(call)),
+                Some(call) => Outcome::Died(forbidden(&format!("the system call `{call}`"))),
                 None => ended_with(status, &messages, &monitor_events)?,
             }
         }

@@ -17,9 +17,12 @@ use nix::{
 
 /// `syscall`.
 const SYSCALL: [u8; 2] = [0x0f, 0x05];
+/// `int 0x80`: the calls of 32-bit programs, which have other numbers.
+const INT_80: [u8; 2] = [0xcd, 0x80];
 
 /// A system call, whose arguments may be a path.
 pub(super) struct Call {
+    instruction: [u8; 2],
     number: c_long,
     arguments: [Argument; 3],
 }
@@ -63,6 +66,7 @@ pub(super) fn call_from(process: Pid, call: &Call) -> Option<i64> {
         };
     }
     registers.rip -= 2;
+    write_code(process, registers.rip, call.instruction);
     registers.rax = call.number.cast_unsigned();
     // What it waits in is not begun again.
     registers.orig_rax = u64::MAX;
@@ -76,6 +80,7 @@ pub(super) fn call_from(process: Pid, call: &Call) -> Option<i64> {
         _ => return None,
     }
     let answer = ptrace::getregs(process).expect("it has stopped").rax;
+    write_code(process, registers.rip, SYSCALL);
     ptrace::setregs(process, before).expect("it has stopped");
     ptrace::detach(process, None).expect("it has stopped");
     Some(answer.cast_signed())
@@ -85,6 +90,16 @@ fn bytes_at(process: Pid, address: u64) -> [u8; 2] {
     let word = ptrace::read(process, address as ptrace::AddressType).expect("its code");
     let [first, second, ..] = word.to_le_bytes();
     [first, second]
+}
+
+/// Writes an instruction in place of the one that is there.
+fn write_code(process: Pid, address: u64, instruction: [u8; 2]) {
+    let place = address as ptrace::AddressType;
+    let mut word = ptrace::read(process, place)
+        .expect("its code")
+        .to_le_bytes();
+    word[..2].copy_from_slice(&instruction);
+    ptrace::write(process, place, c_long::from_le_bytes(word)).expect("its code");
 }
 
 fn write_text(process: Pid, address: u64, text: &str) {
@@ -98,5 +113,17 @@ fn write_text(process: Pid, address: u64, text: &str) {
 }
 
 pub(super) fn call(number: c_long, arguments: [Argument; 3]) -> Call {
-    Call { number, arguments }
+    Call {
+        instruction: SYSCALL,
+        number,
+        arguments,
+    }
+}
+
+/// A call as those of 32-bit programs are.
+pub(super) fn call_of_32_bits(number: c_long) -> Call {
+    Call {
+        instruction: INT_80,
+        ..call(number, [Argument::Number(0); 3])
+    }
 }

@@ -12,8 +12,8 @@ use dormir::{
 use dormir_guest::println;
 
 const SLEEPERS: u32 = 10_000;
-/// How many there are where KVM emulates each instruction, and all would take minutes: more than the
-/// 4096 of a word of words, so that each level of the set of ready tasks is used.
+/// How many there are where KVM emulates each instruction, and all would take minutes: more than
+/// the 4096 of a word of words, so that each level of the set of ready tasks is used.
 const FEWER: u32 = 5000;
 /// A trial shows which: a tenth of all, and how long that may take.
 const TRIAL: u32 = SLEEPERS / 10;
@@ -94,7 +94,7 @@ fn end_in_order<M: Cpus>(executor: &'static Executor<Up65536, M>) {
 
     assert_eq!(executor.tasks(), 0);
     let ended_after: Vec<u32> = ends.ended_after.iter().flat_map(Cell::get).collect();
-    assert_eq!(ended_after.len(), count as usize, "some have not woke");
+    assert_eq!(ended_after.len(), count as usize, "some have not woken");
     println!("{count} woke in {} groups", ends.waits.get());
     assert!(ended_after.is_sorted(), "one woke before an earlier one");
 }

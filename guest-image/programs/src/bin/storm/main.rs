@@ -4,7 +4,7 @@
 //! Of the PIT and the local APIC's timer, one is dormir's alarm, as `timer=` says, and the other
 //! storms. `interrupts=N` is the number of interrupts and `seconds=S` ends them earlier; `busy=yes`
 //! adds a task that is always ready, so that the vCPU never halts. The storm begins with an
-//! interrupt each 10 µs, or a little more often; where tasks have less than half of the time then, the period is doubled
+//! interrupt each 9.4 µs; where tasks have less than half of the time then, the period is doubled
 //! until they have it. `mutant=` is a mistake that must be found: see [`storm`] and [`tasks`].
 #![no_std]
 #![no_main]

@@ -126,7 +126,8 @@ pub(crate) fn lowest_stack() -> u64 {
     LOWEST_STACK.load(Ordering::Relaxed)
 }
 
-/// Sets the shortest period, from the first on, with which the interrupts leave half of the time.
+/// Sets the shortest period, from [`FIRST_PERIOD`] on, with which the interrupts leave half of the
+/// time.
 pub(crate) fn find_period() -> Result<(), &'static str> {
     const SAMPLE: u32 = 500;
     let mut period = FIRST_PERIOD;

@@ -117,6 +117,8 @@ fn judge(output: &str) -> Ran {
         Some(counts) if counts.failed > 0 && output.contains(NOT_BUILT) => Ran::NotBuilt,
         Some(counts) if counts.failed > 0 => Ran::Failed,
         Some(counts) if counts.passed > 0 => Ran::Passed,
+        // The tests of a guest that does not build cannot be listed, so that none has the name.
+        _ if output.contains(NOT_BUILT) => Ran::NotBuilt,
         _ => Ran::None,
     }
 }
@@ -136,7 +138,9 @@ mod tests {
         assert_eq!(judge(&end(2, 0)), Ran::Passed);
         assert_eq!(judge(&end(2, 1)), Ran::Failed);
         assert_eq!(judge(&end(0, 0)), Ran::None);
-        assert_eq!(judge("error: could not compile `dormir`\n"), Ran::None);
+        assert_eq!(judge("it broke off\n"), Ran::None);
+        let unlisted = format!("error: could not compile `dormir`\n{}", end(0, 0));
+        assert_eq!(judge(&unlisted), Ran::NotBuilt);
         let unbuilt = format!("error: could not compile `dormir` (lib)\n{}", end(0, 1));
         assert_eq!(judge(&unbuilt), Ran::NotBuilt);
         let said = format!("{}{}", end(0, 1), end(1, 0));

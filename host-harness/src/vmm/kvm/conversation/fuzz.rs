@@ -5,7 +5,7 @@ use std::{os::unix::process::ExitStatusExt, process::ExitStatus, time::Duration}
 use super::Conversation;
 use crate::{
     escape::is_command,
-    process::was_ended_alone,
+    process::was_ended_at_a_filter,
     vmm::{
         attend::ChildEnd, error::RunError, gdb::DebuggerPresence, kvm::ending::WorkerEnd,
         outcome::Outcome,
@@ -54,16 +54,14 @@ pub(crate) fn fuzz_conversation(bytes: &[u8]) {
     let worker = WorkerEnd {
         forbidden: (kind >> 3 & 1 == 1).then_some("socket"),
         status: ExitStatus::from_raw(if kind >> 4 & 1 == 1 { libc::SIGSYS } else { 0 }),
-        closed_itself_in: kind >> 5 & 1 == 1,
         words: "without a message".into(),
         was_ready: told.was_ready,
         refused: told.refused,
         ended: told.end.and_then(|end| end.ended),
     };
     let was_ready = worker.was_ready;
-    let is_ended_at_its_rules =
-        worker.closed_itself_in && was_ready && was_ended_alone(worker.status);
-    let is_forbidden = worker.forbidden.is_some() || is_ended_at_its_rules;
+    let is_ended_at_a_filter = was_ready && was_ended_at_a_filter(worker.status);
+    let is_forbidden = worker.forbidden.is_some() || is_ended_at_a_filter;
     match worker.outcome(end, LIMIT) {
         Ok(outcome) => {
             let is_own_word = matches!(outcome, Outcome::Exited(_));
