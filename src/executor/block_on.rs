@@ -31,23 +31,18 @@ static TAKEN: AtomicU64 = AtomicU64::new(0);
 struct Flag(u32);
 
 impl Flag {
-    /// Takes a flag that is not in use, and sets it.
+    /// Takes the first flag that is not in use, and sets it.
     fn take() -> Self {
-        let mut taken = TAKEN.load(Ordering::Relaxed);
-        loop {
-            let number = taken.trailing_ones();
-            assert!(
-                number < FLAGS,
+        let lowest_too = |taken: u64| Some(taken | taken.checked_add(1)?);
+        let taken = TAKEN.fetch_update(Ordering::Acquire, Ordering::Relaxed, lowest_too);
+        let Ok(taken) = taken else {
+            panic!(
                 "{FLAGS} calls of `block_on` are running: nest fewer, or spawn tasks on an executor"
             );
-            let before = TAKEN.fetch_or(1 << number, Ordering::Acquire);
-            if before & 1 << number == 0 {
-                let flag = Self(number);
-                flag.ready().store(true, Ordering::Relaxed);
-                return flag;
-            }
-            taken = before;
-        }
+        };
+        let flag = Self(taken.trailing_ones());
+        flag.ready().store(true, Ordering::Relaxed);
+        flag
     }
 
     fn ready(&self) -> &'static AtomicBool {
