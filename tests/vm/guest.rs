@@ -105,8 +105,8 @@ pub(crate) fn chosen() -> Option<&'static str> {
     (is_whole && !rest.is_empty()).then_some(rest)
 }
 
-/// Returns the image of a program. All are built at once, which takes minutes, and before others
-/// run; for few tests only those that are asked for.
+/// Returns the image of a program. The first call builds all, which takes minutes, so that nothing
+/// is built while guests run. If the tests were chosen by VMM and name, each call builds its own.
 pub(crate) fn image_of(name: &str) -> Result<&'static Path, Failed> {
     static ALL: [Built; 2] = [
         LazyLock::new(|| build(Profile::Release, &TEST_PROGRAMS)),

@@ -127,7 +127,7 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
     let contents = tree::contents(&tree, &all)?;
     let mut found = Found::new(contents, record::read(&workspace, NAME)?);
     let chosen = arguments.chosen(&all);
-    // By a mutant's last try, in an earlier run.
+    // Those whose last try, in an earlier run, was a hang.
     let hung_once: BTreeSet<String> = chosen
         .iter()
         .filter(|mutant| found.fate(mutant) == Some(Fate::HungOnce))
@@ -136,7 +136,7 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
 
     let mut end = Ok(());
     for (index, stage) in STAGES.iter().enumerate() {
-        // What is known of the others stays, whatever comes.
+        // Results of mutants that this run does not reach stay.
         let is_anew = arguments.again && index == 0;
         let is_due = |mutant: &&&Mutant| match found.fate(mutant) {
             _ if is_anew => true,

@@ -15,7 +15,7 @@ const SHOWN: usize = 40;
 pub(super) struct Tried {
     /// By the mutants' names.
     pub(super) fates: BTreeMap<String, Fate>,
-    /// What makes that nothing is known of others.
+    /// Why nothing is known of others.
     pub(super) complaints: Vec<String>,
     /// Why it ended before the last, if it did.
     pub(super) end: Result<(), Box<dyn Error>>,
@@ -43,17 +43,17 @@ pub(super) fn run(
             .or_default()
             .push((*fault, *mutant));
     }
-    let mut limit = BUILD_LIMIT;
+    let mut is_first = true;
     for (test, faults) in tests {
         if is_over() {
             break;
         }
-        let end = tried.by_test(test, &faults, limit, &is_over, &mut run);
+        let end = tried.by_test(test, &faults, is_first, &is_over, &mut run);
         if end.is_err() {
             tried.end = end;
             break;
         }
-        limit = LIMIT;
+        is_first = false;
     }
     tried
 }
@@ -63,11 +63,11 @@ impl Tried {
         &mut self,
         test: &str,
         faults: &[(&Fault, &Mutant)],
-        first_limit: Duration,
+        is_first: bool,
         is_over: impl Fn() -> bool,
         mut run: impl FnMut(Option<&Fault>, &str, Duration) -> Result<(Ran, String), Box<dyn Error>>,
     ) -> Result<(), Box<dyn Error>> {
-        if first_limit != LIMIT && !self.passes(test, run(None, test, first_limit)?) {
+        if is_first && !self.passes(test, run(None, test, BUILD_LIMIT)?) {
             return Ok(());
         }
         let (mut fates, mut complaints) = (BTreeMap::new(), Vec::new());
