@@ -107,14 +107,9 @@ fn uploads(name: String, length: u64) -> Result<String, HyperlightGuestError> {
 }
 
 /// Sends `length` bytes to the function `name`, and reads what it sends back. Returns how that
-/// ended. Streams that go both ways at once need more memory, unless less goes in one exchange.
+/// ended.
 #[guest_function]
-fn streams_both_ways(
-    name: String,
-    length: u64,
-    budget: u64,
-) -> Result<String, HyperlightGuestError> {
-    hyperlight::set_result_budget(budget as usize);
+fn streams_both_ways(name: String, length: u64) -> Result<String, HyperlightGuestError> {
     let result = hyperlight::block_on(async {
         let (input, mut output) = call(&name, length).split();
         let reading = read(&mut output, Duration::ZERO);
