@@ -154,20 +154,45 @@ impl Host {
     pub fn check_guest(&self, file: &[u8]) -> Result<(), DeclarationError> {
         let functions = &self.state().functions;
         let mut differences = Vec::new();
+        let mut not_told = 0;
         for (name, signature) in typed::declarations(file) {
             if functions.call(&typed::key(name, signature), &[]).is_some() {
                 continue;
             }
+            if differences.len() == MOST_TOLD {
+                not_told += 1;
+                continue;
+            }
+            let declared = shown(signature);
             differences.push(match signature_of(functions, name) {
-                Some(ours) => typed::difference(signature, &ours),
-                None => format!("the guest declares `{signature}`, which the host lacks"),
+                Some(ours) => typed::difference(&declared, &ours),
+                None => format!("the guest declares `{declared}`, which the host lacks"),
             });
+        }
+        if not_told > 0 {
+            differences.push(format!("and {not_told} more"));
         }
         match differences.is_empty() {
             true => Ok(()),
             false => Err(DeclarationError { differences }),
         }
     }
+}
+
+/// How many differences an error tells. The file is not trusted, and may have any number.
+const MOST_TOLD: usize = 16;
+
+/// How many characters of a signature it tells.
+const MOST_SHOWN: usize = 1000;
+
+/// Returns what a guest's file says so that a terminal shows it and does not obey it.
+fn shown(signature: &str) -> String {
+    let mut escaped = signature.escape_debug();
+    let mut shown: String = escaped.by_ref().take(MOST_SHOWN).collect();
+    if escaped.next().is_some() {
+        shown.push_str("...");
+    }
+    shown
 }
 
 /// Returns the signature of the function `name`, as a guest would ask for it.

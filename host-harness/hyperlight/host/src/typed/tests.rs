@@ -1,5 +1,6 @@
 use super::*;
 use dormir_hyperlight_protocol::declaration;
+use proptest::{collection::vec, prelude::*};
 use std::collections::BTreeMap;
 
 type Map = BTreeMap<String, Vec<Option<u8>>>;
@@ -111,5 +112,40 @@ fn a_guest_is_checked_before_it_runs() {
         both.check_guest(&file),
         Ok(()),
         "a host may have several versions"
+    );
+}
+
+/// Makes a file with declarations of any text.
+fn file_of(signatures: &[String]) -> Vec<u8> {
+    let records = signatures.iter();
+    let records = records.map(|signature| format!("\0dormir host function\0{signature}\0"));
+    records.collect::<String>().into_bytes()
+}
+
+proptest! {
+    #[test]
+    fn whatever_a_file_declares_is_told_in_short_and_obeyed_by_no_terminal(
+        signatures in vec(r"(length|[a-z\x1b]{0,3})\(?\PC{0,3}[\x00-\x1f\u{202e}]{0,3}\)?", 0..50),
+        long in 0..20_000_usize,
+    ) {
+        let mut file = file_of(&signatures);
+        file.extend(file_of(&[format!("f({})", "\u{7}".repeat(long))]));
+        let error = host().check_guest(&file).expect_err("one is wrong");
+        let told = error.to_string();
+        prop_assert!(!told.contains(|c: char| c.is_control() || c == '\u{202e}'), "{}", told);
+        prop_assert!(told.len() <= 100_000, "{}", told.len());
+    }
+}
+
+#[test]
+fn how_many_differences_are_not_told_is_told() {
+    let signatures: Vec<_> = (0..20).map(|number| format!("absent{number}()")).collect();
+    let error = host()
+        .check_guest(&file_of(&signatures))
+        .expect_err("all are wrong");
+    assert_eq!(error.differences.len(), 17);
+    assert!(
+        error.to_string().contains("; and 4 more; add them"),
+        "{error}"
     );
 }
