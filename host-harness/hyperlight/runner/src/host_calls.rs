@@ -40,7 +40,7 @@ pub(crate) const CASES: &[Case] = &[
 
 fn sandbox(guest: &SandboxGuest) -> Result<(Sandbox, Host, Forever), Box<dyn Error>> {
     let forever = Forever::default();
-    let (sandbox, host) = guest.sandbox_of(host(&forever))?;
+    let (sandbox, host) = guest.roomy_sandbox_of(host(&forever))?;
     Ok((sandbox, host, forever))
 }
 
@@ -65,11 +65,7 @@ fn echoes(
 
 /// A hundred calls in flight take a tenth of the time at most that they take one after another.
 fn calls_at_once(guest: &SandboxGuest) -> Check {
-    let host = host(&Forever::default());
-    // How much of its heap the guest writes depends on how many results come at once: so it may
-    // write all of it (docs/hyperlight.md, "Memory").
-    let mut sandbox = guest.builder().scratch_size(512 << 10).build()?;
-    host.register(&mut sandbox)?;
+    let (mut sandbox, host, _) = sandbox(guest)?;
     let (one_by_one, _) = echoes((&mut sandbox, &host), "slow", (100, 1), 8)?;
     echoes((&mut sandbox, &host), "slow", (100, 10), 8)?;
     let (at_once, per_call) = echoes((&mut sandbox, &host), "slow", (100, 100), 8)?;
@@ -87,7 +83,7 @@ fn calls_with_linger(guest: &SandboxGuest) -> Check {
     for (linger, most) in [(5, 0.3), (100, 0.15)] {
         let forever = Forever::default();
         let host = host(&forever).with_linger(Duration::from_millis(linger));
-        let (mut sandbox, host) = guest.sandbox_of(host)?;
+        let (mut sandbox, host) = guest.roomy_sandbox_of(host)?;
         let (_, per_call) = echoes((&mut sandbox, &host), "slow", (100, 10), 8)?;
         check(per_call <= most, || {
             format!("{per_call} exits each with a linger of {linger} ms")
@@ -128,7 +124,7 @@ fn calls_end_in_every_way(guest: &SandboxGuest) -> Check {
 /// Results in pieces, in a sandbox of the default size and in one with more memory, and results
 /// that are too large.
 fn large_results(guest: &SandboxGuest) -> Check {
-    let (mut sandbox, _host, _) = sandbox(guest)?;
+    let (mut sandbox, _host) = guest.sandbox_of(host(&Forever::default()))?;
     for (budget, length, expected) in [
         (40_960, 40_000_u64, "ok 40000"),
         (40_960, 40_961, "TooLarge"),

@@ -68,6 +68,14 @@ impl SandboxGuest {
         host.register(&mut sandbox)?;
         Ok((sandbox, host))
     }
+
+    /// Makes a sandbox whose heap can be written to its end (docs/hyperlight.md, "Memory"): for
+    /// cases in which it is chance how much of it is.
+    pub(crate) fn roomy_sandbox_of(&self, host: Host) -> Result<(Sandbox, Host), Box<dyn Error>> {
+        let mut sandbox = self.builder().scratch_size(512 << 10).build()?;
+        host.register(&mut sandbox)?;
+        Ok((sandbox, host))
+    }
 }
 
 /// Fails with `message` unless `holds`.

@@ -150,7 +150,7 @@ fn host(running: &Running) -> Host {
 
 fn sandbox(guest: &SandboxGuest) -> Result<(Sandbox, Host, Running), Box<dyn Error>> {
     let running = Running::default();
-    let (sandbox, host) = guest.sandbox_of(host(&running))?;
+    let (sandbox, host) = guest.roomy_sandbox_of(host(&running))?;
     Ok((sandbox, host, running))
 }
 
@@ -160,45 +160,46 @@ fn ends(end: Result<String, impl Error + 'static>, expected: &str) -> Check {
     check(end == expected, || format!("{end} and not {expected}"))
 }
 
+/// How a guest function uses the streams of a call.
+enum Way {
+    Down,
+    Up,
+    Both,
+}
+
 /// One MiB in either direction, each in a sandbox of the default size; then less in both at once,
 /// and each once more, in one whose heap can be written to its end.
 fn streams_down_and_up(guest: &SandboxGuest) -> Check {
+    for way in [Way::Down, Way::Up] {
+        let (mut sandbox, host) = guest.sandbox_of(self::host(&Running::default()))?;
+        goes(&mut sandbox, &host, way, LENGTH)?;
+        works(&mut sandbox)?;
+    }
     let (mut sandbox, host, _) = self::sandbox(guest)?;
-    goes(&mut sandbox, &host, "downloads", "download", LENGTH)?;
-    works(&mut sandbox)?;
-
-    let (mut sandbox, host, _) = self::sandbox(guest)?;
-    goes(&mut sandbox, &host, "uploads", "upload", LENGTH)?;
-    works(&mut sandbox)?;
-
-    let mut sandbox = guest.builder().scratch_size(512 << 10).build()?;
-    let host = self::host(&Running::default());
-    host.register(&mut sandbox)?;
-    for (way, function) in [
-        ("streams_both_ways", "echo"),
-        ("downloads", "download"),
-        ("uploads", "upload"),
-    ] {
-        goes(&mut sandbox, &host, way, function, LENGTH / 4)?;
+    for way in [Way::Both, Way::Down, Way::Up] {
+        goes(&mut sandbox, &host, way, LENGTH / 4)?;
     }
     works(&mut sandbox)
 }
 
-/// Lets `length` bytes go `way` to or from `function`, and says how long it takes.
-fn goes(sandbox: &mut Sandbox, host: &Host, way: &str, function: &str, length: u64) -> Check {
+/// Lets `length` bytes go one way or both, and says how long it takes.
+fn goes(sandbox: &mut Sandbox, host: &Host, way: Way, length: u64) -> Check {
     let (before, start) = (host.usage().exchanges, Instant::now());
-    let end = if way == "downloads" {
-        sandbox.call(way, (function.to_owned(), length, 0_u64))
-    } else {
-        sandbox.call(way, (function.to_owned(), length))
+    let (what, end) = match way {
+        Way::Down => {
+            let download = ("download".to_owned(), length, 0_u64);
+            ("down", sandbox.call("downloads", download))
+        }
+        Way::Up => ("up", sandbox.call("uploads", ("upload".to_owned(), length))),
+        Way::Both => {
+            let echo = ("echo".to_owned(), length);
+            ("both", sandbox.call("streams_both_ways", echo))
+        }
     };
     ends(end, &format!("ok {length}"))?;
     let usage = host.usage();
-    println!(
-        "{way}: {:?}, {} exits",
-        start.elapsed(),
-        usage.exchanges - before
-    );
+    let exchanges = usage.exchanges - before;
+    println!("{what}: {:?}, {exchanges} exits", start.elapsed());
     check(usage.calls <= 1 && usage.bytes == 0, || {
         format!("{usage:?}")
     })
