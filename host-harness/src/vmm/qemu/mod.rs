@@ -234,9 +234,11 @@ pub(super) fn run(
     })?;
     let wall = started.elapsed();
     let sockets_ended = vsock.as_ref().and_then(VsockServer::warning);
-    let ended = match end.strict() {
-        ChildEnd::GaveUp => messages.gave_up(),
-        ChildEnd::Cut(Outcome::TimedOut { limit, .. }) if !monitor_events.started => {
+    let ended = match (gate.forbidden(), end.strict()) {
+        // However it ended: it may have been cut at the same moment.
+        (Some(call), _) => Outcome::Died(forbidden(&format!("the system call `{call}`"))),
+        (None, ChildEnd::GaveUp) => messages.gave_up(),
+        (None, ChildEnd::Cut(Outcome::TimedOut { limit, .. })) if !monitor_events.started => {
             Outcome::TimedOut {
                 limit,
                 place: Some(format!(
@@ -245,20 +247,19 @@ pub(super) fn run(
                 )),
             }
         }
-        ChildEnd::Cut(outcome) => outcome,
-        ChildEnd::Late(limit) => Outcome::TimedOut { limit, place: None },
-        ChildEnd::ByItself if relay.is_some() && messages.names_debugger() => Outcome::Stopped,
-        ChildEnd::ByItself => {
+        (None, ChildEnd::Cut(outcome)) => outcome,
+        (None, ChildEnd::Late(limit)) => Outcome::TimedOut { limit, place: None },
+        (None, ChildEnd::ByItself) if relay.is_some() && messages.names_debugger() => {
+            Outcome::Stopped
+        }
+        (None, ChildEnd::ByItself) => {
             if !monitor_events.started {
                 // Another program may have taken a port after it was checked.
                 let mut networks = given.devices.iter().filter_map(|device| device.network());
                 networks.try_for_each(|network| network.check_ports())?;
             }
             let status = child.reap().map_err(resource("QEMU's exit status"))?;
-            match gate.forbidden() {
-                Some(call) => Outcome::Died(forbidden(&format!("the system call `{call}`"))),
-                None => ended_with(status, &messages, &monitor_events)?,
-            }
+            ended_with(status, &messages, &monitor_events)?
         }
     };
     if let Some(asked) = asked.get() {
