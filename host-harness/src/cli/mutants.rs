@@ -62,7 +62,8 @@ pub(super) struct Arguments {
     #[arg(long)]
     #[arg(value_parser = value_parser!(u16).range(1..))]
     minutes: Option<u16>,
-    /// Also tries those of which the result is known
+    /// Also tries those of which the result is known, and by all tests those that are listed; to
+    /// do so in parts, choose them by --shard or --file
     #[arg(long)]
     again: bool,
     #[command(flatten)]
@@ -126,6 +127,7 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
     let kept = Kept::read(&workspace)?;
     let contents = tree::contents(&tree, &all)?;
     let mut found = Found::new(contents, record::read(&workspace, NAME)?);
+    found.keep_only(&all);
     let chosen = arguments.chosen(&all);
     // Those whose last try, in an earlier run, was a hang.
     let hung_once: BTreeSet<String> = chosen
@@ -142,7 +144,8 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
             _ if is_anew => true,
             None | Some(Fate::HungOnce) => index == 0,
             Some(Fate::Suspected | Fate::Survived) => {
-                index > 0 && stage.is_for(mutant) && !kept.has(mutant)
+                let is_listed = kept.has(mutant) && !arguments.again;
+                index > 0 && stage.is_for(mutant) && !is_listed
             }
             Some(_) => false,
         };

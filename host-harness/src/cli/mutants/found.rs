@@ -2,7 +2,7 @@
 
 use super::mutant::Mutant;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What became of a mutant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +78,12 @@ impl Found {
         Self { contents, fates }
     }
 
+    /// Drops what became of mutants that are not there any more.
+    pub(super) fn keep_only(&mut self, all: &[Mutant]) {
+        let names: BTreeSet<String> = all.iter().map(Mutant::name).collect();
+        self.fates.retain(|name, _| names.contains(name));
+    }
+
     pub(super) fn fate(&self, mutant: &Mutant) -> Option<Fate> {
         self.fates.get(&mutant.name()).copied()
     }
@@ -146,6 +152,17 @@ pub(super) mod tests {
         let names = all().into_iter().map(|mutant| mutant.name());
         found.add(names.zip(fates).collect());
         found
+    }
+
+    #[test]
+    fn results_of_mutants_that_are_gone_are_not_kept() {
+        let mut found = found();
+        found.keep_only(&all()[..2]);
+        let fates: Vec<_> = all().iter().map(|mutant| found.fate(mutant)).collect();
+        assert_eq!(
+            fates,
+            [Some(Fate::Caught), Some(Fate::Survived), None, None]
+        );
     }
 
     #[test]

@@ -44,6 +44,7 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
         *content = format!("{content}-{:016x}", fault::fingerprint(of_it));
     }
     let mut found = Found::new(contents, record::read(&workspace, NAME)?);
+    found.keep_only(&mutants);
     let chosen = arguments.chosen(&mutants);
     let is_due = |mutant: &Mutant| {
         chosen.contains(&mutant) && (arguments.again || found.fate(mutant).is_none())

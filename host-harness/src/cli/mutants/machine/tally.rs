@@ -12,6 +12,8 @@ use super::{
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     caught: usize,
+    /// How many of those by tests that did not end.
+    hung: usize,
     listed: usize,
     untried: usize,
     pub(super) complaints: Vec<String>,
@@ -25,7 +27,10 @@ impl Tally {
             let is_listed = fault.reason.is_some();
             match (found.fate(mutant), is_listed) {
                 (None | Some(Fate::HungOnce), _) => tally.untried += 1,
-                (Some(Fate::Caught | Fate::Hung), false) => tally.caught += 1,
+                (Some(fate @ (Fate::Caught | Fate::Hung)), false) => {
+                    tally.caught += 1;
+                    tally.hung += usize::from(fate == Fate::Hung);
+                }
                 (Some(Fate::Caught | Fate::Hung), true) => tally.complaints.push(format!(
                     "{name}: it is caught: take its `reason` out of {LIST}"
                 )),
@@ -55,6 +60,7 @@ impl Tally {
         let tried = caught + self.listed + self.complaints.len();
         let mut result = format!("{caught} of {tried} caught");
         for (number, what) in [
+            (self.hung, "of them by hangs"),
             (self.listed, "listed"),
             (self.complaints.len(), "wrong"),
             (self.untried, "not tried yet"),

@@ -24,8 +24,8 @@ pub(super) struct Tried {
 /// Tries faults by `run`, which runs the tests of a name with a fault or without one, for a time.
 ///
 /// The faults of each test come one after another, and then the test without one, with the same
-/// limit and as much to build: so nothing that makes each test fail, or late, passes for a test that
-/// notices. The first run builds what all need, and has more time.
+/// limit and as much to build: so nothing that makes each test fail, or late, passes for a test
+/// that notices. The first run builds what all need, and has more time.
 pub(super) fn run(
     due: &[(&Fault, &Mutant)],
     is_over: impl Fn() -> bool,
