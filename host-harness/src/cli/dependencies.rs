@@ -24,8 +24,9 @@ use unsafe_lines::Count;
 /// Writes the tables of docs/dependencies.md anew
 ///
 /// For each direct dependency of each workspace: who keeps its repository, by its manifest; how
-/// many releases it has and when the newest was, by cargo's index of the registry, which is updated
-/// first; and how many of its lines are unsafe. The last also for the packages of this checkout.
+/// many releases it has, which was the last and when, by cargo's index of the registry, which is
+/// updated first; and how many of its lines are unsafe. The last also for the packages of this
+/// checkout.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {}
 
@@ -168,7 +169,7 @@ fn tables(
     let today = today.get(..10).unwrap_or_default();
     let mut text = format!(
         "Looked up on {today}.\n\n\
-         | crate | here | kept by | newest release | releases | unsafe lines |\n\
+         | crate | here | kept by | latest release, by date | releases | unsafe lines |\n\
          | --- | --- | --- | --- | ---: | ---: |\n"
     );
     for (name, dependency) in others {

@@ -8,13 +8,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The newest release of a crate, with its date, and how many there are that were not withdrawn.
+/// The latest release of a crate by date, which may be of an older series, and how many there are
+/// that were not withdrawn.
 pub(super) fn of(name: &str) -> Result<(String, usize), Box<dyn Error>> {
     let text = index(name)?;
     let releases = releases(&text);
-    let newest = releases.iter().max();
-    let newest = newest.ok_or_else(|| format!("cargo's index has no releases of `{name}`"))?;
-    Ok((format!("{}, {}", newest.1, newest.0), releases.len()))
+    let latest = releases.iter().max();
+    let latest = latest.ok_or_else(|| format!("cargo's index has no releases of `{name}`"))?;
+    Ok((format!("{}, {}", latest.1, latest.0), releases.len()))
 }
 
 /// Dates and versions. The entries are JSON between other bytes.

@@ -51,7 +51,11 @@ impl Of {
             Self::Harness => &["--package=dormir-harness", "--lib"],
             Self::HarnessInVms => &["--package=dormir-harness", "--test=vmm"],
             Self::Command => &["--package=dormir-harness", "--test=cli"],
-            Self::Corpora => &["--package=dormir-harness", "--test=corpus"],
+            Self::Corpora => &[
+                "--package=dormir-harness",
+                "--package=dormir-measure",
+                "--test=corpus",
+            ],
             Self::Protocol => &[
                 "--package=dormir-hyperlight-protocol",
                 "--lib",
