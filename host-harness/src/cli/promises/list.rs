@@ -54,7 +54,7 @@ macro_rules! promises {
 
 promises! {
     "wakes": "No wake is lost between a poll and the `hlt`, at whichever instruction an interrupt \
-              or an NMI comes, or two of them.",
+              or an NMI comes, or two of them back to back.",
         Vms ["sweep"];
     "threads": "No wake is lost between threads, in whichever order they take their steps.",
         Models [];
