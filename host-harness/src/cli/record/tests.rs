@@ -165,3 +165,21 @@ fn the_page_has_every_record() {
         "pass --record, or put there:\n{missing}"
     );
 }
+
+/// What was found must be found again by others.
+#[test]
+fn every_record_is_of_a_commit() {
+    let workspace = Workspace::locate().expect("this checkout");
+    let records = fs::read_dir(workspace.root().join(FOLDER)).expect("there are records");
+    for file in records {
+        let path = file.expect("it is there").path();
+        let record: Value =
+            serde_json::from_slice(&fs::read(&path).expect("it is there")).expect("it is JSON");
+        let commit = record["commit"].as_str().expect("it has a commit");
+        assert!(
+            commit.bytes().all(|byte| byte.is_ascii_hexdigit()),
+            "{} is of `{commit}`: commit the changes, and record once more",
+            path.display()
+        );
+    }
+}
