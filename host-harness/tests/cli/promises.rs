@@ -34,7 +34,7 @@ fn a_promise_runs_its_tests_and_is_kept_if_they_pass() {
     let (status, rows, stdout) = two_promises(&format!("echo \"$*\"; echo '{THREE_PASSED}'"));
     assert_eq!(status, Some(0), "{stdout}");
     assert_eq!(rows[0], "| threads | yes | 3 tests passed, 1 ignored |");
-    assert_eq!(rows[1], "| corpora | yes | 3 tests passed, 1 ignored |");
+    assert_eq!(rows[1], "| corpora | yes | 6 tests passed, 2 ignored |");
     for line in [
         "--package=dormir --lib --features=alloc loom_tests\n",
         "test --locked --package=dormir-harness --test=corpus\n",

@@ -2,8 +2,8 @@
 
 use super::tests_of::{
     Of::{
-        Command, Corpora, Drivers, Harness, HarnessInVms, HyperlightHost, Library, Models,
-        Protocol, Vms,
+        Command, Corpora, Drivers, FiguresCorpus, Harness, HarnessInVms, HyperlightHost, Library,
+        Models, Protocol, Vms,
     },
     Tests,
 };
@@ -126,7 +126,7 @@ promises! {
                   guest cannot make its host wait or hold more than allowed.",
         Vms ["hyperlight"];
     "corpora": "Input that once broke a reader, or covers its code, breaks none.",
-        Corpora [];
+        Corpora [], FiguresCorpus [];
     "set-up": "Set-up announces what it does, removes nothing that is not QEMU's, and does nothing \
                where nothing is missing.",
         Harness ["setup::"], Command ["setup", "packages", "fuzz"];

@@ -30,6 +30,8 @@ pub(super) enum Of {
     Command,
     /// The corpora of the fuzz targets.
     Corpora,
+    /// That of the target `json`, in the program that reads figures.
+    FiguresCorpus,
     /// The messages of host calls.
     Protocol,
     /// The host's side of host calls.
@@ -51,11 +53,8 @@ impl Of {
             Self::Harness => &["--package=dormir-harness", "--lib"],
             Self::HarnessInVms => &["--package=dormir-harness", "--test=vmm"],
             Self::Command => &["--package=dormir-harness", "--test=cli"],
-            Self::Corpora => &[
-                "--package=dormir-harness",
-                "--package=dormir-measure",
-                "--test=corpus",
-            ],
+            Self::Corpora => &["--package=dormir-harness", "--test=corpus"],
+            Self::FiguresCorpus => &["--package=dormir-measure", "--test=corpus"],
             Self::Protocol => &[
                 "--package=dormir-hyperlight-protocol",
                 "--lib",
