@@ -77,7 +77,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    #![proptest_config(cases(2.0, 5))]
+    #![proptest_config(cases(2.0, 2))]
 
     #[test]
     fn tasks_follow_the_model(steps in many(step(), 0..80)) {
