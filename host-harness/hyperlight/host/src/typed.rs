@@ -136,7 +136,8 @@ impl Host {
     ///
     /// # Errors
     ///
-    /// This host lacks some of them, or has them with other types.
+    /// This host lacks some of them, or has them with other types. The error tells sixteen of them
+    /// at most.
     ///
     /// # Examples
     ///
