@@ -38,12 +38,16 @@ mod vectors;
 mod vsock;
 mod watchdog;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, thread};
 
 use libtest_mimic::Arguments;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    // Guests sleep much of their time: one test more than there are processors leaves these less
+    // idle.
+    let threads = thread::available_parallelism().map_or(1, usize::from) + 1;
+    arguments.test_threads.get_or_insert(threads);
     let trials = [
         demos::trials(),
         devices::trials(),
