@@ -2,7 +2,8 @@
 //! processes.
 //!
 //! `hw-interrupts` is a compile-time feature of `hyperlight-host`, so there are two runners, each
-//! in its own target folder. Neither belongs to this workspace, whose features would unify
+//! in its own target folder. (What both need is built once: that workspace's `.cargo/config.toml`.)
+//! Neither belongs to this workspace, whose features would unify
 //! with theirs.
 
 use std::{
@@ -218,8 +219,6 @@ fn build(mode: SandboxMode, workspace: &Workspace) -> Command {
     command
         .args(["build", "--locked", "--release", "--target-dir"])
         .arg(workspace.hyperlight_target(&mode.to_string()))
-        // What both modes need is built once; programs are in the folders of their modes.
-        .env("CARGO_BUILD_BUILD_DIR", workspace.hyperlight_target("host"))
         .arg("--message-format=json-render-diagnostics")
         .current_dir(workspace.hyperlight_host());
     if mode == SandboxMode::Interrupts {

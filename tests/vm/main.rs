@@ -38,14 +38,18 @@ mod vectors;
 mod vsock;
 mod watchdog;
 
-use std::{process::ExitCode, thread};
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    process::ExitCode,
+    thread,
+};
 
-use libtest_mimic::Arguments;
+use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
-    // Guests sleep much of their time: one test more than there are processors leaves these less
-    // idle.
+    // Guests sleep much of their time, or compute: one test more than there are processors, and
+    // tests of all kinds mixed, leave these less idle.
     let threads = thread::available_parallelism().map_or(1, usize::from) + 1;
     arguments.test_threads.get_or_insert(threads);
     let trials = [
@@ -83,5 +87,13 @@ fn main() -> ExitCode {
     ];
     let mut trials: Vec<_> = trials.into_iter().flatten().collect();
     trials.push(promises::trial(&trials));
+    trials.sort_by_cached_key(place);
     libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// Where a test comes: neighbours in the lists above are seldom neighbours then.
+fn place(trial: &Trial) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    trial.name().hash(&mut hasher);
+    hasher.finish()
 }

@@ -5,8 +5,11 @@ use std::{
     fs,
     os::unix::fs::symlink,
     path::Path,
+    process::Command,
     sync::{Mutex, PoisonError},
 };
+
+use dormir_harness::workspace::Workspace;
 
 use crate::{PROGRAM, checkout, command, has_target, run, stderr, stdout, target};
 
@@ -29,7 +32,7 @@ fn the_new_host_calls_the_new_guest() {
 
     let pair = folder.path().join("naps");
     keep_builds(&pair);
-    let mut test = command("cargo");
+    let mut test = cargo_of_host();
     test.arg("test").current_dir(pair.join("host"));
     let output = run(test);
     let stdout = stdout(&output);
@@ -152,13 +155,28 @@ fn write(folder: &Path, file: &str, text: &str) {
     fs::write(path, text).expect("the file is written");
 }
 
-/// Makes the folders in which guest and host are built links to those that are kept.
+/// Makes the target folders of guest and host links to those that are kept.
 fn keep_builds(pair: &Path) {
     for part in ["guest", "host"] {
         let kept = target("hyperlight").join(part);
         fs::create_dir_all(&kept).expect("a folder is made");
         symlink(kept, pair.join(part).join("target")).expect("a link is made");
     }
+}
+
+/// Makes a command of cargo for a host. It is built with what this checkout's Hyperlight workspace
+/// has built, and so as that is.
+fn cargo_of_host() -> Command {
+    let workspace = Workspace::locate().expect("the test runs in a checkout");
+    let mut cargo = command("cargo");
+    cargo.env("CARGO_BUILD_BUILD_DIR", workspace.hyperlight_target("host"));
+    for setting in [
+        "profile.dev.debug = \"line-tables-only\"",
+        "profile.dev.package.\"*\".debug = false",
+    ] {
+        cargo.args(["--config", setting]);
+    }
+    cargo
 }
 
 /// Builds the guest and runs its host. Returns what that prints.
@@ -170,7 +188,7 @@ fn build_and_run(folder: &Path) -> String {
         .current_dir(folder.join("guest"));
     let output = run(build);
     assert!(output.status.success(), "{}", stderr(&output));
-    let mut host = command("cargo");
+    let mut host = cargo_of_host();
     host.args(["run", "--quiet"])
         .current_dir(folder.join("host"));
     let output = run(host);

@@ -94,6 +94,8 @@ mod tests {
             fault("listed", Some("nobody sees it")),
             fault("listed and caught", Some("nobody sees it")),
             fault("unviable", None),
+            fault("hung", None),
+            fault("hung once", None),
             fault("new", None),
         ];
         let mutants: Vec<_> = faults.iter().map(Fault::as_mutant).collect();
@@ -105,6 +107,8 @@ mod tests {
             Fate::Survived,
             Fate::Caught,
             Fate::Unviable,
+            Fate::Hung,
+            Fate::HungOnce,
         ];
         found.add(mutants.iter().map(Mutant::name).zip(fates).collect());
         let tally = Tally::new(&faults, &mutants, &found);
@@ -116,11 +120,13 @@ mod tests {
         assert_eq!(tally.passed(), Some(false));
         assert_eq!(
             tally.result(),
-            "1 of 5 caught, 1 listed, 3 wrong, 1 not tried yet"
+            "2 of 6 caught, 1 of them by hangs, 1 listed, 3 wrong, 2 not tried yet"
         );
         let good = Tally::new(&faults[..1], &mutants[..1], &found);
         assert_eq!(good.passed(), Some(true));
-        let so_far = Tally::new(&faults[5..], &mutants[5..], &found);
-        assert_eq!(so_far.passed(), None);
+        for untried in [6, 7] {
+            let so_far = Tally::new(&faults[untried..], &mutants[untried..], &found);
+            assert_eq!(so_far.passed(), None);
+        }
     }
 }
