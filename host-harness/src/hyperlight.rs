@@ -2,9 +2,8 @@
 //! processes.
 //!
 //! `hw-interrupts` is a compile-time feature of `hyperlight-host`, so there are two runners, each
-//! in its own target folder. (What both need is built once: that workspace's `.cargo/config.toml`.)
-//! Neither belongs to this workspace, whose features would unify
-//! with theirs.
+//! in its own target folder. (What both depend on is built once: `.cargo/config.toml` of their
+//! workspace.) Neither belongs to this workspace, whose features would unify with theirs.
 
 use std::{
     env,

@@ -104,8 +104,8 @@ impl Workspace {
         self.root.join("host-harness").join("hyperlight")
     }
 
-    /// Returns cargo's folder for a part of the Hyperlight build: each has its own, since their
-    /// features or flags differ.
+    /// Returns cargo's folder for a part of the Hyperlight build. Each mode has its own for the
+    /// finished programs, which have the same names; what they are built of is in `host`.
     #[must_use]
     pub fn hyperlight_target(&self, part: &str) -> PathBuf {
         self.root.join("target").join("hyperlight").join(part)

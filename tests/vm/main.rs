@@ -39,6 +39,7 @@ mod vsock;
 mod watchdog;
 
 use std::{
+    env,
     hash::{DefaultHasher, Hash, Hasher},
     process::ExitCode,
     thread,
@@ -48,10 +49,13 @@ use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
-    // Guests sleep much of their time, or compute: one test more than there are processors, and
-    // tests of all kinds mixed, leave these less idle.
+    // Some guests sleep most of their time: with tests of all kinds mixed, and one more at once than
+    // there are processors, these are seldom idle.
+    let asked = env::var("RUST_TEST_THREADS").ok();
+    let asked = asked.and_then(|threads| threads.parse().ok());
     let threads = thread::available_parallelism().map_or(1, usize::from) + 1;
-    arguments.test_threads.get_or_insert(threads);
+    let threads = arguments.test_threads.or(asked).unwrap_or(threads);
+    arguments.test_threads = Some(threads);
     let trials = [
         demos::trials(),
         devices::trials(),

@@ -164,8 +164,8 @@ fn keep_builds(pair: &Path) {
     }
 }
 
-/// Makes a command of cargo for a host. It is built with what this checkout's Hyperlight workspace
-/// has built, and so as that is.
+/// Makes a command of cargo for a host. Unlike a user's, it is built with the profile of this
+/// checkout's Hyperlight workspace and in its folder: what both depend on is built once.
 fn cargo_of_host() -> Command {
     let workspace = Workspace::locate().expect("the test runs in a checkout");
     let mut cargo = command("cargo");

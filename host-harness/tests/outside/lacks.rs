@@ -4,7 +4,7 @@ use std::{fs, process::Output};
 
 use dormir_harness::{toolchain::GuestToolchain, workspace::Workspace};
 
-use crate::{builds, fetch, new_guest, run, stderr, target};
+use crate::{fetch, new_guest, run, stderr, target};
 
 /// Builds a new crate in which `from` is replaced by `to` in one file. Returns cargo's complaint.
 fn complaint(name: &str, file: &str, from: &str, to: &str) -> String {
@@ -29,7 +29,6 @@ fn build(name: &str, file: &str, from: &str, to: &str, script: Option<&str>) -> 
     let mut build = toolchain.command();
     build
         .env("CARGO_NET_OFFLINE", "true")
-        .env("CARGO_BUILD_BUILD_DIR", builds())
         .args(["build", "--all-targets", "--target-dir"])
         .arg(target(name))
         .current_dir(guest);

@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf, process::Output, sync::Once};
 
 use dormir_harness::toolchain::TARGET;
 
-use crate::{builds, command, has_target, new_guest, run, stderr, stdout, target};
+use crate::{command, has_target, new_guest, run, stderr, stdout, target};
 
 /// A new crate. All are built in one folder, which is kept for the next run.
 struct Made {
@@ -48,7 +48,7 @@ fn remove_old() {
     static REMOVED: Once = Once::new();
     REMOVED.call_once(|| {
         for profile in ["debug", "release"] {
-            let folder = builds().join(TARGET).join(profile).join("deps");
+            let folder = target("made").join(TARGET).join(profile).join("deps");
             for file in fs::read_dir(folder).into_iter().flatten().flatten() {
                 let name = file.file_name();
                 let name = name.to_string_lossy();

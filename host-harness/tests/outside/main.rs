@@ -30,14 +30,9 @@ fn checkout() -> PathBuf {
     top.canonicalize().expect("it exists")
 }
 
-/// Returns the target folder of a test's crates, which is kept for its next run.
+/// Returns the folder in which a test's crates are built, which is kept for its next run.
 fn target(name: &str) -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
-}
-
-/// Returns the folder in which what guests depend on is built, for all of these tests once.
-fn builds() -> PathBuf {
-    target("builds")
 }
 
 /// Makes a command with none of the settings that the outer cargo has set, except the compiler.
@@ -52,9 +47,7 @@ fn command(program: &str) -> Command {
             command.env_remove(name);
         }
     }
-    command
-        .env("CARGO_NET_OFFLINE", "true")
-        .env("CARGO_BUILD_BUILD_DIR", builds());
+    command.env("CARGO_NET_OFFLINE", "true");
     command
 }
 

@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf, time::Duration};
 use assert_cmd::Command;
 use dormir_harness::{toolchain::GuestToolchain, workspace::Workspace};
 
-use crate::{PROGRAM, builds, fetch, new_guest, run, stderr, stdout, target};
+use crate::{PROGRAM, fetch, new_guest, run, stderr, stdout, target};
 
 const TESTS: &str = "\
 #![no_std]
@@ -28,7 +28,6 @@ fn program() -> PathBuf {
     let mut build = toolchain.command();
     build
         .env("CARGO_NET_OFFLINE", "true")
-        .env("CARGO_BUILD_BUILD_DIR", builds())
         .args(["test", "--no-run", "--test", "blink", "--target-dir"])
         .arg(target("odd-programs"))
         .current_dir(&guest);

@@ -62,7 +62,8 @@ fn from_an_empty_folder_to_a_guest_that_is_tested() {
             format!("url.{}.insteadOf", origin.display()),
         )
         .env("GIT_CONFIG_VALUE_0", REPOSITORY);
-    // Nothing of this machine's is changed. What is installed is built in less time.
+    // Nothing of this machine's is changed, and nothing is built twice. What is installed is not
+    // optimised, which is built in less time.
     let installed = folder.path().join("installed");
     let inherited = env::var_os("PATH").unwrap_or_default();
     let paths = [installed.join("bin")]

@@ -205,7 +205,8 @@ impl Tests {
             .args(before)
             .arg("--locked")
             .arg("--target-dir")
-            .arg(target)
+            .arg(&target)
+            .env("CARGO_BUILD_BUILD_DIR", target)
             .args(after)
             .envs(self.variables.iter().copied())
             .current_dir(workspace.root().join(self.folder));

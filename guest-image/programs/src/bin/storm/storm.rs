@@ -126,9 +126,9 @@ pub(crate) fn lowest_stack() -> u64 {
     LOWEST_STACK.load(Ordering::Relaxed)
 }
 
-/// Executes a `pause` in each 1024th turn of a loop. QEMU's translator (7.2) can leave an interrupt of
-/// the 8259s pending for as long as the guest stays in translated code that jumps to itself; a
-/// `pause` leaves it.
+/// Executes a `pause` in each 1024th turn of a loop. QEMU's translator (7.2) may leave an interrupt
+/// of the 8259s pending while the guest is in translated code that jumps to itself; a `pause`
+/// leaves it.
 fn look_up(turn: u64) {
     if turn.is_multiple_of(1024) {
         spin_loop();
