@@ -146,7 +146,7 @@ fn a_stale_wake_is_not_a_step() {
 /// its slot: at most 512 polls late, and without an alarm. It is not polled again for that wake.
 #[test]
 fn no_deadline_waits_for_the_end_of_a_long_pass() {
-    const BUSY: usize = 4_000;
+    const BUSY: usize = if cfg!(miri) { 1_000 } else { 4_000 };
     tasks! {
         async fn sleeper(
             station: Station,
@@ -199,16 +199,18 @@ fn no_deadline_waits_for_the_end_of_a_long_pass() {
 /// Timers that are always due do not reduce the polls of tasks that are ready.
 #[test]
 fn timers_that_are_always_due_starve_no_task() {
+    const BUSY: usize = if cfg!(miri) { 100 } else { 1_000 };
+    const END: u64 = 20 * BUSY as u64;
     tasks! {
         async fn ticks(station: Station), pool = 64 {
             // The timer is due again a nanosecond later, which is before the next look.
-            while station.now() < 20_000 {
+            while station.now() < END {
                 let next = station.now() + 1;
                 station.timer(next).await;
             }
         }
         async fn busy(station: Station, turns: Arc<AtomicUsize>), pool = 1_000 {
-            while station.now() < 20_000 {
+            while station.now() < END {
                 station.clock.pass(1);
                 turns.fetch_add(1, Ordering::SeqCst);
                 yield_now().await;
@@ -220,7 +222,7 @@ fn timers_that_are_always_due_starve_no_task() {
     let mut runner = executor.enter().unwrap().with_timers(station.timers);
     let spawner = runner.spawner();
     (0..64).for_each(|_| spawner.spawn_detached(ticks(station)).unwrap());
-    let turns: Vec<_> = (0..1_000)
+    let turns: Vec<_> = (0..BUSY)
         .map(|_| {
             let turns = Arc::default();
             spawner
