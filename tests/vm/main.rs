@@ -49,12 +49,12 @@ use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
-    // Some guests sleep most of their time: with tests of all kinds mixed, and one more at once than
-    // there are processors, these are seldom idle.
     let asked = env::var("RUST_TEST_THREADS").ok();
     let asked = asked
         .and_then(|threads| threads.parse().ok())
         .filter(|threads| *threads > 0);
+    // Some guests sleep most of their time. With tests of all kinds mixed, and one more at once
+    // than there are processors, these are seldom idle.
     let threads = thread::available_parallelism().map_or(1, usize::from) + 1;
     let threads = arguments.test_threads.or(asked).unwrap_or(threads);
     arguments.test_threads = Some(threads);
