@@ -79,11 +79,22 @@ fn count_leftovers() {
         launch(&ask_for_interrupt(REQUEST, 0x31, u64::MAX), &config);
     };
     all(KVM);
+    // A thread that was joined is in /proc until the kernel has done away with it.
+    let settled = || {
+        let found = count();
+        sleep(Duration::from_millis(200));
+        found == count()
+    };
+    assert!(wait_for(settled));
     let before = count();
     (0..5).for_each(|_| all(KVM));
     wait_for_interrupt();
     all(TCG_Q35);
-    assert_eq!(count(), before);
+    let is_settled = || {
+        let (threads, files) = count();
+        threads <= before.0 && files <= before.1
+    };
+    assert!(wait_for(is_settled), "{:?}, before {before:?}", count());
     assert!(!path.exists());
 }
 
