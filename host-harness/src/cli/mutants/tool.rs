@@ -192,7 +192,7 @@ impl Tool {
             .arg("--output")
             .arg(&self.output)
             .args(stage.features)
-            // Also for the build: it would build all tests of the package otherwise.
+            // Not the examples in the documentation, some of which are guests.
             .args(["--cargo-arg=--locked", "--cargo-arg=--lib"])
             .arg(format!("--cargo-arg=--config={}", runner(stage)))
             .arg("--")

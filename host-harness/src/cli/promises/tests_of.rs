@@ -46,7 +46,7 @@ impl Of {
     /// The words after `cargo test`.
     fn words(self) -> &'static [&'static str] {
         match self {
-            Self::Vms => &["--package=dormir", "--test=vm"],
+            Self::Vms => &["--package=dormir-tests", "--test=vm"],
             Self::Library => &["--package=dormir", "--lib", "--all-features"],
             Self::Models => test::MODELS,
             Self::Drivers => &["--package=dormir-virtio", "--lib", "--all-features"],

@@ -28,7 +28,7 @@ pub(super) struct Tests {
     variables: &'static [(&'static str, &'static str)],
 }
 
-/// Without instructions that the tools do not see, and without packages that boot guests.
+/// Without instructions that the tools do not see.
 const SANITIZED: &str = "--cfg sanitized";
 
 const MIRI: &[Tests] = &[

@@ -29,7 +29,9 @@ const NOT_BUILT: &str = "could not compile";
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TrialsError {
-    #[error("the tests in VMs do not build: run `cargo test --package dormir --test vm --no-run`")]
+    #[error(
+        "the tests in VMs do not build: run `cargo test --package dormir-tests --test vm --no-run`"
+    )]
     Build,
     #[error(transparent)]
     Process(#[from] ProcessError),
@@ -60,7 +62,7 @@ impl Trials {
         let mut command = Command::new(cargo());
         toolchain::isolate(&mut command, KEPT);
         command
-            .args(["test", "--locked", "--package=dormir", "--test=vm"])
+            .args(["test", "--locked", "--package=dormir-tests", "--test=vm"])
             .args(["--no-run", "--message-format=json"])
             .current_dir(tree);
         let keep = Keep::StdoutOnly;
@@ -88,8 +90,8 @@ impl Trials {
             .arg(test)
             // As cargo does.
             .env("CARGO", cargo())
-            .env("CARGO_MANIFEST_DIR", &self.tree)
-            .current_dir(&self.tree);
+            .env("CARGO_MANIFEST_DIR", self.tree.join("tests"))
+            .current_dir(self.tree.join("tests"));
         match process::capture(&mut command, Keep::Both, Scope::Group, limit, stop) {
             Ok(ran) => Ok((judge(&ran.output), ran.output)),
             Err(ProcessError::TimedOut { .. }) => {
