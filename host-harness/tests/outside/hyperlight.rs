@@ -9,8 +9,6 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use dormir_harness::workspace::Workspace;
-
 use crate::{PROGRAM, checkout, command, has_target, run, stderr, stdout, target};
 
 /// Held by a test while it uses the folders of builds, which are kept for the next run.
@@ -32,8 +30,8 @@ fn the_new_host_calls_the_new_guest() {
 
     let pair = folder.path().join("naps");
     keep_builds(&pair);
-    let mut test = cargo_of_host();
-    test.arg("test").current_dir(pair.join("host"));
+    let mut test = cargo_of_host("test");
+    test.current_dir(pair.join("host"));
     let output = run(test);
     let stdout = stdout(&output);
     assert!(output.status.success(), "{stdout}\n{}", stderr(&output));
@@ -164,12 +162,11 @@ fn keep_builds(pair: &Path) {
     }
 }
 
-/// Makes a command of cargo for a host. Unlike a user's, it is built with the profile of this
-/// checkout's Hyperlight workspace and in its folder: what both depend on is built once.
-fn cargo_of_host() -> Command {
-    let workspace = Workspace::locate().expect("the test runs in a checkout");
+/// Makes a command of cargo for a host. Unlike a user's, what it builds has little debug
+/// information.
+fn cargo_of_host(subcommand: &str) -> Command {
     let mut cargo = command("cargo");
-    cargo.env("CARGO_BUILD_BUILD_DIR", workspace.hyperlight_target("host"));
+    cargo.arg(subcommand);
     for setting in [
         "profile.dev.debug = \"line-tables-only\"",
         "profile.dev.package.\"*\".debug = false",
@@ -188,9 +185,8 @@ fn build_and_run(folder: &Path) -> String {
         .current_dir(folder.join("guest"));
     let output = run(build);
     assert!(output.status.success(), "{}", stderr(&output));
-    let mut host = cargo_of_host();
-    host.args(["run", "--quiet"])
-        .current_dir(folder.join("host"));
+    let mut host = cargo_of_host("run");
+    host.arg("--quiet").current_dir(folder.join("host"));
     let output = run(host);
     assert!(output.status.success(), "{}", stderr(&output));
     stdout(&output)

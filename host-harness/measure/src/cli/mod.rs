@@ -125,7 +125,9 @@ struct Arguments {
     /// qemu-tcg and kvm]
     #[arg(long, requires = "by_vmm", value_parser = under)]
     vmm: Vec<Under>,
-    /// How many samples each figure of --hyperlight takes at least, if there is time [default: 100]
+    /// How many samples each figure of --hyperlight takes at least, if there is time; host calls
+    /// are measured by a tenth as many rounds, and without a round before them if it is one
+    /// [default: 100]
     #[arg(
         long,
         value_name = "N",
