@@ -33,7 +33,8 @@ use std::{
 /// Arguments of `cargo test` replace `--all-features` and select tests of the first kind; the
 /// others are then skipped. --vmm selects the tests in VMs (tests/vm) of one VMM.
 ///
-/// With --browser, the page of `cargo vm bench --html` is then tested in a browser.
+/// With --browser, tests of the page of `cargo vm bench --html` in a browser are of the first kind
+/// too, before those in VMs.
 ///
 /// Installs first what the tests need and this machine lacks: the compiler's library for guests;
 /// QEMU, unless --vmm names a VMM without it; passt, without which only the tests of networks under
@@ -78,11 +79,16 @@ pub(super) const MODELS: &[&str] = &[
     "loom_tests",
 ];
 
-/// Arguments of `cargo test` for the tests in a browser.
-const IN_A_BROWSER: &[&str] = &["--package=dormir-page-tests"];
+/// Arguments of `cargo test` that add the tests in a browser to those of the top folder. By
+/// themselves they would have other features of what both depend on, and build it again.
+const IN_A_BROWSER: &[&str] = &[
+    "--workspace",
+    "--exclude=dormir-bench",
+    "--exclude=dormir-bench-linux",
+];
 
-/// The time limit of the examples, the models, the browser's tests and the library's own tests,
-/// build included: many times the usual time.
+/// The time limit of the examples, the models and the library's own tests, build included: many
+/// times the usual time.
 const LIMIT: Duration = Duration::from_secs(3600);
 
 pub(super) fn run(arguments: &TestArguments, stop: &StopToken) -> Ended {
@@ -112,6 +118,9 @@ pub(super) fn run(arguments: &TestArguments, stop: &StopToken) -> Ended {
     if is_whole {
         tests.arg("--all-features");
     }
+    if arguments.browser {
+        tests.args(IN_A_BROWSER);
+    }
     tests.args(&arguments.cargo_test);
     // Each test has its own time limit.
     let status = process::run(&mut tests, Scope::Group, Duration::MAX, stop)?;
@@ -136,13 +145,6 @@ pub(super) fn run(arguments: &TestArguments, stop: &StopToken) -> Ended {
 
     let mut models = models(&workspace);
     let status = process::run(&mut models, Scope::Group, LIMIT, stop)?;
-    if !status.success() || !arguments.browser {
-        return Ok(code(status));
-    }
-
-    let mut in_a_browser = cargo(&workspace, "test");
-    in_a_browser.args(IN_A_BROWSER);
-    let status = process::run(&mut in_a_browser, Scope::Group, LIMIT, stop)?;
     Ok(code(status))
 }
 
