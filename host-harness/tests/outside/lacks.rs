@@ -4,7 +4,7 @@ use std::{fs, process::Output};
 
 use dormir_harness::{toolchain::GuestToolchain, workspace::Workspace};
 
-use crate::{fetch, new_guest, run, stderr, target};
+use crate::{fetch, new_guest, run, stderr, target_of_new_guests};
 
 /// Builds a new crate in which `from` is replaced by `to` in one file. Returns cargo's complaint.
 fn complaint(name: &str, file: &str, from: &str, to: &str) -> String {
@@ -18,7 +18,7 @@ fn build(name: &str, file: &str, from: &str, to: &str, script: Option<&str>) -> 
     let workspace = Workspace::locate().expect("the test runs in a checkout");
     let toolchain = GuestToolchain::detect(&workspace).expect("guests can be built");
     let folder = tempfile::tempdir().expect("a folder for the test");
-    let guest = new_guest(folder.path(), "guest");
+    let guest = new_guest(folder.path(), name);
     let text = fs::read_to_string(guest.join(file)).expect("a file");
     assert!(text.contains(from), "{file}: {text}");
     fs::write(guest.join(file), text.replace(from, to)).expect("a file is written");
@@ -30,7 +30,7 @@ fn build(name: &str, file: &str, from: &str, to: &str, script: Option<&str>) -> 
     build
         .env("CARGO_NET_OFFLINE", "true")
         .args(["build", "--all-targets", "--target-dir"])
-        .arg(target(name))
+        .arg(target_of_new_guests())
         .current_dir(guest);
     run(build)
 }
@@ -51,12 +51,20 @@ fn the_target_is_named() {
 fn each_flag_is_named() {
     let flags = "\"-Crelocation-model=static\", \"-Clink-arg=-Tdormir.ld\"";
     let (model, script) = ("-Crelocation-model=static", "-Clink-arg=-Tdormir.ld");
-    for (left, lacking) in [
-        ("", &[model, script][..]),
-        ("\"-C\", \"relocation_model=static\"", &[script]),
-        ("\"-Clink-args=-s --script=dormir.ld\"", &[model]),
+    for (name, left, lacking) in [
+        ("lacks-flags", "", &[model, script][..]),
+        (
+            "lacks-script",
+            "\"-C\", \"relocation_model=static\"",
+            &[script],
+        ),
+        (
+            "lacks-model",
+            "\"-Clink-args=-s --script=dormir.ld\"",
+            &[model],
+        ),
     ] {
-        let text = complaint("lacks-flag", CONFIG, flags, left);
+        let text = complaint(name, CONFIG, flags, left);
         for flag in [model, script] {
             let is_named = text.contains(&format!("without `{flag}`: add it"));
             assert_eq!(is_named, lacking.contains(&flag), "{left}: {text}");
@@ -88,12 +96,16 @@ fn unwinding_is_refused() {
 
 #[test]
 fn a_missing_entry_is_named_by_the_linker() {
-    for (file, entry) in [
-        ("src/main.rs", "#[dormir_guest::main]"),
-        ("src/lib.rs", "dormir_guest::test_main!();"),
-        ("tests/blink.rs", "dormir_guest::test_main!();"),
+    for (name, file, entry) in [
+        ("lacks-main", "src/main.rs", "#[dormir_guest::main]"),
+        ("lacks-tests", "src/lib.rs", "dormir_guest::test_main!();"),
+        (
+            "lacks-test-file",
+            "tests/blink.rs",
+            "dormir_guest::test_main!();",
+        ),
     ] {
-        let text = complaint("lacks-entry", file, entry, "");
+        let text = complaint(name, file, entry, "");
         assert!(text.contains("no entry: add"), "{file}: {text}");
         assert!(
             text.contains(entry.trim_end_matches("();")),

@@ -1,12 +1,10 @@
 //! What works in a new crate at once, besides the commands of the README.
 
-use std::{fs, path::PathBuf, process::Output, sync::Once};
+use std::{fs, path::PathBuf, process::Output};
 
-use dormir_harness::toolchain::TARGET;
+use crate::{command, has_target, new_guest, run, stderr, stdout, target_of_new_guests};
 
-use crate::{command, has_target, new_guest, run, stderr, stdout, target};
-
-/// A new crate. All are built in one folder, which is kept for the next run.
+/// A new crate.
 struct Made {
     guest: PathBuf,
     _folder: tempfile::TempDir,
@@ -14,7 +12,6 @@ struct Made {
 
 impl Made {
     fn new(name: &str) -> Self {
-        remove_old();
         let folder = tempfile::tempdir().expect("a folder for the test");
         Self {
             guest: new_guest(folder.path(), &format!("made-{name}")),
@@ -27,7 +24,7 @@ impl Made {
         cargo
             .args(line.split(' '))
             .current_dir(&self.guest)
-            .env("CARGO_TARGET_DIR", target("made"))
+            .env("CARGO_TARGET_DIR", target_of_new_guests())
             .envs(variables.iter().copied());
         run(cargo)
     }
@@ -40,24 +37,6 @@ impl Made {
         assert!(is_success, "{line}: {stdout}\n{}", stderr(&output));
         stdout
     }
-}
-
-/// Removes what earlier runs have built of new crates, but not what those depend on: a crate that
-/// is now in another folder is built anew.
-fn remove_old() {
-    static REMOVED: Once = Once::new();
-    REMOVED.call_once(|| {
-        for profile in ["debug", "release"] {
-            let folder = target("made").join(TARGET).join(profile).join("deps");
-            for file in fs::read_dir(folder).into_iter().flatten().flatten() {
-                let name = file.file_name();
-                let name = name.to_string_lossy();
-                if name.contains("made_") || name.contains("blink") {
-                    fs::remove_file(file.path()).expect("a file is removed");
-                }
-            }
-        }
-    });
 }
 
 #[test]

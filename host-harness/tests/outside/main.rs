@@ -35,6 +35,13 @@ fn target(name: &str) -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
 }
 
+/// Returns the folder in which new guests are built: what they depend on is built once. Each has a
+/// name of its own, since cargo tells packages of one name in two folders apart only by the times
+/// of their files.
+fn target_of_new_guests() -> PathBuf {
+    target("new-guests")
+}
+
 /// Makes a command with none of the settings that the outer cargo has set, except the compiler.
 /// Builds download nothing: what they need is fetched here, if it is not there.
 fn command(program: &str) -> Command {

@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf, time::Duration};
 use assert_cmd::Command;
 use dormir_harness::{toolchain::GuestToolchain, workspace::Workspace};
 
-use crate::{PROGRAM, fetch, new_guest, run, stderr, stdout, target};
+use crate::{PROGRAM, fetch, new_guest, run, stderr, stdout, target_of_new_guests};
 
 const TESTS: &str = "\
 #![no_std]
@@ -22,14 +22,14 @@ fn program() -> PathBuf {
     let workspace = Workspace::locate().expect("the test runs in a checkout");
     let toolchain = GuestToolchain::detect(&workspace).expect("guests can be built");
     let folder = tempfile::tempdir().expect("a folder for the test");
-    let guest = new_guest(folder.path(), "guest");
+    let guest = new_guest(folder.path(), "made-odd");
     fs::write(guest.join("tests/blink.rs"), TESTS).expect("tests are written");
     fetch();
     let mut build = toolchain.command();
     build
         .env("CARGO_NET_OFFLINE", "true")
         .args(["test", "--no-run", "--test", "blink", "--target-dir"])
-        .arg(target("odd-programs"))
+        .arg(target_of_new_guests())
         .current_dir(&guest);
     let output = run(build);
     let stderr = stderr(&output);
