@@ -13,7 +13,7 @@ const FILE: &str = "guest-image/watched/src/main.rs";
 const TASK: &str = "task watched::calls has not yielded for ";
 
 /// Enough time to boot and hang.
-const HANG_LIMIT: Duration = Duration::from_secs(8);
+const HANG_LIMIT: Duration = Duration::from_secs(5);
 
 /// Cases in which the guest ends with success, and nothing is reported.
 const QUIET: [&str; 4] = ["idles", "yields", "waits", "no-limit"];
