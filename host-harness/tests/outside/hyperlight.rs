@@ -11,7 +11,7 @@ use std::{
 
 use crate::{PROGRAM, checkout, command, has_target, run, stderr, stdout, target};
 
-/// Held by a test while it uses the folders of builds, which are kept for the next run.
+/// Held by a test while it uses the folder of builds: crates of both have the same names.
 static BUILDS: Mutex<()> = Mutex::new(());
 
 #[test]
@@ -29,7 +29,6 @@ fn the_new_host_calls_the_new_guest() {
     assert!(output.status.success(), "{}", stderr(&output));
 
     let pair = folder.path().join("naps");
-    keep_builds(&pair);
     let mut test = cargo_of_host("test");
     test.current_dir(pair.join("host"));
     let output = run(test);
@@ -66,7 +65,6 @@ fn the_programs_of_the_page_on_host_calls_run() {
     let program = functions.map(|function| page.block(function)).concat();
     write(folder, "guest/src/main.rs", &program);
     write(folder, "host/src/main.rs", &page.block("thread::sleep("));
-    keep_builds(folder);
     assert_eq!(build_and_run(folder), "20 pages have 190 bytes\n");
 
     // The same host on tokio, and one that drives sandboxes.
@@ -153,20 +151,20 @@ fn write(folder: &Path, file: &str, text: &str) {
     fs::write(path, text).expect("the file is written");
 }
 
-/// Makes the target folders of guest and host links to those that are kept.
-fn keep_builds(pair: &Path) {
-    for part in ["guest", "host"] {
-        let kept = target("hyperlight").join(part);
-        fs::create_dir_all(&kept).expect("a folder is made");
-        symlink(kept, pair.join(part).join("target")).expect("a link is made");
-    }
+/// Makes a command of cargo that builds guests and hosts in one folder, which is kept for the next
+/// run; `target` has finished programs alone. Not a link in its place: what is built would be built
+/// anew for each link.
+fn cargo(subcommand: &str) -> Command {
+    let mut cargo = command("cargo");
+    cargo
+        .env("CARGO_BUILD_BUILD_DIR", target("hyperlight"))
+        .arg(subcommand);
+    cargo
 }
 
-/// Makes a command of cargo for a host. Unlike a user's, what it builds has little debug
-/// information.
+/// The same for a host. Unlike a user's, what it builds has little debug information.
 fn cargo_of_host(subcommand: &str) -> Command {
-    let mut cargo = command("cargo");
-    cargo.arg(subcommand);
+    let mut cargo = cargo(subcommand);
     for setting in [
         "profile.dev.debug = \"line-tables-only\"",
         "profile.dev.package.\"*\".debug = false",
@@ -179,10 +177,8 @@ fn cargo_of_host(subcommand: &str) -> Command {
 /// Builds the guest and runs its host. Returns what that prints.
 #[track_caller]
 fn build_and_run(folder: &Path) -> String {
-    let mut build = command("cargo");
-    build
-        .args(["build", "--release"])
-        .current_dir(folder.join("guest"));
+    let mut build = cargo("build");
+    build.arg("--release").current_dir(folder.join("guest"));
     let output = run(build);
     assert!(output.status.success(), "{}", stderr(&output));
     let mut host = cargo_of_host("run");
