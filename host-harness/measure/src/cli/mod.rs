@@ -126,7 +126,7 @@ struct Arguments {
     #[arg(long, requires = "by_vmm", value_parser = under)]
     vmm: Vec<Under>,
     /// How many samples each figure of --hyperlight takes at least, if there is time; host calls
-    /// are measured by a tenth as many rounds, and without a round before them if it is one
+    /// take a tenth as many rounds, after one to warm up unless it is a single round
     /// [default: 100]
     #[arg(
         long,
