@@ -47,6 +47,10 @@ pub(crate) mod sealed {
     }
 
     /// The initial value: no bit is set, and no slot is in use.
+    #[allow(
+        unreachable_pub,
+        reason = "for Rust 1.94, which does not see that `Capacity` reaches it"
+    )]
     pub trait Initial {
         #[cfg(not(all(test, loom)))]
         const INITIAL: Self;

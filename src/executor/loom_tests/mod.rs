@@ -3,7 +3,7 @@
 //! `cargo vm test` runs them; by hand:
 //!
 //! ```text
-//! RUSTFLAGS="--cfg loom" cargo test --release -p dormir --lib --features alloc loom
+//! RUSTFLAGS="--cfg loom" cargo test --profile models -p dormir --lib --features alloc loom
 //! ```
 //!
 //! loom sees what goes through [`crate::sync`]: atomics, and critical sections, as one lock. It

@@ -1,5 +1,10 @@
 //! The levels of the ready set, and what goes down from each: a pass, and a search for one task.
 
+#![allow(
+    unreachable_pub,
+    reason = "for Rust 1.94, which does not see that `Capacity` reaches these traits"
+)]
+
 use core::{marker::PhantomData, mem, ptr};
 
 use super::node::{BITS, Node};

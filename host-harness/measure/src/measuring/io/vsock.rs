@@ -85,9 +85,10 @@ fn exchange(mut stream: &UnixStream, bounds: &Bounds) -> io::Result<Measured> {
     }
     let all: Vec<u8> = (0..BYTES).map(byte).collect();
     let start = Instant::now();
+    let mut sender = stream;
     let span = thread::scope(|scope| {
         // Beside the reading: what fits neither into sockets nor the guest waits until it is read.
-        let sending = scope.spawn(|| (&*stream).write_all(&all));
+        let sending = scope.spawn(|| sender.write_all(&all));
         let received = receive(stream, bounds).map(|()| start.elapsed());
         if received.is_err() {
             // Otherwise the rest would be waited for.
