@@ -72,7 +72,7 @@ const OTHER_FEATURES: [&[&str]; 2] = [
 
 /// Arguments of `cargo test` for the models, besides the target folder.
 pub(super) const MODELS: &[&str] = &[
-    "--release",
+    "--profile=models",
     "--package=dormir",
     "--lib",
     "--features=alloc",

@@ -248,7 +248,7 @@ fn the_library_as_it_ships_examples_in_vms_and_models_follow_the_tests() {
         models.starts_with("-Cdebuginfo=1 --cfg=loom test --locked --target-dir /"),
         "{models}"
     );
-    assert!(models.contains("/target/loom --release"), "{models}");
+    assert!(models.contains("/target/loom --profile=models"), "{models}");
     assert!(models.contains("--package=dormir --lib"), "{models}");
     assert!(stderr.is_empty(), "{stderr}");
 }

@@ -73,7 +73,7 @@ pub(super) const STAGES: [Stage; 5] = [
             ("RUSTFLAGS", "--cfg=loom"),
             ("CARGO_TARGET_DIR", "target/loom"),
         ],
-        features: &["--features=alloc", "--profile=release"],
+        features: &["--features=alloc", "--profile=models"],
         cargo_test: &["loom_tests"],
         seconds: 3600,
     },
