@@ -97,11 +97,13 @@ fn restored_in_another_sandbox(guest: &SandboxGuest) -> Check {
     Ok(())
 }
 
-/// A hundred snapshots, each restored, with sleeps in between.
+/// A hundred snapshots, each restored, with sleeps between some.
 fn snapshots_do_not_wear_out(guest: &SandboxGuest) -> Check {
     let (mut sandbox, _host) = guest.sandbox()?;
-    for _ in 0..100 {
-        works(&mut sandbox)?;
+    for round in 0..100 {
+        if round % 8 == 0 {
+            works(&mut sandbox)?;
+        }
         let snapshot = sandbox.snapshot()?;
         sandbox.call::<i32>("answer", ())?;
         sandbox.restore(snapshot)?;

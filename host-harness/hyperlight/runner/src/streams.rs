@@ -26,8 +26,8 @@ pub(crate) const CASES: &[Case] = &[
     ("restored-streams", restored_streams),
 ];
 
-/// How much a stream has.
-const LENGTH: u64 = 1 << 20;
+/// How much a stream has: twice the heap of a sandbox of the default size.
+const LENGTH: u64 = 256 << 10;
 
 /// What the streams of one call count for, with its argument.
 const STREAMS: usize = 32 * 1024 + 8;
@@ -167,8 +167,8 @@ enum Way {
     Both,
 }
 
-/// One MiB in either direction, each in a sandbox of the default size; then less in both at once,
-/// and each once more, in one whose heap can be written to its end.
+/// More than the heap in either direction, each in a sandbox of the default size; then less in both
+/// at once, and each once more, in one whose heap can be written to its end.
 fn streams_down_and_up(guest: &SandboxGuest) -> Check {
     for way in [Way::Down, Way::Up] {
         let (mut sandbox, host) = guest.sandbox_of(self::host(&Running::default()))?;
