@@ -53,9 +53,9 @@ fn main() -> ExitCode {
     let asked = asked
         .and_then(|threads| threads.parse().ok())
         .filter(|threads| *threads > 0);
-    // Some guests sleep most of their time. With tests of all kinds mixed, and one more at once
+    // Some guests sleep most of their time. With tests of all kinds mixed, and two more at once
     // than there are processors, these are seldom idle.
-    let threads = thread::available_parallelism().map_or(1, usize::from) + 1;
+    let threads = thread::available_parallelism().map_or(1, usize::from) + 2;
     let threads = arguments.test_threads.or(asked).unwrap_or(threads);
     arguments.test_threads = Some(threads);
     let trials = [
