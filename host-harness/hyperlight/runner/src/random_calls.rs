@@ -20,7 +20,7 @@ use crate::{
     sandbox::{Check, MARGIN, SandboxGuest, cancelled_after, check},
 };
 
-pub(crate) const CASES: &[Case] = &[("random-calls", |guest| random_calls(guest, 3000, 0))];
+pub(crate) const CASES: &[Case] = &[("random-calls", |guest| random_calls(guest, 1000, 0))];
 
 /// How many calls a guest makes in each round.
 const CALLS: u64 = 600;

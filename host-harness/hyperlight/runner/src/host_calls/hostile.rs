@@ -63,7 +63,7 @@ impl Hostile<'_> {
 
     /// Sends any bytes, some with the beginning of a sound header.
     fn send_nonsense(&mut self, round: u64) -> Check {
-        let mut batch = self.bytes(round as usize * 3);
+        let mut batch = self.bytes(round as usize * 6);
         if round.is_multiple_of(2) && batch.len() >= 8 {
             batch[..4].copy_from_slice(&VERSION.to_le_bytes());
             batch[4..8].copy_from_slice(&[round as u8 % 8, 0, 0, 0]);
@@ -138,7 +138,7 @@ pub(super) fn hostile_batches(guest: &SandboxGuest) -> Check {
             random: seed,
             last: (0, 0),
         };
-        for round in 0..80 {
+        for round in 0..40 {
             hostile.send_nonsense(round)?;
             hostile.send_sound()?;
         }
