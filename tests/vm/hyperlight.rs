@@ -25,7 +25,7 @@ const CASES: &[&str] = &[
     "answer",
     "sleepers",
     "sleeps-are-never-short",
-    "thousand-calls",
+    "many-calls",
     "beside-a-busy-task",
     "woken-around-another",
     "idle-is-of-its-mode",
