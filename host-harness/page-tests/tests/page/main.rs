@@ -1,5 +1,5 @@
-//! The page of `cargo vm bench --html`, and the picture of `--svg`, as a browser draws them. What is
-//! drawn was measured: `run.json` has some figures of a real run.
+//! The page of `cargo vm bench --html`, and the picture of `--svg`, as a browser draws them. What
+//! is drawn was measured: `run.json` has some figures of a real run.
 //!
 //! Without a browser these tests fail: `cargo vm test --browser` installs one and runs them.
 
