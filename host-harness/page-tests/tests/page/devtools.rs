@@ -4,18 +4,19 @@
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::{error::Error, net::TcpStream, time::Duration};
+use std::{
+    error::Error,
+    net::TcpStream,
+    time::{Duration, Instant},
+};
 use tungstenite::{Message, WebSocket, stream::MaybeTlsStream};
 
-/// How long the browser may say nothing when something is waited for.
+/// How long the browser may take for one thing.
 const LIMIT: Duration = Duration::from_secs(60);
-
-/// How many messages may come when something is waited for.
-const MOST_MESSAGES: usize = 10_000;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// A tab of a browser. It is closed with its connection's browser.
+/// A tab of a browser. Unless it is closed, it stays open until the browser ends.
 pub(crate) struct Tab {
     socket: WebSocket<MaybeTlsStream<TcpStream>>,
     target: String,
@@ -74,9 +75,10 @@ impl Tab {
         if !self.session.is_empty() {
             call["sessionId"] = self.session.as_str().into();
         }
+        let start = Instant::now();
         self.socket.send(Message::text(call.to_string()))?;
-        for _ in 0..MOST_MESSAGES {
-            match self.receive()? {
+        loop {
+            match self.receive(method, start)? {
                 Sent::Answer { id, result, error } if id == self.last_call => {
                     return match error {
                         Some(error) => Err(format!("{method}: {error}").into()),
@@ -87,26 +89,31 @@ impl Tab {
                 Sent::Event(event) => self.events.push(event),
             }
         }
-        Err(format!("{method} is not answered").into())
     }
 
     /// Goes to `address`, and waits until all of it is loaded.
     pub(crate) fn navigate(&mut self, address: &str) -> Result<()> {
         self.call("Page.enable", json!({}))?;
+        let enabled = json!({ "enabled": true });
+        self.call("Page.setLifecycleEventsEnabled", enabled)?;
+        let start = Instant::now();
         let result = self.call("Page.navigate", json!({ "url": address }))?;
         if let Some(error) = result.get("errorText") {
             return Err(format!("{address}: {error}").into());
         }
-        let is_loaded = |event: &Event| event.method == "Page.loadEventFired";
-        for _ in 0..MOST_MESSAGES {
-            if self.events.iter().any(is_loaded) {
-                return Ok(());
-            }
-            if let Sent::Event(event) = self.receive()? {
+        // The empty page that the tab had before is loaded by another.
+        let loader = &result["loaderId"];
+        let is_loaded = |event: &Event| {
+            event.method == "Page.lifecycleEvent"
+                && event.params["name"] == "load"
+                && event.params["loaderId"] == *loader
+        };
+        while !self.events.iter().any(is_loaded) {
+            if let Sent::Event(event) = self.receive(address, start)? {
                 self.events.push(event);
             }
         }
-        Err(format!("{address} is not loaded").into())
+        Ok(())
     }
 
     /// Evaluates a script, and returns its value.
@@ -126,13 +133,16 @@ impl Tab {
         Ok(self.events)
     }
 
-    fn receive(&mut self) -> Result<Sent> {
-        for _ in 0..MOST_MESSAGES {
-            if let Message::Text(text) = self.socket.read()? {
+    /// Returns what the browser sends next, while `what` is waited for since `start`.
+    fn receive(&mut self, what: &str, start: Instant) -> Result<Sent> {
+        while start.elapsed() < LIMIT {
+            let read = self.socket.read();
+            let message = read.map_err(|error| format!("{what}: no answer ({error})"))?;
+            if let Message::Text(text) = message {
                 return Ok(serde_json::from_str(&text)?);
             }
         }
-        Err("the browser sends no message of the protocol".into())
+        Err(format!("{what}: it takes longer than {LIMIT:?}").into())
     }
 }
 
