@@ -83,6 +83,10 @@ struct Shard {
 #[error("`{0}` is no part of the mutants: pass K/N with K less than N, such as 0/4")]
 struct ShardError(String);
 
+#[derive(Debug, thiserror::Error)]
+#[error("there are no mutants below `{0}`: pass a file or folder of src, such as src/event.rs")]
+struct NoMutantsError(String);
+
 impl FromStr for Shard {
     type Err = ShardError;
 
@@ -96,6 +100,13 @@ impl FromStr for Shard {
 }
 
 impl Arguments {
+    /// Returns an error if a path was given that no mutant is below: it may be mistyped.
+    fn check_files(&self, all: &[Mutant]) -> Result<(), NoMutantsError> {
+        let has_none = |path: &&String| !all.iter().any(|mutant| mutant.file.starts_with(*path));
+        let wrong = self.file.iter().find(has_none);
+        wrong.map_or(Ok(()), |path| Err(NoMutantsError(path.clone())))
+    }
+
     /// The mutants that are to be tried.
     fn chosen<'a>(&self, all: &'a [Mutant]) -> Vec<&'a Mutant> {
         let is_below = |mutant: &&Mutant| {
@@ -124,6 +135,7 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
     let tool = Tool::find(&workspace, arguments.installing.policy(), stop)?;
     let tree = tree::copy(&workspace, "tree")?;
     let all = tool.list(&tree, stop)?;
+    arguments.check_files(&all)?;
     let kept = Kept::read(&workspace)?;
     let contents = tree::contents(&tree, &all)?;
     let mut found = Found::new(contents, record::read(&workspace, NAME)?);
@@ -257,8 +269,12 @@ mod tests {
         arguments: Arguments,
     }
 
-    fn chosen(words: &[&str]) -> Vec<String> {
-        let line = Line::try_parse_from([&["mutants"], words].concat()).expect("it is right");
+    fn arguments(words: &[&str]) -> Arguments {
+        let line = Line::try_parse_from([&["mutants"], words].concat());
+        line.expect("it is right").arguments
+    }
+
+    fn some_mutants() -> Vec<Mutant> {
         let mutant = |(index, file): (usize, &&str)| Mutant {
             file: (*file).into(),
             place: format!("{index}:1: delete !"),
@@ -271,9 +287,13 @@ mod tests {
             "src/time/tree/search.rs",
             "src/event.rs",
         ];
-        let all: Vec<_> = files.iter().enumerate().map(mutant).collect();
-        line.arguments
-            .chosen(&all)
+        files.iter().enumerate().map(mutant).collect()
+    }
+
+    fn chosen(words: &[&str]) -> Vec<String> {
+        let all = some_mutants();
+        let chosen = arguments(words).chosen(&all);
+        chosen
             .iter()
             .map(|mutant| mutant.place[..1].to_owned())
             .collect()
@@ -358,6 +378,16 @@ mod tests {
         );
         assert_eq!(chosen(&["--shard", "1/2"]), ["1", "3"]);
         assert_eq!(chosen(&["--file", "src/event.rs", "--shard", "1/2"]), ["3"]);
+    }
+
+    #[test]
+    fn a_path_without_mutants_is_refused() {
+        let check = |words: &[&str]| arguments(words).check_files(&some_mutants());
+        assert!(check(&[]).is_ok());
+        assert!(check(&["--file", "src/time", "--file", "src/event.rs"]).is_ok());
+        let mistyped = check(&["--file", "src/time", "--file", "src/evnt.rs"]);
+        let error = mistyped.expect_err("there are none").to_string();
+        assert!(error.contains("`src/evnt.rs`"), "{error}");
     }
 
     #[test]
