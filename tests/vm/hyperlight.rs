@@ -153,7 +153,7 @@ fn is_code(outcome: &Outcome, code: i32) -> bool {
         && outcome.to_string().contains(&format!("code {code},"))
 }
 
-/// The time limit of a case: ten times what the longest takes where KVM emulates each instruction.
+/// The time limit of a case: many times what the longest takes where KVM emulates each instruction.
 pub(crate) const LIMIT: Duration = Duration::from_secs(900);
 
 pub(crate) fn trials() -> Vec<Trial> {

@@ -78,19 +78,20 @@ fn sleeps_are_never_short(guest: &SandboxGuest) -> Check {
 }
 
 /// Calls in a row, each with sleeping tasks, with snapshots and restores in between: to the present
-/// state, in which a thousand tasks would have filled the heap of 128 KiB if each left 128 bytes
-/// behind, and at last to the first.
+/// state, so that 200 calls fill the pool of 64 tasks or the heap of 128 KiB if each leaves a task or
+/// 700 bytes behind, and at last to the first. Each tenth call sleeps so long that the guest waits.
 fn many_calls(guest: &SandboxGuest) -> Check {
     let (mut sandbox, _host) = guest.sandbox()?;
     let first = sandbox.snapshot()?;
     for call in 0..220 {
+        let micros: u64 = if call % 10 == 0 { 20_000 } else { 3_000 };
         let elapsed: u64 = sandbox
-            .call("sleepers", (5_u64, 3_000_u64))
+            .call("sleepers", (5_u64, micros))
             .map_err(|error| format!("call {call}: {error}"))?;
         let elapsed = Duration::from_nanos(elapsed);
-        let expected = Duration::from_millis(3);
+        let expected = Duration::from_micros(micros);
         check((expected..expected + MARGIN).contains(&elapsed), || {
-            format!("call {call}: 3 ms took {elapsed:?}")
+            format!("call {call}: {expected:?} took {elapsed:?}")
         })?;
         if call % 10 == 9 {
             let now = sandbox.snapshot()?;

@@ -23,7 +23,7 @@ use crate::{
 pub(crate) const CASES: &[Case] = &[("random-calls", |guest| random_calls(guest, 1000, 0))];
 
 /// How many calls a guest makes in each round.
-const CALLS: u64 = 600;
+const CALLS: u64 = 200;
 
 /// The tasks that have calls in flight when a snapshot is taken, and how many of these calls do not
 /// end before it is restored.

@@ -167,8 +167,8 @@ enum Way {
     Both,
 }
 
-/// More than the heap in either direction, each in a sandbox of the default size; then less in both
-/// at once, and each once more, in one whose heap can be written to its end.
+/// More than the heap in either direction, each in a sandbox of the default size; then in both at
+/// once, and each once more, in one whose heap can be written to its end.
 fn streams_down_and_up(guest: &SandboxGuest) -> Check {
     for way in [Way::Down, Way::Up] {
         let (mut sandbox, host) = guest.sandbox_of(self::host(&Running::default()))?;
@@ -177,7 +177,7 @@ fn streams_down_and_up(guest: &SandboxGuest) -> Check {
     }
     let (mut sandbox, host, _) = self::sandbox(guest)?;
     for way in [Way::Both, Way::Down, Way::Up] {
-        goes(&mut sandbox, &host, way, LENGTH / 4)?;
+        goes(&mut sandbox, &host, way, LENGTH)?;
     }
     works(&mut sandbox)
 }

@@ -10,7 +10,7 @@ fn each_figure_of_each_mode_is_measured_and_written() {
     let folder = tempfile::tempdir().expect("a folder for the test");
     let file = folder.path().join("figures.json");
     let output = Command::new(crate::PROGRAM)
-        .args(["--hyperlight", "--no-install", "--samples", "1"])
+        .args(["--hyperlight", "--no-install", "--samples", "2"])
         .arg("--json")
         .arg(&file)
         .output()
@@ -92,7 +92,7 @@ fn each_figure_of_each_mode_is_measured_and_written() {
         assert_eq!(row["asked_ns"], asked, "{row}");
         let histogram = row["histogram_ns"].as_array().expect("pairs");
         let samples: u64 = histogram.iter().filter_map(|pair| pair[1].as_u64()).sum();
-        assert!(samples >= 1, "{row}");
+        assert!(samples >= 2, "{row}");
         let is_of_time = |pair: &Value| pair[0].as_u64() > Some(0);
         // A difference of two times may be none.
         let is_plausible = case == "idle" || histogram.iter().all(is_of_time);

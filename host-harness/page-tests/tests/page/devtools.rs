@@ -9,7 +9,7 @@ use std::{
     net::TcpStream,
     time::{Duration, Instant},
 };
-use tungstenite::{Message, WebSocket, stream::MaybeTlsStream};
+use tungstenite::{Message, WebSocket};
 
 /// How long the browser may take for one thing.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -18,7 +18,7 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// A tab of a browser. Unless it is closed, it stays open until the browser ends.
 pub(crate) struct Tab {
-    socket: WebSocket<MaybeTlsStream<TcpStream>>,
+    socket: WebSocket<TcpStream>,
     target: String,
     session: String,
     last_call: u64,
@@ -48,12 +48,12 @@ enum Sent {
 impl Tab {
     /// Opens a tab of the browser with this address.
     pub(crate) fn open(address: &str) -> Result<Self> {
-        let (mut socket, _) = tungstenite::connect(address)?;
-        let MaybeTlsStream::Plain(stream) = socket.get_mut() else {
-            return Err("the browser's address is not a plain one".into());
-        };
+        let host = address.split('/').nth(2).ok_or("it is no address")?;
+        let stream = TcpStream::connect_timeout(&host.parse()?, LIMIT)?;
         stream.set_read_timeout(Some(LIMIT))?;
         stream.set_write_timeout(Some(LIMIT))?;
+        let socket = tungstenite::client(address, stream);
+        let (socket, _) = socket.map_err(|error| format!("{address}: {error}"))?;
         let mut tab = Self {
             socket,
             target: String::new(),
@@ -91,7 +91,7 @@ impl Tab {
         }
     }
 
-    /// Goes to `address`, and waits until all of it is loaded.
+    /// Goes to `address`, and waits until all of it is loaded, and nothing more for a while.
     pub(crate) fn navigate(&mut self, address: &str) -> Result<()> {
         self.call("Page.enable", json!({}))?;
         let enabled = json!({ "enabled": true });
@@ -105,7 +105,7 @@ impl Tab {
         let loader = &result["loaderId"];
         let is_loaded = |event: &Event| {
             event.method == "Page.lifecycleEvent"
-                && event.params["name"] == "load"
+                && event.params["name"] == "networkAlmostIdle"
                 && event.params["loaderId"] == *loader
         };
         while !self.events.iter().any(is_loaded) {
@@ -135,14 +135,18 @@ impl Tab {
 
     /// Returns what the browser sends next, while `what` is waited for since `start`.
     fn receive(&mut self, what: &str, start: Instant) -> Result<Sent> {
-        while start.elapsed() < LIMIT {
+        loop {
+            let rest = LIMIT.saturating_sub(start.elapsed());
+            if rest.is_zero() {
+                return Err(format!("{what}: it takes longer than {LIMIT:?}").into());
+            }
+            self.socket.get_ref().set_read_timeout(Some(rest))?;
             let read = self.socket.read();
             let message = read.map_err(|error| format!("{what}: no answer ({error})"))?;
             if let Message::Text(text) = message {
                 return Ok(serde_json::from_str(&text)?);
             }
         }
-        Err(format!("{what}: it takes longer than {LIMIT:?}").into())
     }
 }
 

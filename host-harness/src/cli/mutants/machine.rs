@@ -38,6 +38,7 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
     let tree = tree::copy(&workspace, "machine-tree")?;
     let faults = fault::read(&tree)?;
     let mutants: Vec<Mutant> = faults.iter().map(Fault::as_mutant).collect();
+    arguments.check_files(&mutants)?;
     let mut contents = tree::contents(&tree, &mutants)?;
     for (file, content) in &mut contents {
         let of_it = faults.iter().filter(|fault| fault.file == *file);
