@@ -41,9 +41,9 @@ fn run(vmm: Vmm, seconds: u64, arguments: &str) -> Result<Run, Failed> {
 /// No wake is lost, nothing grows, and there are wakes of each kind.
 fn everything(vmm: Vmm) -> Result<(), Failed> {
     let run = run(vmm, 2, "")?.succeeded()?;
-    let wakes: Vec<(&str, u64)> = soak::wakes(&run.report).collect();
+    let wakes: Vec<(&str, u64)> = soak::wakes(&run.report.stats).collect();
     println!("{vmm}: {wakes:?}");
-    let lacking = soak::lacking(&run.report, vmm);
+    let lacking = soak::lacking(&run.report.stats, vmm);
     run.check(
         lacking.is_empty(),
         &format!("no wakes of these kinds: {lacking:?}"),

@@ -14,7 +14,7 @@ use crate::{
     hyperlight::{self, SandboxMode, SandboxRunner},
     setup::{self, Needs},
     stop::StopToken,
-    vmm::{Accelerator, MachineType, Vmm, kvm},
+    vmm::{Accelerator, MachineType, Outcome, Report, Vmm, kvm},
     workspace::Workspace,
 };
 use clap::{ValueEnum, builder::RangedI64ValueParser, value_parser};
@@ -226,6 +226,18 @@ fn built(
     let toolchain = setup::set_up(&workspace, needs, arguments.installing.policy(), stop)?;
     let images = guest::build(&toolchain, &workspace, programs, stop)?;
     Ok((workspace, images))
+}
+
+/// Says how a run ended without a result, and returns its status.
+fn complain_of(vmm: Vmm, report: &Report) -> u8 {
+    let took = report.wall.as_secs_f64();
+    match &report.outcome {
+        Outcome::Stopped => note(format_args!(
+            "{vmm}: stopped after {took:.1} s, so there is no result"
+        )),
+        outcome => complain(format_args!("{vmm}: failed after {took:.1} s: {outcome}")),
+    }
+    report.outcome.exit_code()
 }
 
 fn in_sandboxes(arguments: &Arguments, modes: &[SandboxMode], stop: &StopToken) -> Ended {

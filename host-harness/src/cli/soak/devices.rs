@@ -66,11 +66,7 @@ pub(super) fn run(arguments: &Arguments, vmm: Vmm, stop: &StopToken) -> Ended {
             let failed = record(false, report.outcome.to_string(), json!({}));
             arguments.recording.write(&workspace, &failed)?;
         }
-        complain(format_args!(
-            "{vmm}: failed after {took:.1} s: {}",
-            report.outcome
-        ));
-        return Ok(report.outcome.exit_code());
+        return Ok(super::complain_of(vmm, &report));
     }
     let stat = |kind: &str, what: &str| {
         let name = format!("{kind}_{what}");

@@ -26,11 +26,11 @@ pub(super) fn run(arguments: &Arguments, vmm: Vmm, stop: &StopToken) -> Ended {
     output.finish();
     let report = ran?;
     let took = report.wall.as_secs_f64();
-    let kinds: Map<String, Value> = soak::wakes(&report)
+    let kinds: Map<String, Value> = soak::wakes(&report.stats)
         .map(|(kind, wakes)| (kind.to_owned(), wakes.into()))
         .collect();
-    let wakes: u64 = soak::wakes(&report).map(|(_, wakes)| wakes).sum();
-    let lacking = soak::lacking(&report, vmm);
+    let wakes: u64 = soak::wakes(&report.stats).map(|(_, wakes)| wakes).sum();
+    let lacking = soak::lacking(&report.stats, vmm);
     let passed = report.outcome.is_success() && lacking.is_empty();
     if !matches!(report.outcome, Outcome::Stopped) {
         let result = match passed {
@@ -58,14 +58,13 @@ pub(super) fn run(arguments: &Arguments, vmm: Vmm, stop: &StopToken) -> Ended {
         arguments.recording.write(&workspace, &run)?;
     }
     if !report.outcome.is_success() {
-        complain(format_args!(
-            "{vmm}: failed after {took:.1} s: {}",
-            report.outcome
-        ));
-        return Ok(report.outcome.exit_code());
+        return Ok(super::complain_of(vmm, &report));
     }
-    for (kind, wakes) in soak::wakes(&report) {
-        note(format_args!("{vmm}: {kind}: {wakes}"));
+    for (kind, wakes) in soak::wakes(&report.stats) {
+        match wakes {
+            0 if !soak::has(kind, vmm) => note(format_args!("{vmm}: {kind}: not under this VMM")),
+            _ => note(format_args!("{vmm}: {kind}: {wakes}")),
+        }
     }
     if !passed {
         complain(format_args!(
