@@ -79,7 +79,7 @@ impl fmt::Display for Findings {
         section("QEMU", &self.qemu_lines())?;
         section("sandbox", &self.gate_lines())?;
         section("guests", &self.toolchain_lines())?;
-        section("set-up", &self.set_up)?;
+        section("set-up", &self.set_up_lines())?;
         section("VMMs", &self.vmm_lines())
     }
 }
@@ -153,6 +153,16 @@ impl Findings {
         }
     }
 
+    fn set_up_lines(&self) -> Vec<String> {
+        match self.set_up.as_slice() {
+            [] => vec![
+                "nothing is missing: compiler, QEMU, passt for networks, a browser for pages"
+                    .into(),
+            ],
+            lacks => lacks.to_vec(),
+        }
+    }
+
     fn vmm_lines(&self) -> Vec<String> {
         let default = self.default();
         let line = |vmm: Vmm| {
@@ -194,11 +204,18 @@ mod tests {
 
     #[test]
     fn where_all_is_well_our_own_vmm_is_the_default() {
-        let findings = healthy();
+        let mut findings = healthy();
         assert!(findings.can_run_guests());
         assert_eq!(state(&findings, "kvm "), "usable, and the default");
         assert_eq!(state(&findings, "qemu-tcg/q35"), "usable");
         assert!(!findings.to_string().contains("costs"), "{findings}");
+        assert!(
+            findings
+                .to_string()
+                .contains("set-up    nothing is missing")
+        );
+        findings.set_up = vec!["for passt: would run this".into()];
+        assert!(!findings.to_string().contains("nothing is missing"));
     }
 
     #[test]

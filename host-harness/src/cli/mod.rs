@@ -44,7 +44,9 @@ use std::{
 #[command(
     after_help = "new, run and runner work in any folder. The others need a checkout of \
                         dormir: the one around the folder, else the one from which this program \
-                        was built."
+                        was built.\n\nThe status is 0 if all is well. It is 125 if a command could \
+                        not do what it was asked, and 130 if Ctrl-C ended it; other statuses are \
+                        in the help of each command."
 )]
 struct CargoVm {
     #[command(subcommand)]
