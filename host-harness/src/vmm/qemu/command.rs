@@ -1,6 +1,6 @@
 //! QEMU's command line.
 
-use std::{ffi::OsString, os::fd::RawFd, path::Path};
+use std::{ffi::OsString, os::fd::RawFd};
 
 use dormir_abi::port::{DEBUG_CONSOLE, EXIT, SERIAL, SERIAL_IRQ};
 
@@ -12,6 +12,8 @@ use crate::vmm::config::{Accelerator, MachineType, RunConfig};
 
 /// What QEMU is passed by the numbers of file descriptors.
 pub(super) struct Passed {
+    /// The guest's file.
+    pub(super) kernel: RawFd,
     /// The monitor that starts the guest.
     pub(super) monitor: RawFd,
     /// The socket to which it listens for debuggers.
@@ -29,7 +31,6 @@ pub(super) fn moves_output(config: &RunConfig) -> bool {
 
 /// Returns QEMU's arguments for a guest.
 pub(super) fn arguments(
-    elf: &Path,
     accelerator: Accelerator,
     machine: MachineType,
     command_line: &str,
@@ -37,6 +38,7 @@ pub(super) fn arguments(
     config: &RunConfig,
 ) -> Vec<OsString> {
     let Passed {
+        kernel,
         monitor,
         gdb,
         devices,
@@ -140,7 +142,7 @@ pub(super) fn arguments(
         device.add_to(&mut arguments, machine);
     }
     // Neither option's value is split at commas, so nothing needs escaping.
-    arguments.pair("-kernel", elf);
+    arguments.pair("-kernel", format!("/dev/fd/{kernel}"));
     arguments.pair("-append", command_line);
     arguments.into_vec()
 }
@@ -167,11 +169,11 @@ mod tests {
         let mut config = RunConfig::new(Vmm::Qemu(accelerator, machine));
         change(&mut config);
         arguments(
-            Path::new("a,b"),
             accelerator,
             machine,
             "timer=pit,x y",
             &Passed {
+                kernel: 6,
                 monitor: 7,
                 gdb: None,
                 devices,
@@ -185,11 +187,11 @@ mod tests {
     }
 
     #[test]
-    fn paths_and_arguments_are_passed_as_they_are() {
+    fn files_and_arguments_are_passed_as_they_are() {
         let line = line(Accelerator::Tcg, MachineType::Q35, |_| {});
         assert!(line.contains("-chardev socket,id=monitor,fd=7 "), "{line}");
         assert!(
-            line.ends_with("-kernel a,b -append timer=pit,x y"),
+            line.ends_with("-kernel /dev/fd/6 -append timer=pit,x y"),
             "{line}"
         );
     }

@@ -1,13 +1,8 @@
 //! The ELF file that QEMU loads.
 
-use std::{
-    fs::File,
-    os::fd::AsRawFd,
-    path::{Path, PathBuf},
-    process,
-};
+use std::{fs::File, os::fd::OwnedFd};
 
-use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
 use crate::vmm::{
     error::RunError,
@@ -15,35 +10,21 @@ use crate::vmm::{
     limit::{Limit, Unstarted},
 };
 
-/// An in-memory ELF file with the checked parts of an image only: QEMU parses ELF files in its own
-/// way, not always as we do. The file is deleted with this process.
-pub(super) struct Kernel {
-    path: PathBuf,
-    _file: File,
-}
-
-impl Kernel {
-    /// Copies the image's segments.
-    pub(super) fn new(
-        image: &Image<ImageFile>,
-        entry: u32,
-        limit: &Limit<'_>,
-    ) -> Result<Self, Unstarted> {
-        let file = memfd_create("guest", MemfdFlags::CLOEXEC);
-        let mut file = File::from(file.map_err(|error| RunError::Resource {
-            what: "a file in memory for QEMU to read",
-            cause: error.into(),
-        })?);
-        image.write_elf(entry, limit, &mut file)?;
-        // A path through this process, so that programs started meanwhile do not inherit the file.
-        let path = format!("/proc/{}/fd/{}", process::id(), file.as_raw_fd());
-        Ok(Self {
-            path: path.into(),
-            _file: file,
-        })
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
+/// Makes an ELF file in memory with the checked parts of an image only: QEMU parses ELF files in its
+/// own way, not always as we do. Nobody changes it any more.
+pub(super) fn file(
+    image: &Image<ImageFile>,
+    entry: u32,
+    limit: &Limit<'_>,
+) -> Result<OwnedFd, Unstarted> {
+    let failed = |error: rustix::io::Errno| RunError::Resource {
+        what: "a file in memory for QEMU to read",
+        cause: error.into(),
+    };
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let mut file = File::from(memfd_create("guest", flags).map_err(failed)?);
+    image.write_elf(entry, limit, &mut file)?;
+    let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
+    fcntl_add_seals(&file, seals).map_err(failed)?;
+    Ok(file.into())
 }

@@ -19,7 +19,6 @@ use std::{
     ffi::OsString,
     io::{ErrorKind, Write},
     os::{fd::OwnedFd, unix::net::UnixStream},
-    path::Path,
     process::{ChildStderr, Command, Stdio},
     sync::{
         Mutex, PoisonError,
@@ -52,7 +51,6 @@ use crate::{
 };
 use command::Passed;
 use ending::{confirmed_by_guest, ended_with, forbidden};
-use kernel::Kernel;
 pub(crate) use messages::Messages;
 pub(crate) use monitor::MonitorEvents;
 pub(crate) use packets::fuzz_packets;
@@ -154,7 +152,7 @@ pub(super) fn run(
     // A different program of this name is reported here, and runs no guest.
     probe()?;
     let line = &given.line;
-    let kernel = Kernel::new(image, entry, limit)?;
+    let kernel = kernel::file(image, entry, limit)?;
     let started = Instant::now();
     let resource = |what| move |cause| RunError::Resource { what, cause };
     let (monitor, other_end) =
@@ -171,7 +169,7 @@ pub(super) fn run(
     // It ends after QEMU.
     let vsock = VsockServer::start_for(&given.devices, limit)?;
     let how = (accelerator, machine, vsock.as_ref());
-    let (mut child, gate) = start(kernel.path(), how, &given, other_end, gdb, stdin, config)?;
+    let (mut child, gate) = start(kernel, how, &given, other_end, gdb, stdin, config)?;
     let leave = AtomicBool::new(false);
     let mut console = Console::new(out, config.console_limit, &leave, line.nonce);
     let asked = Cell::new(None);
@@ -292,7 +290,7 @@ pub(super) fn run(
 /// Starts QEMU behind a gate, as the leader of its own process group, so that Ctrl-C in the
 /// terminal reaches only this process, which then ends QEMU.
 fn start(
-    elf: &Path,
+    kernel: OwnedFd,
     (accelerator, machine, vsock): (Accelerator, MachineType, Option<&VsockServer>),
     given: &Given,
     monitor: UnixStream,
@@ -308,6 +306,7 @@ fn start(
         devices: devices::pass(&mut command, &given.devices, vsock)?,
         output: command::moves_output(config)
             .then(|| process::move_stdout(&mut command))
+        kernel: process::pass(&mut command, kernel),
             .transpose()
             .map_err(|cause| RunError::Resource {
                 what: "an empty output",
@@ -316,7 +315,6 @@ fn start(
     };
     command
         .args(command::arguments(
-            elf,
             accelerator,
             machine,
             &given.line.text,
