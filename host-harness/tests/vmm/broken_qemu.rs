@@ -1,13 +1,22 @@
 //! A QEMU that is broken, or another program of this name: none of their ends is a guest's result.
 
 use std::{
+    env,
     fs::{self, File},
-    io::{Read, Write},
+    io::{IoSlice, Read, Write},
+    mem::MaybeUninit,
     net::TcpListener,
+    os::{
+        fd::BorrowedFd,
+        unix::net::{UnixListener, UnixStream},
+    },
     path::Path,
     process::{Command, Stdio},
+    thread,
     time::{Duration, Instant},
 };
+
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
 use crate::{
     command::{DORMIR_QEMU, cargo_vm, script},
@@ -215,4 +224,59 @@ fn a_process_outside_a_wrappers_session_blocks_nothing_and_ends() {
     assert_eq!(status, Some(0), "{stderr}");
     assert!(started.elapsed() < Duration::from_secs(20));
     assert!(wait_for(|| processes_with(&mark) == 0), "it is gone");
+}
+
+/// Names the monitor's file descriptor, and a socket to pass it to.
+const PASSED: &str = "DORMIR_TEST_PASSED";
+
+/// In the process of the tests it does nothing.
+#[test]
+fn passes_its_monitor_on() {
+    let Ok(passed) = env::var(PASSED) else {
+        return;
+    };
+    let (number, socket) = passed.split_once(':').expect("both");
+    // SAFETY: this process has inherited it, and does not close it.
+    let monitor = unsafe { BorrowedFd::borrow_raw(number.parse().expect("a number")) };
+    let socket = UnixStream::connect(socket).expect("it listens");
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let files = [monitor];
+    assert!(control.push(SendAncillaryMessage::ScmRights(&files)));
+    sendmsg(
+        &socket,
+        &[IoSlice::new(b"x")],
+        &mut control,
+        SendFlags::empty(),
+    )
+    .expect("it is sent");
+    thread::sleep(Duration::from_secs(1000));
+}
+
+/// Its monitor stays open elsewhere: nobody takes it.
+#[test]
+fn one_whose_monitor_stays_open_ends_at_the_time_limit() {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let socket = folder.path().join("socket");
+    let _never_accepts = UnixListener::bind(&socket).expect("a new path");
+    let text = format!(
+        "for word; do case $word in socket,id=monitor,fd=*) fd=${{word##*=}} ;; esac; done\n\
+         {PASSED}=$fd:{} exec {} broken_qemu::passes_its_monitor_on --exact",
+        socket.display(),
+        env::current_exe().expect("it has a path").display(),
+    );
+    let guest = GuestFile::new(&exit(0));
+    let mut child = run(&guest)
+        .args(["--timeout", "2"])
+        .env(DORMIR_QEMU, program(folder.path(), &text))
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let ends = wait_for(|| child.try_wait().expect("it is a child").is_some());
+    if !ends {
+        child.kill().expect("it runs");
+    }
+    let status = child.wait().expect("it is a child");
+    assert!(ends, "it waits for the monitor's end");
+    assert_eq!(status.code(), Some(124));
 }

@@ -129,7 +129,7 @@ pub(crate) fn processes_with(mark: &str) -> usize {
         .count()
 }
 
-pub(crate) fn wait_for(what: impl Fn() -> bool) -> bool {
+pub(crate) fn wait_for(mut what: impl FnMut() -> bool) -> bool {
     let started = Instant::now();
     while !what() {
         if started.elapsed() > Duration::from_secs(20) {

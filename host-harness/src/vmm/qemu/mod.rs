@@ -20,6 +20,7 @@ use std::{
     io::{ErrorKind, Write},
     os::{fd::OwnedFd, unix::net::UnixStream},
     process::{ChildStderr, Command, Stdio},
+    net::Shutdown,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -224,11 +225,13 @@ pub(super) fn run(
         });
         leave.store(true, Ordering::SeqCst);
         if attended.is_err() {
-            // The monitor's reader waits for its end.
             child.kill();
         }
         let monitor_events = joined(of_monitor);
         attended.map(|(end, messages)| (end, messages, monitor_events))
+        // The monitor's reader waits for its end, and QEMU may have passed its own on. What QEMU
+        // has said is still read.
+        let _ = monitor.shutdown(Shutdown::Both);
     })?;
     let wall = started.elapsed();
     let sockets_ended = vsock.as_ref().and_then(VsockServer::warning);
