@@ -35,6 +35,7 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
     process::getpid,
+    thread::set_no_new_privs,
 };
 use syscalls::Sysno;
 
@@ -42,11 +43,17 @@ pub(crate) use alone::{close_alone, was_ended_at_a_filter};
 use filter::{Filter, REFUSED, UNKNOWN};
 use listener::{Call, Listener};
 
+use super::rights::{FILES_OF_ALL, keep_capabilities};
+
 /// How often the thread looks whether the gate is still needed. The kernel tells it, too.
 const INTERVAL: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 100_000_000,
 };
+
+/// How many threads a program may have: QEMU has 64 for each kind of storage, and few others. More
+/// would use up what the system has for all programs.
+const MOST_THREADS: usize = 256;
 
 /// Where the resolver of the C library, and of QEMU's network, finds the addresses of its servers.
 const RESOLVERS: &str = "/etc/resolv.conf";
@@ -59,6 +66,14 @@ pub(crate) enum Reach {
     Nothing,
     /// New sockets of IPv4, too.
     Network,
+}
+
+/// Returns whether a program that this thread starts can be put behind a gate.
+pub(crate) fn has_gates() -> bool {
+    // It has the filters of this one, and one more until it ends.
+    let tried = Builder::new()
+        .spawn(|| set_no_new_privs(true).is_ok() && Listener::install(&filter::PASSES_ALL).is_ok());
+    tried.is_ok_and(|tried| tried.join().unwrap_or(false))
 }
 
 /// A gate, and the thread that answers at it. When dropped, the program must have ended, or its
@@ -85,6 +100,9 @@ impl Gate {
         let (ours, theirs) = UnixStream::pair()?;
         let mut filter = Filter::new();
         let in_child = move || {
+            set_no_new_privs(true)?;
+            // A gate does not see what an `ioctl` of a file that is open means to the system.
+            keep_capabilities(FILES_OF_ALL)?;
             // Without a gate the program runs as it would have: not every kernel has listeners, and
             // where there is one already, as in some containers, there is no second.
             let own_id = getpid().as_raw_pid().cast_unsigned();
@@ -145,6 +163,8 @@ enum Answer {
     OpenResolvers(usize),
     /// It passes if it is a signal of the process to itself.
     Signal,
+    /// It passes if the process has fewer than [`MOST_THREADS`].
+    Thread,
     Fail(Errno),
     End,
 }
@@ -170,6 +190,8 @@ impl State {
         match answer(call.number(), call.argument(0), closed) {
             Answer::Continue => call.go_on(),
             Answer::Signal if call.signals_itself() => call.go_on(),
+            Answer::Thread if call.threads() < MOST_THREADS => call.go_on(),
+            Answer::Thread => call.fail(Errno::AGAIN),
             // It is opened here: what the path says may change.
             Answer::OpenResolvers(path) if call.points_to(path, RESOLVERS) => {
                 match File::open(RESOLVERS) {
@@ -209,6 +231,7 @@ fn answer(number: c_long, first: u64, closed: Option<Reach>) -> Answer {
     match (number, closed) {
         (number, _) if UNKNOWN.contains(&number) => Answer::Fail(Errno::NOSYS),
         (_, None) => Answer::Continue,
+        (libc::SYS_clone, _) if first & libc::CLONE_THREAD as u64 != 0 => Answer::Thread,
         // Sockets of other kinds lead to programs of this host, which do what they are asked.
         (libc::SYS_socket, Some(Reach::Network)) if first != libc::AF_INET as u64 => {
             Answer::Fail(Errno::AFNOSUPPORT)

@@ -3,10 +3,12 @@
 mod child;
 mod gate;
 mod keeper;
+mod rights;
 
 pub use child::Child;
 pub(crate) use child::{command, move_stdout, pass};
-pub(crate) use gate::{Gate, Reach, close_alone, was_ended_at_a_filter};
+pub(crate) use gate::{Gate, Reach, close_alone, has_gates, was_ended_at_a_filter};
+pub(crate) use rights::{keep_capabilities, limit, limit_files};
 
 use crate::stop::StopToken;
 use rustix::{
@@ -72,14 +74,6 @@ pub enum Scope {
     /// The child alone, in this process's group: for a program that asks the terminal for a
     /// password, which only the foreground group may do.
     Child,
-}
-
-/// Returns whether a program can be put behind a gate here.
-pub(crate) fn has_gates() -> bool {
-    let mut command = Command::new("true");
-    command.stdout(Stdio::null()).stderr(Stdio::null());
-    let started = Child::spawn_gated(&mut command, Stdio::null(), Reach::Nothing);
-    started.is_ok_and(|(_child, gate)| gate.is_installed())
 }
 
 /// Runs `command` to its end, for at most `limit` (no limit: [`Duration::MAX`]) and until `stop` is

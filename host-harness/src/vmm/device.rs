@@ -196,6 +196,14 @@ pub(super) enum OpenDevice {
 }
 
 impl OpenDevice {
+    /// The bytes of its file, if it is a disk.
+    pub(super) fn disk_bytes(&self) -> Option<u64> {
+        match self {
+            Self::Disk(locked) => Some(locked.disk.sectors * SECTOR),
+            _ => None,
+        }
+    }
+
     pub(super) fn network(&self) -> Option<&Network> {
         match self {
             Self::Net(network) => Some(network),

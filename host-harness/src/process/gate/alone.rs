@@ -1,6 +1,7 @@
 //! What a process does by itself where it has no gate: it installs the same rules, which the kernel
-//! enforces without asking. Nobody learns which system call it was that ended the process. One
-//! difference: `tkill` ends it too, while a gate lets it signal its own threads.
+//! enforces without asking. Nobody learns which system call it was that ended the process. Two
+//! differences: `tkill` ends it too, while a gate lets it signal its own threads; and nobody counts
+//! its threads.
 
 use std::{io, os::unix::process::ExitStatusExt, process::ExitStatus};
 

@@ -1,7 +1,7 @@
 //! The seccomp filter of a gated program: which system calls pass, and which ask the gate.
 //!
-//! What a program needs to compute, to use the files that it has, and to start threads, passes
-//! without a question. Everything else asks. So the list is of what is harmless, and a system call
+//! What a program needs to compute and to use the files that it has passes without a question.
+//! Everything else asks, threads too, which are counted. So the list is of what is harmless, and a system call
 //! that is new asks too.
 
 use std::collections::BTreeMap;
@@ -148,9 +148,9 @@ pub(super) const REFUSED: &[c_long] = &[
 /// A system call, the number of an argument, and what that must be like.
 type Conditional = (c_long, u8, &'static [(SeccompCmpOp, i32)]);
 
-/// Passes if all conditions hold.
+/// Passes if all conditions of one entry hold.
 const CONDITIONAL: &[Conditional] = &[
-    // A thread passes, and a process asks.
+    // A thread, and no process.
     (libc::SYS_clone, 0, &[all_of(libc::CLONE_THREAD)]),
     // Signals to itself.
     (libc::SYS_kill, 0, &[(Eq, OWN_ID)]),
@@ -162,17 +162,20 @@ const CONDITIONAL: &[Conditional] = &[
         1,
         &[(Ne, libc::F_SETOWN), (Ne, F_SETSIG), (Ne, F_SETOWN_EX)],
     ),
-    // Neither that, nor input for a terminal.
+    // Requests to KVM, and such as only concern what is open. No signals, no input for a terminal,
+    // and no settings of networks or file systems, of which a socket and a file are the way.
     (
         libc::SYS_ioctl,
         1,
-        &[
-            (Ne, FIOSETOWN),
-            (Ne, SIOCSPGRP),
-            (Ne, libc::TIOCSTI as i32),
-            (Ne, TIOCLINUX),
-        ],
+        &[(MaskedEq(TYPE_OF_REQUEST), KVMIO << 8)],
     ),
+    (libc::SYS_ioctl, 1, &[(Eq, libc::FIONREAD as i32)]),
+    (libc::SYS_ioctl, 1, &[(Eq, libc::FIONBIO as i32)]),
+    (libc::SYS_ioctl, 1, &[(Eq, libc::FIOCLEX as i32)]),
+    (libc::SYS_ioctl, 1, &[(Eq, libc::FIONCLEX as i32)]),
+    (libc::SYS_ioctl, 1, &[(Eq, libc::TCGETS as i32)]),
+    (libc::SYS_ioctl, 1, &[(Eq, libc::TCSETS as i32)]),
+    (libc::SYS_ioctl, 1, &[(Eq, libc::TIOCGWINSZ as i32)]),
     // A socket that has a port could connect by this flag.
     (libc::SYS_sendto, 3, &[none_of(libc::MSG_FASTOPEN)]),
     (libc::SYS_sendmsg, 2, &[none_of(libc::MSG_FASTOPEN)]),
@@ -186,15 +189,25 @@ const fn none_of(bits: i32) -> (SeccompCmpOp, i32) {
     (MaskedEq(bits.cast_unsigned() as u64), 0)
 }
 
-// Of asm-generic/fcntl.h, sockios.h and ioctls.h; `libc` does not have them for this target.
+// Of asm-generic/fcntl.h; `libc` does not have them for this target.
 const F_SETSIG: i32 = 10;
 const F_SETOWN_EX: i32 = 15;
-const FIOSETOWN: i32 = 0x8901;
-const SIOCSPGRP: i32 = 0x8902;
-const TIOCLINUX: i32 = 0x541c;
+
+/// Which part of a request to a device says whose it is, by asm-generic/ioctl.h, and what it says
+/// of those to KVM, by linux/kvm.h.
+const TYPE_OF_REQUEST: u64 = 0xff00;
+const KVMIO: i32 = 0xae;
 
 /// Stands for the program's process ID, which is not known before the program's process exists.
 const OWN_ID: i32 = 0x7fff_ff1d;
+
+/// A filter that passes everything.
+pub(super) const PASSES_ALL: [sock_filter; 1] = [sock_filter {
+    code: (libc::BPF_RET | libc::BPF_K) as u16,
+    jt: 0,
+    jf: 0,
+    k: libc::SECCOMP_RET_ALLOW,
+}];
 
 /// A filter that is not installed yet.
 pub(super) struct Filter(BpfProgram);
@@ -223,7 +236,7 @@ pub(super) fn complete(program: &mut [sock_filter], process: u32) {
 
 /// The rules of what passes, as conditions of each system call.
 pub(super) fn rules() -> Result<BTreeMap<c_long, Vec<SeccompRule>>, BackendError> {
-    let mut rules: BTreeMap<_, _> = PASS.iter().map(|number| (*number, Vec::new())).collect();
+    let mut rules: BTreeMap<_, Vec<_>> = PASS.iter().map(|number| (*number, Vec::new())).collect();
     for (number, argument, conditions) in CONDITIONAL {
         let condition = |(operator, value): &(SeccompCmpOp, i32)| {
             let value = u64::from(value.cast_unsigned());
@@ -231,14 +244,17 @@ pub(super) fn rules() -> Result<BTreeMap<c_long, Vec<SeccompRule>>, BackendError
         };
         let conditions = conditions.iter().map(condition);
         let rule = SeccompRule::new(conditions.collect::<Result<_, _>>()?)?;
-        rules.insert(*number, vec![rule]);
+        rules.entry(*number).or_default().push(rule);
     }
     Ok(rules)
 }
 
 fn compile() -> Result<BpfProgram, BackendError> {
     let ask = SeccompAction::Trace(0);
-    let filter = SeccompFilter::new(rules()?, ask, SeccompAction::Allow, TargetArch::x86_64)?;
+    let mut rules = rules()?;
+    // The gate counts threads.
+    rules.remove(&libc::SYS_clone);
+    let filter = SeccompFilter::new(rules, ask, SeccompAction::Allow, TargetArch::x86_64)?;
     let mut program: BpfProgram = filter.try_into()?;
     // `seccompiler` knows no action that asks a listener. Another one took its place until here.
     for statement in &mut program {

@@ -24,7 +24,6 @@ use rustix::{
         SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
     },
     process::{Pid, Signal, kill_process},
-    thread::set_no_new_privs,
 };
 use seccompiler::sock_filter;
 
@@ -36,9 +35,9 @@ const ADD_FD: u32 = opcode::write::<seccomp_notif_addfd>(b'!', 3);
 pub(super) struct Listener(OwnedFd);
 
 impl Listener {
-    /// Installs a filter in the calling thread, and in what it executes. Only makes system calls.
+    /// Installs a filter in the calling thread, which gains no privileges, and in what it executes.
+    /// Only makes system calls.
     pub(super) fn install(filter: &[sock_filter]) -> io::Result<Self> {
-        set_no_new_privs(true)?;
         let program = sock_fprog {
             len: filter.len() as u16,
             // Both are the kernel's `struct sock_filter`, which it only reads.
@@ -124,17 +123,32 @@ impl Call<'_> {
 
     /// Returns whether it is a signal of its process to itself or to one of its threads.
     pub(super) fn signals_itself(&self) -> bool {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.call.pid));
-        let status = status.unwrap_or_default();
-        let process = status.lines().find_map(|line| line.strip_prefix("Tgid:\t"));
         let target = self.argument(0).cast_signed() as i32;
-        let Some(process) = process else {
+        let Some(process) = self.in_status("Tgid") else {
             return false;
         };
         match self.number() {
             libc::SYS_tkill => Path::new(&format!("/proc/{process}/task/{target}")).exists(),
             _ => process.parse() == Ok(target),
         }
+    }
+
+    /// Returns how many threads its process has; as many as can be if that cannot be read.
+    pub(super) fn threads(&self) -> usize {
+        let threads = self.in_status("Threads");
+        threads
+            .and_then(|threads| threads.parse().ok())
+            .unwrap_or(usize::MAX)
+    }
+
+    /// Returns what the status of its caller has under this name.
+    fn in_status(&self, name: &str) -> Option<String> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.call.pid)).ok()?;
+        let mut lines = status.lines();
+        lines.find_map(|line| {
+            let value = line.strip_prefix(name)?.strip_prefix(":\t")?;
+            Some(value.to_owned())
+        })
     }
 
     /// Returns whether the argument points to this string. What is there may change later.

@@ -163,7 +163,7 @@ fn act(what: &str) -> io::Result<()> {
         result(unsafe { libc::fcntl(0, request, value) }.into())
     };
     let ioctl_of_input = |request| {
-        // SAFETY: each of these requests reads one number at most.
+        // SAFETY: none of these requests is carried out.
         result(unsafe { libc::ioctl(0, request, &raw const own_id) }.into())
     };
     match what {
@@ -178,6 +178,13 @@ fn act(what: &str) -> io::Result<()> {
         "thread" => {
             thread::spawn(|| ()).join().expect("it does not panic");
             Ok(())
+        }
+        "threads-without-end" => {
+            let paused = || thread::Builder::new().spawn(|| thread::sleep(LIMIT));
+            let last = std::iter::repeat_with(paused)
+                .take(2 * MOST_THREADS)
+                .find_map(Result::err);
+            last.map_or(Ok(()), Err)
         }
         "flags" => of_input(libc::F_SETFL, libc::O_NONBLOCK),
         "socket-of-ipv4" => socket(libc::AF_INET),
@@ -196,6 +203,9 @@ fn act(what: &str) -> io::Result<()> {
         "another-signal" => of_input(10, libc::SIGKILL),
         "signal-by-ioctl" => ioctl_of_input(0x8901),
         "type" => ioctl_of_input(libc::TIOCSTI),
+        // `SIOCSIFMTU` and `FS_IOC_SETFLAGS`.
+        "network-settings" => ioctl_of_input(0x8922),
+        "file-settings" => ioctl_of_input(0x4008_6602),
         "connect-by-sending" => {
             let flags = libc::MSG_FASTOPEN;
             // SAFETY: the buffer is empty, and there is no address.
@@ -246,7 +256,7 @@ fn what_a_program_does_to_itself_goes_on() {
 }
 
 #[test]
-fn signals_to_others_are_the_end_however_they_are_sent() {
+fn what_acts_on_others_is_the_end_however_it_is_done() {
     for (what, call) in [
         ("signal-another-process", "kill"),
         ("signal-all", "kill"),
@@ -254,9 +264,17 @@ fn signals_to_others_are_the_end_however_they_are_sent() {
         ("another-signal", "fcntl"),
         ("signal-by-ioctl", "ioctl"),
         ("type", "ioctl"),
+        ("network-settings", "ioctl"),
+        ("file-settings", "ioctl"),
     ] {
         assert_eq!(behind(Reach::Nothing, what), Err(call.into()), "{what}");
     }
+}
+
+#[test]
+fn threads_are_bounded() {
+    let refused = format!("error {}", libc::EAGAIN);
+    assert_eq!(behind(Reach::Nothing, "threads-without-end"), Ok(refused));
 }
 
 #[test]

@@ -11,16 +11,18 @@ mod messages;
 mod monitor;
 mod packets;
 mod relay;
+mod sandbox;
 mod vsock;
 
 use std::{
     cell::Cell,
     collections::BTreeMap,
+    env,
     ffi::OsString,
     io::{ErrorKind, Write},
+    net::Shutdown,
     os::{fd::OwnedFd, unix::net::UnixStream},
     process::{ChildStderr, Command, Stdio},
-    net::Shutdown,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -35,7 +37,7 @@ use super::{
     backtrace,
     config::{Accelerator, MachineType, RunConfig},
     console::Console,
-    device::Device,
+    device::{Device, OpenDevice},
     error::RunError,
     feed,
     image::{Image, ImageFile},
@@ -69,7 +71,7 @@ const VERSION_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Returns the program to run: the one that the environment names, or the default.
 fn program() -> OsString {
-    match std::env::var_os(PROGRAM_VARIABLE) {
+    match env::var_os(PROGRAM_VARIABLE) {
         Some(program) if !program.is_empty() => program,
         _ => DEFAULT_PROGRAM.into(),
     }
@@ -77,7 +79,7 @@ fn program() -> OsString {
 
 /// Returns whether the environment names a program.
 pub(crate) fn one_is_named() -> bool {
-    std::env::var_os(PROGRAM_VARIABLE).is_some_and(|program| !program.is_empty())
+    env::var_os(PROGRAM_VARIABLE).is_some_and(|program| !program.is_empty())
 }
 
 /// Checks whether QEMU can be used, and returns its version, such as `7.2.22`. A usable program is
@@ -227,11 +229,11 @@ pub(super) fn run(
         if attended.is_err() {
             child.kill();
         }
-        let monitor_events = joined(of_monitor);
-        attended.map(|(end, messages)| (end, messages, monitor_events))
         // The monitor's reader waits for its end, and QEMU may have passed its own on. What QEMU
         // has said is still read.
         let _ = monitor.shutdown(Shutdown::Both);
+        let monitor_events = joined(of_monitor);
+        attended.map(|(end, messages)| (end, messages, monitor_events))
     })?;
     let wall = started.elapsed();
     let sockets_ended = vsock.as_ref().and_then(VsockServer::warning);
@@ -304,19 +306,27 @@ fn start(
     let program = program();
     let mut command = process::command(&program);
     let passed = Passed {
+        kernel: process::pass(&mut command, kernel),
         monitor: process::pass(&mut command, monitor.into()),
         gdb: gdb.map(|socket| process::pass(&mut command, socket)),
         devices: devices::pass(&mut command, &given.devices, vsock)?,
         output: command::moves_output(config)
             .then(|| process::move_stdout(&mut command))
-        kernel: process::pass(&mut command, kernel),
             .transpose()
             .map_err(|cause| RunError::Resource {
                 what: "an empty output",
                 cause,
             })?,
     };
+    // It may write to its disks, and to the guest's memory if that is a file.
+    let sizes = given.devices.iter().filter_map(OpenDevice::disk_bytes);
+    let memory = u64::from(config.memory_mib) << 20;
+    process::limit_files(&mut command, sizes.fold(memory, u64::max));
+    let told = ["PATH", "HOME", "LD_LIBRARY_PATH"];
+    let told = told.map(|name| env::var_os(name).map(|value| (name, value)));
     command
+        .env_clear()
+        .envs(told.into_iter().flatten())
         .args(command::arguments(
             accelerator,
             machine,
@@ -324,6 +334,7 @@ fn start(
             &passed,
             config,
         ))
+        .args(sandbox::arguments(&program))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let reach = match config.devices.iter().any(Device::reaches_out) {

@@ -12,10 +12,12 @@ use landlock::{
 };
 use rustix::{
     param::page_size,
-    process::{Resource, Rlimit, getrlimit, setrlimit},
-    thread::set_no_new_privs,
+    process::Resource,
+    thread::{CapabilitySet, set_no_new_privs},
 };
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
+
+use crate::process::{keep_capabilities, limit};
 
 /// The most files that a worker may have open whose guest has no sockets: each of seven devices has
 /// a file or a socket, a poll, and an event for each queue, for its interrupt and for its end.
@@ -44,6 +46,7 @@ pub(super) struct Confined {
 pub(super) fn to_what_is_open(has_sockets: bool, largest_file: u64) -> io::Result<Confined> {
     let sizes = File::open("/proc/self/statm")?;
     set_no_new_privs(true)?;
+    keep_capabilities(CapabilitySet::empty())?;
     // A dump would be a file with the guest's memory.
     limit(Resource::Core, 0)?;
     limit(Resource::Fsize, largest_file.max(FILE_BYTES))?;
@@ -80,17 +83,6 @@ fn pass_nothing_on() -> Result<(), seccompiler::Error> {
         TargetArch::x86_64,
     )?;
     seccompiler::apply_filter(&BpfProgram::try_from(filter)?)
-}
-
-/// Lowers a limit for good.
-fn limit(resource: Resource, to: u64) -> io::Result<()> {
-    let now = getrlimit(resource);
-    let lowered = |known: Option<u64>| Some(known.map_or(to, |known| known.min(to)));
-    let limit = Rlimit {
-        current: lowered(now.current),
-        maximum: lowered(now.maximum),
-    };
-    Ok(setrlimit(resource, limit)?)
 }
 
 /// Allows no path, no port of TCP, and no way to other processes by names or signals.
