@@ -7,7 +7,7 @@ mod unsafe_lines;
 use super::{Ended, FAILURE, complain, note};
 use crate::{
     host_cargo::cargo,
-    process::{self, Keep, Scope},
+    process::{self, Keep, ProcessError, Scope},
     stop::StopToken,
     workspace::Workspace,
 };
@@ -26,7 +26,7 @@ use unsafe_lines::Count;
 /// For each direct dependency of each workspace: who keeps its repository, by its manifest; how
 /// many releases it has, which was the last and when, by cargo's index of the registry, which is
 /// updated first; and how many of its lines are unsafe. The last also for the packages of this
-/// checkout.
+/// checkout. Cargo downloads what they are made of; all takes some minutes.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {}
 
@@ -69,13 +69,15 @@ pub(super) fn run(_arguments: &Arguments, stop: &StopToken) -> Ended {
         return Ok(FAILURE);
     };
     let (mut others, mut own) = (BTreeMap::new(), BTreeMap::new());
-    for folder in WORKSPACES {
+    for (index, folder) in WORKSPACES.iter().enumerate() {
         note(format_args!(
-            "reading {}",
+            "reading {} of {}: {}",
+            index + 1,
+            WORKSPACES.len(),
             workspace.root().join(folder).display()
         ));
         let metadata = metadata(&workspace, folder, stop)?;
-        gather(&metadata, &mut others, &mut own)?;
+        gather(&metadata, &mut others, &mut own, stop)?;
     }
     let tables = tables(&others, &own)?;
     fs::write(&page, [before, OPENS, &tables, CLOSES, after].concat())?;
@@ -120,6 +122,7 @@ fn gather(
     metadata: &Metadata,
     others: &mut BTreeMap<String, Dependency>,
     own: &mut BTreeMap<String, Count>,
+    stop: &StopToken,
 ) -> Result<(), Box<dyn Error>> {
     let resolve = metadata.resolve.as_ref().ok_or("cargo resolved nothing")?;
     let mut direct = BTreeSet::new();
@@ -130,6 +133,9 @@ fn gather(
         }
     }
     for package in direct.into_iter().map(|id| &metadata[id]) {
+        if stop.is_stopped() {
+            return Err(ProcessError::Stopped.into());
+        }
         let name = package.name.to_string();
         let folder = package.manifest_path.parent().ok_or("no folder")?;
         let is_own = package.source.is_none();
