@@ -5,8 +5,11 @@ mod found;
 mod kept;
 mod machine;
 mod mutant;
+mod recorded;
 mod stages;
 mod tally;
+#[cfg(test)]
+mod tests;
 mod tool;
 mod tree;
 
@@ -19,6 +22,7 @@ use clap::value_parser;
 use found::{Fate, Found};
 use kept::Kept;
 use mutant::Mutant;
+use recorded::End;
 use stages::STAGES;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -62,8 +66,8 @@ pub(super) struct Arguments {
     #[arg(long)]
     #[arg(value_parser = value_parser!(u16).range(1..))]
     minutes: Option<u16>,
-    /// Also tries those of which the result is known, and by all tests those that are listed; to
-    /// do so in parts, choose them by --shard or --file
+    /// Also tries those of which the result is known, which is dropped first, and by all tests
+    /// those that are listed; to do so in parts, choose them by --shard or --file
     #[arg(long)]
     again: bool,
     #[command(flatten)]
@@ -147,13 +151,15 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
         .filter(|mutant| found.fate(mutant) == Some(Fate::HungOnce))
         .map(|mutant| mutant.name())
         .collect();
+    if arguments.again {
+        // What an earlier run has found passes for no result of this one, should it end early. The
+        // next run goes on with those that this one does not reach.
+        found.forget(chosen.iter().copied());
+    }
 
     let mut end = Ok(());
     for (index, stage) in STAGES.iter().enumerate() {
-        // Results of mutants that this run does not reach stay.
-        let is_anew = arguments.again && index == 0;
         let is_due = |mutant: &&&Mutant| match found.fate(mutant) {
-            _ if is_anew => true,
             None | Some(Fate::HungOnce) => index == 0,
             Some(Fate::Suspected | Fate::Survived) => {
                 let is_listed = kept.has(mutant) && !arguments.again;
@@ -189,26 +195,30 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
 
     let tally = Tally::new(&all, &found, &kept);
     let complaints = tally.complaints();
-    arguments.recording.write(
-        &workspace,
-        &Run {
-            name: NAME.into(),
-            claim: "The host's tests notice small faults in executor, timers, events and idle \
-                    policies (mutants).",
-            command: "cargo vm mutants --record".into(),
-            took: start.elapsed(),
-            passed: tally.passed(),
-            result: tally.result(),
-            details: found.details(),
-        },
-    )?;
+    let how = match &end {
+        Ok(()) => End::All,
+        Err(_) if stop.is_stopped() => End::Early,
+        Err(ToolError::Process(ProcessError::TimedOut { .. })) => End::Early,
+        Err(_) => End::Failed,
+    };
+    let run = Run {
+        name: NAME.into(),
+        claim: "The host's tests notice small faults in executor, timers, events and idle \
+                policies (mutants).",
+        command: "cargo vm mutants --record".into(),
+        took: start.elapsed(),
+        passed: tally.passed(),
+        result: tally.result(),
+        details: found.details(),
+    };
+    recorded::write(arguments.recording, &workspace, run, &found, all.len(), how)?;
     let written = write!(io::stdout(), "{tally}");
     for complaint in complaints {
         complain(format_args!("{complaint}"));
     }
     match end {
         // The time that was given.
-        Err(ToolError::Process(ProcessError::TimedOut { .. })) if !stop.is_stopped() => {}
+        Err(_) if how == End::Early && !stop.is_stopped() => {}
         other => other?,
     }
     ended(written, u8::from(!complaints.is_empty()))
@@ -257,144 +267,3 @@ fn with_hangs_confirmed(
 
 /// The record's name.
 const NAME: &str = "mutants";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::Parser;
-
-    #[derive(Parser)]
-    struct Line {
-        #[command(flatten)]
-        arguments: Arguments,
-    }
-
-    fn arguments(words: &[&str]) -> Arguments {
-        let line = Line::try_parse_from([&["mutants"], words].concat());
-        line.expect("it is right").arguments
-    }
-
-    fn some_mutants() -> Vec<Mutant> {
-        let mutant = |(index, file): (usize, &&str)| Mutant {
-            file: (*file).into(),
-            place: format!("{index}:1: delete !"),
-            change: "delete !".into(),
-            line: String::new(),
-        };
-        let files = [
-            "src/event.rs",
-            "src/time/tree.rs",
-            "src/time/tree/search.rs",
-            "src/event.rs",
-        ];
-        files.iter().enumerate().map(mutant).collect()
-    }
-
-    fn chosen(words: &[&str]) -> Vec<String> {
-        let all = some_mutants();
-        let chosen = arguments(words).chosen(&all);
-        chosen
-            .iter()
-            .map(|mutant| mutant.place[..1].to_owned())
-            .collect()
-    }
-
-    #[test]
-    fn a_hang_counts_if_there_is_a_second_one() {
-        let all: Vec<_> = (0..5)
-            .map(|index| Mutant {
-                file: "src/event.rs".into(),
-                place: format!("{index}:1: delete !"),
-                change: "delete !".into(),
-                line: String::new(),
-            })
-            .collect();
-        let due: Vec<&Mutant> = all.iter().collect();
-        let run = |second_ends: Result<(), ToolError>| {
-            let hang = |index| (index, Fate::HungOnce);
-            let first = vec![(0, Fate::Caught), hang(1), hang(2), hang(3), hang(4)];
-            let second = vec![hang(1), (3, Fate::Survived)];
-            let mut runs = [(first, Ok(())), (second, second_ends)].into_iter();
-            let mut asked = Vec::new();
-            let hung_before = |mutant: &Mutant| *mutant == all[4];
-            let tried = with_hangs_confirmed(&due, hung_before, |mutants| {
-                asked.push(mutants.len());
-                let (fates, end) = runs.next().expect("there are two");
-                let fates = fates.into_iter();
-                let fates = fates.map(|(index, fate)| (all[index].name(), fate));
-                Ok(Tried {
-                    fates: fates.collect(),
-                    end,
-                })
-            });
-            assert_eq!(asked, [5, 3]);
-            let fates = all.iter().map(|mutant| tried.fates[&mutant.name()]);
-            (fates.collect::<Vec<_>>(), tried.end.is_ok())
-        };
-        let fates = vec![
-            Fate::Caught,
-            Fate::Hung,
-            // The second time did not reach it.
-            Fate::HungOnce,
-            Fate::Survived,
-            // In an earlier run, too.
-            Fate::Hung,
-        ];
-        assert_eq!(run(Ok(())), (fates.clone(), true));
-        assert_eq!(run(Err(ProcessError::Stopped.into())), (fates, false));
-    }
-
-    #[test]
-    fn an_error_of_the_second_time_loses_nothing() {
-        let mutant = Mutant {
-            file: "src/event.rs".into(),
-            place: "1:1: delete !".into(),
-            change: "delete !".into(),
-            line: String::new(),
-        };
-        let mut runs = [Ok(()), Err(ToolError::List)].into_iter();
-        let tried = with_hangs_confirmed(
-            &[&mutant],
-            |_| false,
-            |_| {
-                let end = runs.next().expect("there are two");
-                end.map(|()| Tried {
-                    fates: [(mutant.name(), Fate::HungOnce)].into(),
-                    end: Ok(()),
-                })
-            },
-        );
-        assert_eq!(tried.fates[&mutant.name()], Fate::HungOnce);
-        assert!(tried.end.is_err());
-    }
-
-    #[test]
-    fn files_and_parts_are_chosen() {
-        assert_eq!(chosen(&[]), ["0", "1", "2", "3"]);
-        assert_eq!(chosen(&["--file", "src/time"]), ["1", "2"]);
-        assert_eq!(
-            chosen(&["--file", "src/event.rs", "--file", "src/time/tree/"]),
-            ["0", "2", "3"]
-        );
-        assert_eq!(chosen(&["--shard", "1/2"]), ["1", "3"]);
-        assert_eq!(chosen(&["--file", "src/event.rs", "--shard", "1/2"]), ["3"]);
-    }
-
-    #[test]
-    fn a_path_without_mutants_is_refused() {
-        let check = |words: &[&str]| arguments(words).check_files(&some_mutants());
-        assert!(check(&[]).is_ok());
-        assert!(check(&["--file", "src/time", "--file", "src/event.rs"]).is_ok());
-        let mistyped = check(&["--file", "src/time", "--file", "src/evnt.rs"]);
-        let error = mistyped.expect_err("there are none").to_string();
-        assert!(error.contains("`src/evnt.rs`"), "{error}");
-    }
-
-    #[test]
-    fn a_wrong_part_is_refused() {
-        for text in ["", "1", "2/2", "0/0", "-1/2", "a/b"] {
-            let error = text.parse::<Shard>().expect_err(text).to_string();
-            assert!(error.contains(&format!("`{text}`")), "{error}");
-        }
-    }
-}

@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod tests;
 
+use super::note;
 use crate::workspace::Workspace;
 use serde_json::{Value, json};
 use std::{
@@ -91,38 +92,67 @@ pub(super) enum RecordError {
 }
 
 impl Recording {
+    pub(super) fn is_wanted(self) -> bool {
+        self.record
+    }
+
     /// Writes the record of a run, if that was asked for, with date, machine and commit.
     pub(super) fn write(self, workspace: &Workspace, run: &Run) -> Result<(), RecordError> {
+        self.put(workspace, run, None)
+    }
+
+    /// Writes what is known after a run that tried nothing, if that was asked for. What has been
+    /// tried was so when, where and on what the last record says.
+    pub(super) fn amend(self, workspace: &Workspace, run: &Run) -> Result<(), RecordError> {
+        let file = file(workspace, &run.name);
+        let last = if self.record && file.exists() {
+            note(format_args!(
+                "nothing was tried: the record keeps its date, machine and commit"
+            ));
+            Some(parse(&file)?)
+        } else {
+            None
+        };
+        self.put(workspace, run, last)
+    }
+
+    /// Writes a record: of this moment, or of that of the last one.
+    fn put(self, workspace: &Workspace, run: &Run, last: Option<Value>) -> Result<(), RecordError> {
         if !self.record {
             return Ok(());
         }
-        let record = json!({
-            "claim": run.claim,
-            "command": run.command,
-            "date": humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
-            "machine": machine(),
-            "commit": commit(workspace),
-            "seconds": run.took.as_secs(),
-            "passed": run.passed,
-            "result": run.result,
-            "details": run.details,
+        let mut record = last.unwrap_or_else(|| {
+            json!({
+                "date": humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+                "machine": machine(),
+                "commit": commit(workspace),
+                "seconds": run.took.as_secs(),
+            })
         });
-        let folder = workspace.root().join(FOLDER);
-        let file = folder.join(format!("{}.json", run.name));
+        record["claim"] = run.claim.into();
+        record["command"] = run.command.as_str().into();
+        record["passed"] = run.passed.into();
+        record["result"] = run.result.as_str().into();
+        record["details"] = run.details.clone();
+        let file = file(workspace, &run.name);
         let failed = |reason| RecordError::File {
             file: file.clone(),
             what: "written",
             reason,
         };
-        fs::create_dir_all(&folder).map_err(failed)?;
+        fs::create_dir_all(workspace.root().join(FOLDER)).map_err(failed)?;
         replace(&file, &format!("{record:#}\n")).map_err(failed)?;
         put_into_page(workspace)
     }
 }
 
+fn file(workspace: &Workspace, name: &str) -> PathBuf {
+    workspace.root().join(FOLDER).join(format!("{name}.json"))
+}
+
 /// Reads the details of the last record of this name, if there is one.
 pub(super) fn read(workspace: &Workspace, name: &str) -> Result<Option<Value>, RecordError> {
-    let file = workspace.root().join(FOLDER).join(format!("{name}.json"));
+    let file = file(workspace, name);
     if !file.exists() {
         return Ok(None);
     }

@@ -5,6 +5,7 @@ mod documents;
 mod fuzz;
 mod input;
 mod killed;
+mod mutants;
 mod new;
 mod packages;
 mod promises;

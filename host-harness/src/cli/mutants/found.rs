@@ -58,11 +58,17 @@ pub(super) struct Found {
     /// What identifies the content of each file.
     contents: BTreeMap<String, String>,
     fates: BTreeMap<String, Fate>,
+    /// Those that this run has tried.
+    tried: BTreeSet<String>,
+    /// How many the run of the last record had tried. Old records do not say.
+    tried_before: Option<usize>,
 }
 
 impl Found {
     /// Takes from the last record what it says of files that are as they were.
     pub(super) fn new(contents: BTreeMap<String, String>, record: Option<Value>) -> Self {
+        let tried_before = record.as_ref().and_then(|record| record["tried"].as_u64());
+        let tried_before = tried_before.and_then(|tried| usize::try_from(tried).ok());
         let mut fates = BTreeMap::new();
         for (file, content) in &contents {
             let old = record.as_ref().map(|record| &record["files"][file]);
@@ -75,7 +81,12 @@ impl Found {
                 fates.extend(names.map(|name| (name, fate)));
             }
         }
-        Self { contents, fates }
+        Self {
+            contents,
+            fates,
+            tried: BTreeSet::new(),
+            tried_before,
+        }
     }
 
     /// Drops what became of mutants that are not there any more.
@@ -88,8 +99,30 @@ impl Found {
         self.fates.get(&mutant.name()).copied()
     }
 
+    /// Drops what became of these: they are to be tried.
+    pub(super) fn forget<'a>(&mut self, mutants: impl Iterator<Item = &'a Mutant>) {
+        for mutant in mutants {
+            self.fates.remove(&mutant.name());
+        }
+    }
+
+    /// Adds what this run has found.
     pub(super) fn add(&mut self, fates: BTreeMap<String, Fate>) {
+        self.tried.extend(fates.keys().cloned());
         self.fates.extend(fates);
+    }
+
+    /// Whether this run has tried any.
+    pub(super) fn is_new(&self) -> bool {
+        !self.tried.is_empty()
+    }
+
+    /// How many the last run has tried that tried any.
+    pub(super) fn tried(&self) -> Option<usize> {
+        match self.tried.len() {
+            0 => self.tried_before,
+            tried => Some(tried),
+        }
     }
 
     /// What the record keeps.
@@ -113,7 +146,7 @@ impl Found {
                 files.insert(file, entry);
             }
         }
-        json!({ "files": files })
+        json!({ "files": files, "tried": self.tried() })
     }
 }
 
@@ -163,6 +196,24 @@ pub(super) mod tests {
             fates,
             [Some(Fate::Caught), Some(Fate::Survived), None, None]
         );
+    }
+
+    /// Only the last run that tried some tells how many.
+    #[test]
+    fn what_is_tried_is_counted_and_what_is_to_be_tried_is_not_known() {
+        let record = found().details();
+        assert_eq!(record["tried"], 4);
+        let mut again = Found::new(contents("r1"), Some(record));
+        assert_eq!((again.is_new(), again.tried()), (false, Some(4)));
+        again.forget(all()[..2].iter());
+        let fates: Vec<_> = all().iter().map(|mutant| again.fate(mutant)).collect();
+        let kept = [Some(Fate::Unviable), Some(Fate::Hung)];
+        assert_eq!(fates, [None, None, kept[0], kept[1]]);
+        again.add([(all()[1].name(), Fate::Caught)].into());
+        assert_eq!((again.is_new(), again.tried()), (true, Some(1)));
+        // As old records are.
+        let old = Found::new(contents("r1"), Some(json!({ "files": {} })));
+        assert_eq!(old.tried(), None);
     }
 
     #[test]

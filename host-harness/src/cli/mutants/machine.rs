@@ -11,6 +11,7 @@ use super::{
     Arguments,
     found::Found,
     mutant::Mutant,
+    recorded::{self, End},
     tree,
 };
 use crate::{process::ProcessError, stop::StopToken, workspace::Workspace};
@@ -52,8 +53,9 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
     };
     let due = faults.iter().zip(&mutants);
     let due: Vec<_> = due.filter(|(_, mutant)| is_due(mutant)).collect();
-    let mut wrong = Vec::new();
-    let mut end = Ok(());
+    // What an earlier run has found passes for no result of this one, should it find none.
+    found.forget(due.iter().map(|(_, mutant)| *mutant));
+    let (mut wrong, mut end) = (Vec::new(), Ok(()));
     if !due.is_empty() {
         note(format_args!(
             "{} mutants: their tests in VMs, of which some are built first",
@@ -70,18 +72,28 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
     }
 
     let tally = Tally::new(&faults, &mutants, &found);
-    arguments.recording.write(
+    let how = match &end {
+        Err(_) if stop.is_stopped() => End::Early,
+        Ok(()) if wrong.is_empty() => End::All,
+        _ => End::Failed,
+    };
+    let run = Run {
+        name: NAME.into(),
+        claim: "The tests in VMs notice chosen faults in what only a machine runs: \
+                interrupts, controllers, timers, halts, faults, Hyperlight's ticks.",
+        command: "cargo vm mutants --machine --record".into(),
+        took: start.elapsed(),
+        passed: tally.passed(),
+        result: tally.result(),
+        details: found.details(),
+    };
+    recorded::write(
+        arguments.recording,
         &workspace,
-        &Run {
-            name: NAME.into(),
-            claim: "The tests in VMs notice chosen faults in what only a machine runs: \
-                    interrupts, controllers, timers, halts, faults, Hyperlight's ticks.",
-            command: "cargo vm mutants --machine --record".into(),
-            took: start.elapsed(),
-            passed: tally.passed(),
-            result: tally.result(),
-            details: found.details(),
-        },
+        run,
+        &found,
+        mutants.len(),
+        how,
     )?;
     let written = writeln!(io::stdout(), "{}", tally.result());
     for complaint in tally.complaints.iter().chain(&wrong) {

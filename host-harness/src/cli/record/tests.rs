@@ -57,6 +57,33 @@ fn a_record_is_found_again_and_shown() {
     assert_eq!(rows[6..8], ["<!-- /records -->", "after"]);
 }
 
+/// Else they would pass for what was tried now.
+#[test]
+fn old_results_keep_their_date() {
+    let (folder, workspace) = checkout();
+    let file = file(&workspace, "one");
+    let recording = Recording { record: true };
+    let amended = |taken| {
+        let run = Run {
+            took: Duration::from_secs(taken),
+            result: format!("{taken} s"),
+            ..run("one")
+        };
+        recording.amend(&workspace, &run).expect("it is written");
+        parse(&file).expect("it is there")
+    };
+    // There is none yet.
+    let mut record = amended(7);
+    assert_eq!(record["seconds"], 7);
+    record["date"] = "2001-02-03T04:05:06Z".into();
+    record["commit"] = "an old one".into();
+    fs::write(&file, record.to_string()).expect("it can be");
+    record["result"] = "8 s".into();
+    assert_eq!(amended(8), record);
+    let page = fs::read_to_string(folder.path().join(PAGE)).expect("it is there");
+    assert!(page.contains("| 2001-02-03, passed: 8 s |"), "{page}");
+}
+
 #[test]
 fn promises_have_a_table_of_their_own() {
     let (folder, workspace) = checkout();
