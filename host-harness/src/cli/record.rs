@@ -239,6 +239,9 @@ fn table(workspace: &Workspace, place: &Place) -> Result<String, RecordError> {
 
 fn row(record: &Value) -> Option<String> {
     let text = |name: &str| record[name].as_str();
+    // A guest's words may be in it.
+    let result = text("result")?.replace('|', r"\|");
+    let result = Vec::from_iter(result.split_whitespace()).join(" ");
     let took = match record["seconds"].as_u64()? {
         seconds @ ..120 => format!("{seconds} s"),
         seconds => format!("{} min", seconds.div_ceil(60)),
@@ -251,10 +254,9 @@ fn row(record: &Value) -> Option<String> {
         _ => return None,
     };
     Some(format!(
-        "| {} | `{}` | {took} | {day}, {verdict}: {} |\n",
+        "| {} | `{}` | {took} | {day}, {verdict}: {result} |\n",
         text("claim")?,
         text("command")?,
-        text("result")?
     ))
 }
 
@@ -297,8 +299,8 @@ fn commit(workspace: &Workspace) -> Option<String> {
     let commit = String::from_utf8(output.stdout).ok()?;
     output.status.success().then_some(())?;
     let [page, folder] = [PAGE, FOLDER].map(|path| format!(":(exclude){path}"));
-    let changes = git(&["diff", "--quiet", "HEAD", "--", ".", &page, &folder]).ok()?;
-    let dirty = if changes.status.success() {
+    let changes = git(&["status", "--porcelain", "--", ".", &page, &folder]).ok()?;
+    let dirty = if changes.status.success() && changes.stdout.is_empty() {
         ""
     } else {
         "-dirty"

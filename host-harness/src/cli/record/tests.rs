@@ -127,8 +127,14 @@ fn a_commit_is_dirty_if_something_else_than_a_record_has_changed() {
     }
     let clean = commit(&workspace).expect("there is one");
     assert_eq!(clean.len(), 12, "{clean}");
+    let dirty = Some(format!("{clean}-dirty"));
+    let new = folder.path().join("guest-image/new.rs");
+    fs::write(&new, "").expect("it can be");
+    assert_eq!(commit(&workspace), dirty);
+    fs::remove_file(new).expect("it can be");
+    assert_eq!(commit(&workspace).as_ref(), Some(&clean));
     fs::write(folder.path().join("guest-image/Cargo.toml"), "new").expect("it can be");
-    assert_eq!(commit(&workspace), Some(format!("{clean}-dirty")));
+    assert_eq!(commit(&workspace), dirty);
 }
 
 #[test]
@@ -142,6 +148,16 @@ fn a_check_that_is_not_done_has_not_passed() {
     recording.write(&workspace, &run).expect("it is written");
     let page = fs::read_to_string(folder.path().join(PAGE)).expect("it is there");
     assert!(page.contains(", so far: 10 of 10"), "{page}");
+}
+
+#[test]
+fn a_result_of_several_lines_is_one_row() {
+    let record = json!({
+        "claim": "c", "command": "d", "seconds": 1, "date": "2001-02-03T", "passed": false,
+        "result": "a triple fault:\n  rip=1 | rsp=2\n",
+    });
+    let expected = "| c | `d` | 1 s | 2001-02-03, failed: a triple fault: rip=1 \\| rsp=2 |\n";
+    assert_eq!(row(&record).as_deref(), Some(expected));
 }
 
 #[test]
