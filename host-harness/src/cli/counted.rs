@@ -21,11 +21,13 @@ pub(super) struct Counts {
 }
 
 /// What a command's programs of tests printed of their tests, and how it ended.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Counted {
     pub(super) status: ExitStatus,
     /// Of each program that came to its end.
     pub(super) programs: Vec<Counts>,
+    /// The names of the tests that were run.
+    pub(super) ran: Vec<String>,
     /// The names of tests that were not run.
     pub(super) ignored: Vec<String>,
 }
@@ -48,12 +50,39 @@ impl Counts {
     }
 }
 
+/// What a command did that may have been ended at its time limit: that is a finding, so there is a
+/// reason for the record. Other errors are none.
+pub(super) fn within<T>(
+    limit: Duration,
+    ran: Result<T, ProcessError>,
+) -> Result<Result<T, String>, ProcessError> {
+    match ran {
+        Ok(ran) => Ok(Ok(ran)),
+        // Without the program's path, which others do not have.
+        Err(ProcessError::TimedOut { .. }) => {
+            Ok(Err(format!("it did not end within {} s", limit.as_secs())))
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// Runs tests, and shows their output.
 pub(super) fn run(
     command: &mut Command,
     limit: Duration,
     stop: &StopToken,
 ) -> Result<Counted, ProcessError> {
+    let (status, printed) = shown(command, limit, stop, |lines| read(lines))?;
+    Ok(Counted { status, ..printed })
+}
+
+/// Runs a command, shows the lines of its output, and returns what `read` makes of them.
+pub(super) fn shown<T: Default + Send>(
+    command: &mut Command,
+    limit: Duration,
+    stop: &StopToken,
+    read: impl FnOnce(&mut dyn Iterator<Item = String>) -> T + Send,
+) -> Result<(ExitStatus, T), ProcessError> {
     let (reader, writer) = io::pipe().map_err(|source| ProcessError::Watch {
         program: command.get_program().to_string_lossy().into_owned(),
         source,
@@ -61,39 +90,36 @@ pub(super) fn run(
     command.stdout(writer);
     let lines = BufReader::new(reader).lines().map_while(Result::ok);
     thread::scope(|scope| {
-        let read = scope.spawn(move || read(lines, show));
+        let mut lines = lines.inspect(|line| show(line));
+        let read = scope.spawn(move || read(&mut lines));
         let status = process::run(command, Scope::Group, limit, stop);
         // The command holds the pipe's other end.
         command.stdout(io::stderr());
-        let (programs, ignored) = read.join().unwrap_or_else(|_| {
-            note(format_args!("the output of the tests cannot be read"));
-            Default::default()
+        let printed = read.join().unwrap_or_else(|_| {
+            note(format_args!("the output cannot be read"));
+            T::default()
         });
-        Ok(Counted {
-            status: status?,
-            programs,
-            ignored,
-        })
+        Ok((status?, printed))
     })
 }
 
-/// Reads the end of each program, and which tests were not run.
-fn read(
-    lines: impl Iterator<Item = String>,
-    mut show: impl FnMut(&str),
-) -> (Vec<Counts>, Vec<String>) {
-    let (mut programs, mut ignored) = (Vec::new(), Vec::new());
+/// Reads the end of each program, and which tests were run and which not.
+fn read(lines: impl Iterator<Item = String>) -> Counted {
+    let mut counted = Counted::default();
     for line in lines {
-        show(&line);
-        programs.extend(Counts::read(&line));
+        counted.programs.extend(Counts::read(&line));
         let test = line.strip_prefix("test ").unwrap_or_default();
-        if let Some((name, end)) = test.rsplit_once(" ... ")
-            && end.starts_with("ignored")
-        {
-            ignored.push(name.trim_end().to_owned());
+        if let Some((name, end)) = test.split_once(" ... ") {
+            let is_ignored = end.starts_with("ignored");
+            let names = if is_ignored {
+                &mut counted.ignored
+            } else {
+                &mut counted.ran
+            };
+            names.push(name.trim_end().to_owned());
         }
     }
-    (programs, ignored)
+    counted
 }
 
 fn show(line: &str) {
@@ -137,12 +163,28 @@ mod tests {
             running 1 test\n\
             test three ... ignored, it is slow\n\
             test result: ok. 0 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out\n";
-        let mut shown = 0;
-        let (programs, ignored) = read(output.lines().map(str::to_owned), |_| shown += 1);
-        let passed: Vec<usize> = programs.iter().map(|counts| counts.passed).collect();
+        let counted = read(output.lines().map(str::to_owned));
+        let programs = counted.programs.iter();
+        let passed: Vec<usize> = programs.map(|counts| counts.passed).collect();
         assert_eq!(passed, [1, 0]);
-        assert_eq!(ignored, ["kvm::two", "three"]);
-        assert_eq!(shown, 7);
+        assert_eq!(counted.ran, ["kvm::one"]);
+        assert_eq!(counted.ignored, ["kvm::two", "three"]);
+    }
+
+    #[test]
+    fn a_hang_is_a_finding_and_a_stop_is_none() {
+        let shell = |limit, stop: &StopToken| {
+            let mut shell = Command::new("/bin/sh");
+            shell.args(["-c", "exec sleep 600"]);
+            within(limit, run(&mut shell, limit, stop))
+        };
+        let hung = shell(Duration::from_millis(20), &StopToken::default());
+        let reason = hung.expect("a finding").expect_err("it hangs");
+        assert_eq!(reason, "it did not end within 0 s");
+        let stop = StopToken::default();
+        stop.stop();
+        let stopped = shell(Duration::from_secs(600), &stop);
+        assert!(matches!(stopped, Err(ProcessError::Stopped)));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::{
     record::{self, Recording, Run},
     test,
 };
-use crate::{process::ProcessError, setup::Needs, stop::StopToken, workspace::Workspace};
+use crate::{setup::Needs, stop::StopToken, workspace::Workspace};
 use comfy_table::{Table, presets};
 use judge::Ran;
 use list::{PROMISES, Promise};
@@ -22,7 +22,7 @@ use std::{
 
 /// Runs the tests that hold what is promised, promise by promise
 ///
-/// Each promise names tests, of which at least one must be run, and all that are run must pass.
+/// Each promise names tests. Of each name at least one must be run, and all that are run must pass.
 /// All of them take an hour or two, mostly in VMs. --list names them, and marks those whose tests
 /// are no part of `cargo vm test` since they are long.
 ///
@@ -115,10 +115,10 @@ fn keep(
     for tests in promise.tests {
         let line = tests.line();
         note(format_args!("{}: {line}", promise.name));
-        let ran = match counted::run(&mut tests.command(workspace), LIMIT, stop) {
-            Ok(counted) => Ran::new(line, counted),
-            Err(error @ ProcessError::TimedOut { .. }) => Ran::without_end(line, error.to_string()),
-            Err(error) => return Err(error.into()),
+        let counted = counted::run(&mut tests.command(workspace), LIMIT, stop);
+        let ran = match counted::within(LIMIT, counted)? {
+            Ok(counted) => Ran::new(line, tests.filter, counted),
+            Err(reason) => Ran::without_end(line, reason),
         };
         all.push(ran);
     }

@@ -13,12 +13,18 @@ pub(super) struct Ran {
     /// `None` if the tests did not come to their end.
     counts: Option<Counts>,
     ignored: Vec<String>,
+    /// The words that were to select tests, and of which no test that was run has one in its name:
+    /// it may have been renamed.
+    missing: Vec<&'static str>,
 }
 
 impl Ran {
-    pub(super) fn new(line: String, counted: Counted) -> Self {
+    pub(super) fn new(line: String, filter: &[&'static str], counted: Counted) -> Self {
         let is_success = counted.status.success();
+        let words = filter.iter().filter(|word| !word.starts_with("--"));
+        let is_missing = |word: &&&str| !counted.ran.iter().any(|name| name.contains(**word));
         Self {
+            missing: words.filter(is_missing).copied().collect(),
             line,
             end: is_success.then_some(()).ok_or(counted.status.to_string()),
             // A command runs one program. What a test prints comes before the program's own line.
@@ -33,6 +39,7 @@ impl Ran {
             end: Err(reason),
             counts: None,
             ignored: Vec::new(),
+            missing: Vec::new(),
         }
     }
 
@@ -53,7 +60,11 @@ pub(super) fn judge(all: &[Ran]) -> (bool, String) {
     let (mut passed, mut failed, mut ignored) = (0, 0, 0);
     let mut wrong = Vec::new();
     for Ran {
-        line, end, counts, ..
+        line,
+        end,
+        counts,
+        missing,
+        ..
     } in all
     {
         let counts = counts.unwrap_or_default();
@@ -66,7 +77,10 @@ pub(super) fn judge(all: &[Ran]) -> (bool, String) {
             }
             // A test that failed is counted.
             Err(how) if counts.failed == 0 => wrong.push(format!("`{line}` broke off ({how})")),
-            _ => {}
+            _ => {
+                let named = |word| format!("`{line}` ran no test that is named `{word}`");
+                wrong.extend(missing.iter().map(named));
+            }
         }
     }
     let mut sentence = match failed {
@@ -97,9 +111,10 @@ mod tests {
         let counted = Counted {
             status: ExitStatus::from_raw(status << 8),
             programs: counts.collect(),
+            ran: vec!["net::one".into()],
             ignored: vec!["kvm::one".into()],
         };
-        Ran::new("cargo test".into(), counted)
+        Ran::new("cargo test".into(), &["net", "--ignored"], counted)
     }
 
     #[test]
@@ -129,6 +144,28 @@ mod tests {
             ),
         ] {
             assert_eq!(judge(&all), (false, sentence.into()));
+        }
+    }
+
+    /// The others of its command run nevertheless, and pass.
+    #[test]
+    fn each_word_must_select_a_test_that_ran() {
+        let of = |filter: &[&'static str]| {
+            let Ran { line, counts, .. } = ran(0, &[[3, 0, 1]]);
+            let counted = Counted {
+                programs: counts.into_iter().collect(),
+                ran: vec!["net::arp".into(), "vmm::net::tcp".into(), "udp".into()],
+                ignored: vec!["dhcp::one".into()],
+                ..Counted::default()
+            };
+            judge(&[Ran::new(line, filter, counted)])
+        };
+        assert!(of(&["net", "udp", "--ignored"]).0);
+        for word in ["dhcp", "icmp"] {
+            let sentence = format!(
+                "3 tests passed, 1 ignored; `cargo test` ran no test that is named `{word}`"
+            );
+            assert_eq!(of(&["net", word]), (false, sentence));
         }
     }
 
