@@ -285,21 +285,6 @@ impl SandboxRunner {
         Ran::of(&mut self.command(guest, what), limit, stop)
     }
 
-    /// Does the same, with this process's output for the runner's. Returns how the runner ended.
-    ///
-    /// # Errors
-    ///
-    /// The runner cannot be started, took too long, or was stopped.
-    pub fn run_shown(
-        &self,
-        guest: &Path,
-        what: &str,
-        limit: Duration,
-        stop: &StopToken,
-    ) -> Result<ExitStatus, ProcessError> {
-        process::run(&mut self.command(guest, what), Scope::Group, limit, stop)
-    }
-
     /// Runs a demo of the guest program `guest`, or calls one of its functions, as `what` selects,
     /// and waits for the end. The guest's output goes to `console` as it comes.
     ///
@@ -354,7 +339,8 @@ impl SandboxRunner {
         Ok(outcome)
     }
 
-    fn command(&self, guest: &Path, what: &str) -> Command {
+    /// The command with which [`run`](Self::run) does it.
+    pub(crate) fn command(&self, guest: &Path, what: &str) -> Command {
         let mut command = Command::new(&self.program);
         command.arg(self.mode.to_string()).arg(guest).arg(what);
         command

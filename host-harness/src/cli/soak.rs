@@ -6,7 +6,7 @@ mod interrupts;
 mod programs;
 
 use super::{
-    Ended, FAILURE, Installing, Under, complain, note,
+    Ended, FAILURE, Installing, Under, complain, counted, note,
     record::{Recording, Run},
 };
 use crate::{
@@ -228,6 +228,32 @@ fn built(
     Ok((workspace, images))
 }
 
+/// Records a run without a result as failed, unless the user has ended it. Says how it ended, and
+/// returns its status.
+fn broke_off(
+    recording: Recording,
+    workspace: &Workspace,
+    vmm: Vmm,
+    report: &Report,
+    run: Run,
+) -> Ended {
+    if !is_ended_by_the_user(&report.outcome) {
+        let failed = Run {
+            passed: Some(false),
+            result: format!("under {vmm}: {}", report.outcome),
+            details: json!({}),
+            ..run
+        };
+        recording.write(workspace, &failed)?;
+    }
+    Ok(complain_of(vmm, report))
+}
+
+/// Returns whether a run says nothing about the guest: whatever else ends it is a finding.
+fn is_ended_by_the_user(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Stopped | Outcome::ConsoleClosed)
+}
+
 /// Says how a run ended without a result, and returns its status.
 fn complain_of(vmm: Vmm, report: &Report) -> u8 {
     let took = report.wall.as_secs_f64();
@@ -256,34 +282,81 @@ fn in_sandboxes(arguments: &Arguments, modes: &[SandboxMode], stop: &StopToken) 
         let runner = SandboxRunner::build(*mode, &workspace, stop)?;
         note(format_args!("{mode}: {}, {count}", check.name()));
         let start = Instant::now();
-        let ended = runner.run_shown(&guest, &what, limit, stop)?;
-        let took = start.elapsed().as_secs_f64();
-        if matches!(ended.code(), Some(0 | 1)) {
-            let name = check.name();
-            let seed = arguments.seed;
-            let command =
-                format!("cargo vm soak {name} --vmm {mode} --count {count} --seed {seed}");
-            let run = Run {
-                name: format!("soak-{name}-{mode}"),
-                claim: check.claim(),
-                command,
-                took: start.elapsed(),
-                passed: Some(ended.success()),
-                result: format!("{count} of them under {mode}"),
-                details: json!({ "count": count, "seed": arguments.seed }),
-            };
-            arguments.recording.write(&workspace, &run)?;
-        }
-        if ended.success() {
+        let mut command = runner.command(&guest, &what);
+        let ran = counted::shown(&mut command, limit, stop, |lines| done(lines));
+        let ended = counted::within(limit, ran)?;
+        let (passed, how) = match &ended {
+            Ok((status, done)) if status.success() => {
+                let has_done = |done: u64| format!("{done} were done");
+                let how = done.map_or("it did not say how many were done".into(), has_done);
+                (*done == Some(count), how)
+            }
+            Ok((status, _)) => (false, status.to_string()),
+            Err(how) => (false, how.clone()),
+        };
+        let (name, seed, took) = (check.name(), arguments.seed, start.elapsed());
+        let run = Run {
+            name: format!("soak-{name}-{mode}"),
+            claim: check.claim(),
+            command: format!("cargo vm soak {name} --vmm {mode} --count {count} --seed {seed}"),
+            took,
+            passed: Some(passed),
+            result: match passed {
+                true => format!("{count} of them under {mode}"),
+                false => format!("under {mode}, with {count} to do: {how}"),
+            },
+            details: json!({ "count": count, "seed": seed }),
+        };
+        arguments.recording.write(&workspace, &run)?;
+        let took = took.as_secs_f64();
+        if passed {
             note(format_args!("{mode}: passed in {took:.1} s"));
         } else {
-            complain(format_args!("{mode}: failed after {took:.1} s ({ended})"));
+            complain(format_args!("{mode}: failed after {took:.1} s ({how})"));
             // The status of a runner that found something; others could not check.
-            status = match ended.code() {
-                Some(1) => 1,
+            status = match ended.map(|(status, _)| status.code()) {
+                Ok(Some(1)) => 1,
                 _ => FAILURE,
             };
         }
     }
     Ok(status)
+}
+
+/// How many calls or sandboxes there were, as the runner says in the end.
+fn done(lines: impl Iterator<Item = String>) -> Option<u64> {
+    let counts = lines.filter_map(|line| line.strip_prefix("done=")?.parse().ok());
+    counts.last()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_runner_that_does_not_say_what_it_did_has_not_passed() {
+        let done = |printed: &str| super::done(printed.lines().map(str::to_owned));
+        assert_eq!(done("100 calls ended\ndone=100"), Some(100));
+        assert_eq!(done("100 calls ended\n"), None);
+        assert_eq!(done("done=\nundone=100"), None);
+    }
+
+    #[test]
+    fn each_end_is_recorded_but_the_users() {
+        for outcome in [Outcome::Stopped, Outcome::ConsoleClosed] {
+            assert!(is_ended_by_the_user(&outcome), "{outcome}");
+        }
+        for outcome in [
+            Outcome::Exited(1),
+            Outcome::Panicked("a poll".into()),
+            Outcome::PoweredOff,
+            Outcome::TimedOut {
+                limit: Duration::from_secs(1),
+                place: None,
+            },
+            Outcome::Died("QEMU".into()),
+        ] {
+            assert!(!is_ended_by_the_user(&outcome), "{outcome}");
+        }
+    }
 }

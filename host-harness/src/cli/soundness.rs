@@ -62,18 +62,29 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
     let (mut tests, mut failed) = (0, None);
     for part in parts() {
         note(format_args!("{tool}: {}", part.what));
-        let counted = counted::run(&mut part.command(&workspace), LIMIT, stop)?;
+        let counted = counted::run(&mut part.command(&workspace), LIMIT, stop);
+        let counted = match counted::within(LIMIT, counted)? {
+            Ok(counted) => counted,
+            Err(how) => {
+                failed = Some((format!("{}: {how}", part.what), None));
+                break;
+            }
+        };
         let passed: usize = counted.programs.iter().map(|counts| counts.passed).sum();
         tests += passed;
-        if !counted.status.success() || passed == 0 {
-            failed = Some((part, counted.status));
+        let status = counted.status;
+        if !status.success() {
+            failed = Some((format!("{} failed ({status})", part.what), status.code()));
+            break;
+        }
+        if passed == 0 {
+            failed = Some((format!("no test of {} was run", part.what), None));
             break;
         }
     }
     let result = match &failed {
         None => format!("{tests} tests, no finding"),
-        Some((part, status)) if status.success() => format!("no test of {} was run", part.what),
-        Some((part, status)) => format!("{} failed ({status})", part.what),
+        Some((how, _)) => how.clone(),
     };
     note(format_args!("{tool}: {result}"));
     let run = Run {
@@ -87,8 +98,7 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
     };
     arguments.recording.write(&workspace, &run)?;
     Ok(failed.map_or(0, |(_, status)| {
-        let code = status.code().and_then(|code| u8::try_from(code).ok());
-        code.filter(|code| *code != 0).unwrap_or(1)
+        status.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
     }))
 }
 

@@ -5,9 +5,11 @@ use crate::{
     random_calls::random_calls,
     sandbox::{Check, SandboxGuest},
 };
+use std::error::Error;
 
-/// A check of so many calls or sandboxes, with a seed for what is random.
-type Soak = fn(&SandboxGuest, u64, u64) -> Check;
+/// A check of so many calls or sandboxes, with a seed for what is random. Returns how many there
+/// were.
+type Soak = fn(&SandboxGuest, u64, u64) -> Result<u64, Box<dyn Error>>;
 
 const SOAKS: &[(&str, Soak)] = &[
     ("random-calls", random_calls),
@@ -31,5 +33,8 @@ pub(crate) fn run(guest: &SandboxGuest, line: &str) -> Check {
         let names: Vec<_> = SOAKS.iter().map(|(name, _)| *name).collect();
         return Err(format!("there is no long check `{name}`: {}", names.join(", ")).into());
     };
-    soak(guest, count, seed.parse()?)
+    let done = soak(guest, count, seed.parse()?)?;
+    // The harness compares it with what it has asked for.
+    println!("done={done}");
+    Ok(())
 }

@@ -62,11 +62,8 @@ pub(super) fn run(arguments: &Arguments, vmm: Vmm, stop: &StopToken) -> Ended {
         details,
     };
     if !matches!(report.outcome, Outcome::Exited(0)) {
-        if !matches!(report.outcome, Outcome::Stopped) {
-            let failed = record(false, report.outcome.to_string(), json!({}));
-            arguments.recording.write(&workspace, &failed)?;
-        }
-        return Ok(super::complain_of(vmm, &report));
+        let run = record(false, String::new(), json!({}));
+        return super::broke_off(arguments.recording, &workspace, vmm, &report, run);
     }
     let stat = |kind: &str, what: &str| {
         let name = format!("{kind}_{what}");

@@ -2,7 +2,7 @@
 
 use super::{Arguments, Ended, FAILURE, Run, complain, note};
 use crate::{
-    cli::output::ConsoleOutput,
+    cli::{counted, output::ConsoleOutput},
     host_cargo::cargo,
     process::{self, Keep, Scope},
     stop::StopToken,
@@ -30,6 +30,9 @@ const BATCH: u64 = 10_000;
 /// On how many executors the test runs each.
 const EXECUTORS: u64 = 4;
 
+/// What is noted at the end of each program.
+const RAN: &str = "Ended";
+
 /// How many are run in a guest if no number is given: on its machine's timers each takes some
 /// milliseconds, where the host's virtual clock takes none.
 const GUEST_COUNT: u64 = 2000;
@@ -55,11 +58,19 @@ pub(super) fn on_the_host(arguments: &Arguments, stop: &StopToken) -> Ended {
             .env(COUNT, batch.to_string())
             .env(SEED, (arguments.seed + done).to_string());
         let left = limit.saturating_sub(start.elapsed());
-        let ran = process::capture(&mut test, Keep::StdoutOnly, Scope::Group, left, stop)?;
-        if !ran.status.success() || !ran.output.contains("1 passed") {
+        let ran = process::capture(&mut test, Keep::StdoutOnly, Scope::Group, left, stop);
+        let ran = counted::within(limit, ran)?;
+        let output = ran.as_ref().map_or("", |ran| &*ran.output);
+        let failed = match &ran {
+            Ok(ran) if !ran.status.success() || !ran.output.contains("1 passed") => {
+                Some("one of them fails".to_owned())
+            }
+            Ok(ran) => too_few(&ran.output, batch * EXECUTORS),
+            Err(how) => Some(how.clone()),
+        };
+        if let Some(how) = failed {
             complain(format_args!(
-                "a program failed, or the test could not be built:\n{}",
-                ran.output
+                "a program failed, or the test could not be built ({how}):\n{output}"
             ));
             let failed = Run {
                 name: NAME.into(),
@@ -67,13 +78,13 @@ pub(super) fn on_the_host(arguments: &Arguments, stop: &StopToken) -> Ended {
                 command: command(""),
                 took: start.elapsed(),
                 passed: Some(false),
-                result: format!("one of those from {} on fails", arguments.seed + done),
+                result: format!("of those from {} on: {how}", arguments.seed + done),
                 details: json!({}),
             };
             arguments.recording.write(&workspace, &failed)?;
             return Ok(FAILURE);
         }
-        for (kind, number) in figures_of(&ran.output) {
+        for (kind, number) in figures_of(output) {
             *figures.entry(kind.into()).or_default() += number;
         }
         done += batch;
@@ -90,7 +101,7 @@ pub(super) fn on_the_host(arguments: &Arguments, stop: &StopToken) -> Ended {
         passed: Some(true),
         result: format!(
             "{} programs on the host's virtual clock, with {} tasks, {} polls and {} waits",
-            count * EXECUTORS,
+            of(RAN),
             of("Spawned"),
             of("Polled"),
             of("Waits"),
@@ -114,6 +125,13 @@ fn figures_of(printed: &str) -> impl Iterator<Item = (&str, u64)> {
         let (kind, number) = word.split_once('=')?;
         Some((kind, number.parse().ok()?))
     })
+}
+
+/// Why a test has not run as many programs as it should, by what it prints.
+fn too_few(printed: &str, expected: u64) -> Option<String> {
+    let counts = figures_of(printed).filter(|(kind, _)| *kind == RAN);
+    let ran: u64 = counts.map(|(_, number)| number).sum();
+    (ran != expected).then(|| format!("{ran} of {expected} were run"))
 }
 
 /// Runs the same programs in a guest, on the machine's timers.
@@ -141,10 +159,6 @@ pub(super) fn in_a_guest(arguments: &Arguments, vmm: Vmm, stop: &StopToken) -> E
     let ran = vmm::run(images.get(PROGRAM)?, &config, &mut output);
     output.finish();
     let report = ran?;
-    if !matches!(report.outcome, Outcome::Exited(0)) {
-        complain(format_args!("{vmm}: failed: {}", report.outcome));
-        return Ok(report.outcome.exit_code());
-    }
     let sum = |what: &str| -> u64 {
         let stats = report.stats.iter();
         let meant = stats.filter(|(name, _)| name.ends_with(what));
@@ -161,6 +175,9 @@ pub(super) fn in_a_guest(arguments: &Arguments, vmm: Vmm, stop: &StopToken) -> E
         result: format!("{programs} programs on the machine's timers, with {waits} waits"),
         details: json!({ "seed": arguments.seed, "programs": programs, "waits": waits }),
     };
+    if !matches!(report.outcome, Outcome::Exited(0)) {
+        return super::broke_off(arguments.recording, &workspace, vmm, &report, run);
+    }
     arguments.recording.write(&workspace, &run)?;
     if !passed {
         complain(format_args!("{vmm}: the guest ran too few programs"));
@@ -168,4 +185,18 @@ pub(super) fn in_a_guest(arguments: &Arguments, vmm: Vmm, stop: &StopToken) -> E
     }
     note(format_args!("{vmm}: passed: {}", run.result));
     Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_counted_by_what_the_test_prints() {
+        let printed = "Up64, 2 programs: Aborted=1 Ended=2 Polled=7 \nUp4096: Ended=2 \n1 passed";
+        assert_eq!(too_few(printed, 4), None);
+        let few = Some("4 of 8 were run".to_owned());
+        assert_eq!(too_few(printed, 8), few);
+        assert!(too_few("1 passed", 8).is_some());
+    }
 }
