@@ -99,28 +99,63 @@ pub fn wakes(stats: &[(String, u64)]) -> impl Iterator<Item = (&str, u64)> {
 /// How many wakes a guest has for which there is time for each kind.
 const MANY: u64 = 10_000;
 
+/// The kinds of wakes that a guest reports.
+pub const KINDS: [&str; 17] = [
+    "timers",
+    "long_timers",
+    "ticks",
+    "timeouts",
+    "embassy",
+    "tasks",
+    "yields",
+    "spawns",
+    "joins",
+    "aborts",
+    "interrupts",
+    "handlers",
+    "pit",
+    "host",
+    "rng",
+    "disk",
+    "calls",
+];
+
 /// Returns whether a guest under this VMM can have wakes of this kind. QEMU injects no interrupts
 /// by itself.
 pub fn has(kind: &str, vmm: Vmm) -> bool {
     kind != "host" || vmm == Vmm::Kvm
 }
 
-/// The kinds of wakes of which a guest under this VMM should have had some, and has had none.
+/// The kinds of wakes of which a guest under this VMM should have had some, and has had none, or
+/// has reported nothing.
 ///
 /// A timer of minutes need not have ended. A KVM that emulates each instruction may have time for
 /// some hundred wakes, and these need not be of each kind.
-pub fn lacking(stats: &[(String, u64)], vmm: Vmm) -> Vec<&str> {
+pub fn lacking(stats: &[(String, u64)], vmm: Vmm) -> Vec<&'static str> {
     let all: u64 = wakes(stats).map(|(_, wakes)| wakes).sum();
-    if all > 0 && all < MANY && vmm == Vmm::Kvm {
-        return Vec::new();
-    }
-    let may_lack = |kind: &str| kind == "long_timers" || !has(kind, vmm);
-    let none = wakes(stats).filter(|(kind, wakes)| *wakes == 0 && !may_lack(kind));
-    let mut lacking: Vec<&str> = none.map(|(kind, _)| kind).collect();
+    let is_slow = all > 0 && all < MANY && vmm == Vmm::Kvm;
+    let may_lack = |kind: &str| is_slow || kind == "long_timers" || !has(kind, vmm);
+    let is_lacking = |kind: &&str| match wakes(stats).find(|(reported, _)| reported == kind) {
+        Some((_, 0)) => !may_lack(kind),
+        Some(_) => false,
+        None => true,
+    };
+    let mut lacking: Vec<&str> = KINDS.into_iter().filter(is_lacking).collect();
     if all == 0 {
         lacking.push("any");
     }
     lacking
+}
+
+/// What a guest without a fault has not shown: the kinds of wakes of which it had none, each as a
+/// part of a sentence.
+pub fn not_shown(stats: &[(String, u64)], vmm: Vmm) -> String {
+    let none = wakes(stats).filter(|(_, wakes)| *wakes == 0);
+    let parts = none.map(|(kind, _)| match has(kind, vmm) {
+        true => format!("; {kind}: none"),
+        false => format!("; {kind}: not under this VMM"),
+    });
+    parts.collect()
 }
 
 #[cfg(test)]
@@ -130,40 +165,62 @@ mod tests {
 
     const QEMU: Vmm = Vmm::Qemu(Accelerator::Tcg, MachineType::Q35);
 
-    fn lacks(figures: &[(&str, u64)], vmm: Vmm) -> Vec<String> {
-        let named = figures.iter().map(|(name, value)| ((*name).into(), *value));
-        let stats: Vec<(String, u64)> = named.collect();
-        let lacking = lacking(&stats, vmm).into_iter().map(String::from);
-        lacking.collect()
+    /// What a guest reports that has many wakes of each kind, but these.
+    fn stats(others: &[(&str, u64)]) -> Vec<(String, u64)> {
+        let number = |kind: &str| {
+            let mut others = others.iter();
+            let other = others.find(|(other, _)| *other == kind);
+            other.map_or(MANY, |(_, wakes)| *wakes)
+        };
+        let kinds = KINDS.iter();
+        kinds
+            .map(|kind| (format!("wakes_{kind}"), number(kind)))
+            .collect()
     }
 
     #[test]
     fn each_kind_that_a_vmm_has_must_have_wakes() {
-        let some = [
-            ("wakes_short_timers", MANY),
-            ("wakes_long_timers", 0),
-            ("wakes_host", 0),
-            ("heap", 0),
-        ];
-        assert!(lacks(&some, QEMU).is_empty());
-        assert_eq!(lacks(&some, Vmm::Kvm), ["host"]);
-        let none_of_tasks = [some[0], ("wakes_tasks", 0)];
-        assert_eq!(lacks(&none_of_tasks, QEMU), ["tasks"]);
+        let some = stats(&[("long_timers", 0), ("host", 0)]);
+        assert!(lacking(&some, QEMU).is_empty());
+        assert_eq!(lacking(&some, Vmm::Kvm), ["host"]);
+        assert_eq!(lacking(&stats(&[("tasks", 0)]), QEMU), ["tasks"]);
+        let mentioned = not_shown(&some, QEMU);
+        assert_eq!(mentioned, "; long_timers: none; host: not under this VMM");
+        assert_eq!(not_shown(&stats(&[]), Vmm::Kvm), "");
+    }
+
+    #[test]
+    fn a_kind_that_is_not_reported_is_missed() {
+        for (kind, vmm) in [("disk", QEMU), ("host", QEMU), ("long_timers", Vmm::Kvm)] {
+            let mut some = stats(&[]);
+            some.retain(|(name, _)| *name != format!("wakes_{kind}"));
+            assert_eq!(lacking(&some, vmm), [kind]);
+        }
     }
 
     #[test]
     fn no_wake_at_all_is_no_success() {
-        assert_eq!(lacks(&[], QEMU), ["any"]);
-        assert_eq!(lacks(&[("wakes_tasks", 0)], Vmm::Kvm), ["tasks", "any"]);
+        assert_eq!(lacking(&[], QEMU).last(), Some(&"any"));
+        let none: Vec<_> = KINDS.iter().map(|kind| (*kind, 0)).collect();
+        assert_eq!(lacking(&stats(&none), Vmm::Kvm).last(), Some(&"any"));
     }
 
     #[test]
     fn a_slow_kvm_needs_not_have_time_for_each_kind() {
-        let few = [("wakes_tasks", MANY - 1), ("wakes_host", 0)];
-        assert!(lacks(&few, Vmm::Kvm).is_empty());
-        assert_eq!(
-            lacks(&[("wakes_tasks", 1), ("wakes_disk", 0)], QEMU),
-            ["disk"]
-        );
+        let mut few: Vec<_> = KINDS.iter().map(|kind| (*kind, 0)).collect();
+        few[0].1 = MANY - 1;
+        assert!(lacking(&stats(&few), Vmm::Kvm).is_empty());
+        assert!(lacking(&stats(&few), QEMU).contains(&"disk"));
+    }
+
+    /// The guest has them in this order, each as `/// about`, `Kind "name"`.
+    #[test]
+    fn the_kinds_are_those_of_the_guest() {
+        let board = include_str!("../../guest-image/soak/src/board.rs");
+        let (_, kinds) = board.split_once("\nkinds! {\n").expect("their list");
+        let (kinds, _) = kinds.split_once("\n}\n").expect("its end");
+        let kinds = kinds.lines().filter(|line| !line.trim().starts_with("//"));
+        let names = kinds.map(|line| line.split('"').nth(1).expect("a name"));
+        assert_eq!(Vec::from_iter(names), KINDS);
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     cli::output::ConsoleOutput,
     soak::{self, PROGRAM, Soak},
     stop::StopToken,
-    vmm::{Outcome, Vmm},
+    vmm::Vmm,
 };
 use serde_json::{Map, Value, json};
 
@@ -32,9 +32,12 @@ pub(super) fn run(arguments: &Arguments, vmm: Vmm, stop: &StopToken) -> Ended {
     let wakes: u64 = soak::wakes(&report.stats).map(|(_, wakes)| wakes).sum();
     let lacking = soak::lacking(&report.stats, vmm);
     let passed = report.outcome.is_success() && lacking.is_empty();
-    if !matches!(report.outcome, Outcome::Stopped) {
+    if !super::is_ended_by_the_user(&report.outcome) {
         let result = match passed {
-            true => format!("{wakes} wakes under {vmm}, none lost"),
+            true => {
+                let not_shown = soak::not_shown(&report.stats, vmm);
+                format!("{wakes} wakes under {vmm}, none lost{not_shown}")
+            }
             false if report.outcome.is_success() => {
                 format!(
                     "under {vmm} no wakes of these kinds: {}",
