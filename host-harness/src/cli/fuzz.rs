@@ -21,9 +21,10 @@ use totals::Totals;
 /// they cover
 ///
 /// The targets are in host-harness/fuzz. Each begins with its committed corpus and with what
-/// earlier runs kept in target/fuzz/corpus, and adds what covers more to the latter. The status is
-/// 1 if an input breaks a target: a panic, an assertion, a bad access to memory (AddressSanitizer),
-/// a leak, more than 2 GiB of memory, or more than 30 seconds.
+/// earlier runs kept in target/fuzz/corpus, and adds what covers more to the latter. Inputs that
+/// broke it earlier are in target/fuzz/findings, and are tried again first. The status is 1 if an
+/// input breaks a target: a panic, an assertion, a bad access to memory (AddressSanitizer), a leak,
+/// more than 2 GiB of memory, or more than 30 seconds.
 ///
 /// Installs first what is missing: a nightly compiler by rustup, and cargo-fuzz. The first build
 /// takes some minutes and needs a C++ compiler.
@@ -84,7 +85,7 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
             ran.push(name);
             // After each, so that little is lost if this process is killed.
             let mut totals = Totals::read(&workspace)?;
-            totals.add(name, &session);
+            totals.add(name, &session, !stop.is_stopped());
             let words = command_line(&ran, arguments);
             let run = totals.run(words, &ran, begun.elapsed(), findings);
             arguments.recording.write(&workspace, &run)?;

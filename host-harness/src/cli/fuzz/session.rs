@@ -58,7 +58,7 @@ pub(super) struct Finding {
 /// What one run of a target has done.
 #[derive(Debug, Default)]
 pub(super) struct Session {
-    /// The time of all its processes together.
+    /// The time of all its processes together, of as many as there are processors for.
     pub(super) time: Duration,
     /// How much of it they had a processor.
     pub(super) processor: Duration,
@@ -124,6 +124,10 @@ impl Session {
                 shown = Instant::now();
             }
         }
+        let processors = thread::available_parallelism().map_or(1, usize::from);
+        session.time = session
+            .time
+            .min(most_time(begun.elapsed(), plan.jobs, processors));
         session.processor = used_by_children()?.saturating_sub(used_before);
         Ok(session)
     }
@@ -155,6 +159,11 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// The most time that counts: more processes than processors do not make more of it.
+fn most_time(clock: Duration, jobs: u8, processors: usize) -> Duration {
+    clock * u32::from(jobs).min(u32::try_from(processors).unwrap_or(u32::MAX))
 }
 
 /// The processor time of all children of this process that have been reaped, and of theirs.
@@ -189,7 +198,8 @@ impl Job {
             .args(OPTIONS)
             .arg(format!("-max_total_time={}", limit.as_secs()))
             .arg(format!("-artifact_prefix={}/", corpora.findings.display()))
-            .args([&corpora.grown, &corpora.committed])
+            // What broke it once is tried again: without a finding, that is mended.
+            .args([&corpora.grown, &corpora.committed, &corpora.findings])
             // The names of two types that are linked twice: as cargo-fuzz runs its targets.
             .env("ASAN_OPTIONS", "detect_odr_violation=0")
             // AddressSanitizer prints the stack.
@@ -283,6 +293,24 @@ mod tests {
         assert!(finding.lines.contains(&"panicked".to_owned()));
         assert!(session.runs >= 10, "{session}");
         assert!(session.to_string().ends_with(", 7 edges, one finding"));
+    }
+
+    #[test]
+    fn time_counts_once_for_each_processor() {
+        let minutes = |jobs, processors| most_time(Duration::from_secs(60), jobs, processors);
+        assert_eq!(minutes(1, 8), Duration::from_secs(60));
+        assert_eq!(minutes(8, 2), Duration::from_secs(120));
+        assert_eq!(minutes(3, 8), Duration::from_secs(180));
+    }
+
+    /// In a script's place: the arguments that are folders.
+    #[test]
+    fn what_broke_it_once_is_tried_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let script = "for last; do :; done; case $last in */fuzz/findings/target) ;; *) exit 1;; \
+                      esac";
+        let session = run(folder.path(), script, 1, &StopToken::default());
+        assert!(session.expect("they are given").findings.is_empty());
     }
 
     #[test]
