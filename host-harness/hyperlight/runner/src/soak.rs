@@ -1,11 +1,12 @@
 //! Long checks, whose extent the caller chooses.
 
+use std::error::Error;
+
 use crate::{
     driven::driven_sandboxes,
     random_calls::random_calls,
     sandbox::{Check, SandboxGuest},
 };
-use std::error::Error;
 
 /// A check of so many calls or sandboxes, with a seed for what is random. Returns how many there
 /// were.
