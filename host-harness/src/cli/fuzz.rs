@@ -33,7 +33,7 @@ pub(super) struct Arguments {
     /// The targets, one after the other [default: all]
     #[arg(value_name = "TARGET", value_parser = targets())]
     targets: Vec<&'static str>,
-    /// How long each target runs, in minutes; 0 only adds to the corpora
+    /// How long each target runs, in minutes; 0 only adds to the corpora, with --keep
     #[arg(long, default_value_t = 1)]
     #[arg(value_parser = value_parser!(u32).range(0..=100_000))]
     minutes: u32,
@@ -63,6 +63,11 @@ fn targets() -> impl TypedValueParser<Value = &'static str> {
 const COMMITTED: u64 = 60 << 10;
 
 pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
+    if arguments.minutes == 0 && !arguments.keep {
+        return Err(
+            "nothing to do in 0 minutes: pass more, or --keep to add to the corpora".into(),
+        );
+    }
     let workspace = Workspace::locate()?;
     let policy = arguments.installing.policy();
     tools::set_up(&workspace, policy, stop)?;

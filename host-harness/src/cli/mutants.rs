@@ -88,8 +88,21 @@ struct Shard {
 struct ShardError(String);
 
 #[derive(Debug, thiserror::Error)]
-#[error("there are no mutants below `{0}`: pass a file or folder of src, such as src/event.rs")]
-struct NoMutantsError(String);
+#[error("there are no mutants below `{path}`: pass a file or folder of src, such as {known}")]
+struct NoMutantsError {
+    path: String,
+    known: String,
+}
+
+impl NoMutantsError {
+    fn new(path: &str, all: &[Mutant]) -> Self {
+        let known = all.last().map_or("src/event.rs", |mutant| &mutant.file);
+        Self {
+            path: path.to_owned(),
+            known: known.to_owned(),
+        }
+    }
+}
 
 impl FromStr for Shard {
     type Err = ShardError;
@@ -108,7 +121,7 @@ impl Arguments {
     fn check_files(&self, all: &[Mutant]) -> Result<(), NoMutantsError> {
         let has_none = |path: &&String| !all.iter().any(|mutant| mutant.file.starts_with(*path));
         let wrong = self.file.iter().find(has_none);
-        wrong.map_or(Ok(()), |path| Err(NoMutantsError(path.clone())))
+        wrong.map_or(Ok(()), |path| Err(NoMutantsError::new(path, all)))
     }
 
     /// The mutants that are to be tried.
@@ -136,6 +149,11 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
         Duration::from_secs(60 * u64::from(minutes))
     });
     let workspace = Workspace::locate()?;
+    // Before a tool is built: no mutant is below what is not there.
+    let is_missing = |path: &&String| !workspace.root().join(path).exists();
+    if let Some(path) = arguments.file.iter().find(is_missing) {
+        return Err(NoMutantsError::new(path, &[]).into());
+    }
     let tool = Tool::find(&workspace, arguments.installing.policy(), stop)?;
     let tree = tree::copy(&workspace, "tree")?;
     let all = tool.list(&tree, stop)?;

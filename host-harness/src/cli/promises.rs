@@ -64,10 +64,21 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
         browser: false,
     };
     test::set_up(&workspace, needs, arguments.installing.policy(), stop)?;
-    let mut results = Vec::new();
-    for promise in chosen {
-        let (is_kept, result) = keep(promise, arguments.recording, &workspace, stop)?;
-        results.push((promise, is_kept, result));
+    let (mut results, mut end) = (Vec::new(), Ok(()));
+    for (index, promise) in chosen.iter().enumerate() {
+        note(format_args!(
+            "{} of {}: {}",
+            index + 1,
+            chosen.len(),
+            promise.name
+        ));
+        match keep(promise, arguments.recording, &workspace, stop) {
+            Ok((is_kept, result)) => results.push((promise, is_kept, result)),
+            Err(error) => {
+                end = Err(error);
+                break;
+            }
+        }
     }
     let mut table = Table::new();
     table
@@ -78,7 +89,10 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
         table.add_row([promise.name, kept, result]);
     }
     let are_kept = results.iter().all(|(_, is_kept, _)| *is_kept);
-    ended(writeln!(io::stdout(), "\n{table}"), u8::from(!are_kept))
+    let written = writeln!(io::stdout(), "\n{table}");
+    // What was found before that is shown.
+    end?;
+    ended(written, u8::from(!are_kept))
 }
 
 /// The promises with these names, in their order here; all if there are none.

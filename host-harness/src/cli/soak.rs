@@ -51,10 +51,11 @@ pub(super) struct Arguments {
     /// hyperlight-interrupts [default: both, one after the other]
     #[arg(long)]
     vmm: Option<Under>,
-    /// The time limit under each VMM, in minutes; that of everything follows from --minutes
-    #[arg(long, value_name = "MINUTES", default_value_t = 60)]
+    /// The time limit under each VMM, in minutes [default: 60]; that of everything follows from
+    /// --minutes
+    #[arg(long, value_name = "MINUTES")]
     #[arg(value_parser = value_parser!(u16).range(1..))]
-    timeout: u16,
+    timeout: Option<u16>,
     #[command(flatten)]
     recording: Recording,
     #[command(flatten)]
@@ -99,6 +100,13 @@ struct WrongMeasureError {
     check: Check,
     given: &'static str,
     instead: &'static str,
+}
+
+impl Arguments {
+    /// The time limit under each VMM.
+    fn limit(&self) -> Duration {
+        Duration::from_secs(60 * u64::from(self.timeout.unwrap_or(60)))
+    }
 }
 
 impl Check {
@@ -162,7 +170,10 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
         others,
     };
     let (given, instead) = match check {
-        Check::Everything => (arguments.count.map(|_| "count"), "minutes"),
+        Check::Everything => {
+            let count = arguments.count.map(|_| "count");
+            (count.or(arguments.timeout.map(|_| "timeout")), "minutes")
+        }
         _ => (arguments.minutes.map(|_| "minutes"), "count"),
     };
     if let Some(given) = given {
@@ -276,7 +287,7 @@ fn in_sandboxes(arguments: &Arguments, modes: &[SandboxMode], stop: &StopToken) 
     let check = arguments.check;
     let count = arguments.count.unwrap_or(check.default_count());
     let what = format!("soak:{}:{count}:{}", check.name(), arguments.seed);
-    let limit = Duration::from_secs(60 * u64::from(arguments.timeout));
+    let limit = arguments.limit();
     let mut status = 0;
     for mode in modes {
         let runner = SandboxRunner::build(*mode, &workspace, stop)?;

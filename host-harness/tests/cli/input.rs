@@ -133,6 +133,16 @@ fn invalid_arguments_are_named() {
             "takes no --count: pass --minutes",
         ),
         ("soak everything --minutes 0", "0 is not in 1.."),
+        (
+            "soak everything --timeout 5",
+            "takes no --timeout: pass --minutes",
+        ),
+        ("fuzz elf --minutes 0", "pass more, or --keep"),
+        ("mutants --file src/nosuch.rs", "such as src/event.rs"),
+        (
+            "mutants --machine --file src/event.rs",
+            "such as src/platform",
+        ),
         ("soundness valgrind", "'valgrind'"),
         (
             "soundness miri all",

@@ -7,7 +7,6 @@ use crate::{
     vmm::{self, Device, Outcome, RunConfig, Vmm},
 };
 use serde_json::json;
-use std::time::Duration;
 
 /// The guest program, and what it is told.
 const PROGRAM: &str = "devices";
@@ -21,16 +20,16 @@ const KINDS: [&str; 3] = ["rng", "reads", "writes"];
 pub(super) fn run(arguments: &Arguments, vmm: Vmm, stop: &StopToken) -> Ended {
     let (workspace, images) = super::built(arguments, vmm, &[PROGRAM], stop)?;
     let count = arguments.count.unwrap_or(arguments.check.default_count());
-    let limit = 60 * u64::from(arguments.timeout);
+    let limit = arguments.limit();
     let disk = tempfile::NamedTempFile::new()?;
     disk.as_file().set_len(DISK)?;
     let path = disk.path().to_owned();
     let config = RunConfig {
-        timeout: Duration::from_secs(limit),
+        timeout: limit,
         // The guest would end with success, having made too few.
         arguments: format!(
             "case=drops requests={count} seconds={} seed={}",
-            2 * limit,
+            2 * limit.as_secs(),
             arguments.seed
         ),
         devices: vec![

@@ -34,7 +34,7 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
     let count = arguments.count.unwrap_or(arguments.check.default_count());
     let check = InterruptCheck {
         images,
-        limit: Duration::from_secs(60 * u64::from(arguments.timeout)),
+        limit: arguments.limit(),
         stop,
     };
     let start = Instant::now();

@@ -10,10 +10,7 @@ use crate::{
     workspace::Workspace,
 };
 use serde_json::json;
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, time::Instant};
 
 /// The library's test, the features that it is built with, and what tells it which programs.
 const TEST: &str = "random_programs";
@@ -47,9 +44,12 @@ pub(super) fn on_the_host(arguments: &Arguments, stop: &StopToken) -> Ended {
     let count = arguments.count.unwrap_or(arguments.check.default_count());
     let command = |vmm: &str| command_of(arguments, vmm, count);
     let start = Instant::now();
-    let limit = Duration::from_secs(60 * u64::from(arguments.timeout));
+    let limit = arguments.limit();
     let mut figures = BTreeMap::<String, u64>::new();
     let mut done = 0;
+    note(format_args!(
+        "{count} programs on each of {EXECUTORS} executors, by a test that is built first"
+    ));
     while done < count {
         let batch = BATCH.min(count - done);
         let mut test = cargo(&workspace, "test");
@@ -69,9 +69,17 @@ pub(super) fn on_the_host(arguments: &Arguments, stop: &StopToken) -> Ended {
             Err(how) => Some(how.clone()),
         };
         if let Some(how) = failed {
-            complain(format_args!(
-                "a program failed, or the test could not be built ({how}):\n{output}"
-            ));
+            match ran {
+                Ok(_) => complain(format_args!(
+                    "a program failed, or the test could not be built ({how}):\n{output}"
+                )),
+                Err(_) => complain(format_args!(
+                    "the time limit came after {done} programs, of which none failed: pass a \
+                     longer --timeout, or go on with --seed {}; if {BATCH} take as long, one of \
+                     them hangs",
+                    arguments.seed + done
+                )),
+            }
             let failed = Run {
                 name: NAME.into(),
                 claim: arguments.check.claim(),
@@ -89,7 +97,8 @@ pub(super) fn on_the_host(arguments: &Arguments, stop: &StopToken) -> Ended {
         }
         done += batch;
         note(format_args!(
-            "{done} programs on each of {EXECUTORS} executors"
+            "{done} of {count} passed, {} s",
+            start.elapsed().as_secs()
         ));
     }
     let of = |kind| figures.get(kind).copied().unwrap_or(0);
@@ -139,14 +148,14 @@ pub(super) fn in_a_guest(arguments: &Arguments, vmm: Vmm, stop: &StopToken) -> E
     let (workspace, images) = super::built(arguments, vmm, &[PROGRAM], stop)?;
     let count = arguments.count.unwrap_or(GUEST_COUNT);
     let command = |vmm: &str| command_of(arguments, vmm, count);
-    let limit = 60 * u64::from(arguments.timeout);
+    let limit = arguments.limit();
     let config = RunConfig {
-        timeout: Duration::from_secs(limit),
+        timeout: limit,
         // The guest would end with success, having run too few.
         arguments: format!(
             "count={count} seed={} seconds={}",
             arguments.seed,
-            2 * limit
+            2 * limit.as_secs()
         ),
         stop: stop.clone(),
         ..RunConfig::new(vmm)
