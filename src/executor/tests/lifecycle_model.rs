@@ -76,11 +76,14 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// The most steps of a case. Each takes Miri seconds.
+const STEPS: usize = if cfg!(miri) { 20 } else { 80 };
+
 proptest! {
     #![proptest_config(cases(2.0, 2))]
 
     #[test]
-    fn tasks_follow_the_model(steps in many(step(), 0..80)) {
+    fn tasks_follow_the_model(steps in many(step(), 0..STEPS)) {
         let mut bench = Bench::new();
         for step in steps {
             match step {

@@ -88,6 +88,8 @@ fn the_outer_task_is_current_again_after_a_pass_and_a_step() {
 /// Each step polls one task, in the order of the slots.
 #[test]
 fn steps_poll_ready_tasks_in_turn() {
+    // More than one word of ready bits has.
+    const TASKS: usize = if cfg!(miri) { 70 } else { 300 };
     type Polls = std::rc::Rc<RefCell<Vec<usize>>>;
     tasks! {
         async fn ready(number: usize, polls: Polls), pool = 300 {
@@ -101,19 +103,19 @@ fn steps_poll_ready_tasks_in_turn() {
     let mut runner = executor.enter().unwrap();
     let polls = Polls::default();
     assert!(!runner.step(), "there is no task");
-    for number in 0..300 {
+    for number in 0..TASKS {
         let task = ready(number, polls.clone());
         runner.spawner().spawn_detached(task).unwrap();
     }
-    for steps in 1..=900 {
+    for steps in 1..=3 * TASKS {
         assert!(runner.step());
         assert_eq!(polls.borrow().len(), steps);
     }
-    for turn in polls.borrow().chunks(300) {
-        assert!(turn.iter().copied().eq(0..300));
+    for turn in polls.borrow().chunks(TASKS) {
+        assert!(turn.iter().copied().eq(0..TASKS));
     }
     // Each ends at its fourth poll.
-    (0..300).for_each(|_| assert!(runner.step()));
+    (0..TASKS).for_each(|_| assert!(runner.step()));
     assert!(!runner.step() && runner.is_idle());
     assert_eq!(executor.tasks(), 0);
 }
@@ -146,7 +148,7 @@ fn a_stale_wake_is_not_a_step() {
 /// its slot: at most 512 polls late, and without an alarm. It is not polled again for that wake.
 #[test]
 fn no_deadline_waits_for_the_end_of_a_long_pass() {
-    const BUSY: usize = if cfg!(miri) { 1_000 } else { 4_000 };
+    const BUSY: usize = if cfg!(miri) { 600 } else { 4_000 };
     tasks! {
         async fn sleeper(
             station: Station,
@@ -199,7 +201,8 @@ fn no_deadline_waits_for_the_end_of_a_long_pass() {
 /// Timers that are always due do not reduce the polls of tasks that are ready.
 #[test]
 fn timers_that_are_always_due_starve_no_task() {
-    const BUSY: usize = if cfg!(miri) { 100 } else { 1_000 };
+    const BUSY: usize = if cfg!(miri) { 20 } else { 1_000 };
+    const TICKING: usize = if cfg!(miri) { 8 } else { 64 };
     const END: u64 = 20 * BUSY as u64;
     tasks! {
         async fn ticks(station: Station), pool = 64 {
@@ -221,7 +224,7 @@ fn timers_that_are_always_due_starve_no_task() {
     let executor = executor::<Up4096>();
     let mut runner = executor.enter().unwrap().with_timers(station.timers);
     let spawner = runner.spawner();
-    (0..64).for_each(|_| spawner.spawn_detached(ticks(station)).unwrap());
+    (0..TICKING).for_each(|_| spawner.spawn_detached(ticks(station)).unwrap());
     let turns: Vec<_> = (0..BUSY)
         .map(|_| {
             let turns = Arc::default();

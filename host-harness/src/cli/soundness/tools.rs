@@ -31,6 +31,9 @@ pub(super) struct Tests {
 /// Without instructions that the tools do not see.
 const SANITIZED: &str = "--cfg sanitized";
 
+/// A backtrace takes Miri seconds, and tests panic on purpose.
+const NO_BACKTRACES: (&str, &str) = ("RUST_BACKTRACE", "0");
+
 const MIRI: &[Tests] = &[
     Tests {
         part: "timers",
@@ -48,6 +51,7 @@ const MIRI: &[Tests] = &[
         ],
         variables: &[
             ("RUSTFLAGS", SANITIZED),
+            NO_BACKTRACES,
             ("MIRIFLAGS", "-Zmiri-strict-provenance"),
             ("PROPTEST_CASES", "4"),
         ],
@@ -66,6 +70,7 @@ const MIRI: &[Tests] = &[
         ],
         variables: &[
             ("RUSTFLAGS", SANITIZED),
+            NO_BACKTRACES,
             ("MIRIFLAGS", "-Zmiri-disable-isolation"),
         ],
     },
@@ -84,6 +89,7 @@ const MIRI: &[Tests] = &[
         ],
         variables: &[
             ("RUSTFLAGS", SANITIZED),
+            NO_BACKTRACES,
             (
                 "MIRIFLAGS",
                 "-Zmiri-disable-isolation -Zmiri-permissive-provenance",
