@@ -10,6 +10,7 @@
 #![no_main]
 
 mod both;
+mod run;
 mod source;
 mod storm;
 mod tasks;
@@ -57,6 +58,6 @@ fn main() -> Result<(), &'static str> {
     both::fire();
     storm::install(mutant);
     storm::find_period()?;
-    tasks::run(interrupts, most, is_busy, mutant);
+    run::run(interrupts, most, is_busy, mutant);
     Ok(())
 }

@@ -19,15 +19,14 @@ use core::{
 
 use dormir::{
     Event,
-    executor::{Executor, Runner, Shared, Up64, yield_now},
-    idle::Halt,
+    executor::{Spawner, yield_now},
     platform::bare,
     tasks,
-    time::{Instant, Timer, TimerQueue},
+    time::{Instant, Timer},
 };
-use dormir_guest::{console::report, heap};
+use dormir_guest::console::report;
 
-use crate::{Mutant, storm};
+use crate::Mutant;
 
 const SLEEPERS: usize = 8;
 pub(crate) const RECEIVERS: usize = 4;
@@ -35,11 +34,6 @@ pub(crate) const RECEIVERS: usize = 4;
 const TASKS: usize = SLEEPERS + RECEIVERS + 2;
 const HEAP_USER: usize = SLEEPERS + RECEIVERS;
 const YIELDER: usize = HEAP_USER + 1;
-
-/// How deep the stack may be. It has 256 KiB.
-const DEEPEST: u64 = 16 << 10;
-
-static EXECUTOR: Executor<Up64> = Executor::new(Shared);
 
 static IS_OVER: AtomicBool = AtomicBool::new(false);
 
@@ -204,12 +198,8 @@ fn count_poll(column: usize) {
     count_overdue(alarm, |sleeper| &OVERDUE[sleeper][column]);
 }
 
-/// Runs the tasks in a storm of so many interrupts, or of this length.
-pub(crate) fn run(interrupts: u32, most: Duration, is_busy: bool, mutant: Mutant) {
-    let heap_used = heap::used();
-    let stack = &raw const heap_used as u64;
-    let mut runner = EXECUTOR.enter().expect("it is entered once");
-    let spawner = runner.spawner();
+/// Spawns them.
+pub(crate) fn spawn(spawner: &Spawner, is_busy: bool, mutant: Mutant) {
     for number in 0..RECEIVERS {
         let is_greedy = mutant == Mutant::Greedy && number == 0;
         let spawned = spawner.spawn_detached(receiver(number, is_greedy));
@@ -220,32 +210,12 @@ pub(crate) fn run(interrupts: u32, most: Duration, is_busy: bool, mutant: Mutant
     for number in 0..SLEEPERS {
         assert!(spawner.spawn_detached(sleeper(number)).is_ok());
     }
-    let start = Instant::now();
-    storm::begin(interrupts, most, true);
-    if mutant == Mutant::LateTimers {
-        run_with_late_timers(&mut runner);
-    } else {
-        runner.run(Halt);
-    }
-    let nanos = start.elapsed().as_nanos() as u64;
+}
 
+/// Checks and reports what they have done, at their end.
+pub(crate) fn report_all() {
     let [sent, taken] = [&SIGNALS_SENT, &SIGNALS_TAKEN].map(|count| count.load(Ordering::Relaxed));
     assert_eq!(taken, sent, "signals that were taken, and sent");
-    let (count, ended_halts) = storm::counts();
-    assert!(count <= interrupts, "more interrupts than were armed");
-    assert_eq!(heap::used(), heap_used, "the heap has grown");
-    assert_eq!(
-        TimerQueue::global().next_deadline(),
-        Instant::NEVER,
-        "timers are left"
-    );
-    let depth = stack.saturating_sub(storm::lowest_stack());
-    assert!(depth < DEEPEST, "the stack is {depth} bytes deep");
-    report("interrupts", count.into());
-    report("watches", storm::watches().into());
-    report("nanos", nanos);
-    report("ended_halts", ended_halts.into());
-    report("stack_bytes", depth);
     report("most_overdue", MOST_OVERDUE.load(Ordering::Relaxed).into());
     report("most_late", MOST_LATE.load(Ordering::Relaxed).into());
     report("most_polls", MOST_POLLS.load(Ordering::Relaxed).into());
@@ -255,11 +225,4 @@ pub(crate) fn run(interrupts: u32, most: Duration, is_busy: bool, mutant: Mutant
         "least_progress",
         progress.into_iter().min().unwrap_or(0).into(),
     );
-}
-
-fn run_with_late_timers(runner: &mut Runner<Up64>) {
-    while EXECUTOR.tasks() != 0 {
-        (0..16).for_each(|_| runner.pass());
-        TimerQueue::global().turn();
-    }
 }

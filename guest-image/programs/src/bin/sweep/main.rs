@@ -9,7 +9,7 @@
 //! the same, delivered as an NMI, which nothing masks. `via=deadline`: the task waits for a dormir
 //! timer whose deadline passes K instructions after it was made. `via=handler-timer`: the handler
 //! wakes no task but moves a dormir timer of the task to a deadline earlier than all others.
-//! With `then=interrupt|nmi` a second one follows: see [`pair`].
+//! With `then=interrupt|nmi` a second one follows: see [`pairs`].
 //! `idle=` and `clock=` choose the real implementation or a mutant. `steps=` is the last step and
 //! `from=` the first, if that is not 1; each prints one line: K, the interrupted address, and how
 //! many instructions after the interrupt (or the deadline) the task was polled.
@@ -20,6 +20,7 @@ mod idle;
 mod machine;
 mod moved;
 mod pair;
+mod pairs;
 mod step;
 
 use dormir_guest::{args, println};
@@ -43,7 +44,7 @@ fn main() -> Result<(), &'static str> {
     };
     let wait = idle::by_name(args::value("idle").unwrap_or("halt")).ok_or("no such idle policy")?;
     if let Some(then) = args::value("then") {
-        return pair::sweep(via, then, wait);
+        return pairs::sweep(via, then, wait);
     }
     let steps = match args::value("steps").map(str::parse) {
         Some(Ok(steps)) => steps,
