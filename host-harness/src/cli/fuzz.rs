@@ -90,7 +90,7 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
             ran.push(name);
             // After each, so that little is lost if this process is killed.
             let mut totals = Totals::read(&workspace)?;
-            totals.add(name, &session, !stop.is_stopped());
+            totals.add(name, &session, |input| corpora.has(input));
             let words = command_line(&ran, arguments);
             let run = totals.run(words, &ran, begun.elapsed(), findings);
             arguments.recording.write(&workspace, &run)?;

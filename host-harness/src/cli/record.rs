@@ -240,7 +240,7 @@ fn table(workspace: &Workspace, place: &Place) -> Result<String, RecordError> {
 fn row(record: &Value) -> Option<String> {
     let text = |name: &str| record[name].as_str();
     // A guest's words may be in it.
-    let result = text("result")?.replace('|', r"\|");
+    let result = text("result")?.replace('|', r"\|").replace('<', "&lt;");
     let result = Vec::from_iter(result.split_whitespace()).join(" ");
     let took = match record["seconds"].as_u64()? {
         seconds @ ..120 => format!("{seconds} s"),
@@ -299,7 +299,16 @@ fn commit(workspace: &Workspace) -> Option<String> {
     let commit = String::from_utf8(output.stdout).ok()?;
     output.status.success().then_some(())?;
     let [page, folder] = [PAGE, FOLDER].map(|path| format!(":(exclude){path}"));
-    let changes = git(&["status", "--porcelain", "--", ".", &page, &folder]).ok()?;
+    let changes = git(&[
+        "status",
+        "--porcelain",
+        "--untracked-files=normal",
+        "--",
+        ".",
+        &page,
+        &folder,
+    ])
+    .ok()?;
     let dirty = if changes.status.success() && changes.stdout.is_empty() {
         ""
     } else {

@@ -43,7 +43,7 @@ pub(crate) use alone::{close_alone, was_ended_at_a_filter};
 use filter::{Filter, REFUSED, UNKNOWN};
 use listener::{Call, Listener};
 
-use super::rights::{FILES_OF_ALL, keep_capabilities};
+use super::rights::{OF_A_START, keep_capabilities};
 
 /// How often the thread looks whether the gate is still needed. The kernel tells it, too.
 const INTERVAL: Timespec = Timespec {
@@ -51,8 +51,8 @@ const INTERVAL: Timespec = Timespec {
     tv_nsec: 100_000_000,
 };
 
-/// How many threads a program may have: QEMU has 64 for each kind of storage, and few others. More
-/// would use up what the system has for all programs.
+/// How many threads a program may have: QEMU has 64 for its disks, and few others. Without a bound
+/// they would use up what the system has for all programs.
 const MOST_THREADS: usize = 256;
 
 /// Where the resolver of the C library, and of QEMU's network, finds the addresses of its servers.
@@ -101,9 +101,8 @@ impl Gate {
         let mut filter = Filter::new();
         let in_child = move || {
             set_no_new_privs(true)?;
-            // A gate does not see what an `ioctl` of a file that is open means to the system.
-            keep_capabilities(FILES_OF_ALL)?;
-            // Without a gate the program runs as it would have: not every kernel has listeners, and
+            keep_capabilities(OF_A_START)?;
+            // Without a gate the program runs all the same: not every kernel has listeners, and
             // where there is one already, as in some containers, there is no second.
             let own_id = getpid().as_raw_pid().cast_unsigned();
             if let Ok(listener) = Listener::install(filter.of(own_id)) {

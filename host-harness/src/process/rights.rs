@@ -7,14 +7,20 @@ use rustix::{
     thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities},
 };
 
-/// What lets root, or a user like it, open a file of any owner, and nothing else.
-pub(super) const FILES_OF_ALL: CapabilitySet =
-    CapabilitySet::DAC_OVERRIDE.union(CapabilitySet::DAC_READ_SEARCH);
+/// What root, or a user like it, may need to start a program: to open files of any owner, and ports
+/// below 1024.
+pub(super) const OF_A_START: CapabilitySet = CapabilitySet::DAC_OVERRIDE
+    .union(CapabilitySet::DAC_READ_SEARCH)
+    .union(CapabilitySet::NET_BIND_SERVICE);
 
 /// Leaves the calling thread, and what it starts, at most these capabilities. What it starts must
 /// gain no privileges, or root's programs have all of them again. Only makes system calls.
 pub(crate) fn keep_capabilities(kept: CapabilitySet) -> io::Result<()> {
     let now = capabilities(None)?;
+    if (now.permitted | now.effective | now.inheritable) - kept == CapabilitySet::empty() {
+        // A sandbox around this process may forbid to set any.
+        return Ok(());
+    }
     let kept = CapabilitySets {
         effective: now.effective & kept,
         permitted: now.permitted & kept,
@@ -34,8 +40,8 @@ pub(crate) fn limit(resource: Resource, to: u64) -> io::Result<()> {
     Ok(setrlimit(resource, limit)?)
 }
 
-/// Has the program of the command write files up to this size, and leave no dump, which would be a
-/// file with its guest's memory.
+/// Has the program of the command write no file beyond this size, and leave no dump, which would be
+/// a file with its guest's memory.
 pub(crate) fn limit_files(command: &mut Command, largest: u64) {
     let in_child = move || {
         limit(Resource::Core, 0)?;

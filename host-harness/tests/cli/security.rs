@@ -28,10 +28,17 @@ fn has_test(source: &str, name: &str) -> bool {
             above.take_while(|line| !line.is_empty() && !line.ends_with(['{', '}', ';']));
         line.starts_with(&function)
             && above.clone().any(|line| *line == "#[test]")
-            && !above.any(|line| line.starts_with("#[ignore"))
+            && !above.any(is_ignored)
     };
     lines.iter().enumerate().any(is_test)
         || lists(&lines, "under_every_vmm! {", "}").any(|line| line == name)
+}
+
+/// Whether an attribute leaves a test out, but under Miri alone.
+fn is_ignored(attribute: &&str) -> bool {
+    let is_conditional = attribute.starts_with("#[cfg_attr(") && attribute.contains("ignore");
+    attribute.starts_with("#[ignore")
+        || is_conditional && !attribute.starts_with("#[cfg_attr(miri, ")
 }
 
 /// Whether this source of the tests in VMs registers a case `name` that always runs, or does where
@@ -46,12 +53,18 @@ fn has_case(source: &str, name: &str) -> bool {
         format!("trial(vmm, \"{name}\", "),
         format!("Trial::test(name(\"{name}\"), "),
     ];
-    let is_registered = |line: &&str| {
+    let is_registered = |(index, line): (usize, &&str)| {
+        // To the next one's beginning.
+        let rest = lines[index + 1..].iter();
+        let rest = rest.take_while(|line| !line.contains("rial(") && !line.contains("rial::test("));
         !line.starts_with("//")
-            && !line.contains("with_ignored_flag(true)")
             && calls.iter().any(|call| line.contains(call))
+            && ![line]
+                .into_iter()
+                .chain(rest)
+                .any(|line| line.contains("with_ignored_flag(true)"))
     };
-    lines.iter().any(is_registered)
+    lines.iter().enumerate().any(is_registered)
         || lists(&lines, "const CASES: ", "];").any(is_listed)
         || lists(&lines, "const ENDINGS: ", "];").any(is_listed)
 }
@@ -116,6 +129,7 @@ fn only_a_test_that_is_run_is_a_test() {
         "// #[test]\n// fn a_test() {",
         "#[test]\n#[ignore = \"it takes an hour\"]\nfn a_test() {",
         "#[ignore]\n#[test]\nfn a_test() {",
+        "#[test]\n#[cfg_attr(not(miri), ignore)]\nfn a_test() {",
         "under_every_vmm! {\n    another\n}\n\nfn a_test(vmm: Vmm) {",
         "under_every_vmm! {\n    // a_test\n}\n\nfn a_test(vmm: Vmm) {",
         "let name = \"a_test\";",
@@ -149,6 +163,7 @@ fn only_a_case_that_is_registered_is_one() {
         "// on_every_vmm(\"a-case\", a_case),",
         "    on_every_vmm(\"not-a-case\", a_case),",
         "    trial(\"a-case\", a_case).with_ignored_flag(true),",
+        "    trial(\"a-case\", || {\n        a_case()\n    })\n    .with_ignored_flag(true),",
     ] {
         assert!(!has_case(source, "a-case"), "{source}");
     }

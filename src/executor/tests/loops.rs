@@ -88,7 +88,7 @@ fn the_outer_task_is_current_again_after_a_pass_and_a_step() {
 /// Each step polls one task, in the order of the slots.
 #[test]
 fn steps_poll_ready_tasks_in_turn() {
-    // More than one word of ready bits has.
+    // More than a word of ready bits is for.
     const TASKS: usize = if cfg!(miri) { 70 } else { 300 };
     type Polls = std::rc::Rc<RefCell<Vec<usize>>>;
     tasks! {

@@ -51,6 +51,12 @@ impl Corpora {
         Ok(corpora)
     }
 
+    /// Returns whether an input of this name is tried in each run.
+    pub(super) fn has(&self, input: &str) -> bool {
+        let folders = [&self.committed, &self.findings];
+        folders.iter().any(|folder| folder.join(input).exists())
+    }
+
     /// Adds the inputs that cover more than those in the checkout to them: the smallest first,
     /// while all of them have fewer bytes than `limit`.
     pub(super) fn keep(

@@ -66,6 +66,8 @@ pub(super) struct Session {
     /// What the corpus covered at the end.
     pub(super) edges: u64,
     pub(super) findings: Vec<Finding>,
+    /// A process was ended before it came to its own end, and may not have tried each input.
+    pub(super) is_cut: bool,
 }
 
 /// One process.
@@ -142,6 +144,7 @@ impl Session {
         time: Duration,
     ) -> Result<(), BrokenFuzzerError> {
         self.time += time;
+        self.is_cut |= is_asked;
         self.runs += printed.runs;
         self.edges = self.edges.max(printed.edges);
         let lines = Vec::from(printed.lines);
@@ -310,7 +313,8 @@ mod tests {
         let script = "for last; do :; done; case $last in */fuzz/findings/target) ;; *) exit 1;; \
                       esac";
         let session = run(folder.path(), script, 1, &StopToken::default());
-        assert!(session.expect("they are given").findings.is_empty());
+        let session = session.expect("they are given");
+        assert!(session.findings.is_empty() && !session.is_cut);
     }
 
     #[test]
@@ -331,6 +335,7 @@ mod tests {
         let session = run(folder.path(), &script, 1, &stop).expect("scripts run");
         stopping.join().expect("it stops");
         assert_eq!((session.runs, session.findings.len()), (25, 0));
+        assert!(session.is_cut);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{fuzz::TARGETS, workspace::Workspace};
 use serde_json::{Map, Value, json};
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 /// The record's name.
 const NAME: &str = "fuzz";
@@ -14,7 +14,7 @@ const NAME: &str = "fuzz";
 /// The time after which a target is said to have been run for long, in seconds.
 const HOUR: u64 = 3600;
 
-/// How many findings of a target may not be mended. Old records do not say.
+/// The names of the inputs of a target that broke it, and may do so yet. Old records do not say.
 const OPEN: &str = "open";
 
 /// By target.
@@ -28,9 +28,9 @@ impl Totals {
         Ok(Self(details.as_object().cloned().unwrap_or_default()))
     }
 
-    /// Adds a session. One that came to its end without a finding shows that earlier ones are
-    /// mended, since it has tried their inputs again.
-    pub(super) fn add(&mut self, name: &str, session: &Session, is_whole: bool) {
+    /// Adds a session. One that came to its end without a finding shows that those earlier ones are
+    /// mended whose inputs it `has`, since it tries them again.
+    pub(super) fn add(&mut self, name: &str, session: &Session, has: impl Fn(&str) -> bool) {
         let seconds = session.time.as_secs();
         let findings = session.findings.len() as u64;
         let before = |member| self.number(name, member);
@@ -39,11 +39,13 @@ impl Totals {
             0 => before("seconds_since_finding") + seconds,
             _ => 0,
         };
-        let open = match findings {
-            0 if is_whole => 0,
-            0 => before(OPEN),
-            _ => findings,
-        };
+        let is_mended = |input: &String| findings == 0 && !session.is_cut && has(input);
+        let mut open = self.open(name);
+        open.retain(|input| !is_mended(input));
+        for finding in &session.findings {
+            let input = finding.input.file_name().unwrap_or_default();
+            open.insert(input.to_string_lossy().into_owned());
+        }
         let sums = json!({
             OPEN: open,
             "seconds": before("seconds") + seconds,
@@ -54,6 +56,13 @@ impl Totals {
             "seconds_since_finding": since,
         });
         self.0.insert(name.to_owned(), sums);
+    }
+
+    fn open(&self, name: &str) -> BTreeSet<String> {
+        let target = self.0.get(name);
+        let open = target.and_then(|target| target[OPEN].as_array());
+        let inputs = open.into_iter().flatten().filter_map(Value::as_str);
+        inputs.map(str::to_owned).collect()
     }
 
     fn number(&self, name: &str, member: &str) -> u64 {
@@ -70,7 +79,7 @@ impl Totals {
         let hours = |member| all(member).sum::<u64>() as f64 / HOUR as f64;
         let long = all("seconds_since_finding").filter(|seconds| *seconds >= HOUR);
         let long = long.count();
-        let is_open = |name: &&String| self.number(name, OPEN) > 0;
+        let is_open = |name: &&String| !self.open(name).is_empty();
         let open: Vec<&str> = self.0.keys().filter(is_open).map(|name| &**name).collect();
         let passed = match findings {
             0 if open.is_empty() => (long == TARGETS.len()).then_some(true),
@@ -111,15 +120,24 @@ impl Totals {
 mod tests {
     use super::{super::session::Finding, *};
 
+    fn none(_: &str) -> bool {
+        false
+    }
+
+    fn all(_: &str) -> bool {
+        true
+    }
+
     fn session(seconds: u64, findings: usize) -> Session {
         Session {
             time: Duration::from_secs(seconds),
             processor: Duration::from_secs(seconds / 2),
             runs: 10,
             edges: seconds,
+            is_cut: false,
             findings: (0..findings)
-                .map(|_| Finding {
-                    input: "x".into(),
+                .map(|number| Finding {
+                    input: format!("/findings/crash-{number}").into(),
                     lines: Vec::new(),
                     again: String::new(),
                 })
@@ -127,16 +145,22 @@ mod tests {
         }
     }
 
-    /// Whatever other targets do, and whatever is stopped before its end.
+    /// Whatever other targets do, and whatever is stopped before its end, or lacks the input.
     #[test]
     fn a_finding_is_open_until_its_target_runs_without_one() {
         let mut totals = Totals(Map::new());
         for (name, _) in TARGETS {
-            totals.add(name, &session(HOUR, 0), true);
+            totals.add(name, &session(HOUR, 0), none);
         }
-        totals.add("elf", &session(HOUR, 2), true);
-        totals.add("elf", &session(HOUR, 0), false);
-        totals.add("json", &session(HOUR, 0), true);
+        let cut = Session {
+            is_cut: true,
+            ..session(HOUR, 0)
+        };
+        totals.add("elf", &session(HOUR, 2), all);
+        totals.add("elf", &cut, all);
+        totals.add("elf", &session(HOUR, 0), |input| input == "crash-1");
+        totals.add("json", &session(HOUR, 0), all);
+        assert_eq!(totals.0["elf"][OPEN], json!(["crash-0"]));
         let run = |totals: &Totals| totals.run(String::new(), &["json"], Duration::ZERO, 0);
         assert_eq!(run(&totals).passed, Some(false));
         let result = run(&totals).result;
@@ -145,7 +169,7 @@ mod tests {
             TARGETS.len()
         );
         assert!(result.starts_with(&expected), "{result}");
-        totals.add("elf", &session(HOUR, 0), true);
+        totals.add("elf", &session(HOUR, 0), all);
         assert_eq!(run(&totals).passed, Some(true));
         assert!(!run(&totals).result.contains("mended"));
     }
@@ -154,9 +178,9 @@ mod tests {
     fn runs_add_up_and_a_finding_begins_anew() {
         let mut totals = Totals(Map::new());
         for (seconds, findings) in [(4000, 0), (100, 1), (3000, 0), (601, 0)] {
-            totals.add("elf", &session(seconds, findings), true);
+            totals.add("elf", &session(seconds, findings), all);
         }
-        totals.add("json", &session(60, 0), true);
+        totals.add("json", &session(60, 0), all);
         let details = &totals
             .run(String::new(), &["elf"], Duration::ZERO, 0)
             .details;
@@ -164,7 +188,7 @@ mod tests {
             details["elf"],
             json!({
                 "seconds": 7701, "processor_seconds": 3850, "runs": 40, "edges": 601, "findings": 1,
-                "seconds_since_finding": 3601, "open": 0,
+                "seconds_since_finding": 3601, "open": [],
             })
         );
         let run = totals.run(String::new(), &["elf", "json"], Duration::ZERO, 2);
@@ -173,7 +197,7 @@ mod tests {
         assert_eq!(run_of(&totals).passed, None);
         let mut all = Totals(Map::new());
         for (name, _) in TARGETS {
-            all.add(name, &session(HOUR, 0), true);
+            all.add(name, &session(HOUR, 0), none);
         }
         assert_eq!(run_of(&all).passed, Some(true));
         assert!(

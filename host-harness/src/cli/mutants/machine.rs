@@ -74,7 +74,13 @@ pub(super) fn run(arguments: &Arguments, stop: &StopToken) -> Ended {
     let tally = Tally::new(&faults, &mutants, &found);
     let how = match &end {
         Err(_) if stop.is_stopped() => End::Early,
-        Ok(()) if wrong.is_empty() => End::All,
+        Ok(()) if wrong.is_empty() => {
+            match due.iter().all(|(_, mutant)| found.fate(mutant).is_some()) {
+                true => End::All,
+                // Its time was over.
+                false => End::Early,
+            }
+        }
         _ => End::Failed,
     };
     let run = Run {

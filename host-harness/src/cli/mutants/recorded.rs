@@ -61,7 +61,7 @@ fn result(fates: String, tried: Option<usize>, all: usize, end: End) -> String {
         None => String::new(),
     };
     let end = match end {
-        End::Failed => "; this run failed without a mutant, or could not go on",
+        End::Failed => "; the tests failed without a mutant, or could not be run",
         _ => "",
     };
     format!("{fates}{tried}{end}")

@@ -1,8 +1,8 @@
 //! The seccomp filter of a gated program: which system calls pass, and which ask the gate.
 //!
 //! What a program needs to compute and to use the files that it has passes without a question.
-//! Everything else asks, threads too, which are counted. So the list is of what is harmless, and a system call
-//! that is new asks too.
+//! Everything else asks, threads too, which are counted. So the list is of what is harmless, and a
+//! system call that is new asks too.
 
 use std::collections::BTreeMap;
 
@@ -162,23 +162,34 @@ const CONDITIONAL: &[Conditional] = &[
         1,
         &[(Ne, libc::F_SETOWN), (Ne, F_SETSIG), (Ne, F_SETOWN_EX)],
     ),
-    // Requests to KVM, and such as only concern what is open. No signals, no input for a terminal,
-    // and no settings of networks or file systems, of which a socket and a file are the way.
     (
         libc::SYS_ioctl,
         1,
         &[(MaskedEq(TYPE_OF_REQUEST), KVMIO << 8)],
     ),
-    (libc::SYS_ioctl, 1, &[(Eq, libc::FIONREAD as i32)]),
-    (libc::SYS_ioctl, 1, &[(Eq, libc::FIONBIO as i32)]),
-    (libc::SYS_ioctl, 1, &[(Eq, libc::FIOCLEX as i32)]),
-    (libc::SYS_ioctl, 1, &[(Eq, libc::FIONCLEX as i32)]),
-    (libc::SYS_ioctl, 1, &[(Eq, libc::TCGETS as i32)]),
-    (libc::SYS_ioctl, 1, &[(Eq, libc::TCSETS as i32)]),
-    (libc::SYS_ioctl, 1, &[(Eq, libc::TIOCGWINSZ as i32)]),
     // A socket that has a port could connect by this flag.
     (libc::SYS_sendto, 3, &[none_of(libc::MSG_FASTOPEN)]),
     (libc::SYS_sendmsg, 2, &[none_of(libc::MSG_FASTOPEN)]),
+];
+
+/// The requests of `ioctl` that pass beside those to KVM: such as only concern what is open. There
+/// are none that send signals, type on a terminal, or set networks or file systems, to which each
+/// socket and each file is a way. QEMU restores its terminal at its end, also where it has none; a C
+/// library does so by one of several requests.
+const REQUESTS: &[libc::Ioctl] = &[
+    libc::FIONREAD,
+    libc::FIONBIO,
+    libc::FIOCLEX,
+    libc::FIONCLEX,
+    libc::TCGETS,
+    libc::TCSETS,
+    libc::TCSETSW,
+    libc::TCSETSF,
+    libc::TCGETS2,
+    libc::TCSETS2,
+    libc::TCSETSW2,
+    libc::TCSETSF2,
+    libc::TIOCGWINSZ,
 ];
 
 const fn all_of(bits: i32) -> (SeccompCmpOp, i32) {
@@ -237,14 +248,19 @@ pub(super) fn complete(program: &mut [sock_filter], process: u32) {
 /// The rules of what passes, as conditions of each system call.
 pub(super) fn rules() -> Result<BTreeMap<c_long, Vec<SeccompRule>>, BackendError> {
     let mut rules: BTreeMap<_, Vec<_>> = PASS.iter().map(|number| (*number, Vec::new())).collect();
-    for (number, argument, conditions) in CONDITIONAL {
+    let requests = REQUESTS.iter().map(|request| (Eq, *request as i32));
+    let requests: Vec<_> = requests.map(|equal| [equal]).collect();
+    let requests = requests
+        .iter()
+        .map(|equal| (libc::SYS_ioctl, 1, &equal[..]));
+    for (number, argument, conditions) in CONDITIONAL.iter().copied().chain(requests) {
         let condition = |(operator, value): &(SeccompCmpOp, i32)| {
             let value = u64::from(value.cast_unsigned());
-            SeccompCondition::new(*argument, ArgLen::Dword, operator.clone(), value)
+            SeccompCondition::new(argument, ArgLen::Dword, operator.clone(), value)
         };
         let conditions = conditions.iter().map(condition);
         let rule = SeccompRule::new(conditions.collect::<Result<_, _>>()?)?;
-        rules.entry(*number).or_default().push(rule);
+        rules.entry(number).or_default().push(rule);
     }
     Ok(rules)
 }

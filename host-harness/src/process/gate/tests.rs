@@ -132,7 +132,8 @@ fn behind_a_closed_gate_starting_a_program_is_the_end() {
 #[test]
 fn with_a_network_only_the_addresses_of_resolvers_open() {
     let script = format!(
-        "read x < {RESOLVERS} && echo \"resolvers $x\"; {{ read x < /etc/passwd; }} 2>&- || echo none"
+        "read x < {RESOLVERS} && echo \"resolvers $x\"; {{ read x < /etc/passwd; }} 2>&- || \
+         echo none"
     );
     let first = std::fs::read_to_string(RESOLVERS).expect("this host has resolvers");
     let first = first.lines().next().expect("a line").to_owned();
@@ -164,7 +165,7 @@ fn act(what: &str) -> io::Result<()> {
         result(unsafe { libc::fcntl(0, request, value) }.into())
     };
     let ioctl_of_input = |request| {
-        // SAFETY: none of these requests is carried out.
+        // SAFETY: none of these requests is carried out: standard input is a pipe.
         result(unsafe { libc::ioctl(0, request, &raw const own_id) }.into())
     };
     match what {
@@ -204,6 +205,8 @@ fn act(what: &str) -> io::Result<()> {
         "another-signal" => of_input(10, libc::SIGKILL),
         "signal-by-ioctl" => ioctl_of_input(0x8901),
         "type" => ioctl_of_input(libc::TIOCSTI),
+        "terminal" => ioctl_of_input(libc::TCGETS),
+        "terminal-of-another-library" => ioctl_of_input(libc::TCSETS2),
         // `SIOCSIFMTU` and `FS_IOC_SETFLAGS`.
         "network-settings" => ioctl_of_input(0x8922),
         "file-settings" => ioctl_of_input(0x4008_6602),
@@ -269,6 +272,15 @@ fn what_acts_on_others_is_the_end_however_it_is_done() {
         ("file-settings", "ioctl"),
     ] {
         assert_eq!(behind(Reach::Nothing, what), Err(call.into()), "{what}");
+    }
+}
+
+/// It has none. QEMU looks for one, and sets it at its end.
+#[test]
+fn a_terminal_may_be_asked_for_and_set() {
+    let none = format!("error {}", libc::ENOTTY);
+    for what in ["terminal", "terminal-of-another-library"] {
+        assert_eq!(behind(Reach::Nothing, what), Ok(none.clone()), "{what}");
     }
 }
 

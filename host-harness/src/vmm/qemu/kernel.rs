@@ -10,8 +10,8 @@ use crate::vmm::{
     limit::{Limit, Unstarted},
 };
 
-/// Makes an ELF file in memory with the checked parts of an image only: QEMU parses ELF files in its
-/// own way, not always as we do. Nobody changes it any more.
+/// Makes an ELF file in memory with the checked parts of an image only: QEMU parses ELF files in
+/// its own way, not always as we do. Nobody changes it any more.
 pub(super) fn file(
     image: &Image<ImageFile>,
     entry: u32,

@@ -69,6 +69,10 @@ const DEFAULT_PROGRAM: &str = "qemu-system-x86_64";
 /// The time limit of `--version`.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// How large a file may be that QEMU writes beside disks, such as a log: also one in memory, with the
+/// code that it has translated.
+const FILE_BYTES: u64 = 2 << 30;
+
 /// Returns the program to run: the one that the environment names, or the default.
 fn program() -> OsString {
     match env::var_os(PROGRAM_VARIABLE) {
@@ -80,6 +84,16 @@ fn program() -> OsString {
 /// Returns whether the environment names a program.
 pub(crate) fn one_is_named() -> bool {
     env::var_os(PROGRAM_VARIABLE).is_some_and(|program| !program.is_empty())
+}
+
+/// Makes the command that starts it, which is told of this process's environment what programs and
+/// scripts need.
+fn command_of(program: &OsString) -> Command {
+    let told = ["PATH", "HOME", "LD_LIBRARY_PATH"];
+    let told = told.map(|name| env::var_os(name).map(|value| (name, value)));
+    let mut command = process::command(program);
+    command.env_clear().envs(told.into_iter().flatten());
+    command
 }
 
 /// Checks whether QEMU can be used, and returns its version, such as `7.2.22`. A usable program is
@@ -106,7 +120,7 @@ fn ask_version(program: &OsString) -> Result<String, RunError> {
         program: name(),
         problem,
     };
-    let mut command = Command::new(program);
+    let mut command = command_of(program);
     command.arg("--version");
     let never = StopToken::default();
     let scope = Scope::Group;
@@ -304,7 +318,7 @@ fn start(
     config: &RunConfig,
 ) -> Result<(Child, Gate), RunError> {
     let program = program();
-    let mut command = process::command(&program);
+    let mut command = command_of(&program);
     let passed = Passed {
         kernel: process::pass(&mut command, kernel),
         monitor: process::pass(&mut command, monitor.into()),
@@ -321,12 +335,9 @@ fn start(
     // It may write to its disks, and to the guest's memory if that is a file.
     let sizes = given.devices.iter().filter_map(OpenDevice::disk_bytes);
     let memory = u64::from(config.memory_mib) << 20;
-    process::limit_files(&mut command, sizes.fold(memory, u64::max));
-    let told = ["PATH", "HOME", "LD_LIBRARY_PATH"];
-    let told = told.map(|name| env::var_os(name).map(|value| (name, value)));
+    let largest = sizes.fold(FILE_BYTES.max(memory), u64::max);
+    process::limit_files(&mut command, largest);
     command
-        .env_clear()
-        .envs(told.into_iter().flatten())
         .args(command::arguments(
             accelerator,
             machine,
