@@ -9,7 +9,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use crate::{PROGRAM, checkout, command, has_target, run, stderr, stdout, target};
+use crate::{PROGRAM, checkout, command, fetch_for, has_target, run, stderr, stdout, target};
 
 /// Held by a test while it uses the folder of builds: crates of both have the same names.
 static BUILDS: Mutex<()> = Mutex::new(());
@@ -72,6 +72,7 @@ fn the_programs_of_the_page_on_host_calls_run() {
     let others = host.lines().filter(|line| !line.contains("dormir-"));
     let others = others.collect::<Vec<_>>().join("\n");
     write_manifest(folder, "host", &format!("{others}\n{on_tokio}"));
+    fetch_for(&folder.join("host"));
     let program = page.block("runtime::Runtime::new");
     write(folder, "host/src/main.rs", &program);
     assert_eq!(build_and_run(folder), "20 pages have 190 bytes\n");

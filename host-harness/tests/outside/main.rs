@@ -81,13 +81,25 @@ fn fetch() {
             "guest-image/hyperlight",
             "host-harness/hyperlight",
         ] {
-            let status = Command::new(env!("CARGO"))
-                .args(["fetch", "--quiet", "--locked", "--manifest-path"])
-                .arg(checkout().join(workspace).join("Cargo.toml"))
-                .status();
-            assert!(status.is_ok_and(|status| status.success()), "{workspace}");
+            fetch_in(&checkout().join(workspace), &["--locked"]);
         }
     });
+}
+
+/// Fetches what a crate depends on that this checkout does not: tokio's macros, for example.
+fn fetch_for(folder: &Path) {
+    fetch_in(folder, &["--target=x86_64-unknown-linux-gnu"]);
+}
+
+fn fetch_in(folder: &Path, options: &[&str]) {
+    let mut fetch = Command::new(env!("CARGO"));
+    fetch.args(["fetch", "--quiet"]).args(options);
+    let status = fetch.current_dir(folder).status();
+    assert!(
+        status.is_ok_and(|status| status.success()),
+        "{}",
+        folder.display()
+    );
 }
 
 /// Runs a command to its end.
