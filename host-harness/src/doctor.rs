@@ -142,7 +142,7 @@ impl Findings {
              around this process that has one (`SECCOMP_RET_USER_NOTIF`); our own VMM closes itself \
              in"
                 .into(),
-            "costs: a guest that breaks out of QEMU can do what you can do, but start no program".into(),
+            "costs: a guest that breaks out of QEMU can do what you can do".into(),
         ]
     }
 

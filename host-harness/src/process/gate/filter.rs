@@ -174,8 +174,8 @@ const CONDITIONAL: &[Conditional] = &[
 
 /// The requests of `ioctl` that pass beside those to KVM: such as only concern what is open. There
 /// are none that send signals, type on a terminal, or set networks or file systems, to which each
-/// socket and each file is a way. QEMU restores its terminal at its end, also where it has none; a C
-/// library does so by one of several requests.
+/// socket and each file is a way. QEMU restores its terminal at its end, also where it has none; a
+/// C library does so by one of several requests.
 const REQUESTS: &[libc::Ioctl] = &[
     libc::FIONREAD,
     libc::FIONBIO,

@@ -69,8 +69,8 @@ const DEFAULT_PROGRAM: &str = "qemu-system-x86_64";
 /// The time limit of `--version`.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How large a file may be that QEMU writes beside disks, such as a log: also one in memory, with the
-/// code that it has translated.
+/// How large a file may be that QEMU writes beside disks, such as a log: also one in memory, with
+/// the code that it has translated.
 const FILE_BYTES: u64 = 2 << 30;
 
 /// Returns the program to run: the one that the environment names, or the default.
